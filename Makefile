@@ -1,0 +1,80 @@
+# make run    set everything up, then listen on this host (as root; else the demo on a recorded sample)
+# make test   set everything up, then run the tests (as root, those on the real kernel too)
+# make lint   ruff, mypy --strict, manual pages      make bench   the benchmarks
+# make build  wheel and source distribution in dist/ make clean   remove what was built
+
+VENV := .venv
+BIN := $(VENV)/bin
+# the newest python3 of at least 3.11 that is there; empty when there is none
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { command -v $$p; break; }; done)
+DEMO := tests/golden/demo
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: run test lint bench build clean venv dev check-tools
+.DEFAULT_GOAL := run
+
+# Say in one line how to install what is missing, with this system's package manager.
+check-tools:
+	@missing=''; py='$(PYTHON)'; \
+	[ -n "$$py" ] || missing='python'; \
+	[ -n "$$missing" ] || [ -x $(BIN)/python ] || "$$py" -c 'import venv, ensurepip' 2>/dev/null || missing="$$missing venv"; \
+	[ -z "$$py" ] || "$$py" -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' \
+		|| missing="$$missing headers"; \
+	command -v gcc >/dev/null || missing="$$missing gcc"; \
+	[ -n "$$missing" ] || exit 0; \
+	v=; case " $$missing " in *' python '*) v=3.11 ;; esac; \
+	case "$$py" in */python3.*) v="$${py##*/python}" ;; esac; \
+	echo "auditns needs what is not here:$$( echo " $$missing" | tr -s ' ' | sed 's/ python/ Python 3.11 or later/')." >&2; \
+	if command -v apt-get >/dev/null; then \
+		echo "Install it with: sudo apt-get install -y python3$${v#3} python3$${v#3}-venv python3$${v#3}-dev gcc make" >&2; \
+	elif command -v dnf >/dev/null; then \
+		echo "Install it with: sudo dnf install -y python3$${v#3} python3$${v#3}-devel gcc make" >&2; \
+	else \
+		echo "Install Python 3.11 or later with its venv module and headers, gcc and make." >&2; \
+	fi; exit 1
+
+$(VENV)/.ready: setup.cfg setup.py pyproject.toml $(wildcard cdefs/*) | check-tools
+	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --editable '.[test]'
+	@touch $@
+
+$(VENV)/.ready-dev: $(VENV)/.ready
+	@$(BIN)/pip install --quiet --editable '.[dev]'
+	@touch $@
+
+venv: $(VENV)/.ready
+
+dev: $(VENV)/.ready-dev
+
+run: venv
+	@if [ "$$(id -u)" = 0 ]; then \
+		exec $(BIN)/auditns listen --rules --format pretty; \
+	else \
+		echo 'Listening to the kernel needs root: sudo make run' >&2; \
+		echo 'Until then, the demo: a recorded log before, and after "auditns enrich".' >&2; \
+		head -n 3 $(DEMO)/audit.log; echo; \
+		exec $(BIN)/auditns enrich --journal $(DEMO)/run.journal $(DEMO)/audit.log; \
+	fi
+
+test: venv
+	$(BIN)/python -m pytest
+
+lint: dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	@for page in man/*.[1-9]; do [ ! -e "$$page" ] || [ -z "$$(groff -man -ww -z "$$page" 2>&1 | tee /dev/stderr)" ] || exit 1; done
+
+bench: venv
+	$(BIN)/python -m pytest -m 'bench or not bench' tests/bench
+
+build: dev
+	rm -rf build dist
+	$(BIN)/pip install --quiet build
+	$(BIN)/python -m build --outdir dist .
+
+clean:
+	rm -rf build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache $(VENV)
+	rm -f auditns_connector/_kernel* auditns_connector/_text*
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

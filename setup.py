@@ -1,0 +1,3 @@
+from setuptools import setup
+
+setup(cffi_modules=["cdefs/build.py:kernel", "cdefs/build.py:text"])
