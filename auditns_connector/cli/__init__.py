@@ -1,0 +1,1 @@
+"""Commands: parse, options, run, and one place for errors."""

@@ -1,0 +1,1 @@
+"""Bytes to events and records. Pure: nothing here opens, blocks or logs."""

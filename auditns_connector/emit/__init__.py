@@ -1,0 +1,1 @@
+"""Enriched events to bytes. Nothing here knows where the bytes go."""

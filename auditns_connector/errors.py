@@ -1,0 +1,29 @@
+"""The project's exceptions: one root, one class for each thing a caller can do about it."""
+
+
+class AuditnsError(Exception):
+    """Root of every error this package raises on purpose. ``exit_code`` is what a command ends with."""
+
+    exit_code = 1
+
+
+class DecodeError(AuditnsError):
+    """Input bytes are not what their format promises."""
+
+
+class ConfigError(AuditnsError):
+    """A configuration file or option cannot be used."""
+
+    exit_code = 2
+
+
+class NotPermittedError(AuditnsError):
+    """The kernel refuses this process what it asked for."""
+
+    exit_code = 3
+
+
+class NotSupportedError(AuditnsError):
+    """This host or kernel lacks what was asked for."""
+
+    exit_code = 3
