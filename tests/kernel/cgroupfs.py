@@ -1,0 +1,62 @@
+"""Cgroup folders for tests: find them, run a command in one, remove what a test made."""
+
+import shlex
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+
+def hierarchies() -> list[tuple[Path, str, str]]:
+    """(root folder, "cgroup" or "cgroup2", mount options) of every mounted hierarchy."""
+    lines = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
+    return [(Path(where), kind, options) for _, where, kind, options, *_ in lines if kind in ("cgroup", "cgroup2")]
+
+
+def folders(path: str) -> list[Path]:
+    """Every folder at and below the cgroup ``path`` ("/a/b"), in all hierarchies."""
+    found: list[Path] = []
+    for top, _, _ in hierarchies():
+        start = Path(f"{top}{path}")
+        if start.is_dir():
+            found += [start, *(folder for folder in start.rglob("*") if folder.is_dir())]
+    return found
+
+
+def first(path: str) -> str:
+    """The topmost part of a cgroup path: "/a/b/c" gives "/a"."""
+    return "/" + path.strip("/").split("/")[0]
+
+
+def remove_new(path: str, before: Iterable[Path]) -> None:
+    """Remove the folders at and below ``path`` that were not there ``before``, if they are empty."""
+    for folder in sorted(set(folders(path)) - set(before), reverse=True):
+        remove(folder)
+
+
+def remove(folder: Path) -> None:
+    """Remove one folder; give it a second to become empty, then leave it to whoever uses it."""
+    for _ in range(100):
+        try:
+            folder.rmdir()
+        except FileNotFoundError:
+            return
+        except OSError:
+            time.sleep(0.01)  # EBUSY until its last process is reaped
+        else:
+            return
+
+
+def make(path: str) -> list[Path]:
+    """Make the cgroup ``path`` in the v2 and in systemd's hierarchy; gives the folders."""
+    made = []
+    for top, kind, options in hierarchies():
+        if kind == "cgroup2" or "name=systemd" in options:
+            made.append(Path(f"{top}{path}"))
+            made[-1].mkdir(parents=True, exist_ok=True)
+    return made
+
+
+def command_in(path: str, command: Sequence[str]) -> list[str]:
+    """``command`` wrapped so that it runs in the cgroup ``path``, which must have been made."""
+    moves = "; ".join(f"echo $$ > {shlex.quote(str(folder / 'cgroup.procs'))}" for folder in make(path))
+    return ["sh", "-c", f'{moves}; exec "$@"', "sh", *command]

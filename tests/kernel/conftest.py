@@ -1,0 +1,47 @@
+"""Fixtures of the kernel tier. Prerequisites skip with a reason, or fail under ``AUDITNS_KERNEL_TESTS=1``."""
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.kernel import support
+from tests.kernel.runtimes import Runtimes
+from tests.kernel.support import need, need_root, need_tool
+
+__all__ = ["need", "need_root", "need_tool"]
+
+
+@pytest.fixture(scope="session")
+def token() -> str:
+    """Eight hex digits, new for every run: part of every name, key and argument that a test must find again."""
+    return secrets.token_hex(4)
+
+
+@pytest.fixture
+def root() -> None:
+    """Need root."""
+    need_root()
+
+
+@pytest.fixture
+def kernel_lock(root: None) -> Iterator[None]:
+    """Hold the machine-wide lock during the test."""
+    with support.kernel_lock():
+        yield
+
+
+@pytest.fixture
+def audit_state(root: None) -> Iterator[support.AuditState]:
+    """Hold the lock; audit's settings and rules are as before when the test ends, however it ends."""
+    need_tool("auditctl")
+    with support.audit_state() as before:
+        yield before
+
+
+@pytest.fixture
+def runtimes(root: None, token: str, tmp_path: Path) -> Iterator[Runtimes]:
+    """Start containers; what is still there at the end is stopped and removed."""
+    with Runtimes(tmp_path, token=token) as started:
+        yield started
