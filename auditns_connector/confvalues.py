@@ -1,0 +1,158 @@
+"""The values of the configuration file: each reader takes what TOML gave and returns the option.
+
+A value that is not allowed raises ValueError, whose text says what is allowed.
+"""
+
+import os
+from collections.abc import Callable
+from typing import Any, Final
+
+KIB: Final = 1 << 10
+MIB: Final = 1 << 20
+GIB: Final = 1 << 30
+
+ContidTerm = int | str  # an identifier, or the words "unset" (a host process) and "unknown"
+
+Reader = Callable[[Any], Any]
+
+
+def choice(*words: str) -> Reader:
+    def read(value: Any) -> str:
+        if isinstance(value, str) and value in words:
+            return value
+        raise ValueError(", ".join(f'"{word}"' for word in words))
+
+    return read
+
+
+def boolean(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("true, false")
+    return value
+
+
+def whole(low: int, high: int) -> Reader:
+    def read(value: Any) -> int:
+        if type(value) is int and low <= value <= high:
+            return value
+        raise ValueError(f"a whole number from {low} to {high}")
+
+    return read
+
+
+_UNITS: Final = {"K": KIB, "M": MIB, "G": GIB}
+
+
+def _show_size(size: int) -> str:
+    for letter, unit in reversed(_UNITS.items()):
+        if size >= unit and size % unit == 0:
+            return f"{size // unit}{letter}"
+    return str(size)
+
+
+def size(low: int, high: int, *, zero: bool = False, power: bool = False) -> Reader:
+    allowed = f'bytes, or a string like "16M", from {_show_size(low)} to {_show_size(high)}'
+    allowed += (", a power of two" if power else "") + (", or 0 for no limit" if zero else "")
+
+    def read(value: Any) -> int:
+        size = -1
+        if type(value) is int:
+            size = value
+        elif isinstance(value, str) and value.isascii():
+            number, unit = (value[:-1], _UNITS[value[-1]]) if value[-1:] in _UNITS else (value, 1)
+            if number.isdigit() and len(number) < 16:
+                size = int(number) * unit
+        if (zero and size == 0) or (low <= size <= high and not (power and size & (size - 1))):
+            return size
+        raise ValueError(allowed)
+
+    return read
+
+
+def path_name(*, empty: bool = False, longest: int = 4095) -> Reader:
+    allowed = f"an absolute path of a file, without .., of at most {longest} bytes" + (', or ""' if empty else "")
+
+    def read(value: Any) -> str:
+        if empty and value == "":
+            return ""
+        good = isinstance(value, str) and value.startswith("/") and not value.endswith("/") and value.isprintable()
+        if not good or ".." in value.split("/") or len(os.fsencode(value)) > longest:
+            raise ValueError(allowed)
+        return str(value)
+
+    return read
+
+
+def mode(value: Any) -> int:
+    if isinstance(value, str) and 3 <= len(value) <= 4 and all(c in "01234567" for c in value):
+        mode = int(value, 8)
+        if mode & 0o600 == 0o600 and mode & ~0o660 == 0:
+            return mode
+    raise ValueError('a string, "0600", "0640" or "0660"')
+
+
+def group(value: Any) -> str:
+    if isinstance(value, str) and 0 < len(value) < 256 and value.isprintable() and ":" not in value:
+        return value
+    raise ValueError("the name of a group")
+
+
+def strings(allowed: str, check: Callable[[str], bool], most: int = 10_000) -> Reader:
+    def read(value: Any) -> tuple[str, ...]:
+        if isinstance(value, list) and len(value) <= most and all(isinstance(s, str) and check(s) for s in value):
+            return tuple(value)
+        raise ValueError(f"a list of {allowed}")
+
+    return read
+
+
+def number(value: Any, bits: int) -> int:
+    """``value`` as an unsigned number of ``bits``: a TOML integer, or a string in decimal or 0x-hex."""
+    if isinstance(value, str) and value.isascii() and "_" not in value and len(value) < 32:
+        body, base = (value[2:], 16) if value[:2].lower() == "0x" else (value, 10)
+        if body.isalnum():
+            try:
+                value = int(body, base)
+            except ValueError:
+                value = -1
+    if type(value) is int and 0 <= value < 1 << bits:
+        return value
+    raise ValueError(f"a number from 0 to 2^{bits}-1, decimal or 0x-hex")
+
+
+def contid(value: Any) -> int:
+    contid = number(value, 64)
+    if contid == 0xFFFFFFFFFFFFFFFF:
+        raise ValueError("any number below 2^64-1, which means unset")
+    return contid
+
+
+def contids(value: Any) -> tuple[ContidTerm, ...]:
+    try:
+        if isinstance(value, list):
+            return tuple(term if term in ("unset", "unknown") else contid(term) for term in value)
+    except ValueError:
+        pass  # told below, in terms of the list
+    raise ValueError('a list of container identifiers (decimal, or strings in 0x-hex), "unset" and "unknown"')
+
+
+def coalesce(value: Any) -> float | None:
+    if value == "adaptive":
+        return None
+    if type(value) in (int, float) and 0 <= value <= 1000:
+        return float(value)
+    raise ValueError('"adaptive", or milliseconds from 0 to 1000')
+
+
+def argv(value: Any) -> tuple[str, ...]:
+    strings_only = isinstance(value, list) and all(isinstance(s, str) and "\0" not in s for s in value)
+    if strings_only and len(value) <= 256 and (not value or value[0].startswith("/")):
+        return tuple(value)
+    raise ValueError("a list of strings, the first an absolute path")
+
+
+def show(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    shown = '"' + value + '"' if isinstance(value, str) else repr(value)
+    return ascii(shown)[1:-1] if len(shown) <= 80 else ascii(shown[:77])[1:-1] + "…"
