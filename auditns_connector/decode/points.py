@@ -1,0 +1,89 @@
+"""Points: the places in audit text where a record of ours may stand. Vocabulary of the scanner.
+
+Text is lines ``[node=HOST ]type=NAME msg=audit(SEC.mmm:SERIAL): fields…[0x1D more]``. The scanner groups lines
+into events (same node, time and serial; events may interleave) and gives *points* in the order of the text:
+
+=========== ======================================================================================
+ms          time of the record, milliseconds since 1970
+serial      the event's serial, < 2^64
+pid         whom the point is about: ``pid=``, for a target ``opid=``; -1 when there is none to be read
+ppid sysno  fields of a SYSCALL, -1 when absent; ``arch`` likewise, 0 when absent; ``exit`` 0 when absent
+flags       P_* below; never 0
+at          where a record may be inserted: directly behind the SYSCALL, or behind the event's first kernel
+            record when it has none; behind its OBJ_PID for a target; *before* a record that tools take for
+            an event of its own (types < 1300 and >= 2100)
+hdr node    the ``msg=audit(…):`` and the ``node=HOST `` of the record, to be repeated in ours
+aux1        the value of ``comm=`` (for a target ``ocomm=``), as it stands in the text, quotes included
+aux2        of a P_EXEC: the value of ``name=`` of PATH item=0, as it stands in the text
+key         the value of ``key=``
+line_off    where the record's line begins
+rtype recno record type number (0: a name we do not know) and its place in its event, from 1, ours not counted
+event       number of the event, counted up; lines carry the same number
+=========== ======================================================================================
+
+Rules
+* A line longer than MAX_LINE, or without a header that can be read, is *foreign*: passed on, never looked into.
+  An unterminated last line likewise.
+* Fields are words between single spaces; of a repeated name the first counts. They end at 0x1D (what auditd
+  adds in ENRICHED format) and at ``msg='`` (text of a user process).
+* A number counts as absent when it is not plain decimal or above 2^31-1.
+* An event is complete at EOE or PROCTITLE; at once when its first record is one that stands alone (types < 1300
+  and >= 2100, and rectypes.LONE_KERNEL); when the text has got OLDER_MS ahead of the newest time seen when the
+  event began, or MAX_SPAN bytes past its first line; when MAX_OPEN younger ones are open; and at the end.
+* What comes of an event after that is *late*: it opens no event and gets no point, save an OBJ_PID or a SYSCALL.
+* Records of ours in the input mark the points of their event P_OWN and get none themselves.
+"""
+
+from typing import Final
+
+P_SUBJECT: Final = 1
+"""The process that the event is about; on every point but targets and packets."""
+P_TARGET: Final = 2
+"""The process a signal or a trace went to: one OBJ_PID record."""
+P_EXEC: Final = 4
+"""A successful execve or execveat."""
+P_USER: Final = 8
+"""A record a user process sent (1005, 1100–1199, 2100–2999)."""
+P_NETFILTER: Final = 16
+"""A packet; it has no process."""
+P_SINGLE: Final = 32
+"""The record stands alone."""
+P_HAS_TARGET: Final = 64
+"""The subject of an event that has targets."""
+P_NODE: Final = 128
+"""The record has a ``node=`` prefix."""
+P_OWN: Final = 256
+"""The event holds a record of ours already. Anyone who can write audit text can bring this about."""
+P_LATE: Final = 512
+"""A target whose event was decided before it came."""
+P_SYSCALL: Final = 1024
+"""The subject comes from a SYSCALL record."""
+P_SUCCESS: Final = 2048
+"""``success=yes``."""
+
+MODE_MORE: Final = 0
+MODE_FLUSH: Final = 1
+MODE_EOF: Final = 2
+
+LINE_FOREIGN: Final = 0xFFFFFFFF
+LINE_LATE: Final = 0xFFFFFFFE
+
+MAX_LINE: Final = 65536
+MAX_SPAN: Final = 65536
+MAX_OPEN: Final = 256
+CLOSED: Final = 256
+"""How many decided events are remembered to tell what is late (one for each serial modulo this)."""
+OLDER_MS: Final = 2000
+
+#: arch -> system call numbers of execve and execveat (linux/audit.h AUDIT_ARCH_*, the arch's unistd.h)
+EXECS: Final[dict[int, tuple[int, ...]]] = {
+    0xC000003E: (59, 322, 0x40000208, 0x40000221),  # x86_64, and x32 on it
+    0x40000003: (11, 358),  # i386
+    0x40000028: (11, 387),  # arm
+    0xC00000B7: (221, 281),  # aarch64
+    0xC00000F3: (221, 281),  # riscv64
+    0xC0000102: (221, 281),  # loongarch64
+    0x80000015: (11, 362),  # ppc64
+    0xC0000015: (11, 362),  # ppc64le
+    0x80000016: (11, 354),  # s390x
+}

@@ -1,0 +1,306 @@
+"""Audit text in blocks: find the points where records may stand, and put the chosen records there.
+
+The work on bytes is done by the C of ``cdefs/text_scan.c`` and ``text_join.c``; who belongs to which container
+is decided by the caller, over arrays::
+
+    stream = TextStream()
+    for data in reads:
+        points = stream.push(data)
+        choice = [get(pid, 0) for pid in points.pid[: points.n]]  # numbers of tails, 0 for nothing
+        sink(stream.assemble(points, choice, tails))
+    points = stream.flush(eof=True)                               # and once more the same
+
+What comes out, less the records put in, is what went in, byte for byte. Names and rules: decode/points.py.
+"""
+
+from array import array
+from collections.abc import Sequence
+from typing import Any, Final
+
+from ._text import ffi, lib
+from .decode import rectypes
+from .decode.points import MODE_EOF, MODE_FLUSH, MODE_MORE
+
+_POINT_FIELDS: Final[dict[str, tuple[str, str]]] = {
+    **dict.fromkeys(("ms", "exit"), ("int64_t[]", "q")),
+    "serial": ("uint64_t[]", "Q"),
+    **dict.fromkeys(
+        ("flags", "at", "hdr_off", "node_off", "line_off", "aux1_off", "aux2_off", "key_off", "event", "arch",
+         "aux1_len", "aux2_len", "key_len"),
+        ("uint32_t[]", "I"),
+    ),
+    **dict.fromkeys(("pid", "ppid", "sysno"), ("int32_t[]", "i")),
+    **dict.fromkeys(("hdr_len", "node_len", "rtype", "recno"), ("uint16_t[]", "H")),
+}  # fmt: skip
+_LINE_FIELDS: Final[dict[str, tuple[str, str]]] = {
+    **dict.fromkeys(("l_off", "l_event", "l_body"), ("uint32_t[]", "I")),
+    "l_type": ("uint16_t[]", "H"),
+}
+
+_OWN: Final = 0x10000
+_OWN_LONE: Final = 0x20000
+_LONE: Final = 0x40000
+_MAX_PUSH: Final = 1 << 30
+
+
+def _type_number(number: int) -> int:
+    if number in rectypes.OWN:
+        return number | _OWN | (0 if number in rectypes.OWN_AUXILIARY else _OWN_LONE)
+    return number | (_LONE if number in rectypes.LONE_KERNEL else 0)
+
+
+_type_names: Final = ffi.new("char[]", b"\0".join(name.encode() for name in rectypes.NUMBERS) + b"\0")
+lib.auditns_text_types(
+    _type_names, ffi.new("uint32_t[]", [_type_number(n) for n in rectypes.NUMBERS.values()]), len(rectypes.NUMBERS)
+)
+
+
+class Tails:
+    """The texts that may be inserted, numbered from 1; number 0 inserts nothing.
+
+    In a text a byte 0 stands for the point's ``msg=audit(…):`` and a byte 1 for its ``node=HOST `` (or nothing).
+    """
+
+    __slots__ = ("_c", "_headers", "_keep", "_nodes", "_off", "_text", "count")
+
+    def __init__(self, texts: Sequence[bytes] = ()) -> None:
+        self.clear()
+        for text in texts:
+            self.add(text)
+
+    def clear(self) -> None:
+        """Forget all; numbers begin at 1 again."""
+        self._text = bytearray()
+        self._off = array("I", [0])
+        self._headers = bytearray()
+        self._nodes = bytearray()
+        self.count = 0
+        self._c: Any = None
+        self._keep: Any = None
+
+    def add(self, text: bytes) -> int:
+        """Add a text (whole lines, newlines included) and return its number."""
+        self._c = self._keep = None
+        headers, nodes = text.count(0), text.count(1)
+        if headers > 255 or nodes > 255 or len(self._text) + len(text) >= 1 << 31:
+            raise ValueError("a text for insertion is too large")
+        self._text += text
+        self._off.append(len(self._text))
+        self._headers.append(headers)
+        self._nodes.append(nodes)
+        self.count += 1
+        return self.count
+
+    def c_struct(self) -> Any:
+        """The same as the C functions take it; valid until the next ``add``."""
+        if self._c is None:
+            parts = [ffi.from_buffer(b) for b in (self._text, self._off, self._headers, self._nodes)]
+            tails = ffi.new("struct auditns_tails *")
+            tails.text = ffi.cast("const char *", parts[0])
+            tails.off = ffi.cast("const uint32_t *", parts[1])
+            tails.headers = ffi.cast("const uint8_t *", parts[2])
+            tails.nodes = ffi.cast("const uint8_t *", parts[3])
+            tails.count = self.count
+            self._c, self._keep = tails, parts
+        return self._c
+
+
+class Points:
+    """The points and lines that the last scan decided: arrays of which the first ``n`` (``line_n``) count.
+
+    The arrays and ``block`` are reused: what is wanted later must be taken before the next scan. For a large
+    block, ``points.pid[: points.n].tolist()`` is the quick way through.
+    """
+
+    ms: memoryview
+    exit: memoryview
+    serial: memoryview
+    flags: memoryview
+    at: memoryview
+    hdr_off: memoryview
+    hdr_len: memoryview
+    node_off: memoryview
+    node_len: memoryview
+    line_off: memoryview
+    aux1_off: memoryview
+    aux1_len: memoryview
+    aux2_off: memoryview
+    aux2_len: memoryview
+    key_off: memoryview
+    key_len: memoryview
+    event: memoryview
+    arch: memoryview
+    pid: memoryview
+    ppid: memoryview
+    sysno: memoryview
+    rtype: memoryview
+    recno: memoryview
+    l_off: memoryview
+    l_event: memoryview
+    l_body: memoryview
+    l_type: memoryview
+
+    def __init__(self) -> None:
+        self.n = 0
+        self.line_n = 0
+        self.consumed = 0
+        self.block = memoryview(b"")
+        self.c: Any = ffi.new("struct auditns_points *")
+        self._arrays: dict[str, Any] = {}
+
+    def grow(self, cap: int, line_cap: int) -> None:
+        """Make room for that many points and lines, keeping what is there."""
+        for fields, size in ((_POINT_FIELDS, cap), (_LINE_FIELDS, line_cap)):
+            for field, (ctype, code) in fields.items():
+                fresh = ffi.new(ctype, size)
+                old = self._arrays.get(field)
+                if old is not None:
+                    ffi.memmove(fresh, old, ffi.sizeof(old))
+                self._arrays[field] = fresh
+                setattr(self.c, field, fresh)
+                setattr(self, field, memoryview(ffi.buffer(fresh)).cast("B").cast(code))
+        self.c.cap, self.c.line_cap = cap, line_cap
+
+    def bytes_at(self, off: int, length: int) -> bytes:
+        """That part of the block."""
+        return bytes(self.block[off : off + length])
+
+    def header(self, i: int) -> bytes:
+        """``msg=audit(…):`` of point ``i``."""
+        return self.bytes_at(self.hdr_off[i], self.hdr_len[i])
+
+    def node(self, i: int) -> bytes:
+        """``node=HOST `` of point ``i``, with its space; empty when it has none."""
+        return self.bytes_at(self.node_off[i], self.node_len[i])
+
+    def comm(self, i: int) -> bytes:
+        """The value of comm= (ocomm= of a target) as it stands in the text."""
+        return self.bytes_at(self.aux1_off[i], self.aux1_len[i])
+
+    def path(self, i: int) -> bytes:
+        """The file name of a P_EXEC as it stands in the text."""
+        return self.bytes_at(self.aux2_off[i], self.aux2_len[i])
+
+    def key(self, i: int) -> bytes:
+        """The value of key= as it stands in the text."""
+        return self.bytes_at(self.key_off[i], self.key_len[i])
+
+    def line(self, i: int) -> bytes:
+        """Line ``i`` of the ready lines, newline included."""
+        end = self.l_off[i + 1] if i + 1 < self.line_n else self.consumed
+        return bytes(self.block[self.l_off[i] : end])
+
+
+class Scanner:
+    """The scan and its state. ``feed`` is given what the last one did not consume, and more behind it."""
+
+    def __init__(self) -> None:
+        self._state: Any = ffi.new("struct auditns_scan *")
+        self.points = Points()
+        self.points.grow(1024, 4096)
+
+    def feed(self, block: bytes | bytearray | memoryview, mode: int = MODE_MORE) -> Points:
+        """Scan on. MODE_FLUSH decides the events that are open, MODE_EOF also passes an unterminated line."""
+        points, c = self.points, self.points.c
+        buf = ffi.from_buffer(block)
+        consumed = lib.auditns_scan(self._state, c, buf, len(block), mode)
+        while consumed < 0:
+            points.grow(4 * c.cap, 4 * c.line_cap)
+            consumed = lib.auditns_scan(self._state, c, buf, len(block), mode)
+        points.n, points.line_n, points.consumed = c.n, c.line_n, consumed
+        points.block = memoryview(block)
+        return points
+
+
+class TextStream:
+    """Audit text that arrives in pieces of any size. It keeps what is not decided yet (some 128 KiB at most)."""
+
+    def __init__(self, capacity: int = 512 * 1024) -> None:
+        self._scanner = Scanner()
+        self._buffer = bytearray(capacity)
+        self._start = 0
+        self._end = 0
+
+    @property
+    def pending(self) -> int:
+        """Bytes taken in and not yet handed out, as of the last scan."""
+        return self._end - self._start - self._scanner.points.consumed
+
+    def room(self, size: int) -> memoryview:
+        """A writable place for ``size`` bytes, to read into; then call :meth:`filled`. Ends the last points."""
+        if not 0 < size <= _MAX_PUSH:
+            raise ValueError(f"between 1 and {_MAX_PUSH} bytes at a time, not {size}")
+        points = self._scanner.points
+        self._start += points.consumed
+        points.consumed = points.n = points.line_n = 0
+        if self._end + size > len(self._buffer):
+            rest = bytes(memoryview(self._buffer)[self._start : self._end])
+            if len(rest) + size > len(self._buffer):
+                points.block = memoryview(b"")
+                self._buffer = bytearray(2 * (len(rest) + size))
+            self._buffer[: len(rest)] = rest
+            self._start, self._end = 0, len(rest)
+        return memoryview(self._buffer)[self._end : self._end + size]
+
+    def filled(self, size: int, mode: int = MODE_MORE) -> Points:
+        """Scan the ``size`` bytes that were put into :meth:`room`."""
+        self._end += size
+        return self._scanner.feed(memoryview(self._buffer)[self._start : self._end], mode)
+
+    def push(self, data: bytes | bytearray | memoryview) -> Points:
+        """Take in more text; the points of what is decided by it (``n`` may be 0)."""
+        size = len(data)
+        if size:
+            self.room(size)[:] = data
+        return self.filled(size) if size else self._again(MODE_MORE)
+
+    def flush(self, eof: bool = False) -> Points:
+        """Decide the events that are still open; ``eof``: also let go of a last line without a newline."""
+        return self._again(MODE_EOF if eof else MODE_FLUSH)
+
+    def _again(self, mode: int) -> Points:
+        points = self._scanner.points
+        self._start += points.consumed
+        points.consumed = 0
+        return self.filled(0, mode)
+
+    def assemble(
+        self,
+        points: Points,
+        choice: Sequence[int],
+        tails: Tails | Sequence[bytes],
+        keep: bytes | bytearray | None = None,
+        keep_first: int = 0,
+    ) -> bytes:
+        """The decided text with ``tails`` inserted, one choice for each point; see :func:`assemble`."""
+        return assemble(points, choice, tails, keep, keep_first)
+
+
+def assemble(
+    points: Points,
+    choice: Sequence[int],
+    tails: Tails | Sequence[bytes],
+    keep: bytes | bytearray | None = None,
+    keep_first: int = 0,
+) -> bytes:
+    """``block[:consumed]`` with the chosen tail put in at every point.
+
+    ``choice[i]`` is a number of ``tails``, 0 for nothing (a plain sequence is numbered from 1 as well). With
+    ``keep``, one byte for each event from number ``keep_first`` on, only the lines of events whose byte is not 0
+    are written: the filters work so. Foreign and late lines then go too.
+    """
+    if not isinstance(tails, Tails):
+        tails = Tails(tails)
+    chosen = choice if isinstance(choice, array) and choice.typecode == "I" else array("I", choice)
+    if len(chosen) != points.n:
+        raise ValueError(f"{len(chosen)} choices for {points.n} points")
+    buf = ffi.from_buffer(points.block)
+    picks = ffi.from_buffer("uint32_t[]", chosen)
+    kept = ffi.NULL if keep is None else ffi.from_buffer("uint8_t[]", keep)
+    args = (buf, points.consumed, points.c, picks, tails.c_struct(), kept, keep_first, 0 if keep is None else len(keep))
+    size = lib.auditns_assemble(*args, ffi.NULL)
+    out = ffi.new("char[]", size) if size else b""
+    if not size:
+        return b""
+    lib.auditns_assemble(*args, out)
+    return bytes(ffi.buffer(out, size))

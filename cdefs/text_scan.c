@@ -1,0 +1,659 @@
+/* The block scanner: lines of audit text -> points where a record may be inserted.
+ * decode/audittext.py does the same, readably, and says what each rule is for. State is kept between calls, in
+ * offsets of the block that begins where the last one was consumed, so no line is ever looked at twice. */
+#include <stdint.h>
+#include <string.h>
+#include <sys/types.h>
+#include "text_decl.h"
+
+#define NONE 0xffffffffu
+#define OWN 0x10000u          /* in a type number: the record is ours */
+#define OWN_LONE 0x20000u     /* ours, and an event of its own */
+#define LONE 0x40000u         /* a kernel record that never belongs to a SYSCALL */
+#define TYPE_SYSCALL 1300
+#define TYPE_PATH 1302
+#define TYPE_OBJ_PID 1318
+#define TYPE_EOE 1320
+#define TYPE_NETFILTER_PKT 1324
+#define TYPE_PROCTITLE 1327
+#define FIRST_EVENT 1300
+#define FIRST_ANOM_MSG 2100
+#define OLDER_MS 2000         /* an event this much older than a later record is complete */
+
+/* ---- record type names ---- */
+
+static struct { const char *name; uint32_t len, number; } types[AUDITNS_TYPES];
+
+static uint32_t type_hash(const char *s, size_t n)
+{
+    uint32_t h = (uint32_t)n * 2654435761u;
+    for (size_t i = 0; i < n; i++)
+        h = (h ^ (unsigned char)s[i]) * 16777619u;
+    return (h ^ (h >> 15)) % AUDITNS_TYPES;
+}
+
+void auditns_text_types(const char *names, const uint32_t *numbers, uint32_t count)
+{
+    memset(types, 0, sizeof(types));
+    for (uint32_t i = 0; i < count && i < AUDITNS_TYPES / 2; i++) {
+        size_t len = strlen(names);
+        uint32_t at = type_hash(names, len);
+        while (types[at].name)
+            at = (at + 1) % AUDITNS_TYPES;
+        types[at].name = names;
+        types[at].len = (uint32_t)len;
+        types[at].number = numbers[i];
+        names += len + 1;
+    }
+}
+
+static uint32_t type_known(const char *s, size_t n)
+{
+    for (uint32_t at = type_hash(s, n); types[at].name; at = (at + 1) % AUDITNS_TYPES)
+        if (types[at].len == n && !memcmp(types[at].name, s, n))
+            return types[at].number;
+    return 0;
+}
+
+static uint32_t type_number(const char *s, size_t n)
+{
+    uint32_t number = type_known(s, n);
+    if (number)
+        return number;
+    if (n >= 10 && n <= 14 && !memcmp(s, "UNKNOWN[", 8) && s[n - 1] == ']') {
+        for (size_t i = 8; i < n - 1; i++) {
+            if (s[i] < '0' || s[i] > '9')
+                return 0;
+            number = number * 10 + (uint32_t)(s[i] - '0');
+        }
+        if (number > 0xffff)
+            return 0;
+        /* the spelling by number of a type we know by name means the same */
+        for (uint32_t at = 0; at < AUDITNS_TYPES; at++)
+            if (types[at].name && (types[at].number & 0xffff) == number)
+                return types[at].number;
+        return number;
+    }
+    if ((n > 10 && !memcmp(s, "CONTAINER_", 10)) || (n > 3 && !memcmp(s, "NS_", 3)))
+        return OWN;
+    return 0;
+}
+
+/* ---- the header of a line ---- */
+
+struct head {
+    int64_t ms;
+    uint64_t serial, node;
+    uint32_t node_len, hdr, hdr_len, body, type;
+};
+
+static uint64_t node_hash(const char *s, size_t n)
+{
+    uint64_t h = 14695981039346656037u;
+    for (size_t i = 0; i < n; i++)
+        h = (h ^ (unsigned char)s[i]) * 1099511628211u;
+    return h;
+}
+
+static const char *digits(const char *p, const char *end, int most, uint64_t *value)
+{
+    const char *start = p;
+    uint64_t v = 0;
+    while (p < end && *p >= '0' && *p <= '9') {
+        if (p - start == most || __builtin_mul_overflow(v, 10, &v) || __builtin_add_overflow(v, *p - '0', &v))
+            return NULL;
+        p++;
+    }
+    *value = v;
+    return p == start ? NULL : p;
+}
+
+/* [line, end) without its newline */
+static int parse_head(const char *line, const char *end, struct head *h)
+{
+    const char *p = line, *q;
+    uint64_t sec, ms;
+
+    h->node = 0;
+    h->node_len = 0;
+    if (end - p < 20)
+        return 0;
+    if (*p == 'n') {
+        if (memcmp(p, "node=", 5))
+            return 0;
+        q = memchr(p, ' ', (size_t)(end - p) < 261 ? (size_t)(end - p) : 261);
+        if (!q || q == p + 5)
+            return 0;
+        h->node_len = (uint32_t)(q + 1 - p);
+        h->node = node_hash(p, h->node_len);
+        p = q + 1;
+        if (end - p < 20)
+            return 0;
+    }
+    if (memcmp(p, "type=", 5))
+        return 0;
+    p += 5;
+    q = memchr(p, ' ', (size_t)(end - p) < 64 ? (size_t)(end - p) : 64);
+    if (!q || q == p || end - q < 11 || memcmp(q, " msg=audit(", 11))
+        return 0;
+    const char *name = p;
+    size_t name_len = (size_t)(q - p);
+    h->hdr = (uint32_t)(q + 1 - line);
+    p = digits(q + 11, end, 11, &sec);
+    if (!p || p == end || *p != '.')
+        return 0;
+    q = digits(p + 1, end, 3, &ms);
+    if (!q || q - p != 4 || q == end || *q != ':')
+        return 0;
+    p = digits(q + 1, end, 20, &h->serial);
+    if (!p || end - p < 2 || p[0] != ')' || p[1] != ':')
+        return 0;
+    h->body = (uint32_t)(p + 2 - line);
+    h->hdr_len = h->body - h->hdr;
+    h->ms = (int64_t)(sec * 1000 + ms);
+    h->type = type_number(name, name_len);
+    return 1;
+}
+
+/* ---- points ---- */
+
+#define VALUES(X) X(ms) X(exit) X(serial) X(flags) X(event) X(arch) X(hdr_len) X(node_len) X(aux1_len) X(aux2_len) \
+    X(key_len) X(pid) X(ppid) X(sysno) X(rtype) X(recno)
+#define OFFSETS(X) X(at) X(hdr_off) X(node_off) X(line_off) X(aux1_off) X(aux2_off) X(key_off)
+
+/* drop what the last call handed out, and let the block begin where that ended */
+static void release(struct auditns_scan *s, struct auditns_points *p)
+{
+    uint32_t k = p->used, m = p->total - k, shift = s->consumed;
+    if (k) {
+#define MOVE(f) memmove(p->f, p->f + k, m * sizeof(*p->f));
+        VALUES(MOVE)
+        OFFSETS(MOVE)
+    }
+    if (shift)
+        for (uint32_t i = 0; i < m; i++) {
+#define SHIFT(f) p->f[i] -= shift;
+            OFFSETS(SHIFT)
+        }
+    p->total = m;
+    p->used = p->n = 0;
+
+    uint32_t lk = p->line_used, lm = p->line_total - lk;
+    if (lk) {
+        memmove(p->l_off, p->l_off + lk, lm * sizeof(*p->l_off));
+        memmove(p->l_event, p->l_event + lk, lm * sizeof(*p->l_event));
+        memmove(p->l_body, p->l_body + lk, lm * sizeof(*p->l_body));
+        memmove(p->l_type, p->l_type + lk, lm * sizeof(*p->l_type));
+    }
+    for (uint32_t i = 0; i < lm; i++) {
+        p->l_off[i] -= shift;
+        p->l_body[i] -= shift;
+    }
+    p->line_total = lm;
+    p->line_used = p->line_n = 0;
+
+    for (uint32_t i = 0; i < s->open; i++) {
+        s->event[i].first -= shift;
+        if (s->event[i].point != NONE)
+            s->event[i].point -= k;
+    }
+    s->line -= shift;
+    s->searched -= shift;
+    s->consumed = 0;
+}
+
+/* take the void points out of the ready ones */
+static uint32_t compact(struct auditns_scan *s, struct auditns_points *p)
+{
+    uint32_t to = 0;
+    for (uint32_t i = 0; i < p->used; i++) {
+        if (!p->flags[i]) {
+            s->voids--;
+            continue;
+        }
+        if (to != i) {
+#define COPY(f) p->f[to] = p->f[i];
+            VALUES(COPY)
+            OFFSETS(COPY)
+        }
+        to++;
+    }
+    return to;
+}
+
+static int32_t number31(const char *s, size_t n)
+{
+    int64_t v = 0;
+    if (!n || n > 10)
+        return -1;
+    for (size_t i = 0; i < n; i++) {
+        if (s[i] < '0' || s[i] > '9')
+            return -1;
+        v = v * 10 + (s[i] - '0');
+    }
+    return v > INT32_MAX ? -1 : (int32_t)v;
+}
+
+static int64_t signed64(const char *s, size_t n)
+{
+    int minus = n && *s == '-';
+    uint64_t v = 0;
+    s += minus;
+    n -= (size_t)minus;
+    if (!n || n > 18)
+        return 0;
+    for (size_t i = 0; i < n; i++) {
+        if (s[i] < '0' || s[i] > '9')
+            return 0;
+        v = v * 10 + (uint64_t)(s[i] - '0');
+    }
+    return minus ? -(int64_t)v : (int64_t)v;
+}
+
+static uint32_t hex32(const char *s, size_t n)
+{
+    uint32_t v = 0;
+    if (!n || n > 8)
+        return 0;
+    for (size_t i = 0; i < n; i++) {
+        char c = s[i];
+        if (c >= '0' && c <= '9')
+            v = v << 4 | (uint32_t)(c - '0');
+        else if (c >= 'a' && c <= 'f')
+            v = v << 4 | (uint32_t)(c - 'a' + 10);
+        else
+            return 0;
+    }
+    return v;
+}
+
+static int is_exec(uint32_t arch, int32_t nr)
+{
+    switch (arch) {
+    case 0xc000003e: return nr == 59 || nr == 322 || nr == 0x40000208 || nr == 0x40000221; /* x86_64, x32 */
+    case 0x40000003: return nr == 11 || nr == 358;  /* i386 */
+    case 0x40000028: return nr == 11 || nr == 387;  /* arm */
+    case 0xc00000b7:                                /* aarch64 */
+    case 0xc00000f3:                                /* riscv64 */
+    case 0xc0000102: return nr == 221 || nr == 281; /* loongarch64 */
+    case 0x80000015:                                /* ppc64 */
+    case 0xc0000015: return nr == 11 || nr == 362;  /* ppc64le */
+    case 0x80000016: return nr == 11 || nr == 354;  /* s390x */
+    }
+    return 0;
+}
+
+/* The kernel's own part of a body: up to 0x1D (what ENRICHED adds begins there). */
+static const char *kernel_part(const char *body, const char *end)
+{
+    const char *gs = memchr(body, 0x1d, (size_t)(end - body));
+    return gs ? gs : end;
+}
+
+#define IS(word) (n >= sizeof(word) - 1 && !memcmp(t, word, sizeof(word) - 1))
+#define FIRST(bit) (!(seen & (bit)) && (seen |= (bit)))
+
+static void subject_fields(struct auditns_points *p, uint32_t i, const char *buf, const char *t, const char *end)
+{
+    unsigned seen = 0;
+    end = kernel_part(t, end);
+    while (t < end) {
+        const char *q = memchr(t, ' ', (size_t)(end - t));
+        if (!q)
+            q = end;
+        size_t n = (size_t)(q - t);
+        switch (n ? *t : 0) {
+        case 'p':
+            if (IS("pid=") && FIRST(1))
+                p->pid[i] = number31(t + 4, n - 4);
+            else if (IS("ppid=") && FIRST(2))
+                p->ppid[i] = number31(t + 5, n - 5);
+            break;
+        case 'a':
+            if (IS("arch=") && FIRST(4))
+                p->arch[i] = hex32(t + 5, n - 5);
+            break;
+        case 's':
+            if (IS("syscall=") && FIRST(8))
+                p->sysno[i] = number31(t + 8, n - 8);
+            else if (IS("success=") && FIRST(16))
+                p->flags[i] |= n == 11 && !memcmp(t + 8, "yes", 3) ? AUDITNS_P_SUCCESS : 0;
+            break;
+        case 'e':
+            if (IS("exit=") && FIRST(32))
+                p->exit[i] = signed64(t + 5, n - 5);
+            break;
+        case 'c':
+            if (IS("comm=") && FIRST(64)) {
+                p->aux1_off[i] = (uint32_t)(t + 5 - buf);
+                p->aux1_len[i] = (uint32_t)(n - 5);
+            }
+            break;
+        case 'k':
+            if (IS("key=") && FIRST(128)) {
+                p->key_off[i] = (uint32_t)(t + 4 - buf);
+                p->key_len[i] = (uint32_t)(n - 4);
+            }
+            break;
+        case 'm':
+            if (IS("msg='")) /* what follows is text of the sender's choosing */
+                return;
+            break;
+        }
+        t = q + 1;
+    }
+}
+
+static void target_fields(struct auditns_points *p, uint32_t i, const char *buf, const char *t, const char *end)
+{
+    unsigned seen = 0;
+    end = kernel_part(t, end);
+    while (t < end) {
+        const char *q = memchr(t, ' ', (size_t)(end - t));
+        if (!q)
+            q = end;
+        size_t n = (size_t)(q - t);
+        if (IS("opid=") && FIRST(1))
+            p->pid[i] = number31(t + 5, n - 5);
+        else if (IS("ocomm=") && FIRST(2)) {
+            p->aux1_off[i] = (uint32_t)(t + 6 - buf);
+            p->aux1_len[i] = (uint32_t)(n - 6);
+        }
+        t = q + 1;
+    }
+}
+
+/* PATH item=0 of an exec: the file name */
+static void path_fields(struct auditns_points *p, uint32_t i, const char *buf, const char *t, const char *end)
+{
+    unsigned seen = 0;
+    const char *name = NULL;
+    size_t name_len = 0;
+    end = kernel_part(t, end);
+    while (t < end) {
+        const char *q = memchr(t, ' ', (size_t)(end - t));
+        if (!q)
+            q = end;
+        size_t n = (size_t)(q - t);
+        if (IS("item=") && FIRST(1)) {
+            if (n != 6 || t[5] != '0')
+                return;
+        } else if (IS("name=") && FIRST(2)) {
+            name = t + 5;
+            name_len = n - 5;
+        }
+        if (seen == 3)
+            break;
+        t = q + 1;
+    }
+    if (seen == 3) {
+        p->aux2_off[i] = (uint32_t)(name - buf);
+        p->aux2_len[i] = (uint32_t)name_len;
+    }
+}
+
+static uint32_t add_point(struct auditns_points *p, const struct head *h, uint32_t line, uint32_t at, uint32_t flags,
+                          uint32_t event, uint16_t recno)
+{
+    uint32_t i = p->total++;
+    p->ms[i] = h->ms;
+    p->serial[i] = h->serial;
+    p->flags[i] = flags | (h->node_len ? AUDITNS_P_NODE : 0);
+    p->at[i] = at;
+    p->line_off[i] = line;
+    p->hdr_off[i] = line + h->hdr;
+    p->hdr_len[i] = (uint16_t)h->hdr_len;
+    p->node_off[i] = line;
+    p->node_len[i] = (uint16_t)h->node_len;
+    p->event[i] = event;
+    p->rtype[i] = (uint16_t)h->type;
+    p->recno[i] = recno;
+    p->pid[i] = p->ppid[i] = p->sysno[i] = -1;
+    p->arch[i] = 0;
+    p->exit[i] = 0;
+    p->aux1_off[i] = p->aux2_off[i] = p->key_off[i] = line;
+    p->aux1_len[i] = p->aux2_len[i] = p->key_len[i] = 0;
+    return i;
+}
+
+/* ---- events ---- */
+
+static struct auditns_closed *closed_slot(struct auditns_scan *s, uint64_t serial)
+{
+    return &s->closed[serial % AUDITNS_CLOSED];
+}
+
+static void remember(struct auditns_scan *s, int64_t ms, uint64_t serial, uint64_t node, uint32_t recno)
+{
+    struct auditns_closed *c = closed_slot(s, serial);
+    c->ms = ms;
+    c->serial = serial;
+    c->node = node;
+    c->recno = recno;
+    c->used = 1;
+}
+
+static void close_event(struct auditns_scan *s, uint32_t i)
+{
+    struct auditns_event *e = &s->event[i];
+    remember(s, e->ms, e->serial, e->node, e->recno);
+    s->open--;
+    memmove(e, e + 1, (s->open - i) * sizeof(*e));
+    s->last = 0;
+}
+
+static void close_all(struct auditns_scan *s)
+{
+    while (s->open)
+        close_event(s, 0);
+}
+
+static uint32_t find_event(const struct auditns_scan *s, const struct head *h)
+{
+    if (s->last < s->open) {
+        const struct auditns_event *e = &s->event[s->last];
+        if (e->serial == h->serial && e->ms == h->ms && e->node == h->node)
+            return s->last;
+    }
+    for (uint32_t i = s->open; i-- > 0;) {
+        const struct auditns_event *e = &s->event[i];
+        if (e->serial == h->serial && e->ms == h->ms && e->node == h->node)
+            return i;
+    }
+    return NONE;
+}
+
+static uint32_t open_event(struct auditns_scan *s, const struct head *h, uint32_t line, uint16_t recno)
+{
+    if (s->open == AUDITNS_MAX_OPEN)
+        close_event(s, 0);
+    uint32_t i = s->open++;
+    struct auditns_event *e = &s->event[i];
+    memset(e, 0, sizeof(*e));
+    e->ms = h->ms;
+    e->serial = h->serial;
+    e->node = h->node;
+    e->base = s->clock;
+    e->first = line;
+    e->id = s->next_id++;
+    e->point = NONE;
+    e->recno = recno;
+    if (s->next_id >= AUDITNS_LINE_LATE)
+        s->next_id = 0;
+    s->last = i;
+    return i;
+}
+
+static int is_lone(uint32_t type)
+{
+    uint32_t number = type & 0xffff;
+    return (type & (LONE | OWN_LONE)) || (number && (number < FIRST_EVENT || number >= FIRST_ANOM_MSG));
+}
+
+/* a record of an event that was decided before */
+static uint32_t late_record(struct auditns_points *p, const char *buf, const struct head *h, struct auditns_closed *c,
+                            uint32_t line, uint32_t end)
+{
+    if (!(h->type & OWN) && c->recno < 0xffff)
+        c->recno++;
+    if ((h->type & 0xffff) == TYPE_OBJ_PID) {
+        uint32_t i = add_point(p, h, line, end, AUDITNS_P_TARGET | AUDITNS_P_LATE, AUDITNS_LINE_LATE,
+                               (uint16_t)c->recno);
+        target_fields(p, i, buf, buf + line + h->body, buf + end - 1);
+    }
+    return AUDITNS_LINE_LATE;
+}
+
+/* A record with a header; returns the number of its event. */
+static uint32_t record(struct auditns_scan *s, struct auditns_points *p, const char *buf, const struct head *h,
+                       uint32_t line, uint32_t end)
+{
+    uint32_t number = h->type & 0xffff, at = find_event(s, h);
+    int lone = is_lone(h->type);
+    const char *body = buf + line + h->body, *stop = buf + end - 1;
+
+    if (at == NONE) {
+        struct auditns_closed *c = closed_slot(s, h->serial);
+        uint32_t recno = 0;
+        if (c->used && c->serial == h->serial && c->ms == h->ms && c->node == h->node) {
+            if (number != TYPE_SYSCALL && !lone)
+                return late_record(p, buf, h, c, line, end);
+            recno = c->recno;
+        }
+        at = open_event(s, h, line, (uint16_t)recno);
+    }
+    s->last = at;
+    struct auditns_event *e = &s->event[at];
+    uint32_t id = e->id;
+
+    if (h->type & OWN) {
+        e->own = 1;
+        if (e->point != NONE)
+            p->flags[e->point] |= AUDITNS_P_OWN;
+        if ((h->type & OWN_LONE) && !e->kernel)
+            close_event(s, at);
+        return id;
+    }
+    if (e->recno < 0xffff)
+        e->recno++;
+    uint32_t own = e->own ? AUDITNS_P_OWN : 0;
+
+    if (lone && !(e->kernel && (h->type & LONE))) {
+        uint32_t flags = own | AUDITNS_P_SINGLE;
+        int before = number < FIRST_EVENT || number >= FIRST_ANOM_MSG;
+        if (number == TYPE_NETFILTER_PKT)
+            flags |= AUDITNS_P_NETFILTER;
+        else
+            flags |= AUDITNS_P_SUBJECT;
+        if (number == 1005 || (number >= 1100 && number < 1200) || (number >= FIRST_ANOM_MSG && number < 3000))
+            flags |= AUDITNS_P_USER;
+        uint32_t i = add_point(p, h, line, before ? line : end, flags, id, e->recno);
+        subject_fields(p, i, buf, body, stop);
+        if (!e->kernel)
+            close_event(s, at);
+        return id;
+    }
+    if (number == TYPE_SYSCALL && !e->syscall) {
+        uint32_t flags = own | AUDITNS_P_SUBJECT | AUDITNS_P_SYSCALL;
+        if (e->point != NONE) { /* its place was taken by the record that came first */
+            flags |= p->flags[e->point] & AUDITNS_P_HAS_TARGET;
+            p->flags[e->point] = 0;
+            s->voids++;
+        }
+        uint32_t i = add_point(p, h, line, end, flags, id, e->recno);
+        subject_fields(p, i, buf, body, stop);
+        if ((p->flags[i] & AUDITNS_P_SUCCESS) && is_exec(p->arch[i], p->sysno[i])) {
+            p->flags[i] |= AUDITNS_P_EXEC;
+            e->exec = 1;
+        }
+        e->point = i;
+        e->syscall = 1;
+    } else if (!e->kernel && number != TYPE_EOE) {
+        e->point = add_point(p, h, line, end, own | AUDITNS_P_SUBJECT, id, e->recno);
+        subject_fields(p, e->point, buf, body, stop);
+    }
+    if (number != TYPE_EOE)
+        e->kernel = 1;
+    if (number == TYPE_OBJ_PID) {
+        uint32_t i = add_point(p, h, line, end, own | AUDITNS_P_TARGET, id, e->recno);
+        target_fields(p, i, buf, body, stop);
+        if (e->point != NONE)
+            p->flags[e->point] |= AUDITNS_P_HAS_TARGET;
+    } else if (number == TYPE_PATH) {
+        if (e->exec && !p->aux2_len[e->point])
+            path_fields(p, e->point, buf, body, stop);
+    } else if (number == TYPE_EOE || number == TYPE_PROCTITLE) {
+        close_event(s, at);
+    }
+    return id;
+}
+
+static void add_line(struct auditns_points *p, uint32_t line, uint32_t event, uint32_t body, uint32_t type)
+{
+    uint32_t i = p->line_total++;
+    p->l_off[i] = line;
+    p->l_event[i] = event;
+    p->l_body[i] = body;
+    p->l_type[i] = (uint16_t)type;
+}
+
+/* one whole line, newline included */
+static void one_line(struct auditns_scan *s, struct auditns_points *p, const char *buf, uint32_t line, uint32_t end)
+{
+    struct head h;
+    while (s->open && line - s->event[0].first > AUDITNS_MAX_SPAN)
+        close_event(s, 0);
+    if (s->in_long || end - line > AUDITNS_MAX_LINE || !parse_head(buf + line, buf + end - 1, &h)) {
+        s->in_long = 0;
+        add_line(p, line, AUDITNS_LINE_FOREIGN, line, 0);
+        return;
+    }
+    if (h.ms > s->clock) {
+        s->clock = h.ms;
+        for (uint32_t i = 0; i < s->open;)
+            if (h.ms - s->event[i].base >= OLDER_MS)
+                close_event(s, i);
+            else
+                i++;
+    }
+    uint32_t id = record(s, p, buf, &h, line, end);
+    add_line(p, line, id, line + h.body, h.type);
+}
+
+int64_t auditns_scan(struct auditns_scan *s, struct auditns_points *p, const char *buf, uint32_t len, int mode)
+{
+    release(s, p);
+    while (s->searched < len) {
+        const char *nl = memchr(buf + s->searched, '\n', len - s->searched);
+        if (!nl)
+            break;
+        if (p->cap - p->total < 2 || p->line_cap - p->line_total < 2)
+            return -1;
+        uint32_t end = (uint32_t)(nl + 1 - buf);
+        one_line(s, p, buf, s->line, end);
+        s->line = s->searched = end;
+    }
+    s->searched = len;
+    if (s->line < len && (mode == AUDITNS_MODE_EOF || s->in_long || len - s->line > AUDITNS_MAX_LINE)) {
+        /* the start of a line too long to be a record, or the unterminated end: passed on as it is */
+        if (p->line_cap == p->line_total)
+            return -1;
+        close_all(s);
+        add_line(p, s->line, AUDITNS_LINE_FOREIGN, s->line, 0);
+        s->in_long = mode != AUDITNS_MODE_EOF;
+        s->line = len;
+    }
+    if (mode != AUDITNS_MODE_MORE)
+        close_all(s);
+    s->consumed = s->open ? s->event[0].first : s->line;
+
+    p->used = p->total;
+    p->line_used = p->line_total;
+    while (p->used && p->line_off[p->used - 1] >= s->consumed)
+        p->used--;
+    while (p->line_used && p->l_off[p->line_used - 1] >= s->consumed)
+        p->line_used--;
+    p->n = s->voids ? compact(s, p) : p->used;
+    p->line_n = p->line_used;
+    return s->consumed;
+}
