@@ -1,0 +1,73 @@
+"""From an audit stamp (CLOCK_REALTIME, milliseconds) to the kernel events' clock (CLOCK_MONOTONIC, nanoseconds).
+
+The offset between the two is a history of *regimes*: each began when a sample showed that the wall clock had been set
+(or had drifted visibly). A stamp is translated by the newest regime it fits; one that no regime fits has no answer.
+"""
+
+from typing import Final
+
+#: an offset that moved less than this is drift to follow, not a step of the clock (ns)
+STEP: Final = 1_000_000
+#: how far behind the present the kernel's coarse clock and our own sampling may be (ns)
+SLACK: Final = 20_000_000
+_KEPT: Final = 256
+
+
+class Clock:
+    """Offsets of CLOCK_REALTIME against CLOCK_MONOTONIC, oldest first, as ``(seen from, seen until, offset)``."""
+
+    def __init__(self) -> None:
+        self._regimes: list[tuple[int, int, int]] = []
+
+    @property
+    def offset(self) -> int | None:
+        """The offset now in force in ns, ``None`` before the first sample."""
+        return self._regimes[-1][2] if self._regimes else None
+
+    def sample(self, mono: int, offset: int) -> None:
+        """Take in that at ``mono`` (ns) CLOCK_REALTIME minus CLOCK_MONOTONIC was ``offset`` (ns)."""
+        if not self._regimes:
+            self._regimes.append((0, mono, offset))
+            return
+        since, until, known = self._regimes[-1]
+        if abs(offset - known) < STEP:
+            # drift: the regime goes on with the newer value
+            self._regimes[-1] = (since, mono, offset if abs(offset - known) > STEP // 8 else known)
+            return
+        # the step happened somewhere between the last sample and this one: the regimes overlap there
+        self._regimes[-1] = (since, mono, known)
+        self._regimes.append((until, mono, offset))
+        del self._regimes[:-_KEPT]
+
+    def to_mono(self, real: int, now: int) -> int | None:
+        """CLOCK_MONOTONIC ns of the wall-clock time ``real`` (ns), seen by an observer at ``now`` (monotonic ns).
+
+        The newest regime wins in which the moment lies inside the regime and not in the future. ``None`` where
+        there is none: such a stamp is of another boot, another host, or another time.
+        """
+        newest = True
+        for since, until, offset in reversed(self._regimes):
+            mono = real - offset
+            if since - SLACK <= mono <= (now if newest else until) + SLACK:
+                return mono
+            newest = False
+        return None
+
+    def ambiguous(self, real: int, now: int) -> bool:
+        """True when two regimes fit ``real`` with different answers within the last ten seconds before ``now``."""
+        fits = 0
+        newest = True
+        for since, until, offset in reversed(self._regimes):
+            mono = real - offset
+            if since - SLACK <= mono <= (now if newest else until) + SLACK and mono > now - 10_000_000_000:
+                fits += 1
+            newest = False
+        return fits > 1
+
+    def dump(self) -> list[list[int]]:
+        """The state as JSON-able lists."""
+        return [list(r) for r in self._regimes]
+
+    def load(self, state: list[list[int]]) -> None:
+        """Replace the state by what :meth:`dump` gave."""
+        self._regimes = [(int(a), int(b), int(c)) for a, b, c in state]

@@ -1,0 +1,282 @@
+"""Containers: what makes one, what it is called, and when it is gone.
+
+The rule that decides to which container a process belongs stands in :meth:`Containers.belongs`, and nowhere else:
+
+1. a registration, inherited from the true creator (a runtime's container found *inside* a registered one nests in it);
+2. a runtime recognised from the process's cgroup path, the innermost match;
+3. the owner of its pid namespace: the container of the namespace's first process, or of whoever made it;
+4. the owner of its user namespace, likewise;
+5. a container whose mount namespace it entered while everyone living there belongs to that container;
+6. otherwise it is a process of the host.
+
+A pid (or user) namespace made outside every container owns itself: that is a *sandbox*. A namespace made inside a
+container starts no further one. Where the evidence is missing the answer is :data:`UNKNOWN`, never a guess.
+"""
+
+from collections.abc import Callable, Iterable
+from hashlib import blake2b
+from typing import Final
+
+from .namespaces import Instance, Namespaces
+from .runtime import Runtime, chain, derive_contid
+
+UNSET: Final = (1 << 64) - 1
+Key = tuple[tuple[str, str], ...]
+
+
+class Container:
+    """One container, from its first process to its last. ``parent`` is the container it runs inside."""
+
+    __slots__ = (
+        "born",
+        "contid",
+        "ended",
+        "id",
+        "image",
+        "key",
+        "kind",
+        "labels",
+        "live",
+        "name",
+        "parent",
+        "pod",
+        "rehashed",
+        "replaces",
+        "runtime",
+        "sandbox",
+        "text",
+        "told",
+    )
+
+    def __init__(self, key: Key, kind: str, born: int, parent: "Container | None") -> None:
+        #: (runtime, id) of this container and of those around it, outermost first: a container cannot pose as
+        #: another by naming a cgroup of its own like the other's
+        self.key = key
+        #: "runtime", "sandbox" or "registered"; "unknown" for the one object UNKNOWN
+        self.kind = kind
+        self.born = born
+        self.parent = parent
+        self.runtime, self.id = key[-1]
+        self.contid: int | None = None
+        #: the contid field's text, chain included; filled by :meth:`Containers.text`
+        self.text = ""
+        self.name = ""
+        self.image = ""
+        self.pod = ""
+        self.labels: dict[str, str] = {}
+        self.sandbox: Instance | None = None
+        #: the derived containers whose processes a registered id took over
+        self.replaces: frozenset[Key] = frozenset()
+        #: living processes in it, and containers nested in it
+        self.live = 0
+        self.ended: int | None = None
+        self.rehashed = False
+        self.told = False
+
+    def __repr__(self) -> str:
+        return f"<Container {self.kind} {self.runtime}/{self.id[:16]} {self.text or self.contid}>"
+
+    def chain(self) -> "list[Container]":
+        """This container and those it is nested in, innermost first."""
+        out, c = [], self
+        while True:
+            out.append(c)
+            if c.parent is None:
+                return out
+            c = c.parent
+
+
+#: "we do not know": printed as ``contid=?``
+UNKNOWN: Final = Container((("", ""),), "unknown", 0, None)
+UNKNOWN.text = "?"
+
+
+class CgroupSet:
+    """The cgroups of a process, one path for each hierarchy where it is not the root; interned."""
+
+    __slots__ = ("paths", "runtimes")
+
+    def __init__(self, paths: tuple[tuple[int, str], ...]) -> None:
+        self.paths = paths
+        best: list[Runtime] = []
+        for _root, path in paths:
+            found = chain(path)
+            if len(found) > len(best):
+                best = found
+        #: the runtimes' containers that the paths name, outermost first
+        self.runtimes = tuple(best)
+
+    def path(self, root: int) -> str:
+        """The path in hierarchy ``root`` (0: cgroup v2)."""
+        for known, path in self.paths:
+            if known == root:
+                return path
+        return "/"
+
+
+class Cgroups:
+    """Interned cgroup sets, and what path a cgroup id means."""
+
+    def __init__(self) -> None:
+        self._sets: dict[tuple[tuple[int, str], ...], CgroupSet] = {}
+        self.root = self.of(())
+        self.path_of: dict[int, str] = {}
+
+    def of(self, paths: Iterable[tuple[int, str]]) -> CgroupSet:
+        """The one set of these ``(hierarchy, path)`` pairs."""
+        key = tuple(sorted((root, path) for root, path in paths if path and path != "/"))
+        found = self._sets.get(key)
+        if found is None:
+            if len(self._sets) > 100_000:
+                self._sets.clear()  # a cache only: processes keep the sets they point to
+            found = self._sets[key] = CgroupSet(key)
+        return found
+
+    def moved(self, old: CgroupSet, root: int, path: str) -> CgroupSet:
+        """``old`` after a move to ``path`` in hierarchy ``root``."""
+        if old.path(root) == (path or "/"):
+            return old
+        return self.of([*((r, p) for r, p in old.paths if r != root), (root, path)])
+
+
+class Containers:
+    """Every container with a living process, and the rule that says who belongs where."""
+
+    def __init__(self, namespaces: Namespaces) -> None:
+        self._namespaces = namespaces
+        self.boot_id = ""
+        self.sandbox_types: frozenset[str] = frozenset(("pid", "user"))
+        self.by_key: dict[Key, Container] = {}
+        self.by_contid: dict[int, Container] = {}
+        #: called with a container when its last process has gone
+        self.on_end: Callable[[Container, int], None] | None = None
+
+    # -- identity
+
+    def of_runtimes(self, runtimes: tuple[Runtime, ...], now: int) -> Container:
+        """The container that a chain of runtime matches names, created where it is new; parents first."""
+        parent: Container | None = None
+        key: Key = ()
+        for found in runtimes:
+            key = (*key, (found.runtime, found.id))
+            c = self.by_key.get(key)
+            if c is None:
+                c = Container(key, "runtime", now, parent)
+                c.name = found.name or ""
+                self.by_key[key] = c
+                self._claim(c, derive_contid(found.runtime, found.id))
+                self.enter(parent)
+            parent = c
+        if parent is None:
+            raise ValueError("no runtime in the chain")
+        return parent
+
+    def sandbox_of(self, inst: Instance, now: int) -> Container:
+        """The sandbox that a pid or user namespace is; its id waits for the namespace's serial."""
+        c = Container(((f"{inst.type}ns", f"{inst.ino}@{inst.born}"),), "sandbox", now, None)
+        c.sandbox = inst
+        self.by_key[c.key] = c
+        return c
+
+    def contid(self, c: Container) -> int | None:
+        """The id of ``c``; a sandbox's is fixed at the first call. ``None`` for :data:`UNKNOWN`."""
+        if c.contid is None and c.sandbox is not None:
+            serial = self._namespaces.serial(c.sandbox)
+            text = f"{self.boot_id}/{c.sandbox.type}/{serial}".encode()
+            self._claim(c, int.from_bytes(blake2b(text, digest_size=8).digest(), "big"))
+        return c.contid
+
+    def _claim(self, c: Container, contid: int) -> None:
+        """Give ``c`` this derived id, or a rehash of it while another living container has it."""
+        while contid in (0, UNSET) or self.by_contid.get(contid, c) is not c:
+            contid = int.from_bytes(blake2b(contid.to_bytes(8, "big"), digest_size=8).digest(), "big")
+            c.rehashed = True
+        c.contid = contid
+        self.by_contid[contid] = c
+
+    def text(self, c: Container) -> str:
+        """The value of a contid field: ``4,^2,^1`` for 4 inside 2 inside 1, ``?`` when unknown."""
+        if not c.text:
+            c.text = ",^".join(str(self.contid(link)) if link is not UNKNOWN else "?" for link in c.chain())
+        return c.text
+
+    # -- the rule
+
+    def belongs(
+        self,
+        cgroups: CgroupSet | None,
+        pid_ns: Instance | None,
+        user_ns: Instance | None,
+        registered: Container | None,
+        creator: Container | None,
+        who: tuple[int, int],
+        now: int,
+    ) -> Container | None:
+        """Where a process belongs by the evidence now in hand (rules 1-4 and 6 above); ``None`` is the host.
+
+        ``creator`` is the container of the process that made it (or its own former one), which decides to whom a
+        namespace belongs that ``who`` (pid, start) is the first to live in.
+        """
+        if cgroups is None or pid_ns is None:
+            return UNKNOWN
+        found = self.of_runtimes(cgroups.runtimes, now) if cgroups.runtimes else None
+        if registered is not None:
+            if found is None or found is registered or found.key in registered.replaces:
+                return registered
+            if found.parent is None:
+                found.parent = registered
+                found.text = ""
+                self.enter(registered)
+            return found
+        if found is not None:
+            self._own(pid_ns, found, who)
+            if user_ns is not None:
+                self._own(user_ns, found, who)
+            return found
+        for inst in (pid_ns, user_ns):
+            if inst is None:
+                return UNKNOWN
+            if inst.initial or inst.type not in self.sandbox_types:
+                continue
+            if inst.owner is None or (inst.owner is UNKNOWN and inst.first == who):
+                inst.owner = creator if creator is not None else self.sandbox_of(inst, now)
+            return inst.owner
+        return None
+
+    @staticmethod
+    def _own(inst: Instance, c: Container, who: tuple[int, int]) -> None:
+        """A recognised container owns the namespaces its first process was the first to live in."""
+        if inst.initial:
+            return
+        owner = inst.owner
+        if owner is None or (inst.first == who and (owner is UNKNOWN or owner.sandbox is inst)):
+            inst.owner = c
+
+    # -- life
+
+    def enter(self, c: Container | None) -> None:
+        """One more living process belongs to ``c``."""
+        if c is None or c is UNKNOWN:
+            return
+        c.live += 1
+        if c.ended is not None:
+            c.ended = None
+            self.by_key.setdefault(c.key, c)
+            if c.contid is not None:
+                self.by_contid.setdefault(c.contid, c)
+            self.enter(c.parent)
+
+    def leave(self, c: Container | None, now: int) -> None:
+        """One process fewer belongs to ``c``; at none it has ended and its id may be used again."""
+        if c is None or c is UNKNOWN:
+            return
+        c.live -= 1
+        if c.live <= 0 and c.ended is None:
+            c.ended = now
+            if self.by_key.get(c.key) is c:
+                del self.by_key[c.key]
+            if c.contid is not None and self.by_contid.get(c.contid) is c:
+                del self.by_contid[c.contid]
+            if self.on_end is not None:
+                self.on_end(c, now)
+            self.leave(c.parent, now)

@@ -1,0 +1,122 @@
+"""A process (thread group) with its past: which namespaces and which container it had, and since when."""
+
+from typing import Final, NamedTuple
+
+from .containers import CgroupSet, Container
+from .namespaces import NsSet
+
+#: where an attribution comes from
+OBSERVED: Final = "observed"
+INHERITED: Final = "inherited"
+PROCFS: Final = "procfs"
+REGISTERED: Final = "registered"
+NOT_KNOWN: Final = "unknown"
+
+
+class State(NamedTuple):
+    """What held for a process from ``since`` (CLOCK_MONOTONIC ns) until the next state or its end."""
+
+    since: int
+    container: Container | None
+    nsset: NsSet | None
+    origin: str
+
+
+class Exec(NamedTuple):
+    """One successful exec as the kernel told it, with the state of the process at that very moment."""
+
+    time: int
+    filename: bytes
+    comm: bytes
+    state: State
+
+
+class Process:
+    """One incarnation of a pid. Its identity is ``(pid, start)``; ``state`` is the present one, ``past`` the older."""
+
+    __slots__ = (
+        "cgroups",
+        "comm",
+        "creator",
+        "end",
+        "epoch",
+        "execs",
+        "leader_gone",
+        "past",
+        "pid",
+        "placeholder",
+        "prev",
+        "registered",
+        "start",
+        "state",
+        "threads",
+        "unresolved",
+        "via",
+    )
+
+    def __init__(self, pid: int, start: int, state: State, cgroups: CgroupSet | None) -> None:
+        self.pid = pid
+        self.start = start
+        self.end: int | None = None
+        self.state = state
+        self.past: list[State] | None = None
+        self.cgroups = cgroups
+        self.comm = b""
+        #: (pid, start) of the true creator
+        self.creator: tuple[int, int] | None = None
+        #: other threads than the leader: tid -> its namespaces; None while there is one thread
+        self.threads: dict[int, NsSet | None] | None = None
+        self.leader_gone = False
+        self.execs: list[Exec] | None = None
+        self.registered: Container | None = None
+        #: the former holder of this pid
+        self.prev: Process | None = None
+        #: known from an event other than its birth: ``start`` is when it was first heard of
+        self.placeholder = False
+        #: the loss epoch in which its state was last known for sure
+        self.epoch = 0
+        #: made with CLONE_INTO_CGROUP: its cgroup is not known until it execs, exits or is read
+        self.unresolved = False
+        #: the container whose mount namespace it entered, see rule 5 of containers.py
+        self.via: Container | None = None
+
+    def change(self, state: State) -> None:
+        """``state`` holds from now on."""
+        old = self.state
+        if state.since <= old.since and self.past is None:
+            self.state = state  # known better from the beginning
+            return
+        if self.past is None:
+            self.past = [old]
+        else:
+            self.past.append(old)
+            # a process that changes all the time must not grow without end: what falls out is not answered
+            del self.past[:-64]
+        self.state = state
+
+    def rewrite(self, container: Container | None, origin: str) -> None:
+        """The container had been in doubt since the process began and is now known for all that time."""
+        self.state = self.state._replace(container=container, origin=origin)
+        if self.past:
+            self.past = [s._replace(container=container, origin=origin) for s in self.past]
+
+    def states(self, low: int, high: int) -> list[State]:
+        """The states that held at some time between ``low`` and ``high``, newest first."""
+        if self.start > high or (self.end is not None and self.end < low):
+            return []
+        out = []
+        if self.state.since <= high:
+            out.append(self.state)
+        if self.state.since > low and self.past:
+            until = self.state.since
+            for state in reversed(self.past):
+                if until <= low:
+                    break
+                if state.since <= high:
+                    out.append(state)
+                until = state.since
+        return out
+
+    def same_namespaces(self) -> bool:
+        """False where the threads of the process live in different namespaces."""
+        return self.threads is None or all(ns is self.state.nsset for ns in self.threads.values())

@@ -1,0 +1,557 @@
+"""The table: who every process is, fed by frames alone.
+
+``Model.apply(block)`` takes frames in the order of their times and changes the state; nothing here looks at a clock, a
+socket or /proc. What the model would like to know but no event told it goes to ``queries``; the pipeline asks /proc and
+the answers come back as frames, so that a replay of the same frames gives the same state, byte for byte.
+
+Threads and processes: a *process* is a thread group. ``processes[pid]`` is the newest incarnation of a pid, alive or
+dead, with the former ones behind it; dead ones stay until :meth:`Model.expire`.
+"""
+
+import json
+from collections import deque
+from typing import Any, Final, NamedTuple
+
+from .. import frames as f
+from ..errors import DecodeError
+from ..nstypes import ALL_ORDER, MNT, PID, USER
+from .clock import Clock
+from .containers import UNKNOWN, Cgroups, CgroupSet, Container, Containers
+from .namespaces import Instance, Namespaces, NsSet
+from .outputs import Loss, NsChange, NsInit, Output
+from .process import INHERITED, NOT_KNOWN, OBSERVED, PROCFS, REGISTERED, Exec, Process, State
+from .resync import SAME_START, Resync
+
+CLONE_INTO_CGROUP: Final = 0x2_0000_0000
+_MAX_EXECS: Final = 32
+_MAX_CGROUPS: Final = 200_000
+
+
+class Query(NamedTuple):
+    """Something to ask /proc: ``what`` is "proc", "cgroup" or "nsid"."""
+
+    what: str
+    pid: int
+    cgroup: int = 0
+    inst: Instance | None = None
+
+
+class Model:
+    """Processes, namespaces and containers at every moment the inputs have told about."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.namespaces = Namespaces()
+        self.cgroups = Cgroups()
+        self.containers = Containers(self.namespaces)
+        self.processes: dict[int, Process] = {}
+        #: threads that are not leaders
+        self.threads: dict[int, Process] = {}
+        self.dead: deque[Process] = deque()
+        self.queries: list[Query] = []
+        self.outputs: list[Output] = []
+        #: time of the newest frame (CLOCK_MONOTONIC ns)
+        self.now = 0
+        #: perf tells forks, execs, exits and namespaces: the connector's word on those is not needed
+        self.perf = True
+        self.lifecycle = False
+        #: hierarchy id that PERF_SAMPLE_CGROUP speaks of; 0 is cgroup v2
+        self.sample_root = 0
+        #: the host has cgroup v2 alone, so one path says all
+        self.v2_only = False
+        #: how far a syscall's true entry may lie after its audit stamp (ns): truncation, tick, margin
+        self.lag = 12_000_000
+        self.epoch = 0
+        #: CLOCK_MONOTONIC time from which epoch n is in doubt
+        self.doubt: list[int] = []
+        self.unknown_frames = 0
+        self.forgotten = 0
+        self.initial: NsSet | None = None
+        self._answers = Resync(self)
+        self._handlers = {
+            f.K_FORK: self._fork,
+            f.K_EXEC: self._exec,
+            f.K_EXIT: self._exit,
+            f.K_EXIT_SAMPLE: self._exit_sample,
+            f.K_COMM: self._comm,
+            f.K_NAMESPACES: self._unshared,
+            f.K_CGROUP: self._cgroup,
+            f.K_ATTACH: self._attach,
+            f.K_NEWTASK: self._newtask,
+            f.K_HELLO: self._hello,
+            f.K_CLOCK: self._clock,
+            f.K_PROC: self._answers.proc,
+            f.K_NSID: self._nsid,
+            f.K_RESYNC: self._answers.mark,
+        }
+
+    # -- input
+
+    def apply(self, block: bytes) -> None:
+        """Take in whole frames. Raises :class:`DecodeError` on bytes that are none."""
+        off, end = 0, len(block)
+        unpack, handlers = f.HEADER.unpack_from, self._handlers
+        while off < end:
+            if end - off < f.HEADER_SIZE:
+                raise DecodeError(f"{end - off} stray bytes after the last frame")
+            size, kind, source, cpu, time, pid, tid, ppid, ptid, cgroup, arg = unpack(block, off)
+            if size < f.HEADER_SIZE or size > end - off:
+                raise DecodeError(f"frame of {size} bytes where {end - off} are left")
+            handler = handlers.get(kind)
+            if kind == f.K_LOST:
+                self._lost(time, source, cpu, arg, cgroup)
+            elif handler is None:
+                self.unknown_frames += 1
+            elif source != f.S_CN or not self.perf:
+                payload = block[off + f.HEADER_SIZE : off + size] if size > f.HEADER_SIZE else b""
+                if time > self.now:
+                    self.now = time
+                handler(time, pid, tid, ppid, ptid, cgroup, arg, payload)
+            off += size
+
+    # -- processes
+
+    def alive(self, pid: int) -> Process | None:
+        """The living process ``pid``."""
+        process = self.processes.get(pid)
+        return process if process is not None and process.end is None else None
+
+    def _known(self, pid: int, time: int) -> Process:
+        """The living process ``pid``; a placeholder of unknown past where its birth was not seen."""
+        process = self.alive(pid)
+        if process is None:
+            process = self._add(Process(pid, time, State(time, UNKNOWN, None, NOT_KNOWN), None))
+            process.placeholder = True
+            self.queries.append(Query("proc", pid))
+        return process
+
+    def _add(self, process: Process) -> Process:
+        pid, time = process.pid, process.start
+        old = self.processes.get(pid)
+        if old is not None:
+            if old.end is None and abs(old.start - time) < SAME_START and old.state.origin in (PROCFS, NOT_KNOWN):
+                # /proc showed it before its own fork event was read: one and the same
+                self.end(old, time)
+                process.prev = old.prev
+            else:
+                if old.end is None:
+                    self.end(old, time)
+                process.prev = old
+        process.epoch = self.epoch
+        self.processes[pid] = process
+        if process.state.nsset is not None:
+            self._enter(process.state.nsset, process)
+        self.containers.enter(process.state.container)
+        return process
+
+    def _enter(self, nsset: NsSet, process: Process, tid: int | None = None) -> None:
+        if not nsset.members:
+            who = (process.pid, process.start)
+            for inst in nsset.inst:
+                if inst is not None and inst.first is None:
+                    inst.first = who
+        self.namespaces.enter(nsset, process.pid if tid is None else tid)
+
+    def end(self, process: Process, time: int) -> None:
+        process.end = time
+        leave = self.namespaces.leave
+        if process.threads:
+            for tid, nsset in process.threads.items():
+                self.threads.pop(tid, None)
+                if nsset is not None:
+                    leave(nsset, tid, time)
+            process.threads = None
+        if process.state.nsset is not None:
+            leave(process.state.nsset, process.pid, time)
+        self.containers.leave(process.state.container, time)
+        self.dead.append(process)
+
+    def settle(self, process: Process, time: int, origin: str, creator: Container | None = None) -> None:
+        """Decide again where ``process`` belongs, now that its cgroup or namespaces are known otherwise."""
+        state = process.state
+        container = self._decide(process, state.nsset, state.container if creator is None else creator, time)
+        if container is state.container:
+            if origin != state.origin and container is not UNKNOWN:
+                process.state = state._replace(origin=origin)
+            return
+        self.containers.enter(container)
+        self.containers.leave(state.container, time)
+        if container is UNKNOWN:
+            origin = NOT_KNOWN
+        elif process.registered is container:
+            origin = REGISTERED
+        process.change(State(time, container, state.nsset, origin))
+
+    def _decide(self, process: Process, nsset: NsSet | None, former: Container | None, time: int) -> Container | None:
+        if nsset is None or process.unresolved:
+            return UNKNOWN
+        found = self.containers.belongs(
+            process.cgroups,
+            nsset.inst[PID],
+            nsset.inst[USER],
+            process.registered,
+            former,
+            (process.pid, process.start),
+            time,
+        )
+        return process.via if found is None else found
+
+    def adopt(self, process: Process, creator: Container | None, origin: str) -> None:
+        """Add a process that was there before we looked; ``creator`` is its parent's container."""
+        container = self._decide(process, process.state.nsset, creator, process.start)
+        if container is not UNKNOWN:
+            process.state = process.state._replace(container=container, origin=origin)
+        self._add(process)
+
+    def add_thread(self, process: Process, tid: int, nsset: NsSet | None) -> None:
+        """Thread ``tid`` (not the leader) of ``process`` lives, in ``nsset``."""
+        if process.threads is None:
+            process.threads = {}
+        process.threads[tid] = nsset
+        self.threads[tid] = process
+        if nsset is not None:
+            self._enter(nsset, process, tid)
+
+    def drop_thread(self, process: Process, tid: int, time: int) -> None:
+        """Thread ``tid`` (not the leader) of ``process`` is gone."""
+        nsset = process.threads.pop(tid, None) if process.threads is not None else None
+        if self.threads.get(tid) is process:
+            del self.threads[tid]
+        if nsset is not None:
+            self.namespaces.leave(nsset, tid, time)
+
+    def put_namespaces(self, process: Process, nsset: NsSet, time: int, origin: str) -> None:
+        """``process`` (its leader) is in ``nsset`` from ``time`` on."""
+        former = process.state
+        if former.nsset is nsset:
+            return
+        self._enter(nsset, process)
+        if former.nsset is not None:
+            self.namespaces.leave(former.nsset, process.pid, time)
+        process.change(State(time, former.container, nsset, former.origin))
+        self.settle(process, time, origin)
+
+    def _thread_set(self, process: Process, tid: int) -> NsSet | None:
+        if tid == process.pid or process.threads is None:
+            return process.state.nsset
+        return process.threads.get(tid, process.state.nsset)
+
+    # -- kernel events
+
+    def _fork(
+        self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
+    ) -> None:
+        if pid == ppid:
+            process = self._known(pid, time)
+            nsset = self._thread_set(process, ptid)
+            if payload and (nsset is None or nsset.raw != payload):
+                nsset = self.namespaces.resolve(payload, nsset, time)
+            if tid != pid:
+                self.add_thread(process, tid, nsset)
+            return
+        creator = self.alive(ppid)
+        if creator is None:
+            nsset = self.namespaces.resolve(payload, None, time) if payload else None
+            self._add(Process(pid, time, State(time, UNKNOWN, nsset, NOT_KNOWN), None))
+            self.queries.append(Query("proc", pid))
+            return
+        state = creator.state
+        base = state.nsset if ptid == ppid else self._thread_set(creator, ptid)
+        nsset = base
+        if payload and (base is None or base.raw != payload):
+            nsset = self.namespaces.resolve(payload, base, time)
+        process = Process(
+            pid, time, State(time, state.container, nsset, INHERITED if state.origin == OBSERVED else state.origin),
+            creator.cgroups,
+        )  # fmt: skip
+        process.creator = (ppid, creator.start)
+        process.comm = creator.comm
+        process.registered = creator.registered
+        process.via = creator.via
+        process.unresolved = creator.unresolved
+        if nsset is base:
+            self._add(process)
+        else:
+            self._born_apart(process, base, state, time)
+        process.epoch = creator.epoch
+
+    def _born_apart(self, process: Process, base: NsSet | None, creator: State, time: int) -> None:
+        """A child whose namespaces are not its creator's: who owns them decides."""
+        nsset = process.state.nsset
+        if nsset is not None:
+            who = (process.pid, process.start)
+            for index, inst in enumerate(nsset.inst):
+                if inst is not None and inst.first is None:
+                    inst.first = who
+                    inst.creator = process.creator
+                    inst.origin = base.inst[index] if base is not None else None
+            if process.via is not None and (base is None or nsset.inst[MNT] is not base.inst[MNT]):
+                process.via = None
+        container = self._decide(process, nsset, creator.container, time)
+        origin = NOT_KNOWN if container is UNKNOWN else OBSERVED
+        process.state = State(time, container, nsset, origin)
+        self._add(process)
+        if self.lifecycle:
+            self._tell_change(process, base, nsset, time, "clone")
+
+    def _exec(
+        self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
+    ) -> None:
+        process = self._known(pid, time)
+        if process.threads is not None:
+            self._leader_by_exec(process, ppid, time)
+        if cgroup:
+            self._sampled(process, cgroup, time)
+        filename = payload.partition(b"\0")[0]
+        snapshot = Exec(time, filename, process.comm, process.state)
+        if process.execs is None:
+            process.execs = [snapshot]
+        else:
+            process.execs.append(snapshot)
+            del process.execs[:-_MAX_EXECS]
+
+    def _leader_by_exec(self, process: Process, old_tid: int, time: int) -> None:
+        """A thread that execs becomes the leader, and is alone."""
+        threads, process.threads = process.threads or {}, None
+        nsset = process.state.nsset
+        survivor = threads.get(old_tid, nsset) if old_tid != process.pid else nsset
+        if survivor is not None and (survivor is not nsset or process.leader_gone):
+            self._enter(survivor, process)
+        if survivor is not nsset:
+            process.change(process.state._replace(since=time, nsset=survivor))
+        for tid, held in threads.items():
+            self.threads.pop(tid, None)
+            if held is not None:
+                self.namespaces.leave(held, tid, time)
+        if survivor is not nsset and nsset is not None:
+            self.namespaces.leave(nsset, process.pid, time)
+        process.leader_gone = False
+
+    def _sampled(self, process: Process, cgroup: int, time: int) -> None:
+        """A sample told the process's cgroup in its own context: nothing is nearer to the truth."""
+        path = self.cgroups.path_of.get(cgroup)
+        if path is None:
+            # a cgroup nobody has told about: where the process is now, /proc must say
+            self.queries += Query("cgroup", process.pid, cgroup), Query("proc", process.pid)
+            process.unresolved = True
+            self.settle(process, time, NOT_KNOWN)
+            return
+        known = process.cgroups
+        if known is None:
+            if not self.v2_only and not self.cgroups.of(((self.sample_root, path),)).runtimes:
+                return  # another hierarchy might tell more; the answer of /proc is on its way
+            known = self.cgroups.root
+        moved = self.cgroups.moved(known, self.sample_root, path)
+        unresolved, process.unresolved = process.unresolved, False
+        if moved is process.cgroups and not unresolved:
+            return
+        process.cgroups = moved
+        self.resolved(process, unresolved, time, OBSERVED)
+
+    def resolved(self, process: Process, unresolved: bool, time: int, origin: str) -> None:
+        if not unresolved:
+            self.settle(process, time, origin)
+            return
+        # made with CLONE_INTO_CGROUP: it was there from its first instant
+        former = process.state.container
+        parent = self.processes.get(process.creator[0]) if process.creator else None
+        base = parent.state.container if parent is not None else UNKNOWN
+        container = self._decide(process, process.state.nsset, base, time)
+        self.containers.enter(container)
+        self.containers.leave(former, time)
+        process.rewrite(container, origin if container is not UNKNOWN else NOT_KNOWN)
+
+    def _exit(
+        self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
+    ) -> None:
+        process = self.alive(pid)
+        if process is None or process.start > time + SAME_START:
+            return
+        if process.threads is None:
+            if tid == pid:
+                self.end(process, time)
+            return
+        if tid == pid:
+            process.leader_gone = True
+            if process.state.nsset is not None:
+                self.namespaces.leave(process.state.nsset, pid, time)
+        else:
+            self.drop_thread(process, tid, time)
+        if not process.threads:
+            process.threads = None
+            if process.leader_gone:
+                self.end(process, time)
+
+    def _exit_sample(
+        self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
+    ) -> None:
+        process = self.alive(pid)
+        if process is not None and process.unresolved and cgroup:
+            self._sampled(process, cgroup, time)
+
+    def _comm(
+        self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
+    ) -> None:
+        process = self.alive(pid)
+        if process is not None and (tid == pid or arg):
+            process.comm = payload.partition(b"\0")[0]
+
+    def _unshared(
+        self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
+    ) -> None:
+        """unshare(2) or setns(2) by one task."""
+        process = self._known(pid, time)
+        base = self._thread_set(process, tid)
+        if base is not None and base.raw == payload:
+            return
+        nsset = self.namespaces.resolve(payload, base, time)
+        who = (pid, process.start)
+        fresh = []
+        for index, inst in enumerate(nsset.inst):
+            if inst is not None and inst.first is None:
+                fresh.append(inst)
+                inst.first = inst.creator = who
+                inst.origin = base.inst[index] if base is not None else None
+        joined = nsset.inst[MNT]
+        if joined is not None and (joined in fresh or joined.initial or (base and base.inst[MNT] is joined)):
+            joined = None
+        inside = self._sole_container(joined) if joined is not None else None
+        self._enter(nsset, process, tid)
+        if tid != pid and process.threads is not None:
+            process.threads[tid] = nsset
+        else:
+            if base is None or nsset.inst[MNT] is not base.inst[MNT]:
+                process.via = inside
+            former = process.state
+            process.change(State(time, former.container, nsset, former.origin))
+            self.settle(process, time, OBSERVED)
+        if base is not None:
+            self.namespaces.leave(base, tid, time)
+        if self.lifecycle:
+            self._tell_change(process, base, nsset, time, "unshare" if fresh else "setns")
+
+    def _sole_container(self, mnt: Instance) -> Container | None:
+        """The container that every living process in a mount namespace belongs to; the host where they differ."""
+        found: set[Container | None] = set()
+        for nsset in self.namespaces.sets_of(mnt):
+            for tid in nsset.members:
+                process = self.threads.get(tid) or self.processes.get(tid)
+                found.add(process.state.container if process is not None else UNKNOWN)
+                if len(found) > 1:
+                    return UNKNOWN if UNKNOWN in found else None
+        return found.pop() if found else None
+
+    def _cgroup(
+        self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
+    ) -> None:
+        paths = self.cgroups.path_of
+        if len(paths) >= _MAX_CGROUPS:
+            del paths[next(iter(paths))]
+        paths[cgroup] = payload.partition(b"\0")[0].decode("utf-8", "surrogateescape")
+
+    def _attach(
+        self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
+    ) -> None:
+        process = self.alive(tid)
+        if process is None or tid in self.threads:
+            return  # a thread moved alone, or a process that an answer of /proc will tell of
+        path = payload.partition(b"\0")[0].decode("utf-8", "surrogateescape")
+        if process.cgroups is None and not self.v2_only:
+            return
+        process.cgroups = self.cgroups.moved(process.cgroups or self.cgroups.root, arg, path)
+        if arg == self.sample_root:
+            process.unresolved = False
+        self.settle(process, time, OBSERVED)
+
+    def _newtask(
+        self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
+    ) -> None:
+        process = self.alive(tid)
+        if process is None or not arg & CLONE_INTO_CGROUP:
+            return
+        process.unresolved = True
+        former = process.state.container
+        process.rewrite(UNKNOWN, NOT_KNOWN)
+        self.containers.leave(former, time)
+        self.queries.append(Query("proc", tid))
+
+    # -- everything else
+
+    def _lost(self, time: int, source: int, cpu: int, number: int, since: int) -> None:
+        """Events are missing since ``since`` (or since the newest frame): /proc must confirm what came after."""
+        since = min(since or self.now, time)
+        self.outputs.append(Loss(time, f.SOURCE_NAMES.get(source, str(source)), cpu, number, since))
+        if source == f.S_PERF or (source == f.S_CN and not self.perf):
+            self.doubt.append(since)
+            self.epoch += 1
+
+    def _hello(
+        self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
+    ) -> None:
+        hello: dict[str, Any] = json.loads(payload.rstrip(b"\0") or b"{}")
+        self.containers.boot_id = str(hello.get("boot_id", ""))
+        self.perf = bool(hello.get("perf", True))
+        self.lifecycle = bool(hello.get("lifecycle", False))
+        self.v2_only = bool(hello.get("v2_only", False))
+        self.sample_root = int(hello.get("sample_root", 0))
+        self.lag = int(hello.get("lag_ns", self.lag))
+        self.containers.sandbox_types = frozenset(hello.get("sandbox_types", ("pid", "user")))
+        self.namespaces.mint_next = max(self.namespaces.mint_next, int(hello.get("mint_next", 0)))
+        self.namespaces.dev = int(hello.get("ns_dev", 0))
+        self.namespaces.initial_inodes = {str(k): int(v) for k, v in hello.get("initial", {}).items()}
+        found = self.namespaces.initial_inodes
+        self.initial = self.namespaces.intern(
+            tuple(
+                self.namespaces.find(i, self.namespaces.dev, found[name], time) if name in found else None
+                for i, name in enumerate(ALL_ORDER)
+            )
+        )
+
+    def _clock(
+        self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
+    ) -> None:
+        self.clock.sample(time, arg - (1 << 64) if arg >> 63 else arg)
+
+    def _nsid(
+        self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
+    ) -> None:
+        """An answer for the instance of type ``ppid`` (index) and inode ``cgroup``: its serial is ``arg``."""
+        inst = self.namespaces.current[ppid].get(cgroup) if 0 <= ppid < len(ALL_ORDER) else None
+        if inst is not None and arg:
+            self.namespaces.give(inst, arg)
+
+    def expire(self, before: int) -> None:
+        """Forget processes that ended before ``before`` (CLOCK_MONOTONIC ns): nobody asks for them any more."""
+        dead, processes = self.dead, self.processes
+        while dead and (dead[0].end or 0) < before:
+            process = dead.popleft()
+            self.forgotten += 1
+            newest = processes.get(process.pid)
+            if newest is process:
+                if process.prev is not None:
+                    process.prev = None
+                del processes[process.pid]
+                continue
+            while newest is not None:
+                if newest.prev is process:
+                    newest.prev = None
+                newest = newest.prev
+
+    # -- lifecycle
+
+    def _tell_change(
+        self, process: Process, base: NsSet | None, nsset: NsSet | None, time: int, reason: str
+    ) -> None:
+        if nsset is None:
+            return
+        for index, inst in enumerate(nsset.inst):
+            old = base.inst[index] if base is not None else None
+            if inst is None or inst is old:
+                continue
+            if not inst.told:
+                inst.told = True
+                self.outputs.append(NsInit(time, inst, old, process, process.state))
+            self.outputs.append(NsChange(time, inst, old, process, process.state, reason))
+
+
+__all__ = ["CgroupSet", "Model", "Query"]

@@ -1,0 +1,91 @@
+"""A small world to write kernel histories in: frames with the fields that the kernel would fill."""
+
+import json
+from typing import Any
+
+from auditns_connector import frames as f
+from auditns_connector.model.lookup import find, find_exec
+from auditns_connector.model.process import State
+from auditns_connector.model.table import Model
+from auditns_connector.nstypes import INITIAL_INODES_618, PERF_ORDER
+
+MS = 1_000_000
+REAL = 1_700_000_000_000 * MS
+HEX = "0123456789abcdef" * 4
+
+
+class World:
+    """Feeds a :class:`Model`; times are milliseconds since a start."""
+
+    def __init__(self, **hello: Any) -> None:
+        self.model = Model()
+        self.now = 0
+        self.log: list[bytes] = []
+        self.cgroups = {1: "/"}
+        hello = {"boot_id": "b", "ns_dev": 4, "initial": INITIAL_INODES_618, "v2_only": True, **hello}
+        self.put(f.K_HELLO, source=f.S_PIPELINE, payload=json.dumps(hello).encode())
+        self.put(f.K_CLOCK, source=f.S_PIPELINE, arg=REAL)
+        self.put(f.K_CGROUP, cgroup=1, payload=b"/\0")
+        self.proc(1, 0, ns={})
+
+    def put(self, kind: int, at: float | None = None, source: int = f.S_PERF, **fields: Any) -> None:
+        self.now = self.now if at is None else int(at * MS)
+        frame = f.pack(kind, source, self.now, **fields)
+        self.log.append(frame)
+        self.model.apply(frame)
+
+    def ns(self, **changed: int) -> bytes:
+        inodes = {**INITIAL_INODES_618, **changed}
+        return f.NAMESPACES_PAYLOAD.pack(4, *(inodes[name] for name in PERF_ORDER))
+
+    def proc(self, pid: int, ppid: int, at: float | None = None, start: float = 0, cg: str = "/", **more: Any) -> None:
+        answer = {
+            "pid": pid, "ppid": ppid, "tids": [pid], "start": int(start * MS), "comm": "c",
+            "ns": dict(INITIAL_INODES_618), "ns_dev": 4, "cg": {"0": cg}, **more,
+        }  # fmt: skip
+        self.put(f.K_PROC, at, f.S_PROCFS, pid=pid, payload=json.dumps(answer).encode())
+
+    def fork(self, parent: int, child: int, at: float, *, thread: int = 0, **changed: int) -> None:
+        payload = self.ns(**changed) if changed else b""
+        self.put(f.K_FORK, at, pid=child, tid=child, ppid=parent, ptid=thread or parent, payload=payload)
+
+    def thread(self, pid: int, tid: int, at: float) -> None:
+        self.put(f.K_FORK, at, pid=pid, tid=tid, ppid=pid, ptid=pid)
+
+    def unshare(self, who: int, at: float, /, tid: int = 0, **changed: int) -> None:
+        self.put(f.K_NAMESPACES, at, pid=who, tid=tid or who, payload=self.ns(**changed))
+
+    def attach(self, pid: int, path: str, at: float) -> None:
+        number = 1000 + len(self.cgroups)
+        self.cgroups[number] = path
+        self.put(f.K_CGROUP, at, cgroup=number, payload=path.encode() + b"\0")
+        self.put(f.K_ATTACH, at, tid=pid, cgroup=number, payload=path.encode() + b"\0")
+
+    def exec(self, pid: int, at: float, name: str = "/bin/x", cgroup: int = 0, old: int = 0) -> None:
+        comm = name.rpartition("/")[2][:15].encode() + b"\0"
+        self.put(f.K_COMM, at, pid=pid, tid=pid, arg=1, payload=comm)
+        self.put(f.K_EXEC, at, pid=pid, tid=pid, ppid=old or pid, cgroup=cgroup, payload=name.encode() + b"\0")
+
+    def exit(self, pid: int, at: float, tid: int = 0) -> None:
+        self.put(f.K_EXIT, at, pid=pid, tid=tid or pid)
+
+    def state(self, pid: int, at: float) -> State:
+        """The answer for a syscall record of ``pid`` stamped at ``at``, asked now."""
+        return find(self.model, pid, int(at * MS), max(self.now, int(at * MS)))
+
+    def who(self, pid: int, at: float) -> str | None:
+        """The contid text for a syscall record of ``pid`` stamped ``at``; None is the host."""
+        return self._text(self.state(pid, at))
+
+    def who_exec(self, pid: int, at: float, name: str = "/bin/x") -> str | None:
+        """The contid text for an execve record."""
+        comm = name.rpartition("/")[2][:15].encode()
+        return self._text(find_exec(self.model, pid, int(at * MS), self.now, name.encode(), comm))
+
+    def _text(self, state: State) -> str | None:
+        return None if state.container is None else self.model.containers.text(state.container)
+
+
+def contid(hexid: str) -> str:
+    """The contid of a runtime's hexadecimal id."""
+    return str(int(hexid[:16], 16))
