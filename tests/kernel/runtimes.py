@@ -175,7 +175,8 @@ class Runtimes:
     def _podman(self, container: Container, top: Path, argv: Sequence[str], cgroup: str | None) -> None:
         if self._podman_state is None:
             # podman takes no run root of more than 50 characters
-            self._podman_state = Path(self._cleanup.enter_context(tempfile.TemporaryDirectory(prefix="auditns-")))
+            self._podman_state = Path(tempfile.mkdtemp(prefix="auditns-"))
+            self._cleanup.callback(_remove_tree, self._podman_state)
         state = self._podman_state
         base = ["podman", "--root", f"{state}/root", "--runroot", f"{state}/run", "--tmpdir", f"{state}/tmp"]
         base += ["--runtime", "runc", "--cgroup-manager", "cgroupfs"]
@@ -235,7 +236,7 @@ class Runtimes:
             top_group = cgroupfs.first(cgroup)
             container.cleanup.callback(cgroupfs.remove_new, top_group, cgroupfs.folders(top_group))
             command = cgroupfs.command_in(cgroup, command)
-        output = container.cleanup.enter_context(tempfile.TemporaryFile())
+        output = container.cleanup.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - it lives as long as the container
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
         container.cleanup.callback(_end, process)
 
@@ -281,7 +282,9 @@ def _oci_config(top: Path, argv: Sequence[str], cgroup: str) -> dict[str, object
     }
 
 
-def _call(command: Sequence[str], *, check: bool = True, timeout: float = TIMEOUT) -> subprocess.CompletedProcess[bytes]:
+def _call(
+    command: Sequence[str], *, check: bool = True, timeout: float = TIMEOUT
+) -> subprocess.CompletedProcess[bytes]:
     # a daemon left behind (conmon, lxc's monitor) would hold a pipe open for ever: output goes to files
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         code = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, timeout=timeout).returncode
@@ -319,11 +322,26 @@ def _children(pid: int) -> list[int]:
 def _inside(pid: int, kinds: Sequence[str]) -> bool:
     """Whether ``pid`` has namespaces of ``kinds`` other than ours, and has got to its own program."""
     try:
-        if Path(f"/proc/{pid}/comm").read_text().startswith(("(sd-", "systemd-nspawn", "unshare")):
+        comm = Path(f"/proc/{pid}/comm").read_text()
+        if comm.startswith(("(sd-", "systemd-nspawn", "unshare")):
             return False
+        if comm == "bwrap\n" and not _children(pid):
+            return False  # its init still builds the root file system
         return all(os.readlink(f"/proc/{pid}/ns/{kind}") != os.readlink(f"/proc/self/ns/{kind}") for kind in kinds)
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+def _remove_tree(top: Path) -> None:
+    """Remove a folder; mounts below it too, and what a late ``podman container cleanup`` still puts there."""
+    deadline = time.monotonic() + TIMEOUT
+    while top.exists():
+        for line in Path("/proc/self/mounts").read_text().splitlines():
+            if line.split()[1].startswith(f"{top}/"):
+                _call(["umount", "-l", line.split()[1]], check=False)
+        shutil.rmtree(top, ignore_errors=True)
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{top} cannot be removed")
 
 
 def _kill(pidfd: int) -> None:

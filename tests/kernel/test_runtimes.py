@@ -1,10 +1,12 @@
 """Each runtime really starts, runs what it is told, and leaves nothing behind."""
 
 import os
+import secrets
 from pathlib import Path
 
 import pytest
 
+from auditns_connector.model.runtime import Runtime, recognise
 from tests.kernel import cgroupfs
 from tests.kernel.runtimes import NAMES, Runtimes
 
@@ -28,3 +30,50 @@ def test_start_exec_stop(runtimes: Runtimes, runtime: str) -> None:
 def test_run_a_command_to_its_end(runtimes: Runtimes, runtime: str, tmp_path: Path) -> None:
     runtimes.run(runtime, ["sh", "-c", "true; exec true"])
     assert list(tmp_path.glob("auditns-*")) == []
+
+
+FULL_ID = secrets.token_hex(32)
+POD = "1b4e28ba-2fa1-11d2-883f-0016d3cca427"
+
+
+@pytest.mark.parametrize("runtime", ["podman", "lxc"])
+def test_recognised_by_the_path_its_runtime_chose(runtimes: Runtimes, runtime: str) -> None:
+    container = runtimes.start(runtime)
+    found = {recognise(path) for path in container.cgroups().values()}
+    name = container.name if runtime == "lxc" else ""
+    assert found == {Runtime(runtime, container.id, name)}
+
+
+@pytest.mark.parametrize("runtime", ["runc", "crun", "nspawn", "bwrap", "unshare"])
+def test_not_recognised_by_path(runtimes: Runtimes, runtime: str) -> None:
+    assert {recognise(path) for path in runtimes.start(runtime).cgroups().values()} == {None}
+
+
+@pytest.mark.parametrize(
+    ("runtime", "cgroup", "expected"),
+    [
+        ("runc", f"/docker/{FULL_ID}", Runtime("docker", FULL_ID)),
+        ("crun", f"/machine.slice/libpod-{FULL_ID}.scope/container", Runtime("podman", FULL_ID)),
+        ("runc", f"/kubepods/burstable/pod{POD}/{FULL_ID}", Runtime("kubernetes", FULL_ID, pod=POD)),
+        (
+            "nspawn",
+            rf"/machine.slice/machine-my\x2d{FULL_ID[:8]}.scope",
+            Runtime("nspawn", *2 * (f"my-{FULL_ID[:8]}",)),
+        ),
+        ("bwrap", f"/libpod_parent/libpod-conmon-{FULL_ID}", None),
+    ],
+)
+def test_recognised_by_a_path_of_its_shape(
+    runtimes: Runtimes, runtime: str, cgroup: str, expected: Runtime | None
+) -> None:
+    cgroups = runtimes.start(runtime, cgroup=cgroup).cgroups()
+    assert {recognise(path) for path in cgroups.values()} - {None} == {expected} - {None}
+
+
+def test_the_monitors_are_not_in_the_container(runtimes: Runtimes) -> None:
+    for runtime in ("podman", "lxc"):
+        container = runtimes.start(runtime)
+        parent = Path(f"/proc/{container.pid}/stat").read_text().rpartition(")")[2].split()[1]
+        paths = [line.split(":", 2)[2] for line in Path(f"/proc/{parent}/cgroup").read_text().splitlines()]
+        assert any("mon" in path for path in paths)
+        assert [recognise(path) for path in paths] == [None] * len(paths)

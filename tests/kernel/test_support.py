@@ -8,7 +8,7 @@ from tests.kernel import support
 def test_audit_state_is_restored_after_a_failure(root: None, token: str) -> None:
     support.need_tool("auditctl")
     key = f"auditns-test-{token}"
-    with pytest.raises(RuntimeError), support.audit_state() as before:
+    with pytest.raises(RuntimeError), support.audit_state() as before:  # noqa: PT012 - all of it is the point
         support.auditctl("-a", "always,exit", "-F", "arch=b64", "-S", "acct", "-k", key)
         support.auditctl("-b", str(int(before.settings["backlog_limit"]) + 1))
         assert key in support.auditctl("-l")
