@@ -158,7 +158,8 @@ class Points:
                     ffi.memmove(fresh, old, ffi.sizeof(old))
                 self._arrays[field] = fresh
                 setattr(self.c, field, fresh)
-                setattr(self, field, memoryview(ffi.buffer(fresh)).cast("B").cast(code))
+                view: Any = memoryview(ffi.buffer(fresh)).cast("B")
+                setattr(self, field, view.cast(code))
         self.c.cap, self.c.line_cap = cap, line_cap
 
     def bytes_at(self, off: int, length: int) -> bytes:

@@ -1,0 +1,179 @@
+"""The records of ours as audit text.
+
+Every function here returns one line with two places left open: byte 0 for the ``msg=audit(…):`` and byte 1 for
+the ``node=HOST `` prefix. :func:`reassemble.assemble` fills them from the record that ours joins; :func:`stamp`
+fills them for a record that is an event of its own.
+
+Formats: the container identifier patches (ghak90: CONTAINER_OP, CONTAINER_ID, ``record=``, ``,^`` for nesting),
+the namespace serial numbers of 2014 (``netns=`` … in hex, NS_INIT, NS_DEL), the PROC_EVENT_NM of 2016 (reason,
+old and new). ``numeric`` chooses the spelling of the type, see :func:`rectypes.spelling`.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from ..decode import rectypes
+from ..nstypes import ALL_ORDER, FLAGS
+
+#: contid= of a process whose container is not known
+UNKNOWN: Final = "?"
+#: contid= of none, as the last revision of the patches prints it
+UNSET: Final = "-1"
+
+HEADER_PLACE: Final = b"\0"
+NODE_PLACE: Final = b"\1"
+
+_QUOTED: Final = bytes(c for c in range(0x21, 0x7F) if c != 0x22)
+
+
+def encode_untrusted(value: bytes) -> bytes:
+    """A string as audit_log_untrustedstring() writes it: in quotes, or as upper-case hex when it holds a
+    quote, a byte below 0x21 or one above 0x7E."""
+    if value.translate(None, _QUOTED):
+        return value.hex().upper().encode()
+    return b'"' + value + b'"'
+
+
+def contid_chain(chain: Iterable[int]) -> str:
+    """``4,^2,^1``: a container, then those around it, innermost first."""
+    return ",^".join(map(str, chain))
+
+
+def contid_list(chains: Iterable[Sequence[int]]) -> str:
+    """``2,^1,3,^1``: several containers, each with those around it."""
+    return ",".join(map(contid_chain, chains))
+
+
+def _line(number: int, numeric: bool, fields: str) -> bytes:
+    # fields are ours and ASCII, or went through encode_untrusted
+    return b"\1type=%b \0 %b\n" % (rectypes.spelling(number, numeric).encode(), fields.encode("ascii"))
+
+
+def stamp(tail: bytes, ms: int, serial: int, node: bytes = b"") -> bytes:
+    """Fill the open places: ``ms`` milliseconds since 1970, ``node`` with its trailing space or empty."""
+    header = b"msg=audit(%d.%03d:%d):" % (ms // 1000, ms % 1000, serial)
+    return tail.replace(HEADER_PLACE, header).replace(NODE_PLACE, node)
+
+
+def container_id(contid: str, record: int | None, numeric: bool) -> bytes:
+    """CONTAINER_ID: ``contid`` as :func:`contid_chain`, :func:`contid_list` or UNKNOWN; ``record`` is the place
+    of the record it belongs to in its event, None when it belongs to the event (packets)."""
+    which = "" if record is None else f"record={record} "
+    return _line(rectypes.CONTAINER_ID, numeric, f"{which}contid={contid}")
+
+
+def _untrusted(fields: Iterable[tuple[str, str | None]]) -> str:
+    return "".join(
+        f" {name}={encode_untrusted(value.encode('utf-8', 'surrogateescape')).decode()}"
+        for name, value in fields
+        if value is not None
+    )
+
+
+def container_info(
+    contid: str,
+    origin: str,
+    numeric: bool,
+    *,
+    runtime: str | None = None,
+    full_id: str | None = None,
+    name: str | None = None,
+    pod: str | None = None,
+    image: str | None = None,
+) -> bytes:
+    """CONTAINER_INFO: what is known of a container; ``origin`` says how this process came to be counted to it."""
+    known = _untrusted(
+        (("runtime", runtime), ("ctr-id", full_id), ("ctr-name", name), ("pod", pod), ("image", image)),
+    )
+    return _line(rectypes.CONTAINER_INFO, numeric, f"contid={contid} origin={origin}{known}")
+
+
+def ns_info(serials: Sequence[int | None], record: int | None, numeric: bool) -> bytes:
+    """NS_INFO: the namespaces of a process by serial, in the order of nstypes.ALL_ORDER; None is written ``?``."""
+    which = "" if record is None else f"record={record} "
+    fields = " ".join(
+        f"{name}ns={'?' if serial is None else f'{serial:x}'}" for name, serial in zip(ALL_ORDER, serials, strict=True)
+    )
+    return _line(rectypes.NS_INFO, numeric, which + fields)
+
+
+def container_op(
+    op: str,
+    opid: int,
+    contid: str,
+    old_contid: str,
+    numeric: bool,
+    *,
+    caller: str = "",
+    comm: bytes | None = None,
+    exe: bytes | None = None,
+    error: str | None = None,
+) -> bytes:
+    """CONTAINER_OP: ``op`` is set, reuse or drop. ``caller`` are ready fields of who asked (``pid=… uid=…``),
+    ``error`` the name of the error when it was refused (``res=0``)."""
+    fields = f"op={op} opid={opid} contid={contid} old-contid={old_contid}"
+    if caller:
+        fields += " " + caller
+    for name, value in (("comm", comm), ("exe", exe)):
+        if value is not None:
+            fields += f" {name}={encode_untrusted(value).decode()}"
+    fields += f" error={error} res=0" if error else " res=1"
+    return _line(rectypes.CONTAINER_OP, numeric, fields)
+
+
+def _number(value: int | None, form: str = "d") -> str:
+    return "?" if value is None else format(value, form)
+
+
+def ns_init(
+    nstype: str, snum: int, inum: int | None, pid: int | None, contid: str | None, numeric: bool, old_snum: int = 0
+) -> bytes:
+    """NS_INIT: a namespace of type ``nstype`` (a key of nstypes.FLAGS) came to be, made by thread group ``pid``."""
+    return _line(
+        rectypes.NS_INIT,
+        numeric,
+        f"pid={_number(pid)} type={FLAGS[nstype]:x} old_snum={old_snum:x} snum={snum:x} inum={_number(inum)}"
+        f"{'' if contid is None else ' contid=' + contid} res=1",
+    )
+
+
+def ns_del(nstype: str, snum: int, inum: int | None, pid: int | None, contid: str | None, numeric: bool) -> bytes:
+    """NS_DEL: a namespace is gone; ``pid`` was the last that held it, where known."""
+    return _line(
+        rectypes.NS_DEL,
+        numeric,
+        f"pid={_number(pid)} type={FLAGS[nstype]:x} snum={snum:x} inum={_number(inum)}"
+        f"{'' if contid is None else ' contid=' + contid} res=1",
+    )
+
+
+def ns_change(
+    nstype: str,
+    pid: int,
+    reason: str,
+    old: tuple[int | None, int | None],
+    new: tuple[int | None, int | None],
+    contid: str | None,
+    numeric: bool,
+) -> bytes:
+    """NS_CHANGE: ``pid`` went from one namespace to another; ``old`` and ``new`` are (serial, inode) and
+    ``reason`` is clone, unshare or set (``?`` when the kernel did not say)."""
+    return _line(
+        rectypes.NS_CHANGE,
+        numeric,
+        f"pid={pid} type={FLAGS[nstype]:x} reason={reason} old_snum={_number(old[0], 'x')}"
+        f" snum={_number(new[0], 'x')} old_inum={_number(old[1])} inum={_number(new[1])}"
+        f"{'' if contid is None else ' contid=' + contid} res=1",
+    )
+
+
+def container_lost(
+    source: str, cpu: int | None, count: int | None, start: str | None, end: str | None, numeric: bool
+) -> bytes:
+    """CONTAINER_LOST: ``count`` events of ``source`` are gone (None: not known how many), between ``start`` and
+    ``end`` (times SEC.mmm, or serials)."""
+    return _line(
+        rectypes.CONTAINER_LOST,
+        numeric,
+        f"source={source} cpu={_number(cpu)} count={_number(count)} from={start or '?'} to={end or '?'}",
+    )
