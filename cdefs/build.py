@@ -41,7 +41,7 @@ def builder(name: str, base: str = "") -> FFI:
         f"{PACKAGE}._{name}",
         preamble,
         sources=[os.path.join(base, path.relative_to(ROOT)) for path in sources],
-        depends=[os.path.join(base, path.relative_to(ROOT)) for path in headers],
+        depends=[os.path.join(base, path.relative_to(ROOT)) for path in sorted(HERE.glob("*.h"))],
         include_dirs=[os.path.join(base, "cdefs")],
         extra_compile_args=[*FLAGS, *GENERATED, *werror],
         py_limited_api=True,

@@ -1,0 +1,336 @@
+"""perf event rings as a source of frames: fork, exit, comm, namespaces and cgroups of every process on every CPU.
+
+A software "dummy" event on each CPU carries the task, comm, namespaces and cgroup records; four tracepoints are
+redirected into its ring. Whatever the kernel or the host refuses is left out step by step, with a notice, and
+``features`` says what is had. Facts relied on: include/uapi/linux/perf_event.h, perf_event_open(2).
+
+Loss is told three ways, each once: by LOST records in the ring; by the kernel's own counters (PERF_FORMAT_LOST, 6.0),
+which :meth:`PerfSource.drain` reads whenever a ring was so full that its end may be missing; and where the kernel has
+no such counters, as a loss of unknown size.
+"""
+
+import contextlib
+import errno
+import os
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from .. import frames
+from .._kernel import ffi, lib
+from ..errors import NotPermittedError, NotSupportedError
+from .tracefs import EventFormat, read_formats
+
+EXEC: Final = "sched/sched_process_exec"
+EXIT: Final = "sched/sched_process_exit"
+ATTACH: Final = "cgroup/cgroup_attach_task"
+NEWTASK: Final = "task/task_newtask"
+CLONE_INTO_CGROUP: Final = 0x200000000
+NO_CUT: Final = 0xFFFFFFFFFFFFFFFF
+MIN_PAGES: Final = 16
+#: tracepoint -> (feature, filter, {member of perf_layout: (field, sizes we can read)})
+TRACEPOINTS: Final[dict[str, tuple[str, str, dict[str, tuple[str, tuple[int, ...]]]]]] = {
+    EXEC: ("exec_sample", "", {"exec_filename": ("filename", (4,)), "exec_old_pid": ("old_pid", (4,))}),
+    EXIT: ("exit_sample", "", {"exit_pid": ("pid", (4,))}),
+    ATTACH: (
+        "attach",
+        "",
+        {
+            "attach_root": ("dst_root", (4,)),
+            "attach_id_field": ("dst_id", (4, 8)),
+            "attach_path": ("dst_path", (4,)),
+            "attach_pid": ("pid", (4,)),
+        },
+    ),
+    NEWTASK: (
+        "newtask",
+        f"clone_flags & {CLONE_INTO_CGROUP:#x}",
+        {"newtask_pid": ("pid", (4,)), "newtask_flags": ("clone_flags", (8,))},
+    ),
+}
+_IDS: Final = {EXEC: "exec_id", EXIT: "exit_id", ATTACH: "attach_id", NEWTASK: "newtask_id"}
+
+
+def _bits(*bits: int) -> int:
+    return sum(1 << bit for bit in bits)
+
+
+def fill_layout(layout: Any, event: str, form: EventFormat) -> str:
+    """Enter tracepoint ``event`` into a C ``struct perf_layout``; a message when its format is not one we can read."""
+    fields = TRACEPOINTS[event][2]
+    for name, sizes in fields.values():
+        if name not in form.fields or form.fields[name].size not in sizes:
+            return f"tracepoint {event}: its field {name} is missing or has an unexpected size"
+    common = form.fields["common_type"]
+    layout.common_type.offset, layout.common_type.size = common
+    for member, (name, _) in fields.items():
+        place = getattr(layout, member)
+        place.offset, place.size = form.fields[name]
+    setattr(layout, _IDS[event], form.id)
+    return ""
+
+
+def online_cpus() -> list[int]:
+    """Numbers of the CPUs that are online now."""
+    cpus: list[int] = []
+    with open("/sys/devices/system/cpu/online", encoding="ascii") as file:
+        for part in file.read().strip().split(","):
+            first, _, last = part.partition("-")
+            cpus.extend(range(int(first), int(last or first) + 1))
+    return cpus
+
+
+class PerfSource:
+    """Rings of ``pages`` (a power of two) pages on every online CPU; ``watermark`` bytes make a ring readable.
+
+    Raises :class:`NotPermittedError` or :class:`NotSupportedError` when not even the dummy events can be had.
+    """
+
+    def __init__(self, pages: int = 4096, tracepoints: bool = True, watermark: int = 1 << 20) -> None:
+        self.notices: list[str] = []
+        self._features = {"task", "namespaces", "cgroup"}
+        self._layout: Any = ffi.new("struct perf_layout *")
+        self._layout.has_cgroup = 1
+        self._counters: Any = ffi.new("struct perf_counters *")
+        self._frames: Any = ffi.new("uint8_t **")
+        self._set: Any = lib.perf_set_new()
+        self._pages = pages
+        self._watermark = min(watermark, pages * os.sysconf("SC_PAGESIZE") // 2)
+        self._read_format: int = lib.PERF_FORMAT_LOST
+        self._rings: list[tuple[int, list[int]]] = []  # by ring: its CPU; descriptors, the dummy's first
+        self._formats: dict[str, EventFormat] = {}
+        try:
+            if tracepoints:
+                self._formats, notices = read_formats(list(TRACEPOINTS))
+                self.notices += notices
+            for cpu in online_cpus():
+                self._add_cpu(cpu)
+            for _, fds in self._rings:
+                self._enable(fds)
+        except BaseException:
+            self.close()
+            raise
+        if not self._formats:
+            self._layout.has_cgroup = 0
+
+    @property
+    def features(self) -> frozenset[str]:
+        """Of task, namespaces, cgroup, exec_sample, attach, newtask, exit_sample: those this host gives.
+
+        exec_sample and exit_sample carry the cgroup only together with "sample_cgroup".
+        """
+        had = self._features | {TRACEPOINTS[event][0] for event in self._formats}
+        return frozenset(had | {"sample_cgroup"} if self._formats and self._layout.has_cgroup else had)
+
+    def filenos(self) -> list[int]:
+        """The descriptors that become readable when ``watermark`` bytes wait in a ring."""
+        return [fds[0] for _, fds in self._rings]
+
+    def drain(self, cut: int | None = None) -> bytes:
+        """Frames of all records up to ``cut`` (CLOCK_MONOTONIC ns; None: all there are), sorted by time."""
+        limit = NO_CUT if cut is None else cut
+        size = lib.perf_set_drain(self._set, self._layout, self._counters, limit, self._frames)
+        if size < 0:
+            raise MemoryError(f"no memory for the frames of the perf rings: {os.strerror(-size)}")
+        block = bytes(ffi.buffer(self._frames[0], size)) if size else b""
+        tail = self._tail_loss(cut)
+        return block + tail if tail else block
+
+    def counters(self) -> dict[str, int]:
+        """Counts since the start: received records, lost, unknown and malformed ones."""
+        counted = self._counters
+        return {
+            "received": counted.received,
+            "lost": counted.lost,
+            "unknown": counted.unknown,
+            "malformed": counted.malformed,
+        }
+
+    def lost_counters(self) -> dict[int, int]:
+        """CPU -> records lost by the kernel's own count (PERF_FORMAT_LOST); empty before Linux 6.0."""
+        totals: dict[int, int] = {}
+        if self._read_format:
+            for cpu, fds in self._rings:
+                totals[cpu] = totals.get(cpu, 0) + self._lost(fds)
+        return totals
+
+    def refresh(self) -> list[int]:
+        """Open rings for CPUs that came online since; their numbers. Cheap enough to call every second."""
+        known = {cpu for cpu, _ in self._rings}
+        added = [cpu for cpu in online_cpus() if cpu not in known]
+        for cpu in added:
+            self._add_cpu(cpu)
+            self._enable(self._rings[-1][1])
+        return added
+
+    def close(self) -> None:
+        """Give back rings and descriptors; a second call does nothing."""
+        if self._set != ffi.NULL:
+            lib.perf_set_free(self._set)
+            self._set = ffi.NULL
+        for _, fds in self._rings:
+            for fd in fds:
+                os.close(fd)
+        self._rings = []
+
+    def __enter__(self) -> "PerfSource":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _tail_loss(self, cut: int | None) -> bytes:
+        """LOST frames for what the rings' ends lack and no record in them has told yet."""
+        told = b""
+        last = ffi.new("uint64_t *")
+        for ring, (cpu, fds) in enumerate(self._rings):
+            if not lib.perf_set_suspect(self._set, ring):
+                continue
+            count = lib.perf_set_untold(self._set, ring, self._lost(fds), last) if self._read_format else 0
+            if count or not self._read_format:
+                self._counters.lost += count
+                now = time.monotonic_ns() if cut is None else cut
+                told += frames.pack(frames.K_LOST, frames.S_PERF, now, cpu=cpu, arg=count, cgroup=last[0])
+        return told
+
+    def _lost(self, fds: list[int]) -> int:
+        return sum(int.from_bytes(os.read(fd, 16)[8:16], "little") for fd in fds)
+
+    def _attr(self, kind: int, config: int) -> Any:
+        attr = ffi.new("struct perf_event_attr *")
+        attr.type = kind
+        attr.size = lib.PERF_ATTR_SIZE_VER5
+        attr.config = config
+        attr.read_format = self._read_format
+        attr.wakeup_watermark = self._watermark
+        attr.clockid = time.CLOCK_MONOTONIC
+        attr.sample_type = lib.PERF_SAMPLE_TID | lib.PERF_SAMPLE_TIME | lib.PERF_SAMPLE_CPU | lib.PERF_SAMPLE_IDENTIFIER
+        attr.flags = _bits(
+            lib.PERF_BIT_DISABLED, lib.PERF_BIT_WATERMARK, lib.PERF_BIT_SAMPLE_ID_ALL, lib.PERF_BIT_USE_CLOCKID
+        )
+        return attr
+
+    def _dummy_attr(self) -> Any:
+        attr = self._attr(lib.PERF_TYPE_SOFTWARE, lib.PERF_COUNT_SW_DUMMY)
+        attr.flags |= _bits(lib.PERF_BIT_COMM, lib.PERF_BIT_TASK, lib.PERF_BIT_COMM_EXEC)
+        if "namespaces" in self._features:
+            attr.flags |= _bits(lib.PERF_BIT_NAMESPACES)
+        if "cgroup" in self._features:
+            attr.flags |= _bits(lib.PERF_BIT_CGROUP)
+        return attr
+
+    def _tracepoint_attr(self, event: str) -> Any:
+        attr = self._attr(lib.PERF_TYPE_TRACEPOINT, self._formats[event].id)
+        attr.sample_period = 1
+        attr.sample_type |= lib.PERF_SAMPLE_RAW
+        if self._layout.has_cgroup:
+            attr.sample_type |= lib.PERF_SAMPLE_CGROUP
+        return attr
+
+    def _drop_lost_format(self) -> str:
+        if not self._read_format:
+            return ""
+        self._read_format = 0
+        return (
+            "the kernel keeps no count of lost perf records (before Linux 6.0): losses at a ring's end have no number"
+        )
+
+    def _drop_cgroup(self) -> str:
+        if "cgroup" not in self._features:
+            return ""
+        self._features.discard("cgroup")
+        return "the kernel tells no new cgroups through perf (before Linux 5.7)"
+
+    def _drop_namespaces(self) -> str:
+        if "namespaces" not in self._features:
+            return ""
+        self._features.discard("namespaces")
+        return "the kernel tells no namespaces through perf (before Linux 4.11)"
+
+    def _drop_sample_cgroup(self) -> str:
+        if not self._layout.has_cgroup:
+            return ""
+        self._layout.has_cgroup = 0
+        return "the kernel tells no cgroup with perf samples (before Linux 5.7)"
+
+    def _open(self, attr_of: Callable[[], Any], cpu: int, steps: list[Callable[[], str]]) -> int:
+        """Open an event; as long as the kernel does not know a bit of it, take back one of ``steps``."""
+        raised = False
+        while (fd := lib.perf_open(attr_of(), cpu)) < 0:
+            if fd == -errno.EMFILE and not raised:
+                raised = _raise_descriptor_limit()
+                if raised:
+                    continue
+            notice = ""
+            while fd in (-errno.EINVAL, -errno.E2BIG) and steps and not notice:
+                notice = steps.pop(0)()
+            if not notice:
+                return int(fd)
+            self.notices.append(notice)
+        return int(fd)
+
+    def _add_cpu(self, cpu: int) -> None:
+        # what is dropped once is dropped for all CPUs: the first one finds out
+        steps = [self._drop_lost_format, self._drop_cgroup, self._drop_namespaces]
+        dummy = self._open(self._dummy_attr, cpu, steps)
+        if dummy in (-errno.EPERM, -errno.EACCES):
+            raise NotPermittedError("perf_event_open is refused: it needs root, or CAP_PERFMON")
+        if dummy < 0:
+            raise NotSupportedError(f"perf_event_open on CPU {cpu}: {os.strerror(-dummy)}")
+        fds = [dummy]
+        self._rings.append((cpu, fds))
+        self._map(cpu, dummy)
+        for event in list(self._formats):
+            trouble = self._add_tracepoint(event, cpu, fds)
+            if trouble:
+                del self._formats[event]
+                setattr(self._layout, _IDS[event], 0)
+                self.notices.append(trouble)
+
+    def _map(self, cpu: int, fd: int) -> None:
+        wanted = self._pages
+        while (ring := lib.perf_set_add(self._set, fd, cpu, self._pages)) < 0:
+            # EPERM: more than may be locked
+            if ring not in (-errno.EPERM, -errno.ENOMEM) or self._pages <= MIN_PAGES:
+                raise NotSupportedError(f"no perf ring of {self._pages} pages on CPU {cpu}: {os.strerror(-ring)}")
+            self._pages //= 2
+        if self._pages != wanted:
+            self.notices.append(
+                f"perf rings of {self._pages} pages instead of {wanted}: no memory may be locked for more"
+            )
+
+    def _add_tracepoint(self, event: str, cpu: int, fds: list[int]) -> str:
+        trouble = fill_layout(self._layout, event, self._formats[event])
+        if trouble:
+            return trouble
+        fd = self._open(lambda: self._tracepoint_attr(event), cpu, [self._drop_lost_format, self._drop_sample_cgroup])
+        if fd < 0:
+            return f"tracepoint {event}: {os.strerror(-fd)}"
+        fds.append(fd)
+        failed = lib.perf_redirect(fd, fds[0])
+        wanted = TRACEPOINTS[event][1]
+        if not failed and wanted:
+            failed = lib.perf_filter(fd, wanted.encode())
+        if failed:
+            os.close(fds.pop())
+            return f"tracepoint {event}: {os.strerror(-failed)}"
+        return ""
+
+    def _enable(self, fds: list[int]) -> None:
+        for fd in fds:
+            failed = lib.perf_enable(fd)
+            if failed:
+                raise NotSupportedError(f"a perf event cannot be enabled: {os.strerror(-failed)}")
+
+
+def _raise_descriptor_limit() -> bool:
+    """Lift the soft limit of open files to the hard one: five events a CPU are many on a large machine."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == hard:
+        return False
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        return True
+    return False
