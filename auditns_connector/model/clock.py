@@ -10,6 +10,8 @@ from typing import Final
 STEP: Final = 1_000_000
 #: how far behind the present the kernel's coarse clock and our own sampling may be (ns)
 SLACK: Final = 20_000_000
+#: a record is asked for within this time of its writing, as a rule (ns)
+RECENT: Final = 10_000_000_000
 _KEPT: Final = 256
 
 
@@ -39,30 +41,29 @@ class Clock:
         self._regimes.append((until, mono, offset))
         del self._regimes[:-_KEPT]
 
-    def to_mono(self, real: int, now: int) -> int | None:
-        """CLOCK_MONOTONIC ns of the wall-clock time ``real`` (ns), seen by an observer at ``now`` (monotonic ns).
+    def steady(self, real: int, now: int) -> bool:
+        """True when only the present regime can have stamped ``real`` (ns), seen by an observer at ``now``."""
+        if not self._regimes:
+            return False
+        since, _, offset = self._regimes[-1]
+        return since + RECENT < real - offset <= now + SLACK or (since == 0 and 0 <= real - offset <= now + SLACK)
 
-        The newest regime wins in which the moment lies inside the regime and not in the future. ``None`` where
-        there is none: such a stamp is of another boot, another host, or another time.
+    def candidates(self, real: int, now: int) -> list[int]:
+        """The CLOCK_MONOTONIC times (ns) that the wall-clock time ``real`` (ns) may have been, newest regime first.
+
+        Several where the clock was set back. Records are asked for soon after they were written, so moments within
+        the last ten seconds before ``now`` (monotonic ns) outrule older ones. Empty where no regime fits: such a
+        stamp is of another boot, another host, or another time.
         """
-        newest = True
+        found = []
+        until_next = now
         for since, until, offset in reversed(self._regimes):
             mono = real - offset
-            if since - SLACK <= mono <= (now if newest else until) + SLACK:
-                return mono
-            newest = False
-        return None
-
-    def ambiguous(self, real: int, now: int) -> bool:
-        """True when two regimes fit ``real`` with different answers within the last ten seconds before ``now``."""
-        fits = 0
-        newest = True
-        for since, until, offset in reversed(self._regimes):
-            mono = real - offset
-            if since - SLACK <= mono <= (now if newest else until) + SLACK and mono > now - 10_000_000_000:
-                fits += 1
-            newest = False
-        return fits > 1
+            if since - SLACK <= mono <= max(until, until_next) + SLACK and mono <= now + SLACK:
+                found.append(mono)
+            until_next = 0
+        recent = [mono for mono in found if mono > now - RECENT]
+        return recent or found
 
     def dump(self) -> list[list[int]]:
         """The state as JSON-able lists."""

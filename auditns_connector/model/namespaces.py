@@ -1,11 +1,11 @@
 """Namespace instances: an inode, and the time for which it meant this namespace.
 
-Inode numbers are recycled at once, so an inode alone names nothing. An :class:`Instance` is one namespace from its birth
-to its end. Which instance an inode means now is decided by evidence, in this order: the creator is in it; a living task
-is in it; it was last seen held by something else than a task (a bind mount, a descriptor) and still is; else it is new.
+Inode numbers are recycled at once, so an inode alone names nothing. An :class:`Instance` is one namespace from its
+birth to its end. Which instance an inode means now is decided by evidence, in this order: the creator is in it; a
+living task is in it; else it is new.
 
-Tasks share their set of namespaces far more often than not, so a task points to an interned :class:`NsSet`, and only the
-set counts its living members (as a *set of thread ids*: a counter leaks where threads exec).
+Tasks share their set of namespaces far more often than not, so a task points to an interned :class:`NsSet`, and only
+the set counts its living members (as a *set of thread ids*: a counter leaks where threads exec).
 """
 
 from typing import TYPE_CHECKING, Any, Final

@@ -82,6 +82,7 @@ class Model:
             f.K_CLOCK: self._clock,
             f.K_PROC: self._answers.proc,
             f.K_NSID: self._nsid,
+            f.K_MARK: self._mark,
             f.K_RESYNC: self._answers.mark,
         }
 
@@ -519,6 +520,12 @@ class Model:
         inst = self.namespaces.current[ppid].get(cgroup) if 0 <= ppid < len(ALL_ORDER) else None
         if inst is not None and arg:
             self.namespaces.give(inst, arg)
+
+    def _mark(
+        self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
+    ) -> None:
+        if arg:
+            self.expire(arg)
 
     def expire(self, before: int) -> None:
         """Forget processes that ended before ``before`` (CLOCK_MONOTONIC ns): nobody asks for them any more."""

@@ -1,0 +1,203 @@
+"""The join: points of audit text in, for each the number of the text to insert there out.
+
+Nothing is read or asked here; what happened before must be in the model when :meth:`Correlator.answer` is called. Most
+points are the plain case: one living process whose state began before the stamp. Those are answered by one look into a
+dict; everything else goes the careful way through model/lookup.py.
+"""
+
+from array import array
+from collections.abc import Collection
+from typing import Final
+
+from .decode import points as pt
+from .emit import text
+from .model import lookup
+from .model.containers import UNKNOWN, Container
+from .model.namespaces import NsSet
+from .model.process import NOT_KNOWN, State
+from .model.table import Model
+from .reassemble import Points, Tails
+
+#: flags of points that need more than the state of a process at a time
+_CAREFUL: Final = pt.P_TARGET | pt.P_EXEC | pt.P_NETFILTER | pt.P_HAS_TARGET | pt.P_NODE | pt.P_OWN | pt.P_LATE
+_MAX_TAILS: Final = 50_000
+HOST: Final = State(0, None, None, "")
+_IDLE: Final = State(0, None, None, "observed")
+
+_TailKey = tuple[Container | None, NsSet | None, str, int]
+
+
+class Correlator:
+    """Answers points from ``model``.
+
+    ``numeric`` spells record types as UNKNOWN[n]; ``ns`` is "off", "containers" or "all" (for whom NS_INFO is added);
+    ``info`` adds CONTAINER_INFO; ``nodes`` are the ``node=`` names that mean this host.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        numeric: bool = False,
+        ns: str = "off",
+        info: bool = False,
+        nodes: Collection[bytes] = (),
+    ) -> None:
+        self.model = model
+        self.numeric = numeric
+        self.ns = ns
+        self.info = info
+        self.nodes = frozenset(nodes)
+        self.tails = Tails()
+        self._numbers: dict[_TailKey, int] = {}
+        self._plain: dict[Container | None, int] = {}
+        self.answered = 0
+        self.attributed = 0
+        self.unknown = 0
+        #: the state found for each point of the last answer, filled when ``keep_states`` is set
+        self.states: list[State] = []
+        self.keep_states = False
+
+    def begin(self, points: Points) -> "array[int]":
+        """An empty choice for ``points``; to be filled by :meth:`answer` before the next one is begun."""
+        if self.tails.count > _MAX_TAILS:
+            self.tails.clear()
+            self._numbers.clear()
+            self._plain.clear()
+        self.states = [HOST] * points.n if self.keep_states else []
+        return array("I", bytes(4 * points.n))
+
+    def answer(
+        self, points: Points, now: int, choice: "array[int] | None" = None, first: int = 0, end: int | None = None
+    ) -> "array[int]":
+        """One number of :attr:`tails` for each point, 0 for nothing; ``now`` is CLOCK_MONOTONIC ns of the asking.
+
+        With ``choice`` (from :meth:`begin`) only the points from ``first`` up to ``end`` are answered.
+        """
+        if choice is None:
+            choice = self.begin(points)
+        n = points.n if end is None else end
+        keep, states = self.keep_states, self.states
+        plain = self._plain if not self.info and self.ns == "off" and not keep else None
+        model = self.model
+        get, epoch = model.processes.get, model.epoch
+        offset = model.clock.offset or 0
+        stamps = points.ms[first:n].tolist()
+        steady = bool(stamps) and model.clock.steady(min(stamps) * 1_000_000, now)
+        steady = steady and model.clock.steady(max(stamps) * 1_000_000, now)
+        offset += lookup.EPSILON
+        attributed = unknown = 0
+        rows = zip(points.pid[first:n].tolist(), points.flags[first:n].tolist(), stamps, strict=True)
+        for i, (pid, flags, ms) in enumerate(rows, first):
+            if not flags & _CAREFUL and steady:
+                process = get(pid)
+                if process is not None and process.epoch == epoch:
+                    state = process.state
+                    low = ms * 1_000_000 - offset
+                    if (
+                        state.since < low
+                        and (process.end is None or process.end >= low)
+                        and (process.threads is None or self.ns == "off")
+                    ):
+                        container = state.container
+                        if container is UNKNOWN:
+                            unknown += 1
+                        elif container is not None:
+                            attributed += 1
+                        number = plain.get(container) if plain is not None else None
+                        if number is None:
+                            number = self._number(state, 0)
+                            if keep:
+                                states[i] = state
+                            elif plain is not None:
+                                plain[container] = number
+                        choice[i] = number
+                        continue
+            found = self._careful(points, i, pid, flags, ms, now)
+            if found is None:
+                continue
+            if found.container is UNKNOWN:
+                unknown += 1
+            elif found.container is not None:
+                attributed += 1
+            choice[i] = self._number(found, self._record(points, i, flags))
+            if keep:
+                states[i] = found
+        self.answered += n - first
+        self.attributed += attributed
+        self.unknown += unknown
+        return choice
+
+    @staticmethod
+    def _record(points: Points, i: int, flags: int) -> int:
+        """The number of the record that an answer belongs to, where the event has more than one process."""
+        return points.recno[i] if flags & (pt.P_TARGET | pt.P_HAS_TARGET) else 0
+
+    def _careful(self, points: Points, i: int, pid: int, flags: int, ms: int, now: int) -> State | None:
+        """The state for a point that is no plain case; ``None`` where nothing is to be said."""
+        if flags & (pt.P_OWN | pt.P_NETFILTER):
+            return None
+        if flags & pt.P_NODE and points.node(i)[5:-1] not in self.nodes:
+            return lookup.NOBODY
+        if pid < 0:
+            return lookup.NOBODY if flags & (pt.P_SYSCALL | pt.P_TARGET) else None
+        if pid == 0:
+            return _IDLE  # the kernel itself
+        model = self.model
+        times = model.clock.candidates(ms * 1_000_000, now)
+        if flags & pt.P_EXEC:
+            name, comm = untrusted(points.path(i)), untrusted(points.comm(i))
+            found = [lookup.find_exec(model, pid, low, now, name, comm) for low in times]
+        else:
+            found = [lookup.find(model, pid, low, now) for low in times]
+        if not found or any(other.container is not found[0].container for other in found):
+            return lookup.NOBODY
+        return found[0]
+
+    def _number(self, state: State, record: int) -> int:
+        """The number of the text that says ``state``, about record ``record`` of the event (0: about the event)."""
+        container = state.container
+        wanted = self.ns == "all" or (self.ns == "containers" and container is not None)
+        nsset = state.nsset if wanted else None
+        origin = state.origin if self.info else ""
+        key = (container, nsset, origin, record)
+        number = self._numbers.get(key)
+        if number is None:
+            tail = self._tail(container, nsset, origin, record, wanted)
+            number = self._numbers[key] = self.tails.add(tail) if tail else 0
+        return number
+
+    def _tail(self, container: Container | None, nsset: NsSet | None, origin: str, record: int, wanted: bool) -> bytes:
+        model, out = self.model, b""
+        place = record or None
+        if container is not None:
+            contid = model.containers.text(container)
+            out += text.container_id(contid, place, self.numeric)
+            if self.info:
+                out += text.container_info(
+                    contid,
+                    origin or NOT_KNOWN,
+                    self.numeric,
+                    runtime=container.runtime or None,
+                    full_id=container.id or None,
+                    name=container.name or None,
+                    pod=container.pod or None,
+                    image=container.image or None,
+                )
+        if wanted:
+            serial = model.namespaces.serial
+            insts = nsset.inst if nsset is not None else (None,) * 8
+            out += text.ns_info([None if inst is None else serial(inst) for inst in insts], place, self.numeric)
+        return out
+
+
+def untrusted(raw: bytes) -> bytes | None:
+    """The bytes behind a value that audit_log_untrustedstring() wrote; ``None`` where there is none."""
+    if raw[:1] == b'"':
+        return raw.strip(b'"')
+    if not raw or raw == b"(null)":
+        return None
+    try:
+        return bytes.fromhex(raw.decode("ascii"))
+    except ValueError:
+        return None
