@@ -1,14 +1,8 @@
-/* perf records to frames: one record, a plain buffer of them, and the mapped rings of all CPUs. */
-#define _GNU_SOURCE
+/* perf records to frames. Nothing is read past a record's announced end. */
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/ioctl.h>
-#include <sys/mman.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
-#include "impl_frames.h"
-#include "kernel_perf.h"
+#include "impl_perf.h"
 
 _Static_assert(sizeof(struct perf_event_attr) == PERF_ATTR_SIZE_VER5, "perf_event_attr");
 _Static_assert(offsetof(struct perf_event_attr, flags) == 40, "perf_event_attr.flags");
@@ -19,40 +13,8 @@ _Static_assert(offsetof(struct perf_event_mmap_page, data_head) == 1024, "perf_e
 _Static_assert(offsetof(struct perf_event_mmap_page, data_tail) == 1032, "perf_event_mmap_page.data_tail");
 _Static_assert(sizeof(struct perf_field) == 4, "perf_field");
 
-#define HEAD sizeof(struct perf_event_header)
-#define TRAILER 32      /* sample_id: pid tid, time, cpu, identifier */
-#define SAMPLE_RAW 44   /* header, identifier, pid tid, time, cpu, u32 raw size */
-#define RECORD_MAX 65536
-#define MARGIN 16384u   /* more than the largest record the kernel writes (8 KiB of raw data) */
-#define KEEP (4u << 20) /* buffers larger than this are given back after use */
-
-struct ring {
-    struct perf_event_mmap_page *page;
-    uint8_t *data;
-    uint64_t size;
-    uint64_t last;  /* time of the last record read */
-    uint64_t told;  /* lost records told so far */
-    uint64_t ahead; /* told from the counter before their LOST record came */
-    uint32_t cpu;
-    int suspect;
-};
-
-/* What a decoding pass writes to: frames and, for each, its time and place. */
-struct sink {
-    uint8_t *frames;
-    size_t len, room;
-    struct frame_entry *entries;
-    size_t count, slots;
-};
-
-struct perf_set {
-    struct ring *rings;
-    int count;
-    struct sink sink;
-    uint8_t *sorted;
-    size_t sorted_room;
-    uint8_t bounces[2][RECORD_MAX]; /* for records that wrap around the end of a ring */
-};
+#define TRAILER 32    /* sample_id: pid tid, time, cpu, identifier */
+#define SAMPLE_RAW 44 /* header, identifier, pid tid, time, cpu, u32 raw size */
 
 static uint64_t load(const uint8_t *at, size_t size)
 {
@@ -70,7 +32,7 @@ static int32_t load_pid(const uint8_t *at)
     return pid < 0 ? 0 : pid; /* -1: dead, or in another namespace */
 }
 
-static int reserve(struct sink *sink, size_t more)
+static int reserve(struct perf_sink *sink, size_t more)
 {
     if (sink->room - sink->len < more) {
         size_t room = sink->room ? sink->room * 2 : 65536;
@@ -96,7 +58,7 @@ static int reserve(struct sink *sink, size_t more)
     return 0;
 }
 
-static int put(struct sink *sink, struct frame_header *head, const void *payload, size_t copy, size_t len)
+static int put(struct perf_sink *sink, struct frame_header *head, const void *payload, size_t copy, size_t len)
 {
     if (reserve(sink, frame_size(len)))
         return -ENOMEM;
@@ -105,7 +67,7 @@ static int put(struct sink *sink, struct frame_header *head, const void *payload
     return 0;
 }
 
-static int put_text(struct sink *sink, struct frame_header *head, const uint8_t *text, size_t room)
+static int put_text(struct perf_sink *sink, struct frame_header *head, const uint8_t *text, size_t room)
 {
     size_t len = strnlen((const char *)text, room);
 
@@ -138,7 +100,7 @@ static const uint8_t *field_text(const uint8_t *raw, size_t len, struct perf_fie
 }
 
 static int sample(const struct perf_layout *layout, struct perf_counters *counters, const uint8_t *rec, size_t size,
-                  uint32_t cpu, uint64_t time, struct sink *sink)
+                  uint32_t cpu, uint64_t time, struct perf_sink *sink)
 {
     struct frame_header head = {.source = S_PERF, .cpu = frame_cpu(cpu), .time = time};
     const uint8_t *raw = rec + SAMPLE_RAW, *text;
@@ -211,25 +173,24 @@ static int is_namespaces(const uint8_t *rec, size_t size)
            (load(rec + 16, 8) <= (size - 24 - TRAILER) / 16);
 }
 
-/* Size of the record at `rec`, of which `len` bytes are there; 0 when it lies about its size. */
-static size_t record_size(const uint8_t *rec, size_t len)
+size_t perf_record_size(const uint8_t *rec, size_t len)
 {
     struct perf_event_header h;
 
-    if (len < HEAD)
+    if (len < PERF_HEAD)
         return 0;
-    memcpy(&h, rec, HEAD);
-    return h.size < HEAD || h.size & 7 || h.size > len ? 0 : h.size;
+    memcpy(&h, rec, PERF_HEAD);
+    return h.size < PERF_HEAD || h.size & 7 || h.size > len ? 0 : h.size;
 }
 
-static uint64_t record_time(const uint8_t *rec, size_t size, uint64_t last)
+uint64_t perf_record_time(const uint8_t *rec, size_t size, uint64_t last)
 {
     struct perf_event_header h;
 
-    memcpy(&h, rec, HEAD);
+    memcpy(&h, rec, PERF_HEAD);
     if (h.type == PERF_RECORD_SAMPLE)
         return size >= 32 ? load(rec + 24, 8) : last;
-    return size >= HEAD + TRAILER ? load(rec + size - 24, 8) : last;
+    return size >= PERF_HEAD + TRAILER ? load(rec + size - 24, 8) : last;
 }
 
 /* Smallest record of each kind we read, trailer included. */
@@ -238,34 +199,34 @@ static size_t record_least(uint32_t type)
     switch (type) {
     case PERF_RECORD_FORK:
     case PERF_RECORD_EXIT:
-        return HEAD + 24 + TRAILER;
+        return PERF_HEAD + 24 + TRAILER;
     case PERF_RECORD_COMM:
     case PERF_RECORD_LOST:
     case PERF_RECORD_CGROUP:
-        return HEAD + 16 + TRAILER;
+        return PERF_HEAD + 16 + TRAILER;
     case PERF_RECORD_LOST_SAMPLES:
-        return HEAD + 8 + TRAILER;
+        return PERF_HEAD + 8 + TRAILER;
     }
-    return HEAD;
+    return PERF_HEAD;
 }
 
-/* One record. `next` is the one after it (NULL: not there yet); *merged is set when it was taken in too. */
-static int record(const struct perf_layout *layout, struct perf_counters *counters, const uint8_t *rec, size_t size,
-                  const uint8_t *next, size_t next_size, uint32_t cpu, uint64_t time, uint64_t last, uint64_t *ahead,
-                  uint64_t *told, struct sink *sink, int *merged)
+int perf_record(const struct perf_layout *layout, struct perf_counters *counters, const struct perf_place *place,
+                struct perf_tally *tally, struct perf_sink *sink)
 {
     struct perf_event_header h, n;
-    struct frame_header head = {.source = S_PERF, .cpu = frame_cpu(cpu), .time = time};
+    const uint8_t *rec = place->rec, *next = place->next;
+    size_t size = place->size;
+    struct frame_header head = {.source = S_PERF, .cpu = frame_cpu(place->cpu), .time = place->time};
     uint64_t payload[1 + PERF_NR_NAMESPACES], lost;
 
-    memcpy(&h, rec, HEAD);
+    memcpy(&h, rec, PERF_HEAD);
     if (size < record_least(h.type) || (h.type == PERF_RECORD_NAMESPACES && !is_namespaces(rec, size))) {
         counters->malformed++;
         return 0;
     }
     switch (h.type) {
     case PERF_RECORD_SAMPLE:
-        return sample(layout, counters, rec, size, cpu, time, sink);
+        return sample(layout, counters, rec, size, place->cpu, place->time, sink);
     case PERF_RECORD_FORK:
     case PERF_RECORD_EXIT:
         head.kind = h.type == PERF_RECORD_FORK ? K_FORK : K_EXIT;
@@ -275,11 +236,11 @@ static int record(const struct perf_layout *layout, struct perf_counters *counte
         head.ptid = load_pid(rec + 20);
         counters->received++;
         if (h.type == PERF_RECORD_FORK && next) {
-            memcpy(&n, next, HEAD);
-            if (n.type == PERF_RECORD_NAMESPACES && is_namespaces(next, next_size) &&
+            memcpy(&n, next, PERF_HEAD);
+            if (n.type == PERF_RECORD_NAMESPACES && is_namespaces(next, place->next_size) &&
                 load_pid(next + 12) == head.tid) {
                 counters->received++;
-                *merged = 1;
+                tally->merged = 1;
                 namespaces_payload(next + 24, payload);
                 return put(sink, &head, payload, sizeof(payload), sizeof(payload));
             }
@@ -307,21 +268,21 @@ static int record(const struct perf_layout *layout, struct perf_counters *counte
     case PERF_RECORD_LOST:
     case PERF_RECORD_LOST_SAMPLES:
         lost = load(rec + (h.type == PERF_RECORD_LOST ? 16 : 8), 8);
-        if (lost <= *ahead) {
-            *ahead -= lost;
+        if (lost <= tally->ahead) {
+            tally->ahead -= lost;
             return 0;
         }
-        lost -= *ahead;
-        *ahead = 0;
-        *told += lost;
+        lost -= tally->ahead;
+        tally->ahead = 0;
+        tally->told += lost;
         counters->lost += lost;
         head.kind = K_LOST;
         head.arg = lost;
-        head.cgroup = last;
+        head.cgroup = tally->last;
         return put(sink, &head, NULL, 0, 0);
     case PERF_RECORD_THROTTLE: /* samples are left out from here on, nobody says how many */
         head.kind = K_LOST;
-        head.cgroup = last;
+        head.cgroup = tally->last;
         return put(sink, &head, NULL, 0, 0);
     case PERF_RECORD_UNTHROTTLE:
         return 0;
@@ -333,8 +294,7 @@ static int record(const struct perf_layout *layout, struct perf_counters *counte
     return put(sink, &head, rec, size, size);
 }
 
-/* The rest of a ring or buffer cannot be told apart any more: a loss of unknown size. */
-static int desynchronised(struct perf_counters *counters, uint32_t cpu, uint64_t last, struct sink *sink)
+int perf_desynchronised(struct perf_counters *counters, uint32_t cpu, uint64_t last, struct perf_sink *sink)
 {
     struct frame_header head = {.kind = K_LOST, .source = S_PERF, .cpu = frame_cpu(cpu), .time = last, .cgroup = last};
 
@@ -345,29 +305,32 @@ static int desynchronised(struct perf_counters *counters, uint32_t cpu, uint64_t
 int64_t perf_decode(const struct perf_layout *layout, struct perf_counters *counters, const uint8_t *buf, size_t len,
                     uint32_t cpu, uint64_t cut, uint64_t *last, uint8_t **frames, size_t *consumed)
 {
-    struct sink sink = {0};
-    size_t off = 0, size, next;
-    uint64_t ahead = 0, told = 0, time;
-    int merged, failed = reserve(&sink, 8);
+    struct perf_sink sink = {0};
+    struct perf_tally tally = {.last = *last};
+    struct perf_place place = {.cpu = cpu};
+    size_t off = 0;
+    int failed = reserve(&sink, 8);
 
     while (!failed && off < len) {
-        size = record_size(buf + off, len - off);
-        if (!size) {
-            failed = desynchronised(counters, cpu, *last, &sink);
+        place.rec = buf + off;
+        place.size = perf_record_size(place.rec, len - off);
+        if (!place.size) {
+            failed = perf_desynchronised(counters, cpu, tally.last, &sink);
             off = len;
             break;
         }
-        time = record_time(buf + off, size, *last);
-        if (time > cut)
+        place.time = perf_record_time(place.rec, place.size, tally.last);
+        if (place.time > cut)
             break;
-        next = record_size(buf + off + size, len - off - size);
-        merged = 0;
-        failed = record(layout, counters, buf + off, size, next ? buf + off + size : NULL, next, cpu, time, *last,
-                        &ahead, &told, &sink, &merged);
-        *last = time;
-        off += size + (merged ? next : 0);
+        place.next_size = perf_record_size(place.rec + place.size, len - off - place.size);
+        place.next = place.next_size ? place.rec + place.size : NULL;
+        tally.merged = 0;
+        failed = perf_record(layout, counters, &place, &tally, &sink);
+        tally.last = place.time;
+        off += place.size + (tally.merged ? place.next_size : 0);
     }
     free(sink.entries);
+    *last = tally.last;
     *frames = sink.frames;
     *consumed = off;
     return failed ? failed : (int64_t)sink.len;
@@ -376,212 +339,4 @@ int64_t perf_decode(const struct perf_layout *layout, struct perf_counters *coun
 void perf_free(uint8_t *frames)
 {
     free(frames);
-}
-
-int perf_open(struct perf_event_attr *attr, int cpu)
-{
-    long fd = syscall(SYS_perf_event_open, attr, -1, cpu, -1, PERF_FLAG_FD_CLOEXEC);
-
-    return fd < 0 ? -errno : (int)fd;
-}
-
-int perf_redirect(int fd, int into)
-{
-    return ioctl(fd, _IO('$', 5), into) ? -errno : 0;
-}
-
-int perf_filter(int fd, const char *filter)
-{
-    return ioctl(fd, _IOW('$', 6, char *), filter) ? -errno : 0;
-}
-
-int perf_enable(int fd)
-{
-    return ioctl(fd, _IO('$', 0), 0) ? -errno : 0;
-}
-
-struct perf_set *perf_set_new(void)
-{
-    return calloc(1, sizeof(struct perf_set));
-}
-
-void perf_set_free(struct perf_set *set)
-{
-    int i;
-
-    if (!set)
-        return;
-    for (i = 0; i < set->count; i++)
-        munmap(set->rings[i].page, set->rings[i].size + (size_t)sysconf(_SC_PAGESIZE));
-    free(set->rings);
-    free(set->sink.frames);
-    free(set->sink.entries);
-    free(set->sorted);
-    free(set);
-}
-
-int perf_set_add(struct perf_set *set, int fd, uint32_t cpu, uint32_t pages)
-{
-    size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    struct ring *grown = realloc(set->rings, (size_t)(set->count + 1) * sizeof(*grown));
-    void *map;
-
-    if (!grown)
-        return -ENOMEM;
-    set->rings = grown;
-    map = mmap(NULL, (pages + 1) * page, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (map == MAP_FAILED)
-        return -errno;
-    set->rings[set->count] = (struct ring){.page = map, .data = (uint8_t *)map + page, .size = pages * page, .cpu = cpu};
-    return set->count++;
-}
-
-/* `len` bytes of the ring at `pos`, through `bounce` where they wrap. */
-static const uint8_t *contiguous(const struct ring *ring, uint64_t pos, size_t len, uint8_t *bounce)
-{
-    uint64_t at = pos & (ring->size - 1);
-    size_t first = ring->size - at;
-
-    if (len <= first)
-        return ring->data + at;
-    memcpy(bounce, ring->data + at, first);
-    memcpy(bounce + first, ring->data, len - first);
-    return bounce;
-}
-
-/* The record at `pos`, or NULL when `head` is reached or it makes no sense (then *size is 0 too). */
-static const uint8_t *ring_record(const struct ring *ring, uint64_t pos, uint64_t head, uint8_t *bounce, size_t *size)
-{
-    struct perf_event_header h;
-
-    *size = 0;
-    if (head - pos < HEAD)
-        return NULL;
-    memcpy(&h, contiguous(ring, pos, HEAD, bounce), HEAD);
-    if (h.size < HEAD || h.size & 7 || h.size > head - pos)
-        return NULL;
-    *size = h.size;
-    return contiguous(ring, pos, h.size, bounce);
-}
-
-static int ring_drain(struct ring *ring, const struct perf_layout *layout, struct perf_counters *counters,
-                      uint64_t cut, struct sink *sink, uint8_t bounces[2][RECORD_MAX])
-{
-    uint64_t start = ring->page->data_tail, pos = start, time;
-    uint64_t head = __atomic_load_n(&ring->page->data_head, __ATOMIC_ACQUIRE);
-    const uint8_t *rec, *next;
-    size_t size, next_size;
-    int merged, failed = 0, turn = 0;
-
-    rec = ring_record(ring, pos, head, bounces[turn], &size);
-    while (!failed && pos != head) {
-        if (!rec) {
-            failed = desynchronised(counters, ring->cpu, ring->last, sink);
-            pos = head;
-            break;
-        }
-        time = record_time(rec, size, ring->last);
-        if (time > cut)
-            break;
-        turn ^= 1;
-        next = ring_record(ring, pos + size, head, bounces[turn], &next_size);
-        merged = 0;
-        failed = record(layout, counters, rec, size, next, next_size, ring->cpu, time, ring->last, &ring->ahead,
-                        &ring->told, sink, &merged);
-        if (failed)
-            break;
-        ring->last = time;
-        pos += size;
-        if (merged) {
-            pos += next_size;
-            next = ring_record(ring, pos, head, bounces[turn], &next_size);
-        }
-        rec = next;
-        size = next_size;
-    }
-    __atomic_store_n(&ring->page->data_tail, pos, __ATOMIC_SEQ_CST);
-    /* A record is dropped only when less room than its size is left, and the room shrank until this very store:
-       if there is plenty by the old tail and the newest head, nothing was dropped since the last drain. */
-    head = __atomic_load_n(&ring->page->data_head, __ATOMIC_SEQ_CST);
-    if (head - start > (ring->size > 2 * MARGIN ? ring->size - MARGIN : 0))
-        ring->suspect = 1;
-    return failed;
-}
-
-/* Buffers which one storm made large do not stay so. */
-static void slim(struct perf_set *set)
-{
-    if (set->sink.room > KEEP) {
-        free(set->sink.frames);
-        free(set->sink.entries);
-        set->sink = (struct sink){0};
-    }
-    if (set->sorted_room > KEEP) {
-        free(set->sorted);
-        set->sorted = NULL;
-        set->sorted_room = 0;
-    }
-}
-
-int64_t perf_set_drain(struct perf_set *set, const struct perf_layout *layout, struct perf_counters *counters,
-                       uint64_t cut, uint8_t **frames)
-{
-    struct sink *sink = &set->sink;
-    struct frame_entry *spare;
-    size_t i, len = 0;
-    int r, failed = 0, sorted = 1;
-
-    slim(set);
-    sink->len = sink->count = 0;
-    for (r = 0; r < set->count && !failed; r++)
-        failed = ring_drain(&set->rings[r], layout, counters, cut, sink, set->bounces);
-    if (failed)
-        return failed;
-    *frames = sink->frames;
-    for (i = 1; i < sink->count && sorted; i++)
-        sorted = sink->entries[i - 1].time <= sink->entries[i].time;
-    if (sorted)
-        return (int64_t)sink->len;
-    if (set->sorted_room < sink->len) {
-        free(set->sorted);
-        set->sorted_room = 0;
-        set->sorted = malloc(sink->room);
-        if (!set->sorted)
-            return -ENOMEM;
-        set->sorted_room = sink->room;
-    }
-    spare = malloc(sink->count * sizeof(*spare));
-    if (!spare)
-        return -ENOMEM;
-    entries_order(sink->entries, spare, sink->count);
-    free(spare);
-    for (i = 0; i < sink->count; i++) {
-        const uint8_t *frame = sink->frames + sink->entries[i].off;
-        uint32_t size;
-
-        memcpy(&size, frame, sizeof(size));
-        memcpy(set->sorted + len, frame, size);
-        len += size;
-    }
-    *frames = set->sorted;
-    return (int64_t)len;
-}
-
-int perf_set_suspect(struct perf_set *set, int ring)
-{
-    int suspect = set->rings[ring].suspect;
-
-    set->rings[ring].suspect = 0;
-    return suspect;
-}
-
-uint64_t perf_set_untold(struct perf_set *set, int ring, uint64_t total, uint64_t *last)
-{
-    struct ring *r = &set->rings[ring];
-    uint64_t untold = total > r->told ? total - r->told : 0;
-
-    *last = r->last;
-    r->told += untold;
-    r->ahead += untold;
-    return untold;
 }
