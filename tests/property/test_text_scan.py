@@ -1,0 +1,178 @@
+"""The C scanner against the reference in Python, and what both promise."""
+
+import random
+from array import array
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from auditns_connector.decode import audittext, points, rectypes
+from auditns_connector.reassemble import Points, Scanner, Tails, TextStream, assemble, lib
+
+from .audit_text import NAMES, stream
+
+TAILS = [b"\1type=CONTAINER_ID \0 contid=1\n", b"", b"\1type=CONTAINER_ID \0 contid=2\n\1type=NS_INFO \0 netns=1\n"]
+PLAIN = ("ms", "serial", "flags", "pid", "ppid", "sysno", "arch", "exit", "rtype", "recno", "event")
+
+
+def take(found: Points, base: int) -> list[dict[str, Any]]:
+    """The ready points with their texts in place of spans, offsets counted from ``base``."""
+    out = []
+    for i in range(found.n):
+        point = {name: getattr(found, name)[i] for name in PLAIN}
+        point |= {"at": found.at[i] + base, "line_off": found.line_off[i] + base}
+        point |= {"hdr": found.header(i), "node": found.node(i)}
+        point |= {"aux1": found.comm(i), "aux2": found.path(i), "key": found.key(i)}
+        out.append(point)
+    return out
+
+
+def run_c(pieces: list[bytes], flush_at: int | None = None) -> tuple[list[dict[str, Any]], list[Any], bytes]:
+    """Points, lines and output of a stream that comes in these pieces."""
+    text = TextStream(capacity=64)
+    tails = Tails(TAILS)
+    found, lines, out, base = [], [], [], 0
+
+    def collect(ready: Points) -> None:
+        nonlocal base
+        found.extend(take(ready, base))
+        lines.extend((ready.l_off[i] + base, ready.l_event[i], ready.l_type[i]) for i in range(ready.line_n))
+        out.append(text.assemble(ready, array("I", [s % 4 for s in ready.serial[: ready.n]]), tails))
+        base += ready.consumed
+
+    for i, piece in enumerate(pieces):
+        if i == flush_at:
+            collect(text.flush())
+        collect(text.push(piece))
+    collect(text.flush(eof=True))
+    assert text.pending == 0
+    return found, lines, b"".join(out)
+
+
+def run_reference(pieces: list[bytes], flush_at: int | None = None) -> audittext.Reference:
+    reference = audittext.Reference()
+    for i, piece in enumerate(pieces):
+        if i == flush_at:
+            reference.push(b"", points.MODE_FLUSH)
+        reference.push(piece)
+    reference.push(b"", points.MODE_EOF)
+    return reference
+
+
+def compare(pieces: list[bytes], flush_at: int | None = None) -> bytes:
+    found, lines, out = run_c(pieces, flush_at)
+    reference = run_reference(pieces, flush_at)
+    assert found == [vars(point) for point in reference.points]
+    assert [line[1:] for line in lines if line[1] != points.LINE_FOREIGN] == [
+        line[1:] for line in reference.lines if line[1] != points.LINE_FOREIGN
+    ]
+    text = b"".join(pieces)
+    picks = [point.serial % 4 for point in reference.points]
+    assert out == audittext.assemble(text, reference.points, picks, TAILS)
+    return out
+
+
+def cut(text: bytes, rng: random.Random) -> list[bytes]:
+    spots = sorted(rng.randrange(len(text) + 1) for _ in range(rng.randrange(5)))
+    return [text[a:b] for a, b in zip([0, *spots], [*spots, len(text)], strict=True)]
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.integers(0, 1 << 48))
+def test_grammar_same_as_reference_at_any_cut(seed: int) -> None:
+    text = stream(seed)
+    rng = random.Random(seed)
+    assert compare([text]) == compare(cut(text, rng))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 1 << 48))
+def test_grammar_same_as_reference_with_a_flush_between(seed: int) -> None:
+    pieces = cut(stream(seed), random.Random(seed))
+    compare(pieces, flush_at=len(pieces) // 2)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.binary(max_size=60), max_size=8))
+@example([b"type=SYSCALL msg=audit(1.000:1):", b"\n"])
+@example([b"\n\n\0\n"])
+def test_arbitrary_bytes_same_as_reference(pieces: list[bytes]) -> None:
+    compare(pieces)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 1 << 48))
+def test_output_less_ours_is_the_input(seed: int) -> None:
+    text = stream(seed)
+    marked = TextStream(capacity=100)
+    tails = Tails([b"#ours#\1\0\n"])
+    out = b""
+    for piece in [*cut(text, random.Random(seed)), None]:
+        ready = marked.flush(eof=True) if piece is None else marked.push(piece)
+        out += marked.assemble(ready, [1] * ready.n, tails)
+    assert b"".join(line for line in out.splitlines(keepends=True) if not line.startswith(b"#ours#")) == b"".join(
+        text.splitlines(keepends=True)
+    )
+    assert out.count(b"#ours#") == len(run_reference([text]).points)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 1 << 48))
+def test_keep_writes_the_lines_of_the_kept_events(seed: int) -> None:
+    text = stream(seed)
+    # everything in one piece, so that all event numbers are in one answer
+    ready = Scanner().feed(text, points.MODE_EOF)
+    reference = run_reference([text])
+    keep = bytes(i % 3 == 0 for i in range(100))
+    picks = [s % 4 for s in ready.serial[: ready.n]]
+    assert assemble(ready, picks, TAILS, keep) == audittext.assemble(
+        text, reference.points, picks, TAILS, reference.lines, keep
+    )
+
+
+def test_cut_at_every_offset() -> None:
+    text = stream(7) + stream(11)
+    whole = compare([text])
+    for i in range(0, len(text)):
+        assert run_c([text[:i], text[i:]])[2] == whole
+
+
+def test_byte_by_byte() -> None:
+    text = stream(3)
+    assert compare([text[i : i + 1] for i in range(len(text))]) == compare([text])
+
+
+@pytest.mark.parametrize("size", [8970, 65535, 65536, 65537, 10 << 20])
+def test_long_lines_pass_whole_and_in_pieces(size: int) -> None:
+    head = b"type=SYSCALL msg=audit(1700000000.001:5): pid=7 "
+    tail = b"type=PROCTITLE msg=audit(1700000000.001:5): proctitle=6C\n"
+    text = head + b"x" * (size - len(head) - 1) + b"\n" + tail
+    pieces = [text[i : i + 50_000] for i in range(0, len(text), 50_000)]
+    assert compare(pieces) == compare([text])
+    found = run_reference([text]).points
+    assert [point.pid for point in found] == ([7] if size <= points.MAX_LINE else [-1])
+
+
+def test_many_open_events_are_bounded() -> None:
+    text = b"".join(b"type=AVC msg=audit(1700000000.001:%d): pid=%d\n" % (i, i) for i in range(3000))
+    stream_ = TextStream()
+    assert stream_.push(text).n == 3000 - points.MAX_OPEN
+    assert compare([text]) == compare([text[:1000], text[1000:]])
+
+
+def test_numbers_and_names_are_the_same_in_c() -> None:
+    for name in dir(lib):
+        if name.startswith("AUDITNS_P_"):
+            assert getattr(lib, name) == getattr(points, name.removeprefix("AUDITNS_"))
+    for name in ("MODE_MORE", "MODE_FLUSH", "MODE_EOF", "LINE_FOREIGN", "LINE_LATE", "MAX_LINE", "MAX_SPAN", "MAX_OPEN",
+                 "CLOSED"):  # fmt: skip
+        assert getattr(lib, f"AUDITNS_{name}") == getattr(points, name)
+
+
+def test_every_type_name_is_known_to_c() -> None:
+    names = [*rectypes.NUMBERS, *NAMES, *(f"UNKNOWN[{n}]" for n in rectypes.NAMES)]
+    text = b"".join(b"type=%b msg=audit(1.000:%d): x\n" % (name.encode(), i) for i, name in enumerate(names))
+    lines = run_c([text])[1]
+    assert [line[2] for line in lines] == [rectypes.number(name) for name in names]
