@@ -135,7 +135,7 @@ def test_keep_writes_the_lines_of_the_kept_events(seed: int) -> None:
 def test_cut_at_every_offset() -> None:
     text = stream(7) + stream(11)
     whole = compare([text])
-    for i in range(0, len(text)):
+    for i in range(len(text)):
         assert run_c([text[:i], text[i:]])[2] == whole
 
 
