@@ -1,0 +1,283 @@
+"""What every sink has in common: its interface, and the bounded queue of whole lines behind it.
+
+A sink takes blocks of whole lines and delivers them. ``write`` never blocks; what the receiver does not take
+at once waits in a queue bounded in bytes. When that is full whole lines are dropped, newest first, counted, and
+told to the receiver in their place by the lines that the *lost* callback makes of a :class:`Loss`.
+
+The pipeline watches one descriptor per sink, for reading, from start to end::
+
+    selector.register(sink.fileno(), EVENT_READ, sink.on_ready)   # an epoll set or an eventfd behind it
+
+and also calls ``on_ready`` when the time of ``deadline()`` has come.
+"""
+
+import os
+import select
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Final, NamedTuple, Protocol
+
+#: notices are for people; when nobody takes them away, the oldest stay
+MAX_NOTICES: Final = 64
+#: blocks given to one writev; IOV_MAX is 1024
+MAX_BLOCKS: Final = 64
+NEWLINE: Final = 0x0A
+
+
+class Loss(NamedTuple):
+    """Lines that a sink dropped in one gap; ``first`` and ``last`` are their audit stamps "SEC.mmm:SERIAL" or ""."""
+
+    sink: str
+    records: int
+    size: int
+    first: str
+    last: str
+
+
+#: makes whole lines (or none, b"") for the receiver out of a loss; called only by the sink's own methods
+LostLine = Callable[[Loss], bytes]
+
+
+def no_lost_line(loss: Loss) -> bytes:
+    """For receivers that are not to be told."""
+    return b""
+
+
+class Sink(Protocol):
+    """Where enriched lines go.
+
+    ``notices`` are messages for people, taken away by the pipeline. ``broken`` says that nothing will ever be
+    delivered again (a closed pipe).
+    """
+
+    name: str
+    notices: list[str]
+    broken: bool
+
+    def fileno(self) -> int:
+        """The descriptor to watch for reading; it stays the same until ``close``."""
+
+    def write(self, data: bytes) -> None:
+        """Take a block of whole lines. Never blocks, never raises for the receiver's sake."""
+
+    def on_ready(self) -> None:
+        """Go on: the descriptor is readable, or the deadline has come. Harmless at any time."""
+
+    def deadline(self) -> float | None:
+        """When ``on_ready`` wants to be called at the latest (``time.monotonic`` seconds); None: no such time."""
+
+    def counters(self) -> dict[str, int]:
+        """written_records, written_bytes, dropped_records, dropped_bytes, queued_bytes, reconnects, and its own."""
+
+    def reopen(self) -> None:
+        """HUP: open files anew, or hand the HUP on."""
+
+    def flush(self, timeout: float | None) -> bool:
+        """Wait up to ``timeout`` seconds (None: as long as it takes) until nothing waits; True when so."""
+
+    def close(self, timeout: float) -> None:
+        """Deliver what can be delivered within ``timeout`` seconds, count the rest as dropped, let go."""
+
+
+class LineQueue:
+    """Whole lines waiting for one receiver; at most ``limit`` bytes after each :meth:`trim`."""
+
+    def __init__(self, sink: str, limit: int, keep_sent: int = 0) -> None:
+        """``keep_sent``: how many delivered bytes :meth:`take_back` can bring back at least."""
+        self.sink = sink
+        self.limit = limit
+        self._keep_sent = keep_sent
+        self._sent: deque[bytes] = deque()
+        self._sent_size = 0
+        self.size = 0
+        self.written_records = self.written_bytes = 0
+        self.dropped_records = self.dropped_bytes = 0
+        self._blocks: deque[bytes] = deque()
+        self._offset = 0  # bytes of the first block that are delivered
+        self._gap: Loss | None = None
+
+    def push(self, data: bytes) -> None:
+        """Append whole lines; while a gap is open they are dropped, so that a loss is one piece."""
+        if not data:
+            return
+        if self._gap is not None:
+            self._drop(data)
+        else:
+            self._blocks.append(data)
+            self.size += len(data)
+
+    def trim(self) -> None:
+        """Drop the newest whole lines beyond the limit; a line partly delivered is never cut."""
+        while self.size > self.limit:
+            block = self._blocks[-1]
+            start = self._offset if len(self._blocks) == 1 else 0
+            cut = start if isinstance(block, _Told) else self._cut(block, start)
+            if start and block[start - 1] != NEWLINE:
+                cut = max(cut, block.find(b"\n", start) + 1)
+            if cut == len(block):
+                return
+            self.size -= len(block) - cut
+            self._drop(block[cut:] if cut else block, newest=False)
+            if cut > start:
+                self._blocks[-1] = block[:cut]
+            else:
+                self._blocks.pop()
+                self._offset = self._offset if self._blocks else 0
+
+    def _cut(self, block: bytes, start: int) -> int:
+        """Where the last block has to end, at the end of a line, for the queue to be within its limit."""
+        room = self.limit - (self.size - (len(block) - start))
+        return max(block.rfind(b"\n", start, start + max(room, 0)) + 1, start)
+
+    def peek(self) -> list[memoryview]:
+        """The next bytes to deliver, as a list for writev."""
+        views = [memoryview(block) for _, block in zip(range(MAX_BLOCKS), self._blocks, strict=False)]
+        if self._offset:
+            views[0] = views[0][self._offset :]
+        return views
+
+    def advance(self, count: int) -> None:
+        """``count`` more bytes are delivered."""
+        self.size -= count
+        self.written_bytes += count
+        while count:
+            block, start = self._blocks[0], self._offset
+            end = min(len(block), start + count)
+            self.written_records += block.count(b"\n", start, end)
+            count -= end - start
+            self._offset = end
+            if end == len(block):
+                self._blocks.popleft()
+                self._offset = 0
+                if self._keep_sent:
+                    self._remember(block)
+
+    def _remember(self, block: bytes) -> None:
+        self._sent.append(block)
+        self._sent_size += len(block)
+        while self._sent_size - len(self._sent[0]) >= self._keep_sent:
+            self._sent_size -= len(self._sent.popleft())
+
+    def rewind(self) -> None:
+        """Go back to the start of a line that is partly delivered: the receiver is a new one."""
+        if self._offset:
+            self._undo(self._blocks[0].rfind(b"\n", 0, self._offset) + 1)
+
+    def take_back(self, count: int) -> None:
+        """The last ``count`` bytes were not received after all: they wait again, from the start of their line on."""
+        while True:
+            step = min(count, self._offset)
+            self._undo(self._offset - step)
+            count -= step
+            if not count or not self._sent:
+                break
+            block = self._sent.pop()
+            self._sent_size -= len(block)
+            self._blocks.appendleft(block)
+            self._offset = len(block)
+        self.rewind()
+
+    def _undo(self, offset: int) -> None:
+        if offset < self._offset:
+            self.size += self._offset - offset
+            self.written_bytes -= self._offset - offset
+            self.written_records -= self._blocks[0].count(b"\n", offset, self._offset)
+            self._offset = offset
+
+    def tell(self, lost: LostLine) -> None:
+        """Close an open gap with the lines of ``lost`` once half of the queue is free again."""
+        if self._gap is not None and self.size * 2 <= self.limit:
+            gap, self._gap = self._gap, None
+            self.push(_Told(lost(gap), gap))
+
+    def wants_to_tell(self) -> bool:
+        """Whether :meth:`tell` would do something now."""
+        return self._gap is not None and self.size * 2 <= self.limit
+
+    def clear(self) -> None:
+        """Count everything that waits as dropped."""
+        while self._blocks:
+            block = self._blocks.popleft()
+            self._drop(block[self._offset :] if self._offset else block)
+            self._offset = 0
+        self.size = 0
+
+    def _drop(self, data: bytes, newest: bool = True) -> None:
+        """Count ``data`` as dropped; it is ``newest``, or else older than what the open gap holds."""
+        if isinstance(data, _Told):
+            loss = data.loss  # counted already
+        else:
+            last_line = data.rfind(b"\n", 0, len(data) - 1) + 1
+            loss = Loss(self.sink, data.count(b"\n"), len(data), stamp(data, 0), stamp(data, last_line))
+            self.dropped_records += loss.records
+            self.dropped_bytes += loss.size
+        if self._gap is not None:
+            loss = _joined(self._gap, loss) if newest else _joined(loss, self._gap)
+        self._gap = loss
+
+    def counters(self) -> dict[str, int]:
+        """The counters every sink shows."""
+        return {
+            "written_records": self.written_records,
+            "written_bytes": self.written_bytes,
+            "dropped_records": self.dropped_records,
+            "dropped_bytes": self.dropped_bytes,
+            "queued_bytes": self.size,
+        }
+
+
+class _Told(bytes):
+    """The lines that tell a loss. Should they be dropped in their turn, the loss is still known."""
+
+    loss: Loss
+
+    def __new__(cls, data: bytes, loss: Loss) -> "_Told":
+        told = super().__new__(cls, data)
+        told.loss = loss
+        return told
+
+
+def _joined(early: Loss, late: Loss) -> Loss:
+    records, size = early.records + late.records, early.size + late.size
+    return Loss(early.sink, records, size, early.first or late.first, late.last or early.last)
+
+
+def stamp(data: bytes, start: int) -> str:
+    """The "SEC.mmm:SERIAL" of the line at ``start``, or "" where it has none at its head."""
+    head = data[start : start + 400].partition(b"\n")[0]
+    _, mark, rest = head.partition(b" msg=audit(")
+    text, end, _ = rest.partition(b"):")
+    return text.decode("ascii", "replace") if mark and end and len(text) < 64 else ""
+
+
+def add_notice(notices: list[str], text: str) -> None:
+    """Append to a bounded list of messages."""
+    if len(notices) < MAX_NOTICES:
+        notices.append(text)
+
+
+def wait_until_flushed(sink: Sink, waiting: Callable[[], int], timeout: float | None) -> bool:
+    """Run ``sink.on_ready`` until ``waiting()`` is 0, it is broken, or ``timeout`` seconds have gone by."""
+    end = None if timeout is None else time.monotonic() + timeout
+    poll = select.poll()
+    poll.register(sink.fileno(), select.POLLIN)
+    while waiting() and not sink.broken:
+        left = None if end is None else end - time.monotonic()
+        if left is not None and left <= 0:
+            break
+        due = sink.deadline()
+        if due is not None:
+            until_due = max(due - time.monotonic(), 0)
+            left = until_due if left is None else min(left, until_due)
+        poll.poll(None if left is None else left * 1000)
+        sink.on_ready()
+    return not waiting()
+
+
+def send_vector(fd: int, views: list[memoryview]) -> int:
+    """writev to a non-blocking descriptor; 0 when it takes nothing now. Raises OSError for anything worse."""
+    try:
+        return os.writev(fd, views)
+    except (BlockingIOError, InterruptedError):
+        return 0

@@ -1,0 +1,99 @@
+"""The sink for an inherited descriptor, stdout above all."""
+
+import os
+import select
+
+from .base import LineQueue, LostLine, Sink, add_notice, wait_until_flushed
+from .outlet import Outlet, transmit_for
+from .threaded import ThreadedSink
+
+
+def open_descriptor(fd: int, queue: int, lost: LostLine, name: str = "stdout") -> Sink:
+    """The sink for ``fd``, which stays the caller's: pipes, sockets and terminals are polled; regular files and
+    the like, which cannot be, are written by a thread. ``queue``: bytes that may wait."""
+    try:
+        return DescriptorSink(fd, queue, lost, name)
+    except PermissionError:  # epoll_ctl: the file does not support polling
+        return ThreadedSink(name, queue, lost, _Descriptor(fd))
+
+
+class DescriptorSink:
+    """A pipe, socket or terminal. ``broken`` is set when its reader has gone."""
+
+    def __init__(self, fd: int, queue: int, lost: LostLine, name: str = "stdout") -> None:
+        self.name = name
+        self.notices: list[str] = []
+        self.broken = False
+        self._queue = LineQueue(name, queue)
+        self._epoll = select.epoll()
+        try:
+            self._outlet = Outlet(fd, self._queue, self._epoll, lost, transmit_for(fd))
+        except BaseException:
+            self._epoll.close()
+            raise
+
+    def fileno(self) -> int:
+        return self._epoll.fileno()
+
+    def write(self, data: bytes) -> None:
+        if self.broken:
+            return
+        try:
+            self._outlet.write(data)
+        except OSError as error:
+            self._break(error)
+
+    def on_ready(self) -> None:
+        if self.broken:
+            return
+        for _, events in self._epoll.poll(0):
+            if events & (select.EPOLLERR | select.EPOLLHUP):
+                self._break(BrokenPipeError(32, "Broken pipe"))
+                return
+        try:
+            self._outlet.pump()
+        except OSError as error:
+            self._break(error)
+
+    def _break(self, error: OSError) -> None:
+        self.broken = True
+        if not isinstance(error, BrokenPipeError | ConnectionResetError):
+            add_notice(self.notices, f"{self.name}: {error.strerror}")
+        self._outlet.detach()
+
+    def deadline(self) -> float | None:
+        return None
+
+    def counters(self) -> dict[str, int]:
+        return {**self._queue.counters(), "reconnects": 0}
+
+    def reopen(self) -> None:
+        """Nothing to open anew."""
+
+    def flush(self, timeout: float | None) -> bool:
+        return wait_until_flushed(self, lambda: self._queue.size, timeout)
+
+    def close(self, timeout: float) -> None:
+        self.flush(timeout)
+        self._queue.clear()
+        if not self._epoll.closed:
+            self._epoll.close()
+
+
+class _Descriptor:
+    """A regular file or a device that always takes what is written."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def write(self, views: list[memoryview]) -> int:
+        return os.writev(self._fd, views)
+
+    def reopen(self) -> None:
+        """The descriptor is all there is."""
+
+    def close(self) -> None:
+        """It belongs to the caller."""
+
+    def counters(self) -> dict[str, int]:
+        return {"reconnects": 0}

@@ -1,0 +1,82 @@
+"""One receiver that can be polled: its descriptor, its queue, and its place in the sink's epoll set."""
+
+import os
+import select
+import socket
+import stat
+from collections.abc import Callable
+
+from .base import LineQueue, LostLine, send_vector
+
+#: sends some of the buffers without blocking; returns how many bytes went, 0 when none can now
+Transmit = Callable[[int, list[memoryview]], int]
+
+
+class Outlet:
+    """Moves lines from a queue to a descriptor whenever it takes them. The descriptor belongs to the caller."""
+
+    def __init__(
+        self, fd: int, queue: LineQueue, epoll: select.epoll, lost: LostLine, transmit: Transmit = send_vector
+    ) -> None:
+        self.fd = fd
+        self.queue = queue
+        self._epoll = epoll
+        self._lost = lost
+        self._transmit = transmit
+        self._armed = False
+        epoll.register(fd, 0)  # hang-ups and errors are always reported
+
+    def write(self, data: bytes) -> None:
+        """Send ``data`` at once where nothing waits before it, else queue it. Raises OSError: receiver gone."""
+        self.queue.push(data)
+        try:
+            if not self._armed:
+                self.pump()
+        finally:
+            self.queue.trim()
+
+    def pump(self) -> None:
+        """Send what waits until the descriptor takes no more. Raises OSError when the receiver is gone."""
+        queue = self.queue
+        while True:
+            while queue.size and (count := self._transmit(self.fd, queue.peek())):
+                queue.advance(count)
+            if not queue.wants_to_tell():
+                break
+            queue.tell(self._lost)
+        waiting = queue.size > 0
+        if waiting != self._armed:
+            self._epoll.modify(self.fd, select.EPOLLOUT if waiting else 0)
+            self._armed = waiting
+
+    def detach(self) -> None:
+        """Leave the epoll set."""
+        self._epoll.unregister(self.fd)
+
+
+def transmit_for(fd: int) -> Transmit:
+    """How to write to an inherited descriptor without blocking.
+
+    O_NONBLOCK would change the open file that others share (the shell's terminal), so: sockets have MSG_DONTWAIT;
+    a pipe that polls writable takes PIPE_BUF bytes (pipe(7)), a terminal at least 256.
+    """
+    mode = os.fstat(fd).st_mode
+    if stat.S_ISSOCK(mode):
+        sock = socket.socket(fileno=os.dup(fd))
+
+        def send(_: int, views: list[memoryview]) -> int:
+            try:
+                return sock.sendmsg(views, [], socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+            except (BlockingIOError, InterruptedError):
+                return 0
+
+        return send
+    piece = select.PIPE_BUF if stat.S_ISFIFO(mode) else 256
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT)
+
+    def write(out: int, views: list[memoryview]) -> int:
+        ready = poll.poll(0)
+        return os.write(out, views[0][:piece]) if ready else 0
+
+    return write
