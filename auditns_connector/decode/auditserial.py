@@ -18,12 +18,12 @@ MAX_HOLES: Final = 1024
 
 
 class SerialGap(NamedTuple):
-    """``count`` events lost, serials ``first`` to ``last`` (inclusive, modulo 2^32), between two times of arrived
+    """``events`` lost, serials ``first`` to ``last`` (inclusive, modulo 2^32), between two times of arrived
     events: ``from_ms`` before the gap and ``to_ms`` behind it, in ms since 1970."""
 
     first: int
     last: int
-    count: int
+    events: int
     from_ms: int
     to_ms: int
 
@@ -85,10 +85,10 @@ class SerialTracker:
         """``serial`` came late: what it leaves of its hole stays open."""
         for i, hole in enumerate(self._holes):
             at = (serial - hole.first) % _MODULUS
-            if at < hole.count:
-                before = hole._replace(last=(serial - 1) % _MODULUS, count=at)
-                after = hole._replace(first=(serial + 1) % _MODULUS, count=hole.count - at - 1)
-                self._holes[i : i + 1] = [part for part in (before, after) if part.count]
+            if at < hole.events:
+                before = hole._replace(last=(serial - 1) % _MODULUS, events=at)
+                after = hole._replace(first=(serial + 1) % _MODULUS, events=hole.events - at - 1)
+                self._holes[i : i + 1] = [part for part in (before, after) if part.events]
                 self.late += 1
                 return
 

@@ -177,7 +177,7 @@ class ReadlogSource:
 
     def _lost(self, gaps: Sequence[SerialGap]) -> None:
         for gap in gaps:
-            self._counts["lost"] += gap.count
+            self._counts["lost"] += gap.events
             self._gaps.append(gap)
 
     def take_gaps(self, *, final: bool = False) -> list[SerialGap]:
