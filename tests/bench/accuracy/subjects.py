@@ -1,0 +1,280 @@
+"""The subjects under test, each behind a small adapter: configure before the run, read its answers after it.
+
+A new subject is a class with the methods of :class:`Subject`; what it has to call a known container is
+:meth:`Subject.name_of`.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from .auditd import Auditd
+from .score import UNKNOWN_ANSWER, Answer
+from .truth import NS_TYPES, EventId, Label, NsRef
+
+#: CONTAINER_ID in the numeric spelling
+NUMERIC_CONTAINER_ID: Final = 1340
+#: bytes at the end of an output among which the last event is looked for; other events may follow it
+TAIL: Final = 1 << 20
+_EVENT: Final = re.compile(rb"^(?:node=\S+ )?type=([^ ]+) msg=audit\((\d+\.\d{3}:\d+)\): ?([^\n]*)", re.M)
+_CONTAINER_ID: Final = (b"CONTAINER_ID", b"UNKNOWN[%d]" % NUMERIC_CONTAINER_ID)
+_CONTID: Final = re.compile(rb"(?:^| )contid=(\S+)")
+_RECORD: Final = re.compile(rb"(?:^| )record=(\d+)")
+_LOSS: Final = b"CONTAINER_LOST"
+
+
+def contid_of(ident: str) -> str:
+    """The contid derived from a runtime's 64-hex id: its first 16 digits as a u64, in decimal."""
+    return str(int(ident[:16], 16))
+
+
+class Subject(ABC):
+    """Something that says which container an audit event belongs to."""
+
+    name: str
+    #: file name of its program, by which its process is found among auditd's plugins
+    program: str = ""
+    #: file name of its output in the folder of the run
+    output: str = ""
+
+    def missing(self) -> str:
+        """Why it cannot be run here; empty when it can."""
+        return ""
+
+    def version(self) -> str:
+        """For the report."""
+        return ""
+
+    def configure(self, auditd: Auditd, directory: Path, *, tiny: bool) -> None:  # noqa: B027
+        """Put it under ``auditd``, its files in ``directory``; ``tiny``: with buffers so small that it loses events."""
+
+    def start(self, directory: Path) -> None:  # noqa: B027
+        """Start what auditd does not start, before the first event."""
+
+    def stop(self) -> None:  # noqa: B027
+        """End what :meth:`start` started, after the last event."""
+
+    def ready(self, run: Path) -> bool:
+        """Whether it is at work."""
+        return not self.output or (run / self.output).exists()
+
+    def has(self, run: Path, event: EventId) -> bool:
+        """Whether ``event``, the last of the run, is in its output."""
+        if not self.output:
+            return True
+        with (run / self.output).open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL))
+            return self.mark(event) in file.read()
+
+    def mark(self, event: EventId) -> bytes:
+        """What stands in its output where that event is."""
+        return b"audit(%s)" % event.encode()
+
+    def process(self, plugins: Iterable[int]) -> int:
+        """Which process it is, of auditd's ``plugins`` or its own (to be stopped by SIGSTOP); 0: it has none."""
+        for pid in plugins:
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            if any(Path(word.decode(errors="replace")).name == self.program for word in words):
+                return pid
+        return 0
+
+    def name_of(self, label: Label) -> str | None:
+        """What it has to call a container of kind known."""
+        return contid_of(label.ident)
+
+    @abstractmethod
+    def answers(self, run: Path) -> dict[EventId, Answer]:
+        """Its answer for every event it put out, after the end of the run in folder ``run``."""
+
+    def losses(self, run: Path) -> int:
+        """How many times it told of a loss."""
+        return 0
+
+
+class EnrichedText(Subject):
+    """A file of audit text with CONTAINER_ID records in it, symbolic or numeric, whoever wrote it."""
+
+    def __init__(self, path: Path, name: str = "") -> None:
+        self.path = path
+        self.name = name or path.name
+
+    def answers(self, run: Path) -> dict[EventId, Answer]:
+        return parse_text(self.path.read_bytes())
+
+    def losses(self, run: Path) -> int:
+        return count_losses(self.path.read_bytes())
+
+
+class Laurel(Subject):
+    """LAUREL as an auditd plugin: JSON lines with CONTAINER_INFO.ID, the full 64-hex id."""
+
+    name = program = "laurel"
+    output = "laurel.json"
+    _path = "/usr/sbin/laurel"
+
+    def missing(self) -> str:
+        return "" if Path(self._path).exists() else f"no {self._path}"
+
+    def version(self) -> str:
+        done = subprocess.run([self._path, "--version"], capture_output=True, text=True, check=True)
+        return f"LAUREL {done.stdout.split()[-1]}"
+
+    def configure(self, auditd: Auditd, directory: Path, *, tiny: bool) -> None:
+        # its defaults, but everything in one file and as root, so that it may write there
+        config = directory / "laurel.toml"
+        lines = [f'directory = "{directory}"', "[auditlog]", 'file = "laurel.json"', "size = 4000000000"]
+        lines += ["generations = 1", "[enrich]", "pid = true", "container = true", "script = true"]
+        config.write_text("\n".join(lines) + "\n")
+        auditd.add_plugin("laurel", self._path, "--config", str(config))
+
+    def name_of(self, label: Label) -> str | None:
+        return label.ident
+
+    def mark(self, event: EventId) -> bytes:
+        return b'"ID":"%s"' % event.encode()
+
+    def answers(self, run: Path) -> dict[EventId, Answer]:
+        found = {}
+        with (run / self.output).open("rb") as lines:
+            for line in lines:
+                event = json.loads(line)
+                found[event["ID"]] = Answer(event.get("CONTAINER_INFO", {}).get("ID"))
+        return found
+
+
+class Auditns(Subject):
+    """This project's plugin, audisp-auditns, writing enriched text and JSON to files of the run."""
+
+    name = "auditns"
+    program = "audisp-auditns"
+    output = "auditns.log"
+    #: where setuptools puts the entry point of the interpreter that runs the bench
+    script = Path(sys.executable).parent / "audisp-auditns"
+
+    def missing(self) -> str:
+        return "" if self.script.exists() else f"no {self.script.name} beside the interpreter"
+
+    def version(self) -> str:
+        import auditns_connector
+
+        return f"auditns_connector {auditns_connector.__version__}"
+
+    def configure(self, auditd: Auditd, directory: Path, *, tiny: bool) -> None:
+        # auditd wants a regular file of root with a mode within 0755, and gives an empty environment
+        launcher = directory / "audisp-auditns"
+        shutil.copyfile(self.script, launcher)
+        launcher.chmod(0o750)
+        config = directory / "auditns.toml"
+        config.write_text(self.toml(directory, tiny=tiny))
+        config.chmod(0o640)
+        auditd.add_plugin("auditns", str(launcher), "--config", str(config))
+
+    @staticmethod
+    def toml(directory: Path, *, tiny: bool) -> str:
+        """The plugin's configuration for one run."""
+        lines = ['ns = "all"', "info = true", f'control = "{directory}/control"']
+        if tiny:
+            lines += ["[sources]", "perf_buffer = 65536", "connector_buffer = 65536"]
+        lines += ["[output.file]", f'path = "{directory}/auditns.log"', "max_size = 0"]
+        return "\n".join(lines) + "\n"
+
+    def answers(self, run: Path) -> dict[EventId, Answer]:
+        return parse_text((run / self.output).read_bytes())
+
+    def losses(self, run: Path) -> int:
+        return count_losses((run / self.output).read_bytes())
+
+
+class AuditnsListen(Subject):
+    """This project's stand-alone listener on the audit multicast group: its JSON tells namespaces by dev and inode."""
+
+    name = "auditns-listen"
+    output = "listen.json"
+    script = Path(sys.executable).parent / "auditns"
+    _process: subprocess.Popen[bytes] | None = None
+
+    def missing(self) -> str:
+        return "" if self.script.exists() else f"no {self.script.name} beside the interpreter"
+
+    def start(self, directory: Path) -> None:
+        with (directory / "listen.json").open("wb") as out, (directory / "listen.err").open("wb") as err:
+            self._process = subprocess.Popen(
+                [self.script, "listen", "--format", "json"], stdin=subprocess.DEVNULL, stdout=out, stderr=err
+            )
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(30)
+
+    def mark(self, event: EventId) -> bytes:
+        return b'"serial":%s,' % event.partition(":")[2].encode()
+
+    def process(self, plugins: Iterable[int]) -> int:
+        return self._process.pid if self._process else 0
+
+    def answers(self, run: Path) -> dict[EventId, Answer]:
+        with (run / self.output).open("rb") as lines:
+            return dict(parse_json(lines))
+
+    def losses(self, run: Path) -> int:
+        return (run / self.output).read_bytes().count(_LOSS)
+
+
+def parse_text(text: bytes) -> dict[EventId, Answer]:
+    """Events of enriched audit text: the subject's CONTAINER_ID of each (record=1 or none; targets are others').
+
+    Two different answers for one subject are joined with ";", which is right for nobody.
+    """
+    found: dict[EventId, Answer] = {}
+    for match in _EVENT.finditer(text):
+        kind, event, rest = match[1], match[2].decode(), match[3]
+        answer = found.setdefault(event, Answer())
+        if kind not in _CONTAINER_ID:
+            continue
+        record, contid = _RECORD.search(rest), _CONTID.search(rest)
+        if contid is None or (record is not None and record[1] != b"1"):
+            continue
+        said = contid[1].decode()
+        answer.container = said if answer.container in (None, said) else f"{answer.container};{said}"
+    return found
+
+
+def count_losses(text: bytes) -> int:
+    """How many CONTAINER_LOST records (symbolic spelling) enriched text holds."""
+    return sum(match[1] == _LOSS for match in _EVENT.finditer(text))
+
+
+def parse_json(lines: Iterable[bytes]) -> Iterator[tuple[EventId, Answer]]:
+    """Events of the product's JSON lines that have a time and a serial."""
+    for line in lines:
+        event = json.loads(line)
+        if "serial" not in event or "time" not in event:
+            continue
+        contid = event.get("contid")
+        said = None if contid is None else UNKNOWN_ANSWER if contid == UNKNOWN_ANSWER else str(contid)
+        yield f"{_stamp(event['time'])}:{event['serial']}", Answer(said, _namespaces(event.get("ns")))
+
+
+def _stamp(time: str | float | int) -> str:
+    return time if isinstance(time, str) else f"{time:.3f}"
+
+
+def _namespaces(told: Any) -> dict[str, NsRef | None] | None:
+    if not told:
+        return None
+    entries = told.items() if isinstance(told, dict) else ((entry["type"], entry) for entry in told)
+    found: dict[str, NsRef | None] = {}
+    for kind, entry in entries:
+        name = kind.removesuffix("ns")
+        if name in NS_TYPES:
+            known = isinstance(entry, dict) and entry.get("ino") is not None and entry.get("dev") is not None
+            found[name] = (int(entry["dev"]), int(entry["ino"])) if known else None
+    return found
