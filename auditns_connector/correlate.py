@@ -6,7 +6,7 @@ dict; everything else goes the careful way through model/lookup.py.
 """
 
 from array import array
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from .decode import points as pt
@@ -30,7 +30,8 @@ _TailKey = tuple[Container | None, NsSet | None, str, int]
 class Correlator:
     """Answers points from ``model``.
 
-    ``numeric`` spells record types as UNKNOWN[n]; ``ns`` is "off", "containers" or "all" (for whom NS_INFO is added);
+    ``spellings`` says how record types are spelled, once for each of :attr:`tails`: False by name, True as UNKNOWN[n]
+    (the numbers of an answer hold for all of them); ``ns`` is "off", "containers" or "all" (for whom NS_INFO is added);
     ``info`` adds CONTAINER_INFO; ``nodes`` are the ``node=`` names that mean this host.
     """
 
@@ -38,17 +39,17 @@ class Correlator:
         self,
         model: Model,
         *,
-        numeric: bool = False,
+        spellings: Sequence[bool] = (False,),
         ns: str = "off",
         info: bool = False,
         nodes: Collection[bytes] = (),
     ) -> None:
         self.model = model
-        self.numeric = numeric
+        self.spellings = tuple(spellings)
         self.ns = ns
         self.info = info
         self.nodes = frozenset(nodes)
-        self.tails = Tails()
+        self.tails = tuple(Tails() for _ in self.spellings)
         self._numbers: dict[_TailKey, int] = {}
         self._plain: dict[Container | None, int] = {}
         self.answered = 0
@@ -60,8 +61,9 @@ class Correlator:
 
     def begin(self, points: Points) -> "array[int]":
         """An empty choice for ``points``; to be filled by :meth:`answer` before the next one is begun."""
-        if self.tails.count > _MAX_TAILS:
-            self.tails.clear()
+        if self.tails[0].count > _MAX_TAILS:
+            for tails in self.tails:
+                tails.clear()
             self._numbers.clear()
             self._plain.clear()
         self.states = [HOST] * points.n if self.keep_states else []
@@ -70,7 +72,7 @@ class Correlator:
     def answer(
         self, points: Points, now: int, choice: "array[int] | None" = None, first: int = 0, end: int | None = None
     ) -> "array[int]":
-        """One number of :attr:`tails` for each point, 0 for nothing; ``now`` is CLOCK_MONOTONIC ns of the asking.
+        """One number of a text in :attr:`tails` for each point, 0 for nothing; ``now``: monotonic ns of the asking.
 
         With ``choice`` (from :meth:`begin`) only the points from ``first`` up to ``end`` are answered.
         """
@@ -163,21 +165,26 @@ class Correlator:
         key = (container, nsset, origin, record)
         number = self._numbers.get(key)
         if number is None:
-            tail = self._tail(container, nsset, origin, record, wanted)
-            number = self._numbers[key] = self.tails.add(tail) if tail else 0
+            number = 0
+            if container is not None or wanted:
+                for tails, numeric in zip(self.tails, self.spellings, strict=True):
+                    number = tails.add(self._tail(container, nsset, origin, record, wanted, numeric))
+            self._numbers[key] = number
         return number
 
-    def _tail(self, container: Container | None, nsset: NsSet | None, origin: str, record: int, wanted: bool) -> bytes:
+    def _tail(
+        self, container: Container | None, nsset: NsSet | None, origin: str, record: int, wanted: bool, numeric: bool
+    ) -> bytes:
         model, out = self.model, b""
         place = record or None
         if container is not None:
             contid = model.containers.text(container)
-            out += text.container_id(contid, place, self.numeric)
+            out += text.container_id(contid, place, numeric)
             if self.info:
                 out += text.container_info(
                     contid,
                     origin or NOT_KNOWN,
-                    self.numeric,
+                    numeric,
                     runtime=container.runtime or None,
                     full_id=container.id or None,
                     name=container.name or None,
@@ -187,7 +194,7 @@ class Correlator:
         if wanted:
             serial = model.namespaces.serial
             insts = nsset.inst if nsset is not None else (None,) * 8
-            out += text.ns_info([None if inst is None else serial(inst) for inst in insts], place, self.numeric)
+            out += text.ns_info([None if inst is None else serial(inst) for inst in insts], place, numeric)
         return out
 
 

@@ -1,0 +1,94 @@
+"""From audit text to enriched bytes: the part of the pipeline that live and offline runs share. No I/O.
+
+``take`` is given points that a :class:`TextStream` decided and a function that answers them; what comes out is one block
+of bytes for each output format asked for.
+"""
+
+from array import array
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from .correlate import Correlator
+from .decode.points import LINE_LATE, P_SUBJECT
+from .filters import EventFilter
+from .reassemble import Points, assemble
+
+RAW: Final = "raw"
+NUMERIC: Final = "numeric"
+JSON: Final = "json"
+PRETTY: Final = "pretty"
+
+Answer = Callable[[Points], "array[int]"]
+
+
+class Enricher:
+    """Formats answered points. ``formats`` are RAW, NUMERIC (raw with UNKNOWN[n] types), JSON, PRETTY."""
+
+    def __init__(
+        self,
+        correlator: Correlator,
+        formats: Sequence[str],
+        *,
+        wanted: EventFilter | None = None,
+        limit: int | None = None,
+        colour: bool = False,
+    ) -> None:
+        self._correlator = correlator
+        self._formats = tuple(dict.fromkeys(formats))
+        self._filter = wanted if wanted else None
+        self.limit = limit
+        self._objects = any(name in (JSON, PRETTY) for name in self._formats)
+        correlator.keep_states = self._objects or (self._filter is not None and self._filter.needs_states)
+        if self._objects:
+            from .emit.render import Renderer
+
+            self._renderer = Renderer(correlator, colour)
+        self.events = 0
+        self.shown = 0
+
+    @property
+    def done(self) -> bool:
+        """The limit of events is reached."""
+        return self.limit is not None and self.shown >= self.limit
+
+    def take(self, points: Points, answer: Answer) -> dict[str, bytes]:
+        """One block for each format: all that ``points`` decided, with our records, less what is filtered out."""
+        if not points.consumed or self.done:
+            return {}
+        choice = answer(points)
+        flags = points.flags[: points.n].tolist()
+        events = sum(flag & P_SUBJECT for flag in flags)
+        self.events += events
+        first, keep = 0, None
+        if self._filter is not None or self.limit is not None:
+            first, keep = self._select(points)
+            events = sum(keep)
+        self.shown += events
+        out = {}
+        for name in self._formats:
+            if name in (RAW, NUMERIC):
+                index = self._correlator.spellings.index(name == NUMERIC)
+                out[name] = assemble(points, choice, self._correlator.tails[index], keep, first)
+            else:
+                out[name] = self._renderer.render(name, points, keep, first)
+        return out
+
+    def _select(self, points: Points) -> tuple[int, bytearray]:
+        """The first event's number and one byte for each event: 1 for those that pass filter and limit."""
+        numbers = [number for number in points.l_event[: points.line_n] if number < LINE_LATE]
+        if not numbers:
+            return 0, bytearray()
+        first, count = min(numbers), max(numbers) - min(numbers) + 1
+        if self._filter is not None:
+            keep = self._filter.keep(points, self._correlator.states, self._correlator.model.containers, first, count)
+        else:
+            keep = bytearray(count)
+            for number in numbers:
+                keep[number - first] = 1
+        if self.limit is not None:
+            left = self.limit - self.shown
+            for i, wanted in enumerate(keep):
+                if wanted:
+                    keep[i] = left > 0
+                    left -= 1
+        return first, keep

@@ -1,0 +1,140 @@
+"""Which events are wanted: by container, runtime, name, record type, key and pid.
+
+A term on a container matches its identifier or that of any container around it. ``unset`` is a process of the host,
+``unknown`` one whose container is not known. An event is kept when one of its points (subject or target) fulfils every
+condition on processes, and its records those on types and keys.
+"""
+
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+from typing import NamedTuple
+
+from .correlate import untrusted
+from .decode.points import P_NETFILTER
+from .decode.rectypes import NUMBERS
+from .errors import ConfigError
+from .model.containers import UNKNOWN, Container, Containers
+from .model.process import State
+from .reassemble import Points
+
+_MAX_U64 = (1 << 64) - 1
+
+
+class ContidTerms(NamedTuple):
+    """Identifiers and the words "unset" and "unknown"; ``negated`` for ``!=``."""
+
+    wanted: frozenset[int | str]
+    negated: bool = False
+
+    def match(self, containers: Containers, container: Container | None) -> bool:
+        """Whether a process of ``container`` (None: the host) is meant."""
+        if container is None:
+            found = "unset" in self.wanted
+        elif container is UNKNOWN:
+            found = "unknown" in self.wanted
+        else:
+            found = any(containers.contid(link) in self.wanted for link in container.chain())
+        return found is not self.negated
+
+
+def parse_contids(text: str) -> ContidTerms:
+    """``[=|!=]ID[,ID…]`` with decimal or 0x-hex ids, ``unset`` and ``unknown``. Raises :class:`ConfigError`."""
+    negated = text.startswith("!=")
+    body = text[2:] if negated else text.removeprefix("=")
+    wanted: set[int | str] = set()
+    for term in body.split(","):
+        if term in ("unset", "unknown"):
+            wanted.add(term)
+            continue
+        try:
+            number = int(term, 16) if term[:2].lower() == "0x" else int(term, 10)
+        except ValueError:
+            number = -1
+        if not term.isascii() or not 0 <= number <= _MAX_U64:
+            raise ConfigError(f"contid {term!r}: a number (decimal or 0x-hex), unset or unknown is allowed") from None
+        wanted.add("unset" if number == _MAX_U64 else number)
+    return ContidTerms(frozenset(wanted), negated)
+
+
+class EventFilter:
+    """Conditions that must all hold; an empty one holds always."""
+
+    def __init__(
+        self,
+        *,
+        contids: Sequence[ContidTerms] = (),
+        runtimes: Iterable[str] = (),
+        names: Iterable[str] = (),
+        types: Iterable[str] = (),
+        keys: Iterable[str] = (),
+        pids: Iterable[int] = (),
+    ) -> None:
+        self._contids = tuple(contids)
+        self._runtimes = frozenset(runtimes)
+        self._names = tuple(names)
+        self._keys = frozenset(key.encode("utf-8", "surrogateescape") for key in keys)
+        self._pids = frozenset(pids)
+        self._types = frozenset(_type_number(name) for name in types)
+
+    def __bool__(self) -> bool:
+        return any((self._contids, self._runtimes, self._names, self._keys, self._pids, self._types))
+
+    @property
+    def needs_states(self) -> bool:
+        """Whether the correlator must keep the state it found for each point."""
+        return bool(self._contids or self._runtimes or self._names)
+
+    def keep(
+        self, points: Points, states: Sequence[State], containers: Containers, first: int, count: int
+    ) -> bytearray:
+        """One byte for each of ``count`` events from number ``first`` on: 1 for those that are wanted."""
+        kept = bytearray(count)
+        event, key_len = points.event, points.key_len
+        for i in range(points.n):
+            number = event[i] - first
+            if kept[number]:
+                continue
+            if self._pids and points.pid[i] not in self._pids:
+                continue
+            if self._keys and not (key_len[i] and self._has_key(points.key(i))):
+                continue
+            if self.needs_states and not self._who(containers, states[i], points.flags[i]):
+                continue
+            kept[number] = 1
+        if self._types:
+            typed = bytearray(count)
+            for number, kind in zip(points.l_event[: points.line_n], points.l_type[: points.line_n], strict=True):
+                if kind in self._types and 0 <= number - first < count:
+                    typed[number - first] = 1
+            kept = bytearray(a & b for a, b in zip(kept, typed, strict=True))
+        return kept
+
+    def _has_key(self, raw: bytes) -> bool:
+        # several keys of one rule are joined by byte 1, which makes the kernel write them in hex
+        value = untrusted(raw)
+        return value is not None and not self._keys.isdisjoint(value.split(b"\1"))
+
+    def _who(self, containers: Containers, state: State, flags: int) -> bool:
+        container = state.container
+        if flags & P_NETFILTER:
+            return False
+        if not all(terms.match(containers, container) for terms in self._contids):
+            return False
+        chain = container.chain() if container is not None and container is not UNKNOWN else []
+        if self._runtimes and not any(link.runtime in self._runtimes for link in chain):
+            return False
+        if not self._names:
+            return True
+        called = [word for link in chain for word in (link.name, link.id) if word]
+        return any(fnmatchcase(word, pattern) for word in called for pattern in self._names)
+
+
+def _type_number(name: str) -> int:
+    number = NUMBERS.get(name.upper())
+    if number is None and name.upper().startswith("UNKNOWN[") and name.endswith("]") and name[8:-1].isdecimal():
+        number = int(name[8:-1])
+    if number is None and name.isdecimal():
+        number = int(name)
+    if number is None or not 0 <= number < 65536:
+        raise ConfigError(f"record type {name!r}: a name as in the log, UNKNOWN[n] or a number is allowed")
+    return number

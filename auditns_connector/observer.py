@@ -1,0 +1,236 @@
+"""The host as the model should see it: kernel events drained, /proc asked where events leave a question, all of it
+journaled in the order it was taken in.
+
+The order at the start is *subscribe, scan /proc, replay what arrived meanwhile*, so that nothing falls between. Before
+audit events are answered, :meth:`Observer.catch_up` drains every source up to now: what happened before is in hand.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from . import frames as f
+from .journal import JournalWriter, ranges
+from .model.namespaces import Instance
+from .model.outputs import Loss
+from .model.table import Model, Query
+from .nstypes import ALL_ORDER, INITIAL_INODES, INITIAL_INODES_618, PID, USER
+
+#: dead processes are kept this long for audit records still on their way (ns)
+KEEP: Final = 20_000_000_000
+#: an offset that moved this much is worth a CLOCK frame (ns)
+_CLOCK_STEP: Final = 100_000
+_ROUNDS: Final = 4
+
+
+def boot_id() -> str:
+    """The kernel's random id of this boot."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()
+
+
+def clock_offset() -> int:
+    """CLOCK_REALTIME minus CLOCK_MONOTONIC in ns, right to a microsecond or so."""
+    best, offset = 1 << 62, 0
+    for _ in range(3):
+        before = time.monotonic_ns()
+        real = time.time_ns()
+        after = time.monotonic_ns()
+        if after - before < best:
+            best, offset = after - before, real - (before + after) // 2
+        if best < 2000:
+            break
+    return offset
+
+
+def initial_inodes() -> dict[str, int]:
+    """Inodes of the initial namespaces; net and mnt are left out where neither constants nor pid 1 tell."""
+    found = dict(INITIAL_INODES)
+    for name in ("net", "mnt"):
+        try:
+            link = os.readlink(f"/proc/1/ns/{name}")
+        except OSError:
+            link = os.readlink(f"/proc/self/ns/{name}")
+            if f"[{INITIAL_INODES_618[name]}]" not in link:
+                continue
+        found[name] = int(link.partition("[")[2].rstrip("]"))
+    return found
+
+
+class Observer:
+    """Feeds ``model`` from this host. ``perf`` and ``connector`` are sources or ``None``; ``all_serials`` asks for the
+    kernel's id of every namespace that appears, not only of those an identifier is made from."""
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        perf: Any | None,
+        connector: Any | None = None,
+        journal: JournalWriter | None = None,
+        all_serials: bool = False,
+        options: dict[str, Any] | None = None,
+    ) -> None:
+        from .sources import nsid, procfs
+
+        self.model = model
+        self.perf = perf
+        self.connector = connector
+        self.journal = journal
+        self.all_serials = all_serials
+        self.losses: list[Loss] = []
+        self.counters = {"frames_bytes": 0, "queries": 0, "resyncs": 0, "scanned": 0, "vanished": 0}
+        #: called with connector and perf frames before the model takes them (listen --events)
+        self.tap: Callable[[bytes], None] | None = None
+        self._options = options or {}
+        self._procfs, self._nsids = procfs, nsid.NsIds()
+        self._offset: int | None = None
+        self._epoch = 0
+        self._hello: dict[str, Any] = {}
+
+    # -- start
+
+    def start(self) -> None:
+        """Subscribe was done by whoever opened the sources; scan /proc and replay what has arrived since."""
+        self._feed(self._hello_frame())
+        self._sample_clock()
+        self._scan()
+        self._feed(self._drain(None))
+        self._ask_all()
+
+    def _hello_frame(self) -> bytes:
+        cgroups = self._procfs.hierarchies()
+        self._hello = {
+            "v": 1,
+            "boot_id": boot_id(),
+            "kernel": os.uname().release,
+            "node": os.uname().nodename,
+            "perf": self.perf is not None,
+            "features": sorted(self.perf.features) if self.perf is not None else [],
+            "initial": initial_inodes(),
+            "ns_dev": os.stat("/proc/self/ns/pid").st_dev,
+            "v2_only": cgroups == [0],
+            "lag_ns": 8_000_000 + int(time.clock_getres(6) * 1e9),  # CLOCK_REALTIME_COARSE: a tick
+            **self._options,
+        }
+        return f.pack(f.K_HELLO, f.S_PIPELINE, time.monotonic_ns(), payload=json.dumps(self._hello).encode())
+
+    def _scan(self) -> None:
+        """Everything /proc shows, between two RESYNC frames."""
+        self.counters["resyncs"] += 1
+        began = time.monotonic_ns()
+        out = [f.pack(f.K_RESYNC, f.S_PROCFS, began, arg=1)]
+        for number, path in self._procfs.cgroup_paths().items():
+            text = path.encode("utf-8", "surrogateescape") + b"\0"
+            out.append(f.pack(f.K_CGROUP, f.S_PROCFS, began, cgroup=number, payload=text))
+        processes = list(self._procfs.scan())
+        self.counters["scanned"] += len(processes)
+        out += processes
+        out.append(f.pack(f.K_RESYNC, f.S_PROCFS, began, arg=2))
+        self._feed(b"".join(out))
+
+    # -- the stream
+
+    def catch_up(self) -> int:
+        """Take in all that happened before now; returns that moment (CLOCK_MONOTONIC ns)."""
+        cut = time.monotonic_ns()
+        self._sample_clock()
+        self._feed(self._drain(cut))
+        self._ask_all()
+        if self._epoch != self.model.epoch:
+            self._epoch = self.model.epoch
+            self._scan()
+            self._ask_all()
+        return cut
+
+    def mark(self, now: int, serials: list[int], expire: int = 0) -> None:
+        """Note that the audit events ``serials`` were answered at ``now``, and forget who ended before ``expire``."""
+        self._feed(f.pack(f.K_MARK, f.S_PIPELINE, now, arg=expire, payload=ranges(serials)))
+        if self.journal is not None and self.journal.full:
+            self.journal.rotate()
+            self._feed(self._hello_frame())
+            self._offset = None
+            self._sample_clock()
+            self._scan()
+
+    def _drain(self, cut: int | None) -> bytes:
+        block: bytes = self.perf.drain(cut) if self.perf is not None else b""
+        if self.connector is not None:
+            events: bytes = self.connector.drain(cut)
+            block = _merge(block, events) if block and events else block or events
+        if block and self.tap is not None:
+            self.tap(block)
+        return block
+
+    def _feed(self, block: bytes) -> None:
+        if not block:
+            return
+        self.counters["frames_bytes"] += len(block)
+        if self.journal is not None:
+            self.journal.write(block)
+        self.model.apply(block)
+
+    def _sample_clock(self) -> None:
+        offset = clock_offset()
+        if self._offset is None or abs(offset - self._offset) > _CLOCK_STEP:
+            self._offset = offset
+            self._feed(f.pack(f.K_CLOCK, f.S_PIPELINE, time.monotonic_ns(), arg=offset))
+
+    # -- questions
+
+    def _ask_all(self) -> None:
+        """Ask /proc what the model wants to know; answers may raise further questions."""
+        model = self.model
+        for _ in range(_ROUNDS):
+            queries, model.queries = model.queries, []
+            born, model.namespaces.born = model.namespaces.born, []
+            if not queries and not born:
+                return
+            answers = [answer for query in dict.fromkeys(queries) if (answer := self._ask(query))]
+            answers += [answer for inst in born if (answer := self._ask_serial(inst))]
+            self._feed(b"".join(answers))
+        model.queries.clear()
+
+    def _ask(self, query: Query) -> bytes | None:
+        self.counters["queries"] += 1
+        if query.what == "proc":
+            answer: bytes | None = self._procfs.read_process(query.pid)
+        else:
+            path = self._procfs.cgroup_path(query.cgroup)
+            answer = None
+            if path is not None:
+                text = path.encode("utf-8", "surrogateescape") + b"\0"
+                now = time.monotonic_ns()
+                answer = f.pack(f.K_CGROUP, f.S_PROCFS, now, cgroup=query.cgroup, payload=text)
+        if answer is None:
+            self.counters["vanished"] += 1
+        return answer
+
+    def _ask_serial(self, inst: Instance) -> bytes | None:
+        """The kernel's id of a namespace, through a process that lives in it."""
+        if inst.serial is not None or not (self.all_serials or inst.index in (PID, USER)):
+            return None
+        pid = os.getpid() if inst.initial else inst.first[0] if inst.first is not None else 0
+        found = self._nsids.ns_id(pid, ALL_ORDER[inst.index], inst.ino) if pid else None
+        return found.frame(pid) if found is not None and found.id else None
+
+    def close(self) -> None:
+        """Let go of the sources and finish the journal."""
+        for source in (self.perf, self.connector, self.journal):
+            if source is not None:
+                source.close()
+
+
+def _merge(one: bytes, other: bytes) -> bytes:
+    """Two blocks of frames, each in order, as one in the order of their times."""
+    from ._kernel import ffi, lib
+
+    block = bytearray(one + other)
+    view = ffi.from_buffer(block)
+    failed = lib.frames_sort(view, len(block))
+    ffi.release(view)
+    if failed:
+        raise MemoryError(f"no memory to sort {len(block)} bytes of frames")
+    return bytes(block)

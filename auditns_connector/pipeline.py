@@ -1,0 +1,272 @@
+"""The one place that wires sources, core and sinks together, with the clock, signals and selectors.
+
+Order of a round: read audit text → note the moment → drain the kernel event sources up to it → decide → write. What
+does not fit that order (timers, control requests, sinks that can take more) is done between rounds.
+"""
+
+import selectors
+import signal
+import socket
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, Final, Protocol
+
+from .correlate import Correlator
+from .enricher import Enricher
+from .observer import KEEP, Observer
+from .reassemble import Points, TextStream
+from .sinks.base import Sink
+from .talk import Talk
+
+#: events whose end has not come are answered after this silence (seconds)
+_HOLD: Final = 0.05
+_TICK: Final = 1.0
+#: kernel events are drained at least this often while the connector's small buffer is in use (seconds)
+_CONNECTOR_TICK: Final = 0.25
+_CLOSE: Final = 2.0
+
+
+class AuditInput(Protocol):
+    """Where audit text comes from."""
+
+    def fileno(self) -> int:
+        """For the selector."""
+
+    def drain(self) -> bytes | None:
+        """What is there now; ``b""`` for nothing, ``None`` when there will never be more."""
+
+    def counters(self) -> dict[str, int]:
+        """received, lost and so on."""
+
+
+class Pipeline:
+    """Runs until a signal, the end of the input, ``duration`` seconds or the enricher's limit."""
+
+    def __init__(
+        self,
+        observer: Observer,
+        correlator: Correlator,
+        enricher: Enricher,
+        audit: AuditInput | None,
+        outputs: dict[str, list[Sink]],
+        talk: Talk,
+        *,
+        duration: float | None = None,
+        on_hup: Callable[[], None] | None = None,
+    ) -> None:
+        self.observer = observer
+        self.correlator = correlator
+        self.enricher = enricher
+        self.audit = audit
+        self.outputs = outputs
+        self.talk = talk
+        self.started = time.time()
+        self.stream = TextStream()
+        self.selector = selectors.DefaultSelector()
+        self.stopping = ""
+        self._end = None if duration is None else time.monotonic() + duration
+        self._on_hup = on_hup
+        self._hup = False
+        self._pending_since = 0.0
+        self._tick = 0.0
+        self._last_stamp = 0
+        #: makes stand-alone lines of what the model has to tell; see lifecycle.py
+        self.narrator: Any = None
+        #: called with each round's end, for the control server and others
+        self.each_tick: list[Callable[[], None]] = []
+
+    # -- run
+
+    def run(self) -> None:
+        """Until it is over; leaves signal handlers and descriptors as they were."""
+        reader, writer = socket.socketpair()
+        reader.setblocking(False)
+        writer.setblocking(False)
+        former_fd = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        former = {number: signal.signal(number, self._on_signal) for number in _SIGNALS}
+        try:
+            self.selector.register(reader, selectors.EVENT_READ, lambda: reader.recv(64))
+            self._register()
+            while not self.stopping:
+                self._round()
+        finally:
+            for number, handler in former.items():
+                signal.signal(number, handler)
+            signal.set_wakeup_fd(former_fd)
+            reader.close()
+            writer.close()
+            self._finish()
+
+    def _register(self) -> None:
+        if self.audit is not None:
+            self.selector.register(self.audit.fileno(), selectors.EVENT_READ, self._on_audit)
+        if self.observer.perf is not None:
+            for fd in self.observer.perf.filenos():
+                self.selector.register(fd, selectors.EVENT_READ, self._catch_up)
+        if self.observer.connector is not None and self.observer.tap is not None:
+            self.selector.register(self.observer.connector.fileno(), selectors.EVENT_READ, self._catch_up)
+        for sink in self._sinks():
+            self.selector.register(sink.fileno(), selectors.EVENT_READ, sink.on_ready)
+
+    def _sinks(self) -> list[Sink]:
+        return [sink for sinks in self.outputs.values() for sink in sinks]
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGHUP:
+            self._hup = True
+        else:
+            self.stopping = signal.Signals(number).name
+
+    def _round(self) -> None:
+        for key, _ in self.selector.select(self._timeout()):
+            key.data()
+        now = time.monotonic()
+        if self.stream.pending and now - self._pending_since >= _HOLD:
+            self._deliver(self.stream.flush(), self.observer.catch_up())
+        if now >= self._tick:
+            self._on_tick(now)
+        for sink in self._sinks():
+            due = sink.deadline()
+            if due is not None and due <= now:
+                sink.on_ready()
+        if self._hup:
+            self._hup = False
+            for sink in self._sinks():
+                sink.reopen()
+            if self._on_hup is not None:
+                self._on_hup()
+        if self.enricher.done:
+            self.stopping = self.stopping or "count reached"
+        elif self._end is not None and now >= self._end:
+            self.stopping = self.stopping or "duration over"
+        elif any(sink.broken for sink in self._sinks()):
+            self.stopping = self.stopping or "output closed"
+
+    def _timeout(self) -> float:
+        now = time.monotonic()
+        due = [self._tick]
+        if self.stream.pending:
+            due.append(self._pending_since + _HOLD)
+        if self._end is not None:
+            due.append(self._end)
+        due += [when for sink in self._sinks() if (when := sink.deadline()) is not None]
+        return max(0.0, min(due) - now)
+
+    # -- its steps
+
+    def _on_audit(self) -> None:
+        assert self.audit is not None
+        data = self.audit.drain()
+        if data is None:
+            self.stopping = self.stopping or "end of input"
+            return
+        if not data:
+            return
+        if not self.stream.pending:
+            self._pending_since = time.monotonic()
+        cut = self.observer.catch_up()
+        self._deliver(self.stream.push(data), cut)
+        self._pending_since = time.monotonic()
+
+    def _catch_up(self) -> None:
+        self.observer.catch_up()
+        self._narrate()
+
+    def _deliver(self, points: Points, cut: int) -> None:
+        self._narrate()
+        blocks = self.enricher.take(points, lambda p: self.correlator.answer(p, cut))
+        if points.n and self.observer.journal is not None:
+            self.observer.mark(cut, points.serial[: points.n].tolist())
+        if points.n:
+            self._last_stamp = max(points.ms[: points.n])
+        self._write(blocks)
+
+    def _narrate(self) -> None:
+        outputs, self.observer.model.outputs = self.observer.model.outputs, []
+        if outputs and self.narrator is not None:
+            self._write(self.narrator.tell(outputs))
+
+    def _write(self, blocks: dict[str, bytes]) -> None:
+        for name, block in blocks.items():
+            if block:
+                for sink in self.outputs[name]:
+                    sink.write(block)
+
+    def _on_tick(self, now: float) -> None:
+        self._tick = now + (_CONNECTOR_TICK if self.observer.connector is not None else _TICK)
+        cut = self.observer.catch_up()
+        self._narrate()
+        self.observer.mark(cut, [], expire=max(1, cut - KEEP))
+        if self.observer.journal is not None:
+            self.observer.journal.flush()
+        for call in self.each_tick:
+            call()
+        for sink in self._sinks():
+            while sink.notices:
+                self.talk.warn(sink.notices.pop(0))
+
+    def _finish(self) -> None:
+        if self.audit is not None and self.stopping not in ("output closed", "count reached"):
+            data = self.audit.drain() if self.stopping != "end of input" else b""
+            cut = self.observer.catch_up()
+            if data:
+                self._deliver(self.stream.push(data), cut)
+            self._deliver(self.stream.flush(eof=True), cut)
+        end = time.monotonic() + _CLOSE
+        for sink in self._sinks():
+            sink.flush(max(0.0, end - time.monotonic()))
+            while sink.notices:
+                self.talk.warn(sink.notices.pop(0))
+            sink.close(0.1)
+        self.selector.close()
+
+    # -- what is going on
+
+    def status(self) -> dict[str, Any]:
+        """Counters of every source, table, queue and sink, as a JSON-able object."""
+        model, correlator = self.observer.model, self.correlator
+        sources: dict[str, Any] = {}
+        if self.observer.perf is not None:
+            sources["perf"] = self.observer.perf.counters()
+        if self.observer.connector is not None:
+            sources["connector"] = self.observer.connector.counters()
+        if self.audit is not None:
+            sources["audit"] = self.audit.counters()
+        sources["procfs"] = self.observer.counters
+        if self.observer.journal is not None:
+            sources["journal"] = {"written": self.observer.journal.written, "failed": self.observer.journal.failed}
+        return {
+            "v": 1,
+            "uptime_s": round(time.time() - self.started, 3),
+            "events": {
+                "seen": self.enricher.events,
+                "shown": self.enricher.shown,
+                "answered": correlator.answered,
+                "attributed": correlator.attributed,
+                "unknown": correlator.unknown,
+            },
+            "lost": self.lost(),
+            "table": {
+                "processes": len(model.processes),
+                "ended": len(model.dead),
+                "threads": len(model.threads),
+                "containers": len(model.containers.by_key),
+                "namespaces": sum(map(len, model.namespaces.current)),
+                "losses": model.epoch,
+            },
+            "sources": sources,
+            "queue": {"pending_bytes": self.stream.pending},
+            "sinks": {sink.name: sink.counters() for sink in self._sinks()},
+        }
+
+    def lost(self) -> int:
+        """Everything lost anywhere since the start: kernel events, audit records, lines dropped by sinks."""
+        found = 0
+        for source in (self.observer.perf, self.observer.connector, self.audit):
+            if source is not None:
+                found += source.counters().get("lost", 0)
+        return found + sum(sink.counters().get("dropped_records", 0) for sink in self._sinks())
+
+
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -1,0 +1,43 @@
+"""What our programs say to people, on stderr. structlog is imported with the first word, not at the start."""
+
+import sys
+from typing import Any
+
+
+class Talk:
+    """``say("something happened", key=value)``; on a terminal in colours, else one plain line each."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.quiet = quiet
+        self._logger: Any = None
+
+    def _log(self) -> Any:
+        if self._logger is None:
+            import structlog
+
+            renderer = (
+                structlog.dev.ConsoleRenderer()
+                if sys.stderr.isatty()
+                else structlog.processors.LogfmtRenderer(key_order=["level", "event"])
+            )
+            self._logger = structlog.wrap_logger(
+                structlog.PrintLogger(sys.stderr),
+                processors=[structlog.processors.add_log_level, renderer],
+                wrapper_class=structlog.BoundLogger,
+            )
+        return self._logger
+
+    def say(self, event: str, **fields: Any) -> None:
+        """Something a person may want to know."""
+        if not self.quiet:
+            self._emit("info", event, fields)
+
+    def warn(self, event: str, **fields: Any) -> None:
+        """Something a person should look at; said even when quiet."""
+        self._emit("warning", event, fields)
+
+    def _emit(self, level: str, event: str, fields: dict[str, Any]) -> None:
+        try:
+            getattr(self._log(), level)(event, **fields)
+        except OSError:
+            self.quiet = True  # stderr is gone: there is nobody left to tell
