@@ -17,6 +17,7 @@ from array import array
 from typing import Final
 
 from ..config import ChildOutput
+from ..procsetup import inherited_descriptors
 from .base import LineQueue, LostLine, add_notice, wait_until_flushed
 from .outlet import Outlet
 
@@ -200,8 +201,11 @@ class ChildSink:
 
 def spawn(argv: tuple[str, ...], stdin: int) -> int:
     """Start ``argv`` with ``stdin``, our stderr as its stdout and stderr, and no trace of us beside: its
-    environment, signal dispositions, signal mask and process group are its own. Returns the pid; raises OSError."""
-    actions = [(os.POSIX_SPAWN_DUP2, stdin, 0), (os.POSIX_SPAWN_DUP2, 2, 1)]
+    environment, descriptors, signal dispositions, signal mask and process group are its own. Returns the pid; raises
+    OSError. (posix_spawn, because a fork in a process with threads may not run Python.)"""
+    actions: list[tuple[int, ...]] = [(os.POSIX_SPAWN_DUP2, stdin, 0), (os.POSIX_SPAWN_DUP2, 2, 1)]
+    # ours are all close-on-exec; what we have inherited ourselves is not
+    actions += [(os.POSIX_SPAWN_CLOSE, fd) for fd in inherited_descriptors()]
     return os.posix_spawn(
         argv[0], argv, ENVIRONMENT, file_actions=actions, setpgroup=0, setsigmask=(), setsigdef=_SIGNALS
     )

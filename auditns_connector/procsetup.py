@@ -1,0 +1,149 @@
+"""Making a known process out of whatever we were started as.
+
+auditd starts a plugin with an empty environment, with SIGHUP and SIGTERM ignored, and after a restart with signals
+blocked; systemd, a shell or cron have habits of their own. ``prepare`` is called once, first thing in a long-running
+program, before threads and before anything is opened.
+"""
+
+import os
+import signal
+import socket
+import stat
+import sys
+from typing import Final, NamedTuple
+
+#: for a process that was given none
+PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+UMASK: Final = 0o027
+#: auditd, and the plugins that run plugins
+_AUDIT_PARENTS: Final = ("auditd", "audispd", "audisp-filter")
+
+
+class Parent(NamedTuple):
+    """Who started us: the parent's pid and comm ("" when it cannot be read), and whether stdin is a unix socket."""
+
+    pid: int
+    comm: str
+    stdin_is_socket: bool
+
+    @property
+    def is_auditd(self) -> bool:
+        """Whether stdin is an audit daemon's stream."""
+        return self.stdin_is_socket and self.comm in _AUDIT_PARENTS
+
+
+def prepare(*, daemon: bool = True) -> None:
+    """Reset signals, environment, standard streams, file mode mask and inherited descriptors.
+
+    ``daemon`` False leaves what belongs to a user at a terminal: the working directory, the inherited descriptors,
+    an ignored SIGHUP (nohup).
+    """
+    open_standard_streams()
+    reset_signals(keep_hup=not daemon)
+    reset_environment()
+    os.umask(UMASK)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # not one that a test has put there
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    if daemon:
+        os.chdir("/")
+        for fd in inherited_descriptors():
+            os.close(fd)
+
+
+def reset_signals(*, keep_hup: bool = False) -> None:
+    """Default dispositions and nothing blocked; SIGPIPE is ignored, so that a closed pipe is an error to handle.
+
+    An ignored SIGCHLD would take the exit codes of our children away, an ignored SIGTERM would keep us running.
+    """
+    for sign in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGCHLD, signal.SIGUSR1):
+        ignored = signal.getsignal(sign) == signal.SIG_IGN
+        if ignored and not (keep_hup and sign == signal.SIGHUP):
+            signal.signal(sign, signal.default_int_handler if sign == signal.SIGINT else signal.SIG_DFL)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def reset_environment() -> None:
+    """A PATH and a UTF-8 locale where there is none; nothing that changes how our children's programs are loaded."""
+    for name in list(os.environ):
+        if name.startswith(("LD_", "PYTHON", "MALLOC_", "GLIBC_")):
+            del os.environ[name]
+    if not os.environ.get("PATH"):
+        os.environ["PATH"] = PATH
+    if not any(os.environ.get(name) for name in ("LC_ALL", "LC_CTYPE", "LANG")):
+        os.environ["LANG"] = "C.UTF-8"
+
+
+def open_standard_streams() -> None:
+    """Put /dev/null where descriptor 0, 1 or 2 is closed, so that no socket of ours becomes our stderr."""
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)  # the lowest free one: this
+            if opened != fd:
+                os.dup2(opened, fd)
+                os.close(opened)
+            os.set_inheritable(fd, True)
+
+
+def inherited_descriptors() -> list[int]:
+    """Descriptors above 2 that we got from who started us.
+
+    They have survived an exec, so they lack close-on-exec, which all that Python and we ourselves open has (PEP 446).
+    Those of systemd's socket activation (LISTEN_FDS) are not among them.
+    """
+    passed = 0
+    if os.environ.get("LISTEN_PID") == str(os.getpid()) and os.environ.get("LISTEN_FDS", "").isdigit():
+        passed = int(os.environ["LISTEN_FDS"])
+    try:
+        numbers = sorted(int(name) for name in os.listdir("/proc/self/fd"))
+    except OSError:  # no /proc: what is there can be tried as well
+        numbers = list(range(1024))
+    found = []
+    for fd in numbers:
+        try:
+            if fd > 2 + passed and os.get_inheritable(fd):
+                found.append(fd)
+        except OSError:
+            continue  # the listing's own, or none at all
+    return found
+
+
+def parent() -> Parent:
+    """Who started us, as it is now."""
+    pid = os.getppid()
+    try:
+        with open(f"/proc/{pid}/comm", "rb") as file:
+            comm = file.read(64).rstrip(b"\n").decode("ascii", "replace")
+    except OSError:
+        comm = ""  # it has ended, or /proc is hidden from us
+    try:
+        is_socket = stat.S_ISSOCK(os.fstat(0).st_mode)
+    except OSError:
+        is_socket = False
+    return Parent(pid, comm, is_socket and _family_of_stdin() == socket.AF_UNIX)
+
+
+def _family_of_stdin() -> int:
+    with socket.socket(fileno=os.dup(0)) as stdin:
+        return stdin.family
+
+
+def notify(state: str) -> bool:
+    """Tell systemd, as sd_notify(3) does: "READY=1", "STATUS=…", "RELOADING=1\\nMONOTONIC_USEC=…", "STOPPING=1".
+
+    Returns False when we are not run by a manager that wants to know, or it cannot be told.
+    """
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address.startswith(("/", "@")):
+        return False
+    if address.startswith("@"):
+        address = "\0" + address[1:]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+        try:
+            sock.sendto(state.encode(), socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT, address)
+        except OSError:
+            return False  # the manager's loss: it sees us running anyway
+    return True
