@@ -178,18 +178,17 @@ def test_bar(outcome: str, outside: bool, lossless: bool, missed: bool) -> None:
     if outcome == ABSENT:
         answers = {}
     result = score(actions, answers, labels, lambda label: contid_of(label.ident), {})
-    assert verdict(result, [1] if outside else [], lossless=lossless) == (
-        [f"workload 1: 1 {outcome}"] if missed else []
-    )
+    reasons = verdict(result, {1: "podman"}, [1] if outside else [], lossless=lossless)
+    assert reasons == ([f"podman: 1 {outcome}"] if missed else [])
 
 
 LOG = f"""\
-type=SYSCALL msg=audit(10.001:7): arch=c000003e syscall=59 success=yes a0=1 ppid=5 pid=60 uid=0
+type=SYSCALL msg=audit(10.001:7): arch=c syscall=59 success=yes a0=1 ppid=5 pid=60 uid=0
 type=EXECVE msg=audit(10.001:7): argc=6 a0="/truth" a1="{TOKEN}" a2="3" a3="12" a4="99" a5="out=/truth.log"
-type=SYSCALL msg=audit(10.002:8): arch=c000003e syscall=59 success=yes a0=1 ppid=5 pid=61 uid=0
+type=SYSCALL msg=audit(10.002:8): arch=c syscall=59 success=yes a0=1 ppid=5 pid=61 uid=0
 type=EXECVE msg=audit(10.002:8): argc=7 a0="lxc-start" a1="--" a2="/truth" a3="{TOKEN}" a4="3" a5="12" a6="98"
-type=SYSCALL msg=audit(10.002:9): arch=c000003e syscall=140 success=no exit=-22 a0=40112233 a1=c a2=64 a3=3 ppid=5 pid=60 uid=0
-type=SYSCALL msg=audit(10.002:10): arch=c000003e syscall=140 success=no exit=-22 a0=40112234 a1=c a2=64 a3=3 ppid=5 pid=60 uid=0
+type=SYSCALL msg=audit(10.002:9): arch=c syscall=140 success=no exit=-22 a0=40112233 a1=c a2=64 a3=3 ppid=5 pid=60 uid=0
+type=SYSCALL msg=audit(10.002:10): arch=c syscall=140 success=no exit=-22 a0=40112234 a1=c a2=6 a3=3 ppid=5 pid=60 uid=0
 type=EXECVE msg=audit(10.003:11): argc=5 a0="/truth" a1="ffffffffffffffff" a2="3" a3="12" a4="97"
 """
 

@@ -92,19 +92,18 @@ def _run(options: argparse.Namespace, directory: Path) -> list[PassResult]:
     for number, name in enumerate(options.load * options.repeat):
         subjects = _subjects(options.subjects)
         # the lock is given back between passes, so that others get a turn
-        with kernel_lock(LOCK_WAIT):
-            result = _pass(directory / f"{number}-{name}", truth, name, workloads, subjects, options.events)
+        with kernel_lock(LOCK_WAIT), _temporary() as state:
+            run = Run(directory / f"{number}-{name}", state, truth, options.events, Containers.available())
+            result = _pass(run, name, workloads, subjects)
         results.append(result)
         _print(result)
     return results
 
 
-def _pass(
-    directory: Path, truth: Path, name: str, workloads: list[Workload], subjects: list[Subject], events: int
-) -> PassResult:
+def _pass(run: Run, name: str, workloads: list[Workload], subjects: list[Subject]) -> PassResult:
+    directory = run.directory
     directory.mkdir()
     auditd = Auditd(directory)
-    run = Run(directory, truth, events, Containers.available())
     for subject in subjects:
         subject.configure(auditd, directory, tiny=tiny_buffers(name))
     begin = time.monotonic()
@@ -131,7 +130,7 @@ def _pass(
             with contextlib.suppress(TimeoutError):
                 wait_for(lambda subject=subject: subject.has(directory, last), subject.name, DRAIN)  # type: ignore[misc]
     seconds = time.monotonic() - begin
-    return _score(directory, run, auditd, name, workloads, subjects, seconds)
+    return _score(run, auditd, name, workloads, subjects, seconds)
 
 
 def _last_event(auditd: Auditd, run: Run) -> str:
@@ -140,7 +139,6 @@ def _last_event(auditd: Auditd, run: Run) -> str:
 
 
 def _score(
-    directory: Path,
     run: Run,
     auditd: Auditd,
     name: str,
@@ -148,6 +146,7 @@ def _score(
     subjects: list[Subject],
     seconds: float,
 ) -> PassResult:
+    directory = run.directory
     actions = read_actions(auditd.log.read_bytes(), run.token)
     audited = Counter(action.workload for action in actions.values())
     actions = {event: action for event, action in actions.items() if action.workload != SENTINEL}
@@ -159,7 +158,7 @@ def _score(
     outside = [load.number for load in workloads if load.outside]
     for subject in subjects:
         scored = score(actions, subject.answers(directory), run.labels, subject.name_of, seen)
-        reasons = verdict(scored, outside, lossless=lossless(name))
+        reasons = verdict(scored, names, outside, lossless=lossless(name))
         losses = subject.losses(directory)
         if not lossless(name) and not losses and scored.total.containers["right"] != scored.total.events:
             reasons.append("events are not right and no loss was told")
@@ -211,7 +210,13 @@ def _directory(keep: str) -> Iterator[Path]:
         Path(keep).mkdir(parents=True)
         yield Path(keep).resolve()
         return
-    with tempfile.TemporaryDirectory(prefix="auditns-truth-", ignore_cleanup_errors=True) as directory:
+    with _temporary() as directory:
+        yield directory
+
+
+@contextlib.contextmanager
+def _temporary() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="truth-", ignore_cleanup_errors=True) as directory:
         # containers with a user namespace look their files up as other users
         os.chmod(directory, 0o755)
         yield Path(directory)

@@ -13,7 +13,7 @@ from .run import Run
 #: seconds by which the wall clock is set off
 CLOCK_STEPS: Final = (3600.0, -3600.0, 3.0, -3.0)
 STEP_HOLD: Final = 0.3
-STEP_PAUSE: Final = 1.0
+STEP_PAUSE: Final = 0.5
 STOPPED: Final = 3.0
 STOP_PAUSE: Final = 2.0
 

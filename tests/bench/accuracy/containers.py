@@ -83,11 +83,15 @@ class Held:
 
 
 class Containers:
-    """Starts containers on the truth program, everything below ``directory``."""
+    """Starts containers on the truth program, everything below ``directory`` but the runtimes' state.
 
-    def __init__(self, directory: Path, truth: Path) -> None:
+    That goes below ``state``: podman refuses a long path.
+    """
+
+    def __init__(self, directory: Path, truth: Path, state: Path) -> None:
         self.directory = directory
         self.truth = truth
+        self.state = state
         self._serial = itertools.count(1)
         self._roots: dict[str, Path] = {}
         self._lock = threading.Lock()
@@ -204,7 +208,7 @@ class Containers:
         return f"truth-{os.getpid()}-{next(self._serial)}"
 
     def _state(self, runtime: str) -> Path:
-        state = self.directory / f"{runtime}.state"
+        state = self.state / runtime
         state.mkdir(exist_ok=True)
         return state
 

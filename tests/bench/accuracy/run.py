@@ -47,9 +47,9 @@ def build_truth(directory: Path) -> Path:
 
 
 class Run:
-    """One pass. ``events``: how many audited actions it is to make, roughly."""
+    """One pass. ``state``: a folder with a short path; ``events``: how many audited actions it is to make, roughly."""
 
-    def __init__(self, directory: Path, truth: Path, events: int, runtimes: Iterable[str]) -> None:
+    def __init__(self, directory: Path, state: Path, truth: Path, events: int, runtimes: Iterable[str]) -> None:
         self.directory = directory
         # the first half is an argument of a system call, compared as a signed 32-bit number: keep it positive
         self.token = f"{secrets.randbits(30) | 1 << 30:08x}{secrets.token_hex(4)}"
@@ -57,7 +57,7 @@ class Run:
         self.events = events
         self.runtimes = list(runtimes)
         self.labels = Labels()
-        self.containers = Containers(directory, truth)
+        self.containers = Containers(directory, truth, state)
         self.planned: Counter[int] = Counter()
         self.workload = 0
         self._seq = 1

@@ -162,8 +162,8 @@ def _known_names(
     return {0: "", **{number: name for number, name in known.items() if name is not None}}
 
 
-def verdict(result: Score, outside_bar: Collection[int], *, lossless: bool) -> list[str]:
-    """Why the bar is missed; empty when it is met.
+def verdict(result: Score, names: Mapping[int, str], outside_bar: Collection[int], *, lossless: bool) -> list[str]:
+    """Why the bar is missed, by the ``names`` of the workloads; empty when it is met.
 
     The bar: every event right. Workloads ``outside_bar``, and all of them where loss was forced, may be unknown but
     never wrong or missing; where loss was forced an event may also be absent.
@@ -178,5 +178,5 @@ def verdict(result: Score, outside_bar: Collection[int], *, lossless: bool) -> l
         for what, counts in (("", tally.containers), ("namespaces ", tally.namespaces)):
             for outcome in OUTCOMES:
                 if outcome not in allowed and counts[outcome]:
-                    reasons.append(f"workload {number}: {counts[outcome]} {what}{outcome}")
+                    reasons.append(f"{names[number]}: {counts[outcome]} {what}{outcome}")
     return reasons
