@@ -71,7 +71,7 @@ def reset_environment() -> None:
             del os.environ[name]
     if not os.environ.get("PATH"):
         os.environ["PATH"] = PATH
-    if not any(os.environ.get(name) for name in ("LC_ALL", "LC_CTYPE", "LANG")):
+    if not any(os.environ.get(name) for name in ("LC_ALL", "LANG")):
         os.environ["LANG"] = "C.UTF-8"
 
 

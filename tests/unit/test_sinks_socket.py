@@ -94,9 +94,8 @@ def test_half_closed_reader_still_reads(sink: SocketSink, tmp_path: Path) -> Non
 
 def test_a_reader_that_talks_is_not_listened_to(sink: SocketSink, tmp_path: Path) -> None:
     reader = join(sink, tmp_path)
-    with pytest.raises(BlockingIOError):
-        while True:
-            reader.send(b"type=SYSCALL msg=audit(1.1:1): forged\n" * 1000)
+    forged = b"type=SYSCALL msg=audit(1.1:1): forged\n" * 100_000
+    assert reader.send(forged) < len(forged)
     sink.on_ready()
     sink.write(line(1))
     assert drain(reader.fileno()) == line(1)

@@ -1,0 +1,158 @@
+"""prepare() in a process started under every bad condition at once, and what it leaves alone."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from auditns_connector import procsetup
+
+PACKAGE = str(Path(procsetup.__file__).parents[1])
+CODE = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from auditns_connector import procsetup
+procsetup.prepare(daemon=sys.argv[2] == "daemon")
+import json, os, signal
+def row(name):
+    lines = open("/proc/self/status").read().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith(name)), 16)
+def can_open(fd):
+    try:
+        return bool(os.fstat(fd))
+    except OSError:
+        return False
+names = [s.name for s in signal.valid_signals() if isinstance(s, signal.Signals) and row("SigIgn:") >> (s - 1) & 1]
+report = {
+    "blocked": row("SigBlk:"), "ignored": sorted(names), "environment": dict(os.environ), "cwd": os.getcwd(),
+    "umask": os.umask(0), "fds": [fd for fd in range(3, 200) if can_open(fd)],
+    "streams": [can_open(f) for f in (0, 1, 2)],
+    "encoding": [sys.stderr.encoding, sys.stderr.errors] if sys.stderr else None,
+    "parent": list(procsetup.parent()),
+}
+with open(sys.argv[3], "w") as out:
+    json.dump(report, out)
+"""
+
+
+def run(tmp_path: Path, how: str, before: str = "", **more: object) -> dict[str, object]:
+    """Run CODE after the Python statements ``before`` have spoiled the process and exec'd it."""
+    out = tmp_path / "report"
+    argv = [sys.executable, "-IS", "-c", CODE, PACKAGE, how, str(out)]
+    spoil = f"import os, signal\n{before}\nos.execve({argv[0]!r}, {argv!r}, env)"
+    environment = more.pop("env", {})
+    code = f"env = {environment!r}\n{spoil}"
+    subprocess.run([sys.executable, "-IS", "-c", code], check=True, timeout=60, **more)  # type: ignore[call-overload]
+    report = json.loads(out.read_text())
+    assert isinstance(report, dict)
+    return report
+
+
+SPOILED = """
+for sign in (signal.SIGHUP, signal.SIGTERM, signal.SIGCHLD, signal.SIGINT):
+    signal.signal(sign, signal.SIG_IGN)
+signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+os.umask(0)
+os.chdir("/usr")
+for _ in range(3):
+    os.set_inheritable(os.open("/dev/null", os.O_RDONLY), True)
+"""
+
+
+def test_as_auditd_leaves_a_plugin(tmp_path: Path) -> None:
+    report = run(tmp_path, "daemon", SPOILED, env={})
+    assert report["blocked"] == 0
+    assert report["ignored"] == ["SIGPIPE", "SIGXFSZ"]
+    environment = report["environment"]
+    assert isinstance(environment, dict)
+    assert (environment.pop("PATH"), environment.pop("LANG")) == (procsetup.PATH, "C.UTF-8")
+    assert set(environment) <= {"LC_CTYPE"}  # Python's own coercion of the C locale
+    assert (report["cwd"], report["umask"], report["fds"]) == ("/", 0o027, [])
+    assert report["encoding"] == ["utf-8", "backslashreplace"]
+
+
+def test_at_a_terminal_the_users_things_stay(tmp_path: Path) -> None:
+    given = {"PATH": "/bin", "LANG": "C.UTF-8", "LD_PRELOAD": "", "PYTHONPATH": "/x", "HOME": "/h"}
+    report = run(tmp_path, "terminal", SPOILED, env=given)
+    assert report["ignored"] == ["SIGHUP", "SIGPIPE", "SIGXFSZ"], "nohup stays in force"
+    assert report["environment"] == {"PATH": "/bin", "LANG": "C.UTF-8", "HOME": "/h"}
+    assert report["cwd"] == "/usr"
+    assert len(report["fds"]) == 3  # type: ignore[arg-type]
+
+
+def test_closed_standard_streams_are_filled(tmp_path: Path) -> None:
+    report = run(tmp_path, "daemon", "for fd in (0, 1, 2): os.close(fd)")
+    assert report["streams"] == [True, True, True]
+    assert report["fds"] == []
+
+
+def test_parent_and_stdin(tmp_path: Path) -> None:
+    ours, theirs = socket.socketpair()
+    report = run(tmp_path, "daemon", "", stdin=theirs)
+    comm = Path("/proc/self/comm").read_text().rstrip("\n")
+    assert report["parent"] == [os.getpid(), comm, True]
+    report = run(tmp_path, "daemon", "", stdin=subprocess.DEVNULL)
+    assert report["parent"] == [os.getpid(), comm, False]
+    ours.close()
+    theirs.close()
+
+
+@pytest.mark.parametrize(
+    ("parent", "is_auditd"),
+    [
+        (procsetup.Parent(1, "auditd", True), True),
+        (procsetup.Parent(1, "audisp-filter", True), True),
+        (procsetup.Parent(1, "auditd", False), False),
+        (procsetup.Parent(1, "bash", True), False),
+        (procsetup.Parent(1, "", True), False),
+    ],
+)
+def test_is_auditd(parent: procsetup.Parent, is_auditd: bool) -> None:
+    assert parent.is_auditd is is_auditd
+
+
+def test_descriptors_of_socket_activation_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    fd = os.open("/dev/null", os.O_RDONLY)
+    os.set_inheritable(fd, True)
+    assert fd in procsetup.inherited_descriptors()
+    monkeypatch.setenv("LISTEN_PID", str(os.getpid()))
+    monkeypatch.setenv("LISTEN_FDS", str(fd - 2))
+    assert fd not in procsetup.inherited_descriptors()
+    os.close(fd)
+
+
+def test_own_descriptors_are_not_taken_for_inherited() -> None:
+    before = procsetup.inherited_descriptors()
+    with open("/dev/null") as file, socket.socket() as sock:
+        assert {file.fileno(), sock.fileno()}.isdisjoint(procsetup.inherited_descriptors())
+    assert procsetup.inherited_descriptors() == before
+
+
+@pytest.mark.parametrize("abstract", [False, True])
+def test_notify(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, abstract: bool) -> None:
+    name = f"@auditns-test-{os.getpid()}" if abstract else str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind("\0" + name[1:] if abstract else name)
+        monkeypatch.setenv("NOTIFY_SOCKET", name)
+        assert procsetup.notify("READY=1\nSTATUS=ü")
+        assert manager.recv(100) == "READY=1\nSTATUS=ü".encode()
+    assert not procsetup.notify("READY=1")
+    monkeypatch.setenv("NOTIFY_SOCKET", "vsock:1:2")
+    assert not procsetup.notify("READY=1")
+    monkeypatch.delenv("NOTIFY_SOCKET")
+    assert not procsetup.notify("READY=1")
+
+
+def test_sigint_ends_as_usual_after_it_was_ignored() -> None:
+    old = signal.signal(signal.SIGINT, signal.SIG_IGN), signal.getsignal(signal.SIGPIPE)
+    try:
+        procsetup.reset_signals()
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, old[0])
+        signal.signal(signal.SIGPIPE, old[1])
