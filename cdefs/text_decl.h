@@ -49,7 +49,7 @@ struct auditns_event {
     uint64_t serial, node;
     uint32_t id, first, point;
     uint16_t recno;
-    uint8_t own, kernel, syscall, exec;
+    uint8_t own, kernel, lone, syscall, exec;
 };
 
 struct auditns_closed {

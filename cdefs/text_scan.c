@@ -9,7 +9,7 @@
 #define NONE 0xffffffffu
 #define OWN 0x10000u          /* in a type number: the record is ours */
 #define OWN_LONE 0x20000u     /* ours, and an event of its own */
-#define LONE 0x40000u         /* a kernel record that never belongs to a SYSCALL */
+#define LONE 0x40000u         /* a kernel record that is complete when the next line is not of its event */
 #define TYPE_SYSCALL 1300
 #define TYPE_PATH 1302
 #define TYPE_OBJ_PID 1318
@@ -448,18 +448,18 @@ static void close_all(struct auditns_scan *s)
         close_event(s, 0);
 }
 
+static int same_event(const struct auditns_event *e, const struct head *h)
+{
+    return e->serial == h->serial && e->ms == h->ms && e->node == h->node;
+}
+
 static uint32_t find_event(const struct auditns_scan *s, const struct head *h)
 {
-    if (s->last < s->open) {
-        const struct auditns_event *e = &s->event[s->last];
-        if (e->serial == h->serial && e->ms == h->ms && e->node == h->node)
-            return s->last;
-    }
-    for (uint32_t i = s->open; i-- > 0;) {
-        const struct auditns_event *e = &s->event[i];
-        if (e->serial == h->serial && e->ms == h->ms && e->node == h->node)
+    if (s->last < s->open && same_event(&s->event[s->last], h))
+        return s->last;
+    for (uint32_t i = s->open; i-- > 0;)
+        if (same_event(&s->event[i], h))
             return i;
-    }
     return NONE;
 }
 
@@ -484,10 +484,10 @@ static uint32_t open_event(struct auditns_scan *s, const struct head *h, uint32_
     return i;
 }
 
-static int is_lone(uint32_t type)
+static int is_single(uint32_t type)
 {
     uint32_t number = type & 0xffff;
-    return (type & (LONE | OWN_LONE)) || (number && (number < FIRST_EVENT || number >= FIRST_ANOM_MSG));
+    return (type & OWN_LONE) || (number && (number < FIRST_EVENT || number >= FIRST_ANOM_MSG));
 }
 
 /* a record of an event that was decided before */
@@ -509,14 +509,14 @@ static uint32_t record(struct auditns_scan *s, struct auditns_points *p, const c
                        uint32_t line, uint32_t end)
 {
     uint32_t number = h->type & 0xffff, at = find_event(s, h);
-    int lone = is_lone(h->type);
+    int single = is_single(h->type);
     const char *body = buf + line + h->body, *stop = buf + end - 1;
 
     if (at == NONE) {
         struct auditns_closed *c = closed_slot(s, h->serial);
         uint32_t recno = 0;
         if (c->used && c->serial == h->serial && c->ms == h->ms && c->node == h->node) {
-            if (number != TYPE_SYSCALL && !lone)
+            if (number != TYPE_SYSCALL && !single)
                 return late_record(p, buf, h, c, line, end);
             recno = c->recno;
         }
@@ -538,16 +538,13 @@ static uint32_t record(struct auditns_scan *s, struct auditns_points *p, const c
         e->recno++;
     uint32_t own = e->own ? AUDITNS_P_OWN : 0;
 
-    if (lone && !(e->kernel && (h->type & LONE))) {
-        uint32_t flags = own | AUDITNS_P_SINGLE;
-        int before = number < FIRST_EVENT || number >= FIRST_ANOM_MSG;
-        if (number == TYPE_NETFILTER_PKT)
-            flags |= AUDITNS_P_NETFILTER;
-        else
-            flags |= AUDITNS_P_SUBJECT;
+    e->lone = !e->kernel && (h->type & LONE);
+
+    if (single) {
+        uint32_t flags = own | AUDITNS_P_SINGLE | AUDITNS_P_SUBJECT;
         if (number == 1005 || (number >= 1100 && number < 1200) || (number >= FIRST_ANOM_MSG && number < 3000))
             flags |= AUDITNS_P_USER;
-        uint32_t i = add_point(p, h, line, before ? line : end, flags, id, e->recno);
+        uint32_t i = add_point(p, h, line, line, flags, id, e->recno);
         subject_fields(p, i, buf, body, stop);
         if (!e->kernel)
             close_event(s, at);
@@ -569,7 +566,9 @@ static uint32_t record(struct auditns_scan *s, struct auditns_points *p, const c
         e->point = i;
         e->syscall = 1;
     } else if (!e->kernel && number != TYPE_EOE) {
-        e->point = add_point(p, h, line, end, own | AUDITNS_P_SUBJECT, id, e->recno);
+        uint32_t who = number == TYPE_NETFILTER_PKT ? AUDITNS_P_NETFILTER : AUDITNS_P_SUBJECT;
+        who |= e->lone ? AUDITNS_P_SINGLE : 0;
+        e->point = add_point(p, h, line, end, own | who, id, e->recno);
         subject_fields(p, e->point, buf, body, stop);
     }
     if (number != TYPE_EOE)
@@ -601,10 +600,13 @@ static void add_line(struct auditns_points *p, uint32_t line, uint32_t event, ui
 static void one_line(struct auditns_scan *s, struct auditns_points *p, const char *buf, uint32_t line, uint32_t end)
 {
     struct head h;
+    int known = !s->in_long && end - line <= AUDITNS_MAX_LINE && parse_head(buf + line, buf + end - 1, &h);
     while (s->open && line - s->event[0].first > AUDITNS_MAX_SPAN)
         close_event(s, 0);
-    if (s->in_long || end - line > AUDITNS_MAX_LINE || !parse_head(buf + line, buf + end - 1, &h)) {
-        s->in_long = 0;
+    s->in_long = 0;
+    if (s->open && s->event[s->open - 1].lone && !(known && same_event(&s->event[s->open - 1], &h)))
+        close_event(s, s->open - 1);
+    if (!known) {
         add_line(p, line, AUDITNS_LINE_FOREIGN, line, 0);
         return;
     }

@@ -51,7 +51,7 @@ class Event:
 
     def __init__(self, number: int, first: int, base: int, recno: int) -> None:
         self.number, self.first, self.base, self.recno = number, first, base, recno
-        self.own = self.kernel = self.syscall = False
+        self.own = self.kernel = self.lone = self.syscall = False
         self.point: Point | None = None
 
 
@@ -95,11 +95,11 @@ def number31(value: bytes | None) -> int:
     return int(value)
 
 
-def is_lone(number: int) -> bool:
+def is_single(number: int) -> bool:
     """Whether a record of this type, coming first, is a whole event."""
     if number in rectypes.OWN:
         return number not in rectypes.OWN_AUXILIARY
-    return number in rectypes.LONE_KERNEL or stands_before(number)
+    return stands_before(number)
 
 
 def stands_before(number: int) -> bool:
@@ -189,6 +189,10 @@ class Reference:
         if not self._in_long and end - line <= p.MAX_LINE:
             head = read_head(bytes(self.text[line : end - 1]))
         self._in_long = False
+        if self._open:
+            key, event = next(reversed(self._open.items()))
+            if event.lone and (head is None or key != (head.node, head.ms, head.serial)):
+                self._close(key)
         if head is None:
             self.lines.append((line, p.LINE_FOREIGN, 0))
             return
@@ -218,30 +222,29 @@ class Reference:
 
     def _record(self, head: Head, line: int, end: int) -> int:
         key = (head.node, head.ms, head.serial)
-        lone = is_lone(head.type)
+        single = is_single(head.type)
         event = self._open.get(key)
         if event is None:
             was, recno = self._closed.get(head.serial % p.CLOSED, (None, 0))
             if was != key:
                 recno = 0
-            elif head.type != rectypes.SYSCALL and not lone:
+            elif head.type != rectypes.SYSCALL and not single:
                 return self._late(head, key, recno, line, end)
             event = self._begin(key, line, recno)
         if head.own:
             event.own = True
             if event.point is not None:
                 event.point.flags |= p.P_OWN
-            if lone and not event.kernel:
+            if single and not event.kernel:
                 self._close(key)
             return event.number
         event.recno = min(event.recno + 1, 0xFFFF)
         own = p.P_OWN if event.own else 0
 
-        if lone and not (event.kernel and head.type in rectypes.LONE_KERNEL):
-            who = p.P_NETFILTER if head.type == rectypes.NETFILTER_PKT else p.P_SUBJECT
-            flags = own | p.P_SINGLE | who | (p.P_USER if is_user(head.type) else 0)
-            at = line if stands_before(head.type) else end
-            self._add_subject(head, line, at, flags, event)
+        event.lone = not event.kernel and head.type in rectypes.LONE_KERNEL
+        if single:
+            flags = own | p.P_SINGLE | p.P_SUBJECT | (p.P_USER if is_user(head.type) else 0)
+            self._add_subject(head, line, line, flags, event)
             if not event.kernel:
                 self._close(key)
             return event.number
@@ -255,7 +258,9 @@ class Reference:
                 event.point.flags |= p.P_EXEC
             event.syscall = True
         elif not event.kernel and head.type != rectypes.EOE:
-            event.point = self._add_subject(head, line, end, own | p.P_SUBJECT, event)
+            who = p.P_NETFILTER if head.type == rectypes.NETFILTER_PKT else p.P_SUBJECT
+            who |= p.P_SINGLE if event.lone else 0
+            event.point = self._add_subject(head, line, end, own | who, event)
         event.kernel |= head.type != rectypes.EOE
         if head.type == rectypes.OBJ_PID:
             point = Point(head, line, end, own | p.P_TARGET, event.number, event.recno)

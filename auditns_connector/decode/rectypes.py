@@ -21,7 +21,7 @@ KERNEL: Final = 2000
 #: below it, and from FIRST_ANOM_MSG up, a record is an event of its own
 FIRST_EVENT: Final = 1300
 FIRST_ANOM_MSG: Final = 2100
-#: kernel records that never belong to a SYSCALL
+#: kernel records to which, as a rule, no SYSCALL belongs
 LONE_KERNEL: Final = frozenset({NETFILTER_PKT, SECCOMP, ANOM_ABEND, KERNEL})
 
 CONTAINER_ID: Final = 1340

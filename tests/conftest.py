@@ -1,0 +1,33 @@
+"""Options and fixtures of all tiers."""
+
+import difflib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+GOLDEN = Path(__file__).parent / "golden" / "data"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="write the golden outputs anew instead of comparing")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, bytes], None]:
+    """``golden(name, actual)``: the file of that name in tests/golden/data holds exactly ``actual``."""
+
+    def check(name: str, actual: bytes) -> None:
+        path = GOLDEN / name
+        if request.config.getoption("--update-golden"):
+            path.write_bytes(actual)
+            return
+        if not path.exists():
+            pytest.fail(f"{name} is missing: run with --update-golden", pytrace=False)
+        expected = path.read_bytes()
+        if actual != expected:
+            lines = [text.decode("utf-8", "backslashreplace").splitlines() for text in (expected, actual)]
+            shown = list(difflib.unified_diff(*lines, "expected", "actual", lineterm="", n=1))[:30]
+            pytest.fail("\n".join([f"{name} differs (--update-golden accepts it)", *shown]), pytrace=False)
+
+    return check

@@ -1,0 +1,87 @@
+"""The real ausearch groups the records of ours with their events wherever it can (see auditns-records(5))."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.kernel.support import need_tool
+
+from .enriching import DATA, enrich
+
+
+@pytest.fixture(autouse=True)
+def ausearch_there() -> None:
+    need_tool("ausearch")
+
+
+def ausearch(log: Path, *args: str) -> str:
+    done = subprocess.run(
+        [shutil.which("ausearch") or "ausearch", "-if", str(log), *args], capture_output=True, text=True, check=False,
+        stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def events(log: Path, *args: str) -> int:
+    return ausearch(log, *args).count("----\n")
+
+
+def rows(log: Path) -> int:
+    return len(ausearch(log, "--format", "csv").splitlines()) - 1
+
+
+@pytest.fixture(params=["raw", "enriched", "stream"])
+def data(request: pytest.FixtureRequest) -> bytes:
+    return (DATA / f"{request.param}.log").read_bytes()
+
+
+def users(data: bytes) -> int:
+    """Events of a type that ausearch ends at once."""
+    return data.count(b"type=USER msg")
+
+
+def write(path: Path, data: bytes) -> Path:
+    path.write_bytes(data)
+    return path
+
+
+def test_numeric_spelling_is_grouped_everywhere(data: bytes, tmp_path: Path) -> None:
+    before, after = write(tmp_path / "before", data), write(tmp_path / "after", enrich(data, numeric=True))
+    assert events(after) == events(before) > 20
+    assert events(after, "-i") == events(before)
+    assert rows(after) == rows(before) == events(before)
+    kill = ausearch(after, "-i", "-k", "golden", "-sc", "kill")
+    assert kill.count("UNKNOWN[1340]") == 2 * kill.count("type=SYSCALL") > 0
+
+
+def test_symbolic_spelling_is_grouped_but_for_user_records(data: bytes, tmp_path: Path) -> None:
+    before, after = write(tmp_path / "before", data), write(tmp_path / "after", enrich(data, numeric=False))
+    assert users(data) > 0
+    assert events(after) == events(before) + users(data)
+    assert events(after, "-i") == events(before) + users(data)
+    kill = ausearch(after, "-i", "-k", "golden", "-sc", "kill")
+    assert kill.count("CONTAINER_ID") == 2 * kill.count("type=SYSCALL") > 0
+
+
+def test_a_pid_is_found_with_its_container(data: bytes, tmp_path: Path) -> None:
+    after = write(tmp_path / "after", enrich(data, numeric=True))
+    pid = data.split(b"type=USER msg=")[1].split(b"pid=")[1].split()[0].decode()
+    found = ausearch(after, "-p", pid)
+    assert f"contid={pid},^7" in found
+    assert "type=USER" in found
+
+
+@pytest.mark.parametrize("numeric", [False, True])
+def test_a_pipe_is_read_like_a_file(data: bytes, numeric: bool) -> None:
+    out = subprocess.run(["ausearch", "-i"], input=enrich(data, numeric), capture_output=True, check=True).stdout
+    assert out.count(b"----\n") >= data.count(b"type=SYSCALL")
+    assert out.count(b"contid=") >= data.count(b"type=SYSCALL")
+
+
+def test_raw_output_is_the_same_lines(tmp_path: Path) -> None:
+    out = enrich((DATA / "raw.log").read_bytes(), numeric=True)
+    shown = ausearch(write(tmp_path / "after", out), "--raw").encode()
+    assert sorted(shown.splitlines()) == sorted(out.splitlines())

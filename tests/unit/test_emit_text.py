@@ -1,0 +1,101 @@
+"""The records of ours, byte for byte."""
+
+import pytest
+
+from auditns_connector.decode import rectypes
+from auditns_connector.emit import text
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        (b"ls", b'"ls"'),
+        (b"", b'""'),
+        (b"a b", b"612062"),
+        (b'a"b', b"612262"),
+        (b"\n", b"0A"),
+        (b"~", b'"~"'),
+        (b"\x7f", b"7F"),
+        ("ö".encode(), b"C3B6"),
+        (b"\0\1", b"0001"),
+    ],
+)
+def test_untrusted_strings_are_written_as_the_kernel_does(value: bytes, written: bytes) -> None:
+    assert text.encode_untrusted(value) == written
+
+
+def test_container_id_of_the_last_revision() -> None:
+    tail = text.container_id(text.contid_chain([4, 2, 1]), 1, numeric=False)
+    expected = b"type=CONTAINER_ID msg=audit(1559314831.001:5): record=1 contid=4,^2,^1\n"
+    assert text.stamp(tail, 1559314831001, 5) == expected
+
+
+def test_container_id_of_a_packet_in_the_numeric_spelling_with_a_node() -> None:
+    tail = text.container_id(text.contid_list([(2, 1), (3, 1)]), None, numeric=True)
+    expected = b"node=h type=UNKNOWN[1340] msg=audit(1.000:18446744073709551615): contid=2,^1,3,^1\n"
+    assert text.stamp(tail, 1000, 2**64 - 1, b"node=h ") == expected
+
+
+def body(tail: bytes) -> bytes:
+    assert tail.startswith(b"\1type=")
+    assert tail.endswith(b"\n")
+    assert tail.count(b"\n") == 1
+    return tail.split(b" \0 ")[1][:-1]
+
+
+def test_ns_info_is_in_hex_and_says_what_it_does_not_know() -> None:
+    tail = text.ns_info([0x97, 2, 1, 4, 3, None, 0xAB, 8], None, numeric=False)
+    assert body(tail) == b"netns=97 utsns=2 ipcns=1 pidns=4 userns=3 mntns=? cgroupns=ab timens=8"
+
+
+def test_ns_info_needs_every_type() -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        text.ns_info([1], None, numeric=False)
+
+
+def test_container_op() -> None:
+    done = text.container_op("set", 8730, "4515122123205246976", "-1", numeric=False)
+    assert body(done) == b"op=set opid=8730 contid=4515122123205246976 old-contid=-1 res=1"
+    refused = text.container_op(
+        "set", 5, "7", "6", numeric=False, caller="pid=9 uid=0", comm=b"a b", exe=b"/bin/x", error="EEXIST"
+    )
+    assert body(refused) == (
+        b'op=set opid=5 contid=7 old-contid=6 pid=9 uid=0 comm=612062 exe="/bin/x" error=EEXIST res=0'
+    )
+
+
+def test_container_info_encodes_names() -> None:
+    tail = text.container_info("7", "observed", numeric=False, runtime="docker", full_id="ab12", name="my web\n")
+    assert body(tail) == b'contid=7 origin=observed runtime="docker" ctr-id="ab12" ctr-name=6D79207765620A'
+
+
+def test_namespace_lifecycle() -> None:
+    assert body(text.ns_init("mnt", 0xA1, 4026532200, 524, None, numeric=False)) == (
+        b"pid=524 type=20000 old_snum=0 snum=a1 inum=4026532200 res=1"
+    )
+    assert body(text.ns_del("net", 0xA1, None, None, "7", numeric=False)) == (
+        b"pid=? type=40000000 snum=a1 inum=? contid=7 res=1"
+    )
+    assert body(text.ns_change("net", 858, "set", (1, 4026531957), (None, 4026532142), "?", numeric=False)) == (
+        b"pid=858 type=40000000 reason=set old_snum=1 snum=? old_inum=4026531957 inum=4026532142 contid=? res=1"
+    )
+
+
+def test_container_lost() -> None:
+    assert body(text.container_lost("perf", 3, 17, "1.000", None, numeric=True)) == (
+        b"source=perf cpu=3 count=17 from=1.000 to=?"
+    )
+
+
+def test_our_numbers_are_in_the_free_range_and_no_other_type_has_our_names() -> None:
+    assert set(rectypes.OWN) == set(range(1340, 1348))
+    assert all(name.startswith(("CONTAINER_", "NS_")) for name in rectypes.OWN.values())
+    assert len(rectypes.NUMBERS) == len(rectypes.NAMES)
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [("SYSCALL", 1300), ("UNKNOWN[1340]", 1340), ("UNKNOWN[65536]", 0), ("UNKNOWN[]", 0), ("UNKNOWN[１]", 0), ("X", 0)],
+)
+def test_type_numbers(name: str, number: int) -> None:
+    assert rectypes.number(name) == number
