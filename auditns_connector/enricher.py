@@ -1,7 +1,7 @@
 """From audit text to enriched bytes: the part of the pipeline that live and offline runs share. No I/O.
 
-``take`` is given points that a :class:`TextStream` decided and a function that answers them; what comes out is one block
-of bytes for each output format asked for.
+``take`` is given points that a :class:`TextStream` decided and a function that answers them; what comes out is one
+block of bytes for each output format asked for.
 """
 
 from array import array

@@ -39,7 +39,8 @@ LOST          any           cpu; arg how many events (0: not known how many); cg
 HELLO         journal       payload JSON: what the run was made of (boot id, kernel, options)
 CLOCK         pipeline      arg: CLOCK_REALTIME minus CLOCK_MONOTONIC, ns, two's complement
 PROC          procfs        payload JSON: one process as /proc showed it at ``time``
-NSID          procfs        payload JSON: answer to a question for a namespace's identity
+NSID          procfs        ppid type (index in nstypes.ALL_ORDER); cgroup number of the instance in order of
+                            appearance; arg its serial, 0: to be minted
 MARK          pipeline      payload: see journal.py; which audit events were answered at this point
 REGISTER      control       payload JSON: a registration as the control socket judged it
 STATE         journal       payload JSON: the model's whole state, at the start of a rotated journal

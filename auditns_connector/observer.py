@@ -73,7 +73,7 @@ class Observer:
         all_serials: bool = False,
         options: dict[str, Any] | None = None,
     ) -> None:
-        from .sources import nsid, procfs
+        from .sources import cgroups, nsid, procfs
 
         self.model = model
         self.perf = perf
@@ -85,7 +85,8 @@ class Observer:
         #: called with connector and perf frames before the model takes them (listen --events)
         self.tap: Callable[[bytes], None] | None = None
         self._options = options or {}
-        self._procfs, self._nsids = procfs, nsid.NsIds()
+        self._cgroups, self._procfs, self._nsids = cgroups, procfs.Procfs(), nsid.NsIds()
+        self._sampled: Any = None
         self._offset: int | None = None
         self._epoch = 0
         self._hello: dict[str, Any] = {}
@@ -101,7 +102,9 @@ class Observer:
         self._ask_all()
 
     def _hello_frame(self) -> bytes:
-        cgroups = self._procfs.hierarchies()
+        hierarchies = self._cgroups.hierarchies()
+        number = self._cgroups.perf_hierarchy()
+        self._sampled = next((h for h in hierarchies if h.id == number), None)
         self._hello = {
             "v": 1,
             "boot_id": boot_id(),
@@ -111,7 +114,8 @@ class Observer:
             "features": sorted(self.perf.features) if self.perf is not None else [],
             "initial": initial_inodes(),
             "ns_dev": os.stat("/proc/self/ns/pid").st_dev,
-            "v2_only": cgroups == [0],
+            "sample_root": number,
+            "v2_only": [h.id for h in hierarchies] == [0],
             "lag_ns": 8_000_000 + int(time.clock_getres(6) * 1e9),  # CLOCK_REALTIME_COARSE: a tick
             **self._options,
         }
@@ -122,7 +126,8 @@ class Observer:
         self.counters["resyncs"] += 1
         began = time.monotonic_ns()
         out = [f.pack(f.K_RESYNC, f.S_PROCFS, began, arg=1)]
-        for number, path in self._procfs.cgroup_paths().items():
+        paths = self._cgroups.cgroup_paths(self._sampled) if self._sampled is not None else {}
+        for number, path in paths.items():
             text = path.encode("utf-8", "surrogateescape") + b"\0"
             out.append(f.pack(f.K_CGROUP, f.S_PROCFS, began, cgroup=number, payload=text))
         processes = list(self._procfs.scan())
@@ -198,7 +203,7 @@ class Observer:
         if query.what == "proc":
             answer: bytes | None = self._procfs.read_process(query.pid)
         else:
-            path = self._procfs.cgroup_path(query.cgroup)
+            path = self._cgroups.cgroup_path(self._sampled, query.cgroup) if self._sampled is not None else None
             answer = None
             if path is not None:
                 text = path.encode("utf-8", "surrogateescape") + b"\0"
@@ -209,12 +214,14 @@ class Observer:
         return answer
 
     def _ask_serial(self, inst: Instance) -> bytes | None:
-        """The kernel's id of a namespace, through a process that lives in it."""
+        """The kernel's id of a namespace through a process that lives in it; 0, mint one, where it was too late."""
         if inst.serial is not None or not (self.all_serials or inst.index in (PID, USER)):
             return None
         pid = os.getpid() if inst.initial else inst.first[0] if inst.first is not None else 0
         found = self._nsids.ns_id(pid, ALL_ORDER[inst.index], inst.ino) if pid else None
-        return found.frame(pid) if found is not None and found.id else None
+        serial = found.id if found is not None else 0
+        now = time.monotonic_ns()
+        return f.pack(f.K_NSID, f.S_PROCFS, now, pid=pid, ppid=inst.index, cgroup=inst.number, arg=serial)
 
     def close(self) -> None:
         """Let go of the sources and finish the journal."""

@@ -8,6 +8,7 @@ Tasks share their set of namespaces far more often than not, so a task points to
 the set counts its living members (as a *set of thread ids*: a counter leaks where threads exec).
 """
 
+from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from ..frames import NAMESPACES_PAYLOAD
@@ -33,13 +34,16 @@ class Instance:
         "initial",
         "ino",
         "live",
+        "number",
         "origin",
         "owner",
         "serial",
         "told",
     )
 
-    def __init__(self, index: int, dev: int, ino: int, born: int, initial: bool) -> None:
+    def __init__(self, number: int, index: int, dev: int, ino: int, born: int, initial: bool) -> None:
+        #: counted up in the order of appearance: the same in every replay
+        self.number = number
         self.index = index
         self.dev = dev
         self.ino = ino
@@ -88,12 +92,14 @@ class Namespaces:
         self.current: tuple[dict[int, Instance], ...] = tuple({} for _ in ALL_ORDER)
         self._sets: dict[tuple[Instance | None, ...], NsSet] = {}
         self.serials: dict[int, Instance] = {}
+        #: instances without a serial, by their number
+        self.unnumbered: dict[int, Instance] = {}
         self.mint_next = MINTED | 1
         self.dev = 0
         self.initial_inodes: dict[str, int] = dict(INITIAL_INODES)
-        #: instances created since the last call of take_born(), for lifecycle records
+        #: instances that appeared and whose serial nobody has been asked for yet; taken away by the observer
         self.born: list[Instance] = []
-        self.died: list[tuple[Instance, int]] = []
+        self.died: deque[tuple[Instance, int]] = deque()
         self.created = 0
         self.ended = 0
 
@@ -101,9 +107,10 @@ class Namespaces:
 
     def _new(self, index: int, dev: int, ino: int, now: int) -> Instance:
         initial = self.initial_inodes.get(ALL_ORDER[index]) == ino
-        inst = Instance(index, dev, ino, now, initial)
-        self.current[index][ino] = inst
         self.created += 1
+        inst = Instance(self.created, index, dev, ino, now, initial)
+        self.current[index][ino] = inst
+        self.unnumbered[self.created] = inst
         self.born.append(inst)
         return inst
 
@@ -179,27 +186,29 @@ class Namespaces:
 
     # -- serials
 
-    def give(self, inst: Instance, serial: int) -> bool:
-        """Give ``inst`` its serial; False where it has another already or the serial is another instance's."""
+    def give(self, inst: Instance, serial: int) -> None:
+        """Give ``inst`` its serial, once: ``serial`` (the kernel's id, or one minted), or a minted one where that is
+        0 or another instance's already."""
         if inst.serial is not None:
-            return inst.serial == serial
-        holder = self.serials.get(serial)
-        if serial <= 0 or (holder is not None and holder is not inst):
-            return False
+            return
+        if serial <= 0 or serial in self.serials:
+            serial = self.mint_next
+        if serial >= self.mint_next:
+            self.mint_next = serial + 1
         inst.serial = serial
         self.serials[serial] = inst
-        return True
+        self.unnumbered.pop(inst.number, None)
 
     def serial(self, inst: Instance) -> int:
-        """The serial of ``inst``, minted now (bit 63 set) where the kernel's id was not to be had in time."""
+        """The serial of ``inst``; minted now where nobody asked the kernel for it."""
         if inst.serial is None:
-            inst.serial = self.mint_next
-            self.serials[inst.serial] = inst
-            self.mint_next += 1
+            self.give(inst, 0)
+        assert inst.serial is not None
         return inst.serial
 
     def forget(self, inst: Instance) -> None:
         """Drop the record of a dead instance's serial; a minted one is never given again all the same."""
+        self.unnumbered.pop(inst.number, None)
         if inst.serial is not None and self.serials.get(inst.serial) is inst:
             del self.serials[inst.serial]
 

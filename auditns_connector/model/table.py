@@ -516,9 +516,9 @@ class Model:
     def _nsid(
         self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
     ) -> None:
-        """An answer for the instance of type ``ppid`` (index) and inode ``cgroup``: its serial is ``arg``."""
-        inst = self.namespaces.current[ppid].get(cgroup) if 0 <= ppid < len(ALL_ORDER) else None
-        if inst is not None and arg:
+        """The serial ``arg`` (0: mint one) for the instance whose number is ``cgroup``."""
+        inst = self.namespaces.unnumbered.get(cgroup)
+        if inst is not None:
             self.namespaces.give(inst, arg)
 
     def _mark(
@@ -529,7 +529,9 @@ class Model:
 
     def expire(self, before: int) -> None:
         """Forget processes that ended before ``before`` (CLOCK_MONOTONIC ns): nobody asks for them any more."""
-        dead, processes = self.dead, self.processes
+        dead, processes, namespaces = self.dead, self.processes, self.namespaces
+        while namespaces.died and namespaces.died[0][1] < before:
+            namespaces.forget(namespaces.died.popleft()[0])
         while dead and (dead[0].end or 0) < before:
             process = dead.popleft()
             self.forgotten += 1

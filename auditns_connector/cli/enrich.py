@@ -1,0 +1,99 @@
+"""``auditns enrich``: audit text in, enriched audit text out; live against this host, or from a journal."""
+
+import argparse
+import os
+import sys
+from typing import Any
+
+from .options import add_filters, add_format, event_filter, formats
+
+_BLOCK = 256 * 1024
+
+
+def add_parser(subparsers: Any, name: str, text: str) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        name, help=text,
+        description="Add container records to audit text, from files or stdin, by what this host knows now or by what "
+        "a journal recorded. What is not known is contid=?.",
+        epilog="Example: auditns enrich --journal j /var/log/audit/audit.log | ausearch -i",
+    )  # fmt: skip
+    parser.add_argument("files", nargs="*", metavar="FILE", help="audit text; - or none is stdin")
+    add_format(parser, "raw")
+    add_filters(parser)
+    parser.add_argument(
+        "--journal", action="append", default=[], metavar="FILE",
+        help="decide by this recording of auditns listen or the plugin (several: oldest first)",
+    )  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
+    from ..correlate import Correlator
+    from ..enricher import Enricher
+    from ..errors import AuditnsError
+    from ..reassemble import TextStream
+    from ..replay import LiveAnswers, ReplayAnswers
+    from ..sinks.base import no_lost_line
+    from ..sinks.descriptor import open_descriptor
+
+    wanted = event_filter(args)
+    name = formats(args)
+    answers = ReplayAnswers(args.journal) if args.journal else LiveAnswers(all_serials=args.ns != "off")
+    with answers:
+        for notice in answers.notices:
+            print(f"auditns: {notice}", file=sys.stderr)
+        correlator = Correlator(
+            answers.model, spellings=(name == "numeric",), ns=args.ns, info=args.info, nodes=answers.nodes
+        )
+        enricher = Enricher(
+            correlator, [name], wanted=wanted, limit=args.count, colour=name == "pretty" and sys.stdout.isatty()
+        )
+        stream = TextStream()
+        sink = open_descriptor(sys.stdout.fileno(), 1 << 30, no_lost_line)
+
+        def deliver(points: Any) -> bool:
+            for block in enricher.take(points, lambda p: answers.answer(correlator, p)).values():
+                sink.write(block)
+            sink.flush(None)
+            return not (sink.broken or enricher.done)
+
+        going = True
+        for path in args.files or ["-"]:
+            if not going:
+                break
+            try:
+                fd = 0 if path == "-" else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            except OSError as error:
+                raise AuditnsError(f"{path}: {error.strerror}") from error
+            try:
+                going = _copy(fd, path, stream, deliver)
+            finally:
+                if fd:
+                    os.close(fd)
+        broken = sink.broken
+        sink.close(5.0)
+        for notice in sink.notices:
+            print(f"auditns: {notice}", file=sys.stderr)
+        dropped = sink.counters()["dropped_records"]
+    print(
+        f"auditns: {enricher.shown} of {enricher.events} events, {correlator.attributed} of containers, "
+        f"{correlator.unknown} unknown, {dropped} lost",
+        file=sys.stderr,
+    )
+    return 1 if dropped or (broken and sink.notices) else 0
+
+
+def _copy(fd: int, path: str, stream: Any, deliver: Any) -> bool:
+    """Feed one input to its end; False when nobody wants more."""
+    from ..errors import AuditnsError
+
+    while True:
+        try:
+            size = os.readv(fd, [stream.room(_BLOCK)])
+        except OSError as error:
+            raise AuditnsError(f"{path}: {error.strerror}") from error
+        if not size:
+            return bool(deliver(stream.flush(eof=True)))
+        if not deliver(stream.filled(size)):
+            return False

@@ -1,0 +1,97 @@
+"""``auditns listen``: kernel events and the audit multicast group, no auditd needed."""
+
+import argparse
+import sys
+from typing import Any
+
+from .options import add_filters, add_format, event_filter, formats, seconds
+
+
+def add_parser(subparsers: Any, name: str, text: str) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        name, help=text,
+        description="Show this host's audit events, each with the container of its process. Needs root, not auditd.",
+        epilog="Example: auditns listen --rules --format raw --duration 60 | ausearch -i",
+    )  # fmt: skip
+    add_format(parser, "pretty")
+    add_filters(parser)
+    parser.add_argument("--rules", action="store_true", help="load the audit rules it needs, and take them away again")
+    parser.add_argument("--duration", type=seconds, metavar="S", help="stop after S seconds")
+    parser.add_argument("--journal", metavar="FILE", help="also record the kernel events, for auditns enrich --journal")
+    parser.add_argument("--perf", choices=("auto", "on", "off"), default="auto", help="perf events (default: auto)")
+    parser.add_argument(
+        "--connector", choices=("auto", "on", "off"), default="auto",
+        help="the proc connector; auto: where there are no perf events (default: auto)",
+    )  # fmt: skip
+    parser.add_argument("--control", default="/run/auditns/control", metavar="PATH", help="control socket")
+    parser.add_argument("--quiet", action="store_true", help="say only warnings on stderr")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
+    from ..control import ControlServer
+    from ..correlate import Correlator
+    from ..enricher import Enricher
+    from ..journal import JournalWriter
+    from ..notify import notify
+    from ..pipeline import Pipeline
+    from ..rules import RuleLease
+    from ..sinks.base import no_lost_line
+    from ..sinks.descriptor import open_descriptor
+    from ..sources.readlog import ReadlogSource
+    from ..talk import Talk
+    from ..wiring import host_observer, own_nodes
+
+    talk = Talk(args.quiet)
+    wanted = event_filter(args)
+    name = formats(args)
+    audit = ReadlogSource()
+    lease: RuleLease | None = None
+    control: ControlServer | None = None
+    try:
+        journal = JournalWriter(args.journal) if args.journal else None
+        observer, notices = host_observer(
+            perf=args.perf, connector=args.connector, journal=journal, all_serials=args.ns != "off"
+        )
+        try:
+            for notice in [*audit.notices, *notices]:
+                talk.warn(notice)
+            observer.start()
+            if args.rules:
+                lease = RuleLease()
+                lease.acquire()
+                for notice in lease.notices:
+                    talk.warn(notice)
+            correlator = Correlator(
+                observer.model, spellings=(name == "numeric",), ns=args.ns, info=args.info, nodes=own_nodes()
+            )
+            enricher = Enricher(
+                correlator, [name], wanted=wanted, limit=args.count, colour=name == "pretty" and sys.stdout.isatty()
+            )
+            lost = no_lost_line
+            sink = open_descriptor(sys.stdout.fileno(), 64 << 20, lost)
+            pipeline = Pipeline(observer, correlator, enricher, audit, {name: [sink]}, talk, duration=args.duration)
+            control = ControlServer.open(args.control, pipeline, talk)
+            notify("READY=1")
+            pipeline.run()
+            notify("STOPPING=1")
+            status = pipeline.status()
+        finally:
+            observer.close()
+    finally:
+        audit.close()
+        if control is not None:
+            control.close()
+        if lease is not None:
+            for trouble in lease.close():
+                talk.warn(trouble)
+    events = status["events"]
+    print(
+        f"auditns: {events['shown']} of {events['seen']} events shown, {events['attributed']} of containers, "
+        f"{events['unknown']} unknown, {status['lost']} lost ({pipeline.stopping})",
+        file=sys.stderr,
+    )
+    return 0
+
+

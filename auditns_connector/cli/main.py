@@ -1,0 +1,78 @@
+"""``auditns``: parse → options → run → one place that prints errors."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Final, NoReturn
+
+from .. import __version__
+from ..errors import AuditnsError
+
+#: command -> (module, one line of help); a module is imported only when its command is wanted
+COMMANDS: Final[dict[str, tuple[str, str]]] = {
+    "listen": ("listen", "show this host's audit events with their containers; needs no auditd"),
+    "enrich": ("enrich", "read audit text, add the containers, write audit text"),
+    "status": ("status", "counters of the running listener or plugin"),
+    "doctor": ("doctor", "what this host allows, what is missing, and the command that mends it"),
+    "install-plugin": ("install", "put the auditd plugin where auditd finds it, or take it away"),
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose usage errors are one line and exit 2."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print ``message`` and end with exit code 2."""
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def build_parser(only: str | None = None) -> argparse.ArgumentParser:
+    """The parser of all commands; with ``only`` the others are named but not filled, which is quicker."""
+    parser = Parser(
+        prog="auditns",
+        description="Which container did it? Linux audit events with container identifiers.",
+        epilog="auditns(8), auditns.toml(5), auditns-records(5)",
+    )
+    parser.add_argument("--version", action="version", version=f"auditns {__version__}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
+    for name, (module, text) in COMMANDS.items():
+        if only is None or only == name:
+            import_module(f"auditns_connector.cli.{module}").add_parser(subparsers, name, text)
+        else:
+            subparsers.add_parser(name, help=text)
+    return parser
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run one command line; returns the exit code (0 done, 1 failed, 2 usage, 3 not permitted or supported)."""
+    named = next((word for word in argv if not word.startswith("-")), "")
+    args = build_parser(named).parse_args(argv)
+    if not args.command:
+        build_parser("").print_help(sys.stderr)
+        return 2
+    module = import_module(f"auditns_connector.cli.{COMMANDS[args.command][0]}")
+    result: int = module.run(args)
+    return result
+
+
+def main() -> NoReturn:
+    """Entry point of the ``auditns`` command."""
+    try:
+        code = run(sys.argv[1:])
+        sys.stdout.flush()
+    except AuditnsError as error:
+        print(f"auditns: {error}", file=sys.stderr)
+        code = error.exit_code
+    except KeyboardInterrupt:
+        code = 130
+    except BrokenPipeError:
+        # the reader of our output has gone: nothing is wrong, and nothing more can be said there
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""Options that several commands share."""
+
+import argparse
+
+from ..errors import ConfigError
+from ..filters import EventFilter, parse_contids
+
+
+def add_format(parser: argparse.ArgumentParser, default: str) -> None:
+    """--format, --record-names, --ns, --info."""
+    parser.add_argument(
+        "--format", choices=("raw", "json", "pretty"), default=default,
+        help="raw: audit text for ausearch; json: one object an event; pretty: for people (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--record-names", choices=("symbolic", "numeric"), default="symbolic",
+        help="numeric spells our record types UNKNOWN[n], for consumers that refuse names they do not know",
+    )  # fmt: skip
+    parser.add_argument(
+        "--ns", choices=("off", "containers", "all"), default="off",
+        help="add NS_INFO, the namespaces of the process by serial number, to these events (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--info", action="store_true", help="add CONTAINER_INFO: runtime, full id, name, origin")
+
+
+def add_filters(parser: argparse.ArgumentParser) -> None:
+    """--contid, --runtime, --name, --type, --key, --pid, --count."""
+    group = parser.add_argument_group("filters", "each may be given several times; all kinds given must hold")
+    group.add_argument(
+        "--contid", action="append", default=[], metavar="[!=]ID[,ID…]",
+        help="events of these containers or of containers inside them; also: unset (the host), unknown",
+    )  # fmt: skip
+    group.add_argument("--runtime", action="append", default=[], metavar="NAME", help="docker, podman, lxc, …")
+    group.add_argument("--name", action="append", default=[], metavar="PATTERN", help="container name or id, with * ?")
+    group.add_argument("--type", action="append", default=[], metavar="TYPE", help="events with a record of this type")
+    group.add_argument("--key", action="append", default=[], metavar="KEY", help="events that rules with this key made")
+    group.add_argument("--pid", action="append", default=[], type=int, metavar="PID", help="events of this process")
+    parser.add_argument("--count", type=positive, metavar="N", help="stop after N events")
+
+
+def positive(text: str) -> int:
+    """A whole number above 0."""
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def seconds(text: str) -> float:
+    """A number of seconds above 0."""
+    number = float(text)
+    if not 0 < number < 1e9:
+        raise ValueError
+    return number
+
+
+def event_filter(args: argparse.Namespace) -> EventFilter:
+    """The filter that the options ask for. Raises :class:`ConfigError`."""
+    if any(not 0 < pid < 1 << 31 for pid in args.pid):
+        raise ConfigError("--pid: a process id is a number from 1 to 2147483647")
+    return EventFilter(
+        contids=[parse_contids(text) for text in args.contid],
+        runtimes=args.runtime,
+        names=args.name,
+        types=args.type,
+        keys=args.key,
+        pids=args.pid,
+    )
+
+
+def formats(args: argparse.Namespace) -> str:
+    """The enricher's name of the output format."""
+    return "numeric" if args.format == "raw" and args.record_names == "numeric" else str(args.format)

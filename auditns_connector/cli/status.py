@@ -1,0 +1,41 @@
+"""``auditns status``: the counters of the running listener or plugin."""
+
+import argparse
+import json
+from typing import Any
+
+from ..errors import AuditnsError
+
+
+def add_parser(subparsers: Any, name: str, text: str) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(name, help=text, description="Show what the running listener or plugin has counted.")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.add_argument("--control", default="/run/auditns/control", metavar="PATH", help="control socket")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
+    from ..control import ask
+
+    answer = ask(args.control, {"v": 1, "op": "status"})
+    if not answer.get("ok"):
+        raise AuditnsError(str(answer.get("message", "refused")))
+    status = answer["status"]
+    if args.json:
+        print(json.dumps(status, indent=2))
+        return 0
+    for line in lines(status):
+        print(line)
+    return 0
+
+
+def lines(status: dict[str, Any], prefix: str = "") -> list[str]:
+    """``section.name: value`` for every counter."""
+    out = []
+    for name, value in status.items():
+        if isinstance(value, dict):
+            out += lines(value, f"{prefix}{name}.")
+        else:
+            out.append(f"{prefix}{name}: {value}")
+    return out

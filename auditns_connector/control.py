@@ -1,0 +1,203 @@
+"""The control socket: one JSON object asks, one answers, over AF_UNIX SOCK_SEQPACKET (root:root, 0600).
+
+One program at a time serves a path (a lock file beside it says who). Requests are judged by what the kernel says of the
+peer, never by what the peer says. Everything is bounded: clients, request size, answers not read.
+"""
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import selectors
+import socket
+import stat
+import struct
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+from .errors import AuditnsError, NotPermittedError
+from .talk import Talk
+
+MAX_REQUEST: Final = 64 * 1024
+MAX_ANSWER: Final = 1 << 20
+MAX_CLIENTS: Final = 64
+_UCRED: Final = struct.Struct("=iII")
+
+
+class Peer(NamedTuple):
+    """Who is on the other side, by SO_PEERCRED: pid in our pid namespace (0: not in it), and ids."""
+
+    pid: int
+    uid: int
+    gid: int
+
+
+Handler = Callable[[dict[str, Any], Peer, socket.socket], dict[str, Any]]
+
+
+def peer_of(sock: socket.socket) -> Peer:
+    """The credentials the kernel took when the peer connected."""
+    return Peer(*_UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)))
+
+
+class ControlServer:
+    """Serves ``path`` from the pipeline's selector; ``handlers`` maps the ``op`` of a request to what answers it."""
+
+    def __init__(self, path: str, selector: selectors.BaseSelector) -> None:
+        self.path = path
+        self.handlers: dict[str, Handler] = {}
+        self.counters = {"connections": 0, "requests": 0, "refused": 0, "malformed": 0}
+        self._selector = selector
+        self._clients: set[socket.socket] = set()
+        self._lock = self._take_lock()
+        try:
+            self._socket = self._bind()
+        except BaseException:
+            os.close(self._lock)
+            raise
+        selector.register(self._socket, selectors.EVENT_READ, self._accept)
+
+    @classmethod
+    def open(cls, path: str, pipeline: Any, talk: Talk) -> "ControlServer | None":
+        """The server of ``pipeline``, with the status request; ``None``, and said, where another program serves."""
+        try:
+            os.makedirs(os.path.dirname(path) or ".", mode=0o755, exist_ok=True)
+            server = cls(path, pipeline.selector)
+        except (AuditnsError, OSError) as error:
+            talk.warn("no control socket", path=path, reason=str(error))
+            return None
+        server.handlers["status"] = lambda request, peer, sock: {"ok": True, "status": pipeline.status()}
+        return server
+
+    def _take_lock(self) -> int:
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        lock = os.open(self.path + ".lock", flags, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+            raise AuditnsError("another listener or plugin serves it") from None
+        return lock
+
+    def _bind(self) -> socket.socket:
+        with contextlib.suppress(FileNotFoundError):
+            if not stat.S_ISSOCK(os.lstat(self.path).st_mode):
+                raise AuditnsError("something else than a socket is there")
+            os.unlink(self.path)  # of a former run: we hold the lock
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+        umask = os.umask(0o177)
+        try:
+            sock.bind(self.path)
+        except OSError:
+            sock.close()
+            raise
+        finally:
+            os.umask(umask)
+        sock.listen(MAX_CLIENTS)
+        return sock
+
+    # -- clients
+
+    def _accept(self) -> None:
+        try:
+            client, _ = self._socket.accept()
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.ECONNABORTED, errno.EINTR):
+                self.counters["refused"] += 1
+            return
+        self.counters["connections"] += 1
+        if len(self._clients) >= MAX_CLIENTS:
+            self.counters["refused"] += 1
+            client.close()
+            return
+        client.setblocking(False)
+        self._clients.add(client)
+        self._selector.register(client, selectors.EVENT_READ, lambda: self._read(client))
+
+    def _read(self, client: socket.socket) -> None:
+        try:
+            data, ancillary, flags, _ = client.recvmsg(MAX_REQUEST + 1, socket.CMSG_SPACE(64 * 4))
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            self._drop(client)
+            return
+        _close_passed(ancillary)
+        if not data:
+            self._drop(client)
+            return
+        self.counters["requests"] += 1
+        answer = self._answer(data, flags, client)
+        try:
+            client.send(json.dumps(answer, default=str).encode()[:MAX_ANSWER])
+        except OSError:
+            self._drop(client)  # it does not read, or is gone: its answer is not kept
+
+    def _answer(self, data: bytes, flags: int, client: socket.socket) -> dict[str, Any]:
+        if flags & socket.MSG_TRUNC or len(data) > MAX_REQUEST:
+            return self._malformed(f"a request is at most {MAX_REQUEST} bytes")
+        try:
+            request = json.loads(data)
+            handler = self.handlers.get(request["op"])
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return self._malformed('a request is a JSON object with a key "op"')
+        if handler is None:
+            return self._malformed(f"no such request: {str(request['op'])[:64]!r}")
+        return handler(request, peer_of(client), client)
+
+    def _malformed(self, why: str) -> dict[str, Any]:
+        self.counters["malformed"] += 1
+        return {"ok": False, "error": "EINVAL", "message": why}
+
+    def _drop(self, client: socket.socket) -> None:
+        if client in self._clients:
+            self._clients.discard(client)
+            with contextlib.suppress(KeyError, ValueError):
+                self._selector.unregister(client)
+            client.close()
+
+    def close(self) -> None:
+        """Stop serving and take the socket away."""
+        for client in list(self._clients):
+            self._clients.discard(client)
+            client.close()
+        self._socket.close()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.path)
+        os.close(self._lock)
+
+
+def _close_passed(ancillary: list[tuple[int, int, bytes]]) -> None:
+    """Descriptors nobody asked for are closed at once."""
+    for level, kind, data in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            for (fd,) in struct.iter_unpack("i", data[: len(data) // 4 * 4]):
+                os.close(fd)
+
+
+def ask(path: str, request: dict[str, Any], timeout: float = 5.0) -> dict[str, Any]:
+    """Send one request to the program that serves ``path`` and return its answer.
+
+    Raises :class:`AuditnsError` where nobody serves or the answer makes no sense, and
+    :class:`NotPermittedError` where the socket is closed to us.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC) as sock:
+        sock.settimeout(timeout)
+        try:
+            sock.connect(path)
+            sock.send(json.dumps(request).encode())
+            data = sock.recv(MAX_ANSWER)
+        except PermissionError:
+            raise NotPermittedError(f"{path}: only root may ask") from None
+        except (FileNotFoundError, ConnectionRefusedError):
+            raise AuditnsError(f"nobody serves {path}: neither auditns listen nor the plugin is running") from None
+        except OSError as error:
+            raise AuditnsError(f"{path}: {error}") from error
+    try:
+        answer = json.loads(data)
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        raise AuditnsError(f"{path}: the answer cannot be understood")
+    return answer

@@ -1,0 +1,89 @@
+"""Answers for ``auditns enrich``: from a journal, or from this host as it is now."""
+
+import json
+from array import array
+from types import TracebackType
+from typing import Any, Self
+
+from . import frames as f
+from .correlate import Correlator
+from .journal import JournalReader
+from .model.table import Model
+from .reassemble import Points
+
+
+class ReplayAnswers:
+    """Each event is answered from the state of the model at which the recorded run answered it."""
+
+    def __init__(self, paths: list[str]) -> None:
+        self.notices: list[str] = []
+        self.model = Model()
+        self._reader = JournalReader(paths)
+        self.nodes: set[bytes] = set()
+        first, self._now = self._reader.upto(0)
+        self.model.apply(first)
+        hello = next((frame for frame in f.iter_frames(first) if frame.kind == f.K_HELLO), None)
+        if hello is not None:
+            said: dict[str, Any] = json.loads(hello.payload.rstrip(b"\0"))
+            name = str(said.get("node", ""))
+            self.nodes = {name.encode(), name.partition(".")[0].encode()}
+        if self._reader.truncated:
+            self.notices.append("the journal is cut short at its end; events after that are unknown")
+
+    def answer(self, correlator: Correlator, points: Points) -> "array[int]":
+        """Advance the model mark by mark, answering runs of points on the way."""
+        choice = correlator.begin(points)
+        reader, clock = self._reader, self.model.clock
+        serials, stamps, n = points.serial, points.ms, points.n
+        first = 0
+        while first < n:
+            mark = self._mark(reader, clock, serials[first], stamps[first])
+            end = first + 1
+            while end < n and self._mark(reader, clock, serials[end], stamps[end]) == mark:
+                end += 1
+            block, now = reader.upto(mark)
+            if block:
+                self.model.apply(block)
+                self.model.outputs.clear()
+                self.model.queries.clear()
+                self.model.namespaces.born.clear()
+                self._now = max(self._now, now)
+            correlator.answer(points, self._now, choice, first, end)
+            first = end
+        return choice
+
+    @staticmethod
+    def _mark(reader: JournalReader, clock: Any, serial: int, ms: int) -> int:
+        offset = clock.offset
+        return reader.mark_of(serial, None if offset is None else ms * 1_000_000 - offset)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        """Nothing is held open."""
+
+
+class LiveAnswers:
+    """This host, from /proc and the kernel's events from now on; what happened before it cannot know."""
+
+    def __init__(self, *, all_serials: bool = False) -> None:
+        from .wiring import host_observer, own_nodes
+
+        self._observer, self.notices = host_observer(all_serials=all_serials)
+        self.model = self._observer.model
+        self.nodes = own_nodes()
+        self._observer.start()
+
+    def answer(self, correlator: Correlator, points: Points) -> "array[int]":
+        """All points, by what is known now."""
+        now = self._observer.catch_up()
+        choice = correlator.answer(points, now)
+        self.model.outputs.clear()
+        return choice
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        self._observer.close()
