@@ -202,6 +202,7 @@ def test_actions_are_read_from_the_arguments_of_this_run_only() -> None:
 
 def test_namespace_truth_leaves_out_other_runs_and_what_could_not_be_seen() -> None:
     lines = [f"{TOKEN} 3 12 99 e 4 1 2 3 4 5 0 7 8\n", "ffffffffffffffff 3 12 99 e 4 9 9 9 9 9 9 9 9\n"]
+    lines.append(f"{TOKEN} 3 12 98 e 0 0 0 0 0 0 0 0 0\n")
     seen = read_namespaces(lines, TOKEN)
     inodes = {"cgroup": 1, "ipc": 2, "mnt": 3, "net": 4, "pid": 5, "user": 7, "uts": 8}
     assert seen == {(3, 12, 99, "e"): {name: (4, inode) for name, inode in inodes.items()}}

@@ -36,7 +36,7 @@ from tests.kernel.support import kernel_lock
 from . import report
 from .auditd import Auditd, NotPossibleError, wait_for
 from .conditions import CONDITIONS, condition, lossless, tiny_buffers
-from .containers import Containers, WorkloadError
+from .containers import RUNTIMES, Containers, WorkloadError
 from .report import PassResult, SubjectResult
 from .run import FULL, Run, build_truth
 from .score import score, verdict
@@ -87,6 +87,8 @@ def _run(options: argparse.Namespace, directory: Path) -> list[PassResult]:
         if shutil.which(tool) is None:
             raise NotPossibleError(f"needs {tool}")
     workloads = [WORKLOADS[name] for name in options.workloads]
+    for name in sorted(set(RUNTIMES) - set(Containers.available())):
+        print(f"accuracy: {name} left out: its commands are not installed", file=sys.stderr)
     truth = build_truth(directory)
     results = []
     for number, name in enumerate(options.load * options.repeat):

@@ -176,7 +176,13 @@ class Containers:
                 told = subprocess.run(["lxc-info", *where, "-pH"], capture_output=True, check=True)
                 held = Held(["lxc-attach", *where, "--"], int(told.stdout), "")
             else:
-                process = subprocess.Popen([*self._simple(runtime, root_name), *hold], stdin=subprocess.DEVNULL)
+                with (self.directory / f"{name}.output").open("wb") as output:
+                    process = subprocess.Popen(
+                        [*self._simple(runtime, root_name), *hold],
+                        stdin=subprocess.DEVNULL,
+                        stdout=output,
+                        stderr=output,
+                    )
                 stack.callback(process.wait)
                 stack.callback(process.kill)
                 wait_for(flag.exists, f"{runtime} container {name}", 20)

@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from .containers import Containers
 from .score import OUTCOMES, RIGHT, Score, Tally
 
 BEGIN: Final = "<!-- accuracy: begin -->"
 END: Final = "<!-- accuracy: end -->"
 JSON_VERSION: Final = 1
+#: the kinds of labels in words
+KINDS: Final = {"host": "host", "known": "containers with a runtime's id", "sandbox": "other containers"}
 MEANING: Final = (
     "Right: the container the process was in (none for the host). Unknown: said to be unknown. "
     "Missing: nothing said of a container's event. Absent: the event is not in the output."
@@ -59,6 +62,7 @@ def machine() -> dict[str, str]:
         "cpu": f"{os.cpu_count()} × {models[0] if models else platform.machine()}",
         "kernel": platform.release(),
         "python": platform.python_version(),
+        "runtimes": ", ".join(Containers.available()),
     }
 
 
@@ -68,18 +72,25 @@ def table(result: PassResult) -> str:
     rows = []
     for name, subject in result.subjects.items():
         header += [name, *OUTCOMES[1:]] + (["ns right", "ns not"] if subject.score.total.namespaces else [])
-    numbers = [number for number in result.workloads if number in result.planned]
-    for number in [*numbers, 0]:
-        row = [result.workloads[number], ""] if number else ["total", ""]
-        for subject in result.subjects.values():
-            tally = subject.score.by_workload.get(number, Tally()) if number else subject.score.total
-            row[1] = str(tally.events)
-            row += [_percent(tally.containers[RIGHT], tally.events), *(_count(tally, what) for what in OUTCOMES[1:])]
-            if subject.score.total.namespaces:
-                seen = tally.namespaces.total()
-                row += [_percent(tally.namespaces[RIGHT], seen), str(seen - tally.namespaces[RIGHT])]
-        rows.append(row)
+    scores = [subject.score for subject in result.subjects.values()]
+    for number, name in result.workloads.items():
+        if number in result.planned:
+            rows.append(_row(name, [(score, score.by_workload.get(number, Tally())) for score in scores]))
+    for kind, name in KINDS.items():
+        rows.append(_row(f"all {name}", [(score, score.by_kind.get(kind, Tally())) for score in scores]))
+    rows.append(_row("total", [(score, score.total) for score in scores]))
     return _aligned([header, *rows])
+
+
+def _row(name: str, tallies: list[tuple[Score, Tally]]) -> list[str]:
+    row = [name, str(max(tally.events for _, tally in tallies))]
+    for score, tally in tallies:
+        row += [_percent(tally.containers[RIGHT], tally.events)]
+        row += [str(tally.containers[what]) for what in OUTCOMES[1:]]
+        if score.total.namespaces:
+            seen = tally.namespaces.total()
+            row += [_percent(tally.namespaces[RIGHT], seen), str(seen - tally.namespaces[RIGHT])]
+    return row
 
 
 def summary(results: Iterable[PassResult]) -> str:
@@ -110,6 +121,10 @@ def by_workload(results: list[PassResult]) -> str:
         if any(tally.events for tally in tallies):
             cells = [_percent(tally.containers[RIGHT], tally.events) for tally in tallies]
             lines.append(f"| {workload} | " + " | ".join(cells) + " |")
+    for kind, words in KINDS.items():
+        of_kind = [result.subjects[name].score.by_kind.get(kind, Tally()) for result, name in columns]
+        cells = [_percent(tally.containers[RIGHT], tally.events) for tally in of_kind]
+        lines.append(f"| **all {words}** | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -122,7 +137,7 @@ def section(results: list[PassResult], command: str) -> str:
         [
             BEGIN,
             "## Attribution accuracy",
-            f"`{command}` on {on['cpu']}, Linux {on['kernel']}, Python {on['python']}; {told}.",
+            f"`{command}` on {on['cpu']}, Linux {on['kernel']}, Python {on['python']}; {told}; {on['runtimes']}.",
             MEANING,
             summary(results),
             "Right by workload:",
@@ -165,6 +180,7 @@ def to_json(results: Iterable[PassResult], command: str) -> dict[str, Any]:
                         "bar_missed": subject.reasons,
                         "examples": subject.score.examples,
                         "total": _tally(subject.score.total),
+                        "kinds": {kind: _tally(tally) for kind, tally in subject.score.by_kind.items()},
                         "workloads": {
                             result.workloads[number]: _tally(tally)
                             for number, tally in sorted(subject.score.by_workload.items())
@@ -189,10 +205,6 @@ def _tally(tally: Tally) -> dict[str, Any]:
 def _percent(part: int, whole: int) -> str:
     """Rounded down, so that 100 means all."""
     return f"{part * 1000 // whole / 10:g} %" if whole else "–"
-
-
-def _count(tally: Tally, what: str) -> str:
-    return str(tally.containers[what])
 
 
 def _aligned(rows: list[list[str]]) -> str:

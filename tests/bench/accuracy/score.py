@@ -48,10 +48,12 @@ class Tally:
 
 @dataclass(slots=True)
 class Score:
-    """The result for one subject: tallies by workload number, and examples of what was not right."""
+    """The result for one subject: tallies by workload number and by kind of label (host, known, sandbox), and
+    examples of what was not right."""
 
     by_workload: dict[int, Tally]
     examples: list[str]
+    by_kind: dict[str, Tally] = field(default_factory=dict)
 
     @property
     def total(self) -> Tally:
@@ -130,6 +132,9 @@ def score(
         outcome = container_outcome(answer, label, names)
         tally.events += 1
         tally.containers[outcome] += 1
+        of_kind = result.by_kind.setdefault(label.kind, Tally())
+        of_kind.events += 1
+        of_kind.containers[outcome] += 1
         if outcome != RIGHT and len(result.examples) < examples:
             said = answer.container if answer else None
             wanted = names.get(label.number) or label.kind

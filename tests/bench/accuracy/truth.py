@@ -100,7 +100,7 @@ def read_actions(log: bytes, token: str) -> dict[EventId, Action]:
 
 
 def read_namespaces(lines: Iterable[str], token: str) -> dict[NsKey, dict[str, NsRef]]:
-    """What truth.c wrote by out=: namespaces of each action, by type; a type it could not stat is left out."""
+    """What truth.c wrote by out=: namespaces of each action, by type; what it could not stat is left out."""
     seen: dict[NsKey, dict[str, NsRef]] = {}
     for line in lines:
         run, workload, label, seq, kind, *numbers = line.split()
@@ -108,7 +108,9 @@ def read_namespaces(lines: Iterable[str], token: str) -> dict[NsKey, dict[str, N
             continue
         device, *inodes = map(int, numbers)
         refs = {name: (device, inode) for name, inode in zip(NS_TYPES, inodes, strict=True) if inode}
-        seen[int(workload), int(label), int(seq), kind] = refs
+        # with /proc of a foreign pid namespace a process does not see its own entry
+        if refs:
+            seen[int(workload), int(label), int(seq), kind] = refs
     return seen
 
 
