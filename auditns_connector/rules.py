@@ -55,7 +55,7 @@ def hints(status: AuditStatus, rules: Iterable[bytes], cmdline: str) -> list[Hin
                     else "the kernel was booted without audit=1: processes older than the first enabling of audit "
                     "give no system call records (the processes they start do)"
                 ),
-                "boot with audit=1 on the kernel command line",
+                "add audit=1 to the kernel command line and reboot",
             )
         )
     if status.pid == 0:
@@ -87,8 +87,8 @@ def _rule_hints(rule: auditrule.Rule) -> list[Hint]:
             Hint(
                 "never-task",
                 "the rule 'never,task' is loaded (a default of Fedora and RHEL): processes started under it "
-                "give no system call records, also after its removal",
-                "auditctl -d never,task  (and remove it from /etc/audit/rules.d)",
+                "give no system call records, also after its removal; it is to go from /etc/audit/rules.d too",
+                "auditctl -d never,task",
             )
         ]
     if rule.filter == auditrule.FILTER_EXIT and (rule.all_syscalls or _ours(rule)):

@@ -49,11 +49,14 @@ class SafeDir:
             return None
         except OSError as error:
             raise _explained(error, f"cannot read {self.path}/{name}") from error
-        with open(fd, "rb") as file:
+        try:
             about = os.fstat(fd)
             if not stat.S_ISREG(about.st_mode) or about.st_uid not in (0, os.geteuid()) or about.st_size > MAX_STATE:
                 raise AuditnsError(f"{self.path}/{name} is not a state file of ours: remove it")
-            return file.read(MAX_STATE + 1)
+            with open(fd, "rb", closefd=False) as file:
+                return file.read(MAX_STATE)
+        finally:
+            os.close(fd)
 
     def write(self, name: str, data: bytes, mode: int = 0o600) -> None:
         """Put ``data`` in place of the file in one step."""

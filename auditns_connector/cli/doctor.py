@@ -1,0 +1,53 @@
+"""``auditns doctor``: what this host allows, what is missing, and the line that mends it."""
+
+import sys
+from typing import TYPE_CHECKING, Final, TextIO
+
+if TYPE_CHECKING:
+    import argparse
+
+    from ..doctor import Finding
+
+JSON_VERSION: Final = 1
+_COLOURS: Final = {"ok": "32", "warn": "33", "fail": "31"}
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command to ``auditns``."""
+    parser = subparsers.add_parser("doctor", help="what this host allows, what is missing, and the line that mends it")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
+    parser.set_defaults(run=run)
+
+
+def run(args: "argparse.Namespace") -> int:
+    """Examine this host; 1 when something will not work."""
+    from ..doctor import examine
+    from ..hostfacts import gather
+
+    findings = examine(gather())
+    if args.json:
+        _write_json(findings, sys.stdout)
+    else:
+        _write_text(findings, sys.stdout)
+    return int(any(finding.state == "fail" for finding in findings))
+
+
+def _write_json(findings: "list[Finding]", out: TextIO) -> None:
+    import json
+
+    good = all(finding.state != "fail" for finding in findings)
+    answer = {"v": JSON_VERSION, "ok": good, "findings": [finding._asdict() for finding in findings]}
+    json.dump(answer, out, ensure_ascii=False)
+    out.write("\n")
+
+
+def _write_text(findings: "list[Finding]", out: TextIO) -> None:
+    colours = out.isatty()
+    width = max(len(finding.id) for finding in findings)
+    for finding in findings:
+        state = f"{finding.state:4}"
+        if colours:
+            state = f"\x1b[{_COLOURS[finding.state]}m{state}\x1b[0m"
+        out.write(f"{state}  {finding.id:{width}}  {finding.text}\n")
+        if finding.remedy and finding.state != "ok":
+            out.write(f"      {'':{width}}  → {finding.remedy}\n")

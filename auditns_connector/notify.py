@@ -1,0 +1,45 @@
+"""Tell the service manager how we are: the protocol of sd_notify(3), without its library.
+
+Outside of a service (no ``NOTIFY_SOCKET``) every function does nothing and returns False. A manager that cannot be
+reached is no reason to stop, so that is False as well.
+"""
+
+import os
+import socket
+import time
+from collections.abc import MutableMapping
+
+
+def notify(state: str, environment: MutableMapping[str, str] | None = None) -> bool:
+    """Send ``state`` (lines of ``NAME=VALUE``); whether the manager has taken it."""
+    path = (os.environ if environment is None else environment).get("NOTIFY_SOCKET", "")
+    # "@" is the abstract name space; other address families (vsock) are for whole machines
+    if len(path) < 2 or path[0] not in "/@":
+        return False
+    address = "\0" + path[1:] if path[0] == "@" else path
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+            sock.settimeout(1.0)
+            sock.sendto(state.encode(), address)
+    except OSError:
+        return False
+    return True
+
+
+def ready(status: str = "", environment: MutableMapping[str, str] | None = None) -> bool:
+    """Start-up (or a reload) is finished."""
+    return notify("READY=1" + _status(status), environment)
+
+
+def reloading(environment: MutableMapping[str, str] | None = None) -> bool:
+    """The configuration is being read again; :func:`ready` must follow."""
+    return notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}", environment)
+
+
+def stopping(status: str = "", environment: MutableMapping[str, str] | None = None) -> bool:
+    """The end has begun."""
+    return notify("STOPPING=1" + _status(status), environment)
+
+
+def _status(text: str) -> str:
+    return "\nSTATUS=" + text.replace("\n", " ") if text else ""

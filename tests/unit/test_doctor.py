@@ -1,0 +1,132 @@
+"""The doctor's judgement, and how it is told."""
+
+import io
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from auditns_connector.cli import doctor as command
+from auditns_connector.decode.auditrule import AuditStatus, our_rules
+from auditns_connector.doctor import CAPABILITIES, Finding, Host, Plugin, examine
+from auditns_connector.hostfacts import look_at_plugin
+
+STATUS = AuditStatus(0, 1, 1, 300, 0, 8192, 0, 0, 127, 15000, 0)
+GOOD = Host(
+    capabilities=sum(1 << bit for bit in CAPABILITIES),
+    kernel="6.18.0",
+    cmdline="audit=1",
+    initial={"user": True, "pid": True, "net": True},
+    nm=False,
+    perf_features=frozenset({"task", "namespaces", "cgroup", "attach"}),
+    ns_id=True,
+    audit=STATUS,
+    rules=our_rules("x86_64", "auditns"),
+    plugin=Plugin(installed=True, active=True, executable="/usr/sbin/audisp-auditns"),
+)
+
+
+def states(host: Host) -> dict[str, str]:
+    return {finding.id: finding.state for finding in examine(host) if finding.state != "ok"}
+
+
+def test_good_host_has_no_complaint() -> None:
+    assert states(GOOD) == {}
+    assert all(not finding.remedy for finding in examine(GOOD))
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"capabilities": 0, "euid": 1000}, {"privilege": "fail"}),
+        ({"proc_readable": False}, {"proc-ns": "warn"}),
+        ({"initial": {"user": True, "pid": True, "net": False}}, {"namespaces": "fail"}),
+        ({"initial": {"user": True, "pid": True, "net": None}}, {"namespaces": "warn"}),
+        ({"initial": {"user": False, "pid": True, "net": True}}, {"privilege": "warn", "namespaces": "fail"}),
+        ({"connector_error": "refused", "nm": None}, {"connector": "warn"}),
+        (
+            {"connector_error": "refused", "nm": None, "perf_error": "refused", "perf_features": frozenset()},
+            {"connector": "fail", "perf": "fail", "namespace-source": "warn"},
+        ),
+        ({"nm": True, "perf_error": "refused", "perf_features": frozenset()}, {"perf": "warn"}),
+        ({"nm": None}, {"connector-nm": "warn"}),
+        ({"perf_features": frozenset({"task", "namespaces"})}, {"tracefs": "warn"}),
+        ({"ns_id": False}, {}),
+        ({"audit": None, "audit_error": "no audit"}, {"audit": "fail"}),
+        ({"audit": STATUS._replace(enabled=0)}, {"audit": "warn"}),
+        ({"audit": STATUS._replace(enabled=2)}, {}),
+        ({"audit": STATUS._replace(backlog_limit=64)}, {"backlog": "warn"}),
+        ({"audit": STATUS._replace(backlog_limit=0)}, {}),
+        ({"audit": STATUS._replace(lost=9)}, {"lost": "warn"}),
+        ({"audit": STATUS._replace(pid=0)}, {"kernel-log": "warn"}),
+        ({"readlog_error": "silent"}, {"readlog": "fail"}),
+        ({"rules": []}, {"rules": "warn"}),
+        ({"cmdline": ""}, {"older-processes": "warn"}),
+        ({"plugin": Plugin()}, {"plugin": "warn"}),
+        ({"plugin": Plugin(installed=True)}, {"plugin": "warn"}),
+        ({"plugin": Plugin(installed=True, active=True, trouble="mode")}, {"plugin": "fail"}),
+        ({"selinux": "enforcing"}, {"selinux": "warn"}),
+        ({"selinux": "permissive"}, {}),
+    ],
+)
+def test_each_trouble_is_found(change: dict[str, object], expected: dict[str, str]) -> None:
+    host = replace(GOOD, **change)  # type: ignore[arg-type]
+    assert states(host) == expected
+
+
+def test_namespace_source_says_what_it_misses() -> None:
+    texts = {
+        finding.text
+        for host in (GOOD, replace(GOOD, nm=True), replace(GOOD, nm=True, perf_features=frozenset()))
+        for finding in examine(host)
+        if finding.id == "namespace-source"
+    }
+    assert len(texts) == 3
+    assert all("time namespace" in text or "user namespaces" in text for text in texts)
+
+
+def test_text_and_json_hold_every_finding() -> None:
+    findings = [Finding("a", "ok", "fine", "never shown"), Finding("bb", "fail", "bad", "mend it")]
+    out = io.StringIO()
+    command._write_text(findings, out)
+    assert out.getvalue() == "ok    a   fine\nfail  bb  bad\n          → mend it\n"
+    out = io.StringIO()
+    command._write_json(findings, out)
+    answer = json.loads(out.getvalue())
+    assert (answer["v"], answer["ok"], [item["id"] for item in answer["findings"]]) == (1, False, ["a", "bb"])
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Path:
+    if os.geteuid() != 0:
+        pytest.skip("files of root's cannot be made")
+    program = tmp_path / "audisp-auditns"
+    program.write_text("")
+    program.chmod(0o750)
+    conf = tmp_path / "auditns.conf"
+    conf.write_text(f"# a comment = no\nactive = yes\n path = {program}\n")
+    return conf
+
+
+def test_plugin_that_auditd_takes(installed: Path) -> None:
+    plugin = look_at_plugin(str(installed))
+    assert (plugin.installed, plugin.active, plugin.trouble) == (True, True, "")
+    assert look_at_plugin(str(installed) + ".not").installed is False
+
+
+def test_plugin_that_auditd_refuses(installed: Path) -> None:
+    program = installed.parent / "audisp-auditns"
+    for mode, word in ((0o700, "0750"), (0o775, "written by others")):
+        program.chmod(mode)
+        assert word in look_at_plugin(str(installed)).trouble
+    program.chmod(0o750)
+    os.chown(program, 65534, 0)
+    assert "belong" in look_at_plugin(str(installed)).trouble
+    program.unlink()
+    assert "No such file" in look_at_plugin(str(installed)).trouble
+    program.symlink_to("/bin/true")
+    assert "regular" in look_at_plugin(str(installed)).trouble
+    installed.chmod(0o666)
+    assert "others cannot write" in look_at_plugin(str(installed)).trouble

@@ -1,0 +1,41 @@
+"""What the service manager is told."""
+
+import re
+import socket
+from pathlib import Path
+
+import pytest
+
+from auditns_connector import notify
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    sock.bind(str(tmp_path / "notify"))
+    return sock
+
+
+def test_states(manager: socket.socket) -> None:
+    environment = {"NOTIFY_SOCKET": manager.getsockname()}
+    assert notify.ready("two\nlines", environment)
+    assert manager.recv(100) == b"READY=1\nSTATUS=two lines"
+    assert notify.reloading(environment)
+    assert re.fullmatch(rb"RELOADING=1\nMONOTONIC_USEC=[1-9]\d*", manager.recv(100))
+    assert notify.stopping(environment=environment)
+    assert manager.recv(100) == b"STOPPING=1"
+    manager.close()
+
+
+def test_abstract_address() -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind("")  # the kernel picks an abstract address
+        name = sock.getsockname()
+        assert notify.notify("X=1", {"NOTIFY_SOCKET": "@" + name[1:].decode()})
+        assert sock.recv(100) == b"X=1"
+
+
+@pytest.mark.parametrize("path", ["", "@", "/", "vsock:2:1", "relative", "/nowhere/to/be/found", "/" + "x" * 300])
+def test_no_manager_is_no_trouble(path: str) -> None:
+    assert notify.ready(environment={"NOTIFY_SOCKET": path}) is False
+    assert notify.ready(environment={}) is False
