@@ -10,7 +10,7 @@ from typing import Final
 
 from .correlate import Correlator
 from .decode.points import LINE_LATE, P_SUBJECT
-from .filters import EventFilter
+from .filters import ConfiguredFilter, EventFilter
 from .reassemble import Points, assemble
 
 RAW: Final = "raw"
@@ -29,7 +29,7 @@ class Enricher:
         correlator: Correlator,
         formats: Sequence[str],
         *,
-        wanted: EventFilter | None = None,
+        wanted: EventFilter | ConfiguredFilter | None = None,
         limit: int | None = None,
         colour: bool = False,
     ) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
+from .config import EventFilter as Configured
 from .correlate import untrusted
 from .decode.points import P_NETFILTER
 from .decode.rectypes import NUMBERS
@@ -127,6 +128,53 @@ class EventFilter:
             return True
         called = [word for link in chain for word in (link.name, link.id) if word]
         return any(fnmatchcase(word, pattern) for word in called for pattern in self._names)
+
+
+class ConfiguredFilter:
+    """The configuration's filters: all of ``include`` must hold, none of ``exclude``."""
+
+    def __init__(self, include: EventFilter, exclude: Sequence[EventFilter]) -> None:
+        self._include = include if include else None
+        self._exclude = [part for part in exclude if part]
+
+    def __bool__(self) -> bool:
+        return self._include is not None or bool(self._exclude)
+
+    @property
+    def needs_states(self) -> bool:
+        """Whether the correlator must keep the state it found for each point."""
+        return any(part.needs_states for part in (self._include, *self._exclude) if part is not None)
+
+    def keep(
+        self, points: Points, states: Sequence[State], containers: Containers, first: int, count: int
+    ) -> bytearray:
+        """One byte for each of ``count`` events from number ``first`` on: 1 for those that are wanted."""
+        kept = bytearray(b"\1" * count)
+        if self._include is not None:
+            kept = self._include.keep(points, states, containers, first, count)
+        for part in self._exclude:
+            dropped = part.keep(points, states, containers, first, count)
+            kept = bytearray(a & ~b & 1 for a, b in zip(kept, dropped, strict=True))
+        return kept
+
+
+def configured(include: Configured, exclude: Configured) -> ConfiguredFilter:
+    """The filter of a configuration's [filter.include] and [filter.exclude]."""
+    everything = EventFilter(
+        contids=[ContidTerms(frozenset(include.contid))] if include.contid else [],
+        runtimes=include.runtime,
+        names=include.name,
+        types=include.record,
+    )
+    return ConfiguredFilter(
+        everything,
+        [
+            EventFilter(contids=[ContidTerms(frozenset(exclude.contid))] if exclude.contid else []),
+            EventFilter(runtimes=exclude.runtime),
+            EventFilter(names=exclude.name),
+            EventFilter(types=exclude.record),
+        ],
+    )
 
 
 def _type_number(name: str) -> int:

@@ -153,6 +153,18 @@ class Pipeline:
         due += [when for sink in self._sinks() if (when := sink.deadline()) is not None]
         return max(0.0, min(due) - now)
 
+    def replace(self, correlator: Correlator, enricher: Enricher, outputs: dict[str, list[Sink]]) -> None:
+        """Go on with another text side (the configuration was read again); the former sinks are closed."""
+        for sink in self._sinks():
+            self.selector.unregister(sink.fileno())
+            sink.close(_CLOSE)
+        for counter in ("answered", "attributed", "unknown"):
+            setattr(correlator, counter, getattr(self.correlator, counter))
+        enricher.events, enricher.shown = self.enricher.events, self.enricher.shown
+        self.correlator, self.enricher, self.outputs = correlator, enricher, outputs
+        for sink in self._sinks():
+            self.selector.register(sink.fileno(), selectors.EVENT_READ, sink.on_ready)
+
     # -- its steps
 
     def _on_audit(self) -> None:

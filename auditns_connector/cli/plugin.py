@@ -1,0 +1,154 @@
+"""``audisp-auditns``: the auditd plugin. Audit text on stdin; outputs by /etc/audit/auditns.toml."""
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from ..errors import AuditnsError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from ..config import Config
+    from ..talk import Talk
+
+
+def build_parser() -> "argparse.ArgumentParser":
+    """The plugin's command line."""
+    from .. import __version__
+    from ..config import DEFAULT_PATH
+    from .main import Parser
+
+    parser = Parser(
+        prog="audisp-auditns",
+        description="auditd plugin: adds to every audit event the container it came from.",
+        epilog="audisp-auditns(8), auditns.toml(5)",
+    )
+    parser.add_argument("--version", action="version", version=f"audisp-auditns {__version__}")
+    parser.add_argument("--config", default=DEFAULT_PATH, metavar="FILE", help="default: %(default)s")
+    parser.add_argument("--check-config", action="store_true", help="say whether the configuration is right, and end")
+    return parser
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run one command line; returns the exit code."""
+    from .. import config as conf
+    from ..procsetup import prepare
+
+    path, check = conf.DEFAULT_PATH, False
+    if argv:
+        args = build_parser().parse_args(argv)
+        path, check = args.config, args.check_config
+    if check:
+        conf.load(path)
+        print(f"{path}: good")
+        return 0
+    prepare()
+    from ..talk import Talk
+
+    config = conf.load(path, missing_ok=path == conf.DEFAULT_PATH)
+    return Plugin(path, config, Talk()).run()
+
+
+class Plugin:
+    """One run of the plugin."""
+
+    def __init__(self, path: str, config: "Config", talk: "Talk") -> None:
+        self._path = path
+        self._config = config
+        self._talk = talk
+        self._pipeline: Any = None
+
+    def run(self) -> int:
+        """Until the end of stdin or a signal."""
+        from ..control import ControlServer
+        from ..journal import JournalWriter
+        from ..pipeline import Pipeline
+        from ..sources.stdin import StdinSource
+        from ..wiring import host_observer
+
+        config, talk = self._config, self._talk
+        audit = StdinSource(limit=config.sources.input_queue)
+        journal = None
+        if config.journal.path:
+            journal = JournalWriter(config.journal.path, config.journal.max_size, config.journal.keep)
+        observer, notices = host_observer(
+            perf=config.sources.perf,
+            connector=config.sources.connector,
+            perf_buffer=config.sources.perf_buffer,
+            connector_buffer=config.sources.connector_buffer,
+            journal=journal,
+            all_serials=config.ns != "off",
+            options={"sandbox_types": sorted(config.sandbox)},
+        )
+        control = None
+        try:
+            for notice in notices:
+                talk.warn(notice)
+            observer.start()
+            correlator, enricher, outputs = self._text_side(observer.model)
+            self._pipeline = Pipeline(observer, correlator, enricher, audit, outputs, talk, on_hup=self._reload)
+            control = ControlServer.open(config.control, self._pipeline, talk)
+            self._pipeline.run()
+        finally:
+            observer.close()
+            audit.close()
+            if control is not None:
+                control.close()
+        lost = self._pipeline.lost()
+        if lost:
+            talk.warn("stopped", reason=self._pipeline.stopping, lost=lost)
+        return 0
+
+    def _text_side(self, model: Any) -> tuple[Any, Any, dict[str, list[Any]]]:
+        """Correlator, enricher and outputs as the configuration wants them."""
+        from ..correlate import Correlator
+        from ..enricher import NUMERIC, RAW, Enricher
+        from ..filters import configured
+        from ..sinks.base import no_lost_line
+        from ..sinks.build import open_sinks
+        from ..wiring import own_nodes
+
+        config = self._config
+        symbolic, numeric = open_sinks(config, no_lost_line, no_lost_line)
+        outputs = {name: sinks for name, sinks in ((RAW, symbolic), (NUMERIC, numeric)) if sinks}
+        correlator = Correlator(
+            model, spellings=[name == NUMERIC for name in outputs], ns=config.ns, info=config.info, nodes=own_nodes()
+        )
+        enricher = Enricher(correlator, list(outputs), wanted=configured(config.include, config.exclude))
+        return correlator, enricher, outputs
+
+    def _reload(self) -> None:
+        """HUP: read the configuration again; a bad one keeps the old and says so."""
+        from .. import config as conf
+
+        former = self._config
+        self._config, complaint = conf.reload(self._path, former)
+        if complaint:
+            self._talk.warn(complaint)
+            return
+        changed = conf.changed(former, self._config)
+        if not changed:
+            return
+        pipeline = self._pipeline
+        try:
+            pipeline.replace(*self._text_side(pipeline.observer.model))
+        except AuditnsError as error:
+            self._config = former
+            self._talk.warn("the new configuration cannot be used; the old one stays", reason=str(error))
+            return
+        self._talk.say("configuration read again", changed=" ".join(changed))
+
+
+def main() -> NoReturn:
+    """Entry point of the plugin."""
+    try:
+        code = run(sys.argv[1:])
+    except AuditnsError as error:
+        print(f"audisp-auditns: {error}", file=sys.stderr)
+        code = error.exit_code
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

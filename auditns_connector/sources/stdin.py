@@ -1,0 +1,59 @@
+"""Audit text that arrives on a descriptor: auditd's socket to a plugin, or a pipe."""
+
+import os
+from typing import Final
+
+from ..errors import AuditnsError
+
+_READ: Final = 256 * 1024
+
+
+class StdinSource:
+    """Reads ``fd`` without blocking; ``limit`` bytes at most are taken at once, so that a burst is held by us and not
+    by whoever writes."""
+
+    def __init__(self, fd: int = 0, limit: int = 4 << 20) -> None:
+        self._fd = fd
+        self._limit = limit
+        self._ended = False
+        self._blocking = os.get_blocking(fd)
+        os.set_blocking(fd, False)
+        self._counts = {"received": 0, "bytes": 0, "lost": 0}
+
+    def fileno(self) -> int:
+        """For the selector."""
+        return self._fd
+
+    def drain(self) -> bytes | None:
+        """What is there; ``b""`` for nothing now, ``None`` when the other side has closed and all is read."""
+        if self._ended:
+            return None
+        parts, size = [], 0
+        while size < self._limit:
+            try:
+                part = os.read(self._fd, _READ)
+            except (BlockingIOError, InterruptedError):
+                break
+            except ConnectionResetError:
+                part = b""
+            except OSError as error:
+                raise AuditnsError(f"cannot read audit records: {error.strerror}") from error
+            if not part:
+                self._ended = True
+                break
+            parts.append(part)
+            size += len(part)
+        if not parts:
+            return None if self._ended else b""
+        block = parts[0] if len(parts) == 1 else b"".join(parts)
+        self._counts["bytes"] += size
+        self._counts["received"] += block.count(b"\n")
+        return block
+
+    def counters(self) -> dict[str, int]:
+        """received records and bytes; what is lost before us, the serials tell."""
+        return dict(self._counts)
+
+    def close(self) -> None:
+        """Leave the descriptor as it was found."""
+        os.set_blocking(self._fd, self._blocking)
