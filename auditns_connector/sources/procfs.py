@@ -1,0 +1,324 @@
+"""Processes as /proc shows them: the scan at the start and after a loss, and single look-ups.
+
+Each process becomes one PROC frame (see frames.py), its payload a JSON object::
+
+    pid, tids      thread group id, ids of its threads
+    ppid           real parent (the grandparent under CLONE_PARENT)
+    start          CLOCK_MONOTONIC ns, see :meth:`Procfs.start_ns` for its accuracy
+    start_ticks    field 22 of /proc/PID/stat as it is
+    comm, state    not UTF-8: surrogates, as surrogateescape makes them
+    ns             type -> inode for the eight types of nstypes, with pid_for_children and time_for_children
+    ns_dev         device of nsfs
+    cg             hierarchy id ("0": cgroup v2) -> path, as /proc/PID/cgroup tells; those at "/" are left out
+    uids           [real, effective, saved, file system]
+    nspid          its pid in every pid namespace, ours first
+    loginuid, sessionid
+
+What could not be read is null, never guessed. ``time`` is CLOCK_MONOTONIC *before* the first read, so that an event
+after it is never held to be in the answer already. All reads of a process go through one descriptor of its folder,
+which the kernel ties to that process: an answer never mixes two holders of a pid. A process that ends while it is
+read is left out; a zombie is told, and of its namespaces what the kernel still tells: pid and user, and all of them
+while another thread lives.
+
+Formats: proc(5); Documentation/filesystems/proc.rst of the kernel.
+"""
+
+import errno
+import json
+import os
+import time
+from collections.abc import Iterator
+from typing import Any, Final
+
+from .. import frames, nstypes
+
+_LINKS: Final = (*nstypes.ALL_ORDER, "pid_for_children", "time_for_children")
+_FOLDER: Final = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+_FILE: Final = os.O_RDONLY | os.O_CLOEXEC
+_ROOM: Final = 16384
+_KEEP: Final = 8192
+_GONE: Final = (errno.ENOENT, errno.ESRCH)
+_encode: Final = json.JSONEncoder(separators=(",", ":")).encode
+
+
+class Procfs:
+    """Reads processes below ``root``. Errors are counted, never raised, but for a ``root`` that is not there."""
+
+    def __init__(self, root: str = "/proc") -> None:
+        self._root = root
+        self._tick = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+        self._boot_offset = boot_offset()
+        self._dev = _nsfs_dev(root)
+        self._read = self._vanished = self._denied = self._malformed = 0
+        #: raw text -> parsed: many processes share their cgroups and namespaces
+        self._cgroups: dict[bytes, dict[str, str]] = {}
+        self._inodes: dict[str, int] = {}
+
+    def scan(self) -> Iterator[bytes]:
+        """One PROC frame for each process there is, by ascending pid; those begun during the scan may be missing.
+
+        Raises OSError when ``root`` itself cannot be listed.
+        """
+        self._boot_offset = boot_offset()
+        for pid in sorted(int(name) for name in os.listdir(self._root) if name.isdecimal()):
+            frame = self.read_process(pid)
+            if frame is not None:
+                yield frame
+
+    def read_process(self, pid: int) -> bytes | None:
+        """The PROC frame of one process; None when there is none of that pid (a thread's id is none either)."""
+        now = time.monotonic_ns()
+        answer = self.describe(pid)
+        if answer is None:
+            return None
+        return frames.pack(frames.K_PROC, frames.S_PROCFS, now, pid=pid, tid=pid, payload=_encode(answer).encode())
+
+    def describe(self, pid: int) -> dict[str, Any] | None:
+        """The payload of :meth:`read_process`, not encoded."""
+        try:
+            folder = os.open(f"{self._root}/{pid}", _FOLDER)
+        except OSError as error:
+            self._count(error)
+            return None if error.errno in _GONE else _nothing(pid)
+        try:
+            return self._describe(pid, folder)
+        finally:
+            os.close(folder)
+
+    def _describe(self, pid: int, folder: int) -> dict[str, Any] | None:
+        answer = _nothing(pid)
+        try:
+            stat = _file("stat", folder)
+        except OSError as error:
+            self._count(error)
+            if error.errno in _GONE:
+                return None
+        else:
+            if not self._stat(stat, answer):
+                return None
+        threads = answer.pop("threads")
+        if threads == 1:
+            answer["tids"] = [pid]
+        elif threads:
+            answer["tids"] = self._tids(folder)
+        answer["ns"] = self._namespaces(folder, "ns")
+        if answer["state"] == "Z" and threads != 1:
+            answer["ns"] = self._namespaces_of_threads(folder, answer["tids"] or ()) or answer["ns"]
+        answer["ns_dev"] = self._dev
+        try:
+            raw = _file("cgroup", folder)
+            answer["cg"] = self._cgroup(raw)
+            status = _file("status", folder)
+        except OSError as error:
+            self._count(error)
+            if error.errno in _GONE:
+                return None
+        else:
+            if not self._status(status, answer):
+                return None
+        answer["loginuid"] = self._number("loginuid", folder)
+        answer["sessionid"] = self._number("sessionid", folder)
+        self._read += 1
+        return answer
+
+    def _stat(self, stat: bytes, answer: dict[str, Any]) -> bool:
+        # comm may hold anything, ")" and newlines too; behind it are numbers, so the last ")" ends it
+        head, _, tail = stat.rpartition(b") ")
+        fields = tail.split()
+        try:
+            pid_text, _, comm = head.partition(b" (")
+            tgid = int(pid_text)
+            answer["ppid"], answer["threads"] = int(fields[1]), int(fields[17])
+            answer["start_ticks"] = ticks = int(fields[19])
+        except (IndexError, ValueError):
+            self._malformed += 1
+            return False
+        if tgid != answer["pid"]:
+            self._malformed += 1
+            return False
+        answer["start"] = self.start_ns(ticks)
+        answer["comm"] = comm.decode("utf-8", "surrogateescape")
+        answer["state"] = fields[0].decode("ascii", "replace")
+        return True
+
+    def start_ns(self, ticks: int) -> int:
+        """A start time in ticks since boot (CLOCK_BOOTTIME, rounded down) as CLOCK_MONOTONIC ns, 0 at the least.
+
+        The true start lies in the tick that begins there: [start, start + 10 ms) at the usual 100 ticks a second.
+        What the host was suspended is taken off as it is now, so a process from before a suspend comes out too
+        early by that suspend.
+        """
+        return max(0, ticks * self._tick - self._boot_offset)
+
+    def _tids(self, folder: int) -> list[int] | None:
+        try:
+            task = os.open("task", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
+        except OSError as error:
+            self._count(error)
+            return None
+        try:
+            return sorted(int(name) for name in os.listdir(task))
+        except OSError as error:
+            self._count(error)
+            return None
+        finally:
+            os.close(task)
+
+    def _namespaces(self, folder: int, where: str) -> dict[str, int | None] | None:
+        """Inodes by type; a type the kernel lacks is null; None when nothing at all is told."""
+        try:
+            links = os.open(where, _FOLDER, dir_fd=folder)
+        except OSError as error:
+            self._count(error)
+            return None
+        found: dict[str, int | None] = {}
+        cache = self._inodes
+        denied = any_found = False
+        for name in _LINKS:
+            try:
+                link = os.readlink(name, dir_fd=links)
+            except OSError as error:
+                denied = denied or error.errno not in _GONE
+                found[name] = None
+                continue
+            ino = cache.get(link)
+            if ino is None:
+                ino = self._inode(link)
+            found[name] = ino
+            any_found = True
+        os.close(links)
+        self._denied += denied
+        return found if any_found else None
+
+    def _inode(self, link: str) -> int | None:
+        """ "net:[4026531833]" → 4026531833."""
+        digits = link.partition(":[")[2].removesuffix("]")
+        if not digits.isdecimal():
+            self._malformed += 1
+            return None
+        if len(self._inodes) >= _KEEP:
+            self._inodes.clear()
+        ino = self._inodes[link] = int(digits)
+        return ino
+
+    def _namespaces_of_threads(self, folder: int, tids: list[int] | tuple[int, ...]) -> dict[str, int | None] | None:
+        """A leader that ended before its threads has none; the others do."""
+        for tid in tids:
+            found = self._namespaces(folder, f"task/{tid}/ns")
+            if found is not None and found["net"] is not None:
+                return found
+        return None
+
+    def _cgroup(self, raw: bytes) -> dict[str, str]:
+        found = self._cgroups.get(raw)
+        if found is None:
+            found = {}
+            for line in raw.decode("utf-8", "surrogateescape").split("\n"):
+                hierarchy, _, rest = line.partition(":")
+                path = rest.partition(":")[2]
+                if path != "/" and hierarchy.isdecimal():
+                    found[hierarchy] = path
+            if len(self._cgroups) >= _KEEP:
+                self._cgroups.clear()
+            self._cgroups[raw] = found
+        return found
+
+    def _status(self, status: bytes, answer: dict[str, Any]) -> bool:
+        """False when it is a thread that is no process."""
+        # its first line is comm, with newlines escaped: no comm can counterfeit a line
+        try:
+            if int(_line(status, b"\nTgid:\t")) != answer["pid"]:
+                return False
+            answer["uids"] = [int(uid) for uid in _line(status, b"\nUid:\t").split()]
+            answer["nspid"] = [int(pid) for pid in _line(status, b"\nNSpid:\t").split()] or None
+        except ValueError:
+            self._malformed += 1
+        return True
+
+    def _number(self, name: str, folder: int) -> int | None:
+        try:
+            return int(_file(name, folder))
+        except OSError as error:
+            if error.errno not in _GONE:  # ENOENT: a kernel without audit
+                self._count(error)
+        except ValueError:
+            self._malformed += 1
+        return None
+
+    def _count(self, error: OSError) -> None:
+        if error.errno in _GONE:
+            self._vanished += 1
+        else:
+            self._denied += 1
+
+    def counters(self) -> dict[str, int]:
+        """read: processes told; vanished, denied: reads that failed so; malformed: texts that were not as proc(5)
+        has them."""
+        return {
+            "read": self._read,
+            "vanished": self._vanished,
+            "denied": self._denied,
+            "malformed": self._malformed,
+        }
+
+
+def boot_offset() -> int:
+    """CLOCK_BOOTTIME minus CLOCK_MONOTONIC now, ns: how long the host has been suspended since boot.
+
+    Inside a time namespace both clocks are shifted, and /proc's start times likewise.
+    """
+    before = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+    boot = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    after = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+    offset = boot - (before + after) // 2
+    return offset if offset > 1_000_000 else 0  # never suspended: what is left is the cost of reading
+
+
+def _nothing(pid: int) -> dict[str, Any]:
+    return {
+        "pid": pid,
+        "tids": None,
+        "ppid": None,
+        "start": None,
+        "start_ticks": None,
+        "comm": None,
+        "state": None,
+        "threads": None,
+        "ns": None,
+        "ns_dev": None,
+        "cg": None,
+        "uids": None,
+        "nspid": None,
+        "loginuid": None,
+        "sessionid": None,
+    }
+
+
+def _file(name: str, folder: int) -> bytes:
+    """A file of /proc, whole."""
+    fd = os.open(name, _FILE, dir_fd=folder)
+    try:
+        data = os.read(fd, _ROOM)
+        while len(data) % _ROOM == 0 and data:
+            more = os.read(fd, _ROOM)
+            if not more:
+                break
+            data += more
+        return data
+    finally:
+        os.close(fd)
+
+
+def _line(text: bytes, start: bytes) -> bytes:
+    at = text.find(start)
+    if at < 0:
+        return b""
+    at += len(start)
+    return text[at : text.find(b"\n", at)]
+
+
+def _nsfs_dev(root: str) -> int | None:
+    try:
+        return os.stat(f"{root}/self/ns/uts").st_dev
+    except OSError:
+        return None
