@@ -177,7 +177,7 @@ def test_not_recognised(path: str) -> None:
 @pytest.mark.parametrize(
     ("path", "expected"),
     [
-        ("/docker/{ID}/docker/{ID2}", [("docker", ID), ("docker", ID2)]),
+        (f"/docker/{ID}/docker/{ID2}", [("docker", ID), ("docker", ID2)]),
         (f"/system.slice/docker-{ID}.scope/system.slice/docker-{ID2}.scope", [("docker", ID), ("docker", ID2)]),
         (f"/docker/{ID}/kubelet/kubepods/pod{POD}/{ID2}", [("docker", ID), ("kubernetes", ID2)]),
         ("/lxc.payload.a.b/lxc.payload.c", [("lxc", "a.b"), ("lxc", "c")]),
