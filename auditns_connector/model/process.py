@@ -42,6 +42,7 @@ class Process:
         "epoch",
         "execs",
         "leader_gone",
+        "newborn",
         "past",
         "pid",
         "placeholder",
@@ -67,6 +68,8 @@ class Process:
         #: other threads than the leader: tid -> its namespaces; None while there is one thread
         self.threads: dict[int, NsSet | None] | None = None
         self.leader_gone = False
+        #: its FORK came without namespaces: the record that tells them is still to come
+        self.newborn = False
         self.execs: list[Exec] | None = None
         self.registered: Container | None = None
         #: the former holder of this pid

@@ -272,13 +272,14 @@ class Model:
         process.unresolved = creator.unresolved
         if nsset is base:
             self._add(process)
+            process.newborn = not payload
         else:
-            self._born_apart(process, base, state, time)
+            self._born_apart(process, base, state.container)
         process.epoch = creator.epoch
 
-    def _born_apart(self, process: Process, base: NsSet | None, creator: State, time: int) -> None:
+    def _born_apart(self, process: Process, base: NsSet | None, creator: Container | None) -> None:
         """A child whose namespaces are not its creator's: who owns them decides."""
-        nsset = process.state.nsset
+        nsset, time = process.state.nsset, process.start
         if nsset is not None:
             who = (process.pid, process.start)
             for index, inst in enumerate(nsset.inst):
@@ -288,12 +289,28 @@ class Model:
                     inst.origin = base.inst[index] if base is not None else None
             if process.via is not None and (base is None or nsset.inst[MNT] is not base.inst[MNT]):
                 process.via = None
-        container = self._decide(process, nsset, creator.container, time)
-        origin = NOT_KNOWN if container is UNKNOWN else OBSERVED
-        process.state = State(time, container, nsset, origin)
+        container = self._decide(process, nsset, creator, time)
+        process.state = State(time, container, nsset, NOT_KNOWN if container is UNKNOWN else OBSERVED)
         self._add(process)
         if self.lifecycle:
             self._tell_change(process, base, nsset, time, "clone")
+
+    def _born_late(self, process: Process, payload: bytes) -> None:
+        """The namespaces of a child, told in a record of their own right behind its FORK."""
+        process.newborn = False
+        base = process.state.nsset
+        if base is not None and base.raw == payload:
+            return
+        self.containers.leave(process.state.container, process.start)
+        if base is not None:
+            self.namespaces.leave(base, process.pid, process.start)
+        del self.processes[process.pid]
+        if process.prev is not None:
+            self.processes[process.pid] = process.prev
+        epoch, creator = process.epoch, process.state.container
+        process.state = State(process.start, creator, self.namespaces.resolve(payload, base, process.start), NOT_KNOWN)
+        self._born_apart(process, base, creator)
+        process.epoch = epoch
 
     def _exec(
         self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
@@ -402,6 +419,9 @@ class Model:
     ) -> None:
         """unshare(2) or setns(2) by one task."""
         process = self._known(pid, time)
+        if process.newborn and tid == pid:
+            self._born_late(process, payload)
+            return
         base = self._thread_set(process, tid)
         if base is not None and base.raw == payload:
             return

@@ -54,6 +54,7 @@ def test_runc_init_made_with_clone_parent_belongs_to_its_true_creator() -> None:
     w.fork(1, 200, 1000)  # stage 0, moved by runc
     w.attach(200, DOCKER, 1001)
     w.fork(200, 201, 1010)  # stage 1 unshares
+    w.unshare(201, 1010)
     w.unshare(201, 1011, net=11, mnt=12, uts=13, ipc=14)
     w.fork(201, 202, 1012, net=11, mnt=12, uts=13, ipc=14, pid=15)  # its child, though /proc says: child of 1
     w.exec(202, 1020)
@@ -82,6 +83,17 @@ def test_an_unshared_pid_namespace_is_a_sandbox_and_the_next_one_another() -> No
     assert first not in (None, "?")
     assert second not in (None, "?")
     assert first != second
+
+
+def test_namespaces_told_behind_the_fork_are_those_of_the_birth() -> None:
+    w = World()
+    w.fork(1, 400, 1000)
+    w.unshare(400, 1000.01, pid=31)
+    w.put(f.K_COMM, 1100, pid=400, tid=400)
+    sandbox = w.who(400, 1000)
+    assert sandbox not in (None, "?")
+    w.exec(400, 1200)
+    assert w.who_exec(400, 1200) == sandbox
 
 
 def test_a_namespace_made_inside_a_container_starts_no_further_one() -> None:
@@ -122,6 +134,7 @@ def test_nsenter_into_the_mount_namespace_of_a_sandbox_belongs_to_it() -> None:
     w.exec(500, 1001)
     sandbox = w.who_exec(500, 1001)
     w.fork(1, 501, 2000)
+    w.unshare(501, 2000)
     w.unshare(501, 2001, mnt=51)
     w.exec(501, 2002)
     assert w.who_exec(501, 2002) == sandbox
@@ -130,8 +143,10 @@ def test_nsenter_into_the_mount_namespace_of_a_sandbox_belongs_to_it() -> None:
 def test_a_private_mount_namespace_of_the_host_is_no_container() -> None:
     w = World()
     w.fork(1, 500, 1000)
+    w.unshare(500, 1000)
     w.unshare(500, 1001, mnt=61)
     w.fork(1, 501, 2000)
+    w.unshare(501, 2000)
     w.unshare(501, 2001, mnt=61)
     w.exec(501, 2002)
     assert w.who_exec(501, 2002) is None
