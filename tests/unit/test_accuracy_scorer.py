@@ -132,7 +132,7 @@ def test_known_container_is_judged_by_its_own_id_not_by_majority() -> None:
     result = score(actions, answers, labels, lambda label: contid_of(label.ident), {})
     assert dict(result.total.containers) == {WRONG: 2, RIGHT: 1}
     assert result.examples[0] == (
-        "wrong: 1.000:0 Action(workload=1, label=1, seq=0, kind='e', pid=50) said 99 instead of 16"
+        "1.000:0 Action(workload=1, label=1, seq=0, kind='e', pid=50) wrong: said 99 instead of 16"
     )
 
 

@@ -119,13 +119,15 @@ def score(
     name_of: Callable[[Label], str | None],
     seen: Mapping[NsKey, Mapping[str, NsRef]],
     *,
-    examples: int = 20,
+    examples: int = 4,
 ) -> Score:
     """Score one subject. ``name_of``: what this subject has to call a label of kind known, None when it has no rule
-    (then its names only have to be consistent)."""
+    (then its names only have to be consistent); ``examples``: at most so many of each workload."""
     tells_namespaces = any(answer.ns is not None for answer in answers.values())
     names = assign_names(_count_answers(actions, answers), _known_names(labels, actions, name_of))
     result = Score({}, [])
+    owners = {name: number for number, name in names.items()}
+    shown: Counter[int] = Counter()
     for event, action in actions.items():
         tally = result.by_workload.setdefault(action.workload, Tally())
         answer, label = answers.get(event), labels[action.label]
@@ -135,17 +137,25 @@ def score(
         of_kind = result.by_kind.setdefault(label.kind, Tally())
         of_kind.events += 1
         of_kind.containers[outcome] += 1
-        if outcome != RIGHT and len(result.examples) < examples:
-            said = answer.container if answer else None
-            wanted = names.get(label.number) or label.kind
-            result.examples.append(f"{outcome}: {event} {action} said {said} instead of {wanted}")
+        problem = "" if outcome == RIGHT else f"{outcome}: {_difference(answer, label, names, owners)}"
         if tells_namespaces and action.ns_key in seen:
             ns_outcome = namespaces_outcome(answer, seen[action.ns_key])
             tally.namespaces[ns_outcome] += 1
-            if ns_outcome not in (RIGHT, ABSENT) and len(result.examples) < examples:
-                said_ns = answer.ns if answer else None
-                result.examples.append(f"ns {ns_outcome}: {event} {action} {said_ns} instead of {seen[action.ns_key]}")
+            of_kind.namespaces[ns_outcome] += 1
+            if not problem and ns_outcome != RIGHT:
+                said = dict(answer.ns) if answer is not None and answer.ns else None
+                problem = f"namespaces {ns_outcome}: {said} instead of {dict(seen[action.ns_key])}"
+        if problem and shown[action.workload] < examples:
+            shown[action.workload] += 1
+            result.examples.append(f"{event} {action} {problem}")
     return result
+
+
+def _difference(answer: Answer | None, label: Label, names: Mapping[int, str], owners: Mapping[str, int]) -> str:
+    said = answer.container if answer else None
+    owner = owners.get(said.partition(",^")[0]) if said else None
+    whose = f" (label {owner})" if owner is not None else ""
+    return f"said {said}{whose} instead of {names.get(label.number) or label.kind}"
 
 
 def _count_answers(actions: Mapping[EventId, Action], answers: Mapping[EventId, Answer]) -> Counter[tuple[int, str]]:

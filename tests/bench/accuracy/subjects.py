@@ -205,14 +205,16 @@ class AuditnsListen(Subject):
 
     def start(self, directory: Path) -> None:
         with (directory / "listen.json").open("wb") as out, (directory / "listen.err").open("wb") as err:
-            self._process = subprocess.Popen(
-                [self.script, "listen", "--format", "json"], stdin=subprocess.DEVNULL, stdout=out, stderr=err
-            )
+            self._process = subprocess.Popen(self.command(directory), stdin=subprocess.DEVNULL, stdout=out, stderr=err)
 
     def stop(self) -> None:
         if self._process is not None:
             self._process.terminate()
             self._process.wait(30)
+
+    def command(self, directory: Path) -> list[str]:
+        """Its command line; a control socket of its own keeps it apart from a listener of this host."""
+        return [str(self.script), "listen", "--format", "json", "--ns", "all", "--control", f"{directory}/listen.sock"]
 
     def mark(self, event: EventId) -> bytes:
         return b'"serial":%s,' % event.partition(":")[2].encode()

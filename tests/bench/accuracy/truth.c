@@ -12,7 +12,8 @@
  *
  * Keys: mode (below), n repeats, par processes working at once, seq step is 1, label step lstep, how
  * (fork, vfork, clone3), flags (CLONE_* number), then (exec, sys), gap in microseconds, cg (a cgroup directory),
- * label2 (that of the children, or after the change; LABEL when absent), pid, ready (a file made when holding).
+ * label2 (that of the children, or after the change; LABEL when absent), pid, ready (a file made when holding),
+ * await (used by mode=moved itself).
  * Exit status: 0, or 1 with a message on stderr: a workload that could not be done is never taken for a done one.
  */
 #define _GNU_SOURCE
@@ -30,7 +31,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static const char *self, *token, *out, *mode = "none", *how = "fork", *then = "exec", *cg, *ready;
+static const char *self, *token, *out, *mode = "none", *how = "fork", *then = "exec", *cg, *ready, *await_fds;
 static unsigned long long token_number;
 static long workload, label, seq, n = 1, par = 1, lstep, gap, label2 = -1, pid_value;
 static unsigned long long flags;
@@ -227,39 +228,44 @@ static void moved(void)
 
     snprintf(path, sizeof path, "%s/cgroup.procs", cg);
     for (long i = 0; i < n; i++) {
-        int go[2];
-        char c, wait_fd[24], l2[24];
+        int go[2], up[2];
+        char c = 1, fds[32], l2[24];
         pid_t pid;
 
-        if (pipe(go) || (pid = fork()) < 0)
+        if (pipe(go) || pipe(up) || (pid = fork()) < 0)
             die("fork");
         if (pid == 0) {
             close(go[1]);
-            snprintf(wait_fd, sizeof wait_fd, "pid=%d", go[0]);
+            close(up[0]);
+            snprintf(fds, sizeof fds, "await=%d,%d", go[0], up[1]);
             snprintf(l2, sizeof l2, "label2=%ld", label2);
-            setenv("TRUTH_MODE", "await", 1);
-            become(label, seq + 1 + 2 * i, wait_fd, l2);
+            become(label, seq + 1 + 2 * i, fds, l2);
         }
         close(go[0]);
+        close(up[1]);
+        /* not before the exec is over: a pipe closed by the exec itself would still be within it */
+        if (read(up[0], &c, 1) != 1)
+            die("moved child");
         if (gap)
             usleep(gap);
         write_number(path, pid);
-        c = 1;
         if (write(go[1], &c, 1) != 1)
             die("pipe");
         close(go[1]);
+        close(up[0]);
         reap(pid);
     }
 }
 
-static void await(void)
+static void await(const char *fds)
 {
-    char c;
+    int go, up;
+    char c = 1;
 
-    unsetenv("TRUTH_MODE");
-    if (read((int)pid_value, &c, 1) < 0)
-        die("read");
-    close((int)pid_value);
+    if (sscanf(fds, "%d,%d", &go, &up) != 2 || write(up, &c, 1) != 1 || read(go, &c, 1) != 1)
+        die("await");
+    close(go);
+    close(up);
     become(label2, seq + 1, NULL, NULL);
 }
 
@@ -411,6 +417,7 @@ int main(int argc, char **argv)
         else if (!strcmp(argv[i], "then")) then = value;
         else if (!strcmp(argv[i], "cg")) cg = value;
         else if (!strcmp(argv[i], "ready")) ready = value;
+        else if (!strcmp(argv[i], "await")) await_fds = value;
         else if (!strcmp(argv[i], "n")) n = atol(value);
         else if (!strcmp(argv[i], "par")) par = atol(value);
         else if (!strcmp(argv[i], "lstep")) lstep = atol(value);
@@ -427,8 +434,8 @@ int main(int argc, char **argv)
         label2 = label;
     if (token_number)
         record(label, seq, 'e');
-    if (getenv("TRUTH_MODE"))
-        mode = "await";
+    if (await_fds)
+        await(await_fds);
     if (!strcmp(mode, "none"))
         return 0;
     if (!strcmp(mode, "children")) {
@@ -452,7 +459,6 @@ int main(int argc, char **argv)
     else if (!strcmp(mode, "unshare")) unshared();
     else if (!strcmp(mode, "transition")) transition();
     else if (!strcmp(mode, "moved")) moved();
-    else if (!strcmp(mode, "await")) await();
     else if (!strcmp(mode, "threads")) threads(thread_unshares, 1);
     else if (!strcmp(mode, "threadexec")) threads(thread_execs, 0);
     else if (!strcmp(mode, "daemons")) daemons();
