@@ -77,7 +77,8 @@ def _probe_perf(host: Host) -> None:
 def _probe_ids(host: Host) -> None:
     from .sources.nsid import NsIds
 
-    host.ns_id = NsIds().ns_id(os.getpid(), "net") is not None
+    found = NsIds().ns_id(os.getpid(), "net")
+    host.ns_id = found is not None and found.id != 0
 
 
 def _probe_audit(host: Host) -> None:

@@ -19,7 +19,7 @@ import os
 import time
 from typing import NamedTuple
 
-from .. import frames, nstypes
+from .. import nstypes
 from .._kernel import ffi, lib
 
 
@@ -38,18 +38,6 @@ class NsId(NamedTuple):
     parent: int = 0
     #: user namespaces: uid that made it, as this process sees it; -1 not told
     owner_uid: int = -1
-
-    def frame(self, pid: int) -> bytes:
-        """The NSID frame: ``ppid`` the type's index in nstypes.ALL_ORDER, ``cgroup`` the inode, ``arg`` the id."""
-        return frames.pack(
-            frames.K_NSID,
-            frames.S_PROCFS,
-            self.time,
-            pid=pid,
-            ppid=nstypes.INDEX[self.nstype],
-            cgroup=self.ino,
-            arg=self.id,
-        )
 
 
 class NsIds:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from auditns_connector import frames, nstypes
+from auditns_connector import nstypes
 from auditns_connector.sources.nsid import NsId, NsIds, alive, can_tell_life
 from tests.kernel.support import need
 
@@ -103,13 +103,6 @@ def test_the_initial_ones() -> None:
     for name, ino in nstypes.INITIAL_INODES.items():
         assert found[name].ino == ino
     assert set(found) == set(nstypes.ALL_ORDER)
-
-
-def test_the_frame() -> None:
-    found = ask(os.getpid(), "mnt")
-    [frame] = frames.iter_frames(found.frame(4711))
-    assert (frame.kind, frame.source, frame.time) == (frames.K_NSID, frames.S_PROCFS, found.time)
-    assert (frame.pid, frame.ppid, frame.cgroup, frame.arg) == (4711, nstypes.MNT, found.ino, found.id)
 
 
 @pytest.mark.parametrize("nstype", nstypes.ALL_ORDER)
