@@ -129,21 +129,3 @@ def parent() -> Parent:
 def _family_of_stdin() -> int:
     with socket.socket(fileno=os.dup(0)) as stdin:
         return stdin.family
-
-
-def notify(state: str) -> bool:
-    """Tell systemd, as sd_notify(3) does: "READY=1", "STATUS=…", "RELOADING=1\\nMONOTONIC_USEC=…", "STOPPING=1".
-
-    Returns False when we are not run by a manager that wants to know, or it cannot be told.
-    """
-    address = os.environ.get("NOTIFY_SOCKET", "")
-    if not address.startswith(("/", "@")):
-        return False
-    if address.startswith("@"):
-        address = "\0" + address[1:]
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
-        try:
-            sock.sendto(state.encode(), socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT, address)
-        except OSError:
-            return False  # the manager's loss: it sees us running anyway
-    return True

@@ -1,15 +1,22 @@
 """The sinks that a configuration asks for."""
 
+from collections.abc import Iterable
+
 from ..config import Config
 from .base import LostLine, Sink
 
 
-def open_sinks(config: Config, lost: LostLine, lost_numeric: LostLine) -> tuple[list[Sink], list[Sink]]:
+def open_sinks(
+    config: Config, lost: LostLine, lost_numeric: LostLine, former: Iterable[Sink] = ()
+) -> tuple[list[Sink], list[Sink]]:
     """Open the outputs of ``config``; returns (those that take symbolic record names, those that take numeric).
 
-    ``lost`` and ``lost_numeric`` make the CONTAINER_LOST line in the two spellings. Raises
-    :class:`~auditns_connector.errors.AuditnsError` when the socket cannot be had; nothing stays open then.
+    ``lost`` and ``lost_numeric`` make the CONTAINER_LOST line in the two spellings. After the configuration was read
+    again, ``former`` are the sinks in use: those that need not change are returned again, the others are the caller's
+    to close. Raises :class:`~auditns_connector.errors.AuditnsError` when the socket cannot be had; nothing is opened
+    then, and the former sinks are as they were.
     """
+    in_use = list(former)
     symbolic: list[Sink] = []
     numeric: list[Sink] = []
     places = {"symbolic": (symbolic, lost), "numeric": (numeric, lost_numeric)}
@@ -17,14 +24,22 @@ def open_sinks(config: Config, lost: LostLine, lost_numeric: LostLine) -> tuple[
     if config.socket.enabled:  # first, because it alone can fail
         from .unixsocket import SocketSink
 
-        sinks.append(SocketSink(config.socket, tell))
+        old = next((sink for sink in in_use if isinstance(sink, SocketSink)), None)
+        if old is not None and (old.options, old.lost) == (config.socket, tell):
+            sinks.append(old)
+        else:
+            sinks.append(SocketSink(config.socket, tell, replaces=old))
     if config.file.enabled:
         from .file import FileSink
 
-        sinks.append(FileSink(config.file, tell))
+        file = next((sink for sink in in_use if isinstance(sink, FileSink)), None)
+        same = file is not None and (file.options, file.lost) == (config.file, tell)
+        sinks.append(file if file is not None and same else FileSink(config.file, tell))
     if config.child.enabled:
         from .child import ChildSink
 
         sinks, tell = places[config.child.record_names]
-        sinks.append(ChildSink(config.child, tell))
+        child = next((sink for sink in in_use if isinstance(sink, ChildSink)), None)
+        same = child is not None and (child.options, child.lost) == (config.child, tell)
+        sinks.append(child if child is not None and same else ChildSink(config.child, tell))
     return symbolic, numeric

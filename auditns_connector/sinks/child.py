@@ -40,8 +40,9 @@ class ChildSink:
         self.notices: list[str] = []
         self.broken = False
         self.pid = 0  # 0: none runs
+        self.options = options
         self._argv = options.argv
-        self._lost = lost
+        self.lost = lost
         self._queue = LineQueue(name, options.queue, keep_sent=2 * SEND_BUFFER)
         self._epoll = select.epoll()
         self._outlet: Outlet | None = None
@@ -136,7 +137,7 @@ class ChildSink:
         self._starts += 1
         self._started = now
         self._epoll.register(self._pidfd, select.EPOLLIN)
-        self._outlet = Outlet(ours.fileno(), self._queue, self._epoll, self._lost)
+        self._outlet = Outlet(ours.fileno(), self._queue, self._epoll, self.lost)
 
     def _wait_longer(self, now: float) -> None:
         self._due = now + self._backoff

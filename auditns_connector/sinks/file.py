@@ -15,6 +15,7 @@ class FileSink(ThreadedSink):
 
     def __init__(self, options: FileOutput, lost: LostLine, name: str = "file") -> None:
         super().__init__(name, options.queue, lost, LogFile(options, self.say))
+        self.options = options
 
 
 class LogFile:

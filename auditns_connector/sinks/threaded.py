@@ -40,7 +40,7 @@ class ThreadedSink:
         self.notices: list[str] = []
         self.broken = False
         self._queue = LineQueue(name, queue)
-        self._lost = lost
+        self.lost = lost
         self._target = target
         self._changed = threading.Condition()
         self._failure = ""
@@ -73,7 +73,7 @@ class ThreadedSink:
     def _tell(self) -> None:
         # here and not in the thread: the callback counts serials, which belong to the main thread
         if self._queue.wants_to_tell():
-            self._queue.tell(self._lost)
+            self._queue.tell(self.lost)
             self._changed.notify_all()
 
     def deadline(self) -> float | None:

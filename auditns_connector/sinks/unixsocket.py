@@ -18,21 +18,28 @@ from .paths import group_id, open_directory
 
 
 class SocketSink:
-    """Listens at ``options.path``. Raises :class:`AuditnsError` when that cannot be had."""
+    """Listens at ``options.path``. Raises :class:`AuditnsError` when that cannot be had.
 
-    def __init__(self, options: SocketOutput, lost: LostLine, name: str = "socket") -> None:
+    ``replaces``: a sink that may still listen there; it is closed by its owner afterwards.
+    """
+
+    def __init__(
+        self, options: SocketOutput, lost: LostLine, name: str = "socket", replaces: "SocketSink | None" = None
+    ) -> None:
         self.name = name
         self.notices: list[str] = []
         self.broken = False
-        self._options = options
-        self._lost = lost
+        self.options = options
+        self.lost = lost
         self._readers: dict[int, tuple[socket.socket, Outlet]] = {}
         self._gone = dict.fromkeys(LineQueue(name, 0).counters(), 0)
         self._joined = self._refused = 0
         gid = group_id(options.group)
         if gid < 0:
             add_notice(self.notices, f"{name}: there is no group {options.group} here, {options.path} is for root's")
-        self._listener, self._inode = listen(options.path, options.mode, gid)
+        self._inode: tuple[int, int]
+        own = replaces._inode if replaces is not None else None
+        self._listener, self._inode = listen(options.path, options.mode, gid, own)
         self._epoll = select.epoll()
         self._epoll.register(self._listener.fileno(), select.EPOLLIN)
 
@@ -71,16 +78,16 @@ class SocketSink:
                 if error.errno != errno.ECONNABORTED:
                     add_notice(self.notices, f"{self.name}: accept: {error.strerror}")
                 return
-            if len(self._readers) >= self._options.readers:
+            if len(self._readers) >= self.options.readers:
                 self._refused += 1
                 if self._refused == 1:
-                    add_notice(self.notices, f"{self.name}: more than {self._options.readers} readers, one refused")
+                    add_notice(self.notices, f"{self.name}: more than {self.options.readers} readers, one refused")
                 reader.close()
                 continue
             reader.setblocking(False)
             self._joined += 1
-            queue = LineQueue(self.name, self._options.queue)
-            self._readers[reader.fileno()] = (reader, Outlet(reader.fileno(), queue, self._epoll, self._lost))
+            queue = LineQueue(self.name, self.options.queue)
+            self._readers[reader.fileno()] = (reader, Outlet(reader.fileno(), queue, self._epoll, self.lost))
 
     def _leave(self, fd: int) -> None:
         reader, outlet = self._readers.pop(fd)
@@ -103,13 +110,13 @@ class SocketSink:
     def reopen(self) -> None:
         """Listen anew when somebody took the socket away; the readers stay."""
         try:
-            info = os.lstat(self._options.path)
+            info = os.lstat(self.options.path)
             if (info.st_dev, info.st_ino) == self._inode:
                 return
         except FileNotFoundError:
             pass  # removed: make it again
         try:
-            listener, inode = listen(self._options.path, self._options.mode, group_id(self._options.group))
+            listener, inode = listen(self.options.path, self.options.mode, group_id(self.options.group))
         except AuditnsError as error:
             add_notice(self.notices, f"{self.name}: {error}")
             return
@@ -132,16 +139,16 @@ class SocketSink:
         self._epoll.close()
         self._listener.close()
         try:
-            info = os.lstat(self._options.path)
+            info = os.lstat(self.options.path)
             if (info.st_dev, info.st_ino) == self._inode:  # not another program's
-                os.unlink(self._options.path)
+                os.unlink(self.options.path)
         except OSError as error:
             if error.errno != errno.ENOENT:
-                add_notice(self.notices, f"{self.name}: cannot remove {self._options.path}: {error.strerror}")
+                add_notice(self.notices, f"{self.name}: cannot remove {self.options.path}: {error.strerror}")
 
 
-def listen(path: str, mode: int, gid: int) -> tuple[socket.socket, tuple[int, int]]:
-    """A listening socket at ``path``, and its (device, inode).
+def listen(path: str, mode: int, gid: int, own: tuple[int, int] | None = None) -> tuple[socket.socket, tuple[int, int]]:
+    """A listening socket at ``path``, and its (device, inode). ``own`` is one that may be replaced though it is live.
 
     It is bound under another name in the same directory, given its mode and group there, and moved into place, so
     it never stands with wrong rights and no link is followed. Only a socket that nobody serves is replaced.
@@ -156,7 +163,7 @@ def listen(path: str, mode: int, gid: int) -> tuple[socket.socket, tuple[int, in
     fresh = f".{name[:80]}.{os.getpid()}"
     here = f"/proc/self/fd/{directory}"
     try:
-        _refuse_other_things(path, name, directory, here)
+        _refuse_other_things(path, name, directory, here, own)
         try:
             os.unlink(fresh, dir_fd=directory)
         except FileNotFoundError:
@@ -183,13 +190,15 @@ def listen(path: str, mode: int, gid: int) -> tuple[socket.socket, tuple[int, in
     return sock, (info.st_dev, info.st_ino)
 
 
-def _refuse_other_things(path: str, name: str, directory: int, here: str) -> None:
+def _refuse_other_things(path: str, name: str, directory: int, here: str, own: tuple[int, int] | None) -> None:
     try:
         info = os.stat(name, dir_fd=directory, follow_symlinks=False)
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(info.st_mode):
         raise ConfigError(f"socket {path}: something that is not a socket is there; remove it or choose another path")
+    if (info.st_dev, info.st_ino) == own:
+        return
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
         answer = probe.connect_ex(f"{here}/{name}")
     if answer not in (errno.ECONNREFUSED, errno.ENOENT):

@@ -133,21 +133,6 @@ def test_own_descriptors_are_not_taken_for_inherited() -> None:
     assert procsetup.inherited_descriptors() == before
 
 
-@pytest.mark.parametrize("abstract", [False, True])
-def test_notify(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, abstract: bool) -> None:
-    name = f"@auditns-test-{os.getpid()}" if abstract else str(tmp_path / "notify")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-        manager.bind("\0" + name[1:] if abstract else name)
-        monkeypatch.setenv("NOTIFY_SOCKET", name)
-        assert procsetup.notify("READY=1\nSTATUS=ü")
-        assert manager.recv(100) == "READY=1\nSTATUS=ü".encode()
-    assert not procsetup.notify("READY=1")
-    monkeypatch.setenv("NOTIFY_SOCKET", "vsock:1:2")
-    assert not procsetup.notify("READY=1")
-    monkeypatch.delenv("NOTIFY_SOCKET")
-    assert not procsetup.notify("READY=1")
-
-
 def test_sigint_ends_as_usual_after_it_was_ignored() -> None:
     old = signal.signal(signal.SIGINT, signal.SIG_IGN), signal.getsignal(signal.SIGPIPE)
     try:
