@@ -33,7 +33,7 @@ _POINT_FIELDS: Final[dict[str, tuple[str, str]]] = {
     **dict.fromkeys(("hdr_len", "node_len", "rtype", "recno"), ("uint16_t[]", "H")),
 }  # fmt: skip
 _LINE_FIELDS: Final[dict[str, tuple[str, str]]] = {
-    **dict.fromkeys(("l_off", "l_event", "l_body"), ("uint32_t[]", "I")),
+    **dict.fromkeys(("l_off", "l_event", "l_body", "l_next"), ("uint32_t[]", "I")),
     "l_type": ("uint16_t[]", "H"),
 }
 
@@ -138,6 +138,7 @@ class Points:
     l_off: memoryview
     l_event: memoryview
     l_body: memoryview
+    l_next: memoryview
     l_type: memoryview
 
     def __init__(self) -> None:
@@ -147,6 +148,13 @@ class Points:
         self.block = memoryview(b"")
         self.c: Any = ffi.new("struct auditns_points *")
         self._arrays: dict[str, Any] = {}
+        self._out: Any = None
+
+    def out(self, size: int) -> Any:
+        """A buffer of at least ``size`` bytes for the assembled text, used again and again."""
+        if self._out is None or len(self._out) < size:
+            self._out = ffi.new("char[]", size + size // 4)
+        return self._out
 
     def grow(self, cap: int, line_cap: int) -> None:
         """Make room for that many points and lines, keeping what is there."""
@@ -193,10 +201,15 @@ class Points:
 
 
 class Scanner:
-    """The scan and its state. ``feed`` is given what the last one did not consume, and more behind it."""
+    """The scan and its state. ``feed`` is given what the last one did not consume, and more behind it.
 
-    def __init__(self) -> None:
+    ``whole``: the lines of an event are handed out together, never in two answers (as long as that takes no
+    more than MAX_WHOLE bytes to be kept back); what works on whole events needs it.
+    """
+
+    def __init__(self, whole: bool = False) -> None:
         self._state: Any = ffi.new("struct auditns_scan *")
+        self._state.whole = whole
         self.points = Points()
         self.points.grow(1024, 4096)
 
@@ -214,10 +227,11 @@ class Scanner:
 
 
 class TextStream:
-    """Audit text that arrives in pieces of any size. It keeps what is not decided yet (some 128 KiB at most)."""
+    """Audit text that arrives in pieces of any size. It keeps what is not decided yet: some 128 KiB at most, or
+    1 MiB when ``whole`` events are asked for (see :class:`Scanner`)."""
 
-    def __init__(self, capacity: int = 512 * 1024) -> None:
-        self._scanner = Scanner()
+    def __init__(self, capacity: int = 512 * 1024, whole: bool = False) -> None:
+        self._scanner = Scanner(whole)
         self._buffer = bytearray(capacity)
         self._start = 0
         self._end = 0
@@ -300,8 +314,6 @@ def assemble(
     kept = ffi.NULL if keep is None else ffi.from_buffer("uint8_t[]", keep)
     args = (buf, points.consumed, points.c, picks, tails.c_struct(), kept, keep_first, 0 if keep is None else len(keep))
     size = lib.auditns_assemble(*args, ffi.NULL)
-    out = ffi.new("char[]", size) if size else b""
-    if not size:
-        return b""
+    out = points.out(size)
     lib.auditns_assemble(*args, out)
     return bytes(ffi.buffer(out, size))

@@ -25,6 +25,7 @@
 #define AUDITNS_MAX_LINE 65536
 #define AUDITNS_MAX_SPAN 65536
 #define AUDITNS_MAX_OPEN 256
+#define AUDITNS_MAX_WHOLE 1048576
 #define AUDITNS_CLOSED 256
 #define AUDITNS_TYPES 1024
 
@@ -40,7 +41,7 @@ struct auditns_points {
     uint32_t *aux1_len, *aux2_len, *key_len;
     int32_t *pid, *ppid, *sysno;
     uint16_t *hdr_len, *node_len, *rtype, *recno;
-    uint32_t *l_off, *l_event, *l_body;
+    uint32_t *l_off, *l_event, *l_body, *l_next;
     uint16_t *l_type;
 };
 
@@ -62,6 +63,7 @@ struct auditns_scan {
     int64_t clock;
     uint32_t consumed, line, searched;
     uint32_t open, last, next_id, voids, in_long;
+    uint32_t whole;             /* set by the caller: hand out whole events only */
     struct auditns_event event[AUDITNS_MAX_OPEN];
     struct auditns_closed closed[AUDITNS_CLOSED];
 };

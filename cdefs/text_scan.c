@@ -183,6 +183,7 @@ static void release(struct auditns_scan *s, struct auditns_points *p)
         memmove(p->l_off, p->l_off + lk, lm * sizeof(*p->l_off));
         memmove(p->l_event, p->l_event + lk, lm * sizeof(*p->l_event));
         memmove(p->l_body, p->l_body + lk, lm * sizeof(*p->l_body));
+        memmove(p->l_next, p->l_next + lk, lm * sizeof(*p->l_next));
         memmove(p->l_type, p->l_type + lk, lm * sizeof(*p->l_type));
     }
     for (uint32_t i = 0; i < lm; i++) {
@@ -587,13 +588,15 @@ static uint32_t record(struct auditns_scan *s, struct auditns_points *p, const c
     return id;
 }
 
-static void add_line(struct auditns_points *p, uint32_t line, uint32_t event, uint32_t body, uint32_t type)
+static void add_line(struct auditns_points *p, uint32_t line, uint32_t event, uint32_t body, uint32_t type,
+                     uint32_t next)
 {
     uint32_t i = p->line_total++;
     p->l_off[i] = line;
     p->l_event[i] = event;
     p->l_body[i] = body;
     p->l_type[i] = (uint16_t)type;
+    p->l_next[i] = next;
 }
 
 /* one whole line, newline included */
@@ -607,7 +610,7 @@ static void one_line(struct auditns_scan *s, struct auditns_points *p, const cha
     if (s->open && s->event[s->open - 1].lone && !(known && same_event(&s->event[s->open - 1], &h)))
         close_event(s, s->open - 1);
     if (!known) {
-        add_line(p, line, AUDITNS_LINE_FOREIGN, line, 0);
+        add_line(p, line, AUDITNS_LINE_FOREIGN, line, 0, s->next_id);
         return;
     }
     if (h.ms > s->clock) {
@@ -618,8 +621,25 @@ static void one_line(struct auditns_scan *s, struct auditns_points *p, const cha
             else
                 i++;
     }
+    uint32_t next = s->next_id;
     uint32_t id = record(s, p, buf, &h, line, end);
-    add_line(p, line, id, line + h.body, h.type);
+    add_line(p, line, id, line + h.body, h.type, next);
+}
+
+/* The last place up to s->consumed where no event has lines on both sides: numbers of events grow with their
+ * first lines, so no line behind the place may have one below the next number at that time. */
+static uint32_t whole_events(const struct auditns_scan *s, const struct auditns_points *p)
+{
+    uint32_t least = AUDITNS_LINE_LATE, place = s->consumed;
+    if (place == s->line)
+        return place;
+    for (uint32_t i = p->line_total; i-- > 0;) {
+        if (p->l_event[i] < least)
+            least = p->l_event[i];
+        if (p->l_off[i] <= s->consumed && least >= p->l_next[i])
+            return s->line - p->l_off[i] > AUDITNS_MAX_WHOLE ? s->consumed : p->l_off[i];
+    }
+    return s->consumed;
 }
 
 int64_t auditns_scan(struct auditns_scan *s, struct auditns_points *p, const char *buf, uint32_t len, int mode)
@@ -641,13 +661,15 @@ int64_t auditns_scan(struct auditns_scan *s, struct auditns_points *p, const cha
         if (p->line_cap == p->line_total)
             return -1;
         close_all(s);
-        add_line(p, s->line, AUDITNS_LINE_FOREIGN, s->line, 0);
+        add_line(p, s->line, AUDITNS_LINE_FOREIGN, s->line, 0, s->next_id);
         s->in_long = mode != AUDITNS_MODE_EOF;
         s->line = len;
     }
     if (mode != AUDITNS_MODE_MORE)
         close_all(s);
     s->consumed = s->open ? s->event[0].first : s->line;
+    if (s->whole)
+        s->consumed = whole_events(s, p);
 
     p->used = p->total;
     p->line_used = p->line_total;

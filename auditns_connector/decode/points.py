@@ -72,6 +72,8 @@ LINE_LATE: Final = 0xFFFFFFFE
 MAX_LINE: Final = 65536
 MAX_SPAN: Final = 65536
 MAX_OPEN: Final = 256
+MAX_WHOLE: Final = 1 << 20
+"""What is kept back at most to hand out whole events together."""
 CLOSED: Final = 256
 """How many decided events are remembered to tell what is late (one for each serial modulo this)."""
 OLDER_MS: Final = 2000

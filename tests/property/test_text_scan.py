@@ -131,6 +131,25 @@ def test_keep_writes_the_lines_of_the_kept_events(seed: int) -> None:
     )
 
 
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 1 << 48))
+def test_whole_events_come_in_one_answer(seed: int) -> None:
+    text = stream(seed)
+    found = TextStream(capacity=100, whole=True)
+    seen: set[int] = set()
+    total, out = 0, b""
+    for piece in [*cut(text, random.Random(seed)), None]:
+        ready = found.flush(eof=True) if piece is None else found.push(piece)
+        now = {event for event in ready.l_event[: ready.line_n] if event < points.LINE_LATE}
+        assert not now & seen
+        assert {event for event in ready.event[: ready.n] if event < points.LINE_LATE} <= now
+        seen |= now
+        total += ready.n
+        out += assemble(ready, array("I", [s % 4 for s in ready.serial[: ready.n]]), TAILS)
+    assert total == len(run_reference([text]).points)
+    assert out == run_c([text])[2]
+
+
 def test_cut_at_every_offset() -> None:
     text = stream(7) + stream(11)
     whole = compare([text])
@@ -166,7 +185,7 @@ def test_numbers_and_names_are_the_same_in_c() -> None:
         if name.startswith("AUDITNS_P_"):
             assert getattr(lib, name) == getattr(points, name.removeprefix("AUDITNS_"))
     for name in ("MODE_MORE", "MODE_FLUSH", "MODE_EOF", "LINE_FOREIGN", "LINE_LATE", "MAX_LINE", "MAX_SPAN", "MAX_OPEN",
-                 "CLOSED"):  # fmt: skip
+                 "MAX_WHOLE", "CLOSED"):  # fmt: skip
         assert getattr(lib, f"AUDITNS_{name}") == getattr(points, name)
 
 
