@@ -138,7 +138,7 @@ class PerfDecoder:
             (lost,) = U64.unpack_from(body, 8 if kind == LOST else 0)
             if not lost:
                 return b"", False
-            self.lost += lost
+            self.lost = (self.lost + lost) & 0xFFFFFFFFFFFFFFFF  # a u64, like the kernel's
             return self._pack(frames.K_LOST, time, arg=lost, cgroup=self.last), False
         self.received += 1
         if kind in (FORK, EXIT):

@@ -1,0 +1,189 @@
+"""The proc connector source on the running kernel: what is done here is what it tells."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from pyroute2.netlink.connector.cn_proc import ProcEventMarshal
+
+from auditns_connector import frames
+from auditns_connector.errors import NotPermittedError, NotSupportedError
+from auditns_connector.sources.connector import (
+    IGNORE,
+    LISTEN,
+    NETLINK_CONNECTOR,
+    ConnectorSource,
+    probe_nm,
+    request,
+)
+from tests.kernel.support import need, need_tool
+
+pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("root")]
+
+
+@pytest.fixture
+def source(root: None) -> Iterator[ConnectorSource]:
+    with ConnectorSource() as made:
+        yield made
+
+
+def in_child(work: Callable[[], None]) -> int:
+    """Run ``work`` in a forked child, wait for its end; its pid."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            work()
+        finally:
+            os._exit(3)
+    os.waitpid(pid, 0)
+    return pid
+
+
+def of(block: bytes, pid: int) -> list[frames.Frame]:
+    return [frame for frame in frames.iter_frames(block) if frame.pid == pid]
+
+
+def test_a_process_from_fork_to_exit(source: ConnectorSource) -> None:
+    before = time.monotonic_ns()
+    done = subprocess.Popen(["/bin/true"])
+    done.wait()
+    told = of(source.drain(), done.pid)
+    after = time.monotonic_ns()
+
+    kinds = [frame.kind for frame in told]
+    assert kinds[0] == frames.K_FORK
+    assert frames.K_EXEC in kinds
+    assert kinds[-1] == frames.K_EXIT
+    assert (told[0].ppid, told[0].tid) == (os.getpid(), done.pid)
+    assert told[-1].arg == 0
+    assert [frame.time for frame in told] == sorted(frame.time for frame in told)
+    assert before <= told[0].time
+    assert told[-1].time <= after
+
+
+def test_comm_ids_session_and_exit_code(source: ConnectorSource) -> None:
+    def work() -> None:
+        os.setsid()
+        with open("/proc/self/comm", "wb") as file:
+            file.write(b"auditns-cn")
+        os.setresgid(65534, 65534, 65534)
+        os.setresuid(65534, 65534, 65534)
+        os._exit(7)
+
+    pid = in_child(work)
+    told = {frame.kind: frame for frame in of(source.drain(), pid)}
+    assert frames.K_SID in told
+    assert frames.text(told[frames.K_COMM].payload) == b"auditns-cn"
+    assert frames.IDS_PAYLOAD.unpack(told[frames.K_UID].payload) == (65534, 65534)
+    assert frames.IDS_PAYLOAD.unpack(told[frames.K_GID].payload) == (65534, 65534)
+    assert told[frames.K_EXIT].arg == 7 << 8
+
+
+def test_a_coredump_has_its_event(source: ConnectorSource) -> None:
+    def crash() -> None:
+        signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGQUIT)
+        signal.pause()
+
+    pid = in_child(crash)
+    told = {frame.kind: frame for frame in of(source.drain(), pid)}
+    assert told[frames.K_EXIT].arg & 0x7F == signal.SIGQUIT
+    assert told[frames.K_COREDUMP].ppid == os.getpid()
+
+
+def test_the_cut_holds_back_what_is_later(source: ConnectorSource) -> None:
+    first = in_child(lambda: os._exit(0))
+    cut = time.monotonic_ns()
+    second = in_child(lambda: os._exit(0))
+
+    early, late = source.drain(cut), source.drain()
+    assert of(early, first)
+    assert not of(early, second)
+    assert not of(late, first)
+    assert [frame.kind for frame in of(late, second)] == [frames.K_FORK, frames.K_EXIT]
+
+
+def test_every_dropped_event_is_told_as_lost() -> None:
+    with ConnectorSource(rcvbuf=32768) as source:
+        for _ in range(200):
+            in_child(lambda: os._exit(0))
+        lost = 0
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            source.heartbeat()  # a loss at the end shows only at a CPU's next event
+            time.sleep(0.01)
+            for frame in frames.iter_frames(source.drain()):
+                lost += frame.arg if frame.kind == frames.K_LOST else 0
+            if source.counters()["lost"] == source.drops():
+                break
+        counters = source.counters()
+    assert counters["drops"] > 0
+    assert lost == counters["lost"] == counters["drops"]
+    assert counters["disorder"] == counters["malformed"] == counters["enobufs"] == 0
+
+
+def test_the_heartbeat_comes_from_every_cpu(source: ConnectorSource) -> None:
+    told: set[int] = set()
+    deadline = time.monotonic() + 10
+    while told < os.sched_getaffinity(0) and time.monotonic() < deadline:
+        source.heartbeat()
+        time.sleep(0.02)
+        told |= {frame.cpu for frame in frames.iter_frames(source.drain()) if frame.kind == frames.K_ACK}
+    assert told >= os.sched_getaffinity(0)
+    # it has not switched the events off
+    pid = in_child(lambda: os._exit(0))
+    assert of(source.drain(), pid)
+
+
+def test_a_filtered_source_tells_forks_and_exits_and_no_loss() -> None:
+    with ConnectorSource(mask_all=False) as source:
+        for _ in range(20):
+            in_child(os.setsid)
+        kinds = {frame.kind for frame in frames.iter_frames(source.drain())}
+    release = tuple(int(part) for part in os.uname().release.split(".")[:2])
+    need(release >= (6, 6), "the 8-byte proc_input of Linux 6.6")
+    assert kinds == {frames.K_FORK, frames.K_EXIT} or kinds == {frames.K_FORK, frames.K_EXIT, frames.K_EXEC}
+
+
+def test_pyroute2_reads_the_same_from_the_socket(source: ConnectorSource) -> None:
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, NETLINK_CONNECTOR) as theirs:
+        theirs.bind((0, 1))
+        theirs.send(request(LISTEN))
+        source.drain()
+        pid = in_child(lambda: os._exit(5))
+        parse = ProcEventMarshal().parse
+        seen = []
+        while not seen or seen[-1]["event"] != "PROC_EVENT_EXIT":
+            events = parse(theirs.recv(65536))  # a delivered event is in the queue when waitpid returns
+            seen += [event for event in events if pid in (event.get("child_tgid"), event.get("process_tgid"))]
+        theirs.send(request(IGNORE))
+    told = of(source.drain(), pid)
+    names = {frames.K_FORK: "PROC_EVENT_FORK", frames.K_EXIT: "PROC_EVENT_EXIT"}
+    assert [(names[frame.kind], frame.time, frame.cpu) for frame in told] == [
+        (event["event"], event["timestamp_ns"], event["cpu"]) for event in seen
+    ]
+    assert told[-1].arg == seen[-1]["exit_code"]
+
+
+def test_the_probe_agrees_with_the_kernel() -> None:
+    assert probe_nm() is ("proc-event-nm" in os.uname().release)  # mainline never took it
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [(["--user", "--map-root-user"], NotPermittedError), (["--net"], NotSupportedError)],
+    ids=["another user namespace", "another network namespace"],
+)
+def test_where_it_cannot_work_it_says_so(options: list[str], error: type[Exception]) -> None:
+    need_tool("unshare")
+    script = "from auditns_connector.sources.connector import ConnectorSource; ConnectorSource()"
+    done = subprocess.run(
+        ["unshare", *options, sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert error.__name__ in done.stderr
