@@ -127,8 +127,8 @@ def test_administrators_key_matches_first(audit_state: AuditState, state: Path, 
     auditctl("-a", "always,exit", "-F", "arch=b64", "-S", "execve", "-F", "euid=0", "-k", f"{key}-admin")
     with RuleLease(state_path=str(state), key=key), ReadlogSource() as source:
         subprocess.run(["unshare", "--uts", "/bin/true"], check=True)
-        auditctl("-m", key)
-        lines = read_until(source, f"msg='{key}".encode()).splitlines()
+        auditctl("-m", f"marker-{key}")
+        lines = read_until(source, f"marker-{key}".encode()).splitlines()
     records = [line for line in lines if b"type=SYSCALL" in line and b'comm="unshare"' in line]
     execs = [line for line in records if b" syscall=59 " in line]
     others = [line for line in records if b" syscall=272 " in line]
