@@ -12,11 +12,12 @@ JSON_VERSION: Final = 1
 _COLOURS: Final = {"ok": "32", "warn": "33", "fail": "31"}
 
 
-def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command to ``auditns``."""
-    parser = subparsers.add_parser("doctor", help="what this host allows, what is missing, and the line that mends it")
+def add_parser(
+    subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str = "doctor", text: str = ""
+) -> None:
+    """Add the command to ``auditns``; ``text`` is its line of help."""
+    parser = subparsers.add_parser(name, help=text, description=text or None)
     parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
-    parser.set_defaults(run=run)
 
 
 def run(args: "argparse.Namespace") -> int:

@@ -11,20 +11,11 @@ from tests.kernel.support import AuditState, auditctl, need_tool
 
 pytestmark = pytest.mark.kernel
 
-PROGRAM = """
-import argparse, sys
-from auditns_connector.cli import doctor
-parser = argparse.ArgumentParser()
-doctor.add_parser(parser.add_subparsers())
-args = parser.parse_args(["doctor", *sys.argv[1:]])
-sys.exit(args.run(args))
-"""
-
 
 def doctor(*prefix: str) -> tuple[int, dict[str, dict[str, str]]]:
     """Exit code and findings by id."""
     done = subprocess.run(
-        [*prefix, sys.executable, "-c", PROGRAM, "--json"],
+        [*prefix, sys.executable, "-m", "auditns_connector.cli.main", "doctor", "--json"],
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,
