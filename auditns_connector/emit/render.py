@@ -1,0 +1,158 @@
+"""Events as objects: JSON lines and lines for people, out of answered points."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from ..decode import points as pt
+from ..decode import rectypes
+from ..reassemble import Points
+from . import jsonout, pretty
+from .records import Fields, parse
+
+if TYPE_CHECKING:
+    from ..correlate import Correlator
+    from ..model.process import State
+
+JSON: Final = "json"
+_HEADER_END: Final = b"):"
+
+
+class View(NamedTuple):
+    """One event of an answer: numbers of its lines and of its points."""
+
+    lines: list[int]
+    subject: int | None
+    targets: list[int]
+
+
+def views(points: Points, keep: bytes | bytearray | None = None, first: int = 0) -> Iterator[View | int]:
+    """The events in the order of their first lines; of a foreign line (not with ``keep``) its number.
+
+    A late record makes an event of its own; a late EOE is nothing.
+    """
+    lines: dict[int, list[int]] = {}
+    order: list[tuple[int, int]] = []
+    kinds, numbers = points.l_type, points.l_event
+    for i in range(points.line_n):
+        number = numbers[i]
+        if number >= pt.LINE_LATE:
+            if keep is None and not (number == pt.LINE_LATE and kinds[i] == rectypes.EOE):
+                order.append((number, i))
+        elif number in lines:
+            lines[number].append(i)
+        elif keep is None or (0 <= number - first < len(keep) and keep[number - first]):
+            lines[number] = [i]
+            order.append((number, i))
+    subjects: dict[int, int] = {}
+    targets: dict[int, list[int]] = {}
+    late: dict[int, int] = {}
+    for i, (number, flags) in enumerate(zip(points.event[: points.n], points.flags[: points.n], strict=True)):
+        if flags & pt.P_LATE:
+            late[points.line_off[i]] = i
+        elif flags & pt.P_TARGET:
+            targets.setdefault(number, []).append(i)
+        else:
+            subjects.setdefault(number, i)
+    for number, i in order:
+        if number == pt.LINE_FOREIGN:
+            yield i
+        elif number == pt.LINE_LATE:
+            target = late.get(points.l_off[i])
+            yield View([i], None, [] if target is None else [target])
+        else:
+            yield View(lines[number], subjects.get(number), targets.get(number, []))
+
+
+class Head(NamedTuple):
+    """Node, time and serial of a record as its line says."""
+
+    node: bytes
+    ms: int
+    serial: int
+
+
+def read_line(line: bytes, body: int) -> tuple[Head, str, bytes]:
+    """(head, type name, body) of a line with a header, whose body begins at ``body``."""
+    header = line[:body]
+    prefix, _, stamp = header.rpartition(b" msg=audit(")
+    node, _, kind = prefix.rpartition(b"type=")
+    seconds, _, rest = stamp.partition(b".")
+    ms, _, serial = rest.partition(b":")
+    return (
+        Head(node[5:-1], int(seconds) * 1000 + int(ms), int(serial.removesuffix(_HEADER_END))),
+        kind.decode("utf-8", "backslashreplace"),
+        line[body:].rstrip(b"\n"),
+    )
+
+
+class Renderer:
+    """Writes answered points as JSON or for people; what was answered is taken from ``correlator.states``."""
+
+    def __init__(self, correlator: "Correlator", colour: bool = False) -> None:
+        self._correlator = correlator
+        self._colour = colour
+
+    def render(self, name: str, points: Points, keep: bytes | bytearray | None = None, first: int = 0) -> bytes:
+        """One line for each event; ``name`` is "json" or "pretty"."""
+        out = []
+        for view in views(points, keep, first):
+            if isinstance(view, int):
+                line = points.line(view).rstrip(b"\n")
+                if line:
+                    out.append(jsonout.foreign(line) if name == JSON else pretty.foreign(line))
+                continue
+            records: list[tuple[str, Fields]] = []
+            head = Head(b"", 0, 0)
+            for i in view.lines:
+                head, kind, body = read_line(points.line(i), points.l_body[i] - points.l_off[i])
+                if kind == "EOE":
+                    continue
+                records.append((kind, parse(body, kind)))
+            if not records:
+                continue
+            who = jsonout.HOST if view.subject is None else self._who(view.subject)
+            targets = [(points.recno[i], points.pid[i], self._who(i)) for i in view.targets]
+            if name == JSON:
+                out.append(jsonout.event(head.ms, head.serial, head.node, who, targets, records))
+            else:
+                out.append(pretty.event(head.ms, who, targets, records, self._colour))
+        return b"".join(out)
+
+    def line(self, name: str, line: bytes) -> bytes:
+        """A record of ours that is an event of its own, given as audit text."""
+        at = line.index(_HEADER_END) + len(_HEADER_END)
+        head, kind, body = read_line(line, at)
+        records = [(kind, parse(body, kind))]
+        contid = records[0][1].get("contid")
+        who = jsonout.Who(contid if isinstance(contid, str) else None)
+        if name == JSON:
+            return jsonout.event(head.ms, head.serial, head.node, who, (), records)
+        return pretty.event(head.ms, who, (), records, self._colour)
+
+    def _who(self, i: int) -> jsonout.Who:
+        return self._describe(self._correlator.states[i])
+
+    def _describe(self, state: "State") -> jsonout.Who:
+        model = self._correlator.model
+        container = state.container
+        ns: dict[str, Any] | None = None
+        if state.nsset is not None and self._correlator.ns != "off":
+            ns = {
+                kind: None if known is None else {**known, "serial": f"{known['serial']:x}"}
+                for kind, known in model.namespaces.describe(state.nsset).items()
+            }
+        if container is None:
+            return jsonout.Who(None, None, ns)
+        contid = model.containers.text(container)
+        if contid == "?":
+            return jsonout.Who(contid, None, ns)
+        known = {
+            "kind": container.kind,
+            "runtime": container.runtime,
+            "id": container.id,
+            "name": container.name,
+            "pod": container.pod,
+            "image": container.image,
+            "origin": state.origin,
+        }
+        return jsonout.Who(contid, {field: what for field, what in known.items() if what}, ns)

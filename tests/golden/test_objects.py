@@ -1,0 +1,83 @@
+"""Recorded audit text in, JSON lines and lines for people out."""
+
+import json
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+
+from auditns_connector.emit import jsonout, pretty
+from auditns_connector.emit.render import Renderer
+from auditns_connector.reassemble import Points, TextStream
+
+from .enriching import DATA
+
+Check = Callable[[str, bytes], None]
+
+
+class Known(Renderer):
+    """A renderer that takes every even pid for one of container "web", every third for unknown."""
+
+    def __init__(self, points: Points, colour: bool = False) -> None:
+        super().__init__(cast("Any", None), colour)
+        self.points = points
+
+    def _who(self, i: int) -> jsonout.Who:
+        pid = self.points.pid[i]
+        if pid < 0 or pid % 3 == 0:
+            return jsonout.Who("?")
+        if pid % 2:
+            return jsonout.HOST
+        web = {"runtime": "docker", "id": "ab" * 32, "name": "web", "origin": "observed"}
+        return jsonout.Who(f"{pid},^7", web, {"net": {"serial": "a1", "dev": 4, "ino": 4026532142}, "mnt": None})
+
+
+def render(text: bytes, name: str, colour: bool = False, pieces: int = 1 << 20) -> bytes:
+    stream, out = TextStream(whole=True), b""
+    for at in range(0, len(text), pieces):
+        points = stream.push(text[at : at + pieces])
+        out += Known(points, colour).render(name, points)
+    points = stream.flush(eof=True)
+    return out + Known(points, colour).render(name, points)
+
+
+@pytest.mark.parametrize("name", ["raw", "enriched", "stream"])
+def test_json(golden: Check, name: str) -> None:
+    out = render((DATA / f"{name}.log").read_bytes(), "json")
+    for line in out.splitlines():
+        assert json.loads(line)["v"] == 1
+    golden(f"{name}.json", out)
+
+
+def test_json_has_every_event_once_with_all_its_records() -> None:
+    text = (DATA / "stream.log").read_bytes()
+    events = [json.loads(line) for line in render(text, "json").splitlines()]
+    assert len({event["serial"] for event in events}) == len(events)
+    records = [record["type"] for event in events for record in event["records"]]
+    expected = [line.split()[0].removeprefix(b"type=").decode() for line in text.splitlines()]
+    assert sorted(records) == sorted(kind for kind in expected if kind != "EOE")
+
+
+def test_json_is_the_same_in_any_pieces() -> None:
+    text = (DATA / "stream.log").read_bytes()
+    assert render(text, "json", pieces=100) == render(text, "json")
+
+
+def test_pretty(golden: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+    import time
+
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    out = render((DATA / "raw.log").read_bytes(), "pretty")
+    assert b"\x1b" not in out
+    golden("raw.pretty", out)
+
+
+def test_colours_only_when_asked() -> None:
+    text = (DATA / "raw.log").read_bytes()
+    assert b"\x1b[" in render(text, "pretty", colour=True)
+
+
+def test_a_terminal_is_not_commanded_by_a_file_name() -> None:
+    assert pretty.clean("a\x1b[2Jb\n\u202e\udcff") == "a\\x1b[2Jb\\n\\u202e\\udcff"
+    assert len(pretty.clean("x" * 1000)) == 160
