@@ -1,6 +1,6 @@
 # make run    set everything up, then listen on this host (as root; else the demo on a recorded sample)
 # make test   set everything up, then run the tests (as root, those on the real kernel too)
-# make lint   ruff, mypy --strict, manual pages      make bench   the benchmarks
+# make lint   ruff, mypy --strict, manual pages      make bench   the benchmarks (as root)
 # make build  wheel and source distribution in dist/ make clean   remove what was built
 
 VENV := .venv
@@ -67,7 +67,9 @@ lint: dev
 	@for page in man/*.[1-9]; do [ ! -e "$$page" ] || [ -z "$$(groff -man -ww -z "$$page" 2>&1 | tee /dev/stderr)" ] || exit 1; done
 
 bench: venv
-	$(BIN)/python -m pytest -m 'bench or not bench' tests/bench
+	$(BIN)/python -m tests.bench.sources
+	$(BIN)/python -m tests.bench.enrich
+	$(BIN)/python -m tests.bench.accuracy --quick
 
 build: dev
 	rm -rf build dist

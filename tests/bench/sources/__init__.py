@@ -1,0 +1,1 @@
+"""How fast the kernel event sources decode."""
