@@ -19,7 +19,7 @@ from tests.bench.accuracy.score import (
     score,
     verdict,
 )
-from tests.bench.accuracy.subjects import Laurel, contid_of, count_losses, parse_json, parse_text
+from tests.bench.accuracy.subjects import AuditnsListen, Laurel, contid_of, count_losses, parse_json, parse_text
 from tests.bench.accuracy.truth import (
     HOST,
     NS_TYPES,
@@ -254,6 +254,14 @@ def test_json_lines_give_container_and_namespaces() -> None:
         "1.500:8": Answer("?"),
         "1.500:9": Answer(None, {"net": (4, 9)}),
     }
+
+
+def test_event_told_in_two_pieces_that_disagree_is_right_for_nobody(tmp_path: Path) -> None:
+    whole = '{"v":1,"time":"1.000","serial":7,"contid":"4"}\n'
+    (tmp_path / "listen.json").write_text(whole + '{"v":1,"time":"1.000","serial":7,"contid":null}\n')
+    assert AuditnsListen().answers(tmp_path) == {"1.000:7": Answer("4;None")}
+    (tmp_path / "listen.json").write_text(whole * 2)
+    assert AuditnsListen().answers(tmp_path) == {"1.000:7": Answer("4")}
 
 
 def test_contid_is_the_first_sixteen_hex_digits() -> None:

@@ -182,6 +182,7 @@ class Auditns(Subject):
         lines = ['ns = "all"', "info = true", f'control = "{directory}/control"']
         if tiny:
             lines += ["[sources]", "perf_buffer = 65536", "connector_buffer = 65536"]
+        lines += ["[journal]", f'path = "{directory}/auditns.journal"', "max_size = 0"]
         lines += ["[output.file]", f'path = "{directory}/auditns.log"', "max_size = 0"]
         return "\n".join(lines) + "\n"
 
@@ -223,8 +224,14 @@ class AuditnsListen(Subject):
         return self._process.pid if self._process else 0
 
     def answers(self, run: Path) -> dict[EventId, Answer]:
+        found: dict[EventId, Answer] = {}
         with (run / self.output).open("rb") as lines:
-            return dict(parse_json(lines))
+            for event, answer in parse_json(lines):
+                before = found.setdefault(event, answer)
+                # an event told in two pieces that do not agree is right for nobody
+                if before.container != answer.container:
+                    before.container = f"{before.container};{answer.container}"
+        return found
 
     def losses(self, run: Path) -> int:
         return (run / self.output).read_bytes().count(_LOSS)
