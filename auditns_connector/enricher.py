@@ -47,6 +47,11 @@ class Enricher:
         self.shown = 0
 
     @property
+    def whole(self) -> bool:
+        """Whether :meth:`take` must be given whole events: ``TextStream(whole=…)``."""
+        return self._objects or self._filter is not None or self.limit is not None
+
+    @property
     def done(self) -> bool:
         """The limit of events is reached."""
         return self.limit is not None and self.shown >= self.limit

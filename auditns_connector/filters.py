@@ -93,7 +93,7 @@ class EventFilter:
         event, key_len = points.event, points.key_len
         for i in range(points.n):
             number = event[i] - first
-            if kept[number]:
+            if not 0 <= number < count or kept[number]:  # a late record belongs to no event of these
                 continue
             if self._pids and points.pid[i] not in self._pids:
                 continue

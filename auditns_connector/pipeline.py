@@ -62,7 +62,7 @@ class Pipeline:
         self.outputs = outputs
         self.talk = talk
         self.started = time.time()
-        self.stream = TextStream()
+        self.stream = TextStream(whole=enricher.whole)
         self.selector = selectors.DefaultSelector()
         self.stopping = ""
         self._end = None if duration is None else time.monotonic() + duration

@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
         enricher = Enricher(
             correlator, [name], wanted=wanted, limit=args.count, colour=name == "pretty" and sys.stdout.isatty()
         )
-        stream = TextStream()
+        stream = TextStream(whole=enricher.whole)
         sink = open_descriptor(sys.stdout.fileno(), 1 << 30, no_lost_line)
 
         def deliver(points: Any) -> bool:
