@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (NotPossibleError, WorkloadError) as error:
         print(f"accuracy: {error}", file=sys.stderr)
         return 3 if isinstance(error, NotPossibleError) else 1
-    command = "python -m tests.bench.accuracy " + " ".join(sys.argv[1:] if argv is None else argv)
+    command = _command(sys.argv[1:] if argv is None else argv)
     if options.json:
         Path(options.json).write_text(json.dumps(report.to_json(results, command), indent=1) + "\n")
     if options.benchmarks:
@@ -222,6 +222,16 @@ def _temporary() -> Iterator[Path]:
         # containers with a user namespace look their files up as other users
         os.chmod(directory, 0o755)
         yield Path(directory)
+
+
+def _command(words: Sequence[str]) -> str:
+    """The command as it is to be repeated: without where results were written to."""
+    kept = ["python -m tests.bench.accuracy"]
+    outputs = ("--json", "--benchmarks", "--keep")
+    for before, word in zip(["", *words], words, strict=False):
+        if before not in outputs and word.partition("=")[0] not in outputs:
+            kept.append(word)
+    return " ".join(kept)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
