@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 #: /proc tells a start time in ticks of 10 ms; two starts nearer than this are the same one (ns)
 SAME_START: Final = 50_000_000
 _KTHREADD: Final = 2
+#: states of /proc/PID/stat that come after the exit event
+_ENDED: Final = ("Z", "X", "x")
 
 
 class Resync:
@@ -98,9 +100,15 @@ class Resync:
         if parent is not None:
             process.creator = (parent.pid, parent.start)
         model.adopt(process, parent.state.container if parent is not None else None, PROCFS)
-        for tid in answer.get("tids") or ():
-            if tid != process.pid:
-                model.add_thread(process, tid, process.state.nsset)
+        others = [tid for tid in answer.get("tids") or () if tid != process.pid]
+        for tid in others:
+            model.add_thread(process, tid, process.state.nsset)
+        if answer.get("state") in _ENDED:
+            # its exit is past: no event will come, and it holds nothing open
+            if others:
+                model.leader_left(process, time)
+            else:
+                model.end(process, time)
 
     def _fill(self, process: Process, nsset: NsSet | None, cgroups: CgroupSet | None, time: int) -> None:
         model = self._model

@@ -221,6 +221,12 @@ class Model:
         if nsset is not None:
             self.namespaces.leave(nsset, tid, time)
 
+    def leader_left(self, process: Process, time: int) -> None:
+        """The leader of ``process`` has exited while other threads live on."""
+        process.leader_gone = True
+        if process.state.nsset is not None:
+            self.namespaces.leave(process.state.nsset, process.pid, time)
+
     def put_namespaces(self, process: Process, nsset: NsSet, time: int, origin: str) -> None:
         """``process`` (its leader) is in ``nsset`` from ``time`` on."""
         former = process.state
@@ -390,9 +396,7 @@ class Model:
                 self.end(process, time)
             return
         if tid == pid:
-            process.leader_gone = True
-            if process.state.nsset is not None:
-                self.namespaces.leave(process.state.nsset, pid, time)
+            self.leader_left(process, time)
         else:
             self.drop_thread(process, tid, time)
         if not process.threads:

@@ -5,6 +5,7 @@ import pytest
 from auditns_connector import frames as f
 from auditns_connector.errors import DecodeError
 from auditns_connector.model.table import CLONE_INTO_CGROUP, Model
+from auditns_connector.nstypes import INITIAL_INODES_618
 from tests.unit.world import HEX, MS, World, contid
 
 DOCKER = f"/docker/{HEX}"
@@ -254,6 +255,17 @@ def test_a_scan_and_the_fork_event_of_the_same_process_are_one() -> None:
     process = w.model.processes[100]
     assert process.prev is None
     assert process.end is None
+
+
+def test_a_zombie_that_the_scan_shows_holds_no_namespace() -> None:
+    w = World()
+    w.proc(100, 1, 1010, start=1000, state="Z", ns={"pid": 31, "user": INITIAL_INODES_618["user"]})
+    w.fork(1, 400, 1020, pid=31)
+    w.exec(400, 1021)
+    w.fork(1, 401, 1030, pid=31)
+    assert w.model.processes[100].end is not None
+    assert w.model.processes[400].state.container is w.model.processes[401].state.container
+    assert w.model.processes[400].state.container is not w.model.processes[100].state.container
 
 
 def test_expired_processes_are_forgotten_and_nothing_of_them_is_kept() -> None:
