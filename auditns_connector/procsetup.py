@@ -12,6 +12,8 @@ import stat
 import sys
 from typing import Final, NamedTuple
 
+from .syslogstream import SyslogStream, is_null
+
 #: for a process that was given none
 PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 UMASK: Final = 0o027
@@ -36,7 +38,7 @@ def prepare(*, daemon: bool = True) -> None:
     """Reset signals, environment, standard streams, file mode mask and inherited descriptors.
 
     ``daemon`` False leaves what belongs to a user at a terminal: the working directory, the inherited descriptors,
-    an ignored SIGHUP (nohup).
+    an ignored SIGHUP (nohup). A daemon's stderr that is /dev/null, as auditd's plugins have it, becomes syslog.
     """
     open_standard_streams()
     reset_signals(keep_hup=not daemon)
@@ -49,6 +51,8 @@ def prepare(*, daemon: bool = True) -> None:
         os.chdir("/")
         for fd in inherited_descriptors():
             os.close(fd)
+        if is_null(2):
+            sys.stderr = SyslogStream(os.path.basename(sys.argv[0]) or "auditns")
 
 
 def reset_signals(*, keep_hup: bool = False) -> None:

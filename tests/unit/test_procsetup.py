@@ -30,9 +30,10 @@ def can_open(fd):
 names = [s.name for s in signal.valid_signals() if isinstance(s, signal.Signals) and row("SigIgn:") >> (s - 1) & 1]
 report = {
     "blocked": row("SigBlk:"), "ignored": sorted(names), "environment": dict(os.environ), "cwd": os.getcwd(),
-    "umask": os.umask(0), "fds": [fd for fd in range(3, 200) if can_open(fd)],
+    "umask": os.umask(0), "fds": [fd for fd in range(3, 200) if can_open(fd) and os.get_inheritable(fd)],
     "streams": [can_open(f) for f in (0, 1, 2)],
     "encoding": [sys.stderr.encoding, sys.stderr.errors] if sys.stderr else None,
+    "stderr": type(sys.stderr).__name__,
     "parent": list(procsetup.parent()),
 }
 with open(sys.argv[3], "w") as out:
@@ -74,6 +75,7 @@ def test_as_auditd_leaves_a_plugin(tmp_path: Path) -> None:
     assert set(environment) <= {"LC_CTYPE"}  # Python's own coercion of the C locale
     assert (report["cwd"], report["umask"], report["fds"]) == ("/", 0o027, [])
     assert report["encoding"] == ["utf-8", "backslashreplace"]
+    assert report["stderr"] == "TextIOWrapper"
 
 
 def test_at_a_terminal_the_users_things_stay(tmp_path: Path) -> None:
@@ -89,6 +91,7 @@ def test_closed_standard_streams_are_filled(tmp_path: Path) -> None:
     report = run(tmp_path, "daemon", "for fd in (0, 1, 2): os.close(fd)")
     assert report["streams"] == [True, True, True]
     assert report["fds"] == []
+    assert report["stderr"] == "SyslogStream", "nobody would read what goes to /dev/null"
 
 
 def test_parent_and_stdin(tmp_path: Path) -> None:
