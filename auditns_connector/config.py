@@ -126,8 +126,10 @@ def parse(text: str, path: str = DEFAULT_PATH) -> Config:
 
     try:
         data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # TOMLDecodeError, or a number of thousands of digits
         raise ConfigError(f"{path}: not TOML: {error}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path}: not TOML that anybody means: nested too deeply") from error
     return _config(path, data)
 
 
@@ -322,7 +324,7 @@ def _marks(path: str, table: Any) -> tuple[tuple[int, int], ...]:
             mark = v.number(key, 32)
             contid = v.contid(value)
         except ValueError as error:
-            where = f"netfilter.marks.{key}"
+            where = f"netfilter.marks.{v.show(key)[1:-1]}"
             raise ConfigError(f"{path}: {where}: {v.show(value)} is not allowed; allowed: {error}") from None
         if mark in marks:
             raise ConfigError(f"{path}: netfilter.marks.{key}: mark {mark} is given twice")
@@ -335,4 +337,4 @@ def _unknown(path: str, where: str, key: str, known: tuple[str, ...]) -> ConfigE
 
     near = difflib.get_close_matches(key.lower().replace("-", "_"), known, n=1, cutoff=0.5)
     hint = f'did you mean "{where}{near[0]}"?' if near else "allowed: " + ", ".join(known)
-    return ConfigError(f'{path}: unknown key "{where}{key}"; {hint}')
+    return ConfigError(f"{path}: unknown key {v.show(where + key)}; {hint}")

@@ -150,6 +150,8 @@ def test_journal_can_be_one_line() -> None:
             "output.file.path: /a//b is not allowed, journal.path uses it",
         ),
         ("x = = 1", "/x.toml: not TOML: "),
+        ("x = " + "9" * 5000, "/x.toml: not TOML: "),
+        ("x = " + "[" * 100_000, "nested too deeply"),
         ('ns = "\\u001b[31m' + "x" * 200 + '"', "ns: "),
     ],
 )
