@@ -115,12 +115,22 @@ class ThreadedSink:
             os.close(self._wake)
 
     def _run(self) -> None:
+        try:
+            self._work()
+        except BaseException as error:
+            self.say(f"stopped by an error of its own: {error!r}")
+            self.broken = True
+            raise
+        finally:
+            self._target.close()
+
+    def _work(self) -> None:
         retry = RETRY_FIRST
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._queue.size or self._reopen or self._closing)
                 if self._closing:
-                    break
+                    return
                 reopen, self._reopen = self._reopen, False
                 views = self._queue.peek()
             try:
@@ -135,7 +145,6 @@ class ThreadedSink:
                 del views
             retry = RETRY_FIRST
             self._done(count)
-        self._target.close()
 
     def say(self, text: str) -> None:
         """Leave a notice, from either thread."""

@@ -23,8 +23,6 @@ VALUES = st.recursive(
 TOP = st.sampled_from([*config._TOP, *config._TABLES]) | st.text(max_size=4)
 NAMES = [*config._SOURCES, *config._FILE, *config._CHILD, *config._FILTER, "file", "child", "marks"]
 INNER = st.sampled_from(NAMES) | st.text(max_size=4)
-    [*config._SOURCES, *config._FILE, *config._CHILD, *config._FILTER, "file", "child", "marks"]
-) | st.text(max_size=4)
 
 
 def only_config_errors(data: dict[str, object]) -> None:

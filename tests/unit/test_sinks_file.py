@@ -300,3 +300,17 @@ def test_close_does_not_wait_for_a_dead_disk(folder: Path, monkeypatch: pytest.M
     assert sink.counters()["dropped_records"] == 1
     sink.close(0.05)
     hang.set()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_defect_in_the_thread_is_told_and_ends_the_sink(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def defect(fd: int, views: list[memoryview]) -> int:
+        raise TypeError("a defect")
+
+    monkeypatch.setattr(os, "writev", defect)
+    sink = FileSink(options(folder), lost_line)
+    sink.write(line(1))
+    until(sink, lambda: sink.broken)
+    assert sink.notices == ["file: stopped by an error of its own: TypeError('a defect')"]
+    sink.close(0.1)
+    assert sink.counters()["dropped_records"] == 1
