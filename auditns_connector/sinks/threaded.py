@@ -42,7 +42,12 @@ class ThreadedSink:
         self._queue = LineQueue(name, queue)
         self.lost = lost
         self._target = target
-        self._changed = threading.Condition()
+        # plain locks, not a Condition: the hand-over is the price of every write
+        self._lock = threading.Lock()
+        self._go = threading.Lock()  # released by the main thread: there is something to do
+        self._go.acquire()
+        self._flushing = False
+        self._drained = threading.Event()
         self._failure = ""
         self._errors = 0
         self._reopen = self._closing = False
@@ -54,62 +59,70 @@ class ThreadedSink:
         return self._wake
 
     def write(self, data: bytes) -> None:
-        with self._changed:
+        with self._lock:
             self._tell()
             idle = not self._queue.size
             self._queue.push(data)
             self._queue.trim()
-            if idle:
-                self._changed.notify_all()
+        if idle:
+            self._kick()
+
+    def _kick(self) -> None:
+        if self._go.locked():  # nobody but us releases it
+            self._go.release()
 
     def on_ready(self) -> None:
         try:
             os.eventfd_read(self._wake)
         except BlockingIOError:
             pass  # called by the clock, not by the descriptor
-        with self._changed:
+        with self._lock:
             self._tell()
 
     def _tell(self) -> None:
         # here and not in the thread: the callback counts serials, which belong to the main thread
         if self._queue.wants_to_tell():
             self._queue.tell(self.lost)
-            self._changed.notify_all()
+            self._kick()
 
     def deadline(self) -> float | None:
         return None
 
     def counters(self) -> dict[str, int]:
-        with self._changed:
+        with self._lock:
             return {**self._queue.counters(), "errors": self._errors, **self._target.counters()}
 
     def reopen(self) -> None:
-        with self._changed:
-            self._reopen = True
-            self._changed.notify_all()
+        self._reopen = True
+        self._kick()
 
     def flush(self, timeout: float | None) -> bool:
         end = None if timeout is None else time.monotonic() + timeout
-        with self._changed:
-            while True:
-                self._tell()
-                if not self._queue.size:
-                    return True
+        self._flushing = True
+        try:
+            while not self.broken:
+                self._drained.clear()
+                with self._lock:
+                    self._tell()
+                    if not self._queue.size:
+                        return True
                 left = None if end is None else end - time.monotonic()
-                if not self._changed.wait_for(lambda: not self._queue.size, left):
+                if not self._drained.wait(left):
                     return False
+        finally:
+            self._flushing = False
+        return False
 
     def close(self, timeout: float) -> None:
         """As in :class:`Sink`. A thread that hangs in a dead disk's write is left behind (it is a daemon)."""
+        if self._closing:
+            return
         end = time.monotonic() + timeout
         self.flush(timeout)
-        with self._changed:
-            if self._closing:
-                return
-            self._closing = True
-            self._changed.notify_all()
+        self._closing = True
+        self._kick()
         self._thread.join(max(end - time.monotonic(), 0.1))
-        with self._changed:
+        with self._lock:
             self._queue.clear()
         if not self._thread.is_alive():
             os.close(self._wake)
@@ -120,25 +133,27 @@ class ThreadedSink:
         except BaseException as error:
             self.say(f"stopped by an error of its own: {error!r}")
             self.broken = True
+            self._drained.set()
             raise
         finally:
             self._target.close()
 
     def _work(self) -> None:
         retry = RETRY_FIRST
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._queue.size or self._reopen or self._closing)
-                if self._closing:
-                    return
+        while not self._closing:
+            with self._lock:
                 reopen, self._reopen = self._reopen, False
                 views = self._queue.peek()
+            if not (reopen or views):
+                self._go.acquire()
+                continue
             try:
                 if reopen:
                     self._target.reopen()
                 count = self._target.write(views) if views else 0
             except OSError as error:
-                self._failed(error, retry)
+                self._failed(error)
+                self._pause(retry)
                 retry = min(retry * 2, RETRY_LAST)
                 continue
             finally:
@@ -152,22 +167,27 @@ class ThreadedSink:
         os.eventfd_write(self._wake, 1)
 
     def _done(self, count: int) -> None:
-        with self._changed:
+        with self._lock:
             self._queue.advance(count)
-            if self._failure and count:
-                self._failure = ""
-                self.say("writing goes on")
-            if self._queue.wants_to_tell():
-                os.eventfd_write(self._wake, 1)
-            if not self._queue.size:
-                self._changed.notify_all()
+            told = self._queue.wants_to_tell()
+            empty = not self._queue.size
+        if self._failure and count:
+            self._failure = ""
+            self.say("writing goes on")
+        if told:
+            os.eventfd_write(self._wake, 1)
+        if empty and self._flushing:
+            self._drained.set()
 
-    def _failed(self, error: OSError, retry: float) -> None:
-        with self._changed:
-            self._errors += 1
-            text = f"{error.strerror}{f': {error.filename}' if error.filename else ''}"
-            if text != self._failure:
-                self._failure = text
-                self.say(f"cannot write: {text}; trying again, the queue takes what it can")
-            # wakes early only to end or to open another file
-            self._changed.wait_for(lambda: self._reopen or self._closing, retry)
+    def _failed(self, error: OSError) -> None:
+        self._errors += 1
+        text = f"{error.strerror}{f': {error.filename}' if error.filename else ''}"
+        if text != self._failure:
+            self._failure = text
+            self.say(f"cannot write: {text}; trying again, the queue takes what it can")
+
+    def _pause(self, seconds: float) -> None:
+        """Wait before the next attempt, but not when it is time to end or to open another file."""
+        end = time.monotonic() + seconds
+        while not (self._reopen or self._closing) and (left := end - time.monotonic()) > 0:
+            self._go.acquire(timeout=left)

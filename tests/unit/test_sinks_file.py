@@ -311,6 +311,7 @@ def test_a_defect_in_the_thread_is_told_and_ends_the_sink(folder: Path, monkeypa
     sink = FileSink(options(folder), lost_line)
     sink.write(line(1))
     until(sink, lambda: sink.broken)
+    sink._thread.join(20)
     assert sink.notices == ["file: stopped by an error of its own: TypeError('a defect')"]
     sink.close(0.1)
     assert sink.counters()["dropped_records"] == 1
