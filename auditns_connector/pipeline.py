@@ -84,7 +84,7 @@ class Pipeline:
         reader.setblocking(False)
         writer.setblocking(False)
         former_fd = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-        former = {number: signal.signal(number, self._on_signal) for number in _SIGNALS}
+        former = {number: signal.signal(number, self._on_signal) for number in _SIGNALS if not self._deaf_to(number)}
         try:
             self.selector.register(reader, selectors.EVENT_READ, lambda: reader.recv(64))
             self._register()
@@ -112,8 +112,12 @@ class Pipeline:
     def _sinks(self) -> list[Sink]:
         return [sink for sinks in self.outputs.values() for sink in sinks]
 
+    def _deaf_to(self, number: signal.Signals) -> bool:
+        """nohup's SIGHUP stays ignored where it has no other meaning than the terminal's end."""
+        return number == signal.SIGHUP and self._on_hup is None and signal.getsignal(number) == signal.SIG_IGN
+
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGHUP:
+        if number == signal.SIGHUP and self._on_hup is not None:
             self._hup = True
         else:
             self.stopping = signal.Signals(number).name

@@ -5,11 +5,14 @@ blocked; systemd, a shell or cron have habits of their own. ``prepare`` is calle
 program, before threads and before anything is opened.
 """
 
+import contextlib
 import os
 import signal
 import socket
 import stat
 import sys
+from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Final, NamedTuple
 
 from .syslogstream import SyslogStream, is_null
@@ -79,6 +82,29 @@ def reset_environment() -> None:
         os.environ["LANG"] = "C.UTF-8"
 
 
+@contextlib.contextmanager
+def stoppable() -> Iterator[Callable[[], None]]:
+    """In the block SIGTERM (and SIGHUP, unless ignored) raises KeyboardInterrupt as SIGINT does, so that what was
+    changed on the host is put back whenever the end comes. The function given, called when putting back begins, makes
+    it deaf to all three: that work takes bounded time and must not be left half done."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signs = [s for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(s) != signal.SIG_IGN]
+    former = {sign: signal.signal(sign, stop) for sign in signs}
+
+    def deaf() -> None:
+        for sign in signs:
+            signal.signal(sign, signal.SIG_IGN)
+
+    try:
+        yield deaf
+    finally:
+        for sign, handler in former.items():
+            signal.signal(sign, handler)
+
+
 def open_standard_streams() -> None:
     """Put /dev/null where descriptor 0, 1 or 2 is closed, so that no socket of ours becomes our stderr."""
     for fd in (0, 1, 2):
@@ -90,6 +116,11 @@ def open_standard_streams() -> None:
                 os.dup2(opened, fd)
                 os.close(opened)
             os.set_inheritable(fd, True)
+    # Python makes no object for a descriptor that was closed at its start
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - lives as long as we do
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
 
 
 def inherited_descriptors() -> list[int]:

@@ -32,11 +32,13 @@ def run(args: argparse.Namespace) -> int:
     from ..correlate import Correlator
     from ..enricher import Enricher
     from ..errors import AuditnsError
+    from ..procsetup import open_standard_streams
     from ..reassemble import TextStream
     from ..replay import LiveAnswers, ReplayAnswers
     from ..sinks.base import no_lost_line
     from ..sinks.descriptor import open_descriptor
 
+    open_standard_streams()
     wanted = event_filter(args)
     name = formats(args)
     answers = ReplayAnswers(args.journal) if args.journal else LiveAnswers(all_serials=args.ns != "off")

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from .options import add_filters, add_format, event_filter, formats, seconds
@@ -30,6 +31,18 @@ def add_parser(subparsers: Any, name: str, text: str) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
+    from ..procsetup import open_standard_streams, stoppable
+
+    open_standard_streams()
+    with stoppable() as no_more_signals:
+        try:
+            return _listen(args, no_more_signals)
+        except KeyboardInterrupt:
+            print("auditns: stopped by a signal", file=sys.stderr)
+            return 0
+
+
+def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> int:
     from ..control import ControlServer
     from ..correlate import Correlator
     from ..enricher import Enricher
@@ -78,8 +91,10 @@ def run(args: argparse.Namespace) -> int:
             notify("STOPPING=1")
             status = pipeline.status()
         finally:
+            no_more_signals()
             observer.close()
     finally:
+        no_more_signals()
         audit.close()
         if control is not None:
             control.close()
@@ -93,5 +108,3 @@ def run(args: argparse.Namespace) -> int:
         file=sys.stderr,
     )
     return 0
-
-

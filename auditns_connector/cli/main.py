@@ -61,7 +61,8 @@ def main() -> NoReturn:
     """Entry point of the ``auditns`` command."""
     try:
         code = run(sys.argv[1:])
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except AuditnsError as error:
         print(f"auditns: {error}", file=sys.stderr)
         code = error.exit_code

@@ -1,0 +1,148 @@
+"""Our programs as processes: started, waited for until they serve, asked, stopped; and how audit text is looked at."""
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+TIMEOUT: Final = 30.0
+AUDITNS: Final = (sys.executable, "-m", "auditns_connector.cli.main")
+PLUGIN: Final = (sys.executable, "-m", "auditns_connector.cli.plugin")
+ROOT: Final = Path(__file__).parents[2]
+_STAMP: Final = re.compile(rb"msg=(audit\([0-9.:]+\)):")
+
+
+def until(done: Callable[[], object], what: str, timeout: float = TIMEOUT) -> None:
+    """Poll ``done`` until it is true; fail, naming ``what``, after ``timeout`` seconds."""
+    deadline = time.monotonic() + timeout
+    while not done():
+        assert time.monotonic() < deadline, f"never happened: {what}"
+        time.sleep(0.02)
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Ours, with the project importable from everywhere."""
+    return {**os.environ, "PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8", "TZ": "UTC", **more}
+
+
+def auditns(*args: str | Path, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    """Run one short command of ours to its end."""
+    return subprocess.run(
+        [*AUDITNS, *map(str, args)], input=stdin, capture_output=True, env=environment(), timeout=TIMEOUT
+    )
+
+
+class Program:
+    """One run of ``auditns`` with ``args``; its output goes to files below ``directory`` (or to ``stdout``)."""
+
+    def __init__(self, directory: Path, args: Sequence[str | Path], *, stdout: int | None = None) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self.directory = directory
+        self._out, self._err = directory / "stdout", directory / "stderr"
+        self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        address = f"\0auditns-test-{os.getpid()}-{id(self)}"
+        self._notify.bind(address)
+        self._notify.settimeout(TIMEOUT)
+        with self._out.open("wb") as out, self._err.open("wb") as err:
+            self.process = subprocess.Popen(
+                [*AUDITNS, *map(str, args)],
+                stdin=subprocess.DEVNULL,
+                stdout=out if stdout is None else stdout,
+                stderr=err,
+                env=environment(NOTIFY_SOCKET="@" + address[1:]),
+            )
+
+    def ready(self) -> "Program":
+        """Wait until it says that it serves."""
+        self._notify.settimeout(0.1)
+        for _ in range(int(TIMEOUT * 10)):
+            with contextlib.suppress(TimeoutError):
+                if b"READY=1" in self._notify.recv(4096):
+                    return self
+            assert self.process.poll() is None, f"ended with {self.process.returncode}: {self.err}"
+        raise AssertionError(f"never ready: {self.err}")
+
+    @property
+    def out(self) -> bytes:
+        """What it has written so far."""
+        return self._out.read_bytes()
+
+    @property
+    def err(self) -> str:
+        """What it has told so far."""
+        return self._err.read_text(errors="replace")
+
+    def wait(self) -> int:
+        """Its exit code, when it has ended by itself."""
+        try:
+            return self.process.wait(TIMEOUT)
+        finally:
+            self._notify.close()
+
+    def stop(self, sign: signal.Signals = signal.SIGTERM) -> int:
+        """Send ``sign`` and wait for the end."""
+        self.process.send_signal(sign)
+        return self.wait()
+
+    def kill(self) -> None:
+        """Whatever happened, it is gone afterwards."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        self._notify.close()
+
+
+@contextlib.contextmanager
+def listening(
+    directory: Path, *args: str | Path, control: Path | None = None, stdout: int | None = None
+) -> Iterator[Program]:
+    """``auditns listen`` with ``args``, serving; SIGTERM ends it, kill -9 when the test has failed."""
+    where = control or directory / "control"
+    program = Program(directory, ["listen", "--control", where, *args], stdout=stdout)
+    try:
+        yield program.ready()
+        if program.process.poll() is None:
+            assert program.stop() == 0, program.err
+    finally:
+        program.kill()
+
+
+def events(text: bytes) -> dict[bytes, list[bytes]]:
+    """The lines of each event of audit text, by stamp, in the order of their first lines."""
+    found: dict[bytes, list[bytes]] = {}
+    for line in text.splitlines():
+        stamp = _STAMP.search(line)
+        if stamp is not None:
+            found.setdefault(stamp[1], []).append(line)
+    return found
+
+
+def event_of(text: bytes, *words: str) -> list[bytes]:
+    """The lines of the first event whose lines hold all ``words``; empty where there is none."""
+    for lines in events(text).values():
+        whole = b"\n".join(lines)
+        if all(word.encode() in whole for word in words):
+            return lines
+    return []
+
+
+def contids(lines: Sequence[bytes]) -> list[str]:
+    """The contid fields of the CONTAINER_ID records among ``lines``, in either spelling."""
+    found = []
+    for line in lines:
+        if b"type=CONTAINER_ID " in line or b"type=UNKNOWN[1340] " in line:
+            found.append(line.rpartition(b" contid=")[2].decode())
+    return found
+
+
+def ours(line: bytes) -> bool:
+    """Whether a line of audit text is a record of ours."""
+    kind = line.partition(b"type=")[2].partition(b" ")[0]
+    return kind.startswith((b"CONTAINER_", b"NS_")) or (kind.startswith(b"UNKNOWN[134") and kind.endswith(b"]"))
