@@ -147,14 +147,11 @@ class Correlator:
             return _IDLE  # the kernel itself
         model = self.model
         times = model.clock.candidates(ms * 1_000_000, now)
+        ppid = points.ppid[i] if flags & pt.P_SYSCALL else -1
         if flags & pt.P_EXEC:
             name, comm = untrusted(points.path(i)), untrusted(points.comm(i))
-            found = [lookup.find_exec(model, pid, low, now, name, comm) for low in times]
-        else:
-            found = [lookup.find(model, pid, low, now) for low in times]
-        if not found or any(other.container is not found[0].container for other in found):
-            return lookup.NOBODY
-        return found[0]
+            return lookup.find_exec(model, pid, ppid, times, now, name, comm)
+        return lookup.find(model, pid, ppid, times, now)
 
     def _number(self, state: State, record: int) -> int:
         """The number of the text that says ``state``, about record ``record`` of the event (0: about the event)."""

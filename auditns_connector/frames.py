@@ -45,6 +45,7 @@ MARK          pipeline      payload: see journal.py; which audit events were ans
 REGISTER      control       payload JSON: a registration as the control socket judged it
 STATE         journal       payload JSON: the model's whole state, at the start of a rotated journal
 RESYNC        procfs        arg 1 a scan begins, 2 it ended
+RULES         audit         arg 1: from now on every exec makes an audit record; 0: it need not
 
 Sources of the layouts: include/uapi/linux/cn_proc.h, perf_event.h, include/trace/events/{sched,cgroup,task}.h.
 """
@@ -90,6 +91,7 @@ K_MARK: Final = 44
 K_REGISTER: Final = 45
 K_STATE: Final = 46
 K_RESYNC: Final = 47
+K_RULES: Final = 48
 
 KIND_NAMES: Final[dict[int, str]] = {
     value: name[2:] for name, value in list(globals().items()) if name.startswith("K_")

@@ -88,6 +88,7 @@ class Pipeline:
         try:
             self.selector.register(reader, selectors.EVENT_READ, lambda: reader.recv(64))
             self._register()
+            self.observer.exec_rules.read()
             while not self.stopping:
                 self._round()
         finally:
@@ -191,12 +192,18 @@ class Pipeline:
 
     def _deliver(self, points: Points, cut: int) -> None:
         self._narrate()
+        n = points.n
+        rules_changed = n and self.observer.exec_rules.before_answer(
+            points.serial[:n].tolist(), points.rtype[:n].tolist()
+        )
         blocks = self.enricher.take(points, lambda p: self.correlator.answer(p, cut))
         if points.n and self.observer.journal is not None:
             self.observer.mark(cut, points.serial[: points.n].tolist())
         if points.n:
             self._last_stamp = max(points.ms[: points.n])
         self._write(blocks)
+        if rules_changed:
+            self.observer.exec_rules.read()
 
     def _narrate(self) -> None:
         outputs, self.observer.model.outputs = self.observer.model.outputs, []

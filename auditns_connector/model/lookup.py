@@ -1,11 +1,15 @@
 """Who was it? (pid, time) → the state of the one incarnation of that pid alive then.
 
 An audit stamp is no exact time: it is taken at syscall entry from the coarse clock and printed in milliseconds, so the
-true entry lies in ``[stamp, stamp + Model.lag]``. Every state that held in that window is a candidate; if they disagree
-about the container the answer is unknown. A successful exec is matched to its own kernel event instead, which carries a
-snapshot taken in the right instant: same pid, not before the stamp, not yet consumed, same file name and comm.
+true entry lies in ``[stamp, stamp + Model.lag]``. Every state that held in that window is a candidate; candidates that
+the record's ppid rules out are dropped, and if those left disagree about the container the answer is unknown. A
+successful exec is matched to its own kernel event instead, which carries a snapshot taken in the right instant: same
+pid, not before the stamp, not yet consumed, same file name and comm.
+
+Where the clock was set there are several times to try; one at which nobody can have held the pid is out of the question.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 from .containers import UNKNOWN
@@ -17,18 +21,82 @@ from .table import Model
 EPSILON: Final = 1_000_000
 #: a process first seen this long after the window still answers, where nobody else held the pid (ns)
 LATE: Final = 100_000_000
+#: an exec takes no longer than this from entry to event, where another reading of the clock is possible (ns)
+EXEC_TIME: Final = 1_000_000_000
 NOBODY: Final = State(0, UNKNOWN, None, NOT_KNOWN)
 
 
-def find(model: Model, pid: int, low: int, now: int) -> State:
-    """The state of ``pid`` at an audit stamp ``low`` (CLOCK_MONOTONIC ns), asked at ``now``."""
-    newest = model.processes.get(pid)
-    if newest is None:
+def find(model: Model, pid: int, ppid: int, times: Sequence[int], now: int) -> State:
+    """The state of ``pid`` at an audit stamp that may mean any of ``times`` (CLOCK_MONOTONIC ns), asked at ``now``.
+
+    ``ppid`` is the record's, -1 where it has none.
+    """
+    found = [state for low in times if (state := _at(model, pid, ppid, low, now)) is not None]
+    return _agreed(model, found) if found else NOBODY
+
+
+def find_exec(
+    model: Model, pid: int, ppid: int, times: Sequence[int], now: int, name: bytes | None, comm: bytes | None
+) -> State:
+    """The snapshot of the exec that an execve record of ``pid`` speaks of; consumes it.
+
+    ``name`` is the PATH record's item 0, ``comm`` the SYSCALL record's; ``None`` where the record has none.
+    """
+    several = len(times) > 1
+    matches = []
+    for low in times:
+        found = _execs(model, pid, low)
+        if several:
+            found = [item for item in found if item[0].time <= low + EXEC_TIME]
+        if found:
+            matches.append(_narrowed(model, found, low, name, comm))
+    if not matches:
+        return find(model, pid, ppid, times, now)
+    candidates = {id(exec_): (exec_, process) for match in matches for exec_, process in match}
+    exec_, process = next(iter(candidates.values()))
+    if any(other.state.container is not exec_.state.container for other, _ in candidates.values()):
         return NOBODY
+    if process.execs is not None:
+        process.execs = [e for e in process.execs if e.time > exec_.time] or None
+    if _doubtful(model, process, exec_.time) or model.missing(min(times) - EPSILON, exec_.time):
+        return NOBODY
+    return exec_.state
+
+
+def _execs(model: Model, pid: int, low: int) -> list[tuple[Exec, Process]]:
+    """The exec events of every holder of ``pid`` from ``low`` on, in order of time."""
+    found: list[tuple[Exec, Process]] = []
+    process = model.processes.get(pid)
+    while process is not None:
+        if process.end is not None and process.end < low - EPSILON:
+            break
+        if process.execs:
+            found += [(e, process) for e in process.execs if e.time >= low - EPSILON]
+        process = process.prev
+    found.sort(key=lambda item: item[0].time)
+    return found
+
+
+def _narrowed(
+    model: Model, found: list[tuple[Exec, Process]], low: int, name: bytes | None, comm: bytes | None
+) -> list[tuple[Exec, Process]]:
+    """Those of ``found`` that the record may mean."""
+    if len(found) == 1:
+        return found
+    named = [item for item in found if item[0].filename == name] or found
+    called = [item for item in named if item[0].comm == comm] or named
+    if model.execs_complete(called[0][0].time):
+        return called[:1]  # every exec makes a record and records come in order: it is the first not yet told of
+    # whatever lies behind the first one after the window is a later exec for sure
+    return [item for item in called if item[0].time <= low + model.lag] or called[:1]
+
+
+def _at(model: Model, pid: int, ppid: int, low: int, now: int) -> State | None:
+    """The state at one time; ``None`` where it is certain that nobody held the pid then."""
     high = min(low + model.lag, now)
     low -= EPSILON
-    states: list[State] = []
-    process: Process | None = newest
+    found: list[tuple[Process, list[State]]] = []
+    process = model.processes.get(pid)
     late: Process | None = None
     while process is not None:
         if process.end is not None and process.end < low:
@@ -38,46 +106,31 @@ def find(model: Model, pid: int, low: int, now: int) -> State:
         elif _doubtful(model, process, high):
             return NOBODY
         else:
-            states += _with_threads(model, process, process.states(low, high))
-        process = process.prev
-    if not states:
-        if late is None or late.start > high + LATE or _doubtful(model, late, late.start):
-            return NOBODY
-        return (late.past or [late.state])[0]
-    return _agreed(model, states)
-
-
-def find_exec(model: Model, pid: int, low: int, now: int, name: bytes | None, comm: bytes | None) -> State:
-    """The snapshot of the exec that an execve record of ``pid`` stamped ``low`` speaks of; consumes it.
-
-    ``name`` is the PATH record's item 0, ``comm`` the SYSCALL record's; ``None`` where the record has none.
-    """
-    found: list[tuple[Exec, Process]] = []
-    process = model.processes.get(pid)
-    while process is not None:
-        if process.end is not None and process.end < low - EPSILON:
-            break
-        if process.execs:
-            found += [(e, process) for e in process.execs if e.time >= low - EPSILON]
+            found.append((process, process.states(low, high)))
         process = process.prev
     if not found:
-        return find(model, pid, low, now)
-    if len(found) > 1:
-        found.sort(key=lambda item: item[0].time)
-        named = [item for item in found if item[0].filename == name] or found
-        called = [item for item in named if item[0].comm == comm] or named
-        high = low + model.lag
-        # whatever lies behind the first one after the window is a later exec for sure
-        near = [item for item in called if item[0].time <= high]
-        found = near or called[:1]
-    exec_, process = found[0]
-    if any(other.state.container is not exec_.state.container for other, _ in found[1:]):
-        return NOBODY
-    if process.execs is not None:
-        process.execs = [e for e in process.execs if e.time > exec_.time] or None
-    if _doubtful(model, process, exec_.time):
-        return NOBODY
-    return exec_.state
+        if low < model.horizon or model.missing(low, high + LATE):
+            return NOBODY
+        if late is None or late.start > high + LATE:
+            return None
+        return NOBODY if _doubtful(model, late, late.start) else (late.past or [late.state])[0]
+    if len(found) > 1 and ppid >= 0:
+        found = [item for item in found if _may_be_child(model, item[0], ppid, low)] or found
+    return _agreed(model, [state for process, states in found for state in _with_threads(model, process, states)])
+
+
+def _may_be_child(model: Model, process: Process, ppid: int, low: int) -> bool:
+    """Whether a record of ``process`` made after ``low`` can name ``ppid``: its creator, the creator's parent
+    (CLONE_PARENT), or, where one of these has ended, whoever took its children over."""
+    link, steps = process.creator, 0
+    while link is not None and steps < 2:
+        if link[0] == ppid:
+            return True
+        creator = model.incarnation(*link)
+        if creator is None or (creator.end is not None and creator.end <= low + model.lag + EPSILON):
+            return True
+        link, steps = creator.creator, steps + 1
+    return steps < 2
 
 
 def _doubtful(model: Model, process: Process, high: int) -> bool:
@@ -94,7 +147,9 @@ def _with_threads(model: Model, process: Process, states: list[State]) -> list[S
     return [state._replace(nsset=merged) for state in states]
 
 
-def _agreed(model: Model, states: list[State]) -> State:
+def _agreed(model: Model, states: Sequence[State]) -> State:
+    if not states:
+        return NOBODY
     first = states[0]
     nsset = first.nsset
     for state in states[1:]:

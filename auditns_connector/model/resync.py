@@ -134,6 +134,7 @@ class Resync:
         """After a loss: the same as before it, or changed at a moment nobody saw."""
         model = self._model
         began = model.doubt[process.epoch]
+        model.confirmed = True
         process.epoch = self._epoch if self._scan is not None or self._began >= began else model.epoch
         tids = set(answer.get("tids") or ())
         for tid in [t for t in process.threads or () if t not in tids]:

@@ -62,8 +62,16 @@ class Model:
         #: how far a syscall's true entry may lie after its audit stamp (ns): truncation, tick, margin
         self.lag = 12_000_000
         self.epoch = 0
+        #: some process is known to be in the present epoch
+        self.confirmed = True
         #: CLOCK_MONOTONIC time from which epoch n is in doubt
         self.doubt: list[int] = []
+        #: (from, to) of the newest times in which events are missing
+        self._gaps: deque[tuple[int, int]] = deque(maxlen=1024)
+        #: what ended before this is forgotten (CLOCK_MONOTONIC ns)
+        self.horizon = 0
+        #: from when on every exec makes an audit record, as far as the rules say; None: it need not
+        self._all_execs: int | None = None
         self.unknown_frames = 0
         self.forgotten = 0
         self.initial: NsSet | None = None
@@ -83,6 +91,7 @@ class Model:
             f.K_PROC: self._answers.proc,
             f.K_NSID: self._nsid,
             f.K_MARK: self._mark,
+            f.K_RULES: self._rules,
             f.K_RESYNC: self._answers.mark,
         }
 
@@ -122,7 +131,7 @@ class Model:
         process = self.alive(pid)
         if process is None:
             process = self._add(Process(pid, time, State(time, UNKNOWN, None, NOT_KNOWN), None))
-            process.placeholder = True
+            process.placeholder = self.confirmed = True
             self.queries.append(Query("proc", pid))
         return process
 
@@ -202,6 +211,7 @@ class Model:
         container = self._decide(process, process.state.nsset, creator, process.start)
         if container is not UNKNOWN:
             process.state = process.state._replace(container=container, origin=origin)
+        self.confirmed = True
         self._add(process)
 
     def add_thread(self, process: Process, tid: int, nsset: NsSet | None) -> None:
@@ -260,6 +270,7 @@ class Model:
         if creator is None:
             nsset = self.namespaces.resolve(payload, None, time) if payload else None
             self._add(Process(pid, time, State(time, UNKNOWN, nsset, NOT_KNOWN), None))
+            self.confirmed = True
             self.queries.append(Query("proc", pid))
             return
         state = creator.state
@@ -506,9 +517,16 @@ class Model:
         """Events are missing since ``since`` (or since the newest frame): /proc must confirm what came after."""
         since = min(since or self.now, time)
         self.outputs.append(Loss(time, f.SOURCE_NAMES.get(source, str(source)), cpu, number, since))
+        if source == f.S_AUDIT and self._all_execs is not None:
+            self._all_execs = max(self._all_execs, time)
         if source == f.S_PERF or (source == f.S_CN and not self.perf):
-            self.doubt.append(since)
-            self.epoch += 1
+            self._gaps.append((since, time))
+            if self.confirmed:
+                self.doubt.append(since)
+                self.epoch += 1
+                self.confirmed = False
+            else:  # nobody has been confirmed since the last loss: it goes on
+                self.doubt[-1] = min(self.doubt[-1], since)
 
     def _hello(
         self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
@@ -551,8 +569,29 @@ class Model:
         if arg:
             self.expire(arg)
 
+    def _rules(
+        self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
+    ) -> None:
+        self._all_execs = time if arg else None
+
+    def missing(self, low: int, high: int) -> bool:
+        """True where events between ``low`` and ``high`` (ns) are known to be missing."""
+        return any(since <= high and until >= low for since, until in self._gaps)
+
+    def execs_complete(self, time: int) -> bool:
+        """True where an exec at ``time`` (ns) has made an audit record for sure."""
+        return self._all_execs is not None and time >= self._all_execs
+
+    def incarnation(self, pid: int, start: int) -> Process | None:
+        """The process that held ``pid`` from ``start`` on, as long as it is remembered."""
+        process = self.processes.get(pid)
+        while process is not None and process.start != start:
+            process = process.prev
+        return process
+
     def expire(self, before: int) -> None:
         """Forget processes that ended before ``before`` (CLOCK_MONOTONIC ns): nobody asks for them any more."""
+        self.horizon = max(self.horizon, before)
         dead, processes, namespaces = self.dead, self.processes, self.namespaces
         while namespaces.died and namespaces.died[0][1] < before:
             namespaces.forget(namespaces.died.popleft()[0])

@@ -4,9 +4,10 @@ import pytest
 
 from auditns_connector import frames as f
 from auditns_connector.errors import DecodeError
+from auditns_connector.model.lookup import find
 from auditns_connector.model.table import CLONE_INTO_CGROUP, Model
 from auditns_connector.nstypes import INITIAL_INODES_618
-from tests.unit.world import HEX, MS, World, contid
+from tests.unit.world import HEX, MS, REAL, World, contid
 
 DOCKER = f"/docker/{HEX}"
 OTHER = "f" * 8 + HEX[8:]
@@ -296,3 +297,73 @@ def test_a_replay_of_the_same_frames_gives_the_same_answers() -> None:
     found = again.processes[400].state.container
     assert found is not None
     assert again.containers.text(found) == w.who(400, 1001)
+
+
+def test_two_holders_of_a_pid_within_a_tick_are_told_apart_by_the_parent_in_the_record() -> None:
+    w = World()
+    w.fork(1, 50, 900)
+    w.attach(50, DOCKER, 901)
+    w.fork(1, 60, 900)
+    w.fork(50, 100, 1000)
+    w.exit(100, 1001)
+    w.fork(60, 100, 1002)
+    w.put(f.K_COMM, 1100, pid=1, tid=1)
+    assert [w.who(100, 1000, ppid) for ppid in (50, 60, -1)] == [contid(HEX), None, "?"]
+
+
+def test_a_parent_that_may_have_ended_rules_nobody_out() -> None:
+    w = World()
+    w.fork(1, 50, 900)
+    w.attach(50, DOCKER, 901)
+    w.fork(1, 60, 900)
+    w.fork(50, 100, 1000)
+    w.exit(50, 1000.5)
+    w.exit(100, 1001)
+    w.fork(60, 100, 1002)
+    w.put(f.K_COMM, 1100, pid=1, tid=1)
+    assert w.who(100, 1000, 60) == "?"
+
+
+def test_clone_parent_rules_the_grandparent_in() -> None:
+    w = World()
+    w.fork(1, 50, 900)
+    w.fork(50, 51, 901)
+    w.attach(51, DOCKER, 902)
+    w.fork(1, 60, 900)
+    w.fork(51, 100, 1000)
+    w.exit(100, 1001)
+    w.fork(60, 100, 1002)
+    w.put(f.K_COMM, 1100, pid=1, tid=1)
+    assert [w.who(100, 1000, ppid) for ppid in (50, 51, 60)] == [contid(HEX), contid(HEX), None]
+
+
+def test_where_every_exec_makes_a_record_the_order_tells_equal_ones_apart() -> None:
+    w = World()
+    w.put(f.K_RULES, 500, f.S_AUDIT, arg=1)
+    w.fork(1, 700, 1000)
+    w.exec(700, 1001, "/bin/sh")
+    w.attach(700, DOCKER, 1002)
+    w.exec(700, 1003, "/bin/sh")
+    assert [w.who_exec(700, 1000, "/bin/sh"), w.who_exec(700, 1000, "/bin/sh")] == [None, contid(HEX)]
+
+
+def test_nobody_answers_for_a_holder_whose_events_may_be_lost() -> None:
+    w = World()
+    w.put(f.K_LOST, 2000, cgroup=1900 * MS, arg=0)
+    w.put(f.K_RESYNC, 2010, f.S_PROCFS, arg=1)
+    w.proc(1, 0, ns={})
+    w.put(f.K_RESYNC, 2011, f.S_PROCFS, arg=2)
+    w.fork(1, 100, 2020)  # the pid's former holder lived and died in the gap
+    w.exec(100, 2021)
+    w.put(f.K_COMM, 2100, pid=1, tid=1)
+    assert [w.who(100, 1950), w.who_exec(100, 1950), w.who(100, 2030)] == ["?", "?", None]
+
+
+def test_a_clock_set_back_leaves_only_the_reading_at_which_the_pid_was_held() -> None:
+    w = World()
+    w.fork(1, 100, 5000)
+    w.put(f.K_CLOCK, 6000, f.S_PIPELINE, arg=REAL - 3000 * MS)
+    w.put(f.K_COMM, 6100, pid=1, tid=1)
+    times = w.model.clock.candidates(REAL + 3000 * MS, w.now)  # said 3 s after the start by a clock 3 s behind
+    assert times == [6000 * MS, 3000 * MS]
+    assert find(w.model, 100, -1, times, w.now).container is None

@@ -69,18 +69,18 @@ class World:
     def exit(self, pid: int, at: float, tid: int = 0) -> None:
         self.put(f.K_EXIT, at, pid=pid, tid=tid or pid)
 
-    def state(self, pid: int, at: float) -> State:
+    def state(self, pid: int, at: float, ppid: int = -1) -> State:
         """The answer for a syscall record of ``pid`` stamped at ``at``, asked now."""
-        return find(self.model, pid, int(at * MS), max(self.now, int(at * MS)))
+        return find(self.model, pid, ppid, [int(at * MS)], max(self.now, int(at * MS)))
 
-    def who(self, pid: int, at: float) -> str | None:
+    def who(self, pid: int, at: float, ppid: int = -1) -> str | None:
         """The contid text for a syscall record of ``pid`` stamped ``at``; None is the host."""
-        return self._text(self.state(pid, at))
+        return self._text(self.state(pid, at, ppid))
 
     def who_exec(self, pid: int, at: float, name: str = "/bin/x") -> str | None:
         """The contid text for an execve record."""
         comm = name.rpartition("/")[2][:15].encode()
-        return self._text(find_exec(self.model, pid, int(at * MS), self.now, name.encode(), comm))
+        return self._text(find_exec(self.model, pid, -1, [int(at * MS)], self.now, name.encode(), comm))
 
     def _text(self, state: State) -> str | None:
         return None if state.container is None else self.model.containers.text(state.container)

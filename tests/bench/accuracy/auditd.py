@@ -97,7 +97,8 @@ class Auditd:
             self._start()
             auditctl("-b", str(BACKLOG_LIMIT))
             add = ("-a", "always,exit", "-F", "arch=b64")
-            auditctl(*add, "-S", "execve,execveat", "-F", f"key={key}")
+            for arch in ("b64", "b32"):
+                auditctl("-a", "always,exit", "-F", f"arch={arch}", "-S", "execve,execveat", "-F", f"key={key}")
             auditctl(*add, "-S", "getpriority", "-F", f"a0={int(token[:8], 16)}", "-F", f"key={key}")
             yield
             wait_for(lambda: audit_counter("backlog") == 0, "the kernel's audit backlog to drain", 60)
