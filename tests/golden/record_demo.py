@@ -33,7 +33,14 @@ SCRIPT: Final = """
 """
 #: programs whose events and journal frames are kept although no container holds them
 HOST: Final = (b'exe="/usr/bin/id"', b'exe="/usr/bin/cat"', b'exe="/usr/bin/unshare"')
+#: where the recorder and whoever runs it live: nothing that names these is kept
+PRIVATE: Final = (str(Path(__file__).resolve().parents[2].parent).encode() + b"/", str(Path.home()).encode() + b"/")
 _SERIALS: Final = struct.Struct("<QQ")
+
+
+def private(data: bytes) -> bool:
+    """Whether ``data`` names a path of the recorder's."""
+    return any(path in data for path in PRIVATE)
 
 
 def wait_for(path: Path, what: bytes) -> None:
@@ -97,7 +104,7 @@ def select(text: bytes) -> tuple[bytes, set[int], set[int]]:
         whole = b"".join(lines)
         inside = b"CONTAINER_ID" in whole and not any(word in whole for word in (b'comm="runc', b'comm="podman'))
         of_host = any(word in whole for word in HOST) and b"_BASE" not in whole
-        if (inside or of_host) and b"/work" not in whole and b"/root" not in whole:
+        if (inside or of_host) and not private(whole):
             out.append(whole)
             serials.add(int(header.rpartition(b":")[2].rstrip(b")")))
             pids |= {int(pid) for pid in PID.findall(lines[0])}
@@ -129,7 +136,7 @@ def trim(journal: bytes, serials: set[int], pids: set[int]) -> bytes:
             answered = _SERIALS.iter_unpack(frame.payload[: len(frame.payload) // 16 * 16])
             here = sorted(s for a, b in answered for s in serials if a <= s <= b)
             out.append(_mark(frame, here))
-        elif _private(frame.payload):
+        elif private(frame.payload):
             continue
         elif frame.kind not in (f.K_EXEC, f.K_COMM, f.K_EXIT_SAMPLE) or frame.pid in wanted:
             out.append(raw)
@@ -139,10 +146,6 @@ def trim(journal: bytes, serials: set[int], pids: set[int]) -> bytes:
 def _mark(frame: f.Frame, serials: Iterable[int]) -> bytes:
     payload = b"".join(_SERIALS.pack(serial, serial) for serial in serials)
     return f.pack(f.K_MARK, frame.source, frame.time, arg=frame.arg, payload=payload)
-
-
-def _private(payload: bytes) -> bool:
-    return b"/work" in payload or b"/root/" in payload or b"/home" in payload
 
 
 def main() -> None:

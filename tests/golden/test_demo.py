@@ -11,11 +11,8 @@ DEMO = Path(__file__).parent / "demo"
 
 
 def enrich(*options: str) -> bytes:
-    done = subprocess.run(
-        [sys.executable, "-m", "auditns_connector.cli.main", "enrich", "--journal", DEMO / "run.journal", *options]
-        + [DEMO / "audit.log"],
-        capture_output=True, check=False,
-    )  # fmt: skip
+    command = [sys.executable, "-m", "auditns_connector.cli.main", "enrich", "--journal", DEMO / "run.journal"]
+    done = subprocess.run([*command, *options, DEMO / "audit.log"], capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -36,8 +33,3 @@ def test_every_replay_is_the_same(options: tuple[str, ...]) -> None:
 def test_less_our_records_it_is_the_input() -> None:
     kept = [line for line in enrich("--info", "--ns", "all").splitlines(keepends=True) if b" contid=" not in line]
     assert b"".join(line for line in kept if not line.startswith(b"type=NS_INFO")) == (DEMO / "audit.log").read_bytes()
-
-
-def test_recording_names_nobody_else() -> None:
-    for path in DEMO.iterdir():
-        assert not any(word in path.read_bytes() for word in (b"/home", b"/root/", b"/work"))
