@@ -6,7 +6,7 @@ the record's ppid rules out are dropped, and if those left disagree about the co
 successful exec is matched to its own kernel event instead, which carries a snapshot taken in the right instant: same
 pid, not before the stamp, not yet consumed, same file name and comm.
 
-Where the clock was set there are several times to try; one at which nobody can have held the pid is out of the question.
+Where the clock was set there are several times to try; one at which nobody can have held the pid is ruled out.
 """
 
 from collections.abc import Sequence
