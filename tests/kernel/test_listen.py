@@ -1,0 +1,314 @@
+"""``auditns listen`` on this kernel: containers of every kind, the formats, the filters, every way to end."""
+
+import contextlib
+import json
+import os
+import re
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from hashlib import blake2b
+from pathlib import Path
+
+import pytest
+
+from auditns_connector.model.runtime import derive_contid
+from auditns_connector.sources.nsid import NsIds
+from tests.kernel.programs import (
+    AUDITNS,
+    Program,
+    auditns,
+    contids,
+    environment,
+    event_of,
+    events,
+    listening,
+    until,
+)
+from tests.kernel.runtimes import Container, Runtimes
+from tests.kernel.support import AuditState, auditctl, need, need_tool
+
+pytestmark = pytest.mark.kernel
+
+
+@pytest.fixture
+def quiet(audit_state: AuditState) -> Iterator[AuditState]:
+    """Auditing off and no auditd; put back as everything else. Nobody holds a lease of rules afterwards."""
+    need("\npid 0\n" in auditctl("-s"), "no auditd running")
+    auditctl("-e", "0")
+    yield AuditState.read()
+    assert not Path("/run/auditns/rules.json").exists()
+
+
+def act(word: str, *prefix: str) -> None:
+    """Exec /bin/true with ``word`` as its argument, by ``prefix``."""
+    command = [shutil.which(prefix[0]) or "", *prefix[1:]] if prefix else []
+    subprocess.run([*command, "/bin/true", word], check=True, stdin=subprocess.DEVNULL)
+
+
+def true(word: str) -> str:
+    """What stands in the EXECVE record of ``act(word)``."""
+    return f'a0="/bin/true" a1="{word}"'
+
+
+def serial(line: bytes) -> int:
+    """The serial number of a record."""
+    return int(line.partition(b"msg=audit(")[2].partition(b")")[0].rpartition(b":")[2])
+
+
+def sandbox_contid(pid: int, kind: str = "pid") -> str:
+    """The contid of the sandbox that is the namespace of ``pid``: BLAKE2b of boot id, type and serial."""
+    found = NsIds().ns_id(pid, kind)
+    need(found is not None and found.id, "a kernel that gives namespaces a serial")
+    assert found is not None
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return str(int.from_bytes(blake2b(f"{boot}/{kind}/{found.id}".encode(), digest_size=8).digest(), "big"))
+
+
+def expected(container: Container) -> tuple[str, str]:
+    """(contid, label for people) of a container."""
+    match container.runtime:
+        case "runc":
+            return str(int(container.name[-64:][:16], 16)), f"docker/{container.name[-64:][:12]}"
+        case "podman":
+            return str(int(container.id[:16], 16)), f"podman/{container.id[:12]}"
+        case "lxc":
+            return str(derive_contid("lxc", container.name)), container.name[:40]
+        case _:
+            return sandbox_contid(container.pid), "pidns/"
+
+
+def say(container: Container, word: str) -> None:
+    """Run ``echo word`` in it; bwrap is entered as its runtime does it, by namespaces."""
+    container.exec(["echo", word])
+
+
+def test_every_runtime_in_every_format(quiet: AuditState, runtimes: Runtimes, tmp_path: Path, token: str) -> None:
+    need_tool("runc", "bwrap", "podman", "lxc-start", "unshare")
+    words, wanted = {}, {}
+    with contextlib.ExitStack() as stack:
+        run = {
+            name: stack.enter_context(listening(tmp_path / name, "--rules", "--format", name))
+            for name in ("raw", "json", "pretty")
+        }
+        act(f"host-{token}")
+        subprocess.run(["unshare", "-n", "-f", "/bin/ls", f"/proc/self/{token}"], capture_output=True)
+        for runtime in ("runc", "podman", "lxc", "bwrap", "unshare"):
+            name, cgroup = f"auditns-{token}-{runtime}", None
+            if runtime == "runc":
+                name = secrets.token_hex(32)
+                cgroup = f"/docker/{name}"
+            container = runtimes.start(runtime, name=name, cgroup=cgroup)
+            wanted[runtime] = expected(container)
+            words[runtime] = f"{runtime}-{token}"
+            say(container, words[runtime])
+            container.stop()
+        act(f"last-{token}")
+        for program in run.values():
+            until(lambda p=program: f"last-{token}".encode() in p.out, f"the last event: {program.err}")
+    raw = run["raw"].out
+    for runtime, word in words.items():
+        assert contids(event_of(raw, f'a0="echo" a1="{word}"')) == [wanted[runtime][0]], runtime
+    for word in (f"host-{token}", f"last-{token}", f"/proc/self/{token}"):
+        assert contids(event_of(raw, f'a1="{word}"')) == []
+    assert not [lines for lines in events(raw).values() if len(contids(lines)) > 1]
+
+    objects = [json.loads(line) for line in run["json"].out.splitlines()]
+    assert {found["v"] for found in objects} == {1}
+    for runtime, word in words.items():
+        (found,) = [o for o in objects if ["echo", word] in [r.get("argv") for r in o["records"]]]
+        assert found["contid"] == wanted[runtime][0]
+        assert found["container"]["kind"] == ("sandbox" if runtime in ("bwrap", "unshare") else "runtime")
+    (host,) = [o for o in objects if ["/bin/true", f"host-{token}"] in [r.get("argv") for r in o["records"]]]
+    assert (host["contid"], "container" in host) == (None, False)
+
+    lines = run["pretty"].out.decode().splitlines()
+    assert not [line for line in lines if "\x1b" in line]
+    for runtime, word in words.items():
+        (line,) = [line for line in lines if f"execve echo {word} " in line]
+        assert line.startswith(wanted[runtime][1]), line
+    assert next(line for line in lines if f"last-{token}" in line).startswith("host ")
+    for program in run.values():
+        assert re.search(r"auditns: (\d+) of \1 events shown, [1-9]\d* of containers, \d+ unknown, 0 lost", program.err)
+    assert AuditState.read() == quiet
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_it_and_all_is_as_before(quiet: AuditState, tmp_path: Path, sign: signal.Signals) -> None:
+    with listening(tmp_path, "--rules") as program:
+        assert len(AuditState.read().rules) == len(quiet.rules) + 2
+        assert AuditState.read().settings["enabled"] == "1"
+        assert program.stop(sign) == 0
+    assert f" 0 lost ({sign.name})" in program.err.splitlines()[-1]
+    assert "Traceback" not in program.err
+    assert AuditState.read() == quiet
+    assert not (tmp_path / "control").exists()
+
+
+def test_a_signal_while_it_starts_leaves_nothing(quiet: AuditState, tmp_path: Path) -> None:
+    """As soon as the rules stand, before it has begun to listen."""
+    program = Program(tmp_path, ["listen", "--rules", "--control", tmp_path / "control"])
+    try:
+        until(lambda: len(auditctl("-l").splitlines()) > 1, "the rules are loaded")
+        assert program.stop(signal.SIGTERM) == 0
+        assert "Traceback" not in program.err
+        assert AuditState.read() == quiet
+    finally:
+        program.kill()
+
+
+def test_impatience_leaves_nothing(quiet: AuditState, tmp_path: Path) -> None:
+    """Several signals in a row."""
+    with listening(tmp_path, "--rules") as program:
+        for sign in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM, signal.SIGINT):
+            program.process.send_signal(sign)
+        assert program.wait() == 0
+    assert "Traceback" not in program.err
+    assert AuditState.read() == quiet
+
+
+@pytest.mark.parametrize("form", ["raw", "json", "pretty"])
+def test_a_closed_pipe_ends_it_and_all_is_as_before(quiet: AuditState, tmp_path: Path, form: str, token: str) -> None:
+    reader, writer = os.pipe()
+    head = subprocess.Popen(["head", "-1"], stdin=reader, stdout=subprocess.PIPE)
+    os.close(reader)
+    with listening(tmp_path, "--rules", "--format", form, stdout=writer) as program:
+        os.close(writer)
+        act(token)
+        assert head.communicate(timeout=30)[0].count(b"\n") == 1
+        act(token)
+        assert program.wait() == 0
+    assert "(output closed)" in program.err.splitlines()[-1]
+    assert "Traceback" not in program.err
+    assert AuditState.read() == quiet
+
+
+def test_filters_count_and_duration(quiet: AuditState, runtimes: Runtimes, tmp_path: Path, token: str) -> None:
+    need_tool("runc", "unshare")
+    key = f"auditns-{token}"
+    name = secrets.token_hex(32)
+    container = runtimes.start("runc", name=name, cgroup=f"/docker/{name}")
+    contid = str(int(name[:16], 16))
+    options = {
+        "all": [],  # started first, ended last: it knows all that the others show
+        "contid": ["--contid", hex(int(contid))],
+        "others": ["--contid", f"!=unset,{contid}"],
+        "runtime": ["--runtime", "docker"],
+        "type": ["--type", "EXECVE"],
+        "key": ["--key", key],
+        "pid": ["--pid", str(os.getpid())],
+        "count": ["--runtime", "docker", "--count", "2"],
+    }
+    number = int(token, 16) >> 1
+    rule = ("always,exit", "-F", "arch=b64", "-S", "getpriority", "-F", f"a0={number}", "-k", key)
+    auditctl("-a", *rule)
+    with contextlib.ExitStack() as stack:
+        run = {
+            what: stack.enter_context(listening(tmp_path / what, "--rules", "--format", "raw", *args))
+            for what, args in options.items()
+        }
+        act(f"host-{token}")
+        act(f"sandbox-{token}", "unshare", "--pid", "--fork")
+        for i in range(4):
+            say(container, f"docker-{i}-{token}")
+        ask = f"import os\ntry: os.getpriority({number}, 0)\nexcept OSError: pass"
+        subprocess.run([sys.executable, "-c", ask], check=True)
+        with contextlib.suppress(OSError):
+            os.getpriority(number, 0)
+        act(f"last-{token}")
+        until(lambda: f"last-{token}".encode() in run["all"].out, "the last event")
+        assert run["count"].wait() == 0
+        until(lambda: f"last-{token}".encode() in run["type"].out, "the last event of another")
+    began = serial(event_of(run["all"].out, true(f"host-{token}"))[0])  # from then on all of them listened
+    got = {
+        what: {stamp: lines for stamp, lines in events(program.out).items() if serial(lines[0]) >= began}
+        for what, program in run.items()
+    }
+    known = got["all"]
+
+    def having(what: str) -> set[bytes]:
+        return {stamp for stamp, lines in known.items() if what.encode() in b"\n".join(lines)}
+
+    assert got["contid"].keys() == got["runtime"].keys() == having(f" contid={contid}")
+    assert all(len(got["contid"].keys() & having(f'a0="echo" a1="docker-{i}-{token}"')) == 1 for i in range(4))
+    sandbox = having(f"sandbox-{token}")
+    assert got["others"].keys() & sandbox
+    assert not got["others"].keys() & (got["contid"].keys() | having(f"host-{token}"))
+    assert got["type"].keys() == having("type=EXECVE ")
+    assert got["key"].keys() == having(f'key="{key}"')
+    assert len(got["key"]) == 2
+    assert got["pid"].keys() == having(f" pid={os.getpid()} ")
+    assert len(got["pid"]) >= 1
+    assert list(got["count"]) == list(got["runtime"])[:2]
+    for what, found in got.items():
+        assert all(found[stamp] == known[stamp] for stamp in found), what
+    assert "(count reached)" in run["count"].err
+    auditctl("-d", *rule)
+    container.stop()
+    assert AuditState.read() == quiet
+
+
+def test_duration(quiet: AuditState, tmp_path: Path) -> None:
+    with listening(tmp_path, "--rules", "--duration", "0.3", "--quiet") as program:
+        assert program.wait() == 0
+    assert "(duration over)" in program.err.splitlines()[-1]
+    assert AuditState.read() == quiet
+
+
+def test_status_and_a_second_listener(quiet: AuditState, tmp_path: Path, token: str) -> None:
+    control = tmp_path / "control"
+    with listening(tmp_path / "1", "--rules", "--format", "raw", control=control) as first:
+        with listening(tmp_path / "2", "--rules", "--format", "raw", control=control) as second:
+            assert "another listener or plugin serves it" in second.err
+            act(token, "unshare", "--pid", "--fork")
+            until(lambda: contids(event_of(second.out, true(token))), "the second has it")
+        until(lambda: contids(event_of(first.out, true(token))), "the first has it too")
+        assert len(AuditState.read().rules) == len(quiet.rules) + 2
+        done = auditns("status", "--json", "--control", control)
+        assert (done.returncode, done.stderr) == (0, b"")
+        status = json.loads(done.stdout)
+        assert status["v"] == 1
+        assert status["events"]["attributed"] >= 1
+        assert status["lost"] == 0
+        assert {"perf", "audit", "procfs"} <= status["sources"].keys()
+        assert status["sinks"]["stdout"]["written_records"] > 3
+        lines = auditns("status", "--control", control).stdout.decode().splitlines()
+        assert any(re.fullmatch(r"events\.attributed: \d+", line) for line in lines)
+    gone = auditns("status", "--control", control)
+    assert (gone.returncode, gone.stdout) == (1, b"")
+    assert b"nobody serves" in gone.stderr
+    assert AuditState.read() == quiet
+
+
+def test_ausearch_reads_it_from_a_pipe(quiet: AuditState, tmp_path: Path, token: str) -> None:
+    need_tool("ausearch", "unshare")
+    with (tmp_path / "interpreted").open("wb") as out:
+        ausearch = subprocess.Popen(
+            ["ausearch", "-i"], stdin=subprocess.PIPE, stdout=out, stderr=subprocess.DEVNULL, env=environment()
+        )
+    assert ausearch.stdin is not None
+    with listening(tmp_path, "--rules", "--format", "raw", "--count", "4", stdout=ausearch.stdin.fileno()) as program:
+        ausearch.stdin.close()
+        act(token, "unshare", "--pid", "--fork")
+        for _ in range(4):
+            act(token)
+        assert program.wait() == 0
+    assert ausearch.wait(30) == 0
+    text = (tmp_path / "interpreted").read_text()
+    inside = [e for e in text.split("----\n") if f"/bin/true {token}" in e and "CONTAINER_ID" in e]
+    assert len(inside) == 1, text
+    assert "type=SYSCALL" in inside[0]
+    assert "type=EXECVE" in inside[0]
+    assert re.search(r"type=CONTAINER_ID msg=audit\([^)]+\) : contid=\d+", inside[0])
+
+
+def test_immutable_rules_and_no_root_are_exit_3(root: None, tmp_path: Path) -> None:
+    need_tool("setpriv")
+    command = ["setpriv", "--reuid", "65534", "--clear-groups", *AUDITNS, "listen", "--control", str(tmp_path / "c")]
+    done = subprocess.run(command, capture_output=True, env=environment(), cwd="/")
+    need(b"No module named" not in done.stderr, "a project folder that others can read")
+    assert (done.returncode, done.stdout) == (3, b"")
+    assert done.stderr.count(b"\n") == 1
