@@ -152,6 +152,13 @@ class Observer:
             self._ask_all()
         return cut
 
+    def tick(self) -> None:
+        """Once in a while: have every CPU speak, so that a loss at the end of its events shows; look for new CPUs."""
+        if self.connector is not None:
+            self.connector.heartbeat()
+        if self.perf is not None:
+            self.perf.refresh()
+
     def mark(self, now: int, serials: list[int], expire: int = 0) -> None:
         """Note that the audit events ``serials`` were answered at ``now``, and forget who ended before ``expire``."""
         self._feed(f.pack(f.K_MARK, f.S_PIPELINE, now, arg=expire, payload=ranges(serials)))

@@ -110,7 +110,8 @@ class Plugin:
         from ..wiring import own_nodes
 
         config = self._config
-        symbolic, numeric = open_sinks(config, no_lost_line, no_lost_line)
+        former = [sink for sinks in self._pipeline.outputs.values() for sink in sinks] if self._pipeline else []
+        symbolic, numeric = open_sinks(config, no_lost_line, no_lost_line, former)
         outputs = {name: sinks for name, sinks in ((RAW, symbolic), (NUMERIC, numeric)) if sinks}
         correlator = Correlator(
             model, spellings=[name == NUMERIC for name in outputs], ns=config.ns, info=config.info, nodes=own_nodes()
