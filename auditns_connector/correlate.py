@@ -52,6 +52,7 @@ class Correlator:
         self.tails = tuple(Tails() for _ in self.spellings)
         self._numbers: dict[_TailKey, int] = {}
         self._plain: dict[Container | None, int] = {}
+        self._renames = 0
         self.answered = 0
         self.attributed = 0
         self.unknown = 0
@@ -61,7 +62,9 @@ class Correlator:
 
     def begin(self, points: Points) -> "array[int]":
         """An empty choice for ``points``; to be filled by :meth:`answer` before the next one is begun."""
-        if self.tails[0].count > _MAX_TAILS:
+        renames = self.model.registry.renames
+        if self.tails[0].count > _MAX_TAILS or renames != self._renames:
+            self._renames = renames
             for tails in self.tails:
                 tails.clear()
             self._numbers.clear()

@@ -31,6 +31,7 @@ class Container:
         "born",
         "contid",
         "ended",
+        "first",
         "id",
         "image",
         "key",
@@ -38,6 +39,7 @@ class Container:
         "labels",
         "live",
         "name",
+        "owner",
         "parent",
         "pod",
         "rehashed",
@@ -67,6 +69,10 @@ class Container:
         self.sandbox: Instance | None = None
         #: the derived containers whose processes a registered id took over
         self.replaces: frozenset[Key] = frozenset()
+        #: of a registered one: the container (None: the host) whose processes may put more tasks into it
+        self.owner: Container | None = None
+        #: of a registered one: (pid, start) of the process it was set on
+        self.first: tuple[int, int] | None = None
         #: living processes in it, and containers nested in it
         self.live = 0
         self.ended: int | None = None
@@ -148,6 +154,8 @@ class Containers:
         self.sandbox_types: frozenset[str] = frozenset(("pid", "user"))
         self.by_key: dict[Key, Container] = {}
         self.by_contid: dict[int, Container] = {}
+        #: derived containers that a registered one has taken over as a whole
+        self.taken: dict[Key, Container] = {}
         #: called with a container when its last process has gone
         self.on_end: Callable[[Container, int], None] | None = None
 
@@ -159,7 +167,7 @@ class Containers:
         key: Key = ()
         for found in runtimes:
             key = (*key, (found.runtime, found.id))
-            c = self.by_key.get(key)
+            c = self.taken.get(key) or self.by_key.get(key)
             if c is None:
                 c = Container(key, "runtime", now, parent)
                 c.name = found.name or ""
@@ -194,6 +202,14 @@ class Containers:
         c.contid = contid
         self.by_contid[contid] = c
 
+    def rename(self, c: Container) -> None:
+        """A registered container has the derived id of ``c``: give ``c`` another one."""
+        c.contid, c.text = None, ""
+        if c.sandbox is None:
+            self._claim(c, derive_contid(c.runtime, c.id))
+        else:
+            self.contid(c)
+
     def text(self, c: Container) -> str:
         """The value of a contid field: ``4,^2,^1`` for 4 inside 2 inside 1, ``?`` when unknown."""
         if not c.text:
@@ -220,14 +236,23 @@ class Containers:
         if cgroups is None or pid_ns is None:
             return UNKNOWN
         found = self.of_runtimes(cgroups.runtimes, now) if cgroups.runtimes else None
-        if registered is not None:
-            if found is None or found is registered or found.key in registered.replaces:
+        lost = registered is UNKNOWN  # whether it was registered was lost in an outage
+        if registered is not None and not lost:
+            if found is None or found in registered.chain() or found.key in registered.replaces:
                 return registered
-            if found.parent is None:
+            if registered.first == who:
+                # its runtime moves it into its cgroup only now: one and the same container
+                registered.replaces |= {found.key}
+                if not found.live:
+                    self.taken[found.key] = registered
+                    self._drop(found, now)
+                return registered
+            if found.parent is None and not found.live:
                 found.parent = registered
                 found.text = ""
                 self.enter(registered)
-            return found
+            # a move into the cgroup of a container that was there before takes no registration away
+            return found if registered in found.chain() else registered
         if found is not None:
             self._own(pid_ns, found, who)
             if user_ns is not None:
@@ -241,7 +266,7 @@ class Containers:
             if inst.owner is None or (inst.owner is UNKNOWN and inst.first == who):
                 inst.owner = creator if creator is not None else self.sandbox_of(inst, now)
             return inst.owner
-        return None
+        return UNKNOWN if lost else None
 
     @staticmethod
     def _own(inst: Instance, c: Container, who: tuple[int, int]) -> None:
@@ -253,6 +278,15 @@ class Containers:
             inst.owner = c
 
     # -- life
+
+    def _drop(self, c: Container, now: int) -> None:
+        """``c`` was made and nobody ever belonged to it."""
+        if self.by_key.get(c.key) is c:
+            del self.by_key[c.key]
+        if c.contid is not None and self.by_contid.get(c.contid) is c:
+            del self.by_contid[c.contid]
+        c.ended = now
+        self.leave(c.parent, now)
 
     def enter(self, c: Container | None) -> None:
         """One more living process belongs to ``c``."""

@@ -1,10 +1,10 @@
 """What the model has to tell beside answers: beginnings, changes and ends of namespaces, and losses."""
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from .containers import Container
-    from .namespaces import Instance
+    from .namespaces import Instance, NsSet
     from .process import Process, State
 
 
@@ -29,7 +29,8 @@ class NsInit(NamedTuple):
 
 
 class NsChange(NamedTuple):
-    """A process moved from ``old`` to ``inst``; ``reason`` is clone, unshare or setns."""
+    """A process moved from ``old`` to ``inst``; ``reason`` is clone, unshare or setns (set: one of these two);
+    ``tid`` the thread that did (0: the leader); ``source`` perf, nm, audit or procfs."""
 
     time: int
     inst: "Instance"
@@ -37,6 +38,8 @@ class NsChange(NamedTuple):
     process: "Process"
     state: "State"
     reason: str
+    tid: int = 0
+    source: str = "perf"
 
 
 class NsDel(NamedTuple):
@@ -54,4 +57,20 @@ class ContainerEnd(NamedTuple):
     container: "Container"
 
 
-Output = Loss | NsInit | NsChange | NsDel | ContainerEnd
+class ContainerOp(NamedTuple):
+    """An identifier was set, refused, delegated or dropped. ``op`` is set, delegate or drop; ``contid`` and ``old``
+    are texts as in records; ``caller`` has what is known of who asked; ``error`` is an errno's name or ""; ``nsset``
+    are the namespaces of the first process where there is one to tell."""
+
+    time: int
+    op: str
+    opid: int
+    contid: str
+    old: str
+    caller: "dict[str, Any]"
+    error: str
+    nsset: "NsSet | None"
+    container: "Container | None"
+
+
+Output = ContainerOp | Loss | NsInit | NsChange | NsDel | ContainerEnd

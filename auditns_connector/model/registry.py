@@ -13,8 +13,8 @@ those of the kernel patches' last revision, in their order (the errno of each in
     7  it has no registered id, or the caller nests: sets one inside the container it is in itself [EEXIST]
     8  no living container of another owner has the id, nor a dead one with a process yet to be reaped [ENOTUNIQ]
 
-What a derived identifier says counts as unset. Rule 5 does not hold for an OCI hook, whose container's first process may
-have threads: its thread group and all descendants are registered.
+What a derived identifier says counts as unset. Rule 5 does not hold for an OCI hook, whose container's first process
+may have threads: its thread group and all descendants are registered.
 """
 
 import json
@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from ..nstypes import PID, USER
 from .containers import UNKNOWN, UNSET, Container, Key
 from .outputs import ContainerOp
-from .process import PROCFS, REGISTERED, Process
+from .process import REGISTERED, Process
 from .resync import SAME_START
 
 if TYPE_CHECKING:
@@ -39,7 +39,6 @@ NAMES: Final = ("runtime", "id", "name", "image", "pod", "namespace")
 MAX_NAME: Final = 1024
 _NUMBER: Final = re.compile(r"0[xX][0-9a-fA-F]+|[0-9]+", re.ASCII)
 _KEEP_ENDED: Final = 4096
-_MAX_REHASH: Final = 1000
 
 Who = tuple[int, int]
 
@@ -52,7 +51,7 @@ class Outcome(NamedTuple):
     container: Container | None = None
 
 
-class Refused(Exception):  # noqa: N818 - it carries an errno's name and is caught in this module
+class Refused(Exception):
     """A request that a rule forbids; ``args`` are the errno's name and what is wrong."""
 
 
@@ -76,6 +75,8 @@ class Registry:
         self.last = Outcome()
         #: counts every change that is worth keeping over a restart
         self.changes = 0
+        #: counts containers that were given names after they began
+        self.renames = 0
         #: who holds the delegated right, and the container (None: the host) it holds for
         self.delegates: dict[Who, Container | None] = {}
         #: registered ids whose container has ended: its owner and its last process
@@ -126,8 +127,11 @@ class Registry:
         except Refused as refusal:
             error, message = refusal.args
         nsset = target.state.nsset if target is not None and not error else None
-        self.last = Outcome(error, message, container if not error else target and target.state.container)
-        self._model.outputs.append(ContainerOp(time, "set", pid, contid, old, _caller(request), error, nsset, container))
+        if error:
+            container = target.state.container if target is not None else None
+        self.last = Outcome(error, message, container)
+        out = ContainerOp(time, "set", pid, contid, old, _caller(request), error, nsset, container)
+        self._model.outputs.append(out)
 
     def _target(self, pid: int, request: dict[str, Any]) -> Process:
         process = self._model.alive(pid)
@@ -235,14 +239,11 @@ class Registry:
         gone = self.ended.get(wanted)
         if gone is not None and request.get("unreaped") and gone[0] is not inside and not request.get("rehash"):
             raise Refused("ENOTUNIQ", "the last process of the container that had this identifier is not reaped yet")
-        taken, rehashed = wanted, 0
-        while (
-            taken in (0, UNSET) or containers.by_contid.get(taken, replaced) is not replaced
-        ) and taken != wanted | (rehashed == 0 and wanted == 0):
+        taken = wanted
+        while containers.by_contid.get(taken, replaced) is not replaced or (taken != wanted and taken in (0, UNSET)):
             taken = int.from_bytes(blake2b(taken.to_bytes(8, "big"), digest_size=8).digest(), "big")
-            rehashed += 1
         container = Container(_key(parent, taken), REGISTERED, time, parent)
-        container.contid, container.owner, container.rehashed = taken, inside, bool(rehashed)
+        container.contid, container.owner, container.rehashed = taken, inside, taken != wanted
         self.describe(container, replaced, request.get("names") or {})
         containers.enter(parent)
         return container
@@ -290,7 +291,7 @@ class Registry:
         self.changes += 1
         members = [target, *self._descendants(target)] if hook else [target]
         for process in members:
-            if process is target or process.registered is None:
+            if process is target or process.registered is None or process.registered is UNKNOWN:
                 process.registered = container
                 model.settle(process, time, REGISTERED)
         if replaced is not None and replaced.key in containers.taken:
@@ -366,10 +367,19 @@ class Registry:
                 container.labels.setdefault(field, str(value)[:MAX_NAME])
             elif field in NAMES and not getattr(container, field):
                 setattr(container, field, str(value)[:MAX_NAME])
-        container.renamed += 1
+        self.renames += 1
 
     def _text(self, container: Container | None) -> str:
         return UNSET_TEXT if container is None else self._model.containers.text(container)
+
+    def after_loss(self, time: int, since: int) -> None:
+        """Events were lost ``since``: processes that may have been forked in a container meanwhile are in doubt."""
+        living = self.living()
+        if living:
+            from .restore import doubt_orphans, loose, snapshot
+
+            found = [loose(snapshot(self._model, container)[0]) for container in living]
+            doubt_orphans(self._model, time, {"saved": since, "loose": [about for about in found if about]})
 
     def living(self) -> list[Container]:
         """The registered containers alive now, those around others first."""
@@ -389,4 +399,4 @@ def _caller(request: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-__all__ = ["PROCFS", "Outcome", "Refused", "Registry", "number"]
+__all__ = ["Outcome", "Refused", "Registry", "number"]

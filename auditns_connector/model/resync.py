@@ -50,6 +50,8 @@ class Resync:
         for process in [p for p in self._model.processes.values() if p.end is None and p.pid not in seen]:
             if process.start < self._began:
                 self._model.end(process, self._began)
+        if self._model.doubt:
+            self._model.registry.after_loss(time, self._model.doubt[-1])
 
     def proc(
         self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
@@ -99,6 +101,7 @@ class Resync:
         process.comm = str(answer.get("comm") or "").encode("utf-8", "surrogateescape")
         if parent is not None:
             process.creator = (parent.pid, parent.start)
+            process.registered = parent.registered
         model.adopt(process, parent.state.container if parent is not None else None, PROCFS)
         others = [tid for tid in answer.get("tids") or () if tid != process.pid]
         for tid in others:

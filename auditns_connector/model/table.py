@@ -20,6 +20,7 @@ from .containers import UNKNOWN, Cgroups, CgroupSet, Container, Containers
 from .namespaces import Instance, Namespaces, NsSet
 from .outputs import Loss, NsChange, NsInit, Output
 from .process import INHERITED, NOT_KNOWN, OBSERVED, PROCFS, REGISTERED, Exec, Process, State
+from .registry import Registry
 from .resync import SAME_START, Resync
 
 CLONE_INTO_CGROUP: Final = 0x2_0000_0000
@@ -76,6 +77,10 @@ class Model:
         self.forgotten = 0
         self.initial: NsSet | None = None
         self._answers = Resync(self)
+        #: the process whose end is being taken in
+        self.ending: Process | None = None
+        self.registry = Registry(self)
+        self.containers.on_end = self.registry.on_end
         self._handlers = {
             f.K_FORK: self._fork,
             f.K_EXEC: self._exec,
@@ -93,6 +98,7 @@ class Model:
             f.K_MARK: self._mark,
             f.K_RULES: self._rules,
             f.K_RESYNC: self._answers.mark,
+            f.K_REGISTER: self.registry.take,
         }
 
     # -- input
@@ -173,7 +179,9 @@ class Model:
             process.threads = None
         if process.state.nsset is not None:
             leave(process.state.nsset, process.pid, time)
+        self.ending = process
         self.containers.leave(process.state.container, time)
+        self.ending = None
         self.dead.append(process)
 
     def settle(self, process: Process, time: int, origin: str, creator: Container | None = None) -> None:

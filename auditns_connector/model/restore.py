@@ -1,0 +1,194 @@
+"""Registrations of a former run, or of another program on this host, put back into the table.
+
+Processes that were members are known by pid and start. Those forked since are tied by a living parent, by a namespace
+that belongs to the container, or by its cgroup. What is left is a process whose parent has gone and that may have
+come from a container without namespaces of its own: whether it did nobody can know, so it is unknown, not the host's.
+"""
+
+from typing import TYPE_CHECKING, Any, Final
+
+from ..nstypes import PID, USER
+from .containers import UNKNOWN, Container, Key
+from .process import PROCFS, REGISTERED, Process
+from .resync import SAME_START
+
+if TYPE_CHECKING:
+    from .table import Model
+
+_INIT: Final = 1
+#: members named in one frame: it must stay far below frames.MAX_FRAME
+MAX_MEMBERS: Final = 4000
+
+
+def snapshot(model: "Model", container: Container) -> list[dict[str, Any]]:
+    """``container`` as the requests (op "restore") that put it back, JSON-able; its members in pieces."""
+    first = model.processes.get(container.first[0]) if container.first else None
+    about = {
+        "op": "restore",
+        "key": container.key,
+        "parent": container.parent.key if container.parent is not None else None,
+        "contid": container.contid,
+        "owner": container.owner.key if container.owner is not None else None,
+        "born": container.born,
+        "first": container.first,
+        "names": {
+            **{name: getattr(container, name) for name in ("runtime", "id", "name", "image", "pod")},
+            **container.labels,
+        },
+        "replaces": sorted(container.replaces),
+        "taken": sorted(key for key, holder in model.containers.taken.items() if holder is container),
+        "ns": [
+            [index, inst.dev, inst.ino]
+            for index in (PID, USER)
+            for inst in list(model.namespaces.current[index].values())
+            if inst.owner is container
+        ],
+        "above": [list(who) for who in above(model, first)] if first is not None else [],
+        "cg": sorted({process.cgroups.paths for process in members(model, container) if process.cgroups is not None}),
+    }
+    who = [[process.pid, process.start] for process in members(model, container)]
+    rights = [list(who) for who, inside in model.registry.delegates.items() if inside is container]
+    pieces = [who[at : at + MAX_MEMBERS] for at in range(0, len(who), MAX_MEMBERS)] or [[]]
+    return [{**about, "members": piece, "delegates": rights} for piece in pieces]
+
+
+def members(model: "Model", container: Container) -> list[Process]:
+    """The living processes that have the registration."""
+    return [p for p in model.processes.values() if p.end is None and p.registered is container]
+
+
+def above(model: "Model", process: Process | None) -> list[tuple[int, int]]:
+    """The ancestors of ``process`` as far as they are known."""
+    out: list[tuple[int, int]] = []
+    while process is not None and process.creator is not None and len(out) < 256:
+        out.append(process.creator)
+        process = model.processes.get(process.creator[0])
+    return out
+
+
+def _found(model: "Model", who: Any) -> Process | None:
+    process = model.alive(int(who[0]))
+    return process if process is not None and abs(process.start - int(who[1])) <= SAME_START else None
+
+
+def _key(raw: Any) -> Key:
+    return tuple((str(runtime), str(id_)) for runtime, id_ in raw)
+
+
+def restore(model: "Model", time: int, request: dict[str, Any]) -> None:
+    """Put one container back; no change where it is there already. Those that turn out to have no process left end
+    with the last frame of the restore."""
+    containers = model.containers
+    known = [process for who in request["members"] if (process := _found(model, who)) is not None]
+    key, contid = _key(request["key"]), int(request["contid"])
+    container = containers.by_key.get(key)
+    if container is None or container.kind != REGISTERED:
+        parent = _parent(model, request, known)
+        container = Container(key, REGISTERED, int(request["born"]), parent)
+        container.contid = contid
+        owner = request["owner"]
+        container.owner = containers.by_key.get(_key(owner), UNKNOWN) if owner is not None else None
+        container.first = tuple(request["first"]) if request["first"] else None
+        model.registry.describe(container, None, request["names"])
+        container.replaces = frozenset(_key(raw) for raw in request["replaces"])
+        other = containers.by_contid.get(contid)
+        containers.by_key[key] = containers.by_contid[contid] = container
+        if other is not None:
+            containers.rename(other)
+            model.registry.renames += 1
+        for raw in request["taken"]:
+            containers.taken[_key(raw)] = container
+        for inst in _namespaces(model, request):
+            inst.owner = container
+        containers.enter(parent)
+        model.registry.changes += 1
+    for who in request["delegates"]:
+        process = _found(model, who)
+        if process is not None:
+            model.registry.delegates[(process.pid, process.start)] = container
+    for process in known:
+        process.registered = container
+    since = int(request["saved"])
+    _inherit(model, {(p.pid, p.start) for p in known}, container, since)
+    for process in [p for p in model.processes.values() if p.end is None]:
+        if process.registered is container or (process.registered is None and _tied(process, container)):
+            model.settle(process, time, REGISTERED if process.registered is container else PROCFS)
+
+
+def _namespaces(model: "Model", request: dict[str, Any]) -> list[Any]:
+    found = []
+    for index, dev, ino in request["ns"]:
+        inst = model.namespaces.current[index].get(ino)
+        if inst is not None and inst.dev in (dev, 0) and not inst.initial:
+            found.append(inst)
+    return found
+
+
+def _parent(model: "Model", request: dict[str, Any], known: list[Process]) -> Container | None:
+    """The container around it; a sandbox is called otherwise after a restart, so it is taken from the first member."""
+    if request["parent"] is None:
+        return None
+    key = _key(request["parent"])
+    parent = model.containers.by_key.get(key) or model.containers.taken.get(key)
+    if parent is None and known:
+        parent = known[0].state.container
+    return parent if parent is not UNKNOWN else None
+
+
+def _inherit(model: "Model", line: set[tuple[int, int]], container: Container, since: int) -> None:
+    """Children forked since then, of parents that are members."""
+    for process in sorted(model.processes.values(), key=lambda p: p.start):
+        if process.end is None and process.creator in line and process.start > since - SAME_START:
+            if process.registered is None or process.registered is UNKNOWN:
+                process.registered = container
+            if process.registered is container:
+                line.add((process.pid, process.start))
+
+
+def _tied(process: Process, container: Container) -> bool:
+    """Whether the cgroup or a namespace of ``process`` is the container's."""
+    if process.cgroups is not None and process.cgroups.runtimes:
+        return True  # the rule of containers.py looks whose it is
+    nsset = process.state.nsset
+    return nsset is not None and any(
+        inst is not None and inst.owner is container for inst in (nsset.inst[PID], nsset.inst[USER])
+    )
+
+
+def doubt_orphans(model: "Model", time: int, request: dict[str, Any]) -> None:
+    """Last of a restore: ``loose`` are those of the containers without a pid namespace of their own, each with its
+    former cgroups and ancestors; a process forked since ``saved`` that may come from one of them is unknown."""
+    containers = model.containers
+    for container in reversed(model.registry.living()):
+        if container.live == 0:
+            containers.enter(container)
+            containers.leave(container, time)  # it ended while nobody looked
+    since = int(request["saved"])
+    for process in [p for p in model.processes.values() if p.end is None and p.registered is None]:
+        if process.start <= since - SAME_START or process.state.container is not None:
+            continue
+        for loose in request["loose"]:
+            if _may_come_from(process, loose):
+                process.registered = UNKNOWN
+                model.settle(process, time, PROCFS)
+                break
+
+
+def _may_come_from(process: Process, loose: dict[str, Any]) -> bool:
+    paths = [tuple((int(root), str(path)) for root, path in cg) for cg in loose["cg"]]
+    if process.cgroups is None or process.cgroups.paths not in paths:
+        return False
+    adopted = process.creator is None or process.creator[0] == _INIT
+    return adopted or any(
+        process.creator is not None
+        and process.creator[0] == int(pid)
+        and abs(process.creator[1] - int(start)) <= SAME_START
+        for pid, start in loose["above"]
+    )
+
+
+def loose(request: dict[str, Any]) -> dict[str, Any] | None:
+    """What :func:`doubt_orphans` wants of a restored container; ``None`` where a pid namespace tells whose they are."""
+    if any(index == PID for index, _, _ in request["ns"]):
+        return None
+    return {"cg": request["cg"], "above": request["above"]}
