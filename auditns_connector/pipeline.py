@@ -10,7 +10,7 @@ import socket
 import time
 from collections.abc import Callable
 from types import FrameType
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from .correlate import Correlator
 from .enricher import Enricher
@@ -19,11 +19,18 @@ from .reassemble import Points, TextStream
 from .sinks.base import Sink
 from .talk import Talk
 
+if TYPE_CHECKING:
+    from .decode.auditserial import SerialGap
+    from .emit.events import EventWriter
+    from .lifecycle import Narrator
+
 #: events whose end has not come are answered after this silence (seconds)
 _HOLD: Final = 0.05
 _TICK: Final = 1.0
 #: kernel events are drained at least this often while the connector's small buffer is in use (seconds)
 _CONNECTOR_TICK: Final = 0.25
+#: and while they are shown as they come
+_EVENTS_TICK: Final = 0.1
 _CLOSE: Final = 2.0
 
 
@@ -38,6 +45,9 @@ class AuditInput(Protocol):
 
     def counters(self) -> dict[str, int]:
         """received, lost and so on."""
+
+    def take_gaps(self) -> "list[SerialGap]":
+        """Holes in the serials that the source found since it was last asked."""
 
 
 class Pipeline:
@@ -72,7 +82,9 @@ class Pipeline:
         self._tick = 0.0
         self._last_stamp = 0
         #: makes stand-alone lines of what the model has to tell; see lifecycle.py
-        self.narrator: Any = None
+        self.narrator: Narrator | None = None
+        #: an emit.events.EventWriter where kernel events themselves are shown
+        self.events: "EventWriter | None" = None
         #: called with each round's end, for the control server and others
         self.each_tick: list[Callable[[], None]] = []
 
@@ -141,7 +153,7 @@ class Pipeline:
                 sink.reopen()
             if self._on_hup is not None:
                 self._on_hup()
-        if self.enricher.done:
+        if self.enricher.done or (self.events is not None and self.events.done):
             self.stopping = self.stopping or "count reached"
         elif self._end is not None and now >= self._end:
             self.stopping = self.stopping or "duration over"
@@ -159,14 +171,18 @@ class Pipeline:
         return max(0.0, min(due) - now)
 
     def replace(self, correlator: Correlator, enricher: Enricher, outputs: dict[str, list[Sink]]) -> None:
-        """Go on with another text side (the configuration was read again); the former sinks are closed."""
+        """Go on with another text side (the configuration was read again); sinks it does not keep are closed."""
+        staying = {sink for sinks in outputs.values() for sink in sinks}
         for sink in self._sinks():
             self.selector.unregister(sink.fileno())
-            sink.close(_CLOSE)
+            if sink not in staying:
+                sink.close(_CLOSE)
         for counter in ("answered", "attributed", "unknown"):
             setattr(correlator, counter, getattr(self.correlator, counter))
         enricher.events, enricher.shown = self.enricher.events, self.enricher.shown
         self.correlator, self.enricher, self.outputs = correlator, enricher, outputs
+        if self.narrator is not None:
+            self.narrator.formats = tuple(outputs)
         for sink in self._sinks():
             self.selector.register(sink.fileno(), selectors.EVENT_READ, sink.on_ready)
 
@@ -201,14 +217,22 @@ class Pipeline:
             self.observer.mark(cut, points.serial[: points.n].tolist())
         if points.n:
             self._last_stamp = max(points.ms[: points.n])
+            if self.narrator is not None:
+                self.narrator.saw(points)
         self._write(blocks)
         if rules_changed:
             self.observer.exec_rules.read()
 
     def _narrate(self) -> None:
         outputs, self.observer.model.outputs = self.observer.model.outputs, []
-        if outputs and self.narrator is not None:
-            self._write(self.narrator.tell(outputs))
+        if self.narrator is not None:
+            if outputs:
+                self._write(self.narrator.tell(outputs))
+            gaps = self.audit.take_gaps() if self.audit is not None else []
+            if gaps or self.narrator.missing:
+                self._write(self.narrator.gaps(gaps))
+        if self.events is not None:
+            self._write({"events": self.events.tell(outputs)})
 
     def _write(self, blocks: dict[str, bytes]) -> None:
         for name, block in blocks.items():
@@ -217,7 +241,8 @@ class Pipeline:
                     sink.write(block)
 
     def _on_tick(self, now: float) -> None:
-        self._tick = now + (_CONNECTOR_TICK if self.observer.connector is not None else _TICK)
+        self._tick = now + self._interval()
+        self.observer.tick()
         cut = self.observer.catch_up()
         self._narrate()
         self.observer.mark(cut, [], expire=max(1, cut - KEEP))
@@ -229,7 +254,14 @@ class Pipeline:
             while sink.notices:
                 self.talk.warn(sink.notices.pop(0))
 
+    def _interval(self) -> float:
+        if self.events is not None:
+            return _EVENTS_TICK
+        return _CONNECTOR_TICK if self.observer.connector is not None else _TICK
+
     def _finish(self) -> None:
+        if self.events is not None and not self.events.done and self.stopping != "output closed":
+            self._catch_up()
         if self.audit is not None and self.stopping not in ("output closed", "count reached"):
             data = self.audit.drain() if self.stopping != "end of input" else b""
             cut = self.observer.catch_up()

@@ -58,6 +58,20 @@ class SafeDir:
         finally:
             os.close(fd)
 
+    def open_state(self, name: str, mode: int = 0o600) -> int:
+        """A descriptor to read and write the small file ``name`` in place, made where it is not there; the same
+        files are refused as by :meth:`read`."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        try:
+            fd = os.open(name, flags, mode, dir_fd=self._fd)
+        except OSError as error:
+            raise _explained(error, f"cannot open {self.path}/{name}") from error
+        about = os.fstat(fd)
+        if not stat.S_ISREG(about.st_mode) or about.st_uid not in (0, os.geteuid()) or about.st_size > MAX_STATE:
+            os.close(fd)
+            raise AuditnsError(f"{self.path}/{name} is not a state file of ours: remove it")
+        return fd
+
     def write(self, name: str, data: bytes, mode: int = 0o600) -> None:
         """Put ``data`` in place of the file in one step."""
         temporary = f".{name}.{secrets.token_hex(8)}"

@@ -18,6 +18,12 @@ def add_parser(subparsers: Any, name: str, text: str) -> None:
     add_format(parser, "pretty")
     add_filters(parser)
     parser.add_argument("--rules", action="store_true", help="load the audit rules it needs, and take them away again")
+    parser.add_argument(
+        "--events", action="store_true",
+        help="show kernel process events alone (fork, exec, exit, ns …) and nothing of audit; --format pretty or json, "
+        "--type takes kinds of events, --info adds container, file and CPU",
+    )  # fmt: skip
+    parser.add_argument("--timestamps", action="store_true", help="with --events: begin each line with its time")
     parser.add_argument("--duration", type=seconds, metavar="S", help="stop after S seconds")
     parser.add_argument("--journal", metavar="FILE", help="also record the kernel events, for auditns enrich --journal")
     parser.add_argument("--perf", choices=("auto", "on", "off"), default="auto", help="perf events (default: auto)")
@@ -47,10 +53,10 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
     from ..correlate import Correlator
     from ..enricher import Enricher
     from ..journal import JournalWriter
+    from ..lifecycle import open_narrator
     from ..notify import notify
     from ..pipeline import Pipeline
     from ..rules import RuleLease
-    from ..sinks.base import no_lost_line
     from ..sinks.descriptor import open_descriptor
     from ..sources.readlog import ReadlogSource
     from ..talk import Talk
@@ -82,9 +88,12 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
             enricher = Enricher(
                 correlator, [name], wanted=wanted, limit=args.count, colour=name == "pretty" and sys.stdout.isatty()
             )
-            lost = no_lost_line
-            sink = open_descriptor(sys.stdout.fileno(), 64 << 20, lost)
+            narrator = open_narrator(
+                observer, [name], correlator=correlator, colour=name == "pretty" and sys.stdout.isatty()
+            )
+            sink = open_descriptor(sys.stdout.fileno(), 64 << 20, narrator.sink_lost(name))
             pipeline = Pipeline(observer, correlator, enricher, audit, {name: [sink]}, talk, duration=args.duration)
+            pipeline.narrator = narrator
             control = ControlServer.open(args.control, pipeline, talk)
             notify("READY=1")
             pipeline.run()

@@ -58,11 +58,13 @@ class Plugin:
         self._config = config
         self._talk = talk
         self._pipeline: Any = None
+        self._narrator: Any = None
 
     def run(self) -> int:
         """Until the end of stdin or a signal."""
         from ..control import ControlServer
         from ..journal import JournalWriter
+        from ..lifecycle import open_narrator
         from ..pipeline import Pipeline
         from ..sources.stdin import StdinSource
         from ..wiring import host_observer
@@ -86,8 +88,11 @@ class Plugin:
             for notice in notices:
                 talk.warn(notice)
             observer.start()
+            self._narrator = open_narrator(observer, (), track=True)
             correlator, enricher, outputs = self._text_side(observer.model)
+            self._narrator.formats = tuple(outputs)
             self._pipeline = Pipeline(observer, correlator, enricher, audit, outputs, talk, on_hup=self._reload)
+            self._pipeline.narrator = self._narrator
             control = ControlServer.open(config.control, self._pipeline, talk)
             self._pipeline.run()
         finally:
@@ -105,13 +110,13 @@ class Plugin:
         from ..correlate import Correlator
         from ..enricher import NUMERIC, RAW, Enricher
         from ..filters import configured
-        from ..sinks.base import no_lost_line
         from ..sinks.build import open_sinks
         from ..wiring import own_nodes
 
         config = self._config
         former = [sink for sinks in self._pipeline.outputs.values() for sink in sinks] if self._pipeline else []
-        symbolic, numeric = open_sinks(config, no_lost_line, no_lost_line, former)
+        lost = self._narrator.sink_lost
+        symbolic, numeric = open_sinks(config, lost(RAW), lost(NUMERIC), former)
         outputs = {name: sinks for name, sinks in ((RAW, symbolic), (NUMERIC, numeric)) if sinks}
         correlator = Correlator(
             model, spellings=[name == NUMERIC for name in outputs], ns=config.ns, info=config.info, nodes=own_nodes()

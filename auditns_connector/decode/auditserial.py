@@ -62,6 +62,15 @@ class SerialTracker:
             self._fill(serial)
         return []
 
+    @property
+    def open(self) -> bool:
+        """Holes are open."""
+        return bool(self._holes)
+
+    def skip(self, serial: int, ms: int) -> None:
+        """Every serial up to ``serial`` has come; only where no hole is :attr:`open`."""
+        self._high, self._high_ms = serial, ms
+
     def flush(self) -> list[SerialGap]:
         """Every hole still open, as lost: at the end of the input."""
         lost, self._holes = self._holes, []

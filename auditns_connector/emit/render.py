@@ -118,13 +118,15 @@ class Renderer:
                 out.append(pretty.event(head.ms, who, targets, records, self._colour))
         return b"".join(out)
 
-    def line(self, name: str, line: bytes) -> bytes:
-        """A record of ours that is an event of its own, given as audit text."""
+    def line(self, name: str, line: bytes, state: "State | None" = None) -> bytes:
+        """A record of ours that is an event of its own, given as audit text; ``state`` is that of its process."""
         at = line.index(_HEADER_END) + len(_HEADER_END)
         head, kind, body = read_line(line, at)
         records = [(kind, parse(body, kind))]
         contid = records[0][1].get("contid")
         who = jsonout.Who(contid if isinstance(contid, str) else None)
+        if state is not None:
+            who = self._describe(state)
         if name == JSON:
             return jsonout.event(head.ms, head.serial, head.node, who, (), records)
         return pretty.event(head.ms, who, (), records, self._colour)

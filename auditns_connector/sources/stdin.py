@@ -3,6 +3,7 @@
 import os
 from typing import Final
 
+from ..decode.auditserial import SerialGap
 from ..errors import AuditnsError
 
 _READ: Final = 256 * 1024
@@ -49,6 +50,10 @@ class StdinSource:
         self._counts["bytes"] += size
         self._counts["received"] += block.count(b"\n")
         return block
+
+    def take_gaps(self) -> list[SerialGap]:
+        """None: what auditd did not hand on, the serials of its events tell (Narrator ``track``)."""
+        return []
 
     def counters(self) -> dict[str, int]:
         """received records and bytes; what is lost before us, the serials tell."""

@@ -1,0 +1,128 @@
+"""What the model has to tell, as events of our own."""
+
+import json
+from array import array
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from auditns_connector import frames as f
+from auditns_connector.correlate import Correlator
+from auditns_connector.decode.auditserial import SerialGap
+from auditns_connector.decode.points import P_NODE
+from auditns_connector.emit.render import Renderer
+from auditns_connector.eventserial import HALF, EventSerials
+from auditns_connector.lifecycle import Narrator
+from auditns_connector.sinks.base import Loss as SinkLoss
+from tests.unit.world import REAL, World
+
+
+def narrator(w: World, *formats: str, **more: Any) -> Narrator:
+    return Narrator(w.model, EventSerials(None), formats or ("raw",), **more)
+
+
+def tell(w: World, n: Narrator) -> dict[str, bytes]:
+    outputs, w.model.outputs = w.model.outputs, []
+    return n.tell(outputs)
+
+
+def seen(serials: list[int], ms: int = 1_700_000_000_123, node: bytes = b"") -> Any:
+    n = len(serials)
+    return SimpleNamespace(
+        n=n, serial=array("Q", serials), ms=array("q", [ms] * n), flags=array("I", [P_NODE if node else 0] * n),
+        node=lambda i: node,
+    )  # fmt: skip
+
+
+def test_a_loss_of_kernel_events_is_one_event() -> None:
+    w = World()
+    w.put(f.K_COMM, 1500, pid=1, tid=1)
+    w.put(f.K_LOST, 2000, cpu=1, arg=17)
+    assert tell(w, narrator(w)) == {
+        "raw": b"type=CONTAINER_LOST msg=audit(1700000002.000:%d): source=perf cpu=1 count=17 from=1700000001.500"
+        b" to=1700000002.000\n" % HALF
+    }
+
+
+def test_how_many_and_where_may_not_be_known() -> None:
+    w = World()
+    w.put(f.K_LOST, 2000, f.S_CN, cpu=f.CPU_UNKNOWN)
+    assert b"source=connector cpu=? count=? " in tell(w, narrator(w))["raw"]
+
+
+def test_the_spellings_have_the_same_serials() -> None:
+    w = World()
+    w.put(f.K_LOST, 2000, cpu=1, arg=1)
+    w.put(f.K_LOST, 2001, cpu=1, arg=1)
+    out = tell(w, narrator(w, "raw", "numeric"))
+    assert out["numeric"].count(b"type=UNKNOWN[1343] ") == 2
+    assert out["numeric"].replace(b"UNKNOWN[1343]", b"CONTAINER_LOST") == out["raw"]
+    assert b":%d): " % (HALF + 1) in out["raw"]
+
+
+def test_serials_stay_away_from_the_kernels_and_node_is_that_of_the_host() -> None:
+    w = World()
+    n = narrator(w)
+    n.saw(seen([5000, 5001], node=b"node=here "))
+    w.put(f.K_LOST, 2000, cpu=1, arg=1)
+    line = tell(w, n)["raw"]
+    assert line.startswith(b"node=here type=CONTAINER_LOST ")
+    assert b":%d): " % (5001 + HALF) in line
+    n.saw(seen([5002]))
+    w.put(f.K_LOST, 2000, cpu=1, arg=1)
+    assert tell(w, n)["raw"].startswith(b"type=")
+
+
+def test_as_json() -> None:
+    w = World()
+    w.put(f.K_LOST, 2000, cpu=1, arg=1)
+    line = tell(w, narrator(w, "json", renderer=Renderer(Correlator(w.model))))["json"]
+    assert json.loads(line) == {
+        "v": 1, "time": "1700000002.000", "serial": HALF, "contid": None,
+        "records": [{"type": "CONTAINER_LOST", "source": "perf", "cpu": 1, "count": 1, "from": "1700000000.000",
+                     "to": "1700000002.000"}],
+    }  # fmt: skip
+
+
+def test_holes_in_the_audit_serials() -> None:
+    w = World()
+    out = narrator(w).gaps([SerialGap(7, 9, 3, 1_700_000_000_000, 1_700_000_001_000)])
+    assert out["raw"] == (
+        b"type=CONTAINER_LOST msg=audit(1700000001.000:%d): source=audit cpu=? count=3 from=7 to=9\n" % HALF
+    )
+
+
+@pytest.mark.parametrize(
+    ("blocks", "missing"),
+    [
+        ([[1, 2, 3], [4, 5], [6]], 0),
+        ([[1, 2], [4, 3, 5], [6]], 0),
+        ([[1, 2], [4, 5], [3, 6]], 0),
+        ([[1, 2], [5, 6], [7, 8]], 2),
+        ([[1, 1, 2, 2], [4, 4], [5]], 1),
+    ],
+)
+def test_holes_that_the_source_does_not_find(blocks: list[list[int]], missing: int) -> None:
+    w = World()
+    n = narrator(w, track=True)
+    for i, block in enumerate(blocks):
+        n.saw(seen(block, ms=1000 + i))
+    n.saw(seen([blocks[-1][-1] + 1], ms=9000))
+    n.saw(seen([blocks[-1][-1] + 2], ms=9001))
+    assert sum(gap.events for gap in n.missing) == missing
+    n.gaps([])
+    assert n.missing == []
+
+
+def test_lines_that_a_sink_dropped() -> None:
+    w = World()
+    n = narrator(w, "raw")
+    n.saw(seen([100], ms=REAL // 1_000_000))
+    line = n.sink_lost("numeric")
+    assert line is n.sink_lost("numeric")
+    assert line(SinkLoss("file", 4, 400, "1.000:7", "2.500:9")) == (
+        b"type=UNKNOWN[1343] msg=audit(2.500:%d): source=sink-file cpu=? count=4 from=1.000:7 to=2.500:9\n"
+        % (100 + HALF)
+    )
+    assert b"audit(1700000000.000:" in n.sink_lost("raw")(SinkLoss("file", 4, 400, "", ""))
