@@ -26,7 +26,7 @@ COMM          perf cn       arg 1 when caused by exec; payload: comm, NUL-ended
 NAMESPACES    perf          payload: u64 dev, then 7 u64 inodes in nstypes.PERF_ORDER
 CGROUP        perf          cgroup id created; payload: its path, NUL-ended
 ATTACH        perf          tid moved (pid is 0); cgroup destination id; arg hierarchy (root) id; payload: path
-NEWTASK       perf          tid; arg clone flags (only where CLONE_INTO_CGROUP, 0x200000000, is set)
+NEWTASK       perf          tid; arg clone flags (only where CLONE_INTO_CGROUP or CLONE_PARENT is among them)
 NM            cn            arg CLONE_NEW* type; payload: u32 reason (1 clone, 2 set), u32 0, u64 old, u64 new inode
 UID GID       cn            payload: u32 real, u32 effective
 SID           cn
@@ -46,6 +46,11 @@ REGISTER      control       payload JSON: a registration as the control socket j
 STATE         journal       payload JSON: the model's whole state, at the start of a rotated journal
 RESYNC        procfs        arg 1 a scan begins, 2 it ended
 RULES         audit         arg 1: from now on every exec makes an audit record; 0: it need not
+INSIDE        perf          pid, tid of a child at its fork; ppid, ptid its numbers inside the pid namespace whose
+                            number (as NSID) is in cgroup; time that of its FORK
+IDMAP         procfs        pid a process; cgroup number of its user namespace; payload JSON: {"uid": [[inside,
+                            outside, count] …], "gid": …}, outside as the host counts
+LOGIN         control       pid; arg low 32 bits the login uid inside its container, high 32 bits the session
 
 Sources of the layouts: include/uapi/linux/cn_proc.h, perf_event.h, include/trace/events/{sched,cgroup,task}.h.
 """
@@ -92,6 +97,9 @@ K_REGISTER: Final = 45
 K_STATE: Final = 46
 K_RESYNC: Final = 47
 K_RULES: Final = 48
+K_INSIDE: Final = 52
+K_IDMAP: Final = 53
+K_LOGIN: Final = 54
 
 KIND_NAMES: Final[dict[int, str]] = {
     value: name[2:] for name, value in list(globals().items()) if name.startswith("K_")

@@ -1,0 +1,1 @@
+"""Streams: each container its own audit stream, its own backlog, its own readers."""

@@ -1,0 +1,177 @@
+"""What waits for one reader (or for the first one to come): whole events, bounded in records. Pure.
+
+``drop-newest`` refuses what does not fit and goes on refusing until half is free again, so that a loss is one piece;
+``drop-oldest`` makes room at the front. Either way :meth:`Backlog.take` gives the loss in its place in the order.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Final, NamedTuple
+
+from ..model.containers import Container
+from .definition import DROP_NEWEST, DROP_OLDEST
+
+_SECOND: Final = 1_000_000_000
+
+
+class Entry:
+    """One event of a stream. ``text`` is made by ``make`` when a reader is first given it, and not before: what is
+    dropped costs no more than the place it took."""
+
+    __slots__ = ("home", "make", "ms", "records", "serial", "text")
+
+    def __init__(self, serial: int, ms: int, records: int, home: Container | None, make: Callable[[], bytes]) -> None:
+        self.serial = serial
+        #: milliseconds since 1970
+        self.ms = ms
+        self.records = records
+        #: the container whose event it is
+        self.home = home
+        self.make: Callable[[], bytes] | None = make
+        self.text = b""
+
+    def lines(self) -> bytes:
+        """The event as whole lines of audit text; may be empty."""
+        if self.make is not None:
+            self.text, self.make = self.make(), None
+        return self.text
+
+
+class Gap(NamedTuple):
+    """``records`` lost in one piece between the serials ``first`` and ``last``; ``ms``: the time of the last."""
+
+    records: int
+    first: int
+    last: int
+    ms: int
+
+    def joined(self, later: "Gap") -> "Gap":
+        """Both as one, ``later`` behind it."""
+        return Gap(self.records + later.records, self.first, later.last, later.ms)
+
+
+def _gap(entry: Entry) -> Gap:
+    return Gap(entry.records, entry.serial, entry.serial, entry.ms)
+
+
+class Backlog:
+    """A queue of at most ``limit`` records."""
+
+    def __init__(self, limit: int, overflow: str = DROP_OLDEST) -> None:
+        self.limit = limit
+        self.overflow = overflow
+        self.records = 0
+        self.lost = 0
+        self._items: deque[Entry | Gap] = deque()
+        self._refusing = False
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def push(self, entry: Entry) -> bool:
+        """Queue ``entry``; False when it was dropped."""
+        size = entry.records
+        if self.overflow == DROP_NEWEST:
+            if self._refusing and self.records * 2 > self.limit:
+                return self._lose(entry)
+            self._refusing = self.records + size > self.limit
+            if self._refusing:
+                return self._lose(entry)
+        elif size > self.limit:
+            return self._lose(entry)
+        self._items.append(entry)
+        self.records += size
+        self._shrink()
+        return True
+
+    def _lose(self, entry: Entry) -> bool:
+        self.lost += entry.records
+        gap = _gap(entry)
+        if self._items and isinstance(self._items[-1], Gap):
+            gap = self._items.pop().joined(gap)  # type: ignore[union-attr]
+        self._items.append(gap)
+        return False
+
+    def lose(self, entry: Entry) -> None:
+        """``entry`` is lost for another reason (the rate); told in its place."""
+        self._lose(entry)
+
+    def _shrink(self) -> None:
+        """Drop the oldest beyond the limit."""
+        gap: Gap | None = None
+        while self.records > self.limit:
+            item = self._items.popleft()
+            if isinstance(item, Gap):
+                gap = item if gap is None else gap.joined(item)
+                continue
+            self.records -= item.records
+            self.lost += item.records
+            gap = _gap(item) if gap is None else gap.joined(_gap(item))
+        if gap is not None:
+            if self._items and isinstance(self._items[0], Gap):
+                gap = gap.joined(self._items.popleft())  # type: ignore[arg-type]
+            self._items.appendleft(gap)
+
+    def resize(self, limit: int, overflow: str) -> None:
+        """Another limit from now on; what does not fit goes, the oldest first."""
+        self.limit, self.overflow = limit, overflow
+        self._shrink()
+
+    def take(self) -> Entry | Gap | None:
+        """The next event, or the loss that stands in its place; None when there is nothing."""
+        if not self._items:
+            return None
+        item = self._items.popleft()
+        if isinstance(item, Entry):
+            self.records -= item.records
+        return item
+
+    def give_back(self, item: Entry | Gap) -> None:
+        """Put what :meth:`take` gave back to the front."""
+        if isinstance(item, Entry):
+            self.records += item.records
+        self._items.appendleft(item)
+
+    def extract(self, wanted: Callable[[Container | None], bool]) -> "Backlog":
+        """A queue with those events (and all losses) whose container is ``wanted``; they leave this one."""
+        out = Backlog(self.limit, self.overflow)
+        items, self._items, self.records = self._items, deque(), 0
+        for item in items:
+            mine = self if isinstance(item, Entry) and not wanted(item.home) else out
+            mine._items.append(item)
+            if isinstance(item, Entry):
+                mine.records += item.records
+        return out
+
+    def prepend(self, items: Iterable[Entry | Gap]) -> None:
+        """Put ``items`` (in order) before all others; what is too much then goes by the overflow rule."""
+        for item in reversed(list(items)):
+            self.give_back(item)
+        self._shrink()
+
+    def items(self) -> list[Entry | Gap]:
+        """Everything in order, taken out."""
+        out, self._items, self.records = list(self._items), deque(), 0
+        return out
+
+
+class RateLimit:
+    """At most ``rate`` records a second, ``rate`` of them at once (0: no limit). Times in ns, given by the caller."""
+
+    def __init__(self, rate: int) -> None:
+        self.rate = rate
+        self._left = rate * _SECOND
+        self._at = 0
+
+    def allows(self, records: int, now: int) -> bool:
+        """Whether ``records`` more may pass at ``now``; takes them from the allowance when so."""
+        if not self.rate:
+            return True
+        full = self.rate * _SECOND
+        self._left = min(full, self._left + (now - self._at) * self.rate) if self._at else full
+        self._at = now
+        need = min(records * _SECOND, full)
+        if self._left < need:
+            return False
+        self._left -= need
+        return True

@@ -1,0 +1,156 @@
+"""What a stream is: which containers it is for, what it may hold, who may read it and what they are shown.
+
+Read from TOML (``[stream.NAME]``) and from the requests of ``auditns stream``, kept as JSON; the same keys everywhere.
+"""
+
+import re
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from typing import Any, Final, NamedTuple
+
+from .. import confvalues as v
+from ..errors import ConfigError
+from ..model.containers import UNKNOWN, Container
+
+_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9_-]|\.(?!\.)){0,62}")
+DROP_OLDEST: Final = "drop-oldest"
+DROP_NEWEST: Final = "drop-newest"
+#: tailored to the container; as the host sees it
+CONTAINER: Final = "container"
+HOST: Final = "host"
+MAX_BACKLOG: Final = 1_000_000
+
+
+class Definition(NamedTuple):
+    """One stream. Of ``contid``, ``runtime``, ``name``, ``label`` and ``pod`` every list that is not empty must match
+    the same container; limits are in records (``rate_limit``, ``message_limit``: a second; ``rate_limit`` 0: none)."""
+
+    stream: str
+    contid: tuple[int, ...] = ()
+    runtime: tuple[str, ...] = ()
+    name: tuple[str, ...] = ()
+    label: tuple[str, ...] = ()
+    pod: tuple[str, ...] = ()
+    backlog_limit: int = 0
+    rate_limit: int = 0
+    message_limit: int = 10
+    overflow: str = DROP_OLDEST
+    view: str = CONTAINER
+    mode: int = 0o600
+    uid: int = 0
+    gid: int = 0
+    readers: int = 8
+    paused: bool = False
+
+    def matches(self, contid: int | None, container: Container) -> bool:
+        """Whether this very container, whose identifier is ``contid``, is meant."""
+        if self.contid and contid not in self.contid:
+            return False
+        if self.runtime and container.runtime not in self.runtime:
+            return False
+        if self.name and not _any(self.name, [word for word in (container.name, container.id) if word]):
+            return False
+        if self.pod and not (container.pod and _any(self.pod, [container.pod])):
+            return False
+        return not self.label or any(_label(term, container.labels) for term in self.label)
+
+    def home(self, contid: "Contid", container: Container | None) -> Container | None:
+        """The outermost of ``container`` and those around it that the stream is for; None: it is not for it."""
+        if container is None or container is UNKNOWN:
+            return None
+        found = None
+        for link in container.chain():
+            if self.matches(contid(link), link):
+                found = link
+        return found
+
+    def as_dict(self) -> dict[str, Any]:
+        """The keys that differ from their defaults, as :func:`read` takes them; without the stream's own name."""
+        plain = Definition(self.stream)._asdict()
+        out: dict[str, Any] = {}
+        for key, value in self._asdict().items():
+            if value != plain[key]:
+                out[key] = list(value) if isinstance(value, tuple) else f"{value:04o}" if key == "mode" else value
+        return out
+
+
+Contid = Any  # Callable[[Container], int | None]; a Protocol would say no more
+
+
+def _any(patterns: tuple[str, ...], words: list[str]) -> bool:
+    return any(fnmatchcase(word, pattern) for word in words for pattern in patterns)
+
+
+def _label(term: str, labels: Mapping[str, str]) -> bool:
+    key, equals, pattern = term.partition("=")
+    return key in labels and (not equals or fnmatchcase(labels[key], pattern))
+
+
+def _contids(value: Any) -> tuple[int, ...]:
+    if not isinstance(value, list) or len(value) > 1000:
+        raise ValueError("a list of container identifiers, decimal or in 0x-hex")
+    return tuple(v.contid(term) for term in value)
+
+
+def _mode(value: Any) -> int:
+    if isinstance(value, str) and 3 <= len(value) <= 4 and all(c in "01234567" for c in value):
+        mode = int(value, 8)
+        if mode & 0o600 == 0o600 and mode & ~0o666 == 0:
+            return mode
+    raise ValueError('a string, "0600", "0660" or "0666"')
+
+
+_PRINTABLE: Final = v.strings("printable words", lambda s: 0 < len(s) < 256 and s.isprintable(), 1000)
+_ID: Final = v.whole(0, 0xFFFFFFFE)
+#: key -> how its value is read; also the keys of [stream.NAME]
+SCHEMA: Final[Mapping[str, v.Reader]] = {
+    "contid": _contids,
+    "runtime": _PRINTABLE,
+    "name": _PRINTABLE,
+    "label": _PRINTABLE,
+    "pod": _PRINTABLE,
+    "backlog_limit": v.whole(0, MAX_BACKLOG),
+    "rate_limit": v.whole(0, MAX_BACKLOG),
+    "message_limit": v.whole(0, 10_000),
+    "overflow": v.choice(DROP_OLDEST, DROP_NEWEST),
+    "view": v.choice(CONTAINER, HOST),
+    "mode": _mode,
+    "uid": _ID,
+    "gid": _ID,
+    "readers": v.whole(1, 64),
+    "paused": v.boolean,
+}
+
+
+def stream_name(value: Any) -> str:
+    """``value``, if it may be a stream's name: it becomes a directory. Raises :class:`ConfigError`."""
+    if isinstance(value, str) and _NAME.fullmatch(value) and not value.endswith("."):
+        return value
+    raise ConfigError(
+        f"stream name {v.show(value)} is not allowed; allowed: 1 to 63 of a-z, 0-9, _ - and single dots, a letter or "
+        "digit first"
+    )
+
+
+def read(name: Any, table: Any, where: str = "stream") -> Definition:
+    """The stream that ``table`` describes. Raises :class:`ConfigError` that names the key and what is allowed."""
+    return change(Definition(stream_name(name)), table, where)
+
+
+def change(old: Definition, table: Any, where: str = "stream") -> Definition:
+    """``old`` with the keys in ``table``. Raises :class:`ConfigError`."""
+    if not isinstance(table, dict):
+        raise ConfigError(f"{where}.{old.stream}: is not a table; allowed: {', '.join(SCHEMA)}")
+    found: dict[str, Any] = {}
+    for key, value in table.items():
+        reader = SCHEMA.get(key)
+        if reader is None:
+            raise ConfigError(f"{where}.{old.stream}: unknown key {v.show(key)}; allowed: {', '.join(SCHEMA)}")
+        try:
+            found[key] = reader(value)
+        except ValueError as error:
+            raise ConfigError(f"{where}.{old.stream}.{key}: {v.show(value)} is not allowed; allowed: {error}") from None
+    new = old._replace(**found)
+    if not any((new.contid, new.runtime, new.name, new.label, new.pod)):
+        raise ConfigError(f"{where}.{old.stream}: says for which containers? one of contid, runtime, name, label, pod")
+    return new
