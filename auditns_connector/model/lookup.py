@@ -119,18 +119,19 @@ def _at(model: Model, pid: int, ppid: int, low: int, now: int) -> State | None:
     return _agreed(model, [state for process, states in found for state in _with_threads(model, process, states)])
 
 
-def _may_be_child(model: Model, process: Process, ppid: int, low: int) -> bool:
-    """Whether a record of ``process`` made after ``low`` can name ``ppid``: its creator, the creator's parent
-    (CLONE_PARENT), or, where one of these has ended, whoever took its children over."""
-    link, steps = process.creator, 0
-    while link is not None and steps < 2:
-        if link[0] == ppid:
-            return True
-        creator = model.incarnation(*link)
-        if creator is None or (creator.end is not None and creator.end <= low + model.lag + EPSILON):
-            return True
-        link, steps = creator.creator, steps + 1
-    return steps < 2
+def _may_be_child(model: Model, process: Process, ppid: int, low: int, depth: int = 4) -> bool:
+    """Whether a record of ``process`` made after ``low`` can name ``ppid``: that of its creator; under CLONE_PARENT
+    one that the creator's own could name; anybody's where the creator has ended and others took its children over."""
+    if process.creator is None:
+        return True
+    creator = model.incarnation(*process.creator)
+    if creator is None or not depth or (creator.end is not None and creator.end <= low + model.lag + EPSILON):
+        return True
+    if process.clone_parent:
+        return _may_be_child(model, creator, ppid, low, depth - 1)
+    if process.creator[0] == ppid:
+        return True
+    return not model.tells_clone_parent and _may_be_child(model, creator, ppid, low, depth - 1)
 
 
 def _doubtful(model: Model, process: Process, high: int) -> bool:

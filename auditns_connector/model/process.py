@@ -36,6 +36,7 @@ class Process:
 
     __slots__ = (
         "cgroups",
+        "clone_parent",
         "comm",
         "creator",
         "end",
@@ -65,6 +66,8 @@ class Process:
         self.comm = b""
         #: (pid, start) of the true creator
         self.creator: tuple[int, int] | None = None
+        #: made with CLONE_PARENT: its real parent is not its creator but the creator's
+        self.clone_parent = False
         #: other threads than the leader: tid -> its namespaces; None while there is one thread
         self.threads: dict[int, NsSet | None] | None = None
         self.leader_gone = False

@@ -70,6 +70,9 @@ class Resync:
         pid, start = int(answer["pid"]), answer["start"]
         if start is None:
             return  # it vanished while it was read
+        newest = model.processes.get(pid)
+        if newest is not None and newest.end is not None and abs(newest.start - start) < SAME_START:
+            return  # its exit event came before this answer
         process = model.alive(pid)
         if process is not None and process.placeholder and start <= process.start + SAME_START:
             process.start, process.placeholder = start, False

@@ -24,6 +24,7 @@ from .registry import Registry
 from .resync import SAME_START, Resync
 
 CLONE_INTO_CGROUP: Final = 0x2_0000_0000
+CLONE_PARENT: Final = 0x8000
 _MAX_EXECS: Final = 32
 _MAX_CGROUPS: Final = 200_000
 
@@ -56,6 +57,8 @@ class Model:
         #: perf tells forks, execs, exits and namespaces: the connector's word on those is not needed
         self.perf = True
         self.lifecycle = False
+        #: a child made with CLONE_PARENT is told by a NEWTASK frame
+        self.tells_clone_parent = False
         #: hierarchy id that PERF_SAMPLE_CGROUP speaks of; 0 is cgroup v2
         self.sample_root = 0
         #: the host has cgroup v2 alone, so one path says all
@@ -511,7 +514,10 @@ class Model:
         self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
     ) -> None:
         process = self.alive(tid)
-        if process is None or not arg & CLONE_INTO_CGROUP:
+        if process is None:
+            return
+        process.clone_parent = bool(arg & CLONE_PARENT)
+        if not arg & CLONE_INTO_CGROUP:
             return
         process.unresolved = True
         former = process.state.container
@@ -543,6 +549,7 @@ class Model:
         self.containers.boot_id = str(hello.get("boot_id", ""))
         self.perf = bool(hello.get("perf", True))
         self.lifecycle = bool(hello.get("lifecycle", False))
+        self.tells_clone_parent = "newtask" in hello.get("features", ())
         self.v2_only = bool(hello.get("v2_only", False))
         self.sample_root = int(hello.get("sample_root", 0))
         self.lag = int(hello.get("lag_ns", self.lag))

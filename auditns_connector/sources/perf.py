@@ -26,6 +26,7 @@ EXIT: Final = "sched/sched_process_exit"
 ATTACH: Final = "cgroup/cgroup_attach_task"
 NEWTASK: Final = "task/task_newtask"
 CLONE_INTO_CGROUP: Final = 0x200000000
+CLONE_PARENT: Final = 0x00008000
 NO_CUT: Final = 0xFFFFFFFFFFFFFFFF
 MIN_PAGES: Final = 16
 #: tracepoint -> (feature, filter, {member of perf_layout: (field, sizes we can read)})
@@ -44,7 +45,7 @@ TRACEPOINTS: Final[dict[str, tuple[str, str, dict[str, tuple[str, tuple[int, ...
     ),
     NEWTASK: (
         "newtask",
-        f"clone_flags & {CLONE_INTO_CGROUP:#x}",
+        f"clone_flags & {CLONE_INTO_CGROUP | CLONE_PARENT:#x}",
         {"newtask_pid": ("pid", (4,)), "newtask_flags": ("clone_flags", (8,))},
     ),
 }

@@ -5,7 +5,7 @@ import pytest
 from auditns_connector import frames as f
 from auditns_connector.errors import DecodeError
 from auditns_connector.model.lookup import find
-from auditns_connector.model.table import CLONE_INTO_CGROUP, Model
+from auditns_connector.model.table import CLONE_INTO_CGROUP, CLONE_PARENT, Model
 from auditns_connector.nstypes import INITIAL_INODES_618
 from tests.unit.world import HEX, MS, REAL, World, contid
 
@@ -269,6 +269,15 @@ def test_a_zombie_that_the_scan_shows_holds_no_namespace() -> None:
     assert w.model.processes[400].state.container is not w.model.processes[100].state.container
 
 
+def test_a_late_answer_about_a_process_that_has_ended_makes_no_second_one() -> None:
+    w = World()
+    w.fork(1, 100, 1003)
+    w.exit(100, 1004)
+    w.proc(100, 1, 1005, start=1000, state="Z", cg=DOCKER)
+    assert w.model.processes[100].prev is None
+    assert w.who(100, 1003) is None
+
+
 def test_expired_processes_are_forgotten_and_nothing_of_them_is_kept() -> None:
     w = World()
     for n in range(50):
@@ -324,17 +333,30 @@ def test_a_parent_that_may_have_ended_rules_nobody_out() -> None:
     assert w.who(100, 1000, 60) == "?"
 
 
-def test_clone_parent_rules_the_grandparent_in() -> None:
+def test_clone_parent_rules_the_creators_parent_in_and_the_creator_out() -> None:
     w = World()
     w.fork(1, 50, 900)
     w.fork(50, 51, 901)
     w.attach(51, DOCKER, 902)
-    w.fork(1, 60, 900)
+    w.fork(50, 52, 900)
     w.fork(51, 100, 1000)
+    w.put(f.K_NEWTASK, 1000, tid=100, arg=CLONE_PARENT)
+    w.exit(100, 1001)
+    w.fork(52, 100, 1002)
+    w.put(f.K_COMM, 1100, pid=1, tid=1)
+    assert [w.who(100, 1000, ppid) for ppid in (50, 51, 52)] == [contid(HEX), "?", None]
+
+
+def test_a_host_that_does_not_tell_clone_parent_rules_nobody_out() -> None:
+    w = World(features=[])
+    w.fork(1, 50, 900)
+    w.attach(50, DOCKER, 901)
+    w.fork(1, 60, 900)
+    w.fork(50, 100, 1000)
     w.exit(100, 1001)
     w.fork(60, 100, 1002)
     w.put(f.K_COMM, 1100, pid=1, tid=1)
-    assert [w.who(100, 1000, ppid) for ppid in (50, 51, 60)] == [contid(HEX), contid(HEX), None]
+    assert w.who(100, 1000, 60) == "?"
 
 
 def test_where_every_exec_makes_a_record_the_order_tells_equal_ones_apart() -> None:

@@ -22,7 +22,14 @@ class World:
         self.now = 0
         self.log: list[bytes] = []
         self.cgroups = {1: "/"}
-        hello = {"boot_id": "b", "ns_dev": 4, "initial": INITIAL_INODES_618, "v2_only": True, **hello}
+        hello = {
+            "boot_id": "b",
+            "ns_dev": 4,
+            "initial": INITIAL_INODES_618,
+            "v2_only": True,
+            "features": ["newtask"],
+            **hello,
+        }
         self.put(f.K_HELLO, source=f.S_PIPELINE, payload=json.dumps(hello).encode())
         self.put(f.K_CLOCK, source=f.S_PIPELINE, arg=REAL)
         self.put(f.K_CGROUP, cgroup=1, payload=b"/\0")
