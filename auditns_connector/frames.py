@@ -26,7 +26,9 @@ COMM          perf cn       arg 1 when caused by exec; payload: comm, NUL-ended
 NAMESPACES    perf          payload: u64 dev, then 7 u64 inodes in nstypes.PERF_ORDER
 CGROUP        perf          cgroup id created; payload: its path, NUL-ended
 ATTACH        perf          tid moved (pid is 0); cgroup destination id; arg hierarchy (root) id; payload: path
-NEWTASK       perf          tid; arg clone flags (only where CLONE_INTO_CGROUP or CLONE_PARENT is among them)
+NEWTASK       perf          tid; arg clone flags (only where CLONE_INTO_CGROUP, CLONE_PARENT or CLONE_NEWTIME is set)
+UNSHARE       perf audit    a task enters unshare(2), which may yet fail; arg its flags (audit: it has succeeded)
+SETNS         perf audit    a task enters setns(2), likewise; arg its flags (nstype)
 NM            cn            arg CLONE_NEW* type; payload: u32 reason (1 clone, 2 set), u32 0, u64 old, u64 new inode
 UID GID       cn            payload: u32 real, u32 effective
 SID           cn
@@ -86,6 +88,8 @@ K_SID: Final = 13
 K_PTRACE: Final = 14
 K_COREDUMP: Final = 15
 K_ACK: Final = 16
+K_UNSHARE: Final = 17
+K_SETNS: Final = 18
 K_UNKNOWN: Final = 31
 K_LOST: Final = 32
 K_HELLO: Final = 40

@@ -30,6 +30,8 @@ struct frame_header {
 #define K_PTRACE 14
 #define K_COREDUMP 15
 #define K_ACK 16
+#define K_UNSHARE 17
+#define K_SETNS 18
 #define K_UNKNOWN 31
 #define K_LOST 32
 #define S_PERF 1

@@ -150,6 +150,11 @@ static int sample(const struct perf_layout *layout, struct perf_counters *counte
         head.arg = field(raw, len, layout->newtask_flags);
         return put(sink, &head, NULL, 0, 0);
     }
+    if (id && (id == layout->unshare_id || id == layout->setns_id)) {
+        head.kind = id == layout->unshare_id ? K_UNSHARE : K_SETNS;
+        head.arg = field(raw, len, id == layout->unshare_id ? layout->unshare_flags : layout->setns_flags);
+        return put(sink, &head, NULL, 0, 0);
+    }
     counters->unknown++;
     head.kind = K_UNKNOWN;
     head.arg = PERF_RECORD_SAMPLE;

@@ -88,6 +88,8 @@ struct perf_layout {
     uint32_t exit_id;
     uint32_t attach_id;
     uint32_t newtask_id;
+    uint32_t unshare_id;
+    uint32_t setns_id;
     struct perf_field common_type;
     struct perf_field exec_filename;
     struct perf_field exec_old_pid;
@@ -98,6 +100,8 @@ struct perf_layout {
     struct perf_field attach_pid;
     struct perf_field newtask_pid;
     struct perf_field newtask_flags;
+    struct perf_field unshare_flags;
+    struct perf_field setns_flags;
 };
 
 struct perf_counters {

@@ -7,7 +7,7 @@ from auditns_connector.decode.perfring import Layout
 #: as on Linux 6.18: ids are made up, offsets are real
 LAYOUT = Layout(
     has_cgroup=True,
-    ids={365: "exec", 369: "exit", 538: "attach", 205: "newtask"},
+    ids={365: "exec", 369: "exit", 538: "attach", 205: "newtask", 192: "unshare", 343: "setns"},
     fields={
         "common_type": (0, 2),
         "exec_filename": (8, 4),
@@ -19,6 +19,8 @@ LAYOUT = Layout(
         "attach_path": (28, 4),
         "newtask_pid": (8, 4),
         "newtask_flags": (32, 8),
+        "unshare_flags": (16, 8),
+        "setns_flags": (24, 8),
     },
 )
 INODES = (4026531833, 4026531838, 4026531839, 4026531836, 4026531837, 4026531832, 4026531835)
@@ -76,3 +78,13 @@ def raw_attach(pid: int, root: int, cgroup: int, path: bytes) -> bytes:
 def raw_newtask(pid: int, flags: int) -> bytes:
     """Raw data of task:task_newtask."""
     return struct.pack("<HBBii16s4xQh", 205, 0, 0, 1, pid, b"sh", flags, 0)
+
+
+def raw_unshare(flags: int) -> bytes:
+    """Raw data of syscalls:sys_enter_unshare."""
+    return struct.pack("<HBBii4xQ", 192, 0, 0, 1, 272, flags)
+
+
+def raw_setns(fd: int, flags: int) -> bytes:
+    """Raw data of syscalls:sys_enter_setns."""
+    return struct.pack("<HBBii4xQQ", 343, 0, 0, 1, 308, fd, flags)

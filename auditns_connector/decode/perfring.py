@@ -48,7 +48,7 @@ class Layout:
     """The tracepoints to decode, named as in ``struct perf_layout``; a size of 0 is a field that is not there."""
 
     has_cgroup: bool = True
-    ids: dict[int, str] = field(default_factory=dict)  # id -> exec, exit, attach, newtask
+    ids: dict[int, str] = field(default_factory=dict)  # id -> exec, exit, attach, newtask, unshare, setns
     fields: dict[str, Place] = field(default_factory=dict)  # member of perf_layout -> place
 
 
@@ -192,6 +192,9 @@ class PerfDecoder:
         if name == "newtask":
             flags = self._number(raw, "newtask_flags")
             return self._pack(frames.K_NEWTASK, time, ppid=pid, ptid=tid, tid=self._pid(raw, "newtask_pid"), arg=flags)
+        if name in ("unshare", "setns"):
+            kind = frames.K_UNSHARE if name == "unshare" else frames.K_SETNS
+            return self._pack(kind, time, pid=pid, tid=tid, arg=self._number(raw, f"{name}_flags"))
         self.unknown += 1
         return self._pack(frames.K_UNKNOWN, time, arg=SAMPLE_RECORD, payload=record)
 

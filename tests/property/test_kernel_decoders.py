@@ -17,6 +17,8 @@ from tests.perfrecords import (
     raw_exec,
     raw_exit,
     raw_newtask,
+    raw_setns,
+    raw_unshare,
     record,
     sample,
     task,
@@ -74,6 +76,8 @@ raws = st.one_of(
     st.builds(raw_exit, pids),
     st.builds(raw_attach, pids, pids, u64, st.binary(max_size=40)),
     st.builds(raw_newtask, pids, u64),
+    st.builds(raw_unshare, u64),
+    st.builds(raw_setns, u64, u64),
     st.binary(max_size=60),
 )
 times = st.integers(0, 50)

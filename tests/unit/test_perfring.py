@@ -16,6 +16,8 @@ from tests.perfrecords import (
     raw_exec,
     raw_exit,
     raw_newtask,
+    raw_setns,
+    raw_unshare,
     record,
     sample,
     task,
@@ -83,6 +85,14 @@ CASES = {
     "newtask": (
         sample(raw_newtask(30, 0x200000011), 1000, 20, 21),
         {"kind": frames.K_NEWTASK, "tid": 30, "ppid": 20, "ptid": 21, "arg": 0x200000011},
+    ),
+    "unshare": (
+        sample(raw_unshare(0x80), 1000, 20, 21),
+        {"kind": frames.K_UNSHARE, "pid": 20, "tid": 21, "arg": 0x80},
+    ),
+    "setns": (
+        sample(raw_setns(3, 0x40000000), 1000, 20, 20),
+        {"kind": frames.K_SETNS, "pid": 20, "tid": 20, "arg": 0x40000000},
     ),
 }
 
