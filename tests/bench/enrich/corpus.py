@@ -1,11 +1,13 @@
-"""A large real corpus: what auditd 3.0.9 logs of an execve, openat, clone and connect mix on this kernel.
+"""A large real corpus: what auditd gives a plugin of an execve, openat, clone and connect mix on this kernel, and a nasty one.
 
-Kept outside the project, in the user's cache folder, and recorded when it is not there.
+Kept outside the project, in the user's cache folder, and recorded (as root) when it is not there.
 """
 
 import os
 import subprocess
 import time
+from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Final
 
@@ -17,17 +19,30 @@ RULES: Final = (
     "-a always,exit -F arch=b64 -S clone,clone3,vfork -F key=fork",
     "-a always,exit -F arch=b64 -S connect -F key=net",
 )
-#: one process of the mix: most of its events are opens and connects, every 20th round forks and execs
+#: a chain of short-lived processes: each opens and connects 20 times, runs one program, and hands over to the next
 WORK: Final = r"""
 use Socket;
 my $to = sockaddr_in(9, inet_aton("127.0.0.1"));
-my $n = 0;
-while (1) {
-    open(my $f, "<", "/etc/hostname"); close($f);
-    socket(my $s, PF_INET, SOCK_DGRAM, 0); connect($s, $to); close($s);
-    if (++$n % 20 == 0) { my $pid = fork(); if (!$pid) { exec("/usr/bin/true", "of", "round $n"); } waitpid($pid, 0); }
+for (my $n = 0; ; $n++) {
+    my $worker = fork();
+    if (!$worker) {
+        for (1 .. 20) {
+            open(my $f, "<", "/etc/hostname"); close($f);
+            socket(my $s, PF_INET, SOCK_DGRAM, 0); connect($s, $to); close($s);
+        }
+        my $pid = fork();
+        if (!$pid) { exec("/usr/bin/true", "of", "round $n"); }
+        waitpid($pid, 0);
+        exit(0);
+    }
+    waitpid($worker, 0);
 }
 """
+RAW: Final = "RAW"
+ENRICHED: Final = "ENRICHED"
+NASTY: Final = "nasty"
+#: records of one format are about this long (bytes)
+_LENGTH: Final = {RAW: 185, ENRICHED: 280}
 
 
 def folder() -> Path:
@@ -37,34 +52,78 @@ def folder() -> Path:
     return path
 
 
-def corpus(log_format: str = "RAW", records: int = 500_000, seconds: float = 50.0) -> Path:
-    """The log of that format; recorded (as root) when there is none with at least half of ``records``."""
-    path = folder() / f"{log_format.lower()}-{records}.log"
-    if path.exists():
-        return path
-    with auditd(log_format, None, RULES) as recording:
-        workers = [subprocess.Popen(["perl", "-e", WORK], cwd="/") for _ in range(os.cpu_count() or 2)]
-        try:
-            end = time.monotonic() + seconds
-            # a record is about 150 bytes, in the enriched format 250
-            while recording.log.stat().st_size < records * 150 and time.monotonic() < end:
-                time.sleep(0.2)
-        finally:
-            for worker in workers:
-                worker.kill()
-                worker.wait()
-    staged = path.with_suffix(".new")
-    staged.write_bytes(recording.log.read_bytes())
-    discard(recording)
-    staged.replace(path)
+def count(log: Path) -> int:
+    """Lines of a file, without taking it into memory (a child's peak RSS begins with ours)."""
+    with open(log, "rb") as text:
+        return sum(block.count(b"\n") for block in iter(lambda: text.read(1 << 20), b""))
+
+
+def corpus(kind: str, records: int) -> Path:
+    """The log of that kind with at least ``records`` records; recorded or made when there is none."""
+    path = folder() / f"{kind.lower()}-{records}.log"
+    if not path.exists():
+        staged = path.with_suffix(".new")
+        if kind == NASTY:
+            with staged.open("wb") as out:
+                out.writelines(nasty(corpus(RAW, records), records))
+        else:
+            _record(staged, kind, records)
+        staged.replace(path)
     return path
 
 
-def pids(path: Path) -> list[int]:
-    """The thread groups that the corpus is about."""
-    found = set()
-    with open(path, "rb") as text:
-        for line in text:
-            if line.startswith(b"type=SYSCALL"):
-                found.add(int(line.split(b" pid=", 1)[1].split(b" ", 1)[0]))
-    return sorted(found)
+def _record(path: Path, log_format: str, records: int, seconds: float = 60.0) -> None:
+    with auditd(log_format, None, RULES) as recording:
+        workers = [subprocess.Popen(["nice", "perl", "-e", WORK], cwd="/", start_new_session=True) for _ in range(2)]
+        try:
+            end = time.monotonic() + seconds
+            while recording.stream.stat().st_size < 1.05 * records * _LENGTH[log_format] and time.monotonic() < end:
+                time.sleep(0.1)
+        finally:
+            for worker in workers:
+                os.killpg(worker.pid, 9)
+                worker.wait()
+    path.write_bytes(recording.stream.read_bytes())
+    discard(recording)
+    got = count(path)
+    if got < records:
+        raise SystemExit(f"only {got} of {records} records were recorded in {seconds:.0f} s")
+
+
+# -- the nasty one
+
+
+def nasty(log: Path, records: int) -> Iterator[bytes]:
+    """Real events interleaved eight at a time; every 50th an execve of 300 arguments, every 30th with 40 PATHs."""
+    made, ring = 0, []
+    with open(log, "rb") as text:
+        for number, event in enumerate(_events(text)):
+            ring.append(_swollen(event, number))
+            if len(ring) < 8:
+                continue
+            while ring:
+                for lines in ring:
+                    made += 1
+                    yield lines.pop(0)
+                ring = [lines for lines in ring if lines]
+            if made >= records:
+                return
+
+
+def _events(text: Iterator[bytes]) -> Iterator[list[bytes]]:
+    for _, lines in groupby(text, lambda line: line.split(b" ", 2)[1]):
+        yield list(lines)
+
+
+def _swollen(event: list[bytes], number: int) -> list[bytes]:
+    stamp = event[0].split(b" ", 2)[1]
+    if number % 50 == 0 and event[0].startswith(b"type=SYSCALL"):
+        words = b" ".join(b'a%d="argument-number-%d"' % (i, i) for i in range(300))
+        event[1:1] = [b"type=EXECVE %s argc=300 %s\n" % (stamp, words)]
+    elif number % 30 == 0:
+        path = (
+            b'type=PATH %s item=%d name="/usr/lib/x86_64-linux-gnu/some/long/path/to/a/file.so.%d" inode=5374 dev=fe:00 '
+            b"mode=0100644 ouid=0 ogid=0 rdev=00:00 nametype=NORMAL cap_fp=0 cap_fi=0 cap_fe=0 cap_fver=0\n"
+        )
+        event[1:1] = [path % (stamp, i, i) for i in range(1, 41)]
+    return event
