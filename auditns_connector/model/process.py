@@ -13,6 +13,13 @@ REGISTERED: Final = "registered"
 NOT_KNOWN: Final = "unknown"
 
 
+class Login(NamedTuple):
+    """Who logged in inside a container: user id and session number there, 4294967295 for none."""
+
+    uid: int
+    session: int
+
+
 class State(NamedTuple):
     """What held for a process from ``since`` (CLOCK_MONOTONIC ns) until the next state or its end."""
 
@@ -20,6 +27,7 @@ class State(NamedTuple):
     container: Container | None
     nsset: NsSet | None
     origin: str
+    login: Login | None = None
 
 
 class Exec(NamedTuple):
@@ -42,8 +50,11 @@ class Process:
         "end",
         "epoch",
         "execs",
+        "inside",
         "leader_gone",
         "newborn",
+        "nspid",
+        "own_since",
         "past",
         "pid",
         "placeholder",
@@ -64,6 +75,12 @@ class Process:
         self.past: list[State] | None = None
         self.cgroups = cgroups
         self.comm = b""
+        #: number of a pid namespace -> what this process is called there, as perf told at its birth
+        self.inside: dict[int, int] | None = None
+        #: its numbers in all its pid namespaces, ours first, as /proc told
+        self.nspid: tuple[int, ...] | None = None
+        #: when it, or whom it descends from, first ran a program of the container's own, see streams/view.py
+        self.own_since: int | None = None
         #: (pid, start) of the true creator
         self.creator: tuple[int, int] | None = None
         #: made with CLONE_PARENT: its real parent is not its creator but the creator's

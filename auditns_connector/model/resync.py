@@ -84,6 +84,7 @@ class Resync:
         if process is None:
             self._create(time, answer)
             return
+        model.inside.told(process, answer.get("nspid"))
         nsset, cgroups = self._nsset(answer), self._cgroups(answer)
         if process.epoch < model.epoch:
             self._confirm(process, nsset, cgroups, time, answer)
@@ -106,6 +107,8 @@ class Resync:
             process.creator = (parent.pid, parent.start)
             process.registered = parent.registered
         model.adopt(process, parent.state.container if parent is not None else None, PROCFS)
+        model.inside.told(process, answer.get("nspid"))
+        model.inside.ran(process, process.start)
         others = [tid for tid in answer.get("tids") or () if tid != process.pid]
         for tid in others:
             model.add_thread(process, tid, process.state.nsset)
@@ -150,7 +153,7 @@ class Resync:
         if same and state.container is not UNKNOWN:
             return
         if state.since < began:
-            process.change(State(began, UNKNOWN, state.nsset, NOT_KNOWN))
+            process.change(state._replace(since=began, container=UNKNOWN, origin=NOT_KNOWN))
             model.containers.leave(state.container, began)
         if nsset is not None and nsset is not state.nsset:
             model.put_namespaces(process, nsset, time, PROCFS)

@@ -17,6 +17,7 @@ from ..errors import DecodeError
 from ..nstypes import ALL_ORDER, MNT, PID, USER
 from .clock import Clock
 from .containers import UNKNOWN, Cgroups, CgroupSet, Container, Containers
+from .inside import Inside
 from .namespaces import Instance, Namespaces, NsSet
 from .outputs import Loss, NsChange, NsInit, Output
 from .process import INHERITED, NOT_KNOWN, OBSERVED, PROCFS, REGISTERED, Exec, Process, State
@@ -84,6 +85,7 @@ class Model:
         self.ending: Process | None = None
         self.registry = Registry(self)
         self.containers.on_end = self.registry.on_end
+        self.inside = Inside(self)
         self._handlers = {
             f.K_FORK: self._fork,
             f.K_EXEC: self._exec,
@@ -101,6 +103,9 @@ class Model:
             f.K_MARK: self._mark,
             f.K_RULES: self._rules,
             f.K_RESYNC: self._answers.mark,
+            f.K_INSIDE: self.inside.forked,
+            f.K_IDMAP: self.inside.mapped,
+            f.K_LOGIN: self.inside.login,
             f.K_REGISTER: self.registry.take,
         }
 
@@ -201,7 +206,7 @@ class Model:
             origin = NOT_KNOWN
         elif process.registered is container:
             origin = REGISTERED
-        process.change(State(time, container, state.nsset, origin))
+        process.change(State(time, container, state.nsset, origin, state.login))
 
     def _decide(self, process: Process, nsset: NsSet | None, former: Container | None, time: int) -> Container | None:
         if nsset is None or process.unresolved:
@@ -256,7 +261,7 @@ class Model:
         self._enter(nsset, process)
         if former.nsset is not None:
             self.namespaces.leave(former.nsset, process.pid, time)
-        process.change(State(time, former.container, nsset, former.origin))
+        process.change(former._replace(since=time, nsset=nsset))
         self.settle(process, time, origin)
 
     def _thread_set(self, process: Process, tid: int) -> NsSet | None:
@@ -290,9 +295,12 @@ class Model:
         if payload and (base is None or base.raw != payload):
             nsset = self.namespaces.resolve(payload, base, time)
         process = Process(
-            pid, time, State(time, state.container, nsset, INHERITED if state.origin == OBSERVED else state.origin),
+            pid,
+            time,
+            State(time, state.container, nsset, INHERITED if state.origin == OBSERVED else state.origin, state.login),
             creator.cgroups,
-        )  # fmt: skip
+        )
+        process.own_since = creator.own_since
         process.creator = (ppid, creator.start)
         process.comm = creator.comm
         process.registered = creator.registered
@@ -318,7 +326,8 @@ class Model:
             if process.via is not None and (base is None or nsset.inst[MNT] is not base.inst[MNT]):
                 process.via = None
         container = self._decide(process, nsset, creator, time)
-        process.state = State(time, container, nsset, NOT_KNOWN if container is UNKNOWN else OBSERVED)
+        origin = NOT_KNOWN if container is UNKNOWN else OBSERVED
+        process.state = process.state._replace(container=container, origin=origin)
         self._add(process)
         if self.lifecycle:
             self._tell_change(process, base, nsset, time, "clone")
@@ -336,7 +345,8 @@ class Model:
         if process.prev is not None:
             self.processes[process.pid] = process.prev
         epoch, creator = process.epoch, process.state.container
-        process.state = State(process.start, creator, self.namespaces.resolve(payload, base, process.start), NOT_KNOWN)
+        nsset = self.namespaces.resolve(payload, base, process.start)
+        process.state = process.state._replace(since=process.start, nsset=nsset, origin=NOT_KNOWN)
         self._born_apart(process, base, creator)
         process.epoch = epoch
 
@@ -355,6 +365,8 @@ class Model:
         else:
             process.execs.append(snapshot)
             del process.execs[:-_MAX_EXECS]
+        if process.own_since is None:
+            self.inside.ran(process, time)
 
     def _leader_by_exec(self, process: Process, old_tid: int, time: int) -> None:
         """A thread that execs becomes the leader, and is alone."""
@@ -470,7 +482,7 @@ class Model:
             if base is None or nsset.inst[MNT] is not base.inst[MNT]:
                 process.via = inside
             former = process.state
-            process.change(State(time, former.container, nsset, former.origin))
+            process.change(former._replace(since=time, nsset=nsset))
             self.settle(process, time, OBSERVED)
         if base is not None:
             self.namespaces.leave(base, tid, time)

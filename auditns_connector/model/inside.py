@@ -1,0 +1,141 @@
+"""What processes are called inside their containers: pid numbers, user ids, and who logged in there.
+
+Fed by INSIDE, IDMAP and LOGIN frames and by the ``nspid`` of PROC frames. Read by streams (see streams/view.py).
+"""
+
+import json
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from ..nstypes import MNT, PID
+from .containers import UNKNOWN
+from .namespaces import Instance
+from .process import Login, Process
+
+if TYPE_CHECKING:
+    from .table import Model
+
+#: an INSIDE frame speaks of the child whose FORK has just this time
+_MAX_MAPS: Final = 65_536
+NO_ID: Final = 0xFFFFFFFF
+
+
+class IdMap(NamedTuple):
+    """The maps of one user namespace: ``(inside, outside, count)`` each, outside as the host counts."""
+
+    uid: tuple[tuple[int, int, int], ...]
+    gid: tuple[tuple[int, int, int], ...]
+
+
+def translated(ranges: tuple[tuple[int, int, int], ...], outside: int) -> int | None:
+    """The id that ``outside`` has inside; None where it has none."""
+    for first, base, count in ranges:
+        if base <= outside < base + count:
+            return first + outside - base
+    return None
+
+
+class Inside:
+    """Numbers inside namespaces, for ``model``."""
+
+    def __init__(self, model: "Model") -> None:
+        self._model = model
+        #: number of a pid namespace -> how many are around it
+        self.levels: dict[int, int] = {}
+        #: number of a user namespace -> its maps
+        self.maps: dict[int, IdMap] = {}
+
+    # -- frames
+
+    def forked(
+        self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
+    ) -> None:
+        """INSIDE: a child's number in pid namespace ``cgroup``."""
+        if pid != tid:
+            return  # a thread
+        process = self._model.processes.get(pid)
+        while process is not None and process.start != time:
+            process = process.prev
+        if process is not None:
+            if process.inside is None:
+                process.inside = {}
+            process.inside[cgroup] = ppid
+
+    def mapped(
+        self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
+    ) -> None:
+        """IDMAP: the maps of user namespace ``cgroup``."""
+        said: dict[str, Any] = json.loads(payload.rstrip(b"\0"))
+        if len(self.maps) >= _MAX_MAPS:
+            del self.maps[next(iter(self.maps))]
+        uid, gid = (tuple((int(a), int(b), int(c)) for a, b, c in said.get(kind) or ()) for kind in ("uid", "gid"))
+        self.maps[cgroup] = IdMap(uid, gid)
+
+    def login(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
+        """LOGIN: from now on ``pid`` and its children are a user's; once only."""
+        process = self._model.alive(pid)
+        if process is not None and process.state.login is None:
+            process.change(process.state._replace(since=time, login=Login(arg & NO_ID, arg >> 32)))
+
+    def told(self, process: Process, nspid: list[int] | None) -> None:
+        """/proc showed the numbers of ``process``, ours first, its own pid namespace's last."""
+        if not nspid:
+            return
+        process.nspid = tuple(nspid)
+        own = self._own(process)
+        if own is not None:
+            self.levels[own.number] = len(nspid) - 1
+
+    def ran(self, process: Process, time: int) -> None:
+        """``process`` ran a program: from now on it is the container's own where it did so inside, and no longer the
+        runtime's that sets the container up."""
+        container, nsset = process.state.container, process.state.nsset
+        if container is None or container is UNKNOWN or nsset is None:
+            return
+        pid_ns, mnt_ns = nsset.inst[PID], nsset.inst[MNT]
+        if pid_ns is None or mnt_ns is None:
+            return
+        if pid_ns.owner in container.chain() if not pid_ns.initial else not mnt_ns.initial:
+            process.own_since = time
+
+    # -- answers
+
+    @staticmethod
+    def _own(process: Process) -> Instance | None:
+        nsset = process.state.nsset
+        return None if nsset is None else nsset.inst[PID]
+
+    def number(self, process: Process, ns: Instance) -> int | None:
+        """The number of ``process`` in pid namespace ``ns``: 0 where it is outside, None where it is not known."""
+        if ns.initial:
+            return process.pid
+        if process.inside is not None and (found := process.inside.get(ns.number)) is not None:
+            return found
+        own = self._own(process)
+        within = self.within(own, ns)
+        if within is False:
+            return 0
+        if own is not None and own is ns and ns.first == (process.pid, process.start) and ns.creator is not None:
+            return 1  # its first process, whose birth was seen
+        nspid = process.nspid
+        if nspid is None:
+            return None
+        if own is ns:
+            return nspid[-1] if len(nspid) > 1 else None
+        level = self.levels.get(ns.number)
+        if within and level is not None and 0 < level < len(nspid):
+            return nspid[level]
+        return None
+
+    def within(self, own: Instance | None, ns: Instance) -> bool | None:
+        """Whether pid namespace ``own`` is ``ns`` or lies in it; None where that is not known."""
+        seen = 0
+        while own is not None and seen < 33:  # the kernel nests 32 deep
+            if own is ns:
+                return True
+            if own.initial:
+                return False
+            known = self.levels.get(own.number)
+            if known is not None and known <= self.levels.get(ns.number, 0):
+                return False
+            own, seen = own.origin, seen + 1
+        return None
