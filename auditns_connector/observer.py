@@ -70,6 +70,7 @@ class Observer:
         *,
         perf: Any | None,
         connector: Any | None = None,
+        ns_source: str = "perf",
         journal: JournalWriter | None = None,
         all_serials: bool = False,
         options: dict[str, Any] | None = None,
@@ -79,6 +80,8 @@ class Observer:
         self.model = model
         self.perf = perf
         self.connector = connector
+        #: where changes of namespaces are seen, see nssource.py
+        self.ns_source = ns_source
         self.journal = journal
         self.all_serials = all_serials
         self.losses: list[Loss] = []
@@ -113,6 +116,9 @@ class Observer:
             "kernel": os.uname().release,
             "node": os.uname().nodename,
             "perf": self.perf is not None,
+            "connector": self.connector is not None,
+            "ns_source": self.ns_source,
+            "timens": os.path.exists("/proc/self/ns/time"),
             "features": sorted(self.perf.features) if self.perf is not None else [],
             "initial": initial_inodes(),
             "ns_dev": os.stat("/proc/self/ns/pid").st_dev,

@@ -84,7 +84,7 @@ class Pipeline:
         #: makes stand-alone lines of what the model has to tell; see lifecycle.py
         self.narrator: Narrator | None = None
         #: an emit.events.EventWriter where kernel events themselves are shown
-        self.events: "EventWriter | None" = None
+        self.events: EventWriter | None = None
         #: called with each round's end, for the control server and others
         self.each_tick: list[Callable[[], None]] = []
 

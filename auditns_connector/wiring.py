@@ -1,56 +1,115 @@
 """Opening the kernel event sources that a host allows, best first, and telling what is had."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from .errors import AuditnsError, NotSupportedError
 from .model.table import Model
+from .nssource import AUTO, choose, told
 from .observer import Observer
 
 
+class Opened(NamedTuple):
+    """Event sources that listen already (``None``: not had), where namespaces are seen, messages for people."""
+
+    perf: Any | None
+    connector: Any | None
+    ns_source: str
+    notices: list[str]
+
+
 def open_sources(
-    *, perf: str = "auto", connector: str = "auto", perf_buffer: int = 16 << 20, connector_buffer: int = 64 << 20
-) -> tuple[Any | None, Any | None, list[str]]:
-    """(perf source, connector source, messages). Each of ``perf`` and ``connector`` is auto, on or off; "on" raises
-    where the host refuses. With "auto" the connector is opened where perf is not to be had.
+    *,
+    perf: str = "auto",
+    connector: str = "auto",
+    ns_source: str = AUTO,
+    calls: bool = False,
+    events: bool = False,
+    audit: bool = True,
+    perf_buffer: int = 16 << 20,
+    connector_buffer: int = 64 << 20,
+) -> Opened:
+    """Open what the host allows. Each of ``perf`` and ``connector`` is auto, on or off; "on" raises where the host
+    refuses. ``ns_source`` forces one of :data:`nssource.SOURCES`, and what is better than it is left closed.
 
-    Raises :class:`NotSupportedError` when neither is."""
+    ``calls`` asks perf for the system calls that change namespaces as well, ``events`` for all that the connector
+    tells; ``audit`` says whether audit records are read. Raises :class:`AuditnsError` where what is forced is not had.
+    """
     notices: list[str] = []
-    events: Any | None = None
+    rings: Any | None = None
     proc: Any | None = None
-    if perf != "off":
-        from os import sysconf
+    try:
+        if perf != "off" and ns_source in (AUTO, "perf"):
+            rings = _open_perf(perf == "on" or ns_source == "perf", perf_buffer, calls, notices)
+        usable = rings is not None and "namespaces" in rings.features
+        nm = connector != "off" and ns_source in (AUTO, "nm") and _nm()
+        if connector == "on" or (connector == "auto" and (nm or events or not usable)):
+            proc = _open_connector(connector == "on" or ns_source in ("nm", "audit"), connector_buffer, notices)
+        chosen = choose(ns_source, perf=usable, connector=proc is not None, nm=nm, audit=audit)
+        if rings is not None and not usable:
+            notices.append("perf tells no namespaces here: it is not used")
+            rings.close()
+            rings = None
+        if proc is None and rings is None:
+            if ns_source == AUTO:
+                reasons = "; ".join(notices or ["both are switched off"])
+                raise NotSupportedError(f"no source of process events: {reasons} (--ns-source procfs polls /proc)")
+            notices.append("no source of process events: /proc is polled, and what lives shorter is not seen")
+    except BaseException:
+        for source in (rings, proc):
+            if source is not None:
+                source.close()
+        raise
+    if chosen != "perf":
+        notices.append(told(chosen, rings is not None))
+    return Opened(rings, proc, chosen, notices)
 
-        from .sources.perf import PerfSource
 
-        try:
-            events = PerfSource(pages=max(16, perf_buffer // sysconf("SC_PAGESIZE")))
-            notices += events.notices
-        except AuditnsError as error:
-            if perf == "on":
-                raise
-            notices.append(f"no perf events: {error}")
-    if connector == "on" or (connector == "auto" and events is None):
-        from .sources.connector import ConnectorSource
+def _open_perf(forced: bool, size: int, calls: bool, notices: list[str]) -> Any | None:
+    from os import sysconf
 
-        try:
-            proc = ConnectorSource(rcvbuf=connector_buffer)
-            notices += proc.notices
-        except AuditnsError as error:
-            if connector == "on" or events is None:
-                if events is not None:
-                    events.close()
-                if connector == "on":
-                    raise
-                notices.append(f"no proc connector: {error}")
-    if events is None and proc is None:
-        raise NotSupportedError("no source of process events: " + "; ".join(notices or ["both are switched off"]))
-    return events, proc, notices
+    from .sources.perf import PerfSource
+
+    try:
+        rings = PerfSource(pages=max(16, size // sysconf("SC_PAGESIZE")), calls=calls)
+    except AuditnsError as error:
+        if forced:
+            raise
+        notices.append(f"no perf events: {error}")
+        return None
+    notices += rings.notices
+    return rings
+
+
+def _open_connector(forced: bool, size: int, notices: list[str]) -> Any | None:
+    from .sources.connector import ConnectorSource
+
+    try:
+        proc = ConnectorSource(rcvbuf=size)
+    except AuditnsError as error:
+        if forced:
+            raise
+        notices.append(f"no proc connector: {error}")
+        return None
+    notices += proc.notices
+    return proc
+
+
+def _nm() -> bool:
+    from .sources.connector import probe_nm
+
+    try:
+        return probe_nm()
+    except AuditnsError:
+        return False  # whoever opens the connector says why
 
 
 def host_observer(
     *,
     perf: str = "auto",
     connector: str = "auto",
+    ns_source: str = AUTO,
+    events: bool = False,
+    audit: bool = True,
     perf_buffer: int = 16 << 20,
     connector_buffer: int = 64 << 20,
     journal: Any | None = None,
@@ -58,13 +117,15 @@ def host_observer(
     options: dict[str, Any] | None = None,
 ) -> tuple[Observer, list[str]]:
     """An :class:`Observer` of this host that has subscribed and not yet scanned, and messages for people."""
-    events, proc, notices = open_sources(
-        perf=perf, connector=connector, perf_buffer=perf_buffer, connector_buffer=connector_buffer
-    )
+    opened = open_sources(
+        perf=perf, connector=connector, ns_source=ns_source, calls=all_serials, events=events, audit=audit,
+        perf_buffer=perf_buffer, connector_buffer=connector_buffer,
+    )  # fmt: skip
     observer = Observer(
-        Model(), perf=events, connector=proc, journal=journal, all_serials=all_serials, options=options
-    )
-    return observer, notices
+        Model(), perf=opened.perf, connector=opened.connector, ns_source=opened.ns_source, journal=journal,
+        all_serials=all_serials, options=options,
+    )  # fmt: skip
+    return observer, opened.notices
 
 
 def own_nodes() -> set[bytes]:

@@ -31,6 +31,11 @@ def add_parser(subparsers: Any, name: str, text: str) -> None:
         "--connector", choices=("auto", "on", "off"), default="auto",
         help="the proc connector; auto: where there are no perf events (default: auto)",
     )  # fmt: skip
+    parser.add_argument(
+        "--ns-source", choices=("auto", "nm", "perf", "audit", "procfs"), default="auto",
+        help="where changes of namespaces are seen; auto: the first that works of nm (PROC_EVENT_NM), perf, audit "
+        "(audit records, then /proc), procfs (/proc alone); what is better than the one named stays unused",
+    )  # fmt: skip
     parser.add_argument("--control", default="/run/auditns/control", metavar="PATH", help="control socket")
     parser.add_argument("--quiet", action="store_true", help="say only warnings on stderr")
 
@@ -42,6 +47,10 @@ def run(args: argparse.Namespace) -> int:
     open_standard_streams()
     with stoppable() as no_more_signals:
         try:
+            if args.events:
+                from .events import run_events
+
+                return run_events(args)
             return _listen(args, no_more_signals)
         except KeyboardInterrupt:
             print("auditns: stopped by a signal", file=sys.stderr)
@@ -71,7 +80,11 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
     try:
         journal = JournalWriter(args.journal) if args.journal else None
         observer, notices = host_observer(
-            perf=args.perf, connector=args.connector, journal=journal, all_serials=args.ns != "off"
+            perf=args.perf,
+            connector=args.connector,
+            ns_source=args.ns_source,
+            journal=journal,
+            all_serials=args.ns != "off",
         )
         try:
             for notice in [*audit.notices, *notices]:

@@ -77,6 +77,7 @@ class Plugin:
         observer, notices = host_observer(
             perf=config.sources.perf,
             connector=config.sources.connector,
+            ns_source=config.sources.ns_source,
             perf_buffer=config.sources.perf_buffer,
             connector_buffer=config.sources.connector_buffer,
             journal=journal,

@@ -100,7 +100,8 @@ class PerfSource:
     """Rings of ``pages`` (a power of two) pages on every online CPU; ``watermark`` bytes make a ring readable.
 
     ``calls`` opens the tracepoints of unshare and setns as well (:data:`CALLS`): they tell which of the two it was, and
-    with which flags, so that a change of the time namespace shows. Raises :class:`NotPermittedError` or :class:`NotSupportedError` when not even the dummy events can be had.
+    with which flags, so that a change of the time namespace shows.
+    Raises :class:`NotPermittedError` or :class:`NotSupportedError` when not even the dummy events can be had.
     """
 
     def __init__(

@@ -1,0 +1,75 @@
+"""``auditns listen --events``: kernel process events alone, nothing of audit needed."""
+
+import argparse
+import sys
+
+from ..errors import ConfigError
+
+
+def run_events(args: argparse.Namespace) -> int:
+    """Show process events until a signal, the count or the duration is reached."""
+    from ..control import ControlServer
+    from ..correlate import Correlator
+    from ..emit.events import EventWriter
+    from ..enricher import Enricher
+    from ..journal import JournalWriter
+    from ..notify import notify
+    from ..pipeline import Pipeline
+    from ..sinks.base import no_lost_line
+    from ..sinks.descriptor import open_descriptor
+    from ..talk import Talk
+    from ..wiring import host_observer
+
+    kinds = _check(args)
+    talk = Talk(args.quiet)
+    journal = JournalWriter(args.journal) if args.journal else None
+    observer, notices = host_observer(
+        perf=args.perf, connector=args.connector, ns_source=args.ns_source, events=True, journal=journal,
+        all_serials=True, options={"lifecycle": True},
+    )  # fmt: skip
+    control: ControlServer | None = None
+    try:
+        for notice in notices:
+            print(f"auditns: {notice}", file=sys.stderr)
+        events = EventWriter(
+            observer.model, json=args.format == "json", times=args.timestamps, details=args.info,
+            connector_first=observer.ns_source == "nm" or observer.perf is None, nm=observer.ns_source == "nm",
+            types=kinds, pids=args.pid, limit=args.count,
+        )  # fmt: skip
+        observer.tap = events.frames
+        observer.start()
+        correlator = Correlator(observer.model)
+        sink = open_descriptor(sys.stdout.fileno(), 64 << 20, no_lost_line)
+        pipeline = Pipeline(
+            observer, correlator, Enricher(correlator, []), None, {"events": [sink]}, talk, duration=args.duration
+        )
+        pipeline.events = events
+        control = ControlServer.open(args.control, pipeline, talk)
+        notify("READY=1")
+        pipeline.run()
+        notify("STOPPING=1")
+        lost = pipeline.lost()
+    finally:
+        observer.close()
+        if control is not None:
+            control.close()
+    print(f"auditns: {events.shown} of {events.seen} events shown, {lost} lost ({pipeline.stopping})", file=sys.stderr)
+    return 0
+
+
+def _check(args: argparse.Namespace) -> list[str]:
+    """The kinds of events wanted. Raises :class:`ConfigError` for options that speak of audit events."""
+    from ..emit.events import TYPES
+
+    if args.format == "raw":
+        raise ConfigError("--events: process events are no audit text: --format is pretty or json")
+    for name in ("contid", "runtime", "name", "key", "rules"):
+        if getattr(args, name):
+            raise ConfigError(f"--{name} is about audit events and cannot be used with --events")
+    kinds = [kind.lower() for kind in args.type]
+    for kind in kinds:
+        if kind not in TYPES:
+            raise ConfigError(f"--type {kind}: with --events one of {' '.join(TYPES)}")
+    if any(not 0 < pid < 1 << 31 for pid in args.pid):
+        raise ConfigError("--pid: a process id is a number from 1 to 2147483647")
+    return kinds

@@ -1,0 +1,262 @@
+"""Kernel process events as lines: for people in the shape of the proc connector's namespace proposal of 2016, and as
+JSON, one object an event (``auditns listen --events``). Pure: frames in, bytes out.
+
+For people::
+
+    fork: ppid=696 pid=858
+    exec: pid=858
+    ns: pid=858 type=net reason=set old_inum=4026531957 inum=4026532142
+    exit: pid=858
+
+``tid=`` is added where the task is not the leader of its process. An ``ns`` line without ``source=`` is the kernel's
+own PROC_EVENT_NM, whose reason is clone or set, and whose type pid means the namespace of children yet to be made. One with
+``source=perf``, ``audit`` or ``procfs`` was concluded from that source; its reason is clone, unshare or setns, and its
+type pid means the namespace the process is in. An inode that is not known is ``?``.
+
+JSON: every object has ``v`` (1), ``event``, ``time`` (CLOCK_REALTIME, seconds with nine decimals, a string), ``source``
+(connector, perf, nm, audit, procfs) and ``cpu`` (where known); events of a process have ``pid``, ``tid``, ``contid``
+(null: the host, "?": unknown). Beside these::
+
+    fork      ppid ptid           the creator (source connector: the parent, which CLONE_PARENT may have passed over)
+    exec      file comm           where known
+    exit      exit_code signal    of the last thread, from the connector
+    comm      comm
+    ns        nstype reason old_inum inum, serial old_serial (hex strings, where the model knows the namespace)
+    uid gid   real effective
+    sid       -
+    ptrace    ptid ppid           the tracer; 0 when it lets go
+    coredump  -
+    cgroup    path id hierarchy   moved to this cgroup
+    lost      lost_source count   events lost before this point; count null: not known how many
+"""
+
+import json
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+from .. import frames as f
+from ..model.outputs import NsChange, Output
+from ..nstypes import NAMES
+
+if TYPE_CHECKING:
+    from ..model.table import Model
+
+VERSION: Final = 1
+TYPES: Final = (
+    "fork", "exec", "exit", "comm", "ns", "uid", "gid", "sid", "ptrace", "coredump", "cgroup", "lost",
+)  # fmt: skip
+_KINDS: Final[dict[int, str]] = {
+    f.K_FORK: "fork",
+    f.K_EXEC: "exec",
+    f.K_EXIT: "exit",
+    f.K_COMM: "comm",
+    f.K_NM: "ns",
+    f.K_UID: "uid",
+    f.K_GID: "gid",
+    f.K_SID: "sid",
+    f.K_PTRACE: "ptrace",
+    f.K_COREDUMP: "coredump",
+    f.K_ATTACH: "cgroup",
+    f.K_LOST: "lost",
+}
+#: what both the connector and perf tell
+_BOTH: Final = frozenset((f.K_FORK, f.K_EXEC, f.K_EXIT, f.K_COMM))
+_REASONS: Final = {1: "clone", 2: "set"}
+#: what PROC_EVENT_NM does not tell
+_NOT_NM: Final = frozenset(("user", "time"))
+#: order of the kinds where times are equal: what a thing is caused by comes first
+_NS_RANK: Final = 1
+Event = dict[str, Any]
+
+
+class EventWriter:
+    """Collects events (:meth:`frames` before the model takes them, :meth:`tell` after) and writes them in order.
+
+    ``connector_first`` says whose fork, exec, exit and comm events are shown where both sources are open; ``nm`` that
+    the kernel tells namespace changes itself, so that only what it leaves out is shown from other sources. ``types``
+    and ``pids`` (processes, or parents of new ones) filter, empty lets all through; ``limit`` ends after so many.
+    """
+
+    def __init__(
+        self,
+        model: "Model",
+        *,
+        json: bool = False,
+        times: bool = False,
+        details: bool = False,
+        connector_first: bool = False,
+        nm: bool = False,
+        types: Collection[str] = (),
+        pids: Collection[int] = (),
+        limit: int | None = None,
+    ) -> None:
+        self._model = model
+        self._json = json
+        self._times = times
+        self._details = details
+        self._skip_both = f.S_PERF if connector_first else f.S_CN
+        self._nm = nm
+        self._types = frozenset(types)
+        self._pids = frozenset(pids)
+        self.limit = limit
+        self._blocks: list[bytes] = []
+        self.seen = 0
+        self.shown = 0
+
+    @property
+    def done(self) -> bool:
+        """The limit is reached."""
+        return self.limit is not None and self.shown >= self.limit
+
+    def frames(self, block: bytes) -> None:
+        """Note kernel events; they are written by the next :meth:`tell`."""
+        self._blocks.append(block)
+
+    def tell(self, outputs: Collection[Output]) -> bytes:
+        """Lines for what was noted and for the changes of namespaces among ``outputs``, in the order of time."""
+        events: list[tuple[int, int, Event]] = []
+        for block in self._blocks:
+            events += ((frame.time, 0, event) for frame in f.iter_frames(block) for event in self._event(frame))
+        self._blocks.clear()
+        for output in outputs:
+            if isinstance(output, NsChange):
+                event = self._change(output)
+                if not self._nm or event["nstype"] in _NOT_NM:
+                    events.append((output.time, _NS_RANK, event))
+        events.sort(key=lambda item: item[:2])
+        out = []
+        for time, _, event in events:
+            self.seen += 1
+            if self.done or not self._wanted(event):
+                continue
+            self.shown += 1
+            out.append(self._object(time, event) if self._json else self._line(time, event))
+        return b"".join(out)
+
+    def _wanted(self, event: Event) -> bool:
+        if self._types and event["event"] not in self._types:
+            return False
+        return not self._pids or not self._pids.isdisjoint((event.get("pid"), event.get("ppid")))
+
+    # -- events
+
+    def _event(self, frame: f.Frame) -> Iterator[Event]:
+        kind = _KINDS.get(frame.kind)
+        if kind is None or (frame.kind in _BOTH and frame.source == self._skip_both):
+            return
+        source = "nm" if frame.kind == f.K_NM else f.SOURCE_NAMES.get(frame.source, str(frame.source))
+        event: Event = {"event": kind, "source": source}
+        if frame.cpu != f.CPU_UNKNOWN:
+            event["cpu"] = frame.cpu
+        if kind == "lost":
+            event.update(source="auditns", lost_source=source, count=frame.arg or None)
+            yield event
+            return
+        event.update(pid=frame.pid or frame.tid, tid=frame.tid)
+        if kind == "fork":
+            event.update(ppid=frame.ppid, ptid=frame.ptid)
+        elif kind == "exec":
+            if frame.payload:
+                event["file"] = _text(frame.payload)
+        elif kind == "exit":
+            if frame.source == f.S_CN:
+                event.update(exit_code=frame.arg >> 8 & 0xFF, signal=frame.arg & 0x7F)
+        elif kind == "comm":
+            event["comm"] = _text(frame.payload)
+        elif kind == "ns":
+            reason, _, old, new = f.NM_PAYLOAD.unpack_from(frame.payload)
+            nstype = NAMES.get(frame.arg, f"{frame.arg:#x}")
+            event.update(nstype=nstype, reason=_REASONS.get(reason, str(reason)), old_inum=old, inum=new)
+        elif kind in ("uid", "gid"):
+            real, effective = f.IDS_PAYLOAD.unpack_from(frame.payload)
+            event.update(real=real, effective=effective)
+        elif kind == "ptrace":
+            event.update(ppid=frame.ppid, ptid=frame.ptid)
+        elif kind == "cgroup":
+            event.update(path=_text(frame.payload), id=frame.cgroup, hierarchy=frame.arg)
+        yield event
+
+    def _change(self, change: NsChange) -> Event:
+        inst, old = change.inst, change.old
+        event: Event = {
+            "event": "ns",
+            "source": change.source,
+            "pid": change.process.pid,
+            "tid": change.tid or change.process.pid,
+            "nstype": inst.type,
+            "reason": change.reason,
+            "old_inum": old.ino if old is not None and old.ino else None,
+            "inum": inst.ino or None,
+        }
+        for name, known in (("old_serial", old), ("serial", inst)):
+            if known is not None and known.serial is not None:
+                event[name] = f"{known.serial:x}"
+        return event
+
+    # -- lines
+
+    def _object(self, time: int, event: Event) -> bytes:
+        line: Event = {"v": VERSION, "event": event.pop("event"), "time": self._stamp(time), **event}
+        if "pid" in event:
+            line["contid"] = self._contid(event["pid"], time)
+        return json.dumps(line, separators=(",", ":"), ensure_ascii=True).encode("ascii") + b"\n"
+
+    def _line(self, time: int, event: Event) -> bytes:
+        kind = event["event"]
+        words = [self._stamp(time)] if self._times else []
+        words.append(f"{kind}:")
+        pairs: list[tuple[str, Any]] = []
+        if kind == "fork":
+            pairs.append(("ppid", event["ppid"]))
+        if "pid" in event:
+            pairs.append(("pid", event["pid"]))
+            if event["tid"] and event["tid"] != event["pid"]:
+                pairs.append(("tid", event["tid"]))
+        if kind == "ns":
+            pairs += (("type", event["nstype"]), ("reason", event["reason"]))
+            pairs += ((name, event[name] or "?") for name in ("old_inum", "inum"))
+            if event["source"] != "nm":
+                pairs.append(("source", event["source"]))
+        elif kind == "exit" and (event.get("exit_code") or event.get("signal")):
+            name = "signal" if event["signal"] else "code"
+            pairs.append((name, event["signal"] or event["exit_code"]))
+        else:
+            names = ("comm", "real", "effective", "path", "lost_source", "count")
+            pairs += ((name, "?" if event[name] is None else event[name]) for name in names if name in event)
+            if kind == "ptrace":
+                pairs.append(("tracer", event["ppid"]))
+        if self._details:
+            pairs += ((name, event[name]) for name in ("file", "cpu") if name in event)
+            if "pid" in event:
+                pairs.append(("contid", self._contid(event["pid"], time) or "unset"))
+        words += (f"{name}={_clean(what)}" for name, what in pairs)
+        return " ".join(words).encode("utf-8", "backslashreplace") + b"\n"
+
+    def _stamp(self, time: int) -> str:
+        real = time + (self._model.clock.offset or 0)
+        return f"{real // 1_000_000_000}.{real % 1_000_000_000:09d}"
+
+    def _contid(self, pid: int, time: int) -> str | None:
+        """The container of ``pid`` at ``time``: None the host, "?" unknown."""
+        process = self._model.processes.get(pid)
+        while process is not None and process.start > time:
+            process = process.prev
+        if process is None or (process.end is not None and process.end < time):
+            return "?"
+        container = next(iter(process.states(time, time)), process.state).container
+        return None if container is None else self._model.containers.text(container)
+
+
+def _text(payload: bytes) -> str:
+    return f.text(payload).decode("utf-8", "backslashreplace")
+
+
+def _clean(what: Any) -> str:
+    """A value without spaces or anything a terminal would obey."""
+    words = str(what)
+    if words.isprintable() and " " not in words:
+        return words
+    return "".join(
+        c if c.isprintable() and c != " " else c.encode("unicode_escape").decode("ascii").replace(" ", "\\x20")
+        for c in words
+    )
