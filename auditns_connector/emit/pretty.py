@@ -41,8 +41,8 @@ def label(who: Who) -> str:
     if known.get("name"):
         return clean(str(known["name"]), 40)
     runtime, number = str(known.get("runtime") or ""), str(known.get("id") or "")
-    if known.get("kind") == "sandbox":
-        return clean(f"{runtime}/{number.partition('@')[0]}")  # a namespace's inode; what follows tells it from later ones
+    if known.get("kind") == "sandbox":  # a namespace's inode, and what tells it from later ones
+        return clean(f"{runtime}/{number.partition('@')[0]}")
     if number:
         return clean(f"{runtime}/{number[:12]}" if runtime else number[:12], 40)
     return clean(who.contid, 40)
