@@ -115,23 +115,28 @@ def _at(model: Model, pid: int, ppid: int, low: int, now: int) -> State | None:
             return None
         return NOBODY if _doubtful(model, late, late.start) else (late.past or [late.state])[0]
     if len(found) > 1 and ppid >= 0:
-        found = [item for item in found if _may_be_child(model, item[0], ppid, low)] or found
+        found = [item for item in found if _may_be_child(model, item[0], ppid, _last(item[0], high))] or found
     return _agreed(model, [state for process, states in found for state in _with_threads(model, process, states)])
 
 
-def _may_be_child(model: Model, process: Process, ppid: int, low: int, depth: int = 4) -> bool:
-    """Whether a record of ``process`` made after ``low`` can name ``ppid``: that of its creator; under CLONE_PARENT
+def _last(process: Process, high: int) -> int:
+    """The last moment up to ``high`` at which ``process`` can have made a record."""
+    return high + EPSILON if process.end is None else min(process.end, high + EPSILON)
+
+
+def _may_be_child(model: Model, process: Process, ppid: int, until: int, depth: int = 4) -> bool:
+    """Whether a record of ``process`` made before ``until`` can name ``ppid``: that of its creator; under CLONE_PARENT
     one that the creator's own could name; anybody's where the creator has ended and others took its children over."""
     if process.creator is None:
         return True
     creator = model.incarnation(*process.creator)
-    if creator is None or not depth or (creator.end is not None and creator.end <= low + model.lag + EPSILON):
+    if creator is None or not depth or (creator.end is not None and creator.end <= until):
         return True
     if process.clone_parent:
-        return _may_be_child(model, creator, ppid, low, depth - 1)
+        return _may_be_child(model, creator, ppid, until, depth - 1)
     if process.creator[0] == ppid:
         return True
-    return not model.tells_clone_parent and _may_be_child(model, creator, ppid, low, depth - 1)
+    return not model.tells_clone_parent and _may_be_child(model, creator, ppid, until, depth - 1)
 
 
 def _doubtful(model: Model, process: Process, high: int) -> bool:
