@@ -14,7 +14,7 @@ from .emit import text
 from .model import lookup
 from .model.containers import UNKNOWN, Container
 from .model.namespaces import NsSet
-from .model.process import NOT_KNOWN, State
+from .model.process import NOT_KNOWN, Login, State
 from .model.table import Model
 from .reassemble import Points, Tails
 
@@ -24,7 +24,7 @@ _MAX_TAILS: Final = 50_000
 HOST: Final = State(0, None, None, "")
 _IDLE: Final = State(0, None, None, "observed")
 
-_TailKey = tuple[Container | None, NsSet | None, str, int]
+_TailKey = tuple[Container | None, NsSet | None, str, int, Login | None]
 
 
 class Correlator:
@@ -88,21 +88,28 @@ class Correlator:
         get, epoch = model.processes.get, model.epoch
         offset = model.clock.offset or 0
         stamps = points.ms[first:n].tolist()
-        steady = bool(stamps) and model.clock.steady(min(stamps) * 1_000_000, now)
-        steady = steady and model.clock.steady(max(stamps) * 1_000_000, now)
+        oldest, newest = (min(stamps) * 1_000_000, max(stamps) * 1_000_000) if stamps else (0, 0)
+        careful, no_threads = _CAREFUL, self.ns != "off"
+        if not stamps or not (model.clock.steady(oldest, now) and model.clock.steady(newest, now)):
+            careful = -1
+        # low: the earliest moment a stamp may mean; whoever began up to `span` after it was there within the window
+        span = lookup.EPSILON + min(model.lag, now - newest + offset)
         offset += lookup.EPSILON
         attributed = unknown = 0
         rows = zip(points.pid[first:n].tolist(), points.flags[first:n].tolist(), stamps, strict=True)
         for i, (pid, flags, ms) in enumerate(rows, first):
-            if not flags & _CAREFUL and steady:
+            if not flags & careful:
                 process = get(pid)
                 if process is not None and process.epoch == epoch:
                     state = process.state
                     low = ms * 1_000_000 - offset
                     if (
-                        state.since < low
-                        and (process.end is None or process.end >= low)
-                        and (process.threads is None or self.ns == "off")
+                        (process.end is None or process.end >= low)
+                        and (
+                            state.since < low
+                            or (process.past is None and process.prev is None and process.start <= low + span)
+                        )
+                        and not (no_threads and process.threads)
                     ):
                         container = state.container
                         if container is UNKNOWN:
@@ -162,19 +169,19 @@ class Correlator:
         wanted = self.ns == "all" or (self.ns == "containers" and container is not None)
         nsset = state.nsset if wanted else None
         origin = state.origin if self.info else ""
-        key = (container, nsset, origin, record)
+        login = state.login if self.info else None
+        key = (container, nsset, origin, record, login)
         number = self._numbers.get(key)
         if number is None:
             number = 0
             if container is not None or wanted:
                 for tails, numeric in zip(self.tails, self.spellings, strict=True):
-                    number = tails.add(self._tail(container, nsset, origin, record, wanted, numeric))
+                    number = tails.add(self._tail(key, wanted, numeric))
             self._numbers[key] = number
         return number
 
-    def _tail(
-        self, container: Container | None, nsset: NsSet | None, origin: str, record: int, wanted: bool, numeric: bool
-    ) -> bytes:
+    def _tail(self, key: _TailKey, wanted: bool, numeric: bool) -> bytes:
+        container, nsset, origin, record, login = key
         model, out = self.model, b""
         place = record or None
         if container is not None:
@@ -190,6 +197,8 @@ class Correlator:
                     name=container.name or None,
                     pod=container.pod or None,
                     image=container.image or None,
+                    cauid=login.uid if login is not None else None,
+                    cses=login.session if login is not None else None,
                 )
         if wanted:
             serial = model.namespaces.serial

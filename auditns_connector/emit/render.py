@@ -157,4 +157,5 @@ class Renderer:
             "image": container.image,
             "origin": state.origin,
         }
-        return jsonout.Who(contid, {field: what for field, what in known.items() if what}, ns)
+        login = {} if state.login is None else {"cauid": state.login.uid, "cses": state.login.session}
+        return jsonout.Who(contid, {field: what for field, what in known.items() if what} | login, ns)

@@ -80,12 +80,16 @@ def container_info(
     name: str | None = None,
     pod: str | None = None,
     image: str | None = None,
+    cauid: int | None = None,
+    cses: int | None = None,
 ) -> bytes:
-    """CONTAINER_INFO: what is known of a container; ``origin`` says how this process came to be counted to it."""
+    """CONTAINER_INFO: what is known of a container; ``origin`` says how this process came to be counted to it,
+    ``cauid`` and ``cses`` who logged in inside it (user id and session there)."""
     known = _untrusted(
         (("runtime", runtime), ("ctr-id", full_id), ("ctr-name", name), ("pod", pod), ("image", image)),
     )
-    return _line(rectypes.CONTAINER_INFO, numeric, f"contid={contid} origin={origin}{known}")
+    login = "" if cauid is None else f" cauid={cauid} cses={_number(cses)}"
+    return _line(rectypes.CONTAINER_INFO, numeric, f"contid={contid} origin={origin}{known}{login}")
 
 
 def ns_info(serials: Sequence[int | None], record: int | None, numeric: bool) -> bytes:
