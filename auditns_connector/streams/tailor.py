@@ -1,0 +1,155 @@
+"""An event as its container is shown it. Pure: lines and a :class:`Names` in, lines out.
+
+Numbers of processes and ids are translated; what cannot be is written as nobody's (0, 65534, 4294967295), never as
+the host knows it. Left out are the part behind 0x1D (names of the host's users), ``node=``, targets in other
+containers, and records that speak of the host (:data:`WITHHELD`).
+
+The kernel writes fields as words between single spaces, and no value of a kernel field holds a space (strings that do
+are written in hex), so splitting at spaces is exact. ``msg='…'`` is the sender's own text and stays.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Final, NamedTuple
+
+from ..decode import rectypes
+
+NO_PID: Final = b"0"
+NO_ID: Final = b"65534"
+UNSET: Final = b"4294967295"
+_UNSET_IDS: Final = (UNSET, b"-1")
+
+_PIDS: Final = frozenset(b"pid ppid opid tpid tty_pid peer_pid sig_pid spid old-pid".split())
+_UIDS: Final = frozenset(
+    b"uid euid suid fsuid ouid iuid obj_uid inode_uid new_uid old_uid cap_frootid frootid sauid_uid owner_uid".split()
+)
+_GIDS: Final = frozenset(b"gid egid sgid fsgid ogid igid obj_gid inode_gid new_gid old_gid".split())
+_AUIDS: Final = frozenset(b"auid oauid old-auid sauid old_auid".split())
+_SESSIONS: Final = frozenset(b"ses oses old-ses old_ses".split())
+_ARGUMENTS: Final = frozenset(b"a0 a1 a2 a3".split())
+
+#: types that tell about the host, its rules or other containers; all but SYSCALL's own of the 12xx, 2000 and our own
+WITHHELD: Final = frozenset(
+    {
+        *(rectypes.NUMBERS[name] for name in ("CONFIG_CHANGE", "NETFILTER_PKT", "FEATURE_CHANGE", "REPLACE")),
+        *range(1200, 1300),
+        rectypes.KERNEL,
+        *range(1340, 1400),
+    }
+)
+
+#: arch -> system calls whose result is a process number
+PID_RESULTS: Final[Mapping[int, frozenset[int]]] = {
+    # getpid clone fork vfork wait4 getppid getpgrp setsid getpgid getsid gettid clone3
+    0xC000003E: frozenset((39, 56, 57, 58, 61, 110, 111, 112, 121, 124, 186, 435)),
+    0x40000003: frozenset((2, 7, 20, 64, 65, 66, 114, 120, 132, 147, 190, 224, 435)),
+    # getpgid getsid setsid getpid getppid gettid clone wait4 clone3
+    **dict.fromkeys((0xC00000B7, 0xC00000F3, 0xC0000102), frozenset((155, 156, 157, 172, 173, 178, 220, 260, 435))),
+}
+
+
+class Tally:
+    """How many numbers were translated and how many could not be."""
+
+    __slots__ = ("hidden_ids", "hidden_pids", "ids", "pids")
+
+    def __init__(self) -> None:
+        self.pids = self.hidden_pids = self.ids = self.hidden_ids = 0
+
+
+class Names(NamedTuple):
+    """How one event's numbers read inside. ``pids``: host's -> inside's, 0 for who is outside, absent where it is not
+    known; ``uid`` and ``gid`` give the id inside or None; ``auid`` and ``session`` are those of a login inside."""
+
+    pids: Mapping[int, int]
+    uid: Callable[[int], int | None]
+    gid: Callable[[int], int | None]
+    login: tuple[int, int] | None = None
+    #: the result of the system call is a process number: what it reads inside; None: leave it
+    result: int | None = None
+    #: the arguments may be the host's process numbers
+    hide_arguments: bool = False
+
+
+class Tailor:
+    """Rewrites records by ``names``; counts in ``tally``."""
+
+    def __init__(self, names: Names, tally: Tally) -> None:
+        self._names = names
+        self._tally = tally
+
+    def line(self, line: bytes) -> bytes:
+        """One whole line (with its newline), rewritten."""
+        line = line.rstrip(b"\n")
+        start = line.find(b"type=")
+        end = line.find(b"): ", start)
+        if start < 0 or end < 0:
+            return line[max(start, 0) :].partition(b"\x1d")[0] + b"\n"
+        head, body = line[start : end + 3], line[end + 3 :].partition(b"\x1d")[0]
+        at = body.find(b"msg='")
+        message = b""
+        if at == 0 or (at > 0 and body[at - 1] == 0x20):
+            body, message = body[:at], body[at:]
+        return head + b" ".join([self._word(word) for word in body.split(b" ")]) + message + b"\n"
+
+    def _word(self, word: bytes) -> bytes:
+        name, equals, value = word.partition(b"=")
+        if not equals:
+            return word
+        if name in _PIDS:
+            return name + b"=" + self._pid(value)
+        if name in _UIDS:
+            return name + b"=" + self._id(value, self._names.uid)
+        if name in _GIDS:
+            return name + b"=" + self._id(value, self._names.gid)
+        if name in _AUIDS:
+            return name + b"=" + self._auid(name, value)
+        if name in _SESSIONS:
+            return name + b"=" + self._session(name)
+        if name == b"exit" and self._names.result is not None and not value.startswith(b"-"):
+            return b"exit=%d" % self._names.result
+        if self._names.hide_arguments and name in _ARGUMENTS:
+            return name + b"=0"
+        return word
+
+    def _pid(self, value: bytes) -> bytes:
+        pid = _number(value)
+        inside = self._names.pids.get(pid) if pid else 0
+        if inside is None:
+            self._tally.hidden_pids += 1
+            return NO_PID
+        self._tally.pids += 1
+        return b"%d" % inside
+
+    def _id(self, value: bytes, translate: Callable[[int], int | None]) -> bytes:
+        if value in _UNSET_IDS:
+            return value
+        outside = _number(value)
+        inside = None if outside is None else translate(outside)
+        if inside is None:
+            self._tally.hidden_ids += 1
+            return NO_ID
+        self._tally.ids += 1
+        return b"%d" % inside
+
+    def _auid(self, name: bytes, value: bytes) -> bytes:
+        login = self._names.login
+        if login is not None and name == b"auid":
+            return b"%d" % login[0]
+        if value in _UNSET_IDS:
+            return value
+        outside = _number(value)
+        inside = None if outside is None else self._names.uid(outside)
+        if inside is None:
+            self._tally.hidden_ids += 1
+            return UNSET
+        self._tally.ids += 1
+        return b"%d" % inside
+
+    def _session(self, name: bytes) -> bytes:
+        # session numbers are the host's alone: no namespace translates them
+        login = self._names.login
+        return b"%d" % login[1] if login is not None and name == b"ses" else UNSET
+
+
+def _number(value: bytes) -> int | None:
+    return int(value) if value.isdigit() and len(value) <= 10 else None
