@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 #: makes the line of an output (see emit/text.py) for either spelling; b"" tells nothing
 Formatter = Callable[[Any, bool], bytes]
 _NS: Final = 1_000_000
+#: AUDIT_FIRST_DAEMON to AUDIT_LAST_DAEMON of linux/audit.h
+_DAEMON: Final = range(1200, 1300)
 
 
 class Narrator:
@@ -71,21 +73,24 @@ class Narrator:
         last = points.n - 1
         if last < 0:
             return
-        self.serials.saw(points.serial[last] % MODULUS)
+        if points.rtype[last] not in _DAEMON:
+            self.serials.saw(points.serial[last] % MODULUS)
         self._last_ms = points.ms[last]
         self._node = points.node(last) if points.flags[last] & P_NODE else b""
         if self._tracker is not None:
-            self._track(self._tracker, points.serial[: last + 1].tolist(), points.ms[: last + 1].tolist())
+            self._track(self._tracker, points, points.serial[: last + 1].tolist(), points.ms[: last + 1].tolist())
 
-    def _track(self, tracker: SerialTracker, serials: list[int], times: list[int]) -> None:
+    def _track(self, tracker: SerialTracker, points: "Points", serials: list[int], times: list[int]) -> None:
         first, last = serials[0], serials[-1]
         in_order = first == self._next and last - first + 1 == len(set(serials)) == max(serials) - first + 1
         if in_order and not tracker.open:
             tracker.skip(last, times[-1])  # nothing is missing
         else:
-            for serial, ms in zip(serials, times, strict=True):
-                if serial < MODULUS:
+            for i, (serial, ms) in enumerate(zip(serials, times, strict=True)):
+                # auditd counts its own DAEMON_* events by itself, another host's are another sequence
+                if serial < MODULUS and points.rtype[i] not in _DAEMON and points.node(i) == self._node:
                     self.missing += tracker.feed(serial, ms)
+                    last = serial
         self._next = last + 1
 
     # -- outputs
@@ -117,7 +122,7 @@ class Narrator:
         return self._write(found)
 
     def sink_lost(self, name: str) -> LostLine:
-        """What tells the reader of a sink of format ``name`` that lines are missing there; the same object each time."""
+        """What tells the reader of a sink of format ``name`` that lines are missing there; one object for each name."""
         known = self._sink_lines.get(name)
         if known is not None:
             return known
