@@ -35,6 +35,7 @@ check-tools:
 	fi; exit 1
 
 $(VENV)/.ready: setup.cfg setup.py pyproject.toml $(wildcard cdefs/*) | check-tools
+	@[ -x $(BIN)/python ] || echo 'setting up $(VENV), once …' >&2
 	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install --quiet --editable '.[test]'
 	@touch $@
@@ -51,10 +52,14 @@ run: venv
 	@if [ "$$(id -u)" = 0 ]; then \
 		exec $(BIN)/auditns listen --rules --format pretty; \
 	else \
-		echo 'Listening to the kernel needs root: sudo make run' >&2; \
-		echo 'Until then, the demo: a recorded log before, and after "auditns enrich".' >&2; \
-		head -n 3 $(DEMO)/audit.log; echo; \
-		exec $(BIN)/auditns enrich --journal $(DEMO)/run.journal $(DEMO)/audit.log; \
+		echo 'Listening to this host needs root: sudo make run' >&2; \
+		echo 'Until then, a recording. An event as auditd writes it:' >&2; echo >&2; \
+		event=$$(grep -m 1 -o 'audit([0-9.:]*): argc=2 a0="cat"' $(DEMO)/audit.log | cut -d ' ' -f 1); \
+		grep -F "$$event" $(DEMO)/audit.log | cut -c -160; \
+		echo >&2; echo 'after "auditns enrich":' >&2; echo >&2; \
+		$(BIN)/auditns enrich --journal $(DEMO)/run.journal $(DEMO)/audit.log 2>/dev/null | grep -F "$$event" | cut -c -160; \
+		echo >&2; echo 'and the whole recording, as "auditns listen" shows it to people:' >&2; echo >&2; \
+		exec $(BIN)/auditns enrich --format pretty --journal $(DEMO)/run.journal $(DEMO)/audit.log; \
 	fi
 
 test: venv
