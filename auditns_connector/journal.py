@@ -9,13 +9,15 @@ first one does, followed by answers of a new scan of /proc.
 import bisect
 import os
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import BinaryIO, Final
 
 from . import frames as f
 from .errors import AuditnsError, DecodeError
 
 _RANGE: Final = struct.Struct("<QQ")
+#: how a frame begins: its size and its kind
+_START: Final = struct.Struct("<IB")
 _CHUNK: Final = 1 << 20
 #: events that no MARK names are answered by the state this long after their stamp (ns)
 SETTLED: Final = 200_000_000
@@ -107,78 +109,101 @@ class JournalReader:
 
     def __init__(self, paths: Iterable[str]) -> None:
         self.truncated = False
+        self._paths = list(paths)
+        #: where the whole frames of each file end
+        self._ends: list[int] = []
+        #: of each mark: its time, and the place of its frame as (number of the file, offset)
+        self._times: list[int] = []
+        self._places: list[tuple[int, int]] = []
         #: (first serial, last serial, mark number), sorted
         self._ranges: list[tuple[int, int, int]] = []
-        self._times: list[int] = []
-        self._paths = list(paths)
-        self.kinds: dict[int, int] = {}
         for path in self._paths:
             self._index(path)
         self._ranges.sort()
-        self._frames = self._read()
+        #: the mark reached last, and the place up to which everything has been given
         self._at = -1
-        self._held = b""
+        self._given = (0, 0)
 
     def _index(self, path: str) -> None:
-        first = True
-        for frame in self._scan(path):
-            kind = frame[4]
-            if first and kind != f.K_HELLO:
-                raise DecodeError(f"{path}: not a journal of auditns (it must begin with a HELLO frame)")
-            first = False
-            self.kinds[kind] = self.kinds.get(kind, 0) + 1
-            if kind == f.K_MARK:
-                number = len(self._times)
-                self._times.append(int.from_bytes(frame[8:16], "little"))
-                payload = memoryview(frame)[f.HEADER_SIZE :]
-                for a, b in _RANGE.iter_unpack(payload[: len(payload) // 16 * 16]):
-                    self._ranges.append((a, b, number))
-        if first:
+        """Find the marks of one file, and where its last whole frame ends."""
+        number, base, rest = len(self._ends), 0, b""
+        with _opened(path) as file:
+            while more := file.read(max(_CHUNK, _missing(rest))):
+                data = rest + more
+                used = self._index_block(path, data, number, base)
+                base, rest = base + used, data[used:]
+        if not base:
             raise DecodeError(f"{path}: not a journal of auditns (it holds no whole frame)")
+        self._ends.append(base)
+        self.truncated |= bool(rest)
 
-    def _scan(self, path: str) -> Iterator[bytes]:
-        try:
-            file = open(path, "rb")  # noqa: SIM115 - closed by the with below
-        except OSError as error:
-            raise AuditnsError(f"cannot read the journal {path}: {error.strerror}") from error
-        with file:
-            while head := file.read(4):
-                size = int.from_bytes(head, "little")
-                if len(head) == 4 and (size < f.HEADER_SIZE or size & 7 or size > f.MAX_FRAME):
-                    raise DecodeError(f"{path}: no frame at offset {file.tell() - 4}")
-                rest = file.read(size - 4) if len(head) == 4 else b""
-                if len(rest) != size - 4:
-                    self.truncated = True
-                    return
-                yield head + rest
+    def _index_block(self, path: str, data: bytes, number: int, base: int) -> int:
+        off, end, unpack = 0, len(data), _START.unpack_from
+        while end - off >= _START.size:
+            size, kind = unpack(data, off)
+            if size < f.HEADER_SIZE or size & 7 or size > f.MAX_FRAME:
+                raise DecodeError(f"{path}: no frame at offset {base + off}")
+            if base + off == 0 and kind != f.K_HELLO:
+                raise DecodeError(f"{path}: not a journal of auditns (it must begin with a HELLO frame)")
+            if off + size > end:
+                break
+            if kind == f.K_MARK:
+                mark = len(self._times)
+                self._times.append(int.from_bytes(data[off + 8 : off + 16], "little"))
+                self._places.append((number, base + off))
+                pairs = (size - f.HEADER_SIZE) // _RANGE.size * _RANGE.size
+                payload = memoryview(data)[off + f.HEADER_SIZE : off + f.HEADER_SIZE + pairs]
+                self._ranges += [(first, last, mark) for first, last in _RANGE.iter_unpack(payload)]
+            off += size
+        return off
 
-    def _read(self) -> Iterator[bytes]:
-        for path in self._paths:
-            yield from self._scan(path)
-
-    def mark_of(self, serial: int, mono: int | None) -> int:
-        """The number of the mark at which the event was answered live; else the first one settled after ``mono``."""
+    def span_of(self, serial: int) -> tuple[int, int, int] | None:
+        """(first, last, mark): ``serial`` and all others from first to last were answered at that mark; ``None`` where
+        no mark names it."""
         i = bisect.bisect_right(self._ranges, (serial, 1 << 64, 0)) - 1
-        if i >= 0 and self._ranges[i][0] <= serial <= self._ranges[i][1]:
-            return self._ranges[i][2]
+        if i < 0 or serial > self._ranges[i][1]:
+            return None
+        first, last, mark = self._ranges[i]
+        if i + 1 < len(self._ranges):
+            last = min(last, max(self._ranges[i + 1][0] - 1, serial))
+        return first, last, mark
+
+    def settled(self, mono: int | None) -> int:
+        """The number of the first mark settled after ``mono`` (ns), for events that no mark names."""
         if mono is None:
             return max(self._at, 0)
         return min(bisect.bisect_left(self._times, mono + SETTLED), max(len(self._times) - 1, 0))
 
     def upto(self, mark: int) -> tuple[bytes, int]:
-        """The frames not yet given, up to and without mark ``mark`` (the one before it included), and that mark's
-        time. Marks already passed give nothing more."""
-        out: list[bytes] = []
-        while self._at < mark:
-            if self._held:
-                out.append(self._held)  # the mark reached last: what it says came after the answers given at it
-                self._held = b""
-            for frame in self._frames:
-                if frame[4] == f.K_MARK:
-                    self._held = frame
-                    self._at += 1
-                    break
-                out.append(frame)
-            else:
-                break
-        return b"".join(out), self._times[min(mark, len(self._times) - 1)] if self._times else 0
+        """The frames not yet given, up to and without mark ``mark`` (the one before it included, for what that says
+        came after the answers given at it), and that mark's time. Marks already passed give nothing more."""
+        block = b""
+        if self._at < mark:
+            last = (len(self._paths) - 1, self._ends[-1])
+            until = self._places[mark] if mark < len(self._places) else last
+            block = self._read(until)
+            self._at, self._given = mark, until
+        return block, self._times[min(mark, len(self._times) - 1)] if self._times else 0
+
+    def _read(self, until: tuple[int, int]) -> bytes:
+        parts = []
+        number, offset = self._given
+        while (number, offset) < until:
+            end = until[1] if number == until[0] else self._ends[number]
+            with _opened(self._paths[number]) as file:
+                file.seek(offset)
+                parts.append(file.read(end - offset))
+            number, offset = number + 1, 0
+        return b"".join(parts)
+
+
+def _opened(path: str) -> BinaryIO:
+    try:
+        return open(path, "rb")
+    except OSError as error:
+        raise AuditnsError(f"cannot read the journal {path}: {error.strerror}") from error
+
+
+def _missing(start: bytes) -> int:
+    """How many bytes the frame that begins with ``start`` lacks."""
+    return _START.unpack_from(start)[0] - len(start) if len(start) >= _START.size else 0

@@ -2,6 +2,7 @@
 
 import json
 from array import array
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Self
 
@@ -33,15 +34,9 @@ class ReplayAnswers:
     def answer(self, correlator: Correlator, points: Points) -> "array[int]":
         """Advance the model mark by mark, answering runs of points on the way."""
         choice = correlator.begin(points)
-        reader, clock = self._reader, self.model.clock
-        serials, stamps, n = points.serial, points.ms, points.n
         first = 0
-        while first < n:
-            mark = self._mark(reader, clock, serials[first], stamps[first])
-            end = first + 1
-            while end < n and self._mark(reader, clock, serials[end], stamps[end]) == mark:
-                end += 1
-            block, now = reader.upto(mark)
+        for mark, end in self._runs(points.serial[: points.n].tolist(), points.ms):
+            block, now = self._reader.upto(mark)
             if block:
                 self.model.apply(block)
                 self.model.outputs.clear()
@@ -52,10 +47,30 @@ class ReplayAnswers:
             first = end
         return choice
 
-    @staticmethod
-    def _mark(reader: JournalReader, clock: Any, serial: int, ms: int) -> int:
-        offset = clock.offset
-        return reader.mark_of(serial, None if offset is None else ms * 1_000_000 - offset)
+    def _runs(self, serials: list[int], stamps: memoryview) -> Iterator[tuple[int, int]]:
+        """(mark, end): up to point ``end`` the events were answered at that mark, one run after the other."""
+        n = len(serials)
+        if not n:
+            return
+        low, high, i = min(serials), max(serials), 0
+        while i < n:
+            span = self._reader.span_of(serials[i])
+            if span is None:
+                mark = self._settled(stamps[i])
+                i += 1
+                while i < n and self._reader.span_of(serials[i]) is None and self._settled(stamps[i]) == mark:
+                    i += 1
+            else:
+                first, last, mark = span
+                if first <= low and high <= last:
+                    i = n
+                while i < n and first <= serials[i] <= last:
+                    i += 1
+            yield mark, i
+
+    def _settled(self, ms: int) -> int:
+        offset = self.model.clock.offset
+        return self._reader.settled(None if offset is None else ms * 1_000_000 - offset)
 
     def __enter__(self) -> Self:
         return self
