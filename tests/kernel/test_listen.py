@@ -54,6 +54,11 @@ def true(word: str) -> str:
     return f'a0="/bin/true" a1="{word}"'
 
 
+def plain(lines: list[bytes]) -> list[bytes]:
+    """Without the EOE, which says nothing but that an event is over, and is no part of what is filtered."""
+    return [line for line in lines if not line.startswith(b"type=EOE ")]
+
+
 def serial(line: bytes) -> int:
     """The serial number of a record."""
     return int(line.partition(b"msg=audit(")[2].partition(b")")[0].rpartition(b":")[2])
@@ -244,7 +249,8 @@ def test_filters_count_and_duration(quiet: AuditState, runtimes: Runtimes, tmp_p
     assert len(got["pid"]) >= 1
     assert list(got["count"]) == list(got["runtime"])[:2]
     for what, found in got.items():
-        assert all(found[stamp] == known[stamp] for stamp in found), what
+        for stamp, lines in found.items():
+            assert plain(lines) == plain(known[stamp]), what
     assert "(count reached)" in run["count"].err
     auditctl("-d", *rule)
     container.stop()

@@ -1,0 +1,325 @@
+"""audisp-auditns under the real auditd: how it is started, what it survives, all its outputs at once."""
+
+import contextlib
+import grp
+import json
+import os
+import re
+import secrets
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+from urllib.parse import unquote_to_bytes
+
+import pytest
+
+from auditns_connector import install
+from tests.kernel.auditd import Auditd
+from tests.kernel.programs import PLUGIN, auditns, contids, environment, event_of, events, ours, until
+from tests.kernel.runtimes import Runtimes
+from tests.kernel.support import AuditState, auditctl, need, need_tool
+
+pytestmark = pytest.mark.kernel
+
+
+@pytest.fixture(scope="module")
+def launcher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The plugin as ``auditns install-plugin`` puts it, below a folder of ours."""
+    top = tmp_path_factory.mktemp("plugin")
+    install.install(str(top), say=lambda text: None)
+    return top / "usr/sbin/audisp-auditns"
+
+
+class Plugin:
+    """The plugin under an auditd of its own, its files below ``top``."""
+
+    def __init__(self, top: Path, launcher: Path, **settings: str) -> None:
+        self.top = top
+        self.log = top / "log/audit.log"
+        self.toml = top / "auditns.toml"
+        self.auditd = Auditd(top, **settings)
+        self.auditd.add_plugin("auditns", str(launcher), "--config", str(self.toml))
+
+    def configure(self, text: str = "", output: str = "") -> None:
+        """Write the configuration: ``text`` before, ``output`` after [output.file]."""
+        file = f'[output.file]\npath = "{self.log}"\n{output}\n'
+        self.toml.write_text(f'control = "{self.top}/control"\n{text}\n{file}')
+        self.toml.chmod(0o640)
+
+    @property
+    def pid(self) -> int:
+        """The plugin's process; 0 while there is none."""
+        return next(iter(self.auditd.children()), 0)
+
+    def read(self) -> bytes:
+        """What is in the log and its rotated predecessors."""
+        files = sorted(self.log.parent.glob(self.log.name + "*"), key=lambda p: -int(p.suffix[1:].replace("log", "0")))
+        return b"".join(path.read_bytes() for path in files)
+
+    def answers(self, word: str) -> None:
+        """Wait until it tells the container of a sandbox: it knows the host then."""
+        until(lambda: act(word, sandbox=True) or contids(event_of(self.read(), true(word))), "a first answer")
+
+
+def act(word: str, *, sandbox: bool = False) -> None:
+    """Exec /bin/true with ``word`` as its argument, on the host or in a pid namespace of its own."""
+    prefix = [shutil.which("unshare") or "unshare", "--pid", "--fork"] if sandbox else []
+    subprocess.run([*prefix, "/bin/true", word], check=True, stdin=subprocess.DEVNULL)
+
+
+def true(word: str) -> str:
+    """What stands in the EXECVE record of ``act(word)``."""
+    return f'a0="/bin/true" a1="{word}"'
+
+
+@pytest.fixture
+def audited(audit_state: AuditState, token: str) -> str:
+    """Auditing on and execs recorded under a key of this run; no auditd yet."""
+    need_tool("auditd", "auditctl", "unshare")
+    need("\npid 0\n" in auditctl("-s"), "no auditd running")
+    auditctl("-e", "1")
+    auditctl("-b", "8192")
+    key = f"auditns-{token}"
+    auditctl("-a", "always,exit", "-F", "arch=b64", "-S", "execve", "-F", f"key={key}")
+    return key
+
+
+def status(pid: int) -> dict[str, str]:
+    """/proc/PID/status."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
+
+
+def signals(mask: str) -> set[int]:
+    """The numbers in a signal set of /proc/PID/status."""
+    return {n + 1 for n in range(64) if int(mask, 16) >> n & 1}
+
+
+def test_killed_it_comes_back_and_never_says_wrong(
+    audited: str, runtimes: Runtimes, tmp_path: Path, launcher: Path, token: str
+) -> None:
+    """A container that lives on through it all is told right or as unknown, never as the host or another."""
+    need_tool("runc")
+    name = secrets.token_hex(32)
+    loop = f"while sleep 0.02; do /bin/true {token}; done"
+    runtimes.start("runc", ["sh", "-c", loop], name=name, cgroup=f"/docker/{name}")
+    right = [str(int(name[:16], 16))]
+    plugin = Plugin(tmp_path, launcher)
+    plugin.configure()
+
+    def told() -> dict[bytes, list[str]]:
+        """The answers for the container's own execs, by stamp."""
+        found = {}
+        for stamp, lines in events(plugin.read()).items():
+            if any(b"type=SYSCALL" in line for line in lines) and true(token).encode() in b"".join(lines):
+                found[stamp] = contids(lines)
+        return found
+
+    with plugin.auditd.serving():
+        until(lambda: list(told().values()).count(right) > 5, "it answers")
+        first = plugin.pid
+        found = status(first)
+        assert Path(f"/proc/{first}/environ").read_bytes() == b""
+        assert signals(found["SigBlk"]) == set()
+        assert not signals(found["SigIgn"]) & {signal.SIGHUP, signal.SIGTERM, signal.SIGCHLD}
+        assert {signal.SIGHUP, signal.SIGTERM} <= signals(found["SigCgt"])
+        os.kill(first, signal.SIGKILL)
+        until(lambda: plugin.pid not in (0, first), "auditd starts it again")
+        before = len(told())
+        until(lambda: list(told().values())[before:].count(right) > 5, "it answers again")
+        assert signals(status(plugin.pid)["SigBlk"]) == set()
+    answers = list(told().values())
+    assert all(answer in (right, ["?"]) for answer in answers), answers
+    assert answers.count(right) >= len(answers) * 0.5
+
+
+def test_all_outputs_at_once(audited: str, tmp_path: Path, launcher: Path, token: str) -> None:
+    """ENRICHED records with node=; a file that rotates, a socket with readers that come and go, and a child."""
+    need_tool("laurel", "ausearch")
+    child = tmp_path / "child"
+    child.write_text(f"#!/bin/sh\nexec cat > {tmp_path}/copy\n")
+    child.chmod(0o750)
+    plugin = Plugin(tmp_path, launcher, log_format="ENRICHED", name_format="HOSTNAME")
+    path = tmp_path / "s"
+    plugin.configure(
+        output=f"""max_size = "64K"
+keep = 5
+[output.socket]
+enabled = true
+path = "{path}"
+[output.child]
+enabled = true
+argv = ["{child}"]
+"""
+    )
+    with plugin.auditd.serving(), contextlib.ExitStack() as stack:
+        plugin.answers(f"warm-{token}")
+        readers = [stack.enter_context(Reader(path)) for _ in range(3)]
+        act(f"one-{token}", sandbox=True)
+        for reader in readers:
+            reader.until(true(f"one-{token}"))
+        readers[0].close()  # leaves, with and without having read all
+        act(f"two-{token}", sandbox=True)
+        late = stack.enter_context(Reader(path))
+        act(f"three-{token}", sandbox=True)
+        for reader in (*readers[1:], late):
+            reader.until(true(f"three-{token}"))
+        for i in range(60):
+            act(f"{'x' * 200}-{i}-{token}")
+        act(f"last-{token}", sandbox=True)
+        until(lambda: event_of((tmp_path / "copy").read_bytes(), true(f"last-{token}")), "the child has it all")
+        until(lambda: event_of(plugin.read(), true(f"last-{token}")), "the file has it all")
+        counters = json.loads(auditns("status", "--json", "--control", tmp_path / "control").stdout)
+        assert counters["sinks"].keys() == {"file", "socket", "child"}
+        info = plugin.log.stat()
+        assert stat.S_IMODE(info.st_mode) == 0o640
+        assert (info.st_uid, info.st_gid) == (0, grp.getgrnam("adm").gr_gid)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o660
+    assert plugin.log.with_name("audit.log.1").stat().st_size <= 64 << 10
+    written, copied = plugin.read(), (tmp_path / "copy").read_bytes()
+    node = b"node=" + socket.gethostname().encode() + b" type="
+    assert all(line.startswith(node) for line in written.splitlines())
+    assert written.count(b"\x1dARCH=") > 60
+    for word in ("one", "two", "three", "last"):
+        mine = contids(event_of(written, true(f"{word}-{token}")))
+        assert re.fullmatch(r"\d{5,20}", *mine)
+        assert contids(event_of(copied, true(f"{word}-{token}"))) == mine
+        for reader in {"one": readers, "three": [*readers[1:], late]}.get(word, ()):
+            assert contids(event_of(reader.text, true(f"{word}-{token}"))) == mine
+    assert b"type=CONTAINER_" not in copied
+    assert b"type=UNKNOWN[13" not in written
+    # without our records, file and child have what auditd itself has logged
+    raw = plugin.auditd.log.read_bytes()
+    for text in (written, copied):
+        plain = [line for line in text.splitlines() if not ours(line.partition(b" ")[2]) and b" type=EOE " not in line]
+        at = raw.splitlines().index(plain[0])
+        assert plain == raw.splitlines()[at : at + len(plain)]
+
+
+class Reader:
+    """One reader of the plugin's socket."""
+
+    def __init__(self, path: Path) -> None:
+        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._sock.connect(str(path))
+        self._sock.settimeout(0.2)
+        self.text = b""
+
+    def until(self, word: str) -> None:
+        """Read until an event with ``word`` is there as a whole."""
+        deadline = time.monotonic() + 30
+        while not (lines := event_of(self.text, word)) or not any(b"type=PROCTITLE" in line for line in lines):
+            assert time.monotonic() < deadline, f"never came: {word}"
+            with contextlib.suppress(TimeoutError):
+                self.text += self._sock.recv(1 << 16)
+
+    def close(self) -> None:
+        """Leave."""
+        self._sock.close()
+
+    def __enter__(self) -> "Reader":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def test_laurel_as_the_child(audited: str, tmp_path: Path, launcher: Path, token: str) -> None:
+    """LAUREL refuses names it does not know; it takes what the child is given, our records in their events."""
+    need_tool("laurel")
+    config = tmp_path / "laurel.toml"
+    directory = tmp_path / "laurel"
+    directory.mkdir(mode=0o700)
+    config.write_text(f'directory = "{directory}"\nuser = "root"\n[auditlog]\nfile = "l.json"\nsize = 100000000\n')
+    plugin = Plugin(tmp_path, launcher)
+    laurel = shutil.which("laurel")
+    plugin.configure(output=f'[output.child]\nenabled = true\nargv = ["{laurel}", "--config", "{config}"]\n')
+    with plugin.auditd.serving():
+        plugin.answers(f"warm-{token}")
+        act(f"inside-{token}", sandbox=True)
+        log = directory / "l.json"
+        until(lambda: log.exists() and f"inside-{token}" in log.read_text(), "LAUREL has written it")
+        until(lambda: contids(event_of(plugin.read(), true(f"inside-{token}"))), "the file has it")
+    (right,) = contids(event_of(plugin.read(), true(f"inside-{token}")))
+    found = [json.loads(line) for line in log.read_text().splitlines() if f"inside-{token}" in line]
+    (event,) = [e for e in found if e["EXECVE"]["ARGV"] == ["/bin/true", f"inside-{token}"]]
+    # LAUREL takes a field that it does not know and that has an even number of digits for hex, and shows its bytes
+    shown = unquote_to_bytes(event["UNKNOWN[1340]"][0]["contid"])
+    assert shown in (right.encode(), bytes.fromhex(right) if len(right) % 2 == 0 else b"")
+    assert "parse" not in log.read_text()
+
+
+def test_a_plugin_told_itself_to_read_its_configuration(
+    audited: str, tmp_path: Path, launcher: Path, token: str
+) -> None:
+    """A HUP to it alone: a bad file keeps the old (see test_install for what it says), a good one is used."""
+    plugin = Plugin(tmp_path, launcher)
+    plugin.configure()
+    with plugin.auditd.serving():
+        plugin.answers(f"warm-{token}")
+        pid = plugin.pid
+        plugin.configure('record_names = "both"')
+        os.kill(pid, signal.SIGHUP)
+        act(f"old-{token}", sandbox=True)
+        until(lambda: contids(event_of(plugin.read(), true(f"old-{token}"))), "it goes on")
+        assert b"type=UNKNOWN[13" not in plugin.read()
+        plugin.configure('record_names = "numeric"\n[filter.exclude]\ncontid = ["unset"]')
+        os.kill(pid, signal.SIGHUP)
+        until(
+            lambda: act(f"new-{token}", sandbox=True) or b"type=UNKNOWN[1340] " in plugin.read(), "the new one is used"
+        )
+        act(f"host-{token}")
+        act(f"last-{token}", sandbox=True)
+        until(lambda: event_of(plugin.read(), true(f"last-{token}")), "it goes on")
+        assert not event_of(plugin.read(), true(f"host-{token}"))
+        assert plugin.pid == pid
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("record_names = 'both'", "record_names"),
+        ("nonsense = 1", "nonsense"),
+        ("[output.file\n", "line 1"),
+        ("[output.child]\nenabled = true\nargv = ['cat']", "argv"),
+        ("[journal]\nmax_size = '64X'", "max_size"),
+    ],
+)
+def test_check_config(root: None, tmp_path: Path, text: str, complaint: str) -> None:
+    toml = tmp_path / "auditns.toml"
+    toml.write_text(text)
+    toml.chmod(0o640)
+    command = [*PLUGIN, "--config", str(toml), "--check-config"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment())
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"audisp-auditns: {toml}: ")
+    assert complaint in done.stderr
+    toml.write_text("")
+    done = subprocess.run(command, capture_output=True, text=True, env=environment())
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{toml}: good\n", "")
+
+
+def test_a_reader_that_stalls_holds_nobody_up(audited: str, tmp_path: Path, launcher: Path, token: str) -> None:
+    """A child that does not read loses records of its own; auditd, the file and the host go on."""
+    child = tmp_path / "child"
+    child.write_text(f"#!{sys.executable}\nimport time\ntime.sleep(1000)\n")
+    child.chmod(0o750)
+    plugin = Plugin(tmp_path, launcher)
+    plugin.configure(output=f'[output.child]\nenabled = true\nargv = ["{child}"]\nqueue = "64K"\n')
+    with plugin.auditd.serving():
+        plugin.answers(f"warm-{token}")
+        code = (
+            f"import os\nfor i in range(600): os.posix_spawn('/bin/true', ['/bin/true', '{token}' + 'x' * 300], {{}})"
+        )
+        subprocess.run([sys.executable, "-c", code], check=True)
+        act(f"last-{token}", sandbox=True)
+        until(lambda: contids(event_of(plugin.read(), true(f"last-{token}"))), "the file has it")
+        counters = json.loads(auditns("status", "--json", "--control", tmp_path / "control").stdout)
+        assert counters["sinks"]["child"]["dropped_records"] > 0
+        assert counters["sinks"]["file"]["dropped_records"] == 0
+        assert "\nlost 0\n" in auditctl("-s") or counters["lost"] > 0
