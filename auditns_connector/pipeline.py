@@ -87,6 +87,8 @@ class Pipeline:
         self.events: EventWriter | None = None
         #: called with each round's end, for the control server and others
         self.each_tick: list[Callable[[], None]] = []
+        #: called once when the run ends, before anything is closed
+        self.at_end: list[Callable[[], None]] = []
 
     # -- run
 
@@ -139,7 +141,8 @@ class Pipeline:
         for key, _ in self.selector.select(self._timeout()):
             key.data()
         now = time.monotonic()
-        if self.stream.pending and now - self._pending_since >= _HOLD:
+        if self.stream.pending and now - self._pending_since >= _HOLD and not self._on_audit():
+            # nothing more has come: what is open is decided as it is
             self._deliver(self.stream.flush(), self.observer.catch_up())
         if now >= self._tick:
             self._on_tick(now)
@@ -188,19 +191,19 @@ class Pipeline:
 
     # -- its steps
 
-    def _on_audit(self) -> None:
-        assert self.audit is not None
-        data = self.audit.drain()
+    def _on_audit(self) -> bool:
+        """Take in what audit has to say; False when that is nothing."""
+        data = self.audit.drain() if self.audit is not None else b""
         if data is None:
             self.stopping = self.stopping or "end of input"
-            return
         if not data:
-            return
+            return False
         if not self.stream.pending:
             self._pending_since = time.monotonic()
         cut = self.observer.catch_up()
         self._deliver(self.stream.push(data), cut)
         self._pending_since = time.monotonic()
+        return True
 
     def _catch_up(self) -> None:
         self.observer.catch_up()
@@ -268,6 +271,8 @@ class Pipeline:
             if data:
                 self._deliver(self.stream.push(data), cut)
             self._deliver(self.stream.flush(eof=True), cut)
+        for call in self.at_end:
+            call()
         end = time.monotonic() + _CLOSE
         for sink in self._sinks():
             sink.flush(max(0.0, end - time.monotonic()))

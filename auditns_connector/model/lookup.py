@@ -12,6 +12,7 @@ Where the clock was set there are several times to try; one at which nobody can 
 from collections.abc import Sequence
 from typing import Final
 
+from ..nstypes import PID
 from .containers import UNKNOWN
 from .namespaces import NsSet
 from .process import NOT_KNOWN, Exec, Process, State
@@ -23,6 +24,7 @@ EPSILON: Final = 1_000_000
 LATE: Final = 100_000_000
 #: an exec takes no longer than this from entry to event, where another reading of the clock is possible (ns)
 EXEC_TIME: Final = 1_000_000_000
+_ANCESTORS: Final = 64
 NOBODY: Final = State(0, UNKNOWN, None, NOT_KNOWN)
 
 
@@ -124,19 +126,30 @@ def _last(process: Process, high: int) -> int:
     return high + EPSILON if process.end is None else min(process.end, high + EPSILON)
 
 
-def _may_be_child(model: Model, process: Process, ppid: int, until: int, depth: int = 4) -> bool:
-    """Whether a record of ``process`` made before ``until`` can name ``ppid``: that of its creator; under CLONE_PARENT
-    one that the creator's own could name; anybody's where the creator has ended and others took its children over."""
-    if process.creator is None:
+def _may_be_child(model: Model, process: Process, ppid: int, until: int) -> bool:
+    """Whether a record that ``process`` made before ``until`` can name ``ppid`` as its parent.
+
+    That is its creator; or, made with CLONE_PARENT or left behind by its creator, somebody further up: whoever takes
+    children over is an ancestor, or the first process of the pid namespace.
+    """
+    creator = model.incarnation(*process.creator) if process.creator is not None else None
+    if creator is None or (creator.pid == ppid and not process.clone_parent):
         return True
-    creator = model.incarnation(*process.creator)
-    if creator is None or not depth or (creator.end is not None and creator.end <= until):
+    left = creator.end is not None and creator.end <= until
+    if not left and not process.clone_parent and model.tells_clone_parent:
+        return False
+    pid_ns = process.state.nsset.inst[PID] if process.state.nsset is not None else None
+    if ppid == 1 or pid_ns is None or (pid_ns.first is not None and pid_ns.first[0] == ppid):
         return True
-    if process.clone_parent:
-        return _may_be_child(model, creator, ppid, until, depth - 1)
-    if process.creator[0] == ppid:
-        return True
-    return not model.tells_clone_parent and _may_be_child(model, creator, ppid, until, depth - 1)
+    link = creator
+    for _ in range(_ANCESTORS):
+        if link.creator is None:
+            return link.pid != 1  # further up than we know
+        above = model.incarnation(*link.creator)
+        if above is None or above.pid == ppid:
+            return True
+        link = above
+    return True
 
 
 def _doubtful(model: Model, process: Process, high: int) -> bool:

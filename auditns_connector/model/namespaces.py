@@ -1,14 +1,20 @@
 """Namespace instances: an inode, and the time for which it meant this namespace.
 
 Inode numbers are recycled at once, so an inode alone names nothing. An :class:`Instance` is one namespace from its
-birth to its end. Which instance an inode means now is decided by evidence, in this order: the creator is in it; a
-living task is in it; else it is new.
+birth to its end. Which instance an inode means now is decided by evidence, in this order: the creator is in it; the
+task made it just now (clone); a living task is in it; else it is new, unless the kernel's id says that it is one that
+outlived its last task (by a bind mount or a descriptor).
+
+So an instance ends in one of three ways: the kernel proves that it is gone; it has no kernel id, and its last task has
+left; or its inode has been given to another one. Until then an instance with a kernel id waits in
+:attr:`Namespaces.limbo`.
 
 Tasks share their set of namespaces far more often than not, so a task points to an interned :class:`NsSet`, and only
 the set counts its living members (as a *set of thread ids*: a counter leaks where threads exec).
 """
 
 from collections import deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from ..frames import NAMESPACES_PAYLOAD
@@ -16,13 +22,15 @@ from ..nstypes import ALL_ORDER, FLAGS, INITIAL_INODES, PERF_ORDER, TIME
 
 if TYPE_CHECKING:
     from .containers import Container
+    from .process import Process
 
 MINTED: Final = 1 << 63
 _KNOWN: Final = len(PERF_ORDER)
+_FLAGS: Final = tuple(FLAGS[name] for name in ALL_ORDER)
 
 
 class Instance:
-    """One namespace. ``serial`` is fixed once given; ``live`` counts the :class:`NsSet` with members that hold it."""
+    """One namespace. ``serial`` is fixed once given; ``sets`` are the :class:`NsSet` with members that hold it."""
 
     __slots__ = (
         "born",
@@ -30,14 +38,18 @@ class Instance:
         "dev",
         "ended",
         "first",
+        "held",
         "index",
         "initial",
         "ino",
-        "live",
+        "joined",
+        "last",
+        "maybe",
         "number",
         "origin",
         "owner",
         "serial",
+        "sets",
         "told",
     )
 
@@ -50,8 +62,17 @@ class Instance:
         self.born = born
         self.initial = initial
         self.serial: int | None = None
-        self.live = 0
+        self.sets: dict[NsSet, None] = {}
+        #: when the last task known in it left
         self.ended: int | None = None
+        #: after that: True the kernel says it lives on, False it is gone, None not known
+        self.held: bool | None = None
+        #: the former instance with this inode, while it is open whether this is the same one
+        self.maybe: Instance | None = None
+        #: the process that left it last
+        self.last: Process | None = None
+        #: it turned out to be a former instance that had outlived its tasks
+        self.joined = False
         #: (pid, start) of the first process known in it
         self.first: tuple[int, int] | None = None
         self.creator: tuple[int, int] | None = None
@@ -60,6 +81,16 @@ class Instance:
         #: the container that processes of this pid or user namespace belong to; see containers.py
         self.owner: Container | None = None
         self.told = False
+
+    @property
+    def live(self) -> int:
+        """How many sets with members hold it."""
+        return len(self.sets)
+
+    @property
+    def proper(self) -> bool:
+        """It has the kernel's own id for a serial."""
+        return self.serial is not None and self.serial < MINTED
 
     @property
     def type(self) -> str:
@@ -100,6 +131,10 @@ class Namespaces:
         #: instances that appeared and whose serial nobody has been asked for yet; taken away by the observer
         self.born: list[Instance] = []
         self.died: deque[tuple[Instance, int]] = deque()
+        #: (type index, inode) -> the instance without tasks that it may still mean
+        self.vacant: dict[tuple[int, int], Instance] = {}
+        #: number -> instance without tasks whose end the kernel has not told yet
+        self.limbo: dict[int, Instance] = {}
         self.created = 0
         self.ended = 0
 
@@ -111,7 +146,7 @@ class Namespaces:
         inst = Instance(self.created, index, dev, ino, now, initial)
         self.current[index][ino] = inst
         self.unnumbered[self.created] = inst
-        self.born.append(inst)
+        inst.maybe = self.vacant.pop((index, ino), None)
         return inst
 
     def find(self, index: int, dev: int, ino: int, now: int) -> Instance:
@@ -121,8 +156,12 @@ class Namespaces:
             return inst
         return self._new(index, dev, ino, now)
 
-    def resolve(self, raw: bytes, base: NsSet | None, now: int) -> NsSet:
-        """The set that a NAMESPACES payload names; ``base`` is the creator's (or the task's former) set."""
+    def resolve(self, raw: bytes, base: NsSet | None, now: int, fresh: int = 0) -> NsSet:
+        """The set that a NAMESPACES payload names; ``base`` is the creator's (or the task's former) set.
+
+        ``fresh`` are the CLONE_NEW* flags of types that, where they differ from ``base``, were made just now for sure:
+        a living instance with that inode is then one whose end was not seen.
+        """
         dev, *inodes = NAMESPACES_PAYLOAD.unpack_from(raw)
         if not self.dev:
             self.dev = dev
@@ -133,6 +172,10 @@ class Namespaces:
                 insts.append(None)  # the kernel was built without that type
             elif known is not None and known.ino == ino:
                 insts.append(known)
+            elif known is not None and fresh & _FLAGS[index]:
+                inst = self._new(index, dev, ino, now)
+                inst.maybe = None
+                insts.append(inst)
             else:
                 insts.append(self.find(index, dev, ino, now))
         insts.append(base.inst[TIME] if base is not None else None)
@@ -150,7 +193,11 @@ class Namespaces:
 
     def sets_of(self, inst: Instance) -> list[NsSet]:
         """The sets with living members that hold ``inst``."""
-        return [nsset for nsset in self._sets.values() if nsset.members and nsset.inst[inst.index] is inst]
+        return list(inst.sets)
+
+    def inhabitant(self, inst: Instance) -> int:
+        """A thread that lives in ``inst``, the lowest-numbered of a set; 0 where there is none."""
+        return min(next(iter(inst.sets)).members) if inst.sets else 0
 
     # -- members
 
@@ -158,31 +205,64 @@ class Namespaces:
         """Thread ``tid`` lives in ``nsset`` from now on."""
         members = nsset.members
         if not members:
+            self._sets.setdefault(nsset.inst, nsset)
             for inst in nsset.inst:
                 if inst is not None:
-                    inst.live += 1
-                    inst.ended = None
+                    if not inst.sets:
+                        self._inhabit(inst)
+                    inst.sets[nsset] = None
         members.add(tid)
 
-    def leave(self, nsset: NsSet, tid: int, now: int) -> None:
-        """Thread ``tid`` is no longer in ``nsset``; instances without any living task end here."""
+    def _inhabit(self, inst: Instance) -> None:
+        """The first task comes to live in ``inst``."""
+        if inst.serial is None:
+            self.born.append(inst)
+        if inst.ended is not None:
+            inst.ended = inst.held = None
+            self.ended -= 1
+            self.limbo.pop(inst.number, None)
+            if self.vacant.get((inst.index, inst.ino)) is inst:
+                del self.vacant[inst.index, inst.ino]
+            self.current[inst.index].setdefault(inst.ino, inst)
+
+    def leave(self, nsset: NsSet, tid: int, now: int) -> Sequence[Instance]:
+        """Thread ``tid`` is no longer in ``nsset``; returns the instances that have no living task now."""
         members = nsset.members
         if tid not in members:
-            return
+            return ()
         members.discard(tid)
         if members:
-            return
+            return ()
         self._sets.pop(nsset.inst, None)
+        vacated = []
         for inst in nsset.inst:
             if inst is None:
                 continue
-            inst.live -= 1
-            if not inst.live and not inst.initial:
+            inst.sets.pop(nsset, None)
+            if not inst.sets and not inst.initial:
+                vacated.append(inst)
                 inst.ended = now
                 self.ended += 1
-                self.died.append((inst, now))
                 if self.current[inst.index].get(inst.ino) is inst:
                     del self.current[inst.index][inst.ino]
+                    if inst.serial is None or inst.proper:
+                        self.vacant[inst.index, inst.ino] = inst
+                if inst.proper:
+                    self.limbo[inst.number] = inst
+                else:
+                    self.died.append((inst, now))
+        return vacated
+
+    def gone(self, inst: Instance, now: int, held: bool | None = False) -> bool:
+        """``inst`` without tasks has ended: proven (``held`` False), or there is no way to know (None). True when that
+        is news."""
+        if self.limbo.pop(inst.number, None) is None:
+            return False
+        inst.held = held
+        self.died.append((inst, now))
+        if held is False and self.vacant.get((inst.index, inst.ino)) is inst:
+            del self.vacant[inst.index, inst.ino]
+        return True
 
     # -- serials
 
@@ -198,6 +278,25 @@ class Namespaces:
         inst.serial = serial
         self.serials[serial] = inst
         self.unnumbered.pop(inst.number, None)
+        if inst.ended is not None and inst.proper:
+            self._wait(inst)  # it was asked in its last moment
+
+    def join(self, inst: Instance, former: Instance) -> None:
+        """``inst`` is ``former``, which had outlived its tasks: it goes on under the same serial."""
+        self.limbo.pop(former.number, None)
+        self.unnumbered.pop(inst.number, None)
+        former.held = True
+        inst.serial, inst.born, inst.told, inst.joined = former.serial, former.born, former.told, True
+        inst.first, inst.creator, inst.origin = former.first, former.creator, former.origin
+        if inst.serial is not None:
+            self.serials[inst.serial] = inst
+        if inst.ended is not None:
+            self._wait(inst)
+
+    def _wait(self, inst: Instance) -> None:
+        self.limbo[inst.number] = inst
+        if inst.ino not in self.current[inst.index]:
+            self.vacant[inst.index, inst.ino] = inst
 
     def serial(self, inst: Instance) -> int:
         """The serial of ``inst``; minted now where nobody asked the kernel for it."""
@@ -208,7 +307,11 @@ class Namespaces:
 
     def forget(self, inst: Instance) -> None:
         """Drop the record of a dead instance's serial; a minted one is never given again all the same."""
+        if inst.number in self.limbo or inst.ended is None:
+            return  # it lives again, or may
         self.unnumbered.pop(inst.number, None)
+        if self.vacant.get((inst.index, inst.ino)) is inst:
+            del self.vacant[inst.index, inst.ino]
         if inst.serial is not None and self.serials.get(inst.serial) is inst:
             del self.serials[inst.serial]
 

@@ -19,7 +19,8 @@ class Loss(NamedTuple):
 
 
 class NsInit(NamedTuple):
-    """A namespace came to exist; ``old`` is the one of its type that its creator was in."""
+    """A namespace came to exist; ``old`` is the one of its type that its creator, ``process``, was in, and ``state``
+    what held for the creator then."""
 
     time: int
     inst: "Instance"
@@ -40,6 +41,18 @@ class NsChange(NamedTuple):
     reason: str
     tid: int = 0
     source: str = "perf"
+    #: no task is known in ``old`` any more
+    last: bool = False
+
+
+class NsLeft(NamedTuple):
+    """The last process known in a namespace has exited; ``tid`` its thread (0: the leader)."""
+
+    time: int
+    inst: "Instance"
+    process: "Process"
+    state: "State"
+    tid: int = 0
 
 
 class NsDel(NamedTuple):
@@ -73,4 +86,4 @@ class ContainerOp(NamedTuple):
     container: "Container | None"
 
 
-Output = ContainerOp | Loss | NsInit | NsChange | NsDel | ContainerEnd
+Output = ContainerOp | Loss | NsInit | NsChange | NsLeft | NsDel | ContainerEnd

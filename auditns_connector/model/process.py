@@ -60,6 +60,7 @@ class Process:
         "placeholder",
         "prev",
         "registered",
+        "scanned",
         "start",
         "state",
         "threads",
@@ -96,6 +97,8 @@ class Process:
         self.prev: Process | None = None
         #: known from an event other than its birth: ``start`` is when it was first heard of
         self.placeholder = False
+        #: first known from /proc
+        self.scanned = False
         #: the loss epoch in which its state was last known for sure
         self.epoch = 0
         #: made with CLONE_INTO_CGROUP: its cgroup is not known until it execs, exits or is read

@@ -34,10 +34,12 @@ if TYPE_CHECKING:
     from .table import Model
 
 REGISTERED_RUNTIME: Final = "registered"
-#: what a registration may say about its container, and how long a value is kept (bytes would depend on the encoding)
+#: what a registration may say about its container, and how many bytes of a value are kept: all of them written in
+#: hexadecimal must fit into one record
 NAMES: Final = ("runtime", "id", "name", "image", "pod", "namespace")
-MAX_NAME: Final = 1024
+MAX_NAME: Final = 512
 _NUMBER: Final = re.compile(r"0[xX][0-9a-fA-F]+|[0-9]+", re.ASCII)
+_NO_BYTE: Final = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 _KEEP_ENDED: Final = 4096
 
 Who = tuple[int, int]
@@ -53,6 +55,12 @@ class Outcome(NamedTuple):
 
 class Refused(Exception):
     """A request that a rule forbids; ``args`` are the errno's name and what is wrong."""
+
+
+def bounded(value: str) -> str:
+    """``value`` cut to what is kept; surrogates that stand for no byte become question marks."""
+    raw = _NO_BYTE.sub("?", value[:MAX_NAME]).encode("utf-8", "surrogateescape")[:MAX_NAME]
+    return raw.decode("utf-8", "surrogateescape")
 
 
 def number(text: str) -> int:
@@ -260,9 +268,9 @@ class Registry:
             if not isinstance(value, str) or not value:
                 continue
             if field == "namespace":
-                container.labels[field] = value[:MAX_NAME]
+                container.labels[field] = bounded(value)
             else:
-                setattr(container, field, value[:MAX_NAME])
+                setattr(container, field, bounded(value))
 
     def _register(
         self, time: int, target: Process, container: Container, replaced: Container | None, hook: bool
@@ -364,9 +372,9 @@ class Registry:
             return
         for field, value in request["names"].items():
             if field == "namespace":
-                container.labels.setdefault(field, str(value)[:MAX_NAME])
+                container.labels.setdefault(field, bounded(str(value)))
             elif field in NAMES and not getattr(container, field):
-                setattr(container, field, str(value)[:MAX_NAME])
+                setattr(container, field, bounded(str(value)))
         self.renames += 1
 
     def _text(self, container: Container | None) -> str:
@@ -374,11 +382,10 @@ class Registry:
 
     def after_loss(self, time: int, since: int) -> None:
         """Events were lost ``since``: processes that may have been forked in a container meanwhile are in doubt."""
-        living = self.living()
-        if living:
-            from .restore import doubt_orphans, loose, snapshot
+        if self.living():
+            from .restore import doubt_orphans, loose, snapshots
 
-            found = [loose(snapshot(self._model, container)[0]) for container in living]
+            found = [loose(request) for request in snapshots(self._model)]
             doubt_orphans(self._model, time, {"saved": since, "loose": [about for about in found if about]})
 
     def living(self) -> list[Container]:

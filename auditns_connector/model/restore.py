@@ -18,11 +18,39 @@ if TYPE_CHECKING:
 _INIT: Final = 1
 #: members named in one frame: it must stay far below frames.MAX_FRAME
 MAX_MEMBERS: Final = 4000
+MAX_CGROUPS: Final = 200
 
 
-def snapshot(model: "Model", container: Container) -> list[dict[str, Any]]:
-    """``container`` as the requests (op "restore") that put it back, JSON-able; its members in pieces."""
+def snapshots(model: "Model") -> list[dict[str, Any]]:
+    """The registered containers alive now as the requests (op "restore") that put them back, those around others
+    first, JSON-able."""
+    inside: dict[Container, list[Process]] = {container: [] for container in model.registry.living()}
+    if not inside:
+        return []
+    for process in model.processes.values():
+        if process.end is None and process.registered in inside:
+            inside[process.registered].append(process)
+    owned: dict[Container, list[list[int]]] = {}
+    for index in (PID, USER):
+        for inst in model.namespaces.current[index].values():
+            if inst.owner in inside:
+                owned.setdefault(inst.owner, []).append([index, inst.dev, inst.ino])
+    taken: dict[Container, list[Key]] = {}
+    for key, holder in model.containers.taken.items():
+        taken.setdefault(holder, []).append(key)
+    out = []
+    for container, found in inside.items():
+        out += _snapshot(model, container, found, owned.get(container, []), sorted(taken.get(container, [])))
+    return out
+
+
+def _snapshot(
+    model: "Model", container: Container, found: list[Process], owned: list[list[int]], taken: list[Key]
+) -> list[dict[str, Any]]:
     first = model.processes.get(container.first[0]) if container.first else None
+    if any(index == PID for index, _, _ in owned):
+        # whoever is in its pid namespace is its: the others need not be named
+        found = [p for p in found if (p.pid, p.start) == container.first or not _inside(p, container)]
     about = {
         "op": "restore",
         "key": container.key,
@@ -36,25 +64,19 @@ def snapshot(model: "Model", container: Container) -> list[dict[str, Any]]:
             **container.labels,
         },
         "replaces": sorted(container.replaces),
-        "taken": sorted(key for key, holder in model.containers.taken.items() if holder is container),
-        "ns": [
-            [index, inst.dev, inst.ino]
-            for index in (PID, USER)
-            for inst in list(model.namespaces.current[index].values())
-            if inst.owner is container
-        ],
+        "taken": taken,
+        "ns": owned,
         "above": [list(who) for who in above(model, first)] if first is not None else [],
-        "cg": sorted({process.cgroups.paths for process in members(model, container) if process.cgroups is not None}),
+        "cg": sorted({process.cgroups.paths for process in found if process.cgroups is not None})[:MAX_CGROUPS],
     }
-    who = [[process.pid, process.start] for process in members(model, container)]
-    rights = [list(who) for who, inside in model.registry.delegates.items() if inside is container]
+    who = [[process.pid, process.start] for process in found]
     pieces = [who[at : at + MAX_MEMBERS] for at in range(0, len(who), MAX_MEMBERS)] or [[]]
-    return [{**about, "members": piece, "delegates": rights} for piece in pieces]
+    return [{**about, "members": piece} for piece in pieces]
 
 
-def members(model: "Model", container: Container) -> list[Process]:
-    """The living processes that have the registration."""
-    return [p for p in model.processes.values() if p.end is None and p.registered is container]
+def _inside(process: Process, container: Container) -> bool:
+    inst = process.state.nsset.inst[PID] if process.state.nsset is not None else None
+    return inst is not None and inst.owner is container
 
 
 def above(model: "Model", process: Process | None) -> list[tuple[int, int]]:
@@ -102,10 +124,6 @@ def restore(model: "Model", time: int, request: dict[str, Any]) -> None:
             inst.owner = container
         containers.enter(parent)
         model.registry.changes += 1
-    for who in request["delegates"]:
-        process = _found(model, who)
-        if process is not None:
-            model.registry.delegates[(process.pid, process.start)] = container
     for process in known:
         process.registered = container
     since = int(request["saved"])
@@ -159,6 +177,11 @@ def doubt_orphans(model: "Model", time: int, request: dict[str, Any]) -> None:
     """Last of a restore: ``loose`` are those of the containers without a pid namespace of their own, each with its
     former cgroups and ancestors; a process forked since ``saved`` that may come from one of them is unknown."""
     containers = model.containers
+    for pid, start, key in request.get("delegates", ()):
+        process = _found(model, (pid, start))
+        inside = containers.by_key.get(_key(key)) if key is not None else None
+        if process is not None and (key is None or inside is not None):
+            model.registry.delegates[(process.pid, process.start)] = inside
     for container in reversed(model.registry.living()):
         if container.live == 0:
             containers.enter(container)

@@ -68,10 +68,12 @@ class Resync:
     def _take(self, time: int, answer: dict[str, Any]) -> None:
         model = self._model
         pid, start = int(answer["pid"]), answer["start"]
+        model.heard = max(model.heard, time)
         if start is None:
             return  # it vanished while it was read
         newest = model.processes.get(pid)
         if newest is not None and newest.end is not None and abs(newest.start - start) < SAME_START:
+            model.timens.answered(newest, time, answer.get("ns"), whole=False)
             return  # its exit event came before this answer
         process = model.alive(pid)
         if process is not None and process.placeholder and start <= process.start + SAME_START:
@@ -86,12 +88,14 @@ class Resync:
             return
         model.inside.told(process, answer.get("nspid"))
         nsset, cgroups = self._nsset(answer), self._cgroups(answer)
-        if process.epoch < model.epoch:
+        doubtful = process.epoch < model.epoch
+        if doubtful:
             self._confirm(process, nsset, cgroups, time, answer)
         elif not model.perf:
             self._replace(process, nsset, cgroups, time)
         else:
             self._fill(process, nsset, cgroups, time)
+        model.timens.answered(process, time, answer.get("ns"), whole=doubtful)
         if not process.comm and answer.get("comm"):
             process.comm = str(answer["comm"]).encode("utf-8", "surrogateescape")
 
@@ -109,6 +113,7 @@ class Resync:
         model.adopt(process, parent.state.container if parent is not None else None, PROCFS)
         model.inside.told(process, answer.get("nspid"))
         model.inside.ran(process, process.start)
+        model.timens.answered(process, time, answer.get("ns"), whole=True)
         others = [tid for tid in answer.get("tids") or () if tid != process.pid]
         for tid in others:
             model.add_thread(process, tid, process.state.nsset)

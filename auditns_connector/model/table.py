@@ -10,22 +10,27 @@ dead, with the former ones behind it; dead ones stay until :meth:`Model.expire`.
 
 import json
 from collections import deque
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from .. import frames as f
 from ..errors import DecodeError
-from ..nstypes import ALL_ORDER, MNT, PID, USER
+from ..nstypes import ALL_ORDER, CLONE_NEWTIME, FLAGS, MNT, PID, USER
 from .clock import Clock
 from .containers import UNKNOWN, Cgroups, CgroupSet, Container, Containers
 from .inside import Inside
 from .namespaces import Instance, Namespaces, NsSet
-from .outputs import Loss, NsChange, NsInit, Output
-from .process import INHERITED, NOT_KNOWN, OBSERVED, PROCFS, REGISTERED, Exec, Process, State
+from .nslife import NsLife
+from .outputs import Loss, Output
+from .process import INHERITED, NOT_KNOWN, OBSERVED, REGISTERED, Exec, Process, State
 from .registry import Registry
 from .resync import SAME_START, Resync
+from .timens import TimeNs
 
 CLONE_INTO_CGROUP: Final = 0x2_0000_0000
 CLONE_PARENT: Final = 0x8000
+_ALL: Final = sum(FLAGS.values())
+_CLONED: Final = _ALL & ~(FLAGS["pid"] | FLAGS["time"])
 _MAX_EXECS: Final = 32
 _MAX_CGROUPS: Final = 200_000
 
@@ -80,7 +85,11 @@ class Model:
         self.unknown_frames = 0
         self.forgotten = 0
         self.initial: NsSet | None = None
+        #: time of the newest answer of /proc (CLOCK_MONOTONIC ns)
+        self.heard = 0
+        self.life = NsLife(self)
         self._answers = Resync(self)
+        self.timens = TimeNs(self)
         #: the process whose end is being taken in
         self.ending: Process | None = None
         self.registry = Registry(self)
@@ -96,10 +105,13 @@ class Model:
             f.K_CGROUP: self._cgroup,
             f.K_ATTACH: self._attach,
             f.K_NEWTASK: self._newtask,
+            f.K_UNSHARE: partial(self._call, f.K_UNSHARE),
+            f.K_SETNS: partial(self._call, f.K_SETNS),
             f.K_HELLO: self._hello,
             f.K_CLOCK: self._clock,
             f.K_PROC: self._answers.proc,
-            f.K_NSID: self._nsid,
+            f.K_NSID: self.life.nsid,
+            f.K_NSGONE: self.life.gone,
             f.K_MARK: self._mark,
             f.K_RULES: self._rules,
             f.K_RESYNC: self._answers.mark,
@@ -153,7 +165,7 @@ class Model:
         pid, time = process.pid, process.start
         old = self.processes.get(pid)
         if old is not None:
-            if old.end is None and abs(old.start - time) < SAME_START and old.state.origin in (PROCFS, NOT_KNOWN):
+            if old.end is None and abs(old.start - time) < SAME_START and (old.scanned or old.placeholder):
                 # /proc showed it before its own fork event was read: one and the same
                 self.end(old, time)
                 process.prev = old.prev
@@ -176,17 +188,24 @@ class Model:
                     inst.first = who
         self.namespaces.enter(nsset, process.pid if tid is None else tid)
 
+    def _leave(self, nsset: NsSet, process: Process, tid: int, time: int) -> None:
+        """Thread ``tid`` of ``process`` has exited."""
+        vacated = self.namespaces.leave(nsset, tid, time)
+        if vacated:
+            self.life.left(process, vacated, time, tid)
+
     def end(self, process: Process, time: int) -> None:
         process.end = time
-        leave = self.namespaces.leave
+        self.timens.left(process, process.pid)
         if process.threads:
             for tid, nsset in process.threads.items():
                 self.threads.pop(tid, None)
+                self.timens.left(process, tid)
                 if nsset is not None:
-                    leave(nsset, tid, time)
+                    self._leave(nsset, process, tid, time)
             process.threads = None
         if process.state.nsset is not None:
-            leave(process.state.nsset, process.pid, time)
+            self._leave(process.state.nsset, process, process.pid, time)
         self.ending = process
         self.containers.leave(process.state.container, time)
         self.ending = None
@@ -227,7 +246,7 @@ class Model:
         container = self._decide(process, process.state.nsset, creator, process.start)
         if container is not UNKNOWN:
             process.state = process.state._replace(container=container, origin=origin)
-        self.confirmed = True
+        self.confirmed = process.scanned = True
         self._add(process)
 
     def add_thread(self, process: Process, tid: int, nsset: NsSet | None) -> None:
@@ -244,14 +263,15 @@ class Model:
         nsset = process.threads.pop(tid, None) if process.threads is not None else None
         if self.threads.get(tid) is process:
             del self.threads[tid]
+        self.timens.left(process, tid)
         if nsset is not None:
-            self.namespaces.leave(nsset, tid, time)
+            self._leave(nsset, process, tid, time)
 
     def leader_left(self, process: Process, time: int) -> None:
         """The leader of ``process`` has exited while other threads live on."""
         process.leader_gone = True
         if process.state.nsset is not None:
-            self.namespaces.leave(process.state.nsset, process.pid, time)
+            self._leave(process.state.nsset, process, process.pid, time)
 
     def put_namespaces(self, process: Process, nsset: NsSet, time: int, origin: str) -> None:
         """``process`` (its leader) is in ``nsset`` from ``time`` on."""
@@ -276,11 +296,16 @@ class Model:
     ) -> None:
         if pid == ppid:
             process = self._known(pid, time)
-            nsset = self._thread_set(process, ptid)
-            if payload and (nsset is None or nsset.raw != payload):
-                nsset = self.namespaces.resolve(payload, nsset, time)
+            nsset = base = self._thread_set(process, ptid)
+            fresh = []
+            if payload and (base is None or base.raw != payload):
+                nsset = self.namespaces.resolve(payload, base, time, self._made(process, time))
+                fresh = self.life.begin(nsset, base, (pid, process.start), (pid, process.start))
             if tid != pid:
                 self.add_thread(process, tid, nsset)
+                self.timens.new_thread(process, tid, ptid)
+                if nsset is not base:
+                    self.life.changed(process, base, nsset, fresh, time, "clone", tid=tid)
             return
         creator = self.alive(ppid)
         if creator is None:
@@ -293,7 +318,7 @@ class Model:
         base = state.nsset if ptid == ppid else self._thread_set(creator, ptid)
         nsset = base
         if payload and (base is None or base.raw != payload):
-            nsset = self.namespaces.resolve(payload, base, time)
+            nsset = self.namespaces.resolve(payload, base, time, self._made(creator, time))
         process = Process(
             pid,
             time,
@@ -306,7 +331,10 @@ class Model:
         process.registered = creator.registered
         process.via = creator.via
         process.unresolved = creator.unresolved
-        if nsset is base:
+        apart = self.timens.forked(process, ptid, creator)
+        if apart is not None:
+            process.state = process.state._replace(nsset=apart)
+        if nsset is base and apart is None:
             self._add(process)
             process.newborn = not payload
         else:
@@ -316,21 +344,23 @@ class Model:
     def _born_apart(self, process: Process, base: NsSet | None, creator: Container | None) -> None:
         """A child whose namespaces are not its creator's: who owns them decides."""
         nsset, time = process.state.nsset, process.start
+        fresh: list[Instance] = []
         if nsset is not None:
-            who = (process.pid, process.start)
-            for index, inst in enumerate(nsset.inst):
-                if inst is not None and inst.first is None:
-                    inst.first = who
-                    inst.creator = process.creator
-                    inst.origin = base.inst[index] if base is not None else None
+            fresh = self.life.begin(nsset, base, (process.pid, process.start), process.creator)
             if process.via is not None and (base is None or nsset.inst[MNT] is not base.inst[MNT]):
                 process.via = None
         container = self._decide(process, nsset, creator, time)
         origin = NOT_KNOWN if container is UNKNOWN else OBSERVED
         process.state = process.state._replace(container=container, origin=origin)
         self._add(process)
-        if self.lifecycle:
-            self._tell_change(process, base, nsset, time, "clone")
+        maker = self.incarnation(*process.creator) if process.creator is not None else None
+        self.life.changed(process, base, nsset, fresh, time, "clone", creator=maker)
+
+    def _made(self, creator: Process, time: int) -> int:
+        """The types of which a child of ``creator`` cannot but have a new one where it differs: all that clone(2) makes
+        at once. (A pid namespace may have been prepared by unshare or setns.) None where the creator's own namespaces
+        are known from an answer of /proc that may be later than ``time``, or not for sure."""
+        return _CLONED if time > self.heard and creator.epoch == self.epoch else 0
 
     def _born_late(self, process: Process, payload: bytes) -> None:
         """The namespaces of a child, told in a record of their own right behind its FORK."""
@@ -340,12 +370,12 @@ class Model:
             return
         self.containers.leave(process.state.container, process.start)
         if base is not None:
-            self.namespaces.leave(base, process.pid, process.start)
+            self._leave(base, process, process.pid, process.start)
         del self.processes[process.pid]
         if process.prev is not None:
             self.processes[process.pid] = process.prev
         epoch, creator = process.epoch, process.state.container
-        nsset = self.namespaces.resolve(payload, base, process.start)
+        nsset = self.namespaces.resolve(payload, base, process.start, self._made(process, process.start))
         process.state = process.state._replace(since=process.start, nsset=nsset, origin=NOT_KNOWN)
         self._born_apart(process, base, creator)
         process.epoch = epoch
@@ -356,6 +386,9 @@ class Model:
         process = self._known(pid, time)
         if process.threads is not None:
             self._leader_by_exec(process, ppid, time)
+        moved = self.timens.executed(process, ppid, time)
+        if moved is not None and moved is not process.state.nsset:
+            self._move(process, moved, time)
         if cgroup:
             self._sampled(process, cgroup, time)
         filename = payload.partition(b"\0")[0]
@@ -367,6 +400,26 @@ class Model:
             del process.execs[:-_MAX_EXECS]
         if process.own_since is None:
             self.inside.ran(process, time)
+
+    def _move(self, process: Process, nsset: NsSet, time: int) -> None:
+        """The leader of ``process`` is in ``nsset`` from ``time`` on, which changes nothing about its container."""
+        former = process.state
+        self._enter(nsset, process)
+        if former.nsset is not None:
+            self.namespaces.leave(former.nsset, process.pid, time)
+        process.change(former._replace(since=time, nsset=nsset))
+
+    def swap_set(self, process: Process, nsset: NsSet | None, time: int) -> None:
+        """The present state of ``process`` had been in ``nsset`` from its beginning."""
+        former = process.state.nsset
+        if nsset is former:
+            return
+        if process.end is None:
+            if nsset is not None:
+                self._enter(nsset, process)
+            if former is not None:
+                self.namespaces.leave(former, process.pid, time)
+        process.state = process.state._replace(nsset=nsset)
 
     def _leader_by_exec(self, process: Process, old_tid: int, time: int) -> None:
         """A thread that execs becomes the leader, and is alone."""
@@ -380,9 +433,9 @@ class Model:
         for tid, held in threads.items():
             self.threads.pop(tid, None)
             if held is not None:
-                self.namespaces.leave(held, tid, time)
+                self._leave(held, process, tid, time)
         if survivor is not nsset and nsset is not None:
-            self.namespaces.leave(nsset, process.pid, time)
+            self._leave(nsset, process, process.pid, time)
         process.leader_gone = False
 
     def _sampled(self, process: Process, cgroup: int, time: int) -> None:
@@ -442,8 +495,15 @@ class Model:
         self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
     ) -> None:
         process = self.alive(pid)
-        if process is not None and process.unresolved and cgroup:
+        if process is None:
+            return
+        if process.unresolved and cgroup:
             self._sampled(process, cgroup, time)
+        # the kernel lets go of its namespaces between this moment and the EXIT event: their inodes may be another's by
+        # then. What it was in stays known until it ends.
+        nsset = self._thread_set(process, tid)
+        if nsset is not None:
+            self._leave(nsset, process, tid, time)
 
     def _comm(
         self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
@@ -457,20 +517,23 @@ class Model:
     ) -> None:
         """unshare(2) or setns(2) by one task."""
         process = self._known(pid, time)
-        if process.newborn and tid == pid:
+        call = self.timens.called(tid)
+        if process.newborn and tid == pid and call is None:
             self._born_late(process, payload)
             return
         base = self._thread_set(process, tid)
-        if base is not None and base.raw == payload:
+        same = base is not None and base.raw == payload
+        if same and base is not None:
+            nsset = base
+        else:
+            made = _ALL if call is not None and call.kind == f.K_UNSHARE and self._made(process, time) else 0
+            nsset = self.namespaces.resolve(payload, base, time, made)
+        nsset = self.timens.after_call(process, tid, call, base, nsset, time)
+        if nsset is base:
             return
-        nsset = self.namespaces.resolve(payload, base, time)
         who = (pid, process.start)
-        fresh = []
-        for index, inst in enumerate(nsset.inst):
-            if inst is not None and inst.first is None:
-                fresh.append(inst)
-                inst.first = inst.creator = who
-                inst.origin = base.inst[index] if base is not None else None
+        fresh = self.life.begin(nsset, base, who, who)
+        former = process.state
         joined = nsset.inst[MNT]
         if joined is not None and (joined in fresh or joined.initial or (base and base.inst[MNT] is joined)):
             joined = None
@@ -481,13 +544,12 @@ class Model:
         else:
             if base is None or nsset.inst[MNT] is not base.inst[MNT]:
                 process.via = inside
-            former = process.state
             process.change(former._replace(since=time, nsset=nsset))
             self.settle(process, time, OBSERVED)
         if base is not None:
             self.namespaces.leave(base, tid, time)
-        if self.lifecycle:
-            self._tell_change(process, base, nsset, time, "unshare" if fresh else "setns")
+        reason = call.reason if call is not None else "unshare" if fresh else "setns"
+        self.life.changed(process, base, nsset, fresh, time, reason, tid=tid, state=former)
 
     def _sole_container(self, mnt: Instance) -> Container | None:
         """The container that every living process in a mount namespace belongs to; the host where they differ."""
@@ -529,6 +591,8 @@ class Model:
         if process is None:
             return
         process.clone_parent = bool(arg & CLONE_PARENT)
+        if arg & CLONE_NEWTIME:
+            self.swap_set(process, self.timens.cloned(process) or process.state.nsset, time)
         if not arg & CLONE_INTO_CGROUP:
             return
         process.unresolved = True
@@ -537,7 +601,16 @@ class Model:
         self.containers.leave(former, time)
         self.queries.append(Query("proc", tid))
 
+    def _call(
+        self, kind: int, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
+    ) -> None:
+        self.timens.call(kind, tid, arg)
+
     # -- everything else
+
+    def ask(self, pid: int) -> None:
+        """Have /proc asked about process ``pid``."""
+        self.queries.append(Query("proc", pid))
 
     def _lost(self, time: int, source: int, cpu: int, number: int, since: int) -> None:
         """Events are missing since ``since`` (or since the newest frame): /proc must confirm what came after."""
@@ -561,6 +634,7 @@ class Model:
         self.containers.boot_id = str(hello.get("boot_id", ""))
         self.perf = bool(hello.get("perf", True))
         self.lifecycle = bool(hello.get("lifecycle", False))
+        self.timens.begin(bool(hello.get("timens", False)), str(hello.get("kernel", "")))
         self.tells_clone_parent = "newtask" in hello.get("features", ())
         self.v2_only = bool(hello.get("v2_only", False))
         self.sample_root = int(hello.get("sample_root", 0))
@@ -581,14 +655,6 @@ class Model:
         self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
     ) -> None:
         self.clock.sample(time, arg - (1 << 64) if arg >> 63 else arg)
-
-    def _nsid(
-        self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
-    ) -> None:
-        """The serial ``arg`` (0: mint one) for the instance whose number is ``cgroup``."""
-        inst = self.namespaces.unnumbered.get(cgroup)
-        if inst is not None:
-            self.namespaces.give(inst, arg)
 
     def _mark(
         self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
@@ -636,21 +702,11 @@ class Model:
                     newest.prev = None
                 newest = newest.prev
 
-    # -- lifecycle
-
-    def _tell_change(
-        self, process: Process, base: NsSet | None, nsset: NsSet | None, time: int, reason: str
+    def tell_change(
+        self, process: Process, old: Instance | None, inst: Instance, time: int, reason: str, source: str
     ) -> None:
-        if nsset is None:
-            return
-        for index, inst in enumerate(nsset.inst):
-            old = base.inst[index] if base is not None else None
-            if inst is None or inst is old:
-                continue
-            if not inst.told:
-                inst.told = True
-                self.outputs.append(NsInit(time, inst, old, process, process.state))
-            self.outputs.append(NsChange(time, inst, old, process, process.state, reason))
+        """``process`` has gone from ``old`` to ``inst``, as concluded from ``source``."""
+        self.life.went(process, old, inst, time, reason, source)
 
 
 __all__ = ["CgroupSet", "Model", "Query"]

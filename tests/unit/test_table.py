@@ -320,17 +320,20 @@ def test_two_holders_of_a_pid_within_a_tick_are_told_apart_by_the_parent_in_the_
     assert [w.who(100, 1000, ppid) for ppid in (50, 60, -1)] == [contid(HEX), None, "?"]
 
 
-def test_a_parent_that_may_have_ended_rules_nobody_out() -> None:
+def test_a_child_left_behind_can_only_have_come_to_an_ancestor() -> None:
     w = World()
-    w.fork(1, 50, 900)
+    w.fork(1, 40, 800)
+    w.fork(40, 50, 900)
     w.attach(50, DOCKER, 901)
-    w.fork(1, 60, 900)
+    w.fork(40, 60, 900)
     w.fork(50, 100, 1000)
     w.exit(50, 1000.5)
     w.exit(100, 1001)
     w.fork(60, 100, 1002)
+    w.exit(100, 1002.5)
+    w.fork(40, 100, 1003)
     w.put(f.K_COMM, 1100, pid=1, tid=1)
-    assert w.who(100, 1000, 60) == "?"
+    assert [w.who(100, 1000, ppid) for ppid in (60, 40, 50)] == [None, "?", contid(HEX)]
 
 
 def test_clone_parent_rules_the_creators_parent_in_and_the_creator_out() -> None:
@@ -347,11 +350,11 @@ def test_clone_parent_rules_the_creators_parent_in_and_the_creator_out() -> None
     assert [w.who(100, 1000, ppid) for ppid in (50, 51, 52)] == [contid(HEX), "?", None]
 
 
-def test_a_host_that_does_not_tell_clone_parent_rules_nobody_out() -> None:
+def test_a_host_that_does_not_tell_clone_parent_rules_ancestors_in() -> None:
     w = World(features=[])
-    w.fork(1, 50, 900)
+    w.fork(1, 60, 800)
+    w.fork(60, 50, 900)
     w.attach(50, DOCKER, 901)
-    w.fork(1, 60, 900)
     w.fork(50, 100, 1000)
     w.exit(100, 1001)
     w.fork(60, 100, 1002)
