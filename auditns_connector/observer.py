@@ -174,6 +174,17 @@ class Observer:
             self._offset = None
             self._sample_clock()
             self._scan()
+            self._feed_registrations(now)
+
+    def _feed_registrations(self, now: int) -> None:
+        """A rotated journal begins with what is registered; here it changes nothing."""
+        registry = self.model.registry
+        if registry.living() or registry.delegates:
+            from .regstate import requests_of
+
+            for request in requests_of(self.model, now):
+                payload = json.dumps(request).encode()
+                self._feed(f.pack(f.K_REGISTER, f.S_CONTROL, now, payload=payload))
 
     def _drain(self, cut: int | None) -> bytes:
         block: bytes = self.perf.drain(cut) if self.perf is not None else b""
@@ -183,6 +194,25 @@ class Observer:
         if block and self.tap is not None:
             self.tap(block)
         return block
+
+    def feed(self, block: bytes) -> None:
+        """Let the model take frames that come from elsewhere than the kernel: requests of the control socket."""
+        self._feed(block)
+
+    def name_namespaces(self, pid: int) -> None:
+        """Ask the kernel for the ids of all namespaces that process ``pid`` is in and that have no serial yet."""
+        process = self.model.alive(pid)
+        if process is None or process.state.nsset is None:
+            return
+        answers = []
+        for inst in process.state.nsset.inst:
+            if inst is not None and inst.serial is None:
+                found = self._nsids.ns_id(pid, ALL_ORDER[inst.index], inst.ino)
+                serial, now = found.id if found is not None else 0, time.monotonic_ns()
+                answers.append(
+                    f.pack(f.K_NSID, f.S_PROCFS, now, pid=pid, ppid=inst.index, cgroup=inst.number, arg=serial)
+                )
+        self._feed(b"".join(answers))
 
     def _feed(self, block: bytes) -> None:
         if not block:
@@ -210,6 +240,8 @@ class Observer:
                 return
             answers = [answer for query in dict.fromkeys(queries) if (answer := self._ask(query))]
             answers += [answer for inst in born if (answer := self._ask_serial(inst))]
+            # what happened before an answer was read must be known when it is judged
+            self._feed(self._drain(time.monotonic_ns()) if queries else b"")
             self._feed(b"".join(answers))
         model.queries.clear()
 

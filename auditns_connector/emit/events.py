@@ -9,9 +9,9 @@ For people::
     exit: pid=858
 
 ``tid=`` is added where the task is not the leader of its process. An ``ns`` line without ``source=`` is the kernel's
-own PROC_EVENT_NM, whose reason is clone or set, and whose type pid means the namespace of children yet to be made. One with
-``source=perf``, ``audit`` or ``procfs`` was concluded from that source; its reason is clone, unshare or setns, and its
-type pid means the namespace the process is in. An inode that is not known is ``?``.
+own PROC_EVENT_NM, whose reason is clone or set, and whose type pid means the namespace of children yet to be made.
+One with ``source=perf``, ``audit`` or ``procfs`` was concluded from that source; its reason is clone, unshare or setns,
+and its type pid means the namespace the process is in. An inode that is not known is ``?``.
 
 JSON: every object has ``v`` (1), ``event``, ``time`` (CLOCK_REALTIME, seconds with nine decimals, a string), ``source``
 (connector, perf, nm, audit, procfs) and ``cpu`` (where known); events of a process have ``pid``, ``tid``, ``contid``

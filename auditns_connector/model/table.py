@@ -10,6 +10,7 @@ dead, with the former ones behind it; dead ones stay until :meth:`Model.expire`.
 
 import json
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -95,7 +96,7 @@ class Model:
         self.registry = Registry(self)
         self.containers.on_end = self.registry.on_end
         self.inside = Inside(self)
-        self._handlers = {
+        self._handlers: dict[int, Callable[..., None]] = {
             f.K_FORK: self._fork,
             f.K_EXEC: self._exec,
             f.K_EXIT: self._exit,
