@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from .emit.events import EventWriter
     from .lifecycle import Narrator
 
-#: events whose end has not come are answered after this silence (seconds)
-_HOLD: Final = 0.05
+#: events whose end has not come are answered after this silence (seconds): a process may well be kept from the CPU
+#: between two records of one event, and an object that is written cannot be added to
+_HOLD: Final = 0.2
+_HOLD_WHOLE: Final = 1.0
 _TICK: Final = 1.0
 #: kernel events are drained at least this often while the connector's small buffer is in use (seconds)
 _CONNECTOR_TICK: Final = 0.25
@@ -141,7 +143,7 @@ class Pipeline:
         for key, _ in self.selector.select(self._timeout()):
             key.data()
         now = time.monotonic()
-        if self.stream.pending and now - self._pending_since >= _HOLD and not self._on_audit():
+        if self.stream.pending and now - self._pending_since >= self._hold() and not self._on_audit():
             # nothing more has come: what is open is decided as it is
             self._deliver(self.stream.flush(), self.observer.catch_up())
         if now >= self._tick:
@@ -163,11 +165,14 @@ class Pipeline:
         elif any(sink.broken for sink in self._sinks()):
             self.stopping = self.stopping or "output closed"
 
+    def _hold(self) -> float:
+        return _HOLD_WHOLE if self.enricher.whole else _HOLD
+
     def _timeout(self) -> float:
         now = time.monotonic()
         due = [self._tick]
         if self.stream.pending:
-            due.append(self._pending_since + _HOLD)
+            due.append(self._pending_since + self._hold())
         if self._end is not None:
             due.append(self._end)
         due += [when for sink in self._sinks() if (when := sink.deadline()) is not None]
