@@ -1,8 +1,9 @@
 """The join: points of audit text in, for each the number of the text to insert there out.
 
 Nothing is read or asked here; what happened before must be in the model when :meth:`Correlator.answer` is called. Most
-points are the plain case: one living process whose state began before the stamp. Those are answered by one look into a
-dict; everything else goes the careful way through model/lookup.py.
+points are the plain case: one process, in one state for all the time that the stamp may mean. What such a process has for
+an answer, and for which stamps, is worked out once for each block of text; everything else goes the careful way through
+model/lookup.py.
 """
 
 from array import array
@@ -21,9 +22,14 @@ from .reassemble import Points, Tails
 #: flags of points that need more than the state of a process at a time
 _CAREFUL: Final = pt.P_TARGET | pt.P_EXEC | pt.P_NETFILTER | pt.P_HAS_TARGET | pt.P_NODE | pt.P_OWN | pt.P_LATE
 _MAX_TAILS: Final = 50_000
+_MS: Final = 1_000_000
+_FOREVER: Final = 1 << 62
 HOST: Final = State(0, None, None, "")
 _IDLE: Final = State(0, None, None, "observed")
 
+#: the answer from one stamp (ms) to another: its number, whether it is a container or unknown, and the state it tells
+_Plain = tuple[int, int, int, bool, bool, State]
+_NEVER: Final[_Plain] = (1, 0, 0, False, False, HOST)
 _TailKey = tuple[Container | None, NsSet | None, str, int, Login | None]
 
 
@@ -51,7 +57,6 @@ class Correlator:
         self.nodes = frozenset(nodes)
         self.tails = tuple(Tails() for _ in self.spellings)
         self._numbers: dict[_TailKey, int] = {}
-        self._plain: dict[Container | None, int] = {}
         self._renames = 0
         self.answered = 0
         self.attributed = 0
@@ -68,7 +73,6 @@ class Correlator:
             for tails in self.tails:
                 tails.clear()
             self._numbers.clear()
-            self._plain.clear()
         self.states = [HOST] * points.n if self.keep_states else []
         return array("I", bytes(4 * points.n))
 
@@ -83,48 +87,29 @@ class Correlator:
             choice = self.begin(points)
         n = points.n if end is None else end
         keep, states = self.keep_states, self.states
-        plain = self._plain if not self.info and self.ns == "off" and not keep else None
-        model = self.model
-        get, epoch = model.processes.get, model.epoch
-        offset = model.clock.offset or 0
+        clock, offset = self.model.clock, self.model.clock.offset or 0
         stamps = points.ms[first:n].tolist()
         oldest, newest = (min(stamps) * 1_000_000, max(stamps) * 1_000_000) if stamps else (0, 0)
-        careful, no_threads = _CAREFUL, self.ns != "off"
-        if not stamps or not (model.clock.steady(oldest, now) and model.clock.steady(newest, now)):
-            careful = -1
-        # low: the earliest moment a stamp may mean; whoever began up to `span` after it was there within the window
-        span = lookup.EPSILON + min(model.lag, now - newest + offset)
-        offset += lookup.EPSILON
+        careful = _CAREFUL if stamps and clock.steady(oldest, now) and clock.steady(newest, now) else -1
+        window = min(self.model.lag, now - newest + offset)
+        plain: dict[int, _Plain] = {}
         attributed = unknown = 0
         rows = zip(points.pid[first:n].tolist(), points.flags[first:n].tolist(), stamps, strict=True)
         for i, (pid, flags, ms) in enumerate(rows, first):
             if not flags & careful:
-                process = get(pid)
-                if process is not None and process.epoch == epoch:
-                    state = process.state
-                    low = ms * 1_000_000 - offset
-                    if (
-                        (process.end is None or process.end >= low)
-                        and (
-                            state.since < low
-                            or (process.past is None and process.prev is None and process.start <= low + span)
-                        )
-                        and not (no_threads and process.threads)
-                    ):
-                        container = state.container
-                        if container is UNKNOWN:
-                            unknown += 1
-                        elif container is not None:
-                            attributed += 1
-                        number = plain.get(container) if plain is not None else None
-                        if number is None:
-                            number = self._number(state, 0)
-                            if keep:
-                                states[i] = state
-                            elif plain is not None:
-                                plain[container] = number
-                        choice[i] = number
-                        continue
+                answer = plain.get(pid)
+                if answer is None:
+                    answer = self._plain(pid, ms, offset, window)
+                    if answer is not _NEVER:
+                        plain[pid] = answer
+                since, until, number, contained, vague, state = answer
+                if since <= ms <= until:
+                    choice[i] = number
+                    attributed += contained
+                    unknown += vague
+                    if keep:
+                        states[i] = state
+                    continue
             found = self._careful(points, i, pid, flags, ms, now)
             if found is None:
                 continue
@@ -139,6 +124,27 @@ class Correlator:
         self.attributed += attributed
         self.unknown += unknown
         return choice
+
+    def _plain(self, pid: int, ms: int, offset: int, window: int) -> _Plain:
+        """What all stamps of a span of time around ``ms`` have for an answer, as :func:`lookup.find` would find it for
+        each; _NEVER where that is not so plain.
+
+        A stamp means a moment up to ``window`` ns after it; ``offset`` is that of the clock.
+        """
+        model = self.model
+        process = model.processes.get(pid)
+        if process is None or process.epoch != model.epoch or (process.threads and self.ns != "off"):
+            return _NEVER
+        state = process.state
+        since = (state.since + offset + lookup.EPSILON) // _MS + 1
+        if process.past is None and process.prev is None:  # nobody had it before, and it never changed
+            since = min(since, -((window - process.start - offset) // _MS))
+        until = _FOREVER if process.end is None else (process.end + offset + lookup.EPSILON) // _MS
+        if not since <= ms <= until:
+            return _NEVER
+        container = state.container
+        contained, vague = container is not None and container is not UNKNOWN, container is UNKNOWN
+        return since, until, self._number(state, 0), contained, vague, state
 
     @staticmethod
     def _record(points: Points, i: int, flags: int) -> int:
@@ -197,6 +203,7 @@ class Correlator:
                     name=container.name or None,
                     pod=container.pod or None,
                     image=container.image or None,
+                    namespace=container.labels.get("namespace") or None,
                     cauid=login.uid if login is not None else None,
                     cses=login.session if login is not None else None,
                 )
