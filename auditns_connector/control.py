@@ -13,48 +13,42 @@ import selectors
 import socket
 import stat
 import struct
-from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from collections import deque
+from collections.abc import Callable, Collection
+from typing import Any, Final
 
 from .errors import AuditnsError, NotPermittedError
+from .peer import Peer, peer_of
 from .talk import Talk
 
 MAX_REQUEST: Final = 64 * 1024
 MAX_ANSWER: Final = 1 << 20
 MAX_CLIENTS: Final = 64
-_UCRED: Final = struct.Struct("=iII")
-
-
-class Peer(NamedTuple):
-    """Who is on the other side, by SO_PEERCRED: pid in our pid namespace (0: not in it), and ids."""
-
-    pid: int
-    uid: int
-    gid: int
-
+#: messages that wait for a subscriber; one that leaves more unread is dropped
+MAX_QUEUE: Final = 100_000
 
 Handler = Callable[[dict[str, Any], Peer, socket.socket], dict[str, Any]]
 
 
-def peer_of(sock: socket.socket) -> Peer:
-    """The credentials the kernel took when the peer connected."""
-    return Peer(*_UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)))
-
-
 class ControlServer:
-    """Serves ``path`` from the pipeline's selector; ``handlers`` maps the ``op`` of a request to what answers it."""
+    """Serves ``path`` from the pipeline's selector; ``handlers`` maps the ``op`` of a request to what answers it.
 
-    def __init__(self, path: str, selector: selectors.BaseSelector) -> None:
+    ``locked``: take the lock file beside it; without, whoever opens it must know that nobody else serves it."""
+
+    def __init__(self, path: str, selector: selectors.BaseSelector, *, locked: bool = True) -> None:
         self.path = path
         self.handlers: dict[str, Handler] = {}
         self.counters = {"connections": 0, "requests": 0, "refused": 0, "malformed": 0}
-        self._selector = selector
-        self._clients: set[socket.socket] = set()
-        self._lock = self._take_lock()
+        self.selector = self._selector = selector
+        #: in the order of their last request, the one silent longest first
+        self._clients: dict[socket.socket, None] = {}
+        #: clients that asked to be told, with what they have not read yet
+        self._subscribers: dict[socket.socket, deque[bytes]] = {}
+        self._lock = self._take_lock() if locked else -1
         try:
             self._socket = self._bind()
         except BaseException:
-            os.close(self._lock)
+            self._unlock()
             raise
         selector.register(self._socket, selectors.EVENT_READ, self._accept)
 
@@ -79,6 +73,10 @@ class ControlServer:
             os.close(lock)
             raise AuditnsError("another listener or plugin serves it") from None
         return lock
+
+    def _unlock(self) -> None:
+        if self._lock >= 0:
+            os.close(self._lock)
 
     def _bind(self) -> socket.socket:
         with contextlib.suppress(FileNotFoundError):
@@ -108,11 +106,14 @@ class ControlServer:
             return
         self.counters["connections"] += 1
         if len(self._clients) >= MAX_CLIENTS:
+            # nobody can keep others out by holding connections: the one that was silent longest must go
             self.counters["refused"] += 1
+            self._drop(next((c for c in self._clients if c not in self._subscribers), client))
+        if len(self._clients) >= MAX_CLIENTS:
             client.close()
             return
         client.setblocking(False)
-        self._clients.add(client)
+        self._clients[client] = None
         self._selector.register(client, selectors.EVENT_READ, lambda: self._read(client))
 
     def _read(self, client: socket.socket) -> None:
@@ -128,11 +129,51 @@ class ControlServer:
             self._drop(client)
             return
         self.counters["requests"] += 1
-        answer = self._answer(data, flags, client)
+        self._clients[client] = self._clients.pop(client)
+        message = json.dumps(self._answer(data, flags, client), default=str).encode()
+        if client in self._subscribers:
+            self._subscribers[client].appendleft(message)
+            self._send_more(client)
+            return
         try:
-            client.send(json.dumps(answer, default=str).encode()[:MAX_ANSWER])
+            client.send(message[:MAX_ANSWER])
         except OSError:
             self._drop(client)  # it does not read, or is gone: its answer is not kept
+
+    # -- those who want to be told
+
+    def subscribe(self, client: socket.socket, messages: Collection[dict[str, Any]]) -> None:
+        """Send ``messages`` to ``client`` behind the answer to its request, and from now on what is published."""
+        self._subscribers[client] = deque(json.dumps(message).encode() for message in messages)
+
+    def publish(self, message: dict[str, Any]) -> None:
+        """Tell every subscriber."""
+        data = json.dumps(message).encode()
+        for client, queue in list(self._subscribers.items()):
+            queue.append(data)
+            if len(queue) > MAX_QUEUE:
+                self._drop(client)
+            else:
+                self._send_more(client)
+
+    def _send_more(self, client: socket.socket) -> None:
+        queue = self._subscribers[client]
+        try:
+            while queue:
+                client.send(queue[0])
+                queue.popleft()
+        except (BlockingIOError, InterruptedError):
+            pass  # the rest when it has read
+        except OSError:
+            self._drop(client)
+            return
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if queue else 0)
+        self._selector.modify(client, events, lambda: self._on_subscriber(client))
+
+    def _on_subscriber(self, client: socket.socket) -> None:
+        self._read(client)
+        if client in self._subscribers:
+            self._send_more(client)
 
     def _answer(self, data: bytes, flags: int, client: socket.socket) -> dict[str, Any]:
         if flags & socket.MSG_TRUNC or len(data) > MAX_REQUEST:
@@ -144,28 +185,33 @@ class ControlServer:
             return self._malformed('a request is a JSON object with a key "op"')
         if handler is None:
             return self._malformed(f"no such request: {str(request['op'])[:64]!r}")
-        return handler(request, peer_of(client), client)
+        try:
+            return handler(request, peer_of(client), client)
+        except AuditnsError as error:
+            return {"ok": False, "error": "EIO", "message": str(error)}
 
     def _malformed(self, why: str) -> dict[str, Any]:
         self.counters["malformed"] += 1
         return {"ok": False, "error": "EINVAL", "message": why}
 
     def _drop(self, client: socket.socket) -> None:
+        self._subscribers.pop(client, None)
         if client in self._clients:
-            self._clients.discard(client)
-            with contextlib.suppress(KeyError, ValueError):
+            del self._clients[client]
+            with contextlib.suppress(KeyError, ValueError, RuntimeError):
                 self._selector.unregister(client)
             client.close()
 
     def close(self) -> None:
         """Stop serving and take the socket away."""
         for client in list(self._clients):
-            self._clients.discard(client)
-            client.close()
+            self._drop(client)
+        with contextlib.suppress(KeyError, ValueError, RuntimeError):
+            self._selector.unregister(self._socket)
         self._socket.close()
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.path)
-        os.close(self._lock)
+        self._unlock()
 
 
 def _close_passed(ancillary: list[tuple[int, int, bytes]]) -> None:

@@ -93,6 +93,8 @@ class Observer:
         self._sampled: Any = None
         self._offset: int | None = None
         self._epoch = 0
+        #: rings inside pid namespaces (sources.pidns.PidnsRing) by the namespace's number; streams open and close them
+        self.insiders: dict[int, Any] = {}
         self.exec_rules = ExecRules(self._feed)
         self._hello: dict[str, Any] = {}
 
@@ -188,6 +190,13 @@ class Observer:
 
     def _drain(self, cut: int | None) -> bytes:
         block: bytes = self.perf.drain(cut) if self.perf is not None else b""
+        if self.insiders:
+            # behind all else: what they say is about children that the model must know first
+            inside = b"".join([ring.drain(block, cut) for ring in self.insiders.values()])
+            return self._drain_rest(block, cut) + inside
+        return self._drain_rest(block, cut)
+
+    def _drain_rest(self, block: bytes, cut: int | None) -> bytes:
         if self.connector is not None:
             events: bytes = self.connector.drain(cut)
             block = _merge(block, events) if block and events else block or events
@@ -244,6 +253,17 @@ class Observer:
             self._feed(self._drain(time.monotonic_ns()) if queries else b"")
             self._feed(b"".join(answers))
         model.queries.clear()
+
+    def ask_now(self, pid: int) -> bool:
+        """Read process ``pid`` from /proc into the model at once; False when it is gone."""
+        answer = self._ask(Query("proc", pid))
+        if answer is not None:
+            self._feed(answer)
+        return answer is not None
+
+    def feed(self, frame: bytes) -> None:
+        """Take in a frame from elsewhere than the sources; it is journaled as they are."""
+        self._feed(frame)
 
     def _ask(self, query: Query) -> bytes | None:
         self.counters["queries"] += 1

@@ -40,9 +40,9 @@ class SafeDir:
             self.close()
             raise AuditnsError(f"the directory {path} can be written by others (chown root, chmod 755 mends it)")
 
-    def read(self, name: str) -> bytes | None:
+    def read(self, name: str, limit: int = MAX_STATE) -> bytes | None:
         """The file's content; None when there is none. A link, a file of someone else's, or one larger than
-        ``MAX_STATE`` is an error."""
+        ``limit`` is an error."""
         try:
             fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self._fd)
         except FileNotFoundError:
@@ -51,10 +51,10 @@ class SafeDir:
             raise _explained(error, f"cannot read {self.path}/{name}") from error
         try:
             about = os.fstat(fd)
-            if not stat.S_ISREG(about.st_mode) or about.st_uid not in (0, os.geteuid()) or about.st_size > MAX_STATE:
+            if not stat.S_ISREG(about.st_mode) or about.st_uid not in (0, os.geteuid()) or about.st_size > limit:
                 raise AuditnsError(f"{self.path}/{name} is not a state file of ours: remove it")
             with open(fd, "rb", closefd=False) as file:
-                return file.read(MAX_STATE)
+                return file.read(limit)
         finally:
             os.close(fd)
 

@@ -65,6 +65,7 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
     from ..lifecycle import open_narrator
     from ..notify import notify
     from ..pipeline import Pipeline
+    from ..registrar import attach
     from ..rules import RuleLease
     from ..sinks.descriptor import open_descriptor
     from ..sources.readlog import ReadlogSource
@@ -108,6 +109,7 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
             pipeline = Pipeline(observer, correlator, enricher, audit, {name: [sink]}, talk, duration=args.duration)
             pipeline.narrator = narrator
             control = ControlServer.open(args.control, pipeline, talk)
+            attach(pipeline, control, args.control, talk)
             notify("READY=1")
             pipeline.run()
             notify("STOPPING=1")

@@ -66,6 +66,7 @@ class Plugin:
         from ..journal import JournalWriter
         from ..lifecycle import open_narrator
         from ..pipeline import Pipeline
+        from ..registrar import attach
         from ..sources.stdin import StdinSource
         from ..wiring import host_observer
 
@@ -95,6 +96,7 @@ class Plugin:
             self._pipeline = Pipeline(observer, correlator, enricher, audit, outputs, talk, on_hup=self._reload)
             self._pipeline.narrator = self._narrator
             control = ControlServer.open(config.control, self._pipeline, talk)
+            attach(self._pipeline, control, config.control, talk)
             self._pipeline.run()
         finally:
             observer.close()

@@ -21,7 +21,7 @@ tty_pid uid cauid cses old-auid old-ses tid inum old_inum cpu count
 """
 _UNTRUSTED = """
 acct cmd comm ctr-id ctr-name cwd data device dir exe file grp image key name new-fs-path new_group ocomm old-fs-path
-path pod proctitle profile root_dir runtime sw vm watch invalid_context
+path pod pod-ns proctitle profile root_dir runtime sw vm watch invalid_context
 """
 #: decimal numbers by their name, whatever the record
 NUMERIC: Final = frozenset(_NUMERIC.split())

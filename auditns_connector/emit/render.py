@@ -119,10 +119,13 @@ class Renderer:
         return b"".join(out)
 
     def line(self, name: str, line: bytes, state: "State | None" = None) -> bytes:
-        """A record of ours that is an event of its own, given as audit text; ``state`` is that of its process."""
-        at = line.index(_HEADER_END) + len(_HEADER_END)
-        head, kind, body = read_line(line, at)
-        records = [(kind, parse(body, kind))]
+        """An event of our own, given as lines of audit text; ``state`` is that of its process."""
+        records: list[tuple[str, Fields]] = []
+        head = Head(b"", 0, 0)
+        for one in line.splitlines(keepends=True):
+            at = one.index(_HEADER_END) + len(_HEADER_END)
+            head, kind, body = read_line(one, at)
+            records.append((kind, parse(body, kind)))
         contid = records[0][1].get("contid")
         who = jsonout.Who(contid if isinstance(contid, str) else None)
         if state is not None:
@@ -154,6 +157,7 @@ class Renderer:
             "id": container.id,
             "name": container.name,
             "pod": container.pod,
+            "namespace": container.labels.get("namespace", ""),
             "image": container.image,
             "origin": state.origin,
         }

@@ -9,6 +9,7 @@ the namespace serial numbers of 2014 (``netns=`` … in hex, NS_INIT, NS_DEL), t
 old and new). ``numeric`` chooses the spelling of the type, see :func:`rectypes.spelling`.
 """
 
+import os
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -80,24 +81,37 @@ def container_info(
     name: str | None = None,
     pod: str | None = None,
     image: str | None = None,
+    namespace: str | None = None,
     cauid: int | None = None,
     cses: int | None = None,
 ) -> bytes:
     """CONTAINER_INFO: what is known of a container; ``origin`` says how this process came to be counted to it,
     ``cauid`` and ``cses`` who logged in inside it (user id and session there)."""
     known = _untrusted(
-        (("runtime", runtime), ("ctr-id", full_id), ("ctr-name", name), ("pod", pod), ("image", image)),
+        (("runtime", runtime), ("ctr-id", full_id), ("ctr-name", name), ("pod", pod), ("pod-ns", namespace), ("image", image)),
     )
     login = "" if cauid is None else f" cauid={cauid} cses={_number(cses)}"
     return _line(rectypes.CONTAINER_INFO, numeric, f"contid={contid} origin={origin}{known}{login}")
 
 
-def ns_info(serials: Sequence[int | None], record: int | None, numeric: bool) -> bytes:
-    """NS_INFO: the namespaces of a process by serial, in the order of nstypes.ALL_ORDER; None is written ``?``."""
+def ns_info(
+    serials: Sequence[int | None],
+    record: int | None,
+    numeric: bool,
+    *,
+    inodes: Sequence[int | None] = (),
+    dev: int | None = None,
+) -> bytes:
+    """NS_INFO: the namespaces of a process by serial, in the order of nstypes.ALL_ORDER; None is written ``?``.
+    With ``inodes`` (of nsfs, in the same order) and ``dev``, their device, these follow: ``dev=00:04 netino=4026…``."""
     which = "" if record is None else f"record={record} "
     fields = " ".join(
         f"{name}ns={'?' if serial is None else f'{serial:x}'}" for name, serial in zip(ALL_ORDER, serials, strict=True)
     )
+    if inodes:
+        fields += f" dev={os.major(dev or 0):02x}:{os.minor(dev or 0):02x}" + "".join(
+            f" {name}ino={_number(ino)}" for name, ino in zip(ALL_ORDER, inodes, strict=True)
+        )
     return _line(rectypes.NS_INFO, numeric, which + fields)
 
 
@@ -113,7 +127,7 @@ def container_op(
     exe: bytes | None = None,
     error: str | None = None,
 ) -> bytes:
-    """CONTAINER_OP: ``op`` is set, reuse or drop. ``caller`` are ready fields of who asked (``pid=… uid=…``),
+    """CONTAINER_OP: ``op`` is set, delegate or drop. ``caller`` are ready fields of who asked (``pid=… uid=…``),
     ``error`` the name of the error when it was refused (``res=0``)."""
     fields = f"op={op} opid={opid} contid={contid} old-contid={old_contid}"
     if caller:

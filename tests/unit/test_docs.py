@@ -167,7 +167,7 @@ def test_default_file_and_manual_have_every_option() -> None:
 
 def filled(name: str, annotation: str) -> Any:
     """A value for a parameter of emit/text.py, by its type, save where it must be a certain one."""
-    certain = {"numeric": False, "serials": [1] * 8, "old": (1, 2), "new": (3, 4), "nstype": "net"}
+    certain = {"numeric": False, "serials": [1] * 8, "inodes": [1] * 8, "old": (1, 2), "new": (3, 4), "nstype": "net"}
     certain |= {"caller": "pid=1 uid=0 auid=0 tty=x ses=1 subj=x"}
     kinds = {"int": 1, "bytes": b"x", "bool": True, "str": "x"}
     return certain[name] if name in certain else next(v for kind, v in kinds.items() if kind in annotation)

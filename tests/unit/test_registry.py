@@ -8,6 +8,7 @@ import pytest
 from auditns_connector import frames as f
 from auditns_connector.model.outputs import ContainerOp
 from auditns_connector.model.process import REGISTERED
+from auditns_connector.regstate import requests_of
 from tests.unit.world import HEX, MS, World, contid
 
 SHELL, TASK = 50, 100
@@ -282,27 +283,17 @@ def test_a_move_takes_no_registration_away(world: Registering) -> None:
 
 
 def test_names_are_kept_and_bounded(world: Registering) -> None:
-    names = {"name": "n\n\x1d" * 1000, "image": "i", "pod": 5, "namespace": "ns", "evil": "x"}
+    names = {"name": "n\n\x1d" * 1000, "image": "i\ud800", "pod": 5, "namespace": "ns", "evil": "x"}
     assert world.set(TASK, 1, 10, names=names) == ""
     container = world.model.processes[TASK].state.container
     assert container is not None
-    assert (len(container.name), container.image, container.pod) == (1024, "i", "")
+    assert (len(container.name), container.image, container.pod) == (512, "i?", "")
     assert container.labels == {"namespace": "ns"}
 
 
 def snapshot(world: World) -> list[bytes]:
-    from auditns_connector.model.restore import loose
-    from auditns_connector.model.restore import snapshot as of
-
     world.now = max(world.now, 500 * MS)
-    model, out, left = world.model, [], []
-    for container in model.registry.living():
-        for request in of(model, container):
-            request["saved"] = world.now
-            out.append(json.dumps(request).encode())
-        about = loose(json.loads(out[-1]))
-        left += [about] if about else []
-    return [*out, json.dumps({"op": "restored", "saved": world.now, "loose": left}).encode()]
+    return [json.dumps(request).encode() for request in requests_of(world.model, world.now)]
 
 
 def again(world: World, saved: list[bytes], at: float) -> Registering:

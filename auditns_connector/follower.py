@@ -1,0 +1,100 @@
+"""The second program on a host: it does not serve the control socket, it follows the one that does.
+
+When that one goes away it takes over the socket, or follows the next.
+"""
+
+import json
+import selectors
+import socket
+import time
+from typing import TYPE_CHECKING, Final
+
+from . import frames as f
+from .control import MAX_ANSWER, ControlServer
+from .errors import AuditnsError
+from .regstate import checked
+
+if TYPE_CHECKING:
+    from .pipeline import Pipeline
+    from .talk import Talk
+
+_TIMEOUT: Final = 2.0
+
+
+class Follower:
+    """Feeds ``pipeline`` with the registrations of whoever serves ``path``."""
+
+    def __init__(self, pipeline: "Pipeline", path: str, talk: "Talk") -> None:
+        self._pipeline = pipeline
+        self._path = path
+        self._talk = talk
+        self._sock: socket.socket | None = None
+        self._served = False
+        self._connect()
+        pipeline.at_end.append(self.close)
+
+    def _connect(self) -> None:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+        sock.settimeout(_TIMEOUT)
+        try:
+            sock.connect(self._path)
+            sock.send(json.dumps({"v": 1, "op": "subscribe"}).encode())
+            answer = json.loads(sock.recv(MAX_ANSWER) or b"{}")
+        except (OSError, ValueError):
+            sock.close()
+            return
+        if not isinstance(answer, dict) or not answer.get("ok"):
+            sock.close()
+            return
+        sock.setblocking(False)
+        self._sock = sock
+        self._pipeline.selector.register(sock, selectors.EVENT_READ, self._read)
+        self._talk.say("another program serves registrations; they are followed", path=self._path)
+
+    def _read(self) -> None:
+        assert self._sock is not None
+        try:
+            data = self._sock.recv(MAX_ANSWER)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._drop()
+            return
+        try:
+            checked(json.loads(data))
+        except (ValueError, KeyError, TypeError):
+            return  # what cannot be understood is not fed to the model
+        observer = self._pipeline.observer
+        now = observer.catch_up()
+        observer.feed(f.pack(f.K_REGISTER, f.S_CONTROL, now, payload=data))
+
+    def _drop(self) -> None:
+        if self._sock is not None:
+            self._pipeline.selector.unregister(self._sock)
+            self._sock.close()
+            self._sock = None
+
+    def tick(self) -> None:
+        """Where nobody serves any more: serve, or follow whoever does now."""
+        if self._served or self._sock is not None:
+            return
+        try:
+            control = ControlServer(self._path, self._pipeline.selector)
+        except (AuditnsError, OSError):
+            self._connect()
+            return
+        from .registrar import attach
+
+        self._served = True
+        control.handlers["status"] = lambda request, peer, sock: {"ok": True, "status": self._pipeline.status()}
+        attach(self._pipeline, control, self._path, self._talk)
+        self._pipeline.at_end.append(control.close)
+        self._talk.say("registrations are served here now", path=self._path, at=round(time.time()))
+
+    def close(self) -> None:
+        """Stop following."""
+        if self._sock is not None:
+            self._sock.close()
+            self._sock = None

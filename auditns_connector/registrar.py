@@ -1,0 +1,345 @@
+"""Registration as the control socket serves it: requests in, REGISTER frames to the model, answers out.
+
+Nothing is decided here. What only this moment can tell (who asks, whether the process lives, whether audit is on) is
+put into the frame; the model decides by model/registry.py, live and in a replay alike.
+"""
+
+import contextlib
+import json
+import os
+import socket
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from . import frames as f
+from .control import ControlServer, Handler
+from .errors import AuditnsError
+from .model.containers import UNKNOWN, Container
+from .model.outputs import ContainerOp
+from .model.registry import MAX_NAME, NAMES, Refused, number
+from .model.runtime import derive_contid
+from .peer import Held, Peer, describe_caller, translate
+from .regstate import StateFile, requests_of
+from .sources.procfs import Procfs
+
+if TYPE_CHECKING:
+    from .observer import Observer
+    from .pipeline import Pipeline
+    from .talk import Talk
+
+#: containers in one answer of "contid-list"
+PAGE: Final = 200
+#: how often the members of containers that only their processes tell are written down anew (seconds)
+_SAVE_EVERY: Final = 2.0
+_MAX_DELEGATED: Final = 1024
+_AGAIN: Final = 50_000_000
+
+
+def audit_is_on() -> bool:
+    """Whether the kernel makes audit records; taken for granted where it cannot be asked."""
+    from .sources.auditctl import AuditControl
+
+    try:
+        with AuditControl(timeout=1.0) as control:
+            return control.status().enabled != 0
+    except AuditnsError:
+        return True
+
+
+class Registrar:
+    """Serves registrations on ``control`` for ``observer`` and keeps them over a restart in ``state``."""
+
+    def __init__(
+        self,
+        observer: "Observer",
+        control: ControlServer,
+        talk: "Talk",
+        *,
+        state: StateFile | None = None,
+        audit_on: Callable[[], bool] = audit_is_on,
+    ) -> None:
+        self._observer = observer
+        self._model = observer.model
+        self._control = control
+        self._talk = talk
+        self._state = state
+        self._audit_on = audit_on
+        self._procfs = Procfs()
+        self._saved = 0.0
+        self._told: dict[Any, int] = {}
+        #: sockets given with the delegated right: (pid, start) of the holder -> its server
+        self.delegated: dict[tuple[int, int], ControlServer] = {}
+        self.counters = {"set": 0, "refused": 0, "late_ms": 0}
+        self.handlers: dict[str, Handler] = {
+            "contid-set": self._set,
+            "contid-get": self._get,
+            "contid-list": self._list,
+            "contid-delegate": self._delegate,
+            "contid-hook": self._hook,
+            "contid-stopped": self._stopped,
+            "subscribe": self._subscribe,
+        }
+        control.handlers.update(self.handlers)
+
+    # -- requests
+
+    def _ask(self, op: str, request: dict[str, Any], peer: Peer, sock: socket.socket, **more: Any) -> dict[str, Any]:
+        """Feed one REGISTER frame and return what the model made of it."""
+        pid = request.get("pid")
+        with Held.by_socket(sock) as caller_held:
+            caller = describe_caller(self._procfs, caller_held, peer)
+            found = translate(self._procfs, pid, caller) if isinstance(pid, int) and 0 < pid < 1 << 31 else 0
+            with Held.by_pid(found) as held:
+                about = self._procfs.describe(found) if found else None
+                self._observer.catch_up()
+                self._observer.name_namespaces(found)
+                now = self._observer.catch_up()
+                alive = about is not None and held.alive()
+                frame = {
+                    "op": op,
+                    "start": about["start"] if about is not None and alive else None,
+                    "caller": caller,
+                    "audit": self._audit_on(),
+                    **more,
+                }
+                payload = json.dumps(frame).encode()
+                self._observer.feed(f.pack(f.K_REGISTER, f.S_CONTROL, now, pid=found, payload=payload))
+        outcome = self._model.registry.last
+        self.counters["refused" if outcome.error else "set"] += 1
+        self.keep()
+        if outcome.error:
+            return {
+                "ok": False,
+                "error": outcome.error,
+                "message": outcome.message,
+                "contid": self._text(outcome.container),
+            }
+        return {"ok": True, "contid": self._text(outcome.container)}
+
+    def _set(self, request: dict[str, Any], peer: Peer, sock: socket.socket) -> dict[str, Any]:
+        asked = request.get("id")
+        asked = str(asked) if isinstance(asked, (int, str)) and not isinstance(asked, bool) else ""
+        more = {"id": asked[:4096], "new": bool(request.get("new")), "names": names(request.get("names"))}
+        return self._ask("set", request, peer, sock, unreaped=self._unreaped(asked), **more)
+
+    def _hook(self, request: dict[str, Any], peer: Peer, sock: socket.socket) -> dict[str, Any]:
+        """A runtime's hook: the id is made from the runtime's own, the whole thread group is meant."""
+        known = names(request.get("names"))
+        runtime, full_id = known.get("runtime", ""), known.get("id", "")
+        if not full_id:
+            return {"ok": False, "error": "EINVAL", "message": "a hook gives its runtime's id"}
+        wanted = str(derive_contid(runtime, full_id))
+        more = {"id": wanted, "new": True, "hook": True, "rehash": True, "names": known}
+        answer = self._ask("set", request, peer, sock, **more)
+        container = self._model.registry.last.container
+        if answer.get("error") == "EEXIST" and container is not None and container.id == full_id:
+            return {**answer, "ok": True, "again": True}
+        if answer["ok"] and answer["contid"].partition(",")[0] != wanted:
+            self._talk.warn("an identifier was taken", id=full_id, wanted=wanted, given=answer["contid"])
+        return answer
+
+    def _stopped(self, request: dict[str, Any], peer: Peer, sock: socket.socket) -> dict[str, Any]:
+        """A runtime says that a container has ended; how many of its processes live on is told."""
+        self._observer.catch_up()
+        wanted = names({"id": request.get("id")}).get("id")
+        living = sum(c.live for c in self._model.registry.living() if wanted and c.id == wanted)
+        self.keep()
+        return {"ok": True, "processes": living}
+
+    def _unreaped(self, asked: str) -> bool:
+        """Whether the last process that had this id is a zombie still."""
+        try:
+            gone = self._model.registry.ended.get(number(asked))
+        except Refused:
+            return False
+        if gone is None or gone[1][0] == 0:
+            return False
+        pid, start = gone[1]
+        found = self._procfs.describe(pid)
+        return found is not None and found["start"] is not None and abs(found["start"] - start) < _AGAIN
+
+    def _get(self, request: dict[str, Any], peer: Peer, sock: socket.socket) -> dict[str, Any]:
+        pid = request.get("pid")
+        self._observer.catch_up()
+        with Held.by_socket(sock) as held:
+            caller = describe_caller(self._procfs, held, peer)
+        found = translate(self._procfs, pid, caller) if isinstance(pid, int) and 0 < pid < 1 << 31 else 0
+        process = self._model.alive(found)
+        if process is None:
+            return {"ok": False, "error": "ESRCH", "message": "no such process"}
+        state = process.state
+        if not self._may_see(caller, state.container):
+            return {"ok": False, "error": "EPERM", "message": "the process is not in the caller's container"}
+        answer = {"ok": True, "pid": pid, "contid": self._text(state.container), "origin": state.origin}
+        if state.container is not None and state.container is not UNKNOWN:
+            answer["container"] = self._about(state.container)
+        return answer
+
+    def _may_see(self, caller: dict[str, Any], container: Container | None) -> bool:
+        """A caller in a container sees what is inside it, one on the host sees all (the socket is root's)."""
+        process = self._model.alive(int(caller["pid"]))
+        if process is None or process.state.container is UNKNOWN:
+            return False
+        inside = process.state.container
+        return inside is None or (container is not None and inside in container.chain())
+
+    def _list(self, request: dict[str, Any], peer: Peer, sock: socket.socket) -> dict[str, Any]:
+        self._observer.catch_up()
+        with Held.by_socket(sock) as held:
+            caller = describe_caller(self._procfs, held, peer)
+        first = request.get("from", 0)
+        first = first if isinstance(first, int) and first >= 0 else 0
+        containers = self._model.containers
+        found = sorted(
+            (c for c in containers.by_key.values() if c.live > 0 and self._may_see(caller, c)),
+            key=lambda c: (c.born, c.key),
+        )
+        page = [self._about(container) for container in found[first : first + PAGE]]
+        return {"ok": True, "containers": page, "more": first + PAGE if len(found) > first + PAGE else None}
+
+    def _about(self, container: Container) -> dict[str, Any]:
+        about: dict[str, Any] = {"contid": self._text(container), "kind": container.kind, "live": container.live}
+        for field in ("runtime", "id", "name", "image", "pod"):
+            if getattr(container, field):
+                about[field] = getattr(container, field)
+        if container.labels.get("namespace"):
+            about["namespace"] = container.labels["namespace"]
+        if container.first is not None:
+            about["first"] = container.first[0]
+        if container.rehashed:
+            about["rehashed"] = True
+        if container.owner is not None:
+            about["owner"] = self._text(container.owner)
+        return about
+
+    def _text(self, container: Container | None) -> str:
+        return "unset" if container is None else self._model.containers.text(container)
+
+    # -- the delegated right
+
+    def _delegate(self, request: dict[str, Any], peer: Peer, sock: socket.socket) -> dict[str, Any]:
+        path = request.get("socket")
+        if path is not None and (not isinstance(path, str) or not path.startswith("/") or "\0" in path):
+            return {"ok": False, "error": "EINVAL", "message": "the path of a socket is absolute"}
+        if path is not None and len(self.delegated) >= _MAX_DELEGATED:
+            return {"ok": False, "error": "EMFILE", "message": "too many delegated sockets"}
+        answer = self._ask("delegate", request, peer, sock)
+        if not answer["ok"] or path is None:
+            return answer
+        who = next(reversed(self._model.registry.delegates))
+        try:
+            self.open_delegated(who, path)
+        except (AuditnsError, OSError) as error:
+            return {"ok": False, "error": "EIO", "message": f"the right is given, but there is no socket: {error}"}
+        self.keep(force=True)
+        return {**answer, "socket": path}
+
+    def open_delegated(self, who: tuple[int, int], path: str) -> None:
+        """Serve ``path`` for the holder of the delegated right ``who``. Raises OSError, :class:`AuditnsError`.
+
+        The directory must be root's alone to write: nobody may lead us astray in it."""
+        from .safefile import SafeDir
+
+        with SafeDir(os.path.dirname(path), create=False):
+            server = ControlServer(path, self._control.selector, locked=False)
+        about = self._procfs.describe(who[0])
+        uid = (about.get("uids") or [0])[0] if about is not None else 0
+        os.chown(path, uid, -1, follow_symlinks=False)
+        for op in ("contid-set", "contid-get", "contid-list", "contid-delegate"):
+            server.handlers[op] = self.handlers[op] if op != "contid-delegate" else self._delegate_right_alone
+        former = self.delegated.pop(who, None)
+        if former is not None and former.path != path:
+            former.close()
+        self.delegated[who] = server
+
+    def _delegate_right_alone(self, request: dict[str, Any], peer: Peer, sock: socket.socket) -> dict[str, Any]:
+        """From inside a container: the right can be handed on, but no socket is made for one who asks there."""
+        return self._delegate({**request, "socket": None}, peer, sock)
+
+    # -- others on this host, and our own next run
+
+    def _subscribe(self, request: dict[str, Any], peer: Peer, sock: socket.socket) -> dict[str, Any]:
+        self._observer.catch_up()
+        self._control.subscribe(sock, requests_of(self._model, time.monotonic_ns()))
+        return {"ok": True, "boot_id": self._model.containers.boot_id}
+
+    def keep(self, *, force: bool = False) -> None:
+        """Write the state down where it changed, and tell subscribers what is new."""
+        registry, now = self._model.registry, time.monotonic()
+        changed = registry.changes != self._told.get("changes", 0)
+        if not (changed or force or (now >= self._saved + _SAVE_EVERY and registry.living())):
+            return
+        self._told["changes"] = registry.changes
+        self._saved = now
+        requests = requests_of(self._model, time.monotonic_ns())
+        if changed:
+            for request in requests[:-1]:
+                self._control.publish(request)
+        if self._state is not None:
+            paths = {who: server.path for who, server in self.delegated.items()}
+            complaint = self._state.write(self._model.containers.boot_id, requests, paths)
+            if complaint:
+                self._talk.warn("registrations cannot be kept over a restart", reason=complaint)
+
+    def restore(self) -> None:
+        """Take up what a former run has left."""
+        if self._state is None:
+            return
+        requests, sockets, complaint = self._state.read(self._model.containers.boot_id)
+        if complaint:
+            self._talk.warn(complaint)
+        now = self._observer.catch_up()
+        for request in requests:
+            payload = json.dumps(request).encode()
+            self._observer.feed(f.pack(f.K_REGISTER, f.S_CONTROL, now, payload=payload))
+        for who, path in sockets.items():
+            if who in self._model.registry.delegates:
+                with contextlib.suppress(AuditnsError, OSError):
+                    self.open_delegated(who, path)
+        if requests:
+            self._talk.say("registrations taken up", containers=len(self._model.registry.living()))
+        self.keep(force=bool(requests))
+
+    def tick(self) -> None:
+        """Once in a while: state to disk, sockets of holders that are gone closed."""
+        for who, server in list(self.delegated.items()):
+            process = self._model.alive(who[0])
+            if process is None or process.start != who[1]:
+                server.close()
+                del self.delegated[who]
+        self.keep()
+
+    def close(self) -> None:
+        """The last state is written; delegated sockets are closed."""
+        self.keep(force=bool(self._model.registry.living()))
+        for server in self.delegated.values():
+            server.close()
+        self.delegated.clear()
+
+
+def names(raw: Any) -> dict[str, str]:
+    """What a request says of its container, as far as it makes sense."""
+    if not isinstance(raw, dict):
+        return {}
+    return {name: raw[name][:MAX_NAME] for name in NAMES if isinstance(raw.get(name), str) and raw[name]}
+
+
+def attach(pipeline: "Pipeline", control: ControlServer | None, path: str, talk: "Talk") -> Registrar | None:
+    """Let ``pipeline`` serve registrations on ``control``; where another program serves ``path``, follow that one."""
+    from .regrecords import container_op
+
+    if pipeline.narrator is not None:
+        model = pipeline.observer.model
+        pipeline.narrator.formatters[ContainerOp] = lambda output, numeric: container_op(model, output, numeric)
+    if control is None:
+        from .follower import Follower
+
+        follower = Follower(pipeline, path, talk)
+        pipeline.each_tick.append(follower.tick)
+        return None
+    registrar = Registrar(pipeline.observer, control, talk, state=StateFile(path))
+    registrar.restore()
+    pipeline.each_tick.append(registrar.tick)
+    pipeline.at_end.append(registrar.close)
+    return registrar
