@@ -261,10 +261,6 @@ class Observer:
             self._feed(answer)
         return answer is not None
 
-    def feed(self, frame: bytes) -> None:
-        """Take in a frame from elsewhere than the sources; it is journaled as they are."""
-        self._feed(frame)
-
     def _ask(self, query: Query) -> bytes | None:
         self.counters["queries"] += 1
         if query.what == "proc":

@@ -38,20 +38,23 @@ class Entry:
 
 
 class Gap(NamedTuple):
-    """``records`` lost in one piece between the serials ``first`` and ``last``; ``ms``: the time of the last."""
+    """``records`` lost in one piece between the serials ``first`` and ``last``; ``ms``: the time of the last.
+    ``home`` is the container they all belonged to, None where they were several's; ``records`` 0: not known."""
 
     records: int
     first: int
     last: int
     ms: int
+    home: Container | None
 
     def joined(self, later: "Gap") -> "Gap":
         """Both as one, ``later`` behind it."""
-        return Gap(self.records + later.records, self.first, later.last, later.ms)
+        home = self.home if self.home is later.home else None
+        return Gap(self.records + later.records, self.first, later.last, later.ms, home)
 
 
 def _gap(entry: Entry) -> Gap:
-    return Gap(entry.records, entry.serial, entry.serial, entry.ms)
+    return Gap(entry.records, entry.serial, entry.serial, entry.ms, entry.home)
 
 
 class Backlog:
@@ -91,6 +94,19 @@ class Backlog:
             gap = self._items.pop().joined(gap)  # type: ignore[union-attr]
         self._items.append(gap)
         return False
+
+    @property
+    def refuses(self) -> bool:
+        """Whether the next event is dropped for sure."""
+        return self.limit == 0 or (self._refusing and self.records * 2 > self.limit)
+
+    def held_for(self, home: Container | None) -> int:
+        """Records that wait, of ``home`` alone unless it is None."""
+        return sum(i.records for i in self._items if isinstance(i, Entry) and (home is None or i.home is home))
+
+    def lost_for(self, home: Container | None) -> int:
+        """Records lost and not told yet, of ``home`` alone unless it is None."""
+        return sum(i.records for i in self._items if isinstance(i, Gap) and (home is None or i.home is home))
 
     def lose(self, entry: Entry) -> None:
         """``entry`` is lost for another reason (the rate); told in its place."""
@@ -132,16 +148,25 @@ class Backlog:
             self.records += item.records
         self._items.appendleft(item)
 
-    def extract(self, wanted: Callable[[Container | None], bool]) -> "Backlog":
-        """A queue with those events (and all losses) whose container is ``wanted``; they leave this one."""
+    def extract(self, home: Container) -> "Backlog":
+        """A queue with the events and losses of ``home``; they leave this one. A loss that several containers share
+        is told in it without its number."""
         out = Backlog(self.limit, self.overflow)
         items, self._items, self.records = self._items, deque(), 0
         for item in items:
-            mine = self if isinstance(item, Entry) and not wanted(item.home) else out
-            mine._items.append(item)
-            if isinstance(item, Entry):
-                mine.records += item.records
+            if item.home is home:
+                out.append(item)
+            else:
+                self.append(item)
+                if isinstance(item, Gap) and item.home is None:
+                    out.append(item._replace(records=0))
         return out
+
+    def append(self, item: "Entry | Gap") -> None:
+        """Put ``item`` at the end, whatever the limit."""
+        self._items.append(item)
+        if isinstance(item, Entry):
+            self.records += item.records
 
     def prepend(self, items: Iterable[Entry | Gap]) -> None:
         """Put ``items`` (in order) before all others; what is too much then goes by the overflow rule."""

@@ -36,6 +36,7 @@ class Definition(NamedTuple):
     message_limit: int = 10
     overflow: str = DROP_OLDEST
     view: str = CONTAINER
+    record_names: str = "numeric"
     mode: int = 0o600
     uid: int = 0
     gid: int = 0
@@ -114,6 +115,7 @@ SCHEMA: Final[Mapping[str, v.Reader]] = {
     "message_limit": v.whole(0, 10_000),
     "overflow": v.choice(DROP_OLDEST, DROP_NEWEST),
     "view": v.choice(CONTAINER, HOST),
+    "record_names": v.choice("symbolic", "numeric"),
     "mode": _mode,
     "uid": _ID,
     "gid": _ID,

@@ -1,0 +1,325 @@
+"""The sockets of one stream: ``sock`` for readers (and lines from them), ``talk`` for requests, in a kept directory.
+
+The directory is what is bind-mounted into a container, so whoever is root there may do to it what it likes. Sockets are
+therefore made in a directory that no container sees, given their rights there and moved in by name; nothing is ever
+opened or changed by a path through the shared directory.
+"""
+
+import contextlib
+import errno
+import os
+import select
+import selectors
+import socket
+import stat
+from collections.abc import Callable
+from typing import Final
+
+from ..errors import AuditnsError
+from ..model.containers import Container
+from .backlog import Backlog, Entry, Gap
+from .messages import MAX_LINE
+from .peers import Who
+
+SOCK: Final = "sock"
+TALK: Final = "talk"
+MAX_REQUEST: Final = 8192
+MAX_TALKERS: Final = 32
+_ACCEPTS: Final = 8
+_EVENTS_A_TURN: Final = 128
+_PIECE: Final = 256 * 1024
+
+LostLine = Callable[[Gap], bytes]
+
+
+class Listener:
+    """One listening socket ``name`` in the directory behind the descriptor ``folder``."""
+
+    def __init__(self, folder: int, private: int, name: str, kind: int, mode: int, uid: int, gid: int) -> None:
+        self._folder, self.name = folder, name
+        self.sock = socket.socket(socket.AF_UNIX, kind | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+        fresh = f"{name}.{os.getpid()}"
+        try:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(fresh, dir_fd=private)
+            self.sock.bind(f"/proc/self/fd/{private}/{fresh}")
+            os.chown(fresh, uid, gid, dir_fd=private, follow_symlinks=False)
+            os.chmod(fresh, mode, dir_fd=private)  # nobody else can reach this directory
+            info = os.stat(fresh, dir_fd=private, follow_symlinks=False)
+            self.inode = (info.st_dev, info.st_ino)
+            self.sock.listen(64)
+            self._clear()
+            os.rename(fresh, name, src_dir_fd=private, dst_dir_fd=folder)
+        except OSError as error:
+            self.sock.close()
+            raise AuditnsError(f"socket {name} of the stream: {error.strerror}") from error
+
+    def _clear(self) -> None:
+        """A directory in the socket's place cannot be replaced by a rename."""
+        try:
+            if stat.S_ISDIR(os.stat(self.name, dir_fd=self._folder, follow_symlinks=False).st_mode):
+                os.rename(self.name, f"{self.name}.moved", src_dir_fd=self._folder, dst_dir_fd=self._folder)
+        except FileNotFoundError:
+            return
+
+    def in_place(self) -> bool:
+        """Whether the name still leads to this socket."""
+        try:
+            info = os.stat(self.name, dir_fd=self._folder, follow_symlinks=False)
+        except OSError:
+            return False
+        return (info.st_dev, info.st_ino) == self.inode
+
+    def close(self) -> None:
+        """Stop listening; the name goes when it is ours."""
+        self.sock.close()
+        if self.in_place():
+            with contextlib.suppress(OSError):
+                os.unlink(self.name, dir_fd=self._folder)
+
+
+class Reader:
+    """One connection to ``sock``. ``home`` limits it to one container's events; None is all (a reader on the host)."""
+
+    def __init__(
+        self, server: "Server", sock: socket.socket, who: Who, home: Container | None, backlog: Backlog
+    ) -> None:
+        self.who, self.home, self.backlog = who, home, backlog
+        self.closed = False
+        self._server, self._sock = server, sock
+        self._item: Entry | Gap | None = None
+        self._rest = memoryview(b"")
+        self._written = 0
+        self._typed = b""
+        self._deaf = False
+        self._events = selectors.EVENT_READ
+        server.selector.register(sock, self._events, self._on_event)
+
+    def _on_event(self) -> None:
+        if self.closed:
+            return
+        if not self._deaf:
+            self._read()
+        if not self.closed:
+            self.pump()
+
+    def _read(self) -> None:
+        try:
+            data = self._sock.recv(MAX_REQUEST)  # without a buffer for them, passed descriptors are dropped
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            self._server.leave(self)
+            return
+        if not data:
+            if hung_up(self._sock):
+                self._server.leave(self)
+            else:
+                self._deaf = True  # it will say nothing more, but it listens
+                self._watch(selectors.EVENT_WRITE if self._rest or len(self.backlog) else 0)
+            return
+        *lines, self._typed = (self._typed + data).split(b"\n")
+        for line in lines:
+            if line.strip():
+                self._server.on_line(self, line)
+        if len(self._typed) > MAX_LINE + 64:
+            self._server.leave(self)
+
+    def pump(self) -> None:
+        """Send what waits, as far as it is taken; the rest when the socket takes more."""
+        for _ in range(_EVENTS_A_TURN):
+            if not self._rest and not self._next():
+                break
+            try:
+                count = self._sock.send(self._rest[:_PIECE], socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
+            except (BlockingIOError, InterruptedError):
+                break
+            except OSError:
+                self._server.leave(self)
+                return
+            self._written += count
+            self._rest = self._rest[count:]
+            if not self._rest:
+                self._server.delivered(self._item)
+                self._item = None
+        wait = selectors.EVENT_WRITE if self._rest or len(self.backlog) else 0
+        self._watch(wait | (0 if self._deaf else selectors.EVENT_READ))
+
+    def _next(self) -> bool:
+        while True:
+            item = self.backlog.take()
+            if item is None:
+                return False
+            lines = item.lines() if isinstance(item, Entry) else self._server.lost_line(item)
+            if lines:
+                self._item, self._rest, self._written = item, memoryview(lines), 0
+                return True
+
+    def _watch(self, events: int) -> None:
+        if events == self._events or self.closed:
+            return
+        selector, known = self._server.selector, self._events
+        self._events = events
+        if not events:
+            selector.unregister(self._sock)
+        elif not known:
+            selector.register(self._sock, events, self._on_event)
+        else:
+            selector.modify(self._sock, events, self._on_event)
+
+    def check(self) -> None:
+        """Notice that a reader which says nothing has gone."""
+        if not self.closed and self._deaf and hung_up(self._sock):
+            self._server.leave(self)
+
+    def close(self) -> list[Entry | Gap]:
+        """Let go; returns what it was not given, an event given in part included."""
+        if self.closed:
+            return []
+        self.closed = True
+        if self._events:
+            self._server.selector.unregister(self._sock)
+        self._sock.close()
+        left = [] if self._item is None else [self._item]
+        return left + self.backlog.items()
+
+    @property
+    def waiting(self) -> int:
+        """Records not given yet."""
+        return self.backlog.records + (self._item.records if self._item is not None else 0)
+
+
+class Server:
+    """Readers and talkers of one stream. ``admit`` gives a reader its home or raises PermissionError; ``on_line`` and
+    ``on_request`` take what they say; ``lost_line`` makes the line that tells a loss."""
+
+    def __init__(
+        self,
+        folder: int,
+        private: int,
+        selector: selectors.BaseSelector,
+        *,
+        mode: int,
+        uid: int,
+        gid: int,
+        readers: int,
+        admit: Callable[[socket.socket], tuple[Who, Container | None]],
+        backlog: Callable[[Container | None], Backlog],
+        leftover: Callable[[Reader, list[Entry | Gap]], None],
+        on_line: Callable[[Reader, bytes], None],
+        on_request: Callable[[socket.socket, bytes], bytes],
+        lost_line: LostLine,
+        delivered: Callable[[Entry | Gap | None], None],
+    ) -> None:
+        self.selector = selector
+        self.limit = readers
+        self.readers: list[Reader] = []
+        self.counters = {"connections": 0, "refused": 0, "requests": 0}
+        self.on_line, self.lost_line, self.delivered = on_line, lost_line, delivered
+        self._admit, self._backlog, self._leftover, self._on_request = admit, backlog, leftover, on_request
+        self._talkers: dict[socket.socket, None] = {}
+        self._where = (folder, private, mode, uid, gid)
+        self._listeners = self._open()
+        self._register()
+
+    def _open(self) -> tuple[Listener, Listener]:
+        folder, private, mode, uid, gid = self._where
+        return (
+            Listener(folder, private, SOCK, socket.SOCK_STREAM, mode, uid, gid),
+            Listener(folder, private, TALK, socket.SOCK_SEQPACKET, mode, uid, gid),
+        )
+
+    def _register(self) -> None:
+        sock, talk = self._listeners
+        self.selector.register(sock.sock, selectors.EVENT_READ, lambda: self._accept(sock, self._on_reader))
+        self.selector.register(talk.sock, selectors.EVENT_READ, lambda: self._accept(talk, self._on_talker))
+
+    def _accept(self, listener: Listener, take: Callable[[socket.socket], None]) -> None:
+        for _ in range(_ACCEPTS):
+            try:
+                sock, _address = listener.sock.accept()
+            except OSError as error:
+                if error.errno not in (errno.EAGAIN, errno.EINTR, errno.EBADF):
+                    self.counters["refused"] += 1
+                return
+            self.counters["connections"] += 1
+            sock.setblocking(False)
+            take(sock)
+
+    def _on_reader(self, sock: socket.socket) -> None:
+        try:
+            if len(self.readers) >= self.limit:
+                raise PermissionError(errno.EUSERS, "too many readers")
+            who, home = self._admit(sock)
+        except PermissionError:
+            self.counters["refused"] += 1
+            sock.close()
+            return
+        reader = Reader(self, sock, who, home, self._backlog(home))
+        self.readers.append(reader)
+        reader.pump()
+
+    def leave(self, reader: Reader) -> None:
+        """``reader`` is gone."""
+        if reader in self.readers:
+            self.readers.remove(reader)
+            self._leftover(reader, reader.close())
+
+    def _on_talker(self, sock: socket.socket) -> None:
+        while len(self._talkers) >= MAX_TALKERS:
+            self._hang_up(next(iter(self._talkers)))  # who came first has had time enough
+        self._talkers[sock] = None
+        self.selector.register(sock, selectors.EVENT_READ, lambda: self._talk(sock))
+
+    def _talk(self, sock: socket.socket) -> None:
+        if sock not in self._talkers:
+            return
+        try:
+            data = sock.recv(MAX_REQUEST + 1)
+            if data:
+                self.counters["requests"] += 1
+                sock.send(self._on_request(sock, data), socket.MSG_NOSIGNAL)
+                return
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            pass  # gone, or it does not read its answers: either way it is hung up on
+        self._hang_up(sock)
+
+    def _hang_up(self, sock: socket.socket) -> None:
+        if sock in self._talkers:
+            del self._talkers[sock]
+            self.selector.unregister(sock)
+            sock.close()
+
+    def check(self) -> bool:
+        """Once in a while: put the sockets back where somebody took them away; True when that was so."""
+        for reader in list(self.readers):
+            reader.check()
+        if all(listener.in_place() for listener in self._listeners):
+            return False
+        former = self._listeners
+        self._listeners = self._open()
+        self._register()
+        for listener in former:
+            self.selector.unregister(listener.sock)
+            listener.sock.close()
+        return True
+
+    def close(self) -> None:
+        """Hang up on everybody and take the sockets away."""
+        for reader in list(self.readers):
+            reader.pump()
+            self.leave(reader)
+        for sock in list(self._talkers):
+            self._hang_up(sock)
+        for listener in self._listeners:
+            self.selector.unregister(listener.sock)
+            listener.close()
+
+
+def hung_up(sock: socket.socket) -> bool:
+    """Whether the other side is closed altogether."""
+    poll = select.poll()
+    poll.register(sock, 0)
+    return any(event & (select.POLLHUP | select.POLLERR) for _, event in poll.poll(0))

@@ -1,0 +1,202 @@
+"""One running stream: what it holds, who reads it, what it has counted."""
+
+import errno
+import os
+import selectors
+import socket
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from ..emit import text
+from ..model.containers import Container
+from .backlog import Backlog, Entry, Gap, RateLimit
+from .definition import Definition
+from .peers import Who
+from .server import Reader, Server
+
+
+class Owner(Protocol):
+    """What a stream needs of the manager."""
+
+    def admit(self, stream: "Stream", sock: socket.socket) -> tuple[Who, Container | None]:
+        """Who may read, and whose events; raises PermissionError."""
+
+    def on_line(self, stream: "Stream", reader: Reader, line: bytes) -> None:
+        """A line that a reader sent."""
+
+    def on_request(self, stream: "Stream", sock: socket.socket, data: bytes) -> bytes:
+        """A request over ``talk``; the answer."""
+
+    def serial(self) -> int:
+        """A serial for a record that is an event of its own."""
+
+
+class Stream:
+    """Runs ``definition``; ``folder`` is its directory and ``private`` one for making sockets (descriptors)."""
+
+    def __init__(
+        self, definition: Definition, folder: int, private: int, selector: selectors.BaseSelector, owner: Owner
+    ) -> None:
+        self.definition = definition
+        self.origin = "control"
+        self._owner = owner
+        self._folder, self._private, self._selector = folder, private, selector
+        #: containers that paused their own share
+        self.paused: set[Container] = set()
+        self._rate = RateLimit(definition.rate_limit)
+        self.messages = RateLimit(definition.message_limit)
+        self.held = Backlog(definition.backlog_limit, definition.overflow)
+        self.counters = {
+            "events": 0, "unwritten_events": 0, "paused_events": 0, "lost_records": 0, "lost_by_rate": 0,
+            "delivered_events": 0, "told_losses": 0, "messages": 0, "messages_refused": 0, "logins": 0,
+        }  # fmt: skip
+        self.server = self._serve()
+
+    def _serve(self) -> Server:
+        definition, owner = self.definition, self._owner
+        return Server(
+            self._folder,
+            self._private,
+            self._selector,
+            mode=definition.mode,
+            uid=definition.uid,
+            gid=definition.gid,
+            readers=definition.readers,
+            admit=lambda sock: owner.admit(self, sock),
+            backlog=self._join,
+            leftover=self._leave,
+            on_line=lambda reader, line: owner.on_line(self, reader, line),
+            on_request=lambda sock, data: owner.on_request(self, sock, data),
+            lost_line=self.lost_line,
+            delivered=self._delivered,
+        )
+
+    # -- events
+
+    def takes(self, home: Container) -> bool:
+        """Whether it takes events of ``home`` at all: the limit is above 0, and it is not paused."""
+        return self.definition.backlog_limit > 0 and not self.definition.paused and home not in self.paused
+
+    @property
+    def full(self) -> bool:
+        """Whether what comes next would be dropped, whoever reads: the making of it can be spared."""
+        return not self.server.readers and self.held.refuses
+
+    def skip(self) -> None:
+        """An event that the stream, having no room at all or being paused, does not take."""
+        self.counters["events"] += 1
+        self.counters["paused_events" if self.definition.backlog_limit else "unwritten_events"] += 1
+
+    def put(self, entry: Entry, now: int) -> None:
+        """Take one event; ``now`` in ns. Readers are served by :meth:`pump`."""
+        self.counters["events"] += 1
+        takers = [r.backlog for r in self.server.readers if r.home is None or r.home is entry.home] or [self.held]
+        if not self._rate.allows(entry.records, now):
+            self.counters["lost_by_rate"] += entry.records
+            for backlog in takers:
+                backlog.lose(entry)
+            return
+        for backlog in takers:
+            backlog.push(entry)
+
+    def pump(self) -> None:
+        """Give the readers what waits for them."""
+        for reader in list(self.server.readers):
+            reader.pump()
+
+    def _delivered(self, item: Entry | Gap | None) -> None:
+        if isinstance(item, Entry):
+            self.counters["delivered_events"] += 1
+        else:
+            self.counters["told_losses"] += 1
+
+    def lost_line(self, gap: Gap) -> bytes:
+        """The record that tells a loss: how many, between which serials."""
+        numeric = self.definition.record_names == "numeric"
+        tail = text.container_lost("stream", None, gap.records or None, str(gap.first), str(gap.last), numeric)
+        return text.stamp(tail, gap.ms, self._owner.serial())
+
+    # -- readers
+
+    def _join(self, home: Container | None) -> Backlog:
+        """What a new reader is given first; a reader of all takes everything."""
+        if home is not None:
+            return self.held.extract(home)
+        found, self.held = self.held, self._new_backlog()
+        return found
+
+    def _new_backlog(self) -> Backlog:
+        return Backlog(self.definition.backlog_limit, self.definition.overflow)
+
+    def _leave(self, reader: Reader, left: Iterable[Entry | Gap]) -> None:
+        self.counters["lost_records"] += reader.backlog.lost
+        others = self.server.readers
+        kept = [
+            item for item in left if not any(r.home is None or r.home is item.home for r in others)
+        ]  # another reader has its own copy
+        self.held.prepend(kept)
+
+    # -- administration
+
+    def change(self, definition: Definition) -> None:
+        """Go on as ``definition`` says; readers stay unless the socket's rights are others."""
+        old, self.definition = self.definition, definition
+        self.held.resize(definition.backlog_limit, definition.overflow)
+        for reader in self.server.readers:
+            reader.backlog.resize(definition.backlog_limit, definition.overflow)
+        if old.rate_limit != definition.rate_limit:
+            self._rate = RateLimit(definition.rate_limit)
+        if old.message_limit != definition.message_limit:
+            self.messages = RateLimit(definition.message_limit)
+        self.server.limit = definition.readers
+        narrower = _terms(old) != _terms(definition) or old.view != definition.view
+        if (old.mode, old.uid, old.gid) != (definition.mode, definition.uid, definition.gid) or narrower:
+            self.server.close()
+            if narrower:
+                self.held = self._new_backlog()  # it was for other containers, or in another view
+            self.server = self._serve()
+
+    def status(self) -> dict[str, Any]:
+        """Definition, counters, what is held and who reads."""
+        readers = [
+            {"pid": r.who.pid, "uid": r.who.uid, "waiting_records": r.waiting, "lost_records": r.backlog.lost}
+            for r in self.server.readers
+        ]
+        counters = dict(self.counters)
+        counters["lost_records"] += self.held.lost + sum(r.backlog.lost for r in self.server.readers)
+        return {
+            "name": self.definition.stream,
+            "origin": self.origin,
+            **self.definition._asdict(),
+            "mode": f"{self.definition.mode:04o}",
+            "held_records": self.held.records,
+            "counters": {**counters, **self.server.counters},
+            "readers_now": readers,
+        }
+
+    def state_inside(self, home: Container | None) -> dict[str, Any]:
+        """What a reader inside may know: its own share."""
+        readers = [r for r in self.server.readers if r.home is home]
+        backlogs = [self.held, *(r.backlog for r in readers)]
+        return {
+            "backlog_limit": self.definition.backlog_limit,
+            "rate_limit": self.definition.rate_limit,
+            "overflow": self.definition.overflow,
+            "paused": self.definition.paused or home in self.paused,
+            "held_records": sum(backlog.held_for(home) for backlog in backlogs),
+            "lost_records": sum(backlog.lost_for(home) for backlog in backlogs),
+        }
+
+    def close(self) -> None:
+        """Stop; the directory stays."""
+        self.server.close()
+        os.close(self._folder)
+
+
+def _terms(definition: Definition) -> tuple[Any, ...]:
+    return definition[1:6]
+
+
+def refused(why: str) -> PermissionError:
+    """The error that turns a reader away."""
+    return PermissionError(errno.EACCES, why)

@@ -1,0 +1,303 @@
+"""From answered points to the entries of streams: which events are a container's own, and what numbers read inside.
+
+An event belongs to a container's own view when its process is in the container and runs a program of it: from the first
+exec inside the container's pid namespace on (``Process.own_since``). What a runtime's processes do before, already in
+the container's cgroup but with the host's files and numbers around them, is the host's business and withheld.
+
+Numbers are looked up when the event is answered, while the model still knows the processes; the text is made when a
+reader takes it.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, NamedTuple
+
+from ..decode import points as pt
+from ..decode import rectypes
+from ..emit import text
+from ..model.containers import UNKNOWN, Container
+from ..model.inside import IdMap, translated
+from ..model.lookup import EPSILON, LATE
+from ..model.namespaces import Instance
+from ..model.process import Process, State
+from ..model.table import Model
+from ..nstypes import PID, USER
+from ..reassemble import Points
+from .backlog import Entry
+from .definition import HOST
+from .tailor import PID_RESULTS, WITHHELD, Names, Tailor, Tally
+
+_PID_WORDS: Final = re.compile(rb" (?:p|pp|op|tp|tty_p|peer_p|sig_p|s)id=(\d{1,10})(?= |$|\n|\x1d)")
+_OPID: Final = re.compile(rb" opid=(\d{1,10})(?= |$|\n|\x1d)")
+#: asks /proc about (pid, user namespace or None) and feeds the answer to the model; True when there was one
+Ask = Callable[[int, Instance | None], bool]
+
+
+class Wanted(NamedTuple):
+    """One event for one home: the numbers of its lines and of its subject's point."""
+
+    lines: list[int]
+    subject: int
+
+
+def incarnation(model: Model, pid: int, low: int, high: int) -> Process | None:
+    """The one holder of ``pid`` in the time from ``low`` to ``high`` (CLOCK_MONOTONIC ns); None where unclear."""
+    found: list[Process] = []
+    late: Process | None = None
+    process = model.processes.get(pid)
+    while process is not None:
+        if process.end is not None and process.end < low - EPSILON:
+            break
+        if process.start > high:
+            late = process
+        else:
+            found.append(process)
+        process = process.prev
+    if found:
+        return found[0] if len(found) == 1 else None
+    return late if late is not None and late.start <= high + LATE else None
+
+
+class Viewer:
+    """Makes entries out of points. ``ask`` is called for living processes whose numbers no event told."""
+
+    def __init__(self, model: Model, ask: Ask) -> None:
+        self._model = model
+        self._ask = ask
+        self.tally = Tally()
+        self.withheld = 0
+        self._homes: dict[Container, tuple[Instance | None, Instance | None]] = {}
+        #: pid -> (start, serial) of the exec that made it the container's own, while that is recent
+        self._first_execs: dict[int, tuple[int, int]] = {}
+
+    # -- homes
+
+    def home_namespaces(self, home: Container) -> tuple[Instance | None, Instance | None]:
+        """The pid and user namespace that the container ``home`` sees as its own; None where it has none of its own
+        (or none is known yet)."""
+        known = self._homes.get(home)
+        if known is not None and known[0] is not None and known[1] is not None:
+            return known
+        model = self._model
+        owned = [inst for inst in model.namespaces.current[PID].values() if inst.owner is home and not inst.initial]
+        pid_ns = min(owned, key=lambda inst: inst.number, default=known[0] if known else None)
+        user_ns = None
+        if pid_ns is not None and pid_ns.first is not None:
+            process = model.processes.get(pid_ns.first[0])
+            while process is not None and process.start != pid_ns.first[1]:
+                process = process.prev
+            if process is not None and process.state.nsset is not None:
+                user_ns = process.state.nsset.inst[USER]
+        if len(self._homes) > 4096:
+            self._homes.clear()
+        self._homes[home] = (pid_ns, user_ns)
+        return pid_ns, user_ns
+
+    def id_map(self, user_ns: Instance | None, pid: int) -> IdMap | None:
+        """The maps of ``user_ns``, asked through ``pid`` or its first process where they are not known."""
+        if user_ns is None:
+            return None
+        maps = self._model.inside.maps
+        if user_ns.number not in maps:
+            for candidate in dict.fromkeys((pid, user_ns.first[0] if user_ns.first else 0)):
+                if candidate and self._model.alive(candidate) is not None and self._ask(candidate, user_ns):
+                    break
+        return maps.get(user_ns.number)
+
+    # -- numbers
+
+    def number(self, pid: int, ns: Instance, low: int, high: int) -> int | None:
+        """What process ``pid`` of the host was called in ``ns`` then; 0: it was not in it; None: not known."""
+        process = incarnation(self._model, pid, low, high)
+        if process is None:
+            return None
+        found = self._model.inside.number(process, ns)
+        if found is None and process.end is None and self._ask(pid, None):
+            found = self._model.inside.number(process, ns)
+        return found
+
+    def _names(self, points: Points, i: int, state: State, home: Container, raw: bytes, low: int, high: int) -> Names:
+        pid_ns, user_ns = self.home_namespaces(home)
+        nsset = state.nsset
+        own = nsset.inst[PID] if nsset is not None else None
+        user_ns = user_ns or (nsset.inst[USER] if nsset is not None else None)
+        pid_ns = pid_ns or own
+        pids: dict[int, int] = {}
+        if pid_ns is not None:
+            for word in set(_PID_WORDS.findall(raw)):
+                pid = int(word)
+                found = 0 if pid == 0 else self.number(pid, pid_ns, low, high)
+                if found is not None:
+                    pids[pid] = found
+        result = None
+        calls = PID_RESULTS.get(points.arch[i])
+        if calls is not None and points.flags[i] & pt.P_SYSCALL and points.sysno[i] in calls and own is not pid_ns:
+            result = 0
+            if own is not None and own.initial and pid_ns is not None and 0 < points.exit[i] < 1 << 31:
+                result = self.number(points.exit[i], pid_ns, low, high) or 0
+        hide = own is not pid_ns and (own is None or pid_ns is None or not self._model.inside.within(own, pid_ns))
+        if user_ns is not None and user_ns.initial:
+            same: Callable[[int], int | None] = int
+            return Names(pids, same, same, state.login, result, hide)
+        maps = self.id_map(user_ns, points.pid[i]) or IdMap((), ())
+        return Names(
+            pids,
+            lambda uid: translated(maps.uid, uid),
+            lambda gid: translated(maps.gid, gid),
+            state.login,
+            result,
+            hide,
+        )
+
+    # -- events
+
+    def is_own(self, points: Points, i: int, home: Container, low: int, high: int) -> bool:
+        """Whether the event of point ``i`` was done by a program of the container and not by its runtime."""
+        if not set_up_by_runtime(home):
+            return True
+        process = incarnation(self._model, points.pid[i], low, high)
+        since = process.own_since if process is not None else None
+        if process is None or since is None:
+            return False
+        if points.flags[i] & pt.P_EXEC:
+            own = high >= since
+            if own and low <= since:
+                if len(self._first_execs) > 4096:
+                    self._first_execs.clear()
+                self._first_execs[process.pid] = (process.start, points.serial[i])
+            return own
+        if low - EPSILON > since or process.start >= since:
+            return True
+        started, serial = self._first_execs.get(process.pid, (-1, 0))
+        return started == process.start and serial < points.serial[i]
+
+    def entry(
+        self,
+        points: Points,
+        wanted: Wanted,
+        states: Sequence[State],
+        home: Container,
+        view: str,
+        numeric: bool,
+        now: int,
+    ) -> Entry | None:
+        """One event for the container ``home``; None when it is not shown there."""
+        i = wanted.subject
+        offset = self._model.clock.offset or 0
+        low = points.ms[i] * 1_000_000 - offset
+        high = min(low + self._model.lag, now)
+        state = states[i]
+        lines = [(n, points.line(n)) for n in wanted.lines]
+        kinds = [points.l_type[n] for n in wanted.lines]
+        if view == HOST:
+            chain = self._model.containers.text(state.container) if state.container is not None else ""
+            return self._host(points, i, lines, chain, home, numeric)
+        if not self.is_own(points, i, home, low, high):
+            self.withheld += 1
+            return None
+        chain = self._chain(state.container, home)
+        keep: list[bytes] = []
+        subject_at, targets = -1, []
+        for (n, line), kind in zip(lines, kinds, strict=True):
+            if kind in WITHHELD:
+                continue
+            if kind == rectypes.OBJ_PID:
+                target = self._target(line, home, low, high)
+                if target is None:
+                    continue
+                targets.append((len(keep), self._chain(target, home)))
+            if points.l_off[n] == points.line_off[i]:
+                subject_at = len(keep)
+            keep.append(line)
+        if subject_at < 0:
+            self.withheld += 1
+            return None
+        names = self._names(points, i, state, home, b"".join(keep), low, high)
+        before = points.at[i] <= points.line_off[i]
+        header = points.header(i)
+        info = b""
+        if state.login is not None:
+            info = text.container_info(chain, state.origin, numeric, cauid=state.login.uid, cses=state.login.session)
+        mine = _stamp(text.container_id(chain, subject_at + 1 if targets else None, numeric) + info, header)
+        added = {at: _stamp(text.container_id(whose, at + 1, numeric), header) for at, whose in targets}
+
+        def make() -> bytes:
+            tailor = Tailor(names, self.tally)
+            out: list[bytes] = []
+            for at, line in enumerate(keep):
+                shown = tailor.line(line)
+                if at == subject_at:
+                    out += (mine, shown) if before else (shown, mine)
+                else:
+                    out.append(shown)
+                if at in added:
+                    out.append(added[at])
+            return b"".join(out)
+
+        records = len(keep) + 1 + len(added) + (1 if info else 0)
+        return Entry(points.serial[i], points.ms[i], records, home, make)
+
+    def _host(
+        self, points: Points, i: int, lines: list[tuple[int, bytes]], chain: str, home: Container, numeric: bool
+    ) -> Entry:
+        header, node, before = points.header(i), points.node(i), points.at[i] <= points.line_off[i]
+        subject = points.line_off[i]
+        added = _stamp(text.container_id(chain, None, numeric), header, node)
+        starts = {n: points.l_off[n] for n, _ in lines}
+
+        def make() -> bytes:
+            out: list[bytes] = []
+            for n, line in lines:
+                if starts[n] == subject:
+                    out += (added, line) if before else (line, added)
+                else:
+                    out.append(line)
+            return b"".join(out)
+
+        return Entry(points.serial[i], points.ms[i], len(lines) + 1, home, make)
+
+    def _chain(self, container: Container | None, home: Container) -> str:
+        """The contid text of ``container`` up to ``home`` and no further out."""
+        parts = []
+        if container is not None and container is not UNKNOWN:
+            for link in container.chain():
+                parts.append(str(self._model.containers.contid(link)))
+                if link is home:
+                    break
+        return ",^".join(parts) or "?"
+
+    def _target(self, line: bytes, home: Container, low: int, high: int) -> Container | None:
+        """The container of a target, when it is ``home`` or lies in it."""
+        found = _OPID.search(line)
+        process = incarnation(self._model, int(found[1]), low, high) if found else None
+        container = process.state.container if process is not None else None
+        if container is None or container is UNKNOWN or home not in container.chain():
+            return None
+        return container
+
+
+def set_up_by_runtime(home: Container) -> bool:
+    """Whether processes of a runtime are in ``home`` before its own are."""
+    return home.kind == "runtime" or bool(home.replaces)
+
+
+def _stamp(ours: bytes, header: bytes, node: bytes = b"") -> bytes:
+    return ours.replace(text.HEADER_PLACE, header).replace(text.NODE_PLACE, node)
+
+
+def group(points: Points, subjects: Iterable[int]) -> dict[int, Wanted]:
+    """Number of a subject's point -> its event's lines."""
+    wanted: dict[int, Wanted] = {}
+    by_event: dict[int, list[int]] = {}
+    for i in subjects:
+        number = points.event[i]
+        if number not in by_event:
+            by_event[number] = []
+            wanted[i] = Wanted(by_event[number], i)
+    if by_event:
+        numbers: Any = points.l_event[: points.line_n]
+        for n, number in enumerate(numbers):
+            lines = by_event.get(number)
+            if lines is not None:
+                lines.append(n)
+    return wanted
