@@ -11,6 +11,7 @@ from collections.abc import Collection, Sequence
 from typing import Final
 
 from .decode import points as pt
+from .decode.rectypes import NUMBERS
 from .emit import text
 from .model import lookup
 from .model.containers import UNKNOWN, Container
@@ -21,6 +22,10 @@ from .reassemble import Points, Tails
 
 #: flags of points that need more than the state of a process at a time
 _CAREFUL: Final = pt.P_TARGET | pt.P_EXEC | pt.P_NETFILTER | pt.P_HAS_TARGET | pt.P_NODE | pt.P_OWN | pt.P_LATE
+#: records that the kernel writes only behind a SYSCALL: an event that begins with one has lost its head
+_PARTS: Final = frozenset(
+    NUMBERS[name] for name in ("PATH", "CWD", "EXECVE", "SOCKADDR", "PROCTITLE", "MMAP", "FD_PAIR", "OPENAT2")
+)
 _MAX_TAILS: Final = 50_000
 _MS: Final = 1_000_000
 _FOREVER: Final = 1 << 62
@@ -158,7 +163,8 @@ class Correlator:
         if flags & pt.P_NODE and points.node(i)[5:-1] not in self.nodes:
             return lookup.NOBODY
         if pid < 0:
-            return lookup.NOBODY if flags & (pt.P_SYSCALL | pt.P_TARGET) else None
+            cut = not flags & pt.P_LATE and points.rtype[i] in _PARTS
+            return lookup.NOBODY if cut or flags & (pt.P_SYSCALL | pt.P_TARGET) else None
         if pid == 0:
             return _IDLE  # the kernel itself
         model = self.model
