@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import select
 import sys
 from typing import Any
 
@@ -35,8 +36,6 @@ def run(args: argparse.Namespace) -> int:
     from ..procsetup import open_standard_streams
     from ..reassemble import TextStream
     from ..replay import LiveAnswers, ReplayAnswers
-    from ..sinks.base import no_lost_line
-    from ..sinks.descriptor import open_descriptor
 
     open_standard_streams()
     wanted = event_filter(args)
@@ -52,13 +51,11 @@ def run(args: argparse.Namespace) -> int:
             correlator, [name], wanted=wanted, limit=args.count, colour=name == "pretty" and sys.stdout.isatty()
         )
         stream = TextStream(whole=enricher.whole)
-        sink = open_descriptor(sys.stdout.fileno(), 1 << 30, no_lost_line)
+        output = sys.stdout.fileno()
 
         def deliver(points: Any) -> bool:
-            for block in enricher.take(points, lambda p: answers.answer(correlator, p)).values():
-                sink.write(block)
-            sink.flush(None)
-            return not (sink.broken or enricher.done)
+            blocks = enricher.take(points, lambda p: answers.answer(correlator, p)).values()
+            return all(_write(output, block) for block in blocks) and not enricher.done
 
         going = True
         for path in args.files or ["-"]:
@@ -73,17 +70,29 @@ def run(args: argparse.Namespace) -> int:
             finally:
                 if fd:
                     os.close(fd)
-        broken = sink.broken
-        sink.close(5.0)
-        for notice in sink.notices:
-            print(f"auditns: {notice}", file=sys.stderr)
-        dropped = sink.counters()["dropped_records"]
     print(
         f"auditns: {enricher.shown} of {enricher.events} events, {correlator.attributed} of containers, "
-        f"{correlator.unknown} unknown, {dropped} lost",
+        f"{correlator.unknown} unknown",
         file=sys.stderr,
     )
-    return 1 if dropped or (broken and sink.notices) else 0
+    return 0
+
+
+def _write(fd: int, data: bytes) -> bool:
+    """Write all of it, however long that takes; False when nobody reads any more."""
+    from ..errors import AuditnsError
+
+    view = memoryview(data)
+    while view:
+        try:
+            view = view[os.write(fd, view) :]
+        except BlockingIOError:  # the descriptor came to us so
+            select.select((), (fd,), ())
+        except (BrokenPipeError, ConnectionResetError):
+            return False
+        except OSError as error:
+            raise AuditnsError(f"cannot write to stdout: {error.strerror}") from error
+    return True
 
 
 def _copy(fd: int, path: str, stream: Any, deliver: Any) -> bool:
