@@ -153,6 +153,20 @@ def test_a_child_of_a_process_in_doubt_is_in_doubt_and_asked_for() -> None:
     assert (timens(w, 100), timens(w, 101)) == (NEW, NEW)
 
 
+def test_a_second_doubt_before_the_first_is_answered() -> None:
+    w = world()
+    start(w)
+    call(w, f.K_UNSHARE, 100, CLONE_NEWTIME, 1001)
+    w.fork(100, 101, 1010, net=INITIAL_INODES_618["net"])
+    w.exec(101, 1020)
+    w.proc(101, 100, 1030, start=1010, ns=ns(NEW))
+    assert timens(w, 101) == NEW
+    assert timens_of_exec(w, 101, 1020) == NEW
+    nsset = w.state(101, 1011).nsset
+    assert nsset is not None
+    assert nsset.inst[TIME] is None
+
+
 @pytest.mark.parametrize("flags", [CLONE_NEWTIME, CLONE_NEWTIME | CLONE_NEWNET, 0])
 def test_setns_moves_at_once(flags: int) -> None:
     w = world(lifecycle=True)
