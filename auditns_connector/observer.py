@@ -14,10 +14,11 @@ from typing import Any, Final
 from . import frames as f
 from .errors import AuditnsError
 from .journal import JournalWriter, ranges
-from .model.namespaces import Instance
 from .model.outputs import Loss
 from .model.table import Model, Query
-from .nstypes import ALL_ORDER, INITIAL_INODES, INITIAL_INODES_618, PID, USER
+from .nsasker import NsAsker
+from .nstypes import INITIAL_INODES, INITIAL_INODES_618
+from .serialstore import SerialStore, unused
 
 #: dead processes are kept this long for audit records still on their way (ns)
 KEEP: Final = 20_000_000_000
@@ -75,7 +76,7 @@ class Observer:
         all_serials: bool = False,
         options: dict[str, Any] | None = None,
     ) -> None:
-        from .sources import cgroups, nsid, procfs
+        from .sources import cgroups, procfs
 
         self.model = model
         self.perf = perf
@@ -83,13 +84,15 @@ class Observer:
         #: where changes of namespaces are seen, see nssource.py
         self.ns_source = ns_source
         self.journal = journal
-        self.all_serials = all_serials
         self.losses: list[Loss] = []
         self.counters = {"frames_bytes": 0, "queries": 0, "resyncs": 0, "scanned": 0, "vanished": 0}
         #: called with connector and perf frames before the model takes them (listen --events)
         self.tap: Callable[[bytes], None] | None = None
         self._options = options or {}
-        self._cgroups, self._procfs, self._nsids = cgroups, procfs.Procfs(), nsid.NsIds()
+        self._cgroups, self._procfs = cgroups, procfs.Procfs()
+        self._asker = NsAsker(model.namespaces, all_serials=all_serials)
+        #: the serials of a former run of ours
+        self.store: SerialStore | None = None
         self._sampled: Any = None
         self._offset: int | None = None
         self._epoch = 0
@@ -106,6 +109,8 @@ class Observer:
         self._sample_clock()
         self._scan()
         self._feed(self._drain(None))
+        if self.store is not None:
+            self._feed(self.store.restored(self.model))
         self._ask_all()
 
     def _hello_frame(self) -> bytes:
@@ -123,6 +128,7 @@ class Observer:
             "timens": os.path.exists("/proc/self/ns/time"),
             "features": sorted(self.perf.features) if self.perf is not None else [],
             "initial": initial_inodes(),
+            "mint_next": max(self.store.first if self.store else unused(), self.model.namespaces.mint_next),
             "ns_dev": os.stat("/proc/self/ns/pid").st_dev,
             "sample_root": number,
             "v2_only": [h.id for h in hierarchies] == [0],
@@ -213,14 +219,9 @@ class Observer:
         process = self.model.alive(pid)
         if process is None or process.state.nsset is None:
             return
-        answers = []
-        for inst in process.state.nsset.inst:
-            if inst is not None and inst.serial is None:
-                found = self._nsids.ns_id(pid, ALL_ORDER[inst.index], inst.ino)
-                serial, now = found.id if found is not None else 0, time.monotonic_ns()
-                answers.append(
-                    f.pack(f.K_NSID, f.S_PROCFS, now, pid=pid, ppid=inst.index, cgroup=inst.number, arg=serial)
-                )
+        unknown = [inst for inst in process.state.nsset.inst if inst is not None and inst.serial is None]
+        answers = [self._asker.identify(inst) for inst in unknown]
+        self._feed(self._drain(time.monotonic_ns()) if answers else b"")
         self._feed(b"".join(answers))
 
     def _feed(self, block: bytes) -> None:
@@ -248,9 +249,9 @@ class Observer:
             if not queries and not born:
                 return
             answers = [answer for query in dict.fromkeys(queries) if (answer := self._ask(query))]
-            answers += [answer for inst in born if (answer := self._ask_serial(inst))]
+            answers += [self._asker.identify(inst) for inst in self._asker.wants(born)]
             # what happened before an answer was read must be known when it is judged
-            self._feed(self._drain(time.monotonic_ns()) if queries else b"")
+            self._feed(self._drain(time.monotonic_ns()) if answers else b"")
             self._feed(b"".join(answers))
         model.queries.clear()
 
@@ -276,15 +277,21 @@ class Observer:
             self.counters["vanished"] += 1
         return answer
 
-    def _ask_serial(self, inst: Instance) -> bytes | None:
-        """The kernel's id of a namespace through a process that lives in it; 0, mint one, where it was too late."""
-        if inst.serial is not None or not (self.all_serials or inst.index in (PID, USER)):
-            return None
-        pid = os.getpid() if inst.initial else inst.first[0] if inst.first is not None else 0
-        found = self._nsids.ns_id(pid, ALL_ORDER[inst.index], inst.ino) if pid else None
-        serial = found.id if found is not None else 0
-        now = time.monotonic_ns()
-        return f.pack(f.K_NSID, f.S_PROCFS, now, pid=pid, ppid=inst.index, cgroup=inst.number, arg=serial)
+    def prove(self) -> bool:
+        """Ask the kernel whether namespaces without tasks are gone; True when it should be asked again soon."""
+        proofs = self._asker.proofs()
+        if proofs:
+            self._feed(self._drain(time.monotonic_ns()))
+            self._feed(b"".join(proofs))
+            self._ask_all()
+        return self._asker.waiting
+
+    def tell_lifecycle(self, wanted: bool) -> None:
+        """Have the model make outputs of how namespaces come and go, or no more."""
+        self.model.lifecycle = wanted
+        if wanted and not self._asker.all_serials:
+            self._asker.all_serials = True
+            self._asker.ask_again()
 
     def close(self) -> None:
         """Let go of the sources and finish the journal."""

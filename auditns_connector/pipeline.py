@@ -33,6 +33,8 @@ _TICK: Final = 1.0
 _CONNECTOR_TICK: Final = 0.25
 #: and while they are shown as they come
 _EVENTS_TICK: Final = 0.1
+#: after the last process of a namespace has left, the kernel is soon asked again whether it is gone
+_PROOF_TICK: Final = 0.1
 _CLOSE: Final = 2.0
 
 
@@ -252,6 +254,8 @@ class Pipeline:
         self._tick = now + self._interval()
         self.observer.tick()
         cut = self.observer.catch_up()
+        if self.observer.prove():
+            self._tick = min(self._tick, now + _PROOF_TICK)
         self._narrate()
         self.observer.mark(cut, [], expire=max(1, cut - KEEP))
         if self.observer.journal is not None:

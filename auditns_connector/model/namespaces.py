@@ -123,6 +123,8 @@ class Namespaces:
         self.current: tuple[dict[int, Instance], ...] = tuple({} for _ in ALL_ORDER)
         self._sets: dict[tuple[Instance | None, ...], NsSet] = {}
         self.serials: dict[int, Instance] = {}
+        #: those of them that were minted
+        self.minted: dict[int, Instance] = {}
         #: instances without a serial, by their number
         self.unnumbered: dict[int, Instance] = {}
         self.mint_next = MINTED | 1
@@ -275,6 +277,8 @@ class Namespaces:
             serial = self.mint_next
         if serial >= self.mint_next:
             self.mint_next = serial + 1
+        if serial >= MINTED:
+            self.minted[serial] = inst
         inst.serial = serial
         self.serials[serial] = inst
         self.unnumbered.pop(inst.number, None)
@@ -314,6 +318,7 @@ class Namespaces:
             del self.vacant[inst.index, inst.ino]
         if inst.serial is not None and self.serials.get(inst.serial) is inst:
             del self.serials[inst.serial]
+            self.minted.pop(inst.serial, None)
 
     def describe(self, nsset: NsSet) -> dict[str, Any]:
         """``{type: {"serial", "dev", "ino"}}`` of a set, ``None`` for what is not known; mints what has no serial."""

@@ -1,8 +1,9 @@
 """How namespaces come and go: beginnings, changes and ends as outputs, and what the kernel says of their identity.
 
 The first task that an event shows in an instance begins it; the departure of the last one is told as such. Whether the
-namespace is then gone is the kernel's word (NSGONE), or cannot be known: it may be held by a bind mount or a descriptor.
-Where a task enters an inode whose former instance may live on, the kernel's id says whether it is the same (NSID).
+namespace is then gone is the kernel's word (NSGONE), or cannot be known: it may be held by a bind mount or a
+descriptor. Where a task enters an inode whose former instance may live on, the kernel's id says whether it is the same
+(NSID).
 """
 
 from typing import TYPE_CHECKING
@@ -32,7 +33,7 @@ class NsLife:
     def begin(
         self, nsset: NsSet, base: NsSet | None, first: tuple[int, int], creator: tuple[int, int] | None
     ) -> list[Instance]:
-        """The instances of ``nsset`` that nobody was known in before: ``first`` (pid, start) is, made by ``creator``."""
+        """The instances of ``nsset`` in which nobody was known before ``first`` (pid, start); ``creator`` made them."""
         fresh = []
         for index, inst in enumerate(nsset.inst):
             if inst is not None and inst.first is None:

@@ -70,7 +70,8 @@ def test_another_boots_counter_and_rubbish_are_not_taken_over(folder: str) -> No
     EventSerials(folder, boot_id=BOOT).take(100)
     assert EventSerials(folder, boot_id=BOOT.replace("1", "2")).take() == HALF
     path = Path(folder, FILE_NAME)
-    for rubbish in (b"", b"x" * 7, b"\xff" * 40, bytes.fromhex(BOOT.replace("-", "")) + struct.pack("<Qq8x", 1 << 40, 1)):
+    boot = bytes.fromhex(BOOT.replace("-", ""))
+    for rubbish in (b"", b"x" * 7, b"\xff" * 40, boot + struct.pack("<Qq8x", 1 << 40, 1)):
         path.write_bytes(rubbish)
         assert EventSerials(folder, boot_id=BOOT).take() == HALF
 

@@ -31,7 +31,7 @@ def seen(serials: list[int], ms: int = 1_700_000_000_123, node: bytes = b"") -> 
     n = len(serials)
     return SimpleNamespace(
         n=n, serial=array("Q", serials), ms=array("q", [ms] * n), flags=array("I", [P_NODE if node else 0] * n),
-        node=lambda i: node,
+        rtype=array("H", [1300] * n), node=lambda i: node,
     )  # fmt: skip
 
 

@@ -1,0 +1,89 @@
+"""Asking the kernel about namespaces for the model: their ids while they live, and whether they are gone afterwards.
+
+An answer is a frame (NSID, NSGONE). It says what held at the moment it was asked; whoever feeds it must first let the
+model take in all that happened before that moment, so that it can tell an answer about a recycled inode from one about
+the namespace it asked for.
+"""
+
+import os
+import time
+from collections.abc import Iterable
+from itertools import islice
+from typing import Final
+
+from . import frames as f
+from .model.namespaces import Instance, Namespaces
+from .model.nslife import GONE, HELD, UNKNOWN_END
+from .nstypes import ALL_ORDER, PID, USER
+from .sources.nsid import NsIds, alive
+
+#: threads through which one instance is asked for
+_TRIES: Final = 8
+#: namespaces known to be held that are asked about in one round
+_HELD_A_ROUND: Final = 1000
+
+
+class NsAsker:
+    """Answers for ``namespaces``; ``all_serials`` asks for every namespace that appears, not only for those an
+    identifier is made from."""
+
+    def __init__(self, namespaces: Namespaces, *, all_serials: bool) -> None:
+        self.all_serials = all_serials
+        self.ids = NsIds()
+        self._namespaces = namespaces
+        self._turn = 0
+
+    def wants(self, born: Iterable[Instance]) -> list[Instance]:
+        """Those of ``born`` whose id is to be asked for."""
+        return [inst for inst in born if inst.serial is None and (self.all_serials or inst.index in (PID, USER))]
+
+    def ask_again(self) -> None:
+        """Everything without a serial is asked for next time (after ``all_serials`` was switched on)."""
+        namespaces = self._namespaces
+        namespaces.born = [inst for inst in namespaces.unnumbered.values() if inst.sets]
+
+    def identify(self, inst: Instance) -> bytes:
+        """A NSID frame: the kernel's id of ``inst``, through a thread that lives in it; 0, mint one, where it was too
+        late."""
+        name, serial, asked = ALL_ORDER[inst.index], 0, 0
+        for asked in self._inhabitants(inst):
+            found = self.ids.ns_id(asked, name, inst.ino)
+            if found is not None:
+                serial = found.id
+                break
+        former = inst.maybe
+        # it has gone already; but if its inode's former holder is still there, it was that one
+        if not serial and former is not None and former.proper and alive(former.serial or 0, name, former.ino):
+            serial = former.serial or 0
+        now = time.monotonic_ns()
+        return f.pack(f.K_NSID, f.S_PROCFS, now, pid=asked, ppid=inst.index, cgroup=inst.number, arg=serial)
+
+    def _inhabitants(self, inst: Instance) -> list[int]:
+        if inst.initial:
+            return [os.getpid(), 2, 1]
+        return list(islice((tid for nsset in inst.sets for tid in nsset.members), _TRIES))
+
+    @property
+    def waiting(self) -> bool:
+        """There are namespaces without tasks about which the kernel has not been asked yet."""
+        return any(inst.held is None for inst in self._namespaces.limbo.values())
+
+    def proofs(self) -> list[bytes]:
+        """NSGONE frames: what is new about the namespaces without tasks."""
+        limbo = self._namespaces.limbo
+        if not limbo:
+            return []
+        held = [inst for inst in limbo.values() if inst.held]
+        if len(held) > _HELD_A_ROUND:
+            start = self._turn % len(held)
+            self._turn = start + _HELD_A_ROUND
+            held = (held + held)[start : start + _HELD_A_ROUND]
+        out = []
+        for inst in [*(inst for inst in limbo.values() if not inst.held), *held]:
+            there = alive(inst.serial or 0, ALL_ORDER[inst.index], inst.ino)
+            if there and inst.held:
+                continue
+            verdict = UNKNOWN_END if there is None else HELD if there else GONE
+            now = time.monotonic_ns()
+            out.append(f.pack(f.K_NSGONE, f.S_PROCFS, now, ppid=inst.index, cgroup=inst.number, arg=verdict))
+        return out
