@@ -15,6 +15,9 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "listen": ("listen", "show this host's audit events with their containers; needs no auditd"),
     "enrich": ("enrich", "read audit text, add the containers, write audit text"),
     "status": ("status", "counters of the running listener or plugin"),
+    "contid": ("contid", "set, get, list and delegate container identifiers"),
+    "oci-hook": ("ocihook", "register a container; called by container runtimes"),
+    "install-hook": ("ocihook", "make Podman and CRI-O call oci-hook"),
     "doctor": ("doctor", "what this host allows, what is missing, and the command that mends it"),
     "install-plugin": ("install", "put the auditd plugin where auditd finds it, or take it away"),
 }
@@ -59,6 +62,10 @@ def run(argv: Sequence[str]) -> int:
 
 def main() -> NoReturn:
     """Entry point of the ``auditns`` command."""
+    if sys.argv[1:2] == ["oci-hook"] and not {"-h", "--help"} & set(sys.argv):
+        from ..ocihook import main as hook
+
+        sys.exit(hook(sys.argv[2:]))  # a container waits for it: no parser, and its own way with errors
     try:
         code = run(sys.argv[1:])
         if sys.stdout is not None:

@@ -1,0 +1,98 @@
+"""``auditns contid``: set, get, list and delegate container identifiers."""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from ..api import CONTROL, EXIT_CODES
+
+
+def add_parser(subparsers: Any, name: str, text: str) -> None:
+    """Add the command."""
+    codes = ", ".join(f"{code} {error}" for error, code in EXIT_CODES.items())
+    parser = subparsers.add_parser(
+        name, help=text,
+        description="Container identifiers as an orchestrator sets them. They are inherited by every descendant and "
+        "replace what is derived from the runtime. Served by the running listener or plugin.",
+        epilog=f"Exit codes beside 0 to 3: {codes}.",
+    )  # fmt: skip
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=type(parser))
+    one = actions.add_parser("set", help="give a process an identifier", epilog=f"Exit codes: {codes}.")
+    one.add_argument("pid", type=_pid, metavar="PID", help="a process without children and threads")
+    one.add_argument("id", metavar="ID", help="64 bits, decimal or 0x-hex")
+    one.add_argument("--new", action="store_true", help="refuse an identifier that is alive anywhere on this host")
+    for field, what in (
+        ("runtime", "its runtime"), ("full-id", "the runtime's own identifier"), ("name", "a name for people"),
+        ("image", "its image"), ("pod", "its pod"), ("namespace", "the pod's namespace"),
+    ):  # fmt: skip
+        one.add_argument(f"--{field}", default="", metavar="TEXT", help=f"{what}, for CONTAINER_INFO")
+    one = actions.add_parser("get", help="the container of a process")
+    one.add_argument("pid", type=_pid, metavar="PID")
+    one.add_argument("--json", action="store_true", help="one JSON object")
+    one = actions.add_parser("list", help="the living containers")
+    one.add_argument("--json", action="store_true", help="one JSON object a line")
+    one.add_argument(
+        "--contid", action="append", default=[], metavar="[!=]ID[,ID…]", help="these, or those inside them"
+    )
+    one = actions.add_parser("delegate", help="let a process set identifiers inside its own container")
+    one.add_argument("pid", type=_pid, metavar="PID")
+    one.add_argument(
+        "--socket", metavar="PATH",
+        help="make a control socket of its own there, to be mounted into the container; the directory must be root's",
+    )  # fmt: skip
+    for one in actions.choices.values():
+        one.add_argument("--control", default=CONTROL, metavar="PATH", help="control socket (default: %(default)s)")
+
+
+def _pid(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise ValueError
+    return number
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
+    from .. import api
+
+    if args.action == "set":
+        known = {field: getattr(args, field) for field in ("runtime", "name", "image", "pod", "namespace")}
+        known["id"] = args.full_id
+        names = {field: value for field, value in known.items() if value}
+        print(api.set_contid(args.pid, args.id, new=args.new, names=names, control=args.control))
+    elif args.action == "get":
+        found = api.get_contid(args.pid, control=args.control)
+        print(json.dumps(found._asdict()) if args.json else found.contid)
+    elif args.action == "list":
+        containers = _wanted(api.list_containers(control=args.control), args.contid)
+        for line in (map(json.dumps, containers) if args.json else _table(list(containers))):
+            print(line)
+    else:
+        api.delegate(args.pid, socket=args.socket, control=args.control)
+        if args.socket:
+            print(args.socket, file=sys.stdout)
+    return 0
+
+
+def _wanted(containers: Iterable[dict[str, Any]], terms: list[str]) -> Iterable[dict[str, Any]]:
+    from ..filters import parse_contids
+
+    parsed = [parse_contids(term) for term in terms]
+    for container in containers:
+        chain = {int(one) for one in str(container["contid"]).split(",^") if one.isdecimal()}
+        if all((not chain.isdisjoint(term.wanted)) is not term.negated for term in parsed):
+            yield container
+
+
+def _table(containers: list[dict[str, Any]]) -> list[str]:
+    """Columns for people; what could move the cursor is shown escaped."""
+    rows = [("CONTID", "KIND", "RUNTIME", "LIVE", "ID", "NAME")]
+    for about in containers:
+        cells = (about["contid"], about["kind"], about.get("runtime", ""), str(about["live"]))
+        named = (str(about.get("id", ""))[:16], about.get("name", ""))
+        rows.append((*cells, *(repr(cell)[1:-1] for cell in named)))
+    widths = [max(len(row[i]) for row in rows) for i in range(5)]
+    form = "  ".join(f"{{:{width}}}" for width in widths) + "  {}"
+    return [form.format(*row).rstrip() for row in rows]

@@ -1,0 +1,65 @@
+"""``auditns oci-hook`` and ``auditns install-hook``: registration by container runtimes."""
+
+import argparse
+import sys
+from typing import Any
+
+from ..ocihook import CONTROL, DEADLINE
+
+SNIPPETS = """\
+Podman, CRI-O: auditns install-hook
+runc, crun: in the bundle's config.json, or in the base specification of what makes it:
+  "hooks": {"createRuntime": [{"path": "/usr/bin/auditns", "args": ["auditns", "oci-hook"]}],
+            "poststop": [{"path": "/usr/bin/auditns", "args": ["auditns", "oci-hook"]}]}
+containerd: ctr oci spec > /etc/containerd/auditns.json, add the hooks above to it, and in config.toml
+  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+    base_runtime_spec = "/etc/containerd/auditns.json"
+  or use the NRI plugin hook-injector, which reads the same hooks.d folders as Podman
+Docker: it takes no hooks of its own; name in daemon.json a runtime whose wrapper adds them, or rely on its cgroup paths
+"""
+
+
+def add_parser(subparsers: Any, name: str, text: str) -> None:
+    """Add one of the two commands."""
+    if name == "install-hook":
+        parser = subparsers.add_parser(
+            name, help=text, formatter_class=argparse.RawDescriptionHelpFormatter,
+            description="Write the hooks.d file that makes Podman and CRI-O call auditns oci-hook.",
+            epilog=SNIPPETS,
+        )  # fmt: skip
+        parser.add_argument("--dir", metavar="DIR", default="/usr/share/containers/oci/hooks.d",
+                            help="the hooks folder (default: %(default)s, which both read)")  # fmt: skip
+        parser.add_argument("--program", metavar="FILE", help="the auditns program (default: this one)")
+        parser.add_argument("--strict", action="store_true", help="containers that cannot be registered do not start")
+        parser.add_argument("--control", metavar="PATH", help="control socket, where it is not the default")
+        parser.add_argument("--uninstall", action="store_true", help="take it away again")
+        return
+    parser = subparsers.add_parser(
+        name, help=text,
+        description="Called by a container runtime as createRuntime (or prestart) and poststop hook, with the "
+        "container's state on stdin. Registers the container with the first 16 hex digits of its id. Whatever goes "
+        "wrong is a warning on stderr and exit code 0: a container's start is never broken.",
+        epilog="auditns install-hook installs it for Podman and CRI-O.",
+    )  # fmt: skip
+    parser.add_argument("--strict", action="store_true", help="exit 1 instead, so that the runtime refuses the start")
+    parser.add_argument(
+        "--timeout", type=int, default=DEADLINE, metavar="MS", help="give up after MS ms (default: %(default)s)"
+    )
+    parser.add_argument("--control", default=CONTROL, metavar="PATH", help="control socket (default: %(default)s)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
+    if args.command == "install-hook":
+        from ..hookfile import install, uninstall
+
+        if args.uninstall:
+            uninstall(args.dir)
+            return 0
+        path = install(args.dir, program=args.program, strict=args.strict, control=args.control)
+        print(path, file=sys.stdout)
+        return 0
+    from .. import ocihook
+
+    strict = ["--strict"] if args.strict else []
+    return ocihook.main([*strict, f"--timeout={args.timeout}", f"--control={args.control}"])

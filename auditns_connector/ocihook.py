@@ -1,0 +1,186 @@
+"""``auditns oci-hook``: a container runtime calls it as createRuntime, prestart or poststop hook.
+
+It reads the container's state (JSON, OCI runtime specification, "State") on stdin and registers the container. It must
+never break a container's start: whatever goes wrong is one warning on stderr and exit code 0, and after 150 ms
+it gives up. So nothing is imported here that takes time, and a timer watches over every step.
+"""
+
+import os
+import sys
+from typing import Any, Final
+
+CONTROL: Final = "/run/auditns/control"
+#: milliseconds after which it gives up; starting Python takes some 40 more
+DEADLINE: Final = 130
+MAX_STATE: Final = 4 << 20
+MAX_CONFIG: Final = 4 << 20
+MAX_VALUE: Final = 600
+
+#: where runtimes and orchestrators say it, the first found is taken
+ANNOTATIONS: Final[dict[str, tuple[str, ...]]] = {
+    "name": (
+        "io.kubernetes.container.name",
+        "io.kubernetes.cri.container-name",
+        "io.kubernetes.cri-o.KubeName",
+        "io.kubernetes.cri-o.ContainerName",
+        "nerdctl/name",
+        "io.container.name",
+    ),
+    "image": (
+        "io.kubernetes.cri.image-name",
+        "io.kubernetes.cri-o.ImageName",
+        "io.kubernetes.cri-o.Image",
+        "org.opencontainers.image.ref.name",
+        "io.container.image",
+    ),
+    "pod": ("io.kubernetes.pod.name", "io.kubernetes.cri.sandbox-name", "io.kubernetes.cri-o.SandboxName"),
+    "namespace": (
+        "io.kubernetes.pod.namespace",
+        "io.kubernetes.cri.sandbox-namespace",
+        "io.kubernetes.cri-o.Namespace",
+        "nerdctl/namespace",
+    ),
+}
+_MANAGERS: Final = {"libpod": "podman", "cri-o": "crio", "containerd": "containerd"}
+
+
+class Trouble(Exception):
+    """Why the container is not registered."""
+
+
+def runtime_of(annotations: dict[str, Any], bundle: str) -> str:
+    """The runtime, as it is recognised from a cgroup path too; "oci" where nothing tells."""
+    manager = _MANAGERS.get(str(annotations.get("io.container.manager", "")))
+    if manager:
+        return manager
+    if "/moby/" in bundle:
+        return "docker"
+    if "/containers/storage/overlay-containers/" in bundle or "/libpod/" in bundle:
+        return "podman"
+    if bundle.startswith("/run/containerd/") or any(key.startswith("io.kubernetes.cri.") for key in annotations):
+        return "containerd"
+    return "crio" if any(key.startswith("io.kubernetes.cri-o.") for key in annotations) else "oci"
+
+
+def request_of(state: Any, config: Any) -> dict[str, Any] | None:
+    """The request for the control socket; ``None`` for a state that has nothing to say. Raises :class:`Trouble`."""
+    if not isinstance(state, dict) or not isinstance(state.get("id"), str) or not state["id"]:
+        raise Trouble("stdin is not the state of a container")
+    if state.get("status") == "stopped" or not state.get("pid"):
+        return {"v": 1, "op": "contid-stopped", "id": state["id"][:MAX_VALUE]}
+    pid = state["pid"]
+    if not isinstance(pid, int) or isinstance(pid, bool) or not 0 < pid < 1 << 31:
+        raise Trouble("the state has no usable pid")
+    annotations: dict[str, Any] = {}
+    for source in (config, state):
+        found = source.get("annotations") if isinstance(source, dict) else None
+        if isinstance(found, dict):
+            annotations.update(found)
+    bundle = state.get("bundle") if isinstance(state.get("bundle"), str) else ""
+    names = {"runtime": runtime_of(annotations, str(bundle)), "id": state["id"][:MAX_VALUE]}
+    for name, keys in ANNOTATIONS.items():
+        value = next((annotations[key] for key in keys if isinstance(annotations.get(key), str)), "")
+        if value:
+            names[name] = value[:MAX_VALUE]
+    return {"v": 1, "op": "contid-hook", "pid": pid, "names": names}
+
+
+def _read(fd: int, limit: int) -> bytes:
+    data = b""
+    while len(data) <= limit:
+        more = os.read(fd, 65536)
+        if not more:
+            return data
+        data += more
+    raise Trouble("what it reads is too large")
+
+
+def _config(state: Any) -> Any:
+    """The bundle's config.json, as far as it can be had: it only adds names."""
+    from json import loads
+
+    bundle = state.get("bundle") if isinstance(state, dict) else None
+    if not isinstance(bundle, str) or not bundle.startswith("/"):
+        return {}
+    try:
+        fd = os.open(f"{bundle}/config.json", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            return loads(_read(fd, MAX_CONFIG))
+        finally:
+            os.close(fd)
+    except (OSError, ValueError, RecursionError, Trouble):
+        return {}
+
+
+def register(control: str) -> None:
+    """Do the work. Raises :class:`Trouble`, OSError."""
+    from json import dumps, loads
+    from socket import AF_UNIX, SOCK_CLOEXEC, SOCK_SEQPACKET, socket
+
+    try:
+        state = loads(_read(0, MAX_STATE))
+    except (ValueError, RecursionError):
+        raise Trouble("stdin is not JSON") from None
+    request = request_of(state, _config(state))
+    with socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC) as sock:
+        try:
+            sock.connect(control)
+        except (FileNotFoundError, ConnectionRefusedError):
+            raise Trouble(f"nobody serves {control}: neither auditns listen nor the plugin is running") from None
+        sock.send(dumps(request).encode())
+        data = sock.recv(65536)
+    try:
+        answer = loads(data)
+        accepted = answer["ok"]
+    except (ValueError, KeyError, TypeError):
+        raise Trouble(f"{control} gave no answer that makes sense") from None
+    if not accepted:
+        raise Trouble(f"refused: {answer.get('error')}: {answer.get('message')}")
+
+
+def main(argv: list[str]) -> int:
+    """``argv``: what follows "oci-hook". Returns the exit code."""
+    import signal
+
+    control, strict, deadline = CONTROL, False, DEADLINE
+    words = iter(argv)
+    for word in words:
+        name, equals, value = word.partition("=")
+        if name in ("--control", "--timeout"):
+            value = value if equals else next(words, "")
+            if name == "--control":
+                control = value
+            elif value.isdecimal() and int(value) > 0:
+                deadline = int(value)
+        elif word == "--strict":
+            strict = True
+        else:
+            return _end(f"{word!r} is not an option of it (see auditns oci-hook --help)", strict)
+
+    def too_late(number: int, frame: object) -> None:
+        os._exit(_end(f"no answer within {deadline} ms", strict))
+
+    signal.signal(signal.SIGALRM, too_late)
+    signal.setitimer(signal.ITIMER_REAL, deadline / 1000)
+    try:
+        register(control)
+    except (Trouble, OSError, MemoryError) as error:
+        return _end(str(error), strict)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    return 0
+
+
+def _end(why: str, strict: bool) -> int:
+    # os.write: nothing of Python's is needed, not even its stderr
+    text = "auditns: oci-hook: " + "".join(c if c.isprintable() else "?" for c in why)
+    consequence = "start refused" if strict else "its identifier will be a derived one"
+    try:
+        os.write(2, f"{text}; the container is not registered ({consequence})\n".encode("utf-8", "replace"))
+    except OSError:
+        return int(strict)  # nobody listens
+    return int(strict)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
