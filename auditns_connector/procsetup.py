@@ -82,14 +82,20 @@ def reset_environment() -> None:
         os.environ["LANG"] = "C.UTF-8"
 
 
+class Stopped(BaseException):
+    """A signal asked for the end. No KeyboardInterrupt: where one passes through exec() of a string, as namedtuple and
+    dataclass do it, CPython ends the program by SIGINT in the end, though it was caught (pythonrun.c,
+    ``unhandled_keyboard_interrupt``)."""
+
+
 @contextlib.contextmanager
 def stoppable() -> Iterator[Callable[[], None]]:
-    """In the block SIGTERM (and SIGHUP, unless ignored) raises KeyboardInterrupt as SIGINT does, so that what was
+    """In the block SIGINT, SIGTERM and SIGHUP (those not ignored) raise :class:`Stopped`, so that what was
     changed on the host is put back whenever the end comes. The function given, called when putting back begins, makes
     it deaf to all three: that work takes bounded time and must not be left half done."""
 
     def stop(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
+        raise Stopped
 
     signs = [s for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(s) != signal.SIG_IGN]
     former = {sign: signal.signal(sign, stop) for sign in signs}

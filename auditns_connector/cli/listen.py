@@ -42,7 +42,7 @@ def add_parser(subparsers: Any, name: str, text: str) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    from ..procsetup import open_standard_streams, stoppable
+    from ..procsetup import Stopped, open_standard_streams, stoppable
 
     open_standard_streams()
     with stoppable() as no_more_signals:
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
 
                 return run_events(args)
             return _listen(args, no_more_signals)
-        except KeyboardInterrupt:
+        except Stopped:
             print("auditns: stopped by a signal", file=sys.stderr)
             return 0
 

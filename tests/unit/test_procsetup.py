@@ -144,3 +144,17 @@ def test_sigint_ends_as_usual_after_it_was_ignored() -> None:
     finally:
         signal.signal(signal.SIGINT, old[0])
         signal.signal(signal.SIGPIPE, old[1])
+
+
+def test_a_signal_inside_exec_of_a_string_is_no_death_by_sigint() -> None:
+    program = (
+        "import signal, sys\n"
+        "from auditns_connector.procsetup import Stopped, stoppable\n"
+        "with stoppable():\n"
+        "    try:\n"
+        "        exec('import os, signal; os.kill(os.getpid(), signal.SIGTERM)')\n"
+        "    except Stopped:\n"
+        "        print('stopped')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", f"import runpy\n{program}"], capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (0, b"stopped\n")
