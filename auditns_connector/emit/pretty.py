@@ -60,7 +60,7 @@ def _action(main: str, fields: Fields, records: Sequence[tuple[str, Fields]]) ->
             for name, what in fields.items()
             if name not in ("enriched", "pid", "uid", "auid", "ses", "subj", "comm", "exe")
         )
-        return f"{main} {clean(str(said))}".rstrip()
+        return f"{clean(main, 40)} {clean(str(said))}".rstrip()
     number = fields.get("syscall")
     known = _CALLS.get(number) if fields.get("arch") == _X86_64 and isinstance(number, int) else None
     call = (fields.get("enriched") or {}).get("SYSCALL") or known or f"syscall {number}"
