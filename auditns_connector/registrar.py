@@ -115,7 +115,8 @@ class Registrar:
                 "message": outcome.message,
                 "contid": self._text(outcome.container),
             }
-        return {"ok": True, "contid": self._text(outcome.container)}
+        # stamps of audit records are coarse: only after this time is an event told apart from those before the set
+        return {"ok": True, "contid": self._text(outcome.container), "wait_ms": self._model.lag // 1_000_000}
 
     def _set(self, request: dict[str, Any], peer: Peer, sock: socket.socket) -> dict[str, Any]:
         asked = request.get("id")

@@ -101,6 +101,12 @@ class Runtimes:
         self._serial = itertools.count(1)
         self._cleanup = contextlib.ExitStack()
         self._podman_state: Path | None = None
+        #: hooks (OCI: stage to list) and annotations for the containers of runc and crun started from now on
+        self.hooks: dict[str, list[dict[str, object]]] = {}
+        self.annotations: dict[str, str] = {}
+        #: further options of podman, before and behind "run"
+        self.podman_global: list[str] = []
+        self.podman_run: list[str] = []
 
     def __enter__(self) -> "Runtimes":
         return self
@@ -156,7 +162,8 @@ class Runtimes:
         bundle = self.directory / f"{name}.bundle"
         bundle.mkdir()
         container.cleanup.callback(shutil.rmtree, bundle)
-        (bundle / "config.json").write_text(json.dumps(_oci_config(top, argv, cgroup)))
+        config = _oci_config(top, argv, cgroup) | {"hooks": self.hooks, "annotations": self.annotations}
+        (bundle / "config.json").write_text(json.dumps(config))
         top_group = cgroupfs.first(cgroup)
         container.cleanup.callback(cgroupfs.remove_new, top_group, cgroupfs.folders(top_group))
         base = [*command, "--root", str(self.directory / f"{container.runtime}.state")]
@@ -179,10 +186,11 @@ class Runtimes:
             self._cleanup.callback(_remove_tree, self._podman_state)
         state = self._podman_state
         base = ["podman", "--root", f"{state}/root", "--runroot", f"{state}/run", "--tmpdir", f"{state}/tmp"]
-        base += ["--runtime", "runc", "--cgroup-manager", "cgroupfs"]
+        base += ["--runtime", "runc", "--cgroup-manager", "cgroupfs", *self.podman_global]
         container.cleanup.callback(cgroupfs.remove_new, "/libpod_parent", cgroupfs.folders("/libpod_parent"))
         container.cleanup.callback(_call, [*base, "rm", "-f", "-t", "0", container.name], check=False)
-        options = ["-d", *_ULIMITS, "--network", "none", "--name", container.name, "--rootfs", str(top)]
+        options = ["-d", *_ULIMITS, "--network", "none", "--name", container.name, *self.podman_run]
+        options += ["--rootfs", str(top)]
         container.id = _call([*base, "run", *options, *argv]).stdout.decode().split()[-1]
         container.pid = int(_call([*base, "inspect", "-f", "{{.State.Pid}}", container.name]).stdout)
         container.exec_prefix = [*base, "exec", container.name]
