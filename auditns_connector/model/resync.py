@@ -74,6 +74,8 @@ class Resync:
         newest = model.processes.get(pid)
         if newest is not None and newest.end is not None and abs(newest.start - start) < SAME_START:
             model.timens.answered(newest, time, answer.get("ns"), whole=False)
+            if not model.perf:
+                model.by_connector.answered(newest, time, self._nsset(answer), self._cgroups(answer))
             return  # its exit event came before this answer
         process = model.alive(pid)
         if process is not None and process.placeholder and start <= process.start + SAME_START:
@@ -89,15 +91,24 @@ class Resync:
         model.inside.told(process, answer.get("nspid"))
         nsset, cgroups = self._nsset(answer), self._cgroups(answer)
         doubtful = process.epoch < model.epoch
+        if not model.perf:
+            model.by_connector.has_parent(pid, int(answer["ppid"] or 0))
         if doubtful:
             self._confirm(process, nsset, cgroups, time, answer)
         elif not model.perf:
-            self._replace(process, nsset, cgroups, time)
+            model.by_connector.answered(process, time, nsset, cgroups)
         else:
             self._fill(process, nsset, cgroups, time)
         model.timens.answered(process, time, answer.get("ns"), whole=doubtful)
         if not process.comm and answer.get("comm"):
             process.comm = str(answer["comm"]).encode("utf-8", "surrogateescape")
+        self._ids(process, time, answer)
+
+    @staticmethod
+    def _ids(process: Process, time: int, answer: dict[str, Any]) -> None:
+        """Note whose process it is, for those who tell of it."""
+        uids, auid, ses = answer.get("uids"), answer.get("loginuid"), answer.get("sessionid")
+        process.ids = time, uids[0] if uids else None, auid, ses
 
     def _create(self, time: int, answer: dict[str, Any]) -> None:
         model = self._model
@@ -111,6 +122,9 @@ class Resync:
             process.creator = (parent.pid, parent.start)
             process.registered = parent.registered
         model.adopt(process, parent.state.container if parent is not None else None, PROCFS)
+        if not model.perf:
+            model.by_connector.has_parent(process.pid, int(answer["ppid"] or 0))
+        self._ids(process, time, answer)
         model.inside.told(process, answer.get("nspid"))
         model.inside.ran(process, process.start)
         model.timens.answered(process, time, answer.get("ns"), whole=True)
@@ -132,15 +146,6 @@ class Resync:
             unresolved, process.unresolved = process.unresolved, False
             process.cgroups = cgroups
             model.resolved(process, unresolved, time, PROCFS)
-
-    def _replace(self, process: Process, nsset: NsSet | None, cgroups: CgroupSet | None, time: int) -> None:
-        """Without perf the answers of /proc are the evidence there is."""
-        model = self._model
-        if nsset is not None and nsset is not process.state.nsset:
-            model.put_namespaces(process, nsset, time, PROCFS)
-        if cgroups is not None:
-            process.cgroups, process.unresolved = cgroups, False
-        model.settle(process, time, PROCFS)
 
     def _confirm(
         self, process: Process, nsset: NsSet | None, cgroups: CgroupSet | None, time: int, answer: dict[str, Any]

@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple
 from .. import frames as f
 from ..errors import DecodeError
 from ..nstypes import ALL_ORDER, CLONE_NEWTIME, FLAGS, MNT, PID, USER
+from .byconnector import ByConnector
 from .clock import Clock
 from .containers import UNKNOWN, Cgroups, CgroupSet, Container, Containers
 from .inside import Inside
@@ -91,6 +92,7 @@ class Model:
         self.life = NsLife(self)
         self._answers = Resync(self)
         self.timens = TimeNs(self)
+        self.by_connector = ByConnector(self)
         #: the process whose end is being taken in
         self.ending: Process | None = None
         self.registry = Registry(self)
@@ -108,6 +110,13 @@ class Model:
             f.K_NEWTASK: self._newtask,
             f.K_UNSHARE: partial(self._call, f.K_UNSHARE),
             f.K_SETNS: partial(self._call, f.K_SETNS),
+            f.K_NM: self._ignored,
+            f.K_UID: self._ignored,
+            f.K_GID: self._ignored,
+            f.K_SID: self._ignored,
+            f.K_PTRACE: self._ignored,
+            f.K_COREDUMP: self._ignored,
+            f.K_ACK: self._ignored,
             f.K_HELLO: self._hello,
             f.K_CLOCK: self._clock,
             f.K_PROC: self._answers.proc,
@@ -143,6 +152,8 @@ class Model:
                 payload = block[off + f.HEADER_SIZE : off + size] if size > f.HEADER_SIZE else b""
                 if time > self.now:
                     self.now = time
+                if not self.perf and source in (f.S_CN, f.S_AUDIT):
+                    handler = self.by_connector.handlers.get(kind, handler)
                 handler(time, pid, tid, ppid, ptid, cgroup, arg, payload)
             off += size
 
@@ -198,6 +209,8 @@ class Model:
     def end(self, process: Process, time: int) -> None:
         process.end = time
         self.timens.left(process, process.pid)
+        if not self.perf:
+            self.by_connector.ended(process)
         if process.threads:
             for tid, nsset in process.threads.items():
                 self.threads.pop(tid, None)
@@ -602,6 +615,11 @@ class Model:
         self.containers.leave(former, time)
         self.queries.append(Query("proc", tid))
 
+    def _ignored(
+        self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
+    ) -> None:
+        """What changes nothing about who a process is."""
+
     def _call(
         self, kind: int, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
     ) -> None:
@@ -635,6 +653,7 @@ class Model:
         self.containers.boot_id = str(hello.get("boot_id", ""))
         self.perf = bool(hello.get("perf", True))
         self.lifecycle = bool(hello.get("lifecycle", False))
+        self.by_connector.nm = hello.get("ns_source") == "nm"
         self.timens.begin(bool(hello.get("timens", False)), str(hello.get("kernel", "")))
         self.tells_clone_parent = "newtask" in hello.get("features", ())
         self.v2_only = bool(hello.get("v2_only", False))
@@ -708,6 +727,19 @@ class Model:
     ) -> None:
         """``process`` has gone from ``old`` to ``inst``, as concluded from ``source``."""
         self.life.went(process, old, inst, time, reason, source)
+
+    def put_thread(self, process: Process, tid: int, nsset: NsSet, time: int) -> None:
+        """Thread ``tid`` (not the leader) of ``process`` is in ``nsset`` from ``time`` on."""
+        former = self._thread_set(process, tid)
+        self._enter(nsset, process, tid)
+        if process.threads is not None:
+            process.threads[tid] = nsset
+        if former is not None:
+            self.namespaces.leave(former, tid, time)
+
+    # for byconnector.py
+    known, add, thread_set, decide = _known, _add, _thread_set, _decide
+    leader_by_exec, sole_container = _leader_by_exec, _sole_container
 
 
 __all__ = ["CgroupSet", "Model", "Query"]

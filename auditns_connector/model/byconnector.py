@@ -1,0 +1,285 @@
+"""Without perf: what can be known of processes from the proc connector, PROC_EVENT_NM and /proc.
+
+Three things are not told there, and decide the rules below: whom a new process comes from, moves between cgroups, and
+(even by PROC_EVENT_NM) user and time namespaces.
+
+* FORK names the *parent*. Under CLONE_PARENT, which runc uses, the true creator is one of the parent's children. So the
+  parent and all its living children are possible creators, and what they do not agree about is unknown. A process whose
+  own parent has ended may have become anybody's child until /proc tells whose.
+* After FORK and EXEC, and after a change of namespaces, /proc is asked. Until it answers the process is unknown, save
+  one that was born in a container: it stays there. An answer holds from the event it was asked for; it is not used
+  where something happened to the process in between.
+* PROC_EVENT_NM tells changes as they happen. Its type pid is the namespace of children: they are born there.
+* Where changes of namespaces are not told at all (sources audit and procfs) only an answer tells them.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from .. import frames as f
+from ..nstypes import INDEX, MNT, NAMES, PID, TIME, USER
+from .containers import UNKNOWN, CgroupSet, Container
+from .namespaces import Instance, NsSet
+from .process import INHERITED, NOT_KNOWN, PROCFS, Exec, Process, State
+
+if TYPE_CHECKING:
+    from .table import Model
+
+_CLONE: Final = 1
+_MAX_ASKED: Final = 65536
+_MAX_EXECS: Final = 32
+_NOTHING: Final[tuple[Instance | None, ...]] = (None,) * 8
+
+
+class _Asked(NamedTuple):
+    """From ``since`` on ``process`` is not known for sure: before it was in ``base`` and (or its creator was) in
+    ``container``; ``reason`` is what a change of namespaces would be called."""
+
+    process: Process
+    since: int
+    base: NsSet | None
+    container: Container | None
+    reason: str
+
+
+class ByConnector:
+    """Handlers for frames of the connector, and of audit's word on system calls, in a model without perf."""
+
+    def __init__(self, model: "Model") -> None:
+        self._model = model
+        #: PROC_EVENT_NM is had
+        self.nm = False
+        self._parent: dict[int, int] = {}
+        self._children: dict[int, set[int]] = {}
+        self._orphans: set[int] = set()
+        self._asked: dict[int, _Asked] = {}
+        #: by thread: the inode of the pid namespace its children are born into, where that is not its own
+        self._pid_children: dict[int, tuple[Process, int]] = {}
+        self.handlers: dict[int, Callable[..., None]] = {
+            f.K_FORK: self._fork,
+            f.K_EXEC: self._exec,
+            f.K_NM: self._nm,
+            f.K_UNSHARE: self._call,
+            f.K_SETNS: self._call,
+        }
+
+    # -- parents
+
+    def has_parent(self, pid: int, ppid: int) -> None:
+        """``ppid`` is the parent of ``pid`` now."""
+        former = self._parent.get(pid)
+        if former is not None and former != ppid:
+            self._children.get(former, set()).discard(pid)
+        self._parent[pid] = ppid
+        self._children.setdefault(ppid, set()).add(pid)
+        self._orphans.discard(pid)
+
+    def ended(self, process: Process) -> None:
+        """``process`` is gone: its children get another parent, /proc knows which."""
+        pid = process.pid
+        self._children.get(self._parent.pop(pid, 0), set()).discard(pid)
+        self._orphans.discard(pid)
+        self._pid_children.pop(pid, None)
+        for child in sorted(self._children.pop(pid, ())):
+            self._parent.pop(child, None)
+            self._orphans.add(child)
+            self._model.ask(child)
+
+    def _makers(self, ppid: int) -> list[Process]:
+        """Who may have made a process whose parent is ``ppid``; empty where that cannot be said."""
+        alive = self._model.alive
+        parent = alive(ppid)
+        if parent is None or parent.placeholder:
+            return []
+        others = self._children.get(ppid, set()) | self._orphans
+        return [parent, *(maker for pid in sorted(others) if pid != ppid and (maker := alive(pid)) is not None)]
+
+    def _born_into(self, makers: list[Process], time: int) -> NsSet | None:
+        """The namespaces of a child of one of ``makers``, ``None`` in the places where they differ."""
+        if not self.nm or not makers:
+            return None
+        namespaces = self._model.namespaces
+        common: list[Instance | None] | None = None
+        for maker in makers:
+            for tid in (maker.pid, *(maker.threads or ())):
+                nsset = self._model.thread_set(maker, tid)
+                insts = list(nsset.inst if nsset is not None else _NOTHING)
+                entry = self._pid_children.get(tid)
+                if entry is not None and entry[0] is maker:
+                    insts[PID] = namespaces.find(PID, namespaces.dev, entry[1], time) if entry[1] else None
+                if common is None:
+                    common = insts
+                else:
+                    common = [one if one is other else None for one, other in zip(common, insts, strict=True)]
+        common = common or list(_NOTHING)
+        common[USER] = common[TIME] = None  # clone may have made new ones
+        return namespaces.intern(tuple(common))
+
+    # -- events
+
+    def _fork(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
+        model = self._model
+        if tid != pid:
+            process = model.known(pid, time)
+            model.add_thread(process, tid, process.state.nsset if process.same_namespaces() else None)
+            if any(other in self._pid_children for other in (pid, *(process.threads or ()))):
+                self._pid_children[tid] = (process, 0)
+            return
+        makers = self._makers(ppid)
+        containers = {maker.state.container for maker in makers}
+        container = containers.pop() if len(containers) == 1 else UNKNOWN
+        inherited = container if container is not None else UNKNOWN
+        nsset = self._born_into(makers, time)
+        origin = NOT_KNOWN if inherited is UNKNOWN else INHERITED
+        process = Process(pid, time, State(time, inherited, nsset, origin), None)
+        if makers:
+            first = makers[0]
+            process.epoch, process.comm = first.epoch, first.comm
+            process.registered, process.via = first.registered, first.via
+            if inherited is not UNKNOWN:
+                process.cgroups = first.cgroups
+            # a registration cannot be read from /proc: where the makers differ in it nobody will ever know
+            process.unresolved = any(
+                maker.registered is not first.registered or maker.unresolved for maker in makers
+            )  # fmt: skip
+            if any(maker.via is not first.via for maker in makers):
+                process.via = None
+        model.add(process)
+        self.has_parent(pid, ppid)
+        base = self._model.thread_set(makers[0], makers[0].pid) if makers else None
+        self._ask(_Asked(process, time, base, container, "clone"))
+
+    def _exec(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
+        model = self._model
+        process = model.known(pid, time)
+        if process.threads is not None:
+            if not process.same_namespaces():  # nobody says which thread is left
+                for held in list(process.threads.values()):
+                    if held is not process.state.nsset:
+                        self._place(process, None, UNKNOWN, NOT_KNOWN, time)
+            model.leader_by_exec(process, 0, time)
+            self._pid_children.pop(pid, None)
+        self._doubt(process, time, "unshare")
+        snapshot = Exec(time, b"", b"", process.state)
+        process.comm = b""  # the connector does not tell the new one
+        process.execs = [*(process.execs or ()), snapshot][-_MAX_EXECS:]
+
+    def _call(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
+        """An audit record of unshare or setns: something may have changed since."""
+        process = self._model.alive(pid)
+        if process is not None:
+            self._doubt(process, max(time, process.state.since), "unshare")
+
+    def _nm(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
+        model = self._model
+        reason, _, _, ino = f.NM_PAYLOAD.unpack_from(payload)
+        if arg not in NAMES:
+            model.unknown_frames += 1
+            return
+        index = INDEX[NAMES[arg]]
+        process = model.known(pid, time)
+        if index == PID:
+            self._pid_children[tid] = (process, ino)
+            if reason != _CLONE:
+                self._doubt(process, time, "unshare")  # a user namespace may have come with it
+                return
+        base = model.thread_set(process, tid)
+        insts = list(base.inst if base is not None else _NOTHING)
+        inst = insts[index] = model.namespaces.find(index, model.namespaces.dev, ino, time)
+        if index == MNT:
+            known = inst.live and not inst.initial
+            process.via = model.sole_container(inst) if known and reason != _CLONE else None
+        insts[USER] = None
+        nsset = model.namespaces.intern(tuple(insts))
+        since = process.start if reason == _CLONE else time
+        former = process.state
+        fresh = model.life.begin(nsset, base, (pid, process.start), (pid, process.start))
+        if tid != pid and process.threads is not None:
+            model.put_thread(process, tid, nsset, time)
+        else:
+            self._doubt(process, since, "clone" if reason == _CLONE else "unshare", nsset)
+        told = "clone" if reason == _CLONE else "unshare" if inst in fresh else "setns"
+        model.life.changed(process, base, nsset, fresh, time, told, tid=tid, state=former, source="nm")
+
+    # -- doubts and answers
+
+    def _ask(self, asked: _Asked) -> None:
+        if len(self._asked) >= _MAX_ASKED:
+            del self._asked[next(iter(self._asked))]
+        self._asked[asked.process.pid] = asked
+        self._model.ask(asked.process.pid)
+
+    def _doubt(self, process: Process, since: int, reason: str, nsset: NsSet | None = None) -> None:
+        """From ``since`` on it is not known where ``process`` is, save for ``nsset`` and for being in a container."""
+        state = process.state
+        former = self._asked.get(process.pid)
+        if former is not None and former.process is process:
+            base, container = former.base, former.container
+            if former.since == since:
+                reason = former.reason
+        else:
+            base, container = state.nsset, state.container
+        if nsset is None and self.nm and state.nsset is not None:
+            nsset = self._model.namespaces.intern(
+                (*state.nsset.inst[:USER], None, *state.nsset.inst[USER + 1 : TIME], None)
+            )
+        inside = state.container if state.container is not None else UNKNOWN
+        self._place(process, nsset, inside, state.origin if inside is not UNKNOWN else NOT_KNOWN, since)
+        self._ask(_Asked(process, since, base, container, reason))
+
+    def answered(self, process: Process, time: int, nsset: NsSet | None, cgroups: CgroupSet | None) -> None:
+        """/proc has shown ``process`` at ``time``."""
+        model = self._model
+        asked = self._asked.get(process.pid)
+        if asked is not None and asked.process is not process:
+            asked = None
+        if asked is None:
+            asked = _Asked(process, time, process.state.nsset, process.state.container, "unshare")
+        elif asked.since > time:
+            if process.end is None:
+                model.ask(process.pid)  # something happened behind the answer
+            return
+        else:
+            del self._asked[process.pid]
+        if cgroups is not None:
+            process.cgroups = cgroups
+        base = asked.base
+        if nsset is None:
+            nsset = process.state.nsset
+        elif base is not None and self.nm and process.state.nsset is not None:
+            # what NM told is told already; left are the types it does not tell
+            pairs = zip(process.state.nsset.inst, base.inst, strict=True)
+            base = model.namespaces.intern(tuple(own if own is not None else old for own, old in pairs))
+        container = model.decide(process, nsset, asked.container, asked.since)
+        state = process.state
+        if nsset is state.nsset and container is state.container:
+            return
+        origin = NOT_KNOWN if container is UNKNOWN else state.origin if container is state.container else PROCFS
+        fresh = model.life.begin(nsset, base, (process.pid, process.start), None) if nsset is not None else []
+        self._place(process, nsset, container, origin, asked.since)
+        if process.execs:
+            process.execs[:] = [
+                exec_._replace(state=exec_.state._replace(container=container, nsset=nsset, origin=origin))
+                if exec_.time >= asked.since
+                else exec_
+                for exec_ in process.execs
+            ]
+        if nsset is not None and base is not None:
+            pairs = zip(nsset.inst, base.inst, strict=True)
+            before = tuple(new if old is None and new not in fresh else old for new, old in pairs)
+            former = model.namespaces.intern(before)
+            model.life.changed(process, former, nsset, fresh, asked.since, asked.reason, source="procfs")
+
+    def _place(
+        self, process: Process, nsset: NsSet | None, container: Container | None, origin: str, since: int
+    ) -> None:
+        """``process`` is in ``nsset`` and belongs to ``container`` since ``since``."""
+        model, state = self._model, process.state
+        if process.end is None:
+            model.containers.enter(container)
+            model.containers.leave(state.container, since)
+            model.swap_set(process, nsset, since)
+        new = State(max(since, state.since), container, nsset, origin, state.login)
+        if state.since < since:
+            process.past = [*(process.past or ()), state][-64:]
+        process.state = new

@@ -1,0 +1,245 @@
+"""The table without perf: what the proc connector, PROC_EVENT_NM and /proc together allow to say."""
+
+from typing import Any
+
+import pytest
+
+from auditns_connector import frames as f
+from auditns_connector.model.outputs import NsChange
+from auditns_connector.nstypes import FLAGS, INDEX, INITIAL_INODES_618
+from tests.unit.world import HEX, MS, World, contid
+
+DOCKER = f"/docker/{HEX}"
+CLONE, SET = 1, 2
+
+
+class Cn(World):
+    """A world told by the connector."""
+
+    def __init__(self, source: str = "nm", **hello: Any) -> None:
+        super().__init__(perf=False, ns_source=source, **hello)
+
+    def put(self, kind: int, at: float | None = None, source: int = f.S_CN, **fields: Any) -> None:
+        super().put(kind, at, f.S_PIPELINE if kind in (f.K_HELLO, f.K_CLOCK) else source, **fields)
+
+    def born(self, parent: int, child: int, at: float) -> None:
+        self.put(f.K_FORK, at, pid=child, tid=child, ppid=parent, ptid=parent)
+
+    def nm(self, pid: int, reason: int, name: str, new: int, at: float, old: int = 0, tid: int = 0) -> None:
+        payload = f.NM_PAYLOAD.pack(reason, 0, old or INITIAL_INODES_618[name], new)
+        self.put(f.K_NM, at, pid=pid, tid=tid or pid, arg=FLAGS[name], payload=payload)
+
+    def ran(self, pid: int, at: float) -> None:
+        self.put(f.K_EXEC, at, pid=pid, tid=pid)
+
+    def answer(self, who: int, ppid: int, at: float, start: float, /, cg: str = "/", **ns: int) -> None:
+        self.proc(who, ppid, at, start=start, cg=cg, ns={**INITIAL_INODES_618, **ns})
+
+    def ino(self, pid: int, name: str) -> int | None:
+        nsset = self.model.processes[pid].state.nsset
+        inst = nsset.inst[INDEX[name]] if nsset is not None else None
+        return inst.ino if inst is not None else None
+
+    def asked(self) -> set[int]:
+        pids, self.model.queries = {query.pid for query in self.model.queries}, []
+        return pids
+
+    def later(self, at: float) -> None:
+        self.put(f.K_SID, at, pid=1, tid=1)
+
+
+def test_a_child_of_the_host_is_unknown_until_proc_answers_and_then_from_its_birth() -> None:
+    w = Cn()
+    w.born(1, 100, 1000)
+    assert w.who(100, 1000) == "?"
+    assert w.asked() == {100}
+    w.answer(100, 1, 1002, 1000)
+    assert w.who(100, 1000) is None
+    assert w.state(100, 1000).origin == "procfs"
+
+
+def test_an_exec_is_unknown_until_proc_answers_and_then_its_snapshot_is_right() -> None:
+    w = Cn()
+    w.born(1, 100, 1000)
+    w.answer(100, 1, 1001, 1000)
+    w.ran(100, 1010)  # meanwhile somebody moved it
+    assert w.who(100, 1010.5) == "?"
+    w.answer(100, 1, 1012, 1000, cg=DOCKER)
+    assert w.who_exec(100, 1009) == contid(HEX)
+    w.born(1, 101, 1020)
+    w.answer(101, 1, 1021, 1020)
+    w.ran(101, 1030)
+    w.exit(101, 1031)
+    assert w.who_exec(101, 1029) == "?"
+
+
+def test_an_answer_read_before_the_exit_counts_one_before_the_exec_does_not() -> None:
+    w = Cn()
+    w.born(1, 100, 1000)
+    w.ran(100, 1010)
+    w.asked()
+    w.answer(100, 1, 1005, 1000)
+    assert w.asked() == {100}
+    w.exit(100, 1020)
+    w.answer(100, 1, 1015, 1000, cg=DOCKER)
+    assert w.who_exec(100, 1009) == contid(HEX)
+
+
+def test_a_child_of_a_container_is_of_the_container() -> None:
+    w = Cn()
+    w.answer(50, 1, 900, 500, cg=DOCKER)
+    w.born(50, 100, 1000)
+    w.ran(100, 1001)
+    w.exit(100, 1002)
+    assert w.who_exec(100, 1000) == contid(HEX)
+    assert w.state(100, 1001).origin == "inherited"
+
+
+def test_where_the_possible_creators_differ_only_proc_can_tell() -> None:
+    """A child made with CLONE_PARENT looks like one of its parent's."""
+    w = Cn()
+    w.answer(50, 1, 900, 500, cg=DOCKER)
+    w.answer(51, 50, 901, 600, cg=f"{DOCKER}/docker/{'f' * 64}")  # a nested one, child of 50
+    w.born(50, 100, 1000)
+    assert w.who(100, 1000) == "?"
+    w.answer(100, 50, 1002, 1000, cg=DOCKER)
+    assert w.who(100, 1000) == contid(HEX)
+    w.exit(51, 1010)
+    w.born(50, 101, 1020)
+    assert w.who(101, 1020) == contid(HEX)
+
+
+def test_an_orphan_may_be_anybodys_child_until_proc_has_told() -> None:
+    w = Cn()
+    w.answer(50, 1, 900, 500, cg=DOCKER)
+    w.answer(60, 1, 900, 500)
+    w.answer(61, 60, 900, 600)
+    w.exit(60, 1000)
+    assert 61 in w.asked()
+    w.born(50, 100, 1010)
+    assert w.who(100, 1010) == "?"
+    w.answer(61, 1, 1011, 600)
+    w.born(50, 101, 1020)
+    w.exit(100, 1019)
+    assert w.who(101, 1020) in ("?", contid(HEX))
+    w.born(50, 102, 1030)
+
+
+def test_nm_set_tells_the_namespace_at_once() -> None:
+    w = Cn()
+    w.born(1, 100, 1000)
+    w.answer(100, 1, 1001, 1000)
+    w.nm(100, SET, "net", 77, 1010)
+    assert (w.ino(100, "net"), w.ino(100, "uts")) == (77, INITIAL_INODES_618["uts"])
+    assert w.ino(100, "user") is None, "a user namespace may have come with it"
+    w.answer(100, 1, 1011, 1000, net=77)
+    assert w.ino(100, "user") == INITIAL_INODES_618["user"]
+    w.born(100, 101, 1020)
+    assert w.ino(101, "net") == 77
+
+
+def test_nm_pid_is_where_children_are_born() -> None:
+    w = Cn(lifecycle=True)
+    w.born(1, 100, 1000)
+    w.answer(100, 1, 1001, 1000)
+    w.nm(100, SET, "pid", 88, 1010)
+    assert w.ino(100, "pid") == INITIAL_INODES_618["pid"]
+    w.answer(100, 1, 1011, 1000)
+    w.born(100, 101, 1020)
+    assert w.ino(101, "pid") == 88
+    w.answer(101, 100, 1021, 1020, pid=88)
+    w.later(1100)
+    sandbox = w.who(101, 1030)
+    assert sandbox not in (None, "?")
+    assert w.who(100, 1030) is None
+    w.born(101, 102, 1200)
+    w.exit(102, 1201)
+    assert w.who(102, 1200) == sandbox
+
+
+def test_nm_clone_is_of_the_birth() -> None:
+    w = Cn(lifecycle=True)
+    w.born(1, 100, 1000)
+    w.nm(100, CLONE, "net", 77, 1000.01)
+    w.nm(100, CLONE, "pid", 88, 1000.02)
+    assert (w.ino(100, "net"), w.ino(100, "pid")) == (77, 88)
+    w.answer(100, 1, 1002, 1000, net=77, pid=88, user=99)
+    w.later(1100)
+    assert w.who(100, 1000) not in (None, "?")
+    told = {
+        (out.inst.type, out.inst.ino, out.reason, out.source) for out in w.model.outputs if isinstance(out, NsChange)
+    }
+    assert told == {("net", 77, "clone", "nm"), ("pid", 88, "clone", "nm"), ("user", 99, "clone", "procfs")}
+
+
+def test_setns_and_unshare_are_told_apart_by_who_lives_there() -> None:
+    w = Cn(lifecycle=True)
+    for pid, at in ((100, 1000), (101, 1001)):
+        w.born(1, pid, at)
+        w.answer(pid, 1, at + 0.5, at)
+    w.nm(100, SET, "net", 77, 1010)
+    w.nm(101, SET, "net", 77, 1020)
+    w.nm(101, SET, "net", INITIAL_INODES_618["net"], 1030, old=77)
+    told = [(out.process.pid, out.reason) for out in w.model.outputs if isinstance(out, NsChange)]
+    assert told == [(100, "unshare"), (101, "setns"), (101, "setns")]
+
+
+def test_a_thread_of_its_own_namespaces() -> None:
+    w = Cn()
+    w.born(1, 100, 1000)
+    w.answer(100, 1, 1001, 1000)
+    w.put(f.K_FORK, 1002, pid=100, tid=105, ppid=1, ptid=1)
+    w.nm(100, SET, "net", 77, 1010, tid=105)
+    assert w.ino(100, "net") == INITIAL_INODES_618["net"]
+    w.born(100, 101, 1020)  # by which thread?
+    assert w.ino(101, "net") is None
+    assert w.ino(101, "uts") == INITIAL_INODES_618["uts"]
+    w.ran(100, 1030)
+    assert w.ino(100, "net") is None
+
+
+def test_a_type_of_namespace_that_we_do_not_know_is_counted() -> None:
+    w = Cn()
+    w.put(f.K_NM, 1000, pid=1, tid=1, arg=0x1234, payload=f.NM_PAYLOAD.pack(2, 0, 1, 2))
+    assert w.model.unknown_frames == 1
+
+
+@pytest.mark.parametrize("source", ["audit", "procfs"])
+def test_without_events_of_namespaces_only_answers_tell_them(source: str) -> None:
+    w = Cn(source, lifecycle=True)
+    w.born(1, 100, 1000)
+    assert w.ino(100, "net") is None
+    w.answer(100, 1, 1001, 1000, net=77)
+    assert w.ino(100, "net") == 77
+    told = [(o.inst.type, o.inst.ino, o.reason, o.source) for o in w.model.outputs if isinstance(o, NsChange)]
+    assert told == [("net", 77, "clone", "procfs")]
+    w.ran(100, 1010)
+    assert w.ino(100, "net") is None
+    w.answer(100, 1, 1011, 1000, net=78)
+    assert w.ino(100, "net") == 78
+
+
+def test_an_audit_record_of_unshare_puts_the_namespaces_in_doubt() -> None:
+    w = Cn("audit", lifecycle=True)
+    w.born(1, 100, 1000)
+    w.answer(100, 1, 1001, 1000)
+    w.model.outputs.clear()
+    w.asked()
+    w.put(f.K_UNSHARE, 1010, f.S_AUDIT, pid=100, tid=100, arg=FLAGS["uts"])
+    assert w.ino(100, "uts") is None
+    assert w.asked() == {100}
+    w.answer(100, 1, 1011, 1000, uts=66)
+    told = [(o.inst.type, o.inst.ino, o.reason) for o in w.model.outputs if isinstance(o, NsChange)]
+    assert told == [("uts", 66, "unshare")]
+
+
+def test_with_perf_the_connector_decides_nothing() -> None:
+    w = World()
+    w.fork(1, 100, 1000, net=INITIAL_INODES_618["net"])
+    frame = f.pack(f.K_NM, f.S_CN, 1001 * MS, pid=100, tid=100, arg=FLAGS["net"], payload=f.NM_PAYLOAD.pack(2, 0, 1, 7))
+    w.model.apply(frame)
+    nsset = w.model.processes[100].state.nsset
+    assert nsset is not None
+    inst = nsset.inst[INDEX["net"]]
+    assert inst is not None
+    assert inst.ino == INITIAL_INODES_618["net"]
