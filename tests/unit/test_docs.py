@@ -17,6 +17,7 @@ from auditns_connector.cli import main as cli
 from auditns_connector.cli import plugin
 from auditns_connector.decode import rectypes
 from auditns_connector.emit import events, jsonout, text
+from auditns_connector.streams.definition import SCHEMA, Definition, read
 from tests.kernel.support import need_tool
 
 TOP = Path(__file__).parents[2]
@@ -117,8 +118,10 @@ def test_help_names_manual_pages_that_exist(name: str, said: str) -> None:
 
 def test_every_command_says_what_it_does() -> None:
     for command, parser in commands(PARSER).items():
-        for action in parser._actions:
-            assert action.help, (command, action.dest)
+        for below in (parser, *commands(parser).values()):
+            for action in below._actions:
+                known = action.help or isinstance(action, argparse._SubParsersAction) or action.metavar == "PID"
+                assert known, (command, action.dest)
 
 
 # --- configuration
@@ -145,8 +148,13 @@ def test_every_key_is_in_the_manual_with_its_default(table: str, key: str, value
 
 def test_the_manual_shows_no_key_that_is_refused() -> None:
     for heading, body in sections("auditns.toml.5").items():
+        lines = re.findall(r"^\.TP\n\.B ([a-z_]+ = .*)$", body, re.MULTILINE)
+        if heading == "[stream.NAME]":
+            options = tomllib.loads("\n".join(lines))
+            assert options.keys() == SCHEMA.keys()
+            assert read("x", {**options, "pod": ["p"]}) == Definition("x", pod=("p",))
+            continue
         for table in re.findall(r"\[([a-z.]+)\]", heading) or [""]:
-            lines = re.findall(r"^\.TP\n\.B ([a-z_]+ = .*)$", body, re.MULTILINE)
             config.parse("\n".join([f"[{table}]" if table else "", *lines]))
 
 
@@ -157,9 +165,9 @@ def test_default_file_and_manual_have_every_option() -> None:
         name = config._DOTTED.get(field, field)
         for part in getattr(value, "_fields", ()):
             assert (name, part) in shown
-        if not hasattr(value, "_fields") and name != "netfilter.marks":
+        if not hasattr(value, "_fields") and name not in ("netfilter.marks", "stream"):
             assert ("", name) in shown
-    assert "[netfilter.marks]" in sections("auditns.toml.5")
+    assert {"[netfilter.marks]", "[stream.NAME]"} <= sections("auditns.toml.5").keys()
 
 
 # --- records
@@ -167,9 +175,10 @@ def test_default_file_and_manual_have_every_option() -> None:
 
 def filled(name: str, annotation: str) -> Any:
     """A value for a parameter of emit/text.py, by its type, save where it must be a certain one."""
-    certain = {"numeric": False, "serials": [1] * 8, "inodes": [1] * 8, "old": (1, 2), "new": (3, 4), "nstype": "net"}
+    place, actor = text.NsPlace(1, 4, 3), text.Actor(1, 2, 3, 4, b"x", "5")
+    certain = {"numeric": False, "serials": [1] * 8, "inodes": [1] * 8, "nstype": "net"}
     certain |= {"caller": "pid=1 uid=0 auid=0 tty=x ses=1 subj=x"}
-    kinds = {"int": 1, "bytes": b"x", "bool": True, "str": "x"}
+    kinds = {"NsPlace": place, "Actor": actor, "int": 1, "bytes": b"x", "bool": True, "str": "x"}
     return certain[name] if name in certain else next(v for kind, v in kinds.items() if kind in annotation)
 
 
