@@ -110,6 +110,12 @@ class EventFilter:
             kept = bytearray(a & b for a, b in zip(kept, typed, strict=True))
         return kept
 
+    def tells(self, containers: Containers, kind: int, pid: int, container: Container | None) -> bool:
+        """Whether a record of ours that stands alone is wanted: of type ``kind``, about ``pid`` of ``container``."""
+        if self._keys or (self._pids and pid not in self._pids) or (self._types and kind not in self._types):
+            return False
+        return not self.needs_states or self._who(containers, State(0, container, None, ""), 0)
+
     def _has_key(self, raw: bytes) -> bool:
         # several keys of one rule are joined by byte 1, which makes the kernel write them in hex
         value = untrusted(raw)
@@ -156,6 +162,12 @@ class ConfiguredFilter:
             dropped = part.keep(points, states, containers, first, count)
             kept = bytearray(a & ~b & 1 for a, b in zip(kept, dropped, strict=True))
         return kept
+
+    def tells(self, containers: Containers, kind: int, pid: int, container: Container | None) -> bool:
+        """As :meth:`EventFilter.tells`."""
+        if self._include is not None and not self._include.tells(containers, kind, pid, container):
+            return False
+        return not any(part.tells(containers, kind, pid, container) for part in self._exclude)
 
 
 def configured(include: Configured, exclude: Configured) -> ConfiguredFilter:

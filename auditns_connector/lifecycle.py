@@ -6,29 +6,45 @@ told by the function that :attr:`Narrator.formatters` has for its class, so that
 """
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from .decode import rectypes
 from .decode.auditserial import SerialGap, SerialTracker, parse_stamp
 from .decode.points import P_NODE
 from .emit import text
 from .enricher import NUMERIC, RAW
 from .eventserial import MODULUS, RUN_DIR, EventSerials
-from .model.outputs import Loss
+from .model.containers import UNKNOWN
+from .model.outputs import ContainerOp, Loss, NsChange, NsDel, NsInit, NsLeft
 from .sinks.base import Loss as SinkLoss
 from .sinks.base import LostLine
 
 if TYPE_CHECKING:
     from .correlate import Correlator
     from .emit.render import Renderer
-    from .model.process import State
+    from .filters import ConfiguredFilter, EventFilter
+    from .model.namespaces import Instance
+    from .model.process import Process, State
     from .model.table import Model
     from .observer import Observer
+    from .pipeline import Pipeline
     from .reassemble import Points
 
 #: makes the line of an output (see emit/text.py) for either spelling; b"" tells nothing
 Formatter = Callable[[Any, bool], bytes]
 _NS: Final = 1_000_000
+#: what is filtered by its record type
+_KINDS: Final[dict[type, int]] = {
+    NsInit: rectypes.NS_INIT,
+    NsChange: rectypes.NS_CHANGE,
+    NsLeft: rectypes.NS_CHANGE,
+    NsDel: rectypes.NS_DEL,
+    ContainerOp: rectypes.CONTAINER_OP,
+}
+#: who made the initial namespaces: the kernel at its start, before there was anybody else
+KERNEL: Final = text.Actor(0, 0, 0xFFFFFFFF, 0xFFFFFFFF, b"swapper/0")
 #: AUDIT_FIRST_DAEMON to AUDIT_LAST_DAEMON of linux/audit.h
 _DAEMON: Final = range(1200, 1300)
 
@@ -36,8 +52,8 @@ _DAEMON: Final = range(1200, 1300)
 class Narrator:
     """Writes stand-alone records for ``formats`` (names of enricher.py); JSON and lines for people need ``renderer``.
 
-    ``wanted`` decides by an output's state and class whether it is told (None: all are); losses always are. ``track``
-    looks for holes in the serials of what :meth:`saw` is shown, where the source of the audit records does not.
+    What the filter ``wanted`` does not let through is not told; losses always are. ``track`` looks for holes in
+    the serials of what :meth:`saw` is shown, where the source of the audit records does not.
     """
 
     def __init__(
@@ -47,7 +63,7 @@ class Narrator:
         formats: Sequence[str],
         *,
         renderer: "Renderer | None" = None,
-        wanted: Callable[[Any], bool] | None = None,
+        wanted: "EventFilter | ConfiguredFilter | None" = None,
         track: bool = False,
     ) -> None:
         self.serials = serials
@@ -55,7 +71,7 @@ class Narrator:
         self.renderer = renderer
         self.told = 0
         self._model = model
-        self._wanted = wanted
+        self.wanted = wanted if wanted else None
         self._node = b""
         self._last_ms = 0
         self._mutex = threading.Lock()
@@ -64,7 +80,13 @@ class Narrator:
         #: holes found by :meth:`saw` and not told yet
         self.missing: list[SerialGap] = []
         self._next = -1
-        self.formatters: dict[type, Formatter] = {Loss: self._loss}
+        self.formatters: dict[type, Formatter] = {
+            Loss: self._loss,
+            NsInit: self._ns_init,
+            NsChange: self._ns_change,
+            NsLeft: self._ns_left,
+            NsDel: self._ns_del,
+        }
 
     # -- what the kernel's events say about ours
 
@@ -93,6 +115,11 @@ class Narrator:
                     last = serial
         self._next = last + 1
 
+    def finish(self) -> None:
+        """Nothing more comes: every hole that is still open is a loss."""
+        if self._tracker is not None:
+            self.missing += self._tracker.flush()
+
     # -- outputs
 
     def tell(self, outputs: Iterable[Any]) -> dict[str, bytes]:
@@ -101,12 +128,22 @@ class Narrator:
         found: list[tuple[int, dict[bool, bytes], State | None]] = []
         for output in outputs:
             formatter = self.formatters.get(type(output))
-            if formatter is None or not (self._wanted is None or isinstance(output, Loss) or self._wanted(output)):
+            if formatter is None or not self._passes(output):
                 continue
             tails = {spelling: formatter(output, spelling) for spelling in dict.fromkeys(numeric)}
             if any(tails.values()):
                 found.append((self._ms(output.time), tails, getattr(output, "state", None)))
         return self._write(found)
+
+    def _passes(self, output: Any) -> bool:
+        kind = _KINDS.get(type(output))
+        if self.wanted is None or kind is None:
+            return True
+        process = output.inst.last if isinstance(output, NsDel) else getattr(output, "process", None)
+        state = getattr(output, "state", None) or (process.state if process is not None else None)
+        container = state.container if state is not None else getattr(output, "container", UNKNOWN)
+        pid = process.pid if process is not None else getattr(output, "opid", 0)
+        return self.wanted.tells(self._model.containers, kind, pid, container)
 
     def gaps(self, gaps: Iterable[SerialGap]) -> dict[str, bytes]:
         """CONTAINER_LOST for audit events that never arrived; ``from`` and ``to`` are their serials. What :meth:`saw`
@@ -165,6 +202,66 @@ class Narrator:
         ms = self._ms(mono)
         return f"{ms // 1000}.{ms % 1000:03d}"
 
+    # -- namespaces
+
+    def introduce(self, now: int) -> dict[str, bytes]:
+        """NS_INIT of the initial namespaces, which were there before anybody could tell; ``now`` is CLOCK_MONOTONIC."""
+        first = self._model.initial
+        found = []
+        for inst in first.inst if first is not None else ():
+            if inst is not None and not inst.told:
+                inst.told = True
+                tails = {
+                    numeric: text.ns_init(inst.type, self._place(inst), 0, KERNEL, numeric) for numeric in (False, True)
+                }
+                found.append((self._ms(now), tails, None))
+        return self._write(found)
+
+    def _place(self, inst: "Instance") -> text.NsPlace:
+        namespaces = self._model.namespaces
+        return text.NsPlace(namespaces.serial(inst), inst.dev or namespaces.dev, inst.ino)
+
+    def _actor(
+        self, process: "Process | None", state: "State | None", since: int, comm: bytes | None = None
+    ) -> text.Actor:
+        """What is known of ``process``; ids only as /proc told them after ``since``."""
+        if process is None:
+            return text.Actor(contid=text.UNKNOWN)
+        ids = process.ids[1:] if process.ids is not None and process.ids[0] >= since else (None, None, None)
+        container = (state or process.state).container
+        contid = None if container is None else self._model.containers.text(container)
+        return text.Actor(process.pid, *ids, comm=(process.comm if comm is None else comm) or None, contid=contid)
+
+    def _ns_init(self, output: NsInit, numeric: bool) -> bytes:
+        inst, old = output.inst, output.old
+        actor = self._actor(output.process, output.state, output.time, output.comm)
+        old_snum = None if old is None else self._model.namespaces.serial(old)
+        return text.ns_init(inst.type, self._place(inst), old_snum, actor, numeric)
+
+    def _ns_change(self, output: NsChange, numeric: bool) -> bytes:
+        inst, old = output.inst, output.old
+        return text.ns_change(
+            inst.type,
+            output.reason,
+            self._place(old) if old is not None else text.NsPlace(None, None, None),
+            self._place(inst),
+            self._actor(output.process, output.state, output.time, output.comm),
+            numeric,
+            tid=output.tid,
+            last=output.last,
+        )
+
+    def _ns_left(self, output: NsLeft, numeric: bool) -> bytes:
+        actor = self._actor(output.process, output.state, output.time, output.comm)
+        place = self._place(output.inst)
+        return text.ns_change(output.inst.type, "exit", place, None, actor, numeric, tid=output.tid, last=True)
+
+    def _ns_del(self, output: NsDel, numeric: bool) -> bytes:
+        inst = output.inst
+        actor = self._actor(inst.last, None, inst.ended or output.time)
+        held = "no" if output.held is False else "unknown"
+        return text.ns_del(inst.type, self._place(inst), actor, held, numeric)
+
     # -- losses
 
     def _loss(self, loss: Loss, numeric: bool) -> bytes:
@@ -176,7 +273,7 @@ class Narrator:
 
 def open_narrator(
     observer: "Observer", formats: Sequence[str], *, correlator: "Correlator | None" = None, colour: bool = False,
-    wanted: Callable[[Any], bool] | None = None, track: bool = False, directory: str | None = RUN_DIR,
+    wanted: "EventFilter | ConfiguredFilter | None" = None, track: bool = False, directory: str | None = RUN_DIR,
 ) -> Narrator:  # fmt: skip
     """The narrator of a run; ``correlator`` is needed for JSON and lines for people."""
     renderer = None
@@ -186,3 +283,20 @@ def open_narrator(
         renderer = Renderer(correlator, colour)
     serials = EventSerials(directory, boot_id=observer.model.containers.boot_id)
     return Narrator(observer.model, serials, formats, renderer=renderer, wanted=wanted, track=track)
+
+
+def begin(pipeline: "Pipeline", *, keep_serials: bool, introduce: bool) -> None:
+    """Before a run: tell the initial namespaces where ``introduce`` is set, and have the serials that we mint kept for
+    the next run where ``keep_serials`` is."""
+    narrator, observer = pipeline.narrator, pipeline.observer
+    containers = observer.model.containers
+    if (
+        introduce
+        and narrator is not None
+        and (narrator.wanted is None or narrator.wanted.tells(containers, rectypes.NS_INIT, 0, None))
+    ):
+        pipeline.write(narrator.introduce(time.monotonic_ns()))
+    if keep_serials and observer.store is not None:
+        store = observer.store
+        pipeline.each_tick.append(lambda: store.save(observer.model))
+        pipeline.at_end.append(lambda: store.save(observer.model, last=True))

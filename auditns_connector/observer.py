@@ -125,6 +125,7 @@ class Observer:
             "perf": self.perf is not None,
             "connector": self.connector is not None,
             "ns_source": self.ns_source,
+            "lifecycle": self.model.lifecycle,
             "timens": os.path.exists("/proc/self/ns/time"),
             "features": sorted(self.perf.features) if self.perf is not None else [],
             "initial": initial_inodes(),
@@ -286,10 +287,11 @@ class Observer:
             self._ask_all()
         return self._asker.waiting
 
-    def tell_lifecycle(self, wanted: bool) -> None:
-        """Have the model make outputs of how namespaces come and go, or no more."""
+    def tell_lifecycle(self, wanted: bool, all_serials: bool = False) -> None:
+        """Have the model make outputs of how namespaces come and go, or no more; that, or ``all_serials``, asks for the
+        kernel's id of every namespace from now on."""
         self.model.lifecycle = wanted
-        if wanted and not self._asker.all_serials:
+        if (wanted or all_serials) and not self._asker.all_serials:
             self._asker.all_serials = True
             self._asker.ask_again()
 

@@ -4,6 +4,7 @@ Order of a round: read audit text → note the moment → drain the kernel event
 does not fit that order (timers, control requests, sinks that can take more) is done between rounds.
 """
 
+import select
 import selectors
 import signal
 import socket
@@ -36,6 +37,8 @@ _EVENTS_TICK: Final = 0.1
 #: after the last process of a namespace has left, the kernel is soon asked again whether it is gone
 _PROOF_TICK: Final = 0.1
 _CLOSE: Final = 2.0
+#: how long the end waits for an event whose successors have come already (seconds)
+_LATE: Final = 0.05
 
 
 class AuditInput(Protocol):
@@ -50,8 +53,11 @@ class AuditInput(Protocol):
     def counters(self) -> dict[str, int]:
         """received, lost and so on."""
 
-    def take_gaps(self) -> "list[SerialGap]":
-        """Holes in the serials that the source found since it was last asked."""
+    def take_gaps(self, *, final: bool = False) -> "list[SerialGap]":
+        """Holes in the serials that the source found since it was last asked; ``final``: those still open as well."""
+
+    def late(self) -> bool:
+        """Whether an event is missing that may still be on its way."""
 
 
 class Pipeline:
@@ -89,6 +95,8 @@ class Pipeline:
         self.narrator: Narrator | None = None
         #: an emit.events.EventWriter where kernel events themselves are shown
         self.events: EventWriter | None = None
+        #: a streams.manager.Streams, which is given every answered event
+        self.streams: Any = None
         #: called with each round's end, for the control server and others
         self.each_tick: list[Callable[[], None]] = []
         #: called once when the run ends, before anything is closed
@@ -195,6 +203,8 @@ class Pipeline:
             self.narrator.formats = tuple(outputs)
         for sink in self._sinks():
             self.selector.register(sink.fileno(), selectors.EVENT_READ, sink.on_ready)
+        if self.streams is not None:
+            self.streams.attach()
 
     # -- its steps
 
@@ -229,22 +239,27 @@ class Pipeline:
             self._last_stamp = max(points.ms[: points.n])
             if self.narrator is not None:
                 self.narrator.saw(points)
-        self._write(blocks)
+        self.write(blocks)
+        if self.streams is not None:
+            self.streams.take(points, cut)
         if rules_changed:
             self.observer.exec_rules.read()
 
-    def _narrate(self) -> None:
+    def _narrate(self, *, final: bool = False) -> None:
         outputs, self.observer.model.outputs = self.observer.model.outputs, []
         if self.narrator is not None:
             if outputs:
-                self._write(self.narrator.tell(outputs))
-            gaps = self.audit.take_gaps() if self.audit is not None else []
+                self.write(self.narrator.tell(outputs))
+            gaps = self.audit.take_gaps(final=final) if self.audit is not None else []
+            if final:
+                self.narrator.finish()
             if gaps or self.narrator.missing:
-                self._write(self.narrator.gaps(gaps))
+                self.write(self.narrator.gaps(gaps))
         if self.events is not None:
-            self._write({"events": self.events.tell(outputs)})
+            self.write({"events": self.events.tell(outputs)})
 
-    def _write(self, blocks: dict[str, bytes]) -> None:
+    def write(self, blocks: dict[str, bytes]) -> None:
+        """Give each format's block to its outputs."""
         for name, block in blocks.items():
             if block:
                 for sink in self.outputs[name]:
@@ -275,11 +290,14 @@ class Pipeline:
         if self.events is not None and not self.events.done and self.stopping != "output closed":
             self._catch_up()
         if self.audit is not None and self.stopping not in ("output closed", "count reached"):
-            data = self.audit.drain() if self.stopping != "end of input" else b""
+            data = (self.audit.drain() or b"") if self.stopping != "end of input" else b""
+            if self.audit.late() and select.select([self.audit], [], [], _LATE)[0]:
+                data += self.audit.drain() or b""  # another CPU was about to hand it over when we stopped
             cut = self.observer.catch_up()
             if data:
                 self._deliver(self.stream.push(data), cut)
             self._deliver(self.stream.flush(eof=True), cut)
+            self._narrate(final=True)
         for call in self.at_end:
             call()
         end = time.monotonic() + _CLOSE
@@ -327,6 +345,7 @@ class Pipeline:
             "sources": sources,
             "queue": {"pending_bytes": self.stream.pending},
             "sinks": {sink.name: sink.counters() for sink in self._sinks()},
+            **({"streams": self.streams.status()} if self.streams is not None else {}),
         }
 
     def lost(self) -> int:

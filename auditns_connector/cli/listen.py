@@ -24,6 +24,10 @@ def add_parser(subparsers: Any, name: str, text: str) -> None:
         "--type takes kinds of events, --info adds container, file and CPU",
     )  # fmt: skip
     parser.add_argument("--timestamps", action="store_true", help="with --events: begin each line with its time")
+    parser.add_argument(
+        "--no-lifecycle", action="store_true",
+        help="leave out NS_INIT, NS_CHANGE and NS_DEL, the records of how namespaces come, go and are entered",
+    )  # fmt: skip
     parser.add_argument("--duration", type=seconds, metavar="S", help="stop after S seconds")
     parser.add_argument("--journal", metavar="FILE", help="also record the kernel events, for auditns enrich --journal")
     parser.add_argument("--perf", choices=("auto", "on", "off"), default="auto", help="perf events (default: auto)")
@@ -62,13 +66,16 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
     from ..correlate import Correlator
     from ..enricher import Enricher
     from ..journal import JournalWriter
-    from ..lifecycle import open_narrator
+    from ..lifecycle import begin, open_narrator
     from ..notify import notify
+    from ..observer import boot_id
     from ..pipeline import Pipeline
     from ..registrar import attach
     from ..rules import RuleLease
+    from ..serialstore import SerialStore
     from ..sinks.descriptor import open_descriptor
     from ..sources.readlog import ReadlogSource
+    from ..streams.manager import open_streams
     from ..talk import Talk
     from ..wiring import host_observer, own_nodes
 
@@ -87,8 +94,10 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
             journal=journal,
             all_serials=args.ns != "off",
         )
+        observer.store = SerialStore(boot_id())
+        observer.tell_lifecycle(not args.no_lifecycle)
         try:
-            for notice in [*audit.notices, *notices]:
+            for notice in [*audit.notices, *notices, *observer.store.notices]:
                 talk.warn(notice)
             observer.start()
             if args.rules:
@@ -103,13 +112,15 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
                 correlator, [name], wanted=wanted, limit=args.count, colour=name == "pretty" and sys.stdout.isatty()
             )
             narrator = open_narrator(
-                observer, [name], correlator=correlator, colour=name == "pretty" and sys.stdout.isatty()
+                observer, [name], correlator=correlator, colour=name == "pretty" and sys.stdout.isatty(), wanted=wanted
             )
             sink = open_descriptor(sys.stdout.fileno(), 64 << 20, narrator.sink_lost(name))
             pipeline = Pipeline(observer, correlator, enricher, audit, {name: [sink]}, talk, duration=args.duration)
             pipeline.narrator = narrator
             control = ControlServer.open(args.control, pipeline, talk)
             attach(pipeline, control, args.control, talk)
+            begin(pipeline, keep_serials=control is not None, introduce=not args.no_lifecycle)
+            open_streams(pipeline, control, args.control, talk)
             notify("READY=1")
             pipeline.run()
             notify("STOPPING=1")

@@ -64,10 +64,13 @@ class Plugin:
         """Until the end of stdin or a signal."""
         from ..control import ControlServer
         from ..journal import JournalWriter
-        from ..lifecycle import open_narrator
+        from ..lifecycle import begin, open_narrator
+        from ..observer import boot_id
         from ..pipeline import Pipeline
         from ..registrar import attach
+        from ..serialstore import SerialStore
         from ..sources.stdin import StdinSource
+        from ..streams.manager import open_streams
         from ..wiring import host_observer
 
         config, talk = self._config, self._talk
@@ -86,8 +89,10 @@ class Plugin:
             options={"sandbox_types": sorted(config.sandbox)},
         )
         control = None
+        observer.store = SerialStore(boot_id())
+        observer.tell_lifecycle(config.lifecycle)
         try:
-            for notice in notices:
+            for notice in [*notices, *observer.store.notices]:
                 talk.warn(notice)
             observer.start()
             self._narrator = open_narrator(observer, (), track=True)
@@ -97,6 +102,8 @@ class Plugin:
             self._pipeline.narrator = self._narrator
             control = ControlServer.open(config.control, self._pipeline, talk)
             attach(self._pipeline, control, config.control, talk)
+            open_streams(self._pipeline, control, config.control, talk, config.streams)
+            begin(self._pipeline, keep_serials=control is not None, introduce=config.lifecycle)
             self._pipeline.run()
         finally:
             observer.close()
@@ -124,7 +131,9 @@ class Plugin:
         correlator = Correlator(
             model, spellings=[name == NUMERIC for name in outputs], ns=config.ns, info=config.info, nodes=own_nodes()
         )
-        enricher = Enricher(correlator, list(outputs), wanted=configured(config.include, config.exclude))
+        wanted = configured(config.include, config.exclude)
+        self._narrator.wanted = wanted if wanted else None
+        enricher = Enricher(correlator, list(outputs), wanted=wanted)
         return correlator, enricher, outputs
 
     def _reload(self) -> None:
@@ -142,10 +151,13 @@ class Plugin:
         pipeline = self._pipeline
         try:
             pipeline.replace(*self._text_side(pipeline.observer.model))
+            pipeline.observer.tell_lifecycle(self._config.lifecycle, self._config.ns != "off")
         except AuditnsError as error:
             self._config = former
             self._talk.warn("the new configuration cannot be used; the old one stays", reason=str(error))
             return
+        if pipeline.streams is not None:
+            pipeline.streams.configure(self._config.streams)
         self._talk.say("configuration read again", changed=" ".join(changed))
 
 

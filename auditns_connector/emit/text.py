@@ -11,7 +11,7 @@ old and new). ``numeric`` chooses the spelling of the type, see :func:`rectypes.
 
 import os
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from ..decode import rectypes
 from ..nstypes import ALL_ORDER, FLAGS
@@ -143,45 +143,78 @@ def _number(value: int | None, form: str = "d") -> str:
     return "?" if value is None else format(value, form)
 
 
-def ns_init(
-    nstype: str, snum: int, inum: int | None, pid: int | None, contid: str | None, numeric: bool, old_snum: int = 0
-) -> bytes:
-    """NS_INIT: a namespace of type ``nstype`` (a key of nstypes.FLAGS) came to be, made by thread group ``pid``."""
+class Actor(NamedTuple):
+    """Who did it: a process as far as it is known; None is printed ``?``, 4294967295 means unset."""
+
+    pid: int | None = None
+    uid: int | None = None
+    auid: int | None = None
+    ses: int | None = None
+    comm: bytes | None = None
+    contid: str | None = None
+
+    @property
+    def ids(self) -> str:
+        """The fields with which the proposal's records begin."""
+        return f"pid={_number(self.pid)} uid={_number(self.uid)} auid={_number(self.auid)} ses={_number(self.ses)}"
+
+    @property
+    def who(self) -> str:
+        """comm and contid; a process of the host has no contid."""
+        comm = "?" if self.comm is None else encode_untrusted(self.comm).decode()
+        return f"comm={comm}" + ("" if self.contid is None else f" contid={self.contid}")
+
+
+class NsPlace(NamedTuple):
+    """A namespace: its serial, and device and inode in nsfs; None is printed ``?``."""
+
+    snum: int | None
+    dev: int | None
+    ino: int | None
+
+    @property
+    def where(self) -> str:
+        """dev and ino."""
+        dev = "?" if self.dev is None else f"{os.major(self.dev):02x}:{os.minor(self.dev):02x}"
+        return f"dev={dev} ino={_number(self.ino)}"
+
+
+def ns_init(nstype: str, place: NsPlace, old_snum: int | None, creator: Actor, numeric: bool) -> bytes:
+    """NS_INIT: a namespace of type ``nstype`` (a key of nstypes.FLAGS) came to be, made by ``creator``, who was in the
+    one with ``old_snum`` (0: it is an initial one, None: not known)."""
     return _line(
         rectypes.NS_INIT,
         numeric,
-        f"pid={_number(pid)} type={FLAGS[nstype]:x} old_snum={old_snum:x} snum={snum:x} inum={_number(inum)}"
-        f"{'' if contid is None else ' contid=' + contid} res=1",
+        f"{creator.ids} type={FLAGS[nstype]:x} old_snum={_number(old_snum, 'x')} snum={_number(place.snum, 'x')}"
+        f" {creator.who} {place.where} res=1",
     )
 
 
-def ns_del(nstype: str, snum: int, inum: int | None, pid: int | None, contid: str | None, numeric: bool) -> bytes:
-    """NS_DEL: a namespace is gone; ``pid`` was the last that held it, where known."""
+def ns_del(nstype: str, place: NsPlace, last: Actor, held: str, numeric: bool) -> bytes:
+    """NS_DEL: a namespace is gone; ``last`` was the last process known in it; ``held`` is "no" where the kernel said
+    so, "unknown" where something else than a process may hold it."""
     return _line(
         rectypes.NS_DEL,
         numeric,
-        f"pid={_number(pid)} type={FLAGS[nstype]:x} snum={snum:x} inum={_number(inum)}"
-        f"{'' if contid is None else ' contid=' + contid} res=1",
+        f"{last.ids} type={FLAGS[nstype]:x} snum={_number(place.snum, 'x')} {last.who} {place.where} held={held} res=1",
     )
 
 
 def ns_change(
-    nstype: str,
-    pid: int,
-    reason: str,
-    old: tuple[int | None, int | None],
-    new: tuple[int | None, int | None],
-    contid: str | None,
-    numeric: bool,
-) -> bytes:
-    """NS_CHANGE: ``pid`` went from one namespace to another; ``old`` and ``new`` are (serial, inode) and
-    ``reason`` is clone, unshare or set (``?`` when the kernel did not say)."""
+    nstype: str, reason: str, old: NsPlace, new: NsPlace | None, process: Actor, numeric: bool, *,
+    tid: int = 0, last: bool = False,
+) -> bytes:  # fmt: skip
+    """NS_CHANGE: ``process``, or its thread ``tid`` (0: the leader), went from one namespace to another. ``reason`` is
+    clone, unshare, setns, set (one of these two) or exit (``new`` None: it went nowhere); ``last``: no process is known
+    in the old one any more."""
+    place = new or NsPlace(0, old.dev, 0)
     return _line(
         rectypes.NS_CHANGE,
         numeric,
-        f"pid={pid} type={FLAGS[nstype]:x} reason={reason} old_snum={_number(old[0], 'x')}"
-        f" snum={_number(new[0], 'x')} old_inum={_number(old[1])} inum={_number(new[1])}"
-        f"{'' if contid is None else ' contid=' + contid} res=1",
+        f"pid={_number(process.pid)}{f' tid={tid}' if tid else ''} type={FLAGS[nstype]:x} reason={reason}"
+        f" old_snum={_number(old.snum, 'x')} snum={_number(place.snum, 'x')} {process.who}"
+        f" dev={place.where.partition(' ')[0][4:]} old-ino={_number(old.ino)} ino={_number(place.ino)}"
+        f"{' last=1' if last else ''} res=1",
     )
 
 

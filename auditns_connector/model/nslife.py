@@ -78,10 +78,10 @@ class NsLife:
         outputs = self._model.outputs
         if begun and not inst.told:
             inst.told = True
-            outputs.append(NsInit(time, inst, old, *made))
+            outputs.append(NsInit(time, inst, old, *made, made[0].comm))
             self._model.ask(made[0].pid)
         last = old is not None and not old.sets and not old.initial and old.ended == time
-        outputs.append(NsChange(time, inst, old, process, process.state, reason, tid, source, last))
+        outputs.append(NsChange(time, inst, old, process, process.state, reason, tid, source, last, process.comm))
         if last and old is not None:
             self._vacated(old, process, time)
 
@@ -91,7 +91,7 @@ class NsLife:
             return
         thread = tid if tid != process.pid else 0
         for inst in vacated:
-            self._model.outputs.append(NsLeft(time, inst, process, process.state, thread))
+            self._model.outputs.append(NsLeft(time, inst, process, process.state, thread, process.comm))
             self._vacated(inst, process, time)
 
     def _vacated(self, inst: Instance, process: Process, time: int) -> None:

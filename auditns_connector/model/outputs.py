@@ -27,6 +27,7 @@ class NsInit(NamedTuple):
     old: "Instance | None"
     process: "Process"
     state: "State"
+    comm: bytes = b""
 
 
 class NsChange(NamedTuple):
@@ -43,6 +44,7 @@ class NsChange(NamedTuple):
     source: str = "perf"
     #: no task is known in ``old`` any more
     last: bool = False
+    comm: bytes = b""
 
 
 class NsLeft(NamedTuple):
@@ -53,6 +55,7 @@ class NsLeft(NamedTuple):
     process: "Process"
     state: "State"
     tid: int = 0
+    comm: bytes = b""
 
 
 class NsDel(NamedTuple):

@@ -50,6 +50,7 @@ class Process:
         "end",
         "epoch",
         "execs",
+        "ids",
         "inside",
         "leader_gone",
         "newborn",
@@ -93,6 +94,8 @@ class Process:
         self.newborn = False
         self.execs: list[Exec] | None = None
         self.registered: Container | None = None
+        #: real uid, login uid and session as /proc told them at the time that stands first; None where it did not
+        self.ids: tuple[int, int | None, int | None, int | None] | None = None
         #: the former holder of this pid
         self.prev: Process | None = None
         #: known from an event other than its birth: ``start`` is when it was first heard of
