@@ -187,6 +187,10 @@ class ReadlogSource:
         gaps, self._gaps = self._gaps, []
         return gaps
 
+    def late(self) -> bool:
+        """Whether an event is missing that may still be on its way."""
+        return self._tracker.open
+
     def counters(self) -> dict[str, int]:
         """``received`` records and their ``bytes`` as lines; ``lost`` events (serials that never came); ``dropped``
         records (the socket's own count) and ``overruns`` (times its queue was full); ``foreign`` datagrams not from

@@ -51,9 +51,13 @@ class StdinSource:
         self._counts["received"] += block.count(b"\n")
         return block
 
-    def take_gaps(self) -> list[SerialGap]:
+    def take_gaps(self, *, final: bool = False) -> list[SerialGap]:
         """None: what auditd did not hand on, the serials of its events tell (Narrator ``track``)."""
         return []
+
+    def late(self) -> bool:
+        """Never: when auditd has closed, nothing more comes."""
+        return False
 
     def counters(self) -> dict[str, int]:
         """received records and bytes; what is lost before us, the serials tell."""
