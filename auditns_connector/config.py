@@ -13,6 +13,7 @@ from . import confvalues as v
 from .confvalues import GIB, KIB, MIB, ContidTerm, Reader
 from .errors import ConfigError
 from .nstypes import ALL_ORDER
+from .streams.definition import Definition, read
 
 DEFAULT_PATH: Final = "/etc/audit/auditns.toml"
 MAX_FILE: Final = 1 << 20
@@ -96,6 +97,7 @@ class Config(NamedTuple):
     include: EventFilter = EventFilter()
     exclude: EventFilter = EventFilter()
     marks: tuple[tuple[int, int], ...] = ()
+    streams: tuple[Definition, ...] = ()
 
     @classmethod
     def default(cls) -> "Config":
@@ -232,7 +234,7 @@ _TOP: Final[Mapping[str, Reader]] = {
     "coalesce_ms": v.coalesce,
     "control": v.path_name(longest=107),
 }
-_TABLES: Final[tuple[str, ...]] = ("journal", "sources", "output", "filter", "netfilter")
+_TABLES: Final[tuple[str, ...]] = ("journal", "sources", "output", "filter", "netfilter", "stream")
 _DOTTED: Final = {
     "file": "output.file",
     "socket": "output.socket",
@@ -240,6 +242,7 @@ _DOTTED: Final = {
     "include": "filter.include",
     "exclude": "filter.exclude",
     "marks": "netfilter.marks",
+    "streams": "stream",
 }
 
 
@@ -262,6 +265,7 @@ def _config(path: str, data: dict[str, Any]) -> Config:
         include=EventFilter(**_options(path, "filter.include.", filters["include"], _FILTER)),
         exclude=EventFilter(**_options(path, "filter.exclude.", filters["exclude"], _FILTER)),
         marks=_marks(path, netfilter["marks"]),
+        streams=_streams(path, tables.get("stream", {})),
     )
     _together(path, config)
     return config
@@ -330,6 +334,15 @@ def _marks(path: str, table: Any) -> tuple[tuple[int, int], ...]:
             raise ConfigError(f"{path}: netfilter.marks.{key}: mark {mark} is given twice")
         marks[mark] = contid
     return tuple(sorted(marks.items()))
+
+
+def _streams(path: str, table: Any) -> tuple[Definition, ...]:
+    if not isinstance(table, dict):
+        raise ConfigError(f"{path}: stream: is not a table; allowed: [stream.NAME] tables")
+    try:
+        return tuple(read(name, options) for name, options in table.items())
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
 
 
 def _unknown(path: str, where: str, key: str, known: tuple[str, ...]) -> ConfigError:

@@ -38,13 +38,18 @@ class Enricher:
         self._filter = wanted if wanted else None
         self.limit = limit
         self._objects = any(name in (JSON, PRETTY) for name in self._formats)
-        correlator.keep_states = self._objects or (self._filter is not None and self._filter.needs_states)
+        self._states = self._objects or (self._filter is not None and self._filter.needs_states)
+        correlator.keep_states = self._states
         if self._objects:
             from .emit.render import Renderer
 
             self._renderer = Renderer(correlator, colour)
         self.events = 0
         self.shown = 0
+
+    def want_states(self, also: bool) -> None:
+        """Have the correlator keep the state it finds for each point, ``also`` for somebody else's sake."""
+        self._correlator.keep_states = self._states or also
 
     @property
     def whole(self) -> bool:

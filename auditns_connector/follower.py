@@ -86,10 +86,12 @@ class Follower:
             self._connect()
             return
         from .registrar import attach
+        from .streams.manager import open_streams
 
         self._served = True
         control.handlers["status"] = lambda request, peer, sock: {"ok": True, "status": self._pipeline.status()}
         attach(self._pipeline, control, self._path, self._talk)
+        open_streams(self._pipeline, control, self._path, self._talk)
         self._pipeline.at_end.append(control.close)
         self._talk.say("registrations are served here now", path=self._path, at=round(time.time()))
 

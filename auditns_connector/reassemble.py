@@ -213,6 +213,10 @@ class Scanner:
         self.points = Points()
         self.points.grow(1024, 4096)
 
+    def want_whole(self) -> None:
+        """From now on keep the lines of an event together."""
+        self._state.whole = True
+
     def feed(self, block: bytes | bytearray | memoryview, mode: int = MODE_MORE) -> Points:
         """Scan on. MODE_FLUSH decides the events that are open, MODE_EOF also passes an unterminated line."""
         points, c = self.points, self.points.c
@@ -235,6 +239,10 @@ class TextStream:
         self._buffer = bytearray(capacity)
         self._start = 0
         self._end = 0
+
+    def want_whole(self) -> None:
+        """From now on hand out whole events."""
+        self._scanner.want_whole()
 
     @property
     def pending(self) -> int:

@@ -18,6 +18,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "contid": ("contid", "set, get, list and delegate container identifiers"),
     "oci-hook": ("ocihook", "register a container; called by container runtimes"),
     "install-hook": ("ocihook", "make Podman and CRI-O call oci-hook"),
+    "stream": ("stream", "a stream of audit events for each container"),
     "doctor": ("doctor", "what this host allows, what is missing, and the command that mends it"),
     "install-plugin": ("install", "put the auditd plugin where auditd finds it, or take it away"),
 }

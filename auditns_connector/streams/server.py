@@ -86,7 +86,7 @@ class Reader:
     ) -> None:
         self.who, self.home, self.backlog = who, home, backlog
         self.closed = False
-        self._server, self._sock = server, sock
+        self._server, self.sock = server, sock
         self._item: Entry | Gap | None = None
         self._rest = memoryview(b"")
         self._written = 0
@@ -105,14 +105,14 @@ class Reader:
 
     def _read(self) -> None:
         try:
-            data = self._sock.recv(MAX_REQUEST)  # without a buffer for them, passed descriptors are dropped
+            data = self.sock.recv(MAX_REQUEST)  # without a buffer for them, passed descriptors are dropped
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
             self._server.leave(self)
             return
         if not data:
-            if hung_up(self._sock):
+            if hung_up(self.sock):
                 self._server.leave(self)
             else:
                 self._deaf = True  # it will say nothing more, but it listens
@@ -131,7 +131,7 @@ class Reader:
             if not self._rest and not self._next():
                 break
             try:
-                count = self._sock.send(self._rest[:_PIECE], socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
+                count = self.sock.send(self._rest[:_PIECE], socket.MSG_NOSIGNAL | socket.MSG_DONTWAIT)
             except (BlockingIOError, InterruptedError):
                 break
             except OSError:
@@ -161,15 +161,15 @@ class Reader:
         selector, known = self._server.selector, self._events
         self._events = events
         if not events:
-            selector.unregister(self._sock)
+            selector.unregister(self.sock)
         elif not known:
-            selector.register(self._sock, events, self._on_event)
+            selector.register(self.sock, events, self._on_event)
         else:
-            selector.modify(self._sock, events, self._on_event)
+            selector.modify(self.sock, events, self._on_event)
 
     def check(self) -> None:
         """Notice that a reader which says nothing has gone."""
-        if not self.closed and self._deaf and hung_up(self._sock):
+        if not self.closed and self._deaf and hung_up(self.sock):
             self._server.leave(self)
 
     def close(self) -> list[Entry | Gap]:
@@ -178,8 +178,8 @@ class Reader:
             return []
         self.closed = True
         if self._events:
-            self._server.selector.unregister(self._sock)
-        self._sock.close()
+            self._server.selector.unregister(self.sock)
+        self.sock.close()
         left = [] if self._item is None else [self._item]
         return left + self.backlog.items()
 

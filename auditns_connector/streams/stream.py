@@ -165,7 +165,6 @@ class Stream:
         counters = dict(self.counters)
         counters["lost_records"] += self.held.lost + sum(r.backlog.lost for r in self.server.readers)
         return {
-            "name": self.definition.stream,
             "origin": self.origin,
             **self.definition._asdict(),
             "mode": f"{self.definition.mode:04o}",

@@ -1,0 +1,215 @@
+"""``auditns stream``: streams of containers, from the host (create, set …) and from inside (read, send, login)."""
+
+import argparse
+import json
+import os
+import sys
+from typing import Any, Final
+
+from ..errors import AuditnsError, NotPermittedError
+from .options import seconds
+
+_CONTROL: Final = "/run/auditns/control"
+#: option -> key of the stream's definition, for values that are taken as they are
+_LISTS: Final = ("contid", "runtime", "name", "label", "pod")
+_NUMBERS: Final = ("backlog_limit", "rate_limit", "message_limit", "readers")
+_WORDS: Final = ("overflow", "view", "record_names", "mode")
+
+
+def add_parser(subparsers: Any, name: str, text: str) -> None:
+    """Add the command and its own commands."""
+    parser = subparsers.add_parser(
+        name, help=text,
+        description="Each container its own audit stream, its own backlog, its own readers.",
+        epilog="auditns-stream(8)",
+    )  # fmt: skip
+    commands = parser.add_subparsers(dest="do", metavar="COMMAND", required=True, parser_class=type(parser))
+    create = commands.add_parser("create", help="make a stream (root of the host)")
+    create.add_argument("stream", metavar="NAME", help="its name: a-z, 0-9, _ - .")
+    _definition(create)
+    change = commands.add_parser("set", help="change a stream (root of the host); pause it or go on (inside)")
+    change.add_argument("stream", metavar="NAME", nargs="?", default="", help="the stream (inside: the one mounted)")
+    _definition(change)
+    group = change.add_mutually_exclusive_group()
+    group.add_argument("--pause", action="store_true", help="take no events until --resume")
+    group.add_argument("--resume", action="store_true", help="take events again")
+    shown = commands.add_parser("list", help="all streams, one a line (root of the host)")
+    shown.add_argument("--json", action="store_true", help="one JSON object")
+    shown.add_argument("--control", default=_CONTROL, metavar="PATH", help="control socket")
+    show = commands.add_parser("show", help="one stream: what it is for, holds, has lost; inside, the part of it there")
+    show.add_argument("stream", metavar="NAME", nargs="?", default="", help="the stream (inside: the one mounted)")
+    show.add_argument("--json", action="store_true", help="one JSON object")
+    show.add_argument("--control", default=_CONTROL, metavar="PATH", help="control socket")
+    remove = commands.add_parser("remove", help="take a stream away (root of the host)")
+    remove.add_argument("stream", metavar="NAME", help="the stream")
+    remove.add_argument("--control", default=_CONTROL, metavar="PATH", help="control socket")
+    read = commands.add_parser("read", help="print a stream's records, those held first")
+    read.add_argument("stream", metavar="NAME", nargs="?", default="", help="the stream (inside: the one mounted)")
+    read.add_argument("--follow", action="store_true", help="go on when what was held has been read")
+    read.add_argument("--duration", type=seconds, metavar="S", help="stop after S seconds")
+    read.add_argument("--count", type=int, metavar="N", help="stop after N records")
+    send = commands.add_parser("send", help="send a message as an audit record (inside a container)")
+    send.add_argument("--type", required=True, metavar="TYPE", help="USER_CMD, USER_LOGIN or another USER_ type")
+    send.add_argument("text", metavar="TEXT", help="what to say; written encoded, as one field")
+    login = commands.add_parser("login", help="say who logged in (inside a container, its root; for pam_exec)")
+    login.add_argument("--uid", type=int, required=True, metavar="N", help="the user's id inside the container")
+    login.add_argument("--session", type=int, metavar="M", help="a session number of the container's own")
+    login.add_argument("--pid", type=int, metavar="P", help="the process, by its number inside (default: our parent)")
+    for command in (show, change, read, send, login):
+        command.add_argument("--dir", metavar="DIR", help="the stream's directory, where it is mounted elsewhere")
+    for command in (send, login):
+        command.add_argument("--stream", default="", metavar="NAME", help="the stream, where several are mounted")
+
+
+def _definition(parser: argparse.ArgumentParser) -> None:
+    many: dict[str, Any] = {"action": "append", "default": []}
+    parser.add_argument("--contid", metavar="ID", help="containers with this identifier, or inside one with it", **many)
+    parser.add_argument("--runtime", metavar="R", help="containers of this runtime: docker, podman, lxc …", **many)
+    parser.add_argument("--name", metavar="PATTERN", help="containers whose name or id matches a shell pattern", **many)
+    parser.add_argument("--label", metavar="KEY[=PATTERN]", help="containers with this label", **many)
+    parser.add_argument("--pod", metavar="PATTERN", help="containers whose pod matches", **many)
+    parser.add_argument("--backlog-limit", type=int, metavar="N", help="records held for a reader; 0 writes nothing")
+    parser.add_argument("--rate-limit", type=int, metavar="N", help="records a second; 0 is no limit")
+    parser.add_argument("--message-limit", type=int, metavar="N", help="messages from inside a second; 0 takes none")
+    parser.add_argument("--overflow", choices=("drop-oldest", "drop-newest"), help="what goes when it is full")
+    parser.add_argument(
+        "--view", choices=("container", "host"), help="numbers as the container, or as the host has them"
+    )
+    parser.add_argument("--record-names", choices=("numeric", "symbolic"), help="how the added records are named")
+    parser.add_argument("--mode", metavar="MODE", help="mode of the sockets: 0600, 0660 or 0666")
+    parser.add_argument("--owner", metavar="UID:GID", help="owner of the sockets, as the host counts")
+    parser.add_argument("--readers", type=int, metavar="N", help="readers at a time, 1 to 64")
+    parser.add_argument("--control", default=_CONTROL, metavar="PATH", help="control socket")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run one of the commands."""
+    commands = {
+        "create": _create, "set": _set, "list": _list, "show": _show,
+        "remove": _remove, "read": _read, "send": _send, "login": _login,
+    }  # fmt: skip
+    commands[args.do](args)
+    return 0
+
+
+def _options(args: argparse.Namespace) -> dict[str, Any]:
+    out: dict[str, Any] = {key: getattr(args, key) for key in _LISTS if getattr(args, key)}
+    for key in (*_NUMBERS, *_WORDS):
+        if getattr(args, key) is not None:
+            out[key] = getattr(args, key)
+    if args.owner is not None:
+        uid, colon, gid = args.owner.partition(":")
+        if not (colon and uid.isdecimal() and gid.isdecimal()):
+            raise AuditnsError("--owner: two numbers, UID:GID")
+        out["uid"], out["gid"] = int(uid), int(gid)
+    if getattr(args, "pause", False) or getattr(args, "resume", False):
+        out["paused"] = args.pause
+    return out
+
+
+def _ask(args: argparse.Namespace, do: str, **more: Any) -> dict[str, Any]:
+    from ..control import ask
+
+    answer = ask(args.control, {"v": 1, "op": "stream", "do": do, **more})
+    if not answer.get("ok"):
+        message = f"{answer.get('message', 'refused')}"
+        raise NotPermittedError(message) if answer.get("error") == "EPERM" else AuditnsError(message)
+    return answer
+
+
+def _directory(args: argparse.Namespace) -> str:
+    from ..streams.client import find
+
+    if args.dir:
+        return str(args.dir)
+    base = os.path.join(os.path.dirname(getattr(args, "control", _CONTROL)), "streams")
+    return find(args.stream, base)
+
+
+def _on_host(args: argparse.Namespace) -> bool:
+    """Whether the control socket is here; inside a container only the stream's own is."""
+    return not args.dir and os.path.exists(args.control)
+
+
+def _create(args: argparse.Namespace) -> None:
+    stream = _ask(args, "create", name=args.stream, options=_options(args))["stream"]
+    print(f"{stream['stream']}: {stream['directory']}")
+    if not stream["backlog_limit"]:
+        print("auditns: with a backlog limit of 0 nothing is written; set --backlog-limit", file=sys.stderr)
+
+
+def _set(args: argparse.Namespace) -> None:
+    options = _options(args)
+    if _on_host(args):
+        if not args.stream:
+            raise AuditnsError("which stream?")
+        _ask(args, "set", name=args.stream, options=options)
+        return
+    from ..streams import client
+
+    if set(options) != {"paused"}:
+        raise NotPermittedError("inside a container a stream can be paused and resumed, nothing else")
+    (client.pause if options["paused"] else client.resume)(_directory(args))
+
+
+def _list(args: argparse.Namespace) -> None:
+    streams = _ask(args, "list")["streams"]
+    if args.json:
+        print(json.dumps({"v": 1, "streams": streams}, indent=2))
+        return
+    for s in streams:
+        terms = " ".join(f"{key}={','.join(map(str, s[key]))}" for key in _LISTS if s[key])
+        counters = s["counters"]
+        print(
+            f"{s['stream']}  {terms}  limit={s['backlog_limit']} held={s['held_records']} events={counters['events']}"
+            f" lost={counters['lost_records']} readers={len(s['readers_now'])}{' paused' if s['paused'] else ''}"
+        )
+
+
+def _show(args: argparse.Namespace) -> None:
+    if _on_host(args):
+        if not args.stream:
+            raise AuditnsError("which stream?")
+        found = _ask(args, "show", name=args.stream)["stream"]
+    else:
+        from ..streams.client import state
+
+        found = state(_directory(args))
+    if args.json:
+        print(json.dumps({"v": 1, **found}, indent=2))
+        return
+    from .status import lines
+
+    for line in lines(found):
+        print(line)
+
+
+def _remove(args: argparse.Namespace) -> None:
+    _ask(args, "remove", name=args.stream)
+
+
+def _read(args: argparse.Namespace) -> None:
+    from ..streams import client
+
+    directory = _directory(args)
+    left = args.count
+    out = sys.stdout.buffer
+    for line in client.read(directory, follow=args.follow or args.duration is not None, duration=args.duration):
+        out.write(line)
+        out.flush()
+        if left is not None:
+            left -= 1
+            if left <= 0:
+                return
+
+
+def _send(args: argparse.Namespace) -> None:
+    from ..streams import client
+
+    client.send(_directory(args), args.type, args.text)
+
+
+def _login(args: argparse.Namespace) -> None:
+    from ..streams import client
+
+    client.login(_directory(args), args.uid, args.session, args.pid)

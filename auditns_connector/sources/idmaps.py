@@ -1,0 +1,25 @@
+"""The id maps of a user namespace, as /proc/PID/uid_map and gid_map tell them to the host (user_namespaces(7))."""
+
+import os
+
+
+def read_maps(pid: int, ino: int) -> dict[str, list[list[int]]] | None:
+    """``{"uid": [[inside, outside, count] …], "gid": …}`` of the user namespace with inode ``ino``, through process
+    ``pid`` in it; None where the process is gone or elsewhere, or the maps are not written yet."""
+    found: dict[str, list[list[int]]] = {}
+    try:
+        folder = os.open(f"/proc/{pid}", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        for kind in ("uid", "gid"):
+            fd = os.open(f"{kind}_map", os.O_RDONLY | os.O_CLOEXEC, dir_fd=folder)
+            with open(fd, encoding="ascii") as file:
+                found[kind] = [[int(number) for number in line.split()] for line in file]
+        if os.readlink("ns/user", dir_fd=folder) != f"user:[{ino}]":
+            return None
+    except (OSError, ValueError):
+        return None  # gone, or hidden
+    finally:
+        os.close(folder)
+    return found if found["uid"] else None

@@ -1,0 +1,133 @@
+"""For programs inside a container (and on the host): read a stream, ask about it, send it messages, log in.
+
+``directory`` is the stream's directory as it is seen here, such as ``/run/auditns/streams/web``; see :func:`find`::
+
+    from auditns_connector.streams import client
+    where = client.find()                       # the one stream that is mounted here
+    client.send(where, "USER_CMD", "op=backup")
+    for line in client.read(where):
+        ...
+"""
+
+import errno
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from typing import Any, Final
+
+from ..errors import AuditnsError, NotPermittedError
+
+STREAMS: Final = "/run/auditns/streams"
+_ROOM: Final = 1 << 16
+_ANSWER: Final = 1 << 16
+#: without ``follow``: silence after which what was held is taken to be all (seconds)
+_QUIET: Final = 0.3
+
+
+def find(name: str = "", base: str = STREAMS) -> str:
+    """The directory of stream ``name``; without a name that of the only one there. Raises :class:`AuditnsError`."""
+    if name:
+        if "/" in name or name.startswith("."):
+            raise AuditnsError(f"{name!r} is not the name of a stream")
+        return os.path.join(base, name)
+    try:
+        names = sorted(entry for entry in os.listdir(base) if not entry.startswith("."))
+    except OSError as error:
+        raise AuditnsError(f"{base}: {error.strerror}; is a stream mounted here?") from error
+    if len(names) != 1:
+        raise AuditnsError(f"{base} has {len(names)} streams: say which one")
+    return os.path.join(base, names[0])
+
+
+def _connect(directory: str, name: str, kind: int) -> socket.socket:
+    path = os.path.join(directory, name)
+    sock = socket.socket(socket.AF_UNIX, kind | socket.SOCK_CLOEXEC)
+    try:
+        sock.connect(path)
+    except OSError as error:
+        sock.close()
+        if error.errno in (errno.EACCES, errno.EPERM):
+            raise NotPermittedError(f"{path}: {error.strerror}") from error
+        raise AuditnsError(f"{path}: {error.strerror}; is the stream there, and its server running?") from error
+    return sock
+
+
+def request(directory: str, question: dict[str, Any], timeout: float = 5.0) -> dict[str, Any]:
+    """Ask over ``talk``; the answer, which is good. Raises :class:`NotPermittedError` or :class:`AuditnsError`."""
+    with _connect(directory, "talk", socket.SOCK_SEQPACKET) as sock:
+        sock.settimeout(timeout)
+        try:
+            sock.send(json.dumps(question).encode())
+            answer = json.loads(sock.recv(_ANSWER) or b"null")
+        except (OSError, ValueError) as error:
+            raise AuditnsError(f"{directory}: no answer: {error}") from error
+    if not isinstance(answer, dict):
+        raise AuditnsError(f"{directory}: hung up")
+    if not answer.get("ok"):
+        message = f"{answer.get('message', 'refused')} ({answer.get('error', '?')})"
+        raise NotPermittedError(message) if answer.get("error") == "EPERM" else AuditnsError(message)
+    return answer
+
+
+def state(directory: str) -> dict[str, Any]:
+    """backlog_limit, rate_limit, overflow, paused, held_records, lost_records."""
+    found: dict[str, Any] = request(directory, {"op": "state"})["state"]
+    return found
+
+
+def pause(directory: str) -> None:
+    """Have no events of this container taken until :func:`resume`. For root of the container."""
+    request(directory, {"op": "pause"})
+
+
+def resume(directory: str) -> None:
+    """Go on after :func:`pause`."""
+    request(directory, {"op": "resume"})
+
+
+def send(directory: str, kind: str, text: str) -> None:
+    """Send a message of type ``kind`` (USER_CMD, USER_LOGIN …); it becomes a record of the host's audit."""
+    request(directory, {"op": "send", "type": kind, "text": text})
+
+
+def login(directory: str, uid: int, session: int | None = None, pid: int | None = None) -> None:
+    """Say that ``uid`` (of this container) has logged in: for our parent process, or for ``pid`` of this container, and
+    what it starts from now on. Once for each process. For root of the container."""
+    request(directory, {"op": "login", "uid": uid, "session": session, "pid": pid})
+
+
+def server_pid(directory: str) -> int:
+    """The process that serves the stream, as the kernel says; 0 when it is in no pid namespace of ours."""
+    from ..peer import peer_of
+
+    with _connect(directory, "talk", socket.SOCK_SEQPACKET) as sock:
+        return peer_of(sock).pid
+
+
+def read(directory: str, *, follow: bool = True, duration: float | None = None) -> Iterator[bytes]:
+    """Whole lines, what was held first; ends when the server goes, after ``duration`` seconds, or, without ``follow``,
+    when nothing more is there."""
+    end = None if duration is None else time.monotonic() + duration
+    rest = b""
+    with _connect(directory, "sock", socket.SOCK_STREAM) as sock:
+        while True:
+            left = None if end is None else end - time.monotonic()
+            if left is not None and left <= 0:
+                return
+            wait = left if follow else min(_QUIET, _QUIET if left is None else left)
+            sock.settimeout(wait)
+            try:
+                data = sock.recv(_ROOM)
+            except TimeoutError:
+                if follow:
+                    continue
+                return
+            except OSError as error:
+                raise AuditnsError(f"{directory}: {error.strerror}") from error
+            if not data:
+                return
+            *lines, rest = (rest + data).split(b"\n")
+            for line in lines:
+                yield line + b"\n"

@@ -1,0 +1,276 @@
+"""All streams of a program: made, changed, removed and kept; tied to its pipeline and its control socket.
+
+``BASE/streams/NAME`` is a stream's directory, kept when the program ends so that a bind mount of it stays good.
+``BASE/streams.json`` holds the streams that were made by command; those of the configuration are in the configuration.
+"""
+
+import contextlib
+import json
+import os
+import socket
+import stat
+from collections.abc import Iterable
+from typing import Any, Final
+
+from ..errors import AuditnsError, ConfigError
+from ..eventserial import EventSerials
+from ..model.containers import UNKNOWN, Container
+from ..peer import Peer
+from ..safefile import SafeDir
+from ..talk import Talk
+from .definition import HOST, Definition, change, read, stream_name
+from .peers import Who, identify
+from .requests import Requests
+from .router import Router
+from .server import Reader
+from .stream import Stream, refused
+
+STATE: Final = "streams.json"
+MAX_STREAMS: Final = 256
+CONFIGURED: Final = "configuration"
+COMMANDED: Final = "command"
+
+
+class Streams:
+    """The streams of ``pipeline`` below ``base``. Raises :class:`AuditnsError` where that cannot be used."""
+
+    def __init__(self, pipeline: Any, base: str, talk: Talk) -> None:
+        self.base = base
+        self.streams: dict[str, Stream] = {}
+        self._pipeline, self._talk = pipeline, talk
+        self._own_serials: EventSerials | None = None
+        self._state = SafeDir(base)
+        try:
+            SafeDir(os.path.join(base, "streams")).close()
+            self._folder = os.open(f"{base}/streams", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(".private", 0o700, dir_fd=self._folder)
+            self._private = _open_directory(".private", self._folder, 0o700)
+        except OSError as error:
+            raise AuditnsError(f"{base}/streams: {error.strerror}") from error
+        self.router = Router(pipeline.observer, self.streams, talk)
+        self.requests = Requests(pipeline, self.router)
+        pipeline.streams = self
+        pipeline.each_tick.append(self.tick)
+        pipeline.at_end.append(self.close)
+
+    # -- the pipeline's side
+
+    def take(self, points: Any, now: int) -> None:
+        """Points that were just answered."""
+        if self.streams:
+            self.router.take(points, self._pipeline.correlator.states, now)
+
+    def attach(self) -> None:
+        """Have the pipeline's text side keep what streams need; to be called when that side or the streams change."""
+        self._pipeline.enricher.want_states(bool(self.streams))
+        if self.streams:
+            self._pipeline.stream.want_whole()
+
+    def serial(self) -> int:
+        """A serial for a record that is an event of its own."""
+        narrator = self._pipeline.narrator
+        if narrator is not None:
+            return int(narrator.serials.take())
+        if self._own_serials is None:
+            self._own_serials = EventSerials(self.base, boot_id=self._pipeline.observer.model.containers.boot_id)
+        return self._own_serials.take()
+
+    def tick(self) -> None:
+        """Once a second: what was moved or left is put right."""
+        if not self.streams:
+            return
+        self.router.tick()
+        for name, stream in self.streams.items():
+            stream.paused = {home for home in stream.paused if home.ended is None}
+            try:
+                if stream.server.check():
+                    self._talk.warn("the sockets of a stream were taken away and are back", stream=name)
+            except AuditnsError as error:
+                self._talk.warn("the sockets of a stream cannot be put back", stream=name, reason=str(error))
+
+    def close(self) -> None:
+        """Stop all; the directories stay."""
+        for stream in self.streams.values():
+            stream.close()
+        self.streams.clear()
+        self.router.close()
+        os.close(self._folder)
+        os.close(self._private)
+        self._state.close()
+
+    # -- coming and going
+
+    def load(self, configured: Iterable[Definition] = ()) -> None:
+        """Start the streams of the configuration and those kept from before; what cannot be is said."""
+        self.configure(configured)
+        try:
+            data = json.loads(self._state.read(STATE) or b"{}")
+            kept = [read(name, table) for name, table in dict(data.get("streams", {})).items()]
+        except (AuditnsError, ValueError, AttributeError, TypeError, RecursionError) as error:
+            self._talk.warn("the streams kept from before cannot be read", file=STATE, reason=str(error))
+            return
+        for definition in kept:
+            if definition.stream not in self.streams:
+                self._try_start(definition, COMMANDED)
+
+    def configure(self, configured: Iterable[Definition]) -> None:
+        """The configuration's streams are now these."""
+        wanted = {definition.stream: definition for definition in configured}
+        for name in [n for n, s in self.streams.items() if s.origin == CONFIGURED and n not in wanted]:
+            self._stop(name)
+        for name, definition in wanted.items():
+            stream = self.streams.get(name)
+            if stream is None:
+                self._try_start(definition, CONFIGURED)
+            else:
+                stream.origin = CONFIGURED
+                if stream.definition != definition:
+                    stream.change(definition)
+        self._changed()
+
+    def _try_start(self, definition: Definition, origin: str) -> None:
+        try:
+            self._start(definition, origin)
+        except AuditnsError as error:
+            self._talk.warn("a stream cannot be served", stream=definition.stream, reason=str(error))
+
+    def _start(self, definition: Definition, origin: str) -> Stream:
+        if len(self.streams) >= MAX_STREAMS:
+            raise AuditnsError(f"there are {MAX_STREAMS} streams already")
+        try:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(definition.stream, 0o755, dir_fd=self._folder)
+            folder = _open_directory(definition.stream, self._folder, 0o755)
+        except OSError as error:
+            raise AuditnsError(f"{self.base}/streams/{definition.stream}: {error.strerror}") from error
+        try:
+            stream = Stream(definition, folder, self._private, self._pipeline.selector, self)
+        except BaseException:
+            os.close(folder)
+            raise
+        stream.origin = origin
+        self.streams[definition.stream] = stream
+        self._changed()
+        return stream
+
+    def _stop(self, name: str) -> None:
+        self.streams.pop(name).close()
+        with contextlib.suppress(OSError):  # in use as a mount, or something was put there: it stays
+            os.rmdir(name, dir_fd=self._folder)
+        self._changed()
+
+    def _changed(self) -> None:
+        self.router.forget()
+        self.attach()
+
+    def _save(self) -> None:
+        kept = {name: s.definition.as_dict() for name, s in self.streams.items() if s.origin == COMMANDED}
+        self._state.write(STATE, json.dumps({"v": 1, "streams": kept}, indent=1).encode())
+
+    # -- readers and talkers (see stream.Owner)
+
+    def admit(self, stream: Stream, sock: socket.socket) -> tuple[Who, Container | None]:
+        """Who may read: a process of the host whom the socket's mode lets in, or one of a container of the stream."""
+        self._pipeline.observer.catch_up()
+        who = identify(sock, self._pipeline.observer)
+        container = who.container
+        if container is None:
+            return who, None
+        if container is UNKNOWN:
+            raise refused("it is not known who that is")
+        home = stream.definition.home(self._pipeline.observer.model.containers.contid, container)
+        if home is not container:
+            raise refused("the stream is not this container's")
+        return who, None if stream.definition.view == HOST else container
+
+    def on_line(self, stream: Stream, reader: Reader, line: bytes) -> None:
+        """A line that a reader sent."""
+        self.requests.line(stream, reader.sock, line)
+
+    def on_request(self, stream: Stream, sock: socket.socket, data: bytes) -> bytes:
+        """A request from inside."""
+        return self.requests.answer(stream, sock, data)
+
+    # -- administration
+
+    def control(self, request: dict[str, Any], peer: Peer, sock: socket.socket) -> dict[str, Any]:
+        """The control socket's request "stream": ``do`` is create, list, show, set or remove. For root of the host."""
+        who = identify(sock, self._pipeline.observer)
+        if peer.uid != 0 or who.container is not None:
+            return {"ok": False, "error": "EPERM", "message": "streams are managed by root of the host alone"}
+        try:
+            return {"ok": True, **self._manage(request)}
+        except ConfigError as error:
+            return {"ok": False, "error": "EINVAL", "message": str(error)}
+        except AuditnsError as error:
+            return {"ok": False, "error": "EIO", "message": str(error)}
+        except KeyError as error:
+            return {"ok": False, "error": "ENOENT", "message": f"there is no stream {error.args[0]}"}
+
+    def _manage(self, request: dict[str, Any]) -> dict[str, Any]:
+        do = request.get("do")
+        if do == "list":
+            return {"streams": [self._status(stream) for stream in self.streams.values()]}
+        name = stream_name(request.get("name"))
+        if do == "create":
+            if name in self.streams:
+                raise AuditnsError(f"there is a stream {name} already")
+            stream = self._start(read(name, request.get("options")), COMMANDED)
+            self._save()
+            return {"stream": self._status(stream)}
+        stream = self.streams[name]
+        if do == "set":
+            stream.change(change(stream.definition, request.get("options")))
+            self._changed()
+            self._save()
+        elif do == "remove":
+            if stream.origin == CONFIGURED:
+                raise AuditnsError(f"stream {name} is in the configuration: take it out there")
+            self._stop(name)
+            self._save()
+            return {}
+        elif do != "show":
+            raise ConfigError('do is "create", "list", "show", "set" or "remove"')
+        return {"stream": self._status(stream)}
+
+    def _status(self, stream: Stream) -> dict[str, Any]:
+        return {**stream.status(), "directory": f"{self.base}/streams/{stream.definition.stream}"}
+
+    def status(self) -> dict[str, Any]:
+        """For ``auditns status``: counters of the streams, and of translation."""
+        viewer, insiders = self.router.viewer, self._pipeline.observer.insiders.values()
+        tally = viewer.tally
+        return {
+            "withheld_events": viewer.withheld,
+            "pids_translated": tally.pids,
+            "pids_hidden": tally.hidden_pids,
+            "ids_translated": tally.ids,
+            "ids_hidden": tally.hidden_ids,
+            "namespaces_entered": len(insiders),
+            "forks_unmatched": self.router.unmatched + sum(ring.unmatched for ring in insiders),
+            **{name: stream.status()["counters"] for name, stream in self.streams.items()},
+        }
+
+
+def _open_directory(name: str, parent: int, mode: int) -> int:
+    """The directory ``name``, ours alone to change; whatever a container did to its rights is undone."""
+    fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+    info = os.fstat(fd)
+    if info.st_uid != os.geteuid() or stat.S_IMODE(info.st_mode) != mode:
+        os.fchown(fd, os.geteuid(), os.getegid())
+        os.fchmod(fd, mode)
+    return fd
+
+
+def open_streams(pipeline: Any, control: Any, path: str, talk: Talk, configured: Iterable[Definition] = ()) -> None:
+    """Serve streams beside the control socket ``control`` at ``path``; a program without one serves none."""
+    if control is None:
+        return
+    try:
+        streams = Streams(pipeline, os.path.dirname(path) or ".", talk)
+    except AuditnsError as error:
+        talk.warn("no streams", reason=str(error))
+        return
+    streams.load(configured)
+    control.handlers["stream"] = streams.control

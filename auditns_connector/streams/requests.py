@@ -1,0 +1,194 @@
+"""What programs in a container may ask of their stream: its state, a pause, a message, a login. Nothing else.
+
+A request is one JSON object over ``talk``, the answer another. Who asks is found out anew for each request.
+"""
+
+import json
+import socket
+import time
+from typing import Any
+
+from .. import frames as f
+from ..model.containers import UNKNOWN, Container
+from ..model.inside import NO_ID, translated
+from ..model.process import Process
+from ..nstypes import USER
+from ..reassemble import TextStream
+from .messages import RefusedError, Sender, parse, record
+from .peers import Who, credentials, identify
+from .router import Router
+from .stream import Stream
+
+
+class Requests:
+    """Answers for all streams. ``pipeline`` is where messages enter as audit text."""
+
+    def __init__(self, pipeline: Any, router: Router) -> None:
+        self._pipeline, self._router = pipeline, router
+        self._text = TextStream(64 * 1024, whole=True)
+        self._operations = {
+            "state": self._state,
+            "pause": self._pause,
+            "resume": self._resume,
+            "send": self._send,
+            "login": self._login,
+        }
+
+    def answer(self, stream: Stream, sock: socket.socket, data: bytes) -> bytes:
+        """The answer to one request, as JSON."""
+        try:
+            try:
+                request = json.loads(data)
+                operation = self._operations.get(request["op"])
+            except (ValueError, KeyError, TypeError, RecursionError):
+                raise RefusedError("EINVAL", 'a request is a JSON object with a key "op"') from None
+            if operation is None:
+                raise RefusedError("EINVAL", "a stream can be asked for: " + ", ".join(self._operations))
+            answer = {"ok": True, **operation(stream, sock, request)}
+        except RefusedError as error:
+            answer = {"ok": False, "error": error.error, "message": str(error)}
+        return json.dumps(answer).encode()
+
+    def line(self, stream: Stream, sock: socket.socket, line: bytes) -> None:
+        """A line ``TYPE text`` on the readers' socket; there is no answer, what is refused is counted."""
+        try:
+            self._message(stream, sock, line)
+        except RefusedError:
+            stream.counters["messages_refused"] += 1
+
+    # -- who
+
+    def _who(self, stream: Stream, sock: socket.socket) -> tuple[Who, Container | None]:
+        """The peer and the container that it is in for this stream; None for the host."""
+        self._pipeline.observer.catch_up()
+        who = identify(sock, self._pipeline.observer)
+        container = who.container
+        if container is None:
+            return who, None
+        home = None
+        if container is not UNKNOWN:
+            home = stream.definition.home(self._pipeline.observer.model.containers.contid, container)
+        if home is None:
+            raise RefusedError("EPERM", "the stream is not this container's")
+        return who, home
+
+    def _inside(self, stream: Stream, sock: socket.socket) -> tuple[Who, Process, Container]:
+        who, home = self._who(stream, sock)
+        if home is None or who.process is None:
+            raise RefusedError("EPERM", "only a process inside the container may")
+        return who, who.process, home
+
+    def _inside_uid(self, who: Who, process: Process, home: Container) -> int | None:
+        """The peer's user id as its container counts."""
+        viewer = self._router.viewer
+        user_ns = viewer.home_namespaces(home)[1]
+        if user_ns is None and process.state.nsset is not None:
+            user_ns = process.state.nsset.inst[USER]
+        if user_ns is not None and user_ns.initial:
+            return who.uid
+        maps = viewer.id_map(user_ns, who.pid)
+        return None if maps is None else translated(maps.uid, who.uid)
+
+    # -- operations
+
+    def _state(self, stream: Stream, sock: socket.socket, request: dict[str, Any]) -> dict[str, Any]:
+        _, home = self._who(stream, sock)
+        return {"state": stream.state_inside(home)}
+
+    def _pause(self, stream: Stream, sock: socket.socket, request: dict[str, Any]) -> dict[str, Any]:
+        who, process, home = self._inside(stream, sock)
+        if self._inside_uid(who, process, home) != 0:
+            raise RefusedError("EPERM", "only root of the container may")
+        stream.paused.add(home)
+        return {}
+
+    def _resume(self, stream: Stream, sock: socket.socket, request: dict[str, Any]) -> dict[str, Any]:
+        who, process, home = self._inside(stream, sock)
+        if self._inside_uid(who, process, home) != 0:
+            raise RefusedError("EPERM", "only root of the container may")
+        stream.paused.discard(home)
+        return {}
+
+    def _send(self, stream: Stream, sock: socket.socket, request: dict[str, Any]) -> dict[str, Any]:
+        kind, text = request.get("type"), request.get("text")
+        if not isinstance(kind, str) or not isinstance(text, str):
+            raise RefusedError("EINVAL", "a message has a type and a text")
+        try:
+            raw = text.encode("utf-8", "surrogateescape")
+            self._message(stream, sock, kind.encode("utf-8", "replace").replace(b" ", b"?") + b" " + raw)
+        except RefusedError:
+            stream.counters["messages_refused"] += 1
+            raise
+        except UnicodeEncodeError:
+            raise RefusedError("EINVAL", "the text is no text") from None
+        return {}
+
+    def _message(self, stream: Stream, sock: socket.socket, line: bytes) -> None:
+        kind, text = parse(line)
+        if not stream.definition.message_limit or not stream.messages.allows(1, time.monotonic_ns()):
+            raise RefusedError("EBUSY", f"more than {stream.definition.message_limit} messages a second")
+        who, process, _ = self._inside(stream, sock)
+        about = credentials(sock, who.pid)
+        offset = self._pipeline.observer.model.clock.offset or 0
+        moment = time.monotonic_ns() if process.end is None else min(process.end, time.monotonic_ns())
+        serial = self._pipeline.streams.serial()
+        sender = Sender(who.pid, who.uid, about.auid, about.ses, about.exe)
+        stream.counters["messages"] += 1
+        self.inject(record(kind, text, sender, stream.definition.stream, (moment + offset) // 1_000_000, serial))
+
+    def inject(self, line: bytes) -> None:
+        """Let a record take the way that audit's own take: answered, written to every output, given to streams."""
+        pipeline = self._pipeline
+        points = self._text.push(line)
+        if not points.n:
+            points = self._text.flush()
+        now = pipeline.observer.catch_up()
+        pipeline.write(pipeline.enricher.take(points, lambda p: pipeline.correlator.answer(p, now)))
+        self._router.take(points, pipeline.correlator.states, now)
+
+    def _login(self, stream: Stream, sock: socket.socket, request: dict[str, Any]) -> dict[str, Any]:
+        uid, session, number = request.get("uid"), request.get("session"), request.get("pid")
+        if type(uid) is not int or not 0 <= uid < NO_ID:
+            raise RefusedError("EINVAL", "uid is a number from 0 to 4294967294")
+        if session is not None and (type(session) is not int or not 0 <= session < NO_ID):
+            raise RefusedError("EINVAL", "session is a number from 0 to 4294967294")
+        who, process, home = self._inside(stream, sock)
+        if self._inside_uid(who, process, home) != 0:
+            raise RefusedError("EPERM", "only root of the container may")
+        target = self._target(process, home, number)
+        if target is None:
+            raise RefusedError("ESRCH", "no such process in this container")
+        if target.state.login is not None:
+            raise RefusedError("EPERM", "the login uid is set already, and is set once")
+        arg = uid | (NO_ID if session is None else session) << 32
+        self._pipeline.observer.feed(
+            f.pack(f.K_LOGIN, f.S_CONTROL, time.monotonic_ns(), pid=target.pid, tid=target.pid, arg=arg)
+        )
+        stream.counters["logins"] += 1
+        return {}
+
+    def _target(self, process: Process, home: Container, number: Any) -> Process | None:
+        """The process to be logged in: the asker's parent, or the one of that number inside."""
+        model, viewer = self._pipeline.observer.model, self._router.viewer
+        found: Process | None = None
+        if number is None:
+            found = model.alive(parent_of(process.pid))
+        elif type(number) is int and 0 < number < 1 << 31:
+            pid_ns = viewer.home_namespaces(home)[0]
+            for other in list(model.processes.values()):
+                if other.end is None and pid_ns is not None and model.inside.number(other, pid_ns) == number:
+                    found = other
+                    break
+        container = found.state.container if found is not None else None
+        if container is None or container is UNKNOWN or home not in container.chain():
+            return None
+        return found
+
+
+def parent_of(pid: int) -> int:
+    """The present parent of ``pid`` by /proc; 0 where it has gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rpartition(b") ")[2].split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0

@@ -1,0 +1,187 @@
+"""Which events go to which stream, and what must be known of a container before its numbers can be translated."""
+
+import json
+import time
+from collections.abc import Iterable
+from typing import Any, Final
+
+from .. import frames as f
+from ..decode import points as pt
+from ..errors import NotSupportedError
+from ..model.containers import UNKNOWN, Container
+from ..model.namespaces import Instance
+from ..nstypes import PID
+from ..reassemble import Points
+from ..sources.idmaps import read_maps
+from ..talk import Talk
+from .backlog import Entry
+from .definition import CONTAINER
+from .stream import Stream
+from .view import Viewer, group
+
+#: points that no stream is given an event for
+_NOT_SUBJECT: Final = pt.P_TARGET | pt.P_LATE | pt.P_NETFILTER | pt.P_OWN
+_Plan = tuple[tuple[Stream, Container], ...]
+
+
+def _nothing() -> bytes:
+    return b""
+
+
+class Router:
+    """Hands events to ``streams`` (shared with the manager, by name)."""
+
+    def __init__(self, observer: Any, streams: dict[str, Stream], talk: Talk) -> None:
+        self._observer, self._streams, self._talk = observer, streams, talk
+        self._model = observer.model
+        self.viewer = Viewer(self._model, self.ask)
+        self._plans: dict[Container, tuple[tuple[Any, ...], _Plan]] = {}
+        self._seen = -1
+        self._unsettled = False
+        self._failed: set[int] = set()
+        self.unmatched = 0
+
+    def forget(self) -> None:
+        """Definitions changed: decide anew which container is whose."""
+        self._plans.clear()
+        self._seen = -1
+
+    # -- events
+
+    def plan(self, container: Container) -> _Plan:
+        """The streams that events of ``container`` go to, each with the container whose event it is there."""
+        about = tuple((c.name, c.pod, c.image, len(c.labels), c.contid) for c in container.chain())
+        known = self._plans.get(container)
+        if known is not None and known[0] == about:
+            return known[1]
+        contid = self._model.containers.contid
+        found = []
+        for stream in self._streams.values():
+            home = stream.definition.home(contid, container)
+            if home is not None:
+                found.append((stream, home))
+        if len(self._plans) > 10_000:
+            self._plans.clear()
+        about = tuple((c.name, c.pod, c.image, len(c.labels), c.contid) for c in container.chain())
+        self._plans[container] = (about, tuple(found))
+        return tuple(found)
+
+    def take(self, points: Points, states: list[Any], now: int) -> None:
+        """Answered points: each event of a container goes to the streams that are for it."""
+        if len(states) != points.n:
+            return
+        self.prepare()
+        plans: dict[int, _Plan] = {}
+        flags = points.flags
+        for i, state in enumerate(states):
+            container = state.container
+            if container is None or container is UNKNOWN or flags[i] & _NOT_SUBJECT:
+                continue
+            plan = self.plan(container)
+            if plan:
+                plans[i] = plan
+        if not plans:
+            return
+        touched = set()
+        for i, wanted in group(points, plans).items():
+            made: dict[tuple[Container, str, bool], Entry | None] = {}
+            for stream, home in plans[i]:
+                definition = stream.definition
+                if not stream.takes(home):
+                    stream.skip()
+                    continue
+                if stream.full:
+                    stream.put(Entry(points.serial[i], points.ms[i], len(wanted.lines) + 1, home, _nothing), now)
+                    continue
+                key = (home, definition.view, definition.record_names == "numeric")
+                if key not in made:
+                    made[key] = self.viewer.entry(points, wanted, states, *key, now)
+                entry = made[key]
+                if entry is not None:
+                    stream.put(entry, now)
+                    touched.add(stream)
+        for stream in touched:
+            stream.pump()
+
+    # -- what must be known
+
+    def ask(self, pid: int, user_ns: Instance | None) -> bool:
+        """Ask /proc about process ``pid``, or for the maps of its user namespace; the answer enters as a frame."""
+        if user_ns is None:
+            return bool(self._observer.ask_now(pid))
+        maps = read_maps(pid, user_ns.ino)
+        if maps is None:
+            return False
+        payload = json.dumps(maps).encode()
+        self._observer.feed(
+            f.pack(f.K_IDMAP, f.S_PROCFS, time.monotonic_ns(), pid=pid, cgroup=user_ns.number, payload=payload)
+        )
+        return True
+
+    def prepare(self) -> None:
+        """Open rings inside the pid namespaces of containers that a stream is for, and read what /proc knows there."""
+        namespaces = self._model.namespaces
+        if self._seen == namespaces.created and not self._unsettled:
+            return
+        self._seen, self._unsettled = namespaces.created, False
+        for inst in list(namespaces.current[PID].values()):
+            if inst.initial or inst.number in self._observer.insiders or inst.number in self._failed:
+                continue
+            owner = inst.owner
+            if owner is None or owner is UNKNOWN:
+                self._unsettled = True
+            elif any(
+                stream.definition.view == CONTAINER
+                and stream.definition.backlog_limit
+                and self.viewer.home_namespaces(home)[0] is inst
+                for stream, home in self.plan(owner)
+            ):
+                self._enter(inst)
+
+    def _enter(self, inst: Instance) -> None:
+        pids = sorted(self._members(inst))
+        if not pids:
+            self._unsettled = True
+            return
+        if self._observer.perf is not None:
+            from ..sources.pidns import PidnsRing
+
+            try:
+                self._observer.insiders[inst.number] = PidnsRing(inst.number, pids[0], inst.ino)
+            except NotSupportedError as error:
+                self._failed.add(inst.number)
+                self._talk.warn("short-lived processes of a container will have no number in its stream", reason=error)
+        else:
+            self._failed.add(inst.number)
+        for pid in pids:
+            process = self._model.alive(pid)
+            if process is not None and process.nspid is None:
+                self._observer.ask_now(pid)
+        owner = inst.owner
+        if owner is not None:
+            self.viewer.id_map(self.viewer.home_namespaces(owner)[1], pids[0])
+
+    def _members(self, inst: Instance) -> Iterable[int]:
+        found = set()
+        for nsset in self._model.namespaces.sets_of(inst):
+            for tid in nsset.members:
+                process = self._model.threads.get(tid) or self._model.alive(tid)
+                if process is not None:
+                    found.add(process.pid)
+        return found
+
+    def tick(self) -> None:
+        """Close the rings of namespaces that are gone."""
+        living = {inst.number for inst in self._model.namespaces.current[PID].values()}
+        for number in [n for n in self._observer.insiders if n not in living]:
+            ring = self._observer.insiders.pop(number)
+            self.unmatched += ring.unmatched
+            ring.close()
+        self._failed &= living
+        self._unsettled = True
+
+    def close(self) -> None:
+        """Close all rings."""
+        for ring in self._observer.insiders.values():
+            ring.close()
+        self._observer.insiders.clear()
