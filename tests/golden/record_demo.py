@@ -43,15 +43,6 @@ def private(data: bytes) -> bool:
     return any(path in data for path in PRIVATE)
 
 
-def wait_for(path: Path, what: bytes) -> None:
-    """Until ``what`` stands in the file ``path``."""
-    end = time.monotonic() + 20
-    while what not in path.read_bytes():
-        if time.monotonic() > end:
-            raise TimeoutError(f"no {what!r} in {path}")
-        time.sleep(0.05)
-
-
 def perform(folder: Path) -> None:
     """One thing of each kind."""
     with Runtimes(folder / "run") as runtimes:
@@ -71,7 +62,7 @@ def perform(folder: Path) -> None:
 def listen(folder: Path) -> tuple[bytes, bytes]:
     """(audit text as written, journal) of one run of :func:`perform`."""
     text, said = folder / "text", folder / "said"
-    command = ["listen", "--rules", "--format", "raw", "--journal", str(folder / "journal")]
+    command = ["listen", "--rules", "--no-lifecycle", "--format", "raw", "--journal", str(folder / "journal")]
     with text.open("wb") as out, said.open("wb") as err:
         listener = subprocess.Popen(
             [Path(sys.executable).parent / "auditns", *command, "--control", str(folder / "control")],
@@ -79,7 +70,7 @@ def listen(folder: Path) -> tuple[bytes, bytes]:
         )  # fmt: skip
         try:
             # its own switch in the audit text says that it is there
-            wait_for(text, b"type=")
+            support.until(lambda: b"type=" in text.read_bytes(), "its first event")
             time.sleep(0.5)
             perform(folder)
             time.sleep(0.5)

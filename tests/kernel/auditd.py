@@ -8,12 +8,11 @@ import contextlib
 import os
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from tests.kernel.support import auditctl
+from tests.kernel.support import auditctl, until
 
 AUDITD: Final = "auditd"
 START_TIMEOUT: Final = 15.0
@@ -45,15 +44,6 @@ SETTINGS: Final = {
 
 class NotPossibleError(Exception):
     """auditd cannot run here; the message says why."""
-
-
-def wait_for(done: Callable[[], bool], what: str, timeout: float) -> None:
-    """Poll ``done`` until it is true; TimeoutError naming ``what`` after ``timeout`` seconds."""
-    deadline = time.monotonic() + timeout
-    while not done():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"waited {timeout:.0f} s for {what}")
-        time.sleep(0.02)
 
 
 def audit_counter(name: str) -> int:
@@ -123,7 +113,7 @@ class Auditd:
                 raise NotPossibleError(f"auditd ended with {process.returncode}: {self.told}")
             return audit_counter("pid") == process.pid
 
-        wait_for(ready, "auditd to register with the kernel", START_TIMEOUT)
+        until(ready, "auditd to register with the kernel", START_TIMEOUT)
 
     def stop(self) -> None:
         """Stop it and wait for its plugins."""
@@ -141,7 +131,7 @@ class Auditd:
             self._process.wait()
         # a plugin gets SIGTERM and the end of its input; what it has still to write is part of its answer
         with contextlib.suppress(TimeoutError):
-            wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in plugins), "the plugins to end", 30)
+            until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in plugins), "the plugins to end", 30)
 
     def hup(self) -> None:
         """Have it read its configuration again, and tell its plugins to do the same."""

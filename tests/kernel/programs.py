@@ -7,24 +7,17 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
+
+from tests.kernel.support import until as until
 
 TIMEOUT: Final = 30.0
 AUDITNS: Final = (sys.executable, "-m", "auditns_connector.cli.main")
 PLUGIN: Final = (sys.executable, "-m", "auditns_connector.cli.plugin")
 ROOT: Final = Path(__file__).parents[2]
 _STAMP: Final = re.compile(rb"msg=(audit\([0-9.:]+\)):")
-
-
-def until(done: Callable[[], object], what: str, timeout: float = TIMEOUT) -> None:
-    """Poll ``done`` until it is true; fail, naming ``what``, after ``timeout`` seconds."""
-    deadline = time.monotonic() + timeout
-    while not done():
-        assert time.monotonic() < deadline, f"never happened: {what}"
-        time.sleep(0.02)
 
 
 def environment(**more: str) -> dict[str, str]:

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.kernel import cgroupfs
-from tests.kernel.support import need_root, need_tool
+from tests.kernel.support import need_root, need_tool, until
 
 #: what :meth:`Runtimes.start` knows, with the commands each needs
 TOOLS: Final = {
@@ -83,7 +83,7 @@ class Container:
 
     def wait(self, timeout: float = 60.0) -> None:
         """Until its init is gone or a zombie."""
-        _until(lambda: not _runs(self.pid), f"{self.runtime} container {self.name} to end", timeout)
+        until(lambda: not _runs(self.pid), f"{self.runtime} container {self.name} to end", timeout, 0.002)
 
     def stop(self) -> None:
         """Kill it and remove what it made. Harmless when done already."""
@@ -252,7 +252,7 @@ class Runtimes:
             container.pid = next((pid for pid in _children(process.pid) if _inside(pid, kinds)), 0)
             return container.pid != 0 or process.poll() is not None
 
-        _until(begun, f"{container.runtime} container {container.name} to start", TIMEOUT)
+        until(begun, f"{container.runtime} container {container.name} to start", TIMEOUT, 0.002)
         if container.pid:
             fd = os.pidfd_open(container.pid)
             container.cleanup.callback(os.close, fd)
@@ -302,14 +302,6 @@ def _call(
     if check and code != 0:
         raise RuntimeError(f"{shlex.join(command)} ended with {code}: {done.stdout!r} {done.stderr!r}")
     return done
-
-
-def _until(done: Callable[[], bool], what: str, timeout: float) -> None:
-    deadline = time.monotonic() + timeout
-    while not done():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"waited {timeout} s for {what}")
-        time.sleep(0.002)
 
 
 def _runs(pid: int) -> bool:

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NoReturn
@@ -61,6 +61,27 @@ def need_tool(*names: str) -> None:
     """Need each of the commands ``names`` in PATH."""
     for name in names:
         need(shutil.which(name), f"the command {name}")
+
+
+def until(done: Callable[[], object], what: str, timeout: float = 30.0, pause: float = 0.02) -> None:
+    """Ask ``done`` until it is true; TimeoutError names ``what`` after ``timeout`` seconds."""
+    deadline = time.monotonic() + timeout
+    while not done():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"waited {timeout:g} s for {what}")
+        time.sleep(pause)
+
+
+def in_child(work: Callable[[], object]) -> int:
+    """Run ``work`` in a forked child, wait for its end; its pid."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            work()
+        finally:
+            os._exit(3)
+    os.waitpid(pid, 0)
+    return pid
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from pyroute2.netlink.connector.cn_proc import ProcEventMarshal
@@ -21,7 +21,7 @@ from auditns_connector.sources.connector import (
     probe_nm,
     request,
 )
-from tests.kernel.support import need, need_tool
+from tests.kernel.support import in_child, need, need_tool
 
 pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("root")]
 
@@ -30,18 +30,6 @@ pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("root")]
 def source(root: None) -> Iterator[ConnectorSource]:
     with ConnectorSource() as made:
         yield made
-
-
-def in_child(work: Callable[[], None]) -> int:
-    """Run ``work`` in a forked child, wait for its end; its pid."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            work()
-        finally:
-            os._exit(3)
-    os.waitpid(pid, 0)
-    return pid
 
 
 def of(block: bytes, pid: int) -> list[frames.Frame]:

@@ -8,14 +8,13 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from auditns_connector import install
-from tests.kernel.support import AuditState, auditctl, need, need_tool
+from tests.kernel.support import AuditState, auditctl, need, need_tool, until
 
 pytestmark = pytest.mark.kernel
 
@@ -47,13 +46,6 @@ def hidden(command: str) -> list[str]:
     """A shell command as systemd would run it with PrivateTmp, ProtectHome and MemoryDenyWriteExecute."""
     deny = "import ctypes, os, sys; ctypes.CDLL(None).prctl(65, 1, 0, 0, 0); os.execvp(sys.argv[1], sys.argv[1:])"
     return [sys.executable, "-c", deny, "unshare", "--mount", "sh", "-c", HIDE + command]
-
-
-def until(done: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + 30
-    while not done():
-        assert time.monotonic() < deadline, f"never happened: {what}"
-        time.sleep(0.02)
 
 
 class Installed:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ import pytest
 from auditns_connector import frames, nstypes
 from auditns_connector.sources import perf, tracefs
 from auditns_connector.sources.perf import PerfSource
-from tests.kernel.support import need, need_tool
+from tests.kernel.support import in_child, need, need_tool
 
 pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("root")]
 
@@ -29,18 +29,6 @@ SIGCHLD = 17
 def source(root: None) -> Iterator[PerfSource]:
     with PerfSource(pages=512) as made:
         yield made
-
-
-def in_child(work: Callable[[], None]) -> int:
-    """Run ``work`` in a forked child, wait for its end; its pid."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            work()
-        finally:
-            os._exit(3)
-    os.waitpid(pid, 0)
-    return pid
 
 
 def of(block: bytes, pid: int) -> list[frames.Frame]:

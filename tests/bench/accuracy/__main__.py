@@ -31,10 +31,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from tests.kernel.support import kernel_lock
+from tests.kernel.support import kernel_lock, until
 
 from . import report
-from .auditd import Auditd, NotPossibleError, wait_for
+from .auditd import Auditd, NotPossibleError
 from .conditions import CONDITIONS, condition, lossless, tiny_buffers
 from .containers import RUNTIMES, Containers, WorkloadError
 from .report import PassResult, SubjectResult
@@ -113,7 +113,7 @@ def _pass(run: Run, name: str, workloads: list[Workload], subjects: list[Subject
         for subject in subjects:
             started.callback(subject.stop)
             subject.start(directory)
-        wait_for(lambda: all(subject.ready(directory) for subject in subjects), "the subjects to be ready", DRAIN)
+        until(lambda: all(subject.ready(directory) for subject in subjects), "the subjects to be ready", DRAIN)
 
         def processes() -> list[int]:
             found = [subject.process(auditd.children()) for subject in subjects if subject.name in OURS]
@@ -130,7 +130,7 @@ def _pass(run: Run, name: str, workloads: list[Workload], subjects: list[Subject
         last = _last_event(auditd, run)
         for subject in subjects:
             with contextlib.suppress(TimeoutError):
-                wait_for(lambda subject=subject: subject.has(directory, last), subject.name, DRAIN)  # type: ignore[misc]
+                until(lambda subject=subject: subject.has(directory, last), subject.name, DRAIN)  # type: ignore[misc]
     seconds = time.monotonic() - begin
     return _score(run, auditd, name, workloads, subjects, seconds)
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from typing import Final
 
 from tests.kernel.auditd import Auditd as PrivateAuditd
-from tests.kernel.auditd import NotPossibleError, audit_counter, wait_for
-from tests.kernel.support import AuditState, auditctl
+from tests.kernel.auditd import NotPossibleError, audit_counter
+from tests.kernel.support import AuditState, auditctl, until
 
 from .truth import read_actions
 
-__all__ = ["Auditd", "NotPossibleError", "wait_for"]
+__all__ = ["Auditd", "NotPossibleError"]
 
 BACKLOG_LIMIT: Final = 65536
 
@@ -38,7 +38,7 @@ class Auditd(PrivateAuditd):
                 auditctl("-a", "always,exit", "-F", f"arch={arch}", "-S", "execve,execveat", "-F", f"key={key}")
             auditctl(*add, "-S", "getpriority", "-F", f"a0={int(token[:8], 16)}", "-F", f"key={key}")
             yield
-            wait_for(lambda: audit_counter("backlog") == 0, "the kernel's audit backlog to drain", 60)
+            until(lambda: audit_counter("backlog") == 0, "the kernel's audit backlog to drain", 60)
             self.lost = audit_counter("lost") - lost
         finally:
             auditctl("-D", "-k", key)
@@ -53,4 +53,4 @@ class Auditd(PrivateAuditd):
                 log.seek(max(0, os.fstat(log.fileno()).st_size - (1 << 16)))
                 return any(action.workload == workload for action in read_actions(log.read(), token).values())
 
-        wait_for(logged, "the last event in auditd's log", timeout)
+        until(logged, "the last event in auditd's log", timeout)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from .auditd import wait_for
+from tests.kernel.support import until
 
 #: every runtime, with the commands it needs
 RUNTIMES: Final = {
@@ -185,11 +185,11 @@ class Containers:
                     )
                 stack.callback(process.wait)
                 stack.callback(process.kill)
-                wait_for(flag.exists, f"{runtime} container {name}", 20)
+                until(flag.exists, f"{runtime} container {name}", 20)
                 pid = _innermost(process.pid)
                 stack.callback(_kill, pid)
                 held = Held(["nsenter", "-t", str(pid), "-m", "-u", "-i", "-n", "-p", "-r"], pid, "")
-            wait_for(flag.exists, f"{runtime} container {name}", 20)
+            until(flag.exists, f"{runtime} container {name}", 20)
             yield held
 
     @contextlib.contextmanager
@@ -208,7 +208,7 @@ class Containers:
         finally:
             for folder in reversed(made):
                 # EBUSY until the last process in it is reaped
-                wait_for(lambda folder=folder: _removed(folder), f"{folder} to empty", 10)  # type: ignore[misc]
+                until(lambda folder=folder: _removed(folder), f"{folder} to empty", 10)  # type: ignore[misc]
 
     def _name(self) -> str:
         return f"truth-{os.getpid()}-{next(self._serial)}"

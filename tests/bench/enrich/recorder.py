@@ -56,14 +56,6 @@ class Recording:
         return self.folder / "plugin.out"
 
 
-def wait_until(condition: object, what: str, seconds: float = 10.0) -> None:
-    """Wait for ``condition()``; an AssertionError names ``what`` did not happen."""
-    end = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < end, f"no {what} in {seconds} s"
-        time.sleep(0.02)
-
-
 @contextlib.contextmanager
 def auditd(log_format: str = "RAW", node: str | None = None, rules: tuple[str, ...] = ()) -> Iterator[Recording]:
     """A real auditd for the length of the block; audit's state is put back and the folder removed behind it.
@@ -92,7 +84,7 @@ def auditd(log_format: str = "RAW", node: str | None = None, rules: tuple[str, .
             stdin=subprocess.DEVNULL,
         )
         try:
-            wait_until(lambda: recording.stream.exists() and recording.stream.stat().st_size, "start of auditd")
+            support.until(lambda: recording.stream.exists() and recording.stream.stat().st_size, "start of auditd")
             support.auditctl("-b", "65536")
             for rule in rules:
                 support.auditctl(*rule.split())
