@@ -26,7 +26,7 @@ COMM          perf cn       arg 1 when caused by exec; payload: comm, NUL-ended
 NAMESPACES    perf          payload: u64 dev, then 7 u64 inodes in nstypes.PERF_ORDER
 CGROUP        perf          cgroup id created; payload: its path, NUL-ended
 ATTACH        perf          tid moved (pid is 0); cgroup destination id; arg hierarchy (root) id; payload: path
-NEWTASK       perf          tid; arg clone flags (only where CLONE_INTO_CGROUP, CLONE_PARENT or CLONE_NEWTIME is set)
+NEWTASK       perf          tid; arg clone flags (only where CLONE_INTO_CGROUP, CLONE_PARENT or a CLONE_NEW* is set)
 UNSHARE       perf audit    a task enters unshare(2), which may yet fail; arg its flags (audit: it has succeeded)
 SETNS         perf audit    a task enters setns(2), likewise; arg its flags (nstype)
 NM            cn            arg CLONE_NEW* type; payload: u32 reason (1 clone, 2 set), u32 0, u64 old, u64 new inode
@@ -46,7 +46,8 @@ NSID          procfs        ppid type (index in nstypes.ALL_ORDER); cgroup numbe
 MARK          pipeline      payload: see journal.py; which audit events were answered at this point
 REGISTER      control       payload JSON: a registration as the control socket judged it
 STATE         journal       payload JSON: the model's whole state, at the start of a rotated journal
-RESYNC        procfs        arg 1 a scan begins, 2 it ended
+ADDRS         procfs        payload JSON: "ino" and "dev" of a network namespace, "addrs" its addresses, null: not told
+RESYNC        procfs        arg 1 a scan begins, 2 it ended, 3: from ``time`` on all is in doubt, /proc is polled
 RULES         audit         arg 1: from now on every exec makes an audit record; 0: it need not
 INSIDE        perf          pid, tid of a child at its fork; ppid, ptid its numbers inside the pid namespace whose
                             number (as NSID) is in cgroup; time that of its FORK
@@ -103,6 +104,7 @@ K_REGISTER: Final = 45
 K_STATE: Final = 46
 K_RESYNC: Final = 47
 K_RULES: Final = 48
+K_ADDRS: Final = 49
 K_INSIDE: Final = 52
 K_IDMAP: Final = 53
 K_LOGIN: Final = 54

@@ -8,8 +8,8 @@ audit events are answered, :meth:`Observer.catch_up` drains every source up to n
 import json
 import os
 import time
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Any, Final
 
 from . import frames as f
 from .errors import AuditnsError
@@ -20,11 +20,16 @@ from .nsasker import NsAsker
 from .nstypes import INITIAL_INODES, INITIAL_INODES_618
 from .serialstore import SerialStore, unused
 
+if TYPE_CHECKING:
+    from .reassemble import Points
+
 #: dead processes are kept this long for audit records still on their way (ns)
 KEEP: Final = 20_000_000_000
 #: an offset that moved this much is worth a CLOCK frame (ns)
 _CLOCK_STEP: Final = 100_000
 _ROUNDS: Final = 4
+#: without any source of events /proc is read no more often than this (ns)
+POLL: Final = 200_000_000
 
 
 def boot_id() -> str:
@@ -96,6 +101,7 @@ class Observer:
         self._sampled: Any = None
         self._offset: int | None = None
         self._epoch = 0
+        self._polled = 0
         #: rings inside pid namespaces (sources.pidns.PidnsRing) by the namespace's number; streams open and close them
         self.insiders: dict[int, Any] = {}
         self.exec_rules = ExecRules(self._feed)
@@ -165,7 +171,19 @@ class Observer:
             self._epoch = self.model.epoch
             self._scan()
             self._ask_all()
+        if self.perf is None and self.connector is None:
+            self._poll(cut)
         return cut
+
+    def _poll(self, now: int) -> None:
+        """No source of events: look at all processes again, and doubt all that is known from this moment on."""
+        if now - self._polled < POLL:
+            return
+        self._polled = time.monotonic_ns()
+        self._scan()
+        self._feed(f.pack(f.K_RESYNC, f.S_PROCFS, self._polled, arg=3))
+        self._epoch = self.model.epoch
+        self._ask_all()
 
     def tick(self) -> None:
         """Once in a while: have every CPU speak, so that a loss at the end of its events shows; look for new CPUs."""
@@ -255,6 +273,13 @@ class Observer:
             self._feed(self._drain(time.monotonic_ns()) if answers else b"")
             self._feed(b"".join(answers))
         model.queries.clear()
+
+    def take_calls(self, points: "Points", nodes: Collection[bytes]) -> None:
+        """Ask /proc about the processes that audit says have called unshare or setns (namespace source "audit")."""
+        from .auditcalls import call_frames
+
+        self._feed(call_frames(points, self.model.clock, time.monotonic_ns(), os.getpid(), nodes))
+        self._ask_all()
 
     def ask_now(self, pid: int) -> bool:
         """Read process ``pid`` from /proc into the model at once; False when it is gone."""

@@ -34,6 +34,8 @@ _TICK: Final = 1.0
 _CONNECTOR_TICK: Final = 0.25
 #: and while they are shown as they come
 _EVENTS_TICK: Final = 0.1
+#: how soon after it the outcome of a system call is looked for (seconds)
+_OUTCOME: Final = 0.005
 #: after the last process of a namespace has left, the kernel is soon asked again whether it is gone
 _PROOF_TICK: Final = 0.1
 _CLOSE: Final = 2.0
@@ -225,10 +227,14 @@ class Pipeline:
     def _catch_up(self) -> None:
         self.observer.catch_up()
         self._narrate()
+        # what made the source readable may be the beginning of a system call, whose outcome comes next
+        self._tick = min(self._tick, time.monotonic() + _OUTCOME)
 
     def _deliver(self, points: Points, cut: int) -> None:
         self._narrate()
         n = points.n
+        if n and self.observer.ns_source == "audit":
+            self.observer.take_calls(points, self.correlator.nodes)
         rules_changed = n and self.observer.exec_rules.before_answer(
             points.serial[:n].tolist(), points.rtype[:n].tolist()
         )

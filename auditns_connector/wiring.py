@@ -1,5 +1,6 @@
 """Opening the kernel event sources that a host allows, best first, and telling what is had."""
 
+import os
 from typing import Any, NamedTuple
 
 from .errors import AuditnsError, NotSupportedError
@@ -50,9 +51,9 @@ def open_sources(
             rings.close()
             rings = None
         if proc is None and rings is None:
-            if ns_source == AUTO:
+            if events or os.geteuid() != 0:
                 reasons = "; ".join(notices or ["both are switched off"])
-                raise NotSupportedError(f"no source of process events: {reasons} (--ns-source procfs polls /proc)")
+                raise NotSupportedError(f"no source of process events: {reasons}")
             notices.append("no source of process events: /proc is polled, and what lives shorter is not seen")
     except BaseException:
         for source in (rings, proc):
@@ -65,12 +66,10 @@ def open_sources(
 
 
 def _open_perf(forced: bool, size: int, calls: bool, notices: list[str]) -> Any | None:
-    from os import sysconf
-
     from .sources.perf import PerfSource
 
     try:
-        rings = PerfSource(pages=max(16, size // sysconf("SC_PAGESIZE")), calls=calls)
+        rings = PerfSource(pages=max(16, size // os.sysconf("SC_PAGESIZE")), calls=calls)
     except AuditnsError as error:
         if forced:
             raise
@@ -130,7 +129,6 @@ def host_observer(
 
 def own_nodes() -> set[bytes]:
     """The ``node=`` names that mean this host: what auditd's name_format may print."""
-    import os
     import socket
 
     names = {os.uname().nodename, socket.gethostname()}

@@ -35,7 +35,10 @@ class Resync:
     def mark(
         self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
     ) -> None:
-        """RESYNC frame: a scan begins (arg 1) or has ended (arg 2)."""
+        """RESYNC frame: a scan begins (arg 1) or has ended (arg 2); there is nothing but scans (arg 3)."""
+        if arg == 3:
+            self._model.polled(time)
+            return
         if arg == 1:
             self._scan, self._began, self._epoch = [], time, self._model.epoch
             return
@@ -121,6 +124,8 @@ class Resync:
         if parent is not None:
             process.creator = (parent.pid, parent.start)
             process.registered = parent.registered
+        if model.polling:  # where it was before nobody knows
+            process.past, process.state = [process.state], process.state._replace(since=time)
         model.adopt(process, parent.state.container if parent is not None else None, PROCFS)
         if not model.perf:
             model.by_connector.has_parent(process.pid, int(answer["ppid"] or 0))

@@ -25,6 +25,7 @@ from .namespaces import Instance, Namespaces, NsSet
 from .nslife import NsLife
 from .outputs import Loss, Output
 from .process import INHERITED, NOT_KNOWN, OBSERVED, REGISTERED, Exec, Process, State
+from .packets import Packets
 from .registry import Registry
 from .resync import SAME_START, Resync
 from .timens import TimeNs
@@ -34,6 +35,7 @@ CLONE_PARENT: Final = 0x8000
 _ALL: Final = sum(FLAGS.values())
 _CLONED: Final = _ALL & ~(FLAGS["pid"] | FLAGS["time"])
 _MAX_EXECS: Final = 32
+_DOUBTS: Final = 256
 _MAX_CGROUPS: Final = 200_000
 
 
@@ -74,6 +76,8 @@ class Model:
         #: how far a syscall's true entry may lie after its audit stamp (ns): truncation, tick, margin
         self.lag = 12_000_000
         self.epoch = 0
+        #: there is no source of events: only scans of /proc tell anything
+        self.polling = False
         #: some process is known to be in the present epoch
         self.confirmed = True
         #: CLOCK_MONOTONIC time from which epoch n is in doubt
@@ -96,6 +100,7 @@ class Model:
         #: the process whose end is being taken in
         self.ending: Process | None = None
         self.registry = Registry(self)
+        self.packets = Packets(self)
         self.containers.on_end = self.registry.on_end
         self.inside = Inside(self)
         self._handlers: dict[int, Callable[..., None]] = {
@@ -129,6 +134,7 @@ class Model:
             f.K_IDMAP: self.inside.mapped,
             f.K_LOGIN: self.inside.login,
             f.K_REGISTER: self.registry.take,
+            f.K_ADDRS: self.packets.take,
         }
 
     # -- input
@@ -687,8 +693,18 @@ class Model:
     ) -> None:
         self._all_execs = time if arg else None
 
+    def polled(self, time: int) -> None:
+        """/proc was read after ``time``; there is no other source, so from then on nothing is sure."""
+        self.polling = True
+        self.doubt.append(time)
+        if len(self.doubt) > _DOUBTS:
+            self.doubt[-_DOUBTS - 1] = 0  # of processes that ended long ago
+        self.epoch += 1
+
     def missing(self, low: int, high: int) -> bool:
         """True where events between ``low`` and ``high`` (ns) are known to be missing."""
+        if self.polling:
+            return True
         return any(since <= high and until >= low for since, until in self._gaps)
 
     def execs_complete(self, time: int) -> bool:
