@@ -92,7 +92,7 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
             connector=args.connector,
             ns_source=args.ns_source,
             journal=journal,
-            all_serials=args.ns != "off",
+            all_serials=args.ns != "off" or not args.no_lifecycle,
         )
         observer.store = SerialStore(boot_id())
         observer.tell_lifecycle(not args.no_lifecycle)

@@ -85,7 +85,7 @@ class Plugin:
             perf_buffer=config.sources.perf_buffer,
             connector_buffer=config.sources.connector_buffer,
             journal=journal,
-            all_serials=config.ns != "off",
+            all_serials=config.ns != "off" or config.lifecycle,
             options={"sandbox_types": sorted(config.sandbox)},
         )
         control = None

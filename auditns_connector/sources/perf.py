@@ -19,7 +19,7 @@ from typing import Any, Final
 from .. import frames
 from .._kernel import ffi, lib
 from ..errors import NotPermittedError, NotSupportedError
-from ..nstypes import CLONE_NEWTIME
+from ..nstypes import FLAGS
 from .tracefs import EventFormat, read_formats
 
 EXEC: Final = "sched/sched_process_exec"
@@ -30,6 +30,8 @@ UNSHARE: Final = "syscalls/sys_enter_unshare"
 SETNS: Final = "syscalls/sys_enter_setns"
 CLONE_INTO_CGROUP: Final = 0x200000000
 CLONE_PARENT: Final = 0x00008000
+#: any new namespace
+CLONE_NEW: Final = sum(FLAGS.values())
 NO_CUT: Final = 0xFFFFFFFFFFFFFFFF
 MIN_PAGES: Final = 16
 #: tracepoint -> (feature, filter, {member of perf_layout: (field, sizes we can read)})
@@ -48,7 +50,7 @@ TRACEPOINTS: Final[dict[str, tuple[str, str, dict[str, tuple[str, tuple[int, ...
     ),
     NEWTASK: (
         "newtask",
-        f"clone_flags & {CLONE_INTO_CGROUP | CLONE_PARENT | CLONE_NEWTIME:#x}",
+        f"clone_flags & {CLONE_INTO_CGROUP | CLONE_PARENT | CLONE_NEW:#x}",
         {"newtask_pid": ("pid", (4,)), "newtask_flags": ("clone_flags", (8,))},
     ),
     UNSHARE: ("unshare_call", "", {"unshare_flags": ("unshare_flags", (4, 8))}),
@@ -57,6 +59,9 @@ TRACEPOINTS: Final[dict[str, tuple[str, str, dict[str, tuple[str, tuple[int, ...
 #: while one of these is open every system call of the host takes about 8 ns more (and a detour of some 60 ns where
 #: audit does not make it take that anyway), so they are opened only where namespaces are to be reported
 CALLS: Final = (UNSHARE, SETNS)
+#: rare, and worth reading at once: they make a ring readable whatever its watermark, so that /proc can be asked about
+#: a namespace before it is gone
+URGENT: Final = (NEWTASK, UNSHARE, SETNS)
 _IDS: Final = {
     EXEC: "exec_id",
     EXIT: "exit_id",
@@ -143,7 +148,7 @@ class PerfSource:
         return frozenset(had | {"sample_cgroup"} if self._formats and self._layout.has_cgroup else had)
 
     def filenos(self) -> list[int]:
-        """The descriptors that become readable when ``watermark`` bytes wait in a ring."""
+        """The descriptors that become readable when ``watermark`` bytes wait in a ring, or an :data:`URGENT` record."""
         return [fds[0] for _, fds in self._rings]
 
     def drain(self, cut: int | None = None) -> bytes:
@@ -242,6 +247,9 @@ class PerfSource:
     def _tracepoint_attr(self, event: str) -> Any:
         attr = self._attr(lib.PERF_TYPE_TRACEPOINT, self._formats[event].id)
         attr.sample_period = 1
+        if event in URGENT:
+            attr.flags &= ~_bits(lib.PERF_BIT_WATERMARK)
+            attr.wakeup_watermark = 1  # shares its place with wakeup_events
         attr.sample_type |= lib.PERF_SAMPLE_RAW
         if self._layout.has_cgroup:
             attr.sample_type |= lib.PERF_SAMPLE_CGROUP
