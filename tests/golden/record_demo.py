@@ -62,7 +62,18 @@ def perform(folder: Path) -> None:
 def listen(folder: Path) -> tuple[bytes, bytes]:
     """(audit text as written, journal) of one run of :func:`perform`."""
     text, said = folder / "text", folder / "said"
-    command = ["listen", "--rules", "--no-lifecycle", "--format", "raw", "--journal", str(folder / "journal")]
+    # --ns: so that the journal has the serials of all namespaces
+    command = [
+        "listen",
+        "--rules",
+        "--no-lifecycle",
+        "--ns",
+        "all",
+        "--format",
+        "raw",
+        "--journal",
+        str(folder / "journal"),
+    ]
     with text.open("wb") as out, said.open("wb") as err:
         listener = subprocess.Popen(
             [Path(sys.executable).parent / "auditns", *command, "--control", str(folder / "control")],
@@ -88,7 +99,7 @@ def select(text: bytes) -> tuple[bytes, set[int], set[int]]:
     """(the wanted events, their serials, their pids). Wanted are those of containers, and those of HOST."""
     events: dict[bytes, list[bytes]] = {}
     for line in text.splitlines(keepends=True):
-        if not line.startswith(b"type=EOE") and (found := HEADER.search(line)):
+        if not line.startswith((b"type=EOE", b"type=NS_INFO")) and (found := HEADER.search(line)):
             events.setdefault(found[1], []).append(line)
     out, serials, pids = [], set(), set()
     for header, lines in events.items():

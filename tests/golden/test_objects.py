@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from auditns_connector.decode.points import LINE_LATE
 from auditns_connector.emit import jsonout, pretty
 from auditns_connector.emit.render import Renderer
 from auditns_connector.reassemble import Points, TextStream
@@ -18,9 +20,12 @@ Check = Callable[[str, bytes], None]
 class Known(Renderer):
     """A renderer that takes every even pid for one of container "web", every third for unknown."""
 
-    def __init__(self, points: Points, colour: bool = False) -> None:
-        super().__init__(cast("Any", None), colour)
-        self.points = points
+    def __init__(self, colour: bool) -> None:
+        super().__init__(cast("Any", SimpleNamespace(generation=0)), colour)
+        self.points: Points
+
+    def _states(self, points: Points) -> list[int]:
+        return points.pid[: points.n].tolist()
 
     def _who(self, i: int) -> jsonout.Who:
         pid = self.points.pid[i]
@@ -32,13 +37,25 @@ class Known(Renderer):
         return jsonout.Who(f"{pid},^7", web, {"net": {"serial": "a1", "dev": 4, "ino": 4026532142}, "mnt": None})
 
 
-def render(text: bytes, name: str, colour: bool = False, pieces: int = 1 << 20) -> bytes:
-    stream, out = TextStream(whole=True), b""
+def render(text: bytes, name: str, colour: bool = False, pieces: int = 1 << 20, whole: bool = True) -> bytes:
+    """All of ``text``, given in pieces of that many bytes; JSON is made in C and held against the reference."""
+    stream, known, out = TextStream(whole=whole), Known(colour), b""
     for at in range(0, len(text), pieces):
-        points = stream.push(text[at : at + pieces])
-        out += Known(points, colour).render(name, points)
-    points = stream.flush(eof=True)
-    return out + Known(points, colour).render(name, points)
+        out += one(known, stream.push(text[at : at + pieces]), name)
+    return out + one(known, stream.flush(eof=True), name)
+
+
+def one(known: Known, points: Points, name: str) -> bytes:
+    """What an answer gives, in C as in Python, filtered too."""
+    known.points = points
+    out = known.render(name, points)
+    assert out == known.reference(name, points)
+    events = [number for number in points.l_event[: points.line_n] if number < LINE_LATE]
+    if events and name == "json":
+        first = min(events)
+        keep = bytes(number % 3 > 0 for number in range(first, max(events) + 1))
+        assert known.render(name, points, keep, first) == known.reference(name, points, keep, first)
+    return out
 
 
 @pytest.mark.parametrize("name", ["raw", "enriched", "stream"])
