@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..nstypes import MNT, PID
-from .containers import UNKNOWN
+from .containers import UNKNOWN, Container
 from .namespaces import Instance
 from .process import Login, Process
 
@@ -43,6 +43,7 @@ class Inside:
         self.levels: dict[int, int] = {}
         #: number of a user namespace -> its maps
         self.maps: dict[int, IdMap] = {}
+        self._mounts: dict[int, Container] = {}
 
     # -- frames
 
@@ -94,8 +95,28 @@ class Inside:
         pid_ns, mnt_ns = nsset.inst[PID], nsset.inst[MNT]
         if pid_ns is None or mnt_ns is None:
             return
-        if pid_ns.owner in container.chain() if not pid_ns.initial else not mnt_ns.initial:
+        if pid_ns.owner in container.chain() if not pid_ns.initial else self._mounts_of(container, mnt_ns):
             process.own_since = time
+
+    def _mounts_of(self, container: Container, mnt_ns: Instance) -> bool:
+        """Whether a container without a pid namespace of its own has ``mnt_ns``: who made it was in the container, or
+        was made together with it and is in the container now."""
+        if mnt_ns.initial or mnt_ns.first is None:
+            return False
+        known = self._mounts.get(mnt_ns.number)
+        if known is None:
+            process = self._model.processes.get(mnt_ns.first[0])
+            while process is not None and process.start != mnt_ns.first[1]:
+                process = process.prev
+            if process is not None:
+                states = process.states(mnt_ns.born, mnt_ns.born)
+                made = mnt_ns.born == process.start or not states
+                known = process.state.container if made else states[0].container
+            if known is not None:
+                if len(self._mounts) >= _MAX_MAPS:
+                    del self._mounts[next(iter(self._mounts))]
+                self._mounts[mnt_ns.number] = known
+        return known is not None and known in container.chain()
 
     # -- answers
 

@@ -113,7 +113,7 @@ class Tailor:
 
     def _pid(self, value: bytes) -> bytes:
         pid = _number(value)
-        inside = self._names.pids.get(pid) if pid else 0
+        inside = 0 if pid == 0 else None if pid is None else self._names.pids.get(pid)
         if inside is None:
             self._tally.hidden_pids += 1
             return NO_PID

@@ -232,9 +232,10 @@ class Viewer:
                     out.append(shown)
                 if at in added:
                     out.append(added[at])
-            return b"".join(out)
+            return b"".join(out) + end
 
-        records = len(keep) + 1 + len(added) + (1 if info else 0)
+        end = _end(points, i, kinds, header)
+        records = len(keep) + 1 + len(added) + (1 if info else 0) + bool(end)
         return Entry(points.serial[i], points.ms[i], records, home, make)
 
     def _host(
@@ -252,9 +253,10 @@ class Viewer:
                     out += (added, line) if before else (line, added)
                 else:
                     out.append(line)
-            return b"".join(out)
+            return b"".join(out) + end
 
-        return Entry(points.serial[i], points.ms[i], len(lines) + 1, home, make)
+        end = _end(points, i, [points.l_type[n] for n, _ in lines], header, node)
+        return Entry(points.serial[i], points.ms[i], len(lines) + 1 + bool(end), home, make)
 
     def _chain(self, container: Container | None, home: Container) -> str:
         """The contid text of ``container`` up to ``home`` and no further out."""
@@ -279,6 +281,11 @@ class Viewer:
 def set_up_by_runtime(home: Container) -> bool:
     """Whether processes of a runtime are in ``home`` before its own are."""
     return home.kind == "runtime" or bool(home.replaces)
+
+
+def _end(points: Points, i: int, kinds: Sequence[int], header: bytes, node: bytes = b"") -> bytes:
+    """The EOE record, where the event was decided before its own came; readers such as LAUREL wait for it."""
+    return b"" if points.flags[i] & pt.P_SINGLE or rectypes.EOE in kinds else node + b"type=EOE " + header + b" \n"
 
 
 def _stamp(ours: bytes, header: bytes, node: bytes = b"") -> bytes:

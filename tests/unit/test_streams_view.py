@@ -1,0 +1,278 @@
+"""Which events a stream shows, and with which numbers: histories of a small world in, text out."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from auditns_connector import frames as f
+from auditns_connector.correlate import Correlator
+from auditns_connector.model.containers import Container
+from auditns_connector.model.namespaces import Instance
+from auditns_connector.nstypes import PID, USER
+from auditns_connector.reassemble import Points, TextStream
+from auditns_connector.streams.view import Viewer, group
+from tests.unit.world import HEX, REAL, World
+
+CG = f"/docker/{HEX}"
+CONTID = str(int(HEX[:16], 16))
+OTHER = "fedcba9876543210" * 4
+
+
+class Scene(World):
+    """A container of process 200, made by the runtime's process 100."""
+
+    def __init__(self, *, own: bool = True, user: int = 0, runtime_mnt: int = 0, pid: int = 5001) -> None:
+        super().__init__()
+        self.fork(1, 100, 9)
+        if runtime_mnt:
+            self.unshare(100, 10, mnt=runtime_mnt)
+        self.attach(100, CG, 11)
+        inner = {"mnt": 6001, **({"pid": pid} if pid else {}), **({"user": 7001} if user else {})}
+        self.fork(100, 200, 20, **inner)
+        if own:
+            self.exec(200, 30, "/bin/sh")
+        self.asked: list[tuple[int, Instance | None]] = []
+        self.answers: dict[int, list[int]] = {}
+        self.viewer = Viewer(self.model, self._ask)
+
+    def _ask(self, pid: int, user_ns: Instance | None) -> bool:
+        self.asked.append((pid, user_ns))
+        if user_ns is not None or pid not in self.answers:
+            return False
+        process = self.model.processes[pid]
+        self.model.inside.told(process, self.answers[pid])
+        return True
+
+    def number(self, index: int, ino: int) -> int:
+        return self.model.namespaces.current[index][ino].number
+
+    def inside(self, pid: int, number: int, at: float, ino: int = 5001) -> None:
+        self.put(f.K_INSIDE, at, pid=pid, tid=pid, ppid=number, ptid=number, cgroup=self.number(PID, ino))
+
+    def map(self, uid: str, gid: str) -> None:
+        payload = f'{{"uid": {uid}, "gid": {gid}}}'.encode()
+        self.put(f.K_IDMAP, source=f.S_PROCFS, cgroup=self.number(USER, 7001), payload=payload)
+
+    def show(self, *records: str, at: float, view: str = "container", home: Container | None = None) -> str:
+        """The event of these records (without headers) stamped at ``at`` ms, as a stream shows it."""
+        self.now = max(self.now, int(at * 1e6) + 200_000_000)
+        ms = REAL // 1_000_000 + int(at)
+        stamp = f"msg=audit({ms // 1000}.{ms % 1000:03d}:77):"
+        text = "".join(f"type={r.partition(' ')[0]} {stamp} {r.partition(' ')[2]}\n" for r in records)
+        correlator = Correlator(self.model)
+        correlator.keep_states = True
+        out = []
+        stream = TextStream(whole=True)
+        for points in _all(stream, text.encode()):
+            correlator.answer(points, self.now)
+            subjects = [i for i, s in enumerate(correlator.states) if s.container is not None and points.flags[i] & 1]
+            for i, wanted in group(points, subjects).items():
+                container = home or correlator.states[i].container
+                assert container is not None
+                entry = self.viewer.entry(points, wanted, correlator.states, container, view, False, self.now)
+                if entry is not None:
+                    shown = entry.lines()
+                    assert shown.count(b"\n") == entry.records
+                    out.append(shown.decode().replace(stamp + " ", "").replace("type=", ""))
+        return "".join(out)
+
+
+def _all(stream: TextStream, text: bytes) -> Iterable[Points]:
+    yield stream.push(text)
+    yield stream.flush(eof=True)
+
+
+def syscall(pid: int, ppid: int, number: int = 257, result: int = 3, **more: Any) -> str:
+    ids = " ".join(f"{key}={value}" for key, value in {"auid": 4294967295, "uid": 0, "gid": 0, **more}.items())
+    return (
+        f"SYSCALL arch=c000003e syscall={number} success=yes exit={result} a0=64 a1=0 a2=0 a3=0 items=0 ppid={ppid} "
+        f'pid={pid} {ids} ses=4 comm="x" exe="/x"'
+    )
+
+
+def fields(shown: str) -> dict[str, str]:
+    return dict(word.partition("=")[::2] for word in shown.splitlines()[0].split()[1:])
+
+
+def test_the_first_process_is_number_one_and_its_parent_is_outside() -> None:
+    scene = Scene()
+    shown = scene.show(syscall(200, 100), "PROCTITLE proctitle=78", at=60)
+    assert shown == (
+        "SYSCALL arch=c000003e syscall=257 success=yes exit=3 a0=64 a1=0 a2=0 a3=0 items=0 ppid=0 pid=1 "
+        f'auid=4294967295 uid=0 gid=0 ses=4294967295 comm="x" exe="/x"\nCONTAINER_ID contid={CONTID}\n'
+        "PROCTITLE proctitle=78\nEOE \n"
+    )
+    assert scene.asked == []
+
+
+def test_a_child_is_called_what_its_fork_told() -> None:
+    scene = Scene()
+    scene.fork(200, 201, 40)
+    scene.inside(201, 7, 40)
+    scene.exit(201, 41)
+    assert fields(scene.show(syscall(201, 200), at=40))["pid"] == "7"
+
+
+def test_a_living_child_that_nothing_told_of_is_asked_for() -> None:
+    scene = Scene()
+    scene.fork(200, 201, 40)
+    scene.answers[201] = [201, 9]
+    assert fields(scene.show(syscall(201, 200), at=60))["pid"] == "9"
+    assert [pid for pid, _ in scene.asked] == [201]
+
+
+def test_a_dead_one_is_nobody() -> None:
+    scene = Scene()
+    scene.fork(200, 201, 40)
+    scene.exit(201, 45)
+    assert fields(scene.show(syscall(201, 200), at=41))["pid"] == "0"
+    assert scene.viewer.tally.hidden_pids == 1
+
+
+def test_a_number_used_again_is_not_the_former_holders() -> None:
+    scene = Scene()
+    scene.fork(200, 201, 40)
+    scene.inside(201, 7, 40)
+    scene.exit(201, 50)
+    scene.fork(200, 201, 100)
+    scene.inside(201, 31, 100)
+    assert fields(scene.show(syscall(201, 200), at=42))["pid"] == "7"
+    assert fields(scene.show(syscall(201, 200), at=120))["pid"] == "31"
+
+
+def test_what_the_runtime_does_before_is_withheld() -> None:
+    scene = Scene(own=False)
+    assert scene.show(syscall(100, 1), at=12) == ""  # in the cgroup, of the host otherwise
+    assert scene.show(syscall(200, 100), at=22) == ""  # in the namespaces, the container's program not yet run
+    assert scene.viewer.withheld == 2
+
+
+def test_from_its_first_exec_on_it_is_the_containers() -> None:
+    scene = Scene()
+    exec_ = syscall(200, 100, 59, 0)
+    path = 'PATH item=0 name="/bin/sh" inode=1 ouid=0 ogid=0'
+    assert scene.show(syscall(200, 100), at=25) == ""  # may have been before it
+    assert "pid=1 " in scene.show(exec_, path, at=29)
+    assert scene.show(syscall(200, 100), at=60) != ""
+
+
+def test_a_runtime_in_a_mount_namespace_of_its_own_is_still_the_runtime() -> None:
+    scene = Scene(own=False, runtime_mnt=6000)
+    scene.exec(100, 13, "/usr/bin/runc")
+    assert scene.show(syscall(100, 1), at=40) == ""
+
+
+def test_a_container_that_shares_the_hosts_pid_namespace() -> None:
+    scene = Scene(own=False, pid=0)
+    assert scene.show(syscall(200, 100), at=25) == ""
+    scene.exec(200, 30)
+    got = fields(scene.show(syscall(200, 100), at=60))
+    assert (got["pid"], got["ppid"]) == ("200", "100")  # that is what it sees itself
+
+
+def test_clone_by_one_in_the_hosts_pid_namespace() -> None:
+    scene = Scene()
+    scene.fork(200, 201, 40)
+    scene.inside(201, 7, 40)
+    # a process of the container that lives in the host's pid namespace sees the host's numbers
+    scene.fork(100, 300, 41)
+    process = scene.model.processes[300]
+    process.own_since = 42_000_000
+    shown = fields(scene.show(syscall(300, 100, 56, 201), at=60))
+    assert (shown["exit"], shown["a0"], shown["pid"]) == ("7", "0", "0")
+    assert fields(scene.show(syscall(300, 100, 56, 100), at=60))["exit"] == "0"
+    assert fields(scene.show(syscall(200, 100, 56, 7), at=60))["exit"] == "7"  # its own numbers stay
+
+
+def test_ids_go_through_the_user_namespace() -> None:
+    scene = Scene(user=7001)
+    scene.map("[[0, 100000, 1000]]", "[[0, 200000, 1000]]")
+    shown = scene.show(
+        syscall(200, 100, auid=100005, uid=100001, gid=200002, euid=0), "PATH item=0 name=78 ouid=100000 ogid=5", at=60
+    )
+    got = fields(shown)
+    assert (got["auid"], got["uid"], got["gid"], got["euid"]) == ("5", "1", "2", "65534")
+    assert "ouid=0 ogid=65534\n" in shown
+
+
+def test_ids_of_unknown_maps_are_nobodys() -> None:
+    scene = Scene(user=7001)
+    got = fields(scene.show(syscall(200, 100, auid=1000, uid=1000), at=60))
+    assert (got["auid"], got["uid"], got["gid"]) == ("4294967295", "65534", "65534")
+
+
+def test_targets_elsewhere_are_left_out_and_records_counted_anew() -> None:
+    scene = Scene()
+    scene.fork(200, 201, 40)
+    scene.inside(201, 7, 40)
+    shown = scene.show(
+        syscall(200, 100, 62, 0),
+        'OBJ_PID opid=1 oauid=-1 ouid=0 oses=-1 ocomm="hostd"',
+        'OBJ_PID opid=201 oauid=-1 ouid=0 oses=-1 ocomm="x"',
+        at=60,
+    )
+    assert "hostd" not in shown
+    assert f"CONTAINER_ID record=1 contid={CONTID}\n" in shown
+    assert f'OBJ_PID opid=7 oauid=-1 ouid=0 oses=4294967295 ocomm="x"\nCONTAINER_ID record=2 contid={CONTID}\n' in shown
+
+
+def test_records_about_the_host_are_left_out() -> None:
+    scene = Scene()
+    shown = scene.show(syscall(200, 100), "NETFILTER_CFG table=x", "CONFIG_CHANGE op=add_rule key=y", at=60)
+    assert "NETFILTER_CFG" in shown
+    assert "CONFIG_CHANGE" not in shown
+    assert scene.show("CONFIG_CHANGE auid=0 ses=1 op=add_rule", at=60) == ""
+
+
+def test_the_outer_part_of_a_chain_is_not_shown() -> None:
+    scene = Scene()
+    scene.fork(200, 202, 40, pid=5002, mnt=6002)
+    scene.attach(202, f"{CG}/docker/{OTHER}", 41)
+    scene.exec(202, 42)
+    inner = scene.model.processes[202].state.container
+    assert inner is not None
+    assert inner.parent is not None
+    both = f"contid={int(OTHER[:16], 16)},^{CONTID}\n"
+    alone = f"contid={int(OTHER[:16], 16)}\n"
+    event = syscall(202, 200)
+    assert both in scene.show(event, at=60, home=inner.parent)
+    assert alone in scene.show(event, at=60, home=inner)
+    assert both in scene.show(event, at=60, view="host", home=inner)
+
+
+def test_inside_of_a_nested_container_numbers_are_its_own() -> None:
+    scene = Scene()
+    scene.fork(200, 202, 40, pid=5002, mnt=6002)
+    scene.inside(202, 8, 40)  # as the outer one sees it
+    scene.attach(202, f"{CG}/docker/{OTHER}", 41)
+    scene.exec(202, 42)
+    inner = scene.model.processes[202].state.container
+    assert inner is not None
+    assert fields(scene.show(syscall(202, 200), at=60, home=inner.parent))["pid"] == "8"
+    got = fields(scene.show(syscall(202, 200), at=60, home=inner))
+    assert (got["pid"], got["ppid"]) == ("1", "0")
+
+
+def test_the_hosts_view_changes_nothing() -> None:
+    scene = Scene()
+    record = syscall(200, 100)
+    assert scene.show(record, at=60, view="host") == f"{record}\nCONTAINER_ID contid={CONTID}\nEOE \n"
+
+
+def test_a_login_inside_is_told_to_its_children() -> None:
+    scene = Scene()
+    scene.put(f.K_LOGIN, 50, f.S_CONTROL, pid=200, tid=200, arg=1000 | 5 << 32)
+    scene.put(f.K_LOGIN, 51, f.S_CONTROL, pid=200, tid=200, arg=1001)  # once only
+    scene.fork(200, 201, 60)
+    scene.inside(201, 7, 60)
+    shown = scene.show(syscall(201, 200), at=90)
+    assert (fields(shown)["auid"], fields(shown)["ses"]) == ("1000", "5")
+    assert f"CONTAINER_INFO contid={CONTID} origin=inherited cauid=1000 cses=5\n" in shown
+    assert fields(scene.show(syscall(200, 100), at=35))["auid"] == "4294967295"  # before it
+
+
+def test_a_users_record_has_its_container_before_it() -> None:
+    scene = Scene()
+    shown = scene.show("USER_CMD pid=200 uid=0 auid=4294967295 ses=4294967295 msg='op=x pid=200'", at=60)
+    assert shown == (
+        f"CONTAINER_ID contid={CONTID}\nUSER_CMD pid=1 uid=0 auid=4294967295 ses=4294967295 msg='op=x pid=200'\n"
+    )
