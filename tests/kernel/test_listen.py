@@ -7,6 +7,8 @@ import re
 import secrets
 import shutil
 import signal
+import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -33,6 +35,7 @@ from tests.kernel.runtimes import Container, Runtimes
 from tests.kernel.support import AuditState, auditctl, need, need_tool
 
 pytestmark = pytest.mark.kernel
+USER_LOGIN = 1112
 
 
 @pytest.fixture
@@ -291,6 +294,64 @@ def test_status_and_a_second_listener(quiet: AuditState, tmp_path: Path, token: 
     gone = auditns("status", "--control", control)
     assert (gone.returncode, gone.stdout) == (1, b"")
     assert b"nobody serves" in gone.stderr
+    assert AuditState.read() == quiet
+
+
+def flood(count: int) -> None:
+    """Send that many records of a user: more than the queue of a stopped listener can hold."""
+    payload = b"x\0"
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 9) as sock:
+        message = struct.pack("=IHHII", 16 + len(payload), USER_LOGIN, 1, 1, 0) + payload
+        for _ in range(count):
+            sock.sendto(message, (0, 0))
+
+
+def test_lost_records_are_told(quiet: AuditState, tmp_path: Path, token: str) -> None:
+    """As CONTAINER_LOST in the stream in every format, in the counters, in the closing line; ausearch shows it."""
+    need_tool("ausearch")
+    sent = 90_000
+    with contextlib.ExitStack() as stack:
+        run = {
+            form: stack.enter_context(listening(tmp_path / form, "--rules", "--format", form))
+            for form in ("raw", "json", "pretty")
+        }
+        for program in run.values():
+            program.process.send_signal(signal.SIGSTOP)
+        flood(sent)
+        act(f"meanwhile-{token}")
+        for program in run.values():
+            program.process.send_signal(signal.SIGCONT)
+        for form, program in run.items():
+            word = f"{form}-{token}"
+            until(lambda p=program, w=word: act(w) or w.encode() in p.out, "what comes after")  # type: ignore[misc]
+        act(f"last-{token}")
+        for program in run.values():
+            until(lambda p=program: f"last-{token}".encode() in p.out, "the last event")  # type: ignore[misc]
+        counters = json.loads(auditns("status", "--json", "--control", tmp_path / "raw/control").stdout)
+    lost = [line for line in run["raw"].out.splitlines() if line.startswith(b"type=CONTAINER_LOST ")]
+    assert lost
+    assert all(re.search(rb": source=audit cpu=\? count=\d+ from=\d+ to=\d+$", line) for line in lost), lost
+    count = sum(int(re.findall(rb"count=(\d+)", line)[0]) for line in lost)
+    # every serial from the first to the last is there, or told as lost, never both
+    arrived = {serial(line) for line in run["raw"].out.splitlines() if not ours(line)}
+    gone = [range(int(a), int(b) + 1) for line in lost for a, b in re.findall(rb"from=(\d+) to=(\d+)", line)]
+    missing = {number for span in gone for number in span}
+    assert len(missing) == sum(map(len, gone)) == count
+    assert arrived | missing == set(range(min(arrived), max(arrived) + 1))
+    assert not arrived & missing
+    assert counters["sources"]["audit"]["overruns"] >= 1
+    assert f", {count} lost (SIGTERM)" in run["raw"].err.splitlines()[-1]
+    objects = [json.loads(line) for line in run["json"].out.splitlines()]
+    told = [r for o in objects for r in o["records"] if r["type"] == "CONTAINER_LOST"]
+    assert sum(record["count"] for record in told) > 0
+    assert {record["source"] for record in told} == {"audit"}
+    assert "CONTAINER_LOST source=audit" in run["pretty"].out.decode()
+    log = tmp_path / "log"
+    log.write_bytes(b"".join(line for line in run["raw"].out.splitlines(keepends=True) if b"USER_LOGIN" not in line))
+    done = subprocess.run(["ausearch", "-if", str(log), "-i"], capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    shown = [found for found in done.stdout.split("----\n") if "CONTAINER_LOST" in found]
+    assert len(shown) == len(lost)
+    assert all(found.count("type=") == 1 for found in shown)
     assert AuditState.read() == quiet
 
 
