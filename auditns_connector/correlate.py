@@ -63,6 +63,8 @@ class Correlator:
         self.tails = tuple(Tails() for _ in self.spellings)
         self._numbers: dict[_TailKey, int] = {}
         self._renames = 0
+        #: counts how often all that had been worked out was dropped, for a container is called otherwise now
+        self.generation = 0
         self.answered = 0
         self.attributed = 0
         self.unknown = 0
@@ -75,6 +77,7 @@ class Correlator:
         renames = self.model.registry.renames
         if self.tails[0].count > _MAX_TAILS or renames != self._renames:
             self._renames = renames
+            self.generation += 1
             for tails in self.tails:
                 tails.clear()
             self._numbers.clear()
@@ -95,6 +98,7 @@ class Correlator:
         clock, offset = self.model.clock, self.model.clock.offset or 0
         stamps = points.ms[first:n].tolist()
         oldest, newest = (min(stamps) * 1_000_000, max(stamps) * 1_000_000) if stamps else (0, 0)
+        self.model.packets.begin()
         careful = _CAREFUL if stamps and clock.steady(oldest, now) and clock.steady(newest, now) else -1
         window = min(self.model.lag, now - newest + offset)
         plain: dict[int, _Plain] = {}
@@ -158,10 +162,12 @@ class Correlator:
 
     def _careful(self, points: Points, i: int, pid: int, flags: int, ms: int, now: int) -> State | None:
         """The state for a point that is no plain case; ``None`` where nothing is to be said."""
-        if flags & (pt.P_OWN | pt.P_NETFILTER):
+        if flags & pt.P_OWN:
             return None
         if flags & pt.P_NODE and points.node(i)[5:-1] not in self.nodes:
             return lookup.NOBODY
+        if flags & pt.P_NETFILTER:
+            return self._packet(points, i, ms, now)
         if pid < 0:
             cut = not flags & pt.P_LATE and points.rtype[i] in _PARTS
             return lookup.NOBODY if cut or flags & (pt.P_SYSCALL | pt.P_TARGET) else None
@@ -174,6 +180,13 @@ class Correlator:
             name, comm = untrusted(points.path(i)), untrusted(points.comm(i))
             return lookup.find_exec(model, pid, ppid, times, now, name, comm)
         return lookup.find(model, pid, ppid, times, now)
+
+    def _packet(self, points: Points, i: int, ms: int, now: int) -> State | None:
+        """The containers that a packet may belong to."""
+        line = bytes(points.block[points.line_off[i] : points.at[i]])
+        fields = dict(word.partition(b"=")[::2] for word in line.partition(b"): ")[2].split())
+        times = self.model.clock.candidates(ms * 1_000_000, now)
+        return self.model.packets.answer(fields, min(times, default=now) - lookup.EPSILON)
 
     def _number(self, state: State, record: int) -> int:
         """The number of the text that says ``state``, about record ``record`` of the event (0: about the event)."""

@@ -35,35 +35,29 @@ def event(
 ) -> bytes:
     """One event: ``ms`` milliseconds since 1970, ``node`` without ``node=`` (empty: none), ``targets`` as
     (record, pid, who), ``records`` as (type, fields) in the order of the text."""
-    line: dict[str, Any] = {"v": VERSION, "time": f"{ms // 1000}.{ms % 1000:03d}", "serial": serial}
+    head: dict[str, Any] = {"v": VERSION, "time": f"{ms // 1000}.{ms % 1000:03d}", "serial": serial}
     if node:
-        line["node"] = text(node)
-    line["contid"] = who.contid
-    if who.container is not None:
-        line["container"] = who.container
-    if who.ns is not None:
-        line["ns"] = who.ns
-    listed = [{"record": record, "pid": pid, **_target(target)} for record, pid, target in targets]
+        head["node"] = text(node)
+    parts = [_open(head), describe(who)]
+    listed = [f"{_open({'record': record, 'pid': pid})},{describe(target)}}}" for record, pid, target in targets]
     if listed:
-        line["targets"] = listed
-    line["records"] = [{"type": kind, **_free(fields)} for kind, fields in records]
-    return _encode(line).encode("ascii") + b"\n"
+        parts.append(f'"targets":[{",".join(listed)}]')
+    parts.append(_encode({"records": [{"type": kind, **fields} for kind, fields in records]})[1:])
+    return ",".join(parts).encode("ascii") + b"\n"
 
 
-def _target(who: Who) -> dict[str, Any]:
-    out: dict[str, Any] = {"contid": who.contid}
+def describe(who: Who) -> str:
+    """What an event, or a target, says of its process: members of a JSON object, without its braces."""
+    said: dict[str, Any] = {"contid": who.contid}
     if who.container is not None:
-        out["container"] = who.container
+        said["container"] = who.container
     if who.ns is not None:
-        out["ns"] = who.ns
-    return out
+        said["ns"] = who.ns
+    return _encode(said)[1:-1]
 
 
-def _free(fields: Fields) -> Fields:
-    """A field named "type" (NS_INIT has one) gives way to the record's own."""
-    if "type" in fields:
-        fields = {("nstype" if name == "type" else name): what for name, what in fields.items()}
-    return fields
+def _open(members: dict[str, Any]) -> str:
+    return _encode(members)[:-1]
 
 
 def foreign(line: bytes) -> bytes:

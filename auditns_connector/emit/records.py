@@ -12,7 +12,7 @@ Fields = dict[str, Value]
 _WORD: Final = re.compile(rb'([^ =]+)=("[^"]*"(?= |$)|[^ ]*)|([^ ]+)')
 _NUMBER: Final = re.compile(rb"-?(?:0|[1-9][0-9]{0,14})")
 _HEX: Final = re.compile(rb"(?:[0-9A-F]{2})+")
-_ARGUMENT: Final = re.compile(r"a(\d{1,7})(?:\[(\d{1,7})\])?")
+_ARGUMENT: Final = re.compile(rb"a([0-9]{1,7})(?:\[[0-9]{1,7}\])?")
 
 _NUMERIC = """
 argc auid capability code egid euid exit family fsgid fsuid gid inode item items len list lport lsm oauid obj_gid
@@ -68,7 +68,8 @@ def parse(body: bytes, kind: str) -> Fields:
 
     Words that are no ``name=value`` are joined under "text"; a name that comes again makes a list. EXECVE's
     arguments become the list "argv". ``msg='…'`` of a user's record stays one string, for it is the sender's own.
-    What ENRICHED format adds behind 0x1D is the object "enriched".
+    What ENRICHED format adds behind 0x1D is the object "enriched". A field "type" (NS_INIT has one) is called
+    "nstype", for "type" is the record's own.
     """
     kernel, separator, enriched = body.strip(b" \r").partition(b"\x1d")
     message = None
@@ -77,18 +78,20 @@ def parse(body: bytes, kind: str) -> Fields:
         kernel, message = kernel[:at], kernel[at + 5 :].removesuffix(b"'")
     found: Fields = {}
     words: list[str] = []
+    arguments: dict[int, list[str]] = {}
     for name, raw, word in _WORD.findall(kernel):
         if word:
             words.append(text(word))
-        elif kind == "EXECVE" and name[:1] == b"a" and name != b"argc":
-            _add(found, text(name), unquote(raw, untrusted=True))
+        elif kind == "EXECVE" and (match := _ARGUMENT.fullmatch(name)):
+            arguments.setdefault(int(match[1]), []).append(unquote(raw, untrusted=True) or "")
         else:
             field = text(name)
-            _add(found, field, value(field, raw))
-    if kind == "EXECVE":
-        _arguments(found)
-    elif kind == "PROCTITLE" and isinstance(found.get("proctitle"), str):
-        found["proctitle"] = found["proctitle"].replace("\0", " ")
+            what = value(field, raw)
+            if kind == "PROCTITLE" and field == "proctitle" and isinstance(what, str):
+                what = what.replace("\0", " ")
+            _add(found, "nstype" if field == "type" else field, what)
+    if arguments:
+        found["argv"] = ["".join(pieces) for _, pieces in sorted(arguments.items())]
     if words:
         found["text"] = " ".join(words)
     if message is not None:
@@ -96,14 +99,3 @@ def parse(body: bytes, kind: str) -> Fields:
     if separator:
         found["enriched"] = {text(name): unquote(raw, False) for name, raw, _ in _WORD.findall(enriched) if name}
     return found
-
-
-def _arguments(found: Fields) -> None:
-    """Put a0, a1, a2[0], a2[1] … into the list "argv", in the place of the first of them."""
-    pieces: dict[int, list[str]] = {}
-    for name in list(found):
-        match = _ARGUMENT.fullmatch(name)
-        if match and isinstance(found[name], str):
-            pieces.setdefault(int(match[1]), []).append(found.pop(name))
-    if pieces:
-        found["argv"] = ["".join(pieces[number]) for number in sorted(pieces)]

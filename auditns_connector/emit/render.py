@@ -1,12 +1,14 @@
 """Events as objects: JSON lines and lines for people, out of answered points."""
 
-from collections.abc import Iterator
+from array import array
+from collections.abc import Hashable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..decode import points as pt
 from ..decode import rectypes
-from ..reassemble import Points
+from ..reassemble import Points, Tails
 from . import jsonout, pretty
+from .jsonlines import JsonLines
 from .records import Fields, parse
 
 if TYPE_CHECKING:
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
 JSON: Final = "json"
 _HEADER_END: Final = b"):"
+_MAX_NUMBERS: Final = 20_000
 
 
 class View(NamedTuple):
@@ -73,13 +76,14 @@ class Head(NamedTuple):
 
 def read_line(line: bytes, body: int) -> tuple[Head, str, bytes]:
     """(head, type name, body) of a line with a header, whose body begins at ``body``."""
-    header = line[:body]
-    prefix, _, stamp = header.rpartition(b" msg=audit(")
-    node, _, kind = prefix.rpartition(b"type=")
+    node, rest = b"", line[:body]
+    if rest.startswith(b"node="):
+        node, _, rest = rest.partition(b" ")
+    kind, _, stamp = rest.removeprefix(b"type=").partition(b" msg=audit(")
     seconds, _, rest = stamp.partition(b".")
     ms, _, serial = rest.partition(b":")
     return (
-        Head(node[5:-1], int(seconds) * 1000 + int(ms), int(serial.removesuffix(_HEADER_END))),
+        Head(node[5:], int(seconds) * 1000 + int(ms), int(serial.removesuffix(_HEADER_END))),
         kind.decode("utf-8", "backslashreplace"),
         line[body:].rstrip(b"\n"),
     )
@@ -91,9 +95,37 @@ class Renderer:
     def __init__(self, correlator: "Correlator", colour: bool = False) -> None:
         self._correlator = correlator
         self._colour = colour
+        self._json = JsonLines()
+        #: what is said of a process in JSON, numbered, and the number for each state
+        self._texts = Tails()
+        self._numbers: dict[Hashable, int] = {}
+        self._generation = 0
 
     def render(self, name: str, points: Points, keep: bytes | bytearray | None = None, first: int = 0) -> bytes:
         """One line for each event; ``name`` is "json" or "pretty"."""
+        if name == JSON:
+            out = self._json.lines(points, self._who_numbers(points), self._texts, keep, first)
+            if out is not None:
+                return out
+        return self.reference(name, points, keep, first)
+
+    def _who_numbers(self, points: Points) -> "array[int]":
+        """For each point the number of what is said of its process."""
+        if self._generation != self._correlator.generation or len(self._numbers) > _MAX_NUMBERS:
+            self._generation = self._correlator.generation
+            self._texts.clear()
+            self._numbers.clear()
+        states, numbers = self._states(points), self._numbers
+        for i, state in enumerate(states):
+            if state not in numbers:
+                numbers[state] = self._texts.add(jsonout.describe(self._who(i)).encode("ascii"))
+        return array("I", [numbers[state] for state in states])
+
+    def _states(self, points: Points) -> Sequence[Hashable]:
+        return self._correlator.states
+
+    def reference(self, name: str, points: Points, keep: bytes | bytearray | None = None, first: int = 0) -> bytes:
+        """The same as :meth:`render`, in Python throughout."""
         out = []
         for view in views(points, keep, first):
             if isinstance(view, int):

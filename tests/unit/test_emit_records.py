@@ -38,7 +38,7 @@ def test_parse(kind: str, body: bytes, fields: dict[str, Any]) -> None:
 
 
 def test_a_field_named_type_does_not_hide_the_records_type() -> None:
-    line = jsonout.event(1, 2, b"", jsonout.HOST, (), [("NS_INIT", {"type": "20000", "snum": "a1"})])
+    line = jsonout.event(1, 2, b"", jsonout.HOST, (), [("NS_INIT", parse(b"type=20000 snum=a1", "NS_INIT"))])
     assert json.loads(line)["records"] == [{"type": "NS_INIT", "nstype": "20000", "snum": "a1"}]
 
 

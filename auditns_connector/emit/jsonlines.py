@@ -1,0 +1,44 @@
+"""Answered points as JSON lines, by the C of ``cdefs/text_json.c``; render.py with jsonout.py is the reference."""
+
+import os
+from array import array
+from typing import Any, Final
+
+from .._text import ffi, lib
+from ..reassemble import Points, Tails
+from .records import NUMERIC, UNTRUSTED
+
+_KINDS: Final = {
+    **dict.fromkeys(sorted(NUMERIC), lib.AUDITNS_JSON_NUMERIC),
+    **dict.fromkeys(sorted(UNTRUSTED), lib.AUDITNS_JSON_UNTRUSTED),
+}
+_names: Final = ffi.new("char[]", b"\0".join(name.encode("ascii") for name in _KINDS) + b"\0")
+lib.auditns_json_names(_names, bytes(_KINDS.values()), len(_KINDS))
+
+
+class JsonLines:
+    """The buffers of the C, used again and again."""
+
+    def __init__(self) -> None:
+        self._json: Any = ffi.gc(lib.auditns_json_new(int.from_bytes(os.urandom(4), "little")), lib.auditns_json_free)
+        self._out: Any = ffi.new("char **")
+        if not self._json:
+            raise MemoryError("no memory for JSON output")
+
+    def lines(
+        self, points: Points, who: "array[int]", texts: Tails, keep: bytes | bytearray | None, first: int
+    ) -> bytes | None:
+        """One line for each event; ``who`` is for each point a number of ``texts``, 0 for a process of the host.
+
+        ``keep`` and ``first`` as in :func:`reassemble.assemble`. ``None`` where the C cannot put the events in order.
+        """
+        if len(who) != points.n:
+            raise ValueError(f"{len(who)} answers for {points.n} points")
+        size = lib.auditns_json(
+            self._json, ffi.from_buffer(points.block), points.consumed, points.c,
+            ffi.from_buffer("uint32_t[]", who), texts.c_struct(),
+            ffi.NULL if keep is None else ffi.from_buffer("uint8_t[]", keep), first, len(keep or b""), self._out,
+        )  # fmt: skip
+        if size == -1:
+            raise MemoryError("no memory for JSON output")
+        return bytes(ffi.buffer(self._out[0], size)) if size >= 0 else None

@@ -1,0 +1,19 @@
+/* Events as JSON lines. What comes out is what emit/render.py, jsonout.py and records.py make of the same points;
+ * a test holds the two byte-identical. */
+
+#define AUDITNS_JSON_NUMERIC 1
+#define AUDITNS_JSON_UNTRUSTED 2
+
+struct auditns_json;
+struct auditns_json *auditns_json_new(uint32_t seed);
+void auditns_json_free(struct auditns_json *json);
+
+/* The names of fields that are numbers or untrusted strings: count names, NUL-ended one behind the other. */
+void auditns_json_names(const char *names, const uint8_t *kinds, uint32_t count);
+
+/* One line for each event and each foreign line of the ready ones. who: for each point the number of a text like
+ * "contid":"1" (0: the host); keep as in auditns_assemble. *out is valid until the next call. Returns its length,
+ * -1 for lack of memory, -2 where numbers of events are too far apart to be put in order. */
+int64_t auditns_json(struct auditns_json *json, const char *buf, uint32_t consumed, const struct auditns_points *points,
+                     const uint32_t *who, const struct auditns_tails *texts, const uint8_t *keep, uint32_t keep_first,
+                     uint32_t keep_count, char **out);
