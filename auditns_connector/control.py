@@ -18,7 +18,8 @@ from collections.abc import Callable, Collection
 from typing import Any, Final
 
 from .errors import AuditnsError, NotPermittedError
-from .peer import Peer, peer_of
+from .peer import Peer as Peer
+from .peer import peer_of
 from .talk import Talk
 
 MAX_REQUEST: Final = 64 * 1024

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 from .config import EventFilter as Configured
 from .correlate import untrusted
-from .decode.points import P_NETFILTER
 from .decode.rectypes import NUMBERS
 from .errors import ConfigError
 from .model.containers import UNKNOWN, Container, Containers
@@ -99,7 +98,7 @@ class EventFilter:
                 continue
             if self._keys and not (key_len[i] and self._has_key(points.key(i))):
                 continue
-            if self.needs_states and not self._who(containers, states[i], points.flags[i]):
+            if self.needs_states and not self._who(containers, states[i]):
                 continue
             kept[number] = 1
         if self._types:
@@ -114,17 +113,15 @@ class EventFilter:
         """Whether a record of ours that stands alone is wanted: of type ``kind``, about ``pid`` of ``container``."""
         if self._keys or (self._pids and pid not in self._pids) or (self._types and kind not in self._types):
             return False
-        return not self.needs_states or self._who(containers, State(0, container, None, ""), 0)
+        return not self.needs_states or self._who(containers, State(0, container, None, ""))
 
     def _has_key(self, raw: bytes) -> bool:
         # several keys of one rule are joined by byte 1, which makes the kernel write them in hex
         value = untrusted(raw)
         return value is not None and not self._keys.isdisjoint(value.split(b"\1"))
 
-    def _who(self, containers: Containers, state: State, flags: int) -> bool:
+    def _who(self, containers: Containers, state: State) -> bool:
         container = state.container
-        if flags & P_NETFILTER:
-            return False
         if not all(terms.match(containers, container) for terms in self._contids):
             return False
         chain = container.chain() if container is not None and container is not UNKNOWN else []

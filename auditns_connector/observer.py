@@ -205,7 +205,12 @@ class Observer:
 
     def _feed_registrations(self, now: int) -> None:
         """A rotated journal begins with what is registered; here it changes nothing."""
-        registry = self.model.registry
+        packets, registry = self.model.packets, self.model.registry
+        for about in packets.snapshot():
+            self._feed(f.pack(f.K_ADDRS, f.S_PROCFS, now, payload=json.dumps(about).encode()))
+        if packets.marks:
+            marks = {"op": "marks", "marks": sorted(packets.marks.items())}
+            self._feed(f.pack(f.K_REGISTER, f.S_CONTROL, now, payload=json.dumps(marks).encode()))
         if registry.living() or registry.delegates:
             from .regstate import requests_of
 

@@ -101,6 +101,8 @@ class Pipeline:
         self.streams: Any = None
         #: called with each round's end, for the control server and others
         self.each_tick: list[Callable[[], None]] = []
+        #: called after each round: must be quick
+        self.each_round: list[Callable[[], None]] = []
         #: called once when the run ends, before anything is closed
         self.at_end: list[Callable[[], None]] = []
 
@@ -160,6 +162,8 @@ class Pipeline:
             self._deliver(self.stream.flush(), self.observer.catch_up())
         if now >= self._tick:
             self._on_tick(now)
+        for call in self.each_round:
+            call()
         for sink in self._sinks():
             due = sink.deadline()
             if due is not None and due <= now:

@@ -9,7 +9,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from . import frames as f
@@ -326,13 +326,33 @@ def names(raw: Any) -> dict[str, str]:
     return {name: raw[name][:MAX_NAME] for name in NAMES if isinstance(raw.get(name), str) and raw[name]}
 
 
-def attach(pipeline: "Pipeline", control: ControlServer | None, path: str, talk: "Talk") -> Registrar | None:
-    """Let ``pipeline`` serve registrations on ``control``; where another program serves ``path``, follow that one."""
+def feed_marks(observer: "Observer", marks: Sequence[tuple[int, int]]) -> None:
+    """Tell the model which container a packet with a netfilter mark belongs to: (mark, contid) pairs."""
+    payload = json.dumps({"op": "marks", "marks": list(marks)}).encode()
+    observer.feed(f.pack(f.K_REGISTER, f.S_CONTROL, time.monotonic_ns(), payload=payload))
+
+
+def attach(
+    pipeline: "Pipeline",
+    control: ControlServer | None,
+    path: str,
+    talk: "Talk",
+    marks: Sequence[tuple[int, int]] = (),
+    *,
+    again: bool = False,
+) -> Registrar | None:
+    """Let ``pipeline`` serve registrations on ``control``; where another program serves ``path``, follow that one.
+    ``marks`` as for :func:`feed_marks`; ``again``: ``pipeline`` was attached before, as a follower."""
+    from .netwatch import NetWatch
     from .regrecords import container_op
 
     if pipeline.narrator is not None:
         model = pipeline.observer.model
         pipeline.narrator.formatters[ContainerOp] = lambda output, numeric: container_op(model, output, numeric)
+    if marks:
+        feed_marks(pipeline.observer, marks)
+    if not again:
+        NetWatch(pipeline, talk)
     if control is None:
         from .follower import Follower
 

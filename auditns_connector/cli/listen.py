@@ -28,6 +28,10 @@ def add_parser(subparsers: Any, name: str, text: str) -> None:
         "--no-lifecycle", action="store_true",
         help="leave out NS_INIT, NS_CHANGE and NS_DEL, the records of how namespaces come, go and are entered",
     )  # fmt: skip
+    parser.add_argument(
+        "--mark", action="append", type=_mark, default=[], metavar="MARK=ID",
+        help="a packet with this netfilter mark is of this container, where its addresses do not tell",
+    )  # fmt: skip
     parser.add_argument("--duration", type=seconds, metavar="S", help="stop after S seconds")
     parser.add_argument("--journal", metavar="FILE", help="also record the kernel events, for auditns enrich --journal")
     parser.add_argument("--perf", choices=("auto", "on", "off"), default="auto", help="perf events (default: auto)")
@@ -42,6 +46,14 @@ def add_parser(subparsers: Any, name: str, text: str) -> None:
     )  # fmt: skip
     parser.add_argument("--control", default="/run/auditns/control", metavar="PATH", help="control socket")
     parser.add_argument("--quiet", action="store_true", help="say only warnings on stderr")
+
+
+def _mark(text: str) -> tuple[int, int]:
+    mark, equals, contid = text.partition("=")
+    found = int(mark, 0), int(contid, 0)
+    if not equals or not 0 <= found[0] < 1 << 32 or not 0 <= found[1] < 1 << 64:
+        raise ValueError
+    return found
 
 
 def run(args: argparse.Namespace) -> int:
@@ -74,6 +86,7 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
     from ..rules import RuleLease
     from ..serialstore import SerialStore
     from ..sinks.descriptor import open_descriptor
+    from ..snapserve import serve
     from ..sources.readlog import ReadlogSource
     from ..streams.manager import open_streams
     from ..talk import Talk
@@ -118,7 +131,8 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
             pipeline = Pipeline(observer, correlator, enricher, audit, {name: [sink]}, talk, duration=args.duration)
             pipeline.narrator = narrator
             control = ControlServer.open(args.control, pipeline, talk)
-            attach(pipeline, control, args.control, talk)
+            attach(pipeline, control, args.control, talk, args.mark)
+            serve(pipeline, control)
             begin(pipeline, keep_serials=control is not None, introduce=not args.no_lifecycle)
             open_streams(pipeline, control, args.control, talk)
             notify("READY=1")

@@ -69,6 +69,7 @@ class Plugin:
         from ..pipeline import Pipeline
         from ..registrar import attach
         from ..serialstore import SerialStore
+        from ..snapserve import serve
         from ..sources.stdin import StdinSource
         from ..streams.manager import open_streams
         from ..wiring import host_observer
@@ -101,8 +102,9 @@ class Plugin:
             self._pipeline = Pipeline(observer, correlator, enricher, audit, outputs, talk, on_hup=self._reload)
             self._pipeline.narrator = self._narrator
             control = ControlServer.open(config.control, self._pipeline, talk)
-            attach(self._pipeline, control, config.control, talk)
+            attach(self._pipeline, control, config.control, talk, config.marks)
             open_streams(self._pipeline, control, config.control, talk, config.streams)
+            serve(self._pipeline, control)
             begin(self._pipeline, keep_serials=control is not None, introduce=config.lifecycle)
             self._pipeline.run()
         finally:
@@ -139,6 +141,7 @@ class Plugin:
     def _reload(self) -> None:
         """HUP: read the configuration again; a bad one keeps the old and says so."""
         from .. import config as conf
+        from ..registrar import feed_marks
 
         former = self._config
         self._config, complaint = conf.reload(self._path, former)
@@ -151,6 +154,8 @@ class Plugin:
         pipeline = self._pipeline
         try:
             pipeline.replace(*self._text_side(pipeline.observer.model))
+            if former.marks != self._config.marks:
+                feed_marks(pipeline.observer, self._config.marks)
             pipeline.observer.tell_lifecycle(self._config.lifecycle, self._config.ns != "off")
         except AuditnsError as error:
             self._config = former

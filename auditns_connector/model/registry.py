@@ -110,6 +110,8 @@ class Registry:
             from .restore import doubt_orphans
 
             doubt_orphans(self._model, time, request)
+        elif op == "marks":
+            self._model.packets.marks = {int(mark): int(contid) for mark, contid in request["marks"]}
         elif op == "names":
             self._names(request)
 

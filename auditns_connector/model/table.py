@@ -24,8 +24,8 @@ from .inside import Inside
 from .namespaces import Instance, Namespaces, NsSet
 from .nslife import NsLife
 from .outputs import Loss, Output
-from .process import INHERITED, NOT_KNOWN, OBSERVED, REGISTERED, Exec, Process, State
 from .packets import Packets
+from .process import INHERITED, NOT_KNOWN, OBSERVED, REGISTERED, Exec, Process, State
 from .registry import Registry
 from .resync import SAME_START, Resync
 from .timens import TimeNs

@@ -1,0 +1,108 @@
+"""NETFILTER_PKT on this kernel: the containers of the namespaces that own a packet's addresses."""
+
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from auditns_connector import api
+from tests.kernel.programs import Program, contids, events, listening, until
+from tests.kernel.support import AuditState, auditctl, need_tool
+from tests.kernel.test_contid import Task
+
+pytestmark = pytest.mark.kernel
+RULES = (
+    "iptables -w -t mangle -I INPUT -p icmp --icmp-type echo-request -j MARK --set-mark {mark}",
+    "iptables -w -A INPUT -p icmp --icmp-type echo-request -j AUDIT --type accept",
+    "ip link set lo up",
+)
+
+
+@pytest.fixture
+def quiet(audit_state: AuditState) -> AuditState:
+    need_tool("ip", "iptables", "busybox", "unshare", "nsenter")
+    auditctl("-e", "1")
+    return AuditState.read()
+
+
+@pytest.fixture
+def tasks() -> Iterator[list[Task]]:
+    made: list[Task] = []
+    yield made
+    for task in made:
+        task.process.kill()
+        task.process.wait()
+
+
+def packet(listener: Program, task: Task, to: str, mark: int, wanted: list[str]) -> None:
+    """Ping until a packet with ``mark`` has the CONTAINER_ID that is wanted."""
+    found: list[str] | None = None
+
+    def seen() -> bool:
+        nonlocal found
+        task.run(f"busybox ping -c 1 -W 1 {to} >/dev/null 2>&1")
+        time.sleep(0.1)
+        for lines in events(listener.out).values():
+            if re.search(rb"type=NETFILTER_PKT .*mark=%#x " % mark, lines[0]):
+                found = contids(lines)
+        return found == wanted
+
+    try:
+        until(seen, "the packet", timeout=15)
+    except AssertionError:
+        raise AssertionError(f"{found} instead of {wanted}") from None
+
+
+def setup(task: Task, mark: int, *more: str) -> None:
+    for command in (*RULES, *more):
+        said = task.run(command.format(mark=mark) + " 2>&1 || echo FAILED")
+        assert "FAILED" not in said, (command, said)
+
+
+def test_all_containers_of_a_namespace_and_the_source_first(
+    quiet: AuditState, tasks: list[Task], tmp_path: Path, token: str
+) -> None:
+    first, second = f"v{token}a"[:15], f"v{token}b"[:15]
+    with listening(tmp_path / "l", "--format", "raw", "--mark", "0x4d3=77") as listener:
+        control = str(tmp_path / "l" / "control")
+        tasks += [Task("unshare", "-n"), Task("unshare", "-n")]
+        one, other = tasks
+        tasks.append(Task("nsenter", "-t", str(one.pid), "-n"))
+        for number, task in enumerate(tasks, 1):
+            api.set_contid(task.pid, number, control=control)
+        setup(one, 0x4D1, "ip addr add 10.213.7.1/32 dev lo")
+        packet(listener, one, "10.213.7.1", 0x4D1, ["1,3"])
+        # loopback is everybody's
+        packet(listener, one, "127.0.0.1", 0x4D1, ["?"])
+
+        subprocess.run(["ip", "link", "add", first, "type", "veth", "peer", "name", second], check=True)
+        for name, task in ((first, one), (second, other)):
+            subprocess.run(["ip", "link", "set", name, "netns", str(task.pid)], check=True)
+        setup(other, 0x4D2, f"ip addr add 10.213.8.2/24 dev {second}", f"ip link set {second} up")
+        for command in (f"ip addr add 10.213.8.1/24 dev {first}", f"ip link set {first} up"):
+            assert one.run(f"{command} 2>&1") == ""
+        packet(listener, one, "10.213.8.2", 0x4D2, ["1,3,2"])
+        assert other.run("ip addr add 10.213.7.1/32 dev lo; iptables -w -t mangle -F 2>&1") == ""
+        # an address that two namespaces have says nothing, the mark does where it is mapped
+        packet(listener, one, "10.213.7.1", 0x4D1, ["?"])
+        assert one.run("iptables -w -t mangle -F; iptables -w -t mangle -I INPUT -j MARK --set-mark 0x4d3") == ""
+        packet(listener, one, "10.213.7.1", 0x4D3, ["77"])
+        packet(listener, one, "127.0.0.1", 0x4D3, ["77"])
+
+
+def test_no_namespace_is_kept_alive(quiet: AuditState, tasks: list[Task], tmp_path: Path, token: str) -> None:
+    name = f"v{token}c"[:15]
+    with listening(tmp_path / "l", "--format", "raw") as listener:
+        tasks.append(Task("unshare", "-n"))
+        (task,) = tasks
+        api.set_contid(task.pid, 1, control=str(tmp_path / "l" / "control"))
+        setup(task, 0x4D4, "ip addr add 10.213.9.1/32 dev lo")
+        subprocess.run(["ip", "link", "add", name, "type", "veth", "peer", "name", name[:-1] + "d"], check=True)
+        subprocess.run(["ip", "link", "set", name[:-1] + "d", "netns", str(task.pid)], check=True)
+        packet(listener, task, "10.213.9.1", 0x4D4, ["1"])
+        task.end()
+        # the namespace takes its end of the pair with it, and so ours
+        until(lambda: not Path(f"/sys/class/net/{name}").exists(), "the end of the namespace")
