@@ -7,7 +7,7 @@ from auditns_connector import frames as f
 from auditns_connector.correlate import Correlator
 from auditns_connector.model.containers import Container
 from auditns_connector.model.namespaces import Instance
-from auditns_connector.nstypes import PID, USER
+from auditns_connector.nstypes import INITIAL_INODES_618, PID, USER
 from auditns_connector.reassemble import Points, TextStream
 from auditns_connector.streams.view import Viewer, group
 from tests.unit.world import HEX, REAL, World
@@ -22,7 +22,7 @@ class Scene(World):
 
     def __init__(self, *, own: bool = True, user: int = 0, runtime_mnt: int = 0, pid: int = 5001) -> None:
         super().__init__()
-        self.fork(1, 100, 9)
+        self.fork(1, 100, 9, mnt=INITIAL_INODES_618["mnt"])
         if runtime_mnt:
             self.unshare(100, 10, mnt=runtime_mnt)
         self.attach(100, CG, 11)
