@@ -276,15 +276,17 @@ class Server:
             return
         try:
             data = sock.recv(MAX_REQUEST + 1)
-            if data:
-                self.counters["requests"] += 1
-                sock.send(self._on_request(sock, data), socket.MSG_NOSIGNAL)
-                return
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
-            pass  # gone, or it does not read its answers: either way it is hung up on
-        self._hang_up(sock)
+            data = b""
+        if data:
+            self.counters["requests"] += 1
+            answer = self._on_request(sock, data)
+            with contextlib.suppress(OSError):
+                sock.send(answer, socket.MSG_NOSIGNAL)
+                return
+        self._hang_up(sock)  # it has gone, or does not read its answers
 
     def _hang_up(self, sock: socket.socket) -> None:
         if sock in self._talkers:
