@@ -1,9 +1,9 @@
 """The join: points of audit text in, for each the number of the text to insert there out.
 
 Nothing is read or asked here; what happened before must be in the model when :meth:`Correlator.answer` is called. Most
-points are the plain case: one process, in one state for all the time that the stamp may mean. What such a process has for
-an answer, and for which stamps, is worked out once for each block of text; everything else goes the careful way through
-model/lookup.py.
+points are the plain case: one process, in one state for all the time that the stamp may mean. What such a process has
+for an answer, and for which stamps, is worked out once for each block of text; everything else goes the careful way
+through model/lookup.py.
 """
 
 from array import array

@@ -12,13 +12,59 @@ from tests.golden.test_objects import render
 
 from .audit_text import NAMES, stream
 
-REAL = [line for name in ("raw", "enriched", "stream") for line in (DATA / f"{name}.log").read_bytes().splitlines(True)]
-PIECES = [
-    b"", b"a", b"=", b"==", b"a=", b"=a", b'"', b'""', b'"a', b'a"', b'"a b"', b"(null)", b"-0", b"0", b"00", b"-", b"-12",
-    b"1234567890123456", b"41", b"4", b"4A00", b"4a", b"FF", b"C3A9", b"\xc3\xa9", b"\xff", b"\xe2\x82", b"\xf0\x9f\x98\x80",
-    b"\xed\xa0\x80", b"\x1d", b"\x1dA=1 A=2", b"msg='x=1", b"msg='", b"xmsg='", b"'", b"a0=41", b"a00=42", b"a1[0]=43", b"a1[1]=44",
-    b"a12345678=1", b"a1[=1", b"type=1", b"nstype=2", b"text=3", b"argv=4", b"enriched=5", b"msg=6", b"proctitle=410042",
-    b"pid=7", b"pid=-0", b"comm=4142", b"name=(null)", b"\r", b"\0", b"\x7f", b"\t", b"\\", b"\\xff=1", b"\xff=2",
+FILES = [DATA / f"{name}.log" for name in ("raw", "enriched", "stream")]
+REAL = [line for file in FILES for line in file.read_bytes().splitlines(keepends=True)]
+#: words to put in, between newlines
+PIECES = rb"""
+a
+=
+==
+a=
+=a
+"
+""
+"a
+a"
+"a b"
+(null)
+-0
+0
+00
+-
+-12
+1234567890123456
+41
+4
+4A00
+4a
+FF
+C3A9
+msg='x=1
+msg='
+xmsg='
+'
+a0=41
+a00=42
+a1[0]=43
+a1[1]=44
+a12345678=1
+a1[=1
+type=1
+nstype=2
+text=3
+argv=4
+enriched=5
+msg=6
+proctitle=410042
+pid=7
+pid=-0
+comm=4142
+name=(null)
+\
+\xff=1
+""".split(b"\n") + [
+    b"\xc3\xa9", b"\xff", b"\xe2\x82", b"\xf0\x9f\x98\x80", b"\xed\xa0\x80", b"\x1d", b"\x1dA=1 A=2", b"\r", b"\0", b"\x7f",
+    b"\t", b"\xff=2",
 ]  # fmt: skip
 TYPES = [b"EXECVE", b"PROCTITLE", b"EOE", b"NS_INIT", b"A\xffB", b"Xtype=Y", b"SYSCALL"]
 
