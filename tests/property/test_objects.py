@@ -62,10 +62,9 @@ comm=4142
 name=(null)
 \
 \xff=1
-""".split(b"\n") + [
-    b"\xc3\xa9", b"\xff", b"\xe2\x82", b"\xf0\x9f\x98\x80", b"\xed\xa0\x80", b"\x1d", b"\x1dA=1 A=2", b"\r", b"\0", b"\x7f",
-    b"\t", b"\xff=2",
-]  # fmt: skip
+""".split(b"\n")
+PIECES += [b"\xc3\xa9", b"\xff", b"\xe2\x82", b"\xf0\x9f\x98\x80", b"\xed\xa0\x80", b"\xff=2"]
+PIECES += [b"\x1d", b"\x1dA=1 A=2", b"\r", b"\0", b"\x7f", b"\t"]
 TYPES = [b"EXECVE", b"PROCTITLE", b"EOE", b"NS_INIT", b"A\xffB", b"Xtype=Y", b"SYSCALL"]
 
 
