@@ -21,7 +21,7 @@ from .errors import AuditnsError, NotSupportedError
 
 PACKAGE: Final = Path(__file__).parent
 #: packages that ours imports at run time, beside the standard library; a test compares it with the source
-THIRD_PARTY: Final = ("structlog",)
+THIRD_PARTY: Final = ("pyroute2", "structlog")
 #: the part of cffi that extension modules need
 BACKEND: Final = "_cffi_backend"
 EXTENSIONS: Final = ("_kernel", "_text")
