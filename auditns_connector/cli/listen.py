@@ -44,6 +44,10 @@ def add_parser(subparsers: Any, name: str, text: str) -> None:
         help="where changes of namespaces are seen; auto: the first that works of nm (PROC_EVENT_NM), perf, audit "
         "(audit records, then /proc), procfs (/proc alone); what is better than the one named stays unused",
     )  # fmt: skip
+    parser.add_argument(
+        "--coalesce", type=whole_ms, default=DEFAULT_MS, metavar="MS",
+        help="while events are many, read what has come every MS milliseconds; 0: at once (default: %(default)s)",
+    )  # fmt: skip
     parser.add_argument("--control", default="/run/auditns/control", metavar="PATH", help="control socket")
     parser.add_argument("--quiet", action="store_true", help="say only warnings on stderr")
 
@@ -128,7 +132,7 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
                 observer, [name], correlator=correlator, colour=name == "pretty" and sys.stdout.isatty(), wanted=wanted
             )
             sink = open_descriptor(sys.stdout.fileno(), 64 << 20, narrator.sink_lost(name))
-            pipeline = Pipeline(observer, correlator, enricher, audit, {name: [sink]}, talk, duration=args.duration)
+            pipeline = Pipeline(observer, correlator, enricher, audit, {name: [sink]}, talk, duration=args.duration, coalesce_ms=args.coalesce)
             pipeline.narrator = narrator
             control = ControlServer.open(args.control, pipeline, talk)
             attach(pipeline, control, args.control, talk, args.mark)

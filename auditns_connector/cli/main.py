@@ -19,6 +19,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "oci-hook": ("ocihook", "register a container; called by container runtimes"),
     "install-hook": ("ocihook", "make Podman and CRI-O call oci-hook"),
     "stream": ("stream", "a stream of audit events for each container"),
+    "ns": ("ns", "namespaces by serial: who is in them, who made them, and when"),
+    "tree": ("tree", "containers, their namespaces and their processes, once or as they change"),
     "doctor": ("doctor", "what this host allows, what is missing, and the command that mends it"),
     "install-plugin": ("install", "put the auditd plugin where auditd finds it, or take it away"),
 }

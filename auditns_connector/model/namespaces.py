@@ -175,9 +175,7 @@ class Namespaces:
             elif known is not None and known.ino == ino:
                 insts.append(known)
             elif known is not None and fresh & _FLAGS[index]:
-                inst = self._new(index, dev, ino, now)
-                inst.maybe = None
-                insts.append(inst)
+                insts.append(self._new(index, dev, ino, now))
             else:
                 insts.append(self.find(index, dev, ino, now))
         insts.append(base.inst[TIME] if base is not None else None)

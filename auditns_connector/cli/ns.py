@@ -1,0 +1,158 @@
+"""``auditns ns``: the namespaces of this host as they are now, or those of one process."""
+
+import argparse
+from typing import TYPE_CHECKING, Any, Final
+
+from ..errors import AuditnsError
+from ..nstypes import ALL_ORDER
+
+if TYPE_CHECKING:
+    from ..snapshot import Snapshot
+
+_HEAD: Final = ("SERIAL", "TYPE", "INODE", "PROCS", "PID", "CONTAINER", "CREATOR", "AGE", "COMMAND")
+_RIGHT: Final = frozenset(("SERIAL", "INODE", "PROCS", "PID", "AGE"))
+
+
+def add_parser(subparsers: Any, name: str, text: str) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        name, help=text,
+        description="Show the namespaces of this host by serial, or those that one process is in. The running listener "
+        "or plugin answers; where none is running, /proc is read, which knows no creators and no age.",
+    )  # fmt: skip
+    parser.add_argument("pid", nargs="?", type=_pid, metavar="PID", help="show the namespaces of this process alone")
+    parser.add_argument(
+        "--type", action="append", choices=ALL_ORDER, default=[],
+        help="show these types alone; may be given several times",
+    )  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.add_argument("--control", default="/run/auditns/control", metavar="PATH", help="control socket")
+
+
+def _pid(text: str) -> int:
+    number = int(text)
+    if not 0 < number < 1 << 31:
+        raise ValueError
+    return number
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
+    from ..snapserve import Snapshots
+
+    found = rows(Snapshots(args.control).take(), args.pid, frozenset(args.type))
+    if args.json:
+        import json
+
+        print(json.dumps({"v": 1, **({"pid": args.pid} if args.pid else {}), "namespaces": found}, indent=2))
+        return 0
+    for line in table(found):
+        print(line)
+    return 0
+
+
+def rows(snapshot: "Snapshot", pid: int | None = None, types: frozenset[str] = frozenset()) -> list[dict[str, Any]]:
+    """One object for each namespace, those of process ``pid`` alone where it is given, by type and age.
+
+    Raises :class:`AuditnsError` where there is no such process.
+    """
+    namespaces, containers, sets = snapshot["namespaces"], snapshot["containers"], snapshot["sets"]
+    first: dict[int, list[Any]] = {}
+    inside: dict[int, dict[int, None]] = {}
+    wanted: set[int] | None = None if pid is None else set()
+    for process in snapshot["processes"]:
+        for at in (process[4], *process[5]):
+            if at is None:
+                continue
+            for n in sets[at]:
+                if n is None:
+                    continue
+                first.setdefault(n, process)
+                inside.setdefault(n, {})[process[3]] = None
+                if wanted is not None and process[0] == pid:
+                    wanted.add(n)
+    if pid is not None and all(process[0] != pid for process in snapshot["processes"]):
+        raise AuditnsError(f"there is no process {pid}")
+    out = []
+    for n, known in enumerate(namespaces):
+        if (wanted is not None and n not in wanted) or (types and known["type"] not in types):
+            continue
+        process = first.get(n)
+        out.append(
+            {
+                **{name: known[name] for name in ("type", "serial", "dev", "ino", "initial", "held", "processes")},
+                "pid": process[0] if process is not None else None,
+                "comm": process[2] if process is not None else None,
+                "containers": [] if known["initial"] else [_named(containers, c) for c in inside.get(n, {}) if c != -1],
+                "creator": known["creator"],
+                "age_s": known["born"],
+            }
+        )
+    out.sort(key=lambda row: (ALL_ORDER.index(row["type"]), not row["initial"], -(row["age_s"] or 0), row["pid"] or 0))
+    return out
+
+
+def _named(containers: list[dict[str, Any]], at: int) -> dict[str, Any]:
+    if at < 0:
+        return {"contid": "?"}
+    known = containers[at]
+    return {name: known[name] for name in ("contid", "runtime", "id", "name") if known[name]}
+
+
+def label(container: dict[str, Any]) -> str:
+    """What a container is called here: its name, else runtime and short id, else the contid."""
+    from ..emit.pretty import clean
+
+    if container.get("name"):
+        return clean(str(container["name"]), 40)
+    ino, at, _ = str(container.get("id", "")).partition("@")
+    if at and str(container.get("runtime", "")).endswith("ns"):
+        return f"{container['runtime']}:[{ino}]"  # a sandbox: called as /proc calls its namespace
+    if container.get("id") and container.get("runtime"):
+        return clean(f"{container['runtime']}/{str(container['id'])[:12]}", 40)
+    return clean(str(container["contid"]), 40)
+
+
+def age(seconds: float | None) -> str:
+    """A span for people: ``5s``, ``3m20s``, ``2h5m``, ``4d3h``; ``-`` where it is not known."""
+    if seconds is None:
+        return "-"
+    whole = int(seconds)
+    for big, small, unit, part in ((86400, 3600, "d", "h"), (3600, 60, "h", "m"), (60, 1, "m", "s")):
+        if whole >= big:
+            rest = whole % big // small
+            return f"{whole // big}{unit}" + (f"{rest}{part}" if rest else "")
+    return f"{whole}s"
+
+
+def table(found: list[dict[str, Any]]) -> list[str]:
+    """Lines for people, the heads first."""
+    from ..emit.pretty import clean
+
+    cells = [list(_HEAD)]
+    for row in found:
+        creator = row["creator"]
+        made = "kernel" if row["initial"] else "-"
+        if creator is not None:
+            made = f"{creator['pid']}" + (f" {clean(creator['comm'], 16)}" if creator["comm"] else "")
+        cells.append(
+            [
+                row["serial"] or "-",
+                row["type"],
+                str(row["ino"]),
+                "held" if row["held"] else str(row["processes"]),
+                str(row["pid"] or "-"),
+                ",".join(label(container) for container in row["containers"][:3]) or "-",
+                made,
+                age(row["age_s"]),
+                clean(row["comm"] or "-", 40),
+            ]
+        )
+    widths = [max(len(line[i]) for line in cells) for i in range(len(_HEAD))]
+    return [
+        " ".join(
+            word.rjust(width) if head in _RIGHT else word.ljust(width)
+            for word, width, head in zip(line, widths, _HEAD, strict=True)
+        ).rstrip()
+        for line in cells
+    ]

@@ -1,0 +1,207 @@
+"""``auditns tree``: containers, the namespaces in them, and the processes in those."""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from ..errors import ConfigError
+from ..nstypes import ALL_ORDER
+from .ns import age, label
+
+if TYPE_CHECKING:
+    from ..snapshot import Snapshot
+
+_HOST, _UNKNOWN = -1, -2
+#: top left, and all behind it cleared
+_HOME: Final = "\x1b[H\x1b[J"
+_CLEAR: Final = "\x1b[2J"
+_BRANCHES: Final = (("├─ ", "│  "), ("└─ ", "   "))
+_PLAIN: Final = (("|- ", "|  "), ("`- ", "   "))
+Node = dict[str, Any]
+
+
+def add_parser(subparsers: Any, name: str, text: str) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        name, help=text,
+        description="Show the containers of this host as a tree: container, namespaces, processes. The running "
+        "listener or plugin answers; where none is running, /proc is read.",
+    )  # fmt: skip
+    parser.add_argument("--all", action="store_true", help="show the processes of the host itself as well")
+    parser.add_argument("--follow", action="store_true", help="go on showing what changes, until stopped")
+    parser.add_argument(
+        "--interval", type=_interval, default=1.0, metavar="S", help="with --follow: look every S seconds (default: 1)"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object; with --follow one a line for each change")
+    parser.add_argument("--control", default="/run/auditns/control", metavar="PATH", help="control socket")
+
+
+def _interval(text: str) -> float:
+    number = float(text)
+    if not 0.05 <= number <= 86400:
+        raise ValueError
+    return number
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
+    from ..snapserve import Snapshots
+
+    if args.interval != 1.0 and not args.follow:
+        raise ConfigError("--interval is of use with --follow alone")
+    source = Snapshots(args.control)
+    if not args.follow:
+        print(_shown(source.take(), args))
+        return 0
+    try:
+        follow(source.take, args, time.sleep)
+    except KeyboardInterrupt:
+        return 0
+    return 0
+
+
+def follow(take: "Callable[[], Snapshot]", args: argparse.Namespace, wait: Callable[[float], None]) -> None:
+    """Show snapshot after snapshot, each that differs from the one before; ends when ``wait`` raises."""
+    screen = sys.stdout.isatty() and not args.json
+    before = ""
+    while True:
+        text = _shown(take(), args)
+        if text != before:
+            if screen:
+                print((_HOME if before else _CLEAR + _HOME) + text, flush=True)
+            else:
+                print(f"\n{text}" if before and not args.json else text, flush=True)
+            before = text
+        wait(args.interval)
+
+
+def _shown(snapshot: "Snapshot", args: argparse.Namespace) -> str:
+    roots = tree(snapshot, everything=args.all)
+    if not args.json:
+        ascii_only = (sys.stdout.encoding or "").lower().replace("-", "") not in ("utf8", "utf16")
+        return "\n".join(lines(roots, aged=not args.follow, branches=_PLAIN if ascii_only else _BRANCHES))
+    import json
+
+    if args.follow:  # ages change all the time: that is no change
+        roots = [_ageless(root) for root in roots]
+    return json.dumps({"v": 1, "tree": roots}, indent=None if args.follow else 2)
+
+
+def _ageless(node: Node) -> Node:
+    """``node`` of a container, and those inside it, without ages."""
+    kept = {name: what for name, what in node.items() if name != "age_s"}
+    return {**kept, "containers": [_ageless(inner) for inner in node["containers"]]}
+
+
+def tree(snapshot: "Snapshot", *, everything: bool = False) -> list[Node]:
+    """The host, then the containers that are not inside another one; each as an object with ``processes`` (how many),
+    ``namespaces`` (sets of serials, each with its ``tree`` of processes) and ``containers`` (those inside it).
+
+    Processes of the host are listed with ``everything`` alone.
+    """
+    members: dict[int, dict[int | None, list[list[Any]]]] = {}
+    for process in snapshot["processes"]:
+        members.setdefault(process[3], {}).setdefault(process[4], []).append(process)
+    children: dict[int | None, list[int]] = {}
+    for at, container in enumerate(snapshot["containers"]):
+        children.setdefault(container["parent"], []).append(at)
+
+    def node(at: int) -> Node:
+        container = snapshot["containers"][at]
+        named = {name: container[name] for name in ("contid", "kind", "runtime", "id", "name", "pod", "image")}
+        return {
+            **{name: what for name, what in named.items() if what},
+            "age_s": container["age"],
+            **_inside(snapshot, members.get(at, {}), True),
+            "containers": [node(child) for child in children.get(at, [])],
+        }
+
+    host = {"contid": None, **_inside(snapshot, members.get(_HOST, {}), everything), "containers": []}
+    unknown = members.get(_UNKNOWN)
+    return [
+        host,
+        *(node(at) for at in children.get(None, [])),
+        *([{"contid": "?", **_inside(snapshot, unknown, True), "containers": []}] if unknown else []),
+    ]
+
+
+def _inside(snapshot: "Snapshot", members: dict[int | None, list[list[Any]]], listed: bool) -> Node:
+    count = sum(map(len, members.values()))
+    if not listed:
+        return {"processes": count, "namespaces": []}
+    sets = [
+        {"ns": _serials(snapshot, at), "processes": len(processes), "tree": _family(processes)}
+        for at, processes in members.items()
+    ]
+    return {"processes": count, "namespaces": sets}
+
+
+def _serials(snapshot: "Snapshot", at: int | None) -> dict[str, Any] | None:
+    """Serials of what is not initial; ``None`` where nothing is known."""
+    if at is None:
+        return None
+    out: dict[str, Any] = {}
+    for name, n in zip(ALL_ORDER, snapshot["sets"][at], strict=True):
+        if n is None:
+            out[name] = None
+        elif not snapshot["namespaces"][n]["initial"]:
+            out[name] = snapshot["namespaces"][n]["serial"]
+    return out
+
+
+def _family(processes: list[list[Any]]) -> list[Node]:
+    """Processes below their creators, as far as these are among them."""
+    nodes: dict[int, Node] = {process[0]: {"pid": process[0], "comm": process[2]} for process in processes}
+    roots = []
+    for process in processes:
+        above = nodes.get(process[1]) if process[1] != process[0] else None
+        if above is None:
+            roots.append(nodes[process[0]])
+        else:
+            above.setdefault("children", []).append(nodes[process[0]])
+    return roots
+
+
+def lines(roots: list[Node], *, aged: bool = True, branches: tuple[tuple[str, str], ...] = _BRANCHES) -> list[str]:
+    """The tree for people."""
+    from ..emit.pretty import clean
+
+    out: list[str] = []
+    stack: list[tuple[str, str, Any]] = []
+
+    def title(root: Node) -> str:
+        count = f"{root['processes']} process{'es' if root['processes'] != 1 else ''}"
+        if root["contid"] is None:
+            return f"host ({count})"
+        if root["contid"] == "?":
+            return f"unknown ({count})"
+        words = [label(root), f"({count}" + (f", {age(root['age_s'])})" if aged else ")"), f"contid={root['contid']}"]
+        words += [clean(f"{name}={root[name]}", 80) for name in ("image", "pod") if root.get(name)]
+        return " ".join(words)
+
+    def below(kind: str, item: Any) -> tuple[str, list[tuple[str, Any]]]:
+        """The text of a line, and what hangs below it."""
+        if kind == "container":
+            return title(item), [
+                *(("set", part) for part in item["namespaces"]),
+                *(("container", part) for part in item["containers"]),
+            ]
+        if kind == "set":
+            known = item["ns"]
+            named = " ".join(f"{name}={serial or '?'}" for name, serial in (known or {}).items())
+            text = "namespaces: " + ("?" if known is None else named or "the initial ones")
+            return text, [("process", part) for part in item["tree"]]
+        return f"{item['pid']} {clean(item['comm'], 40)}", [("process", part) for part in item.get("children", ())]
+
+    for root in roots:
+        stack.append(("", "", ("container", root)))
+        while stack:
+            head, prefix, (kind, item) = stack.pop()
+            text, parts = below(kind, item)
+            out.append(head + text)
+            for i, part in enumerate(reversed(parts)):
+                branch, rest = branches[1] if i == 0 else branches[0]
+                stack.append((prefix + branch, prefix + rest, part))
+    return out
