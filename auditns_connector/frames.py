@@ -53,8 +53,8 @@ INSIDE        perf          pid, tid of a child at its fork; ppid, ptid its numb
                             number (as NSID) is in cgroup; time that of its FORK
 IDMAP         procfs        pid a process; cgroup number of its user namespace; payload JSON: {"uid": [[inside,
                             outside, count] …], "gid": …}, outside as the host counts
-NSGONE        procfs        of an instance without tasks: ppid and cgroup as in NSID; arg 0 the kernel says it is gone, 1
-                            that it lives on, 2 it cannot tell
+NSGONE        procfs        of an instance without tasks: ppid and cgroup as in NSID; arg 0 the kernel says it is
+                            gone, 1 that it lives on, 2 it cannot tell
 LOGIN         control       pid; arg low 32 bits the login uid inside its container, high 32 bits the session
 
 Sources of the layouts: include/uapi/linux/cn_proc.h, perf_event.h, include/trace/events/{sched,cgroup,task}.h.

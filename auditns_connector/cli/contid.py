@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(found._asdict()) if args.json else found.contid)
     elif args.action == "list":
         containers = _wanted(api.list_containers(control=args.control), args.contid)
-        for line in (map(json.dumps, containers) if args.json else _table(list(containers))):
+        for line in map(json.dumps, containers) if args.json else _table(list(containers)):
             print(line)
     else:
         api.delegate(args.pid, socket=args.socket, control=args.control)

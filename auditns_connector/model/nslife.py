@@ -60,9 +60,7 @@ class NsLife:
                 begun = inst in fresh and reason != "setns"
                 self._tell(process, old, inst, time, reason, thread, source, (maker, state or maker.state), begun)
 
-    def went(
-        self, process: Process, old: Instance | None, inst: Instance, time: int, reason: str, source: str
-    ) -> None:
+    def went(self, process: Process, old: Instance | None, inst: Instance, time: int, reason: str, source: str) -> None:
         """``process`` has gone from ``old`` to ``inst``, as concluded from ``source``."""
         begun = inst.first is None and reason != "setns"
         if inst.first is None:
@@ -101,9 +99,7 @@ class NsLife:
 
     # -- answers
 
-    def nsid(
-        self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
-    ) -> None:
+    def nsid(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
         """NSID: the serial ``arg`` (0: mint one) for the instance whose number is ``cgroup``, asked before ``time``."""
         namespaces = self._model.namespaces
         inst = namespaces.unnumbered.get(cgroup)
@@ -124,9 +120,7 @@ class NsLife:
         if self._model.lifecycle and inst.ended is not None and not inst.proper:
             self._model.outputs.append(NsDel(inst.ended, inst, None))
 
-    def gone(
-        self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
-    ) -> None:
+    def gone(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
         """NSGONE: what the kernel says of the instance without tasks whose number is ``cgroup``."""
         inst = self._model.namespaces.limbo.get(cgroup)
         if inst is None:

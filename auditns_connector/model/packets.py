@@ -1,9 +1,9 @@
 """Packets: which containers' network namespaces own the addresses that a NETFILTER_PKT record names.
 
 Nothing else is known of a packet: the record has no process and no namespace. An address that one namespace owns
-means every container with a process there, that of the source first. One that several own (127.0.0.1, the same private network
-twice) is decided by the packet's mark, if the configuration maps it; else the answer is unknown. One that none owns is
-elsewhere in the network, provided that the addresses of all namespaces have been read; else it is unknown too.
+means every container with a process there, that of the source first. One that several own (127.0.0.1, the same private
+network twice) is decided by the packet's mark, if the configuration maps it; else the answer is unknown. One that none
+owns is elsewhere in the network, provided that the addresses of all namespaces have been read; else it is unknown too.
 """
 
 import json
@@ -67,9 +67,7 @@ class Packets:
 
     # -- what is known
 
-    def take(
-        self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
-    ) -> None:
+    def take(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
         """ADDRS frame: the addresses of one network namespace as they were at ``time``."""
         told: dict[str, Any] = json.loads(payload.rstrip(b"\0"))
         inst = self._model.namespaces.current[NET].get(int(told["ino"]))

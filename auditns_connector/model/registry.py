@@ -92,9 +92,7 @@ class Registry:
 
     # -- frames
 
-    def take(
-        self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
-    ) -> None:
+    def take(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
         """REGISTER frame."""
         request: dict[str, Any] = json.loads(payload.rstrip(b"\0"))
         op = request.get("op")

@@ -32,9 +32,7 @@ class Resync:
         self._began = 0
         self._epoch = 0
 
-    def mark(
-        self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
-    ) -> None:
+    def mark(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
         """RESYNC frame: a scan begins (arg 1) or has ended (arg 2); there is nothing but scans (arg 3)."""
         if arg == 3:
             self._model.polled(time)
@@ -56,9 +54,7 @@ class Resync:
         if self._model.doubt:
             self._model.registry.after_loss(time, self._model.doubt[-1])
 
-    def proc(
-        self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
-    ) -> None:
+    def proc(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
         """PROC frame: one process as /proc showed it."""
         answer: dict[str, Any] = json.loads(payload.rstrip(b"\0"))
         if self._scan is not None:

@@ -74,9 +74,7 @@ class PidnsRing:
 
     def drain(self, host: bytes, cut: int | None) -> bytes:
         """INSIDE frames for the forks in ``host``, the block of the host's frames up to ``cut``."""
-        size = lib.perf_set_drain(
-            self._set, self._layout, self._counters, NO_CUT if cut is None else cut, self._frames
-        )
+        size = lib.perf_set_drain(self._set, self._layout, self._counters, NO_CUT if cut is None else cut, self._frames)
         if size < 0:
             raise MemoryError(f"no memory for the frames of a pid namespace: {os.strerror(-size)}")
         block = self._held + (bytes(ffi.buffer(self._frames[0], size)) if size else b"")
@@ -93,9 +91,15 @@ class PidnsRing:
                 self.matched += 1
                 out.append(
                     frames.pack(
-                        frames.K_INSIDE, frames.S_PERF, pair.time, pid=pair.pid, tid=pair.tid,
-                        ppid=pair.inside_pid, ptid=pair.inside_tid, cgroup=self.number,
-                    )  # fmt: skip
+                        frames.K_INSIDE,
+                        frames.S_PERF,
+                        pair.time,
+                        pid=pair.pid,
+                        tid=pair.tid,
+                        ppid=pair.inside_pid,
+                        ptid=pair.inside_tid,
+                        cgroup=self.number,
+                    )
                 )
             elif pair.state == 0 and pair.offset >= len(held):
                 end = pair.offset + int.from_bytes(block[pair.offset : pair.offset + 4], "little")

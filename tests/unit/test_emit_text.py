@@ -72,7 +72,11 @@ def test_container_info_encodes_names() -> None:
 def test_namespace_lifecycle() -> None:
     systemd = text.Actor(524, 0, 0xFFFFFFFF, 0xFFFFFFFF, b"systemd")
     nobody, inside = text.Actor(), text.Actor(858, 1, 2, 3, b"a b", "7,^1")
-    old, new, unknown = text.NsPlace(1, 4, 4026531957), text.NsPlace(0xA1, 4, 4026532142), text.NsPlace(None, None, None)
+    old, new, unknown = (
+        text.NsPlace(1, 4, 4026531957),
+        text.NsPlace(0xA1, 4, 4026532142),
+        text.NsPlace(None, None, None),
+    )
     assert body(text.ns_init("mnt", new, 0, systemd, numeric=False)) == (
         b'pid=524 uid=0 auid=4294967295 ses=4294967295 type=20000 old_snum=0 snum=a1 comm="systemd" dev=00:04'
         b" ino=4026532142 res=1"
@@ -81,7 +85,8 @@ def test_namespace_lifecycle() -> None:
         b"pid=? uid=? auid=? ses=? type=80 old_snum=? snum=? comm=? dev=? ino=? res=1"
     )
     assert body(text.ns_del("net", new, inside, "no", numeric=False)) == (
-        b"pid=858 uid=1 auid=2 ses=3 type=40000000 snum=a1 comm=612062 contid=7,^1 dev=00:04 ino=4026532142 held=no res=1"
+        b"pid=858 uid=1 auid=2 ses=3 type=40000000 snum=a1 comm=612062 contid=7,^1 dev=00:04"
+        b" ino=4026532142 held=no res=1"
     )
     assert body(text.ns_change("net", "unshare", old, new, systemd, numeric=False)) == (
         b'pid=524 type=40000000 reason=unshare old_snum=1 snum=a1 comm="systemd" dev=00:04 old-ino=4026531957'

@@ -1,4 +1,5 @@
-"""A large real corpus: what auditd gives a plugin of an execve, openat, clone and connect mix on this kernel, and a nasty one.
+"""A large real corpus, what auditd gives a plugin of an execve, openat, clone and connect mix on this kernel, and a nasty
+one.
 
 Kept outside the project, in the user's cache folder, and recorded (as root) when it is not there.
 """
@@ -122,8 +123,8 @@ def _swollen(event: list[bytes], number: int) -> list[bytes]:
         event[1:1] = [b"type=EXECVE %s argc=300 %s\n" % (stamp, words)]
     elif number % 30 == 0:
         path = (
-            b'type=PATH %s item=%d name="/usr/lib/x86_64-linux-gnu/some/long/path/to/a/file.so.%d" inode=5374 dev=fe:00 '
-            b"mode=0100644 ouid=0 ogid=0 rdev=00:00 nametype=NORMAL cap_fp=0 cap_fi=0 cap_fe=0 cap_fver=0\n"
+            b'type=PATH %s item=%d name="/usr/lib/x86_64-linux-gnu/some/long/path/to/a/file.so.%d" inode=5374 '
+            b"dev=fe:00 mode=0100644 ouid=0 ogid=0 rdev=00:00 nametype=NORMAL cap_fp=0 cap_fi=0 cap_fe=0 cap_fver=0\n"
         )
         event[1:1] = [path % (stamp, i, i) for i in range(1, 41)]
     return event
