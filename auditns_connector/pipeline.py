@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from .correlate import Correlator
 from .enricher import Enricher
 from .observer import KEEP, Observer
+from .pace import Pace
 from .reassemble import Points, TextStream
 from .sinks.base import Sink
 from .talk import Talk
@@ -85,6 +86,7 @@ class Pipeline:
         self.talk = talk
         self.started = time.time()
         self.stream = TextStream(whole=enricher.whole)
+        self.pace = Pace()
         self.selector = selectors.DefaultSelector()
         self.stopping = ""
         self._end = None if duration is None else time.monotonic() + duration
@@ -131,7 +133,7 @@ class Pipeline:
 
     def _register(self) -> None:
         if self.audit is not None:
-            self.selector.register(self.audit.fileno(), selectors.EVENT_READ, self._on_audit)
+            self.selector.register(self.audit.fileno(), selectors.EVENT_READ, self._on_audit_ready)
         if self.observer.perf is not None:
             for fd in self.observer.perf.filenos():
                 self.selector.register(fd, selectors.EVENT_READ, self._catch_up)
@@ -214,6 +216,12 @@ class Pipeline:
 
     # -- its steps
 
+    def _on_audit_ready(self) -> None:
+        pause = self.pace.pause(time.monotonic())
+        if pause:
+            time.sleep(pause)
+        self._on_audit()
+
     def _on_audit(self) -> bool:
         """Take in what audit has to say; False when that is nothing."""
         data = self.audit.drain() if self.audit is not None else b""
@@ -221,11 +229,11 @@ class Pipeline:
             self.stopping = self.stopping or "end of input"
         if not data:
             return False
-        if not self.stream.pending:
-            self._pending_since = time.monotonic()
-        cut = self.observer.catch_up()
-        self._deliver(self.stream.push(data), cut)
-        self._pending_since = time.monotonic()
+        points = self.stream.push(data)
+        now = self._pending_since = time.monotonic()
+        if points.consumed:
+            self.pace.took(points.n, now)
+            self._deliver(points, self.observer.catch_up())
         return True
 
     def _catch_up(self) -> None:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from .options import add_filters, add_format, event_filter, formats, seconds
+from .options import add_filters, add_format, event_filter, formats, milliseconds, seconds
 
 
 def add_parser(subparsers: Any, name: str, text: str) -> None:
@@ -45,8 +45,9 @@ def add_parser(subparsers: Any, name: str, text: str) -> None:
         "(audit records, then /proc), procfs (/proc alone); what is better than the one named stays unused",
     )  # fmt: skip
     parser.add_argument(
-        "--coalesce", type=whole_ms, default=DEFAULT_MS, metavar="MS",
-        help="while events are many, read what has come every MS milliseconds; 0: at once (default: %(default)s)",
+        "--coalesce", type=milliseconds, default="adaptive", metavar="MS",
+        help="gather events for MS milliseconds, which takes less CPU; 0: at once; adaptive: only while they are many "
+        "(default: %(default)s)",
     )  # fmt: skip
     parser.add_argument("--control", default="/run/auditns/control", metavar="PATH", help="control socket")
     parser.add_argument("--quiet", action="store_true", help="say only warnings on stderr")
@@ -85,6 +86,7 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
     from ..lifecycle import begin, open_narrator
     from ..notify import notify
     from ..observer import boot_id
+    from ..pace import Pace
     from ..pipeline import Pipeline
     from ..registrar import attach
     from ..rules import RuleLease
@@ -132,7 +134,8 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
                 observer, [name], correlator=correlator, colour=name == "pretty" and sys.stdout.isatty(), wanted=wanted
             )
             sink = open_descriptor(sys.stdout.fileno(), 64 << 20, narrator.sink_lost(name))
-            pipeline = Pipeline(observer, correlator, enricher, audit, {name: [sink]}, talk, duration=args.duration, coalesce_ms=args.coalesce)
+            pipeline = Pipeline(observer, correlator, enricher, audit, {name: [sink]}, talk, duration=args.duration)
+            pipeline.pace = Pace(args.coalesce)
             pipeline.narrator = narrator
             control = ControlServer.open(args.control, pipeline, talk)
             attach(pipeline, control, args.control, talk, args.mark)

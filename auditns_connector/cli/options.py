@@ -54,6 +54,13 @@ def seconds(text: str) -> float:
     return number
 
 
+def milliseconds(text: str) -> float | None:
+    """0 to 1000, or ``None`` for "adaptive"."""
+    from ..confvalues import coalesce
+
+    return coalesce(text if text == "adaptive" else float(text))
+
+
 def event_filter(args: argparse.Namespace) -> EventFilter:
     """The filter that the options ask for. Raises :class:`ConfigError`."""
     if any(not 0 < pid < 1 << 31 for pid in args.pid):

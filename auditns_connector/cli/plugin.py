@@ -66,6 +66,7 @@ class Plugin:
         from ..journal import JournalWriter
         from ..lifecycle import begin, open_narrator
         from ..observer import boot_id
+        from ..pace import Pace
         from ..pipeline import Pipeline
         from ..registrar import attach
         from ..serialstore import SerialStore
@@ -99,7 +100,8 @@ class Plugin:
             self._narrator = open_narrator(observer, (), track=True)
             correlator, enricher, outputs = self._text_side(observer.model)
             self._narrator.formats = tuple(outputs)
-            self._pipeline = Pipeline(observer, correlator, enricher, audit, outputs, talk, on_hup=self._reload, coalesce_ms=config.sources.coalesce_ms)
+            self._pipeline = Pipeline(observer, correlator, enricher, audit, outputs, talk, on_hup=self._reload)
+            self._pipeline.pace = Pace(config.coalesce_ms)
             self._pipeline.narrator = self._narrator
             control = ControlServer.open(config.control, self._pipeline, talk)
             attach(self._pipeline, control, config.control, talk, config.marks)

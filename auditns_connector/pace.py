@@ -1,0 +1,34 @@
+"""How long to let audit text gather before it is read.
+
+A wake-up costs the same whether it brings one record or a hundred, and auditd writes each record by itself. So while
+events are rare each is read as soon as it comes, and while they are many the text of some milliseconds is read at once.
+"""
+
+import math
+from typing import Final
+
+#: the rate of events is an average over about this long (seconds)
+_MEMORY: Final = 0.1
+#: from this many events a second on, waiting pays
+BUSY: Final = 250.0
+_GATHER: Final = 0.003
+
+
+class Pace:
+    """``fixed_ms`` is how long to wait always (milliseconds); ``None`` is adaptive. Times are seconds."""
+
+    def __init__(self, fixed_ms: float | None = None) -> None:
+        self.fixed = None if fixed_ms is None else fixed_ms / 1000
+        self._rate = 0.0
+        self._last = 0.0
+
+    def pause(self, now: float) -> float:
+        """How long to wait at ``now``, when text has come, before it is read (seconds)."""
+        if self.fixed is not None:
+            return self.fixed
+        return _GATHER if self._rate * math.exp((self._last - now) / _MEMORY) > BUSY else 0.0
+
+    def took(self, events: int, now: float) -> None:
+        """``events`` were read at ``now``."""
+        self._rate = self._rate * math.exp((self._last - now) / _MEMORY) + events / _MEMORY
+        self._last = now

@@ -1,0 +1,30 @@
+"""When text is left to gather."""
+
+from auditns_connector.pace import BUSY, Pace
+
+
+def run(pace: Pace, rate: float, seconds: float = 1.0, start: float = 100.0) -> float:
+    """The pause after ``seconds`` of ``rate`` events a second."""
+    now = start
+    while now < start + seconds:
+        now += 1 / rate
+        pace.took(1, now)
+    return pace.pause(now)
+
+
+def test_rare_events_are_read_at_once() -> None:
+    assert run(Pace(), BUSY / 2) == 0
+
+
+def test_many_events_are_gathered() -> None:
+    assert 0.001 <= run(Pace(), BUSY * 2) <= 0.005
+
+
+def test_after_a_storm_it_is_quick_again() -> None:
+    pace = Pace()
+    assert run(pace, 10_000) > 0
+    assert pace.pause(102.0) == 0
+
+
+def test_a_fixed_pause_is_always_that() -> None:
+    assert (Pace(0).pause(1.0), Pace(7).pause(1.0)) == (0, 0.007)
