@@ -87,10 +87,8 @@ def container_info(
 ) -> bytes:
     """CONTAINER_INFO: what is known of a container; ``origin`` says how this process came to be counted to it,
     ``cauid`` and ``cses`` who logged in inside it (user id and session there)."""
-    known = _untrusted(
-        (("runtime", runtime), ("ctr-id", full_id), ("ctr-name", name), ("pod", pod), ("pod-ns", namespace))
-        + (("image", image),),
-    )
+    names = (("ctr-name", name), ("pod", pod), ("pod-ns", namespace), ("image", image))
+    known = _untrusted((("runtime", runtime), ("ctr-id", full_id), *names))
     login = "" if cauid is None else f" cauid={cauid} cses={_number(cses)}"
     return _line(rectypes.CONTAINER_INFO, numeric, f"contid={contid} origin={origin}{known}{login}")
 

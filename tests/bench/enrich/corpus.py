@@ -1,5 +1,4 @@
-"""A large real corpus, what auditd gives a plugin of an execve, openat, clone and connect mix on this kernel, and a nasty
-one.
+"""Two corpora: what auditd gives a plugin of an execve, openat, clone and connect mix on this kernel, and a nasty one.
 
 Kept outside the project, in the user's cache folder, and recorded (as root) when it is not there.
 """
