@@ -153,9 +153,12 @@ class Plugin:
         changed = conf.changed(former, self._config)
         if not changed:
             return
+        from ..pace import Pace
+
         pipeline = self._pipeline
         try:
             pipeline.replace(*self._text_side(pipeline.observer.model))
+            pipeline.pace = Pace(self._config.coalesce_ms)
             if former.marks != self._config.marks:
                 feed_marks(pipeline.observer, self._config.marks)
             pipeline.observer.tell_lifecycle(self._config.lifecycle, self._config.ns != "off")
