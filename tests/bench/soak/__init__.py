@@ -1,0 +1,1 @@
+"""Whether the table's memory is flat over millions of events."""
