@@ -1,7 +1,7 @@
 """The soak: ``python -m tests.bench.soak`` (no root needed).
 
-Fills the table with living processes, then feeds it millions of kernel events of short-lived ones (fork with namespaces,
-comm, exec, exit; every tenth makes a pid namespace of its own), forgetting what ended long ago as the pipeline does.
+Fills the table with living processes, then feeds it millions of kernel events of short-lived ones (fork with
+namespaces, comm, exec, exit; every tenth makes a pid namespace), forgetting what ended long ago as the pipeline does.
 Prints resident memory and rate as it goes; exit status 1 when memory still grows in the second half.
 
     python -m tests.bench.soak --processes 100000 --events 5000000 --benchmarks BENCHMARKS.md
@@ -115,10 +115,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     growth = rows[-1][1] - rows[len(rows) // 2][1]
     text = "\n".join(
         (
-            f"{options.processes} living processes take {(full - base) / 2**20:.1f} MiB, "
-            f"{(full - base) // options.processes} bytes each. Over {done} kernel events of short-lived processes "
-            f"({RATE} a second, kept for {KEEP // 10**9} s after their end) the table took "
-            f"{done / spent:.0f} events per CPU second, and memory was:",
+            (
+                f"{options.processes} living processes take {(full - base) / 2**20:.1f} MiB, "
+                f"{(full - base) // options.processes} bytes each. Over {done} kernel events of short-lived processes "
+                f"({RATE} a second, kept for {KEEP // 10**9} s after their end) the table took "
+                f"{done / spent:.0f} events per CPU second, and memory was:"
+            ),
             "",
             "| events | resident MiB |",
             "|--:|--:|",
