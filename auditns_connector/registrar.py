@@ -343,6 +343,7 @@ def attach(
 ) -> Registrar | None:
     """Let ``pipeline`` serve registrations on ``control``; where another program serves ``path``, follow that one.
     ``marks`` as for :func:`feed_marks`; ``again``: ``pipeline`` was attached before, as a follower."""
+    from .naming import Naming
     from .netwatch import NetWatch
     from .regrecords import container_op
 
@@ -353,6 +354,7 @@ def attach(
         feed_marks(pipeline.observer, marks)
     if not again:
         NetWatch(pipeline, talk)
+        pipeline.each_tick.append(Naming(pipeline.observer).tick)
     if control is None:
         from .follower import Follower
 

@@ -170,7 +170,7 @@ class Containers:
             c = self.taken.get(key) or self.by_key.get(key)
             if c is None:
                 c = Container(key, "runtime", now, parent)
-                c.name = found.name or ""
+                c.name, c.pod = found.name, found.pod
                 self.by_key[key] = c
                 self._claim(c, derive_contid(found.runtime, found.id))
                 self.enter(parent)

@@ -366,14 +366,15 @@ class Registry:
     # -- what others know
 
     def _names(self, request: dict[str, Any]) -> None:
-        """What a runtime's own files say about a living container; what was known already stays."""
+        """What a runtime's own files say about a living container; what was known already stays, save a pod's number
+        from the cgroup path, for which its name stands better."""
         container = self._model.containers.by_key.get(tuple((str(r), str(i)) for r, i in request["key"]))
         if container is None:
             return
         for field, value in request["names"].items():
             if field == "namespace":
                 container.labels.setdefault(field, bounded(str(value)))
-            elif field in NAMES and not getattr(container, field):
+            elif field in NAMES and (not getattr(container, field) or (field == "pod" and container.kind == "runtime")):
                 setattr(container, field, bounded(str(value)))
         self.renames += 1
 

@@ -405,3 +405,18 @@ def test_a_start_is_never_broken(runtimes: Runtimes, tmp_path: Path) -> None:
     runtimes.hooks = hook(tmp_path / "nobody", "--strict")
     with pytest.raises(RuntimeError, match="error running hook"):
         runtimes.start("runc")
+
+
+def test_names_of_a_runtime_without_a_hook(
+    quiet: AuditState, runtimes: Runtimes, tmp_path: Path, token: str
+) -> None:
+    with listening(tmp_path / "l", "--rules", "--format", "raw", "--info") as listener:
+        container = runtimes.start("podman")
+        control = str(serving(listener))
+        until(lambda: api.get_contid(container.pid, control=control).container.get("name"), "its name to be read")
+        found = api.get_contid(container.pid, control=control).container
+        assert (found["kind"], found["runtime"], found["name"]) == ("runtime", "podman", container.name)
+        container.exec(["echo", f"named-{token}"])
+        until(lambda: event_of(listener.out, f'a0="echo" a1="named-{token}"'), "the event")
+        lines = event_of(listener.out, f'a0="echo" a1="named-{token}"')
+        assert [line for line in lines if b'ctr-name="%b"' % container.name.encode() in line]
