@@ -17,23 +17,27 @@ def run_events(args: argparse.Namespace) -> int:
     from ..pipeline import Pipeline
     from ..sinks.base import no_lost_line
     from ..sinks.descriptor import open_descriptor
+    from ..sources.readlog import ReadlogSource
     from ..talk import Talk
     from ..wiring import host_observer
 
     kinds = _check(args)
     talk = Talk(args.quiet)
     journal = JournalWriter(args.journal) if args.journal else None
+    audit = ReadlogSource() if args.ns_source == "audit" else None
     observer, notices = host_observer(
         perf=args.perf, connector=args.connector, ns_source=args.ns_source, events=True, journal=journal,
-        all_serials=True, options={"lifecycle": True},
+        all_serials=True, audit=audit is not None, options={"lifecycle": True},
     )  # fmt: skip
     control: ControlServer | None = None
     try:
         for notice in notices:
             print(f"auditns: {notice}", file=sys.stderr)
+        nm = observer.ns_source == "nm"
+        whole = observer.perf is not None and "exec_sample" in observer.perf.features
         events = EventWriter(
             observer.model, json=args.format == "json", times=args.timestamps, details=args.info,
-            connector_first=observer.ns_source == "nm" or observer.perf is None, nm=observer.ns_source == "nm",
+            connector_first=observer.connector is not None and (nm or not whole), nm=nm,
             types=kinds, pids=args.pid, limit=args.count,
         )  # fmt: skip
         observer.tap = events.frames
@@ -41,7 +45,7 @@ def run_events(args: argparse.Namespace) -> int:
         correlator = Correlator(observer.model)
         sink = open_descriptor(sys.stdout.fileno(), 64 << 20, no_lost_line)
         pipeline = Pipeline(
-            observer, correlator, Enricher(correlator, []), None, {"events": [sink]}, talk, duration=args.duration
+            observer, correlator, Enricher(correlator, []), audit, {"events": [sink]}, talk, duration=args.duration
         )
         pipeline.events = events
         control = ControlServer.open(args.control, pipeline, talk)
@@ -51,6 +55,8 @@ def run_events(args: argparse.Namespace) -> int:
         lost = pipeline.lost()
     finally:
         observer.close()
+        if audit is not None:
+            audit.close()
         if control is not None:
             control.close()
     print(f"auditns: {events.shown} of {events.seen} events shown, {lost} lost ({pipeline.stopping})", file=sys.stderr)

@@ -10,8 +10,8 @@ For people::
 
 ``tid=`` is added where the task is not the leader of its process. An ``ns`` line without ``source=`` is the kernel's
 own PROC_EVENT_NM, whose reason is clone or set, and whose type pid means the namespace of children yet to be made.
-One with ``source=perf``, ``audit`` or ``procfs`` was concluded from that source; its reason is clone, unshare or setns,
-and its type pid means the namespace the process is in. An inode that is not known is ``?``.
+One with ``source=perf``, ``audit`` or ``procfs`` was concluded from that source; its reason is clone, unshare, setns or
+(from procfs) unknown, and its type pid means the namespace the process is in. An inode that is not known is ``?``.
 
 JSON: every object has ``v`` (1), ``event``, ``time`` (CLOCK_REALTIME, seconds with nine decimals, a string), ``source``
 (connector, perf, nm, audit, procfs) and ``cpu`` (where known); events of a process have ``pid``, ``tid``, ``contid``
@@ -73,8 +73,8 @@ class EventWriter:
     """Collects events (:meth:`frames` before the model takes them, :meth:`tell` after) and writes them in order.
 
     ``connector_first`` says whose fork, exec, exit and comm events are shown where both sources are open; ``nm`` that
-    the kernel tells namespace changes itself, so that only what it leaves out is shown from other sources. ``types``
-    and ``pids`` (processes, or parents of new ones) filter, empty lets all through; ``limit`` ends after so many.
+    the kernel's own namespace events are shown, and from other sources only what those leave out. ``types`` and
+    ``pids`` (processes, or parents of new ones) filter, empty lets all through; ``limit`` ends after so many.
     """
 
     def __init__(
@@ -144,6 +144,8 @@ class EventWriter:
         kind = _KINDS.get(frame.kind)
         if kind is None or (frame.kind in _BOTH and frame.source == self._skip_both):
             return
+        if frame.kind == f.K_NM and not self._nm:
+            return  # another source of namespaces was asked for
         source = "nm" if frame.kind == f.K_NM else f.SOURCE_NAMES.get(frame.source, str(frame.source))
         event: Event = {"event": kind, "source": source}
         if frame.cpu != f.CPU_UNKNOWN:

@@ -32,14 +32,25 @@ _NOTHING: Final[tuple[Instance | None, ...]] = (None,) * 8
 
 
 class _Asked(NamedTuple):
-    """From ``since`` on ``process`` is not known for sure: before it was in ``base`` and (or its creator was) in
-    ``container``; ``reason`` is what a change of namespaces would be called."""
+    """From ``since`` on ``process`` is not known for sure: before it was in ``base`` and in ``container``, or one of
+    ``makers`` was when it made it; ``reason`` is what a change of namespaces would be called, where that is known.
+
+    ``process`` counts as living in ``base`` until the answer comes, so that nothing ends meanwhile that goes on."""
 
     process: Process
     since: int
     base: NsSet | None
     container: Container | None
+    makers: tuple[Process, ...]
     reason: str
+
+    def creator(self) -> Container | None:
+        """The container that decides to whom a new namespace of the process belongs."""
+        if not self.makers:
+            return self.container
+        born = self.process.start
+        found = {next(iter(maker.states(born, born)), maker.state).container for maker in self.makers}
+        return found.pop() if len(found) == 1 else UNKNOWN
 
 
 class ByConnector:
@@ -80,6 +91,9 @@ class ByConnector:
         self._children.get(self._parent.pop(pid, 0), set()).discard(pid)
         self._orphans.discard(pid)
         self._pid_children.pop(pid, None)
+        asked = self._asked.get(pid)
+        if asked is not None and asked.process is process and asked.base is not None:
+            self._model.namespaces.leave(asked.base, pid, process.end or 0)
         for child in sorted(self._children.pop(pid, ())):
             self._parent.pop(child, None)
             self._orphans.add(child)
@@ -146,8 +160,10 @@ class ByConnector:
                 process.via = None
         model.add(process)
         self.has_parent(pid, ppid)
-        base = self._model.thread_set(makers[0], makers[0].pid) if makers else None
-        self._ask(_Asked(process, time, base, container, "clone"))
+        base = makers[0].state.nsset if makers else None
+        if base is not None:
+            model.namespaces.enter(base, pid)
+        self._ask(_Asked(process, time, base, UNKNOWN, tuple(makers), ""))
 
     def _exec(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
         model = self._model
@@ -159,7 +175,7 @@ class ByConnector:
                         self._place(process, None, UNKNOWN, NOT_KNOWN, time)
             model.leader_by_exec(process, 0, time)
             self._pid_children.pop(pid, None)
-        self._doubt(process, time, "unshare")
+        self._doubt(process, time, "")
         snapshot = Exec(time, b"", b"", process.state)
         process.comm = b""  # the connector does not tell the new one
         process.execs = [*(process.execs or ()), snapshot][-_MAX_EXECS:]
@@ -205,7 +221,7 @@ class ByConnector:
 
     def _ask(self, asked: _Asked) -> None:
         if len(self._asked) >= _MAX_ASKED:
-            del self._asked[next(iter(self._asked))]
+            self._release(self._asked.pop(next(iter(self._asked))))
         self._asked[asked.process.pid] = asked
         self._model.ask(asked.process.pid)
 
@@ -214,18 +230,17 @@ class ByConnector:
         state = process.state
         former = self._asked.get(process.pid)
         if former is not None and former.process is process:
-            base, container = former.base, former.container
-            if former.since == since:
-                reason = former.reason
+            asked = former._replace(since=since, reason=reason or former.reason)
         else:
-            base, container = state.nsset, state.container
+            asked = _Asked(process, since, state.nsset, state.container, (), reason)
         if nsset is None and self.nm and state.nsset is not None:
             nsset = self._model.namespaces.intern(
                 (*state.nsset.inst[:USER], None, *state.nsset.inst[USER + 1 : TIME], None)
             )
         inside = state.container if state.container is not None else UNKNOWN
-        self._place(process, nsset, inside, state.origin if inside is not UNKNOWN else NOT_KNOWN, since)
-        self._ask(_Asked(process, since, base, container, reason))
+        origin = state.origin if inside is not UNKNOWN else NOT_KNOWN
+        self._place(process, nsset, inside, origin, since, held=asked.base)
+        self._ask(asked)
 
     def answered(self, process: Process, time: int, nsset: NsSet | None, cgroups: CgroupSet | None) -> None:
         """/proc has shown ``process`` at ``time``."""
@@ -234,7 +249,7 @@ class ByConnector:
         if asked is not None and asked.process is not process:
             asked = None
         if asked is None:
-            asked = _Asked(process, time, process.state.nsset, process.state.container, "unshare")
+            asked = _Asked(process, time, process.state.nsset, process.state.container, (), "")
         elif asked.since > time:
             if process.end is None:
                 model.ask(process.pid)  # something happened behind the answer
@@ -250,13 +265,15 @@ class ByConnector:
             # what NM told is told already; left are the types it does not tell
             pairs = zip(process.state.nsset.inst, base.inst, strict=True)
             base = model.namespaces.intern(tuple(own if own is not None else old for own, old in pairs))
-        container = model.decide(process, nsset, asked.container, asked.since)
+        container = model.decide(process, nsset, asked.creator(), asked.since)
         state = process.state
         if nsset is state.nsset and container is state.container:
+            self._release(asked)
             return
         origin = NOT_KNOWN if container is UNKNOWN else state.origin if container is state.container else PROCFS
         fresh = model.life.begin(nsset, base, (process.pid, process.start), None) if nsset is not None else []
-        self._place(process, nsset, container, origin, asked.since)
+        self._place(process, nsset, container, origin, asked.since, held=asked.base)
+        self._release(asked)
         if process.execs:
             process.execs[:] = [
                 exec_._replace(state=exec_.state._replace(container=container, nsset=nsset, origin=origin))
@@ -268,17 +285,35 @@ class ByConnector:
             pairs = zip(nsset.inst, base.inst, strict=True)
             before = tuple(new if old is None and new not in fresh else old for new, old in pairs)
             former = model.namespaces.intern(before)
-            model.life.changed(process, former, nsset, fresh, asked.since, asked.reason, source="procfs")
+            reason = asked.reason or "unknown"
+            if not fresh and reason == "unshare":
+                reason = "setns"
+            model.life.changed(process, former, nsset, fresh, asked.since, reason, source="procfs")
+
+    def _release(self, asked: _Asked) -> None:
+        """The process of ``asked`` lives where its state says, and nowhere else."""
+        process, base = asked.process, asked.base
+        if process.end is None and base is not None and base is not process.state.nsset:
+            self._model.namespaces.leave(base, process.pid, self._model.now)
 
     def _place(
-        self, process: Process, nsset: NsSet | None, container: Container | None, origin: str, since: int
+        self,
+        process: Process,
+        nsset: NsSet | None,
+        container: Container | None,
+        origin: str,
+        since: int,
+        held: NsSet | None = None,
     ) -> None:
-        """``process`` is in ``nsset`` and belongs to ``container`` since ``since``."""
+        """``process`` is in ``nsset`` and belongs to ``container`` since ``since``; it stays a member of ``held``."""
         model, state = self._model, process.state
         if process.end is None:
             model.containers.enter(container)
             model.containers.leave(state.container, since)
-            model.swap_set(process, nsset, since)
+            if nsset is not None and nsset is not state.nsset:
+                model.enter(nsset, process)
+            if state.nsset is not None and state.nsset is not nsset and state.nsset is not held:
+                model.namespaces.leave(state.nsset, process.pid, since)
         new = State(max(since, state.since), container, nsset, origin, state.login)
         if state.since < since:
             process.past = [*(process.past or ()), state][-64:]

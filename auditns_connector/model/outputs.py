@@ -31,8 +31,8 @@ class NsInit(NamedTuple):
 
 
 class NsChange(NamedTuple):
-    """A process moved from ``old`` to ``inst``; ``reason`` is clone, unshare or setns (set: one of these two);
-    ``tid`` the thread that did (0: the leader); ``source`` perf, nm, audit or procfs."""
+    """A process moved from ``old`` to ``inst``; ``reason`` is clone, unshare, setns or, where only
+    /proc told, unknown; ``tid`` the thread that did (0: the leader); ``source`` perf, nm, audit or procfs."""
 
     time: int
     inst: "Instance"

@@ -94,7 +94,7 @@ class Model:
         #: time of the newest answer of /proc (CLOCK_MONOTONIC ns)
         self.heard = 0
         self.life = NsLife(self)
-        self._answers = Resync(self)
+        self.answers = Resync(self)
         self.timens = TimeNs(self)
         self.by_connector = ByConnector(self)
         #: the process whose end is being taken in
@@ -124,12 +124,12 @@ class Model:
             f.K_ACK: self._ignored,
             f.K_HELLO: self._hello,
             f.K_CLOCK: self._clock,
-            f.K_PROC: self._answers.proc,
+            f.K_PROC: self.answers.proc,
             f.K_NSID: self.life.nsid,
             f.K_NSGONE: self.life.gone,
             f.K_MARK: self._mark,
             f.K_RULES: self._rules,
-            f.K_RESYNC: self._answers.mark,
+            f.K_RESYNC: self.answers.mark,
             f.K_INSIDE: self.inside.forked,
             f.K_IDMAP: self.inside.mapped,
             f.K_LOGIN: self.inside.login,
@@ -754,7 +754,7 @@ class Model:
             self.namespaces.leave(former, tid, time)
 
     # for byconnector.py
-    known, add, thread_set, decide = _known, _add, _thread_set, _decide
+    known, add, enter, thread_set, decide = _known, _add, _enter, _thread_set, _decide
     leader_by_exec, sole_container = _leader_by_exec, _sole_container
 
 

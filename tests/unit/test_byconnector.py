@@ -212,7 +212,7 @@ def test_without_events_of_namespaces_only_answers_tell_them(source: str) -> Non
     w.answer(100, 1, 1001, 1000, net=77)
     assert w.ino(100, "net") == 77
     told = [(o.inst.type, o.inst.ino, o.reason, o.source) for o in w.model.outputs if isinstance(o, NsChange)]
-    assert told == [("net", 77, "clone", "procfs")]
+    assert told == [("net", 77, "unknown", "procfs")]
     w.ran(100, 1010)
     assert w.ino(100, "net") is None
     w.answer(100, 1, 1011, 1000, net=78)
@@ -243,3 +243,37 @@ def test_with_perf_the_connector_decides_nothing() -> None:
     inst = nsset.inst[INDEX["net"]]
     assert inst is not None
     assert inst.ino == INITIAL_INODES_618["net"]
+
+
+def test_who_made_it_may_be_known_only_later() -> None:
+    """A sandbox made by a process that was itself in doubt when it made it."""
+    w = Cn()
+    w.born(1, 100, 1000)
+    w.ran(100, 1001)
+    w.nm(100, SET, "pid", 88, 1002)
+    w.born(100, 101, 1003)
+    w.ran(101, 1004)
+    w.answer(100, 1, 1005, 1000)
+    assert w.who(100, 1010) is None
+    w.answer(101, 100, 1006, 1003, pid=88)
+    w.later(1100)
+    assert w.who(101, 1050) not in (None, "?")
+    assert w.who_exec(101, 1003) == w.who(101, 1050)
+
+
+@pytest.mark.parametrize("source", ["nm", "procfs"])
+def test_a_namespace_does_not_end_while_its_only_process_is_in_doubt(source: str) -> None:
+    w = Cn(source, lifecycle=True)
+    w.born(1, 100, 1000)
+    w.answer(100, 1, 1001, 1000, user=99)
+    w.later(1100)
+    before = w.who(100, 1050)
+    assert before not in (None, "?")
+    w.ran(100, 1200)
+    w.answer(100, 1, 1201, 1000, user=99)
+    w.later(1300)
+    assert w.who(100, 1250) == before
+    told = [(out.inst.type, out.inst.ino) for out in w.model.outputs if isinstance(out, NsChange)]
+    assert told == [("user", 99)]
+    w.exit(100, 1400)
+    assert all(not inst.sets for inst in w.model.namespaces.current[INDEX["user"]].values() if not inst.initial)

@@ -86,7 +86,7 @@ def test_json_objects() -> None:
             types=("exec", "ns", "exit", "lost"),
         )[:1]
         + show(w, simple(f.K_EXIT, 21, 300, arg=2 << 8), json=True, connector_first=True)
-        + show(w, nm(22, 100, CLONE_NEWPID, 1, 5, 6), f.pack(f.K_LOST, CN, 23 * MS, cpu=0, arg=7), json=True)
+        + show(w, nm(22, 100, CLONE_NEWPID, 1, 5, 6), f.pack(f.K_LOST, CN, 23 * MS, cpu=0, arg=7), json=True, nm=True)
     )
     seconds, nanoseconds = divmod(REAL + 20 * MS, 1_000_000_000)
     assert exec_ == {

@@ -1,0 +1,98 @@
+"""What runs inside the guest of test_nm_guest.py: the listener beside real programs; the findings go to the console.
+
+Only the standard library and the package itself are there.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+from auditns_connector.cli import main
+from auditns_connector.sources.connector import probe_nm
+
+TYPES = ("net", "uts", "ipc", "pid", "user", "mnt", "cgroup")
+
+
+def tell(**found: object) -> None:
+    """One line for the host to read."""
+    print("@@" + json.dumps(found), flush=True)
+
+
+def namespaces() -> dict[str, int]:
+    return {name: os.stat(f"/proc/self/ns/{name}").st_ino for name in TYPES}
+
+
+def listen(name: str, acts: Callable[[], dict[str, object]], *options: str) -> None:
+    """Run ``auditns listen --events`` while ``acts`` does something; tell what both say."""
+    out = f"/tmp/{name}"
+    listener = os.fork()
+    if listener == 0:
+        for fd, path in ((1, out), (2, out + ".err")):
+            os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), fd)
+        sys.stdout = os.fdopen(1, "w", closefd=False)
+        sys.stderr = os.fdopen(2, "w", closefd=False)
+        sys.argv = ["auditns"]
+        code = 1
+        try:
+            code = main.run(["listen", "--events", "--control", "/run/control", *options])
+        except Exception as error:
+            print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        sys.stderr.flush()
+        os._exit(code)
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and not os.path.exists("/run/control"):
+        time.sleep(0.05)
+    time.sleep(0.3)
+    did = acts()
+    time.sleep(0.5)
+    os.kill(listener, signal.SIGTERM)
+    status = os.waitstatus_to_exitcode(os.waitpid(listener, 0)[1])
+    if os.path.exists("/run/control"):
+        os.unlink("/run/control")
+    with open(out) as lines, open(out + ".err") as said:
+        tell(run=name, status=status, events=lines.read(), said=said.read(), did=did)
+
+
+def example() -> dict[str, object]:
+    """The command of the proposal."""
+    with subprocess.Popen(
+        ["unshare", "-n", "-f", "ls", "-l", "/proc/self/ns/net"], stdout=subprocess.PIPE, text=True
+    ) as child:
+        shown = child.stdout.read() if child.stdout is not None else ""
+    return {"pid": child.pid, "inode": int(shown.rpartition("[")[2].rstrip("]\n")), "own": namespaces()["net"]}
+
+
+def sandbox() -> dict[str, object]:
+    """A sandbox that lives long enough to be asked for, a short one, and one by clone with a user namespace."""
+    child = subprocess.Popen(["unshare", "-fp", "sleep", "2"])
+    time.sleep(0.7)
+    inner = next(int(pid) for pid in os.listdir("/proc") if pid.isdecimal() and parent(pid) == child.pid)
+    short = subprocess.Popen(["unshare", "-fp", "true"])
+    short.wait()
+    host = subprocess.Popen(["sleep", "1"])
+    user = subprocess.Popen(["unshare", "-U", "sleep", "1"])
+    host.wait()
+    user.wait()
+    child.wait()
+    return {"outer": child.pid, "inner": inner, "short": short.pid, "host": host.pid, "user": user.pid}
+
+
+def parent(pid: str) -> int:
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return int(file.read().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
+before = namespaces()
+tell(run="probe", nm=probe_nm(), same=namespaces() == before, kernel=os.uname().release)
+listen("auto", example)
+listen("nm", example, "--ns-source", "nm")
+listen("sandbox", sandbox, "--ns-source", "nm", "--format", "json")
+listen("perf", example, "--ns-source", "perf")
+listen("procfs", sandbox, "--ns-source", "procfs", "--format", "json")
