@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from .errors import AuditnsError
+from .places import CONTROL
 
-CONTROL: Final = "/run/auditns/control"
 #: what a command ends with for each refusal
 EXIT_CODES: Final = {
     "EPERM": 3,

@@ -13,6 +13,7 @@ from . import confvalues as v
 from .confvalues import GIB, KIB, MIB, ContidTerm, Reader
 from .errors import ConfigError
 from .nstypes import ALL_ORDER
+from .places import CONTROL, RUN_DIR
 from .streams.definition import Definition, read
 
 DEFAULT_PATH: Final = "/etc/audit/auditns.toml"
@@ -54,7 +55,7 @@ class SocketOutput(NamedTuple):
     """The unix stream socket that readers connect to; ``queue`` is per reader."""
 
     enabled: bool = False
-    path: str = "/run/auditns/audit.sock"
+    path: str = f"{RUN_DIR}/audit.sock"
     mode: int = 0o660
     group: str = "adm"
     queue: int = 4 * MIB
@@ -88,7 +89,7 @@ class Config(NamedTuple):
     lifecycle: bool = True
     sandbox: tuple[str, ...] = ("pid", "user")
     coalesce_ms: float | None = None
-    control: str = "/run/auditns/control"
+    control: str = CONTROL
     journal: Journal = Journal()
     sources: Sources = Sources()
     file: FileOutput = FileOutput()

@@ -13,9 +13,9 @@ import threading
 from typing import Final
 
 from .errors import AuditnsError
+from .places import RUN_DIR
 from .safefile import SafeDir
 
-RUN_DIR: Final = "/run/auditns"
 FILE_NAME: Final = "serial"
 MODULUS: Final = 1 << 32
 HALF: Final = 1 << 31

@@ -15,9 +15,10 @@ from .decode.auditserial import SerialGap, SerialTracker, parse_stamp
 from .decode.points import P_NODE
 from .emit import text
 from .enricher import NUMERIC, RAW
-from .eventserial import MODULUS, RUN_DIR, EventSerials
+from .eventserial import MODULUS, EventSerials
 from .model.containers import UNKNOWN
 from .model.outputs import ContainerOp, Loss, NsChange, NsDel, NsInit, NsLeft
+from .places import RUN_DIR
 from .sinks.base import Loss as SinkLoss
 from .sinks.base import LostLine
 

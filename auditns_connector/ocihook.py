@@ -1,15 +1,16 @@
 """``auditns oci-hook``: a container runtime calls it as createRuntime, prestart or poststop hook.
 
 It reads the container's state (JSON, OCI runtime specification, "State") on stdin and registers the container. It must
-never break a container's start: whatever goes wrong is one warning on stderr and exit code 0, and after 150 ms
-it gives up. So nothing is imported here that takes time, and a timer watches over every step.
+never break a container's start: whatever goes wrong is one warning on stderr and exit code 0, and after
+DEADLINE it gives up. So nothing is imported here that takes time, and a timer watches over every step.
 """
 
 import os
 import sys
 from typing import Any, Final
 
-CONTROL: Final = "/run/auditns/control"
+from .places import CONTROL
+
 #: milliseconds after which it gives up; starting Python takes some 40 more
 DEADLINE: Final = 130
 MAX_STATE: Final = 4 << 20

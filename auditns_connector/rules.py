@@ -21,11 +21,12 @@ from typing import Any, Final, NamedTuple, Self
 from .decode import auditrule
 from .decode.auditrule import AuditStatus
 from .errors import AuditnsError, DecodeError, NotSupportedError
+from .places import RUN_DIR
 from .safefile import SafeDir
 from .sources.auditctl import LOCKED_MESSAGE, AuditControl
 
 KEY: Final = "auditns"
-STATE_PATH: Final = "/run/auditns/rules.json"
+STATE_PATH: Final = f"{RUN_DIR}/rules.json"
 BACKLOG_LIMIT: Final = 8192
 _VERSION: Final = 1
 #: record types whose suppression leaves events without subject or end: SYSCALL PATH EXECVE OBJ_PID EOE

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from . import frames as f
 from .errors import AuditnsError
-from .eventserial import RUN_DIR
 from .model.namespaces import MINTED
 from .model.resync import SAME_START
+from .places import RUN_DIR
 from .safefile import SafeDir
 
 if TYPE_CHECKING:

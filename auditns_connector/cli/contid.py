@@ -6,7 +6,8 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from ..api import CONTROL, EXIT_CODES
+from ..api import EXIT_CODES
+from .options import add_control
 
 
 def add_parser(subparsers: Any, name: str, text: str) -> None:
@@ -43,7 +44,7 @@ def add_parser(subparsers: Any, name: str, text: str) -> None:
         help="make a control socket of its own there, to be mounted into the container; the directory must be root's",
     )  # fmt: skip
     for one in actions.choices.values():
-        one.add_argument("--control", default=CONTROL, metavar="PATH", help="control socket (default: %(default)s)")
+        add_control(one)
 
 
 def _pid(text: str) -> int:

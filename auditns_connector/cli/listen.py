@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from .options import add_filters, add_format, event_filter, formats, milliseconds, seconds
+from .options import add_control, add_filters, add_format, event_filter, formats, milliseconds, seconds
 
 
 def add_parser(subparsers: Any, name: str, text: str) -> None:
@@ -49,7 +49,7 @@ def add_parser(subparsers: Any, name: str, text: str) -> None:
         help="gather events for MS milliseconds, which takes less CPU; 0: at once; adaptive: only while they are many "
         "(default: %(default)s)",
     )  # fmt: skip
-    parser.add_argument("--control", default="/run/auditns/control", metavar="PATH", help="control socket")
+    add_control(parser)
     parser.add_argument("--quiet", action="store_true", help="say only warnings on stderr")
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import AuditnsError
 from ..nstypes import ALL_ORDER
+from .options import add_control
 
 if TYPE_CHECKING:
     from ..snapshot import Snapshot
@@ -26,7 +27,7 @@ def add_parser(subparsers: Any, name: str, text: str) -> None:
         help="show these types alone; may be given several times",
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="one JSON object")
-    parser.add_argument("--control", default="/run/auditns/control", metavar="PATH", help="control socket")
+    add_control(parser)
 
 
 def _pid(text: str) -> int:

@@ -4,7 +4,8 @@ import argparse
 import sys
 from typing import Any
 
-from ..ocihook import CONTROL, DEADLINE
+from ..ocihook import DEADLINE
+from ..places import CONTROL
 
 SNIPPETS = """\
 Podman, CRI-O: auditns install-hook

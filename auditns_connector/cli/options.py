@@ -1,9 +1,13 @@
 """Options that several commands share."""
 
 import argparse
+from typing import TYPE_CHECKING
 
 from ..errors import ConfigError
-from ..filters import EventFilter, parse_contids
+from ..places import CONTROL
+
+if TYPE_CHECKING:
+    from ..filters import EventFilter
 
 
 def add_format(parser: argparse.ArgumentParser, default: str) -> None:
@@ -38,6 +42,11 @@ def add_filters(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--count", type=positive, metavar="N", help="stop after N events")
 
 
+def add_control(parser: argparse.ArgumentParser) -> None:
+    """--control."""
+    parser.add_argument("--control", default=CONTROL, metavar="PATH", help="control socket (default: %(default)s)")
+
+
 def positive(text: str) -> int:
     """A whole number above 0."""
     number = int(text)
@@ -61,8 +70,10 @@ def milliseconds(text: str) -> float | None:
     return coalesce(text if text == "adaptive" else float(text))
 
 
-def event_filter(args: argparse.Namespace) -> EventFilter:
+def event_filter(args: argparse.Namespace) -> "EventFilter":
     """The filter that the options ask for. Raises :class:`ConfigError`."""
+    from ..filters import EventFilter, parse_contids
+
     if any(not 0 < pid < 1 << 31 for pid in args.pid):
         raise ConfigError("--pid: a process id is a number from 1 to 2147483647")
     return EventFilter(

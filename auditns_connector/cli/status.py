@@ -5,13 +5,14 @@ import json
 from typing import Any
 
 from ..errors import AuditnsError
+from .options import add_control
 
 
 def add_parser(subparsers: Any, name: str, text: str) -> None:
     """Add the command."""
     parser = subparsers.add_parser(name, help=text, description="Show what the running listener or plugin has counted.")
     parser.add_argument("--json", action="store_true", help="one JSON object")
-    parser.add_argument("--control", default="/run/auditns/control", metavar="PATH", help="control socket")
+    add_control(parser)
 
 
 def run(args: argparse.Namespace) -> int:

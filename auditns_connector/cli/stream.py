@@ -7,9 +7,9 @@ import sys
 from typing import Any, Final
 
 from ..errors import AuditnsError, NotPermittedError
-from .options import seconds
+from ..places import CONTROL
+from .options import add_control, seconds
 
-_CONTROL: Final = "/run/auditns/control"
 #: option -> key of the stream's definition, for values that are taken as they are
 _LISTS: Final = ("contid", "runtime", "name", "label", "pod")
 _NUMBERS: Final = ("backlog_limit", "rate_limit", "message_limit", "readers")
@@ -35,14 +35,14 @@ def add_parser(subparsers: Any, name: str, text: str) -> None:
     group.add_argument("--resume", action="store_true", help="take events again")
     shown = commands.add_parser("list", help="all streams, one a line (root of the host)")
     shown.add_argument("--json", action="store_true", help="one JSON object")
-    shown.add_argument("--control", default=_CONTROL, metavar="PATH", help="control socket")
+    add_control(shown)
     show = commands.add_parser("show", help="one stream: what it is for, holds, has lost; inside, the part of it there")
     show.add_argument("stream", metavar="NAME", nargs="?", default="", help="the stream (inside: the one mounted)")
     show.add_argument("--json", action="store_true", help="one JSON object")
-    show.add_argument("--control", default=_CONTROL, metavar="PATH", help="control socket")
+    add_control(show)
     remove = commands.add_parser("remove", help="take a stream away (root of the host)")
     remove.add_argument("stream", metavar="NAME", help="the stream")
-    remove.add_argument("--control", default=_CONTROL, metavar="PATH", help="control socket")
+    add_control(remove)
     read = commands.add_parser("read", help="print a stream's records, those held first")
     read.add_argument("stream", metavar="NAME", nargs="?", default="", help="the stream (inside: the one mounted)")
     read.add_argument("--follow", action="store_true", help="go on when what was held has been read")
@@ -79,7 +79,7 @@ def _definition(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mode", metavar="MODE", help="mode of the sockets: 0600, 0660 or 0666")
     parser.add_argument("--owner", metavar="UID:GID", help="owner of the sockets, as the host counts")
     parser.add_argument("--readers", type=int, metavar="N", help="readers at a time, 1 to 64")
-    parser.add_argument("--control", default=_CONTROL, metavar="PATH", help="control socket")
+    add_control(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -122,7 +122,7 @@ def _directory(args: argparse.Namespace) -> str:
 
     if args.dir:
         return str(args.dir)
-    base = os.path.join(os.path.dirname(getattr(args, "control", _CONTROL)), "streams")
+    base = os.path.join(os.path.dirname(getattr(args, "control", CONTROL)), "streams")
     return find(args.stream, base)
 
 

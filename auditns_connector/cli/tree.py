@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..errors import ConfigError
 from ..nstypes import ALL_ORDER
 from .ns import age, label
+from .options import add_control
 
 if TYPE_CHECKING:
     from ..snapshot import Snapshot
@@ -35,7 +36,7 @@ def add_parser(subparsers: Any, name: str, text: str) -> None:
         "--interval", type=_interval, default=1.0, metavar="S", help="with --follow: look every S seconds (default: 1)"
     )
     parser.add_argument("--json", action="store_true", help="one JSON object; with --follow one a line for each change")
-    parser.add_argument("--control", default="/run/auditns/control", metavar="PATH", help="control socket")
+    add_control(parser)
 
 
 def _interval(text: str) -> float:

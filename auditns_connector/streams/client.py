@@ -18,8 +18,8 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from ..errors import AuditnsError, NotPermittedError
+from ..places import STREAMS
 
-STREAMS: Final = "/run/auditns/streams"
 _ROOM: Final = 1 << 16
 _ANSWER: Final = 1 << 16
 #: without ``follow``: silence after which what was held is taken to be all (seconds)
