@@ -13,6 +13,7 @@ import selectors
 import socket
 import stat
 import struct
+import time
 from collections import deque
 from collections.abc import Callable, Collection
 from typing import Any, Final
@@ -25,6 +26,7 @@ from .talk import Talk
 MAX_REQUEST: Final = 64 * 1024
 MAX_ANSWER: Final = 1 << 20
 MAX_CLIENTS: Final = 64
+_BACKLOG: Final = 512
 #: messages that wait for a subscriber; one that leaves more unread is dropped
 MAX_QUEUE: Final = 100_000
 
@@ -93,7 +95,7 @@ class ControlServer:
             raise
         finally:
             os.umask(umask)
-        sock.listen(MAX_CLIENTS)
+        sock.listen(_BACKLOG)
         return sock
 
     # -- clients
@@ -223,6 +225,19 @@ def _close_passed(ancillary: list[tuple[int, int, bytes]]) -> None:
                 os.close(fd)
 
 
+def _connect(sock: socket.socket, path: str, timeout: float) -> None:
+    """Connect; a socket with a time limit does not wait by itself where too many others do already."""
+    end = time.monotonic() + timeout
+    while True:
+        try:
+            sock.connect(path)
+            return
+        except BlockingIOError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.005)
+
+
 def ask(path: str, request: dict[str, Any], timeout: float = 5.0) -> dict[str, Any]:
     """Send one request to the program that serves ``path`` and return its answer.
 
@@ -232,7 +247,7 @@ def ask(path: str, request: dict[str, Any], timeout: float = 5.0) -> dict[str, A
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC) as sock:
         sock.settimeout(timeout)
         try:
-            sock.connect(path)
+            _connect(sock, path, timeout)
             sock.send(json.dumps(request).encode())
             data = sock.recv(MAX_ANSWER)
         except PermissionError:

@@ -50,8 +50,11 @@ def test_podman_by_storage_and_by_conmon(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    ["", "{", "[]", "null", '"x"', "[" * 100000, '{"Name": 5, "Config": []}', '{"Config": {"Labels": 7, "Image": {}}}', '[{"id": 7}, 5]', '{"annotations": {"io.kubernetes.pod.name": 5}}'],
-)
+    [
+        "", "{", "[]", "null", '"x"', "[" * 100_000, '{"Name": 5, "Config": []}', '[{"id": 7}, 5]',
+        '{"Config": {"Labels": 7, "Image": {}}}', '{"annotations": {"io.kubernetes.pod.name": 5}}',
+    ],
+)  # fmt: skip
 def test_files_that_make_no_sense_say_nothing(tmp_path: Path, content: str) -> None:
     put(tmp_path, f"var/lib/docker/containers/{HEX}/config.v2.json", content)
     put(tmp_path, f"run/containerd/io.containerd.runtime.v2.task/x/{HEX}/config.json", content)
