@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from ..decode import points as pt
 from ..decode import rectypes
 from ..reassemble import Points, Tails
-from . import jsonout, pretty
+from . import jsonout, pretty, text
 from .jsonlines import JsonLines
 from .records import Fields, parse
 
@@ -159,7 +159,7 @@ class Renderer:
             head, kind, body = read_line(one, at)
             records.append((kind, parse(body, kind)))
         contid = records[0][1].get("contid")
-        who = jsonout.Who(contid if isinstance(contid, str) else None)
+        who = jsonout.Who(contid if isinstance(contid, str) and contid != text.UNSET else None)
         if state is not None:
             who = self._describe(state)
         if name == JSON:

@@ -11,6 +11,7 @@ from auditns_connector import frames as f
 from auditns_connector.correlate import Correlator
 from auditns_connector.decode.auditserial import SerialGap
 from auditns_connector.decode.points import P_NODE
+from auditns_connector.emit import text
 from auditns_connector.emit.render import Renderer
 from auditns_connector.eventserial import HALF, EventSerials
 from auditns_connector.lifecycle import Narrator
@@ -83,6 +84,13 @@ def test_as_json() -> None:
         "records": [{"type": "CONTAINER_LOST", "source": "perf", "cpu": 1, "count": 1, "from": "1700000000.000",
                      "to": "1700000002.000"}],
     }  # fmt: skip
+
+
+def test_an_unset_contid_is_null_and_the_host() -> None:
+    drop = text.stamp(text.container_op("drop", 7, "-1", "4", False), 1_700_000_000_000, 9)
+    renderer = Renderer(Correlator(World().model))
+    assert json.loads(renderer.line("json", drop))["contid"] is None
+    assert renderer.line("pretty", drop).startswith(b"host ")
 
 
 def test_holes_in_the_audit_serials() -> None:
