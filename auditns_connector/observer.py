@@ -68,7 +68,8 @@ def initial_inodes() -> dict[str, int]:
 
 class Observer:
     """Feeds ``model`` from this host. ``perf`` and ``connector`` are sources or ``None``; ``all_serials`` asks for the
-    kernel's id of every namespace that appears, not only of those an identifier is made from."""
+    kernel's id of every namespace that appears, not only of those an identifier is made from. ``brief`` reads less of
+    /proc, for one look without events or a journal."""
 
     def __init__(
         self,
@@ -80,6 +81,7 @@ class Observer:
         journal: JournalWriter | None = None,
         all_serials: bool = False,
         options: dict[str, Any] | None = None,
+        brief: bool = False,
     ) -> None:
         from .sources import cgroups, procfs
 
@@ -94,10 +96,11 @@ class Observer:
         #: called with connector and perf frames before the model takes them (listen --events)
         self.tap: Callable[[bytes], None] | None = None
         self._options = options or {}
-        self._cgroups, self._procfs = cgroups, procfs.Procfs()
+        self._cgroups, self._procfs = cgroups, procfs.Procfs(brief=brief)
         self._asker = NsAsker(model.namespaces, all_serials=all_serials)
         #: the serials of a former run of ours
         self.store: SerialStore | None = None
+        self._brief = brief
         self._sampled: Any = None
         self._offset: int | None = None
         self._epoch = 0
@@ -153,9 +156,15 @@ class Observer:
         for number, path in paths.items():
             text = path.encode("utf-8", "surrogateescape") + b"\0"
             out.append(f.pack(f.K_CGROUP, f.S_PROCFS, began, cgroup=number, payload=text))
-        processes = list(self._procfs.scan())
-        self.counters["scanned"] += len(processes)
-        out += processes
+        if self._brief:
+            self._feed(b"".join(out))
+            for when, answer in self._procfs.answers():
+                self.model.answers.offer(when, answer)
+            out = []
+        else:
+            processes = list(self._procfs.scan())
+            self.counters["scanned"] += len(processes)
+            out += processes
         out.append(f.pack(f.K_RESYNC, f.S_PROCFS, began, arg=2))
         self._feed(b"".join(out))
 

@@ -31,6 +31,8 @@ class Resync:
         self._scan: list[tuple[int, dict[str, Any]]] | None = None
         self._began = 0
         self._epoch = 0
+        #: while a scan is taken in: device and inodes -> their set, for most processes share theirs
+        self._scanned: dict[tuple[int | None, ...], NsSet] | None = None
 
     def mark(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
         """RESYNC frame: a scan begins (arg 1) or has ended (arg 2); there is nothing but scans (arg 3)."""
@@ -45,9 +47,11 @@ class Resync:
             return
         scan.sort(key=lambda item: (item[1]["start"] or 0, item[1]["pid"]))  # parents before their children
         seen = set()
+        self._scanned = {}
         for when, answer in scan:
             seen.add(answer["pid"])
             self._take(when, answer)
+        self._scanned = None
         for process in [p for p in self._model.processes.values() if p.end is None and p.pid not in seen]:
             if process.start < self._began:
                 self._model.end(process, self._began)
@@ -61,6 +65,11 @@ class Resync:
             self._scan.append((time, answer))
         else:
             self._take(time, answer)
+
+    def offer(self, time: int, answer: dict[str, Any]) -> None:
+        """What PROC would tell, during a scan that nobody journals."""
+        if self._scan is not None:
+            self._scan.append((time, answer))
 
     # -- one answer
 
@@ -175,8 +184,19 @@ class Resync:
     # -- its parts
 
     def _nsset(self, answer: dict[str, Any]) -> NsSet | None:
-        model = self._model
         inodes: dict[str, int | None] = answer.get("ns") or {}
+        if self._scanned is None:
+            return self._resolved(answer, inodes)
+        key = (answer.get("ns_dev"), *(inodes.get(name) for name in ALL_ORDER))
+        found = self._scanned.get(key)
+        if found is None or not found.members:
+            found = self._resolved(answer, inodes)
+            if found is not None and any(key[1:]):
+                self._scanned[key] = found
+        return found
+
+    def _resolved(self, answer: dict[str, Any], inodes: dict[str, int | None]) -> NsSet | None:
+        model = self._model
         if not any(inodes.get(name) for name in ALL_ORDER):
             # pid 1 and kernel threads may hide their namespaces even from root; they are in the initial ones
             pid, ppid = answer["pid"], answer["ppid"]

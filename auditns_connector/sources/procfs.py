@@ -42,10 +42,14 @@ _encode: Final = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class Procfs:
-    """Reads processes below ``root``. Errors are counted, never raised, but for a ``root`` that is not there."""
+    """Reads processes below ``root``. Errors are counted, never raised, but for a ``root`` that is not there.
 
-    def __init__(self, root: str = "/proc") -> None:
+    ``brief`` leaves out uids, nspid, loginuid, sessionid and the namespaces for children, in half the time.
+    """
+
+    def __init__(self, root: str = "/proc", *, brief: bool = False) -> None:
         self._root = root
+        self._brief = brief
         self._tick = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
         self._boot_offset = boot_offset()
         self._dev = _nsfs_dev(root)
@@ -59,11 +63,22 @@ class Procfs:
 
         Raises OSError when ``root`` itself cannot be listed.
         """
-        self._boot_offset = boot_offset()
-        for pid in sorted(int(name) for name in os.listdir(self._root) if name.isdecimal()):
+        for pid in self._pids():
             frame = self.read_process(pid)
             if frame is not None:
                 yield frame
+
+    def answers(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """What :meth:`scan` gives, as (CLOCK_MONOTONIC ns, payload not encoded)."""
+        for pid in self._pids():
+            now = time.monotonic_ns()
+            answer = self.describe(pid)
+            if answer is not None:
+                yield now, answer
+
+    def _pids(self) -> list[int]:
+        self._boot_offset = boot_offset()
+        return sorted(int(name) for name in os.listdir(self._root) if name.isdecimal())
 
     def read_process(self, pid: int) -> bytes | None:
         """The PROC frame of one process; None when there is none of that pid (a thread's id is none either)."""
@@ -108,6 +123,9 @@ class Procfs:
         try:
             raw = _file("cgroup", folder)
             answer["cg"] = self._cgroup(raw)
+            if self._brief:
+                self._read += 1
+                return answer
             status = _file("status", folder)
         except OSError as error:
             self._count(error)
@@ -174,7 +192,7 @@ class Procfs:
         found: dict[str, int | None] = {}
         cache = self._inodes
         denied = any_found = False
-        for name in _LINKS:
+        for name in nstypes.ALL_ORDER if self._brief else _LINKS:
             try:
                 link = os.readlink(name, dir_fd=links)
             except OSError as error:
