@@ -8,6 +8,7 @@ from typing import Final, Literal, NamedTuple
 
 from .decode import auditrule
 from .decode.auditrule import AuditStatus
+from .nssource import AUTO, choose, told
 from .rules import BACKLOG_LIMIT, hints
 
 State = Literal["ok", "warn", "fail"]
@@ -148,16 +149,12 @@ def _events(host: Host) -> list[Finding]:
 def _source(host: Host) -> Finding:
     """Which source tells namespaces, and what that one cannot see."""
     perf = not host.perf_error and "namespaces" in host.perf_features
-    if perf and host.nm:
-        text = "perf and PROC_EVENT_NM; neither shows the time namespace or ids"
-    elif perf:
-        text = "perf; it does not show the time namespace, pid_for_children or ids (those are read from /proc)"
-    elif host.nm and not host.connector_error:
-        text = "PROC_EVENT_NM; it shows no user namespaces, and none older than the start (those are read from /proc)"
-    else:
-        text = "only /proc, read after the event: short-lived processes stay unknown"
-        return Finding("namespace-source", "warn", f"namespaces come from {text}", "auditns doctor as root on the host")
-    return Finding("namespace-source", "ok", f"namespaces come from {text}")
+    connector = not host.connector_error
+    audit = host.audit is not None and not host.readlog_error
+    source = choose(AUTO, perf=perf, connector=connector, nm=bool(host.nm), audit=audit)
+    if source in ("nm", "perf"):
+        return Finding("namespace-source", "ok", told(source, perf))
+    return Finding("namespace-source", "warn", told(source, perf), "auditns doctor as root on the host")
 
 
 def _ids(host: Host) -> Finding:

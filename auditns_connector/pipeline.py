@@ -361,6 +361,7 @@ class Pipeline:
                 "losses": model.epoch,
             },
             "sources": sources,
+            "ns_source": self.observer.ns_source,
             "queue": {"pending_bytes": self.stream.pending},
             "sinks": {sink.name: sink.counters() for sink in self._sinks()},
             **({"streams": self.streams.status()} if self.streams is not None else {}),

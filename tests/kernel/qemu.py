@@ -19,11 +19,10 @@ from tests.kernel.support import need, need_tool
 KERNEL_VARIABLE: Final = "AUDITNS_NM_KERNEL"
 #: parts of the standard library that no guest needs
 _LEFT_OUT: Final = frozenset(
-    (
-        "asyncio concurrent ctypes curses dbm dist-packages distutils email ensurepip html http idlelib lib2to3 "
-        "multiprocessing pydoc_data site-packages sqlite3 test tests tkinter turtledemo unittest venv wsgiref xml xmlrpc"
-    ).split()
-)
+    ("asyncio", "concurrent", "ctypes", "curses", "dbm", "dist-packages", "distutils", "email", "ensurepip", "html",
+     "http", "idlelib", "lib2to3", "multiprocessing", "pydoc_data", "site-packages", "sqlite3", "test", "tests",
+     "tkinter", "turtledemo", "unittest", "venv", "wsgiref", "xml", "xmlrpc")
+)  # fmt: skip
 _INIT: Final = b"""#!/bin/busybox sh
 /bin/busybox --install -s /bin
 export PATH=/bin:/usr/bin HOME=/
