@@ -1,0 +1,109 @@
+"""Registrations under the real auditd: its restart in the middle of a container's life, and what reaches the outputs."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from auditns_connector import api, install
+from tests.kernel.programs import contids, event_of, until
+from tests.kernel.support import AuditState, auditctl, need, need_tool
+from tests.kernel.test_contid import Task, refused
+from tests.kernel.test_plugin import Plugin
+
+pytestmark = pytest.mark.kernel
+
+
+@pytest.fixture(scope="module")
+def launcher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    top = tmp_path_factory.mktemp("plugin")
+    install.install(str(top), say=lambda text: None)
+    return top / "usr/sbin/audisp-auditns"
+
+
+@pytest.fixture
+def quiet(audit_state: AuditState, token: str) -> AuditState:
+    need_tool("auditd")
+    need("\npid 0\n" in auditctl("-s"), "no auditd running")
+    auditctl("-a", "always,exit", "-F", "arch=b64", "-S", "execve", "-k", f"auditns-{token}")
+    return AuditState.read()
+
+
+@pytest.fixture
+def tasks() -> Iterator[list[Task]]:
+    made: list[Task] = []
+    yield made
+    for task in made:
+        task.process.kill()
+        task.process.wait()
+
+
+def test_a_restart_of_auditd_loses_no_identifier(
+    quiet: AuditState, tasks: list[Task], tmp_path: Path, launcher: Path, token: str
+) -> None:
+    plugin = Plugin(tmp_path, launcher)
+    plugin.configure()
+    control = tmp_path / "control"
+    tasks += [Task(), Task("unshare", "-p", "-f", "--mount-proc"), Task()]
+    plain, spaced, host = tasks
+    init = int(Path(f"/proc/{spaced.process.pid}/task/{spaced.process.pid}/children").read_text())
+    with plugin.auditd.serving():
+        plugin.answers(f"ready-{token}")
+        assert refused(plain.pid, 41, control) == ""
+        assert refused(init, 42, control) == ""
+        pids = plain.run("sleep 300 & echo $!")
+    # nobody looks: what is forked now is tied by a living parent, or by the pid namespace
+    plain.run(f"sh -c 'echo $$ > {tmp_path}/late; exec sleep 300' & sleep 0.3")
+    spaced.run("(sleep 300 &); sleep 0.3")
+    plain.run(f"sh -c 'sleep 300 & echo $! > {tmp_path}/orphan'")
+    host.run("sleep 300 & sleep 0.1")
+    with plugin.auditd.serving():
+        plugin.answers(f"again-{token}")
+        assert "registrations taken up" in plugin.auditd.told or api.get_contid(plain.pid, control=str(control))
+        late, orphan = (int((tmp_path / name).read_text()) for name in ("late", "orphan"))
+        found = [api.get_contid(pid, control=str(control)).contid for pid in (plain.pid, int(pids), init, late)]
+        assert found == ["41", "41", "42", "41"]
+        # its parent has gone, it lives in the host's namespaces: whether it came from the container nobody can know
+        assert api.get_contid(orphan, control=str(control)).contid == "?"
+        assert api.get_contid(host.pid, control=str(control)).contid == "unset"
+        for number, task in ((41, plain), (42, spaced)):
+            task.run(f"/bin/true of-{number}-{token}")
+            until(lambda n=number: event_of(plugin.read(), f'a1="of-{n}-{token}"'), "the event")
+            assert contids(event_of(plugin.read(), f'a1="of-{number}-{token}"')) == [str(number)]
+        assert refused(plain.pid, 41, control) in ("EBUSY", "EEXIST")
+    subprocess.run(["kill", pids, str(late), str(orphan)], check=False)
+    text = plugin.read().decode(errors="replace")
+    assert f"op=set opid={plain.pid} contid=41 " in text
+
+
+def test_outputs_take_and_leave_out_containers(
+    quiet: AuditState, tasks: list[Task], tmp_path: Path, launcher: Path, token: str
+) -> None:
+    plugin = Plugin(tmp_path, launcher)
+    plugin.configure('[filter.include]\ncontid = ["61", "62"]\n[filter.exclude]\ncontid = ["62"]')
+    control = tmp_path / "control"
+    tasks += [Task(), Task(), Task()]
+    with plugin.auditd.serving():
+        until(control.exists, "the plugin to serve")
+        for number, task in ((61, tasks[0]), (62, tasks[1])):
+            assert refused(task.pid, number, control) == ""
+        for number, task in enumerate(tasks):
+            task.run(f"/bin/true first-{number}-{token}")
+        tasks[0].run(f"/bin/true end-{token}")
+        until(lambda: event_of(plugin.read(), f'a1="end-{token}"'), "the last event")
+        shown = [n for n in range(3) if event_of(plugin.read(), f'a1="first-{n}-{token}"')]
+        assert shown == [0]
+        plugin.configure('[filter.exclude]\nname = ["shop-*"]')
+        plugin.auditd.hup()
+        api.set_contid(tasks[2].pid, 63, names={"name": "shop-1"}, control=str(control))
+
+        def second() -> bool:
+            tasks[1].run(f"/bin/true again-{token}")
+            return bool(event_of(plugin.read(), f'a1="again-{token}"'))
+
+        until(second, "the new configuration")
+        tasks[2].run(f"/bin/true hidden-{token}")
+        tasks[1].run(f"/bin/true shown-{token}")
+        until(lambda: event_of(plugin.read(), f'a1="shown-{token}"'), "the last event")
+        assert not event_of(plugin.read(), f'a1="hidden-{token}"')
