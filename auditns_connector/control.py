@@ -149,6 +149,11 @@ class ControlServer:
         """Send ``messages`` to ``client`` behind the answer to its request, and from now on what is published."""
         self._subscribers[client] = deque(json.dumps(message).encode() for message in messages)
 
+    @property
+    def subscribed(self) -> bool:
+        """Whether anybody wants to be told."""
+        return bool(self._subscribers)
+
     def publish(self, message: dict[str, Any]) -> None:
         """Tell every subscriber."""
         data = json.dumps(message).encode()

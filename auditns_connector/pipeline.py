@@ -103,6 +103,8 @@ class Pipeline:
         self.streams: Any = None
         #: called with each round's end, for the control server and others
         self.each_tick: list[Callable[[], None]] = []
+        #: further sections of :meth:`status`
+        self.more_status: dict[str, Callable[[], dict[str, Any]]] = {}
         #: called after each round: must be quick
         self.each_round: list[Callable[[], None]] = []
         #: called once when the run ends, before anything is closed
@@ -364,6 +366,7 @@ class Pipeline:
             "ns_source": self.observer.ns_source,
             "queue": {"pending_bytes": self.stream.pending},
             "sinks": {sink.name: sink.counters() for sink in self._sinks()},
+            **{name: section() for name, section in self.more_status.items()},
             **({"streams": self.streams.status()} if self.streams is not None else {}),
         }
 

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 PAGE: Final = 200
 #: how often the members of containers that only their processes tell are written down anew (seconds)
 _SAVE_EVERY: Final = 2.0
+#: a change is written at once unless the last writing is not this long ago; then with the next tick (seconds)
+_SAVE_SOON: Final = 0.1
 _MAX_DELEGATED: Final = 1024
 _AGAIN: Final = 50_000_000
 
@@ -66,11 +68,11 @@ class Registrar:
         self._state = state
         self._audit_on = audit_on
         self._procfs = Procfs()
-        self._saved = 0.0
-        self._told: dict[Any, int] = {}
+        self._saved = float("-inf")
+        self._kept = 0
         #: sockets given with the delegated right: (pid, start) of the holder -> its server
         self.delegated: dict[tuple[int, int], ControlServer] = {}
-        self.counters = {"set": 0, "refused": 0, "late_ms": 0}
+        self.counters = {"accepted": 0, "refused": 0}
         self.handlers: dict[str, Handler] = {
             "contid-set": self._set,
             "contid-get": self._get,
@@ -106,7 +108,7 @@ class Registrar:
                 payload = json.dumps(frame).encode()
                 self._observer.feed(f.pack(f.K_REGISTER, f.S_CONTROL, now, pid=found, payload=payload))
         outcome = self._model.registry.last
-        self.counters["refused" if outcome.error else "set"] += 1
+        self.counters["refused" if outcome.error else "accepted"] += 1
         self.keep()
         if outcome.error:
             return {
@@ -268,16 +270,18 @@ class Registrar:
     def keep(self, *, force: bool = False) -> None:
         """Write the state down where it changed, and tell subscribers what is new."""
         registry, now = self._model.registry, time.monotonic()
-        changed = registry.changes != self._told.get("changes", 0)
-        if not (changed or force or (now >= self._saved + _SAVE_EVERY and registry.living())):
-            return
-        self._told["changes"] = registry.changes
-        self._saved = now
-        requests = requests_of(self._model, time.monotonic_ns())
-        if changed:
-            for request in requests[:-1]:
+        fresh, registry.fresh = registry.fresh, []
+        if fresh and self._control.subscribed:
+            for request in requests_of(self._model, time.monotonic_ns(), only=fresh)[:-1]:
                 self._control.publish(request)
+        changed = registry.changes != self._kept
+        # a host that starts hundreds of containers at once is not to write everything down for each
+        due = now >= self._saved + (_SAVE_SOON if changed else _SAVE_EVERY)
+        if not force and not (due and (changed or registry.living())):
+            return
+        self._kept, self._saved = registry.changes, now
         if self._state is not None:
+            requests = requests_of(self._model, time.monotonic_ns())
             paths = {who: server.path for who, server in self.delegated.items()}
             complaint = self._state.write(self._model.containers.boot_id, requests, paths)
             if complaint:
@@ -310,6 +314,12 @@ class Registrar:
                 server.close()
                 del self.delegated[who]
         self.keep()
+
+    def status(self) -> dict[str, Any]:
+        """Counters, for auditns status."""
+        registry = self._model.registry
+        living, sockets = len(registry.living()), len(self.delegated)
+        return {**self.counters, "living": living, "delegated": len(registry.delegates), "sockets": sockets}
 
     def close(self) -> None:
         """The last state is written; delegated sockets are closed."""
@@ -363,6 +373,8 @@ def attach(
         return None
     registrar = Registrar(pipeline.observer, control, talk, state=StateFile(path))
     registrar.restore()
+    pipeline.more_status["registrations"] = registrar.status
+    pipeline.more_status["control"] = lambda: dict(control.counters)
     pipeline.each_tick.append(registrar.tick)
     pipeline.at_end.append(registrar.close)
     return registrar

@@ -2,9 +2,11 @@
 
 import json
 import os
+from collections.abc import Collection
 from typing import Any, Final
 
 from .errors import AuditnsError
+from .model.containers import Container
 from .model.restore import loose, snapshots
 from .model.table import Model
 from .safefile import SafeDir
@@ -13,9 +15,9 @@ NAME: Final = "registrations.json"
 VERSION: Final = 1
 
 
-def requests_of(model: Model, now: int) -> list[dict[str, Any]]:
-    """Everything registered as the requests that put it back; the last one closes the restore."""
-    found = snapshots(model)
+def requests_of(model: Model, now: int, *, only: Collection[Container] = ()) -> list[dict[str, Any]]:
+    """Everything registered (or ``only`` these) as the requests that put it back; the last one closes the restore."""
+    found = snapshots(model, only)
     for request in found:
         request["saved"] = now
     left = [about for request in found if (about := loose(request)) is not None]

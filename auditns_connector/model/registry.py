@@ -41,6 +41,8 @@ MAX_NAME: Final = 512
 _NUMBER: Final = re.compile(r"0[xX][0-9a-fA-F]+|[0-9]+", re.ASCII)
 _NO_BYTE: Final = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 _KEEP_ENDED: Final = 4096
+#: ancestors looked at
+_MAX_LINE: Final = 4096
 
 Who = tuple[int, int]
 
@@ -83,6 +85,8 @@ class Registry:
         self.last = Outcome()
         #: counts every change that is worth keeping over a restart
         self.changes = 0
+        #: containers set since somebody last took this list away
+        self.fresh: list[Container] = []
         #: counts containers that were given names after they began
         self.renames = 0
         #: who holds the delegated right, and the container (None: the host) it holds for
@@ -192,7 +196,9 @@ class Registry:
     def _line(self, process: Process, caller: dict[str, Any]) -> Iterator[Who]:
         """The caller and its ancestors: true creators as far as they are remembered, then the kernel's parents."""
         step: Process | None = process
-        while step is not None:
+        for _ in range(_MAX_LINE):
+            if step is None:
+                break
             yield step.pid, step.start
             step = self._incarnation(step.creator) if step.creator is not None else None
         for pid, start in caller.get("ancestors") or ():
@@ -297,6 +303,7 @@ class Registry:
         if container.first is None:
             container.first = who
         self.changes += 1
+        self.fresh.append(container)
         members = [target, *self._descendants(target)] if hook else [target]
         for process in members:
             if process is target or process.registered is None or process.registered is UNKNOWN:

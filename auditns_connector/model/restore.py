@@ -5,6 +5,7 @@ that belongs to the container, or by its cgroup. What is left is a process whose
 come from a container without namespaces of its own: whether it did nobody can know, so it is unknown, not the host's.
 """
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, Final
 
 from ..nstypes import PID, USER
@@ -21,10 +22,11 @@ MAX_MEMBERS: Final = 4000
 MAX_CGROUPS: Final = 200
 
 
-def snapshots(model: "Model") -> list[dict[str, Any]]:
-    """The registered containers alive now as the requests (op "restore") that put them back, those around others
-    first, JSON-able."""
-    inside: dict[Container, list[Process]] = {container: [] for container in model.registry.living()}
+def snapshots(model: "Model", only: Collection[Container] = ()) -> list[dict[str, Any]]:
+    """The registered containers alive now (or ``only`` these of them) as the requests (op "restore") that put them
+    back, those around others first, JSON-able."""
+    living = [container for container in model.registry.living() if not only or container in only]
+    inside: dict[Container, list[Process]] = {container: [] for container in living}
     if not inside:
         return []
     for process in model.processes.values():
