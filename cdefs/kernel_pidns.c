@@ -96,6 +96,22 @@ int nspid_open(int nsfd, struct perf_event_attr *attr, const int32_t *cpus, int3
     return failed;
 }
 
+int nspid_poke(int nsfd)
+{
+    sigset_t all, former;
+    pid_t child;
+    int failed;
+
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, &former);
+    child = fork_sharing_files();
+    if (!child)
+        _exit(enter(nsfd, NULL, NULL, 0, -1));
+    failed = child < 0 ? -errno : wait_for(child);
+    sigprocmask(SIG_SETMASK, &former, NULL);
+    return failed;
+}
+
 /* The frame header at `*off`; 0 when the block is over or makes no sense. */
 static int next_fork(const uint8_t *block, size_t len, size_t *off, struct frame_header *h)
 {

@@ -4,6 +4,10 @@
    descriptor for cpus[i]. 0, or the negative errno of the first step that failed (then none is left open). */
 int nspid_open(int nsfd, struct perf_event_attr *attr, const int32_t *cpus, int32_t count, int32_t *fds);
 
+/* Have a process be born and end in the pid namespace behind `nsfd`: its fork shows in rings opened before, so that
+   they tell where the counting of numbers stood. 0 or a negative errno. */
+int nspid_poke(int nsfd);
+
 /* One fork, by both names; `time` is the host's frame's. state: 1 matched, 0 its other half is still to come,
    -1 there is none for sure. */
 struct nspid_pair {

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..nstypes import MNT, PID
 from .containers import UNKNOWN, Container
-from .namespaces import Instance
+from .namespaces import Instance, NsSet
 from .process import Login, Process
 
 if TYPE_CHECKING:
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 #: an INSIDE frame speaks of the child whose FORK has just this time
 _MAX_MAPS: Final = 65_536
 NO_ID: Final = 0xFFFFFFFF
+_MAX_BIRTHS: Final = 64
+#: how long a fork takes at most from the giving of the number to its event (ns)
+_CLOSE: Final = 1_000_000
 
 
 class IdMap(NamedTuple):
@@ -44,6 +47,9 @@ class Inside:
         #: number of a user namespace -> its maps
         self.maps: dict[int, IdMap] = {}
         self._mounts: dict[int, Container] = {}
+        #: number of a pid namespace whose beginning was seen and that no ring is open in yet -> (time, process or
+        #: thread's None, thread of the creator) of everyone who was given a number there, its first process first
+        self._births: dict[int, list[tuple[int, Process | None, int]]] = {}
 
     # -- frames
 
@@ -60,6 +66,43 @@ class Inside:
             if process.inside is None:
                 process.inside = {}
             process.inside[cgroup] = ppid
+            self._fill(cgroup, process, ppid)
+
+    def counted(self, process: Process | None, nsset: NsSet | None, time: int, ptid: int) -> None:
+        """A process (or a thread, None) was born in ``nsset``: it was given a number in its pid namespace and in those
+        around it."""
+        ns = nsset.inst[PID] if nsset is not None else None
+        while ns is not None and not ns.initial:
+            births = self._births.get(ns.number)
+            if births is not None:
+                births.append((time, process, ptid))
+                if len(births) > _MAX_BIRTHS:
+                    del self._births[ns.number]
+            elif process is not None and ns.first == (process.pid, process.start) and ns.creator is not None:
+                self._births[ns.number] = [(time, process, ptid)]
+            ns = ns.origin
+
+    def _fill(self, ns: int, known: Process, number: int) -> None:
+        """``known`` is the first whose number in ``ns`` a ring told. Numbers are given one after the other; where as
+        many were born since the first process as have been given, everyone's is known.
+
+        Two births by different threads within :data:`_CLOSE` may have got theirs in the other order: they are left out.
+        """
+        births = self._births.pop(ns, None)
+        if births is None:
+            return
+        at = next((i for i, birth in enumerate(births) if birth[1] is known), None)
+        if at is None or number != at + 1:
+            return
+        for i in range(1, at):
+            time, process, ptid = births[i]
+            if process is None:
+                continue
+            if any(abs(births[j][0] - time) < _CLOSE and births[j][2] != ptid for j in (i - 1, i + 1) if 0 < j <= at):
+                continue
+            if process.inside is None:
+                process.inside = {}
+            process.inside.setdefault(ns, i + 1)
 
     def mapped(
         self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes

@@ -18,6 +18,7 @@ from .. import frames as f
 from ..errors import DecodeError
 from ..nstypes import ALL_ORDER, CLONE_NEWTIME, FLAGS, MNT, PID, USER
 from .byconnector import ByConnector
+from .calls import Calls
 from .clock import Clock
 from .containers import UNKNOWN, Cgroups, CgroupSet, Container, Containers
 from .inside import Inside
@@ -88,6 +89,9 @@ class Model:
         self.horizon = 0
         #: from when on every exec makes an audit record, as far as the rules say; None: it need not
         self._all_execs: int | None = None
+        #: the same for unshare and setns
+        self._all_calls: int | None = None
+        self.calls = Calls()
         self.unknown_frames = 0
         self.forgotten = 0
         self.initial: NsSet | None = None
@@ -323,6 +327,7 @@ class Model:
                 fresh = self.life.begin(nsset, base, (pid, process.start), (pid, process.start))
             if tid != pid:
                 self.add_thread(process, tid, nsset)
+                self.inside.counted(None, nsset, time, ptid)
                 self.timens.new_thread(process, tid, ptid)
                 if nsset is not base:
                     self.life.changed(process, base, nsset, fresh, time, "clone", tid=tid)
@@ -360,6 +365,7 @@ class Model:
         else:
             self._born_apart(process, base, state.container)
         process.epoch = creator.epoch
+        self.inside.counted(process, process.state.nsset, time, ptid)
 
     def _born_apart(self, process: Process, base: NsSet | None, creator: Container | None) -> None:
         """A child whose namespaces are not its creator's: who owns them decides."""
@@ -630,6 +636,7 @@ class Model:
         self, kind: int, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
     ) -> None:
         self.timens.call(kind, tid, arg)
+        self.calls.entered(pid, time)
 
     # -- everything else
 
@@ -691,7 +698,8 @@ class Model:
     def _rules(
         self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
     ) -> None:
-        self._all_execs = time if arg else None
+        self._all_execs = time if arg & f.RULES_EXECS else None
+        self._all_calls = time if arg & f.RULES_CALLS else None
 
     def polled(self, time: int) -> None:
         """/proc was read after ``time``; there is no other source, so from then on nothing is sure."""
@@ -711,6 +719,10 @@ class Model:
         """True where an exec at ``time`` (ns) has made an audit record for sure."""
         return self._all_execs is not None and time >= self._all_execs
 
+    def calls_complete(self, time: int) -> bool:
+        """True where an unshare or setns at ``time`` (ns) makes an audit record for sure."""
+        return self._all_calls is not None and time >= self._all_calls
+
     def incarnation(self, pid: int, start: int) -> Process | None:
         """The process that held ``pid`` from ``start`` on, as long as it is remembered."""
         process = self.processes.get(pid)
@@ -721,6 +733,7 @@ class Model:
     def expire(self, before: int) -> None:
         """Forget processes that ended before ``before`` (CLOCK_MONOTONIC ns): nobody asks for them any more."""
         self.horizon = max(self.horizon, before)
+        self.calls.expire(before)
         dead, processes, namespaces = self.dead, self.processes, self.namespaces
         while namespaces.died and namespaces.died[0][1] < before:
             namespaces.forget(namespaces.died.popleft()[0])

@@ -54,18 +54,19 @@ class PidnsRing:
             if os.fstat(nsfd).st_ino != ino:
                 raise NotSupportedError(f"process {pid} is not in pid namespace {ino}")
             failed = lib.nspid_open(nsfd, _attr(), ffi.new("int32_t[]", cpus), len(cpus), fds)
+            if failed:
+                raise NotSupportedError(f"no perf rings inside pid namespace {ino}: {os.strerror(-failed)}")
+            self._fds = list(fds)
+            for cpu, fd in zip(cpus, self._fds, strict=True):
+                ring = lib.perf_set_add(self._set, fd, cpu, pages)
+                if ring < 0:
+                    raise NotSupportedError(f"no perf ring of {pages} pages: {os.strerror(-ring)}")
+                failed = lib.perf_enable(fd)
+                if failed:
+                    raise NotSupportedError(f"a perf event cannot be enabled: {os.strerror(-failed)}")
+            lib.nspid_poke(nsfd)  # without it the numbers given until now are told by /proc alone
         finally:
             os.close(nsfd)
-        if failed:
-            raise NotSupportedError(f"no perf rings inside pid namespace {ino}: {os.strerror(-failed)}")
-        self._fds = list(fds)
-        for cpu, fd in zip(cpus, self._fds, strict=True):
-            ring = lib.perf_set_add(self._set, fd, cpu, pages)
-            if ring < 0:
-                raise NotSupportedError(f"no perf ring of {pages} pages: {os.strerror(-ring)}")
-            failed = lib.perf_enable(fd)
-            if failed:
-                raise NotSupportedError(f"a perf event cannot be enabled: {os.strerror(-failed)}")
 
     @property
     def lost(self) -> int:

@@ -151,6 +151,8 @@ class Router:
             except NotSupportedError as error:
                 self._failed.add(inst.number)
                 self._talk.warn("short-lived processes of a container will have no number in its stream", reason=error)
+            else:
+                self._observer.catch_up()  # the ring's first word tells what was born before it
         else:
             self._failed.add(inst.number)
         for pid in pids:

@@ -276,3 +276,43 @@ def test_a_users_record_has_its_container_before_it() -> None:
     assert shown == (
         f"CONTAINER_ID contid={CONTID}\nUSER_CMD pid=1 uid=0 auid=4294967295 ses=4294967295 msg='op=x pid=200'\n"
     )
+
+
+def burst(*, thread: bool = True, close: bool = False) -> Scene:
+    """Children that were born, and ended, before a ring was open: 201, a thread, 202, then 203 that a ring tells."""
+    scene = Scene()
+    scene.fork(200, 201, 40)
+    scene.exit(201, 41)
+    if thread:
+        scene.thread(200, 9001, 42)
+    scene.fork(200, 205, 43)
+    scene.fork(200 if not close else 205, 202, 43.1 if close else 44)
+    scene.exit(202, 45)
+    scene.fork(200, 203, 46)
+    return scene
+
+
+def test_numbers_given_before_the_ring_was_open_are_counted() -> None:
+    scene = burst()
+    scene.inside(203, 6, 46)
+    assert [
+        scene.viewer.number(pid, scene.model.namespaces.current[PID][5001], 0, 10**12) for pid in (201, 205, 202)
+    ] == [
+        2,
+        4,
+        5,
+    ]
+
+
+def test_where_the_count_is_wrong_nothing_is_concluded() -> None:
+    scene = burst()
+    scene.inside(203, 7, 46)  # somebody was given a number and never came to be
+    ns = scene.model.namespaces.current[PID][5001]
+    assert [scene.viewer.number(pid, ns, 0, 10**12) for pid in (201, 205, 202, 203)] == [None, None, None, 7]
+
+
+def test_births_at_the_same_time_may_have_been_counted_in_the_other_order() -> None:
+    scene = burst(close=True)
+    scene.inside(203, 6, 46)
+    ns = scene.model.namespaces.current[PID][5001]
+    assert [scene.viewer.number(pid, ns, 0, 10**12) for pid in (201, 205, 202)] == [2, None, None]
