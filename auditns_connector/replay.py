@@ -1,6 +1,7 @@
 """Answers for ``auditns enrich``: from a journal, or from this host as it is now."""
 
 import json
+import struct
 from array import array
 from collections.abc import Iterator
 from types import TracebackType
@@ -8,6 +9,7 @@ from typing import Any, Self
 
 from . import frames as f
 from .correlate import Correlator
+from .errors import DecodeError
 from .journal import JournalReader
 from .model.table import Model
 from .reassemble import Points
@@ -19,10 +21,11 @@ class ReplayAnswers:
     def __init__(self, paths: list[str]) -> None:
         self.notices: list[str] = []
         self.model = Model()
+        self._paths = paths
         self._reader = JournalReader(paths)
         self.nodes: set[bytes] = set()
         first, self._now = self._reader.upto(0)
-        self.model.apply(first)
+        self._apply(first)
         hello = next((frame for frame in f.iter_frames(first) if frame.kind == f.K_HELLO), None)
         if hello is not None:
             said: dict[str, Any] = json.loads(hello.payload.rstrip(b"\0"))
@@ -38,7 +41,7 @@ class ReplayAnswers:
         for mark, end in self._runs(points.serial[: points.n].tolist(), points.ms):
             block, now = self._reader.upto(mark)
             if block:
-                self.model.apply(block)
+                self._apply(block)
                 self.model.outputs.clear()
                 self.model.queries.clear()
                 self.model.namespaces.born.clear()
@@ -46,6 +49,13 @@ class ReplayAnswers:
             correlator.answer(points, self._now, choice, first, end)
             first = end
         return choice
+
+    def _apply(self, block: bytes) -> None:
+        """Give frames to the model. What they say is our own writing: where it makes no sense the file is damaged."""
+        try:
+            self.model.apply(block)
+        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, struct.error) as error:
+            raise DecodeError(f"{' '.join(self._paths)}: the journal is damaged ({error})") from error
 
     def _runs(self, serials: list[int], stamps: memoryview) -> Iterator[tuple[int, int]]:
         """(mark, end): up to point ``end`` the events were answered at that mark, one run after the other."""

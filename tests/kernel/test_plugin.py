@@ -190,7 +190,8 @@ def test_all_outputs_at_once(audited: str, tmp_path: Path, launcher: Path, token
     plugin = Plugin(tmp_path, launcher, log_format="ENRICHED", name_format="HOSTNAME")
     path = tmp_path / "s"
     plugin.configure(
-        output=f"""max_size = "64K"
+        "lifecycle = false",
+        f"""max_size = "64K"
 keep = 5
 [output.socket]
 enabled = true
@@ -198,7 +199,7 @@ path = "{path}"
 [output.child]
 enabled = true
 argv = ["{child}"]
-"""
+""",
     )
     with plugin.auditd.serving(), contextlib.ExitStack() as stack:
         plugin.answers(f"warm-{token}")
