@@ -407,9 +407,7 @@ def test_a_start_is_never_broken(runtimes: Runtimes, tmp_path: Path) -> None:
         runtimes.start("runc")
 
 
-def test_names_of_a_runtime_without_a_hook(
-    quiet: AuditState, runtimes: Runtimes, tmp_path: Path, token: str
-) -> None:
+def test_names_of_a_runtime_without_a_hook(quiet: AuditState, runtimes: Runtimes, tmp_path: Path, token: str) -> None:
     with listening(tmp_path / "l", "--rules", "--format", "raw", "--info") as listener:
         container = runtimes.start("podman")
         control = str(serving(listener))
@@ -420,3 +418,78 @@ def test_names_of_a_runtime_without_a_hook(
         until(lambda: event_of(listener.out, f'a0="echo" a1="named-{token}"'), "the event")
         lines = event_of(listener.out, f'a0="echo" a1="named-{token}"')
         assert [line for line in lines if b'ctr-name="%b"' % container.name.encode() in line]
+
+
+def test_a_replay_decides_as_the_live_run_did(
+    quiet: AuditState, runtimes: Runtimes, tasks: list[Task], tmp_path: Path, token: str
+) -> None:
+    journal = tmp_path / "journal"
+    with listening(tmp_path / "l", "--rules", "--format", "raw", "--journal", journal, "--no-lifecycle") as listener:
+        control = serving(listener)
+        tasks += [Task(), Task()]
+        runtimes.hooks = hook(control)
+        container = runtimes.start("runc")
+        assert refused(tasks[0].pid, 5, control) == ""
+        assert refused(tasks[1].pid, 5, control, new=True) == "ENOTUNIQ"
+        container.exec(["echo", f"inside-{token}"])
+        for task in tasks:
+            task.run(f"/bin/true plain-{token}")
+        container.stop()
+        tasks[0].run(f"/bin/true last-{token}")
+        until(lambda: event_of(listener.out, f'a1="last-{token}"'), "the last event")
+    lines = [line for line in listener.out.splitlines(keepends=True) if b"type=CONTAINER_OP" not in line]
+    lines = [line for line in lines if b"type=NS_INFO" not in line and b"type=CONTAINER_LOST" not in line]
+    live = b"".join(lines)
+    assert live.count(b"type=CONTAINER_ID") > 5
+    text = b"".join(line for line in lines if b"type=CONTAINER_ID" not in line)
+    assert auditns("enrich", "--journal", journal, stdin=text).stdout == live
+
+
+def test_a_process_that_dies_meanwhile_is_never_mistaken(quiet: AuditState, tmp_path: Path, token: str) -> None:
+    with listening(tmp_path / "l", "--rules", "--format", "raw") as listener:
+        control = serving(listener)
+        outcomes = set()
+        for number in range(1, 61):
+            with subprocess.Popen(["sleep", f"0.00{number % 8}"]) as short:
+                outcomes.add(refused(short.pid, number, control))
+        assert outcomes <= {"", "ESRCH"}
+        until(
+            lambda: not [c for c in api.list_containers(control=str(control)) if c["kind"] == "registered"],
+            "the end of them all",
+        )
+        text = listener.out.decode()
+        assert text.count("op=set") == 60
+        until(lambda: listener.out.count(b"op=drop") == text.count(" old-contid=-1 ") - text.count("ESRCH"), "drops")
+
+
+def test_threads_and_vfork(quiet: AuditState, tmp_path: Path, token: str) -> None:
+    code = (
+        "import os, sys, threading\n"
+        "e = threading.Event()\n"
+        "t = threading.Thread(target=e.wait) if sys.argv[1] == 'thread' else None\n"
+        "t and t.start()\n"
+        "print(os.getpid(), flush=True)\n"
+        "sys.stdin.readline()\n"
+        "e.set()\n"
+        "t and t.join()\n"
+        "print('single', flush=True)\n"
+        "sys.stdin.readline()\n"
+        "import subprocess\n"  # it forks by vfork
+        "subprocess.run(['/bin/true', sys.argv[2]])\n"
+        "threading.Thread(target=lambda: subprocess.run(['/bin/true', sys.argv[2] + '-thread'])).start()\n"
+    )
+    with listening(tmp_path / "l", "--rules", "--format", "raw") as listener:
+        control = serving(listener)
+        command = [sys.executable, "-c", code, "thread", f"vfork-{token}"]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            pid = int(process.stdout.readline())
+            assert refused(pid, 8, control) == "EBUSY"
+            process.stdin.write("\n")
+            assert process.stdout.readline() == "single\n"
+            assert refused(pid, 8, control) == ""
+            process.stdin.write("\n")
+        for word in (f"vfork-{token}", f"vfork-{token}-thread"):
+            until(lambda w=word: event_of(listener.out, f'a0="/bin/true" a1="{w}"'), word)
+            assert contids(event_of(listener.out, f'a0="/bin/true" a1="{word}"')) == ["8"]
