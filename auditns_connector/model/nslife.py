@@ -62,12 +62,15 @@ class NsLife:
 
     def went(self, process: Process, old: Instance | None, inst: Instance, time: int, reason: str, source: str) -> None:
         """``process`` has gone from ``old`` to ``inst``, as concluded from ``source``."""
-        begun = inst.first is None and reason != "setns"
-        if inst.first is None:
-            inst.first = inst.creator = (process.pid, process.start)
-            inst.origin = old
+        who = (process.pid, process.start)
+        maker = process
+        if reason == "clone" and process.creator is not None:
+            maker = self._model.incarnation(*process.creator) or process
+        begun = inst.creator is None and inst.first in (None, who) and reason != "setns" and not inst.initial
+        if begun:
+            inst.first, inst.creator, inst.origin = who, (maker.pid, maker.start), old
         if self._model.lifecycle:
-            self._tell(process, old, inst, time, reason, 0, source, (process, process.state), begun)
+            self._tell(process, old, inst, time, reason, 0, source, (maker, maker.state), begun)
 
     def _tell(
         self, process: Process, old: Instance | None, inst: Instance, time: int, reason: str, tid: int, source: str,
