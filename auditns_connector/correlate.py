@@ -14,6 +14,7 @@ from .decode import points as pt
 from .decode.rectypes import NUMBERS
 from .emit import text
 from .model import lookup
+from .model.calls import NUMBERS as CALL_NUMBERS
 from .model.containers import UNKNOWN, Container
 from .model.namespaces import NsSet
 from .model.process import NOT_KNOWN, Login, State
@@ -144,6 +145,8 @@ class Correlator:
         process = model.processes.get(pid)
         if process is None or process.epoch != model.epoch or (process.threads and self.ns != "off"):
             return _NEVER
+        if pid in model.calls.pending:
+            return _NEVER
         state = process.state
         since = (state.since + offset + lookup.EPSILON) // _MS + 1
         if process.past is None and process.prev is None:  # nobody had it before, and it never changed
@@ -179,6 +182,10 @@ class Correlator:
         if flags & pt.P_EXEC:
             name, comm = untrusted(points.path(i)), untrusted(points.comm(i))
             return lookup.find_exec(model, pid, ppid, times, now, name, comm)
+        if pid in model.calls.pending and flags & pt.P_SYSCALL and len(times) == 1:
+            process = model.processes.get(pid)
+            if process is not None and points.sysno[i] in CALL_NUMBERS.get(points.arch[i], ()):
+                model.calls.told(process, times[0] - lookup.EPSILON, times[0] + model.lag)
         return lookup.find(model, pid, ppid, times, now)
 
     def _packet(self, points: Points, i: int, ms: int, now: int) -> State | None:

@@ -48,7 +48,7 @@ REGISTER      control       payload JSON: a registration as the control socket j
 STATE         journal       payload JSON: the model's whole state, at the start of a rotated journal
 ADDRS         procfs        payload JSON: "ino" and "dev" of a network namespace, "addrs" its addresses, null: not told
 RESYNC        procfs        arg 1 a scan begins, 2 it ended, 3: from ``time`` on all is in doubt, /proc is polled
-RULES         audit         arg 1: from now on every exec makes an audit record; 0: it need not
+RULES         audit         arg: from now on every exec (1), every unshare and setns (2) makes an audit record
 INSIDE        perf          pid, tid of a child at its fork; ppid, ptid its numbers inside the pid namespace whose
                             number (as NSID) is in cgroup; time that of its FORK
 IDMAP         procfs        pid a process; cgroup number of its user namespace; payload JSON: {"uid": [[inside,
@@ -113,6 +113,10 @@ K_NSGONE: Final = 55
 KIND_NAMES: Final[dict[int, str]] = {
     value: name[2:] for name, value in list(globals().items()) if name.startswith("K_")
 }
+
+#: bits of a RULES frame's arg
+RULES_EXECS: Final = 1
+RULES_CALLS: Final = 2
 
 S_PERF: Final = 1
 S_CN: Final = 2

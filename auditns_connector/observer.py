@@ -12,12 +12,12 @@ from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, Final
 
 from . import frames as f
-from .errors import AuditnsError
 from .journal import JournalWriter, ranges
 from .model.outputs import Loss
 from .model.table import Model, Query
 from .nsasker import NsAsker
 from .nstypes import INITIAL_INODES, INITIAL_INODES_618
+from .rulewatch import RuleWatch
 from .serialstore import SerialStore, unused
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class Observer:
         self._polled = 0
         #: rings inside pid namespaces (sources.pidns.PidnsRing) by the namespace's number; streams open and close them
         self.insiders: dict[int, Any] = {}
-        self.exec_rules = ExecRules(self._feed)
+        self.exec_rules = RuleWatch(self._feed)
         self._hello: dict[str, Any] = {}
 
     # -- start
@@ -353,57 +353,3 @@ def _merge(one: bytes, other: bytes) -> bytes:
     if failed:
         raise MemoryError(f"no memory to sort {len(block)} bytes of frames")
     return bytes(block)
-
-
-class ExecRules:
-    """Watches whether every exec makes an audit record (see execrules.py), from the rules and from the serials seen.
-
-    A change of the rules shows as a CONFIG_CHANGE record, a record not (yet) arrived as a hole in the serials: from
-    either on, what was before is no longer relied on.
-    """
-
-    CONFIG_CHANGE: Final = 1305
-
-    def __init__(self, feed: Callable[[bytes], None]) -> None:
-        self._feed = feed
-        self._complete = False
-        self._control: Any = None
-        self._next: int | None = None
-
-    def read(self) -> None:
-        """Ask the kernel for the rules now; without the right to, nothing is taken for granted."""
-        from .execrules import every_exec_is_audited
-        from .sources.auditctl import AuditControl
-
-        complete = False
-        try:
-            if self._control is None:
-                self._control = AuditControl()
-            rules = self._control.list_rules()
-            complete = every_exec_is_audited(self._control.status(), rules, os.uname().machine)
-        except AuditnsError:
-            self._control = None
-        self._say(complete)
-
-    def _say(self, complete: bool) -> None:
-        if complete or self._complete:
-            self._feed(f.pack(f.K_RULES, f.S_AUDIT, time.monotonic_ns(), arg=int(complete)))
-        self._complete = complete
-
-    def before_answer(self, serials: list[int], types: list[int]) -> bool:
-        """Look at the events about to be answered; True when :meth:`read` is to be called after it."""
-        changed = self.CONFIG_CHANGE in types
-        if changed:
-            self._say(False)
-        elif self._complete and serials:
-            low, high = min(serials), max(serials)
-            if low != self._next or high - low + 1 != len(set(serials)):
-                self._say(True)  # from here on anew
-        if serials:
-            self._next = max(serials) + 1
-        return changed
-
-    def close(self) -> None:
-        """Close the netlink socket."""
-        if self._control is not None:
-            self._control.close()

@@ -60,6 +60,7 @@ def find_exec(
         return NOBODY
     if process.execs is not None:
         process.execs = [e for e in process.execs if e.time > exec_.time] or None
+    process.floor = max(process.floor, exec_.time)
     if _doubtful(model, process, exec_.time) or model.missing(min(times) - EPSILON, exec_.time):
         return NOBODY
     return exec_.state
@@ -108,7 +109,7 @@ def _at(model: Model, pid: int, ppid: int, low: int, now: int) -> State | None:
         elif _doubtful(model, process, high):
             return NOBODY
         else:
-            found.append((process, process.states(low, high)))
+            found.append((process, _states(model, process, low, high)))
         process = process.prev
     if not found:
         if low < model.horizon or model.missing(low, high + LATE):
@@ -119,6 +120,16 @@ def _at(model: Model, pid: int, ppid: int, low: int, now: int) -> State | None:
     if len(found) > 1 and ppid >= 0:
         found = [item for item in found if _may_be_child(model, item[0], ppid, _last(item[0], high))] or found
     return _agreed(model, [state for process, states in found for state in _with_threads(model, process, states)])
+
+
+def _states(model: Model, process: Process, low: int, high: int) -> list[State]:
+    """The states of ``process`` that a record stamped between ``low`` and ``high`` can mean, asked for now."""
+    if process.floor > low:
+        low, high = process.floor, max(high, process.floor)
+    upcoming = model.calls.next(process.pid)
+    if upcoming is not None and model.calls_complete(upcoming) and upcoming >= process.start:
+        high = max(low, min(high, upcoming))
+    return process.states(low, high)
 
 
 def _last(process: Process, high: int) -> int:

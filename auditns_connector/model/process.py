@@ -50,9 +50,11 @@ class Process:
         "end",
         "epoch",
         "execs",
+        "floor",
         "ids",
         "inside",
         "leader_gone",
+        "made",
         "newborn",
         "nspid",
         "own_since",
@@ -87,9 +89,13 @@ class Process:
         self.creator: tuple[int, int] | None = None
         #: made with CLONE_PARENT: its real parent is not its creator but the creator's
         self.clone_parent = False
+        #: records still to come were made at or after this time (ns): an exec or a call that was told of
+        self.floor = 0
         #: other threads than the leader: tid -> its namespaces; None while there is one thread
         self.threads: dict[int, NsSet | None] | None = None
         self.leader_gone = False
+        #: (time, pid, tid) of the newest processes and threads that it made, see clones.py
+        self.made: list[tuple[int, int, int]] | None = None
         #: its FORK came without namespaces: the record that tells them is still to come
         self.newborn = False
         self.execs: list[Exec] | None = None

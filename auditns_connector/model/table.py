@@ -17,6 +17,7 @@ from typing import Any, Final, NamedTuple
 from .. import frames as f
 from ..errors import DecodeError
 from ..nstypes import ALL_ORDER, CLONE_NEWTIME, FLAGS, MNT, PID, USER
+from . import clones
 from .byconnector import ByConnector
 from .calls import Calls
 from .clock import Clock
@@ -329,6 +330,7 @@ class Model:
                 self.add_thread(process, tid, nsset)
                 self.inside.counted(None, nsset, time, ptid)
                 self.timens.new_thread(process, tid, ptid)
+                clones.note(process, time, pid, tid)
                 if nsset is not base:
                     self.life.changed(process, base, nsset, fresh, time, "clone", tid=tid)
             return
@@ -339,6 +341,7 @@ class Model:
             self.confirmed = True
             self.queries.append(Query("proc", pid))
             return
+        clones.note(creator, time, pid, tid)
         state = creator.state
         base = state.nsset if ptid == ppid else self._thread_set(creator, ptid)
         nsset = base

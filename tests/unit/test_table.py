@@ -6,7 +6,7 @@ from auditns_connector import frames as f
 from auditns_connector.errors import DecodeError
 from auditns_connector.model.lookup import find
 from auditns_connector.model.table import CLONE_INTO_CGROUP, CLONE_PARENT, Model
-from auditns_connector.nstypes import INITIAL_INODES_618
+from auditns_connector.nstypes import INITIAL_INODES_618, NET
 from tests.unit.world import HEX, MS, REAL, World, contid
 
 DOCKER = f"/docker/{HEX}"
@@ -392,3 +392,39 @@ def test_a_clock_set_back_leaves_only_the_reading_at_which_the_pid_was_held() ->
     times = w.model.clock.candidates(REAL + 3000 * MS, w.now)  # said 3 s after the start by a clock 3 s behind
     assert times == [6000 * MS, 3000 * MS]
     assert find(w.model, 100, -1, times, w.now).container is None
+
+
+def test_a_record_behind_that_of_an_unshare_is_of_the_time_after_it() -> None:
+    w = World()
+    w.fork(1, 100, 1000)
+    w.put(f.K_UNSHARE, 1001, pid=100, tid=100, arg=0x40000000)
+    w.unshare(100, 1001.1, net=90)
+    w.put(f.K_COMM, 1100, pid=1, tid=1)
+    assert w.inode(100, 1000, NET) is None
+    w.told_call(100, 1000)
+    assert w.inode(100, 1000, NET) == 90
+
+
+def test_where_every_unshare_makes_a_record_one_that_comes_before_it_is_of_the_time_before() -> None:
+    w = World()
+    w.put(f.K_RULES, 500, f.S_AUDIT, arg=f.RULES_CALLS)
+    w.fork(1, 100, 1000)
+    for number, at in enumerate((1001, 1002)):
+        w.put(f.K_UNSHARE, at, pid=100, tid=100, arg=0x40000000)
+        w.unshare(100, at + 0.1, net=90 + number)
+    w.put(f.K_COMM, 1100, pid=1, tid=1)
+    found = [w.inode(100, 1000, NET)]
+    for _ in range(2):
+        w.told_call(100, 1000)
+        found.append(w.inode(100, 1000, NET))
+    assert found == [INITIAL_INODES_618["net"], 90, 91]
+
+
+def test_a_record_behind_that_of_an_exec_is_of_the_time_after_it() -> None:
+    w = World()
+    w.fork(1, 100, 1000)
+    w.attach(100, DOCKER, 1001)
+    w.exec(100, 1002)
+    w.put(f.K_COMM, 1100, pid=1, tid=1)
+    assert w.who(100, 1000) == "?"
+    assert [w.who_exec(100, 1000), w.who(100, 1000)] == [contid(HEX), contid(HEX)]

@@ -89,6 +89,17 @@ class World:
         comm = name.rpartition("/")[2][:15].encode()
         return self._text(find_exec(self.model, pid, -1, [int(at * MS)], self.now, name.encode(), comm))
 
+    def inode(self, pid: int, at: float, index: int) -> int | None:
+        """The inode of the namespace of that type in the answer for a syscall record; None: not known."""
+        nsset = self.state(pid, at).nsset
+        inst = nsset.inst[index] if nsset is not None else None
+        return None if inst is None else inst.ino
+
+    def told_call(self, pid: int, at: float) -> None:
+        """The record of an unshare or setns of ``pid``, stamped ``at``, has come."""
+        low = int(at * MS)
+        self.model.calls.told(self.model.processes[pid], low, low + self.model.lag)
+
     def _text(self, state: State) -> str | None:
         return None if state.container is None else self.model.containers.text(state.container)
 

@@ -35,7 +35,9 @@ class Auditd(PrivateAuditd):
             auditctl("-b", str(BACKLOG_LIMIT))
             add = ("-a", "always,exit", "-F", "arch=b64")
             for arch in ("b64", "b32"):
-                auditctl("-a", "always,exit", "-F", f"arch={arch}", "-S", "execve,execveat", "-F", f"key={key}")
+                auditctl(
+                    "-a", "always,exit", "-F", f"arch={arch}", "-S", "execve,execveat,unshare,setns", "-F", f"key={key}"
+                )
             auditctl(*add, "-S", "getpriority", "-F", f"a0={int(token[:8], 16)}", "-F", f"key={key}")
             yield
             until(lambda: audit_counter("backlog") == 0, "the kernel's audit backlog to drain", 60)

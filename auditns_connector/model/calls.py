@@ -1,0 +1,69 @@
+"""Which unshare and setns calls have been told of by a record: the order of a process's own doings.
+
+A call of these changes the caller's namespaces, and an audit stamp is too coarse to say on which side of the change
+another record of the process lies. The order is not: a process's records come in the order of its calls. So a record of
+such a call is matched with the call's own event (UNSHARE, SETNS frame, taken at entry); records of the process that
+come after it were made after the change, and, where every such call makes a record, those that come before it were made
+before.
+"""
+
+from typing import Final
+
+from ..decode.auditrule import ARCHES
+from .process import Process
+
+_CAP: Final = 64
+#: AUDIT_ARCH of 64-bit system calls -> numbers of unshare and setns; 32-bit ones have no such event
+NUMBERS: Final = {
+    arch: frozenset((table["unshare"], table["setns"]))
+    for tables in ARCHES.values()
+    for arch, table in tables.items()
+    if arch & 0x80000000
+}
+
+
+class Calls:
+    """The calls no record has told of yet, by process: their times of entry (CLOCK_MONOTONIC ns), in order."""
+
+    def __init__(self) -> None:
+        self.pending: dict[int, list[int]] = {}
+
+    def entered(self, pid: int, time: int) -> None:
+        """Process ``pid`` has entered such a call."""
+        entries = self.pending.setdefault(pid, [])
+        entries.append(time)
+        del entries[:-_CAP]
+
+    def told(self, process: Process, low: int, high: int) -> None:
+        """A record of ``process`` tells of such a call, entered between ``low`` and ``high``."""
+        entries = self.pending.get(process.pid, [])
+        for i, entry in enumerate(entries):
+            if low <= entry <= high:
+                following = entries[i + 1] if i + 1 < len(entries) else None
+                del entries[: i + 1]
+                if not entries:
+                    del self.pending[process.pid]
+                process.floor = max(process.floor, _effect(process, entry, following))
+                return
+
+    def next(self, pid: int) -> int | None:
+        """When the first call that no record has told of was entered."""
+        entries = self.pending.get(pid)
+        return entries[0] if entries else None
+
+    def expire(self, before: int) -> None:
+        """Forget calls entered before ``before``: their records are not coming."""
+        for pid in [pid for pid, entries in self.pending.items() if entries[0] < before]:
+            left = [entry for entry in self.pending[pid] if entry >= before]
+            if left:
+                self.pending[pid] = left
+            else:
+                del self.pending[pid]
+
+
+def _effect(process: Process, entry: int, following: int | None) -> int:
+    """When the call entered at ``entry`` changed the state of ``process``; ``entry`` where it did not."""
+    for state in (*(process.past or ()), process.state):
+        if state.since > entry:
+            return state.since if following is None or state.since < following else entry
+    return entry

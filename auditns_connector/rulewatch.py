@@ -1,0 +1,64 @@
+"""Watches which system calls make an audit record for sure (see execrules.py), from the rules and the serials seen.
+
+A change of the rules shows as a CONFIG_CHANGE record, a record not (yet) arrived as a hole in the serials: from either
+on, what was before is no longer relied on. What is found goes to the model as RULES frames.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from . import frames as f
+from .errors import AuditnsError
+
+CONFIG_CHANGE: Final = 1305
+
+
+class RuleWatch:
+    """Feeds RULES frames to ``feed``."""
+
+    def __init__(self, feed: Callable[[bytes], None]) -> None:
+        self._feed = feed
+        self._found = 0
+        self._control: Any = None
+        self._next: int | None = None
+
+    def read(self) -> None:
+        """Ask the kernel for the rules now; without the right to, nothing is taken for granted."""
+        from .execrules import CALLS, EXECS, all_audited
+        from .sources.auditctl import AuditControl
+
+        found = 0
+        try:
+            if self._control is None:
+                self._control = AuditControl()
+            rules, status, machine = self._control.list_rules(), self._control.status(), os.uname().machine
+            for names, bit in ((EXECS, f.RULES_EXECS), (CALLS, f.RULES_CALLS)):
+                found |= bit if all_audited(status, rules, machine, names) else 0
+        except AuditnsError:
+            self._control = None
+        self._say(found)
+
+    def _say(self, found: int) -> None:
+        if found or self._found:
+            self._feed(f.pack(f.K_RULES, f.S_AUDIT, time.monotonic_ns(), arg=found))
+        self._found = found
+
+    def before_answer(self, serials: list[int], types: list[int]) -> bool:
+        """Look at the events about to be answered; True when :meth:`read` is to be called after it."""
+        changed = CONFIG_CHANGE in types
+        if changed:
+            self._say(0)
+        elif self._found and serials:
+            low, high = min(serials), max(serials)
+            if low != self._next or high - low + 1 != len(set(serials)):
+                self._say(self._found)  # from here on anew
+        if serials:
+            self._next = max(serials) + 1
+        return changed
+
+    def close(self) -> None:
+        """Close the netlink socket."""
+        if self._control is not None:
+            self._control.close()
