@@ -14,11 +14,13 @@ VERSION: Final = 1
 
 
 class Who(NamedTuple):
-    """What is known of one process of an event; ``contid`` None is a process of the host."""
+    """What is known of one process of an event; ``contid`` None is a process of the host. ``exit_pid`` is what a clone,
+    fork or vfork returned, as the host counts (0: not known; None: it was no such call)."""
 
     contid: str | None
     container: Mapping[str, Any] | None = None
     ns: Mapping[str, Any] | None = None
+    exit_pid: int | None = None
 
 
 HOST: Final = Who(None)
@@ -53,6 +55,8 @@ def describe(who: Who) -> str:
         said["container"] = who.container
     if who.ns is not None:
         said["ns"] = who.ns
+    if who.exit_pid is not None:
+        said["exit_pid"] = who.exit_pid or None
     return _encode(said)[1:-1]
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..decode import points as pt
 from ..decode import rectypes
+from ..model import clones
 from ..reassemble import Points, Tails
 from . import jsonout, pretty, text
 from .jsonlines import JsonLines
@@ -14,6 +15,7 @@ from .records import Fields, parse
 if TYPE_CHECKING:
     from ..correlate import Correlator
     from ..model.process import State
+    from ..model.table import Model
 
 JSON: Final = "json"
 _HEADER_END: Final = b"):"
@@ -89,6 +91,21 @@ def read_line(line: bytes, body: int) -> tuple[Head, str, bytes]:
     )
 
 
+def children_of(points: Points, model: "Model") -> dict[int, int]:
+    """By number of the point of a successful clone, fork or vfork: whom it made, as the host counts; 0: not known."""
+    n = points.n
+    if clones.ANY_CALL.isdisjoint(points.sysno[:n]):
+        return {}
+    found = {}
+    for i in range(n):
+        if points.sysno[i] not in clones.CALLS.get(points.arch[i], ()) or not points.flags[i] & pt.P_SUBJECT:
+            continue
+        if points.exit[i] > 0 and not points.flags[i] & pt.P_OWN:
+            times = model.clock.candidates(points.ms[i] * 1_000_000, model.now)
+            found[i] = clones.child_of(model, points.pid[i], times, model.now, points.exit[i]) or 0
+    return found
+
+
 class Renderer:
     """Writes answered points as JSON or for people; what was answered is taken from ``correlator.states``."""
 
@@ -100,6 +117,8 @@ class Renderer:
         self._texts = Tails()
         self._numbers: dict[Hashable, int] = {}
         self._generation = 0
+        #: what the clones among the points in hand returned
+        self._children: dict[int, int] = {}
 
     def render(self, name: str, points: Points, keep: bytes | bytearray | None = None, first: int = 0) -> bytes:
         """One line for each event; ``name`` is "json" or "pretty"."""
@@ -116,6 +135,11 @@ class Renderer:
             self._texts.clear()
             self._numbers.clear()
         states, numbers = self._states(points), self._numbers
+        self._children = self._made(points)
+        if self._children:  # of these more is said than their states
+            states = list(states)
+            for i, child in self._children.items():
+                states[i] = (states[i], child)
         for i, state in enumerate(states):
             if state not in numbers:
                 numbers[state] = self._texts.add(jsonout.describe(self._who(i)).encode("ascii"))
@@ -124,9 +148,13 @@ class Renderer:
     def _states(self, points: Points) -> Sequence[Hashable]:
         return self._correlator.states
 
+    def _made(self, points: Points) -> dict[int, int]:
+        return children_of(points, self._correlator.model)
+
     def reference(self, name: str, points: Points, keep: bytes | bytearray | None = None, first: int = 0) -> bytes:
         """The same as :meth:`render`, in Python throughout."""
         out = []
+        self._children = self._made(points)
         for view in views(points, keep, first):
             if isinstance(view, int):
                 line = points.line(view).rstrip(b"\n")
@@ -167,7 +195,8 @@ class Renderer:
         return pretty.event(head.ms, who, (), records, self._colour)
 
     def _who(self, i: int) -> jsonout.Who:
-        return self._describe(self._correlator.states[i])
+        who = self._describe(self._correlator.states[i])
+        return who._replace(exit_pid=self._children[i]) if i in self._children else who
 
     def _describe(self, state: "State") -> jsonout.Who:
         model = self._correlator.model

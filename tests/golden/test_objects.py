@@ -27,6 +27,9 @@ class Known(Renderer):
     def _states(self, points: Points) -> list[int]:
         return points.pid[: points.n].tolist()
 
+    def _made(self, points: Points) -> dict[int, int]:
+        return {}
+
     def _who(self, i: int) -> jsonout.Who:
         pid = self.points.pid[i]
         if pid < 0 or pid % 3 == 0:
