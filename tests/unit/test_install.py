@@ -1,12 +1,14 @@
 """install-plugin below a prefix: what is put down works on its own, and nothing of others is touched."""
 
 import ast
+import contextlib
 import json
 import os
 import re
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -48,8 +50,23 @@ class Tree:
         return found
 
 
+@pytest.fixture(scope="session")
+def copy() -> Iterator[bundle.Bundle]:
+    """A copy of the package made once, because that takes seconds."""
+    with bundle.staged(f"{install.LIB}/lib") as made:
+        yield made
+
+
 @pytest.fixture
-def tree(tmp_path: Path) -> Tree:
+def tree(tmp_path: Path, copy: bundle.Bundle, monkeypatch: pytest.MonkeyPatch) -> Tree:
+    """What is put down is the one copy."""
+    monkeypatch.setattr(bundle, "staged", lambda final: contextlib.nullcontext(copy))
+    return Tree(tmp_path / "prefix")
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Tree:
+    """Every installation makes its own copy."""
     return Tree(tmp_path / "prefix")
 
 
@@ -75,9 +92,11 @@ def test_what_is_put_down(tree: Tree) -> None:
     assert set(manifest["files"]) == files - {str(tree.home / "manifest.json")}
 
 
-def test_the_executable_needs_nothing_else(tree: Tree) -> None:
+def test_the_executable_needs_nothing_else(fresh: Tree) -> None:
     """Empty environment, another directory, no site-packages: --check-config and an import of everything."""
+    tree = fresh
     tree.install()
+    before = tree.snapshot()
     if os.geteuid() == 0:
         done = subprocess.run([tree.launcher, "--check-config", "--config", tree.toml], env={}, cwd="/", text=True,
                               capture_output=True)  # fmt: skip
@@ -87,7 +106,7 @@ def test_the_executable_needs_nothing_else(tree: Tree) -> None:
     assert bundle.check(interpreter, tree.home / "lib", modules) == ""
     assert "auditns_connector.cli.plugin" in modules
     assert not interpreter.startswith(bundle.PRIVATE)
-    assert tree.snapshot() == tree.snapshot()
+    assert tree.snapshot() == before
 
 
 def test_again_changes_nothing(tree: Tree) -> None:
@@ -241,27 +260,27 @@ def test_the_system_itself_needs_root(monkeypatch: pytest.MonkeyPatch) -> None:
         install.install("/")
 
 
-def test_no_usable_interpreter_is_told_with_the_remedy(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_usable_interpreter_is_told_with_the_remedy(fresh: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bundle, "candidates", list)
     with pytest.raises(NotSupportedError, match=r"none was found.*(apt-get|dnf) install python3") as caught:
-        tree.install()
+        fresh.install()
     assert caught.value.exit_code == 3
-    assert not tree.prefix.exists()
+    assert not fresh.prefix.exists()
 
 
 def test_an_interpreter_that_does_not_fit_is_passed_over(
-    tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fresh: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = tmp_path / "python3"
     broken.write_text("#!/bin/sh\necho 'ImportError: wrong ABI' >&2\nexit 1\n")
     broken.chmod(0o755)
     good = bundle.candidates()
     monkeypatch.setattr(bundle, "candidates", lambda: [str(broken), *good])
-    tree.install()
-    assert not tree.launcher.read_text().startswith(f"#!{broken}")
+    fresh.install()
+    assert not fresh.launcher.read_text().startswith(f"#!{broken}")
     monkeypatch.setattr(bundle, "candidates", lambda: [str(broken)])
     with pytest.raises(NotSupportedError, match=f"{broken}: ImportError: wrong ABI"):
-        tree.install()
+        fresh.install()
 
 
 def test_what_an_import_takes_from_a_home_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -310,7 +329,7 @@ def test_missing_extension_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         install.install(str(tmp_path / "prefix"), say=lambda text: None)
 
 
-def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_line(tree: Tree, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     prefix = str(tmp_path / "prefix")
     assert cli.run(["install-plugin", "--prefix", prefix, "--dry-run"]) == 0
     printed = capsys.readouterr()
