@@ -20,6 +20,7 @@ from ..nstypes import ALL_ORDER, CLONE_NEWTIME, FLAGS, MNT, PID, USER
 from . import clones
 from .byconnector import ByConnector
 from .calls import Calls
+from . import threadsets
 from .clock import Clock
 from .containers import UNKNOWN, Cgroups, CgroupSet, Container, Containers
 from .inside import Inside
@@ -289,6 +290,7 @@ class Model:
         if self.threads.get(tid) is process:
             del self.threads[tid]
         self.timens.left(process, tid)
+        threadsets.left(process, tid, time)
         if nsset is not None:
             self._leave(nsset, process, tid, time)
 
@@ -307,6 +309,7 @@ class Model:
         if former.nsset is not None:
             self.namespaces.leave(former.nsset, process.pid, time)
         process.change(former._replace(since=time, nsset=nsset))
+        threadsets.leader_moved(process, time)
         self.settle(process, time, origin)
 
     def _thread_set(self, process: Process, tid: int) -> NsSet | None:
@@ -316,9 +319,7 @@ class Model:
 
     # -- kernel events
 
-    def _fork(
-        self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
-    ) -> None:
+    def _fork(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
         if pid == ppid:
             process = self._known(pid, time)
             nsset = base = self._thread_set(process, ptid)
@@ -331,6 +332,8 @@ class Model:
                 self.inside.counted(None, nsset, time, ptid)
                 self.timens.new_thread(process, tid, ptid)
                 clones.note(process, time, pid, tid)
+                if nsset is not process.state.nsset:
+                    threadsets.moved(process, tid, nsset, time)
                 if nsset is not base:
                     self.life.changed(process, base, nsset, fresh, time, "clone", tid=tid)
             return
@@ -409,9 +412,7 @@ class Model:
         self._born_apart(process, base, creator)
         process.epoch = epoch
 
-    def _exec(
-        self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
-    ) -> None:
+    def _exec(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
         process = self._known(pid, time)
         if process.threads is not None:
             self._leader_by_exec(process, ppid, time)
@@ -437,6 +438,7 @@ class Model:
         if former.nsset is not None:
             self.namespaces.leave(former.nsset, process.pid, time)
         process.change(former._replace(since=time, nsset=nsset))
+        threadsets.leader_moved(process, time)
 
     def swap_set(self, process: Process, nsset: NsSet | None, time: int) -> None:
         """The present state of ``process`` had been in ``nsset`` from its beginning."""
@@ -461,6 +463,7 @@ class Model:
             process.change(process.state._replace(since=time, nsset=survivor))
         for tid, held in threads.items():
             self.threads.pop(tid, None)
+            threadsets.left(process, tid, time)
             if held is not None:
                 self._leave(held, process, tid, time)
         if survivor is not nsset and nsset is not None:
@@ -501,9 +504,7 @@ class Model:
         self.containers.leave(former, time)
         process.rewrite(container, origin if container is not UNKNOWN else NOT_KNOWN)
 
-    def _exit(
-        self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
-    ) -> None:
+    def _exit(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
         process = self.alive(pid)
         if process is None or process.start > time + SAME_START:
             return
@@ -534,9 +535,7 @@ class Model:
         if nsset is not None:
             self._leave(nsset, process, tid, time)
 
-    def _comm(
-        self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
-    ) -> None:
+    def _comm(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
         process = self.alive(pid)
         if process is not None and (tid == pid or arg):
             process.comm = payload.partition(b"\0")[0]
@@ -570,10 +569,12 @@ class Model:
         self._enter(nsset, process, tid)
         if tid != pid and process.threads is not None:
             process.threads[tid] = nsset
+            threadsets.moved(process, tid, nsset, time)
         else:
             if base is None or nsset.inst[MNT] is not base.inst[MNT]:
                 process.via = inside
             process.change(former._replace(since=time, nsset=nsset))
+            threadsets.leader_moved(process, time)
             self.settle(process, time, OBSERVED)
         if base is not None:
             self.namespaces.leave(base, tid, time)
@@ -692,9 +693,7 @@ class Model:
     ) -> None:
         self.clock.sample(time, arg - (1 << 64) if arg >> 63 else arg)
 
-    def _mark(
-        self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
-    ) -> None:
+    def _mark(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
         if arg:
             self.expire(arg)
 
@@ -766,6 +765,7 @@ class Model:
         self._enter(nsset, process, tid)
         if process.threads is not None:
             process.threads[tid] = nsset
+            threadsets.moved(process, tid, nsset, time)
         if former is not None:
             self.namespaces.leave(former, tid, time)
 

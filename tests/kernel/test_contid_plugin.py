@@ -1,4 +1,4 @@
-"""Registrations under the real auditd: its restart in the middle of a container's life, and what reaches the outputs."""
+"""Registrations under the real auditd: its restart in the middle of a container's life, and what the outputs get."""
 
 import subprocess
 from collections.abc import Iterator

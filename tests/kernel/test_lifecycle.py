@@ -201,9 +201,7 @@ def test_an_end_is_proven_though_we_looked(observer: Observer, name: str) -> Non
     assert [told.held for told in ends(observer, begun.inst)] == [False]
 
 
-def test_bind_mounted_it_outlives_its_processes_and_is_entered_as_the_same(
-    observer: Observer, tmp_path: Path
-) -> None:
+def test_bind_mounted_it_outlives_its_processes_and_is_entered_as_the_same(observer: Observer, tmp_path: Path) -> None:
     need(can_tell_life(), "file handles of namespaces (Linux 6.18)")
     place = tmp_path / "net"
     place.touch()
