@@ -79,7 +79,8 @@ def checked(request: dict[str, Any]) -> dict[str, Any]:
     """``request`` when it has the shape that model/restore.py relies on; raises ValueError, KeyError, TypeError."""
     int(request["saved"])
     if request["op"] == "restored":
-        _pairs(request["delegates"])
+        for pid, start, key in request["delegates"]:
+            int(pid), int(start), dict(key or ())
         for about in request["loose"]:
             _pairs(about["above"])
             for cg in about["cg"]:

@@ -1,0 +1,166 @@
+"""Whose packet is it: addresses, namespaces, marks."""
+
+import json
+from typing import Any
+
+import pytest
+
+from auditns_connector import frames as f
+from auditns_connector.correlate import Correlator
+from auditns_connector.enricher import Enricher
+from auditns_connector.filters import EventFilter, parse_contids
+from auditns_connector.model.packets import address
+from auditns_connector.nstypes import INITIAL_INODES_618
+from auditns_connector.reassemble import TextStream
+from tests.unit.test_registry import SHELL, Registering
+from tests.unit.world import MS
+
+HOST_NET = INITIAL_INODES_618["net"]
+
+
+class Net(Registering):
+    """Containers 1 and 2 in network namespace 901, 3 in 902, 4 in the host's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for number, pid, inode in ((1, 101, 901), (2, 102, 901), (3, 103, 902), (4, 104, 0)):
+            self.fork(SHELL, pid, 10 + number, net=HOST_NET)
+            if inode:
+                self.unshare(pid, 15 + number, net=inode)
+            assert self.set(pid, number, 20 + number) == ""
+        self.now = 2000 * MS
+
+    def addresses(self, inode: int, *addresses: str) -> None:
+        payload = json.dumps({"ino": inode, "dev": 4, "addrs": addresses}).encode()
+        self.put(f.K_ADDRS, None, f.S_PROCFS, payload=payload)
+
+    def all_known(self) -> None:
+        self.addresses(HOST_NET, "192.0.2.1", "127.0.0.1", "::1")
+        self.addresses(901, "10.0.0.1", "127.0.0.1", "fd00::1", "10.9.9.9")
+        self.addresses(902, "10.0.0.2", "127.0.0.1", "10.9.9.9")
+
+    def marks(self, **marks: int) -> None:
+        pairs = [(int(mark[1:], 0), contid) for mark, contid in marks.items()]
+        payload = json.dumps({"op": "marks", "marks": pairs}).encode()
+        self.put(f.K_REGISTER, None, f.S_CONTROL, payload=payload)
+
+    def enriched(self, body: str, wanted: EventFilter | None = None, name: str = "raw") -> str:
+        self.now = 2000 * MS
+        correlator = Correlator(self.model)
+        enricher = Enricher(correlator, [name], wanted=wanted)
+        stream = TextStream(whole=enricher.whole)
+        text = f"type=NETFILTER_PKT msg=audit(1700000001.900:7): {body}\n".encode()
+        out = b""
+        for more in (stream.push, lambda _: stream.flush(eof=True)):
+            points = more(text)
+            out += enricher.take(points, lambda p: correlator.answer(p, self.now)).get(name, b"")
+        return out.decode()
+
+    def packet(self, source: str, destination: str, mark: str = "0x0") -> str | None:
+        out = self.enriched(f"mark={mark} saddr={source} daddr={destination} proto=6")
+        return out.rpartition("contid=")[2].strip() if "CONTAINER_ID" in out else None
+
+
+@pytest.fixture
+def net() -> Net:
+    return Net()
+
+
+def test_source_first_then_destination(net: Net) -> None:
+    net.all_known()
+    assert net.packet("10.0.0.1", "10.0.0.2") == "1,2,3"
+    assert net.packet("10.0.0.2", "10.0.0.1") == "3,1,2"
+    assert net.packet("10.0.0.2", "198.51.100.1") == "3"
+    assert net.packet("198.51.100.1", "fd00:0:0::1") == "1,2"
+    assert net.packet("10.0.0.1", "10.0.0.1") == "1,2"
+    assert net.packet("::ffff:10.0.0.2", "198.51.100.1") == "3"
+
+
+def test_the_host_network_is_that_of_whoever_is_in_it(net: Net) -> None:
+    net.all_known()
+    assert net.packet("192.0.2.1", "198.51.100.1") == "4"
+    net.exit(104, 1000)
+    assert net.packet("192.0.2.1", "198.51.100.1") is None
+
+
+def test_ambiguous_addresses_need_a_mark(net: Net) -> None:
+    net.all_known()
+    for place in ("127.0.0.1", "127.8.8.8", "::1", "10.9.9.9"):
+        assert net.packet(place, "10.0.0.2") == "?"
+    net.marks(m0x64=3, m101=55)
+    assert net.packet("127.0.0.1", "127.0.0.1", "0x64") == "3"
+    assert net.packet("10.9.9.9", "10.0.0.2", "0x65") == "55"
+    assert net.packet("10.9.9.9", "10.0.0.2", "0x66") == "?"
+    assert net.packet("10.0.0.1", "10.0.0.2", "0x64") == "1,2,3"
+
+
+def test_nothing_is_said_to_be_elsewhere_before_all_is_known(net: Net) -> None:
+    assert net.packet("198.51.100.1", "10.0.0.1") == "?"
+    net.all_known()
+    assert net.packet("198.51.100.1", "198.51.100.2") is None
+    net.fork(SHELL, 105, 1990, net=903)
+    assert net.packet("198.51.100.1", "198.51.100.2") == "?"
+    net.addresses(903)
+    assert net.packet("198.51.100.1", "198.51.100.2") is None
+
+
+def test_a_container_that_has_just_gone_had_its_packets(net: Net) -> None:
+    net.all_known()
+    net.exit(103, 1950)
+    assert net.packet("10.0.0.2", "10.0.0.1") == "3,1,2"
+    late = Net()
+    late.all_known()
+    late.exit(103, 1000)
+    assert late.packet("10.0.0.1", "198.51.100.1") == "1,2"
+
+
+def test_addresses_that_a_namespace_gives_up(net: Net) -> None:
+    net.all_known()
+    net.addresses(902, "10.0.0.3")
+    assert net.packet("10.9.9.9", "198.51.100.1") == "1,2"
+    assert net.packet("10.0.0.2", "198.51.100.1") is None
+
+
+def test_nested_containers_and_unknown_ones(net: Net) -> None:
+    net.all_known()
+    net.ask("delegate", 103, 2001)
+    net.fork(103, 120, 2002)
+    assert net.set(120, 9, 2003, by=103) == ""
+    assert net.packet("10.0.0.2", "198.51.100.1") == "3,9,^3"
+
+
+@pytest.mark.parametrize(
+    ("term", "kept"), [("1", True), ("3", True), ("4", False), ("!=1", False), ("unset", False), ("unknown", False)]
+)
+def test_filters_see_every_container_of_a_packet(net: Net, term: str, kept: bool) -> None:
+    net.all_known()
+    wanted = EventFilter(contids=[parse_contids(term)])
+    assert bool(net.enriched("mark=0 saddr=10.0.0.1 daddr=10.0.0.2 proto=1", wanted)) is kept
+
+
+def test_as_an_object(net: Net) -> None:
+    net.all_known()
+    found = json.loads(net.enriched("mark=0 saddr=10.0.0.1 daddr=10.0.0.2 proto=1", name="json"))
+    assert found["contid"] == "1,2,3"
+    assert net.enriched("mark=0 saddr=10.0.0.1 daddr=10.0.0.2 proto=1", name="pretty")
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["", "saddr= daddr=", "saddr=x daddr=1.2.3", "saddr=1.2.3.4.5", "mark=zz saddr=127.0.0.1", "saddr=::::", "saddr=ß"],
+)  # fmt: skip
+def test_records_that_make_no_sense(net: Net, body: str) -> None:
+    net.all_known()
+    assert "contid=?" in net.enriched(body) or "CONTAINER_ID" not in net.enriched(body)
+
+
+def test_addresses_in_bytes() -> None:
+    assert address("10.0.0.1") == bytes((10, 0, 0, 1)) == address(b"::ffff:10.0.0.1")
+    assert [address(text) for text in ("", "x", "1.2.3", "::1%lo", "1.2.3.4\0")] == [None] * 5
+
+
+def test_answers_of_the_helper_about_a_namespace_of_before(net: Net) -> None:
+    payload: dict[str, Any] = {"ino": 902, "dev": 99, "addrs": ["10.7.7.7"]}
+    net.put(f.K_ADDRS, None, f.S_PROCFS, payload=json.dumps(payload).encode())
+    net.addresses(4711, "10.7.7.7")
+    assert net.packet("10.7.7.7", "10.7.7.7") == "?"
