@@ -143,7 +143,7 @@ class Correlator:
         """
         model = self.model
         process = model.processes.get(pid)
-        if process is None or process.epoch != model.epoch or (process.threads and self.ns != "off"):
+        if process is None or process.epoch != model.epoch or (process.apart and self.ns != "off"):
             return _NEVER
         if pid in model.calls.pending:
             return _NEVER

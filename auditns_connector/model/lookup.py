@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from ..nstypes import PID
+from . import threadsets
 from .containers import UNKNOWN
 from .namespaces import NsSet
 from .process import NOT_KNOWN, Exec, Process, State
@@ -119,7 +120,8 @@ def _at(model: Model, pid: int, ppid: int, low: int, now: int) -> State | None:
         return NOBODY if _doubtful(model, late, late.start) else (late.past or [late.state])[0]
     if len(found) > 1 and ppid >= 0:
         found = [item for item in found if _may_be_child(model, item[0], ppid, _last(item[0], high))] or found
-    return _agreed(model, [state for process, states in found for state in _with_threads(model, process, states)])
+    states = [state for process, held in found for state in _with_threads(model, process, held, low, high)]
+    return _agreed(model, states)
 
 
 def _states(model: Model, process: Process, low: int, high: int) -> list[State]:
@@ -168,13 +170,16 @@ def _doubtful(model: Model, process: Process, high: int) -> bool:
     return process.epoch < model.epoch and high >= model.doubt[process.epoch]
 
 
-def _with_threads(model: Model, process: Process, states: list[State]) -> list[State]:
-    if process.threads is None or not states or process.same_namespaces():
+def _with_threads(model: Model, process: Process, states: list[State], low: int, high: int) -> list[State]:
+    """``states`` with what all threads had in common between ``low`` and ``high``: any of them may be meant."""
+    if process.apart is None or not states:
         return states
-    merged: NsSet | None = process.state.nsset
-    for nsset in process.threads.values():
+    merged: NsSet | None = states[0].nsset
+    for nsset in threadsets.between(process, low, high):
         merged = _common(model, merged, nsset)
-    return [state._replace(nsset=merged) for state in states]
+    if merged is states[0].nsset:
+        return states
+    return [state._replace(nsset=_common(model, merged, state.nsset)) for state in states]
 
 
 def _agreed(model: Model, states: Sequence[State]) -> State:

@@ -1,9 +1,12 @@
 """A process (thread group) with its past: which namespaces and which container it had, and since when."""
 
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .containers import CgroupSet, Container
 from .namespaces import NsSet
+
+if TYPE_CHECKING:
+    from .threadsets import Apart
 
 #: where an attribution comes from
 OBSERVED: Final = "observed"
@@ -43,6 +46,7 @@ class Process:
     """One incarnation of a pid. Its identity is ``(pid, start)``; ``state`` is the present one, ``past`` the older."""
 
     __slots__ = (
+        "apart",
         "cgroups",
         "clone_parent",
         "comm",
@@ -93,6 +97,8 @@ class Process:
         self.floor = 0
         #: other threads than the leader: tid -> its namespaces; None while there is one thread
         self.threads: dict[int, NsSet | None] | None = None
+        #: when threads were in other namespaces than the leader; see threadsets.py
+        self.apart: list[Apart] | None = None
         self.leader_gone = False
         #: (time, pid, tid) of the newest processes and threads that it made, see clones.py
         self.made: list[tuple[int, int, int]] | None = None

@@ -17,10 +17,9 @@ from typing import Any, Final, NamedTuple
 from .. import frames as f
 from ..errors import DecodeError
 from ..nstypes import ALL_ORDER, CLONE_NEWTIME, FLAGS, MNT, PID, USER
-from . import clones
+from . import clones, threadsets
 from .byconnector import ByConnector
 from .calls import Calls
-from . import threadsets
 from .clock import Clock
 from .containers import UNKNOWN, Cgroups, CgroupSet, Container, Containers
 from .inside import Inside
@@ -275,12 +274,14 @@ class Model:
         self.confirmed = process.scanned = True
         self._add(process)
 
-    def add_thread(self, process: Process, tid: int, nsset: NsSet | None) -> None:
-        """Thread ``tid`` (not the leader) of ``process`` lives, in ``nsset``."""
+    def add_thread(self, process: Process, tid: int, nsset: NsSet | None, time: int | None = None) -> None:
+        """Thread ``tid`` (not the leader) of ``process`` lives, in ``nsset`` since ``time`` (None: now)."""
         if process.threads is None:
             process.threads = {}
         process.threads[tid] = nsset
         self.threads[tid] = process
+        if nsset is not process.state.nsset:
+            threadsets.moved(process, tid, nsset, self.now if time is None else time)
         if nsset is not None:
             self._enter(nsset, process, tid)
 
@@ -328,12 +329,10 @@ class Model:
                 nsset = self.namespaces.resolve(payload, base, time, self._made(process, time))
                 fresh = self.life.begin(nsset, base, (pid, process.start), (pid, process.start))
             if tid != pid:
-                self.add_thread(process, tid, nsset)
+                self.add_thread(process, tid, nsset, time)
                 self.inside.counted(None, nsset, time, ptid)
                 self.timens.new_thread(process, tid, ptid)
                 clones.note(process, time, pid, tid)
-                if nsset is not process.state.nsset:
-                    threadsets.moved(process, tid, nsset, time)
                 if nsset is not base:
                     self.life.changed(process, base, nsset, fresh, time, "clone", tid=tid)
             return
