@@ -4,7 +4,7 @@
    preemption off: the newer event first, for the kernel adds it at the head of the CPU's list. */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <fcntl.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -20,96 +20,89 @@
 
 #define NEAR 5000000u /* ns between the two halves of a fork at most */
 
-/* A child with our descriptors that tells nobody of its end. Only system calls may follow in it. */
-static pid_t fork_sharing_files(void)
-{
-    return (pid_t)syscall(SYS_clone, CLONE_FILES, 0, 0, 0, 0);
-}
-
-static int wait_for(pid_t pid)
-{
-    int status;
-
-    while (waitpid(pid, &status, __WALL) < 0)
-        if (errno != EINTR)
-            return -errno;
-    return WIFEXITED(status) ? -WEXITSTATUS(status) : -EINTR;
-}
+/* What a helper is to do, and what came of it. */
+struct errand {
+    int nsfd;
+    struct perf_event_attr *attr; /* NULL: only be born and end */
+    const int32_t *cpus;
+    int32_t count;
+    int32_t *fds;
+    int32_t got;
+    int failed; /* errno */
+};
 
 /* The innermost process: it lives in the namespace for the time of these calls. */
-static int open_here(struct perf_event_attr *attr, const int32_t *cpus, int32_t count, int pipe_fd)
+static int open_here(void *arg)
 {
-    int32_t i;
+    struct errand *e = arg;
 
-    for (i = 0; i < count; i++) {
-        int32_t fd = (int32_t)syscall(SYS_perf_event_open, attr, -1, cpus[i], -1, PERF_FLAG_FD_CLOEXEC);
+    for (; e->attr && e->got < e->count; e->got++) {
+        long fd = syscall(SYS_perf_event_open, e->attr, -1, e->cpus[e->got], -1, PERF_FLAG_FD_CLOEXEC);
 
-        if (fd < 0)
-            return errno;
-        if (write(pipe_fd, &fd, sizeof(fd)) != sizeof(fd))
-            return EPIPE;
+        if (fd < 0) {
+            e->failed = errno;
+            break;
+        }
+        e->fds[e->got] = (int32_t)fd;
     }
     return 0;
 }
 
-static int enter(int nsfd, struct perf_event_attr *attr, const int32_t *cpus, int32_t count, int pipe_fd)
+/* A child that has our memory and descriptors, while we wait for its end: nothing is copied, and of its end nobody is
+   told. Only system calls may follow in it. */
+static int run_child(int (*work)(void *), struct errand *e)
 {
-    pid_t child;
+    char stack[16384] __attribute__((aligned(16)));
+    int pid = clone(work, stack + sizeof(stack), CLONE_VM | CLONE_VFORK | CLONE_FILES, e);
 
-    /* nobody in there may trace what has our descriptors */
-    if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) || setns(nsfd, CLONE_NEWPID))
+    if (pid < 0)
         return errno;
-    child = fork_sharing_files();
-    if (child < 0)
-        return errno;
-    if (!child)
-        _exit(open_here(attr, cpus, count, pipe_fd));
-    return -wait_for(child);
+    while (waitpid(pid, NULL, __WALL) < 0)
+        if (errno != EINTR)
+            return errno;
+    return 0;
+}
+
+/* The outer one: setns() with CLONE_NEWPID is about children yet to be made. */
+static int enter(void *arg)
+{
+    struct errand *e = arg;
+
+    e->failed = setns(e->nsfd, CLONE_NEWPID) ? errno : run_child(open_here, e);
+    return 0;
+}
+
+static int run_errand(struct errand *e)
+{
+    sigset_t all, former;
+    int failed;
+
+    /* nobody in there may trace what has our memory and descriptors; core dumps of ours end with it */
+    if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0))
+        return -errno;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &former); /* no handler of ours may run in the children */
+    failed = run_child(enter, e);
+    pthread_sigmask(SIG_SETMASK, &former, NULL);
+    return failed ? -failed : -e->failed;
 }
 
 int nspid_open(int nsfd, struct perf_event_attr *attr, const int32_t *cpus, int32_t count, int32_t *fds)
 {
-    int ends[2], failed;
-    int32_t got = 0, i;
-    pid_t child;
-    sigset_t all, former;
+    struct errand e = {.nsfd = nsfd, .attr = attr, .cpus = cpus, .count = count, .fds = fds};
+    int failed = run_errand(&e);
+    int32_t i;
 
-    if (count < 0 || count > 8192)
-        return -EINVAL;
-    if (pipe2(ends, O_CLOEXEC | O_NONBLOCK))
-        return -errno;
-    sigfillset(&all);
-    sigprocmask(SIG_SETMASK, &all, &former); /* no handler of ours may run in the children */
-    child = fork_sharing_files();
-    if (!child)
-        _exit(enter(nsfd, attr, cpus, count, ends[1]));
-    failed = child < 0 ? -errno : wait_for(child);
-    sigprocmask(SIG_SETMASK, &former, NULL);
-    while (got < count && read(ends[0], &fds[got], sizeof(fds[got])) == sizeof(fds[got]))
-        got++;
-    close(ends[0]);
-    close(ends[1]);
-    if (!failed && got < count)
-        failed = -EIO;
-    for (i = 0; failed && i < got; i++)
+    for (i = 0; failed && i < e.got; i++)
         close(fds[i]);
     return failed;
 }
 
 int nspid_poke(int nsfd)
 {
-    sigset_t all, former;
-    pid_t child;
-    int failed;
+    struct errand e = {.nsfd = nsfd};
 
-    sigfillset(&all);
-    sigprocmask(SIG_SETMASK, &all, &former);
-    child = fork_sharing_files();
-    if (!child)
-        _exit(enter(nsfd, NULL, NULL, 0, -1));
-    failed = child < 0 ? -errno : wait_for(child);
-    sigprocmask(SIG_SETMASK, &former, NULL);
-    return failed;
+    return run_errand(&e);
 }
 
 /* The frame header at `*off`; 0 when the block is over or makes no sense. */

@@ -19,7 +19,7 @@ _MAX_MAPS: Final = 65_536
 NO_ID: Final = 0xFFFFFFFF
 _MAX_BIRTHS: Final = 64
 #: how long a fork takes at most from the giving of the number to its event (ns)
-_CLOSE: Final = 1_000_000
+_CLOSE: Final = 250_000
 
 
 class IdMap(NamedTuple):
@@ -37,6 +37,15 @@ def translated(ranges: tuple[tuple[int, int, int], ...], outside: int) -> int | 
     return None
 
 
+_Birth = tuple[int, Process | None, int]
+
+
+def _unordered(one: _Birth, other: _Birth) -> bool:
+    """Whether the numbers of two births, ``other`` the later one, may have been given in the other order."""
+    process = one[1]
+    return other[0] - one[0] < _CLOSE and one[2] != other[2] and (process is None or process.pid != other[2])
+
+
 class Inside:
     """Numbers inside namespaces, for ``model``."""
 
@@ -49,7 +58,7 @@ class Inside:
         self._mounts: dict[int, Container] = {}
         #: number of a pid namespace whose beginning was seen and that no ring is open in yet -> (time, process or
         #: thread's None, thread of the creator) of everyone who was given a number there, its first process first
-        self._births: dict[int, list[tuple[int, Process | None, int]]] = {}
+        self._births: dict[int, list[_Birth]] = {}
 
     # -- frames
 
@@ -86,7 +95,8 @@ class Inside:
         """``known`` is the first whose number in ``ns`` a ring told. Numbers are given one after the other; where as
         many were born since the first process as have been given, everyone's is known.
 
-        Two births by different threads within :data:`_CLOSE` may have got theirs in the other order: they are left out.
+        Two births by different threads within :data:`_CLOSE` may have got theirs in the other order, unless the one was
+        made by the other: they are left out.
         """
         births = self._births.pop(ns, None)
         if births is None:
@@ -95,10 +105,10 @@ class Inside:
         if at is None or number != at + 1:
             return
         for i in range(1, at):
-            time, process, ptid = births[i]
+            process = births[i][1]
             if process is None:
                 continue
-            if any(abs(births[j][0] - time) < _CLOSE and births[j][2] != ptid for j in (i - 1, i + 1) if 0 < j <= at):
+            if _unordered(births[i - 1], births[i]) or (i + 1 < at and _unordered(births[i], births[i + 1])):
                 continue
             if process.inside is None:
                 process.inside = {}

@@ -282,11 +282,12 @@ def burst(*, thread: bool = True, close: bool = False) -> Scene:
     """Children that were born, and ended, before a ring was open: 201, a thread, 202, then 203 that a ring tells."""
     scene = Scene()
     scene.fork(200, 201, 40)
-    scene.exit(201, 41)
+    if not close:
+        scene.exit(201, 41)
     if thread:
         scene.thread(200, 9001, 42)
     scene.fork(200, 205, 43)
-    scene.fork(200 if not close else 205, 202, 43.1 if close else 44)
+    scene.fork(200 if not close else 201, 202, 43.1 if close else 44)
     scene.exit(202, 45)
     scene.fork(200, 203, 46)
     return scene
