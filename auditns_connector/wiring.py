@@ -23,7 +23,7 @@ def open_sources(
     perf: str = "auto",
     connector: str = "auto",
     ns_source: str = AUTO,
-    calls: bool = False,
+    calls: bool = True,
     events: bool = False,
     audit: bool = True,
     perf_buffer: int = 16 << 20,
@@ -117,7 +117,7 @@ def host_observer(
 ) -> tuple[Observer, list[str]]:
     """An :class:`Observer` of this host that has subscribed and not yet scanned, and messages for people."""
     opened = open_sources(
-        perf=perf, connector=connector, ns_source=ns_source, calls=all_serials, events=events, audit=audit,
+        perf=perf, connector=connector, ns_source=ns_source, events=events, audit=audit,
         perf_buffer=perf_buffer, connector_buffer=connector_buffer,
     )  # fmt: skip
     observer = Observer(

@@ -14,6 +14,7 @@ def run_events(args: argparse.Namespace) -> int:
     from ..enricher import Enricher
     from ..journal import JournalWriter
     from ..notify import notify
+    from ..nssource import told
     from ..pipeline import Pipeline
     from ..sinks.base import no_lost_line
     from ..sinks.descriptor import open_descriptor
@@ -33,6 +34,8 @@ def run_events(args: argparse.Namespace) -> int:
     try:
         for notice in notices:
             print(f"auditns: {notice}", file=sys.stderr)
+        if observer.ns_source == "perf" and not args.quiet:
+            print(f"auditns: {told('perf', perf=True)}", file=sys.stderr)
         nm = observer.ns_source == "nm"
         whole = observer.perf is not None and "exec_sample" in observer.perf.features
         events = EventWriter(

@@ -129,6 +129,15 @@ class ByConnector:
         common[USER] = common[TIME] = None  # clone may have made new ones
         return namespaces.intern(tuple(common))
 
+    def _last_known(self, process: Process) -> NsSet | None:
+        """The namespaces of ``process``, those before its doubt where that is not over."""
+        nsset, asked = process.state.nsset, self._asked.get(process.pid)
+        before_doubt = asked.base if asked is not None and asked.process is process else None
+        if nsset is None or before_doubt is None:
+            return nsset or before_doubt
+        pairs = zip(nsset.inst, before_doubt.inst, strict=True)
+        return self._model.namespaces.intern(tuple(now if now is not None else before for now, before in pairs))
+
     # -- events
 
     def _fork(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
@@ -160,7 +169,7 @@ class ByConnector:
                 process.via = None
         model.add(process)
         self.has_parent(pid, ppid)
-        base = makers[0].state.nsset if makers else None
+        base = self._last_known(makers[0]) if makers else None
         if base is not None:
             model.namespaces.enter(base, pid)
         self._ask(_Asked(process, time, base, UNKNOWN, tuple(makers), ""))

@@ -277,3 +277,14 @@ def test_a_namespace_does_not_end_while_its_only_process_is_in_doubt(source: str
     assert told == [("user", 99)]
     w.exit(100, 1400)
     assert all(not inst.sets for inst in w.model.namespaces.current[INDEX["user"]].values() if not inst.initial)
+
+
+def test_the_change_of_a_child_made_by_a_process_in_doubt_is_told() -> None:
+    w = Cn("procfs", lifecycle=True)
+    w.born(1, 100, 1000)
+    w.answer(100, 1, 1001, 1000)
+    w.ran(100, 1002)
+    w.born(100, 101, 1003)
+    w.answer(101, 100, 1004, 1003, pid=88)
+    told = [(out.process.pid, out.inst.type, out.inst.ino) for out in w.model.outputs if isinstance(out, NsChange)]
+    assert told == [(101, "pid", 88)]
