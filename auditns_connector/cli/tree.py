@@ -20,6 +20,8 @@ _HOME: Final = "\x1b[H\x1b[J"
 _CLEAR: Final = "\x1b[2J"
 _BRANCHES: Final = (("├─ ", "│  "), ("└─ ", "   "))
 _PLAIN: Final = (("|- ", "|  "), ("`- ", "   "))
+#: JSON readers, ours included, nest no deeper than some hundred levels
+_DEPTH: Final = 200
 Node = dict[str, Any]
 
 
@@ -153,11 +155,24 @@ def _serials(snapshot: "Snapshot", at: int | None) -> dict[str, Any] | None:
 
 
 def _family(processes: list[list[Any]]) -> list[Node]:
-    """Processes below their creators, as far as these are among them."""
+    """Processes below their creators, as far as these are among them; a line of more than ``_DEPTH`` begins anew."""
     nodes: dict[int, Node] = {process[0]: {"pid": process[0], "comm": process[2]} for process in processes}
+    creators = {process[0]: process[1] for process in processes}
+    depths: dict[int, int] = {}
+
+    def depth(pid: int) -> int:
+        line = []
+        while pid in creators and pid not in depths and len(line) <= len(creators):
+            line.append(pid)
+            pid = creators[pid]
+        known = depths.get(pid, -1)
+        for below in reversed(line):
+            known = depths[below] = (known + 1) % _DEPTH
+        return known
+
     roots = []
     for process in processes:
-        above = nodes.get(process[1]) if process[1] != process[0] else None
+        above = nodes.get(process[1]) if depth(process[0]) and process[1] != process[0] else None
         if above is None:
             roots.append(nodes[process[0]])
         else:
