@@ -168,6 +168,8 @@ class Pipeline:
             self._on_tick(now)
         for call in self.each_round:
             call()
+        if self.observer.model.outputs:
+            self._narrate()  # a request of the control socket has something to tell
         for sink in self._sinks():
             due = sink.deadline()
             if due is not None and due <= now:

@@ -5,6 +5,7 @@ import os
 import secrets
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from auditns_connector import api
+from auditns_connector.control import ask
 from auditns_connector.model.runtime import derive_contid
 from tests.kernel.programs import (
     AUDITNS,
@@ -493,3 +495,68 @@ def test_threads_and_vfork(quiet: AuditState, tmp_path: Path, token: str) -> Non
         for word in (f"vfork-{token}", f"vfork-{token}-thread"):
             until(lambda w=word: event_of(listener.out, f'a0="/bin/true" a1="{w}"'), word)
             assert contids(event_of(listener.out, f'a0="/bin/true" a1="{word}"')) == ["8"]
+
+
+def test_an_identifier_is_not_free_before_its_last_process_is_reaped(
+    quiet: AuditState, tasks: list[Task], tmp_path: Path
+) -> None:
+    code = (
+        "import subprocess, sys\n"
+        "from auditns_connector import api\n"
+        "print('started', flush=True); sys.stdin.readline()\n"
+        "child = subprocess.Popen(['sleep', '0.3'])\n"
+        "print(api.set_contid(child.pid, 2, control=sys.argv[1]), child.pid, flush=True); sys.stdin.readline()\n"
+        "child.wait(); print('reaped', flush=True); sys.stdin.readline()\n"
+    )
+    with listening(tmp_path / "l", "--rules", "--format", "raw") as listener:
+        control = serving(listener)
+        tasks.append(Task())
+        command = [sys.executable, "-c", code, control]
+        with subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, env=environment()
+        ) as inner:
+            assert inner.stdin is not None
+            assert inner.stdout is not None
+            assert inner.stdout.readline() == "started\n"
+            assert refused(inner.pid, 1, control) == ""
+            api.delegate(inner.pid, control=str(control))
+            inner.stdin.write("\n")
+            said, pid = inner.stdout.readline().split()
+            assert said == "2,^1"
+            until(lambda: f"op=drop opid={pid} ".encode() in listener.out, "the end of the inner one")
+            assert refused(tasks[0].pid, 2, control) == "ENOTUNIQ"
+            inner.stdin.write("\n")
+            assert inner.stdout.readline() == "reaped\n"
+            assert refused(tasks[0].pid, 2, control) == ""
+            inner.stdin.write("\n")
+
+
+def test_garbage_and_crowds_do_not_stop_the_listener(quiet: AuditState, tasks: list[Task], tmp_path: Path) -> None:
+    with listening(tmp_path / "l", "--rules", "--format", "raw") as listener:
+        control = serving(listener)
+        tasks.append(Task())
+        odd = [
+            {"op": "contid-set"}, {"op": "contid-set", "pid": "x", "id": 1}, {"op": "contid-set", "pid": -1, "id": {}},
+            {"op": "contid-set", "pid": 1 << 80, "id": "1"}, {"op": "contid-get", "pid": None}, {"op": "contid-hook"},
+            {"op": "contid-hook", "pid": tasks[0].pid, "names": {"id": 5}}, {"op": "contid-list", "from": "x"},
+            {"op": "contid-delegate", "pid": tasks[0].pid, "socket": "relative"}, {"op": "contid-stopped", "id": []},
+            {"op": "contid-delegate", "pid": 0, "socket": "/a\0b"}, {"op": "contid-set", "pid": True, "id": True},
+            {"op": "contid-set", "pid": tasks[0].pid, "id": "7" * 30_000}, {"op": "subscribe", "x": 1},
+        ]  # fmt: skip
+        for request in odd:
+            answer = ask(str(control), request)
+            assert answer["ok"] is (request["op"] in ("subscribe", "contid-list", "contid-stopped")), (request, answer)
+        waiting = []
+        for _ in range(2000):
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            sock.connect(str(control))
+            sock.send(b'{"op": "contid-set", "pid": 1')
+            waiting.append(sock)
+            if len(waiting) > 200:
+                waiting.pop(0).close()
+        assert refused(tasks[0].pid, 3, control) == ""
+        for sock in waiting:
+            sock.close()
+        assert api.get_contid(tasks[0].pid, control=str(control)).contid == "3"
+        until(lambda: [op for op in ops(listener, tasks[0].pid) if op["res"] == "1"], "the record")
+        assert ops(listener, tasks[0].pid)[-1]["contid"] == "3"
