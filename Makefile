@@ -72,8 +72,7 @@ lint: dev
 	@for page in man/*.[1-9]; do [ ! -e "$$page" ] || [ -z "$$(groff -man -ww -z "$$page" 2>&1 | tee /dev/stderr)" ] || exit 1; done
 
 bench: venv
-	$(BIN)/python -m tests.bench.sources
-	$(BIN)/python -m tests.bench.enrich
+	$(BIN)/python -m tests.bench --write
 	$(BIN)/python -m tests.bench.accuracy --quick
 
 build: dev

@@ -1,7 +1,8 @@
 """How long to let audit text gather before it is read.
 
 A wake-up costs the same whether it brings one record or a hundred, and auditd writes each record by itself. So while
-events are rare each is read as soon as it comes, and while they are many the text of some milliseconds is read at once.
+events are rare each is read when its first record has come and the others had time to follow, and while they are many
+the text of some milliseconds is read at once.
 """
 
 import math
@@ -11,7 +12,9 @@ from typing import Final
 _MEMORY: Final = 0.1
 #: from this many events a second on, waiting pays
 BUSY: Final = 250.0
-_GATHER: Final = 0.003
+_GATHER: Final = 0.004
+#: the records of one event follow each other within this time, as a rule (seconds)
+_EVENT: Final = 0.0002
 
 
 class Pace:
@@ -26,7 +29,7 @@ class Pace:
         """How long to wait at ``now``, when text has come, before it is read (seconds)."""
         if self.fixed is not None:
             return self.fixed
-        return _GATHER if self._rate * math.exp((self._last - now) / _MEMORY) > BUSY else 0.0
+        return _GATHER if self._rate * math.exp((self._last - now) / _MEMORY) > BUSY else _EVENT
 
     def took(self, events: int, now: float) -> None:
         """``events`` were read at ``now``."""

@@ -12,8 +12,8 @@ def run(pace: Pace, rate: float, seconds: float = 1.0, start: float = 100.0) -> 
     return pace.pause(now)
 
 
-def test_rare_events_are_read_at_once() -> None:
-    assert run(Pace(), BUSY / 2) == 0
+def test_rare_events_are_read_one_by_one() -> None:
+    assert 0 < run(Pace(), BUSY / 2) < 0.0005
 
 
 def test_many_events_are_gathered() -> None:
@@ -22,8 +22,8 @@ def test_many_events_are_gathered() -> None:
 
 def test_after_a_storm_it_is_quick_again() -> None:
     pace = Pace()
-    assert run(pace, 10_000) > 0
-    assert pace.pause(102.0) == 0
+    assert run(pace, 10_000) >= 0.001
+    assert pace.pause(102.0) < 0.0005
 
 
 def test_a_fixed_pause_is_always_that() -> None:

@@ -56,13 +56,12 @@ def hello(offset: int, now: int) -> bytes:
 
 def proc(pid: int, ppid: int, now: int, container: int | None) -> bytes:
     """A process as /proc shows it, in container number ``container`` or on the host."""
-    inodes = dict(INITIAL)
+    own = dict(INITIAL)
     if container is not None:
-        for index, name in enumerate(("mnt", "uts", "ipc", "pid", "net", "cgroup")):
-            inodes[name] = 4026540000 + 8 * container + index
+        own.update(zip(PERF_ORDER, inodes(container), strict=True))
     answer = {
         "pid": pid, "tids": [pid], "ppid": ppid, "start": now, "start_ticks": now // 10_000_000, "comm": "init",
-        "state": "S", "ns": {name: inodes.get(name) for name in ALL_ORDER}, "ns_dev": NS_DEV,
+        "state": "S", "ns": {name: own.get(name) for name in ALL_ORDER}, "ns_dev": NS_DEV,
         "cg": {} if container is None else {"0": cgroup(container)}, "uids": [0, 0, 0, 0], "nspid": [pid],
         "loginuid": None, "sessionid": None,
     }  # fmt: skip
@@ -74,18 +73,17 @@ def cgroup(container: int) -> str:
     return f"/system.slice/docker-{sha256(str(container).encode()).hexdigest()}.scope"
 
 
-def namespaces(container: int) -> bytes:
-    """The payload of a NAMESPACES frame of a process of that container."""
+def inodes(container: int) -> tuple[int, ...]:
+    """The namespaces of a process of that container, in the order of a perf record."""
     base = 4026540000 + 8 * container
     own = {"mnt": base, "uts": base + 1, "ipc": base + 2, "pid": base + 3, "net": base + 4, "cgroup": base + 5}
-    return f.NAMESPACES_PAYLOAD.pack(NS_DEV, *(own.get(name, INITIAL[name]) for name in PERF_ORDER))
+    return tuple(own.get(name, INITIAL[name]) for name in PERF_ORDER)
 
 
 def fork(pid: int, init: int, now: int, container: int) -> bytes:
     """A process made by the first one of its container."""
-    return f.pack(
-        f.K_FORK, f.S_PERF, now, pid=pid, tid=pid, ppid=init, ptid=init, payload=namespaces(container)
-    )  # fmt: skip
+    payload = f.NAMESPACES_PAYLOAD.pack(NS_DEV, *inodes(container))
+    return f.pack(f.K_FORK, f.S_PERF, now, pid=pid, tid=pid, ppid=init, ptid=init, payload=payload)
 
 
 def population(processes: int, containers: int, now: int) -> Iterator[bytes]:

@@ -1,0 +1,32 @@
+"""All benchmarks of speed in one run: ``python -m tests.bench [--quick] [--only PART…] [--write]``.
+
+Root is needed to record the input and for what is measured live. Figures are printed; --write also puts them into
+BENCHMARKS.md. How right the attributions are is another command: python -m tests.bench.accuracy.
+"""
+
+import argparse
+import sys
+
+from . import events, growth, live, offline, report
+
+PARTS = {"offline": offline.bench, "live": live.bench, "events": events.bench, "growth": growth.bench}
+
+
+def main() -> int:
+    """Run the parts one after the other."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Benchmarks of speed.")
+    parser.add_argument("--quick", action="store_true", help="small inputs, one run each: to see that it works")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART", help="|".join(PARTS))
+    parser.add_argument("--write", action="store_true", help="put the results into BENCHMARKS.md")
+    args = parser.parse_args()
+    command = "python -m tests.bench" + (" --quick" if args.quick else "")
+    for name in args.only:
+        text = f"{PARTS[name](args.quick)}\n\n`{command} --only {name}`; {report.machine()}."
+        print(f"\n{text}\n", flush=True)
+        if args.write:
+            report.write_section(f"speed {name}", text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

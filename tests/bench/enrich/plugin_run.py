@@ -1,0 +1,45 @@
+"""The plugin as it is, but with the host of a journal in place of this one.
+
+``python plugin_run.py JOURNAL CONFIG``; audit text on stdin, as auditd gives it.
+"""
+
+import sys
+from typing import Any
+
+from auditns_connector import wiring
+from auditns_connector.cli import plugin
+from auditns_connector.journal import JournalReader
+from auditns_connector.model.table import Model
+from auditns_connector.observer import Observer
+
+
+class Recorded(Observer):
+    """Knows what the journal tells, all of it, from the start; nothing happens later."""
+
+    _now = 0
+
+    def start(self) -> None:
+        block, self._now = JournalReader([sys.argv[1]]).upto(0)
+        self.model.apply(block)
+        self.model.outputs.clear()
+        self.model.queries.clear()
+        self.model.namespaces.born.clear()
+
+    def catch_up(self) -> int:
+        return self._now
+
+    def prove(self) -> bool:
+        return False
+
+    def mark(self, now: int, serials: list[int], expire: int = 0) -> None:
+        """Nobody is forgotten."""
+
+
+def observer(**options: Any) -> tuple[Observer, list[str]]:
+    """In place of the host's own."""
+    return Recorded(Model(), perf=None, options=options["options"]), []
+
+
+if __name__ == "__main__":
+    wiring.host_observer = observer
+    plugin.run(["--config", sys.argv[2]])

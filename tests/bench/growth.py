@@ -1,0 +1,174 @@
+"""How costs grow with the host: processes, containers; memory; how soon our programs are there."""
+
+import os
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Final
+
+from auditns_connector import frames as f
+
+from . import report
+from .enrich import journal
+from .enrich.corpus import folder
+from .offline import Program, run
+
+PROCESSES: Final = (100, 1_000, 10_000, 100_000)
+CONTAINERS: Final = (1, 100, 1_000, 10_000)
+EVENT: Final = (
+    b"type=SYSCALL msg=audit(%(stamp)s): arch=c000003e syscall=257 success=yes exit=3 a0=ffffff9c a1=7f a2=0 items=1 "
+    b'ppid=1 pid=%(pid)d auid=0 uid=0 gid=0 tty=(none) ses=1 comm="cat" exe="/usr/bin/cat" key="open"\n'
+    b'type=CWD msg=audit(%(stamp)s): cwd="/"\n'
+    b'type=PATH msg=audit(%(stamp)s): item=0 name="/etc/hostname" inode=9 dev=fe:00 mode=0100644 nametype=NORMAL\n'
+    b"type=PROCTITLE msg=audit(%(stamp)s): proctitle=636174002F6574632F686F73746E616D65\n"
+    b"type=EOE msg=audit(%(stamp)s): \n"
+)
+_REAL: Final = 1_795_000_000
+_MEMORY: Final = """
+import os, sys
+from auditns_connector.model.table import Model
+from tests.bench.enrich import journal
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
+n = int(sys.argv[1])
+blocks = [b"".join(frames) for frames in [list(journal.population(n, 200, journal.UPTIME))]]
+model = Model()
+model.apply(journal.hello(0, journal.UPTIME))
+before = resident()
+model.apply(blocks[0])
+print((resident() - before) / n)
+"""
+_CROWD: Final = """
+import os, signal, sys
+for _ in range(int(sys.argv[1])):
+    if os.fork() == 0:
+        os.close(0); os.close(1)
+        signal.pause()
+print("there", flush=True)
+sys.stdin.read()
+os.killpg(0, signal.SIGKILL)
+"""
+_START: Final = """
+import time
+from auditns_connector.wiring import host_observer
+start, cpu = time.perf_counter(), time.process_time()
+observer, _ = host_observer()
+observer.start()
+print(time.perf_counter() - start, time.process_time() - cpu, observer.counters["scanned"])
+observer.close()
+"""
+
+
+def _case(work: Path, processes: int, containers: int, events: int) -> tuple[Path, Path]:
+    """A log about that many processes, each as often as the others, and its journal."""
+    log, frames = work / "growth.log", work / "growth.journal"
+    first = journal.UPTIME + 10_000_000_000
+    with open(log, "wb") as out:
+        for number in range(events):
+            ms = number // 20
+            stamp = b"%d.%03d:%d" % (_REAL + ms // 1000, ms % 1000, number + 1)
+            pid = journal.FIRST_PID + number * 7919 % processes
+            out.write(EVENT % {b"stamp": stamp, b"pid": pid})
+    everything = (1).to_bytes(8, "little") + (events).to_bytes(8, "little")
+    with open(frames, "wb") as out:
+        out.write(journal.hello(_REAL * 1_000_000_000 - first, journal.UPTIME))
+        out.writelines(journal.population(processes, containers, journal.UPTIME))
+        out.write(f.pack(f.K_MARK, f.S_PIPELINE, first + events * 50_000 + 1_000_000_000, payload=everything))
+    return log, frames
+
+
+def _cost(work: Path, processes: int, containers: int, events: int, repeat: int) -> float:
+    """Microseconds of CPU for each record, without what starting and reading the journal takes."""
+    log, frames = _case(work, processes, containers, events)
+    empty = work / "empty"
+    empty.write_bytes(b"")
+    command = [sys.executable, "-m", "auditns_connector.cli.main", "enrich", "--journal", str(frames)]
+    full = [run(Program([*command, str(log)]), log, work).cpu for _ in range(repeat)]
+    none = [run(Program([*command, str(empty)]), empty, work).cpu for _ in range(repeat)]
+    return (min(full) - min(none)) / (5 * events) * 1e6
+
+
+def _wall(command: list[str], repeat: int) -> float:
+    """Milliseconds from start to end, median."""
+    found = []
+    for _ in range(repeat):
+        start = time.perf_counter()
+        subprocess.run(command, check=True, capture_output=True)
+        found.append((time.perf_counter() - start) * 1e3)
+    return statistics.median(found)
+
+
+def _ready(work: Path) -> float:
+    """Milliseconds from the plugin's start until its first event is in its output."""
+    conf, log = work / "ready.toml", work / "ready.log"
+    conf.write_text(f'control = "{work}/control"\nlifecycle = false\n[output.file]\npath = "{log}"\n')
+    conf.chmod(0o640)
+    log.unlink(missing_ok=True)
+    ours, theirs = socket.socketpair()
+    now = time.time_ns() // 1_000_000
+    stamp = b"%d.%03d:7" % (now // 1000, now % 1000)
+    with ours, theirs:
+        ours.sendall(EVENT % {b"stamp": stamp, b"pid": os.getpid()})
+        command = [str(Path(sys.executable).with_name("audisp-auditns")), "--config", str(conf)]
+        start = time.perf_counter()
+        with open(work / "ready.err", "wb") as errors:
+            plugin = subprocess.Popen(command, stdin=theirs, stderr=errors)
+        while not (log.exists() and b"type=EOE" in log.read_bytes()):
+            if time.perf_counter() - start > 20 or plugin.poll() is not None:
+                raise SystemExit(f"the plugin did not answer: {(work / 'ready.err').read_text()}")
+            time.sleep(0.0005)
+        found = (time.perf_counter() - start) * 1e3
+        plugin.send_signal(signal.SIGTERM)
+        plugin.wait()
+    return found
+
+
+def _start_up(processes: int) -> str:
+    """Our start on a host with that many processes."""
+    crowd = subprocess.Popen(
+        [sys.executable, "-c", _CROWD, str(processes)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        assert crowd.stdout is not None
+        if b"there" not in crowd.stdout.readline():
+            return f"Start-up: {processes:,} processes are more than this host allows."
+        told = subprocess.run([sys.executable, "-c", _START], capture_output=True, text=True, check=True).stdout
+    finally:
+        os.killpg(crowd.pid, signal.SIGKILL)
+        crowd.wait()
+    wall, cpu, scanned = map(float, told.split())
+    return f"Start-up on a host with {scanned:,.0f} processes: {wall:.2f} s, {cpu:.2f} s CPU."
+
+
+def bench(quick: bool) -> str:
+    """The section of BENCHMARKS.md."""
+    events, repeat = (4_000, 1) if quick else (100_000, 3)
+    parts = ["## Growth"]
+    with tempfile.TemporaryDirectory(prefix="auditns-bench-", dir=folder()) as place:
+        work = Path(place)
+        rows = [
+            [f"{n:,} live processes in 100 containers", f"{_cost(work, n, min(n, 100), events, repeat):.2f}"]
+            for n in (PROCESSES[:2] if quick else PROCESSES)
+        ] + [
+            [f"{n:,} containers, 10,000 live processes", f"{_cost(work, 10_000, n, events, repeat):.2f}"]
+            for n in (CONTAINERS[:2] if quick else CONTAINERS)
+        ]
+        parts.append(report.table(["host", "µs CPU for each record"], rows))
+        n = 20_000 if quick else 100_000
+        memory = subprocess.run([sys.executable, "-c", _MEMORY, str(n)], capture_output=True, text=True, check=True)
+        parts.append(f"Memory: {float(memory.stdout):.0f} bytes for each of {n:,} live processes.")
+        if os.geteuid() == 0:
+            parts.append(_start_up(1_000 if quick else 20_000))
+            ready = [_ready(work) for _ in range(3 if quick else 9)]
+            parts.append(f"`audisp-auditns`: its first event is out {report.spread(ready, 0)} ms after its start.")
+    help_ = _wall([str(Path(sys.executable).with_name("auditns")), "--help"], 3 if quick else 15)
+    python = _wall([sys.executable, "-c", ""], 3 if quick else 15)
+    parts.append(f"`auditns --help`: {help_:.0f} ms, of which Python's own start {python:.0f} ms.")
+    return "\n\n".join(parts)

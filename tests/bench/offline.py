@@ -1,0 +1,198 @@
+"""Recorded audit text, enriched offline: ours, LAUREL, auparse from Python, and a C getline loop as the limit.
+
+Every program writes its output to a file in memory. CPU seconds are user and system of the whole process, its start
+and the reading of the journal included.
+"""
+
+import os
+import pwd
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from . import report
+from .enrich import journal
+from .enrich.corpus import ENRICHED, NASTY, RAW, corpus, count, folder
+
+HERE: Final = Path(__file__).parent / "enrich"
+ROOT: Final = HERE.parents[2]
+PROCESSES: Final = 10_000
+CONTAINERS: Final = 200
+LAUREL: Final = """\
+directory = "{out}"
+user = "{user}"
+statusreport-period = 0
+[auditlog]
+file = "audit.log"
+size = 9000000000
+generations = 1
+[transform]
+execve-argv = [ "array" ]
+[translate]
+universal = false
+user-db = false
+[enrich]
+pid = true
+execve-env = [ "LD_PRELOAD", "LD_LIBRARY_PATH" ]
+container = true
+script = true
+"""
+PLUGIN: Final = """\
+control = "{work}/control"
+lifecycle = false
+[output.file]
+path = "{work}/plugin.log"
+max_size = 0
+queue = "1G"
+"""
+ENRICH: Final = "auditns enrich, raw"
+LAUREL_NAME: Final = "LAUREL"
+
+
+class Program(NamedTuple):
+    """How one program is run: on the log as ``stdin`` ("file" or "socket"), or with its name among the arguments."""
+
+    command: list[str]
+    stdin: str = ""
+    #: its output, where that is not stdout
+    out: Path | None = None
+
+
+class Result(NamedTuple):
+    """One run of one program."""
+
+    cpu: float
+    wall: float
+    rss: float
+
+
+def run(program: Program, log: Path, work: Path) -> Result:
+    """Run it and account for it."""
+    ours, theirs = socket.socketpair()
+    given = log if program.stdin == "file" else Path(os.devnull)
+    with (
+        ours,
+        theirs,
+        given.open("rb") as source,
+        open(work / "stdout", "wb") as sink,
+        open(work / "stderr", "wb") as errors,
+    ):
+        stdin = theirs if program.stdin == "socket" else source
+        start = time.perf_counter()
+        child = subprocess.Popen(program.command, stdin=stdin, stdout=sink, stderr=errors, cwd=ROOT)
+        theirs.close()
+        feeder = threading.Thread(target=_feed, args=(ours, log if program.stdin == "socket" else Path(os.devnull)))
+        feeder.start()
+        _, status, usage = os.wait4(child.pid, 0)
+        wall = time.perf_counter() - start
+        child.returncode = os.waitstatus_to_exitcode(status)
+        feeder.join()
+    if child.returncode:
+        said = (work / "stderr").read_text(errors="replace")
+        raise SystemExit(f"{' '.join(program.command)} failed ({child.returncode}): {said[-2000:]}")
+    for path in (work / "stdout", program.out):
+        if path is not None:
+            path.unlink(missing_ok=True)
+    return Result(usage.ru_utime + usage.ru_stime, wall, usage.ru_maxrss / 1024)
+
+
+def _feed(sock: socket.socket, log: Path) -> None:
+    """As auditd does, but as fast as it is taken."""
+    with open(log, "rb") as text:
+        while block := text.read(1 << 16):
+            sock.sendall(block)
+    sock.shutdown(socket.SHUT_WR)
+
+
+def programs(log: Path, frames: Path, work: Path) -> dict[str, Program]:
+    """Name -> program; what is not installed is left out, and said."""
+    conf = work / "auditns.toml"
+    conf.write_text(PLUGIN.format(work=work))
+    conf.chmod(0o640)
+    enrich = [sys.executable, "-m", "auditns_connector.cli.main", "enrich", "--journal", str(frames), str(log)]
+    found = {
+        ENRICH: Program(enrich),
+        "auditns enrich, JSON": Program([*enrich, "--format", "json"]),
+        "audisp-auditns, raw": Program(
+            [sys.executable, str(HERE / "plugin_run.py"), str(frames), str(conf)], "socket", work / "plugin.log"
+        ),
+    }
+    if laurel := shutil.which("laurel", path=os.environ.get("PATH", "") + ":/usr/sbin"):
+        out = work / "laurel"
+        out.mkdir(exist_ok=True)
+        theirs = work / "laurel.toml"
+        theirs.write_text(LAUREL.format(out=out, user=pwd.getpwuid(os.geteuid()).pw_name))
+        found[LAUREL_NAME] = Program([laurel, "--config", str(theirs)], "file", out / "audit.log")
+    python = "/usr/bin/python3"
+    if Path(python).exists() and not subprocess.run([python, "-c", "import auparse"], capture_output=True).returncode:
+        found["auparse from Python (reads only)"] = Program([python, str(HERE / "auparse_loop.py"), str(log)])
+    if shutil.which("gcc"):
+        subprocess.run(["gcc", "-O2", "-o", work / "getline", HERE / "getline.c"], check=True)
+        found["C getline loop (same text for all)"] = Program([str(work / "getline")], "file")
+    return found
+
+
+def inputs(records: int) -> dict[str, tuple[Path, Path]]:
+    """Kind -> (log, journal); recorded and made where they are not there yet."""
+    found = {}
+    for kind in (RAW, ENRICHED, NASTY):
+        log = corpus(kind, records)
+        frames = log.with_suffix(".journal")
+        if not frames.exists() or frames.stat().st_mtime < log.stat().st_mtime:
+            journal.write(log, frames, PROCESSES, CONTAINERS)
+        found[kind] = (log, frames)
+    return found
+
+
+def rows(kind: str, records: int, results: dict[str, list[Result]]) -> list[list[str]]:
+    base = statistics.median(r.cpu for r in results[LAUREL_NAME]) if LAUREL_NAME in results else None
+    out = []
+    for name, runs in results.items():
+        cpu = statistics.median(r.cpu for r in runs)
+        wall = statistics.median(r.wall for r in runs)
+        times = f"{base / cpu:.1f}" if base else "–"
+        rss = f"{max(r.rss for r in runs):.0f}"
+        speed = [f"{records / cpu / 1e3:,.0f} k", f"{records / wall / 1e3:,.0f} k", times, rss]
+        out.append([f"{kind}: {name}", report.spread([r.cpu for r in runs]), *speed])
+    return out
+
+
+def bench(quick: bool) -> str:
+    """The section of BENCHMARKS.md."""
+    records, repeat = (200_000, 1) if quick else (1_000_000, 3)
+    header = ["input: program", "CPU s, median (spread)", "records/CPU s", "records/s", "× LAUREL", "RSS MB"]
+    lines, sizes, starts = [], [], {}
+    memory = "/dev/shm" if os.path.isdir("/dev/shm") else folder()
+    with tempfile.TemporaryDirectory(prefix="auditns-bench-", dir=memory) as place:
+        work = Path(place)
+        empty = work / "empty"
+        empty.write_bytes(b"")
+        for kind, (log, frames) in inputs(records).items():
+            compared, number = programs(log, frames, work), count(log)
+            results: dict[str, list[Result]] = {name: [] for name in compared}
+            for _ in range(repeat):
+                for name, program in compared.items():  # in turns: what disturbs one disturbs all
+                    results[name].append(run(program, log, work))
+            lines += rows(kind, number, results)
+            sizes.append(f"{kind} {number:,} records, {log.stat().st_size / 1e6:.0f} MB")
+            if kind == RAW:
+                for name, program in programs(empty, frames, work).items():
+                    runs = [run(program, empty, work).cpu for _ in range(repeat)]
+                    starts[name] = f"{name} {statistics.median(runs):.2f} s"
+    about = f"Table of {PROCESSES:,} processes in {CONTAINERS} containers, every event attributed"
+    begun = "Of these CPU seconds, for starting and (ours) taking in the journal, with nothing to enrich"
+    return "\n\n".join(
+        [
+            "## Throughput, offline",
+            f"{'; '.join(sizes)}. {about}. {repeat} runs in turns.",
+            report.table(header, lines),
+            f"{begun}: {', '.join(starts.values())}.",
+        ]
+    )
