@@ -164,6 +164,8 @@ class Pipeline:
         if self.stream.pending and now - self._pending_since >= self._hold() and not self._on_audit():
             # nothing more has come: what is open is decided as it is
             self._deliver(self.stream.flush(), self.observer.catch_up())
+        if self.streams is not None:
+            self.streams.go_on()
         if now >= self._tick:
             self._on_tick(now)
         for call in self.each_round:
@@ -198,6 +200,8 @@ class Pipeline:
         if self._end is not None:
             due.append(self._end)
         due += [when for sink in self._sinks() if (when := sink.deadline()) is not None]
+        if self.streams is not None and (when := self.streams.deadline()) is not None:
+            due.append(when)
         return max(0.0, min(due) - now)
 
     def replace(self, correlator: Correlator, enricher: Enricher, outputs: dict[str, list[Sink]]) -> None:

@@ -19,7 +19,7 @@ _MAX_MAPS: Final = 65_536
 NO_ID: Final = 0xFFFFFFFF
 _MAX_BIRTHS: Final = 64
 #: how long a fork takes at most from the giving of the number to its event (ns)
-_CLOSE: Final = 250_000
+_CLOSE: Final = 100_000
 
 
 class IdMap(NamedTuple):

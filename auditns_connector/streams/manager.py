@@ -61,6 +61,14 @@ class Streams:
         if self.streams:
             self.router.take(points, self._pipeline.correlator.states, now)
 
+    def deadline(self) -> float | None:
+        """When :meth:`go_on` is due (time.monotonic seconds); None: no such time."""
+        return self.router.deadline()
+
+    def go_on(self) -> None:
+        """Do what is due now; called in every round."""
+        self.router.go_on()
+
     def attach(self) -> None:
         """Have the pipeline's text side keep what streams need; to be called when that side or the streams change."""
         self._pipeline.enricher.want_states(bool(self.streams))

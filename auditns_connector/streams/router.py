@@ -17,10 +17,13 @@ from ..talk import Talk
 from .backlog import Entry
 from .definition import CONTAINER
 from .stream import Stream
-from .view import Viewer, group
+from .view import Viewer, group, set_up_by_runtime
 
 #: points that no stream is given an event for
 _NOT_SUBJECT: Final = pt.P_TARGET | pt.P_LATE | pt.P_NETFILTER | pt.P_OWN
+#: while a container is being set up, its pid namespace is looked for this often, and for so long (seconds)
+_HURRY: Final = 0.002
+_HURRY_FOR: Final = 3.0
 _Plan = tuple[tuple[Stream, Container], ...]
 
 
@@ -39,6 +42,8 @@ class Router:
         self._seen = -1
         self._unsettled = False
         self._failed: set[int] = set()
+        self._hurry_until = 0.0
+        self._homeless: set[Container] = set()
         self.unmatched = 0
 
     def forget(self) -> None:
@@ -94,6 +99,8 @@ class Router:
                     stream.put(Entry(points.serial[i], points.ms[i], len(wanted.lines) + 1, home, _nothing), now)
                     continue
                 key = (home, definition.view, definition.record_names == "numeric")
+                if definition.view == CONTAINER and self.viewer.home_namespaces(home)[0] is None:
+                    self._expect(home)
                 if key not in made:
                     made[key] = self.viewer.entry(points, wanted, states, *key, now)
                 entry = made[key]
@@ -104,6 +111,26 @@ class Router:
             stream.pump()
 
     # -- what must be known
+
+    def _expect(self, home: Container) -> None:
+        """A runtime is at work for ``home``: its pid namespace is about to be, and its ring should be open before the
+        first program runs."""
+        if home not in self._homeless and self._observer.perf is not None and set_up_by_runtime(home):
+            self._homeless.add(home)
+            self._hurry_until = time.monotonic() + _HURRY_FOR
+
+    def deadline(self) -> float | None:
+        """When :meth:`go_on` wants to be called at the latest (time.monotonic seconds)."""
+        now = time.monotonic()
+        return now + _HURRY if now < self._hurry_until else None
+
+    def go_on(self) -> None:
+        """Look for the pid namespaces of containers that are being set up."""
+        if self._hurry_until and time.monotonic() < self._hurry_until:
+            self._observer.catch_up()
+            self.prepare()
+            if all(self.viewer.home_namespaces(home)[0] is not None for home in self._homeless):
+                self._hurry_until = 0.0
 
     def ask(self, pid: int, user_ns: Instance | None) -> bool:
         """Ask /proc about process ``pid``, or for the maps of its user namespace; the answer enters as a frame."""
@@ -180,6 +207,7 @@ class Router:
             self.unmatched += ring.unmatched
             ring.close()
         self._failed &= living
+        self._homeless = {home for home in self._homeless if home.ended is None}
         self._unsettled = True
 
     def close(self) -> None:

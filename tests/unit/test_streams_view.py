@@ -287,7 +287,7 @@ def burst(*, thread: bool = True, close: bool = False) -> Scene:
     if thread:
         scene.thread(200, 9001, 42)
     scene.fork(200, 205, 43)
-    scene.fork(200 if not close else 201, 202, 43.1 if close else 44)
+    scene.fork(200 if not close else 201, 202, 43.05 if close else 44)
     scene.exit(202, 45)
     scene.fork(200, 203, 46)
     return scene
