@@ -161,7 +161,7 @@ def _family(processes: list[list[Any]]) -> list[Node]:
     depths: dict[int, int] = {}
 
     def depth(pid: int) -> int:
-        line = []
+        line: list[int] = []
         while pid in creators and pid not in depths and len(line) <= len(creators):
             line.append(pid)
             pid = creators[pid]

@@ -1,13 +1,16 @@
 """Namespaces on this kernel: they begin, are entered, outlive their processes and end, each under one serial."""
 
 import ctypes
+import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +23,7 @@ from auditns_connector.nstypes import ALL_ORDER, FLAGS, INDEX, NET, UTS
 from auditns_connector.observer import Observer
 from auditns_connector.sources.nsid import can_tell_life
 from auditns_connector.sources.perf import PerfSource
+from tests.kernel.programs import AUDITNS, auditns, environment, listening
 from tests.kernel.support import need, need_tool, until
 
 pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("root")]
@@ -45,21 +49,23 @@ def one(children):
                 signal.pause()
             os._exit(0)
         assert pid > 0
-        if name == "time":
-            children.append(pid)
-        else:
-            os.waitpid(pid, 0)
+        children.append(pid)
     else:
         assert libc.unshare(flag) == 0
 for _ in range(int(sys.argv[4])):
     children = []
     for _ in range(count):
         one(children)
-    os.write(1, b"made\\n")
-    os.read(0, 1)
+    if name == "time":
+        os.write(1, b"made\\n")
+        os.read(0, 1)
+        for pid in children:
+            os.kill(pid, signal.SIGKILL)
     for pid in children:
-        os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
+    if name != "time":
+        os.write(1, b"made\\n")
+        os.read(0, 1)
 """
 
 
@@ -297,3 +303,59 @@ def test_inodes_are_recycled_and_serials_are_not(observer: Observer) -> None:
         settle(observer)
     assert len(serials) == 30
     assert len(inodes) < 30
+
+
+# -- the programs
+
+
+def test_the_listener_tells_and_is_asked(tmp_path: Path) -> None:
+    control = tmp_path / "control"
+    with listening(tmp_path / "listen", "--format", "json", "--type", "NS_INIT", control=control) as program:
+        resident = Resident("uts")
+        found: list[dict[str, Any]] = []
+
+        def told() -> bool:
+            found[:] = [json.loads(line) for line in program.out.splitlines()]
+            return any(event["records"][0]["pid"] == resident.pid for event in found)
+
+        until(told, "NS_INIT")
+        initial = [event["records"][0] for event in found if event["records"][0]["pid"] == 0]
+        assert sorted(record["nstype"] for record in initial) == sorted(f"{flag:x}" for flag in FLAGS.values())
+        assert {record["old_snum"] for record in initial} == {"0"}
+        (begun,) = [event["records"][0] for event in found if event["records"][0]["pid"] == resident.pid]
+        assert begun["ino"] == os.stat(resident.path).st_ino
+        assert begun["comm"]
+        one = json.loads(auditns("ns", str(resident.pid), "--json", "--control", control).stdout)["namespaces"]
+        assert [row["type"] for row in one] == list(ALL_ORDER)
+        (mine,) = [row for row in one if row["type"] == "uts"]
+        assert (mine["serial"], mine["ino"]) == (begun["snum"], begun["ino"])
+        assert mine["creator"]["pid"] == resident.pid
+        assert mine["age_s"] >= 0
+        tree = auditns("tree", "--all", "--control", control)
+        assert tree.returncode == 0
+        assert f"uts={begun['snum']}" in tree.stdout.decode()
+        resident.stop()
+
+
+def test_no_lifecycle_leaves_it_out(tmp_path: Path) -> None:
+    with listening(tmp_path, "--format", "raw", "--no-lifecycle") as program:
+        child(lambda: unshare(FLAGS["uts"]))
+        time.sleep(1.5)
+        assert b"NS_" not in program.out
+
+
+def test_the_tree_is_followed(tmp_path: Path) -> None:
+    control = tmp_path / "control"
+    with listening(tmp_path / "listen", control=control), (tmp_path / "out").open("wb") as out:
+        command = [*AUDITNS, "tree", "--follow", "--interval", "0.2", "--json", "--control", str(control)]
+        following = subprocess.Popen(command, stdout=out, env=environment())
+        try:
+            until(lambda: (tmp_path / "out").read_bytes().count(b"\n") >= 1, "the first tree")
+            resident = Resident("user")
+            until(lambda: f'"pid": {resident.pid},'.encode() in (tmp_path / "out").read_bytes(), "what has changed")
+            resident.stop()
+            last = lambda: json.loads((tmp_path / "out").read_bytes().splitlines()[-1])  # noqa: E731
+            until(lambda: f'"pid": {resident.pid},' not in json.dumps(last()), "what has gone")
+        finally:
+            following.send_signal(signal.SIGINT)
+            assert following.wait(10) == 0
