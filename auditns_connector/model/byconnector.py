@@ -182,7 +182,7 @@ class ByConnector:
                 for held in list(process.threads.values()):
                     if held is not process.state.nsset:
                         self._place(process, None, UNKNOWN, NOT_KNOWN, time)
-            model.leader_by_exec(process, 0, time)
+            model.kernel.leader_by_exec(process, 0, time)
             self._pid_children.pop(pid, None)
         self._doubt(process, time, "")
         snapshot = Exec(time, b"", b"", process.state)
@@ -213,7 +213,7 @@ class ByConnector:
         inst = insts[index] = model.namespaces.find(index, model.namespaces.dev, ino, time)
         if index == MNT:
             known = inst.live and not inst.initial
-            process.via = model.sole_container(inst) if known and reason != _CLONE else None
+            process.via = model.kernel.sole_container(inst) if known and reason != _CLONE else None
         insts[USER] = None
         nsset = model.namespaces.intern(tuple(insts))
         since = process.start if reason == _CLONE else time

@@ -16,29 +16,24 @@ from typing import Any, Final, NamedTuple
 
 from .. import frames as f
 from ..errors import DecodeError
-from ..nstypes import ALL_ORDER, CLONE_NEWTIME, FLAGS, MNT, PID, USER
-from . import clones, threadsets
+from ..nstypes import ALL_ORDER, PID, USER
+from . import threadsets
 from .byconnector import ByConnector
 from .calls import Calls
 from .clock import Clock
-from .containers import UNKNOWN, Cgroups, CgroupSet, Container, Containers
+from .containers import UNKNOWN, Cgroups, Container, Containers
 from .inside import Inside
+from .kernel import KernelEvents
 from .namespaces import Instance, Namespaces, NsSet
 from .nslife import NsLife
 from .outputs import Loss, Output
 from .packets import Packets
-from .process import INHERITED, NOT_KNOWN, OBSERVED, REGISTERED, Exec, Process, State
+from .process import NOT_KNOWN, REGISTERED, Process, State
 from .registry import Registry
 from .resync import SAME_START, Resync
 from .timens import TimeNs
 
-CLONE_INTO_CGROUP: Final = 0x2_0000_0000
-CLONE_PARENT: Final = 0x8000
-_ALL: Final = sum(FLAGS.values())
-_CLONED: Final = _ALL & ~(FLAGS["pid"] | FLAGS["time"])
-_MAX_EXECS: Final = 32
 _DOUBTS: Final = 256
-_MAX_CGROUPS: Final = 200_000
 
 
 class Query(NamedTuple):
@@ -98,6 +93,7 @@ class Model:
         self.initial: NsSet | None = None
         #: time of the newest answer of /proc (CLOCK_MONOTONIC ns)
         self.heard = 0
+        self.kernel = KernelEvents(self)
         self.life = NsLife(self)
         self.answers = Resync(self)
         self.timens = TimeNs(self)
@@ -109,24 +105,24 @@ class Model:
         self.containers.on_end = self.registry.on_end
         self.inside = Inside(self)
         self._handlers: dict[int, Callable[..., None]] = {
-            f.K_FORK: self._fork,
-            f.K_EXEC: self._exec,
-            f.K_EXIT: self._exit,
-            f.K_EXIT_SAMPLE: self._exit_sample,
-            f.K_COMM: self._comm,
-            f.K_NAMESPACES: self._unshared,
-            f.K_CGROUP: self._cgroup,
-            f.K_ATTACH: self._attach,
-            f.K_NEWTASK: self._newtask,
-            f.K_UNSHARE: partial(self._call, f.K_UNSHARE),
-            f.K_SETNS: partial(self._call, f.K_SETNS),
-            f.K_NM: self._ignored,
-            f.K_UID: self._ignored,
-            f.K_GID: self._ignored,
-            f.K_SID: self._ignored,
-            f.K_PTRACE: self._ignored,
-            f.K_COREDUMP: self._ignored,
-            f.K_ACK: self._ignored,
+            f.K_FORK: self.kernel.fork,
+            f.K_EXEC: self.kernel.exec,
+            f.K_EXIT: self.kernel.exit,
+            f.K_EXIT_SAMPLE: self.kernel.exit_sample,
+            f.K_COMM: self.kernel.comm,
+            f.K_NAMESPACES: self.kernel.unshared,
+            f.K_CGROUP: self.kernel.cgroup,
+            f.K_ATTACH: self.kernel.attach,
+            f.K_NEWTASK: self.kernel.newtask,
+            f.K_UNSHARE: partial(self.kernel.call, f.K_UNSHARE),
+            f.K_SETNS: partial(self.kernel.call, f.K_SETNS),
+            f.K_NM: self.kernel.ignored,
+            f.K_UID: self.kernel.ignored,
+            f.K_GID: self.kernel.ignored,
+            f.K_SID: self.kernel.ignored,
+            f.K_PTRACE: self.kernel.ignored,
+            f.K_COREDUMP: self.kernel.ignored,
+            f.K_ACK: self.kernel.ignored,
             f.K_HELLO: self._hello,
             f.K_CLOCK: self._clock,
             f.K_PROC: self.answers.proc,
@@ -175,16 +171,16 @@ class Model:
         process = self.processes.get(pid)
         return process if process is not None and process.end is None else None
 
-    def _known(self, pid: int, time: int) -> Process:
+    def known(self, pid: int, time: int) -> Process:
         """The living process ``pid``; a placeholder of unknown past where its birth was not seen."""
         process = self.alive(pid)
         if process is None:
-            process = self._add(Process(pid, time, State(time, UNKNOWN, None, NOT_KNOWN), None))
+            process = self.add(Process(pid, time, State(time, UNKNOWN, None, NOT_KNOWN), None))
             process.placeholder = self.confirmed = True
             self.queries.append(Query("proc", pid))
         return process
 
-    def _add(self, process: Process) -> Process:
+    def add(self, process: Process) -> Process:
         pid, time = process.pid, process.start
         old = self.processes.get(pid)
         if old is not None:
@@ -199,11 +195,11 @@ class Model:
         process.epoch = self.epoch
         self.processes[pid] = process
         if process.state.nsset is not None:
-            self._enter(process.state.nsset, process)
+            self.enter(process.state.nsset, process)
         self.containers.enter(process.state.container)
         return process
 
-    def _enter(self, nsset: NsSet, process: Process, tid: int | None = None) -> None:
+    def enter(self, nsset: NsSet, process: Process, tid: int | None = None) -> None:
         if not nsset.members:
             who = (process.pid, process.start)
             for inst in nsset.inst:
@@ -211,7 +207,7 @@ class Model:
                     inst.first = who
         self.namespaces.enter(nsset, process.pid if tid is None else tid)
 
-    def _leave(self, nsset: NsSet, process: Process, tid: int, time: int) -> None:
+    def leave(self, nsset: NsSet, process: Process, tid: int, time: int) -> None:
         """Thread ``tid`` of ``process`` has exited."""
         vacated = self.namespaces.leave(nsset, tid, time)
         if vacated:
@@ -227,10 +223,10 @@ class Model:
                 self.threads.pop(tid, None)
                 self.timens.left(process, tid)
                 if nsset is not None:
-                    self._leave(nsset, process, tid, time)
+                    self.leave(nsset, process, tid, time)
             process.threads = None
         if process.state.nsset is not None:
-            self._leave(process.state.nsset, process, process.pid, time)
+            self.leave(process.state.nsset, process, process.pid, time)
         self.ending = process
         self.containers.leave(process.state.container, time)
         self.ending = None
@@ -239,7 +235,7 @@ class Model:
     def settle(self, process: Process, time: int, origin: str, creator: Container | None = None) -> None:
         """Decide again where ``process`` belongs, now that its cgroup or namespaces are known otherwise."""
         state = process.state
-        container = self._decide(process, state.nsset, state.container if creator is None else creator, time)
+        container = self.decide(process, state.nsset, state.container if creator is None else creator, time)
         if container is state.container:
             if origin != state.origin and container is not UNKNOWN:
                 process.state = state._replace(origin=origin)
@@ -252,7 +248,7 @@ class Model:
             origin = REGISTERED
         process.change(State(time, container, state.nsset, origin, state.login))
 
-    def _decide(self, process: Process, nsset: NsSet | None, former: Container | None, time: int) -> Container | None:
+    def decide(self, process: Process, nsset: NsSet | None, former: Container | None, time: int) -> Container | None:
         if nsset is None or process.unresolved:
             return UNKNOWN
         found = self.containers.belongs(
@@ -268,11 +264,11 @@ class Model:
 
     def adopt(self, process: Process, creator: Container | None, origin: str) -> None:
         """Add a process that was there before we looked; ``creator`` is its parent's container."""
-        container = self._decide(process, process.state.nsset, creator, process.start)
+        container = self.decide(process, process.state.nsset, creator, process.start)
         if container is not UNKNOWN:
             process.state = process.state._replace(container=container, origin=origin)
         self.confirmed = process.scanned = True
-        self._add(process)
+        self.add(process)
 
     def add_thread(self, process: Process, tid: int, nsset: NsSet | None, time: int | None = None) -> None:
         """Thread ``tid`` (not the leader) of ``process`` lives, in ``nsset`` since ``time`` (None: now)."""
@@ -283,7 +279,7 @@ class Model:
         if nsset is not process.state.nsset:
             threadsets.moved(process, tid, nsset, self.now if time is None else time)
         if nsset is not None:
-            self._enter(nsset, process, tid)
+            self.enter(nsset, process, tid)
 
     def drop_thread(self, process: Process, tid: int, time: int) -> None:
         """Thread ``tid`` (not the leader) of ``process`` is gone."""
@@ -293,147 +289,37 @@ class Model:
         self.timens.left(process, tid)
         threadsets.left(process, tid, time)
         if nsset is not None:
-            self._leave(nsset, process, tid, time)
+            self.leave(nsset, process, tid, time)
 
     def leader_left(self, process: Process, time: int) -> None:
         """The leader of ``process`` has exited while other threads live on."""
         process.leader_gone = True
         if process.state.nsset is not None:
-            self._leave(process.state.nsset, process, process.pid, time)
+            self.leave(process.state.nsset, process, process.pid, time)
 
     def put_namespaces(self, process: Process, nsset: NsSet, time: int, origin: str) -> None:
         """``process`` (its leader) is in ``nsset`` from ``time`` on."""
         former = process.state
         if former.nsset is nsset:
             return
-        self._enter(nsset, process)
+        self.enter(nsset, process)
         if former.nsset is not None:
             self.namespaces.leave(former.nsset, process.pid, time)
         process.change(former._replace(since=time, nsset=nsset))
         threadsets.leader_moved(process, time)
         self.settle(process, time, origin)
 
-    def _thread_set(self, process: Process, tid: int) -> NsSet | None:
+    def thread_set(self, process: Process, tid: int) -> NsSet | None:
         if tid == process.pid or process.threads is None:
             return process.state.nsset
         return process.threads.get(tid, process.state.nsset)
 
     # -- kernel events
 
-    def _fork(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
-        if pid == ppid:
-            process = self._known(pid, time)
-            nsset = base = self._thread_set(process, ptid)
-            fresh = []
-            if payload and (base is None or base.raw != payload):
-                nsset = self.namespaces.resolve(payload, base, time, self._made(process, time))
-                fresh = self.life.begin(nsset, base, (pid, process.start), (pid, process.start))
-            if tid != pid:
-                self.add_thread(process, tid, nsset, time)
-                self.inside.counted(None, nsset, time, ptid)
-                self.timens.new_thread(process, tid, ptid)
-                clones.note(process, time, pid, tid)
-                if nsset is not base:
-                    self.life.changed(process, base, nsset, fresh, time, "clone", tid=tid)
-            return
-        creator = self.alive(ppid)
-        if creator is None:
-            nsset = self.namespaces.resolve(payload, None, time) if payload else None
-            self._add(Process(pid, time, State(time, UNKNOWN, nsset, NOT_KNOWN), None))
-            self.confirmed = True
-            self.queries.append(Query("proc", pid))
-            return
-        clones.note(creator, time, pid, tid)
-        state = creator.state
-        base = state.nsset if ptid == ppid else self._thread_set(creator, ptid)
-        nsset = base
-        if payload and (base is None or base.raw != payload):
-            nsset = self.namespaces.resolve(payload, base, time, self._made(creator, time))
-        process = Process(
-            pid,
-            time,
-            State(time, state.container, nsset, INHERITED if state.origin == OBSERVED else state.origin, state.login),
-            creator.cgroups,
-        )
-        process.own_since = creator.own_since
-        process.creator = (ppid, creator.start)
-        process.comm = creator.comm
-        process.registered = creator.registered
-        process.via = creator.via
-        process.unresolved = creator.unresolved
-        apart = self.timens.forked(process, ptid, creator)
-        if apart is not None:
-            process.state = process.state._replace(nsset=apart)
-        if nsset is base and apart is None:
-            self._add(process)
-            process.newborn = not payload
-        else:
-            self._born_apart(process, base, state.container)
-        process.epoch = creator.epoch
-        self.inside.counted(process, process.state.nsset, time, ptid)
-
-    def _born_apart(self, process: Process, base: NsSet | None, creator: Container | None) -> None:
-        """A child whose namespaces are not its creator's: who owns them decides."""
-        nsset, time = process.state.nsset, process.start
-        fresh: list[Instance] = []
-        if nsset is not None:
-            fresh = self.life.begin(nsset, base, (process.pid, process.start), process.creator)
-            if process.via is not None and (base is None or nsset.inst[MNT] is not base.inst[MNT]):
-                process.via = None
-        container = self._decide(process, nsset, creator, time)
-        origin = NOT_KNOWN if container is UNKNOWN else OBSERVED
-        process.state = process.state._replace(container=container, origin=origin)
-        self._add(process)
-        maker = self.incarnation(*process.creator) if process.creator is not None else None
-        self.life.changed(process, base, nsset, fresh, time, "clone", creator=maker)
-
-    def _made(self, creator: Process, time: int) -> int:
-        """The types of which a child of ``creator`` cannot but have a new one where it differs: all that clone(2) makes
-        at once. (A pid namespace may have been prepared by unshare or setns.) None where the creator's own namespaces
-        are known from an answer of /proc that may be later than ``time``, or not for sure."""
-        return _CLONED if time > self.heard and creator.epoch == self.epoch else 0
-
-    def _born_late(self, process: Process, payload: bytes) -> None:
-        """The namespaces of a child, told in a record of their own right behind its FORK."""
-        process.newborn = False
-        base = process.state.nsset
-        if base is not None and base.raw == payload:
-            return
-        self.containers.leave(process.state.container, process.start)
-        if base is not None:
-            self._leave(base, process, process.pid, process.start)
-        del self.processes[process.pid]
-        if process.prev is not None:
-            self.processes[process.pid] = process.prev
-        epoch, creator = process.epoch, process.state.container
-        nsset = self.namespaces.resolve(payload, base, process.start, self._made(process, process.start))
-        process.state = process.state._replace(since=process.start, nsset=nsset, origin=NOT_KNOWN)
-        self._born_apart(process, base, creator)
-        process.epoch = epoch
-
-    def _exec(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
-        process = self._known(pid, time)
-        if process.threads is not None:
-            self._leader_by_exec(process, ppid, time)
-        moved = self.timens.executed(process, ppid, time)
-        if moved is not None and moved is not process.state.nsset:
-            self._move(process, moved, time)
-        if cgroup:
-            self._sampled(process, cgroup, time)
-        filename = payload.partition(b"\0")[0]
-        snapshot = Exec(time, filename, process.comm, process.state)
-        if process.execs is None:
-            process.execs = [snapshot]
-        else:
-            process.execs.append(snapshot)
-            del process.execs[:-_MAX_EXECS]
-        if process.own_since is None:
-            self.inside.ran(process, time)
-
-    def _move(self, process: Process, nsset: NsSet, time: int) -> None:
+    def move(self, process: Process, nsset: NsSet, time: int) -> None:
         """The leader of ``process`` is in ``nsset`` from ``time`` on, which changes nothing about its container."""
         former = process.state
-        self._enter(nsset, process)
+        self.enter(nsset, process)
         if former.nsset is not None:
             self.namespaces.leave(former.nsset, process.pid, time)
         process.change(former._replace(since=time, nsset=nsset))
@@ -446,49 +332,10 @@ class Model:
             return
         if process.end is None:
             if nsset is not None:
-                self._enter(nsset, process)
+                self.enter(nsset, process)
             if former is not None:
                 self.namespaces.leave(former, process.pid, time)
         process.state = process.state._replace(nsset=nsset)
-
-    def _leader_by_exec(self, process: Process, old_tid: int, time: int) -> None:
-        """A thread that execs becomes the leader, and is alone."""
-        threads, process.threads = process.threads or {}, None
-        nsset = process.state.nsset
-        survivor = threads.get(old_tid, nsset) if old_tid != process.pid else nsset
-        if survivor is not None and (survivor is not nsset or process.leader_gone):
-            self._enter(survivor, process)
-        if survivor is not nsset:
-            process.change(process.state._replace(since=time, nsset=survivor))
-        for tid, held in threads.items():
-            self.threads.pop(tid, None)
-            threadsets.left(process, tid, time)
-            if held is not None:
-                self._leave(held, process, tid, time)
-        if survivor is not nsset and nsset is not None:
-            self._leave(nsset, process, process.pid, time)
-        process.leader_gone = False
-
-    def _sampled(self, process: Process, cgroup: int, time: int) -> None:
-        """A sample told the process's cgroup in its own context: nothing is nearer to the truth."""
-        path = self.cgroups.path_of.get(cgroup)
-        if path is None:
-            # a cgroup nobody has told about: where the process is now, /proc must say
-            self.queries += Query("cgroup", process.pid, cgroup), Query("proc", process.pid)
-            process.unresolved = True
-            self.settle(process, time, NOT_KNOWN)
-            return
-        known = process.cgroups
-        if known is None:
-            if not self.v2_only and not self.cgroups.of(((self.sample_root, path),)).runtimes:
-                return  # another hierarchy might tell more; the answer of /proc is on its way
-            known = self.cgroups.root
-        moved = self.cgroups.moved(known, self.sample_root, path)
-        unresolved, process.unresolved = process.unresolved, False
-        if moved is process.cgroups and not unresolved:
-            return
-        process.cgroups = moved
-        self.resolved(process, unresolved, time, OBSERVED)
 
     def resolved(self, process: Process, unresolved: bool, time: int, origin: str) -> None:
         if not unresolved:
@@ -498,153 +345,17 @@ class Model:
         former = process.state.container
         parent = self.processes.get(process.creator[0]) if process.creator else None
         base = parent.state.container if parent is not None else UNKNOWN
-        container = self._decide(process, process.state.nsset, base, time)
+        container = self.decide(process, process.state.nsset, base, time)
         self.containers.enter(container)
         self.containers.leave(former, time)
         process.rewrite(container, origin if container is not UNKNOWN else NOT_KNOWN)
 
-    def _exit(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
-        process = self.alive(pid)
-        if process is None or process.start > time + SAME_START:
-            return
-        if process.threads is None:
-            if tid == pid:
-                self.end(process, time)
-            return
-        if tid == pid:
-            self.leader_left(process, time)
-        else:
-            self.drop_thread(process, tid, time)
-        if not process.threads:
-            process.threads = None
-            if process.leader_gone:
-                self.end(process, time)
-
-    def _exit_sample(
-        self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
-    ) -> None:
-        process = self.alive(pid)
-        if process is None:
-            return
-        if process.unresolved and cgroup:
-            self._sampled(process, cgroup, time)
-        # the kernel lets go of its namespaces between this moment and the EXIT event: their inodes may be another's by
-        # then. What it was in stays known until it ends.
-        nsset = self._thread_set(process, tid)
-        if nsset is not None:
-            self._leave(nsset, process, tid, time)
-
-    def _comm(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
-        process = self.alive(pid)
-        if process is not None and (tid == pid or arg):
-            process.comm = payload.partition(b"\0")[0]
-
-    def _unshared(
-        self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
-    ) -> None:
-        """unshare(2) or setns(2) by one task."""
-        process = self._known(pid, time)
-        call = self.timens.called(tid)
-        if process.newborn and tid == pid and call is None:
-            self._born_late(process, payload)
-            return
-        base = self._thread_set(process, tid)
-        same = base is not None and base.raw == payload
-        if same and base is not None:
-            nsset = base
-        else:
-            made = _ALL if call is not None and call.kind == f.K_UNSHARE and self._made(process, time) else 0
-            nsset = self.namespaces.resolve(payload, base, time, made)
-        nsset = self.timens.after_call(process, tid, call, base, nsset, time)
-        if nsset is base:
-            return
-        who = (pid, process.start)
-        fresh = self.life.begin(nsset, base, who, who)
-        former = process.state
-        joined = nsset.inst[MNT]
-        if joined is not None and (joined in fresh or joined.initial or (base and base.inst[MNT] is joined)):
-            joined = None
-        inside = self._sole_container(joined) if joined is not None else None
-        self._enter(nsset, process, tid)
-        if tid != pid and process.threads is not None:
-            process.threads[tid] = nsset
-            threadsets.moved(process, tid, nsset, time)
-        else:
-            if base is None or nsset.inst[MNT] is not base.inst[MNT]:
-                process.via = inside
-            process.change(former._replace(since=time, nsset=nsset))
-            threadsets.leader_moved(process, time)
-            self.settle(process, time, OBSERVED)
-        if base is not None:
-            self.namespaces.leave(base, tid, time)
-        reason = call.reason if call is not None else "unshare" if fresh else "setns"
-        self.life.changed(process, base, nsset, fresh, time, reason, tid=tid, state=former)
-
-    def _sole_container(self, mnt: Instance) -> Container | None:
-        """The container that every living process in a mount namespace belongs to; the host where they differ."""
-        found: set[Container | None] = set()
-        for nsset in self.namespaces.sets_of(mnt):
-            for tid in nsset.members:
-                process = self.threads.get(tid) or self.processes.get(tid)
-                found.add(process.state.container if process is not None else UNKNOWN)
-                if len(found) > 1:
-                    return UNKNOWN if UNKNOWN in found else None
-        return found.pop() if found else None
-
-    def _cgroup(
-        self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
-    ) -> None:
-        paths = self.cgroups.path_of
-        if len(paths) >= _MAX_CGROUPS:
-            del paths[next(iter(paths))]
-        paths[cgroup] = payload.partition(b"\0")[0].decode("utf-8", "surrogateescape")
-
-    def _attach(
-        self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
-    ) -> None:
-        process = self.alive(tid)
-        if process is None or tid in self.threads:
-            return  # a thread moved alone, or a process that an answer of /proc will tell of
-        path = payload.partition(b"\0")[0].decode("utf-8", "surrogateescape")
-        if process.cgroups is None and not self.v2_only:
-            return
-        process.cgroups = self.cgroups.moved(process.cgroups or self.cgroups.root, arg, path)
-        if arg == self.sample_root:
-            process.unresolved = False
-        self.settle(process, time, OBSERVED)
-
-    def _newtask(
-        self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
-    ) -> None:
-        process = self.alive(tid)
-        if process is None:
-            return
-        process.clone_parent = bool(arg & CLONE_PARENT)
-        if arg & CLONE_NEWTIME:
-            self.swap_set(process, self.timens.cloned(process) or process.state.nsset, time)
-        if not arg & CLONE_INTO_CGROUP:
-            return
-        process.unresolved = True
-        former = process.state.container
-        process.rewrite(UNKNOWN, NOT_KNOWN)
-        self.containers.leave(former, time)
-        self.queries.append(Query("proc", tid))
-
-    def _ignored(
-        self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
-    ) -> None:
-        """What changes nothing about who a process is."""
-
-    def _call(
-        self, kind: int, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
-    ) -> None:
-        self.timens.call(kind, tid, arg)
-        self.calls.entered(pid, time)
-
     # -- everything else
 
-    def ask(self, pid: int) -> None:
-        """Have /proc asked about process ``pid``."""
+    def ask(self, pid: int, cgroup: int = 0) -> None:
+        """Have /proc asked about process ``pid``, and which path ``cgroup`` (an id, 0: none) is."""
+        if cgroup:
+            self.queries.append(Query("cgroup", pid, cgroup))
         self.queries.append(Query("proc", pid))
 
     def _lost(self, time: int, source: int, cpu: int, number: int, since: int) -> None:
@@ -760,17 +471,10 @@ class Model:
 
     def put_thread(self, process: Process, tid: int, nsset: NsSet, time: int) -> None:
         """Thread ``tid`` (not the leader) of ``process`` is in ``nsset`` from ``time`` on."""
-        former = self._thread_set(process, tid)
-        self._enter(nsset, process, tid)
+        former = self.thread_set(process, tid)
+        self.enter(nsset, process, tid)
         if process.threads is not None:
             process.threads[tid] = nsset
             threadsets.moved(process, tid, nsset, time)
         if former is not None:
             self.namespaces.leave(former, tid, time)
-
-    # for byconnector.py
-    known, add, enter, thread_set, decide = _known, _add, _enter, _thread_set, _decide
-    leader_by_exec, sole_container = _leader_by_exec, _sole_container
-
-
-__all__ = ["CgroupSet", "Model", "Query"]

@@ -4,8 +4,9 @@ import pytest
 
 from auditns_connector import frames as f
 from auditns_connector.errors import DecodeError
+from auditns_connector.model.kernel import CLONE_INTO_CGROUP, CLONE_PARENT
 from auditns_connector.model.lookup import find
-from auditns_connector.model.table import CLONE_INTO_CGROUP, CLONE_PARENT, Model
+from auditns_connector.model.table import Model
 from auditns_connector.nstypes import INITIAL_INODES_618, NET
 from tests.unit.world import HEX, MS, REAL, World, contid
 
