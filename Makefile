@@ -1,6 +1,7 @@
 # make run    set everything up, then listen on this host (as root; else the demo on a recorded sample)
 # make test   set everything up, then run the tests (as root, those on the real kernel too)
 # make lint   ruff, mypy --strict, manual pages      make bench   the benchmarks (as root)
+# make fuzz   ten minutes of fuzzing the C code (with clang)
 # make build  wheel and source distribution in dist/ make clean   remove what was built
 
 VENV := .venv
@@ -11,7 +12,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 DEMO := tests/golden/demo
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: run test lint bench build clean venv dev check-tools
+.PHONY: run test lint bench fuzz build clean venv dev check-tools
 .DEFAULT_GOAL := run
 
 # Say in one line how to install what is missing, with this system's package manager.
@@ -74,6 +75,10 @@ lint: dev
 bench: venv
 	$(BIN)/python -m tests.bench --write
 	$(BIN)/python -m tests.bench.accuracy --quick
+
+FUZZ_SECONDS := 600
+fuzz: venv
+	$(BIN)/python -m tests.fuzz.run --seconds $(FUZZ_SECONDS)
 
 build: dev
 	rm -rf build dist

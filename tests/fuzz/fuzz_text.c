@@ -1,0 +1,120 @@
+/* libFuzzer: audit text through the scanner, the assembler and the JSON writer.
+ *
+ * The first bytes choose how the text is cut into pieces and whether whole events are asked for. Held besides what the
+ * sanitizers hold: what comes out, less what was put in, is what went in; JSON is ASCII, one object a line. */
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/types.h>
+
+#include "text_decl.h"
+#include "text_json_decl.h"
+#include "fuzz_types.h" /* made by run.py from decode/rectypes.py and emit/records.py */
+
+#define CAP 65536
+
+static const char tail[] = "type=CONTAINER_ID \0 contid=1\n\1type=NS_INFO \0 x\n";
+static const uint32_t tail_off[] = {0, 29, sizeof(tail) - 1};
+static const uint8_t headers[] = {1, 1}, nodes[] = {0, 1}, none[] = {0};
+static const struct auditns_tails tails = {tail, tail_off, headers, nodes, 2};
+static const char said[] = "\"contid\":\"1\"";
+static const uint32_t said_off[] = {0, sizeof(said) - 1};
+static const struct auditns_tails texts = {said, said_off, none, none, 1};
+
+static struct auditns_points points;
+static struct auditns_json *json;
+
+#define ARRAYS(X) X(ms) X(exit) X(serial) X(flags) X(at) X(hdr_off) X(node_off) X(line_off) X(aux1_off) X(aux2_off) \
+    X(key_off) X(event) X(arch) X(aux1_len) X(aux2_len) X(key_len) X(pid) X(ppid) X(sysno) X(hdr_len) X(node_len) \
+    X(rtype) X(recno)
+#define LINE_ARRAYS(X) X(l_off) X(l_event) X(l_body) X(l_next) X(l_type)
+
+static void start(void)
+{
+    auditns_text_types(type_names, type_numbers, TYPE_COUNT);
+    auditns_json_names(field_names, field_kinds, FIELD_COUNT);
+    json = auditns_json_new(7);
+#define MAKE(f) points.f = calloc(CAP, sizeof(*points.f));
+    ARRAYS(MAKE)
+    LINE_ARRAYS(MAKE)
+    points.cap = points.line_cap = CAP;
+}
+
+static void hold(int good, const char *what)
+{
+    if (!good) {
+        fprintf(stderr, "does not hold: %s\n", what);
+        abort();
+    }
+}
+
+/* One answer: assemble it twice, once with nothing put in, and write it as JSON. */
+static void take(const char *block, uint32_t consumed)
+{
+    static uint32_t choice[CAP], nothing[CAP], who[CAP];
+    static uint8_t keep[4096];
+    char *out = NULL, *lines = NULL;
+
+    hold(points.n <= CAP && points.line_n <= CAP, "counts");
+    for (uint32_t i = 0; i < points.n; i++) {
+        choice[i] = i % 4;
+        who[i] = i % 3;
+        hold(points.flags[i] != 0 && points.at[i] <= consumed, "a point lies in what is decided");
+    }
+    uint64_t size = auditns_assemble(block, consumed, &points, nothing, &tails, NULL, 0, 0, NULL);
+    hold(size == consumed, "nothing put in, nothing changed");
+    size = auditns_assemble(block, consumed, &points, choice, &tails, NULL, 0, 0, NULL);
+    hold(size >= consumed && (out = malloc(size + 1)), "text only grows");
+    hold(auditns_assemble(block, consumed, &points, choice, &tails, NULL, 0, 0, out) == size, "its size is foretold");
+    uint64_t at = 0;
+    for (uint64_t i = 0; i < size && at < consumed; i++)
+        at += out[i] == block[at];
+    hold(at == consumed, "what went in is there, in order");
+    free(out);
+
+    int64_t len = auditns_json(json, block, consumed, &points, who, &texts, NULL, 0, 0, &lines);
+    hold(len >= 0, "JSON is made");
+    for (int64_t i = 0; i < len; i++)
+        hold((lines[i] >= ' ' && lines[i] < 0x7f) || lines[i] == '\n', "JSON is printable ASCII");
+    hold(!len || lines[len - 1] == '\n', "JSON ends with a line");
+    memset(keep, 1, sizeof(keep));
+    for (uint32_t i = 0; i < sizeof(keep); i += 3)
+        keep[i] = 0;
+    size = auditns_assemble(block, consumed, &points, choice, &tails, keep, 0, sizeof(keep), NULL);
+    hold((out = malloc(size + 1)) != NULL, "memory");
+    hold(auditns_assemble(block, consumed, &points, choice, &tails, keep, 0, sizeof(keep), out) == size, "filtered size");
+    free(out);
+    hold(auditns_json(json, block, consumed, &points, who, &texts, keep, 0, sizeof(keep), &lines) >= 0, "filtered JSON");
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static struct auditns_scan scan;
+
+    if (!json)
+        start();
+    if (size < 2 || size > 60000)
+        return 0;
+    size_t piece = data[0] < 128 ? size : (size_t)(data[0] - 127) * (1 + data[1] % 16);
+    memset(&scan, 0, sizeof(scan));
+    scan.whole = data[1] >> 7;
+    points.n = points.line_n = points.used = points.line_used = points.total = points.line_total = 0;
+    const char *text = (const char *)data + 2;
+    size -= 2;
+    size_t from = 0, end = 0;
+    for (int mode = AUDITNS_MODE_MORE; mode != AUDITNS_MODE_EOF;) {
+        end = size - end > piece ? end + piece : size;
+        mode = end < size ? AUDITNS_MODE_MORE : AUDITNS_MODE_EOF;
+        /* a copy of its exact size: a step past its end is seen */
+        char *block = malloc(end - from + !(end - from));
+        memcpy(block, text + from, end - from);
+        int64_t consumed = auditns_scan(&scan, &points, block, (uint32_t)(end - from), mode);
+        hold(consumed >= 0 && (size_t)consumed <= end - from, "consumed lies in the block");
+        take(block, (uint32_t)consumed);
+        free(block);
+        from += (size_t)consumed;
+    }
+    hold(from == size, "at the end all is consumed");
+    return 0;
+}

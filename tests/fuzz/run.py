@@ -1,0 +1,152 @@
+"""Fuzz the C: ``python -m tests.fuzz.run [--seconds N] [--target text|kernel] [--replay]``.
+
+Builds each target with clang's libFuzzer, AddressSanitizer and UBSan below the user's cache folder and runs it from the
+seeds (recorded audit text, the grammar of the property tests, records as the kernel writes them) and from what earlier
+runs found. A crash ends it with exit code 1 and names the input; put that below tests/fuzz/regressions/TARGET under the
+name of the defect. --replay only goes once through seeds and regressions.
+"""
+
+import argparse
+import hashlib
+import os
+import shutil
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from auditns_connector.decode import rectypes
+from auditns_connector.emit.records import NUMERIC, UNTRUSTED
+from auditns_connector.reassemble import _type_number
+from tests.decoders import cn_message, proc_event
+from tests.golden.enriching import DATA
+from tests.perfrecords import comm, namespaces, raw_attach, raw_exec, raw_exit, raw_newtask, sample, task
+from tests.property.audit_text import stream
+
+HERE = Path(__file__).parent
+CDEFS = HERE.parents[1] / "cdefs"
+FLAGS = (
+    "-g",
+    "-O1",
+    "-std=gnu11",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+    "-fno-omit-frame-pointer",
+    "-fno-sanitize-recover=all",
+)
+TARGETS = ("text", "kernel")
+
+
+def types_header() -> str:
+    """The tables that Python hands to the C, as a header."""
+    names = "".join(f'"{name}\\0"' for name in rectypes.NUMBERS)
+    numbers = ",".join(f"{_type_number(number)}u" for number in rectypes.NUMBERS.values())
+    fields = {**dict.fromkeys(sorted(NUMERIC), 1), **dict.fromkeys(sorted(UNTRUSTED), 2)}
+    listed = "".join(f'"{name}\\0"' for name in fields)
+    return (
+        f"static const char type_names[] = {names};\nstatic const uint32_t type_numbers[] = {{{numbers}}};\n"
+        f"#define TYPE_COUNT {len(rectypes.NUMBERS)}\n"
+        f"static const char field_names[] = {listed};\n"
+        f"static const uint8_t field_kinds[] = {{{','.join(map(str, fields.values()))}}};\n"
+        f"#define FIELD_COUNT {len(fields)}\n"
+    )
+
+
+def seeds(target: str) -> Iterator[bytes]:
+    """Inputs to begin with; their first bytes are the target's own."""
+    if target == "text":
+        for path in sorted(DATA.glob("*.log")):
+            text = path.read_bytes()
+            for at in range(0, min(len(text), 40_000), 4000):
+                yield b"\0\0" + text[at : at + 4000]
+                yield b"\xff\x85" + text[at : at + 4000]
+        for seed in range(60):
+            yield bytes((seed * 5 % 256, seed * 7 % 256)) + stream(seed).replace(b"\n\n", b"\n")[:4000]
+        return
+    for what in (0, 1, 2, 4, 0x40, 0x80, 0x100, 0x200, 0x400, 0x40000000, 0x80000000, 77):
+        body = struct.pack("<iiiiiiii", *range(1, 9))
+        yield b"\1" + cn_message(proc_event(what, body, time=5), seq=9)
+    records = (
+        task(7, 1, 20, 20, 1, 1), namespaces(1, 20, 20), comm(2, 20, 20, b"true", by_exec=True),
+        sample(raw_exec(20, 20, b"/usr/bin/true"), 3, 20, 20), sample(raw_exit(20), 4, 20, 20),
+        task(4, 5, 20, 20, 1, 1),
+        sample(raw_attach(20, 0, 9, b"/a"), 6, 1, 1), sample(raw_newtask(21, 1 << 33), 7, 1, 1),
+    )  # fmt: skip
+    yield b"\2\1" + b"".join(records)
+    yield from (b"\2\1" + record for record in records)
+    header = struct.pack("<IBBHQiiiiQQ", 48, 1, 1, 0, 7, 1, 1, 1, 1, 0, 0)
+    yield b"\0" + header + header.replace(b"\7", b"\3")
+
+
+def build(target: str, folder: Path, clang: str) -> Path:
+    """Compile; returns the program."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "fuzz_types.h").write_text(types_header())
+    program = folder / f"fuzz_{target}"
+    sources = sorted(CDEFS.glob(f"{target}_*.c"))
+    subprocess.run(
+        [clang, *FLAGS, "-fsanitize=fuzzer,address,undefined", f"-I{CDEFS}", f"-I{folder}", "-include", "stddef.h",
+         "-D_GNU_SOURCE", "-Wno-macro-redefined", "-include", "stdint.h", "-include", "sys/types.h",
+         str(HERE / f"fuzz_{target}.c"), *map(str, sources), "-o", str(program)],
+        check=True,
+    )  # fmt: skip
+    return program
+
+
+def run(target: str, seconds: int, replay: bool, clang: str) -> int:
+    """Exit code: 0 when nothing was found."""
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "auditns-fuzz" / target
+    program = build(target, base, clang)
+    found, given = base / "corpus", base / "seeds"
+    found.mkdir(exist_ok=True)
+    shutil.rmtree(given, ignore_errors=True)
+    given.mkdir()
+    for seed in seeds(target):
+        (given / hashlib.sha256(seed).hexdigest()[:16]).write_bytes(seed)
+    regressions = sorted((HERE / "regressions" / target).glob("*"))
+    environment = {**os.environ, "UBSAN_OPTIONS": "print_stacktrace=1", "ASAN_OPTIONS": "detect_leaks=1"}
+    once = subprocess.run([program, *given.iterdir(), *regressions], env=environment, capture_output=True, text=True)
+    print(
+        f"{target}: {len(list(given.iterdir()))} seeds and {len(regressions)} regressions: exit code {once.returncode}"
+    )
+    if once.returncode or replay:
+        sys.stderr.write(once.stderr[-4000:] if once.returncode else "")
+        return once.returncode and 1
+    options = [
+        f"-max_total_time={seconds}",
+        "-max_len=8192",
+        "-timeout=10",
+        "-print_final_stats=1",
+        "-rss_limit_mb=2048",
+    ]
+    options += [f"-artifact_prefix={base}/", f"-dict={HERE / 'audit.dict'}"]
+    command = [program, found, given, *options]
+    long = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    stats = [
+        line for line in long.stderr.splitlines() if line.startswith(("stat::number_of", "stat::average", "SUMMARY"))
+    ]
+    print(f"{target}: {seconds} s: exit code {long.returncode}; {'; '.join(stats)}")
+    if long.returncode:
+        sys.stderr.write(long.stderr[-6000:])
+    return long.returncode and 1
+
+
+def main() -> int:
+    """Run the targets one after the other."""
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz.run", description="Fuzz the C with libFuzzer.")
+    parser.add_argument("--seconds", type=int, default=600, help="for all targets together (default: %(default)s)")
+    parser.add_argument("--target", choices=TARGETS, action="append")
+    parser.add_argument("--replay", action="store_true", help="only seeds and regressions, once")
+    args = parser.parse_args()
+    clang = shutil.which("clang")
+    if clang is None:
+        print("fuzzing needs clang and its run-time library: apt-get install clang libclang-rt-dev", file=sys.stderr)
+        return 2
+    targets = args.target or TARGETS
+    return max([run(target, max(1, args.seconds // len(targets)), args.replay, clang) for target in targets])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
