@@ -67,6 +67,8 @@ class Host:
     rules: list[bytes] = field(default_factory=list)
     readlog_error: str = ""
     selinux: str = ""
+    #: SO_PEERPIDFD is there (Linux 6.5)
+    peer_pidfd: bool = True
     plugin: Plugin = field(default_factory=Plugin)
 
 
@@ -83,7 +85,15 @@ def examine(host: Host) -> list[Finding]:
         *_rules(host),
         _plugin(host),
         _selinux(host),
+        _streams(host),
     ]
+
+
+def _streams(host: Host) -> Finding:
+    if not host.peer_pidfd:
+        text = "streams: who sends a message is known by its process number alone (SO_PEERPIDFD came with Linux 6.5)"
+        return Finding("streams", "warn", text)
+    return Finding("streams", "ok", "streams: who reads and sends is known for certain")
 
 
 def _privilege(host: Host) -> list[Finding]:

@@ -29,7 +29,23 @@ def gather(*, proc: str = "/proc", plugin_conf: str = PLUGIN_CONF) -> Host:
     _probe_perf(host)
     _probe_ids(host)
     _probe_audit(host)
+    host.peer_pidfd = _peer_pidfd()
     return host
+
+
+def _peer_pidfd() -> bool:
+    """Whether a socket tells the very process behind it."""
+    import socket
+
+    from .peer import SO_PEERPIDFD
+
+    one, other = socket.socketpair(socket.AF_UNIX)
+    with one, other:
+        try:
+            os.close(one.getsockopt(socket.SOL_SOCKET, SO_PEERPIDFD))
+        except OSError:
+            return False
+    return True
 
 
 def _capabilities(proc: str) -> int:

@@ -54,6 +54,7 @@ def test_good_host_has_no_complaint() -> None:
         ({"nm": None}, {"connector-nm": "warn"}),
         ({"perf_features": frozenset({"task", "namespaces"})}, {"tracefs": "warn"}),
         ({"ns_id": False}, {}),
+        ({"peer_pidfd": False}, {"streams": "warn"}),
         ({"audit": None, "audit_error": "no audit"}, {"audit": "fail"}),
         ({"audit": STATUS._replace(enabled=0)}, {"audit": "warn"}),
         ({"audit": STATUS._replace(enabled=2)}, {}),
