@@ -194,7 +194,9 @@ def _read(args: argparse.Namespace) -> None:
     directory = _directory(args)
     left = args.count
     out = sys.stdout.buffer
-    for line in client.read(directory, follow=args.follow or args.duration is not None, duration=args.duration):
+    follow = args.follow or args.duration is not None
+    server = 0 if args.dir else client.control_server(CONTROL)
+    for line in client.read(directory, follow=follow, duration=args.duration, server=server):
         out.write(line)
         out.flush()
         if left is not None:

@@ -13,6 +13,7 @@ import errno
 import json
 import os
 import socket
+import struct
 import time
 from collections.abc import Iterator
 from typing import Any, Final
@@ -21,6 +22,7 @@ from ..errors import AuditnsError, NotPermittedError
 from ..places import STREAMS
 
 _ROOM: Final = 1 << 16
+_UCRED: Final = struct.Struct("=iII")
 _ANSWER: Final = 1 << 16
 #: without ``follow``: silence after which what was held is taken to be all (seconds)
 _QUIET: Final = 0.3
@@ -98,20 +100,34 @@ def login(directory: str, uid: int, session: int | None = None, pid: int | None 
     request(directory, {"op": "login", "uid": uid, "session": session, "pid": pid})
 
 
-def server_pid(directory: str) -> int:
-    """The process that serves the stream, as the kernel says; 0 when it is in no pid namespace of ours."""
-    from ..peer import peer_of
-
-    with _connect(directory, "talk", socket.SOCK_SEQPACKET) as sock:
-        return peer_of(sock).pid
+def server_of(sock: socket.socket) -> int:
+    """The process that listens on the other side, as the kernel says; 0 when it is in no pid namespace of ours."""
+    raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    return int(_UCRED.unpack(raw)[0])
 
 
-def read(directory: str, *, follow: bool = True, duration: float | None = None) -> Iterator[bytes]:
+def control_server(path: str) -> int:
+    """The process that serves the control socket ``path``; 0 where there is none to be had."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC) as sock:
+        try:
+            sock.connect(path)
+        except OSError:
+            return 0  # inside a container, or not root
+        return server_of(sock)
+
+
+def read(directory: str, *, follow: bool = True, duration: float | None = None, server: int = 0) -> Iterator[bytes]:
     """Whole lines, what was held first; ends when the server goes, after ``duration`` seconds, or, without ``follow``,
-    when nothing more is there."""
+    when nothing more is there.
+
+    ``server``: the process that must be the one to serve it. A container whose root can write to the directory could
+    put a socket of its own there; a reader on the host is not taken in.
+    """
     end = None if duration is None else time.monotonic() + duration
     rest = b""
     with _connect(directory, "sock", socket.SOCK_STREAM) as sock:
+        if server and server_of(sock) != server:
+            raise AuditnsError(f"{directory}/sock is served by somebody else than the control socket")
         while True:
             left = None if end is None else end - time.monotonic()
             if left is not None and left <= 0:

@@ -331,6 +331,13 @@ def test_a_limit_of_nothing_takes_nothing(tmp_path: Path) -> None:
     host.close()
 
 
+def test_a_reader_on_the_host_is_not_taken_in(host: Host, tmp_path: Path) -> None:
+    assert list(client.read(str(host.path / "web"), follow=False, server=os.getpid())) == []
+    with pytest.raises(AuditnsError, match="somebody else"):
+        list(client.read(str(host.path / "web"), server=1))
+    assert client.control_server(str(tmp_path / "none")) == 0
+
+
 def test_find(tmp_path: Path) -> None:
     with pytest.raises(AuditnsError, match="No such file"):
         client.find(base=str(tmp_path / "no"))
