@@ -42,7 +42,7 @@ HELLO         journal       payload JSON: what the run was made of (boot id, ker
 CLOCK         pipeline      arg: CLOCK_REALTIME minus CLOCK_MONOTONIC, ns, two's complement
 PROC          procfs        payload JSON: one process as /proc showed it at ``time``
 NSID          procfs        ppid type (index in nstypes.ALL_ORDER); cgroup number of the instance in order of
-                            appearance; arg its serial, 0: to be minted
+                            appearance; arg its serial, 0: to be minted; payload: u64 inode
 MARK          pipeline      payload: see journal.py; which audit events were answered at this point
 REGISTER      control       payload JSON: a registration as the control socket judged it
 STATE         journal       payload JSON: the model's whole state, at the start of a rotated journal
@@ -53,7 +53,7 @@ INSIDE        perf          pid, tid of a child at its fork; ppid, ptid its numb
                             number (as NSID) is in cgroup; time that of its FORK
 IDMAP         procfs        pid a process; cgroup number of its user namespace; payload JSON: {"uid": [[inside,
                             outside, count] …], "gid": …}, outside as the host counts
-NSGONE        procfs        of an instance without tasks: ppid and cgroup as in NSID; arg 0 the kernel says it is
+NSGONE        procfs        of an instance without tasks: ppid, cgroup, payload as in NSID; arg 0 the kernel says it is
                             gone, 1 that it lives on, 2 it cannot tell
 LOGIN         control       pid; arg low 32 bits the login uid inside its container, high 32 bits the session
 

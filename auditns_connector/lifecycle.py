@@ -219,8 +219,8 @@ class Narrator:
         return self._write(found)
 
     def _place(self, inst: "Instance") -> text.NsPlace:
-        namespaces = self._model.namespaces
-        return text.NsPlace(namespaces.serial(inst), inst.dev or namespaces.dev, inst.ino)
+        # none is minted here: what the model does must not depend on who listens, or a replay would differ
+        return text.NsPlace(inst.serial, inst.dev or self._model.namespaces.dev, inst.ino)
 
     def _actor(
         self, process: "Process | None", state: "State | None", since: int, comm: bytes | None = None
@@ -236,7 +236,7 @@ class Narrator:
     def _ns_init(self, output: NsInit, numeric: bool) -> bytes:
         inst, old = output.inst, output.old
         actor = self._actor(output.process, output.state, output.time, output.comm)
-        old_snum = None if old is None else self._model.namespaces.serial(old)
+        old_snum = None if old is None else old.serial
         return text.ns_init(inst.type, self._place(inst), old_snum, actor, numeric)
 
     def _ns_change(self, output: NsChange, numeric: bool) -> bytes:

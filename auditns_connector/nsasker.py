@@ -23,6 +23,12 @@ _TRIES: Final = 8
 _HELD_A_ROUND: Final = 1000
 
 
+def nsid(inst: Instance, serial: int, now: int, pid: int = 0) -> bytes:
+    """The NSID frame that gives ``inst`` its serial, as asked through thread ``pid`` before ``now``."""
+    ino = inst.ino.to_bytes(8, "little")
+    return f.pack(f.K_NSID, f.S_PROCFS, now, pid=pid, ppid=inst.index, cgroup=inst.number, arg=serial, payload=ino)
+
+
 class NsAsker:
     """Answers for ``namespaces``; ``all_serials`` asks for every namespace that appears, not only for those an
     identifier is made from."""
@@ -56,7 +62,13 @@ class NsAsker:
         if not serial and former is not None and former.proper and alive(former.serial or 0, name, former.ino):
             serial = former.serial or 0
         now = time.monotonic_ns()
-        return f.pack(f.K_NSID, f.S_PROCFS, now, pid=asked, ppid=inst.index, cgroup=inst.number, arg=serial)
+        return nsid(inst, serial, now, asked)
+
+    def numbered(self) -> bytes:
+        """NSID frames for all that have a serial: a journal that begins now tells them."""
+        now = time.monotonic_ns()
+        known = self._namespaces.serials.items()
+        return b"".join(nsid(inst, serial, now) for serial, inst in known if inst.sets or inst.initial)
 
     def _inhabitants(self, inst: Instance) -> list[int]:
         if inst.initial:
@@ -85,5 +97,8 @@ class NsAsker:
                 continue
             verdict = UNKNOWN_END if there is None else HELD if there else GONE
             now = time.monotonic_ns()
-            out.append(f.pack(f.K_NSGONE, f.S_PROCFS, now, ppid=inst.index, cgroup=inst.number, arg=verdict))
+            ino = inst.ino.to_bytes(8, "little")
+            out.append(
+                f.pack(f.K_NSGONE, f.S_PROCFS, now, ppid=inst.index, cgroup=inst.number, arg=verdict, payload=ino)
+            )
         return out

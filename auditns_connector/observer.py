@@ -210,6 +210,7 @@ class Observer:
             self._offset = None
             self._sample_clock()
             self._scan()
+            self._feed(self._asker.numbered())
             self._feed_registrations(now)
 
     def _feed_registrations(self, now: int) -> None:

@@ -10,7 +10,6 @@ import json
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from . import frames as f
 from .errors import AuditnsError
 from .model.namespaces import MINTED
 from .model.resync import SAME_START
@@ -91,6 +90,8 @@ class SerialStore:
     def restored(self, model: "Model") -> bytes:
         """NSID frames for namespaces of ``model`` that had a minted serial in the run before, by proof of a process
         that has been in them since."""
+        from .nsasker import nsid
+
         out = []
         now = time.monotonic_ns()
         for index, dev, ino, serial, witnesses in self._kept:
@@ -102,7 +103,7 @@ class SerialStore:
                 if process is None or process.state.nsset is None or abs(process.start - start) > SAME_START:
                     continue
                 if process.state.nsset.inst[index] is inst:
-                    out.append(f.pack(f.K_NSID, f.S_PROCFS, now, pid=pid, ppid=index, cgroup=inst.number, arg=serial))
+                    out.append(nsid(inst, serial, now, pid))
                     break
         self._kept = []
         return b"".join(out)

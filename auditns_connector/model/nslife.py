@@ -22,6 +22,15 @@ if TYPE_CHECKING:
 GONE, HELD, UNKNOWN_END = 0, 1, 2
 
 
+def _ino(payload: bytes) -> int:
+    return int.from_bytes(payload[:8], "little")
+
+
+def _meant(inst: Instance, index: int, payload: bytes) -> bool:
+    """Whether a frame that names type and inode (where it has a payload) is about ``inst``."""
+    return inst.index == index and _ino(payload) in (0, inst.ino)
+
+
 class NsLife:
     """The life of namespaces in ``model``. Outputs are made where ``model.lifecycle`` is set."""
 
@@ -106,8 +115,11 @@ class NsLife:
         """NSID: the serial ``arg`` (0: mint one) for the instance whose number is ``cgroup``, asked before ``time``."""
         namespaces = self._model.namespaces
         inst = namespaces.unnumbered.get(cgroup)
-        if inst is None:
-            return
+        if inst is None or not _meant(inst, ppid, payload):
+            # a replay may begin in the middle, and number the instances otherwise
+            inst = namespaces.current[ppid].get(_ino(payload)) if 0 <= ppid < len(namespaces.current) else None
+            if inst is None or inst.serial is not None:
+                return
         former, inst.maybe = inst.maybe, None
         same = former is not None and arg != 0 and arg == former.serial
         if 0 < arg < MINTED and not same and inst.ended is not None and inst.ended <= time:
@@ -126,8 +138,10 @@ class NsLife:
     def gone(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
         """NSGONE: what the kernel says of the instance without tasks whose number is ``cgroup``."""
         inst = self._model.namespaces.limbo.get(cgroup)
-        if inst is None:
-            return
+        if inst is None or not _meant(inst, ppid, payload):
+            inst = self._model.namespaces.vacant.get((ppid, _ino(payload)))
+            if inst is None or inst.number not in self._model.namespaces.limbo:
+                return
         if arg == HELD:
             inst.held = True
         elif arg == GONE:

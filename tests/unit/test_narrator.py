@@ -14,6 +14,7 @@ from auditns_connector.decode.points import P_NODE
 from auditns_connector.emit import text
 from auditns_connector.emit.render import Renderer
 from auditns_connector.eventserial import HALF, EventSerials
+from auditns_connector.filters import EventFilter
 from auditns_connector.lifecycle import Narrator
 from auditns_connector.sinks.base import Loss as SinkLoss
 from tests.unit.world import REAL, World
@@ -134,3 +135,76 @@ def test_lines_that_a_sink_dropped() -> None:
         % (100 + HALF)
     )
     assert b"audit(1700000000.000:" in n.sink_lost("raw")(SinkLoss("file", 4, 400, "", ""))
+
+
+# -- namespaces
+
+
+def namespaces() -> World:
+    w = World(lifecycle=True)
+    w.model.outputs.clear()
+    w.fork(1, 100, 1000)
+    w.unshare(100, 1000)
+    w.put(f.K_COMM, 1001, pid=100, tid=100, payload=b"my cmd\0")
+    w.unshare(100, 1002, uts=11)
+    for inst in w.model.namespaces.born:
+        serial = 0xA1 if inst.ino == 11 else inst.number
+        w.put(f.K_NSID, 1003, f.S_PROCFS, ppid=inst.index, cgroup=inst.number, arg=serial)
+    return w
+
+
+def test_a_namespace_begins_with_what_proc_said_of_its_maker_afterwards() -> None:
+    w = namespaces()
+    w.proc(100, 1, at=1004, start=1000, uids=[5, 0, 0, 0], loginuid=1000, sessionid=7)
+    begun, changed = tell(w, narrator(w))["raw"].splitlines()
+    assert begun == (
+        b"type=NS_INIT msg=audit(1700000001.002:%d): pid=100 uid=5 auid=1000 ses=7 type=4000000 old_snum=2 snum=a1"
+        b" comm=6D7920636D64 dev=00:04 ino=11 res=1" % HALF
+    )
+    assert changed == (
+        b"type=NS_CHANGE msg=audit(1700000001.002:%d): pid=100 type=4000000 reason=unshare old_snum=2 snum=a1"
+        b" comm=6D7920636D64 dev=00:04 old-ino=4026531838 ino=11 res=1" % (HALF + 1)
+    )
+
+
+def test_what_proc_said_before_or_no_longer_is_unknown() -> None:
+    w = World(lifecycle=True)
+    w.proc(100, 1, at=900, start=800, uids=[5, 0, 0, 0], loginuid=1000, sessionid=7)
+    w.unshare(100, 1002, uts=11)
+    assert b" pid=100 uid=? auid=? ses=? type=4000000 old_snum=? snum=? " in tell(w, narrator(w))["raw"]
+
+
+def test_the_initial_ones_are_told_once() -> None:
+    w = namespaces()
+    n = narrator(w, "numeric")
+    out = n.introduce(w.now)["numeric"].splitlines()
+    assert len(out) == 8
+    assert all(b": pid=0 uid=0 auid=4294967295 ses=4294967295 type=" in line and b" old_snum=0 " in line for line in out)
+    assert all(line.startswith(b"type=UNKNOWN[1345] ") for line in out)
+    assert n.introduce(w.now) == {}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "kinds"),
+    [
+        ({"types": ["NS_CHANGE"]}, [b"NS_CHANGE"]),
+        ({"pids": [100]}, [b"NS_INIT", b"NS_CHANGE"]),
+        ({"pids": [101]}, []),
+        ({"keys": ["k"]}, []),
+        ({"runtimes": ["docker"]}, []),
+    ],
+)
+def test_filters_hold_for_them_but_not_for_losses(wanted: dict[str, Any], kinds: list[bytes]) -> None:
+    w = namespaces()
+    w.put(f.K_LOST, 2000, cpu=1, arg=1)
+    lines = tell(w, narrator(w, wanted=EventFilter(**wanted)))["raw"].splitlines()
+    assert [line.split()[0].removeprefix(b"type=") for line in lines] == [*kinds, b"CONTAINER_LOST"]
+
+
+def test_telling_mints_nothing() -> None:
+    """The model must not depend on who listens, or a replay would differ from the run."""
+    w = World(lifecycle=True)
+    w.fork(1, 100, 1000, uts=11)
+    before = w.model.namespaces.mint_next
+    tell(w, narrator(w))
+    assert w.model.namespaces.mint_next == before

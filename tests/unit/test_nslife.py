@@ -369,6 +369,27 @@ def test_a_sandbox_that_is_held_keeps_its_identifier() -> None:
     assert inst(w, 200, USER).owner is former.owner
 
 
+# -- replay
+
+
+def test_a_journal_that_begins_in_the_middle_gives_the_same_serials() -> None:
+    """Its instances are numbered otherwise; type and inode say which are meant."""
+    w = world()
+    w.fork(1, 100, 1000, net=11)
+    w.proc(100, 1, at=1001, start=1000, ns={**INITIAL_INODES_618, "net": 11})
+    found = inst(w, 100, NET)
+    w.put(f.K_NSID, 1002, f.S_PROCFS, ppid=NET, cgroup=999, arg=70, payload=(11).to_bytes(8, "little"))
+    assert found.serial == 70
+    w.fork(1, 200, 1003, uts=12)
+    other = inst(w, 200, UTS)
+    w.put(f.K_NSID, 1004, f.S_PROCFS, ppid=NET, cgroup=other.number, arg=71, payload=(11).to_bytes(8, "little"))
+    assert (found.serial, other.serial) == (70, None)
+    w.exit(100, 1010)
+    told(w)
+    w.put(f.K_NSGONE, 1020, f.S_PROCFS, ppid=NET, cgroup=998, arg=GONE, payload=(11).to_bytes(8, "little"))
+    assert told(w) == [("del", "net", False)]
+
+
 # -- memory
 
 
