@@ -31,11 +31,13 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from .. import frames, nstypes
+from .._kernel import ffi, lib
 
 _LINKS: Final = (*nstypes.ALL_ORDER, "pid_for_children", "time_for_children")
+_LINK_NAMES: Final = b"\0".join(name.encode("ascii") for name in _LINKS) + b"\0"
 _FOLDER: Final = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
-_FILE: Final = os.O_RDONLY | os.O_CLOEXEC
 _ROOM: Final = 16384
+_text: Final = ffi.new("char[]", _ROOM)
 _KEEP: Final = 8192
 _GONE: Final = (errno.ENOENT, errno.ESRCH)
 _encode: Final = json.JSONEncoder(separators=(",", ":")).encode
@@ -54,9 +56,10 @@ class Procfs:
         self._boot_offset = boot_offset()
         self._dev = _nsfs_dev(root)
         self._read = self._vanished = self._denied = self._malformed = 0
-        #: raw text -> parsed: many processes share their cgroups and namespaces
+        #: raw text -> parsed: many processes share their cgroups
         self._cgroups: dict[bytes, dict[str, str]] = {}
-        self._inodes: dict[str, int] = {}
+        self._link_inodes: Any = ffi.new("uint64_t[]", len(_LINKS))
+        self._link_errors: Any = ffi.new("int[]", len(_LINKS))
 
     def scan(self) -> Iterator[bytes]:
         """One PROC frame for each process there is, by ascending pid; those begun during the scan may be missing.
@@ -184,40 +187,23 @@ class Procfs:
 
     def _namespaces(self, folder: int, where: str) -> dict[str, int | None] | None:
         """Inodes by type; a type the kernel lacks is null; None when nothing at all is told."""
-        try:
-            links = os.open(where, _FOLDER, dir_fd=folder)
-        except OSError as error:
-            self._count(error)
+        count = len(nstypes.ALL_ORDER) if self._brief else len(_LINKS)
+        failed = lib.procfs_links(folder, where.encode(), _LINK_NAMES, count, self._link_inodes, self._link_errors)
+        if failed:
+            self._count(OSError(-failed, os.strerror(-failed)))
             return None
         found: dict[str, int | None] = {}
-        cache = self._inodes
         denied = any_found = False
-        for name in nstypes.ALL_ORDER if self._brief else _LINKS:
-            try:
-                link = os.readlink(name, dir_fd=links)
-            except OSError as error:
-                denied = denied or error.errno not in _GONE
-                found[name] = None
+        for name, inode, trouble in zip(_LINKS, self._link_inodes[0:count], self._link_errors[0:count], strict=False):
+            found[name] = inode or None
+            if trouble == errno.EBADMSG:
+                self._malformed += 1
+            elif trouble:
+                denied = denied or trouble not in _GONE
                 continue
-            ino = cache.get(link)
-            if ino is None:
-                ino = self._inode(link)
-            found[name] = ino
             any_found = True
-        os.close(links)
         self._denied += denied
         return found if any_found else None
-
-    def _inode(self, link: str) -> int | None:
-        """ "net:[4026531833]" → 4026531833."""
-        digits = link.partition(":[")[2].removesuffix("]")
-        if not digits.isdecimal():
-            self._malformed += 1
-            return None
-        if len(self._inodes) >= _KEEP:
-            self._inodes.clear()
-        ino = self._inodes[link] = int(digits)
-        return ino
 
     def _namespaces_of_threads(self, folder: int, tids: list[int] | tuple[int, ...]) -> dict[str, int | None] | None:
         """A leader that ended before its threads has none; the others do."""
@@ -314,17 +300,15 @@ def _nothing(pid: int) -> dict[str, Any]:
 
 def _file(name: str, folder: int) -> bytes:
     """A file of /proc, whole."""
-    fd = os.open(name, _FILE, dir_fd=folder)
-    try:
-        data = os.read(fd, _ROOM)
-        while len(data) % _ROOM == 0 and data:
-            more = os.read(fd, _ROOM)
-            if not more:
-                break
-            data += more
-        return data
-    finally:
-        os.close(fd)
+    room = _ROOM
+    while True:
+        text = _text if room == _ROOM else ffi.new("char[]", room)
+        size = lib.procfs_text(folder, name.encode(), text, room)
+        if size < 0:
+            raise OSError(-size, os.strerror(-size))
+        if size < room:
+            return bytes(ffi.buffer(text, size))
+        room *= 4
 
 
 def _line(text: bytes, start: bytes) -> bytes:

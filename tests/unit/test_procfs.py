@@ -1,9 +1,11 @@
 """Procfs on a made-up /proc: what is missing is null, what is hostile is kept as it is, nothing raises."""
 
+import errno
 import json
 import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -165,14 +167,15 @@ def test_no_such_process(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["stat", "status", "cgroup", "loginuid", "ns"])
 def test_a_refused_read_leaves_null(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     add(tmp_path, 42)
-    real = os.open
+    lib = procfs.lib
 
-    def refusing(path: str, *args: Any, **keywords: Any) -> int:
-        if path == name:
-            raise PermissionError(1, "Operation not permitted")
-        return real(path, *args, **keywords)
+    def text(folder: int, file: bytes, *room: Any) -> int:
+        return -errno.EPERM if file == name.encode() else lib.procfs_text(folder, file, *room)
 
-    monkeypatch.setattr(os, "open", refusing)
+    def links(folder: int, where: bytes, *rest: Any) -> int:
+        return -errno.EPERM if where == name.encode() else lib.procfs_links(folder, where, *rest)
+
+    monkeypatch.setattr(procfs, "lib", SimpleNamespace(procfs_text=text, procfs_links=links))
     reader = Procfs(str(tmp_path))
     answer = reader.describe(42)
     assert answer is not None
@@ -185,10 +188,12 @@ def test_a_refused_read_leaves_null(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_refused_links_are_null_and_counted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     add(tmp_path, 42)
 
-    def refusing(path: str, **keywords: Any) -> str:
-        raise PermissionError(13, "Permission denied")
+    def links(folder: int, where: bytes, names: bytes, count: int, inodes: Any, errors: Any) -> int:
+        for i in range(count):
+            inodes[i], errors[i] = 0, errno.EACCES
+        return 0
 
-    monkeypatch.setattr(os, "readlink", refusing)
+    monkeypatch.setattr(procfs, "lib", SimpleNamespace(procfs_text=procfs.lib.procfs_text, procfs_links=links))
     reader = Procfs(str(tmp_path))
     answer = reader.describe(42)
     assert answer is not None
@@ -245,3 +250,12 @@ def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
     before = os.listdir("/proc/self/fd")
     list(reader.scan())
     assert os.listdir("/proc/self/fd") == before
+
+
+def test_a_file_larger_than_expected_is_read_whole(tmp_path: Path) -> None:
+    add(tmp_path, 42)
+    paths = "".join(f"{number}:c{number}:/{'x' * 3000}\n" for number in range(1, 40))
+    (tmp_path / "42" / "cgroup").write_text(paths)
+    answer = Procfs(str(tmp_path)).describe(42)
+    assert answer is not None
+    assert len(answer["cg"]) == 39
