@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from io import TextIOWrapper
 from typing import Final, NoReturn
 
 from .. import __version__
@@ -69,20 +70,33 @@ def main() -> NoReturn:
         from ..ocihook import main as hook
 
         sys.exit(hook(sys.argv[2:]))  # a container waits for it: no parser, and its own way with errors
+    _settle_streams()
     try:
         code = run(sys.argv[1:])
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
     except AuditnsError as error:
         print(f"auditns: {error}", file=sys.stderr)
         code = error.exit_code
     except KeyboardInterrupt:
         code = 130
-    except BrokenPipeError:
-        # the reader of our output has gone: nothing is wrong, and nothing more can be said there
+    except OSError as error:
+        # nothing more can be said on stdout; where its reader has gone nothing is wrong
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
+        code = 0 if isinstance(error, BrokenPipeError) else 1
+        if code:
+            where = f"{error.filename}: " if error.filename else ""
+            print(f"auditns: {where}{error.strerror or error}", file=sys.stderr)
     sys.exit(code)
+
+
+def _settle_streams() -> None:
+    """Have all three, and letters that stdout's encoding lacks escaped."""
+    if sys.stdin is None or sys.stdout is None or sys.stderr is None:
+        from ..procsetup import open_standard_streams
+
+        open_standard_streams()
+    if isinstance(sys.stdout, TextIOWrapper):  # not what a test has put there
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 if __name__ == "__main__":
