@@ -25,6 +25,8 @@ EPSILON: Final = 1_000_000
 LATE: Final = 100_000_000
 #: an exec takes no longer than this from entry to event, where another reading of the clock is possible (ns)
 EXEC_TIME: Final = 1_000_000_000
+#: /proc tells a start in ticks, rounded down: a process seen there may have begun this much later (ns)
+START_TICK: Final = 10_000_000
 _ANCESTORS: Final = 64
 NOBODY: Final = State(0, UNKNOWN, None, NOT_KNOWN)
 
@@ -107,8 +109,8 @@ def _at(model: Model, pid: int, ppid: int, low: int, now: int) -> State | None:
             break
         if process.start > high:
             late = process
-        elif _doubtful(model, process, high):
-            return NOBODY
+        elif _doubtful(model, process, high) or (process.scanned and low < process.start + START_TICK):
+            return NOBODY  # the other holder of the pid may be one we never heard of
         else:
             found.append((process, _states(model, process, low, high)))
         process = process.prev

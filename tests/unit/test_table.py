@@ -429,3 +429,10 @@ def test_a_record_behind_that_of_an_exec_is_of_the_time_after_it() -> None:
     w.put(f.K_COMM, 1100, pid=1, tid=1)
     assert w.who(100, 1000) == "?"
     assert [w.who_exec(100, 1000), w.who(100, 1000)] == [contid(HEX), contid(HEX)]
+
+
+def test_a_start_that_proc_tells_is_right_to_a_tick_and_before_that_somebody_else_may_have_been() -> None:
+    w = World()
+    w.proc(100, 1, 2000, start=1000, cg=DOCKER)
+    w.put(f.K_COMM, 2100, pid=1, tid=1)
+    assert [w.who(100, at) for at in (1009, 1012)] == ["?", contid(HEX)]
