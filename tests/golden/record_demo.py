@@ -6,6 +6,7 @@ of the host is nobody's business. ``audit.log`` is the listener's text without t
 with them; the journal must lead from one to the other.
 """
 
+import json
 import os
 import re
 import signal
@@ -35,6 +36,8 @@ SCRIPT: Final = """
 HOST: Final = (b'exe="/usr/bin/id"', b'exe="/usr/bin/cat"', b'exe="/usr/bin/unshare"')
 #: where the recorder and whoever runs it live: nothing that names these is kept
 PRIVATE: Final = (str(Path(__file__).resolve().parents[2].parent).encode() + b"/", str(Path.home()).encode() + b"/")
+#: frames that speak of one process and change nothing for others
+OWN: Final = (f.K_EXEC, f.K_EXIT, f.K_EXIT_SAMPLE, f.K_COMM)
 _SERIALS: Final = struct.Struct("<QQ")
 
 
@@ -50,6 +53,7 @@ def perform(folder: Path) -> None:
         batch = runtimes.start("runc", name="batch", cgroup="/default/batch")
         for container in (web, batch):
             (runtimes.directory / container.name / "etc/shadow").write_text("root:*:19000::::::\n")
+        time.sleep(2.5)  # the listener looks for the name of a new container once a second
         subprocess.run(["/bin/sh", "-c", SCRIPT], stdout=subprocess.DEVNULL, check=True, cwd="/", env={})
         web.exec(["cat", "/etc/shadow"])
         batch.exec(["sh", "-c", "id; cat /etc/shadow"])
@@ -124,10 +128,25 @@ def families(frames: list[f.Frame], pids: set[int]) -> set[int]:
     return found
 
 
+def plain(frame: f.Frame, initial: set[int]) -> bool:
+    """Whether a FORK or PROC frame tells of a process in the initial namespaces."""
+    if frame.kind == f.K_PROC:
+        known = json.loads(frame.payload.rstrip(b"\0"))["ns"]
+        return known is not None and initial.issuperset(known.values())
+    size = f.NAMESPACES_PAYLOAD.size
+    return len(frame.payload) >= size and initial.issuperset(f.NAMESPACES_PAYLOAD.unpack(frame.payload[:size])[1:])
+
+
+def _of_others(frame: f.Frame, initial: set[int]) -> bool:
+    return frame.kind in OWN or (frame.kind in (f.K_FORK, f.K_PROC) and plain(frame, initial))
+
+
 def trim(journal: bytes, serials: set[int], pids: set[int]) -> bytes:
-    """The journal without the programs of processes that have no part in it. Their forks and namespaces stay, because
+    """The journal without the processes that have no part in it. Those with namespaces of their own stay, because
     namespaces are numbered in the order of their appearance."""
     frames = list(f.iter_frames(journal))
+    hello = json.loads(next(frame for frame in frames if frame.kind == f.K_HELLO).payload.rstrip(b"\0"))
+    initial = set(hello["initial"].values())
     wanted = families(frames, pids)
     out, at = [], 0
     for frame in frames:
@@ -138,9 +157,7 @@ def trim(journal: bytes, serials: set[int], pids: set[int]) -> bytes:
             answered = _SERIALS.iter_unpack(frame.payload[: len(frame.payload) // 16 * 16])
             here = sorted(s for a, b in answered for s in serials if a <= s <= b)
             out.append(_mark(frame, here))
-        elif private(frame.payload):
-            continue
-        elif frame.kind not in (f.K_EXEC, f.K_COMM, f.K_EXIT_SAMPLE) or frame.pid in wanted:
+        elif not private(frame.payload) and (frame.pid in wanted or not _of_others(frame, initial)):
             out.append(raw)
     return b"".join(out)
 
