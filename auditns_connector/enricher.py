@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from .correlate import Correlator
-from .decode.points import LINE_LATE, P_SUBJECT
+from .decode.points import LINE_LATE
 from .filters import ConfiguredFilter, EventFilter
 from .reassemble import Points, assemble
 
@@ -66,8 +66,7 @@ class Enricher:
         if not points.consumed or self.done:
             return {}
         choice = answer(points)
-        flags = points.flags[: points.n].tolist()
-        events = sum(flag & P_SUBJECT for flag in flags)
+        events = points.c.subjects
         self.events += events
         first, keep = 0, None
         if self._filter is not None or self.limit is not None:

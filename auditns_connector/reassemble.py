@@ -55,6 +55,12 @@ lib.auditns_text_types(
 )
 
 
+def count_lines(block: bytes, start: int = 0, end: int | None = None) -> int:
+    """``block.count(b"\\n", start, end)``, in half the time."""
+    stop = len(block) if end is None else end
+    return int(lib.auditns_lines(ffi.from_buffer(block) + start, stop - start)) if stop > start else 0
+
+
 class Tails:
     """The texts that may be inserted, numbered from 1; number 0 inserts nothing.
 

@@ -35,6 +35,7 @@ struct auditns_points {
     uint32_t n, line_n;         /* ready: of decided events, before the consumed offset */
     uint32_t used, line_used;   /* the same, void ones counted: what the next call drops */
     uint32_t total, line_total; /* ready and pending */
+    uint32_t subjects;          /* how many of the ready points are the subject of an event */
     int64_t *ms, *exit;
     uint64_t *serial;
     uint32_t *flags, *at, *hdr_off, *node_off, *line_off, *aux1_off, *aux2_off, *key_off, *event, *arch;
@@ -83,6 +84,9 @@ struct auditns_tails {
     const uint8_t *headers, *nodes;
     uint32_t count;
 };
+
+/* How many newlines there are. */
+uint64_t auditns_lines(const char *buf, uint64_t len);
 
 /* Write buf[:consumed] with the chosen tails inserted to out; returns how many bytes. out NULL: only count.
  * keep: NULL, or one byte for each of keep_count events from number keep_first on: lines of events that are not

@@ -4,6 +4,17 @@
 #include <sys/types.h>
 #include "text_decl.h"
 
+uint64_t auditns_lines(const char *buf, uint64_t len)
+{
+    const char *end = buf + len;
+    uint64_t lines = 0;
+    while (buf < end && (buf = memchr(buf, '\n', (size_t)(end - buf)))) {
+        lines++;
+        buf++;
+    }
+    return lines;
+}
+
 static char *put_tail(char *out, const char *buf, const struct auditns_points *p, uint32_t i, const char *t,
                       const char *end)
 {

@@ -679,5 +679,8 @@ int64_t auditns_scan(struct auditns_scan *s, struct auditns_points *p, const cha
         p->line_used--;
     p->n = s->voids ? compact(s, p) : p->used;
     p->line_n = p->line_used;
+    p->subjects = 0;
+    for (uint32_t i = 0; i < p->n; i++)
+        p->subjects += p->flags[i] & AUDITNS_P_SUBJECT;
     return s->consumed;
 }

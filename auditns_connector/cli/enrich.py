@@ -33,11 +33,12 @@ def run(args: argparse.Namespace) -> int:
     from ..correlate import Correlator
     from ..enricher import Enricher
     from ..errors import AuditnsError
-    from ..procsetup import open_standard_streams
+    from ..procsetup import calm_collector, open_standard_streams
     from ..reassemble import TextStream
     from ..replay import LiveAnswers, ReplayAnswers
 
     open_standard_streams()
+    calm_collector()
     wanted = event_filter(args)
     name = formats(args)
     answers = ReplayAnswers(args.journal) if args.journal else LiveAnswers(all_serials=args.ns != "off")

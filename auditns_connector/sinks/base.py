@@ -18,6 +18,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final, NamedTuple, Protocol
 
+from ..reassemble import count_lines
+
 #: notices are for people; when nobody takes them away, the oldest stay
 MAX_NOTICES: Final = 64
 #: blocks given to one writev; IOV_MAX is 1024
@@ -144,7 +146,7 @@ class LineQueue:
         while count:
             block, start = self._blocks[0], self._offset
             end = min(len(block), start + count)
-            self.written_records += block.count(b"\n", start, end)
+            self.written_records += count_lines(block, start, end)
             count -= end - start
             self._offset = end
             if end == len(block):

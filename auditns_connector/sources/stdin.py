@@ -5,6 +5,7 @@ from typing import Final
 
 from ..decode.auditserial import SerialGap
 from ..errors import AuditnsError
+from ..reassemble import count_lines
 
 _READ: Final = 256 * 1024
 
@@ -48,7 +49,7 @@ class StdinSource:
             return None if self._ended else b""
         block = parts[0] if len(parts) == 1 else b"".join(parts)
         self._counts["bytes"] += size
-        self._counts["received"] += block.count(b"\n")
+        self._counts["received"] += count_lines(block)
         return block
 
     def take_gaps(self, *, final: bool = False) -> list[SerialGap]:
