@@ -2,7 +2,7 @@
 
 A wake-up costs the same whether it brings one record or a hundred, and auditd writes each record by itself. So while
 events are rare each is read when its first record has come and the others had time to follow, and while they are many
-the text of some milliseconds is read at once.
+the text of some milliseconds is read at once. In a storm there is nothing to wait for.
 """
 
 import math
@@ -12,6 +12,8 @@ from typing import Final
 _MEMORY: Final = 0.1
 #: from this many events a second on, waiting pays
 BUSY: Final = 250.0
+#: from this many on every read brings many anyway, and whoever writes must not be kept waiting
+STORM: Final = 10_000.0
 _GATHER: Final = 0.004
 #: the records of one event follow each other within this time, as a rule (seconds)
 _EVENT: Final = 0.0002
@@ -29,7 +31,10 @@ class Pace:
         """How long to wait at ``now``, when text has come, before it is read (seconds)."""
         if self.fixed is not None:
             return self.fixed
-        return _GATHER if self._rate * math.exp((self._last - now) / _MEMORY) > BUSY else _EVENT
+        rate = self._rate * math.exp((self._last - now) / _MEMORY)
+        if rate > STORM:
+            return 0.0
+        return _GATHER if rate > BUSY else _EVENT
 
     def took(self, events: int, now: float) -> None:
         """``events`` were read at ``now``."""

@@ -1,6 +1,6 @@
 """When text is left to gather."""
 
-from auditns_connector.pace import BUSY, Pace
+from auditns_connector.pace import BUSY, STORM, Pace
 
 
 def run(pace: Pace, rate: float, seconds: float = 1.0, start: float = 100.0) -> float:
@@ -22,8 +22,12 @@ def test_many_events_are_gathered() -> None:
 
 def test_after_a_storm_it_is_quick_again() -> None:
     pace = Pace()
-    assert run(pace, 10_000) >= 0.001
+    assert run(pace, 5_000) >= 0.001
     assert pace.pause(102.0) < 0.0005
+
+
+def test_in_a_storm_nobody_waits() -> None:
+    assert run(Pace(), STORM * 2) == 0
 
 
 def test_a_fixed_pause_is_always_that() -> None:
