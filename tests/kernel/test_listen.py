@@ -348,10 +348,10 @@ def test_lost_records_are_told(quiet: AuditState, tmp_path: Path, token: str) ->
     assert "CONTAINER_LOST source=audit" in run["pretty"].out.decode()
     log = tmp_path / "log"
     log.write_bytes(b"".join(line for line in run["raw"].out.splitlines(keepends=True) if b"USER_LOGIN" not in line))
-    done = subprocess.run(["ausearch", "-if", str(log), "-i"], capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    shown = [found for found in done.stdout.split("----\n") if "CONTAINER_LOST" in found]
+    done = subprocess.run(["ausearch", "-if", str(log), "-i"], capture_output=True, stdin=subprocess.DEVNULL)
+    shown = [found for found in done.stdout.split(b"----\n") if b"CONTAINER_LOST" in found]
     assert len(shown) == len(lost)
-    assert all(found.count("type=") == 1 for found in shown)
+    assert all(found.count(b"type=") == 1 for found in shown)
     assert AuditState.read() == quiet
 
 
