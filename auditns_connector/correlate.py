@@ -13,7 +13,7 @@ from typing import Final
 from .decode import points as pt
 from .decode.rectypes import NUMBERS
 from .emit import text
-from .model import lookup
+from .model import clones, lookup
 from .model.calls import NUMBERS as CALL_NUMBERS
 from .model.containers import UNKNOWN, Container
 from .model.namespaces import NsSet
@@ -36,7 +36,7 @@ _IDLE: Final = State(0, None, None, "observed")
 #: the answer from one stamp (ms) to another: its number, whether it is a container or unknown, and the state it tells
 _Plain = tuple[int, int, int, bool, bool, State]
 _NEVER: Final[_Plain] = (1, 0, 0, False, False, HOST)
-_TailKey = tuple[Container | None, NsSet | None, str, int, Login | None]
+_TailKey = tuple[Container | None, NsSet | None, str, int, Login | None, int | None]
 
 
 class Correlator:
@@ -82,7 +82,7 @@ class Correlator:
             for tails in self.tails:
                 tails.clear()
             self._numbers.clear()
-        self.states = [HOST] * points.n if self.keep_states else []
+        self.states = [HOST] * points.n if self.keep_states or self.info else []
         return array("I", bytes(4 * points.n))
 
     def answer(
@@ -95,7 +95,7 @@ class Correlator:
         if choice is None:
             choice = self.begin(points)
         n = points.n if end is None else end
-        keep, states = self.keep_states, self.states
+        keep, states = self.keep_states or self.info, self.states
         clock, offset = self.model.clock, self.model.clock.offset or 0
         stamps = points.ms[first:n].tolist()
         oldest, newest = (min(stamps) * 1_000_000, max(stamps) * 1_000_000) if stamps else (0, 0)
@@ -130,6 +130,9 @@ class Correlator:
             choice[i] = self._number(found, self._record(points, i, flags))
             if keep:
                 states[i] = found
+        if self.info:
+            for i, child in children_of(points, self.model, first, n).items():
+                choice[i] = self._number(states[i], self._record(points, i, points.flags[i]), child)
         self.answered += n - first
         self.attributed += attributed
         self.unknown += unknown
@@ -195,14 +198,15 @@ class Correlator:
         times = self.model.clock.candidates(ms * 1_000_000, now)
         return self.model.packets.answer(fields, min(times, default=now) - lookup.EPSILON)
 
-    def _number(self, state: State, record: int) -> int:
-        """The number of the text that says ``state``, about record ``record`` of the event (0: about the event)."""
+    def _number(self, state: State, record: int, child: int | None = None) -> int:
+        """The number of the text that says ``state``, about record ``record`` of the event (0: about the event);
+        ``child`` is what a clone returned, as the host counts (0: not known, None: it is no clone)."""
         container = state.container
         wanted = self.ns == "all" or (self.ns == "containers" and container is not None)
         nsset = state.nsset if wanted else None
         origin = state.origin if self.info else ""
         login = state.login if self.info else None
-        key = (container, nsset, origin, record, login)
+        key = (container, nsset, origin, record, login, child)
         number = self._numbers.get(key)
         if number is None:
             number = 0
@@ -213,7 +217,7 @@ class Correlator:
         return number
 
     def _tail(self, key: _TailKey, wanted: bool, numeric: bool) -> bytes:
-        container, nsset, origin, record, login = key
+        container, nsset, origin, record, login, child = key
         model, out = self.model, b""
         place = record or None
         if container is not None:
@@ -232,12 +236,28 @@ class Correlator:
                     namespace=container.labels.get("namespace") or None,
                     cauid=login.uid if login is not None else None,
                     cses=login.session if login is not None else None,
+                    exit_pid=child,
                 )
         if wanted:
             serial = model.namespaces.serial
             insts = nsset.inst if nsset is not None else (None,) * 8
             out += text.ns_info([None if inst is None else serial(inst) for inst in insts], place, numeric)
         return out
+
+
+def children_of(points: Points, model: Model, first: int = 0, end: int | None = None) -> dict[int, int]:
+    """By number of the point of a successful clone, fork or vfork: whom it made, as the host counts; 0: not known."""
+    n = points.n if end is None else end
+    if clones.ANY_CALL.isdisjoint(points.sysno[first:n]):
+        return {}
+    found = {}
+    for i in range(first, n):
+        if points.sysno[i] not in clones.CALLS.get(points.arch[i], ()) or not points.flags[i] & pt.P_SUBJECT:
+            continue
+        if points.exit[i] > 0 and not points.flags[i] & pt.P_OWN:
+            times = model.clock.candidates(points.ms[i] * 1_000_000, model.now)
+            found[i] = clones.child_of(model, points.pid[i], times, model.now, points.exit[i]) or 0
+    return found
 
 
 def untrusted(raw: bytes) -> bytes | None:

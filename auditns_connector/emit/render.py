@@ -4,9 +4,9 @@ from array import array
 from collections.abc import Hashable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from ..correlate import children_of
 from ..decode import points as pt
 from ..decode import rectypes
-from ..model import clones
 from ..reassemble import Points, Tails
 from . import jsonout, pretty, text
 from .jsonlines import JsonLines
@@ -15,7 +15,6 @@ from .records import Fields, parse
 if TYPE_CHECKING:
     from ..correlate import Correlator
     from ..model.process import State
-    from ..model.table import Model
 
 JSON: Final = "json"
 _HEADER_END: Final = b"):"
@@ -91,21 +90,6 @@ def read_line(line: bytes, body: int) -> tuple[Head, str, bytes]:
     )
 
 
-def children_of(points: Points, model: "Model") -> dict[int, int]:
-    """By number of the point of a successful clone, fork or vfork: whom it made, as the host counts; 0: not known."""
-    n = points.n
-    if clones.ANY_CALL.isdisjoint(points.sysno[:n]):
-        return {}
-    found = {}
-    for i in range(n):
-        if points.sysno[i] not in clones.CALLS.get(points.arch[i], ()) or not points.flags[i] & pt.P_SUBJECT:
-            continue
-        if points.exit[i] > 0 and not points.flags[i] & pt.P_OWN:
-            times = model.clock.candidates(points.ms[i] * 1_000_000, model.now)
-            found[i] = clones.child_of(model, points.pid[i], times, model.now, points.exit[i]) or 0
-    return found
-
-
 class Renderer:
     """Writes answered points as JSON or for people; what was answered is taken from ``correlator.states``."""
 
@@ -140,10 +124,14 @@ class Renderer:
             states = list(states)
             for i, child in self._children.items():
                 states[i] = (states[i], child)
-        for i, state in enumerate(states):
-            if state not in numbers:
-                numbers[state] = self._texts.add(jsonout.describe(self._who(i)).encode("ascii"))
-        return array("I", [numbers[state] for state in states])
+        which = list(map(id, states))  # the points of a process mostly share one object: few are looked up
+        found: dict[int, int] = {}
+        for one, i in dict(zip(which, range(len(which)), strict=True)).items():
+            number = numbers.get(states[i])
+            if number is None:
+                number = numbers[states[i]] = self._texts.add(jsonout.describe(self._who(i)).encode("ascii"))
+            found[one] = number
+        return array("I", map(found.__getitem__, which))
 
     def _states(self, points: Points) -> Sequence[Hashable]:
         return self._correlator.states

@@ -84,13 +84,16 @@ def container_info(
     namespace: str | None = None,
     cauid: int | None = None,
     cses: int | None = None,
+    exit_pid: int | None = None,
 ) -> bytes:
     """CONTAINER_INFO: what is known of a container; ``origin`` says how this process came to be counted to it,
-    ``cauid`` and ``cses`` who logged in inside it (user id and session there)."""
+    ``cauid`` and ``cses`` who logged in inside it (user id and session there). ``exit_pid`` is what a clone returned,
+    as the host counts; 0: not known."""
     names = (("ctr-name", name), ("pod", pod), ("pod-ns", namespace), ("image", image))
     known = _untrusted((("runtime", runtime), ("ctr-id", full_id), *names))
     login = "" if cauid is None else f" cauid={cauid} cses={_number(cses)}"
-    return _line(rectypes.CONTAINER_INFO, numeric, f"contid={contid} origin={origin}{known}{login}")
+    child = "" if exit_pid is None else f" exit-pid={exit_pid or '?'}"
+    return _line(rectypes.CONTAINER_INFO, numeric, f"contid={contid} origin={origin}{known}{login}{child}")
 
 
 def ns_info(
