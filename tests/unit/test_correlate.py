@@ -1,6 +1,7 @@
 """The join on points of real audit text, answered from a small world."""
 
 from auditns_connector.correlate import Correlator
+from auditns_connector.frames import K_COMM
 from auditns_connector.reassemble import TextStream, assemble
 from tests.unit.world import MS, REAL, World
 
@@ -29,7 +30,7 @@ def sandbox() -> World:
     w = World()
     w.fork(1, 400, 900, pid=31)
     w.fork(400, 401, 1000.2)
-    w.put(5, 1100, pid=1, tid=1)
+    w.put(K_COMM, 1100, pid=1, tid=1)
     return w
 
 
@@ -41,7 +42,7 @@ def test_container_info_tells_what_a_clone_returned_as_the_host_counts() -> None
 def test_a_clone_of_two_possible_children_returned_somebody_unknown() -> None:
     w = sandbox()
     w.fork(400, 402, 1100.3)
-    w.put(5, 1200, pid=1, tid=1)
+    w.put(K_COMM, 1200, pid=1, tid=1)
     _, info = enriched(w, clone(400, 2), info=True)
     assert info.endswith(" exit-pid=?")
 
