@@ -20,10 +20,8 @@ struct out {
     int failed; /* no memory: what is put there is lost, and the whole answer with it */
 };
 
-static int need(struct out *o, size_t more)
+static int grow(struct out *o, size_t more)
 {
-    if (o->room - o->len >= more)
-        return 1;
     size_t room = (o->room ? o->room : 65536) * 2;
     while (room - o->len < more)
         room *= 2;
@@ -37,7 +35,12 @@ static int need(struct out *o, size_t more)
     return 1;
 }
 
-static void put(struct out *o, const char *s, size_t n)
+static inline int need(struct out *o, size_t more)
+{
+    return o->room - o->len >= more || grow(o, more);
+}
+
+static inline void put(struct out *o, const char *s, size_t n)
 {
     if (n && need(o, n)) {
         memcpy(o->at + o->len, s, n);
@@ -61,6 +64,8 @@ static void put_number(struct out *o, uint64_t v, int width)
 /* ---- strings ---- */
 
 static const char HEX_DIGITS[] = "0123456789abcdef";
+static uint8_t plain[256];     /* stands in JSON as it is */
+static int8_t hex_value[256];  /* of an upper case hex digit, else -1 */
 
 /* Length of the UTF-8 sequence at s, 0 when it is none. */
 static size_t sequence(const unsigned char *s, size_t n, uint32_t *code)
@@ -100,9 +105,10 @@ static void put_text(struct out *o, const char *text, size_t n)
         while (s < part) {
             uint32_t code;
             size_t len;
-            if (*s >= ' ' && *s < 0x7f) {
-                if (*s == '"' || *s == '\\')
-                    *p++ = '\\';
+            if (plain[*s]) {
+                *p++ = (char)*s++;
+            } else if (*s == '"' || *s == '\\') {
+                *p++ = '\\';
                 *p++ = (char)*s++;
             } else if (*s >= 8 && *s <= 13 && *s != 11) {
                 *p++ = '\\';
@@ -127,19 +133,27 @@ static void put_text(struct out *o, const char *text, size_t n)
     }
 }
 
+static void fill_tables(void)
+{
+    for (int c = 0; c < 256; c++) {
+        plain[c] = c >= ' ' && c < 0x7f && c != '"' && c != '\\';
+        hex_value[c] = (int8_t)(c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1);
+    }
+}
+
 static int nibble(char c)
 {
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+    return hex_value[(unsigned char)c];
 }
 
 static int is_hex(const char *s, size_t n)
 {
-    if (!n || n & 1)
+    int all = 0;
+    if (!n || n & 1 || nibble(s[0]) < 0)
         return 0;
     for (size_t i = 0; i < n; i++)
-        if (nibble(s[i]) < 0)
-            return 0;
-    return 1;
+        all |= nibble(s[i]);
+    return all >= 0;
 }
 
 /* ---- names of fields ---- */
@@ -155,6 +169,7 @@ static uint32_t name_hash(uint32_t h, const char *s, size_t n)
 
 void auditns_json_names(const char *names, const uint8_t *kinds, uint32_t count)
 {
+    fill_tables();
     memset(known, 0, sizeof(known));
     for (uint32_t i = 0; i < count && i < 512; i++) {
         size_t len = strlen(names);
