@@ -47,6 +47,35 @@ def find_exec(
 
     ``name`` is the PATH record's item 0, ``comm`` the SYSCALL record's; ``None`` where the record has none.
     """
+    candidates = _only_exec(model, pid, times) or _candidates(model, pid, times, name, comm)
+    if not candidates:
+        return find(model, pid, ppid, times, now)
+    exec_, process = candidates[0]
+    if any(other.state.container is not exec_.state.container for other, _ in candidates[1:]):
+        return NOBODY
+    if process.execs is not None:
+        process.execs = [e for e in process.execs if e.time > exec_.time] or None
+    process.floor = max(process.floor, exec_.time)
+    if _doubtful(model, process, exec_.time) or model.missing(min(times) - EPSILON, exec_.time):
+        return NOBODY
+    return exec_.state
+
+
+def _only_exec(model: Model, pid: int, times: Sequence[int]) -> list[tuple[Exec, Process]]:
+    """The usual case at once: one time, one holder of ``pid``, one exec of it from then on; else nothing."""
+    process = model.processes.get(pid)
+    if process is None or process.prev is not None or len(times) != 1 or not process.execs or len(process.execs) > 1:
+        return []
+    low = times[0] - EPSILON
+    if process.execs[0].time < low or (process.end is not None and process.end < low):
+        return []
+    return [(process.execs[0], process)]
+
+
+def _candidates(
+    model: Model, pid: int, times: Sequence[int], name: bytes | None, comm: bytes | None
+) -> list[tuple[Exec, Process]]:
+    """The execs that the record may mean, at any of ``times``."""
     several = len(times) > 1
     matches = []
     for low in times:
@@ -55,18 +84,7 @@ def find_exec(
             found = [item for item in found if item[0].time <= low + EXEC_TIME]
         if found:
             matches.append(_narrowed(model, found, low, name, comm))
-    if not matches:
-        return find(model, pid, ppid, times, now)
-    candidates = {id(exec_): (exec_, process) for match in matches for exec_, process in match}
-    exec_, process = next(iter(candidates.values()))
-    if any(other.state.container is not exec_.state.container for other, _ in candidates.values()):
-        return NOBODY
-    if process.execs is not None:
-        process.execs = [e for e in process.execs if e.time > exec_.time] or None
-    process.floor = max(process.floor, exec_.time)
-    if _doubtful(model, process, exec_.time) or model.missing(min(times) - EPSILON, exec_.time):
-        return NOBODY
-    return exec_.state
+    return list({id(exec_): (exec_, process) for match in matches for exec_, process in match}.values())
 
 
 def _execs(model: Model, pid: int, low: int) -> list[tuple[Exec, Process]]:
