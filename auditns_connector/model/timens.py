@@ -198,6 +198,11 @@ class TimeNs:
             if process.end is None:
                 self._model.ask(pid)  # something happened behind the answer: ask again
             return
+        known = process.state.nsset.inst[TIME] if process.state.nsset is not None else None
+        if doubt is None and entry is not None and known is not None and known.ino != own:
+            # while it was read it has entered where its children are born: its exec event is still to come
+            self._children[pid] = entry._replace(ino=own)
+            return
         if doubt is not None:
             del self._doubts[pid]
             inst = self._model.namespaces.find(TIME, self._model.namespaces.dev, own, time)

@@ -153,6 +153,16 @@ def test_a_child_of_a_process_in_doubt_is_in_doubt_and_asked_for() -> None:
     assert (timens(w, 100), timens(w, 101)) == (NEW, NEW)
 
 
+def test_an_answer_that_was_overtaken_by_the_exec_it_shows() -> None:
+    w = world()
+    start(w)
+    call(w, f.K_UNSHARE, 100, CLONE_NEWTIME, 1001)
+    # read from 1002 on, but the time namespace only after the exec at 1003, whose event comes behind the answer
+    w.proc(100, 1, 1002, start=1000, ns=ns(NEW))
+    w.exec(100, 1003)
+    assert timens_of_exec(w, 100, 1003) == NEW
+
+
 def test_a_second_doubt_before_the_first_is_answered() -> None:
     w = world()
     start(w)
