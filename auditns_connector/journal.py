@@ -7,8 +7,10 @@ first one does, followed by answers of a new scan of /proc.
 """
 
 import bisect
+import contextlib
 import os
 import struct
+import time
 from collections.abc import Iterable
 from typing import BinaryIO, Final
 
@@ -19,6 +21,8 @@ _RANGE: Final = struct.Struct("<QQ")
 #: how a frame begins: its size and its kind
 _START: Final = struct.Struct("<IB")
 _CHUNK: Final = 1 << 20
+#: that much space is worth a new beginning
+_ROOM: Final = 4 << 20
 #: events that no MARK names are answered by the state this long after their stamp (ns)
 SETTLED: Final = 200_000_000
 
@@ -41,58 +45,119 @@ def ranges(serials: Iterable[int]) -> bytes:
 
 class JournalWriter:
     """Appends frames to ``path`` (mode 0600; never through a symlink). With ``max_size`` > 0, :attr:`full` says when it
-    is time to :meth:`rotate`."""
+    is time to :meth:`rotate`.
+
+    Where the disk takes no more the file is cut back to whole frames and :attr:`torn` until :meth:`mend`: what comes
+    meanwhile is counted in :attr:`failed` (bytes), and is not to be followed by anything but a new beginning.
+    """
 
     def __init__(self, path: str, max_size: int = 0, keep: int = 4) -> None:
         self.path, self._max, self._keep = path, max_size, keep
+        self._limit = max_size
         self._pending: list[bytes] = []
         self._pending_size = 0
         self.written = 0
         self.failed = 0
-        self._file = self._open()
-
-    def _open(self) -> BinaryIO:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+        self.torn = False
+        #: when all that had happened a while before was in the file (CLOCK_MONOTONIC ns)
+        self.settled = time.monotonic_ns()
+        #: for people, taken away by the pipeline
+        self.notices: list[str] = []
         try:
-            return os.fdopen(os.open(self.path, flags, 0o600), "wb", buffering=0)
+            self._file = self._open(path)
         except OSError as error:
-            raise AuditnsError(f"cannot write the journal {self.path}: {error.strerror}") from error
+            raise AuditnsError(f"cannot write the journal {path}: {error.strerror}") from error
+
+    @staticmethod
+    def _open(path: str) -> BinaryIO:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+        return os.fdopen(os.open(path, flags, 0o600), "wb", buffering=0)
 
     def write(self, block: bytes) -> None:
         """Append whole frames."""
+        if self.torn:
+            self.failed += len(block)
+            return
         self._pending.append(block)
         self._pending_size += len(block)
         if self._pending_size > _CHUNK:
             self.flush()
 
     def flush(self) -> None:
-        """Hand what is pending to the file; what the disk does not take is counted in :attr:`failed` (bytes)."""
+        """Hand what is pending to the file."""
+        if self.torn:
+            return
         data, self._pending, self._pending_size = b"".join(self._pending), [], 0
-        view = memoryview(data)
-        while view:
-            try:
-                done = self._file.write(view) or 0
-            except OSError:
-                self.failed += len(view)
-                return
-            self.written += done
-            view = view[done:]
+        view, now = memoryview(data), time.monotonic_ns()
+        try:
+            while view:
+                view = view[self._file.write(view) or 0 :]
+        except OSError as error:
+            self.torn = True
+            self.failed += len(data)
+            self.notices.append(f"the journal {self.path} lacks what happens from now on: {error.strerror}")
+            self._cut()
+            return
+        self.settled = now
+        self.written += len(data)
+
+    def _cut(self) -> bool:
+        """Take back what was written of the last block; a file that cannot be cut stays torn."""
+        try:
+            self._file.truncate(self.written)
+            self._file.seek(self.written)
+        except OSError:
+            return False
+        return True
+
+    def mend(self) -> bool:
+        """Whether there is space again. What is written next must be a HELLO frame and a LOST frame."""
+        try:
+            os.posix_fallocate(self._file.fileno(), self.written, _ROOM)
+        except OSError:
+            self._cut()  # what it has taken is for others
+            return False
+        if not self._cut():
+            return False
+        self.torn = False
+        self.notices.append(f"the journal {self.path} goes on")
+        return True
 
     @property
     def full(self) -> bool:
         """The file has reached its size; the run should begin a new one with :meth:`rotate`."""
-        return 0 < self._max <= self.written + self._pending_size
+        return not self.torn and 0 < self._limit <= self.written + self._pending_size
 
-    def rotate(self) -> None:
-        """Begin a new file; ``path.1`` is the former one, and so on up to ``keep``."""
+    def rotate(self) -> bool:
+        """Begin a new file; ``path.1`` is the former one, and so on up to ``keep``. Where that fails the old one grows
+        on until the next multiple of its size."""
         self.flush()
+        if self.torn:
+            return False
+        fresh = f"{self.path}.new"
+        try:
+            file = self._open(fresh)
+        except OSError as error:
+            return self._stay(error)
+        try:
+            for number in range(self._keep, 0, -1):
+                older = self.path if number == 1 else f"{self.path}.{number - 1}"
+                if os.path.lexists(older):
+                    os.replace(older, f"{self.path}.{number}")
+            os.replace(fresh, self.path)
+        except OSError as error:
+            file.close()
+            with contextlib.suppress(OSError):
+                os.unlink(fresh)
+            return self._stay(error)
         self._file.close()
-        for number in range(self._keep, 0, -1):
-            older = self.path if number == 1 else f"{self.path}.{number - 1}"
-            if os.path.lexists(older):
-                os.replace(older, f"{self.path}.{number}")
-        self.written = 0
-        self._file = self._open()
+        self._file, self.written, self._limit, self.torn = file, 0, self._max, False
+        return True
+
+    def _stay(self, error: OSError) -> bool:
+        self._limit = self.written + self._max
+        self.notices.append(f"cannot begin a new journal {self.path}: {error.strerror}")
+        return False
 
     def close(self) -> None:
         """Write what is pending and close."""

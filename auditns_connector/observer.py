@@ -28,6 +28,8 @@ KEEP: Final = 20_000_000_000
 #: an offset that moved this much is worth a CLOCK frame (ns)
 _CLOCK_STEP: Final = 100_000
 _ROUNDS: Final = 4
+#: what happened longer ago than this was in the journal's last good block (ns)
+_BEHIND: Final = 2_000_000_000
 #: without any source of events /proc is read no more often than this (ns)
 POLL: Final = 200_000_000
 
@@ -95,6 +97,8 @@ class Observer:
         self.counters = {"frames_bytes": 0, "queries": 0, "resyncs": 0, "scanned": 0, "vanished": 0}
         #: called with connector and perf frames before the model takes them (listen --events)
         self.tap: Callable[[bytes], None] | None = None
+        #: called at the end of each :meth:`catch_up` with its moment: what else must be known before an answer
+        self.followed: list[Callable[[int], None]] = []
         self._options = options or {}
         self._cgroups, self._procfs = cgroups, procfs.Procfs(brief=brief)
         self._asker = NsAsker(model.namespaces, all_serials=all_serials)
@@ -182,6 +186,8 @@ class Observer:
             self._ask_all()
         if self.perf is None and self.connector is None:
             self._poll(cut)
+        for call in self.followed:
+            call(cut)
         return cut
 
     def _poll(self, now: int) -> None:
@@ -204,14 +210,27 @@ class Observer:
     def mark(self, now: int, serials: list[int], expire: int = 0) -> None:
         """Note that the audit events ``serials`` were answered at ``now``, and forget who ended before ``expire``."""
         self._feed(f.pack(f.K_MARK, f.S_PIPELINE, now, arg=expire, payload=ranges(serials)))
-        if self.journal is not None and self.journal.full:
-            self.journal.rotate()
-            self._feed(self._hello_frame())
-            self._offset = None
-            self._sample_clock()
-            self._scan()
-            self._feed(self._asker.numbered())
-            self._feed_registrations(now)
+        journal = self.journal
+        if journal is None:
+            return
+        if journal.full and journal.rotate():
+            self._begin_again(now)
+        elif journal.torn and expire and journal.mend():
+            self._begin_again(now, journal)
+
+    def _begin_again(self, now: int, torn: JournalWriter | None = None) -> None:
+        """What a journal begins with; one that was ``torn`` tells a replay so. Here it changes nothing."""
+        self._feed(self._hello_frame())
+        if torn is not None:
+            source = f.S_PERF if self.perf is not None else f.S_CN
+            torn.write(
+                f.pack(f.K_LOST, source, time.monotonic_ns(), cpu=f.CPU_UNKNOWN, cgroup=max(torn.settled - _BEHIND, 1))
+            )
+        self._offset = None
+        self._sample_clock()
+        self._scan()
+        self._feed(self._asker.numbered())
+        self._feed_registrations(now)
 
     def _feed_registrations(self, now: int) -> None:
         """A rotated journal begins with what is registered; here it changes nothing."""

@@ -299,13 +299,19 @@ class Pipeline:
             self._tick = min(self._tick, now + _PROOF_TICK)
         self._narrate()
         self.observer.mark(cut, [], expire=max(1, cut - KEEP))
-        if self.observer.journal is not None:
-            self.observer.journal.flush()
+        self._settle_journal()
         for call in self.each_tick:
             call()
         for sink in self._sinks():
             while sink.notices:
                 self.talk.warn(sink.notices.pop(0))
+
+    def _settle_journal(self) -> None:
+        journal = self.observer.journal
+        if journal is not None:
+            journal.flush()
+            while journal.notices:
+                self.talk.warn(journal.notices.pop(0))
 
     def _interval(self) -> float:
         if self.events is not None:
@@ -326,6 +332,7 @@ class Pipeline:
             self._narrate(final=True)
         for call in self.at_end:
             call()
+        self._settle_journal()
         end = time.monotonic() + _CLOSE
         for sink in self._sinks():
             sink.flush(max(0.0, end - time.monotonic()))
