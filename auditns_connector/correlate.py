@@ -152,7 +152,9 @@ class Correlator:
             return _NEVER
         state = process.state
         since = (state.since + offset + lookup.EPSILON) // _MS + 1
-        if process.past is None and process.prev is None:  # nobody had it before, and it never changed
+        if process.scanned:
+            since = max(since, (process.start + lookup.START_TICK + offset + lookup.EPSILON) // _MS + 1)
+        elif process.past is None and process.prev is None:  # nobody had it before, and it never changed
             since = min(since, -((window - process.start - offset) // _MS))
         until = _FOREVER if process.end is None else (process.end + offset + lookup.EPSILON) // _MS
         if not since <= ms <= until:

@@ -138,10 +138,18 @@ def _at(model: Model, pid: int, ppid: int, low: int, now: int) -> State | None:
         if late is None or late.start > high + LATE:
             return None
         return NOBODY if _doubtful(model, late, late.start) else (late.past or [late.state])[0]
+    if model.missing(low, high) and not _all_the_time(found, low, high):
+        return NOBODY
     if len(found) > 1 and ppid >= 0:
         found = [item for item in found if _may_be_child(model, item[0], ppid, _last(item[0], high))] or found
     states = [state for process, held in found for state in _with_threads(model, process, held, low, high)]
     return _agreed(model, states)
+
+
+def _all_the_time(found: list[tuple[Process, list[State]]], low: int, high: int) -> bool:
+    """True where one process held the pid from ``low`` to ``high``, so that nobody can have been missed."""
+    process = found[0][0]
+    return len(found) == 1 and process.start <= low and (process.end is None or process.end >= high)
 
 
 def _states(model: Model, process: Process, low: int, high: int) -> list[State]:

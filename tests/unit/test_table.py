@@ -436,3 +436,14 @@ def test_a_start_that_proc_tells_is_right_to_a_tick_and_before_that_somebody_els
     w.proc(100, 1, 2000, start=1000, cg=DOCKER)
     w.put(f.K_COMM, 2100, pid=1, tid=1)
     assert [w.who(100, at) for at in (1009, 1012)] == ["?", contid(HEX)]
+
+
+def test_behind_a_gap_a_new_holder_does_not_answer_for_one_that_may_have_been_missed() -> None:
+    w = World()
+    w.put(f.K_LOST, 2000, cgroup=1900 * MS, arg=0)
+    w.put(f.K_RESYNC, 2001, f.S_PROCFS, arg=1)
+    w.proc(1, 0, ns={})
+    w.put(f.K_RESYNC, 2001, f.S_PROCFS, arg=2)
+    w.fork(1, 100, 2002)
+    w.put(f.K_COMM, 2100, pid=1, tid=1)
+    assert [w.who(100, at) for at in (1995, 2003)] == ["?", None]
