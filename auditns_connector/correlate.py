@@ -156,6 +156,8 @@ class Correlator:
             since = max(since, (process.start + lookup.START_TICK + offset + lookup.EPSILON) // _MS + 1)
         elif process.past is None and process.prev is None:  # nobody had it before, and it never changed
             since = min(since, -((window - process.start - offset) // _MS))
+        if model.gap_until:  # what is missing may be another holder of the pid
+            since = max(since, (model.gap_until + offset + lookup.EPSILON) // _MS + 1)
         until = _FOREVER if process.end is None else (process.end + offset + lookup.EPSILON) // _MS
         if not since <= ms <= until:
             return _NEVER

@@ -81,6 +81,8 @@ class Model:
         self.doubt: list[int] = []
         #: (from, to) of the newest times in which events are missing
         self._gaps: deque[tuple[int, int]] = deque(maxlen=1024)
+        #: when the newest of them ended; 0: nothing was ever missing
+        self.gap_until = 0
         #: what ended before this is forgotten (CLOCK_MONOTONIC ns)
         self.horizon = 0
         #: from when on every exec makes an audit record, as far as the rules say; None: it need not
@@ -366,6 +368,7 @@ class Model:
             self._all_execs = max(self._all_execs, time)
         if source == f.S_PERF or (source == f.S_CN and not self.perf):
             self._gaps.append((since, time))
+            self.gap_until = max(self.gap_until, time)
             if self.confirmed:
                 self.doubt.append(since)
                 self.epoch += 1
