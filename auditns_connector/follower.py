@@ -31,6 +31,7 @@ class Follower:
         self._sock: socket.socket | None = None
         self._served = False
         self._connect()
+        pipeline.observer.followed.append(self._read)
         pipeline.at_end.append(self.close)
 
     def _connect(self) -> None:
@@ -40,35 +41,45 @@ class Follower:
             sock.connect(self._path)
             sock.send(json.dumps({"v": 1, "op": "subscribe"}).encode())
             answer = json.loads(sock.recv(MAX_ANSWER) or b"{}")
+            if not isinstance(answer, dict) or not answer.get("ok"):
+                raise ValueError("refused")
+            now = self._pipeline.observer.catch_up()
+            # what was registered before us must be known before we answer anything
+            while (data := sock.recv(MAX_ANSWER)) and self._feed(data, now) != "restored":
+                pass
         except (OSError, ValueError):
-            sock.close()
-            return
-        if not isinstance(answer, dict) or not answer.get("ok"):
             sock.close()
             return
         sock.setblocking(False)
         self._sock = sock
-        self._pipeline.selector.register(sock, selectors.EVENT_READ, self._read)
+        self._pipeline.selector.register(sock, selectors.EVENT_READ, self._pipeline.observer.catch_up)
         self._talk.say("another program serves registrations; they are followed", path=self._path)
 
-    def _read(self) -> None:
-        assert self._sock is not None
+    def _read(self, now: int) -> None:
+        """Take in all that has been told. The other one tells us before it answers who asked, so that a registration
+        is known here for every event of a process that was registered and let go on."""
+        while self._sock is not None:
+            try:
+                data = self._sock.recv(MAX_ANSWER)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError:
+                data = b""
+            if not data:
+                self._drop()
+                return
+            self._feed(data, now)
+
+    def _feed(self, data: bytes, now: int) -> str:
+        """Give the model one message; which it was, empty where it cannot be understood and is passed over."""
         try:
-            data = self._sock.recv(MAX_ANSWER)
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError:
-            data = b""
-        if not data:
-            self._drop()
-            return
-        try:
-            checked(json.loads(data))
+            request = checked(json.loads(data))
         except (ValueError, KeyError, TypeError):
-            return  # what cannot be understood is not fed to the model
-        observer = self._pipeline.observer
-        now = observer.catch_up()
-        observer.feed(f.pack(f.K_REGISTER, f.S_CONTROL, now, payload=data))
+            return ""
+        # both programs run on this host, and by one clock
+        when = min(now, int(request["saved"]))
+        self._pipeline.observer.feed(f.pack(f.K_REGISTER, f.S_CONTROL, when, payload=data))
+        return str(request["op"])
 
     def _drop(self) -> None:
         if self._sock is not None:
