@@ -26,6 +26,7 @@ _MAX_TEXT: Final = 160
 
 def clean(words: str, limit: int = _MAX_TEXT) -> str:
     """``words`` without anything a terminal would obey, and not longer than ``limit``."""
+    words = words[: limit + 1]  # who is watched chooses how much there is to escape
     if not words.isprintable():
         words = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in words)
     return words if len(words) <= limit else words[: limit - 1] + "…"
