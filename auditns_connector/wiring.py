@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from .errors import AuditnsError, NotSupportedError
 from .model.table import Model
 from .nssource import AUTO, choose, told
+from .nstypes import INITIAL_INODES
 from .observer import Observer
 
 
@@ -33,8 +34,14 @@ def open_sources(
     refuses. ``ns_source`` forces one of :data:`nssource.SOURCES`, and what is better than it is left closed.
 
     ``calls`` asks perf for the system calls that change namespaces as well, ``events`` for all that the connector
-    tells; ``audit`` says whether audit records are read. Raises :class:`AuditnsError` where what is forced is not had.
+    tells; ``audit`` says whether audit records are read. Raises :class:`AuditnsError` where what is forced is not had,
+    and in a pid namespace of its own.
     """
+    if os.stat("/proc/self/ns/pid").st_ino != INITIAL_INODES["pid"]:
+        raise NotSupportedError(
+            "this is not the host's pid namespace: its process numbers mean other processes than those of audit "
+            "(docker: --pid host; from a shell: nsenter -t 1 -p)"
+        )
     notices: list[str] = []
     rings: Any | None = None
     proc: Any | None = None

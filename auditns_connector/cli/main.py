@@ -1,6 +1,7 @@
 """``auditns``: parse → options → run → one place that prints errors."""
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -81,7 +82,8 @@ def main() -> NoReturn:
         code = 130
     except OSError as error:
         # nothing more can be said on stdout; where its reader has gone nothing is wrong
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        with contextlib.suppress(OSError):  # no descriptor left: then it is not stdout that is broken
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0 if isinstance(error, BrokenPipeError) else 1
         if code:
             where = f"{error.filename}: " if error.filename else ""

@@ -12,6 +12,7 @@ no such counters, as a loss of unknown size.
 import contextlib
 import errno
 import os
+import resource
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -354,8 +355,6 @@ class PerfSource:
 
 def _raise_descriptor_limit() -> bool:
     """Lift the soft limit of open files to the hard one: five events a CPU are many on a large machine."""
-    import resource
-
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == hard:
         return False
