@@ -101,15 +101,15 @@ def test_every_dropped_event_is_told_as_lost() -> None:
         for _ in range(200):
             in_child(lambda: os._exit(0))
         lost = 0
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             source.heartbeat()  # a loss at the end shows only at a CPU's next event
             time.sleep(0.01)
             for frame in frames.iter_frames(source.drain()):
                 lost += frame.arg if frame.kind == frames.K_LOST else 0
-            if source.counters()["lost"] == source.drops():
-                break
-        counters = source.counters()
+            counters = source.counters()
+            if counters["lost"] == counters["drops"]:
+                break  # on a busy host the next ones may be dropped already
     assert counters["drops"] > 0
     assert lost == counters["lost"] == counters["drops"]
     assert counters["disorder"] == counters["malformed"] == counters["enobufs"] == 0
