@@ -39,7 +39,8 @@ UNKNOWN       cn perf       arg the kernel's type number; payload: the raw messa
 LOST          any           cpu; arg how many events (0: not known how many); cgroup field: CLOCK_MONOTONIC of the
                             last event known to be there before the loss (0: not known)
 HELLO         journal       payload JSON: what the run was made of (boot id, kernel, options)
-CLOCK         pipeline      arg: CLOCK_REALTIME minus CLOCK_MONOTONIC, ns, two's complement
+CLOCK         pipeline      arg: CLOCK_REALTIME minus CLOCK_MONOTONIC, ns, two's complement; cgroup: time of the sample
+                            before; ppid 1: the clock was set and set back since that
 PROC          procfs        payload JSON: one process as /proc showed it at ``time``
 NSID          procfs        ppid type (index in nstypes.ALL_ORDER); cgroup number of the instance in order of
                             appearance; arg its serial, 0: to be minted; payload: u64 inode

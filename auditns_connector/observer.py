@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, Final
 
 from . import frames as f
+from ._kernel import lib
 from .journal import JournalWriter, ranges
 from .model.outputs import Loss
 from .model.table import Model, Query
@@ -111,6 +112,8 @@ class Observer:
         self._polled = 0
         #: rings inside pid namespaces (sources.pidns.PidnsRing) by the namespace's number; streams open and close them
         self.insiders: dict[int, Any] = {}
+        self._sampled_at = 0
+        self._clock_watch: int = lib.clock_watch_open()
         self.exec_rules = RuleWatch(self._feed)
         self._hello: dict[str, Any] = {}
 
@@ -286,10 +289,14 @@ class Observer:
         self.model.apply(block)
 
     def _sample_clock(self) -> None:
-        offset = clock_offset()
-        if self._offset is None or abs(offset - self._offset) > _CLOCK_STEP:
+        was_set = self._clock_watch >= 0 and lib.clock_watch_changed(self._clock_watch) > 0
+        last, offset = self._sampled_at, clock_offset()
+        self._sampled_at = time.monotonic_ns()
+        moved = self._offset is None or abs(offset - self._offset) > _CLOCK_STEP
+        if moved or was_set:
             self._offset = offset
-            self._feed(f.pack(f.K_CLOCK, f.S_PIPELINE, time.monotonic_ns(), arg=offset))
+            missed = int(was_set and not moved)
+            self._feed(f.pack(f.K_CLOCK, f.S_PIPELINE, self._sampled_at, arg=offset, cgroup=last, ppid=missed))
 
     # -- questions
 
@@ -357,6 +364,9 @@ class Observer:
     def close(self) -> None:
         """Let go of the sources and finish the journal."""
         self.exec_rules.close()
+        if self._clock_watch >= 0:
+            os.close(self._clock_watch)
+            self._clock_watch = -1
         for source in (self.perf, self.connector, self.journal):
             if source is not None:
                 source.close()

@@ -12,6 +12,8 @@ STEP: Final = 1_000_000
 SLACK: Final = 20_000_000
 #: a record is asked for within this time of its writing, as a rule (ns)
 RECENT: Final = 10_000_000_000
+#: how long after a time of the clock that was missed records from it may still come (ns)
+MISSED: Final = 1_000_000_000
 _KEPT: Final = 256
 
 
@@ -20,14 +22,17 @@ class Clock:
 
     def __init__(self) -> None:
         self._regimes: list[tuple[int, int, int]] = []
+        #: until when nothing can be said; when the last step was noticed
+        self._missed, self._stepped = 0, -RECENT
 
     @property
     def offset(self) -> int | None:
         """The offset now in force in ns, ``None`` before the first sample."""
         return self._regimes[-1][2] if self._regimes else None
 
-    def sample(self, mono: int, offset: int) -> None:
-        """Take in that at ``mono`` (ns) CLOCK_REALTIME minus CLOCK_MONOTONIC was ``offset`` (ns)."""
+    def sample(self, mono: int, offset: int, last: int = 0) -> None:
+        """Take in that at ``mono`` (ns) CLOCK_REALTIME minus CLOCK_MONOTONIC was ``offset`` (ns); ``last`` is when it
+        was looked at before."""
         if not self._regimes:
             self._regimes.append((0, mono, offset))
             return
@@ -38,15 +43,20 @@ class Clock:
             return
         # the step happened somewhere between the last sample and this one: the regimes overlap there
         self._regimes[-1] = (since, mono, known)
-        self._regimes.append((until, mono, offset))
+        self._regimes.append((max(until, last), mono, offset))
+        self._stepped = mono
         del self._regimes[:-_KEPT]
+
+    def missed(self, until: int) -> None:
+        """The clock was set and set back between two samples, the last one at ``until``: nobody knows by how much."""
+        self._missed = until + MISSED
 
     def steady(self, real: int, now: int) -> bool:
         """True when only the present regime can have stamped ``real`` (ns), seen by an observer at ``now``."""
-        if not self._regimes:
+        if not self._regimes or now < self._missed or now < self._stepped + RECENT:
             return False
         since, _, offset = self._regimes[-1]
-        return since + RECENT < real - offset <= now + SLACK or (since == 0 and 0 <= real - offset <= now + SLACK)
+        return max(since, self._stepped) <= real - offset <= now + SLACK
 
     def candidates(self, real: int, now: int) -> list[int]:
         """The CLOCK_MONOTONIC times (ns) that the wall-clock time ``real`` (ns) may have been, newest regime first.
@@ -55,6 +65,8 @@ class Clock:
         the last ten seconds before ``now`` (monotonic ns) outrule older ones. Empty where no regime fits: such a
         stamp is of another boot, another host, or another time.
         """
+        if now < self._missed:
+            return []  # what was written in the meantime may be stamped with any time
         found = []
         until_next = now
         for since, until, offset in reversed(self._regimes):

@@ -404,7 +404,9 @@ class Model:
     def _clock(
         self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
     ) -> None:
-        self.clock.sample(time, arg - (1 << 64) if arg >> 63 else arg)
+        self.clock.sample(time, arg - (1 << 64) if arg >> 63 else arg, cgroup)
+        if ppid:
+            self.clock.missed(time)
 
     def _mark(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
         if arg:

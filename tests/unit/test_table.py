@@ -447,3 +447,17 @@ def test_behind_a_gap_a_new_holder_does_not_answer_for_one_that_may_have_been_mi
     w.fork(1, 100, 2002)
     w.put(f.K_COMM, 2100, pid=1, tid=1)
     assert [w.who(100, at) for at in (1995, 2003)] == ["?", None]
+
+
+def test_a_clock_set_lately_is_not_steady_and_one_set_and_set_back_unseen_says_nothing() -> None:
+    w = World()
+    w.fork(1, 100, 1000)
+    real = REAL + 20_000 * MS
+    assert w.model.clock.steady(real, 20_000 * MS)
+    w.put(f.K_CLOCK, 20_000, f.S_PIPELINE, arg=REAL + 3000 * MS, cgroup=19_900 * MS)
+    assert not w.model.clock.steady(real + 3001 * MS, 20_001 * MS)
+    # stamped by the clock before, when it was looked at last, but not later
+    assert w.model.clock.candidates(REAL + 19_950 * MS, 20_010 * MS) == [19_950 * MS]
+    w.put(f.K_CLOCK, 40_000, f.S_PIPELINE, arg=REAL + 3000 * MS, cgroup=39_900 * MS, ppid=1)
+    assert w.model.clock.candidates(REAL + 43_000 * MS, 40_100 * MS) == []
+    assert w.model.clock.candidates(REAL + 44_500 * MS, 41_500 * MS) == [41_500 * MS]
