@@ -101,6 +101,8 @@ class Pipeline:
         self.events: EventWriter | None = None
         #: a streams.manager.Streams, which is given every answered event
         self.streams: Any = None
+        #: signals that came before :meth:`run`, and those that come behind it: a list that handlers append to
+        self.early: list[int] = []
         #: called with each round's end, for the control server and others
         self.each_tick: list[Callable[[], None]] = []
         #: further sections of :meth:`status`
@@ -120,6 +122,8 @@ class Pipeline:
         former_fd = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
         former = {number: signal.signal(number, self._on_signal) for number in _SIGNALS if not self._deaf_to(number)}
         try:
+            for number in self.early:
+                self._on_signal(number, None)
             self.selector.register(reader, selectors.EVENT_READ, lambda: reader.recv(64))
             self._register()
             self.observer.exec_rules.read()

@@ -1,5 +1,6 @@
 """``audisp-auditns``: the auditd plugin. Audit text on stdin; outputs by /etc/audit/auditns.toml."""
 
+import signal
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -43,17 +44,26 @@ def run(argv: Sequence[str]) -> int:
         conf.load(path)
         print(f"{path}: good")
         return 0
+    early: list[int] = []
+    for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
+        # auditd hands a HUP on to a plugin that it has just started
+        signal.signal(number, lambda number, frame: early.append(number))
     prepare()
     from ..talk import Talk
 
     config = conf.load(path, missing_ok=path == conf.DEFAULT_PATH)
-    return Plugin(path, config, Talk()).run()
+    try:
+        return Plugin(path, config, Talk(), early).run()
+    finally:
+        for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)  # Python would put the default back at its end, and die of one
 
 
 class Plugin:
-    """One run of the plugin."""
+    """One run of the plugin; ``early`` are the signals that came before it serves."""
 
-    def __init__(self, path: str, config: "Config", talk: "Talk") -> None:
+    def __init__(self, path: str, config: "Config", talk: "Talk", early: list[int]) -> None:
+        self._early = early
         self._path = path
         self._config = config
         self._talk = talk
@@ -101,6 +111,7 @@ class Plugin:
             correlator, enricher, outputs = self._text_side(observer.model)
             self._narrator.formats = tuple(outputs)
             self._pipeline = Pipeline(observer, correlator, enricher, audit, outputs, talk, on_hup=self._reload)
+            self._pipeline.early = self._early
             self._pipeline.pace = Pace(config.coalesce_ms)
             self._pipeline.narrator = self._narrator
             control = ControlServer.open(config.control, self._pipeline, talk)

@@ -1,0 +1,54 @@
+"""Signals that reach the plugin while it starts: auditd hands its own on, whatever the plugin is doing."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.kernel.programs import PLUGIN, environment, until
+
+pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("root")]
+
+
+#: as auditd starts a plugin
+IGNORING = ("/bin/sh", "-c", 'trap "" HUP TERM; exec "$@"', "sh")
+
+
+def ignored(pid: int) -> set[int]:
+    """The signals that process ``pid`` ignores."""
+    mask = int(Path(f"/proc/{pid}/status").read_text().partition("SigIgn:\t")[2].split()[0], 16)
+    return {n + 1 for n in range(64) if mask >> n & 1}
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+def test_nothing_is_lost_by_a_signal_at_any_moment(number: signal.Signals, tmp_path: Path) -> None:
+    log, toml = tmp_path / "log/audit.log", tmp_path / "auditns.toml"
+    toml.write_text(f'control = "{tmp_path}/control"\nlifecycle = false\n[output.file]\npath = "{log}"\n')
+    toml.chmod(0o640)
+    now = time.time_ns() // 1_000_000
+    record = (
+        f"type=SYSCALL msg=audit({now // 1000}.{now % 1000:03d}:77): arch=c000003e syscall=59 success=yes "
+        f"pid={os.getpid()} comm=\"x\" exe=\"/x\"\ntype=EOE msg=audit({now // 1000}.{now % 1000:03d}:77): \n"
+    )  # fmt: skip
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        plugin = subprocess.Popen(
+            [*IGNORING, *PLUGIN, "--config", str(toml)],
+            stdin=theirs.fileno(), env=environment(), stderr=subprocess.PIPE,
+        )  # fmt: skip
+        theirs.close()
+        ours.sendall(record.encode())
+        until(lambda: ignored(plugin.pid) >= {signal.SIGHUP, signal.SIGTERM}, "the shell's trap")
+        for _ in range(1000):
+            plugin.send_signal(number)
+            time.sleep(0.003)
+            if plugin.poll() is not None or (tmp_path / "control").exists():
+                break
+        ours.shutdown(socket.SHUT_WR)
+        _, said = plugin.communicate(timeout=30)
+    assert (plugin.returncode, said) == (0, b"")
+    assert log.read_text() == record
