@@ -25,6 +25,8 @@ class Model:
         self.made = 0
         self.longest = 0
         self.received = b""
+        #: bytes that the present receiver was given; no other can have left them unread
+        self.given = 0
 
     def block(self, lengths: list[int]) -> bytes:
         lines = []
@@ -38,13 +40,14 @@ class Model:
         data = b"".join(self.queue.peek())[:count]
         self.queue.advance(len(data))
         self.received += data
+        self.given += len(data)
 
     def lost(self, loss: Loss) -> bytes:
         return b"LOST:%d:%d\n" % (loss.records, loss.size)
 
     def restart(self, unread: int) -> None:
         """The receiver died with ``unread`` bytes unread; what it had of a line counts as not received."""
-        unread = min(unread, len(self.received))
+        unread, self.given = min(unread, self.given), 0
         self.received = self.received[: len(self.received) - unread]
         self.received = self.received[: self.received.rfind(b"\n") + 1]
         self.queue.take_back(unread)
