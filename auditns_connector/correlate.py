@@ -189,10 +189,10 @@ class Correlator:
         if flags & pt.P_EXEC:
             name, comm = untrusted(points.path(i)), untrusted(points.comm(i))
             return lookup.find_exec(model, pid, ppid, times, now, name, comm)
-        if pid in model.calls.pending and flags & pt.P_SYSCALL and len(times) == 1:
+        if pid in model.calls.pending and flags & pt.P_SYSCALL:
             process = model.processes.get(pid)
             if process is not None and points.sysno[i] in CALL_NUMBERS.get(points.arch[i], ()):
-                model.calls.told(process, times[0] - lookup.EPSILON, times[0] + model.lag)
+                model.calls.told(process, times, lookup.EPSILON, model.lag)
         return lookup.find(model, pid, ppid, times, now)
 
     def _packet(self, points: Points, i: int, ms: int, now: int) -> State | None:

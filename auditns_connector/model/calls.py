@@ -7,6 +7,7 @@ come after it were made after the change, and, where every such call makes a rec
 before.
 """
 
+from collections.abc import Iterable
 from typing import Final
 
 from ..decode.auditrule import ARCHES
@@ -34,17 +35,18 @@ class Calls:
         entries.append(time)
         del entries[:-_CAP]
 
-    def told(self, process: Process, low: int, high: int) -> None:
-        """A record of ``process`` tells of such a call, entered between ``low`` and ``high``."""
-        entries = self.pending.get(process.pid, [])
-        for i, entry in enumerate(entries):
-            if low <= entry <= high:
-                following = entries[i + 1] if i + 1 < len(entries) else None
-                del entries[: i + 1]
-                if not entries:
-                    del self.pending[process.pid]
-                process.floor = max(process.floor, _effect(process, entry, following))
-                return
+    def told(self, process: Process, times: Iterable[int], before: int, behind: int) -> None:
+        """A record of ``process`` tells of such a call, entered at one of ``times`` or up to ``before`` ns before or
+        ``behind`` ns behind it. Where that is none we know, the order of this process's calls is not known."""
+        entries = self.pending.pop(process.pid, [])
+        for low in times:
+            for i, entry in enumerate(entries):
+                if low - before <= entry <= low + behind:
+                    following = entries[i + 1] if i + 1 < len(entries) else None
+                    if following is not None:
+                        self.pending[process.pid] = entries[i + 1 :]
+                    process.floor = max(process.floor, _effect(process, entry, following))
+                    return
 
     def next(self, pid: int) -> int | None:
         """When the first call that no record has told of was entered."""

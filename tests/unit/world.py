@@ -95,10 +95,10 @@ class World:
         inst = nsset.inst[index] if nsset is not None else None
         return None if inst is None else inst.ino
 
-    def told_call(self, pid: int, at: float) -> None:
+    def told_call(self, pid: int, at: float, *also: int) -> None:
         """The record of an unshare or setns of ``pid``, stamped ``at``, has come."""
         low = int(at * MS)
-        self.model.calls.told(self.model.processes[pid], low, low + self.model.lag)
+        self.model.calls.told(self.model.processes[pid], [low, *also], 0, self.model.lag)
 
     def _text(self, state: State) -> str | None:
         return None if state.container is None else self.model.containers.text(state.container)
