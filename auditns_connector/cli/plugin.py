@@ -189,6 +189,10 @@ def main() -> NoReturn:
     except AuditnsError as error:
         print(f"audisp-auditns: {error}", file=sys.stderr)
         code = error.exit_code
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"audisp-auditns: {where}{error.strerror or error}", file=sys.stderr)
+        code = 1
     sys.exit(code)
 
 

@@ -1,10 +1,11 @@
 """Audit text that arrives on a descriptor: auditd's socket to a plugin, or a pipe."""
 
 import os
+import select
 from typing import Final
 
 from ..decode.auditserial import SerialGap
-from ..errors import AuditnsError
+from ..errors import AuditnsError, ConfigError
 from ..reassemble import count_lines
 
 _READ: Final = 256 * 1024
@@ -15,6 +16,13 @@ class StdinSource:
     by whoever writes."""
 
     def __init__(self, fd: int = 0, limit: int = 4 << 20) -> None:
+        with select.epoll() as watch:
+            try:
+                watch.register(fd)
+            except PermissionError:  # epoll_ctl(2): a file or /dev/null
+                raise ConfigError(
+                    "audit records are to come by a socket or a pipe, as auditd gives them (auditns enrich reads files)"
+                ) from None
         self._fd = fd
         self._limit = limit
         self._ended = False

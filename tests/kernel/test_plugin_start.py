@@ -1,4 +1,4 @@
-"""Signals that reach the plugin while it starts: auditd hands its own on, whatever the plugin is doing."""
+"""The plugin started oddly: signals while it starts (auditd hands its own on, whatever it is doing), a wrong stdin."""
 
 import os
 import signal
@@ -52,3 +52,23 @@ def test_nothing_is_lost_by_a_signal_at_any_moment(number: signal.Signals, tmp_p
         _, said = plugin.communicate(timeout=30)
     assert (plugin.returncode, said) == (0, b"")
     assert log.read_text() == record
+
+
+@pytest.mark.parametrize("path", ["/dev/null", __file__])
+def test_stdin_that_nobody_can_wait_for(path: str, tmp_path: Path) -> None:
+    """audisp-auditns < /var/log/audit/audit.log is no way to run it."""
+    toml = tmp_path / "auditns.toml"
+    toml.write_text(f'control = "{tmp_path}/control"\n[output.file]\npath = "{tmp_path}/log/audit.log"\n')
+    toml.chmod(0o640)
+    with open(path, "rb") as stdin:
+        done = subprocess.run(
+            [*PLUGIN, "--config", str(toml)],
+            stdin=stdin,
+            env=environment(),
+            capture_output=True,
+            timeout=30,
+            check=False,
+        )
+    assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (2, b"", 1)
+    assert b"auditns enrich reads files" in done.stderr
+    assert not (tmp_path / "log").exists()
