@@ -1,7 +1,12 @@
 """What our programs say to people, on stderr. structlog is imported with the first word, not at the start."""
 
 import sys
-from typing import Any
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+#: seconds for which :class:`Seldom` is silent
+PAUSE: Final = 60.0
 
 
 class Talk:
@@ -41,3 +46,22 @@ class Talk:
             getattr(self._log(), level)(event, **fields)
         except OSError:
             self.quiet = True  # stderr is gone: there is nobody left to tell
+
+
+class Seldom:
+    """Warns of what somebody else can bring about as often as he likes: once a minute about each ``what``."""
+
+    def __init__(self, talk: Talk, clock: Callable[[], float] = time.monotonic) -> None:
+        self._talk, self._clock = talk, clock
+        #: what -> when it was said, and how often it was not said since
+        self._said: dict[str, tuple[float, int]] = {}
+
+    def warn(self, what: str, event: str, **fields: Any) -> None:
+        """Say ``event``, with how often it was left out."""
+        now = self._clock()
+        when, left_out = self._said.get(what, (now - PAUSE, 0))
+        if now - when < PAUSE:
+            self._said[what] = when, left_out + 1
+            return
+        self._said[what] = now, 0
+        self._talk.warn(event, **fields, **({"left_out": left_out} if left_out else {}))

@@ -17,7 +17,7 @@ from ..eventserial import EventSerials
 from ..model.containers import UNKNOWN, Container
 from ..peer import Peer
 from ..safefile import SafeDir
-from ..talk import Talk
+from ..talk import Seldom, Talk
 from .definition import HOST, Definition, change, read, stream_name
 from .peers import Who, identify
 from .requests import Requests
@@ -37,7 +37,7 @@ class Streams:
     def __init__(self, pipeline: Any, base: str, talk: Talk) -> None:
         self.base = base
         self.streams: dict[str, Stream] = {}
-        self._pipeline, self._talk = pipeline, talk
+        self._pipeline, self._talk, self._seldom = pipeline, talk, Seldom(talk)
         self._own_serials: EventSerials | None = None
         self._state = SafeDir(base)
         try:
@@ -93,9 +93,9 @@ class Streams:
             stream.paused = {home for home in stream.paused if home.ended is None}
             try:
                 if stream.server.check():
-                    self._talk.warn("the sockets of a stream were taken away and are back", stream=name)
+                    self._seldom.warn(name, "the sockets of a stream were taken away and are back", stream=name)
             except AuditnsError as error:
-                self._talk.warn("the sockets of a stream cannot be put back", stream=name, reason=str(error))
+                self._seldom.warn(name, "the sockets of a stream cannot be put back", stream=name, reason=str(error))
 
     def close(self) -> None:
         """Stop all; the directories stay."""
