@@ -130,6 +130,8 @@ class RuleLease:
         self._backlog_limit = backlog_limit
         self._proc = proc
         self._held = False
+        #: the state as last written: somebody may take the file away
+        self._known: dict[str, Any] | None = None
 
     def acquire(self) -> None:
         """Load the rules and switch auditing on. Raises :class:`NotSupportedError` where the configuration is
@@ -189,6 +191,7 @@ class RuleLease:
         if longer and state["backlog_limit"] is None:
             state["backlog_limit"] = [status.backlog_limit, self._backlog_limit]
         directory.write(self._name, json.dumps(state).encode() + b"\n")
+        self._known = state
         if longer:
             self.notices.append(
                 f"the kernel's audit queue is lengthened from {status.backlog_limit} to {self._backlog_limit} records "
@@ -218,14 +221,19 @@ class RuleLease:
         if not self._held:
             return []
         self._held = False
-        with SafeDir(self._directory) as directory, directory.locked(self._name + ".lock"):
-            return self._leave(directory)
+        try:
+            with SafeDir(self._directory) as directory, directory.locked(self._name + ".lock"):
+                return self._leave(directory)
+        except AuditnsError as error:  # the file is out of reach: what it said is known, and who else came since is not
+            return [str(error), *(self._restore(self._known, "") if self._known is not None else [])]
 
     def _leave(self, directory: SafeDir) -> list[str]:
+        me = self._myself()
         state = self._read(directory)
+        if state is None or me not in state["holders"]:
+            state = self._with_known(state)
         if state is None:
             return []
-        me = self._myself()
         state["holders"] = self._living(state)
         if me in state["holders"]:
             state["holders"].remove(me)
@@ -236,6 +244,16 @@ class RuleLease:
         if not troubles:
             directory.remove(self._name)
         return troubles
+
+    def _with_known(self, state: dict[str, Any] | None) -> dict[str, Any] | None:
+        """``state`` of whoever came after the file was taken away, and what this lease had changed before."""
+        if state is None or self._known is None:
+            return self._known
+        state["rules"] = sorted({*state["rules"], *self._known["rules"]})
+        for name in ("enabled", "backlog_limit"):
+            if state[name] is None:
+                state[name] = self._known[name]
+        return state
 
     def _restore(self, state: dict[str, Any], why: str) -> list[str]:
         """Undo what ``state`` says was done, as far as it is still so."""

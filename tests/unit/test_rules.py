@@ -1,6 +1,7 @@
 """The rule lease over an audit subsystem made of a list."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,51 @@ def test_what_others_changed_meanwhile_stays(path: Path) -> None:
     assert any("auditd" in notice for notice in lease.notices)
     assert len(control.rules) == 2
     assert lease.close() == []
+
+
+def test_state_file_taken_away_is_known_still(path: Path) -> None:
+    control = FakeControl()
+    lease = lease_on(control, path)
+    lease.acquire()
+    path.unlink()
+    assert lease.close() == []
+    assert (control.rules, control.now.enabled, control.now.backlog_limit) == ([ADMIN], 0, 64)
+    assert not path.exists()
+
+
+def test_directory_taken_away(path: Path) -> None:
+    control = FakeControl()
+    lease = lease_on(control, path)
+    lease.acquire()
+    shutil.rmtree(path.parent)
+    path.parent.write_text("somebody else's")
+    assert len(lease.close()) == 1
+    assert (control.rules, control.now.enabled, control.now.backlog_limit) == ([ADMIN], 0, 64)
+
+
+@pytest.mark.parametrize("damage", ["{", ""])
+def test_state_damaged_during_the_lease(path: Path, damage: str) -> None:
+    control = FakeControl()
+    lease = lease_on(control, path)
+    lease.acquire()
+    path.write_text(damage)
+    (trouble,) = lease.close()
+    assert "damaged" in trouble
+    assert (control.rules, control.now.enabled) == ([ADMIN], 0)
+
+
+def test_who_came_after_the_file_was_taken_away_puts_all_back(path: Path) -> None:
+    control = FakeControl()
+    first, second = lease_on(control, path), lease_on(control, path)
+    first._myself = lambda: [1, first._start_of(1)]  # type: ignore[method-assign]
+    first.acquire()
+    path.unlink()
+    second.acquire()
+    assert first.close() == []
+    assert control.now.enabled == 1
+    assert len(control.rules) == 1 + len(OURS)
+    assert second.close() == []
+    assert (control.rules, control.now.enabled, control.now.backlog_limit) == ([ADMIN], 0, 64)
 
 
 def test_immutable_configuration(path: Path) -> None:
