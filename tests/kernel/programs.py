@@ -32,6 +32,11 @@ def auditns(*args: str | Path, stdin: bytes = b"") -> subprocess.CompletedProces
     )
 
 
+def _hang_up_counts() -> None:
+    """Tests that are run under nohup ignore SIGHUP; what they start is not to."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 class Program:
     """One run of ``auditns`` with ``args``; its output goes to files below ``directory`` (or to ``stdout``)."""
 
@@ -50,6 +55,7 @@ class Program:
                 stdout=out if stdout is None else stdout,
                 stderr=err,
                 env=environment(NOTIFY_SOCKET="@" + address[1:]),
+                preexec_fn=_hang_up_counts,  # noqa: PLW1509 - there are no threads here
             )
 
     def ready(self) -> "Program":

