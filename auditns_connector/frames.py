@@ -46,7 +46,6 @@ NSID          procfs        ppid type (index in nstypes.ALL_ORDER); cgroup numbe
                             appearance; arg its serial, 0: to be minted; payload: u64 inode
 MARK          pipeline      payload: see journal.py; which audit events were answered at this point
 REGISTER      control       payload JSON: a registration as the control socket judged it
-STATE         journal       payload JSON: the model's whole state, at the start of a rotated journal
 ADDRS         procfs        payload JSON: "ino" and "dev" of a network namespace, "addrs" its addresses, null: not told
 RESYNC        procfs        arg 1 a scan begins, 2 it ended, 3: from ``time`` on all is in doubt, /proc is polled
 RULES         audit         arg: from now on every exec (1), every unshare and setns (2) makes an audit record
@@ -73,7 +72,7 @@ NAMESPACES_PAYLOAD: Final = struct.Struct("<8Q")
 NM_PAYLOAD: Final = struct.Struct("<IIQQ")
 IDS_PAYLOAD: Final = struct.Struct("<II")
 CPU_UNKNOWN: Final = 0xFFFF
-#: no frame is larger: a PROC or STATE frame is the largest, kernel frames stay under 8 KiB
+#: no frame is larger: a PROC frame is the largest, kernel frames stay under 8 KiB
 MAX_FRAME: Final = 256 * 1024 * 1024
 
 K_FORK: Final = 1
@@ -102,7 +101,6 @@ K_PROC: Final = 42
 K_NSID: Final = 43
 K_MARK: Final = 44
 K_REGISTER: Final = 45
-K_STATE: Final = 46
 K_RESYNC: Final = 47
 K_RULES: Final = 48
 K_ADDRS: Final = 49

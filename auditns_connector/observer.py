@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final
 from . import frames as f
 from ._kernel import lib
 from .journal import JournalWriter, ranges
-from .model.outputs import Loss
 from .model.table import Model, Query
 from .nsasker import NsAsker
 from .nstypes import INITIAL_INODES, INITIAL_INODES_618
@@ -94,7 +93,6 @@ class Observer:
         #: where changes of namespaces are seen, see nssource.py
         self.ns_source = ns_source
         self.journal = journal
-        self.losses: list[Loss] = []
         self.counters = {"frames_bytes": 0, "queries": 0, "resyncs": 0, "scanned": 0, "vanished": 0}
         #: called with connector and perf frames before the model takes them (listen --events)
         self.tap: Callable[[bytes], None] | None = None

@@ -94,7 +94,6 @@ class Pipeline:
         self._hup = False
         self._pending_since = 0.0
         self._tick = 0.0
-        self._last_stamp = 0
         #: makes stand-alone lines of what the model has to tell; see lifecycle.py
         self.narrator: Narrator | None = None
         #: an emit.events.EventWriter where kernel events themselves are shown
@@ -265,10 +264,8 @@ class Pipeline:
         blocks = self.enricher.take(points, lambda p: self.correlator.answer(p, cut))
         if points.n and self.observer.journal is not None:
             self.observer.mark(cut, points.serial[: points.n].tolist())
-        if points.n:
-            self._last_stamp = max(points.ms[: points.n])
-            if self.narrator is not None:
-                self.narrator.saw(points)
+        if points.n and self.narrator is not None:
+            self.narrator.saw(points)
         self.write(blocks)
         if self.streams is not None:
             self.streams.take(points, cut)
