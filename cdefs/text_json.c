@@ -693,8 +693,8 @@ static void put_foreign(struct out *o, const char *s, size_t n)
 static int make_room(struct auditns_json *j, size_t events, size_t lines, size_t points)
 {
     size_t all = 5 * events + lines + points;
-    if (all > j->room) {
-        uint32_t *grown = realloc(j->first, all * sizeof(*grown));
+    if (!j->first || all > j->room) {
+        uint32_t *grown = realloc(j->first, (all + 1) * sizeof(*grown));
         if (!grown)
             return 0;
         j->first = grown;
