@@ -75,7 +75,7 @@ class Correlator:
 
     def begin(self, points: Points) -> "array[int]":
         """An empty choice for ``points``; to be filled by :meth:`answer` before the next one is begun."""
-        renames = self.model.registry.renames
+        renames = self.model.containers.renames
         if self.tails[0].count > _MAX_TAILS or renames != self._renames:
             self._renames = renames
             self.generation += 1

@@ -87,8 +87,6 @@ class Registry:
         self.changes = 0
         #: containers set since somebody last took this list away
         self.fresh: list[Container] = []
-        #: counts containers that were given names after they began
-        self.renames = 0
         #: who holds the delegated right, and the container (None: the host) it holds for
         self.delegates: dict[Who, Container | None] = {}
         #: registered ids whose container has ended: its owner and its last process
@@ -243,7 +241,7 @@ class Registry:
     ) -> Container:
         """The container that ``wanted`` means: a living one of the caller's, or a new one."""
         containers = self._model.containers
-        holder = containers.by_contid.get(wanted)
+        holder = containers.holder(wanted)
         if holder is not None and holder is not replaced:
             own = holder.kind == REGISTERED and holder.owner is inside and holder.parent is parent
             if own and not request.get("new"):
@@ -254,7 +252,7 @@ class Registry:
         if gone is not None and request.get("unreaped") and gone[0] is not inside and not request.get("rehash"):
             raise Refused("ENOTUNIQ", "the last process of the container that had this identifier is not reaped yet")
         taken = wanted
-        while containers.by_contid.get(taken, replaced) is not replaced or (taken != wanted and taken in (0, UNSET)):
+        while containers.holder(taken) not in (None, replaced) or (taken != wanted and taken in (0, UNSET)):
             taken = int.from_bytes(blake2b(taken.to_bytes(8, "big"), digest_size=8).digest(), "big")
         container = Container(_key(parent, taken), REGISTERED, time, parent)
         container.contid, container.owner, container.rehashed = taken, inside, taken != wanted
@@ -284,9 +282,11 @@ class Registry:
         model = self._model
         containers = model.containers
         containers.by_key[container.key] = container
-        if replaced is not None and replaced.contid == container.contid:
-            containers.by_contid.pop(replaced.contid or 0, None)
-        containers.by_contid[container.contid or 0] = container
+        if replaced is not None:
+            container.places.update(replaced.places)
+            if replaced.contid == container.contid:
+                containers.by_contid.pop(replaced.contid or 0, None)
+        containers.number(container, container.contid or 0)
         self.ended.pop(container.contid or 0, None)
         who = (target.pid, target.start)
         first_of_ns = False
@@ -383,7 +383,7 @@ class Registry:
                 container.labels.setdefault(field, bounded(str(value)))
             elif field in NAMES and (not getattr(container, field) or (field == "pod" and container.kind == "runtime")):
                 setattr(container, field, bounded(str(value)))
-        self.renames += 1
+        self._model.containers.renames += 1
 
     def _text(self, container: Container | None) -> str:
         return UNSET_TEXT if container is None else self._model.containers.text(container)

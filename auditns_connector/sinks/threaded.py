@@ -50,7 +50,7 @@ class ThreadedSink:
         self._drained = threading.Event()
         self._failure = ""
         self._errors = 0
-        self._reopen = self._closing = False
+        self._reopen = self._closing = self._left = False
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._thread = threading.Thread(target=self._run, name=f"sink-{name}", daemon=True)
         self._thread.start()
@@ -124,6 +124,7 @@ class ThreadedSink:
         self._thread.join(max(end - time.monotonic(), 0.1))
         with self._lock:
             self._queue.clear()
+            self._left = True
         if not self._thread.is_alive():
             os.close(self._wake)
 
@@ -168,6 +169,8 @@ class ThreadedSink:
 
     def _done(self, count: int) -> None:
         with self._lock:
+            if self._left:
+                return  # the write came back after all, when its bytes were counted as dropped
             self._queue.advance(count)
             told = self._queue.wants_to_tell()
             empty = not self._queue.size
