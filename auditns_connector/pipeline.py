@@ -108,6 +108,8 @@ class Pipeline:
         self.more_status: dict[str, Callable[[], dict[str, Any]]] = {}
         #: called after each round: must be quick
         self.each_round: list[Callable[[], None]] = []
+        #: called when the audit rules may have changed
+        self.on_rules: list[Callable[[], None]] = []
         #: called once when the run ends, before anything is closed
         self.at_end: list[Callable[[], None]] = []
 
@@ -271,6 +273,8 @@ class Pipeline:
             self.streams.take(points, cut)
         if rules_changed:
             self.observer.exec_rules.read()
+            for call in self.on_rules:
+                call()
 
     def _narrate(self, *, final: bool = False) -> None:
         outputs, self.observer.model.outputs = self.observer.model.outputs, []
@@ -375,6 +379,7 @@ class Pipeline:
                 "containers": len(model.containers.by_key),
                 "namespaces": sum(map(len, model.namespaces.current)),
                 "losses": model.epoch,
+                "unknown_frames": model.unknown_frames,
             },
             "sources": sources,
             "ns_source": self.observer.ns_source,
