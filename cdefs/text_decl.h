@@ -94,3 +94,21 @@ uint64_t auditns_lines(const char *buf, uint64_t len);
 uint64_t auditns_assemble(const char *buf, uint32_t consumed, const struct auditns_points *points,
                           const uint32_t *choice, const struct auditns_tails *tails, const uint8_t *keep,
                           uint32_t keep_first, uint32_t keep_count, char *out);
+
+/* Points about one process, found by auditns_group; arrays of `cap`, `slots` of four times as many (at least 2). */
+struct auditns_groups {
+    uint64_t seed;              /* odd */
+    uint32_t cap;
+    uint32_t *first, *count;    /* of each group: its first point, how many points it has */
+    int64_t *low, *high;        /* and between which times they lie */
+    uint32_t *group, *slots;    /* of each point: its group */
+};
+
+/* Group the points from `first` up to `end` by pid, in the order of their first points; one with a flag of `alone`, or
+ * without a pid above 0, is a group of its own. Returns how many groups there are, 0xffffffff where cap is too small. */
+uint32_t auditns_group(struct auditns_groups *groups, const struct auditns_points *points, uint32_t first, uint32_t end,
+                       uint32_t alone);
+
+/* Of the first `count` points that were grouped (into `n` groups): the number of its group for each. The groups' counts are
+ * then of these points. */
+void auditns_spread(struct auditns_groups *groups, const uint32_t *numbers, uint32_t n, uint32_t count, uint32_t *choice);
