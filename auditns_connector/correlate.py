@@ -104,10 +104,10 @@ class Correlator:
             choice = self.begin(points)
         n = points.n if end is None else end
         clock, offset = self.model.clock, self.model.clock.offset or 0
-        stamps = points.ms[first:n].tolist()
-        oldest, newest = (min(stamps) * 1_000_000, max(stamps) * 1_000_000) if stamps else (0, 0)
+        span = points.range(first, n)
+        oldest, newest = span.first_ms * _MS, span.last_ms * _MS
         self.model.packets.begin()
-        careful = _CAREFUL if stamps and clock.steady(oldest, now) and clock.steady(newest, now) else -1
+        careful = _CAREFUL if first < n and clock.steady(oldest, now) and clock.steady(newest, now) else -1
         window = min(self.model.lag, now - newest + offset)
         at = first
         if n - first >= _MANY and careful == _CAREFUL:
@@ -238,7 +238,9 @@ class Correlator:
         times = model.clock.candidates(ms * 1_000_000, now)
         ppid = points.ppid[i] if flags & pt.P_SYSCALL else -1
         if flags & pt.P_EXEC:
-            name, comm = untrusted(points.path(i)), untrusted(points.comm(i))
+            name = comm = None
+            if not lookup.only_exec(model, pid, times):  # else there is nothing to choose from
+                name, comm = untrusted(points.path(i)), untrusted(points.comm(i))
             return lookup.find_exec(model, pid, ppid, times, now, name, comm)
         if pid in model.calls.pending and flags & pt.P_SYSCALL:
             process = model.processes.get(pid)

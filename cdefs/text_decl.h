@@ -65,6 +65,7 @@ struct auditns_scan {
     uint32_t consumed, line, searched;
     uint32_t open, last, next_id, voids, in_long;
     uint32_t whole;             /* set by the caller: hand out whole events only */
+    uint64_t lines;             /* how many newlines were found */
     struct auditns_event event[AUDITNS_MAX_OPEN];
     struct auditns_closed closed[AUDITNS_CLOSED];
 };
@@ -75,6 +76,18 @@ void auditns_text_types(const char *names, const uint32_t *numbers, uint32_t cou
 /* Scan buf, which begins where the last call's consumed bytes ended. Returns how many bytes are decided, or -1
  * when the arrays of points or lines are full: grow them and call again with the same block. */
 int64_t auditns_scan(struct auditns_scan *scan, struct auditns_points *points, const char *buf, uint32_t len, int mode);
+
+#define AUDITNS_MAX_RANGE 65536
+
+/* The least and the greatest time, serial and record type of some points; complete: every serial between is there (never
+ * where it is more than AUDITNS_MAX_RANGE of them). */
+struct auditns_range {
+    int64_t first_ms, last_ms;
+    uint64_t low, high;
+    uint32_t least_type, last_type, complete;
+};
+
+void auditns_range(const struct auditns_points *points, uint32_t first, uint32_t end, struct auditns_range *range);
 
 /* What may be inserted, numbered from 1; number 0 inserts nothing. A byte 0 in a text stands for the point's
  * "msg=audit(...):", a byte 1 for its "node=HOST " prefix; headers and nodes count them. */

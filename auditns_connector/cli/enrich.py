@@ -50,7 +50,12 @@ def run(args: argparse.Namespace) -> int:
             answers.model, spellings=(name == "numeric",), ns=args.ns, info=args.info, nodes=answers.nodes
         )
         enricher = Enricher(
-            correlator, [name], wanted=wanted, limit=args.count, colour=name == "pretty" and sys.stdout.isatty()
+            correlator,
+            [name],
+            wanted=wanted,
+            limit=args.count,
+            colour=name == "pretty" and sys.stdout.isatty(),
+            lasting=False,
         )
         stream = TextStream(whole=enricher.whole)
         output = sys.stdout.fileno()
@@ -80,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _write(fd: int, data: bytes) -> bool:
+def _write(fd: int, data: bytes | memoryview) -> bool:
     """Write all of it, however long that takes; False when nobody reads any more."""
     from ..errors import AuditnsError
 

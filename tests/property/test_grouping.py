@@ -4,13 +4,15 @@ from array import array
 from itertools import pairwise
 from unittest import mock
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auditns_connector import correlate
 from auditns_connector.correlate import Correlator
+from auditns_connector.decode.points import MAX_RANGE
 from auditns_connector.grouping import Groups
-from auditns_connector.reassemble import Points
+from auditns_connector.reassemble import Points, count_lines
 from tests.property.test_enrich_identity import NOW, world
 
 ALONE = 4
@@ -58,6 +60,54 @@ def test_groups_are_those_of_the_reference(rows: list[tuple[int, int, int]], fir
     uses = groups.spread(numbers, cut - first, choice, first)
     assert choice.tolist() == [0] * first + [10 + at for at in of_points[: cut - first]] + [0] * (len(rows) - cut)
     assert uses == [of_points[: cut - first].count(at) for at in range(len(wanted))] or cut == first
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(-(2**62), 2**62),
+            st.one_of(st.integers(0, 40), st.integers(0, 2**64 - 1)),
+            st.integers(0, 65535),
+        ),
+        max_size=40,
+    ),
+    st.integers(0, 40),
+)
+def test_the_range_of_points_is_that_of_the_reference(rows: list[tuple[int, int, int]], first: int) -> None:
+    points, first = points_of([(1, 1, 0)] * len(rows)), min(first, len(rows))
+    for i, row in enumerate(rows):
+        points.ms[i], points.serial[i], points.rtype[i] = row
+    found, part = points.range(first), rows[first:]
+    if not part:
+        assert not found.complete
+        return
+    times, serials, types = (list(column) for column in zip(*part, strict=True))
+    assert found[:2] == (min(times), max(times))
+    assert found[2:4] == (min(serials), max(serials))
+    assert found[4:6] == (min(types), max(types))
+    assert found.complete == (len(set(serials)) == max(serials) - min(serials) + 1 <= MAX_RANGE)
+
+
+@pytest.mark.parametrize("size", [MAX_RANGE, MAX_RANGE + 1])
+def test_no_more_serials_are_looked_at_together_than_there_is_room_for(size: int) -> None:
+    points = points_of([(1, 1, 0)] * size)
+    for i in range(size):
+        points.serial[i] = 7 + i
+    assert points.range().complete == (size == MAX_RANGE)
+
+
+@given(
+    st.lists(st.sampled_from([b"\n", b"ab", b"\n" * 40, bytes(300)]), max_size=40),
+    st.integers(0, 50),
+    st.integers(0, 50),
+)
+def test_lines_are_counted(parts: list[bytes], before: int, behind: int) -> None:
+    block = b"".join(parts)
+    assert count_lines(block, before, len(block) - behind) == block.count(b"\n", before, max(len(block) - behind, 0))
+
+
+def test_more_lines_are_counted_than_one_byte_can_hold() -> None:
+    assert count_lines(b"\n" * 10_000) == 10_000
 
 
 @settings(max_examples=200)
