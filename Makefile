@@ -39,6 +39,7 @@ $(VENV)/.ready: setup.cfg setup.py pyproject.toml $(wildcard cdefs/*) | check-to
 	@[ -x $(BIN)/python ] || echo 'setting up $(VENV), once …' >&2
 	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install --quiet --editable '.[test]'
+	@$(BIN)/python -m compileall -q auditns_connector
 	@touch $@
 
 $(VENV)/.ready-dev: $(VENV)/.ready

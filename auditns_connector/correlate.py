@@ -13,6 +13,7 @@ from typing import Final
 from .decode import points as pt
 from .decode.rectypes import NUMBERS
 from .emit import text
+from .grouping import Groups
 from .model import clones, lookup
 from .model.calls import NUMBERS as CALL_NUMBERS
 from .model.containers import UNKNOWN, Container
@@ -27,6 +28,8 @@ _CAREFUL: Final = pt.P_TARGET | pt.P_EXEC | pt.P_NETFILTER | pt.P_HAS_TARGET | p
 _PARTS: Final = frozenset(
     NUMBERS[name] for name in ("PATH", "CWD", "EXECVE", "SOCKADDR", "PROCTITLE", "MMAP", "FD_PAIR", "OPENAT2")
 )
+#: so many points are grouped by process; fewer are answered sooner one by one
+_MANY: Final = 16
 _MAX_TAILS: Final = 50_000
 _MS: Final = 1_000_000
 _FOREVER: Final = 1 << 62
@@ -63,6 +66,10 @@ class Correlator:
         self.nodes = frozenset(nodes)
         self.tails = tuple(Tails() for _ in self.spellings)
         self._numbers: dict[_TailKey, int] = {}
+        #: where a text depends on the container alone (_brief): its number by container
+        self._plain_numbers: dict[Container | None, int] = {}
+        self._brief = ns == "off" and not info
+        self._groups = Groups()
         self._renames = 0
         #: counts how often all that had been worked out was dropped, for a container is called otherwise now
         self.generation = 0
@@ -82,6 +89,7 @@ class Correlator:
             for tails in self.tails:
                 tails.clear()
             self._numbers.clear()
+            self._plain_numbers.clear()
         self.states = [HOST] * points.n if self.keep_states or self.info else []
         return array("I", bytes(4 * points.n))
 
@@ -95,21 +103,36 @@ class Correlator:
         if choice is None:
             choice = self.begin(points)
         n = points.n if end is None else end
-        keep, states = self.keep_states or self.info, self.states
         clock, offset = self.model.clock, self.model.clock.offset or 0
-        stamps = points.ms[first:n].tolist()
-        oldest, newest = (min(stamps) * 1_000_000, max(stamps) * 1_000_000) if stamps else (0, 0)
+        span = points.range(first, n)
+        oldest, newest = span.first_ms * _MS, span.last_ms * _MS
         self.model.packets.begin()
-        careful = _CAREFUL if stamps and clock.steady(oldest, now) and clock.steady(newest, now) else -1
+        careful = _CAREFUL if first < n and clock.steady(oldest, now) and clock.steady(newest, now) else -1
         window = min(self.model.lag, now - newest + offset)
+        at = first
+        if n - first >= _MANY and careful == _CAREFUL:
+            at = self._by_process(points, now, choice, first, n, offset, window)
+        if at < n:
+            self._one_by_one(points, now, choice, at, n, offset, window, careful)
+        if self.info:
+            for i, child in children_of(points, self.model, first, n).items():
+                choice[i] = self._number(self.states[i], self._record(points, i, points.flags[i]), child)
+        self.answered += n - first
+        return choice
+
+    def _one_by_one(
+        self, points: Points, now: int, choice: "array[int]", first: int, end: int, offset: int, window: int,
+        careful: int,
+    ) -> None:  # fmt: skip
+        keep, states = self.keep_states or self.info, self.states
         plain: dict[int, _Plain] = {}
         attributed = unknown = 0
-        rows = zip(points.pid[first:n].tolist(), points.flags[first:n].tolist(), stamps, strict=True)
-        for i, (pid, flags, ms) in enumerate(rows, first):
+        columns = (points.pid, points.flags, points.ms)
+        for i, (pid, flags, ms) in enumerate(zip(*(c[first:end].tolist() for c in columns), strict=True), first):
             if not flags & careful:
                 answer = plain.get(pid)
                 if answer is None:
-                    answer = self._plain(pid, ms, offset, window)
+                    answer = self._plain(pid, ms, ms, offset, window)
                     if answer is not _NEVER:
                         plain[pid] = answer
                 since, until, number, contained, vague, state = answer
@@ -130,17 +153,43 @@ class Correlator:
             choice[i] = self._number(found, self._record(points, i, flags))
             if keep:
                 states[i] = found
-        if self.info:
-            for i, child in children_of(points, self.model, first, n).items():
-                choice[i] = self._number(states[i], self._record(points, i, points.flags[i]), child)
-        self.answered += n - first
         self.attributed += attributed
         self.unknown += unknown
-        return choice
 
-    def _plain(self, pid: int, ms: int, offset: int, window: int) -> _Plain:
-        """What all stamps of a span of time around ``ms`` have for an answer, as :func:`lookup.find` would find it for
-        each; _NEVER where that is not so plain.
+    def _by_process(
+        self, points: Points, now: int, choice: "array[int]", first: int, end: int, offset: int, window: int
+    ) -> int:
+        """As :meth:`_one_by_one`, but each process is asked for once, which is the same where one answer holds for all
+        its points. Returns the first point of a process for which it does not, and up to which all are answered."""
+        groups = self._groups
+        numbers = array("I", bytes(4 * groups.find(points, first, end, _CAREFUL)))
+        told: list[State] = []
+        pids, flags = points.pid, points.flags
+        for group, (i, size, low, high) in enumerate(groups.rows()):
+            found: State | None
+            answer = _NEVER if flags[i] & _CAREFUL else self._plain(pids[i], low, high, offset, window)
+            if answer is not _NEVER:
+                _, _, numbers[group], _, _, found = answer
+            elif size > 1:
+                end = i
+                break
+            else:
+                found = self._careful(points, i, pids[i], flags[i], low, now)
+                if found is not None:
+                    numbers[group] = self._number(found, self._record(points, i, flags[i]))
+            told.append(HOST if found is None else found)
+        for state, uses in zip(told, groups.spread(numbers, end - first, choice, first), strict=False):
+            if state.container is UNKNOWN:
+                self.unknown += uses
+            elif state.container is not None:
+                self.attributed += uses
+        if self.keep_states or self.info:
+            self.states[first:end] = map(told.__getitem__, groups.of_points(end - first))
+        return end
+
+    def _plain(self, pid: int, low: int, high: int, offset: int, window: int) -> _Plain:
+        """What all stamps of a span of time around ``low`` and ``high`` (ms) have for an answer, as :func:`lookup.find`
+        would find it for each; _NEVER where that is not so plain.
 
         A stamp means a moment up to ``window`` ns after it; ``offset`` is that of the clock.
         """
@@ -159,11 +208,13 @@ class Correlator:
         if model.gap_until:  # what is missing may be another holder of the pid
             since = max(since, (model.gap_until + offset + lookup.EPSILON) // _MS + 1)
         until = _FOREVER if process.end is None else (process.end + offset + lookup.EPSILON) // _MS
-        if not since <= ms <= until:
+        if since > low or high > until:
             return _NEVER
         container = state.container
-        contained, vague = container is not None and container is not UNKNOWN, container is UNKNOWN
-        return since, until, self._number(state, 0), contained, vague, state
+        number = self._plain_numbers.get(container) if self._brief else None
+        if number is None:
+            number = self._plain_numbers[container] = self._number(state, 0)
+        return since, until, number, container is not None and container is not UNKNOWN, container is UNKNOWN, state
 
     @staticmethod
     def _record(points: Points, i: int, flags: int) -> int:
@@ -187,7 +238,9 @@ class Correlator:
         times = model.clock.candidates(ms * 1_000_000, now)
         ppid = points.ppid[i] if flags & pt.P_SYSCALL else -1
         if flags & pt.P_EXEC:
-            name, comm = untrusted(points.path(i)), untrusted(points.comm(i))
+            name = comm = None
+            if not lookup.only_exec(model, pid, times):  # else there is nothing to choose from
+                name, comm = untrusted(points.path(i)), untrusted(points.comm(i))
             return lookup.find_exec(model, pid, ppid, times, now, name, comm)
         if pid in model.calls.pending and flags & pt.P_SYSCALL:
             process = model.processes.get(pid)

@@ -6,12 +6,12 @@ block of bytes for each output format asked for.
 
 from array import array
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 from .correlate import Correlator
 from .decode.points import LINE_LATE
 from .filters import ConfiguredFilter, EventFilter
-from .reassemble import Points, assemble
+from .reassemble import Points, put_together
 
 RAW: Final = "raw"
 NUMERIC: Final = "numeric"
@@ -32,7 +32,10 @@ class Enricher:
         wanted: EventFilter | ConfiguredFilter | None = None,
         limit: int | None = None,
         colour: bool = False,
+        lasting: bool = True,
     ) -> None:
+        """``lasting`` False: what :meth:`take` gives of one raw format holds until its next call only."""
+        self._lasting = lasting or len(set(formats)) > 1
         self._correlator = correlator
         self._formats = tuple(dict.fromkeys(formats))
         self._filter = wanted if wanted else None
@@ -61,8 +64,9 @@ class Enricher:
         """The limit of events is reached."""
         return self.limit is not None and self.shown >= self.limit
 
-    def take(self, points: Points, answer: Answer) -> dict[str, bytes]:
-        """One block for each format: all that ``points`` decided, with our records, less what is filtered out."""
+    def take(self, points: Points, answer: Answer) -> dict[str, Any]:
+        """One block for each format: all that ``points`` decided, with our records, less what is filtered out. It is
+        bytes, or a memoryview where it need not be ``lasting``."""
         if not points.consumed or self.done:
             return {}
         choice = answer(points)
@@ -73,11 +77,12 @@ class Enricher:
             first, keep = self._select(points)
             events = sum(keep)
         self.shown += events
-        out = {}
+        out: dict[str, Any] = {}
         for name in self._formats:
             if name in (RAW, NUMERIC):
                 index = self._correlator.spellings.index(name == NUMERIC)
-                out[name] = assemble(points, choice, self._correlator.tails[index], keep, first)
+                text = put_together(points, choice, self._correlator.tails[index], keep, first)
+                out[name] = bytes(text) if self._lasting else text
             else:
                 out[name] = self._renderer.render(name, points, keep, first)
         return out

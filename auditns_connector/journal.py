@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from typing import BinaryIO, Final
 
 from . import frames as f
+from ._kernel import ffi, lib
 from .errors import AuditnsError, DecodeError
 
 _RANGE: Final = struct.Struct("<QQ")
@@ -203,24 +204,22 @@ class JournalReader:
         self.truncated |= bool(rest)
 
     def _index_block(self, path: str, data: bytes, number: int, base: int) -> int:
-        off, end, unpack = 0, len(data), _START.unpack_from
-        while end - off >= _START.size:
-            size, kind = unpack(data, off)
-            if size < f.HEADER_SIZE or size & 7 or size > f.MAX_FRAME:
+        off, found, view = 0, ffi.new("int *"), memoryview(data)
+        if not base and len(data) >= _START.size and _START.unpack_from(data)[1] != f.K_HELLO:
+            raise DecodeError(f"{path}: not a journal of auditns (it must begin with a HELLO frame)")
+        while True:
+            off = int(lib.frames_seek(ffi.from_buffer(data), len(data), off, f.K_MARK, f.MAX_FRAME, found))
+            if found[0] < 0:
                 raise DecodeError(f"{path}: no frame at offset {base + off}")
-            if base + off == 0 and kind != f.K_HELLO:
-                raise DecodeError(f"{path}: not a journal of auditns (it must begin with a HELLO frame)")
-            if off + size > end:
-                break
-            if kind == f.K_MARK:
-                mark = len(self._times)
-                self._times.append(int.from_bytes(data[off + 8 : off + 16], "little"))
-                self._places.append((number, base + off))
-                pairs = (size - f.HEADER_SIZE) // _RANGE.size * _RANGE.size
-                payload = memoryview(data)[off + f.HEADER_SIZE : off + f.HEADER_SIZE + pairs]
-                self._ranges += [(first, last, mark) for first, last in _RANGE.iter_unpack(payload)]
+            if not found[0]:
+                return off
+            size, mark = _START.unpack_from(data, off)[0], len(self._times)
+            self._times.append(int.from_bytes(data[off + 8 : off + 16], "little"))
+            self._places.append((number, base + off))
+            pairs = (size - f.HEADER_SIZE) // _RANGE.size * _RANGE.size
+            payload = view[off + f.HEADER_SIZE : off + f.HEADER_SIZE + pairs]
+            self._ranges += [(first, last, mark) for first, last in _RANGE.iter_unpack(payload)]
             off += size
-        return off
 
     def span_of(self, serial: int) -> tuple[int, int, int] | None:
         """(first, last, mark): ``serial`` and all others from first to last were answered at that mark; ``None`` where

@@ -101,15 +101,16 @@ class Narrator:
         self._last_ms = points.ms[last]
         self._node = points.node(last) if points.flags[last] & P_NODE else b""
         if self._tracker is not None:
-            self._track(self._tracker, points, points.serial[: last + 1].tolist(), points.ms[: last + 1].tolist())
+            self._track(self._tracker, points)
 
-    def _track(self, tracker: SerialTracker, points: "Points", serials: list[int], times: list[int]) -> None:
-        first, last = serials[0], serials[-1]
-        in_order = first == self._next and last - first + 1 == len(set(serials)) == max(serials) - first + 1
-        if in_order and not tracker.open:
-            tracker.skip(last, times[-1])  # nothing is missing
+    def _track(self, tracker: SerialTracker, points: "Points") -> None:
+        n, span = points.n, points.range()
+        last = points.serial[n - 1]
+        if not tracker.open and span.complete and span.low == points.serial[0] == self._next and span.high == last:
+            tracker.skip(last, points.ms[n - 1])  # nothing is missing
         else:
-            for i, (serial, ms) in enumerate(zip(serials, times, strict=True)):
+            rows = zip(points.serial[:n].tolist(), points.ms[:n].tolist(), strict=True)
+            for i, (serial, ms) in enumerate(rows):
                 # auditd counts its own DAEMON_* events by itself, another host's are another sequence
                 if serial < MODULUS and points.rtype[i] not in _DAEMON and points.node(i) == self._node:
                     self.missing += tracker.feed(serial, ms)

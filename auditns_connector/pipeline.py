@@ -44,14 +44,18 @@ _CLOSE: Final = 2.0
 _LATE: Final = 0.05
 
 
+#: bytes of audit text that are kept without copying
+_TEXT: Final = 3 << 19
+
+
 class AuditInput(Protocol):
     """Where audit text comes from."""
 
     def fileno(self) -> int:
         """For the selector."""
 
-    def drain(self) -> bytes | None:
-        """What is there now; ``b""`` for nothing, ``None`` when there will never be more."""
+    def fill(self, stream: TextStream) -> int | None:
+        """Put what is there now into ``stream``; returns how many bytes, ``None`` when there will never be more."""
 
     def counters(self) -> dict[str, int]:
         """received, lost and so on."""
@@ -85,7 +89,7 @@ class Pipeline:
         self.outputs = outputs
         self.talk = talk
         self.started = time.time()
-        self.stream = TextStream(whole=enricher.whole)
+        self.stream = TextStream(_TEXT, whole=enricher.whole)
         self.pace = Pace()
         self.selector = selectors.DefaultSelector()
         self.stopping = ""
@@ -237,12 +241,12 @@ class Pipeline:
 
     def _on_audit(self) -> bool:
         """Take in what audit has to say; False when that is nothing."""
-        data = self.audit.drain() if self.audit is not None else b""
-        if data is None:
+        came = self.audit.fill(self.stream) if self.audit is not None else 0
+        if came is None:
             self.stopping = self.stopping or "end of input"
-        if not data:
+        if not came:
             return False
-        points = self.stream.push(data)
+        points = self.stream.filled(0)
         now = self._pending_since = time.monotonic()
         if points.consumed:
             self.pace.took(points.n, now)
@@ -257,12 +261,9 @@ class Pipeline:
 
     def _deliver(self, points: Points, cut: int) -> None:
         self._narrate()
-        n = points.n
-        if n and self.observer.ns_source == "audit":
+        if points.n and self.observer.ns_source == "audit":
             self.observer.take_calls(points, self.correlator.nodes)
-        rules_changed = n and self.observer.exec_rules.before_answer(
-            points.serial[:n].tolist(), points.rtype[:n].tolist()
-        )
+        rules_changed = self.observer.exec_rules.before_answer(points)
         blocks = self.enricher.take(points, lambda p: self.correlator.answer(p, cut))
         if points.n and self.observer.journal is not None:
             self.observer.mark(cut, points.serial[: points.n].tolist())
@@ -327,12 +328,13 @@ class Pipeline:
         if self.events is not None and not self.events.done and self.stopping != "output closed":
             self._catch_up()
         if self.audit is not None and self.stopping not in ("output closed", "count reached"):
-            data = (self.audit.drain() or b"") if self.stopping != "end of input" else b""
+            came = self.stopping != "end of input" and self.audit.fill(self.stream)
             if self.audit.late() and select.select([self.audit], [], [], _LATE)[0]:
-                data += self.audit.drain() or b""  # another CPU was about to hand it over when we stopped
+                # another CPU was about to hand it over when we stopped
+                came = self.audit.fill(self.stream) or came
             cut = self.observer.catch_up()
-            if data:
-                self._deliver(self.stream.push(data), cut)
+            if came:
+                self._deliver(self.stream.filled(0), cut)
             self._deliver(self.stream.flush(eof=True), cut)
             self._narrate(final=True)
         for call in self.at_end:

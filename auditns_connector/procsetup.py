@@ -28,6 +28,20 @@ def calm_collector() -> None:
     gc.set_threshold(50_000, 20, 20)
 
 
+@contextlib.contextmanager
+def growing() -> Iterator[None]:
+    """What is made in the block lives as long as we do: the collector does not look for garbage meanwhile, nor among
+    it later."""
+    import gc
+
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 def prepare(*, daemon: bool = True) -> None:
     """Reset signals, environment, standard streams, file mode mask and inherited descriptors.
 

@@ -15,7 +15,7 @@ What comes out, less the records put in, is what went in, byte for byte. Names a
 
 from array import array
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from ._text import ffi, lib
 from .decode import rectypes
@@ -111,6 +111,19 @@ class Tails:
         return self._c
 
 
+class Range(NamedTuple):
+    """The least and the greatest time (ms), serial and record type of some points; ``complete``: every serial between
+    is there, and they are MAX_RANGE at most. Of no points the least are above the greatest."""
+
+    first_ms: int
+    last_ms: int
+    low: int
+    high: int
+    least_type: int
+    last_type: int
+    complete: bool
+
+
 class Points:
     """The points and lines that the last scan decided: arrays of which the first ``n`` (``line_n``) count.
 
@@ -155,6 +168,16 @@ class Points:
         self.c: Any = ffi.new("struct auditns_points *")
         self._arrays: dict[str, Any] = {}
         self._out: Any = None
+        self._range: Any = ffi.new("struct auditns_range *")
+
+    def range(self, first: int = 0, end: int | None = None) -> Range:
+        """What the points from ``first`` up to ``end`` (None: all ready ones) lie between."""
+        found = self._range
+        lib.auditns_range(self.c, first, self.n if end is None else end, found)
+        return Range(
+            found.first_ms, found.last_ms, found.low, found.high, found.least_type, found.last_type,
+            bool(found.complete),
+        )  # fmt: skip
 
     def out(self, size: int) -> Any:
         """A buffer of at least ``size`` bytes for the assembled text, used again and again."""
@@ -223,6 +246,11 @@ class Scanner:
         """From now on keep the lines of an event together."""
         self._state.whole = True
 
+    @property
+    def lines(self) -> int:
+        """How many newlines were scanned since the beginning."""
+        return int(self._state.lines)
+
     def feed(self, block: bytes | bytearray | memoryview, mode: int = MODE_MORE) -> Points:
         """Scan on. MODE_FLUSH decides the events that are open, MODE_EOF also passes an unterminated line."""
         points, c = self.points, self.points.c
@@ -276,12 +304,29 @@ class TextStream:
         self._end += size
         return self._scanner.feed(memoryview(self._buffer)[self._start : self._end], mode)
 
+    def grew(self, size: int) -> None:
+        """``size`` bytes were put into :meth:`room`, to be scanned with those of the next :meth:`filled`."""
+        self._end += size
+
+    @property
+    def lines(self) -> int:
+        """How many newlines were scanned since the beginning."""
+        return self._scanner.lines
+
     def push(self, data: bytes | bytearray | memoryview) -> Points:
         """Take in more text; the points of what is decided by it (``n`` may be 0)."""
+        if not data:
+            return self._again(MODE_MORE)
+        self.put(data)
+        return self.filled(0)
+
+    def put(self, data: bytes | bytearray | memoryview) -> int:
+        """Take in more text, to be scanned at the next :meth:`filled`; returns its size."""
         size = len(data)
         if size:
             self.room(size)[:] = data
-        return self.filled(size) if size else self._again(MODE_MORE)
+            self.grew(size)
+        return size
 
     def flush(self, eof: bool = False) -> Points:
         """Decide the events that are still open; ``eof``: also let go of a last line without a newline."""
@@ -323,6 +368,13 @@ def assemble(
     chosen = choice if isinstance(choice, array) and choice.typecode == "I" else array("I", choice)
     if len(chosen) != points.n:
         raise ValueError(f"{len(chosen)} choices for {points.n} points")
+    return bytes(put_together(points, chosen, tails, keep, keep_first))
+
+
+def put_together(
+    points: Points, chosen: "array[int]", tails: Tails, keep: bytes | bytearray | None = None, keep_first: int = 0
+) -> memoryview:
+    """As :func:`assemble`, but what is returned holds only until the next call for the same ``points``."""
     buf = ffi.from_buffer(points.block)
     picks = ffi.from_buffer("uint32_t[]", chosen)
     kept = ffi.NULL if keep is None else ffi.from_buffer("uint8_t[]", keep)
@@ -330,4 +382,4 @@ def assemble(
     size = lib.auditns_assemble(*args, ffi.NULL)
     out = points.out(size)
     lib.auditns_assemble(*args, out)
-    return bytes(ffi.buffer(out, size))
+    return memoryview(ffi.buffer(out, size))

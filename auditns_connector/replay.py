@@ -38,7 +38,7 @@ class ReplayAnswers:
         """Advance the model mark by mark, answering runs of points on the way."""
         choice = correlator.begin(points)
         first = 0
-        for mark, end in self._runs(points.serial[: points.n].tolist(), points.ms):
+        for mark, end in self._runs(points):
             block, now = self._reader.upto(mark)
             if block:
                 self._apply(block)
@@ -57,12 +57,10 @@ class ReplayAnswers:
         except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, struct.error) as error:
             raise DecodeError(f"{' '.join(self._paths)}: the journal is damaged ({error})") from error
 
-    def _runs(self, serials: list[int], stamps: memoryview) -> Iterator[tuple[int, int]]:
+    def _runs(self, points: Points) -> Iterator[tuple[int, int]]:
         """(mark, end): up to point ``end`` the events were answered at that mark, one run after the other."""
-        n = len(serials)
-        if not n:
-            return
-        low, high, i = min(serials), max(serials), 0
+        n, serials, stamps, everything = points.n, points.serial, points.ms, points.range()
+        i = 0
         while i < n:
             span = self._reader.span_of(serials[i])
             if span is None:
@@ -72,7 +70,7 @@ class ReplayAnswers:
                     i += 1
             else:
                 first, last, mark = span
-                if first <= low and high <= last:
+                if first <= everything.low and everything.high <= last:
                     i = n
                 while i < n and first <= serials[i] <= last:
                     i += 1

@@ -7,10 +7,13 @@ on, what was before is no longer relied on. What is found goes to the model as R
 import os
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from . import frames as f
 from .errors import AuditnsError
+
+if TYPE_CHECKING:
+    from .reassemble import Points
 
 CONFIG_CHANGE: Final = 1305
 
@@ -45,17 +48,19 @@ class RuleWatch:
             self._feed(f.pack(f.K_RULES, f.S_AUDIT, time.monotonic_ns(), arg=found))
         self._found = found
 
-    def before_answer(self, serials: list[int], types: list[int]) -> bool:
+    def before_answer(self, points: "Points") -> bool:
         """Look at the events about to be answered; True when :meth:`read` is to be called after it."""
-        changed = CONFIG_CHANGE in types
+        if not points.n:
+            return False
+        span = points.range()
+        changed = (
+            span.least_type <= CONFIG_CHANGE <= span.last_type and CONFIG_CHANGE in points.rtype[: points.n].tolist()
+        )
         if changed:
             self._say(0)
-        elif self._found and serials:
-            low, high = min(serials), max(serials)
-            if low != self._next or high - low + 1 != len(set(serials)):
-                self._say(self._found)  # from here on anew
-        if serials:
-            self._next = max(serials) + 1
+        elif self._found and not (span.complete and span.low == self._next):
+            self._say(self._found)  # from here on anew
+        self._next = span.high + 1
         return changed
 
     def close(self) -> None:

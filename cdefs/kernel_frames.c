@@ -77,6 +77,26 @@ int64_t frames_split(const uint8_t *block, size_t len, uint64_t cut)
     return (int64_t)off;
 }
 
+int64_t frames_seek(const uint8_t *block, size_t len, size_t off, int kind, uint32_t most, int *found)
+{
+    struct frame_header head;
+
+    for (*found = 0; len - off >= sizeof(head.size) + 1; off += head.size) {
+        memcpy(&head.size, block + off, sizeof(head.size));
+        if (head.size < sizeof(head) || head.size & 7 || head.size > most) {
+            *found = -1;
+            break;
+        }
+        if (head.size > len - off)
+            break;
+        if (block[off + offsetof(struct frame_header, kind)] == kind) {
+            *found = 1;
+            break;
+        }
+    }
+    return (int64_t)off;
+}
+
 int frames_sort(uint8_t *block, size_t len)
 {
     struct frame_entry *entries;

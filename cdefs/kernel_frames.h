@@ -43,3 +43,7 @@ int frames_sort(uint8_t *block, size_t len);
 
 /* Offset of the first frame later than `cut` in a sorted block, `len` when there is none, or -EINVAL. */
 int64_t frames_split(const uint8_t *block, size_t len, uint64_t cut);
+
+/* From the frame at `off` on, the first one of `kind` (*found 1), else where the whole frames end (0) or where there is
+   none of at most `most` bytes (-1): its offset. */
+int64_t frames_seek(const uint8_t *block, size_t len, size_t off, int kind, uint32_t most, int *found);

@@ -65,6 +65,7 @@ struct auditns_scan {
     uint32_t consumed, line, searched;
     uint32_t open, last, next_id, voids, in_long;
     uint32_t whole;             /* set by the caller: hand out whole events only */
+    uint64_t lines;             /* how many newlines were found */
     struct auditns_event event[AUDITNS_MAX_OPEN];
     struct auditns_closed closed[AUDITNS_CLOSED];
 };
@@ -75,6 +76,18 @@ void auditns_text_types(const char *names, const uint32_t *numbers, uint32_t cou
 /* Scan buf, which begins where the last call's consumed bytes ended. Returns how many bytes are decided, or -1
  * when the arrays of points or lines are full: grow them and call again with the same block. */
 int64_t auditns_scan(struct auditns_scan *scan, struct auditns_points *points, const char *buf, uint32_t len, int mode);
+
+#define AUDITNS_MAX_RANGE 65536
+
+/* The least and the greatest time, serial and record type of some points; complete: every serial between is there (never
+ * where it is more than AUDITNS_MAX_RANGE of them). */
+struct auditns_range {
+    int64_t first_ms, last_ms;
+    uint64_t low, high;
+    uint32_t least_type, last_type, complete;
+};
+
+void auditns_range(const struct auditns_points *points, uint32_t first, uint32_t end, struct auditns_range *range);
 
 /* What may be inserted, numbered from 1; number 0 inserts nothing. A byte 0 in a text stands for the point's
  * "msg=audit(...):", a byte 1 for its "node=HOST " prefix; headers and nodes count them. */
@@ -94,3 +107,21 @@ uint64_t auditns_lines(const char *buf, uint64_t len);
 uint64_t auditns_assemble(const char *buf, uint32_t consumed, const struct auditns_points *points,
                           const uint32_t *choice, const struct auditns_tails *tails, const uint8_t *keep,
                           uint32_t keep_first, uint32_t keep_count, char *out);
+
+/* Points about one process, found by auditns_group; arrays of `cap`, `slots` of four times as many (at least 2). */
+struct auditns_groups {
+    uint64_t seed;              /* odd */
+    uint32_t cap;
+    uint32_t *first, *count;    /* of each group: its first point, how many points it has */
+    int64_t *low, *high;        /* and between which times they lie */
+    uint32_t *group, *slots;    /* of each point: its group */
+};
+
+/* Group the points from `first` up to `end` by pid, in the order of their first points; one with a flag of `alone`, or
+ * without a pid above 0, is a group of its own. Returns how many groups there are, 0xffffffff where cap is too small. */
+uint32_t auditns_group(struct auditns_groups *groups, const struct auditns_points *points, uint32_t first, uint32_t end,
+                       uint32_t alone);
+
+/* Of the first `count` points that were grouped (into `n` groups): the number of its group for each. The groups' counts are
+ * then of these points. */
+void auditns_spread(struct auditns_groups *groups, const uint32_t *numbers, uint32_t n, uint32_t count, uint32_t *choice);

@@ -1,17 +1,28 @@
 /* Put the chosen records into the text. */
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/types.h>
 #include "text_decl.h"
 
+typedef uint8_t lanes __attribute__((vector_size(16)));
+
 uint64_t auditns_lines(const char *buf, uint64_t len)
 {
     const char *end = buf + len;
     uint64_t lines = 0;
-    while (buf < end && (buf = memchr(buf, '\n', (size_t)(end - buf)))) {
-        lines++;
-        buf++;
+    while (end - buf >= (ptrdiff_t)sizeof(lanes)) {
+        lanes sum = {0}, some;
+        /* a lane counts to 255 */
+        for (int i = 0; i < 255 && end - buf >= (ptrdiff_t)sizeof(lanes); i++, buf += sizeof(lanes)) {
+            memcpy(&some, buf, sizeof(some));
+            sum -= (lanes)(some == '\n');
+        }
+        for (size_t i = 0; i < sizeof(lanes); i++)
+            lines += sum[i];
     }
+    for (; buf < end; buf++)
+        lines += *buf == '\n';
     return lines;
 }
 

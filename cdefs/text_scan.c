@@ -85,6 +85,7 @@ struct head {
     int64_t ms;
     uint64_t serial, node;
     uint32_t node_len, hdr, hdr_len, body, type;
+    const char *text; /* "msg=audit(...):", NULL when there is none yet: the records of an event have the same */
 };
 
 static uint64_t node_hash(const char *s, size_t n)
@@ -100,7 +101,11 @@ static const char *digits(const char *p, const char *end, int most, uint64_t *va
     const char *start = p;
     uint64_t v = 0;
     while (p < end && *p >= '0' && *p <= '9') {
-        if (p - start == most || __builtin_mul_overflow(v, 10, &v) || __builtin_add_overflow(v, *p - '0', &v))
+        if (p - start == most)
+            return NULL;
+        if (p - start < 18) /* cannot overflow yet */
+            v = v * 10 + (uint64_t)(*p - '0');
+        else if (__builtin_mul_overflow(v, 10, &v) || __builtin_add_overflow(v, *p - '0', &v))
             return NULL;
         p++;
     }
@@ -108,11 +113,36 @@ static const char *digits(const char *p, const char *end, int most, uint64_t *va
     return p == start ? NULL : p;
 }
 
-/* [line, end) without its newline */
+/* Time and serial of "msg=audit(...):" at p, unless h has them; where it ends, NULL when it is none. */
+static const char *parse_stamp(const char *p, const char *end, struct head *h)
+{
+    const char *start = p, *q;
+    uint64_t sec, ms;
+
+    if (h->text && (size_t)(end - p) >= h->hdr_len && !memcmp(p, h->text, h->hdr_len))
+        return p + h->hdr_len;
+    h->text = NULL;
+    if (end - p < 10 || memcmp(p, "msg=audit(", 10))
+        return NULL;
+    p = digits(p + 10, end, 11, &sec);
+    if (!p || p == end || *p != '.')
+        return NULL;
+    q = digits(p + 1, end, 3, &ms);
+    if (!q || q - p != 4 || q == end || *q != ':')
+        return NULL;
+    p = digits(q + 1, end, 20, &h->serial);
+    if (!p || end - p < 2 || p[0] != ')' || p[1] != ':')
+        return NULL;
+    h->ms = (int64_t)(sec * 1000 + ms);
+    h->hdr_len = (uint32_t)(p + 2 - start);
+    h->text = start;
+    return p + 2;
+}
+
+/* [line, end) without its newline; h has what the last line with a good header said */
 static int parse_head(const char *line, const char *end, struct head *h)
 {
     const char *p = line, *q;
-    uint64_t sec, ms;
 
     h->node = 0;
     h->node_len = 0;
@@ -134,24 +164,14 @@ static int parse_head(const char *line, const char *end, struct head *h)
         return 0;
     p += 5;
     q = memchr(p, ' ', (size_t)(end - p) < 64 ? (size_t)(end - p) : 64);
-    if (!q || q == p || end - q < 11 || memcmp(q, " msg=audit(", 11))
+    if (!q || q == p)
         return 0;
-    const char *name = p;
-    size_t name_len = (size_t)(q - p);
     h->hdr = (uint32_t)(q + 1 - line);
-    p = digits(q + 11, end, 11, &sec);
-    if (!p || p == end || *p != '.')
+    const char *body = parse_stamp(q + 1, end, h);
+    if (!body)
         return 0;
-    q = digits(p + 1, end, 3, &ms);
-    if (!q || q - p != 4 || q == end || *q != ':')
-        return 0;
-    p = digits(q + 1, end, 20, &h->serial);
-    if (!p || end - p < 2 || p[0] != ')' || p[1] != ':')
-        return 0;
-    h->body = (uint32_t)(p + 2 - line);
-    h->hdr_len = h->body - h->hdr;
-    h->ms = (int64_t)(sec * 1000 + ms);
-    h->type = type_number(name, name_len);
+    h->body = (uint32_t)(body - line);
+    h->type = type_number(p, (size_t)(q - p));
     return 1;
 }
 
@@ -291,6 +311,44 @@ static const char *kernel_part(const char *body, const char *end)
     return gs ? gs : end;
 }
 
+#define ONES 0x0101010101010101u
+#define SEVENS (0x7f * ONES)
+
+/* The spaces between words, eight bytes at a time. */
+struct words {
+    const char *at, *next, *end; /* the eight bytes in hand, those behind them */
+    uint64_t found;              /* a bit for each space in them that has not been given yet */
+};
+
+static inline struct words words_of(const char *s, const char *end)
+{
+    return (struct words){s, s, end, 0};
+}
+
+/* The next space at or behind s, which is where the last word ended; `end` where there is none. */
+static inline const char *word_stop(struct words *w, const char *s)
+{
+    while (!w->found) {
+        if (w->end - w->next < 8) {
+            for (s = s > w->next ? s : w->next; s < w->end && *s != ' '; s++)
+                ;
+            return s;
+        }
+        uint64_t x;
+        memcpy(&x, w->next, sizeof(x));
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+        x = __builtin_bswap64(x);
+#endif
+        x ^= ' ' * ONES;
+        w->found = ~(((x & SEVENS) + SEVENS) | x | SEVENS); /* the high bit of each byte that is 0 */
+        w->at = w->next;
+        w->next += 8;
+    }
+    s = w->at + __builtin_ctzll(w->found) / 8;
+    w->found &= w->found - 1;
+    return s;
+}
+
 #define IS(word) (n >= sizeof(word) - 1 && !memcmp(t, word, sizeof(word) - 1))
 #define FIRST(bit) (!(seen & (bit)) && (seen |= (bit)))
 
@@ -298,10 +356,9 @@ static void subject_fields(struct auditns_points *p, uint32_t i, const char *buf
 {
     unsigned seen = 0;
     end = kernel_part(t, end);
+    struct words words = words_of(t, end);
     while (t < end) {
-        const char *q = memchr(t, ' ', (size_t)(end - t));
-        if (!q)
-            q = end;
+        const char *q = word_stop(&words, t);
         size_t n = (size_t)(q - t);
         switch (n ? *t : 0) {
         case 'p':
@@ -349,10 +406,9 @@ static void target_fields(struct auditns_points *p, uint32_t i, const char *buf,
 {
     unsigned seen = 0;
     end = kernel_part(t, end);
+    struct words words = words_of(t, end);
     while (t < end) {
-        const char *q = memchr(t, ' ', (size_t)(end - t));
-        if (!q)
-            q = end;
+        const char *q = word_stop(&words, t);
         size_t n = (size_t)(q - t);
         if (IS("opid=") && FIRST(1))
             p->pid[i] = number31(t + 5, n - 5);
@@ -371,10 +427,9 @@ static void path_fields(struct auditns_points *p, uint32_t i, const char *buf, c
     const char *name = NULL;
     size_t name_len = 0;
     end = kernel_part(t, end);
+    struct words words = words_of(t, end);
     while (t < end) {
-        const char *q = memchr(t, ' ', (size_t)(end - t));
-        if (!q)
-            q = end;
+        const char *q = word_stop(&words, t);
         size_t n = (size_t)(q - t);
         if (IS("item=") && FIRST(1)) {
             if (n != 6 || t[5] != '0')
@@ -600,30 +655,30 @@ static void add_line(struct auditns_points *p, uint32_t line, uint32_t event, ui
 }
 
 /* one whole line, newline included */
-static void one_line(struct auditns_scan *s, struct auditns_points *p, const char *buf, uint32_t line, uint32_t end)
+static void one_line(struct auditns_scan *s, struct auditns_points *p, const char *buf, uint32_t line, uint32_t end,
+                     struct head *h)
 {
-    struct head h;
-    int known = !s->in_long && end - line <= AUDITNS_MAX_LINE && parse_head(buf + line, buf + end - 1, &h);
+    int known = !s->in_long && end - line <= AUDITNS_MAX_LINE && parse_head(buf + line, buf + end - 1, h);
     while (s->open && line - s->event[0].first > AUDITNS_MAX_SPAN)
         close_event(s, 0);
     s->in_long = 0;
-    if (s->open && s->event[s->open - 1].lone && !(known && same_event(&s->event[s->open - 1], &h)))
+    if (s->open && s->event[s->open - 1].lone && !(known && same_event(&s->event[s->open - 1], h)))
         close_event(s, s->open - 1);
     if (!known) {
         add_line(p, line, AUDITNS_LINE_FOREIGN, line, 0, s->next_id);
         return;
     }
-    if (h.ms > s->clock) {
-        s->clock = h.ms;
+    if (h->ms > s->clock) {
+        s->clock = h->ms;
         for (uint32_t i = 0; i < s->open;)
-            if (h.ms - s->event[i].base >= OLDER_MS)
+            if (h->ms - s->event[i].base >= OLDER_MS)
                 close_event(s, i);
             else
                 i++;
     }
     uint32_t next = s->next_id;
-    uint32_t id = record(s, p, buf, &h, line, end);
-    add_line(p, line, id, line + h.body, h.type, next);
+    uint32_t id = record(s, p, buf, h, line, end);
+    add_line(p, line, id, line + h->body, h->type, next);
 }
 
 /* The last place up to s->consumed where no event has lines on both sides: numbers of events grow with their
@@ -644,6 +699,8 @@ static uint32_t whole_events(const struct auditns_scan *s, const struct auditns_
 
 int64_t auditns_scan(struct auditns_scan *s, struct auditns_points *p, const char *buf, uint32_t len, int mode)
 {
+    struct head head = {.text = NULL};
+
     release(s, p);
     while (s->searched < len) {
         const char *nl = memchr(buf + s->searched, '\n', len - s->searched);
@@ -652,7 +709,8 @@ int64_t auditns_scan(struct auditns_scan *s, struct auditns_points *p, const cha
         if (p->cap - p->total < 2 || p->line_cap - p->line_total < 2)
             return -1;
         uint32_t end = (uint32_t)(nl + 1 - buf);
-        one_line(s, p, buf, s->line, end);
+        s->lines++;
+        one_line(s, p, buf, s->line, end, &head);
         s->line = s->searched = end;
     }
     s->searched = len;
@@ -683,4 +741,29 @@ int64_t auditns_scan(struct auditns_scan *s, struct auditns_points *p, const cha
     for (uint32_t i = 0; i < p->n; i++)
         p->subjects += p->flags[i] & AUDITNS_P_SUBJECT;
     return s->consumed;
+}
+
+void auditns_range(const struct auditns_points *p, uint32_t first, uint32_t end, struct auditns_range *range)
+{
+    struct auditns_range r = {INT64_MAX, INT64_MIN, UINT64_MAX, 0, UINT32_MAX, 0, 0};
+    uint64_t seen[AUDITNS_MAX_RANGE / 64], found = 0;
+
+    for (uint32_t i = first; i < end; i++) {
+        r.first_ms = p->ms[i] < r.first_ms ? p->ms[i] : r.first_ms;
+        r.last_ms = p->ms[i] > r.last_ms ? p->ms[i] : r.last_ms;
+        r.low = p->serial[i] < r.low ? p->serial[i] : r.low;
+        r.high = p->serial[i] > r.high ? p->serial[i] : r.high;
+        r.least_type = p->rtype[i] < r.least_type ? p->rtype[i] : r.least_type;
+        r.last_type = p->rtype[i] > r.last_type ? p->rtype[i] : r.last_type;
+    }
+    if (first < end && r.high - r.low < AUDITNS_MAX_RANGE) {
+        memset(seen, 0, ((r.high - r.low) / 64 + 1) * sizeof(*seen));
+        for (uint32_t i = first; i < end; i++) {
+            uint64_t at = p->serial[i] - r.low, bit = (uint64_t)1 << at % 64;
+            found += !(seen[at / 64] & bit);
+            seen[at / 64] |= bit;
+        }
+        r.complete = found == r.high - r.low + 1;
+    }
+    *range = r;
 }

@@ -8,7 +8,7 @@ from typing import Any
 
 from .options import add_filters, add_format, event_filter, formats
 
-_BLOCK = 256 * 1024
+_BLOCK = 512 * 1024
 
 
 def add_parser(subparsers: Any, name: str, text: str) -> None:
@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     from ..correlate import Correlator
     from ..enricher import Enricher
     from ..errors import AuditnsError
-    from ..procsetup import calm_collector, open_standard_streams
+    from ..procsetup import calm_collector, growing, open_standard_streams
     from ..reassemble import TextStream
     from ..replay import LiveAnswers, ReplayAnswers
 
@@ -41,7 +41,8 @@ def run(args: argparse.Namespace) -> int:
     calm_collector()
     wanted = event_filter(args)
     name = formats(args)
-    answers = ReplayAnswers(args.journal) if args.journal else LiveAnswers(all_serials=args.ns != "off")
+    with growing():
+        answers = ReplayAnswers(args.journal) if args.journal else LiveAnswers(all_serials=args.ns != "off")
     with answers:
         for notice in answers.notices:
             print(f"auditns: {notice}", file=sys.stderr)
@@ -49,7 +50,12 @@ def run(args: argparse.Namespace) -> int:
             answers.model, spellings=(name == "numeric",), ns=args.ns, info=args.info, nodes=answers.nodes
         )
         enricher = Enricher(
-            correlator, [name], wanted=wanted, limit=args.count, colour=name == "pretty" and sys.stdout.isatty()
+            correlator,
+            [name],
+            wanted=wanted,
+            limit=args.count,
+            colour=name == "pretty" and sys.stdout.isatty(),
+            lasting=False,
         )
         stream = TextStream(whole=enricher.whole)
         output = sys.stdout.fileno()
@@ -79,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _write(fd: int, data: bytes) -> bool:
+def _write(fd: int, data: bytes | memoryview) -> bool:
     """Write all of it, however long that takes; False when nobody reads any more."""
     from ..errors import AuditnsError
 

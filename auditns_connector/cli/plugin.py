@@ -78,6 +78,7 @@ class Plugin:
         from ..observer import boot_id
         from ..pace import Pace
         from ..pipeline import Pipeline
+        from ..procsetup import growing
         from ..registrar import attach
         from ..serialstore import SerialStore
         from ..snapserve import serve
@@ -106,7 +107,8 @@ class Plugin:
         try:
             for notice in [*notices, *observer.store.notices]:
                 talk.warn(notice)
-            observer.start()
+            with growing():
+                observer.start()
             self._narrator = open_narrator(observer, (), track=True)
             correlator, enricher, outputs = self._text_side(observer.model)
             self._narrator.formats = tuple(outputs)

@@ -77,6 +77,8 @@ MAX_WHOLE: Final = 1 << 20
 CLOSED: Final = 256
 """How many decided events are remembered to tell what is late (one for each serial modulo this)."""
 OLDER_MS: Final = 2000
+MAX_RANGE: Final = 65536
+"""Serials that are looked at together for missing ones."""
 
 #: arch -> system call numbers of execve and execveat (linux/audit.h AUDIT_ARCH_*, the arch's unistd.h)
 EXECS: Final[dict[int, tuple[int, ...]]] = {

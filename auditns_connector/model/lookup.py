@@ -47,7 +47,7 @@ def find_exec(
 
     ``name`` is the PATH record's item 0, ``comm`` the SYSCALL record's; ``None`` where the record has none.
     """
-    candidates = _only_exec(model, pid, times) or _candidates(model, pid, times, name, comm)
+    candidates = only_exec(model, pid, times) or _candidates(model, pid, times, name, comm)
     if not candidates:
         return find(model, pid, ppid, times, now)
     exec_, process = candidates[0]
@@ -61,7 +61,7 @@ def find_exec(
     return exec_.state
 
 
-def _only_exec(model: Model, pid: int, times: Sequence[int]) -> list[tuple[Exec, Process]]:
+def only_exec(model: Model, pid: int, times: Sequence[int]) -> list[tuple[Exec, Process]]:
     """The usual case at once: one time, one holder of ``pid``, one exec of it from then on; else nothing."""
     process = model.processes.get(pid)
     if process is None or process.prev is not None or len(times) != 1 or not process.execs or len(process.execs) > 1:

@@ -34,6 +34,8 @@ from .resync import SAME_START, Resync
 from .timens import TimeNs
 
 _DOUBTS: Final = 256
+#: where perf is not had, what these say is taken in another way
+_NOT_PERF: Final = (f.S_CN, f.S_AUDIT)
 
 
 class Query(NamedTuple):
@@ -144,26 +146,28 @@ class Model:
     def apply(self, block: bytes) -> None:
         """Take in whole frames. Raises :class:`DecodeError` on bytes that are none."""
         off, end = 0, len(block)
-        unpack, handlers = f.HEADER.unpack_from, self._handlers
+        unpack, handlers, head, cn = f.HEADER.unpack_from, self._handlers, f.HEADER_SIZE, f.S_CN
         while off < end:
-            if end - off < f.HEADER_SIZE:
+            if end - off < head:
                 raise DecodeError(f"{end - off} stray bytes after the last frame")
             size, kind, source, cpu, time, pid, tid, ppid, ptid, cgroup, arg = unpack(block, off)
-            if size < f.HEADER_SIZE or size > end - off:
-                raise DecodeError(f"frame of {size} bytes where {end - off} are left")
+            body, off = off + head, off + size
+            if body > off or off > end:
+                raise DecodeError(f"frame of {size} bytes where {end - off + size} are left")
             handler = handlers.get(kind)
-            if kind == f.K_LOST:
-                self._lost(time, source, cpu, arg, cgroup)
-            elif handler is None:
-                self.unknown_frames += 1
-            elif source != f.S_CN or not self.perf:
-                payload = block[off + f.HEADER_SIZE : off + size] if size > f.HEADER_SIZE else b""
-                if time > self.now:
-                    self.now = time
-                if not self.perf and source in (f.S_CN, f.S_AUDIT):
-                    handler = self.by_connector.handlers.get(kind, handler)
-                handler(time, pid, tid, ppid, ptid, cgroup, arg, payload)
-            off += size
+            if handler is None:
+                if kind == f.K_LOST:
+                    self._lost(time, source, cpu, arg, cgroup)
+                else:
+                    self.unknown_frames += 1
+                continue
+            if not self.perf and source in _NOT_PERF:
+                handler = self.by_connector.handlers.get(kind, handler)
+            elif source == cn:
+                continue
+            if time > self.now:
+                self.now = time
+            handler(time, pid, tid, ppid, ptid, cgroup, arg, block[body:off])
 
     # -- processes
 
@@ -195,8 +199,12 @@ class Model:
                 process.prev = old
         process.epoch = self.epoch
         self.processes[pid] = process
-        if process.state.nsset is not None:
-            self.enter(process.state.nsset, process)
+        nsset = process.state.nsset
+        if nsset is not None:
+            if nsset.members:
+                nsset.members.add(pid)  # what enter() comes to where others live already
+            else:
+                self.enter(nsset, process)
         self.containers.enter(process.state.container)
         return process
 

@@ -22,6 +22,7 @@ from typing import Final, Protocol, Self
 from ..decode.auditserial import SerialGap, SerialTracker, parse_stamp
 from ..decode.rectypes import NAMES, OWN
 from ..errors import AuditnsError, NotPermittedError, NotSupportedError
+from ..reassemble import TextStream
 from .initns import in_initial
 
 NETLINK_AUDIT: Final = 9
@@ -179,6 +180,10 @@ class ReadlogSource:
         for gap in gaps:
             self._counts["lost"] += gap.events
             self._gaps.append(gap)
+
+    def fill(self, stream: TextStream) -> int:
+        """:meth:`drain` into ``stream``; returns how many bytes."""
+        return stream.put(self.drain())
 
     def take_gaps(self, *, final: bool = False) -> list[SerialGap]:
         """The gaps found since the last call; ``final`` also gives those that could still have been filled."""

@@ -6,9 +6,11 @@ from typing import Final
 
 from ..decode.auditserial import SerialGap
 from ..errors import AuditnsError, ConfigError
-from ..reassemble import count_lines
+from ..reassemble import TextStream
 
 _READ: Final = 256 * 1024
+#: room is made for so much at once: what is read and not scanned yet costs most to move
+_ROOM: Final = 768 * 1024
 
 
 class StdinSource:
@@ -28,37 +30,33 @@ class StdinSource:
         self._ended = False
         self._blocking = os.get_blocking(fd)
         os.set_blocking(fd, False)
-        self._counts = {"received": 0, "bytes": 0, "lost": 0}
+        self._counts = {"bytes": 0, "lost": 0}
+        self._stream: TextStream | None = None
 
     def fileno(self) -> int:
         """For the selector."""
         return self._fd
 
-    def drain(self) -> bytes | None:
-        """What is there; ``b""`` for nothing now, ``None`` when the other side has closed and all is read."""
-        if self._ended:
-            return None
-        parts, size = [], 0
-        while size < self._limit:
+    def fill(self, stream: TextStream) -> int | None:
+        """Put what is there into ``stream``; returns how many bytes, ``None`` when the other side has closed and all is
+        read."""
+        self._stream = stream
+        size = 0
+        stream.room(_ROOM)
+        while not self._ended and size < self._limit:
             try:
-                part = os.read(self._fd, _READ)
+                got = os.readv(self._fd, [stream.room(_READ)])
             except (BlockingIOError, InterruptedError):
                 break
             except ConnectionResetError:
-                part = b""
+                got = 0
             except OSError as error:
                 raise AuditnsError(f"cannot read audit records: {error.strerror}") from error
-            if not part:
-                self._ended = True
-                break
-            parts.append(part)
-            size += len(part)
-        if not parts:
-            return None if self._ended else b""
-        block = parts[0] if len(parts) == 1 else b"".join(parts)
+            self._ended = not got
+            stream.grew(got)
+            size += got
         self._counts["bytes"] += size
-        self._counts["received"] += count_lines(block)
-        return block
+        return None if self._ended and not size else size
 
     def take_gaps(self, *, final: bool = False) -> list[SerialGap]:
         """None: what auditd did not hand on, the serials of its events tell (Narrator ``track``)."""
@@ -70,7 +68,7 @@ class StdinSource:
 
     def counters(self) -> dict[str, int]:
         """received records and bytes; what is lost before us, the serials tell."""
-        return dict(self._counts)
+        return {"received": self._stream.lines if self._stream is not None else 0, **self._counts}
 
     def close(self) -> None:
         """Leave the descriptor as it was found."""

@@ -1,8 +1,6 @@
 """What the model has to tell, as events of our own."""
 
 import json
-from array import array
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +14,7 @@ from auditns_connector.emit.render import Renderer
 from auditns_connector.eventserial import HALF, EventSerials
 from auditns_connector.filters import EventFilter
 from auditns_connector.lifecycle import Narrator
+from auditns_connector.reassemble import Points
 from auditns_connector.sinks.base import Loss as SinkLoss
 from tests.unit.world import REAL, World
 
@@ -29,12 +28,14 @@ def tell(w: World, n: Narrator) -> dict[str, bytes]:
     return n.tell(outputs)
 
 
-def seen(serials: list[int], ms: int = 1_700_000_000_123, node: bytes = b"") -> Any:
-    n = len(serials)
-    return SimpleNamespace(
-        n=n, serial=array("Q", serials), ms=array("q", [ms] * n), flags=array("I", [P_NODE if node else 0] * n),
-        rtype=array("H", [1300] * n), node=lambda i: node,
-    )  # fmt: skip
+def seen(serials: list[int], ms: int = 1_700_000_000_123, node: bytes = b"") -> Points:
+    points = Points()
+    points.grow(max(len(serials), 1), 1)
+    points.n, points.block = len(serials), memoryview(node)
+    for i, serial in enumerate(serials):
+        points.serial[i], points.ms[i], points.rtype[i] = serial, ms, 1300
+        points.flags[i], points.node_len[i] = P_NODE if node else 0, len(node)
+    return points
 
 
 def test_a_loss_of_kernel_events_is_one_event() -> None:

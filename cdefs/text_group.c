@@ -1,0 +1,54 @@
+/* Points about the same process are answered together; correlate.py asks once for each group. */
+#include <stdint.h>
+#include <string.h>
+#include <sys/types.h>
+#include "text_decl.h"
+
+#define NONE 0xffffffffu
+
+uint32_t auditns_group(struct auditns_groups *g, const struct auditns_points *p, uint32_t first, uint32_t end,
+                       uint32_t alone)
+{
+    uint32_t bits = 1, n = 0;
+
+    if (end - first > g->cap)
+        return NONE;
+    while (bits < 31 && (1u << bits) < 2 * (end - first))
+        bits++;
+    memset(g->slots, 0xff, sizeof(*g->slots) << bits);
+    for (uint32_t i = first; i < end; i++) {
+        uint32_t at = NONE, found = NONE;
+        if (!(p->flags[i] & alone) && p->pid[i] > 0) {
+            /* the multiplier is secret: nobody can choose pids that all fall on one slot */
+            at = (uint32_t)((uint64_t)(uint32_t)p->pid[i] * g->seed >> (64 - bits));
+            while ((found = g->slots[at]) != NONE && p->pid[g->first[found]] != p->pid[i])
+                at = (at + 1) & ((1u << bits) - 1);
+        }
+        if (found == NONE) {
+            found = n++;
+            if (at != NONE)
+                g->slots[at] = found;
+            g->first[found] = i;
+            g->count[found] = 0;
+            g->low[found] = g->high[found] = p->ms[i];
+        }
+        g->count[found]++;
+        if (p->ms[i] < g->low[found])
+            g->low[found] = p->ms[i];
+        if (p->ms[i] > g->high[found])
+            g->high[found] = p->ms[i];
+        g->group[i - first] = found;
+    }
+    return n;
+}
+
+void auditns_spread(struct auditns_groups *g, const uint32_t *numbers, uint32_t n, uint32_t count,
+                    uint32_t *choice)
+{
+    memset(g->count, 0, n * sizeof(*g->count));
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t which = g->group[i];
+        choice[i] = numbers[which];
+        g->count[which]++;
+    }
+}

@@ -1,0 +1,136 @@
+"""Points grouped by process (C) against the same in Python, and answers by process against answers one by one."""
+
+from array import array
+from itertools import pairwise
+from unittest import mock
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from auditns_connector import correlate
+from auditns_connector.correlate import Correlator
+from auditns_connector.decode.points import MAX_RANGE
+from auditns_connector.grouping import Groups
+from auditns_connector.reassemble import Points, count_lines
+from tests.property.test_enrich_identity import NOW, world
+
+ALONE = 4
+POINT = st.tuples(
+    st.sampled_from([-1, 0, 1, 2, 7, 59, 100, 4711, 2**31 - 1]), st.sampled_from([1, 1, 1, 5]), st.integers(0, 9)
+)
+
+
+def points_of(rows: list[tuple[int, int, int]], first_ms: int = 0) -> Points:
+    """Points of these (pid, flags, ms)."""
+    points = Points()
+    points.grow(max(len(rows), 1), 1)
+    points.n = points.c.n = len(rows)
+    for i, (pid, flags, ms) in enumerate(rows):
+        points.pid[i], points.flags[i], points.ms[i] = pid, flags, first_ms + ms
+        points.ppid[i] = points.sysno[i] = -1
+    return points
+
+
+def reference(rows: list[tuple[int, int, int]]) -> tuple[list[tuple[int, int, int, int]], list[int]]:
+    """(first point, how many, lowest and highest time) of each group, and the group of each point."""
+    found: dict[object, int] = {}
+    groups: list[tuple[int, int, int, int]] = []
+    of_points = []
+    for i, (pid, flags, ms) in enumerate(rows):
+        who = object() if flags & ALONE or pid <= 0 else pid
+        at = found.setdefault(who, len(groups))
+        if at == len(groups):
+            groups.append((i, 0, ms, ms))
+        first, count, low, high = groups[at]
+        groups[at] = first, count + 1, min(low, ms), max(high, ms)
+        of_points.append(at)
+    return groups, of_points
+
+
+@given(st.lists(POINT, max_size=40), st.integers(0, 40), st.integers(0, 40))
+def test_groups_are_those_of_the_reference(rows: list[tuple[int, int, int]], first: int, cut: int) -> None:
+    first, cut = sorted((min(first, len(rows)), min(cut, len(rows))))
+    groups = Groups()
+    wanted, of_points = reference(rows[first:])
+    assert groups.find(points_of(rows), first, len(rows), ALONE) == len(wanted)
+    assert list(groups.rows()) == [(i + first, *rest) for i, *rest in wanted]
+    assert groups.of_points(len(of_points)) == of_points
+    numbers, choice = array("I", range(10, 10 + len(wanted))), array("I", bytes(4 * len(rows)))
+    uses = groups.spread(numbers, cut - first, choice, first)
+    assert choice.tolist() == [0] * first + [10 + at for at in of_points[: cut - first]] + [0] * (len(rows) - cut)
+    assert uses == [of_points[: cut - first].count(at) for at in range(len(wanted))] or cut == first
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(-(2**62), 2**62),
+            st.one_of(st.integers(0, 40), st.integers(0, 2**64 - 1)),
+            st.integers(0, 65535),
+        ),
+        max_size=40,
+    ),
+    st.integers(0, 40),
+)
+def test_the_range_of_points_is_that_of_the_reference(rows: list[tuple[int, int, int]], first: int) -> None:
+    points, first = points_of([(1, 1, 0)] * len(rows)), min(first, len(rows))
+    for i, row in enumerate(rows):
+        points.ms[i], points.serial[i], points.rtype[i] = row
+    found, part = points.range(first), rows[first:]
+    if not part:
+        assert not found.complete
+        return
+    times, serials, types = (list(column) for column in zip(*part, strict=True))
+    assert found[:2] == (min(times), max(times))
+    assert found[2:4] == (min(serials), max(serials))
+    assert found[4:6] == (min(types), max(types))
+    assert found.complete == (len(set(serials)) == max(serials) - min(serials) + 1 <= MAX_RANGE)
+
+
+@pytest.mark.parametrize("size", [MAX_RANGE, MAX_RANGE + 1])
+def test_no_more_serials_are_looked_at_together_than_there_is_room_for(size: int) -> None:
+    points = points_of([(1, 1, 0)] * size)
+    for i in range(size):
+        points.serial[i] = 7 + i
+    assert points.range().complete == (size == MAX_RANGE)
+
+
+@given(
+    st.lists(st.sampled_from([b"\n", b"ab", b"\n" * 40, bytes(300)]), max_size=40),
+    st.integers(0, 50),
+    st.integers(0, 50),
+)
+def test_lines_are_counted(parts: list[bytes], before: int, behind: int) -> None:
+    block = b"".join(parts)
+    assert count_lines(block, before, len(block) - behind) == block.count(b"\n", before, max(len(block) - behind, 0))
+
+
+def test_more_lines_are_counted_than_one_byte_can_hold() -> None:
+    assert count_lines(b"\n" * 10_000) == 10_000
+
+
+@settings(max_examples=200)
+@given(
+    st.lists(POINT, min_size=1, max_size=60),
+    st.sampled_from([0, 1, 4, 8]),
+    st.booleans(),
+    st.lists(st.integers(0, 60), max_size=2),
+)
+def test_answers_by_process_are_those_given_one_by_one(
+    rows: list[tuple[int, int, int]], spread: int, ns: bool, cuts: list[int]
+) -> None:
+    first_ms = (world().model.clock.offset or 0) // 1_000_000
+    points = points_of([(pid, flags, ms * spread) for pid, flags, ms in rows], first_ms)
+    places = sorted({0, len(rows), *(cut for cut in cuts if cut < len(rows))})
+    seen = []
+    for many in (1, 1 << 30):
+        correlator = Correlator(world().model, ns="all" if ns else "off")
+        correlator.keep_states = True
+        choice = correlator.begin(points)
+        with mock.patch.object(correlate, "_MANY", many):
+            for first, end in pairwise(places):
+                correlator.answer(points, NOW, choice, first, end)
+        counts = (correlator.answered, correlator.attributed, correlator.unknown)
+        seen.append((choice.tolist(), correlator.states, counts))
+    assert seen[0] == seen[1]

@@ -1,0 +1,40 @@
+"""The plugin's input: read straight into the text stream."""
+
+import os
+import socket
+
+from auditns_connector.reassemble import TextStream
+from auditns_connector.sources.stdin import StdinSource
+
+LINE = b"type=EOE msg=audit(1700000000.010:1): \n"
+
+
+def test_all_that_has_come_is_taken_in_at_once() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        source, stream = StdinSource(ours.fileno()), TextStream(capacity=64)
+        assert source.fill(stream) == 0
+        theirs.sendall(LINE * 1000)
+        assert source.fill(stream) == 1000 * len(LINE)
+        points = stream.filled(0)
+        assert (points.consumed, points.line_n) == (1000 * len(LINE), 1000)
+        theirs.sendall(LINE[:7])
+        assert source.fill(stream) == 7
+        assert stream.filled(0).consumed == 0
+        theirs.sendall(LINE[7:])
+        theirs.shutdown(socket.SHUT_WR)
+        assert source.fill(stream) == len(LINE) - 7
+        assert stream.filled(0).consumed == len(LINE)
+        assert source.fill(stream) is None
+        assert source.counters() == {"received": 1001, "bytes": 1001 * len(LINE), "lost": 0}
+        source.close()
+
+
+def test_no_more_is_taken_in_at_once_than_allowed() -> None:
+    ours, theirs = os.pipe()
+    source, stream = StdinSource(ours, limit=1), TextStream()
+    os.write(theirs, LINE)
+    os.close(theirs)
+    assert source.fill(stream) == len(LINE)
+    assert source.fill(stream) is None
+    os.close(ours)
