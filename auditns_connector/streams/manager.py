@@ -90,7 +90,7 @@ class Streams:
             return
         self.router.tick()
         for name, stream in self.streams.items():
-            stream.paused = {home for home in stream.paused if home.ended is None}
+            stream.tell_pauses()
             try:
                 if stream.server.check():
                     self._seldom.warn(name, "the sockets of a stream were taken away and are back", stream=name)

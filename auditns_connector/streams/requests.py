@@ -99,14 +99,14 @@ class Requests:
         who, process, home = self._inside(stream, sock)
         if self._inside_uid(who, process, home) != 0:
             raise RefusedError("EPERM", "only root of the container may")
-        stream.paused.add(home)
+        stream.pause(home)
         return {}
 
     def _resume(self, stream: Stream, sock: socket.socket, request: dict[str, Any]) -> dict[str, Any]:
         who, process, home = self._inside(stream, sock)
         if self._inside_uid(who, process, home) != 0:
             raise RefusedError("EPERM", "only root of the container may")
-        stream.paused.discard(home)
+        stream.resume(home)
         return {}
 
     def _send(self, stream: Stream, sock: socket.socket, request: dict[str, Any]) -> dict[str, Any]:

@@ -322,9 +322,54 @@ def test_changes_keep_readers_unless_rights_or_containers_change(host: Host) -> 
     assert got(host.connect()) == [b"E2"]
 
 
+def test_what_a_pause_cost_is_told_when_it_is_over(host: Host) -> None:
+    reader = host.connect()
+    host.put(1)
+    host.stream.pause(ONE)
+    host.put(2, 3, records=2)
+    host.put(4, home=TWO)
+    assert got(reader) == [b"E1", b"E4"]
+    host.stream.resume(ONE)
+    host.put(5)
+    told = reader.recv(1 << 16).splitlines()
+    assert told[0].endswith(b": source=stream-paused cpu=? count=4 from=2 to=3")
+    assert told[1].startswith(b"E5 ")
+    status = host.stream.status()["counters"]
+    assert (status["paused_events"], status["told_losses"], status["lost_records"]) == (2, 1, 0)
+    host.stream.resume(ONE)
+    assert got(reader) == []
+
+
+def test_a_pause_by_the_host_is_told_to_who_reads_later(host: Host) -> None:
+    definition = host.stream.definition
+    host.stream.change(definition._replace(paused=True))
+    host.put(1)
+    host.put(2, home=TWO)
+    assert host.stream.held.lost_for(None) == 0
+    host.stream.change(definition)
+    host.put(3)
+    host.home = ONE
+    lines = host.connect().recv(1 << 16).splitlines()
+    assert lines[0].endswith(b"count=1 from=1 to=1")
+    assert lines[1].startswith(b"E3 ")
+    assert len(lines) == 2
+
+
+def test_the_pause_of_a_container_that_has_ended_is_told(host: Host) -> None:
+    reader, ended = host.connect(), Container((("lxc", "x"),), "runtime", 0, None)
+    host.stream.pause(ended)
+    host.put(1, home=ended)
+    host.stream.tell_pauses()
+    assert got(reader) == []
+    ended.ended = 5
+    host.stream.tell_pauses()
+    assert b"source=stream-paused" in reader.recv(1 << 16)
+    assert host.stream.paused == set()
+
+
 def test_a_limit_of_nothing_takes_nothing(tmp_path: Path) -> None:
     host = Host(tmp_path, backlog_limit=0)
-    assert not host.stream.takes(ONE)
+    assert not host.stream.writes
     host.stream.skip()
     assert host.stream.status()["counters"]["unwritten_events"] == 1
     assert host.stream.full
