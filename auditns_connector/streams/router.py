@@ -1,23 +1,23 @@
 """Which events go to which stream, and what must be known of a container before its numbers can be translated."""
 
-import json
 import time
 from collections.abc import Iterable
 from typing import Any, Final
 
-from .. import frames as f
 from ..decode import points as pt
 from ..errors import NotSupportedError
 from ..model.containers import UNKNOWN, Container
+from ..model.insidestate import set_up_by_runtime
 from ..model.namespaces import Instance
+from ..model.process import Process
 from ..nstypes import PID
 from ..reassemble import Points
-from ..sources.idmaps import read_maps
+from ..sources.idmaps import idmap_frame, read_maps
 from ..talk import Talk
 from .backlog import Entry
 from .definition import CONTAINER, HOST
 from .stream import Stream
-from .view import Viewer, group, lies_in, set_up_by_runtime
+from .view import Viewer, group, lies_in
 
 #: points that no stream is given an event for
 _NOT_TOLD: Final = pt.P_LATE | pt.P_NETFILTER | pt.P_OWN
@@ -162,10 +162,7 @@ class Router:
         maps = read_maps(pid, user_ns.ino)
         if maps is None:
             return False
-        payload = json.dumps(maps).encode()
-        self._observer.feed(
-            f.pack(f.K_IDMAP, f.S_PROCFS, time.monotonic_ns(), pid=pid, cgroup=user_ns.number, payload=payload)
-        )
+        self._observer.feed(idmap_frame(user_ns, maps, time.monotonic_ns(), pid))
         return True
 
     def prepare(self) -> None:
@@ -221,6 +218,17 @@ class Router:
                 if process is not None:
                     found.add(process.pid)
         return found
+
+    def called(self, number: int, ns: Instance) -> Process | None:
+        """The living process that is ``number`` in pid namespace ``ns``; only those in it are looked at."""
+        inside = self._model.inside
+        for inst in list(self._model.namespaces.current[PID].values()):
+            if inside.within(inst, ns):
+                for pid in self._members(inst):
+                    process: Process | None = self._model.alive(pid)
+                    if process is not None and inside.number(process, ns) == number:
+                        return process
+        return None
 
     def tick(self) -> None:
         """Close the rings of namespaces that are gone."""

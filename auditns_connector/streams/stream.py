@@ -5,7 +5,7 @@ import os
 import selectors
 import socket
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from ..emit import text
 from ..model.containers import Container
@@ -13,6 +13,9 @@ from .backlog import Backlog, Entry, Gap, RateLimit
 from .definition import Definition
 from .peers import Who
 from .server import Reader, Server
+
+#: logins a second; each looks at the processes of the container
+_LOGINS: Final = 10
 
 
 class Owner(Protocol):
@@ -47,6 +50,7 @@ class Stream:
         self._missed: dict[Container, Gap] = {}
         self._rate = RateLimit(definition.rate_limit)
         self.messages = RateLimit(definition.message_limit)
+        self.logins = RateLimit(_LOGINS)
         self.held = Backlog(definition.backlog_limit, definition.overflow)
         self.counters = {
             "events": 0, "unwritten_events": 0, "paused_events": 0, "lost_records": 0, "lost_by_rate": 0,

@@ -17,6 +17,7 @@ from ..decode import rectypes
 from ..emit import text
 from ..model.containers import UNKNOWN, Container
 from ..model.inside import IdMap, translated
+from ..model.insidestate import set_up_by_runtime
 from ..model.lookup import EPSILON, LATE
 from ..model.namespaces import Instance
 from ..model.process import Login, Process, State
@@ -332,11 +333,6 @@ class Viewer:
 def lies_in(container: Container | None, home: Container) -> bool:
     """Whether ``container`` is ``home`` or one inside it."""
     return container is not None and container is not UNKNOWN and home in container.chain()
-
-
-def set_up_by_runtime(home: Container) -> bool:
-    """Whether processes of a runtime are in ``home`` before its own are."""
-    return home.kind == "runtime" or bool(home.replaces)
 
 
 def _end(points: Points, i: int, kinds: Sequence[int], header: bytes, node: bytes = b"") -> bytes:

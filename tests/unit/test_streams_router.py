@@ -1,13 +1,19 @@
 """Which streams an event goes to."""
 
+import json
+import socket
+import time
 from types import SimpleNamespace
 from typing import Any
 
 from auditns_connector.correlate import Correlator
 from auditns_connector.model.containers import Container
+from auditns_connector.model.table import Model
+from auditns_connector.nstypes import PID
 from auditns_connector.reassemble import TextStream
-from auditns_connector.streams.backlog import Entry
+from auditns_connector.streams.backlog import Entry, RateLimit
 from auditns_connector.streams.definition import Definition
+from auditns_connector.streams.requests import Requests
 from auditns_connector.streams.router import Router
 from auditns_connector.talk import Talk
 from tests.unit.test_streams_view import HOSTS, KILL, OTHER, Scene, _all, syscall
@@ -104,3 +110,27 @@ def test_a_host_process_that_strikes_nobody_goes_nowhere() -> None:
     one = Taker(runtime=("docker",))
     town.route({"one": one}, KILL.replace("pid=100", "pid=101"), HOSTS[0])
     assert one.entries == []
+
+
+def test_a_process_is_found_by_what_it_is_called_inside() -> None:
+    town = Town()
+    town.fork(200, 201, 40)
+    town.inside(201, 7, 40)
+    town.fork(300, 301, 41)
+    town.inside(301, 7, 41, ino=5009)
+    town.fork(201, 202, 42, pid=5002)
+    town.inside(202, 8, 42)
+    router = Router(SimpleNamespace(model=town.model, perf=None, insiders={}), {}, Talk())
+    ns = town.model.namespaces.current[PID]
+    assert router.called(7, ns[5001]) is town.model.processes[201]
+    assert router.called(7, ns[5009]) is town.model.processes[301]
+    assert router.called(8, ns[5001]) is town.model.processes[202]  # in a namespace inside
+    assert router.called(200, ns[5001]) is None
+
+
+def test_logins_are_few_a_second() -> None:
+    requests = Requests(SimpleNamespace(), Router(SimpleNamespace(model=Model(), perf=None, insiders={}), {}, Talk()))
+    stream: Any = SimpleNamespace(logins=RateLimit(1))
+    stream.logins.allows(1, time.monotonic_ns())
+    answer = json.loads(requests.answer(stream, socket.socket(), b'{"op": "login", "uid": 1000}'))
+    assert (answer["ok"], answer["error"]) == (False, "EBUSY")

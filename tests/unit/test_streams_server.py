@@ -15,7 +15,7 @@ import pytest
 from auditns_connector.errors import AuditnsError
 from auditns_connector.model.containers import Container
 from auditns_connector.streams import client
-from auditns_connector.streams.backlog import Backlog, Entry
+from auditns_connector.streams.backlog import Backlog, Entry, RateLimit
 from auditns_connector.streams.definition import read as read_definition
 from auditns_connector.streams.peers import Who
 from auditns_connector.streams.server import MAX_TALKERS, Listener, Reader
@@ -250,7 +250,89 @@ def test_talkers_that_say_nothing_do_not_keep_others_out(host: Host) -> None:
     assert silent[0].recv(100) == b""
 
 
+class Few(RateLimit):
+    """So many and no more, however long it takes."""
+
+    def allows(self, records: int, now: int) -> bool:
+        self.rate -= records
+        return self.rate >= 0
+
+
+def rested(host: Host) -> None:
+    """The time of rest is over, and there is room again."""
+    server = host.stream.server
+    server.connects = server.requests = server.lines = RateLimit(0)
+    assert server.deadline is not None
+    assert server.deadline <= time.monotonic() + 1
+    server.deadline = 0.0
+    server.go_on()
+    host.turn()
+
+
+def test_who_asks_too_often_is_not_heard_for_a_while(host: Host) -> None:
+    rude, other = (host.connect("talk", socket.SOCK_SEQPACKET) for _ in range(2))
+    host.stream.server.requests = Few(3)
+    for _ in range(5):
+        rude.send(b"{}")
+    host.turn()
+    other.send(b"mine")
+    host.turn()
+    assert host.requests == [b"{}"] * 3
+    host.put(1)
+    assert got(host.connect()) == [b"E1"]  # readers are served meanwhile
+    rested(host)
+    assert sorted(host.requests) == [b"mine", *[b"{}"] * 5]  # nothing was refused
+
+
+def test_who_goes_while_it_rests_is_forgotten(host: Host) -> None:
+    host.stream.server.requests = Few(1)
+    rude = host.connect("talk", socket.SOCK_SEQPACKET)
+    for _ in range(3):
+        rude.send(b"{}")
+    host.turn()
+    rude.close()
+    rested(host)
+    assert host.requests == [b"{}"]
+    assert len(host.selector.get_map()) == 2  # the two that listen
+
+
+def test_a_flood_of_lines_waits_in_its_socket(host: Host) -> None:
+    reader = host.connect()
+    host.stream.server.lines = Few(2)
+    for text in (b"USER_CMD a\n" * 3, b"USER_CMD b\n"):
+        reader.send(text)
+        host.turn()
+    assert host.lines == [b"USER_CMD a"] * 3
+    host.put(1)
+    assert got(reader) == [b"E1"]
+    rested(host)
+    assert host.lines == [b"USER_CMD a"] * 3 + [b"USER_CMD b"]
+
+
+def test_a_flood_of_connects_waits_at_the_door(host: Host) -> None:
+    host.stream.server.connects = Few(2)
+    for _ in range(4):
+        host.connect()
+    assert host.stream.server.counters["connections"] == 3
+    assert host.stream.server.check() is False
+    rested(host)
+    assert host.stream.server.counters["connections"] == 4
+
+
+def test_sockets_put_back_while_others_rest(host: Host) -> None:
+    host.stream.server.connects = Few(1)
+    for _ in range(2):
+        host.connect()
+    (host.path / "web" / "sock").unlink()
+    assert host.stream.server.check() is True
+    rested(host)
+    before = len(host.stream.server.readers)
+    host.connect()
+    assert len(host.stream.server.readers) == before + 1
+
+
 def test_a_talker_that_never_reads_is_hung_up_on(host: Host) -> None:
+    host.stream.server.requests = RateLimit(0)
     rude = host.connect("talk", socket.SOCK_SEQPACKET)
     with contextlib.suppress(OSError):
         for _ in range(2000):
