@@ -221,6 +221,8 @@ class Observer:
 
     def _begin_again(self, now: int, torn: JournalWriter | None = None) -> None:
         """What a journal begins with; one that was ``torn`` tells a replay so. Here it changes nothing."""
+        from .sources.idmaps import idmap_frame
+
         self._feed(self._hello_frame())
         if torn is not None:
             source = f.S_PERF if self.perf is not None else f.S_CN
@@ -231,6 +233,8 @@ class Observer:
         self._sample_clock()
         self._scan()
         self._feed(self._asker.numbered())
+        for inst, maps in self.model.inside.known_maps():
+            self._feed(idmap_frame(inst, maps._asdict(), now))
         self._feed_registrations(now)
 
     def _feed_registrations(self, now: int) -> None:
@@ -241,7 +245,7 @@ class Observer:
         if packets.marks:
             marks = {"op": "marks", "marks": sorted(packets.marks.items())}
             self._feed(f.pack(f.K_REGISTER, f.S_CONTROL, now, payload=json.dumps(marks).encode()))
-        if registry.living() or registry.delegates:
+        if registry.living() or registry.delegates or self.model.inside.kept:
             from .regstate import requests_of
 
             for request in requests_of(self.model, now):

@@ -40,6 +40,8 @@ _OUTCOME: Final = 0.005
 #: after the last process of a namespace has left, the kernel is soon asked again whether it is gone
 _PROOF_TICK: Final = 0.1
 _CLOSE: Final = 2.0
+#: text gathers no longer than this while somebody reads a stream (seconds)
+_WATCHED: Final = 0.0005
 #: how long the end waits for an event whose successors have come already (seconds)
 _LATE: Final = 0.05
 
@@ -104,6 +106,8 @@ class Pipeline:
         self.events: EventWriter | None = None
         #: a streams.manager.Streams, which is given every answered event
         self.streams: Any = None
+        #: streams of the configuration (streams.definition.Definition), for whoever serves them
+        self.configured_streams: list[Any] = []
         #: signals that came before :meth:`run`, and those that come behind it: a list that handlers append to
         self.early: list[int] = []
         #: called with each round's end, for the control server and others
@@ -235,6 +239,8 @@ class Pipeline:
 
     def _on_audit_ready(self) -> None:
         pause = self.pace.pause(time.monotonic())
+        if self.streams is not None and self.streams.watched:
+            pause = min(pause, _WATCHED)
         if pause:
             time.sleep(pause)
         self._on_audit()

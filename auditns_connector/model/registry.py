@@ -110,6 +110,10 @@ class Registry:
             from .restore import doubt_orphans
 
             doubt_orphans(self._model, time, request)
+        elif op == "inside":
+            from .insidestate import restore as restore_inside
+
+            restore_inside(self._model, request)
         elif op == "marks":
             self._model.packets.marks = {int(mark): int(contid) for mark, contid in request["marks"]}
         elif op == "names":

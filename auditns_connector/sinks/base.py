@@ -197,6 +197,12 @@ class LineQueue:
         """Whether :meth:`tell` would do something now."""
         return self._gap is not None and self.size * 2 <= self.limit
 
+    def forget(self) -> None:
+        """Nobody wants any more what waits: it is not counted as dropped."""
+        self._blocks.clear()
+        self._offset = self.size = 0
+        self._gap = None
+
     def clear(self) -> None:
         """Count everything that waits as dropped."""
         while self._blocks:

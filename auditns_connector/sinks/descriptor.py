@@ -18,7 +18,7 @@ def open_descriptor(fd: int, queue: int, lost: LostLine, name: str = "stdout") -
 
 
 class DescriptorSink:
-    """A pipe, socket or terminal. ``broken`` is set when its reader has gone."""
+    """A pipe, socket or terminal. ``broken`` is set when its reader has gone; what waited for it is no loss then."""
 
     def __init__(self, fd: int, queue: int, lost: LostLine, name: str = "stdout") -> None:
         self.name = name
@@ -57,7 +57,9 @@ class DescriptorSink:
 
     def _break(self, error: OSError) -> None:
         self.broken = True
-        if not isinstance(error, BrokenPipeError | ConnectionResetError):
+        if isinstance(error, BrokenPipeError | ConnectionResetError):
+            self._queue.forget()  # who stops reading has had what he wanted
+        else:
             add_notice(self.notices, f"{self.name}: {error.strerror}")
         self._outlet.detach()
 

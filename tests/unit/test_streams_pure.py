@@ -148,6 +148,14 @@ def test_losses_of_several_containers_are_nobodys() -> None:
     assert taken(backlog) == [(2, 1, 2)]
 
 
+def test_a_pause_and_an_overflow_that_meet_are_one_loss() -> None:
+    backlog = Backlog(2)
+    backlog.append(Gap.of(entry(1), paused=True))
+    for serial in (2, 3, 4):
+        backlog.push(entry(serial))
+    assert backlog.take() == Gap(2, 1, 2, 2000, ONE)
+
+
 def test_a_reader_of_one_container_is_given_no_others_events() -> None:
     backlog = Backlog(100)
     for serial, home in ((1, ONE), (2, TWO), (3, NESTED), (4, ONE)):
