@@ -269,7 +269,7 @@ class Pipeline:
         self._narrate()
         if points.n and self.observer.ns_source == "audit":
             self.observer.take_calls(points, self.correlator.nodes)
-        rules_changed = self.observer.exec_rules.before_answer(points)
+        rules_changed = self.observer.exec_rules.before_answer(points, self.stream.changes)
         blocks = self.enricher.take(points, lambda p: self.correlator.answer(p, cut))
         if points.n and self.observer.journal is not None:
             self.observer.mark(cut, points.serial[: points.n].tolist())
