@@ -17,8 +17,9 @@ from .control import ControlServer, Handler
 from .errors import AuditnsError
 from .model import insidestate
 from .model.containers import UNKNOWN, Container
+from .model.names import MAX_NAME, NAMES
 from .model.outputs import ContainerOp
-from .model.registry import MAX_NAME, NAMES, Refused, number
+from .model.registry import Refused, number
 from .model.runtime import derive_contid
 from .peer import Held, Peer, describe_caller, translate
 from .regstate import StateFile, requests_of

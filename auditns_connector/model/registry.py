@@ -25,6 +25,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..nstypes import PID, USER
+from . import names
 from .containers import UNKNOWN, UNSET, Container, Key
 from .outputs import ContainerOp
 from .process import REGISTERED, Process
@@ -34,12 +35,7 @@ if TYPE_CHECKING:
     from .table import Model
 
 REGISTERED_RUNTIME: Final = "registered"
-#: what a registration may say about its container, and how many bytes of a value are kept: all of them written in
-#: hexadecimal must fit into one record
-NAMES: Final = ("runtime", "id", "name", "image", "pod", "namespace")
-MAX_NAME: Final = 512
 _NUMBER: Final = re.compile(r"0[xX][0-9a-fA-F]+|[0-9]+", re.ASCII)
-_NO_BYTE: Final = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 _KEEP_ENDED: Final = 4096
 #: ancestors looked at
 _MAX_LINE: Final = 4096
@@ -57,12 +53,6 @@ class Outcome(NamedTuple):
 
 class Refused(Exception):
     """A request that a rule forbids; ``args`` are the errno's name and what is wrong."""
-
-
-def bounded(value: str) -> str:
-    """``value`` cut to what is kept; surrogates that stand for no byte become question marks."""
-    raw = _NO_BYTE.sub("?", value[:MAX_NAME]).encode("utf-8", "surrogateescape")[:MAX_NAME]
-    return raw.decode("utf-8", "surrogateescape")
 
 
 def number(text: str) -> int:
@@ -117,7 +107,7 @@ class Registry:
         elif op == "marks":
             self._model.packets.marks = {int(mark): int(contid) for mark, contid in request["marks"]}
         elif op == "names":
-            self._names(request)
+            names.add(self._model.containers, request)
 
     # -- setting an id
 
@@ -260,25 +250,9 @@ class Registry:
             taken = int.from_bytes(blake2b(taken.to_bytes(8, "big"), digest_size=8).digest(), "big")
         container = Container(_key(parent, taken), REGISTERED, time, parent)
         container.contid, container.owner, container.rehashed = taken, inside, taken != wanted
-        self.describe(container, replaced, request.get("names") or {})
+        names.describe(container, replaced, request.get("names") or {})
         containers.enter(parent)
         return container
-
-    @staticmethod
-    def describe(container: Container, like: Container | None, names: dict[str, Any]) -> None:
-        """Give ``container`` what is known of it: what ``names`` say, else what was known of the derived one."""
-        if like is not None and like.kind == "runtime":
-            container.runtime, container.id = like.runtime, like.id
-            container.name, container.image, container.pod = like.name, like.image, like.pod
-            container.labels = dict(like.labels)
-        for field in NAMES:
-            value = names.get(field)
-            if not isinstance(value, str) or not value:
-                continue
-            if field == "namespace":
-                container.labels[field] = bounded(value)
-            else:
-                setattr(container, field, bounded(value))
 
     def _register(
         self, time: int, target: Process, container: Container, replaced: Container | None, hook: bool
@@ -373,21 +347,6 @@ class Registry:
         self.last = Outcome(error, message, target.state.container if target is not None else None)
         out = ContainerOp(time, "delegate", pid, text, text, _caller(request), error, None, self.last.container)
         self._model.outputs.append(out)
-
-    # -- what others know
-
-    def _names(self, request: dict[str, Any]) -> None:
-        """What a runtime's own files say about a living container; what was known already stays, save a pod's number
-        from the cgroup path, for which its name stands better."""
-        container = self._model.containers.by_key.get(tuple((str(r), str(i)) for r, i in request["key"]))
-        if container is None:
-            return
-        for field, value in request["names"].items():
-            if field == "namespace":
-                container.labels.setdefault(field, bounded(str(value)))
-            elif field in NAMES and (not getattr(container, field) or (field == "pod" and container.kind == "runtime")):
-                setattr(container, field, bounded(str(value)))
-        self._model.containers.renames += 1
 
     def _text(self, container: Container | None) -> str:
         return UNSET_TEXT if container is None else self._model.containers.text(container)

@@ -9,6 +9,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, Final
 
 from ..nstypes import PID, USER
+from . import names
 from .containers import UNKNOWN, Container, Key
 from .process import PROCFS, REGISTERED, Process
 from .resync import SAME_START
@@ -113,7 +114,7 @@ def restore(model: "Model", time: int, request: dict[str, Any]) -> None:
         owner = request["owner"]
         container.owner = containers.by_key.get(_key(owner), UNKNOWN) if owner is not None else None
         container.first = tuple(request["first"]) if request["first"] else None
-        model.registry.describe(container, None, request["names"])
+        names.describe(container, None, request["names"])
         container.replaces = frozenset(_key(raw) for raw in request["replaces"])
         containers.by_key[key] = container
         containers.number(container, contid)
