@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.kernel import support
+from tests.kernel.programs import Task
 from tests.kernel.runtimes import Runtimes
 from tests.kernel.support import need, need_root, need_tool
 
@@ -77,3 +78,13 @@ def base() -> Iterator[Path]:
     path.chmod(0o755)
     yield path
     shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def tasks() -> Iterator[list[Task]]:
+    """Filled by the test; they are gone at its end."""
+    made: list[Task] = []
+    yield made
+    for task in made:
+        task.process.kill()
+        task.process.wait()
