@@ -4,6 +4,7 @@ Fed by INSIDE, IDMAP and LOGIN frames and by the ``nspid`` of PROC frames. Read 
 """
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..nstypes import MNT, PID
@@ -130,7 +131,7 @@ class Inside:
         if process is not None and process.state.login is None:
             process.change(process.state._replace(since=time, login=Login(arg & NO_ID, arg >> 32)))
 
-    def told(self, process: Process, nspid: list[int] | None) -> None:
+    def told(self, process: Process, nspid: Sequence[int]) -> None:
         """/proc showed the numbers of ``process``, ours first, its own pid namespace's last."""
         if not nspid:
             return
