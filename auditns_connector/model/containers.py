@@ -14,11 +14,10 @@ container starts no further one. Where the evidence is missing the answer is :da
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from hashlib import blake2b
 from typing import Final
 
 from .namespaces import Instance, Namespaces
-from .runtime import Runtime, chain, derive_contid
+from .runtime import Runtime, chain, derive_contid, hash64
 
 UNSET: Final = (1 << 64) - 1
 _MAX_TOLD: Final = 8192
@@ -212,13 +211,13 @@ class Containers:
         if c.contid is None and c.sandbox is not None:
             serial = self._namespaces.serial(c.sandbox)
             text = f"{self.boot_id}/{c.sandbox.type}/{serial}".encode()
-            self._claim(c, int.from_bytes(blake2b(text, digest_size=8).digest(), "big"))
+            self._claim(c, hash64(text))
         return c.contid
 
     def _claim(self, c: Container, contid: int) -> None:
         """Give ``c`` this derived id, or a rehash of it while another living container has it."""
         while contid in (0, UNSET) or self.by_contid.get(contid, c) is not c:
-            contid = int.from_bytes(blake2b(contid.to_bytes(8, "big"), digest_size=8).digest(), "big")
+            contid = hash64(contid.to_bytes(8, "big"))
             c.rehashed = True
         c.contid = contid
         self.by_contid[contid] = c
