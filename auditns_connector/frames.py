@@ -42,6 +42,8 @@ HELLO         journal       payload JSON: what the run was made of (boot id, ker
 CLOCK         pipeline      arg: CLOCK_REALTIME minus CLOCK_MONOTONIC, ns, two's complement; cgroup: time of the sample
                             before; ppid 1: the clock was set and set back since that
 PROC          procfs        payload JSON: one process as /proc showed it at ``time``
+PROCESS       procfs        the same in a scan: ppid the real parent; arg its start (CLOCK_MONOTONIC ns; all ones: that
+                            and all else could not be read); cgroup the device of nsfs; payload: see PROCESS_PAYLOAD
 NSID          procfs        ppid type (index in nstypes.ALL_ORDER); cgroup number of the instance in order of
                             appearance; arg its serial, 0: to be minted; payload: u64 inode
 MARK          pipeline      payload: see journal.py; which audit events were answered at this point
@@ -71,6 +73,10 @@ HEADER_SIZE: Final = HEADER.size  # 48
 NAMESPACES_PAYLOAD: Final = struct.Struct("<8Q")
 NM_PAYLOAD: Final = struct.Struct("<IIQQ")
 IDS_PAYLOAD: Final = struct.Struct("<II")
+#: eight inodes in nstypes.ALL_ORDER and that of time_for_children, 0 for what was not told; how many thread ids and how
+#: many numbers in pid namespaces (ours first) follow (s32 each; of one thread alone no id), how many bytes of
+#: /proc/PID/cgroup and, before that, of comm; state (a letter); 1 where the cgroup could be read
+PROCESS_PAYLOAD: Final = struct.Struct("<9QIIIHBB")
 CPU_UNKNOWN: Final = 0xFFFF
 #: no frame is larger: a PROC frame is the largest, kernel frames stay under 8 KiB
 MAX_FRAME: Final = 256 * 1024 * 1024
@@ -108,6 +114,7 @@ K_INSIDE: Final = 52
 K_IDMAP: Final = 53
 K_LOGIN: Final = 54
 K_NSGONE: Final = 55
+K_PROCESS: Final = 56
 
 KIND_NAMES: Final[dict[int, str]] = {
     value: name[2:] for name, value in list(globals().items()) if name.startswith("K_")

@@ -8,7 +8,6 @@ import contextlib
 import json
 import os
 import selectors
-import subprocess
 import sys
 import time
 from typing import TYPE_CHECKING, Any, Final
@@ -18,6 +17,8 @@ from .model.namespaces import Instance
 from .nstypes import NET
 
 if TYPE_CHECKING:
+    import subprocess
+
     from .pipeline import Pipeline
     from .talk import Talk
 
@@ -94,6 +95,8 @@ class NetWatch:
     def _start(self) -> bool:
         if self._failures >= 3:
             return False
+        import subprocess
+
         path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "nethelper.py")
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         try:
@@ -148,6 +151,8 @@ class NetWatch:
         process, self._process, self._asked, self._buffer = self._process, None, 0, b""
         if process is None:
             return
+        import subprocess
+
         with contextlib.suppress(KeyError, ValueError, RuntimeError):
             self._pipeline.selector.unregister(process.stdout)  # type: ignore[arg-type]
         for pipe in (process.stdin, process.stdout):

@@ -70,8 +70,7 @@ def initial_inodes() -> dict[str, int]:
 
 class Observer:
     """Feeds ``model`` from this host. ``perf`` and ``connector`` are sources or ``None``; ``all_serials`` asks for the
-    kernel's id of every namespace that appears, not only of those an identifier is made from. ``brief`` reads less of
-    /proc, for one look without events or a journal."""
+    kernel's id of every namespace that appears, not only of those an identifier is made from."""
 
     def __init__(
         self,
@@ -83,7 +82,6 @@ class Observer:
         journal: JournalWriter | None = None,
         all_serials: bool = False,
         options: dict[str, Any] | None = None,
-        brief: bool = False,
     ) -> None:
         from .sources import cgroups, procfs
 
@@ -99,11 +97,10 @@ class Observer:
         #: called at the end of each :meth:`catch_up` with its moment: what else must be known before an answer
         self.followed: list[Callable[[int], None]] = []
         self._options = options or {}
-        self._cgroups, self._procfs = cgroups, procfs.Procfs(brief=brief)
+        self._cgroups, self._procfs = cgroups, procfs.Procfs()
         self._asker = NsAsker(model.namespaces, all_serials=all_serials)
         #: the serials of a former run of ours
         self.store: SerialStore | None = None
-        self._brief = brief
         self._sampled: Any = None
         self._offset: int | None = None
         self._epoch = 0
@@ -161,17 +158,12 @@ class Observer:
         for number, path in paths.items():
             text = path.encode("utf-8", "surrogateescape") + b"\0"
             out.append(f.pack(f.K_CGROUP, f.S_PROCFS, began, cgroup=number, payload=text))
-        if self._brief:
-            self._feed(b"".join(out))
-            for when, answer in self._procfs.answers():
-                self.model.answers.offer(when, answer)
-            out = []
-        else:
-            processes = list(self._procfs.scan())
-            self.counters["scanned"] += len(processes)
-            out += processes
-        out.append(f.pack(f.K_RESYNC, f.S_PROCFS, began, arg=2))
         self._feed(b"".join(out))
+        before = self._procfs.counters()["read"]
+        for block in self._procfs.scan():
+            self._feed(block)
+        self.counters["scanned"] += self._procfs.counters()["read"] - before
+        self._feed(f.pack(f.K_RESYNC, f.S_PROCFS, began, arg=2))
 
     # -- the stream
 

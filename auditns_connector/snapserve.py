@@ -90,7 +90,7 @@ class Snapshots:
         from .model.table import Model
         from .observer import Observer
 
-        observer = Observer(Model(), perf=None, connector=None, ns_source="procfs", all_serials=True, brief=True)
+        observer = Observer(Model(), perf=None, connector=None, ns_source="procfs", all_serials=True)
         # tens of thousands of objects that all stay: looking for garbage among them costs a fifth of the time
         gc.disable()
         try:

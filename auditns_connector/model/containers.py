@@ -13,14 +13,14 @@ A pid (or user) namespace made outside every container owns itself: that is a *s
 container starts no further one. Where the evidence is missing the answer is :data:`UNKNOWN`, never a guess.
 """
 
-from collections.abc import Callable, Iterable
-from hashlib import blake2b
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from .namespaces import Instance, Namespaces
-from .runtime import Runtime, derive_contid, lent, places
+from .runtime import Runtime, derive_contid, hash64, lent, places
 
 UNSET: Final = (1 << 64) - 1
+_MAX_TOLD: Final = 8192
 Key = tuple[tuple[str, str], ...]
 
 
@@ -108,6 +108,15 @@ UNKNOWN: Final = Container((("", ""),), "unknown", 0, None)
 UNKNOWN.text = "?"
 
 
+def cgroup_paths(raw: bytes) -> Iterator[tuple[str, str]]:
+    """(hierarchy, path) of what /proc/PID/cgroup says, but for those at the root."""
+    for line in raw.decode("utf-8", "surrogateescape").split("\n"):
+        hierarchy, _, rest = line.partition(":")
+        path = rest.partition(":")[2]
+        if path != "/" and hierarchy.isdecimal():
+            yield hierarchy, path
+
+
 class CgroupSet:
     """The cgroups of a process, one path for each hierarchy where it is not the root; interned."""
 
@@ -141,6 +150,8 @@ class Cgroups:
     def __init__(self) -> None:
         self._sets: dict[tuple[tuple[int, str], ...], CgroupSet] = {}
         self.root = self.of(())
+        #: what /proc/PID/cgroup says -> its set: most processes share theirs
+        self._told: dict[bytes, CgroupSet] = {}
         self.path_of: dict[int, str] = {}
 
     def of(self, paths: Iterable[tuple[int, str]]) -> CgroupSet:
@@ -151,6 +162,15 @@ class Cgroups:
             if len(self._sets) > 100_000:
                 self._sets.clear()  # a cache only: processes keep the sets they point to
             found = self._sets[key] = CgroupSet(key)
+        return found
+
+    def told(self, raw: bytes) -> CgroupSet:
+        """The set that the text of /proc/PID/cgroup means."""
+        found = self._told.get(raw)
+        if found is None:
+            if len(self._told) >= _MAX_TOLD:
+                self._told.clear()
+            found = self._told[raw] = self.of((int(root), path) for root, path in dict(cgroup_paths(raw)).items())
         return found
 
     def moved(self, old: CgroupSet, root: int, path: str) -> CgroupSet:
@@ -229,15 +249,14 @@ class Containers:
         if c.contid is None and c.sandbox is not None:
             serial = self._namespaces.serial(c.sandbox)
             text = f"{self.boot_id}/{c.sandbox.type}/{serial}".encode()
-            self._claim(c, int.from_bytes(blake2b(text, digest_size=8).digest(), "big"))
+            self._claim(c, hash64(text))
         return c.contid
 
     def _claim(self, c: Container, contid: int) -> None:
         """Give ``c`` this derived id, or a rehash of it while another living container has it."""
         while contid in (0, UNSET) or self._stands(contid, c):
             # by what it is, too: nobody else must come by this number when it has to give it up again
-            seed = f"{contid}/{c.key}".encode("utf-8", "surrogateescape")
-            contid = int.from_bytes(blake2b(seed, digest_size=8).digest(), "big")
+            contid = hash64(f"{contid}/{c.key}".encode("utf-8", "surrogateescape"))
             c.rehashed = True
         self.number(c, contid)
 

@@ -4,6 +4,7 @@ Fed by INSIDE, IDMAP and LOGIN frames and by the ``nspid`` of PROC frames. Read 
 """
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..nstypes import MNT, PID, USER
@@ -154,7 +155,7 @@ class Inside:
             self.fresh.append(process)
             del self.fresh[:-_MAX_MAPS]  # in a replay nobody takes it away
 
-    def told(self, process: Process, nspid: list[int] | None) -> None:
+    def told(self, process: Process, nspid: Sequence[int]) -> None:
         """/proc showed the numbers of ``process``, ours first, its own pid namespace's last."""
         if not nspid:
             return

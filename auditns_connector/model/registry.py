@@ -21,7 +21,6 @@ import json
 import re
 from collections import OrderedDict
 from collections.abc import Iterator
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..nstypes import PID, USER
@@ -30,6 +29,7 @@ from .containers import UNKNOWN, UNSET, Container, Key
 from .outputs import ContainerOp
 from .process import REGISTERED, Process
 from .resync import SAME_START
+from .runtime import hash64
 
 if TYPE_CHECKING:
     from .table import Model
@@ -247,7 +247,7 @@ class Registry:
             raise Refused("ENOTUNIQ", "the last process of the container that had this identifier is not reaped yet")
         taken = wanted
         while containers.holder(taken) not in (None, replaced) or (taken != wanted and taken in (0, UNSET)):
-            taken = int.from_bytes(blake2b(taken.to_bytes(8, "big"), digest_size=8).digest(), "big")
+            taken = hash64(taken.to_bytes(8, "big"))
         container = Container(_key(parent, taken), REGISTERED, time, parent)
         container.contid, container.owner, container.rehashed = taken, inside, taken != wanted
         names.describe(container, replaced, request.get("names") or {})

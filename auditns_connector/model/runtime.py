@@ -16,7 +16,7 @@ crun, podman, lxc and nspawn also seen at work.
 """
 
 import re
-from hashlib import blake2b
+from functools import cache
 from typing import Final, NamedTuple
 
 UNSET: Final = 0xFFFFFFFFFFFFFFFF
@@ -70,19 +70,35 @@ _TABLE: Final[tuple[tuple[str, str], ...]] = (
     ("oci", rf"({_HEX})"),
 )
 _NAMED: Final = frozenset(("lxc", "nspawn", "garden", "bpm"))
-_PATTERN: Final = re.compile("/(?:" + "|".join(f"(?:{part})" for _, part in _TABLE) + r")(?=/|\Z)")
 _ROW_RUNTIME: Final = ("", *(runtime for runtime, _ in _TABLE))
 #: cheap and necessary: a path without any of these has no container
 _MAYBE: Final = re.compile(r"[0-9a-f]{25}|lxc|/payload|buildkit/|garden/|bpm-")
-_GROUPED: Final = re.compile(
-    rf"pod(?P<k8s>{_POD})(?:\.slice)?(?=[/:])|libpod_pod_(?P<podman>{_HEX})\.slice/|/(?P<parent>{_HEX})/libpod-"
-    r"|/ecs/(?:[^/]+/)??(?P<ecs>[^/]+)/[^/]+\Z|/ecstasks-(?P<slice>[^/]+)\.slice/"
-)
 _ESCAPE: Final = re.compile(rb"\\x([0-9a-f]{2})")
 #: below this a user of the host makes what cgroups it likes
 _LENT: Final = re.compile(r"/user@[0-9]+\.service/")
 _FULL_HEX: Final = re.compile(r"[0-9a-f]{16,}")
 _DELETED: Final = " (deleted)"
+
+
+# compiled where the first container is met: a host without any need not wait for it
+@cache
+def _pattern() -> re.Pattern[str]:
+    return re.compile("/(?:" + "|".join(f"(?:{part})" for _, part in _TABLE) + r")(?=/|\Z)")
+
+
+@cache
+def _grouped() -> re.Pattern[str]:
+    return re.compile(
+        rf"pod(?P<k8s>{_POD})(?:\.slice)?(?=[/:])|libpod_pod_(?P<podman>{_HEX})\.slice/|/(?P<parent>{_HEX})/libpod-"
+        r"|/ecs/(?:[^/]+/)??(?P<ecs>[^/]+)/[^/]+\Z|/ecstasks-(?P<slice>[^/]+)\.slice/"
+    )
+
+
+def hash64(text: bytes) -> int:
+    """64 bits of BLAKE2b."""
+    from hashlib import blake2b  # which brings all of OpenSSL with it
+
+    return int.from_bytes(blake2b(text, digest_size=8).digest(), "big")
 
 
 def recognise(path: str) -> Runtime | None:
@@ -112,7 +128,7 @@ def places(path: str) -> list[tuple[Runtime, str]]:
     path = path.removesuffix(_DELETED)
     found: list[tuple[Runtime, str]] = []
     base = 0
-    for match in _PATTERN.finditer(path):
+    for match in _pattern().finditer(path):
         row = match.lastindex
         assert row is not None
         runtime = _ROW_RUNTIME[row]
@@ -143,8 +159,7 @@ def derive_contid(runtime: str, ident: str, attempt: int = 0) -> int:
     text = f"{runtime}/{ident}"
     while True:
         seed = f"{text}#{attempt}" if attempt else text
-        digest = blake2b(_bytes(seed), digest_size=8).digest()
-        contid = int.from_bytes(digest, "big")
+        contid = hash64(_bytes(seed))
         if contid not in (0, UNSET):
             return contid
         attempt += 1
@@ -168,6 +183,6 @@ def _bytes(text: str) -> bytes:
 
 def _pod(part: str) -> str:
     last = ""
-    for match in _GROUPED.finditer(part):
+    for match in _grouped().finditer(part):
         last = match["k8s"].replace("_", "-") if match["k8s"] else match[match.lastgroup or 0]
     return last

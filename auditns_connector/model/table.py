@@ -129,6 +129,7 @@ class Model:
             f.K_HELLO: self._hello,
             f.K_CLOCK: self._clock,
             f.K_PROC: self.answers.proc,
+            f.K_PROCESS: self.answers.process,
             f.K_NSID: self.life.nsid,
             f.K_NSGONE: self.life.gone,
             f.K_MARK: self._mark,

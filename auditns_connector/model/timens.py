@@ -180,17 +180,16 @@ class TimeNs:
 
     # -- answers
 
-    def answered(self, process: Process, time: int, inodes: dict[str, int | None] | None, *, whole: bool) -> None:
-        """What /proc showed at ``time`` of the leader of ``process``; ``whole``: nothing else is known of it."""
+    def answered(self, process: Process, time: int, own: int, children: int, *, whole: bool) -> None:
+        """What /proc showed at ``time`` of the leader of ``process``: the inodes of the time namespaces of its ``own``
+        and for its ``children``, 0 for not told; ``whole``: nothing else is known of it."""
         if not self.wanted:
             return
         pid = process.pid
         doubt, entry = self._doubts.get(pid), self._children.get(pid)
         if doubt is None and entry is None and not whole:
             return
-        own = inodes.get("time") if inodes is not None else None
-        children = inodes.get("time_for_children") if inodes is not None else None
-        if own is None:
+        if not own:
             return
         if doubt is not None and doubt.process is not process:
             doubt = None
@@ -211,7 +210,7 @@ class TimeNs:
                 self._model.tell_change(process, doubt.old, inst, doubt.since, doubt.reason, "procfs")
         if process.end is not None:
             return
-        if children is not None and children != own:
+        if children not in (0, own):
             self._children[pid] = _Children(process, children, entry.since if entry is not None else process.start)
         else:
             self._children.pop(pid, None)

@@ -1,6 +1,7 @@
 """Processes as /proc shows them: the scan at the start and after a loss, and single look-ups.
 
-Each process becomes one PROC frame (see frames.py), its payload a JSON object::
+A process of the scan becomes one PROCESS frame (see frames.py and procscan.py); one that is looked up becomes a PROC
+frame, its payload a JSON object::
 
     pid, tids      thread group id, ids of its threads
     ppid           real parent (the grandparent under CLONE_PARENT)
@@ -32,6 +33,9 @@ from typing import Any, Final
 
 from .. import frames, nstypes
 from .._kernel import ffi, lib
+from ..model.containers import cgroup_paths
+from .initns import own_inode
+from .procscan import ProcScan
 
 _LINKS: Final = (*nstypes.ALL_ORDER, "pid_for_children", "time_for_children")
 _LINK_NAMES: Final = b"\0".join(name.encode("ascii") for name in _LINKS) + b"\0"
@@ -44,14 +48,10 @@ _encode: Final = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class Procfs:
-    """Reads processes below ``root``. Errors are counted, never raised, but for a ``root`` that is not there.
+    """Reads processes below ``root``. Errors are counted, never raised, but for a ``root`` that is not there."""
 
-    ``brief`` leaves out uids, nspid, loginuid, sessionid and the namespaces for children, in half the time.
-    """
-
-    def __init__(self, root: str = "/proc", *, brief: bool = False) -> None:
+    def __init__(self, root: str = "/proc") -> None:
         self._root = root
-        self._brief = brief
         self._tick = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
         self._boot_offset = boot_offset()
         self._dev = _nsfs_dev(root)
@@ -62,26 +62,23 @@ class Procfs:
         self._link_errors: Any = ffi.new("int[]", len(_LINKS))
 
     def scan(self) -> Iterator[bytes]:
-        """One PROC frame for each process there is, by ascending pid; those begun during the scan may be missing.
+        """Blocks of PROCESS frames, for each process there is; those begun during the scan may be missing.
 
         Raises OSError when ``root`` itself cannot be listed.
         """
-        for pid in self._pids():
+        self._boot_offset = boot_offset()
+        pids = sorted(int(name) for name in os.listdir(self._root) if name.isdecimal())
+        found = ProcScan(
+            self._root, tick=self._tick, boot_offset=self._boot_offset, ns_dev=self._dev or 0,
+            host_pid_ns=own_inode("pid", self._root) or 0,
+        )  # fmt: skip
+        yield from found.blocks(pids)
+        counts = zip((self._read, self._vanished, self._denied, self._malformed), found.counts(), strict=True)
+        self._read, self._vanished, self._denied, self._malformed = (old + new for old, new in counts)
+        for pid in found.hard:
             frame = self.read_process(pid)
             if frame is not None:
                 yield frame
-
-    def answers(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        """What :meth:`scan` gives, as (CLOCK_MONOTONIC ns, payload not encoded)."""
-        for pid in self._pids():
-            now = time.monotonic_ns()
-            answer = self.describe(pid)
-            if answer is not None:
-                yield now, answer
-
-    def _pids(self) -> list[int]:
-        self._boot_offset = boot_offset()
-        return sorted(int(name) for name in os.listdir(self._root) if name.isdecimal())
 
     def read_process(self, pid: int) -> bytes | None:
         """The PROC frame of one process; None when there is none of that pid (a thread's id is none either)."""
@@ -126,9 +123,6 @@ class Procfs:
         try:
             raw = _file("cgroup", folder)
             answer["cg"] = self._cgroup(raw)
-            if self._brief:
-                self._read += 1
-                return answer
             status = _file("status", folder)
         except OSError as error:
             self._count(error)
@@ -187,7 +181,7 @@ class Procfs:
 
     def _namespaces(self, folder: int, where: str) -> dict[str, int | None] | None:
         """Inodes by type; a type the kernel lacks is null; None when nothing at all is told."""
-        count = len(nstypes.ALL_ORDER) if self._brief else len(_LINKS)
+        count = len(_LINKS)
         failed = lib.procfs_links(folder, where.encode(), _LINK_NAMES, count, self._link_inodes, self._link_errors)
         if failed:
             self._count(OSError(-failed, os.strerror(-failed)))
@@ -216,12 +210,7 @@ class Procfs:
     def _cgroup(self, raw: bytes) -> dict[str, str]:
         found = self._cgroups.get(raw)
         if found is None:
-            found = {}
-            for line in raw.decode("utf-8", "surrogateescape").split("\n"):
-                hierarchy, _, rest = line.partition(":")
-                path = rest.partition(":")[2]
-                if path != "/" and hierarchy.isdecimal():
-                    found[hierarchy] = path
+            found = dict(cgroup_paths(raw))
             if len(self._cgroups) >= _KEEP:
                 self._cgroups.clear()
             self._cgroups[raw] = found

@@ -73,7 +73,7 @@ def test_space_again_begins_anew_behind_a_loss(tmp_path: Path) -> None:
     observer.close()
     written = kinds(path)
     assert written[:2] == [f.K_HELLO, f.K_LOST]
-    assert f.K_PROC in written
+    assert f.K_PROCESS in written
     assert not any(isinstance(output, Loss) for output in observer.model.outputs)  # here nothing is missing
     with ReplayAnswers([str(path)]) as answers:
         assert answers.model.processes

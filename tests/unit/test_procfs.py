@@ -1,7 +1,6 @@
 """Procfs on a made-up /proc: what is missing is null, what is hostile is kept as it is, nothing raises."""
 
 import errno
-import json
 import os
 import shutil
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from auditns_connector import frames
 from auditns_connector.nstypes import ALL_ORDER
 from auditns_connector.sources import procfs
 from auditns_connector.sources.procfs import Procfs
@@ -70,34 +68,22 @@ def test_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     }
 
 
-def test_frames_are_whole_and_ascending(tmp_path: Path) -> None:
-    for pid in (300, 5, 42):
-        add(tmp_path, pid, comm=b"\xff")
-    for other in ("self", "sys", "uptime"):
-        (tmp_path / other).mkdir()
-    found = list(frames.iter_frames(b"".join(Procfs(str(tmp_path)).scan())))
-    assert [frame.pid for frame in found] == [5, 42, 300]
-    assert [(frame.kind, frame.source) for frame in found] == [(frames.K_PROC, frames.S_PROCFS)] * 3
-    assert [json.loads(frames.text(frame.payload))["comm"] for frame in found] == ["\udcff"] * 3
-    assert found[0].time <= found[1].time <= found[2].time
+COMMS = [
+    b"",
+    b" ",
+    b")",
+    b") S 1 (",
+    b"a) R 0 0",
+    b"a\nb",
+    b"a\n99 (b) S",
+    b"\xff\xfe",
+    b"(((",
+    "café".encode(),
+    b"\x01\x1d",
+]
 
 
-@pytest.mark.parametrize(
-    "comm",
-    [
-        b"",
-        b" ",
-        b")",
-        b") S 1 (",
-        b"a) R 0 0",
-        b"a\nb",
-        b"a\n99 (b) S",
-        b"\xff\xfe",
-        b"(((",
-        "café".encode(),
-        b"\x01\x1d",
-    ],
-)
+@pytest.mark.parametrize("comm", COMMS)
 def test_hostile_comm(tmp_path: Path, comm: bytes) -> None:
     add(tmp_path, 42, comm=comm, ppid=7)
     answer = describe(tmp_path, 42)
@@ -156,7 +142,7 @@ def test_a_process_that_vanishes_at_any_step_is_none(tmp_path: Path, missing: st
     (add(tmp_path, 42) / missing).unlink()
     add(tmp_path, 43)
     reader = Procfs(str(tmp_path))
-    assert [frame.pid for frame in frames.iter_frames(b"".join(reader.scan()))] == [43]
+    assert [reader.read_process(pid) is None for pid in (42, 43)] == [True, False]
     assert reader.counters() == {"read": 1, "vanished": 1, "denied": 0, "malformed": 0}
 
 
@@ -232,11 +218,6 @@ def test_a_text_longer_than_one_read(tmp_path: Path) -> None:
     assert describe(tmp_path, 42)["cg"] == {"0": path}
 
 
-def test_a_root_that_is_not_there_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        list(Procfs(str(tmp_path / "absent")).scan())
-
-
 def test_a_start_before_the_monotonic_clock_is_its_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(procfs, "boot_offset", lambda: 10**12)
     assert Procfs().start_ns(1) == 0
@@ -248,7 +229,8 @@ def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
     shutil.rmtree(add(tmp_path, 44) / "ns")
     reader = Procfs(str(tmp_path))
     before = os.listdir("/proc/self/fd")
-    list(reader.scan())
+    for pid in (42, 43, 44):
+        reader.describe(pid)
     assert os.listdir("/proc/self/fd") == before
 
 
