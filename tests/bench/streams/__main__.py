@@ -1,9 +1,9 @@
 """Isolation of streams, measured: ``python -m tests.bench.streams [SECONDS]`` (root, no auditd).
 
 One container forks and execs as fast as it can, its reader never reads; another runs 100 programs a second, and each
-must be in its stream. Its delay is from when the kernel hands its record to a second reader of the multicast group to when
-the reader of the stream has it; both read at a high priority, for what they wait for a CPU is not ours. Beside it stand
-the times from the exec and from before the fork, with what the kernel takes.
+must be in its stream. Its delay is from when the kernel hands its record to a second reader of the multicast group to
+when the reader of the stream has it; both read at a high priority, for what they wait for a CPU is not ours. Beside it
+stand the times from the exec and from before the fork, with what the kernel takes.
 """
 
 import contextlib
