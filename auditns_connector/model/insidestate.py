@@ -58,7 +58,7 @@ def restore(model: "Model", request: dict[str, Any]) -> None:
         process = _found(model, pid, start)
         if process is not None and process.state.login is None:
             _log_in(process, Login(int(uid), int(session)), int(since))
-            model.inside.kept = True
+            model.inside.kept = model.inside.logged = True
     strangers: dict[str, list[Process]] = {}
     for pid, start, comm in request["setup"]:
         process = _found(model, pid, start)

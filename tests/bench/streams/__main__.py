@@ -173,7 +173,7 @@ def main() -> None:
             print(" | ".join(rows[-1]), flush=True)
     if args.write:
         text = "## Streams of containers\n\n" + _TEXT + report.table(_HEADER, rows)
-        text += f"\n`python -m tests.bench.streams --seconds {args.seconds:g} --write`; {report.machine()}.\n"
+        text += f"\n\n`python -m tests.bench.streams --seconds {args.seconds:g} --write`; {report.machine()}."
         report.write_section("streams", text)
 
 
