@@ -285,7 +285,7 @@ class Registrar:
         changed = registry.changes != self._kept
         # a host that starts hundreds of containers at once is not to write everything down for each
         due = now >= self._saved + (_SAVE_SOON if changed else _SAVE_EVERY)
-        if not (force or logins) and not (due and (changed or registry.living() or inside.kept)):
+        if not (force or logins) and not (due and (changed or registry.living() or inside.logged)):
             return
         self._kept, self._saved = registry.changes, now
         if self._state is not None:

@@ -62,8 +62,8 @@ class Inside:
         #: number of a pid namespace whose beginning was seen and that no ring is open in yet -> (time, process or
         #: thread's None, thread of the creator) of everyone who was given a number there, its first process first
         self._births: dict[int, list[_Birth]] = {}
-        #: there is something to be kept over a restart, see insidestate.py
-        self.kept = False
+        #: there is something to be kept over a restart, see insidestate.py; somebody has logged in
+        self.kept = self.logged = False
         #: who has logged in since somebody last took this list away
         self.fresh: list[Process] = []
 
@@ -151,7 +151,7 @@ class Inside:
         process = self._model.alive(pid)
         if process is not None and process.state.login is None:
             process.change(process.state._replace(since=time, login=Login(arg & NO_ID, arg >> 32)))
-            self.kept = True
+            self.kept = self.logged = True
             self.fresh.append(process)
             del self.fresh[:-_MAX_MAPS]  # in a replay nobody takes it away
 

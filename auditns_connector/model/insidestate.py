@@ -52,28 +52,33 @@ def checked(request: dict[str, Any]) -> dict[str, Any]:
 
 def restore(model: "Model", request: dict[str, Any]) -> None:
     """Put one request back; what is known already stays."""
-    saved, living = int(request["saved"]), [p for p in model.processes.values() if p.end is None]
-    living.sort(key=lambda p: (p.start, p.pid))
+    # those that have ended since we look belong to it as well: they may have events that nobody was asked about yet
+    saved, processes = int(request["saved"]), sorted(model.processes.values(), key=lambda p: (p.start, p.pid))
     for pid, start, uid, session, since in request["logins"]:
         process = _found(model, pid, start)
         if process is not None and process.state.login is None:
             _log_in(process, Login(int(uid), int(session)), int(since))
-            model.inside.kept = True
+            model.inside.kept = model.inside.logged = True
     strangers: dict[str, list[Process]] = {}
     for pid, start, comm in request["setup"]:
         process = _found(model, pid, start)
         if process is not None:
             strangers.setdefault(str(comm), []).append(process)
-    for process in living:
+    for process in processes:
         parent = _parent(model, process) if process.start > saved else None
         if parent is not None and parent.state.login is not None and process.state.login is None:
             _log_in(process, parent.state.login, process.start)
-    for process in living:
+    for process in processes:
         if process.own_since == process.start and _still_set_up(model, process, strangers, saved):
             process.own_since = None
 
 
 def _log_in(process: Process, login: Login, since: int) -> None:
+    if process.execs:
+        process.execs = [
+            exec_._replace(state=exec_.state._replace(login=login)) if exec_.time >= since else exec_
+            for exec_ in process.execs
+        ]
     if since > process.state.since:
         process.change(process.state._replace(since=since, login=login))
         return

@@ -20,6 +20,7 @@ from ..safefile import SafeDir
 from ..talk import Seldom, Talk
 from .definition import HOST, Definition, change, read, stream_name
 from .peers import Who, identify
+from .priority import Priority
 from .requests import Requests
 from .router import Router
 from .server import Reader
@@ -41,6 +42,7 @@ class Streams:
         self.streams: dict[str, Stream] = {}
         self._pipeline, self._talk, self._seldom = pipeline, talk, Seldom(talk)
         self._own_serials: EventSerials | None = None
+        self._priority = Priority()
         self._state = SafeDir(base)
         try:
             SafeDir(os.path.join(base, "streams")).close()
@@ -82,6 +84,7 @@ class Streams:
     def attach(self) -> None:
         """Have the pipeline's text side keep what streams need; to be called when that side or the streams change."""
         self._pipeline.enricher.want_states(bool(self.streams))
+        self._priority.boost(any(stream.writes for stream in self.streams.values()))
         if self.streams:
             self._pipeline.stream.want_whole()
             self._pipeline.observer.model.inside.kept = True
@@ -113,6 +116,7 @@ class Streams:
         for stream in self.streams.values():
             stream.close()
         self.streams.clear()
+        self._priority.boost(False)
         self.router.close()
         os.close(self._folder)
         os.close(self._private)
@@ -182,6 +186,8 @@ class Streams:
     def _changed(self) -> None:
         self.router.forget()
         self.attach()
+        if self.streams:
+            self.router.prepare()  # numbers of short-lived processes are told from now on, not from the first event on
 
     def _save(self) -> None:
         kept = {name: s.definition.as_dict() for name, s in self.streams.items() if s.origin == COMMANDED}

@@ -44,13 +44,18 @@ def read(base: Path, name: str) -> list[str]:
     return b"".join(client.read(str(base / "streams" / name), follow=False)).decode().splitlines()
 
 
-def start(base: Path, kind: str, monkeypatch: pytest.MonkeyPatch, started: Runtimes, argv: list[str]) -> Container:
-    """A container with a user namespace: its 0 is the host's 100000 (groups: 200000)."""
+def start(
+    base: Path, kind: str, monkeypatch: pytest.MonkeyPatch, started: Runtimes, argv: list[str], **binds: Path
+) -> Container:
+    """A container with a user namespace: its 0 is the host's 100000 (groups: 200000). ``binds`` (runc alone): what of
+    the host's is seen there, read-only, below which name of the root directory."""
     need_tool("busybox", *rt.TOOLS[kind])
     plain, make = rt._oci_config, rt._make_rootfs
 
     def rootfs(top: Path) -> None:
         make(top)
+        for name in binds:
+            (top / name).mkdir(exist_ok=True)
         subprocess.run(["chown", "-R", "100000:200000", str(top)], check=True)
 
     def config(top: Path, argv: list[str], cgroup: str) -> dict[str, Any]:
@@ -58,6 +63,10 @@ def start(base: Path, kind: str, monkeypatch: pytest.MonkeyPatch, started: Runti
         found["linux"]["namespaces"].append({"type": "user"})
         found["linux"]["uidMappings"] = [{"containerID": 0, "hostID": 100000, "size": 65536}]
         found["linux"]["gidMappings"] = [{"containerID": 0, "hostID": 200000, "size": 65536}]
+        found["mounts"] += [
+            {"destination": f"/{name}", "type": "bind", "source": str(place), "options": ["rbind", "ro"]}
+            for name, place in binds.items()
+        ]
         return found
 
     monkeypatch.setattr(rt, "_make_rootfs", rootfs)

@@ -1,11 +1,13 @@
 """Streams on this kernel: what a container is shown against what it sees, messages and logins from inside."""
 
+import contextlib
 import json
 import os
 import re
 import shutil
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -198,3 +200,53 @@ def test_what_the_host_does_to_it_is_told_without_who_did_it(
     plain = [[line.rstrip() for line in lines if not ours(line)] for lines in (whole, host)]
     assert plain[0] == plain[1]
     assert contids(whole) == contids(host)
+
+
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGKILL])
+def test_who_is_who_inside_outlives_a_restart(
+    sign: signal.Signals, quiet: AuditState, base: Path, monkeypatch: pytest.MonkeyPatch, token: str
+) -> None:
+    where, log = base / "streams/web", base / "log"
+    python = shutil.which("python3", path="/usr/bin:/usr/local/bin") or ""
+    need(python, "python3 in /usr/bin")
+    log.touch()
+    log.chmod(0o666)
+    login = f"{python} -m auditns_connector.cli.main stream login --dir {where} --uid 1000 --session 5"
+    with contextlib.ExitStack() as stack:
+        first = stack.enter_context(listening(base, "--info"))
+        started = stack.enter_context(Runtimes(base / "rt"))
+        (base / "rt").chmod(0o755)
+        stream(base, "create", "web", "--runtime", "docker", "--backlog-limit", "1000", "--mode", "0666")
+        container = start(base, "runc", monkeypatch, started, ["sleep", "600"])
+        command = ["nsenter", "-t", str(container.pid), "-p", "-U", "-S", "0", "-G", "0", "sh"]
+        shell = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment(), text=True)
+        stack.callback(shell.wait)
+        assert shell.stdin is not None
+        stack.callback(shell.stdin.close)
+
+        def run(text: str) -> None:
+            print(text, file=shell.stdin, flush=True)
+
+        run(f"{login} && echo in >> {log}; sleep 500 & echo $! >> {log}")
+        until(lambda: len(log.read_text().splitlines()) == 2, "the login")
+        sleeper = log.read_text().split()[1]
+        first.process.send_signal(sign)
+        first.process.wait(20)
+        time.sleep(0.02)  # /proc tells starts in ticks of 10 ms
+        run(f"sh -c 'while :; do sleep 0.02; /bin/true born-{token}; done' & echo $! >> {log}")
+        until(lambda: len(log.read_text().splitlines()) == 3, "a process started meanwhile")
+        second = stack.enter_context(listening(base, "--info"))
+        run(f"sh -c 'echo $$ >> {log}; exec /bin/true late-{token}'; kill $! {sleeper}; echo end >> {log}")
+        until(lambda: log.read_text().endswith("end\n"), "the shell's commands")
+        for word in ("born", "late"):
+            until(lambda word=word: event_of(second.out, f'a1="{word}-{token}"'), word)  # type: ignore[misc]
+        outside = event_of(second.out, f'a1="late-{token}"')
+        text = "\n".join(read(base, "web")).encode()
+        late, born = (event_of(text, f'a1="{word}-{token}"') for word in ("late", "born"))
+    assert b" cauid=1000 cses=5" in b"\n".join(outside)
+    for lines in (late, born):
+        assert b" auid=1000 " in lines[0]
+        assert b" ses=5 " in lines[0]
+        assert b" uid=0 " in lines[0]
+    assert f" pid={log.read_text().split()[3]} ".encode() in late[0]
+    assert f" ppid={log.read_text().split()[2]} ".encode() in born[0]

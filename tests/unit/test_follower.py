@@ -1,5 +1,6 @@
 """The second program on a host takes over from the first."""
 
+import os
 from pathlib import Path
 
 from auditns_connector.control import ControlServer
@@ -11,6 +12,7 @@ from auditns_connector.pipeline import Pipeline
 from auditns_connector.registrar import attach
 from auditns_connector.streams.definition import read
 from auditns_connector.streams.manager import open_streams
+from auditns_connector.streams.priority import BOOSTED
 from auditns_connector.talk import Talk
 
 
@@ -22,7 +24,7 @@ def program() -> Pipeline:
 
 
 def test_who_takes_over_serves_the_streams_of_its_configuration(tmp_path: Path) -> None:
-    path = str(tmp_path / "control")
+    path, priority = str(tmp_path / "control"), os.getpriority(os.PRIO_PROCESS, 0)
     first = program()
     control = ControlServer(path, first.selector)
     second = program()
@@ -37,8 +39,10 @@ def test_who_takes_over_serves_the_streams_of_its_configuration(tmp_path: Path) 
         call()
     assert [stream.definition for stream in second.streams.streams.values()] == [web]
     assert (tmp_path / "streams" / "web" / "sock").is_socket()
+    assert os.getpriority(os.PRIO_PROCESS, 0) == (priority if os.geteuid() else min(priority, BOOSTED))
     for call in second.at_end:
         call()
+    assert os.getpriority(os.PRIO_PROCESS, 0) == priority or os.geteuid()
     for pipeline in (first, second):
         pipeline.selector.close()
         pipeline.observer.close()

@@ -9,6 +9,7 @@ import pytest
 from auditns_connector import frames as f
 from auditns_connector.journal import JournalWriter
 from auditns_connector.model import insidestate
+from auditns_connector.model.lookup import find_exec
 from auditns_connector.model.process import Login
 from auditns_connector.model.table import Model
 from auditns_connector.nsasker import nsid
@@ -87,9 +88,14 @@ def test_a_follower_takes_a_login_at_its_time(scene: Scene) -> None:
     other.fork(201, 202, 45)
     other.fork(201, 203, 75)  # before the message has come
     other.unshare(201, 60, mnt=6002)
+    other.fork(201, 204, 76)
+    other.exec(204, 76.5, "/bin/x")
+    other.exit(204, 77)
     insidestate.restore(other.model, request)
-    logins = {pid: other.model.processes[pid].state.login for pid in (201, 202, 203)}
-    assert logins == {201: Login(1000, 5), 202: None, 203: Login(1000, 5)}
+    logins = {pid: other.model.processes[pid].state.login for pid in (201, 202, 203, 204)}
+    assert logins == {201: Login(1000, 5), 202: None, 203: Login(1000, 5), 204: Login(1000, 5)}
+    assert find_exec(other.model, 204, 201, [76 * MS], 90 * MS, b"/bin/x", b"x").login == Login(1000, 5)
+    assert find_exec(other.model, 204, 201, [76 * MS], 90 * MS, b"/bin/x", b"x").login == Login(1000, 5)
     assert [state.login for state in other.model.processes[201].states(41 * MS, 41 * MS)] == [None]
     insidestate.restore(other.model, {**request, "logins": [[201, 40 * MS, 7, 7, 0]]})
     assert other.model.processes[201].state.login == Login(1000, 5)  # once only
