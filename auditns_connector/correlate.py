@@ -100,7 +100,8 @@ class Correlator:
         stamps = points.ms[first:n].tolist()
         oldest, newest = (min(stamps) * 1_000_000, max(stamps) * 1_000_000) if stamps else (0, 0)
         self.model.packets.begin()
-        careful = _CAREFUL if stamps and clock.steady(oldest, now) and clock.steady(newest, now) else -1
+        steady = stamps and clock.steady(oldest, now) and (oldest == newest or clock.steady(newest, now))
+        careful = _CAREFUL if steady else -1
         window = min(self.model.lag, now - newest + offset)
         plain: dict[int, _Plain] = {}
         attributed = unknown = 0
@@ -187,6 +188,9 @@ class Correlator:
         times = model.clock.candidates(ms * 1_000_000, now)
         ppid = points.ppid[i] if flags & pt.P_SYSCALL else -1
         if flags & pt.P_EXEC:
+            plain = lookup.find_only_exec(model, pid, times)
+            if plain is not None:
+                return plain
             name, comm = untrusted(points.path(i)), untrusted(points.comm(i))
             return lookup.find_exec(model, pid, ppid, times, now, name, comm)
         if pid in model.calls.pending and flags & pt.P_SYSCALL:

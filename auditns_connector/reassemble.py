@@ -323,6 +323,8 @@ def assemble(
     chosen = choice if isinstance(choice, array) and choice.typecode == "I" else array("I", choice)
     if len(chosen) != points.n:
         raise ValueError(f"{len(chosen)} choices for {points.n} points")
+    if keep is None and not any(chosen):
+        return bytes(points.block[: points.consumed])
     buf = ffi.from_buffer(points.block)
     picks = ffi.from_buffer("uint32_t[]", chosen)
     kept = ffi.NULL if keep is None else ffi.from_buffer("uint8_t[]", keep)

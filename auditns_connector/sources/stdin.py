@@ -9,6 +9,8 @@ from ..errors import AuditnsError, ConfigError
 from ..reassemble import count_lines
 
 _READ: Final = 256 * 1024
+#: an event or two: a buffer of this size costs nothing to make
+_LITTLE: Final = 16 * 1024
 
 
 class StdinSource:
@@ -26,6 +28,7 @@ class StdinSource:
         self._fd = fd
         self._limit = limit
         self._ended = False
+        self._room = _LITTLE
         self._blocking = os.get_blocking(fd)
         os.set_blocking(fd, False)
         self._counts = {"received": 0, "bytes": 0, "lost": 0}
@@ -38,10 +41,10 @@ class StdinSource:
         """What is there; ``b""`` for nothing now, ``None`` when the other side has closed and all is read."""
         if self._ended:
             return None
-        parts, size = [], 0
+        parts, size, room = [], 0, self._room
         while size < self._limit:
             try:
-                part = os.read(self._fd, _READ)
+                part = os.read(self._fd, room)
             except (BlockingIOError, InterruptedError):
                 break
             except ConnectionResetError:
@@ -53,11 +56,15 @@ class StdinSource:
                 break
             parts.append(part)
             size += len(part)
+            if len(part) < room:
+                break  # that was all
+            room = _READ
+        self._room = _READ if size > _LITTLE else _LITTLE
         if not parts:
             return None if self._ended else b""
         block = parts[0] if len(parts) == 1 else b"".join(parts)
         self._counts["bytes"] += size
-        self._counts["received"] += count_lines(block)
+        self._counts["received"] += block.count(b"\n") if size < _LITTLE else count_lines(block)
         return block
 
     def take_gaps(self, *, final: bool = False) -> list[SerialGap]:
