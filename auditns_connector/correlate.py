@@ -95,11 +95,23 @@ class Correlator:
         if choice is None:
             choice = self.begin(points)
         n = points.n if end is None else end
+        self.model.packets.begin()
+        if n - first == 1 and points.flags[first] & _CAREFUL:  # an exec that came alone
+            self._answer_with_care(points, first, points.pid[first], points.flags[first], points.ms[first], now, choice)
+        else:
+            self._answer_all(points, now, choice, first, n)
+        if self.info:
+            for i, child in children_of(points, self.model, first, n).items():
+                choice[i] = self._number(self.states[i], self._record(points, i, points.flags[i]), child)
+        self.answered += n - first
+        return choice
+
+    def _answer_all(self, points: Points, now: int, choice: "array[int]", first: int, n: int) -> None:
+        """Answer the points from ``first`` up to ``n``."""
         keep, states = self.keep_states or self.info, self.states
         clock, offset = self.model.clock, self.model.clock.offset or 0
         stamps = points.ms[first:n].tolist()
         oldest, newest = (min(stamps) * 1_000_000, max(stamps) * 1_000_000) if stamps else (0, 0)
-        self.model.packets.begin()
         steady = stamps and clock.steady(oldest, now) and (oldest == newest or clock.steady(newest, now))
         careful = _CAREFUL if steady else -1
         window = min(self.model.lag, now - newest + offset)
@@ -121,23 +133,24 @@ class Correlator:
                     if keep:
                         states[i] = state
                     continue
-            found = self._careful(points, i, pid, flags, ms, now)
-            if found is None:
-                continue
-            if found.container is UNKNOWN:
-                unknown += 1
-            elif found.container is not None:
-                attributed += 1
-            choice[i] = self._number(found, self._record(points, i, flags))
-            if keep:
-                states[i] = found
-        if self.info:
-            for i, child in children_of(points, self.model, first, n).items():
-                choice[i] = self._number(states[i], self._record(points, i, points.flags[i]), child)
-        self.answered += n - first
+            self._answer_with_care(points, i, pid, flags, ms, now, choice)
         self.attributed += attributed
         self.unknown += unknown
-        return choice
+
+    def _answer_with_care(
+        self, points: Points, i: int, pid: int, flags: int, ms: int, now: int, choice: "array[int]"
+    ) -> None:
+        """Answer point ``i``, which may be no plain case."""
+        found = self._careful(points, i, pid, flags, ms, now)
+        if found is None:
+            return
+        if found.container is UNKNOWN:
+            self.unknown += 1
+        elif found.container is not None:
+            self.attributed += 1
+        choice[i] = self._number(found, self._record(points, i, flags))
+        if self.keep_states or self.info:
+            self.states[i] = found
 
     def _plain(self, pid: int, ms: int, offset: int, window: int) -> _Plain:
         """What all stamps of a span of time around ``ms`` have for an answer, as :func:`lookup.find` would find it for

@@ -41,7 +41,8 @@ class StdinSource:
         """What is there; ``b""`` for nothing now, ``None`` when the other side has closed and all is read."""
         if self._ended:
             return None
-        parts, size, room = [], 0, self._room
+        parts: list[bytes] = []
+        size, room = 0, self._room
         while size < self._limit:
             try:
                 part = os.read(self._fd, room)
