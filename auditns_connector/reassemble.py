@@ -382,6 +382,8 @@ def put_together(
     points: Points, chosen: "array[int]", tails: Tails, keep: bytes | bytearray | None = None, keep_first: int = 0
 ) -> memoryview:
     """As :func:`assemble`, but what is returned holds only until the next call for the same ``points``."""
+    if keep is None and not any(chosen):
+        return points.block[: points.consumed]
     buf = ffi.from_buffer(points.block)
     picks = ffi.from_buffer("uint32_t[]", chosen)
     kept = ffi.NULL if keep is None else ffi.from_buffer("uint8_t[]", keep)

@@ -438,6 +438,8 @@ class Model:
         """True where events between ``low`` and ``high`` (ns) are known to be missing."""
         if self.polling:
             return True
+        if not self._gaps:
+            return False
         return any(since <= high and until >= low for since, until in self._gaps)
 
     def execs_complete(self, time: int) -> bool:

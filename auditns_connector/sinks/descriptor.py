@@ -5,7 +5,7 @@ import select
 
 from .base import LineQueue, LostLine, Sink, add_notice, wait_until_flushed
 from .outlet import Outlet, transmit_for
-from .threaded import ThreadedSink
+from .threaded import BOUNDLESS, ThreadedSink
 
 
 def open_descriptor(fd: int, queue: int, lost: LostLine, name: str = "stdout") -> Sink:
@@ -90,6 +90,15 @@ class _Descriptor:
 
     def write(self, views: list[memoryview]) -> int:
         return os.writev(self._fd, views)
+
+    def direct(self) -> tuple[int, int]:
+        return self._fd, BOUNDLESS
+
+    def wrote(self, count: int) -> None:
+        """Nobody asks how much."""
+
+    def fell_short(self, view: memoryview, count: int) -> int:
+        return count
 
     def reopen(self) -> None:
         """The descriptor is all there is."""
