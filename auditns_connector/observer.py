@@ -278,9 +278,7 @@ class Observer:
     def _sample_clock(self) -> None:
         now = self._clock
         if lib.clock_look(now):
-            self._feed(
-                f.pack(f.K_CLOCK, f.S_PIPELINE, now.at, arg=now.offset, cgroup=now.before, ppid=now.missed)
-            )
+            self._feed(f.pack(f.K_CLOCK, f.S_PIPELINE, now.at, arg=now.offset, cgroup=now.before, ppid=now.missed))
 
     # -- questions
 

@@ -237,29 +237,17 @@ class Pipeline:
 
     def _on_audit(self) -> bool:
         """Take in what audit has to say; False when that is nothing."""
-        data = self._read()
+        data = self.audit.drain() if self.audit is not None else b""
+        if data is None:
+            self.stopping = self.stopping or "end of input"
         if not data:
             return False
         points = self.stream.push(data)
-        for pause in self.pace.rests:
-            if points.consumed or not self.stream.pending:
-                break
-            time.sleep(pause)  # less of an effort than to wait for it as for another event
-            data = self._read()
-            if not data:
-                break
-            points = self.stream.push(data)
         now = self._pending_since = time.monotonic()
         if points.consumed:
             self.pace.took(points.n, now)
             self._deliver(points, self.observer.catch_up())
         return True
-
-    def _read(self) -> bytes | None:
-        data = self.audit.drain() if self.audit is not None else b""
-        if data is None:
-            self.stopping = self.stopping or "end of input"
-        return data
 
     def _catch_up(self) -> None:
         self.observer.catch_up()

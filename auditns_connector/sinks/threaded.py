@@ -1,8 +1,8 @@
 """A sink for what can only be written with a call that may block: a thread of its own does it.
 
 Writing to a regular file blocks when the disk is slow, and no poll tells before; the thread takes that upon
-itself, and the queue before it is bounded as everywhere. As long as all goes well it stays in one call of C, which writes
-each block as it is handed over (cdefs/kernel_writer.h); whatever is out of the ordinary it does in Python.
+itself, and the queue before it is bounded as everywhere. As long as all goes well it stays in one call of C, which
+writes each block as it is handed over (cdefs/kernel_writer.h); whatever is out of the ordinary it does in Python.
 """
 
 import os
