@@ -368,3 +368,13 @@ def test_a_write_that_falls_short_ends_with_a_whole_line(folder: Path, monkeypat
     sink.close(5)
     assert read_all(log) == block(10, 5)
     assert (sink.counters()["written_records"], sink.counters()["torn"]) == (5, 0)
+
+
+def test_what_comes_while_a_block_is_written_does_not_wait_for_the_next(folder: Path) -> None:
+    sink = FileSink(options(folder), lost_line)
+    for _ in range(300):
+        for number in range(3):
+            sink.write(line(number))
+        until(sink, lambda: not sink.counters()["queued_bytes"])
+    sink.close(5)
+    assert sink.counters()["written_records"] == 900
