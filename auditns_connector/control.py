@@ -41,6 +41,8 @@ class ControlServer:
     def __init__(self, path: str, selector: selectors.BaseSelector, *, locked: bool = True) -> None:
         self.path = path
         self.handlers: dict[str, Handler] = {}
+        #: writes down what is kept over a restart and tells subscribers of it
+        self.keep: Callable[[], None] = lambda: None
         self.counters = {"connections": 0, "requests": 0, "refused": 0, "malformed": 0}
         self.selector = self._selector = selector
         #: in the order of their last request, the one silent longest first

@@ -82,7 +82,7 @@ class Correlator:
 
     def begin(self, points: Points) -> "array[int]":
         """An empty choice for ``points``; to be filled by :meth:`answer` before the next one is begun."""
-        renames = self.model.registry.renames
+        renames = self.model.containers.renames
         if self.tails[0].count > _MAX_TAILS or renames != self._renames:
             self._renames = renames
             self.generation += 1
@@ -103,10 +103,22 @@ class Correlator:
         if choice is None:
             choice = self.begin(points)
         n = points.n if end is None else end
+        self.model.packets.begin()
+        if n - first == 1 and points.flags[first] & _CAREFUL:  # an exec that came alone
+            self._answer_with_care(points, first, points.pid[first], points.flags[first], points.ms[first], now, choice)
+        else:
+            self._answer_all(points, now, choice, first, n)
+        if self.info:
+            for i, child in children_of(points, self.model, first, n).items():
+                choice[i] = self._number(self.states[i], self._record(points, i, points.flags[i]), child)
+        self.answered += n - first
+        return choice
+
+    def _answer_all(self, points: Points, now: int, choice: "array[int]", first: int, n: int) -> None:
+        """Answer the points from ``first`` up to ``n``."""
         clock, offset = self.model.clock, self.model.clock.offset or 0
         span = points.range(first, n)
         oldest, newest = span.first_ms * _MS, span.last_ms * _MS
-        self.model.packets.begin()
         careful = _CAREFUL if first < n and clock.steady(oldest, now) and clock.steady(newest, now) else -1
         window = min(self.model.lag, now - newest + offset)
         at = first
@@ -114,11 +126,6 @@ class Correlator:
             at = self._by_process(points, now, choice, first, n, offset, window)
         if at < n:
             self._one_by_one(points, now, choice, at, n, offset, window, careful)
-        if self.info:
-            for i, child in children_of(points, self.model, first, n).items():
-                choice[i] = self._number(self.states[i], self._record(points, i, points.flags[i]), child)
-        self.answered += n - first
-        return choice
 
     def _one_by_one(
         self, points: Points, now: int, choice: "array[int]", first: int, end: int, offset: int, window: int,
@@ -143,18 +150,24 @@ class Correlator:
                     if keep:
                         states[i] = state
                     continue
-            found = self._careful(points, i, pid, flags, ms, now)
-            if found is None:
-                continue
-            if found.container is UNKNOWN:
-                unknown += 1
-            elif found.container is not None:
-                attributed += 1
-            choice[i] = self._number(found, self._record(points, i, flags))
-            if keep:
-                states[i] = found
+            self._answer_with_care(points, i, pid, flags, ms, now, choice)
         self.attributed += attributed
         self.unknown += unknown
+
+    def _answer_with_care(
+        self, points: Points, i: int, pid: int, flags: int, ms: int, now: int, choice: "array[int]"
+    ) -> None:
+        """Answer point ``i``, which may be no plain case."""
+        found = self._careful(points, i, pid, flags, ms, now)
+        if found is None:
+            return
+        if found.container is UNKNOWN:
+            self.unknown += 1
+        elif found.container is not None:
+            self.attributed += 1
+        choice[i] = self._number(found, self._record(points, i, flags))
+        if self.keep_states or self.info:
+            self.states[i] = found
 
     def _by_process(
         self, points: Points, now: int, choice: "array[int]", first: int, end: int, offset: int, window: int
@@ -238,9 +251,10 @@ class Correlator:
         times = model.clock.candidates(ms * 1_000_000, now)
         ppid = points.ppid[i] if flags & pt.P_SYSCALL else -1
         if flags & pt.P_EXEC:
-            name = comm = None
-            if not lookup.only_exec(model, pid, times):  # else there is nothing to choose from
-                name, comm = untrusted(points.path(i)), untrusted(points.comm(i))
+            plain = lookup.find_only_exec(model, pid, times)
+            if plain is not None:
+                return plain
+            name, comm = untrusted(points.path(i)), untrusted(points.comm(i))
             return lookup.find_exec(model, pid, ppid, times, now, name, comm)
         if pid in model.calls.pending and flags & pt.P_SYSCALL:
             process = model.processes.get(pid)

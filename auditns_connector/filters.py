@@ -1,10 +1,13 @@
 """Which events are wanted: by container, runtime, name, record type, key and pid.
 
-A term on a container matches its identifier or that of any container around it. ``unset`` is a process of the host,
-``unknown`` one whose container is not known. An event is kept when one of its points (subject or target) fulfils every
-condition on processes, and its records those on types and keys.
+A term on a container matches its identifier or that of any container around it. A container that only the cgroups
+inside another one tell of is matched by that one, or by its whole chain (``4,^2``): what it is called may be the word
+of whoever is inside. ``unset`` is a process of the host, ``unknown`` one whose container is not known. An event is
+kept when one of its points (subject or target) fulfils every condition on processes, and its records those on types
+and keys.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import Final, NamedTuple
@@ -33,10 +36,18 @@ def _both(columns: Sequence[bytes | bytearray], none: bytes | bytearray) -> byte
     return found.to_bytes(len(none), "little")
 
 
-class ContidTerms(NamedTuple):
-    """Identifiers and the words "unset" and "unknown"; ``negated`` for ``!=``."""
+def meant_by(ids: tuple[int | None, ...], inner: Sequence[bool]) -> set[object]:
+    """The terms that mean a container with the chain ``ids``, innermost first; for those ``inner`` is true of that only
+    the cgroups inside another container tell of, the whole chain alone does."""
+    return {ids[i:] for i in range(len(ids))} | {
+        number for number, hidden in zip(ids, inner, strict=True) if not hidden
+    }
 
-    wanted: frozenset[int | str]
+
+class ContidTerms(NamedTuple):
+    """Identifiers, chains of them and the words "unset" and "unknown"; ``negated`` for ``!=``."""
+
+    wanted: frozenset[int | str | tuple[int, ...]]
     negated: bool = False
 
     def match(self, containers: Containers, container: Container | None) -> bool:
@@ -46,27 +57,39 @@ class ContidTerms(NamedTuple):
         elif container is UNKNOWN:
             found = "unknown" in self.wanted
         else:
-            found = any(containers.contid(link) in self.wanted for link in container.chain())
+            chain = container.chain()
+            ids = tuple(containers.contid(link) for link in chain)
+            found = not self.wanted.isdisjoint(meant_by(ids, [link.inner for link in chain]))
         return found is not self.negated
 
 
 def parse_contids(text: str) -> ContidTerms:
-    """``[=|!=]ID[,ID…]`` with decimal or 0x-hex ids, ``unset`` and ``unknown``. Raises :class:`ConfigError`."""
+    """``[=|!=]ID[,ID…]`` with decimal or 0x-hex ids, ``unset`` and ``unknown``; ``4,^2`` is 4 inside 2 and nothing
+    else. Raises :class:`ConfigError`."""
     negated = text.startswith("!=")
     body = text[2:] if negated else text.removeprefix("=")
-    wanted: set[int | str] = set()
-    for term in body.split(","):
+    wanted: set[int | str | tuple[int, ...]] = set()
+    for term in re.split(r",(?!\^)", body):
+        if ",^" in term:
+            wanted.add(tuple(contid(link) for link in term.split(",^")))
+            continue
         if term in ("unset", "unknown"):
             wanted.add(term)
             continue
-        try:
-            number = int(term, 16) if term[:2].lower() == "0x" else int(term, 10)
-        except ValueError:
-            number = -1
-        if not term.isascii() or not 0 <= number <= _MAX_U64:
-            raise ConfigError(f"contid {term!r}: a number (decimal or 0x-hex), unset or unknown is allowed") from None
+        number = contid(term)
         wanted.add("unset" if number == _MAX_U64 else number)
     return ContidTerms(frozenset(wanted), negated)
+
+
+def contid(term: str) -> int:
+    """The identifier that ``term`` spells. Raises :class:`ConfigError`."""
+    try:
+        number = int(term, 16) if term[:2].lower() == "0x" else int(term, 10)
+    except ValueError:
+        number = -1
+    if not term.isascii() or not 0 <= number <= _MAX_U64:
+        raise ConfigError(f"contid {term!r}: a number (decimal or 0x-hex), unset or unknown is allowed")
+    return number
 
 
 class EventFilter:
@@ -144,7 +167,7 @@ class EventFilter:
         container = state.container
         if not all(terms.match(containers, container) for terms in self._contids):
             return False
-        chain = container.chain() if container is not None and container is not UNKNOWN else []
+        chain = [] if container is None else [link for link in container.chain() if not link.inner]
         if self._runtimes and not any(link.runtime in self._runtimes for link in chain):
             return False
         if not self._names:

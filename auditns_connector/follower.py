@@ -102,7 +102,7 @@ class Follower:
         self._served = True
         control.handlers["status"] = lambda request, peer, sock: {"ok": True, "status": self._pipeline.status()}
         attach(self._pipeline, control, self._path, self._talk, again=True)
-        open_streams(self._pipeline, control, self._path, self._talk)
+        open_streams(self._pipeline, control, self._path, self._talk, self._pipeline.configured_streams)
         self._pipeline.at_end.append(control.close)
         self._talk.say("registrations are served here now", path=self._path, at=round(time.time()))
 

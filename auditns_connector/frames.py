@@ -52,9 +52,9 @@ ADDRS         procfs        payload JSON: "ino" and "dev" of a network namespace
 RESYNC        procfs        arg 1 a scan begins, 2 it ended, 3: from ``time`` on all is in doubt, /proc is polled
 RULES         audit         arg: from now on every exec (1), every unshare and setns (2) makes an audit record
 INSIDE        perf          pid, tid of a child at its fork; ppid, ptid its numbers inside the pid namespace whose
-                            number (as NSID) is in cgroup; time that of its FORK
-IDMAP         procfs        pid a process; cgroup number of its user namespace; payload JSON: {"uid": [[inside,
-                            outside, count] …], "gid": …}, outside as the host counts
+                            number (as NSID) is in cgroup and whose inode in arg (0: not told); time that of its FORK
+IDMAP         procfs        pid a process; cgroup number of its user namespace, arg its inode (0: not told); payload
+                            JSON: {"uid": [[inside, outside, count] …], "gid": …}, outside as the host counts
 NSGONE        procfs        of an instance without tasks: ppid, cgroup, payload as in NSID; arg 0 the kernel says it is
                             gone, 1 that it lives on, 2 it cannot tell
 LOGIN         control       pid; arg low 32 bits the login uid inside its container, high 32 bits the session

@@ -96,11 +96,17 @@ class Narrator:
         last = points.n - 1
         if last < 0:
             return
+        serial, ms = points.serial[last], points.ms[last]
         if points.rtype[last] not in _DAEMON:
-            self.serials.saw(points.serial[last] % MODULUS)
-        self._last_ms = points.ms[last]
+            self.serials.saw(serial % MODULUS)
+        self._last_ms = ms
         self._node = points.node(last) if points.flags[last] & P_NODE else b""
-        if self._tracker is not None:
+        if self._tracker is None:
+            return
+        if last == 0 and serial == self._next and not self._tracker.open:
+            self._tracker.skip(serial, ms)
+            self._next = serial + 1
+        else:
             self._track(self._tracker, points)
 
     def _track(self, tracker: SerialTracker, points: "Points") -> None:

@@ -29,7 +29,8 @@ class Naming:
     def tick(self) -> None:
         """Ask for containers that are new, or were not found before."""
         model, now = self._observer.model, time.monotonic()
-        living = [c for c in model.containers.by_key.values() if c.kind in _KINDS and c.live]
+        # what is inside a container has its files there, and what it calls itself is nothing to look up here
+        living = [c for c in model.containers.by_key.values() if c.kind in _KINDS and c.parent is None and c.live]
         if len(self._asked) > len(living):
             self._asked = {c: self._asked[c] for c in living if c in self._asked}
         due = [c for c in living if not (c.name and c.image) and now >= self._asked.get(c, (0, 0.0))[1]][:_AT_ONCE]
@@ -46,7 +47,8 @@ class Naming:
             times = self._asked.get(container, (0, 0.0))[0]
             wait = _AGAIN[times] if times < len(_AGAIN) else float("inf")
             self._asked[container] = times + 1, now + wait
-            names = self._files.names(container.runtime, container.id, command_line(first[container]))
+            own = not container.gives_way
+            names = self._files.names(container.runtime, container.id, command_line(first[container]), own)
             if any(value != _known(container, name) for name, value in names.items()):
                 payload = json.dumps({"op": "names", "key": container.key, "names": names}).encode()
                 when = time.monotonic_ns()

@@ -154,7 +154,7 @@ class NetWatch:
         import subprocess
 
         with contextlib.suppress(KeyError, ValueError, RuntimeError):
-            self._pipeline.selector.unregister(process.stdout)  # type: ignore[arg-type]
+            self._pipeline.selector.unregister(process.stdout)
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
                 with contextlib.suppress(OSError):

@@ -6,7 +6,6 @@ reached is no reason to stop, so that is False as well.
 
 import os
 import socket
-import time
 from collections.abc import MutableMapping
 
 
@@ -27,13 +26,8 @@ def notify(state: str, environment: MutableMapping[str, str] | None = None) -> b
 
 
 def ready(status: str = "", environment: MutableMapping[str, str] | None = None) -> bool:
-    """Start-up (or a reload) is finished."""
+    """Start-up is finished."""
     return notify("READY=1" + _status(status), environment)
-
-
-def reloading(environment: MutableMapping[str, str] | None = None) -> bool:
-    """The configuration is being read again; :func:`ready` must follow."""
-    return notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}", environment)
 
 
 def stopping(status: str = "", environment: MutableMapping[str, str] | None = None) -> bool:

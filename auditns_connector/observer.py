@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, Final
 
 from . import frames as f
-from ._kernel import lib
+from ._kernel import ffi, lib
 from .journal import JournalWriter, ranges
 from .model.table import Model, Query
 from .nsasker import NsAsker
@@ -38,20 +38,6 @@ def boot_id() -> str:
     """The kernel's random id of this boot."""
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
         return file.read().strip()
-
-
-def clock_offset() -> int:
-    """CLOCK_REALTIME minus CLOCK_MONOTONIC in ns, right to a microsecond or so."""
-    best, offset = 1 << 62, 0
-    for _ in range(3):
-        before = time.monotonic_ns()
-        real = time.time_ns()
-        after = time.monotonic_ns()
-        if after - before < best:
-            best, offset = after - before, real - (before + after) // 2
-        if best < 2000:
-            break
-    return offset
 
 
 def initial_inodes() -> dict[str, int]:
@@ -102,13 +88,11 @@ class Observer:
         #: the serials of a former run of ours
         self.store: SerialStore | None = None
         self._sampled: Any = None
-        self._offset: int | None = None
         self._epoch = 0
         self._polled = 0
         #: rings inside pid namespaces (sources.pidns.PidnsRing) by the namespace's number; streams open and close them
         self.insiders: dict[int, Any] = {}
-        self._sampled_at = 0
-        self._clock_watch: int = lib.clock_watch_open()
+        self._clock: Any = ffi.new("struct clock_sample *", {"watch": lib.clock_watch_open(), "step": _CLOCK_STEP})
         self.exec_rules = RuleWatch(self._feed)
         self._hello: dict[str, Any] = {}
 
@@ -172,7 +156,8 @@ class Observer:
         cut = time.monotonic_ns()
         self._sample_clock()
         self._feed(self._drain(cut))
-        self._ask_all()
+        if self.model.queries or self.model.namespaces.born:
+            self._ask_all()
         if self._epoch != self.model.epoch:
             self._epoch = self.model.epoch
             self._scan()
@@ -213,16 +198,20 @@ class Observer:
 
     def _begin_again(self, now: int, torn: JournalWriter | None = None) -> None:
         """What a journal begins with; one that was ``torn`` tells a replay so. Here it changes nothing."""
+        from .sources.idmaps import idmap_frame
+
         self._feed(self._hello_frame())
         if torn is not None:
             source = f.S_PERF if self.perf is not None else f.S_CN
             torn.write(
                 f.pack(f.K_LOST, source, time.monotonic_ns(), cpu=f.CPU_UNKNOWN, cgroup=max(torn.settled - _BEHIND, 1))
             )
-        self._offset = None
+        self._clock.known = 0
         self._sample_clock()
         self._scan()
         self._feed(self._asker.numbered())
+        for inst, maps in self.model.inside.known_maps():
+            self._feed(idmap_frame(inst, maps._asdict(), now))
         self._feed_registrations(now)
 
     def _feed_registrations(self, now: int) -> None:
@@ -233,7 +222,7 @@ class Observer:
         if packets.marks:
             marks = {"op": "marks", "marks": sorted(packets.marks.items())}
             self._feed(f.pack(f.K_REGISTER, f.S_CONTROL, now, payload=json.dumps(marks).encode()))
-        if registry.living() or registry.delegates:
+        if registry.living() or registry.delegates or self.model.inside.kept:
             from .regstate import requests_of
 
             for request in requests_of(self.model, now):
@@ -242,6 +231,10 @@ class Observer:
 
     def _drain(self, cut: int | None) -> bytes:
         block: bytes = self.perf.drain(cut) if self.perf is not None else b""
+        if not self.insiders and self.connector is None:
+            if block and self.tap is not None:
+                self.tap(block)
+            return block
         if self.insiders:
             # behind all else: what they say is about children that the model must know first
             inside = b"".join([ring.drain(block, cut) for ring in self.insiders.values()])
@@ -279,14 +272,9 @@ class Observer:
         self.model.apply(block)
 
     def _sample_clock(self) -> None:
-        was_set = self._clock_watch >= 0 and lib.clock_watch_changed(self._clock_watch) > 0
-        last, offset = self._sampled_at, clock_offset()
-        self._sampled_at = time.monotonic_ns()
-        moved = self._offset is None or abs(offset - self._offset) > _CLOCK_STEP
-        if moved or was_set:
-            self._offset = offset
-            missed = int(was_set and not moved)
-            self._feed(f.pack(f.K_CLOCK, f.S_PIPELINE, self._sampled_at, arg=offset, cgroup=last, ppid=missed))
+        now = self._clock
+        if lib.clock_look(now):
+            self._feed(f.pack(f.K_CLOCK, f.S_PIPELINE, now.at, arg=now.offset, cgroup=now.before, ppid=now.missed))
 
     # -- questions
 
@@ -354,9 +342,9 @@ class Observer:
     def close(self) -> None:
         """Let go of the sources and finish the journal."""
         self.exec_rules.close()
-        if self._clock_watch >= 0:
-            os.close(self._clock_watch)
-            self._clock_watch = -1
+        if self._clock.watch >= 0:
+            os.close(self._clock.watch)
+            self._clock.watch = -1
         for source in (self.perf, self.connector, self.journal):
             if source is not None:
                 source.close()
@@ -364,8 +352,6 @@ class Observer:
 
 def _merge(one: bytes, other: bytes) -> bytes:
     """Two blocks of frames, each in order, as one in the order of their times."""
-    from ._kernel import ffi, lib
-
     block = bytearray(one + other)
     view = ffi.from_buffer(block)
     failed = lib.frames_sort(view, len(block))

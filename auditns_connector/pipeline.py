@@ -20,6 +20,7 @@ from .pace import Pace
 from .reassemble import Points, TextStream
 from .sinks.base import Sink
 from .talk import Talk
+from .watch import Watch
 
 if TYPE_CHECKING:
     from .decode.auditserial import SerialGap
@@ -40,6 +41,8 @@ _OUTCOME: Final = 0.005
 #: after the last process of a namespace has left, the kernel is soon asked again whether it is gone
 _PROOF_TICK: Final = 0.1
 _CLOSE: Final = 2.0
+#: text gathers no longer than this while somebody reads a stream (seconds)
+_WATCHED: Final = 0.0005
 #: how long the end waits for an event whose successors have come already (seconds)
 _LATE: Final = 0.05
 
@@ -87,11 +90,12 @@ class Pipeline:
         self.enricher = enricher
         self.audit = audit
         self.outputs = outputs
+        self._sinks = _flat(outputs)
         self.talk = talk
         self.started = time.time()
         self.stream = TextStream(_TEXT, whole=enricher.whole)
         self.pace = Pace()
-        self.selector = selectors.DefaultSelector()
+        self.selector = Watch()
         self.stopping = ""
         self._end = None if duration is None else time.monotonic() + duration
         self._on_hup = on_hup
@@ -104,6 +108,8 @@ class Pipeline:
         self.events: EventWriter | None = None
         #: a streams.manager.Streams, which is given every answered event
         self.streams: Any = None
+        #: streams of the configuration (streams.definition.Definition), for whoever serves them
+        self.configured_streams: list[Any] = []
         #: signals that came before :meth:`run`, and those that come behind it: a list that handlers append to
         self.early: list[int] = []
         #: called with each round's end, for the control server and others
@@ -112,6 +118,8 @@ class Pipeline:
         self.more_status: dict[str, Callable[[], dict[str, Any]]] = {}
         #: called after each round: must be quick
         self.each_round: list[Callable[[], None]] = []
+        #: called when the audit rules may have changed
+        self.on_rules: list[Callable[[], None]] = []
         #: called once when the run ends, before anything is closed
         self.at_end: list[Callable[[], None]] = []
 
@@ -148,11 +156,8 @@ class Pipeline:
                 self.selector.register(fd, selectors.EVENT_READ, self._catch_up)
         if self.observer.connector is not None and self.observer.tap is not None:
             self.selector.register(self.observer.connector.fileno(), selectors.EVENT_READ, self._catch_up)
-        for sink in self._sinks():
+        for sink in self._sinks:
             self.selector.register(sink.fileno(), selectors.EVENT_READ, sink.on_ready)
-
-    def _sinks(self) -> list[Sink]:
-        return [sink for sinks in self.outputs.values() for sink in sinks]
 
     def _deaf_to(self, number: signal.Signals) -> bool:
         """nohup's SIGHUP stays ignored where it has no other meaning than the terminal's end."""
@@ -165,8 +170,7 @@ class Pipeline:
             self.stopping = signal.Signals(number).name
 
     def _round(self) -> None:
-        for key, _ in self.selector.select(self._timeout()):
-            key.data()
+        self.selector.serve(self._timeout())
         now = time.monotonic()
         if self.stream.pending and now - self._pending_since >= self._hold() and not self._on_audit():
             # nothing more has come: what is open is decided as it is
@@ -179,13 +183,15 @@ class Pipeline:
             call()
         if self.observer.model.outputs:
             self._narrate()  # a request of the control socket has something to tell
-        for sink in self._sinks():
+        broken = False
+        for sink in self._sinks:
             due = sink.deadline()
             if due is not None and due <= now:
                 sink.on_ready()
+            broken |= sink.broken
         if self._hup:
             self._hup = False
-            for sink in self._sinks():
+            for sink in self._sinks:
                 sink.reopen()
             if self._on_hup is not None:
                 self._on_hup()
@@ -193,28 +199,29 @@ class Pipeline:
             self.stopping = self.stopping or "count reached"
         elif self._end is not None and now >= self._end:
             self.stopping = self.stopping or "duration over"
-        elif any(sink.broken for sink in self._sinks()):
+        elif broken:
             self.stopping = self.stopping or "output closed"
 
     def _hold(self) -> float:
         return _HOLD_WHOLE if self.enricher.whole else _HOLD
 
     def _timeout(self) -> float:
-        now = time.monotonic()
-        due = [self._tick]
+        due = self._tick
         if self.stream.pending:
-            due.append(self._pending_since + self._hold())
+            due = min(due, self._pending_since + self._hold())
         if self._end is not None:
-            due.append(self._end)
-        due += [when for sink in self._sinks() if (when := sink.deadline()) is not None]
+            due = min(due, self._end)
+        for sink in self._sinks:
+            if (when := sink.deadline()) is not None:
+                due = min(due, when)
         if self.streams is not None and (when := self.streams.deadline()) is not None:
-            due.append(when)
-        return max(0.0, min(due) - now)
+            due = min(due, when)
+        return max(0.0, due - time.monotonic())
 
     def replace(self, correlator: Correlator, enricher: Enricher, outputs: dict[str, list[Sink]]) -> None:
         """Go on with another text side (the configuration was read again); sinks it does not keep are closed."""
-        staying = {sink for sinks in outputs.values() for sink in sinks}
-        for sink in self._sinks():
+        staying = set(_flat(outputs))
+        for sink in self._sinks:
             self.selector.unregister(sink.fileno())
             if sink not in staying:
                 sink.close(_CLOSE)
@@ -222,9 +229,10 @@ class Pipeline:
             setattr(correlator, counter, getattr(self.correlator, counter))
         enricher.events, enricher.shown = self.enricher.events, self.enricher.shown
         self.correlator, self.enricher, self.outputs = correlator, enricher, outputs
+        self._sinks = _flat(outputs)
         if self.narrator is not None:
             self.narrator.formats = tuple(outputs)
-        for sink in self._sinks():
+        for sink in self._sinks:
             self.selector.register(sink.fileno(), selectors.EVENT_READ, sink.on_ready)
         if self.streams is not None:
             self.streams.attach()
@@ -233,23 +241,35 @@ class Pipeline:
 
     def _on_audit_ready(self) -> None:
         pause = self.pace.pause(time.monotonic())
+        if self.streams is not None and self.streams.watched:
+            pause = min(pause, _WATCHED)
         if pause:
             time.sleep(pause)
         self._on_audit()
 
     def _on_audit(self) -> bool:
         """Take in what audit has to say; False when that is nothing."""
-        came = self.audit.fill(self.stream) if self.audit is not None else 0
-        if came is None:
-            self.stopping = self.stopping or "end of input"
-        if not came:
+        if not self._read():
             return False
         points = self.stream.filled(0)
+        for pause in self.pace.rests:
+            if points.consumed or not self.stream.pending:
+                break
+            time.sleep(pause)  # less of an effort than to wait for it as for another event
+            if not self._read():
+                break
+            points = self.stream.filled(0)
         now = self._pending_since = time.monotonic()
         if points.consumed:
             self.pace.took(points.n, now)
             self._deliver(points, self.observer.catch_up())
         return True
+
+    def _read(self) -> int:
+        came = self.audit.fill(self.stream) if self.audit is not None else 0
+        if came is None:
+            self.stopping = self.stopping or "end of input"
+        return came or 0
 
     def _catch_up(self) -> None:
         self.observer.catch_up()
@@ -261,7 +281,7 @@ class Pipeline:
         self._narrate()
         if points.n and self.observer.ns_source == "audit":
             self.observer.take_calls(points, self.correlator.nodes)
-        rules_changed = self.observer.exec_rules.before_answer(points)
+        rules_changed = self.observer.exec_rules.before_answer(points, self.stream.changes)
         blocks = self.enricher.take(points, lambda p: self.correlator.answer(p, cut))
         if points.n and self.observer.journal is not None:
             self.observer.mark(cut, points.serial[: points.n].tolist())
@@ -272,6 +292,8 @@ class Pipeline:
             self.streams.take(points, cut)
         if rules_changed:
             self.observer.exec_rules.read()
+            for call in self.on_rules:
+                call()
 
     def _narrate(self, *, final: bool = False) -> None:
         outputs, self.observer.model.outputs = self.observer.model.outputs, []
@@ -304,7 +326,7 @@ class Pipeline:
         self._settle_journal()
         for call in self.each_tick:
             call()
-        for sink in self._sinks():
+        for sink in self._sinks:
             while sink.notices:
                 self.talk.warn(sink.notices.pop(0))
 
@@ -337,7 +359,7 @@ class Pipeline:
             call()
         self._settle_journal()
         end = time.monotonic() + _CLOSE
-        for sink in self._sinks():
+        for sink in self._sinks:
             sink.flush(max(0.0, end - time.monotonic()))
             while sink.notices:
                 self.talk.warn(sink.notices.pop(0))
@@ -377,11 +399,12 @@ class Pipeline:
                 "containers": len(model.containers.by_key),
                 "namespaces": sum(map(len, model.namespaces.current)),
                 "losses": model.epoch,
+                "unknown_frames": model.unknown_frames,
             },
             "sources": sources,
             "ns_source": self.observer.ns_source,
             "queue": {"pending_bytes": self.stream.pending},
-            "sinks": {sink.name: sink.counters() for sink in self._sinks()},
+            "sinks": {sink.name: sink.counters() for sink in self._sinks},
             **{name: section() for name, section in self.more_status.items()},
             **({"streams": self.streams.status()} if self.streams is not None else {}),
         }
@@ -392,7 +415,12 @@ class Pipeline:
         for source in (self.observer.perf, self.observer.connector, self.audit):
             if source is not None:
                 found += source.counters().get("lost", 0)
-        return found + sum(sink.counters().get("dropped_records", 0) for sink in self._sinks())
+        return found + sum(sink.counters().get("dropped_records", 0) for sink in self._sinks)
+
+
+def _flat(outputs: dict[str, list[Sink]]) -> tuple[Sink, ...]:
+    """All sinks of all formats."""
+    return tuple(sink for sinks in outputs.values() for sink in sinks)
 
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -8,33 +8,16 @@ program, before threads and before anything is opened.
 import contextlib
 import os
 import signal
-import socket
-import stat
 import sys
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Final, NamedTuple
+from typing import Final
 
 from .syslogstream import SyslogStream, is_null
 
 #: for a process that was given none
 PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 UMASK: Final = 0o027
-#: auditd, and the plugins that run plugins
-_AUDIT_PARENTS: Final = ("auditd", "audispd", "audisp-filter")
-
-
-class Parent(NamedTuple):
-    """Who started us: the parent's pid and comm ("" when it cannot be read), and whether stdin is a unix socket."""
-
-    pid: int
-    comm: str
-    stdin_is_socket: bool
-
-    @property
-    def is_auditd(self) -> bool:
-        """Whether stdin is an audit daemon's stream."""
-        return self.stdin_is_socket and self.comm in _AUDIT_PARENTS
 
 
 def calm_collector() -> None:
@@ -173,23 +156,3 @@ def inherited_descriptors() -> list[int]:
         except OSError:
             continue  # the listing's own, or none at all
     return found
-
-
-def parent() -> Parent:
-    """Who started us, as it is now."""
-    pid = os.getppid()
-    try:
-        with open(f"/proc/{pid}/comm", "rb") as file:
-            comm = file.read(64).rstrip(b"\n").decode("ascii", "replace")
-    except OSError:
-        comm = ""  # it has ended, or /proc is hidden from us
-    try:
-        is_socket = stat.S_ISSOCK(os.fstat(0).st_mode)
-    except OSError:
-        is_socket = False
-    return Parent(pid, comm, is_socket and _family_of_stdin() == socket.AF_UNIX)
-
-
-def _family_of_stdin() -> int:
-    with socket.socket(fileno=os.dup(0)) as stdin:
-        return stdin.family

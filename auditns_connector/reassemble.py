@@ -112,15 +112,13 @@ class Tails:
 
 
 class Range(NamedTuple):
-    """The least and the greatest time (ms), serial and record type of some points; ``complete``: every serial between
+    """The least and the greatest time (ms) and serial of some points; ``complete``: every serial between
     is there, and they are MAX_RANGE at most. Of no points the least are above the greatest."""
 
     first_ms: int
     last_ms: int
     low: int
     high: int
-    least_type: int
-    last_type: int
     complete: bool
 
 
@@ -175,8 +173,7 @@ class Points:
         found = self._range
         lib.auditns_range(self.c, first, self.n if end is None else end, found)
         return Range(
-            found.first_ms, found.last_ms, found.low, found.high, found.least_type, found.last_type,
-            bool(found.complete),
+            found.first_ms, found.last_ms, found.low, found.high, bool(found.complete),
         )  # fmt: skip
 
     def out(self, size: int) -> Any:
@@ -251,6 +248,11 @@ class Scanner:
         """How many newlines were scanned since the beginning."""
         return int(self._state.lines)
 
+    @property
+    def changes(self) -> int:
+        """How many CONFIG_CHANGE records were scanned since the beginning."""
+        return int(self._state.changes)
+
     def feed(self, block: bytes | bytearray | memoryview, mode: int = MODE_MORE) -> Points:
         """Scan on. MODE_FLUSH decides the events that are open, MODE_EOF also passes an unterminated line."""
         points, c = self.points, self.points.c
@@ -312,6 +314,11 @@ class TextStream:
     def lines(self) -> int:
         """How many newlines were scanned since the beginning."""
         return self._scanner.lines
+
+    @property
+    def changes(self) -> int:
+        """How many CONFIG_CHANGE records were scanned since the beginning."""
+        return self._scanner.changes
 
     def push(self, data: bytes | bytearray | memoryview) -> Points:
         """Take in more text; the points of what is decided by it (``n`` may be 0)."""
@@ -375,6 +382,8 @@ def put_together(
     points: Points, chosen: "array[int]", tails: Tails, keep: bytes | bytearray | None = None, keep_first: int = 0
 ) -> memoryview:
     """As :func:`assemble`, but what is returned holds only until the next call for the same ``points``."""
+    if keep is None and not any(chosen):
+        return points.block[: points.consumed]
     buf = ffi.from_buffer(points.block)
     picks = ffi.from_buffer("uint32_t[]", chosen)
     kept = ffi.NULL if keep is None else ffi.from_buffer("uint8_t[]", keep)

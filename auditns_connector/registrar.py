@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any, Final
 from . import frames as f
 from .control import ControlServer, Handler
 from .errors import AuditnsError
+from .model import insidestate
 from .model.containers import UNKNOWN, Container
+from .model.names import MAX_NAME, NAMES
 from .model.outputs import ContainerOp
-from .model.registry import MAX_NAME, NAMES, Refused, number
+from .model.registry import Refused, number
 from .model.runtime import derive_contid
 from .peer import Held, Peer, describe_caller, translate
 from .regstate import StateFile, requests_of
@@ -83,6 +85,7 @@ class Registrar:
             "subscribe": self._subscribe,
         }
         control.handlers.update(self.handlers)
+        control.keep = self.keep
 
     # -- requests
 
@@ -274,10 +277,15 @@ class Registrar:
         if fresh and self._control.subscribed:
             for request in requests_of(self._model, time.monotonic_ns(), only=fresh)[:-1]:
                 self._control.publish(request)
+        inside = self._model.inside
+        logins, inside.fresh = inside.fresh, []
+        if logins and self._control.subscribed:
+            for request in insidestate.requests(self._model, time.monotonic_ns(), only=logins):
+                self._control.publish(request)
         changed = registry.changes != self._kept
         # a host that starts hundreds of containers at once is not to write everything down for each
         due = now >= self._saved + (_SAVE_SOON if changed else _SAVE_EVERY)
-        if not force and not (due and (changed or registry.living())):
+        if not (force or logins) and not (due and (changed or registry.living() or inside.logged)):
             return
         self._kept, self._saved = registry.changes, now
         if self._state is not None:
@@ -302,7 +310,7 @@ class Registrar:
             if who in self._model.registry.delegates:
                 with contextlib.suppress(AuditnsError, OSError):
                     self.open_delegated(who, path)
-        if requests:
+        if self._model.registry.living():
             self._talk.say("registrations taken up", containers=len(self._model.registry.living()))
         self.keep(force=bool(requests))
 
@@ -323,7 +331,7 @@ class Registrar:
 
     def close(self) -> None:
         """The last state is written; delegated sockets are closed."""
-        self.keep(force=bool(self._model.registry.living()))
+        self.keep(force=bool(self._model.registry.living()) or self._model.inside.kept)
         for server in self.delegated.values():
             server.close()
         self.delegated.clear()

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from typing import Any, Final
 
 from .errors import AuditnsError
+from .model import insidestate
 from .model.containers import Container
 from .model.restore import loose, snapshots
 from .model.table import Model
@@ -16,7 +17,8 @@ VERSION: Final = 1
 
 
 def requests_of(model: Model, now: int, *, only: Collection[Container] = ()) -> list[dict[str, Any]]:
-    """Everything registered (or ``only`` these) as the requests that put it back; the last one closes the restore."""
+    """Everything registered (or ``only`` these) as the requests that put it back, and what is known of processes inside
+    containers; the last one closes the restore."""
     found = snapshots(model, only)
     for request in found:
         request["saved"] = now
@@ -26,7 +28,8 @@ def requests_of(model: Model, now: int, *, only: Collection[Container] = ()) -> 
         for (pid, start), inside in model.registry.delegates.items()
         if (process := model.alive(pid)) is not None and process.start == start
     ]
-    return [*found, {"op": "restored", "saved": now, "loose": left, "delegates": rights}]
+    inside = insidestate.requests(model, now) if model.inside.kept and not only else []
+    return [*found, *inside, {"op": "restored", "saved": now, "loose": left, "delegates": rights}]
 
 
 class StateFile:
@@ -86,6 +89,8 @@ def checked(request: dict[str, Any]) -> dict[str, Any]:
             for cg in about["cg"]:
                 _pairs(cg)
         return request
+    if request["op"] == "inside":
+        return insidestate.checked(request)
     if request["op"] != "restore":
         raise ValueError("an unknown request")
     int(request["contid"])

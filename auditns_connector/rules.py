@@ -203,18 +203,21 @@ class RuleLease:
         if status.enabled == auditrule.ENABLED_OFF:
             self._control.set_enabled(auditrule.ENABLED_ON)
 
-    def ensure(self) -> int:
-        """Load again what someone removed meanwhile (``auditctl -D``, a reload of rules); how many were missing."""
+    def ensure(self) -> list[str]:
+        """Load again what somebody removed meanwhile (``auditctl -D``, a reload of rules); messages about it. Auditing
+        that was switched off stays off: that is said, and was meant. Raises as :meth:`acquire`."""
         if not self._held:
-            return 0
+            return []
         with SafeDir(self._directory) as directory, directory.locked(self._name + ".lock"):
-            state = self._read(directory)
+            state, status = self._read(directory), self._control.status()
+            if status.enabled == auditrule.ENABLED_OFF:
+                return ["somebody has switched auditing off (auditctl -e 0): no events come until it is on again"]
             loaded = self._control.list_rules()
             missing = sum(rule not in loaded for rule in self._rules)
-            status = self._control.status()
-            if state is not None and (missing or status.enabled == auditrule.ENABLED_OFF):
-                self._apply(directory, state, status)
-            return missing
+            if not missing or state is None:
+                return []
+            self._apply(directory, state, status)
+            return [f"somebody has removed {missing} of our audit rules; they are loaded again"]
 
     def close(self) -> list[str]:
         """Take back what was changed; returns what could not be restored, and why. Safe to call twice."""

@@ -7,7 +7,7 @@ on, what was before is no longer relied on. What is found goes to the model as R
 import os
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from . import frames as f
 from .errors import AuditnsError
@@ -15,15 +15,13 @@ from .errors import AuditnsError
 if TYPE_CHECKING:
     from .reassemble import Points
 
-CONFIG_CHANGE: Final = 1305
-
 
 class RuleWatch:
     """Feeds RULES frames to ``feed``."""
 
     def __init__(self, feed: Callable[[bytes], None]) -> None:
         self._feed = feed
-        self._found = 0
+        self._found = self._changes = 0
         self._control: Any = None
         self._next: int | None = None
 
@@ -48,17 +46,17 @@ class RuleWatch:
             self._feed(f.pack(f.K_RULES, f.S_AUDIT, time.monotonic_ns(), arg=found))
         self._found = found
 
-    def before_answer(self, points: "Points") -> bool:
-        """Look at the events about to be answered; True when :meth:`read` is to be called after it."""
-        if not points.n:
-            return False
-        span = points.range()
-        changed = (
-            span.least_type <= CONFIG_CHANGE <= span.last_type and CONFIG_CHANGE in points.rtype[: points.n].tolist()
-        )
+    def before_answer(self, points: "Points", changes: int) -> bool:
+        """Look at the events about to be answered; ``changes`` counts the CONFIG_CHANGE records that came so far. True
+        when :meth:`read` is to be called after it."""
+        changed = changes != self._changes
+        self._changes = changes
         if changed:
             self._say(0)
-        elif self._found and not (span.complete and span.low == self._next):
+        if not points.n:
+            return changed
+        span = points.range()
+        if self._found and not changed and not (span.complete and span.low == self._next):
             self._say(self._found)  # from here on anew
         self._next = span.high + 1
         return changed

@@ -109,6 +109,7 @@ struct perf_counters {
     uint64_t lost;
     uint64_t unknown;
     uint64_t malformed;
+    uint32_t suspect; /* some ring is: see perf_set_suspect */
 };
 
 /* Decode the perf records in `buf`, one ring's in order, until a record later than `cut`. `last` is the time of

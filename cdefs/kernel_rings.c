@@ -155,7 +155,7 @@ static int ring_drain(struct ring *ring, const struct perf_layout *layout, struc
        if there is plenty by the old tail and the newest head, nothing was dropped since the last drain. */
     head = __atomic_load_n(&ring->page->data_head, __ATOMIC_SEQ_CST);
     if (head - start > (ring->size > 2 * MARGIN ? ring->size - MARGIN : 0))
-        ring->suspect = 1;
+        ring->suspect = counters->suspect = 1;
     return failed;
 }
 

@@ -66,6 +66,7 @@ struct auditns_scan {
     uint32_t open, last, next_id, voids, in_long;
     uint32_t whole;             /* set by the caller: hand out whole events only */
     uint64_t lines;             /* how many newlines were found */
+    uint64_t changes;           /* how many CONFIG_CHANGE records: they may be part of a system call's event */
     struct auditns_event event[AUDITNS_MAX_OPEN];
     struct auditns_closed closed[AUDITNS_CLOSED];
 };
@@ -79,12 +80,12 @@ int64_t auditns_scan(struct auditns_scan *scan, struct auditns_points *points, c
 
 #define AUDITNS_MAX_RANGE 65536
 
-/* The least and the greatest time, serial and record type of some points; complete: every serial between is there (never
+/* The least and the greatest time and serial of some points; complete: every serial between is there (never
  * where it is more than AUDITNS_MAX_RANGE of them). */
 struct auditns_range {
     int64_t first_ms, last_ms;
     uint64_t low, high;
-    uint32_t least_type, last_type, complete;
+    uint32_t complete;
 };
 
 void auditns_range(const struct auditns_points *points, uint32_t first, uint32_t end, struct auditns_range *range);

@@ -12,6 +12,7 @@
 #define LONE 0x40000u         /* a kernel record that is complete when the next line is not of its event */
 #define TYPE_SYSCALL 1300
 #define TYPE_PATH 1302
+#define TYPE_CONFIG_CHANGE 1305
 #define TYPE_OBJ_PID 1318
 #define TYPE_EOE 1320
 #define TYPE_NETFILTER_PKT 1324
@@ -579,6 +580,7 @@ static uint32_t record(struct auditns_scan *s, struct auditns_points *p, const c
         at = open_event(s, h, line, (uint16_t)recno);
     }
     s->last = at;
+    s->changes += number == TYPE_CONFIG_CHANGE;
     struct auditns_event *e = &s->event[at];
     uint32_t id = e->id;
 
@@ -745,7 +747,7 @@ int64_t auditns_scan(struct auditns_scan *s, struct auditns_points *p, const cha
 
 void auditns_range(const struct auditns_points *p, uint32_t first, uint32_t end, struct auditns_range *range)
 {
-    struct auditns_range r = {INT64_MAX, INT64_MIN, UINT64_MAX, 0, UINT32_MAX, 0, 0};
+    struct auditns_range r = {INT64_MAX, INT64_MIN, UINT64_MAX, 0, 0};
     uint64_t seen[AUDITNS_MAX_RANGE / 64], found = 0;
 
     for (uint32_t i = first; i < end; i++) {
@@ -753,8 +755,6 @@ void auditns_range(const struct auditns_points *p, uint32_t first, uint32_t end,
         r.last_ms = p->ms[i] > r.last_ms ? p->ms[i] : r.last_ms;
         r.low = p->serial[i] < r.low ? p->serial[i] : r.low;
         r.high = p->serial[i] > r.high ? p->serial[i] : r.high;
-        r.least_type = p->rtype[i] < r.least_type ? p->rtype[i] : r.least_type;
-        r.last_type = p->rtype[i] > r.last_type ? p->rtype[i] : r.last_type;
     }
     if (first < end && r.high - r.low < AUDITNS_MAX_RANGE) {
         memset(seen, 0, ((r.high - r.low) / 64 + 1) * sizeof(*seen));

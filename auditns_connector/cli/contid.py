@@ -3,7 +3,7 @@
 import argparse
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ..api import EXIT_CODES
@@ -77,14 +77,18 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _wanted(containers: Iterable[dict[str, Any]], terms: list[str]) -> Iterable[dict[str, Any]]:
-    from ..filters import parse_contids
+def _wanted(containers: Iterable[dict[str, Any]], terms: list[str]) -> Iterator[dict[str, Any]]:
+    from ..filters import meant_by, parse_contids
 
     parsed = [parse_contids(term) for term in terms]
-    for container in containers:
-        chain = {int(one) for one in str(container["contid"]).split(",^") if one.isdecimal()}
-        if all((not chain.isdisjoint(term.wanted)) is not term.negated for term in parsed):
-            yield container
+    listed = list(containers)
+    nested = {about["contid"] for about in listed if about["kind"] == "runtime" and ",^" in about["contid"]}
+    for about in listed:
+        words = about["contid"].split(",^")
+        ids = tuple(int(word) if word.isdecimal() else None for word in words)
+        said = meant_by(ids, [",^".join(words[i:]) in nested for i in range(len(words))])
+        if all(said.isdisjoint(term.wanted) is term.negated for term in parsed):
+            yield about
 
 
 def _table(containers: list[dict[str, Any]]) -> list[str]:

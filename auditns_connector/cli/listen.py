@@ -3,9 +3,14 @@
 import argparse
 import sys
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from .options import add_control, add_filters, add_format, event_filter, formats, milliseconds, seconds
+
+if TYPE_CHECKING:
+    from ..rules import RuleLease
+    from ..talk import Talk
 
 
 def add_parser(subparsers: Any, name: str, text: str) -> None:
@@ -142,6 +147,8 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
             serve(pipeline, control)
             begin(pipeline, keep_serials=control is not None, introduce=not args.no_lifecycle)
             open_streams(pipeline, control, args.control, talk)
+            if lease is not None:
+                pipeline.on_rules.append(partial(_again, lease, talk))
             notify("READY=1")
             pipeline.run()
             notify("STOPPING=1")
@@ -164,3 +171,14 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
         file=sys.stderr,
     )
     return 0
+
+
+def _again(lease: "RuleLease", talk: "Talk") -> None:
+    """The rules may have been changed by somebody."""
+    from ..errors import AuditnsError
+
+    try:
+        for message in lease.ensure():
+            talk.warn(message)
+    except AuditnsError as error:
+        talk.warn(f"our audit rules could not be checked: {error}")

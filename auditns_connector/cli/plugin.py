@@ -179,6 +179,7 @@ class Plugin:
             self._config = former
             self._talk.warn("the new configuration cannot be used; the old one stays", reason=str(error))
             return
+        pipeline.configured_streams = list(self._config.streams)
         if pipeline.streams is not None:
             pipeline.streams.configure(self._config.streams)
         self._talk.say("configuration read again", changed=" ".join(changed))

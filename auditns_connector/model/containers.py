@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from .namespaces import Instance, Namespaces
-from .runtime import Runtime, chain, derive_contid, hash64
+from .runtime import Runtime, derive_contid, hash64, lent, places
 
 UNSET: Final = (1 << 64) - 1
 _MAX_TOLD: Final = 8192
@@ -32,6 +32,7 @@ class Container:
         "contid",
         "ended",
         "first",
+        "gives_way",
         "id",
         "image",
         "key",
@@ -41,6 +42,7 @@ class Container:
         "name",
         "owner",
         "parent",
+        "places",
         "pod",
         "rehashed",
         "replaces",
@@ -78,9 +80,18 @@ class Container:
         self.ended: int | None = None
         self.rehashed = False
         self.told = False
+        #: where its cgroup is in each hierarchy, as far as seen
+        self.places: dict[int, str] = {}
+        #: whoever gave it its id may write to a part of the cgroup tree only: another that wants its number gets it
+        self.gives_way = False
 
     def __repr__(self) -> str:
         return f"<Container {self.kind} {self.runtime}/{self.id[:16]} {self.text or self.contid}>"
+
+    @property
+    def inner(self) -> bool:
+        """Whether only a cgroup inside another container says what it is: that may be the word of the container."""
+        return self.kind == "runtime" and self.parent is not None
 
     def chain(self) -> "list[Container]":
         """This container and those it is nested in, innermost first."""
@@ -109,17 +120,21 @@ def cgroup_paths(raw: bytes) -> Iterator[tuple[str, str]]:
 class CgroupSet:
     """The cgroups of a process, one path for each hierarchy where it is not the root; interned."""
 
-    __slots__ = ("paths", "runtimes")
+    __slots__ = ("paths", "places", "runtimes")
 
     def __init__(self, paths: tuple[tuple[int, str], ...]) -> None:
         self.paths = paths
-        best: list[Runtime] = []
-        for _root, path in paths:
-            found = chain(path)
-            if len(found) > len(best):
-                best = found
+        named = [(root, places(path)) for root, path in paths]
+        best = max((found for _, found in named), key=len, default=[])
         #: the runtimes' containers that the paths name, outermost first
-        self.runtimes = tuple(best)
+        self.runtimes: tuple[Runtime, ...] = tuple(runtime for runtime, _ in best)
+        #: for each of these the hierarchies that say so too, and the path of the container's own cgroup there
+        self.places: tuple[dict[int, str], ...] = tuple({} for _ in best)
+        for root, found in named:
+            for level, ((runtime, place), wanted) in enumerate(zip(found, self.runtimes, strict=False)):
+                if runtime[:2] != wanted[:2]:
+                    break
+                self.places[level][root] = place
 
     def path(self, root: int) -> str:
         """The path in hierarchy ``root`` (0: cgroup v2)."""
@@ -178,26 +193,49 @@ class Containers:
         self.taken: dict[Key, Container] = {}
         #: called with a container when its last process has gone
         self.on_end: Callable[[Container, int], None] | None = None
+        #: counts containers that are called otherwise now, by number or name
+        self.renames = 0
 
     # -- identity
 
-    def of_runtimes(self, runtimes: tuple[Runtime, ...], now: int) -> Container:
-        """The container that a chain of runtime matches names, created where it is new; parents first."""
+    def of_cgroups(self, cgroups: CgroupSet, now: int) -> Container | None:
+        """The container that the cgroups of a process name, created where it is new; parents first. Two cgroups of
+        one name at different places are two containers."""
         parent: Container | None = None
         key: Key = ()
-        for found in runtimes:
-            key = (*key, (found.runtime, found.id))
-            c = self.taken.get(key) or self.by_key.get(key)
+        for found, where in zip(cgroups.runtimes, cgroups.places, strict=True):
+            key, c = self._at(key, found, where)
             if c is None:
                 c = Container(key, "runtime", now, parent)
-                c.name, c.pod = found.name, found.pod
+                c.id, c.name, c.pod = found.id, found.name, found.pod
+                c.gives_way = parent is not None or any(map(lent, where.values()))
                 self.by_key[key] = c
                 self._claim(c, derive_contid(found.runtime, found.id))
                 self.enter(parent)
+            c.places.update(where)
             parent = c
-        if parent is None:
-            raise ValueError("no runtime in the chain")
         return parent
+
+    def _at(self, outer: Key, found: Runtime, where: dict[int, str]) -> tuple[Key, Container | None]:
+        """The key of the container that has its cgroups ``where``, and the container if it is there already."""
+        number = 1
+        while True:
+            key = (*outer, (found.runtime, found.id if number == 1 else f"{found.id} ({number})"))
+            c = self.taken.get(key) or self.by_key.get(key)
+            if c is None or all(c.places.get(root, place) == place for root, place in where.items()):
+                return key, c
+            number += 1
+
+    def learn(self, c: Container, cgroups: CgroupSet | None) -> None:
+        """``c`` is the container that these cgroups name."""
+        if cgroups is not None and cgroups.places:
+            c.places.update(cgroups.places[-1])
+
+    def doubtful(self, key: Key) -> bool:
+        """Whether another container has the same name as the one that had ``key`` in a former run."""
+        names = [(runtime, id_.partition(" (")[0]) for runtime, id_ in key]
+        again = [(*names[:-1], (names[-1][0], f"{names[-1][1]} (2)"))] if names else []
+        return any(other in self.by_key or other in self.taken for other in again)
 
     def sandbox_of(self, inst: Instance, now: int) -> Container:
         """The sandbox that a pid or user namespace is; its id waits for the namespace's serial."""
@@ -216,15 +254,36 @@ class Containers:
 
     def _claim(self, c: Container, contid: int) -> None:
         """Give ``c`` this derived id, or a rehash of it while another living container has it."""
-        while contid in (0, UNSET) or self.by_contid.get(contid, c) is not c:
-            contid = hash64(contid.to_bytes(8, "big"))
+        while contid in (0, UNSET) or self._stands(contid, c):
+            # by what it is, too: nobody else must come by this number when it has to give it up again
+            contid = hash64(f"{contid}/{c.key}".encode("utf-8", "surrogateescape"))
             c.rehashed = True
+        self.number(c, contid)
+
+    def _stands(self, contid: int, c: Container) -> bool:
+        holder = self.by_contid.get(contid, c)
+        return holder is not c and (c.gives_way or not holder.gives_way)
+
+    def holder(self, contid: int) -> Container | None:
+        """The living container that has this identifier and does not give way for a registered one."""
+        found = self.by_contid.get(contid)
+        return None if found is None or found.gives_way else found
+
+    def number(self, c: Container, contid: int) -> None:
+        """``c`` has this identifier from now on, and who had it gets another."""
+        former = self.by_contid.get(contid)
         c.contid = contid
         self.by_contid[contid] = c
+        if former is not None and former is not c and former.contid == contid:
+            self.rename(former)
 
     def rename(self, c: Container) -> None:
-        """A registered container has the derived id of ``c``: give ``c`` another one."""
-        c.contid, c.text = None, ""
+        """Another container has the derived id of ``c``: give ``c`` another one."""
+        self.renames += 1
+        c.contid = None
+        for other in [*self.by_key.values(), *self.taken.values()]:
+            if c in other.chain():
+                other.text = ""
         if c.sandbox is None:
             self._claim(c, derive_contid(c.runtime, c.id))
         else:
@@ -255,7 +314,7 @@ class Containers:
         """
         if cgroups is None or pid_ns is None:
             return UNKNOWN
-        found = self.of_runtimes(cgroups.runtimes, now) if cgroups.runtimes else None
+        found = self.of_cgroups(cgroups, now)
         lost = registered is UNKNOWN  # whether it was registered was lost in an outage
         if registered is not None and not lost:
             if found is None or found in registered.chain() or found.key in registered.replaces:
@@ -263,12 +322,13 @@ class Containers:
             if registered.first == who:
                 # its runtime moves it into its cgroup only now: one and the same container
                 registered.replaces |= {found.key}
+                self.learn(registered, cgroups)
                 if not found.live:
                     self.taken[found.key] = registered
                     self._drop(found, now)
                 return registered
             if found.parent is None and not found.live:
-                found.parent = registered
+                found.parent, found.gives_way = registered, True
                 found.text = ""
                 self.enter(registered)
             # a move into the cgroup of a container that was there before takes no registration away

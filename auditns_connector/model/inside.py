@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from ..nstypes import MNT, PID
+from ..nstypes import MNT, PID, USER
 from .containers import UNKNOWN, Container
 from .namespaces import Instance, NsSet
 from .process import Login, Process
@@ -21,6 +21,8 @@ NO_ID: Final = 0xFFFFFFFF
 _MAX_BIRTHS: Final = 64
 #: how long a fork takes at most from the giving of the number to its event (ns)
 _CLOSE: Final = 100_000
+#: pid namespaces around one process, the initial one included (MAX_PID_NS_LEVEL of the kernel is 32)
+_MAX_DEPTH: Final = 33
 
 
 class IdMap(NamedTuple):
@@ -60,23 +62,39 @@ class Inside:
         #: number of a pid namespace whose beginning was seen and that no ring is open in yet -> (time, process or
         #: thread's None, thread of the creator) of everyone who was given a number there, its first process first
         self._births: dict[int, list[_Birth]] = {}
+        #: there is something to be kept over a restart, see insidestate.py; somebody has logged in
+        self.kept = self.logged = False
+        #: who has logged in since somebody last took this list away
+        self.fresh: list[Process] = []
 
     # -- frames
 
     def forked(
         self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
     ) -> None:
-        """INSIDE: a child's number in pid namespace ``cgroup``."""
+        """INSIDE: a child's number in the pid namespace with inode ``arg`` (0: with number ``cgroup``)."""
         if pid != tid:
             return  # a thread
         process = self._model.processes.get(pid)
         while process is not None and process.start != time:
             process = process.prev
-        if process is not None:
+        number = cgroup if not arg or process is None else self._around(process, arg)
+        if process is not None and number:
             if process.inside is None:
                 process.inside = {}
-            process.inside[cgroup] = ppid
-            self._fill(cgroup, process, ppid)
+            process.inside[number] = ppid
+            self._fill(number, process, ppid)
+
+    def _around(self, process: Process, ino: int) -> int:
+        """The number of the pid namespace with inode ``ino`` that ``process`` is in; 0: it is not known there. A replay
+        that begins in the middle numbers namespaces otherwise than the run."""
+        own, seen = self._own(process), 0
+        while own is not None and seen < _MAX_DEPTH:
+            if own.ino == ino:
+                return own.number
+            own, seen = own.origin, seen + 1
+        found = self._model.namespaces.current[PID].get(ino)
+        return 0 if found is None else found.number
 
     def counted(self, process: Process | None, nsset: NsSet | None, time: int, ptid: int) -> None:
         """A process (or a thread, None) was born in ``nsset``: it was given a number in its pid namespace and in those
@@ -118,18 +136,24 @@ class Inside:
     def mapped(
         self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
     ) -> None:
-        """IDMAP: the maps of user namespace ``cgroup``."""
+        """IDMAP: the maps of the user namespace with inode ``arg`` (0: with number ``cgroup``)."""
+        inst = self._model.namespaces.current[USER].get(arg)
+        if arg and inst is None:
+            return
         said: dict[str, Any] = json.loads(payload.rstrip(b"\0"))
         if len(self.maps) >= _MAX_MAPS:
             del self.maps[next(iter(self.maps))]
         uid, gid = (tuple((int(a), int(b), int(c)) for a, b, c in said.get(kind) or ()) for kind in ("uid", "gid"))
-        self.maps[cgroup] = IdMap(uid, gid)
+        self.maps[cgroup if inst is None else inst.number] = IdMap(uid, gid)
 
     def login(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
         """LOGIN: from now on ``pid`` and its children are a user's; once only."""
         process = self._model.alive(pid)
         if process is not None and process.state.login is None:
             process.change(process.state._replace(since=time, login=Login(arg & NO_ID, arg >> 32)))
+            self.kept = self.logged = True
+            self.fresh.append(process)
+            del self.fresh[:-_MAX_MAPS]  # in a replay nobody takes it away
 
     def told(self, process: Process, nspid: Sequence[int]) -> None:
         """/proc showed the numbers of ``process``, ours first, its own pid namespace's last."""
@@ -172,6 +196,11 @@ class Inside:
                 self._mounts[mnt_ns.number] = known
         return known is not None and known in container.chain()
 
+    def known_maps(self) -> list[tuple[Instance, IdMap]]:
+        """The user namespaces of now whose maps are known."""
+        current = self._model.namespaces.current[USER].values()
+        return [(inst, self.maps[inst.number]) for inst in current if inst.number in self.maps]
+
     # -- answers
 
     @staticmethod
@@ -204,7 +233,7 @@ class Inside:
     def within(self, own: Instance | None, ns: Instance) -> bool | None:
         """Whether pid namespace ``own`` is ``ns`` or lies in it; None where that is not known."""
         seen = 0
-        while own is not None and seen < 33:  # the kernel nests 32 deep
+        while own is not None and seen < _MAX_DEPTH:
             if own is ns:
                 return True
             if own.initial:

@@ -7,7 +7,7 @@ kernel/exit.c and kernel/nsproxy.c: in which order these events come, and who is
 from typing import TYPE_CHECKING, Final
 
 from .. import frames as f
-from ..nstypes import CLONE_NEWTIME, FLAGS, MNT
+from ..nstypes import CLONE_NEWTIME, FLAGS, MNT, PID
 from . import clones, threadsets
 from .containers import UNKNOWN, Container
 from .namespaces import Instance, NsSet
@@ -82,7 +82,9 @@ class KernelEvents:
         else:
             self._born_apart(process, base, state.container)
         process.epoch = creator.epoch
-        m.inside.counted(process, process.state.nsset, time, ptid)
+        nsset = process.state.nsset
+        if nsset is not None and (ns := nsset.inst[PID]) is not None and not ns.initial:
+            m.inside.counted(process, nsset, time, ptid)
 
     def _born_apart(self, process: Process, base: NsSet | None, creator: Container | None) -> None:
         """A child whose namespaces are not its creator's: who owns them decides."""

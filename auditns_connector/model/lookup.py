@@ -47,7 +47,7 @@ def find_exec(
 
     ``name`` is the PATH record's item 0, ``comm`` the SYSCALL record's; ``None`` where the record has none.
     """
-    candidates = only_exec(model, pid, times) or _candidates(model, pid, times, name, comm)
+    candidates = _candidates(model, pid, times, name, comm)
     if not candidates:
         return find(model, pid, ppid, times, now)
     exec_, process = candidates[0]
@@ -61,15 +61,20 @@ def find_exec(
     return exec_.state
 
 
-def only_exec(model: Model, pid: int, times: Sequence[int]) -> list[tuple[Exec, Process]]:
-    """The usual case at once: one time, one holder of ``pid``, one exec of it from then on; else nothing."""
+def find_only_exec(model: Model, pid: int, times: Sequence[int]) -> State | None:
+    """What :func:`find_exec` gives in the usual case, whatever the record's names: one time, one holder of ``pid``, one
+    exec of it from then on; ``None``, and nothing is consumed, where it is not so plain."""
     process = model.processes.get(pid)
     if process is None or process.prev is not None or len(times) != 1 or not process.execs or len(process.execs) > 1:
-        return []
-    low = times[0] - EPSILON
-    if process.execs[0].time < low or (process.end is not None and process.end < low):
-        return []
-    return [(process.execs[0], process)]
+        return None
+    exec_, low = process.execs[0], times[0] - EPSILON
+    if exec_.time < low or (process.end is not None and process.end < low):
+        return None
+    process.execs = None
+    process.floor = max(process.floor, exec_.time)
+    if _doubtful(model, process, exec_.time) or model.missing(low, exec_.time):
+        return NOBODY
+    return exec_.state
 
 
 def _candidates(

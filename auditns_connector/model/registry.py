@@ -24,6 +24,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..nstypes import PID, USER
+from . import names
 from .containers import UNKNOWN, UNSET, Container, Key
 from .outputs import ContainerOp
 from .process import REGISTERED, Process
@@ -34,12 +35,7 @@ if TYPE_CHECKING:
     from .table import Model
 
 REGISTERED_RUNTIME: Final = "registered"
-#: what a registration may say about its container, and how many bytes of a value are kept: all of them written in
-#: hexadecimal must fit into one record
-NAMES: Final = ("runtime", "id", "name", "image", "pod", "namespace")
-MAX_NAME: Final = 512
 _NUMBER: Final = re.compile(r"0[xX][0-9a-fA-F]+|[0-9]+", re.ASCII)
-_NO_BYTE: Final = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 _KEEP_ENDED: Final = 4096
 #: ancestors looked at
 _MAX_LINE: Final = 4096
@@ -57,12 +53,6 @@ class Outcome(NamedTuple):
 
 class Refused(Exception):
     """A request that a rule forbids; ``args`` are the errno's name and what is wrong."""
-
-
-def bounded(value: str) -> str:
-    """``value`` cut to what is kept; surrogates that stand for no byte become question marks."""
-    raw = _NO_BYTE.sub("?", value[:MAX_NAME]).encode("utf-8", "surrogateescape")[:MAX_NAME]
-    return raw.decode("utf-8", "surrogateescape")
 
 
 def number(text: str) -> int:
@@ -87,8 +77,6 @@ class Registry:
         self.changes = 0
         #: containers set since somebody last took this list away
         self.fresh: list[Container] = []
-        #: counts containers that were given names after they began
-        self.renames = 0
         #: who holds the delegated right, and the container (None: the host) it holds for
         self.delegates: dict[Who, Container | None] = {}
         #: registered ids whose container has ended: its owner and its last process
@@ -112,10 +100,14 @@ class Registry:
             from .restore import doubt_orphans
 
             doubt_orphans(self._model, time, request)
+        elif op == "inside":
+            from .insidestate import restore as restore_inside
+
+            restore_inside(self._model, request)
         elif op == "marks":
             self._model.packets.marks = {int(mark): int(contid) for mark, contid in request["marks"]}
         elif op == "names":
-            self._names(request)
+            names.add(self._model.containers, request)
 
     # -- setting an id
 
@@ -243,7 +235,7 @@ class Registry:
     ) -> Container:
         """The container that ``wanted`` means: a living one of the caller's, or a new one."""
         containers = self._model.containers
-        holder = containers.by_contid.get(wanted)
+        holder = containers.holder(wanted)
         if holder is not None and holder is not replaced:
             own = holder.kind == REGISTERED and holder.owner is inside and holder.parent is parent
             if own and not request.get("new"):
@@ -254,29 +246,13 @@ class Registry:
         if gone is not None and request.get("unreaped") and gone[0] is not inside and not request.get("rehash"):
             raise Refused("ENOTUNIQ", "the last process of the container that had this identifier is not reaped yet")
         taken = wanted
-        while containers.by_contid.get(taken, replaced) is not replaced or (taken != wanted and taken in (0, UNSET)):
+        while containers.holder(taken) not in (None, replaced) or (taken != wanted and taken in (0, UNSET)):
             taken = hash64(taken.to_bytes(8, "big"))
         container = Container(_key(parent, taken), REGISTERED, time, parent)
         container.contid, container.owner, container.rehashed = taken, inside, taken != wanted
-        self.describe(container, replaced, request.get("names") or {})
+        names.describe(container, replaced, request.get("names") or {})
         containers.enter(parent)
         return container
-
-    @staticmethod
-    def describe(container: Container, like: Container | None, names: dict[str, Any]) -> None:
-        """Give ``container`` what is known of it: what ``names`` say, else what was known of the derived one."""
-        if like is not None and like.kind == "runtime":
-            container.runtime, container.id = like.runtime, like.id
-            container.name, container.image, container.pod = like.name, like.image, like.pod
-            container.labels = dict(like.labels)
-        for field in NAMES:
-            value = names.get(field)
-            if not isinstance(value, str) or not value:
-                continue
-            if field == "namespace":
-                container.labels[field] = bounded(value)
-            else:
-                setattr(container, field, bounded(value))
 
     def _register(
         self, time: int, target: Process, container: Container, replaced: Container | None, hook: bool
@@ -284,9 +260,11 @@ class Registry:
         model = self._model
         containers = model.containers
         containers.by_key[container.key] = container
-        if replaced is not None and replaced.contid == container.contid:
-            containers.by_contid.pop(replaced.contid or 0, None)
-        containers.by_contid[container.contid or 0] = container
+        if replaced is not None:
+            container.places.update(replaced.places)
+            if replaced.contid == container.contid:
+                containers.by_contid.pop(replaced.contid or 0, None)
+        containers.number(container, container.contid or 0)
         self.ended.pop(container.contid or 0, None)
         who = (target.pid, target.start)
         first_of_ns = False
@@ -369,21 +347,6 @@ class Registry:
         self.last = Outcome(error, message, target.state.container if target is not None else None)
         out = ContainerOp(time, "delegate", pid, text, text, _caller(request), error, None, self.last.container)
         self._model.outputs.append(out)
-
-    # -- what others know
-
-    def _names(self, request: dict[str, Any]) -> None:
-        """What a runtime's own files say about a living container; what was known already stays, save a pod's number
-        from the cgroup path, for which its name stands better."""
-        container = self._model.containers.by_key.get(tuple((str(r), str(i)) for r, i in request["key"]))
-        if container is None:
-            return
-        for field, value in request["names"].items():
-            if field == "namespace":
-                container.labels.setdefault(field, bounded(str(value)))
-            elif field in NAMES and (not getattr(container, field) or (field == "pod" and container.kind == "runtime")):
-                setattr(container, field, bounded(str(value)))
-        self.renames += 1
 
     def _text(self, container: Container | None) -> str:
         return UNSET_TEXT if container is None else self._model.containers.text(container)

@@ -9,6 +9,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, Final
 
 from ..nstypes import PID, USER
+from . import names
 from .containers import UNKNOWN, Container, Key
 from .process import PROCFS, REGISTERED, Process
 from .resync import SAME_START
@@ -113,15 +114,15 @@ def restore(model: "Model", time: int, request: dict[str, Any]) -> None:
         owner = request["owner"]
         container.owner = containers.by_key.get(_key(owner), UNKNOWN) if owner is not None else None
         container.first = tuple(request["first"]) if request["first"] else None
-        model.registry.describe(container, None, request["names"])
+        names.describe(container, None, request["names"])
         container.replaces = frozenset(_key(raw) for raw in request["replaces"])
-        other = containers.by_contid.get(contid)
-        containers.by_key[key] = containers.by_contid[contid] = container
-        if other is not None:
-            containers.rename(other)
-            model.registry.renames += 1
-        for raw in request["taken"]:
-            containers.taken[_key(raw)] = container
+        containers.by_key[key] = container
+        containers.number(container, contid)
+        for taken in map(_key, request["taken"]):
+            containers.taken[taken] = container
+            for process in known:
+                if process.cgroups is not None and tuple(r[:2] for r in process.cgroups.runtimes) == taken:
+                    containers.learn(container, process.cgroups)
         for inst in _namespaces(model, request):
             inst.owner = container
         containers.enter(parent)
@@ -149,6 +150,8 @@ def _parent(model: "Model", request: dict[str, Any], known: list[Process]) -> Co
     if request["parent"] is None:
         return None
     key = _key(request["parent"])
+    if model.containers.doubtful(key):
+        return UNKNOWN
     parent = model.containers.by_key.get(key) or model.containers.taken.get(key)
     if parent is None and known:
         parent = known[0].state.container

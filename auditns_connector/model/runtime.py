@@ -74,6 +74,8 @@ _ROW_RUNTIME: Final = ("", *(runtime for runtime, _ in _TABLE))
 #: cheap and necessary: a path without any of these has no container
 _MAYBE: Final = re.compile(r"[0-9a-f]{25}|lxc|/payload|buildkit/|garden/|bpm-")
 _ESCAPE: Final = re.compile(rb"\\x([0-9a-f]{2})")
+#: below this a user of the host makes what cgroups it likes
+_LENT: Final = re.compile(r"/user@[0-9]+\.service/")
 _FULL_HEX: Final = re.compile(r"[0-9a-f]{16,}")
 _DELETED: Final = " (deleted)"
 
@@ -111,10 +113,20 @@ def recognise(path: str) -> Runtime | None:
 
 def chain(path: str) -> list[Runtime]:
     """All containers of a cgroup path, the outermost first. A cgroup removed under its process counts as before."""
+    return [found for found, _ in places(path)]
+
+
+def lent(place: str) -> bool:
+    """Whether ``place``, the path of a container's cgroup, is in a part of the tree that is given to a user."""
+    return _LENT.search(place) is not None
+
+
+def places(path: str) -> list[tuple[Runtime, str]]:
+    """As :func:`chain`, each with the path of the container's own cgroup."""
     if not _MAYBE.search(path):
         return []
     path = path.removesuffix(_DELETED)
-    found: list[Runtime] = []
+    found: list[tuple[Runtime, str]] = []
     base = 0
     for match in _pattern().finditer(path):
         row = match.lastindex
@@ -128,8 +140,8 @@ def chain(path: str) -> list[Runtime]:
         name = ident if runtime in _NAMED else ""
         here = Runtime(runtime, ident, name, _pod(path[base : match.end()]))
         # a full id names one container wherever it stands; a given name may be used again inside
-        if name or not any(outer.id == ident for outer in found):
-            found.append(here)
+        if name or not any(outer.id == ident for outer, _ in found):
+            found.append((here, path[: match.end()]))
         base = match.end()
     return found
 

@@ -93,7 +93,6 @@ class Model:
         self._all_calls: int | None = None
         self.calls = Calls()
         self.unknown_frames = 0
-        self.forgotten = 0
         self.initial: NsSet | None = None
         #: time of the newest answer of /proc (CLOCK_MONOTONIC ns)
         self.heard = 0
@@ -439,6 +438,8 @@ class Model:
         """True where events between ``low`` and ``high`` (ns) are known to be missing."""
         if self.polling:
             return True
+        if not self._gaps:
+            return False
         return any(since <= high and until >= low for since, until in self._gaps)
 
     def execs_complete(self, time: int) -> bool:
@@ -465,7 +466,6 @@ class Model:
             namespaces.forget(namespaces.died.popleft()[0])
         while dead and (dead[0].end or 0) < before:
             process = dead.popleft()
-            self.forgotten += 1
             newest = processes.get(process.pid)
             if newest is process:
                 if process.prev is not None:

@@ -25,6 +25,8 @@ MAX_NOTICES: Final = 64
 #: blocks given to one writev; IOV_MAX is 1024
 MAX_BLOCKS: Final = 64
 NEWLINE: Final = 0x0A
+#: bytes.count is the quicker way through a few lines, count_lines through many
+_SMALL: Final = 16_384
 
 
 class Loss(NamedTuple):
@@ -132,6 +134,18 @@ class LineQueue:
         room = self.limit - (self.size - (len(block) - start))
         return max(block.rfind(b"\n", start, start + max(room, 0)) + 1, start)
 
+    @property
+    def idle(self) -> bool:
+        """Nothing waits, and nothing is to be told."""
+        return not self.size and self._gap is None
+
+    def passed(self, data: bytes) -> None:
+        """``data`` was delivered while the queue was idle: as if pushed, and all of it delivered."""
+        self.written_bytes += len(data)
+        self.written_records += data.count(b"\n") if len(data) < _SMALL else count_lines(data)
+        if self._keep_sent:
+            self._remember(data)
+
     def peek(self) -> list[memoryview]:
         """The next bytes to deliver, as a list for writev."""
         views = [memoryview(block) for _, block in zip(range(MAX_BLOCKS), self._blocks, strict=False)]
@@ -196,6 +210,12 @@ class LineQueue:
     def wants_to_tell(self) -> bool:
         """Whether :meth:`tell` would do something now."""
         return self._gap is not None and self.size * 2 <= self.limit
+
+    def forget(self) -> None:
+        """Nobody wants any more what waits: it is not counted as dropped."""
+        self._blocks.clear()
+        self._offset = self.size = 0
+        self._gap = None
 
     def clear(self) -> None:
         """Count everything that waits as dropped."""

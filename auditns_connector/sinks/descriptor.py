@@ -5,7 +5,7 @@ import select
 
 from .base import LineQueue, LostLine, Sink, add_notice, wait_until_flushed
 from .outlet import Outlet, transmit_for
-from .threaded import ThreadedSink
+from .threaded import BOUNDLESS, ThreadedSink
 
 
 def open_descriptor(fd: int, queue: int, lost: LostLine, name: str = "stdout") -> Sink:
@@ -18,7 +18,7 @@ def open_descriptor(fd: int, queue: int, lost: LostLine, name: str = "stdout") -
 
 
 class DescriptorSink:
-    """A pipe, socket or terminal. ``broken`` is set when its reader has gone."""
+    """A pipe, socket or terminal. ``broken`` is set when its reader has gone; what waited for it is no loss then."""
 
     def __init__(self, fd: int, queue: int, lost: LostLine, name: str = "stdout") -> None:
         self.name = name
@@ -57,7 +57,9 @@ class DescriptorSink:
 
     def _break(self, error: OSError) -> None:
         self.broken = True
-        if not isinstance(error, BrokenPipeError | ConnectionResetError):
+        if isinstance(error, BrokenPipeError | ConnectionResetError):
+            self._queue.forget()  # who stops reading has had what he wanted
+        else:
             add_notice(self.notices, f"{self.name}: {error.strerror}")
         self._outlet.detach()
 
@@ -88,6 +90,15 @@ class _Descriptor:
 
     def write(self, views: list[memoryview]) -> int:
         return os.writev(self._fd, views)
+
+    def direct(self) -> tuple[int, int]:
+        return self._fd, BOUNDLESS
+
+    def wrote(self, count: int) -> None:
+        """Nobody asks how much."""
+
+    def fell_short(self, view: memoryview, count: int) -> int:
+        return count
 
     def reopen(self) -> None:
         """The descriptor is all there is."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from ..config import FileOutput
 from .base import LostLine
 from .paths import group_id, open_directory, open_log
-from .threaded import ThreadedSink
+from .threaded import BOUNDLESS, ThreadedSink
 
 
 class FileSink(ThreadedSink):
@@ -44,12 +44,27 @@ class LogFile:
         if not fitting:
             self._rotate()
             fitting = self._fit(views)
-        total = sum(map(len, fitting))
         written = os.writev(self._fd, fitting)
-        if written < total:
-            written = self._whole_lines(fitting, written)
-            if not written:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._options.path)
+        if written < sum(map(len, fitting)):
+            return self._short(fitting, written)
+        self._size += written
+        return written
+
+    def direct(self) -> tuple[int, int]:
+        if self._fd < 0:
+            return -1, 0
+        return self._fd, self._limit - self._size if self._limit else BOUNDLESS
+
+    def wrote(self, count: int) -> None:
+        self._size += count
+
+    def fell_short(self, view: memoryview, count: int) -> int:
+        return self._short([view], count)
+
+    def _short(self, views: list[memoryview], written: int) -> int:
+        written = self._whole_lines(views, written)
+        if not written:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._options.path)
         self._size += written
         return written
 

@@ -28,12 +28,23 @@ class Outlet:
 
     def write(self, data: bytes) -> None:
         """Send ``data`` at once where nothing waits before it, else queue it. Raises OSError: receiver gone."""
-        self.queue.push(data)
+        queue = self.queue
+        try:
+            sent = self._transmit(self.fd, [memoryview(data)]) if queue.idle else 0
+        except OSError:
+            queue.push(data)
+            queue.trim()
+            raise
+        if sent == len(data):
+            queue.passed(data)
+            return
+        queue.push(data)
+        queue.advance(sent)
         try:
             if not self._armed:
                 self.pump()
         finally:
-            self.queue.trim()
+            queue.trim()
 
     def pump(self) -> None:
         """Send what waits until the descriptor takes no more. Raises OSError when the receiver is gone."""

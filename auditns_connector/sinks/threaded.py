@@ -1,19 +1,23 @@
 """A sink for what can only be written with a call that may block: a thread of its own does it.
 
 Writing to a regular file blocks when the disk is slow, and no poll tells before; the thread takes that upon
-itself, and the queue before it is bounded as everywhere.
+itself, and the queue before it is bounded as everywhere. As long as all goes well it stays in one call of C, which
+writes each block as it is handed over (cdefs/kernel_writer.h); whatever is out of the ordinary it does in Python.
 """
 
 import os
 import threading
 import time
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
+from .._kernel import ffi, lib
 from .base import LineQueue, LostLine, add_notice
 
 #: seconds between attempts while writing fails: doubled from the first to the second
 RETRY_FIRST: Final = 0.5
 RETRY_LAST: Final = 30.0
+#: room without a limit (bytes)
+BOUNDLESS: Final = 1 << 62
 
 
 class Target(Protocol):
@@ -21,6 +25,15 @@ class Target(Protocol):
 
     def write(self, views: list[memoryview]) -> int:
         """Write some of the bytes, return how many. Raises OSError; nothing of this call is written then."""
+
+    def direct(self) -> tuple[int, int]:
+        """A descriptor to which up to so many bytes may be written without more ado; -1 where there is none now."""
+
+    def wrote(self, count: int) -> None:
+        """That many bytes, whole lines, were written to it."""
+
+    def fell_short(self, view: memoryview, count: int) -> int:
+        """A write to it took but ``count`` bytes of ``view``; returns how many of them stay. Raises OSError: none."""
 
     def reopen(self) -> None:
         """Open anew before the next write."""
@@ -42,15 +55,13 @@ class ThreadedSink:
         self._queue = LineQueue(name, queue)
         self.lost = lost
         self._target = target
-        # plain locks, not a Condition: the hand-over is the price of every write
         self._lock = threading.Lock()
-        self._go = threading.Lock()  # released by the main thread: there is something to do
-        self._go.acquire()
+        self._writer: Any = ffi.gc(lib.writer_new(), lib.writer_free)
         self._flushing = False
         self._drained = threading.Event()
         self._failure = ""
         self._errors = 0
-        self._reopen = self._closing = False
+        self._reopen = self._closing = self._left = False
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._thread = threading.Thread(target=self._run, name=f"sink-{name}", daemon=True)
         self._thread.start()
@@ -60,16 +71,23 @@ class ThreadedSink:
 
     def write(self, data: bytes) -> None:
         with self._lock:
+            self._account()
             self._tell()
             idle = not self._queue.size
             self._queue.push(data)
             self._queue.trim()
-        if idle:
+            whole = self._queue.size == len(data)
+        if idle and not (whole and lib.writer_give(self._writer, data, len(data))):
             self._kick()
 
+    def _account(self) -> None:
+        """Take note of what was written since the last time; to be called with the lock held."""
+        count = lib.writer_wrote(self._writer)
+        if count:
+            self._queue.advance(count)
+
     def _kick(self) -> None:
-        if self._go.locked():  # nobody but us releases it
-            self._go.release()
+        lib.writer_call(self._writer)
 
     def on_ready(self) -> None:
         try:
@@ -77,6 +95,7 @@ class ThreadedSink:
         except BlockingIOError:
             pass  # called by the clock, not by the descriptor
         with self._lock:
+            self._account()
             self._tell()
 
     def _tell(self) -> None:
@@ -90,6 +109,7 @@ class ThreadedSink:
 
     def counters(self) -> dict[str, int]:
         with self._lock:
+            self._account()
             return {**self._queue.counters(), "errors": self._errors, **self._target.counters()}
 
     def reopen(self) -> None:
@@ -103,9 +123,11 @@ class ThreadedSink:
             while not self.broken:
                 self._drained.clear()
                 with self._lock:
+                    self._account()
                     self._tell()
                     if not self._queue.size:
                         return True
+                self._kick()
                 left = None if end is None else end - time.monotonic()
                 if not self._drained.wait(left):
                     return False
@@ -123,7 +145,9 @@ class ThreadedSink:
         self._kick()
         self._thread.join(max(end - time.monotonic(), 0.1))
         with self._lock:
+            self._account()
             self._queue.clear()
+            self._left = True
         if not self._thread.is_alive():
             os.close(self._wake)
 
@@ -142,15 +166,13 @@ class ThreadedSink:
         retry = RETRY_FIRST
         while not self._closing:
             with self._lock:
+                self._account()
                 reopen, self._reopen = self._reopen, False
                 views = self._queue.peek()
-            if not (reopen or views):
-                self._go.acquire()
-                continue
             try:
                 if reopen:
                     self._target.reopen()
-                count = self._target.write(views) if views else 0
+                count = self._target.write(views) if views else 0 if reopen else self._serve()
             except OSError as error:
                 self._failed(error)
                 self._pause(retry)
@@ -161,6 +183,19 @@ class ThreadedSink:
             retry = RETRY_FIRST
             self._done(count)
 
+    def _serve(self) -> int:
+        """Write what comes until something is to be done here; returns how much was written of a block in parts."""
+        fd, room = self._target.direct()
+        left = ffi.new("int64_t *", room)
+        short: int = lib.writer_serve(self._writer, fd, left, -1.0)
+        self._target.wrote(room - left[0])
+        if not short:
+            return 0
+        with self._lock:
+            self._account()
+            views = self._queue.peek()
+        return self._target.fell_short(views[0], short)
+
     def say(self, text: str) -> None:
         """Leave a notice, from either thread."""
         add_notice(self.notices, f"{self.name}: {text}")
@@ -168,6 +203,9 @@ class ThreadedSink:
 
     def _done(self, count: int) -> None:
         with self._lock:
+            if self._left:
+                return  # the write came back after all, when its bytes were counted as dropped
+            self._account()
             self._queue.advance(count)
             told = self._queue.wants_to_tell()
             empty = not self._queue.size
@@ -188,6 +226,6 @@ class ThreadedSink:
 
     def _pause(self, seconds: float) -> None:
         """Wait before the next attempt, but not when it is time to end or to open another file."""
-        end = time.monotonic() + seconds
+        end, room = time.monotonic() + seconds, ffi.new("int64_t *")
         while not (self._reopen or self._closing) and (left := end - time.monotonic()) > 0:
-            self._go.acquire(timeout=left)
+            lib.writer_serve(self._writer, -1, room, left)

@@ -1,6 +1,13 @@
 """The id maps of a user namespace, as /proc/PID/uid_map and gid_map tell them to the host (user_namespaces(7))."""
 
+import json
 import os
+from typing import TYPE_CHECKING, Any
+
+from .. import frames as f
+
+if TYPE_CHECKING:
+    from ..model.namespaces import Instance
 
 
 def read_maps(pid: int, ino: int) -> dict[str, list[list[int]]] | None:
@@ -23,3 +30,9 @@ def read_maps(pid: int, ino: int) -> dict[str, list[list[int]]] | None:
     finally:
         os.close(folder)
     return found if found["uid"] else None
+
+
+def idmap_frame(inst: "Instance", maps: Any, now: int, pid: int = 0) -> bytes:
+    """The IDMAP frame that gives ``inst`` its ``maps`` (as :func:`read_maps`, asked through ``pid`` at ``now``)."""
+    payload = json.dumps(maps).encode()
+    return f.pack(f.K_IDMAP, f.S_PROCFS, now, pid=pid, cgroup=inst.number, arg=inst.ino, payload=payload)

@@ -159,9 +159,8 @@ class PerfSource:
         size = lib.perf_set_drain(self._set, self._layout, self._counters, limit, self._frames)
         if size < 0:
             raise MemoryError(f"no memory for the frames of the perf rings: {os.strerror(-size)}")
-        block = bytes(ffi.buffer(self._frames[0], size)) if size else b""
-        tail = self._tail_loss(cut)
-        return block + tail if tail else block
+        block: bytes = ffi.buffer(self._frames[0], size)[:] if size else b""
+        return block + self._tail_loss(cut) if self._counters.suspect else block
 
     def counters(self) -> dict[str, int]:
         """Counts since the start: received records, lost, unknown and malformed ones."""
@@ -209,6 +208,7 @@ class PerfSource:
     def _tail_loss(self, cut: int | None) -> bytes:
         """LOST frames for what the rings' ends lack and no record in them has told yet."""
         told = b""
+        self._counters.suspect = 0
         last = ffi.new("uint64_t *")
         for ring, (cpu, fds) in enumerate(self._rings):
             if not lib.perf_set_suspect(self._set, ring):

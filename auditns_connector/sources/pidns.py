@@ -29,7 +29,7 @@ class PidnsRing:
     """
 
     def __init__(self, number: int, pid: int, ino: int, pages: int = PAGES) -> None:
-        self.number = number
+        self.number, self._ino = number, ino
         self.matched = self.unmatched = 0
         self._layout: Any = ffi.new("struct perf_layout *")
         self._counters: Any = ffi.new("struct perf_counters *")
@@ -100,6 +100,7 @@ class PidnsRing:
                         ppid=pair.inside_pid,
                         ptid=pair.inside_tid,
                         cgroup=self.number,
+                        arg=self._ino,
                     )
                 )
             elif pair.state == 0 and pair.offset >= len(held):

@@ -38,12 +38,15 @@ class RuntimeFiles:
         self._root = root
         self.counters = {"read": 0, "malformed": 0}
 
-    def names(self, runtime: str, ident: str, monitor: list[str]) -> dict[str, str]:
+    def names(self, runtime: str, ident: str, monitor: list[str], own: bool = True) -> dict[str, str]:
         """What is known of a container: any of name, image, pod, namespace. ``monitor`` is the command line of the
-        parent of its first process, which for Podman and CRI-O is conmon's."""
+        parent of its first process, which for Podman and CRI-O is conmon's. A container that is not the host's
+        ``own`` but a user's is in no file of the system's runtimes."""
         if not _ID.fullmatch(ident):
             return {}
         found: dict[str, str] = {}
+        if not own:
+            return _said(self._conmon(ident, monitor, ())) if runtime == "podman" else {}
         if runtime in ("docker", "kubernetes", "ecs", "oci"):
             found |= _said(self._docker(ident))
         if not found and runtime in ("containerd", "kubernetes", "docker", "oci"):
@@ -77,10 +80,10 @@ class RuntimeFiles:
                     return found
         return {}
 
-    def _conmon(self, ident: str, monitor: list[str]) -> dict[str, str]:
+    def _conmon(self, ident: str, monitor: list[str], bundles: tuple[str, ...] = _BUNDLES) -> dict[str, str]:
         """conmon -c ID … -b BUNDLE … -n NAME: right for whatever storage, another user's too."""
         if not monitor or os.path.basename(monitor[0]) != "conmon" or _option(monitor, "-c") != ident:
-            for top in _BUNDLES:
+            for top in bundles:
                 for driver in _DRIVERS:
                     found = self._annotations(f"{top}/{driver}-containers/{ident}/userdata/config.json")
                     if found:

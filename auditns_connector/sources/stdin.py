@@ -11,6 +11,8 @@ from ..reassemble import TextStream
 _READ: Final = 256 * 1024
 #: room is made for so much at once: what is read and not scanned yet costs most to move
 _ROOM: Final = 768 * 1024
+#: an event or two: after less than this there is hardly more
+_LITTLE: Final = 16 * 1024
 
 
 class StdinSource:
@@ -55,6 +57,8 @@ class StdinSource:
             self._ended = not got
             stream.grew(got)
             size += got
+            if got < _LITTLE:
+                break
         self._counts["bytes"] += size
         return None if self._ended and not size else size
 

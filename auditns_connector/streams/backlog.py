@@ -39,22 +39,26 @@ class Entry:
 
 class Gap(NamedTuple):
     """``records`` lost in one piece between the serials ``first`` and ``last``; ``ms``: the time of the last.
-    ``home`` is the container they all belonged to, None where they were several's; ``records`` 0: not known."""
+    ``home`` is the container they all belonged to, None where they were several's; ``records`` 0: not known;
+    ``paused``: not for want of room, but because the stream was paused."""
 
     records: int
     first: int
     last: int
     ms: int
     home: Container | None
+    paused: bool = False
+
+    @classmethod
+    def of(cls, entry: Entry, *, paused: bool = False) -> "Gap":
+        """The loss of ``entry``."""
+        return cls(entry.records, entry.serial, entry.serial, entry.ms, entry.home, paused)
 
     def joined(self, later: "Gap") -> "Gap":
         """Both as one, ``later`` behind it."""
         home = self.home if self.home is later.home else None
-        return Gap(self.records + later.records, self.first, later.last, later.ms, home)
-
-
-def _gap(entry: Entry) -> Gap:
-    return Gap(entry.records, entry.serial, entry.serial, entry.ms, entry.home)
+        records, paused = self.records + later.records, self.paused and later.paused
+        return Gap(records, self.first, later.last, later.ms, home, paused)
 
 
 class Backlog:
@@ -89,7 +93,7 @@ class Backlog:
 
     def _lose(self, entry: Entry) -> bool:
         self.lost += entry.records
-        gap = _gap(entry)
+        gap = Gap.of(entry)
         if self._items and isinstance(self._items[-1], Gap):
             gap = self._items.pop().joined(gap)  # type: ignore[union-attr]
         self._items.append(gap)
@@ -122,7 +126,7 @@ class Backlog:
                 continue
             self.records -= item.records
             self.lost += item.records
-            gap = _gap(item) if gap is None else gap.joined(_gap(item))
+            gap = Gap.of(item) if gap is None else gap.joined(Gap.of(item))
         if gap is not None:
             if self._items and isinstance(self._items[0], Gap):
                 gap = gap.joined(self._items.popleft())  # type: ignore[arg-type]

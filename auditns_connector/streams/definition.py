@@ -44,7 +44,10 @@ class Definition(NamedTuple):
     paused: bool = False
 
     def matches(self, contid: int | None, container: Container) -> bool:
-        """Whether this very container, whose identifier is ``contid``, is meant."""
+        """Whether this very container, whose identifier is ``contid``, is meant; never one that only the cgroups inside
+        another container tell of."""
+        if container.inner:
+            return False
         if self.contid and contid not in self.contid:
             return False
         if self.runtime and container.runtime not in self.runtime:

@@ -9,7 +9,7 @@ import json
 import os
 import socket
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from ..errors import AuditnsError, ConfigError
@@ -20,6 +20,7 @@ from ..safefile import SafeDir
 from ..talk import Seldom, Talk
 from .definition import HOST, Definition, change, read, stream_name
 from .peers import Who, identify
+from .priority import Priority
 from .requests import Requests
 from .router import Router
 from .server import Reader
@@ -34,11 +35,14 @@ COMMANDED: Final = "command"
 class Streams:
     """The streams of ``pipeline`` below ``base``. Raises :class:`AuditnsError` where that cannot be used."""
 
-    def __init__(self, pipeline: Any, base: str, talk: Talk) -> None:
+    def __init__(self, pipeline: Any, base: str, talk: Talk, keep: Callable[[], None] = lambda: None) -> None:
         self.base = base
+        #: called when there is something new to be kept over a restart
+        self.keep = keep
         self.streams: dict[str, Stream] = {}
         self._pipeline, self._talk, self._seldom = pipeline, talk, Seldom(talk)
         self._own_serials: EventSerials | None = None
+        self._priority = Priority()
         self._state = SafeDir(base)
         try:
             SafeDir(os.path.join(base, "streams")).close()
@@ -61,19 +65,29 @@ class Streams:
         if self.streams:
             self.router.take(points, self._pipeline.correlator.states, now)
 
+    @property
+    def watched(self) -> bool:
+        """Whether somebody reads, and wants events soon."""
+        return any(stream.server.readers for stream in self.streams.values())
+
     def deadline(self) -> float | None:
         """When :meth:`go_on` is due (time.monotonic seconds); None: no such time."""
-        return self.router.deadline()
+        due = [self.router.deadline(), *(stream.server.deadline for stream in self.streams.values())]
+        return min((when for when in due if when is not None), default=None)
 
     def go_on(self) -> None:
         """Do what is due now; called in every round."""
         self.router.go_on()
+        for stream in self.streams.values():
+            stream.server.go_on()
 
     def attach(self) -> None:
         """Have the pipeline's text side keep what streams need; to be called when that side or the streams change."""
         self._pipeline.enricher.want_states(bool(self.streams))
+        self._priority.boost(any(stream.writes for stream in self.streams.values()))
         if self.streams:
             self._pipeline.stream.want_whole()
+            self._pipeline.observer.model.inside.kept = True
 
     def serial(self) -> int:
         """A serial for a record that is an event of its own."""
@@ -90,7 +104,7 @@ class Streams:
             return
         self.router.tick()
         for name, stream in self.streams.items():
-            stream.paused = {home for home in stream.paused if home.ended is None}
+            stream.tell_pauses()
             try:
                 if stream.server.check():
                     self._seldom.warn(name, "the sockets of a stream were taken away and are back", stream=name)
@@ -102,6 +116,7 @@ class Streams:
         for stream in self.streams.values():
             stream.close()
         self.streams.clear()
+        self._priority.boost(False)
         self.router.close()
         os.close(self._folder)
         os.close(self._private)
@@ -171,6 +186,8 @@ class Streams:
     def _changed(self) -> None:
         self.router.forget()
         self.attach()
+        if self.streams:
+            self.router.prepare()  # numbers of short-lived processes are told from now on, not from the first event on
 
     def _save(self) -> None:
         kept = {name: s.definition.as_dict() for name, s in self.streams.items() if s.origin == COMMANDED}
@@ -272,13 +289,15 @@ def _open_directory(name: str, parent: int, mode: int) -> int:
 
 
 def open_streams(pipeline: Any, control: Any, path: str, talk: Talk, configured: Iterable[Definition] = ()) -> None:
-    """Serve streams beside the control socket ``control`` at ``path``; a program without one serves none."""
+    """Serve streams beside the control socket ``control`` at ``path``. A program without one serves none, and keeps
+    those of its configuration in mind for when it will; see follower.py."""
+    pipeline.configured_streams = list(configured)
     if control is None:
         return
     try:
-        streams = Streams(pipeline, os.path.dirname(path) or ".", talk)
+        streams = Streams(pipeline, os.path.dirname(path) or ".", talk, control.keep)
     except AuditnsError as error:
         talk.warn("no streams", reason=str(error))
         return
-    streams.load(configured)
+    streams.load(pipeline.configured_streams)
     control.handlers["stream"] = streams.control

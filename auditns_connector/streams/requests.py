@@ -99,14 +99,14 @@ class Requests:
         who, process, home = self._inside(stream, sock)
         if self._inside_uid(who, process, home) != 0:
             raise RefusedError("EPERM", "only root of the container may")
-        stream.paused.add(home)
+        stream.pause(home)
         return {}
 
     def _resume(self, stream: Stream, sock: socket.socket, request: dict[str, Any]) -> dict[str, Any]:
         who, process, home = self._inside(stream, sock)
         if self._inside_uid(who, process, home) != 0:
             raise RefusedError("EPERM", "only root of the container may")
-        stream.paused.discard(home)
+        stream.resume(home)
         return {}
 
     def _send(self, stream: Stream, sock: socket.socket, request: dict[str, Any]) -> dict[str, Any]:
@@ -152,6 +152,8 @@ class Requests:
             raise RefusedError("EINVAL", "uid is a number from 0 to 4294967294")
         if session is not None and (type(session) is not int or not 0 <= session < NO_ID):
             raise RefusedError("EINVAL", "session is a number from 0 to 4294967294")
+        if not stream.logins.allows(1, time.monotonic_ns()):
+            raise RefusedError("EBUSY", f"more than {stream.logins.rate} logins a second")
         who, process, home = self._inside(stream, sock)
         if self._inside_uid(who, process, home) != 0:
             raise RefusedError("EPERM", "only root of the container may")
@@ -165,6 +167,7 @@ class Requests:
             f.pack(f.K_LOGIN, f.S_CONTROL, time.monotonic_ns(), pid=target.pid, tid=target.pid, arg=arg)
         )
         stream.counters["logins"] += 1
+        self._pipeline.streams.keep()
         return {}
 
     def _target(self, process: Process, home: Container, number: Any) -> Process | None:
@@ -175,10 +178,7 @@ class Requests:
             found = model.alive(parent_of(process.pid))
         elif type(number) is int and 0 < number < 1 << 31:
             pid_ns = viewer.home_namespaces(home)[0]
-            for other in list(model.processes.values()):
-                if other.end is None and pid_ns is not None and model.inside.number(other, pid_ns) == number:
-                    found = other
-                    break
+            found = self._router.called(number, pid_ns) if pid_ns is not None else None
         container = found.state.container if found is not None else None
         if container is None or container is UNKNOWN or home not in container.chain():
             return None

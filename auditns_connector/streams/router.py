@@ -1,26 +1,26 @@
 """Which events go to which stream, and what must be known of a container before its numbers can be translated."""
 
-import json
 import time
 from collections.abc import Iterable
 from typing import Any, Final
 
-from .. import frames as f
 from ..decode import points as pt
 from ..errors import NotSupportedError
 from ..model.containers import UNKNOWN, Container
+from ..model.insidestate import set_up_by_runtime
 from ..model.namespaces import Instance
+from ..model.process import Process
 from ..nstypes import PID
 from ..reassemble import Points
-from ..sources.idmaps import read_maps
+from ..sources.idmaps import idmap_frame, read_maps
 from ..talk import Talk
 from .backlog import Entry
-from .definition import CONTAINER
+from .definition import CONTAINER, HOST
 from .stream import Stream
-from .view import Viewer, group, set_up_by_runtime
+from .view import Viewer, group, lies_in
 
 #: points that no stream is given an event for
-_NOT_SUBJECT: Final = pt.P_TARGET | pt.P_LATE | pt.P_NETFILTER | pt.P_OWN
+_NOT_TOLD: Final = pt.P_LATE | pt.P_NETFILTER | pt.P_OWN
 #: while a container is being set up, its pid namespace is looked for this often, and for so long (seconds)
 _HURRY: Final = 0.002
 _HURRY_FOR: Final = 3.0
@@ -77,26 +77,40 @@ class Router:
             return
         self.prepare()
         plans: dict[int, _Plan] = {}
+        struck: dict[int, _Plan] = {}
         flags = points.flags
         for i, state in enumerate(states):
             container = state.container
-            if container is None or container is UNKNOWN or flags[i] & _NOT_SUBJECT:
+            if container is None or container is UNKNOWN or flags[i] & _NOT_TOLD:
                 continue
             plan = self.plan(container)
-            if plan:
+            if not plan:
+                continue
+            if flags[i] & pt.P_TARGET:
+                struck[points.event[i]] = (*struck.get(points.event[i], ()), *plan)
+            else:
                 plans[i] = plan
+        if struck:
+            self._add_struck(points, plans, struck)
         if not plans:
             return
         touched = set()
         for i, wanted in group(points, plans).items():
             made: dict[tuple[Container, str, bool], Entry | None] = {}
+            whole = set()
             for stream, home in plans[i]:
                 definition = stream.definition
-                if not stream.takes(home):
+                if definition.view == HOST:
+                    if stream in whole:
+                        continue  # its readers have seen the whole event
+                    whole.add(stream)
+                if not stream.writes:
                     stream.skip()
                     continue
-                if stream.full:
-                    stream.put(Entry(points.serial[i], points.ms[i], len(wanted.lines) + 1, home, _nothing), now)
+                if stream.full and not stream.halted(home):
+                    inside = lies_in(states[i].container, home)
+                    records = len(wanted.lines) + 1 if inside else 2 + 2 * len(wanted.targets)
+                    stream.put(Entry(points.serial[i], points.ms[i], records, home, _nothing), now)
                     continue
                 key = (home, definition.view, definition.record_names == "numeric")
                 if definition.view == CONTAINER and self.viewer.home_namespaces(home)[0] is None:
@@ -109,6 +123,15 @@ class Router:
                     touched.add(stream)
         for stream in touched:
             stream.pump()
+
+    @staticmethod
+    def _add_struck(points: Points, plans: dict[int, _Plan], struck: dict[int, _Plan]) -> None:
+        """Events go to the streams of their targets too; those that have them for their subject come first."""
+        for i in range(points.n):
+            if points.flags[i] & pt.P_HAS_TARGET and not points.flags[i] & (_NOT_TOLD | pt.P_TARGET):
+                also = struck.get(points.event[i])
+                if also:
+                    plans[i] = tuple(dict.fromkeys((*plans.get(i, ()), *also)))
 
     # -- what must be known
 
@@ -139,10 +162,7 @@ class Router:
         maps = read_maps(pid, user_ns.ino)
         if maps is None:
             return False
-        payload = json.dumps(maps).encode()
-        self._observer.feed(
-            f.pack(f.K_IDMAP, f.S_PROCFS, time.monotonic_ns(), pid=pid, cgroup=user_ns.number, payload=payload)
-        )
+        self._observer.feed(idmap_frame(user_ns, maps, time.monotonic_ns(), pid))
         return True
 
     def prepare(self) -> None:
@@ -198,6 +218,17 @@ class Router:
                 if process is not None:
                     found.add(process.pid)
         return found
+
+    def called(self, number: int, ns: Instance) -> Process | None:
+        """The living process that is ``number`` in pid namespace ``ns``; only those in it are looked at."""
+        inside = self._model.inside
+        for inst in list(self._model.namespaces.current[PID].values()):
+            if inside.within(inst, ns):
+                for pid in self._members(inst):
+                    process: Process | None = self._model.alive(pid)
+                    if process is not None and inside.number(process, ns) == number:
+                        return process
+        return None
 
     def tick(self) -> None:
         """Close the rings of namespaces that are gone."""

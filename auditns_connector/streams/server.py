@@ -12,12 +12,13 @@ import select
 import selectors
 import socket
 import stat
+import time
 from collections.abc import Callable
 from typing import Final
 
 from ..errors import AuditnsError
 from ..model.containers import Container
-from .backlog import Backlog, Entry, Gap
+from .backlog import Backlog, Entry, Gap, RateLimit
 from .messages import MAX_LINE
 from .peers import Who
 
@@ -28,6 +29,12 @@ MAX_TALKERS: Final = 32
 _ACCEPTS: Final = 8
 _EVENTS_A_TURN: Final = 128
 _PIECE: Final = 256 * 1024
+#: what a stream's clients may do in a second: connect, ask, write lines. Who does more is not heard for a while, and
+#: feels it by the socket's being full; nothing is refused for it
+_CONNECTS: Final = 100
+_REQUESTS: Final = 100
+_LINES: Final = 1000
+_REST: Final = 0.05
 
 LostLine = Callable[[Gap], bytes]
 
@@ -37,6 +44,7 @@ class Listener:
 
     def __init__(self, folder: int, private: int, name: str, kind: int, mode: int, uid: int, gid: int) -> None:
         self._folder, self.name = folder, name
+        self.watched = False
         self.sock = socket.socket(socket.AF_UNIX, kind | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
         fresh = f"{name}.{os.getpid()}"
         try:
@@ -91,14 +99,14 @@ class Reader:
         self._rest = memoryview(b"")
         self._written = 0
         self._typed = b""
-        self._deaf = False
+        self._deaf = self._resting = False
         self._events = selectors.EVENT_READ
         server.selector.register(sock, self._events, self._on_event)
 
     def _on_event(self) -> None:
         if self.closed:
             return
-        if not self._deaf:
+        if not self._deaf and not self._resting:
             self._read()
         if not self.closed:
             self.pump()
@@ -116,14 +124,26 @@ class Reader:
                 self._server.leave(self)
             else:
                 self._deaf = True  # it will say nothing more, but it listens
-                self._watch(selectors.EVENT_WRITE if self._rest or len(self.backlog) else 0)
+                self._watch_again()
             return
         *lines, self._typed = (self._typed + data).split(b"\n")
         for line in lines:
             if line.strip():
                 self._server.on_line(self, line)
+        if not self._server.lines.allows(len(lines), time.monotonic_ns()):
+            self._resting = True
+            self._server.rest(self._rested)
         if len(self._typed) > MAX_LINE + 64:
             self._server.leave(self)
+
+    def _rested(self) -> None:
+        self._resting = False
+        if not self.closed:
+            self._watch_again()
+
+    def _watch_again(self) -> None:
+        wait = selectors.EVENT_WRITE if self._rest or len(self.backlog) else 0
+        self._watch(wait | (0 if self._deaf or self._resting else selectors.EVENT_READ))
 
     def pump(self) -> None:
         """Send what waits, as far as it is taken; the rest when the socket takes more."""
@@ -142,8 +162,7 @@ class Reader:
             if not self._rest:
                 self._server.delivered(self._item)
                 self._item = None
-        wait = selectors.EVENT_WRITE if self._rest or len(self.backlog) else 0
-        self._watch(wait | (0 if self._deaf else selectors.EVENT_READ))
+        self._watch_again()
 
     def _next(self) -> bool:
         while True:
@@ -217,7 +236,12 @@ class Server:
         self.counters = {"connections": 0, "refused": 0, "requests": 0}
         self.on_line, self.lost_line, self.delivered = on_line, lost_line, delivered
         self._admit, self._backlog, self._leftover, self._on_request = admit, backlog, leftover, on_request
-        self._talkers: dict[socket.socket, None] = {}
+        #: with whether it is listened to now
+        self._talkers: dict[socket.socket, bool] = {}
+        self.connects, self.requests, self.lines = RateLimit(_CONNECTS), RateLimit(_REQUESTS), RateLimit(_LINES)
+        #: when who rests is listened to again (time.monotonic seconds), and how
+        self.deadline: float | None = None
+        self._resting: list[Callable[[], None]] = []
         self._where = (folder, private, mode, uid, gid)
         self._listeners = self._open()
         self._register()
@@ -231,8 +255,31 @@ class Server:
 
     def _register(self) -> None:
         sock, talk = self._listeners
-        self.selector.register(sock.sock, selectors.EVENT_READ, lambda: self._accept(sock, self._on_reader))
-        self.selector.register(talk.sock, selectors.EVENT_READ, lambda: self._accept(talk, self._on_talker))
+        self._listen(sock, self._on_reader)
+        self._listen(talk, self._on_talker)
+
+    def _listen(self, listener: Listener, take: Callable[[socket.socket], None]) -> None:
+        if listener in self._listeners:  # it may have been replaced meanwhile
+            self.selector.register(listener.sock, selectors.EVENT_READ, lambda: self._accept(listener, take))
+            listener.watched = True
+
+    def _unlisten(self, listener: Listener) -> None:
+        if listener.watched:
+            self.selector.unregister(listener.sock)
+            listener.watched = False
+
+    def rest(self, then: Callable[[], None]) -> None:
+        """Call ``then`` in a while: :meth:`go_on` does, when :attr:`deadline` has come."""
+        self._resting.append(then)
+        if self.deadline is None:
+            self.deadline = time.monotonic() + _REST
+
+    def go_on(self) -> None:
+        """Listen again to who had to rest."""
+        if self.deadline is not None and time.monotonic() >= self.deadline:
+            resting, self._resting, self.deadline = self._resting, [], None
+            for then in resting:
+                then()
 
     def _accept(self, listener: Listener, take: Callable[[socket.socket], None]) -> None:
         for _ in range(_ACCEPTS):
@@ -245,6 +292,10 @@ class Server:
             self.counters["connections"] += 1
             sock.setblocking(False)
             take(sock)
+            if not self.connects.allows(1, time.monotonic_ns()):
+                self._unlisten(listener)
+                self.rest(lambda: self._listen(listener, take))
+                return
 
     def _on_reader(self, sock: socket.socket) -> None:
         try:
@@ -268,11 +319,21 @@ class Server:
     def _on_talker(self, sock: socket.socket) -> None:
         while len(self._talkers) >= MAX_TALKERS:
             self._hang_up(next(iter(self._talkers)))  # who came first has had time enough
-        self._talkers[sock] = None
-        self.selector.register(sock, selectors.EVENT_READ, lambda: self._talk(sock))
+        self._talkers[sock] = False
+        self._hear(sock)
+
+    def _hear(self, sock: socket.socket) -> None:
+        if self._talkers.get(sock) is False:
+            self._talkers[sock] = True
+            self.selector.register(sock, selectors.EVENT_READ, lambda: self._talk(sock))
 
     def _talk(self, sock: socket.socket) -> None:
         if sock not in self._talkers:
+            return
+        if not self.requests.allows(1, time.monotonic_ns()):
+            self._talkers[sock] = False
+            self.selector.unregister(sock)
+            self.rest(lambda: self._hear(sock))
             return
         try:
             data = sock.recv(MAX_REQUEST + 1)
@@ -290,8 +351,8 @@ class Server:
 
     def _hang_up(self, sock: socket.socket) -> None:
         if sock in self._talkers:
-            del self._talkers[sock]
-            self.selector.unregister(sock)
+            if self._talkers.pop(sock):
+                self.selector.unregister(sock)
             sock.close()
 
     def check(self) -> bool:
@@ -304,7 +365,7 @@ class Server:
         self._listeners = self._open()
         self._register()
         for listener in former:
-            self.selector.unregister(listener.sock)
+            self._unlisten(listener)
             listener.sock.close()
         return True
 
@@ -315,8 +376,9 @@ class Server:
             self.leave(reader)
         for sock in list(self._talkers):
             self._hang_up(sock)
+        self._resting.clear()
         for listener in self._listeners:
-            self.selector.unregister(listener.sock)
+            self._unlisten(listener)
             listener.close()
 
 

@@ -5,7 +5,7 @@ import os
 import selectors
 import socket
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from ..emit import text
 from ..model.containers import Container
@@ -13,6 +13,9 @@ from .backlog import Backlog, Entry, Gap, RateLimit
 from .definition import Definition
 from .peers import Who
 from .server import Reader, Server
+
+#: logins a second; each looks at the processes of the container
+_LOGINS: Final = 10
 
 
 class Owner(Protocol):
@@ -43,8 +46,11 @@ class Stream:
         self._folder, self._private, self._selector = folder, private, selector
         #: containers that paused their own share
         self.paused: set[Container] = set()
+        #: what each container's pause has cost and no reader was told yet
+        self._missed: dict[Container, Gap] = {}
         self._rate = RateLimit(definition.rate_limit)
         self.messages = RateLimit(definition.message_limit)
+        self.logins = RateLimit(_LOGINS)
         self.held = Backlog(definition.backlog_limit, definition.overflow)
         self.counters = {
             "events": 0, "unwritten_events": 0, "paused_events": 0, "lost_records": 0, "lost_by_rate": 0,
@@ -73,9 +79,14 @@ class Stream:
 
     # -- events
 
-    def takes(self, home: Container) -> bool:
-        """Whether it takes events of ``home`` at all: the limit is above 0, and it is not paused."""
-        return self.definition.backlog_limit > 0 and not self.definition.paused and home not in self.paused
+    @property
+    def writes(self) -> bool:
+        """Whether anything is kept at all: the limit is above 0."""
+        return self.definition.backlog_limit > 0
+
+    def halted(self, home: Container) -> bool:
+        """Whether events of ``home`` are not taken now, for a pause."""
+        return self.definition.paused or home in self.paused
 
     @property
     def full(self) -> bool:
@@ -83,14 +94,20 @@ class Stream:
         return not self.server.readers and self.held.refuses
 
     def skip(self) -> None:
-        """An event that the stream, having no room at all or being paused, does not take."""
+        """An event that the stream, having no room at all, does not take."""
         self.counters["events"] += 1
-        self.counters["paused_events" if self.definition.backlog_limit else "unwritten_events"] += 1
+        self.counters["unwritten_events"] += 1
 
     def put(self, entry: Entry, now: int) -> None:
         """Take one event; ``now`` in ns. Readers are served by :meth:`pump`."""
         self.counters["events"] += 1
-        takers = [r.backlog for r in self.server.readers if r.home is None or r.home is entry.home] or [self.held]
+        home = entry.home
+        if home is not None and self.halted(home):
+            self.counters["paused_events"] += 1
+            gap, former = Gap.of(entry, paused=True), self._missed.get(home)
+            self._missed[home] = gap if former is None else former.joined(gap)
+            return
+        takers = self._takers(home)
         if not self._rate.allows(entry.records, now):
             self.counters["lost_by_rate"] += entry.records
             for backlog in takers:
@@ -98,6 +115,27 @@ class Stream:
             return
         for backlog in takers:
             backlog.push(entry)
+
+    def _takers(self, home: Container | None) -> list[Backlog]:
+        return [r.backlog for r in self.server.readers if r.home is None or r.home is home] or [self.held]
+
+    def pause(self, home: Container) -> None:
+        """Take no events of ``home`` until :meth:`resume`."""
+        self.paused.add(home)
+
+    def resume(self, home: Container) -> None:
+        """Take events of ``home`` again; what did not come meanwhile is told."""
+        self.paused.discard(home)
+        self.tell_pauses()
+
+    def tell_pauses(self) -> None:
+        """Tell what pauses that are over, and those of containers that have ended, have cost."""
+        for home in [home for home in self._missed if not self.halted(home) or home.ended is not None]:
+            gap = self._missed.pop(home)
+            for backlog in self._takers(home):
+                backlog.append(gap)
+        self.paused = {home for home in self.paused if home.ended is None}
+        self.pump()
 
     def pump(self) -> None:
         """Give the readers what waits for them."""
@@ -113,7 +151,8 @@ class Stream:
     def lost_line(self, gap: Gap) -> bytes:
         """The record that tells a loss: how many, between which serials."""
         numeric = self.definition.record_names == "numeric"
-        tail = text.container_lost("stream", None, gap.records or None, str(gap.first), str(gap.last), numeric)
+        source = "stream-paused" if gap.paused else "stream"
+        tail = text.container_lost(source, None, gap.records or None, str(gap.first), str(gap.last), numeric)
         return text.stamp(tail, gap.ms, self._owner.serial())
 
     # -- readers
@@ -154,7 +193,9 @@ class Stream:
             self.server.close()
             if narrower:
                 self.held = self._new_backlog()  # it was for other containers, or in another view
+                self._missed.clear()
             self.server = self._serve()
+        self.tell_pauses()
 
     def status(self) -> dict[str, Any]:
         """Definition, counters, what is held and who reads."""

@@ -37,14 +37,38 @@ WITHHELD: Final = frozenset(
     }
 )
 
+_X86_64: Final = 0xC000003E
+_I386: Final = 0x40000003
+#: aarch64, riscv64, loongarch64: the numbers of asm-generic/unistd.h
+_GENERIC: Final = (0xC00000B7, 0xC00000F3, 0xC0000102)
 #: arch -> system calls whose result is a process number
 PID_RESULTS: Final[Mapping[int, frozenset[int]]] = {
     # getpid clone fork vfork wait4 getppid getpgrp setsid getpgid getsid gettid clone3
-    0xC000003E: frozenset((39, 56, 57, 58, 61, 110, 111, 112, 121, 124, 186, 435)),
-    0x40000003: frozenset((2, 7, 20, 64, 65, 66, 114, 120, 132, 147, 190, 224, 435)),
+    _X86_64: frozenset((39, 56, 57, 58, 61, 110, 111, 112, 121, 124, 186, 435)),
+    _I386: frozenset((2, 7, 20, 64, 65, 66, 114, 120, 132, 147, 190, 224, 435)),
     # getpgid getsid setsid getpid getppid gettid clone wait4 clone3
-    **dict.fromkeys((0xC00000B7, 0xC00000F3, 0xC0000102), frozenset((155, 156, 157, 172, 173, 178, 220, 260, 435))),
+    **dict.fromkeys(_GENERIC, frozenset((155, 156, 157, 172, 173, 178, 220, 260, 435))),
 }
+
+#: arch -> system call that goes to another process -> the argument that says which signal, or what ptrace is to do
+_DEEDS: Final[Mapping[int, Mapping[int, bytes]]] = {
+    # kill rt_sigqueueinfo tkill tgkill rt_tgsigqueueinfo pidfd_send_signal ptrace
+    _X86_64: {62: b"a1", 129: b"a1", 200: b"a1", 234: b"a2", 297: b"a2", 424: b"a1", 101: b"a0"},
+    _I386: {37: b"a1", 178: b"a1", 238: b"a1", 270: b"a2", 335: b"a2", 424: b"a1", 26: b"a0"},
+    **{n: {129: b"a1", 138: b"a1", 130: b"a1", 131: b"a2", 240: b"a2", 424: b"a1", 117: b"a0"} for n in _GENERIC},
+}
+#: the words of an outsider's SYSCALL record: as they are, or what stands in their place; all others are left out
+_ACTOR_KEPT: Final = frozenset(b"arch syscall success key".split())
+_ACTOR_NOBODY: Final[Mapping[bytes, bytes]] = {
+    **dict.fromkeys(b"a0 a1 a2 a3 items ppid pid".split(), NO_PID),
+    **dict.fromkeys(b"uid gid euid suid fsuid egid sgid fsgid".split(), NO_ID),
+    b"auid": UNSET,
+    b"ses": UNSET,
+    b"tty": b"(none)",
+    b"comm": b"(null)",
+    b"exe": b"(null)",
+}
+_TARGET_KEPT: Final = frozenset(b"opid oauid ouid oses obj ocomm".split())
 
 
 class Tally:
@@ -68,6 +92,8 @@ class Names(NamedTuple):
     result: int | None = None
     #: the arguments may be the host's process numbers
     hide_arguments: bool = False
+    #: as ``login``, of the process that an OBJ_PID record is about
+    target: tuple[int, int] | None = None
 
 
 class Tailor:
@@ -79,17 +105,20 @@ class Tailor:
 
     def line(self, line: bytes) -> bytes:
         """One whole line (with its newline), rewritten."""
-        line = line.rstrip(b"\n")
-        start = line.find(b"type=")
-        end = line.find(b"): ", start)
-        if start < 0 or end < 0:
-            return line[max(start, 0) :].partition(b"\x1d")[0] + b"\n"
-        head, body = line[start : end + 3], line[end + 3 :].partition(b"\x1d")[0]
+        head, body = _parts(line)
+        if not head:
+            return body + b"\n"
         at = body.find(b"msg='")
         message = b""
         if at == 0 or (at > 0 and body[at - 1] == 0x20):
             body, message = body[:at], body[at:]
         return head + b" ".join([self._word(word) for word in body.split(b" ")]) + message + b"\n"
+
+    def target(self, line: bytes) -> bytes:
+        """The OBJ_PID record of a target whose actor is an outsider: what tells of the target alone."""
+        head, body = _parts(line)
+        words = [word for word in body.split(b" ") if word.partition(b"=")[0] in _TARGET_KEPT]
+        return head + b" ".join([self._word(word) for word in words]) + b"\n"
 
     def _word(self, word: bytes) -> bytes:
         name, equals, value = word.partition(b"=")
@@ -132,8 +161,8 @@ class Tailor:
         return b"%d" % inside
 
     def _auid(self, name: bytes, value: bytes) -> bytes:
-        login = self._names.login
-        if login is not None and name == b"auid":
+        login = self._names.login if name == b"auid" else self._names.target if name == b"oauid" else None
+        if login is not None:
             return b"%d" % login[0]
         if value in _UNSET_IDS:
             return value
@@ -147,8 +176,36 @@ class Tailor:
 
     def _session(self, name: bytes) -> bytes:
         # session numbers are the host's alone: no namespace translates them
-        login = self._names.login
-        return b"%d" % login[1] if login is not None and name == b"ses" else UNSET
+        login = self._names.login if name == b"ses" else self._names.target if name == b"oses" else None
+        return b"%d" % login[1] if login is not None else UNSET
+
+
+def outsider(line: bytes, arch: int, sysno: int) -> bytes:
+    """The SYSCALL record of a process outside the container that did something to one inside: that it was done, which
+    signal it was, and nothing of who did it."""
+    head, body = _parts(line)
+    deed = _DEEDS.get(arch, {}).get(sysno)
+    out = []
+    for word in body.split(b" "):
+        name, _, value = word.partition(b"=")
+        if name in _ACTOR_KEPT or (name == deed and len(value) <= 4):
+            out.append(word)
+        elif name == b"exit":
+            out.append(word if value.startswith(b"-") else b"exit=0")
+        elif name in _ACTOR_NOBODY:
+            out.append(name + b"=" + _ACTOR_NOBODY[name])
+    return head + b" ".join(out) + b"\n"
+
+
+def _parts(line: bytes) -> tuple[bytes, bytes]:
+    """Head (``type=… msg=audit(…): ``, without ``node=``) and fields, without what auditd adds behind 0x1D; no head
+    where there is none."""
+    line = line.rstrip(b"\n")
+    start = line.find(b"type=")
+    end = line.find(b"): ", start)
+    if start < 0 or end < 0:
+        return b"", line[max(start, 0) :].partition(b"\x1d")[0]
+    return line[start : end + 3], line[end + 3 :].partition(b"\x1d")[0]
 
 
 def _number(value: bytes) -> int | None:

@@ -17,27 +17,28 @@ from ..decode import rectypes
 from ..emit import text
 from ..model.containers import UNKNOWN, Container
 from ..model.inside import IdMap, translated
+from ..model.insidestate import set_up_by_runtime
 from ..model.lookup import EPSILON, LATE
 from ..model.namespaces import Instance
-from ..model.process import Process, State
+from ..model.process import Login, Process, State
 from ..model.table import Model
 from ..nstypes import PID, USER
 from ..reassemble import Points
 from .backlog import Entry
 from .definition import HOST
-from .tailor import PID_RESULTS, WITHHELD, Names, Tailor, Tally
+from .tailor import PID_RESULTS, WITHHELD, Names, Tailor, Tally, outsider
 
 _PID_WORDS: Final = re.compile(rb" (?:p|pp|op|tp|tty_p|peer_p|sig_p|s)id=(\d{1,10})(?= |$|\n|\x1d)")
-_OPID: Final = re.compile(rb" opid=(\d{1,10})(?= |$|\n|\x1d)")
 #: asks /proc about (pid, user namespace or None) and feeds the answer to the model; True when there was one
 Ask = Callable[[int, Instance | None], bool]
 
 
 class Wanted(NamedTuple):
-    """One event for one home: the numbers of its lines and of its subject's point."""
+    """One event: the numbers of its lines, of its subject's point and of its targets'."""
 
     lines: list[int]
     subject: int
+    targets: list[int]
 
 
 def incarnation(model: Model, pid: int, low: int, high: int) -> Process | None:
@@ -187,25 +188,26 @@ class Viewer:
         low = points.ms[i] * 1_000_000 - offset
         high = min(low + self._model.lag, now)
         state = states[i]
+        if view == HOST:
+            return self._host(points, wanted, states, home, numeric)
+        if not lies_in(state.container, home) or not self.is_own(points, i, home, low, high):
+            return self._from_outside(points, wanted, states, home, numeric, low, high)
         lines = [(n, points.line(n)) for n in wanted.lines]
         kinds = [points.l_type[n] for n in wanted.lines]
-        if view == HOST:
-            chain = self._model.containers.text(state.container) if state.container is not None else ""
-            return self._host(points, i, lines, chain, home, numeric)
-        if not self.is_own(points, i, home, low, high):
-            self.withheld += 1
-            return None
+        struck = {points.line_off[t]: states[t] for t in wanted.targets if lies_in(states[t].container, home)}
         chain = self._chain(state.container, home)
         keep: list[bytes] = []
         subject_at, targets = -1, []
+        logins: dict[int, Login | None] = {}
         for (n, line), kind in zip(lines, kinds, strict=True):
             if kind in WITHHELD:
                 continue
             if kind == rectypes.OBJ_PID:
-                target = self._target(line, home, low, high)
+                target = struck.get(points.l_off[n])
                 if target is None:
                     continue
-                targets.append((len(keep), self._chain(target, home)))
+                targets.append((len(keep), self._chain(target.container, home)))
+                logins[len(keep)] = target.login
             if points.l_off[n] == points.line_off[i]:
                 subject_at = len(keep)
             keep.append(line)
@@ -225,7 +227,8 @@ class Viewer:
             tailor = Tailor(names, self.tally)
             out: list[bytes] = []
             for at, line in enumerate(keep):
-                shown = tailor.line(line)
+                login = logins.get(at)
+                shown = (Tailor(names._replace(target=login), self.tally) if login else tailor).line(line)
                 if at == subject_at:
                     out += (mine, shown) if before else (shown, mine)
                 else:
@@ -238,25 +241,83 @@ class Viewer:
         records = len(keep) + 1 + len(added) + (1 if info else 0) + bool(end)
         return Entry(points.serial[i], points.ms[i], records, home, make)
 
-    def _host(
-        self, points: Points, i: int, lines: list[tuple[int, bytes]], chain: str, home: Container, numeric: bool
-    ) -> Entry:
+    def _from_outside(
+        self,
+        points: Points,
+        wanted: Wanted,
+        states: Sequence[State],
+        home: Container,
+        numeric: bool,
+        low: int,
+        high: int,
+    ) -> Entry | None:
+        """What somebody outside ``home`` (or its runtime) did to processes of it: which, and nothing of who did it."""
+        i = wanted.subject
+        struck = {
+            points.line_off[t]: t for t in wanted.targets if self._is_own_target(points, t, states, home, low, high)
+        }
+        if not struck or not points.flags[i] & pt.P_SYSCALL:
+            self.withheld += 1
+            return None
+        header, actor = points.header(i), b""
+        rest: list[tuple[bytes, Names, bytes]] = []
+        for n in wanted.lines:
+            line, target = points.line(n), struck.get(points.l_off[n])
+            if points.l_off[n] == points.line_off[i]:
+                actor = line
+            elif target is not None:
+                state = states[target]
+                names = self._names(points, target, state, home, line, low, high)._replace(target=state.login)
+                ours = text.container_id(self._chain(state.container, home), len(rest) + 2, numeric)
+                rest.append((line, names, _stamp(ours, header)))
+        if not actor:
+            self.withheld += 1
+            return None
+
+        def make() -> bytes:
+            out = [outsider(actor, points_arch, points_sysno)]
+            for line, names, ours in rest:
+                out += (Tailor(names, self.tally).target(line), ours)
+            return b"".join(out) + end
+
+        points_arch, points_sysno = points.arch[i], points.sysno[i]
+        end = _end(points, i, (), header)
+        return Entry(points.serial[i], points.ms[i], 1 + 2 * len(rest) + bool(end), home, make)
+
+    def _is_own_target(
+        self, points: Points, t: int, states: Sequence[State], home: Container, low: int, high: int
+    ) -> bool:
+        """Whether the target of point ``t`` ran a program of ``home`` when it was struck."""
+        if not lies_in(states[t].container, home):
+            return False
+        if not set_up_by_runtime(home):
+            return True
+        process = incarnation(self._model, points.pid[t], low, high)
+        since = process.own_since if process is not None else None
+        return process is not None and since is not None and (low - EPSILON > since or process.start >= since)
+
+    def _host(self, points: Points, wanted: Wanted, states: Sequence[State], home: Container, numeric: bool) -> Entry:
+        """The event as the host's own output has it."""
+        i = wanted.subject
+        lines = [(points.l_off[n], points.line(n)) for n in wanted.lines]
         header, node, before = points.header(i), points.node(i), points.at[i] <= points.line_off[i]
-        subject = points.line_off[i]
-        added = _stamp(text.container_id(chain, None, numeric), header, node)
-        starts = {n: points.l_off[n] for n, _ in lines}
+        added: dict[int, bytes] = {}
+        for t in (i, *wanted.targets):
+            container = states[t].container
+            if container is not None:
+                record = points.recno[t] if wanted.targets else None
+                ours = text.container_id(self._model.containers.text(container), record, numeric)
+                added[points.line_off[t]] = _stamp(ours, header, node)
 
         def make() -> bytes:
             out: list[bytes] = []
-            for n, line in lines:
-                if starts[n] == subject:
-                    out += (added, line) if before else (line, added)
-                else:
-                    out.append(line)
+            for start, line in lines:
+                ours = added.get(start, b"")
+                out += (ours, line) if before else (line, ours)
             return b"".join(out) + end
 
-        end = _end(points, i, [points.l_type[n] for n, _ in lines], header, node)
-        return Entry(points.serial[i], points.ms[i], len(lines) + 1 + bool(end), home, make)
+        end = _end(points, i, [points.l_type[n] for n in wanted.lines], header, node)
+        return Entry(points.serial[i], points.ms[i], len(lines) + len(added) + bool(end), home, make)
 
     def _chain(self, container: Container | None, home: Container) -> str:
         """The contid text of ``container`` up to ``home`` and no further out."""
@@ -268,19 +329,10 @@ class Viewer:
                     break
         return ",^".join(parts) or "?"
 
-    def _target(self, line: bytes, home: Container, low: int, high: int) -> Container | None:
-        """The container of a target, when it is ``home`` or lies in it."""
-        found = _OPID.search(line)
-        process = incarnation(self._model, int(found[1]), low, high) if found else None
-        container = process.state.container if process is not None else None
-        if container is None or container is UNKNOWN or home not in container.chain():
-            return None
-        return container
 
-
-def set_up_by_runtime(home: Container) -> bool:
-    """Whether processes of a runtime are in ``home`` before its own are."""
-    return home.kind == "runtime" or bool(home.replaces)
+def lies_in(container: Container | None, home: Container) -> bool:
+    """Whether ``container`` is ``home`` or one inside it."""
+    return container is not None and container is not UNKNOWN and home in container.chain()
 
 
 def _end(points: Points, i: int, kinds: Sequence[int], header: bytes, node: bytes = b"") -> bytes:
@@ -293,18 +345,23 @@ def _stamp(ours: bytes, header: bytes, node: bytes = b"") -> bytes:
 
 
 def group(points: Points, subjects: Iterable[int]) -> dict[int, Wanted]:
-    """Number of a subject's point -> its event's lines."""
+    """Number of a subject's point -> its event's lines and targets."""
     wanted: dict[int, Wanted] = {}
-    by_event: dict[int, list[int]] = {}
+    by_event: dict[int, Wanted] = {}
+    aimed = False
     for i in subjects:
         number = points.event[i]
         if number not in by_event:
-            by_event[number] = []
-            wanted[i] = Wanted(by_event[number], i)
+            by_event[number] = wanted[i] = Wanted([], i, [])
+            aimed = aimed or bool(points.flags[i] & pt.P_HAS_TARGET)
     if by_event:
         numbers: Any = points.l_event[: points.line_n]
         for n, number in enumerate(numbers):
-            lines = by_event.get(number)
-            if lines is not None:
-                lines.append(n)
+            event = by_event.get(number)
+            if event is not None:
+                event.lines.append(n)
+    if aimed:
+        for t, flags in enumerate(points.flags[: points.n]):
+            if flags & pt.P_TARGET and not flags & pt.P_LATE and points.event[t] in by_event:
+                by_event[points.event[t]].targets.append(t)
     return wanted

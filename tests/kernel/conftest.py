@@ -1,12 +1,17 @@
 """Fixtures of the kernel tier. Prerequisites skip with a reason, or fail under ``AUDITNS_KERNEL_TESTS=1``."""
 
+import os
 import secrets
+import shutil
+import stat
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.kernel import support
+from tests.kernel.programs import Task
 from tests.kernel.runtimes import Runtimes
 from tests.kernel.support import need, need_root, need_tool
 
@@ -45,3 +50,41 @@ def runtimes(root: None, token: str, tmp_path: Path) -> Iterator[Runtimes]:
     """Start containers; what is still there at the end is stopped and removed."""
     with Runtimes(tmp_path, token=token) as started:
         yield started
+
+
+@pytest.fixture
+def quiet(audit_state: support.AuditState) -> support.AuditState:
+    """No auditd runs, and audit is off until somebody switches it on."""
+    need("\npid 0\n" in support.auditctl("-s"), "no auditd running")
+    support.auditctl("-e", "0")
+    return audit_state
+
+
+@pytest.fixture
+def usable_null(quiet: support.AuditState) -> Iterator[None]:
+    """Runtimes open /dev/null as the container's root, who must be let in; on some machines only root is.
+
+    Behind ``quiet``, that is under the lock: another run must not take it back meanwhile."""
+    mode = stat.S_IMODE(os.stat("/dev/null").st_mode)
+    os.chmod("/dev/null", 0o666)
+    yield
+    os.chmod("/dev/null", mode)
+
+
+@pytest.fixture
+def base() -> Iterator[Path]:
+    """A directory that root of a user namespace can get at."""
+    path = Path(tempfile.mkdtemp(prefix="auditns-streams-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+def tasks() -> Iterator[list[Task]]:
+    """Filled by the test; they are gone at its end."""
+    made: list[Task] = []
+    yield made
+    for task in made:
+        task.process.kill()
+        task.process.wait()

@@ -145,3 +145,29 @@ def ours(line: bytes) -> bool:
     """Whether a line of audit text is a record of ours."""
     kind = line.partition(b"type=")[2].partition(b" ")[0]
     return kind.startswith((b"CONTAINER_", b"NS_")) or (kind.startswith(b"UNKNOWN[134") and kind.endswith(b"]"))
+
+
+class Task:
+    """A shell that does what it is told; ``prefix`` starts it."""
+
+    def __init__(self, *prefix: str) -> None:
+        self.process = subprocess.Popen(
+            [*prefix, "sh"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, env=environment()
+        )
+        self.pid = int(self.run("echo $$"))
+
+    def run(self, command: str) -> str:
+        """Do ``command`` there; what it printed, when it is done."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(f"{command}\necho; echo -- done\n")
+        lines = []
+        while (line := self.process.stdout.readline()) not in ("-- done\n", ""):
+            lines.append(line)
+        return "".join(lines).strip()
+
+    def end(self) -> None:
+        """Let it exit and reap it."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait(10)

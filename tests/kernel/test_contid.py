@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +19,7 @@ from tests.kernel.programs import (
     AUDITNS,
     ROOT,
     Program,
+    Task,
     auditns,
     contids,
     environment,
@@ -35,46 +35,11 @@ pytestmark = pytest.mark.kernel
 UNSET = 2**64 - 1
 
 
-class Task:
-    """A shell that does what it is told; ``prefix`` starts it."""
-
-    def __init__(self, *prefix: str) -> None:
-        self.process = subprocess.Popen(
-            [*prefix, "sh"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, env=environment()
-        )
-        self.pid = int(self.run("echo $$"))
-
-    def run(self, command: str) -> str:
-        """Do ``command`` there; what it printed, when it is done."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(f"{command}\necho; echo -- done\n")
-        lines = []
-        while (line := self.process.stdout.readline()) not in ("-- done\n", ""):
-            lines.append(line)
-        return "".join(lines).strip()
-
-    def end(self) -> None:
-        """Let it exit and reap it."""
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait(10)
-
-
 @pytest.fixture
 def quiet(audit_state: AuditState) -> AuditState:
     need("\npid 0\n" in auditctl("-s"), "no auditd running")
     auditctl("-e", "0")
     return AuditState.read()
-
-
-@pytest.fixture
-def tasks() -> Iterator[list[Task]]:
-    made: list[Task] = []
-    yield made
-    for task in made:
-        task.process.kill()
-        task.process.wait()
 
 
 def serving(listener: Program) -> Path:

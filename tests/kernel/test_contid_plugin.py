@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from auditns_connector import api, install
-from tests.kernel.programs import contids, event_of, until
+from tests.kernel.programs import Task, contids, event_of, until
 from tests.kernel.support import AuditState, auditctl, need, need_tool
-from tests.kernel.test_contid import Task, refused
+from tests.kernel.test_contid import refused
 from tests.kernel.test_plugin import Plugin
 
 pytestmark = pytest.mark.kernel

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import secrets
+import shlex
 import shutil
 import signal
 import socket
@@ -262,6 +263,22 @@ def test_filters_count_and_duration(quiet: AuditState, runtimes: Runtimes, tmp_p
     assert "(count reached)" in run["count"].err
     auditctl("-d", *rule)
     container.stop()
+    assert AuditState.read() == quiet
+
+
+def test_rules_that_somebody_removes_are_loaded_again(quiet: AuditState, tmp_path: Path, token: str) -> None:
+    with listening(tmp_path, "--rules", "--format", "raw") as program:
+        during = AuditState.read()
+        for rule in during.rules:
+            if rule not in quiet.rules:
+                auditctl("-d", *shlex.split(rule)[1:])
+        until(lambda: "loaded again" in program.err, "the message")
+        assert AuditState.read() == during
+        act(token)
+        until(lambda: event_of(program.out, true(token)), "its event")
+        auditctl("-e", "0")
+        until(lambda: "switched auditing off" in program.err, "the other message")
+        assert program.stop() == 0
     assert AuditState.read() == quiet
 
 

@@ -3,15 +3,13 @@
 import re
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from auditns_connector import api
-from tests.kernel.programs import Program, contids, events, listening, until
+from tests.kernel.programs import Program, Task, contids, events, listening, until
 from tests.kernel.support import AuditState, auditctl, need_tool
-from tests.kernel.test_contid import Task
 
 pytestmark = pytest.mark.kernel
 RULES = (
@@ -26,15 +24,6 @@ def quiet(audit_state: AuditState) -> AuditState:
     need_tool("ip", "iptables", "busybox", "unshare", "nsenter")
     auditctl("-e", "1")
     return AuditState.read()
-
-
-@pytest.fixture
-def tasks() -> Iterator[list[Task]]:
-    made: list[Task] = []
-    yield made
-    for task in made:
-        task.process.kill()
-        task.process.wait()
 
 
 def packet(listener: Program, task: Task, to: str, mark: int, wanted: list[str]) -> None:

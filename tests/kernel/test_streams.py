@@ -5,112 +5,24 @@ import json
 import os
 import re
 import shutil
-import stat
+import signal
 import subprocess
-import tempfile
-from collections.abc import Iterator
+import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from auditns_connector.streams import client
-from tests.kernel import runtimes as rt
-from tests.kernel.programs import Program, auditns, environment, until
-from tests.kernel.runtimes import Container, Runtimes
-from tests.kernel.support import AuditState, auditctl, need, need_tool
+from tests.kernel.programs import auditns, contids, environment, event_of, ours, until
+from tests.kernel.runtimes import Runtimes
+from tests.kernel.streamkit import enter, listening, read, shown, start, stream, syscalls
+from tests.kernel.support import AuditState, auditctl, need
 
-pytestmark = pytest.mark.kernel
-DOCKER = "/docker/" + "ab12" * 16
+pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("usable_null")]
 #: each line: number, parent's number, user and group as the process itself sees them
 SCRIPT = """i=0; while [ $i -lt 60 ]; do
 sh -c 'echo $$ $PPID $(id -u) $(id -g) >> /tmp/log'; /bin/true; i=$((i+1)); done
 echo end >> /tmp/log; exec sleep 600"""
-
-
-@pytest.fixture
-def quiet(audit_state: AuditState) -> AuditState:
-    need("\npid 0\n" in auditctl("-s"), "no auditd running")
-    auditctl("-e", "0")
-    return audit_state
-
-
-@pytest.fixture(autouse=True)
-def usable_null(quiet: AuditState) -> Iterator[None]:
-    """Runtimes open /dev/null as the container's root, who must be let in; on some machines only root is.
-
-    Behind ``quiet``, that is under the lock: another run must not take it back meanwhile."""
-    mode = stat.S_IMODE(os.stat("/dev/null").st_mode)
-    os.chmod("/dev/null", 0o666)
-    yield
-    os.chmod("/dev/null", mode)
-
-
-@pytest.fixture
-def base() -> Iterator[Path]:
-    """A directory that root of a user namespace can get at."""
-    path = Path(tempfile.mkdtemp(prefix="auditns-streams-"))
-    path.chmod(0o755)
-    yield path
-    shutil.rmtree(path, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def listening(base: Path, *more: str) -> Iterator[Program]:
-    program = Program(base / "listen", ["listen", "--rules", "--format", "raw", "--control", base / "control", *more])
-    try:
-        yield program.ready()
-    finally:
-        program.process.terminate()
-        program.wait()
-
-
-def stream(base: Path, do: str, *args: str) -> str:
-    done = auditns("stream", do, *args, "--control", base / "control")
-    assert done.returncode == 0, done.stderr
-    return done.stdout.decode()
-
-
-def shown(base: Path, name: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(stream(base, "show", name, "--json"))
-    return found
-
-
-def read(base: Path, name: str) -> list[str]:
-    return b"".join(client.read(str(base / "streams" / name), follow=False)).decode().splitlines()
-
-
-def start(base: Path, kind: str, monkeypatch: pytest.MonkeyPatch, started: Runtimes, argv: list[str]) -> Container:
-    """A container with a user namespace: its 0 is the host's 100000 (groups: 200000)."""
-    need_tool("busybox", *rt.TOOLS[kind])
-    plain, make = rt._oci_config, rt._make_rootfs
-
-    def rootfs(top: Path) -> None:
-        make(top)
-        subprocess.run(["chown", "-R", "100000:200000", str(top)], check=True)
-
-    def config(top: Path, argv: list[str], cgroup: str) -> dict[str, Any]:
-        found: dict[str, Any] = plain(top, argv, cgroup)
-        found["linux"]["namespaces"].append({"type": "user"})
-        found["linux"]["uidMappings"] = [{"containerID": 0, "hostID": 100000, "size": 65536}]
-        found["linux"]["gidMappings"] = [{"containerID": 0, "hostID": 200000, "size": 65536}]
-        return found
-
-    monkeypatch.setattr(rt, "_make_rootfs", rootfs)
-    if kind == "runc":
-        monkeypatch.setattr(rt, "_oci_config", config)
-        return started.start("runc", argv, cgroup=DOCKER)
-    started.podman_run = ["--uidmap", "0:100000:65536", "--gidmap", "0:200000:65536"]
-    return started.start("podman", argv)
-
-
-def syscalls(lines: list[str]) -> dict[str, dict[str, str]]:
-    """Serial -> fields of the SYSCALL record."""
-    found = {}
-    for line in lines:
-        if line.startswith("type=SYSCALL "):
-            found[re.search(r":(\d+)\):", line)[1]] = dict(w.split("=", 1) for w in line.split() if "=" in w)  # type: ignore[index]
-    return found
 
 
 @pytest.mark.parametrize("kind", ["runc", "podman"])
@@ -156,12 +68,6 @@ def test_every_number_is_the_one_seen_inside(
     assert str(base) not in text
     assert status["counters"]["lost_records"] == 0
     assert inside
-
-
-def enter(container: Container, *argv: str) -> subprocess.CompletedProcess[str]:
-    """Run a program of the host's inside the container's pid and user namespace: it counts as the container's."""
-    command = ["nsenter", "-t", str(container.pid), "-p", "-U", "-S", "0", "-G", "0", *argv]
-    return subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=30)
 
 
 def test_from_inside(quiet: AuditState, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,7 +133,9 @@ def test_from_inside(quiet: AuditState, base: Path, monkeypatch: pytest.MonkeyPa
         assert done.returncode == 0, done.stderr
         assert "once" in done.stderr
         until(lambda: b"cauid=1000 cses=5" in program.out, "the login in CONTAINER_INFO")
-        found = [f for f in syscalls(read(base, "web")).values() if f["auid"] == "1000"]
+        lines = read(base, "web")
+        assert len([line for line in lines if "source=stream-paused" in line]) == 1
+        found = [f for f in syscalls(lines).values() if f["auid"] == "1000"]
         assert found
         assert {f["ses"] for f in found} == {"5"}
 
@@ -260,3 +168,85 @@ def test_kept_across_a_restart(quiet: AuditState, base: Path) -> None:
             assert bad.returncode == 1
             assert b"not allowed" in bad.stderr
     assert not (base / "streams/web").exists()
+
+
+def test_what_the_host_does_to_it_is_told_without_who_did_it(
+    quiet: AuditState, base: Path, monkeypatch: pytest.MonkeyPatch, token: str
+) -> None:
+    with listening(base) as program, Runtimes(base / "rt") as started:
+        (base / "rt").chmod(0o755)
+        stream(base, "create", "web", "--runtime", "docker", "--backlog-limit", "1000")
+        stream(base, "create", "all", "--runtime", "docker", "--backlog-limit", "1000", "--view", "host")
+        container = start(base, "runc", monkeypatch, started, ["sleep", "600"])
+        until(lambda: shown(base, "web")["counters"]["events"] >= 1, "its first program")
+        auditctl("-a", "always,exit", "-F", "arch=b64", "-S", "kill", "-F", f"key={token}")
+        os.kill(container.pid, signal.SIGCONT)
+        until(
+            lambda: event_of(program.out, f'key="{token}"', f"opid={container.pid}"), "the signal in the host's output"
+        )
+        auditctl("-d", "always,exit", "-F", "arch=b64", "-S", "kill", "-F", f"key={token}")
+        host = event_of(program.out, f'key="{token}"', f"opid={container.pid}")
+        until(lambda: shown(base, "all")["held_records"] > 0, "the streams to have it")
+        inside = event_of("\n".join(read(base, "web")).encode(), f'key="{token}"')
+        whole = event_of("\n".join(read(base, "all")).encode(), f'key="{token}"')
+    fields = [dict(w.split("=", 1) for w in line.decode().split() if "=" in w) for line in inside]
+    assert [f["type"] for f in fields] == ["SYSCALL", "OBJ_PID", "UNKNOWN[1340]", "EOE"]
+    actor, target = fields[:2]
+    assert (actor["pid"], actor["ppid"], actor["uid"], actor["auid"], actor["ses"]) == (
+        "0", "0", "65534", "4294967295", "4294967295",
+    )  # fmt: skip
+    assert (actor["comm"], actor["exe"], actor["tty"], actor["a1"]) == ("(null)", "(null)", "(none)", "12")
+    assert (target["opid"], target["ouid"], target["ocomm"]) == ("1", "0", '"sleep"')
+    plain = [[line.rstrip() for line in lines if not ours(line)] for lines in (whole, host)]
+    assert plain[0] == plain[1]
+    assert contids(whole) == contids(host)
+
+
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGKILL])
+def test_who_is_who_inside_outlives_a_restart(
+    sign: signal.Signals, quiet: AuditState, base: Path, monkeypatch: pytest.MonkeyPatch, token: str
+) -> None:
+    where, log = base / "streams/web", base / "log"
+    python = shutil.which("python3", path="/usr/bin:/usr/local/bin") or ""
+    need(python, "python3 in /usr/bin")
+    log.touch()
+    log.chmod(0o666)
+    login = f"{python} -m auditns_connector.cli.main stream login --dir {where} --uid 1000 --session 5"
+    with contextlib.ExitStack() as stack:
+        first = stack.enter_context(listening(base, "--info"))
+        started = stack.enter_context(Runtimes(base / "rt"))
+        (base / "rt").chmod(0o755)
+        stream(base, "create", "web", "--runtime", "docker", "--backlog-limit", "1000", "--mode", "0666")
+        container = start(base, "runc", monkeypatch, started, ["sleep", "600"])
+        command = ["nsenter", "-t", str(container.pid), "-p", "-U", "-S", "0", "-G", "0", "sh"]
+        shell = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment(), text=True)
+        stack.callback(shell.wait)
+        assert shell.stdin is not None
+        stack.callback(shell.stdin.close)
+
+        def run(text: str) -> None:
+            print(text, file=shell.stdin, flush=True)
+
+        run(f"{login} && echo in >> {log}; sleep 500 & echo $! >> {log}")
+        until(lambda: len(log.read_text().splitlines()) == 2, "the login")
+        sleeper = log.read_text().split()[1]
+        first.process.send_signal(sign)
+        first.process.wait(20)
+        time.sleep(0.02)  # /proc tells starts in ticks of 10 ms
+        run(f"sh -c 'while :; do sleep 0.02; /bin/true born-{token}; done' & echo $! >> {log}")
+        until(lambda: len(log.read_text().splitlines()) == 3, "a process started meanwhile")
+        second = stack.enter_context(listening(base, "--info"))
+        run(f"sh -c 'echo $$ >> {log}; exec /bin/true late-{token}'; kill $! {sleeper}; echo end >> {log}")
+        until(lambda: log.read_text().endswith("end\n"), "the shell's commands")
+        for word in ("born", "late"):
+            until(lambda word=word: event_of(second.out, f'a1="{word}-{token}"'), word)  # type: ignore[misc]
+        outside = event_of(second.out, f'a1="late-{token}"')
+        text = "\n".join(read(base, "web")).encode()
+        late, born = (event_of(text, f'a1="{word}-{token}"') for word in ("late", "born"))
+    assert b" cauid=1000 cses=5" in b"\n".join(outside)
+    for lines in (late, born):
+        assert b" auid=1000 " in lines[0]
+        assert b" ses=5 " in lines[0]
+        assert b" uid=0 " in lines[0]
+    assert f" pid={log.read_text().split()[3]} ".encode() in late[0]
+    assert f" ppid={log.read_text().split()[2]} ".encode() in born[0]

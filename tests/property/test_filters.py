@@ -9,9 +9,9 @@ from auditns_connector.decode.points import LINE_LATE
 from auditns_connector.decode.rectypes import NUMBERS
 from auditns_connector.filters import ConfiguredFilter, EventFilter, configured, parse_contids
 from auditns_connector.grouping import event_numbers
-from auditns_connector.model.containers import UNKNOWN
 from auditns_connector.reassemble import Points, TextStream
 from tests.property.test_enrich_identity import NOW, world
+from tests.unit.world import HEX
 
 KEYS = (b'"open"', b'"exec"', b"6F70656E016578656301", b"(null)", b'"o"pen"', b'"open', b'"', b"open", b"", b'"a\x01b"')
 RECORD = st.tuples(
@@ -24,7 +24,7 @@ FILTER = st.builds(
     lambda contid, types, keys, pids: EventFilter(
         contids=[parse_contids(contid)] if contid else [], types=types, keys=keys, pids=pids
     ),
-    st.sampled_from(["", "unset", "!=unset", "unknown", "!=unknown,unset", "699790083033926586"]),
+    st.sampled_from(["", "unset", "!=unset", "unknown", "!=unknown,unset", f"0x{HEX[:16]}", f"!=0x{HEX[:16]}"]),
     st.lists(st.sampled_from(["PATH", "USER_CMD", "SYSCALL"]), max_size=2),
     st.lists(st.sampled_from(["open", "exec", "a", ""]), max_size=2),
     st.lists(st.sampled_from([59, 100, 1]), max_size=2),
@@ -55,11 +55,7 @@ def reference(wanted: EventFilter, points: Points, correlator: Correlator, first
         good &= not wanted._pids or points.pid[i] in wanted._pids
         good &= not wanted._keys or (key is not None and not wanted._keys.isdisjoint(key.split(b"\1")))
         container = correlator.states[i].container
-        for terms in wanted._contids:
-            words = {"unset"} if container is None else {"unknown"} if container is UNKNOWN else set()
-            if not words and container is not None:
-                words = {correlator.model.containers.contid(link) for link in container.chain()}  # type: ignore[assignment]
-            good &= bool(words & terms.wanted) is not terms.negated
+        good &= all(terms.match(correlator.model.containers, container) for terms in wanted._contids)
         if good:
             kept[number] = 1
     if wanted._types:

@@ -67,24 +67,22 @@ def test_groups_are_those_of_the_reference(rows: list[tuple[int, int, int]], fir
         st.tuples(
             st.integers(-(2**62), 2**62),
             st.one_of(st.integers(0, 40), st.integers(0, 2**64 - 1)),
-            st.integers(0, 65535),
         ),
         max_size=40,
     ),
     st.integers(0, 40),
 )
-def test_the_range_of_points_is_that_of_the_reference(rows: list[tuple[int, int, int]], first: int) -> None:
+def test_the_range_of_points_is_that_of_the_reference(rows: list[tuple[int, int]], first: int) -> None:
     points, first = points_of([(1, 1, 0)] * len(rows)), min(first, len(rows))
     for i, row in enumerate(rows):
-        points.ms[i], points.serial[i], points.rtype[i] = row
+        points.ms[i], points.serial[i] = row
     found, part = points.range(first), rows[first:]
     if not part:
         assert not found.complete
         return
-    times, serials, types = (list(column) for column in zip(*part, strict=True))
+    times, serials = (list(column) for column in zip(*part, strict=True))
     assert found[:2] == (min(times), max(times))
     assert found[2:4] == (min(serials), max(serials))
-    assert found[4:6] == (min(types), max(types))
     assert found.complete == (len(set(serials)) == max(serials) - min(serials) + 1 <= MAX_RANGE)
 
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auditns_connector.streams.messages import Sender, record
-from auditns_connector.streams.tailor import Names, Tailor, Tally
+from auditns_connector.streams.tailor import Names, Tailor, Tally, outsider
 
 NUMBERS = st.integers(10_000_000, 2**31 - 1)
 PIDS = st.sampled_from(["pid", "ppid", "opid"])
@@ -23,6 +23,48 @@ def test_no_number_of_the_hosts_is_left(parts: list[tuple[str, int] | str], know
     line = Tailor(names, Tally()).line(b"type=X msg=audit(1.000:2): " + " ".join(words).encode() + b"\n")
     assert not any(str(number).encode() in line for number in numbers)
     assert line.count(b"=") == 2 + " ".join(words).count("=")
+
+
+NAMES = st.sampled_from(
+    [
+        "a0",
+        "a1",
+        "a2",
+        "a3",
+        "exit",
+        "items",
+        "ppid",
+        "pid",
+        "auid",
+        "uid",
+        "euid",
+        "sgid",
+        "tty",
+        "ses",
+        "comm",
+        "exe",
+        "subj",
+        "per",
+        "old-auid",
+        "cwd",
+        "name",
+        "proctitle",
+        "x",
+    ]
+)
+SECRETS = st.text("HOST", min_size=5, max_size=12).map(lambda text: text + "9" * 8)
+
+
+@given(st.lists(st.tuples(NAMES, SECRETS), max_size=25), st.sampled_from([62, 101, 234, 59]), st.booleans())
+def test_nothing_is_left_of_who_did_it_from_outside(parts: list[tuple[str, str]], sysno: int, enriched: bool) -> None:
+    fields = " ".join(f"{name}={value}" for name, value in parts)
+    end = '\x1dUID="HOST"' if enriched else ""
+    line = f"node=HOST type=SYSCALL msg=audit(1.000:2): arch=c000003e success=yes {fields} key=(null){end}\n".encode()
+    shown = outsider(line, 0xC000003E, sysno)
+    assert not set(b"HOST").intersection(shown.removeprefix(b"type=SYSCALL "))
+    assert b"9" * 4 not in shown
+    assert shown.startswith(b"type=SYSCALL msg=audit(1.000:2): arch=c000003e success=yes ")
+    assert shown.endswith(b" key=(null)\n")
 
 
 @given(st.binary(max_size=300))

@@ -13,7 +13,7 @@ def run(pace: Pace, rate: float, seconds: float = 1.0, start: float = 100.0) -> 
 
 
 def test_rare_events_are_read_one_by_one() -> None:
-    assert 0 < run(Pace(), BUSY / 2) < 0.0005
+    assert run(Pace(), BUSY / 2) < 0.0005
 
 
 def test_many_events_are_gathered() -> None:

@@ -34,7 +34,6 @@ report = {
     "streams": [can_open(f) for f in (0, 1, 2)],
     "encoding": [sys.stderr.encoding, sys.stderr.errors] if sys.stderr else None,
     "stderr": type(sys.stderr).__name__,
-    "parent": list(procsetup.parent()),
 }
 with open(sys.argv[3], "w") as out:
     json.dump(report, out)
@@ -92,31 +91,6 @@ def test_closed_standard_streams_are_filled(tmp_path: Path) -> None:
     assert report["streams"] == [True, True, True]
     assert report["fds"] == []
     assert report["stderr"] == "SyslogStream", "nobody would read what goes to /dev/null"
-
-
-def test_parent_and_stdin(tmp_path: Path) -> None:
-    ours, theirs = socket.socketpair()
-    report = run(tmp_path, "daemon", "", stdin=theirs)
-    comm = Path("/proc/self/comm").read_text().rstrip("\n")
-    assert report["parent"] == [os.getpid(), comm, True]
-    report = run(tmp_path, "daemon", "", stdin=subprocess.DEVNULL)
-    assert report["parent"] == [os.getpid(), comm, False]
-    ours.close()
-    theirs.close()
-
-
-@pytest.mark.parametrize(
-    ("parent", "is_auditd"),
-    [
-        (procsetup.Parent(1, "auditd", True), True),
-        (procsetup.Parent(1, "audisp-filter", True), True),
-        (procsetup.Parent(1, "auditd", False), False),
-        (procsetup.Parent(1, "bash", True), False),
-        (procsetup.Parent(1, "", True), False),
-    ],
-)
-def test_is_auditd(parent: procsetup.Parent, is_auditd: bool) -> None:
-    assert parent.is_auditd is is_auditd
 
 
 def test_descriptors_of_socket_activation_stay(monkeypatch: pytest.MonkeyPatch) -> None:

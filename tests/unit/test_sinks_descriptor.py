@@ -66,12 +66,16 @@ def test_reader_gone_is_broken_not_an_exception(when: str) -> None:
     else:
         sink.write(block(0, 600, size=200))
         os.close(read)
+        full = sink.counters()
+        assert full["queued_bytes"] > 0
         sink.on_ready()
     assert sink.broken
     sink.write(line(2))
     sink.on_ready()
     assert sink.notices == []
     sink.close(0.1)
+    lost = full["dropped_records"] if when == "while waiting" else 0  # for want of room, while it was there
+    assert (sink.counters()["dropped_records"], sink.counters()["queued_bytes"]) == (lost, 0)
     os.close(write)
 
 

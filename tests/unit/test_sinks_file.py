@@ -300,6 +300,9 @@ def test_close_does_not_wait_for_a_dead_disk(folder: Path, monkeypatch: pytest.M
     assert sink.counters()["dropped_records"] == 1
     sink.close(0.05)
     hang.set()
+    sink._thread.join(30)
+    # the write came back after the close: its line was told as dropped, and stays so
+    assert (sink.broken, sink.counters()["dropped_records"], sink.counters()["queued_bytes"]) == (False, 1, 0)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")

@@ -75,7 +75,6 @@ def test_a_definition_survives_being_kept() -> None:
 
 def test_any_container_around_it_matches_and_the_outermost_is_home() -> None:
     assert read("w", {"contid": [1]}).home(contid, NESTED) is ONE
-    assert read("w", {"contid": [3]}).home(contid, NESTED) is NESTED
     assert read("w", {"contid": [2]}).home(contid, NESTED) is None
     assert read("w", {"runtime": ["podman", "docker"]}).home(contid, NESTED) is ONE
     assert read("w", {"contid": [1]}).home(contid, None) is None
@@ -84,7 +83,12 @@ def test_any_container_around_it_matches_and_the_outermost_is_home() -> None:
 
 def test_terms_must_all_match_the_same_container() -> None:
     assert read("w", {"contid": [1], "runtime": ["docker"]}).home(contid, NESTED) is None
-    assert read("w", {"contid": [3], "runtime": ["docker"]}).home(contid, NESTED) is NESTED
+    assert read("w", {"contid": [1], "runtime": ["podman"]}).home(contid, NESTED) is ONE
+
+
+def test_what_a_container_says_it_has_inside_is_the_home_of_no_stream() -> None:
+    for table in ({"contid": [3]}, {"runtime": ["docker"]}, {"name": ["cccc*"]}):
+        assert read("w", table).home(contid, NESTED) is None
 
 
 def test_labels_pods_and_names() -> None:
@@ -142,6 +146,14 @@ def test_losses_of_several_containers_are_nobodys() -> None:
     mine = backlog.extract(ONE)
     assert taken(mine) == [(0, 1, 2), 3]  # how many were another's is not told
     assert taken(backlog) == [(2, 1, 2)]
+
+
+def test_a_pause_and_an_overflow_that_meet_are_one_loss() -> None:
+    backlog = Backlog(2)
+    backlog.append(Gap.of(entry(1), paused=True))
+    for serial in (2, 3, 4):
+        backlog.push(entry(serial))
+    assert backlog.take() == Gap(2, 1, 2, 2000, ONE)
 
 
 def test_a_reader_of_one_container_is_given_no_others_events() -> None:

@@ -15,7 +15,7 @@ import pytest
 from auditns_connector.errors import AuditnsError
 from auditns_connector.model.containers import Container
 from auditns_connector.streams import client
-from auditns_connector.streams.backlog import Backlog, Entry
+from auditns_connector.streams.backlog import Backlog, Entry, RateLimit
 from auditns_connector.streams.definition import read as read_definition
 from auditns_connector.streams.peers import Who
 from auditns_connector.streams.server import MAX_TALKERS, Listener, Reader
@@ -250,7 +250,89 @@ def test_talkers_that_say_nothing_do_not_keep_others_out(host: Host) -> None:
     assert silent[0].recv(100) == b""
 
 
+class Few(RateLimit):
+    """So many and no more, however long it takes."""
+
+    def allows(self, records: int, now: int) -> bool:
+        self.rate -= records
+        return self.rate >= 0
+
+
+def rested(host: Host) -> None:
+    """The time of rest is over, and there is room again."""
+    server = host.stream.server
+    server.connects = server.requests = server.lines = RateLimit(0)
+    assert server.deadline is not None
+    assert server.deadline <= time.monotonic() + 1
+    server.deadline = 0.0
+    server.go_on()
+    host.turn()
+
+
+def test_who_asks_too_often_is_not_heard_for_a_while(host: Host) -> None:
+    rude, other = (host.connect("talk", socket.SOCK_SEQPACKET) for _ in range(2))
+    host.stream.server.requests = Few(3)
+    for _ in range(5):
+        rude.send(b"{}")
+    host.turn()
+    other.send(b"mine")
+    host.turn()
+    assert host.requests == [b"{}"] * 3
+    host.put(1)
+    assert got(host.connect()) == [b"E1"]  # readers are served meanwhile
+    rested(host)
+    assert sorted(host.requests) == [b"mine", *[b"{}"] * 5]  # nothing was refused
+
+
+def test_who_goes_while_it_rests_is_forgotten(host: Host) -> None:
+    host.stream.server.requests = Few(1)
+    rude = host.connect("talk", socket.SOCK_SEQPACKET)
+    for _ in range(3):
+        rude.send(b"{}")
+    host.turn()
+    rude.close()
+    rested(host)
+    assert host.requests == [b"{}"]
+    assert len(host.selector.get_map()) == 2  # the two that listen
+
+
+def test_a_flood_of_lines_waits_in_its_socket(host: Host) -> None:
+    reader = host.connect()
+    host.stream.server.lines = Few(2)
+    for text in (b"USER_CMD a\n" * 3, b"USER_CMD b\n"):
+        reader.send(text)
+        host.turn()
+    assert host.lines == [b"USER_CMD a"] * 3
+    host.put(1)
+    assert got(reader) == [b"E1"]
+    rested(host)
+    assert host.lines == [b"USER_CMD a"] * 3 + [b"USER_CMD b"]
+
+
+def test_a_flood_of_connects_waits_at_the_door(host: Host) -> None:
+    host.stream.server.connects = Few(2)
+    for _ in range(4):
+        host.connect()
+    assert host.stream.server.counters["connections"] == 3
+    assert host.stream.server.check() is False
+    rested(host)
+    assert host.stream.server.counters["connections"] == 4
+
+
+def test_sockets_put_back_while_others_rest(host: Host) -> None:
+    host.stream.server.connects = Few(1)
+    for _ in range(2):
+        host.connect()
+    (host.path / "web" / "sock").unlink()
+    assert host.stream.server.check() is True
+    rested(host)
+    before = len(host.stream.server.readers)
+    host.connect()
+    assert len(host.stream.server.readers) == before + 1
+
+
 def test_a_talker_that_never_reads_is_hung_up_on(host: Host) -> None:
+    host.stream.server.requests = RateLimit(0)
     rude = host.connect("talk", socket.SOCK_SEQPACKET)
     with contextlib.suppress(OSError):
         for _ in range(2000):
@@ -322,9 +404,54 @@ def test_changes_keep_readers_unless_rights_or_containers_change(host: Host) -> 
     assert got(host.connect()) == [b"E2"]
 
 
+def test_what_a_pause_cost_is_told_when_it_is_over(host: Host) -> None:
+    reader = host.connect()
+    host.put(1)
+    host.stream.pause(ONE)
+    host.put(2, 3, records=2)
+    host.put(4, home=TWO)
+    assert got(reader) == [b"E1", b"E4"]
+    host.stream.resume(ONE)
+    host.put(5)
+    told = reader.recv(1 << 16).splitlines()
+    assert told[0].endswith(b": source=stream-paused cpu=? count=4 from=2 to=3")
+    assert told[1].startswith(b"E5 ")
+    status = host.stream.status()["counters"]
+    assert (status["paused_events"], status["told_losses"], status["lost_records"]) == (2, 1, 0)
+    host.stream.resume(ONE)
+    assert got(reader) == []
+
+
+def test_a_pause_by_the_host_is_told_to_who_reads_later(host: Host) -> None:
+    definition = host.stream.definition
+    host.stream.change(definition._replace(paused=True))
+    host.put(1)
+    host.put(2, home=TWO)
+    assert host.stream.held.lost_for(None) == 0
+    host.stream.change(definition)
+    host.put(3)
+    host.home = ONE
+    lines = host.connect().recv(1 << 16).splitlines()
+    assert lines[0].endswith(b"count=1 from=1 to=1")
+    assert lines[1].startswith(b"E3 ")
+    assert len(lines) == 2
+
+
+def test_the_pause_of_a_container_that_has_ended_is_told(host: Host) -> None:
+    reader, ended = host.connect(), Container((("lxc", "x"),), "runtime", 0, None)
+    host.stream.pause(ended)
+    host.put(1, home=ended)
+    host.stream.tell_pauses()
+    assert got(reader) == []
+    ended.ended = 5
+    host.stream.tell_pauses()
+    assert b"source=stream-paused" in reader.recv(1 << 16)
+    assert host.stream.paused == set()
+
+
 def test_a_limit_of_nothing_takes_nothing(tmp_path: Path) -> None:
     host = Host(tmp_path, backlog_limit=0)
-    assert not host.stream.takes(ONE)
+    assert not host.stream.writes
     host.stream.skip()
     assert host.stream.status()["counters"]["unwritten_events"] == 1
     assert host.stream.full

@@ -3,12 +3,15 @@
 from collections.abc import Iterable
 from typing import Any
 
+import pytest
+
 from auditns_connector import frames as f
 from auditns_connector.correlate import Correlator
 from auditns_connector.model.containers import Container
 from auditns_connector.model.namespaces import Instance
 from auditns_connector.nstypes import INITIAL_INODES_618, PID, USER
 from auditns_connector.reassemble import Points, TextStream
+from auditns_connector.streams.tailor import outsider
 from auditns_connector.streams.view import Viewer, group
 from tests.unit.world import HEX, REAL, World
 
@@ -65,6 +68,8 @@ class Scene(World):
         for points in _all(stream, text.encode()):
             correlator.answer(points, self.now)
             subjects = [i for i, s in enumerate(correlator.states) if s.container is not None and points.flags[i] & 1]
+            if not subjects and home is not None:
+                subjects = [i for i in range(points.n) if points.flags[i] & 1]  # somebody else did it
             for i, wanted in group(points, subjects).items():
                 container = home or correlator.states[i].container
                 assert container is not None
@@ -213,6 +218,69 @@ def test_targets_elsewhere_are_left_out_and_records_counted_anew() -> None:
     assert "hostd" not in shown
     assert f"CONTAINER_ID record=1 contid={CONTID}\n" in shown
     assert f'OBJ_PID opid=7 oauid=-1 ouid=0 oses=4294967295 ocomm="x"\nCONTAINER_ID record=2 contid={CONTID}\n' in shown
+
+
+HOSTS = (
+    'OBJ_PID opid=1 oauid=-1 ouid=0 oses=-1 obj=init_t ocomm="hostd"',
+    'PROCTITLE proctitle="strace" cwd="/root"',
+)
+KILL = (
+    "SYSCALL arch=c000003e syscall=62 success=yes exit=0 a0=c8 a1=f a2=8d3 a3=7f items=0 ppid=90 pid=100 auid=1000 "
+    'uid=0 gid=5 euid=0 suid=0 fsuid=0 egid=5 sgid=5 fsgid=5 tty=pts4 ses=9 comm="strace" exe="/opt/strace" '
+    'subj=admin_t key="kills"\x1dARCH=x86_64 AUID="bob"'
+)
+
+
+def test_what_somebody_outside_does_to_it_is_shown_without_who_did_it() -> None:
+    scene = Scene(user=7001)
+    scene.map("[[0, 100000, 1000]]", "[[0, 200000, 1000]]")
+    scene.fork(1, 101, 35)
+    scene.put(f.K_LOGIN, 50, f.S_CONTROL, pid=200, tid=200, arg=1000 | 5 << 32)
+    home = scene.model.processes[200].state.container
+    kill = KILL.replace("pid=100", "pid=101")
+    target = 'OBJ_PID opid=200 oauid=1000 ouid=100003 oses=4 obj=ctr_t ocomm="sh"\x1dOUID="sub"'
+    assert scene.show(kill, HOSTS[0], target, HOSTS[1], at=70, home=home) == (
+        "SYSCALL arch=c000003e syscall=62 success=yes exit=0 a0=0 a1=f a2=0 a3=0 items=0 ppid=0 pid=0 auid=4294967295 "
+        "uid=65534 gid=65534 euid=65534 suid=65534 fsuid=65534 egid=65534 sgid=65534 fsgid=65534 tty=(none) "
+        'ses=4294967295 comm=(null) exe=(null) key="kills"\n'
+        'OBJ_PID opid=1 oauid=1000 ouid=3 oses=5 obj=ctr_t ocomm="sh"\n'
+        f"CONTAINER_ID record=2 contid={CONTID}\nEOE \n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("call", "shown"),
+    [
+        ("arch=c000003e syscall=101 success=no exit=-1 a0=4206 a1=c8", "exit=-1 a0=4206 a1=0"),
+        ("arch=c000003e syscall=234 success=yes exit=0 a0=c8 a1=c8 a2=9", "exit=0 a0=0 a1=0 a2=9"),
+        ("arch=c000003e syscall=62 success=yes exit=77 a0=c8 a1=7ffd0000", "exit=0 a0=0 a1=0"),
+        ("arch=c000003e syscall=310 success=yes exit=0 a0=c8 a1=1", "exit=0 a0=0 a1=0"),
+    ],
+)
+def test_of_an_outsiders_arguments_only_the_deed_is_shown(call: str, shown: str) -> None:
+    line = f"type=SYSCALL msg=audit(1.000:2): {call} ppid=7 pid=8\n".encode()
+    words = dict(word.split(b"=") for word in call.encode().split())
+    want = f"{' '.join(call.split()[:3])} {shown} ppid=0 pid=0\n"
+    assert outsider(line, int(words[b"arch"], 16), int(words[b"syscall"])).partition(b"): ")[2] == want.encode()
+
+
+def test_signals_to_what_the_runtime_sets_up_are_its_own_business() -> None:
+    scene = Scene(own=False)
+    home = scene.model.processes[200].state.container
+    target = 'OBJ_PID opid=200 oauid=-1 ouid=0 oses=-1 ocomm="runc:[2:INIT]"'
+    assert scene.show(KILL, target, at=70, home=home) == ""
+    scene.exec(200, 80)
+    assert scene.show(KILL, target, at=79, home=home) == ""  # may have been before it
+    assert "opid=1 " in scene.show(KILL, target, at=120, home=home)
+
+
+def test_the_hosts_view_of_a_signal_is_the_whole_event() -> None:
+    scene = Scene()
+    home = scene.model.processes[200].state.container
+    kill, target = KILL.replace("pid=100", "pid=1"), 'OBJ_PID opid=200 oauid=-1 ouid=0 oses=-1 ocomm="sh"'
+    assert scene.show(kill, HOSTS[0], target, at=70, home=home, view="host") == (
+        f"{kill}\n{HOSTS[0]}\n{target}\nCONTAINER_ID record=3 contid={CONTID}\nEOE \n"
+    )
 
 
 def test_records_about_the_host_are_left_out() -> None:

@@ -45,10 +45,18 @@ class World:
         inodes = {**INITIAL_INODES_618, **changed}
         return f.NAMESPACES_PAYLOAD.pack(4, *(inodes[name] for name in PERF_ORDER))
 
-    def proc(self, pid: int, ppid: int, at: float | None = None, start: float = 0, cg: str = "/", **more: Any) -> None:
+    def proc(
+        self,
+        pid: int,
+        ppid: int,
+        at: float | None = None,
+        start: float = 0,
+        cg: str | dict[str, str] = "/",
+        **more: Any,
+    ) -> None:
         answer = {
             "pid": pid, "ppid": ppid, "tids": [pid], "start": int(start * MS), "comm": "c",
-            "ns": dict(INITIAL_INODES_618), "ns_dev": 4, "cg": {"0": cg}, **more,
+            "ns": dict(INITIAL_INODES_618), "ns_dev": 4, "cg": {"0": cg} if isinstance(cg, str) else cg, **more,
         }  # fmt: skip
         self.put(f.K_PROC, at, f.S_PROCFS, pid=pid, payload=json.dumps(answer).encode())
 

@@ -1,10 +1,11 @@
 """What the workloads of one pass share: the run's token, labels, sequence numbers, and the count of planned actions."""
 
+import contextlib
 import secrets
 import subprocess
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
@@ -97,6 +98,17 @@ class Run:
         words = [f"{key}={value}" for key, value in keys.items()]
         command = [str(self.truth), NO_TOKEN, "0", "0", "0", f"mode={mode}", *words]
         return subprocess.Popen(command, stdin=subprocess.DEVNULL)
+
+    @contextlib.contextmanager
+    def keeping(self, cgroup: Path) -> Iterator[None]:
+        """A process lives in ``cgroup`` during the block."""
+        keeper = self.background("hold")
+        try:
+            (cgroup / "cgroup.procs").write_text(f"{keeper.pid}\n")
+            yield
+        finally:
+            keeper.terminate()
+            keeper.wait()
 
     def contained(self, runtime: str, label: Label, argv: list[str]) -> None:
         """Run ``argv`` as a container of ``runtime`` to its end; a known label gets the runtime's id."""

@@ -275,6 +275,25 @@ def nested(run: Run, n: int) -> None:
         call(["sh", "-c", 'echo $$ > "$0"/cgroup.procs; exec "$@"', str(around), *argv])
 
 
+@workload("posing", 0.02)
+def posing(run: Run, n: int) -> None:
+    """containers that name cgroups of their own like another container, before it is there and beside it"""
+    outer_id, victim_id = new_id(), new_id()
+    outer, victim = run.label(outer_id), run.label(victim_id)
+    with (
+        run.containers.cgroup(f"/docker/{outer_id}/docker/{victim_id}") as inside,
+        run.containers.cgroup(f"/docker/{victim_id}") as real,
+        run.containers.cgroup(f"/truth-box/docker-{victim_id}.scope") as elsewhere,
+        run.keeping(inside),
+    ):
+        run.host(HOST, "moved", n // 10, cg=inside, label2=run.label(victim_id, parent=outer))
+        with run.keeping(real):
+            run.host(HOST, "moved", n // 10, cg=real, label2=victim)
+            run.host(HOST, "moved", n // 10, cg=inside, label2=run.label(sandbox=True, parent=outer))
+            run.host(HOST, "moved", n // 10, cg=elsewhere, label2=run.label(sandbox=True))
+            run.host(HOST, "moved", n // 10, cg=real, label2=victim)
+
+
 @workload("lookalike", 0.03)
 def lookalike(run: Run, n: int) -> None:
     """host processes with the names and cgroups of container runtimes"""

@@ -1,0 +1,49 @@
+"""The descriptors that a program waits for.
+
+A wake-up of :class:`selectors.EpollSelector` makes two objects for each ready descriptor and looks each up twice. Where
+every audit event is a wake-up of its own that is seen, so here the same epoll set is waited for without it.
+"""
+
+import os
+import select
+import selectors
+from collections.abc import Callable
+from typing import Any
+
+
+class Watch(selectors.EpollSelector):
+    """A selector; the ``data`` of what is registered is a function to be called when it is ready."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._own = select.epoll.fromfd(os.dup(self.fileno()))
+        self._calls: dict[int, Callable[[], Any]] = {}
+
+    def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+        """Wait for ``fileobj`` as well; see :mod:`selectors`."""
+        key = super().register(fileobj, events, data)
+        self._calls[key.fd] = data
+        return key
+
+    def modify(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+        """Wait otherwise for ``fileobj``."""
+        key = super().modify(fileobj, events, data)
+        self._calls[key.fd] = data
+        return key
+
+    def unregister(self, fileobj: Any) -> selectors.SelectorKey:
+        """Wait for ``fileobj`` no more."""
+        key = super().unregister(fileobj)
+        del self._calls[key.fd]
+        return key
+
+    def serve(self, timeout: float) -> None:
+        """Wait up to ``timeout`` seconds, and call what is registered with each descriptor that is ready."""
+        for fd, _ in self._own.poll(timeout):
+            call = self._calls.get(fd)
+            if call is not None:  # else it was let go while this batch was worked on
+                call()
+
+    def close(self) -> None:
+        self._own.close()
+        super().close()

@@ -1,0 +1,48 @@
+"""The second program on a host takes over from the first."""
+
+import os
+from pathlib import Path
+
+from auditns_connector.control import ControlServer
+from auditns_connector.correlate import Correlator
+from auditns_connector.enricher import Enricher
+from auditns_connector.model.table import Model
+from auditns_connector.observer import Observer
+from auditns_connector.pipeline import Pipeline
+from auditns_connector.registrar import attach
+from auditns_connector.streams.definition import read
+from auditns_connector.streams.manager import open_streams
+from auditns_connector.streams.priority import BOOSTED
+from auditns_connector.talk import Talk
+
+
+def program() -> Pipeline:
+    observer = Observer(Model(), perf=None, connector=None, ns_source="procfs")
+    observer.start()
+    correlator = Correlator(observer.model)
+    return Pipeline(observer, correlator, Enricher(correlator, []), None, {}, Talk(quiet=True))
+
+
+def test_who_takes_over_serves_the_streams_of_its_configuration(tmp_path: Path) -> None:
+    path, priority = str(tmp_path / "control"), os.getpriority(os.PRIO_PROCESS, 0)
+    first = program()
+    control = ControlServer(path, first.selector)
+    second = program()
+    web = read("web", {"runtime": ["docker"], "backlog_limit": 5})
+    attach(second, None, path, second.talk)  # it cannot be followed either: nobody answers
+    open_streams(second, None, path, second.talk, [web])
+    for call in second.each_tick:
+        call()
+    assert second.streams is None
+    control.close()
+    for call in second.each_tick:
+        call()
+    assert [stream.definition for stream in second.streams.streams.values()] == [web]
+    assert (tmp_path / "streams" / "web" / "sock").is_socket()
+    assert os.getpriority(os.PRIO_PROCESS, 0) == (priority if os.geteuid() else min(priority, BOOSTED))
+    for call in second.at_end:
+        call()
+    assert os.getpriority(os.PRIO_PROCESS, 0) == priority or os.geteuid()
+    for pipeline in (first, second):
+        pipeline.selector.close()
+        pipeline.observer.close()

@@ -1,0 +1,156 @@
+"""Containers that name cgroups of their own like other containers': never taken for them, never in their way."""
+
+import pytest
+
+from auditns_connector.cli.contid import _wanted
+from auditns_connector.filters import EventFilter, parse_contids
+from auditns_connector.model.containers import Container
+from tests.unit.test_registry import SHELL, TASK, Registering, again, snapshot
+from tests.unit.world import HEX, contid
+
+EVIL = "e" * 64
+VICTIM = contid(HEX)
+INSIDE = f"/docker/{EVIL}/docker/{HEX}"
+LENT = f"/user.slice/user-1000.slice/user@1000.service/docker-{HEX}.scope"
+
+
+@pytest.fixture
+def world() -> Registering:
+    return Registering()
+
+
+def enter(world: Registering, pid: int, path: str, at: float) -> Container:
+    world.fork(SHELL, pid, at, pid=pid + 10_000)
+    world.attach(pid, path, at + 0.1)
+    container = world.model.processes[pid].state.container
+    assert container is not None
+    return container
+
+
+def meant(world: Registering, term: str, container: Container) -> bool:
+    return EventFilter(contids=[parse_contids(term)]).tells(world.model.containers, 0, 0, container)
+
+
+def test_the_outer_container_gets_its_number_however_late(world: Registering) -> None:
+    posing = enter(world, 101, INSIDE, 10)
+    deeper = enter(world, 102, f"{INSIDE}/lxc.payload.x", 11)
+    assert world.who(101, 20) == f"{VICTIM},^{contid(EVIL)}"
+    deep = world.model.containers.text(deeper)
+    enter(world, 103, f"/docker/{HEX}", 30)
+    assert world.who(103, 40) == VICTIM
+    text = world.model.containers.text(posing)
+    assert text.endswith(f",^{contid(EVIL)}")
+    assert not text.startswith(VICTIM)
+    assert posing.rehashed
+    # those inside it are called after it
+    assert world.model.containers.text(deeper) == deep.replace(f"{VICTIM},^{contid(EVIL)}", text)
+
+
+def test_one_that_comes_later_takes_nothing(world: Registering) -> None:
+    enter(world, 103, f"/docker/{HEX}", 10)
+    posing = enter(world, 101, INSIDE, 20)
+    assert (world.who(103, 40), posing.rehashed) == (VICTIM, True)
+
+
+@pytest.mark.parametrize("elsewhere", [LENT, f"/box/docker-{HEX}.scope"], ids=["of a user", "of a sandbox"])
+@pytest.mark.parametrize("first", [True, False], ids=["before", "after"])
+def test_the_same_name_at_another_place_is_another_container(world: Registering, elsewhere: str, first: bool) -> None:
+    if first:
+        posing, real = enter(world, 101, elsewhere, 10), enter(world, 103, f"/docker/{HEX}", 20)
+    else:
+        real, posing = enter(world, 103, f"/docker/{HEX}", 10), enter(world, 101, elsewhere, 20)
+    again_ = enter(world, 104, f"/docker/{HEX}/sub", 30)
+    assert posing is not real
+    assert again_ is real
+    texts = [world.model.containers.text(c) for c in (real, posing)]
+    assert len(set(texts)) == 2
+    if not first or elsewhere is LENT:
+        assert texts[0] == VICTIM
+    assert posing.id == real.id == HEX
+    for pid in (101, 103, 104):
+        world.exit(pid, 40)
+    assert [*world.model.containers.by_key, *world.model.containers.by_contid] == []
+
+
+def test_each_gets_a_number_of_its_own(world: Registering) -> None:
+    inside = enter(world, 101, INSIDE, 10)
+    enter(world, 103, f"/docker/{HEX}", 20)
+    former = inside.contid
+    enter(world, 104, f"/box/docker-{HEX}.scope", 30)
+    enter(world, 105, f"/docker/{'d' * 64}/docker/{HEX}", 40)
+    numbers = {c.contid for c in world.model.containers.by_key.values()}
+    assert len(numbers) == len(world.model.containers.by_key) == 6
+    assert inside.contid == former
+
+
+def test_hierarchies_that_join_one_by_one_are_one_container(world: Registering) -> None:
+    for pid, cgroups in enumerate(({"4": "/docker"}, {"0": "/x/docker"}, {"4": "/docker", "0": "/docker"}), 101):
+        world.proc(pid, SHELL, 10, start=5, cg={root: f"{path}/{HEX}" for root, path in cgroups.items()})
+    found = [world.model.processes[pid].state.container for pid in (101, 102, 103)]
+    assert found[0] is found[1] is not None
+    # one hierarchy says where it is, and the third is elsewhere in another: not the same one
+    assert found[2] is not found[0]
+
+
+def test_no_registration_is_refused_for_it(world: Registering) -> None:
+    number = f"{7:016x}"
+    posing = enter(world, 101, f"/docker/{EVIL}/docker/{number}{HEX[16:]}", 10)
+    assert posing.contid is None or world.who(101, 12) == f"7,^{contid(EVIL)}"
+    assert world.set(TASK, 7, 20, new=True) == ""
+    assert world.who(TASK, 30) == "7"
+    assert not world.model.containers.text(posing).startswith("7,")
+    # what the host itself has running still stands in the way
+    enter(world, 103, f"/docker/{HEX}", 40)
+    world.fork(SHELL, 104, 41)
+    assert world.set(104, int(VICTIM), 50) == "ENOTUNIQ"
+
+
+def test_a_filter_is_not_fooled(world: Registering) -> None:
+    posing = enter(world, 101, f"/docker/{EVIL}/lxc.payload.web", 10)
+    inner, outer = world.model.containers.text(posing).split(",^")
+    assert not meant(world, inner, posing)
+    assert meant(world, f"!={inner}", posing)
+    assert meant(world, outer, posing)
+    assert meant(world, f"{inner},^{outer}", posing)
+    assert meant(world, f"5,{inner},^{outer},unset", posing)
+    assert not meant(world, f"{inner},^5", posing)
+    named = EventFilter(names=["web"])
+    assert not named.tells(world.model.containers, 0, 0, posing)
+    assert not EventFilter(runtimes=["lxc"]).tells(world.model.containers, 0, 0, posing)
+    assert EventFilter(runtimes=["docker"]).tells(world.model.containers, 0, 0, posing)
+
+
+def test_after_a_restart_the_container_around_is_not_guessed(world: Registering) -> None:
+    enter(world, 103, f"/docker/{HEX}", 10)
+    world.ask("delegate", 103, 11)
+    world.fork(103, 105, 12)
+    assert world.set(105, 5, 13, by=103) == ""
+    assert world.who(105, 20) == f"5,^{VICTIM}"
+    saved = snapshot(world)
+    other = again(world, saved, 2000)
+    assert other.who(105, 3000) == f"5,^{VICTIM}"
+    world.fork(SHELL, 101, 1000, pid=77)
+    world.attach(101, f"/box/docker-{HEX}.scope", 1001)
+    other = again(world, saved, 2000)
+    assert other.who(105, 3000) == "5,^?"
+
+
+def test_the_list_is_filtered_alike() -> None:
+    known = [
+        {"contid": "2", "kind": "runtime"},
+        {"contid": "4,^2", "kind": "runtime"},
+        {"contid": "5,^4,^2", "kind": "registered"},
+        {"contid": "4", "kind": "sandbox"},
+        {"contid": "6,^?", "kind": "registered"},
+    ]
+
+    def found(*terms: str) -> list[str]:
+        return [about["contid"] for about in _wanted(known, list(terms))]
+
+    assert found() == ["2", "4,^2", "5,^4,^2", "4", "6,^?"]
+    assert found("2") == ["2", "4,^2", "5,^4,^2"]
+    assert found("4") == ["4"]
+    assert found("4,^2") == ["4,^2", "5,^4,^2"]
+    assert found("5", "!=2") == []
+    assert found("!=2") == ["4", "6,^?"]
+    assert found("6") == ["6,^?"]
