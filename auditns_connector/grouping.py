@@ -24,8 +24,9 @@ class Groups:
 
     def _grow(self, cap: int) -> None:
         for name, ctype, size in (
-            *((name, "uint32_t[]", cap) for name in ("first", "count", "group")),
+            *((name, "uint32_t[]", cap) for name in ("first", "count", "flags", "group")),
             *((name, "int64_t[]", cap) for name in ("low", "high")),
+            ("pid", "int32_t[]", cap),
             ("slots", "uint32_t[]", 4 * cap),
         ):
             self._arrays[name] = ffi.new(ctype, size)
@@ -43,9 +44,10 @@ class Groups:
     def _column(self, name: str) -> list[int]:
         return ffi.unpack(self._arrays[name], self._count) if self._count else []
 
-    def rows(self) -> "zip[tuple[int, int, int, int]]":
-        """Of each group: its first point, how many it has, and between which times (ms) they lie."""
-        return zip(*map(self._column, ("first", "count", "low", "high")), strict=True)
+    def rows(self) -> "zip[tuple[int, int, int, int, int, int]]":
+        """Of each group: its first point, that one's pid and flags, how many it has, and between which times (ms) they
+        lie."""
+        return zip(*map(self._column, ("first", "pid", "flags", "count", "low", "high")), strict=True)
 
     def of_points(self, count: int) -> list[int]:
         """The number of its group for each of the first ``count`` points."""

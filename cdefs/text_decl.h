@@ -114,6 +114,8 @@ struct auditns_groups {
     uint64_t seed;              /* odd */
     uint32_t cap;
     uint32_t *first, *count;    /* of each group: its first point, how many points it has */
+    uint32_t *flags;            /* what its first point says */
+    int32_t *pid;
     int64_t *low, *high;        /* and between which times they lie */
     uint32_t *group, *slots;    /* of each point: its group */
 };

@@ -29,6 +29,8 @@ uint32_t auditns_group(struct auditns_groups *g, const struct auditns_points *p,
             if (at != NONE)
                 g->slots[at] = found;
             g->first[found] = i;
+            g->flags[found] = p->flags[i];
+            g->pid[found] = p->pid[i];
             g->count[found] = 0;
             g->low[found] = g->high[found] = p->ms[i];
         }

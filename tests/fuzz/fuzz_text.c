@@ -52,9 +52,10 @@ static void hold(int good, const char *what)
 /* What is found about the points fits them. */
 static void measure(const char *block, uint32_t consumed)
 {
-    static uint32_t first[CAP], count[CAP], group[CAP], slots[4 * CAP], numbers[CAP], spread[CAP];
+    static int32_t pid[CAP];
+    static uint32_t first[CAP], count[CAP], flags[CAP], group[CAP], slots[4 * CAP], numbers[CAP], spread[CAP];
     static int64_t low[CAP], high[CAP];
-    struct auditns_groups groups = {0x9e3779b97f4a7c15u, CAP, first, count, low, high, group, slots};
+    struct auditns_groups groups = {0x9e3779b97f4a7c15u, CAP, first, count, flags, pid, low, high, group, slots};
     struct auditns_range range;
     uint64_t uses = 0, lines = 0;
     uint32_t n = auditns_group(&groups, &points, 0, points.n, AUDITNS_P_EXEC);
@@ -73,6 +74,17 @@ static void measure(const char *block, uint32_t consumed)
     for (uint32_t i = 0; i < n; i++)
         uses += count[i];
     hold(uses == points.n, "each point is in a group");
+    static const char words[] = "openexec";
+    static const uint32_t words_off[] = {0, 4, 8};
+    static uint8_t found[CAP], types[65536], kept[4096];
+    uint32_t event, events;
+    auditns_events(&points, &event, &events);
+    auditns_keys(&points, block, words, words_off, 2, found);
+    types[1300] = types[1302] = 1;
+    if (events <= sizeof(kept)) {
+        auditns_keep(&points, found, event, events, kept);
+        auditns_keep_types(&points, types, event, events, kept);
+    }
     for (uint32_t i = 0; i < consumed; i++)
         lines += block[i] == '\n';
     hold(auditns_lines(block, consumed) == lines, "lines are counted");
