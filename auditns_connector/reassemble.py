@@ -41,6 +41,8 @@ _OWN: Final = 0x10000
 _OWN_LONE: Final = 0x20000
 _LONE: Final = 0x40000
 _MAX_PUSH: Final = 1 << 30
+#: so much is moved to the front of the buffer at once, where it is in the processor's cache
+_LITTLE: Final = 1 << 16
 
 
 def _type_number(number: int) -> int:
@@ -292,13 +294,14 @@ class TextStream:
         points = self._scanner.points
         self._start += points.consumed
         points.consumed = points.n = points.line_n = 0
-        if self._end + size > len(self._buffer):
+        kept = self._end - self._start
+        if self._end + size > len(self._buffer) or (self._start and kept <= _LITTLE):
             rest = bytes(memoryview(self._buffer)[self._start : self._end])
-            if len(rest) + size > len(self._buffer):
+            if kept + size > len(self._buffer):
                 points.block = memoryview(b"")
-                self._buffer = bytearray(2 * (len(rest) + size))
-            self._buffer[: len(rest)] = rest
-            self._start, self._end = 0, len(rest)
+                self._buffer = bytearray(2 * (kept + size))
+            self._buffer[:kept] = rest
+            self._start, self._end = 0, kept
         return memoryview(self._buffer)[self._end : self._end + size]
 
     def filled(self, size: int, mode: int = MODE_MORE) -> Points:
