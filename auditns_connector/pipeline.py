@@ -251,19 +251,25 @@ class Pipeline:
         """Take in what audit has to say; False when that is nothing."""
         if not self._read():
             return False
-        points = self.stream.filled(0)
+        points = self.stream.part()
         for pause in self.pace.rests:
-            if points.consumed or not self.stream.pending:
+            if points.consumed or self.stream.left or not self.stream.pending:
                 break
             time.sleep(pause)  # less of an effort than to wait for it as for another event
             if not self._read():
                 break
-            points = self.stream.filled(0)
+            points = self.stream.part()
         now = self._pending_since = time.monotonic()
-        if points.consumed:
+        if points.consumed or self.stream.left:
             self.pace.took(points.n, now)
-            self._deliver(points, self.observer.catch_up())
+            self._deliver_all(points, self.observer.catch_up())
         return True
+
+    def _deliver_all(self, points: Points, cut: int) -> None:
+        """Deliver ``points`` and those of what else was read before ``cut``."""
+        self._deliver(points, cut)
+        while self.stream.left:
+            self._deliver(self.stream.part(), cut)
 
     def _read(self) -> int:
         came = self.audit.fill(self.stream) if self.audit is not None else 0
@@ -352,7 +358,7 @@ class Pipeline:
                 came = self.audit.fill(self.stream) or came
             cut = self.observer.catch_up()
             if came:
-                self._deliver(self.stream.filled(0), cut)
+                self._deliver_all(self.stream.part(), cut)
             self._deliver(self.stream.flush(eof=True), cut)
             self._narrate(final=True)
         for call in self.at_end:
