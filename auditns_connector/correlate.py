@@ -32,13 +32,9 @@ _PARTS: Final = frozenset(
 _MANY: Final = 16
 _MAX_TAILS: Final = 50_000
 _MS: Final = 1_000_000
-_FOREVER: Final = 1 << 62
 HOST: Final = State(0, None, None, "")
 _IDLE: Final = State(0, None, None, "observed")
 
-#: the answer from one stamp (ms) to another: its number, whether it is a container or unknown, and the state it tells
-_Plain = tuple[int, int, int, bool, bool, State]
-_NEVER: Final[_Plain] = (1, 0, 0, False, False, HOST)
 _TailKey = tuple[Container | None, NsSet | None, str, int, Login | None, int | None]
 
 
@@ -132,27 +128,22 @@ class Correlator:
         careful: int,
     ) -> None:  # fmt: skip
         keep, states = self.keep_states or self.info, self.states
-        plain: dict[int, _Plain] = {}
-        attributed = unknown = 0
         columns = (points.pid, points.flags, points.ms)
         for i, (pid, flags, ms) in enumerate(zip(*(c[first:end].tolist() for c in columns), strict=True), first):
-            if not flags & careful:
-                answer = plain.get(pid)
-                if answer is None:
-                    answer = self._plain(pid, ms, ms, offset, window)
-                    if answer is not _NEVER:
-                        plain[pid] = answer
-                since, until, number, contained, vague, state = answer
-                if since <= ms <= until:
-                    choice[i] = number
-                    attributed += contained
-                    unknown += vague
-                    if keep:
-                        states[i] = state
-                    continue
-            self._answer_with_care(points, i, pid, flags, ms, now, choice)
-        self.attributed += attributed
-        self.unknown += unknown
+            state = None if flags & careful else self._plain(pid, ms, ms, offset, window)
+            if state is None:
+                self._answer_with_care(points, i, pid, flags, ms, now, choice)
+                continue
+            choice[i] = self._plain_number(state)
+            self._count(state.container, 1)
+            if keep:
+                states[i] = state
+
+    def _count(self, container: Container | None, points: int) -> None:
+        if container is UNKNOWN:
+            self.unknown += points
+        elif container is not None:
+            self.attributed += points
 
     def _answer_with_care(
         self, points: Points, i: int, pid: int, flags: int, ms: int, now: int, choice: "array[int]"
@@ -161,10 +152,7 @@ class Correlator:
         found = self._careful(points, i, pid, flags, ms, now)
         if found is None:
             return
-        if found.container is UNKNOWN:
-            self.unknown += 1
-        elif found.container is not None:
-            self.attributed += 1
+        self._count(found.container, 1)
         choice[i] = self._number(found, self._record(points, i, flags))
         if self.keep_states or self.info:
             self.states[i] = found
@@ -177,57 +165,66 @@ class Correlator:
         groups = self._groups
         numbers = array("I", bytes(4 * groups.find(points, first, end, _CAREFUL)))
         told: list[State] = []
-        pids, flags = points.pid, points.flags
-        for group, (i, size, low, high) in enumerate(groups.rows()):
-            found: State | None
-            answer = _NEVER if flags[i] & _CAREFUL else self._plain(pids[i], low, high, offset, window)
-            if answer is not _NEVER:
-                _, _, numbers[group], _, _, found = answer
+        known = self._plain_numbers.get if self._brief else _no_number
+        for group, (i, pid, flags, size, low, high) in enumerate(groups.rows()):
+            found = None if flags & _CAREFUL else self._plain(pid, low, high, offset, window)
+            if found is not None:
+                numbers[group] = known(found.container) or self._plain_number(found)
             elif size > 1:
                 end = i
                 break
             else:
-                found = self._careful(points, i, pids[i], flags[i], low, now)
+                found = self._careful(points, i, pid, flags, low, now)
                 if found is not None:
-                    numbers[group] = self._number(found, self._record(points, i, flags[i]))
+                    numbers[group] = self._number(found, self._record(points, i, flags))
             told.append(HOST if found is None else found)
+        attributed = unknown = 0
         for state, uses in zip(told, groups.spread(numbers, end - first, choice, first), strict=False):
             if state.container is UNKNOWN:
-                self.unknown += uses
+                unknown += uses
             elif state.container is not None:
-                self.attributed += uses
+                attributed += uses
+        self.attributed += attributed
+        self.unknown += unknown
         if self.keep_states or self.info:
             self.states[first:end] = map(told.__getitem__, groups.of_points(end - first))
         return end
 
-    def _plain(self, pid: int, low: int, high: int, offset: int, window: int) -> _Plain:
-        """What all stamps of a span of time around ``low`` and ``high`` (ms) have for an answer, as :func:`lookup.find`
-        would find it for each; _NEVER where that is not so plain.
+    def _plain(self, pid: int, low: int, high: int, offset: int, window: int) -> State | None:
+        """What all stamps from ``low`` to ``high`` (ms) have for an answer, as :func:`lookup.find` would find it for
+        each; ``None`` where that is not so plain.
 
         A stamp means a moment up to ``window`` ns after it; ``offset`` is that of the clock.
         """
         model = self.model
         process = model.processes.get(pid)
         if process is None or process.epoch != model.epoch or (process.apart and self.ns != "off"):
-            return _NEVER
+            return None
         if pid in model.calls.pending:
-            return _NEVER
-        state = process.state
-        since = (state.since + offset + lookup.EPSILON) // _MS + 1
-        if process.scanned:
-            since = max(since, (process.start + lookup.START_TICK + offset + lookup.EPSILON) // _MS + 1)
-        elif process.past is None and process.prev is None:  # nobody had it before, and it never changed
-            since = min(since, -((window - process.start - offset) // _MS))
-        if model.gap_until:  # what is missing may be another holder of the pid
-            since = max(since, (model.gap_until + offset + lookup.EPSILON) // _MS + 1)
-        until = _FOREVER if process.end is None else (process.end + offset + lookup.EPSILON) // _MS
-        if since > low or high > until:
-            return _NEVER
-        container = state.container
-        number = self._plain_numbers.get(container) if self._brief else None
+            return None
+        state, margin = process.state, low * _MS - offset - lookup.EPSILON
+        if state.since >= margin and (
+            # unless nobody had the pid before, and it never changed
+            process.scanned
+            or process.past is not None
+            or process.prev is not None
+            or process.start > margin + lookup.EPSILON + window
+        ):
+            return None
+        if process.scanned and process.start + lookup.START_TICK >= margin:
+            return None
+        if model.gap_until and model.gap_until >= margin:  # what is missing may be another holder of the pid
+            return None
+        if process.end is not None and process.end < high * _MS - offset - lookup.EPSILON:
+            return None
+        return state
+
+    def _plain_number(self, state: State) -> int:
+        """:meth:`_number` of a plain case, where the container mostly says all."""
+        number = self._plain_numbers.get(state.container) if self._brief else None
         if number is None:
-            number = self._plain_numbers[container] = self._number(state, 0)
-        return since, until, number, container is not None and container is not UNKNOWN, container is UNKNOWN, state
+            number = self._plain_numbers[state.container] = self._number(state, 0)
+        return number
 
     @staticmethod
     def _record(points: Points, i: int, flags: int) -> int:
@@ -314,6 +311,11 @@ class Correlator:
             insts = nsset.inst if nsset is not None else (None,) * 8
             out += text.ns_info([None if inst is None else serial(inst) for inst in insts], place, numeric)
         return out
+
+
+def _no_number(container: Container | None) -> int:
+    """What a text says depends on more than the container."""
+    return 0
 
 
 def children_of(points: Points, model: Model, first: int = 0, end: int | None = None) -> dict[int, int]:

@@ -11,6 +11,7 @@ from typing import Any, Final
 from .correlate import Correlator
 from .decode.points import LINE_LATE
 from .filters import ConfiguredFilter, EventFilter
+from .grouping import event_numbers
 from .reassemble import Points, put_together
 
 RAW: Final = "raw"
@@ -89,16 +90,14 @@ class Enricher:
 
     def _select(self, points: Points) -> tuple[int, bytearray]:
         """The first event's number and one byte for each event: 1 for those that pass filter and limit."""
-        numbers = [number for number in points.l_event[: points.line_n] if number < LINE_LATE]
-        if not numbers:
-            return 0, bytearray()
-        first, count = min(numbers), max(numbers) - min(numbers) + 1
+        first, count = event_numbers(points)
         if self._filter is not None:
             keep = self._filter.keep(points, self._correlator.states, self._correlator.model.containers, first, count)
         else:
             keep = bytearray(count)
-            for number in numbers:
-                keep[number - first] = 1
+            for number in points.l_event[: points.line_n]:
+                if number < LINE_LATE:
+                    keep[number - first] = 1
         if self.limit is not None:
             left = self.limit - self.shown
             for i, wanted in enumerate(keep):

@@ -10,17 +10,30 @@ and keys.
 import re
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from .config import EventFilter as Configured
 from .correlate import untrusted
 from .decode.rectypes import NUMBERS
 from .errors import ConfigError
+from .grouping import UNCLEAR, find_keys, keep_events, keep_types
 from .model.containers import UNKNOWN, Container, Containers
 from .model.process import State
 from .reassemble import Points
 
 _MAX_U64 = (1 << 64) - 1
+
+
+#: 0 for 1 and 1 for 0
+_NOT: Final = bytes((1, 0)) + bytes(254)
+
+
+def _both(columns: Sequence[bytes | bytearray], none: bytes | bytearray) -> bytes:
+    """Where all ``columns`` have a 1, byte by byte; ``none`` where there are no columns."""
+    found = int.from_bytes(none, "little")
+    for column in columns:
+        found &= int.from_bytes(column, "little")
+    return found.to_bytes(len(none), "little")
 
 
 def meant_by(ids: tuple[int | None, ...], inner: Sequence[bool]) -> set[object]:
@@ -98,6 +111,8 @@ class EventFilter:
         self._keys = frozenset(key.encode("utf-8", "surrogateescape") for key in keys)
         self._pids = frozenset(pids)
         self._types = frozenset(_type_number(name) for name in types)
+        self._key_list = sorted(self._keys)
+        self._type_table = bytes(kind in self._types for kind in range(1 << 16)) if self._types else b""
 
     def __bool__(self) -> bool:
         return any((self._contids, self._runtimes, self._names, self._keys, self._pids, self._types))
@@ -111,26 +126,31 @@ class EventFilter:
         self, points: Points, states: Sequence[State], containers: Containers, first: int, count: int
     ) -> bytearray:
         """One byte for each of ``count`` events from number ``first`` on: 1 for those that are wanted."""
-        kept = bytearray(count)
-        event, key_len = points.event, points.key_len
-        for i in range(points.n):
-            number = event[i] - first
-            if not 0 <= number < count or kept[number]:  # a late record belongs to no event of these
-                continue
-            if self._pids and points.pid[i] not in self._pids:
-                continue
-            if self._keys and not (key_len[i] and self._has_key(points.key(i))):
-                continue
-            if self.needs_states and not self._who(containers, states[i]):
-                continue
-            kept[number] = 1
+        good: list[bytes | bytearray] = [self._good_keys(points)] if self._keys else []
+        if self._pids:
+            good.append(bytes(map(self._pids.__contains__, points.pid[: points.n].tolist())))
+        if self.needs_states:
+            good.append(self._good_states(containers, states))
+        kept = keep_events(points, _both(good, b"\1" * points.n), first, count)
         if self._types:
-            typed = bytearray(count)
-            for number, kind in zip(points.l_event[: points.line_n], points.l_type[: points.line_n], strict=True):
-                if kind in self._types and 0 <= number - first < count:
-                    typed[number - first] = 1
-            kept = bytearray(a & b for a, b in zip(kept, typed, strict=True))
+            typed = keep_types(points, self._type_table, first, count)
+            kept = bytearray(_both([kept, typed], kept))
         return kept
+
+    def _good_states(self, containers: Containers, states: Sequence[State]) -> bytes:
+        """One byte for each state: 1 where its container is wanted."""
+        which = list(map(id, states))  # the points of a process mostly share one object: few are looked at
+        verdicts = {one: self._who(containers, state) for one, state in dict(zip(which, states, strict=True)).items()}
+        return bytes(map(verdicts.__getitem__, which))
+
+    def _good_keys(self, points: Points) -> bytearray:
+        """One byte for each point: 1 where it has one of the keys."""
+        found = find_keys(points, self._key_list)
+        at = found.find(UNCLEAR)
+        while at >= 0:
+            found[at] = self._has_key(points.key(at))
+            at = found.find(UNCLEAR, at)
+        return found
 
     def tells(self, containers: Containers, kind: int, pid: int, container: Container | None) -> bool:
         """Whether a record of ours that stands alone is wanted: of type ``kind``, about ``pid`` of ``container``."""
@@ -175,13 +195,11 @@ class ConfiguredFilter:
         self, points: Points, states: Sequence[State], containers: Containers, first: int, count: int
     ) -> bytearray:
         """One byte for each of ``count`` events from number ``first`` on: 1 for those that are wanted."""
-        kept = bytearray(b"\1" * count)
-        if self._include is not None:
-            kept = self._include.keep(points, states, containers, first, count)
-        for part in self._exclude:
-            dropped = part.keep(points, states, containers, first, count)
-            kept = bytearray(a & ~b & 1 for a, b in zip(kept, dropped, strict=True))
-        return kept
+        all_events = b"\1" * count
+        included = [self._include.keep(points, states, containers, first, count)] if self._include is not None else []
+        excluded = [part.keep(points, states, containers, first, count) for part in self._exclude]
+        others = [bytes(dropped).translate(_NOT) for dropped in excluded]
+        return bytearray(_both([*included, *others], all_events))
 
     def tells(self, containers: Containers, kind: int, pid: int, container: Container | None) -> bool:
         """As :meth:`EventFilter.tells`."""

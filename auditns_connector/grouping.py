@@ -1,6 +1,9 @@
-"""Points of a block by process, so that each process is asked for once: the C of cdefs/text_group.c."""
+"""Points of a block by process, so that each process is asked for once, and what filters do to whole blocks: the C of
+cdefs/text_group.c."""
 
 import os
+from array import array
+from itertools import accumulate
 from typing import Any, Final
 
 from ._text import ffi, lib
@@ -21,8 +24,9 @@ class Groups:
 
     def _grow(self, cap: int) -> None:
         for name, ctype, size in (
-            *((name, "uint32_t[]", cap) for name in ("first", "count", "group")),
+            *((name, "uint32_t[]", cap) for name in ("first", "count", "flags", "group")),
             *((name, "int64_t[]", cap) for name in ("low", "high")),
+            ("pid", "int32_t[]", cap),
             ("slots", "uint32_t[]", 4 * cap),
         ):
             self._arrays[name] = ffi.new(ctype, size)
@@ -40,9 +44,10 @@ class Groups:
     def _column(self, name: str) -> list[int]:
         return ffi.unpack(self._arrays[name], self._count) if self._count else []
 
-    def rows(self) -> "zip[tuple[int, int, int, int]]":
-        """Of each group: its first point, how many it has, and between which times (ms) they lie."""
-        return zip(*map(self._column, ("first", "count", "low", "high")), strict=True)
+    def rows(self) -> "zip[tuple[int, int, int, int, int, int]]":
+        """Of each group: its first point, that one's pid and flags, how many it has, and between which times (ms) they
+        lie."""
+        return zip(*map(self._column, ("first", "pid", "flags", "count", "low", "high")), strict=True)
 
     def of_points(self, count: int) -> list[int]:
         """The number of its group for each of the first ``count`` points."""
@@ -58,3 +63,43 @@ class Groups:
             ffi.from_buffer("uint32_t[]", choice) + first,
         )  # fmt: skip
         return self._column("count")
+
+
+#: of a key: it must be looked at
+UNCLEAR: Final = int(lib.AUDITNS_KEY_UNCLEAR)
+
+
+def event_numbers(points: Points) -> tuple[int, int]:
+    """The number of the first event that the ready lines are of, and how many numbers there are from it to the last."""
+    first, count = ffi.new("uint32_t *"), ffi.new("uint32_t *")
+    lib.auditns_events(points.c, first, count)
+    return first[0], count[0]
+
+
+def find_keys(points: Points, keys: list[bytes]) -> bytearray:
+    """For each point 1 where its key is one of ``keys``, 0 where it is not or has none, UNCLEAR where it is not plainly
+    quoted."""
+    found = bytearray(points.n)
+    off = array("I", accumulate(map(len, keys), initial=0))
+    if found:
+        lib.auditns_keys(
+            points.c, ffi.from_buffer(points.block), b"".join(keys), ffi.from_buffer("uint32_t[]", off), len(keys),
+            ffi.from_buffer("uint8_t[]", found),
+        )  # fmt: skip
+    return found
+
+
+def keep_events(points: Points, good: bytes, first: int, count: int) -> bytearray:
+    """One byte for each of ``count`` events from number ``first`` on: 1 for those with a ``good`` point."""
+    kept = bytearray(count)
+    if count:
+        lib.auditns_keep(points.c, good, first, count, ffi.from_buffer("uint8_t[]", kept))
+    return kept
+
+
+def keep_types(points: Points, types: bytes, first: int, count: int) -> bytearray:
+    """The same for those with a record whose type has a 1 in ``types`` (65536 bytes)."""
+    kept = bytearray(count)
+    if count:
+        lib.auditns_keep_types(points.c, types, first, count, ffi.from_buffer("uint8_t[]", kept))
+    return kept

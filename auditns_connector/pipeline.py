@@ -254,12 +254,18 @@ class Pipeline:
             self.stopping = self.stopping or "end of input"
         if not came:
             return False
-        points = self.stream.filled(0)
+        points = self.stream.part()
         now = self._pending_since = time.monotonic()
-        if points.consumed:
+        if points.consumed or self.stream.left:
             self.pace.took(points.n, now)
-            self._deliver(points, self.observer.catch_up())
+            self._deliver_all(points, self.observer.catch_up())
         return True
+
+    def _deliver_all(self, points: Points, cut: int) -> None:
+        """Deliver ``points`` and those of what else was read before ``cut``."""
+        self._deliver(points, cut)
+        while self.stream.left:
+            self._deliver(self.stream.part(), cut)
 
     def _catch_up(self) -> None:
         self.observer.catch_up()
@@ -342,7 +348,7 @@ class Pipeline:
                 came = self.audit.fill(self.stream) or came
             cut = self.observer.catch_up()
             if came:
-                self._deliver(self.stream.filled(0), cut)
+                self._deliver_all(self.stream.part(), cut)
             self._deliver(self.stream.flush(eof=True), cut)
             self._narrate(final=True)
         for call in self.at_end:

@@ -41,6 +41,10 @@ _OWN: Final = 0x10000
 _OWN_LONE: Final = 0x20000
 _LONE: Final = 0x40000
 _MAX_PUSH: Final = 1 << 30
+#: text is best worked on in parts that stay in the processor's cache (bytes)
+_PART: Final = 1 << 19
+#: so much is moved to the front of the buffer at once, where it is in the processor's cache
+_LITTLE: Final = 1 << 16
 
 
 def _type_number(number: int) -> int:
@@ -274,6 +278,7 @@ class TextStream:
         self._scanner = Scanner(whole)
         self._buffer = bytearray(capacity)
         self._start = 0
+        self._scanned = 0
         self._end = 0
 
     def want_whole(self) -> None:
@@ -292,23 +297,39 @@ class TextStream:
         points = self._scanner.points
         self._start += points.consumed
         points.consumed = points.n = points.line_n = 0
-        if self._end + size > len(self._buffer):
+        kept = self._end - self._start
+        if self._end + size > len(self._buffer) or (self._start and kept <= _LITTLE):
             rest = bytes(memoryview(self._buffer)[self._start : self._end])
-            if len(rest) + size > len(self._buffer):
+            if kept + size > len(self._buffer):
                 points.block = memoryview(b"")
-                self._buffer = bytearray(2 * (len(rest) + size))
-            self._buffer[: len(rest)] = rest
-            self._start, self._end = 0, len(rest)
+                self._buffer = bytearray(2 * (kept + size))
+            self._buffer[:kept] = rest
+            self._scanned -= self._start
+            self._start, self._end = 0, kept
         return memoryview(self._buffer)[self._end : self._end + size]
 
     def filled(self, size: int, mode: int = MODE_MORE) -> Points:
         """Scan the ``size`` bytes that were put into :meth:`room`."""
         self._end += size
+        self._scanned = self._end
         return self._scanner.feed(memoryview(self._buffer)[self._start : self._end], mode)
 
     def grew(self, size: int) -> None:
         """``size`` bytes were put into :meth:`room`, to be scanned with those of the next :meth:`filled`."""
         self._end += size
+
+    def part(self, most: int = _PART) -> Points:
+        """Scan ``most`` bytes of what :meth:`grew` or :meth:`put` took in; the rest is :attr:`left`."""
+        points = self._scanner.points
+        self._start += points.consumed
+        points.consumed = 0
+        self._scanned = min(self._end, self._scanned + most)
+        return self._scanner.feed(memoryview(self._buffer)[self._start : self._scanned])
+
+    @property
+    def left(self) -> bool:
+        """There is something that was not scanned yet."""
+        return self._scanned < self._end
 
     @property
     def lines(self) -> int:

@@ -114,6 +114,8 @@ struct auditns_groups {
     uint64_t seed;              /* odd */
     uint32_t cap;
     uint32_t *first, *count;    /* of each group: its first point, how many points it has */
+    uint32_t *flags;            /* what its first point says */
+    int32_t *pid;
     int64_t *low, *high;        /* and between which times they lie */
     uint32_t *group, *slots;    /* of each point: its group */
 };
@@ -126,3 +128,20 @@ uint32_t auditns_group(struct auditns_groups *groups, const struct auditns_point
 /* Of the first `count` points that were grouped (into `n` groups): the number of its group for each. The groups' counts are
  * then of these points. */
 void auditns_spread(struct auditns_groups *groups, const uint32_t *numbers, uint32_t n, uint32_t count, uint32_t *choice);
+
+#define AUDITNS_KEY_OTHER 0
+#define AUDITNS_KEY_WANTED 1
+#define AUDITNS_KEY_UNCLEAR 2
+
+/* The number of the first event that the ready lines are of, and how many numbers there are from it to the last one. */
+void auditns_events(const struct auditns_points *points, uint32_t *first, uint32_t *count);
+
+/* For each point whether its key= is one of the `count` wanted ones (count + 1 offsets); unclear: not plainly quoted. */
+void auditns_keys(const struct auditns_points *points, const char *buf, const char *wanted, const uint32_t *off,
+                  uint32_t count, uint8_t *found);
+
+/* Set kept[number - first] for the events of the points that are good, or that have a line of one of the types (a byte for
+ * each of 65536). */
+void auditns_keep(const struct auditns_points *points, const uint8_t *good, uint32_t first, uint32_t count, uint8_t *kept);
+void auditns_keep_types(const struct auditns_points *points, const uint8_t *types, uint32_t first, uint32_t count,
+                        uint8_t *kept);

@@ -29,6 +29,8 @@ uint32_t auditns_group(struct auditns_groups *g, const struct auditns_points *p,
             if (at != NONE)
                 g->slots[at] = found;
             g->first[found] = i;
+            g->flags[found] = p->flags[i];
+            g->pid[found] = p->pid[i];
             g->count[found] = 0;
             g->low[found] = g->high[found] = p->ms[i];
         }
@@ -51,4 +53,57 @@ void auditns_spread(struct auditns_groups *g, const uint32_t *numbers, uint32_t 
         choice[i] = numbers[which];
         g->count[which]++;
     }
+}
+
+/* ---- filters ---- */
+
+void auditns_events(const struct auditns_points *p, uint32_t *first, uint32_t *count)
+{
+    uint32_t least = AUDITNS_LINE_LATE, last = 0;
+
+    for (uint32_t i = 0; i < p->line_n; i++) {
+        uint32_t event = p->l_event[i];
+        if (event >= AUDITNS_LINE_LATE)
+            continue;
+        least = event < least ? event : least;
+        last = event > last ? event : last;
+    }
+    *first = least == AUDITNS_LINE_LATE ? 0 : least;
+    *count = least == AUDITNS_LINE_LATE ? 0 : last - least + 1;
+}
+
+void auditns_keys(const struct auditns_points *p, const char *buf, const char *wanted, const uint32_t *off,
+                  uint32_t count, uint8_t *found)
+{
+    for (uint32_t i = 0; i < p->n; i++) {
+        const char *key = buf + p->key_off[i];
+        uint32_t n = p->key_len[i];
+
+        if (!n) {
+            found[i] = AUDITNS_KEY_OTHER;
+            continue;
+        }
+        found[i] = AUDITNS_KEY_UNCLEAR;
+        if (n < 2 || key[0] != '"' || key[n - 1] != '"' || memchr(key + 1, '"', n - 2) || memchr(key + 1, 1, n - 2))
+            continue;
+        found[i] = AUDITNS_KEY_OTHER;
+        for (uint32_t w = 0; w < count; w++)
+            if (off[w + 1] - off[w] == n - 2 && !memcmp(wanted + off[w], key + 1, n - 2))
+                found[i] = AUDITNS_KEY_WANTED;
+    }
+}
+
+void auditns_keep(const struct auditns_points *p, const uint8_t *good, uint32_t first, uint32_t count, uint8_t *kept)
+{
+    for (uint32_t i = 0; i < p->n; i++)
+        if (good[i] && p->event[i] - first < count)
+            kept[p->event[i] - first] = 1;
+}
+
+void auditns_keep_types(const struct auditns_points *p, const uint8_t *types, uint32_t first, uint32_t count,
+                        uint8_t *kept)
+{
+    for (uint32_t i = 0; i < p->line_n; i++)
+        if (types[p->l_type[i]] && p->l_event[i] - first < count)
+            kept[p->l_event[i] - first] = 1;
 }

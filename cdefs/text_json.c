@@ -10,6 +10,7 @@
 #define NONE 0xffffffffu
 #define SLOTS 65536u /* more than a line of AUDITNS_MAX_LINE bytes can hold fields */
 #define REACH 4096u  /* an event's number may be this much below that of the first line */
+#define DIRECT 64u   /* a record of more fields is not written directly */
 #define TYPE_EOE 1320
 
 /* ---- a buffer that grows ---- */
@@ -40,10 +41,51 @@ static inline int need(struct out *o, size_t more)
     return o->room - o->len >= more || grow(o, more);
 }
 
+/* memcpy for what is mostly short */
+static inline void copy(char *to, const char *s, size_t n)
+{
+    if (n > 16) {
+        memcpy(to, s, n);
+    } else if (n >= 8) {
+        memcpy(to, s, 8);
+        memcpy(to + n - 8, s + n - 8, 8);
+    } else if (n >= 4) {
+        memcpy(to, s, 4);
+        memcpy(to + n - 4, s + n - 4, 4);
+    } else {
+        for (size_t i = 0; i < n; i++)
+            to[i] = s[i];
+    }
+}
+
+/* memcmp likewise: whether both are the same */
+static inline int same(const char *one, const char *other, size_t n)
+{
+    uint64_t a = 0, b = 0, c = 0, d = 0;
+    if (n > 16)
+        return !memcmp(one, other, n);
+    if (n >= 8) {
+        memcpy(&a, one, 8);
+        memcpy(&b, other, 8);
+        memcpy(&c, one + n - 8, 8);
+        memcpy(&d, other + n - 8, 8);
+    } else if (n >= 4) {
+        memcpy(&a, one, 4);
+        memcpy(&b, other, 4);
+        memcpy(&c, one + n - 4, 4);
+        memcpy(&d, other + n - 4, 4);
+    } else {
+        for (size_t i = 0; i < n; i++)
+            if (one[i] != other[i])
+                return 0;
+    }
+    return a == b && c == d;
+}
+
 static inline void put(struct out *o, const char *s, size_t n)
 {
     if (n && need(o, n)) {
-        memcpy(o->at + o->len, s, n);
+        copy(o->at + o->len, s, n);
         o->len += n;
     }
 }
@@ -92,6 +134,18 @@ static char *put_unit(char *p, uint32_t unit)
     return p;
 }
 
+#define ONES 0x0101010101010101u
+#define HIGH (0x80 * ONES)
+#define ZERO_IN(x) (((x) - ONES) & ~(x) & HIGH)
+
+/* Whether the eight bytes at s all stand in JSON as they are: none below ' ' or above '~', no '"' and no backslash. */
+static inline int plain_eight(const unsigned char *s)
+{
+    uint64_t x;
+    memcpy(&x, s, sizeof(x));
+    return !((x | (x + ONES) | (x - ' ' * ONES)) & HIGH) && !(ZERO_IN(x ^ '"' * ONES) | ZERO_IN(x ^ '\\' * ONES));
+}
+
 /* The text behind bytes, escaped for JSON, without quotes. What is not UTF-8 shows as \xNN. */
 static void put_text(struct out *o, const char *text, size_t n)
 {
@@ -105,7 +159,11 @@ static void put_text(struct out *o, const char *text, size_t n)
         while (s < part) {
             uint32_t code;
             size_t len;
-            if (plain[*s]) {
+            if (end - s >= 8 && plain_eight(s)) {
+                memcpy(p, s, 8);
+                p += 8;
+                s += 8;
+            } else if (plain[*s]) {
                 *p++ = (char)*s++;
             } else if (*s == '"' || *s == '\\') {
                 *p++ = '\\';
@@ -158,7 +216,7 @@ static int is_hex(const char *s, size_t n)
 
 /* ---- names of fields ---- */
 
-static struct { const char *name; uint32_t len; uint8_t kind; } known[1024];
+static struct { const char *name; uint32_t len, hash; uint8_t kind; } known[1024];
 
 static uint32_t name_hash(uint32_t h, const char *s, size_t n)
 {
@@ -167,28 +225,54 @@ static uint32_t name_hash(uint32_t h, const char *s, size_t n)
     return h ^ (h >> 15);
 }
 
+/* Quicker, and to be foreseen: for tables in which no search is long. n > 0. */
+static inline uint32_t quick_hash(const char *s, size_t n)
+{
+    uint64_t first = 0, last = 0;
+    if (n >= 8) {
+        memcpy(&first, s, 8);
+        memcpy(&last, s + n - 8, 8);
+    } else if (n >= 4) {
+        memcpy(&first, s, 4);
+        memcpy(&last, s + n - 4, 4);
+    } else {
+        first = (uint64_t)(unsigned char)s[0] | (uint64_t)(unsigned char)s[n / 2] << 8;
+        last = (unsigned char)s[n - 1];
+    }
+    first = (first ^ last * 0x9e3779b97f4a7c15u ^ n) * 0xff51afd7ed558ccdu;
+    return (uint32_t)(first >> 32);
+}
+
 void auditns_json_names(const char *names, const uint8_t *kinds, uint32_t count)
 {
     fill_tables();
     memset(known, 0, sizeof(known));
     for (uint32_t i = 0; i < count && i < 512; i++) {
         size_t len = strlen(names);
-        uint32_t at = name_hash(0, names, len) % 1024;
+        uint32_t hash = quick_hash(names, len), at = hash % 1024;
         while (known[at].name)
             at = (at + 1) % 1024;
         known[at].name = names;
         known[at].len = (uint32_t)len;
+        known[at].hash = hash;
         known[at].kind = kinds[i];
         names += len + 1;
     }
 }
 
+/* Where a name stands in `known`; NONE where it does not. */
+static inline uint32_t known_at(const char *s, size_t n, uint32_t hash)
+{
+    for (uint32_t at = hash % 1024; known[at].name; at = (at + 1) % 1024)
+        if (known[at].hash == hash && known[at].len == n && same(known[at].name, s, n))
+            return at;
+    return NONE;
+}
+
 static int name_kind(const char *s, size_t n)
 {
-    for (uint32_t at = name_hash(0, s, n) % 1024; known[at].name; at = (at + 1) % 1024)
-        if (known[at].len == n && !memcmp(known[at].name, s, n))
-            return known[at].kind;
-    return 0;
+    uint32_t at = known_at(s, n, quick_hash(s, n));
+    return at == NONE ? 0 : known[at].kind;
 }
 
 /* ---- the fields of one record ---- */
@@ -216,6 +300,8 @@ struct auditns_json {
     uint32_t field_n, value_n, argument_n;
     struct { uint32_t round, field; } slots[SLOTS]; /* by name; those of another round are empty */
     uint32_t round, seed, base;                     /* base: where the fields of this object begin */
+    struct { const char *name; uint32_t round, hash, len; } seen[4 * DIRECT]; /* names of put_directly */
+    uint32_t seen_round, seen_known[1024]; /* the same for those of `known`: the round in which it was seen last */
     uint32_t *first, *last, *next, *subject, *target, *target_last, *target_next;
     size_t room;
 };
@@ -328,18 +414,6 @@ static int put_string(struct auditns_json *j, struct out *o, const char *s, size
     return 1;
 }
 
-static void put_value(struct auditns_json *j, const char *s, size_t n, int untrusted, int title)
-{
-    size_t start = j->values.len;
-    PUT(&j->values, "\"");
-    if (put_string(j, &j->values, s, n, untrusted, title)) {
-        PUT(&j->values, "\"");
-    } else {
-        j->values.len = start;
-        PUT(&j->values, "null");
-    }
-}
-
 static int is_number(const char *s, size_t n)
 {
     size_t i = n && s[0] == '-';
@@ -349,6 +423,23 @@ static int is_number(const char *s, size_t n)
         if (s[i] < '0' || s[i] > '9')
             return 0;
     return 1;
+}
+
+static void put_one(struct auditns_json *j, struct out *o, const char *v, size_t n, int kind, int title)
+{
+    if (kind == AUDITNS_JSON_NUMERIC && is_number(v, n)) {
+        int minus = n == 2 && v[0] == '-' && v[1] == '0';
+        put(o, v + minus, n - (size_t)minus);
+        return;
+    }
+    size_t start = o->len;
+    PUT(o, "\"");
+    if (put_string(j, o, v, n, kind == AUDITNS_JSON_UNTRUSTED, title)) {
+        PUT(o, "\"");
+    } else {
+        o->len = start;
+        PUT(o, "null");
+    }
 }
 
 static size_t digits_at(const char *s, size_t n, uint32_t *number)
@@ -470,7 +561,7 @@ static void put_enriched(struct auditns_json *j, const char *s, const char *end)
     while ((kind = next_word(&s, end, &name, &name_len, &v, &n)))
         if (kind == 1) {
             size_t start = j->values.len;
-            put_value(j, v, n, 0, 0);
+            put_one(j, &j->values, v, n, 0, 0);
             add_value(j, field_of(j, name, name_len), start, 1);
         }
     size_t start = j->arguments.len; /* put together aside, for it is made of what stands in `values` */
@@ -484,6 +575,64 @@ static void put_enriched(struct auditns_json *j, const char *s, const char *end)
         put(&j->values, j->arguments.at + start + 1, j->arguments.len - start - 1);
     PUT(&j->values, "}");
     add_value(j, f, at, 1);
+}
+
+/* Whether the name, none of `known`, has not been seen in this record, nor calls for care. */
+static int is_new(struct auditns_json *j, const char *name, size_t n, uint32_t hash)
+{
+    uint32_t at = hash % (4 * DIRECT);
+    for (; j->seen[at].round == j->seen_round; at = (at + 1) % (4 * DIRECT))
+        if (j->seen[at].hash == hash && j->seen[at].len == n && same(j->seen[at].name, name, n))
+            return 0;
+    for (size_t i = 0; i < n; i++)
+        if (!plain[(unsigned char)name[i]])
+            return 0;
+    if ((n == 4 && !memcmp(name, "type", 4)) || (n == 6 && !memcmp(name, "nstype", 6)))
+        return 0;
+    j->seen[at].round = j->seen_round;
+    j->seen[at].name = name;
+    j->seen[at].hash = hash;
+    j->seen[at].len = (uint32_t)n;
+    return 1;
+}
+
+/* The usual record, put straight to `o`: name=value words alone, each name once. 0: it is not like that. */
+static int put_directly(struct auditns_json *j, struct out *o, const char *s, const char *end, int title)
+{
+    size_t start = o->len, name_len, n;
+    const char *name, *v;
+    uint32_t fields = 0;
+    int word;
+
+    if (memchr(s, '\'', (size_t)(end - s)) || memchr(s, 0x1d, (size_t)(end - s)))
+        return 0;
+    if (!++j->seen_round) {
+        memset(j->seen, 0, sizeof(j->seen));
+        memset(j->seen_known, 0, sizeof(j->seen_known));
+        j->seen_round = 1;
+    }
+    j->bytes.len = 0;
+    while (s < end && (end[-1] == ' ' || end[-1] == '\r'))
+        end--;
+    while (s < end && (*s == ' ' || *s == '\r'))
+        s++;
+    while ((word = next_word(&s, end, &name, &name_len, &v, &n))) {
+        uint32_t hash = word == 1 ? quick_hash(name, name_len) : 0, at = word == 1 ? known_at(name, name_len, hash) : NONE;
+        int good = word == 1 && ++fields <= DIRECT;
+        if (good && at != NONE) {
+            good = j->seen_known[at] != j->seen_round;
+            j->seen_known[at] = j->seen_round;
+        }
+        if (!good || (at == NONE && !is_new(j, name, name_len, hash))) {
+            o->len = start;
+            return 0;
+        }
+        PUT(o, ",\"");
+        put(o, name, name_len);
+        PUT(o, "\":");
+        put_one(j, o, v, n, at == NONE ? 0 : known[at].kind, title && name_len == 9 && same(name, "proctitle", 9));
+    }
+    return 1;
 }
 
 /* The body of a record, behind "msg=audit(...):". */
@@ -503,7 +652,7 @@ static void put_body(struct auditns_json *j, const char *s, const char *end, int
         end--;
     enriched = memchr(s, 0x1d, (size_t)(end - s));
     message_end = enriched ? enriched : end;
-    v = memmem(s, (size_t)(message_end - s), "msg='", 5);
+    v = memchr(s, '\'', (size_t)(message_end - s)) ? memmem(s, (size_t)(message_end - s), "msg='", 5) : NULL;
     if (v && (v == s || v[-1] == ' '))
         message = v;
     const char *stop = message ? message : message_end, *at = s;
@@ -519,13 +668,9 @@ static void put_body(struct auditns_json *j, const char *s, const char *end, int
             j->argument[j->argument_n] = (struct argument){number, j->argument_n, start, joined->len - start};
             j->argument_n++;
         } else {
-            int what = name_kind(name, name_len);
             start = values->len;
-            if (what == AUDITNS_JSON_NUMERIC && is_number(v, n))
-                put(values, n == 2 && v[0] == '-' && v[1] == '0' ? "0" : v, n == 2 && v[0] == '-' && v[1] == '0' ? 1 : n);
-            else
-                put_value(j, v, n, what == AUDITNS_JSON_UNTRUSTED,
-                          title && name_len == 9 && !memcmp(name, "proctitle", 9));
+            put_one(j, values, v, n, name_kind(name, name_len),
+                    title && name_len == 9 && !memcmp(name, "proctitle", 9));
             if (name_len == 4 && !memcmp(name, "type", 4)) /* the record's own is called so */
                 add_value(j, field_of(j, "nstype", 6), start, 0);
             else
@@ -577,22 +722,32 @@ static uint64_t decimal(const char **at)
     return v;
 }
 
-/* A line whose header the scanner has found to be good. */
-static struct line read_line(const char *buf, const struct auditns_points *p, uint32_t i, uint32_t consumed)
+/* Node, type and body of a line whose header the scanner has found to be good; returns where the type ends. */
+static const char *read_type(struct line *line, const char *buf, const struct auditns_points *p, uint32_t i,
+                             uint32_t consumed)
 {
     const char *s = buf + p->l_off[i];
-    struct line line = {.node = s, .body = buf + p->l_body[i]};
-    line.end = buf + (i + 1 < p->line_n ? p->l_off[i + 1] : consumed);
-    if (line.end > line.body && line.end[-1] == '\n')
-        line.end--;
+    line->body = buf + p->l_body[i];
+    line->end = buf + (i + 1 < p->line_n ? p->l_off[i + 1] : consumed);
+    if (line->end > line->body && line->end[-1] == '\n')
+        line->end--;
+    line->node_len = 0;
     if (*s == 'n') {
-        line.node = s + 5;
-        s = memchr(s, ' ', (size_t)(line.body - s));
-        line.node_len = (size_t)(s++ - line.node);
+        line->node = s + 5;
+        s = memchr(s, ' ', (size_t)(line->body - s));
+        line->node_len = (size_t)(s++ - line->node);
     }
-    line.type = s + 5;
-    s = memchr(line.type, ' ', (size_t)(line.body - line.type));
-    line.type_len = (size_t)(s - line.type);
+    line->type = s + 5;
+    s = memchr(line->type, ' ', (size_t)(line->body - line->type));
+    line->type_len = (size_t)(s - line->type);
+    return s;
+}
+
+/* The same, and its time and serial. */
+static struct line read_line(const char *buf, const struct auditns_points *p, uint32_t i, uint32_t consumed)
+{
+    struct line line = {0};
+    const char *s = read_type(&line, buf, p, i, consumed);
     s += sizeof(" msg=audit(") - 1;
     line.ms = decimal(&s) * 1000;
     s++;
@@ -637,6 +792,7 @@ static void put_event(struct auditns_json *j, const char *buf, uint32_t consumed
     struct out *o = &j->out;
     size_t start = o->len;
     struct line line = read_line(buf, p, i, consumed);
+    uint32_t first = i;
     int records = 0;
 
     put_head(o, &line);
@@ -661,16 +817,20 @@ static void put_event(struct auditns_json *j, const char *buf, uint32_t consumed
         PUT(o, "]");
     PUT(o, ",\"records\":[");
     for (; i != NONE; i = j->next[i]) {
-        line = read_line(buf, p, i, consumed);
+        if (i != first)
+            read_type(&line, buf, p, i, consumed);
         if (IS_TYPE(&line, "EOE"))
             continue;
-        put_body(j, line.body, line.end, IS_TYPE(&line, "EXECVE"), IS_TYPE(&line, "PROCTITLE"));
+        int execve = IS_TYPE(&line, "EXECVE"), title = IS_TYPE(&line, "PROCTITLE");
         if (records++)
             PUT(o, ",");
         PUT(o, "{\"type\":\"");
         put_text(o, line.type, line.type_len);
         PUT(o, "\"");
-        put_fields(j, o, 0);
+        if (execve || !put_directly(j, o, line.body, line.end, title)) {
+            put_body(j, line.body, line.end, execve, title);
+            put_fields(j, o, 0);
+        }
         PUT(o, "}");
     }
     PUT(o, "]}\n");

@@ -121,6 +121,8 @@ def programs(kind: str, log: Path, frames: Path, work: Path) -> dict[str, Progra
     enrich = [sys.executable, "-m", "auditns_connector.cli.main", "enrich", "--journal", str(frames), str(log)]
     found = {
         ENRICH: Program(enrich),
+        "auditns enrich, raw, containers alone": Program([*enrich, "--contid", "!=unset"]),
+        "auditns enrich, raw, one key": Program([*enrich, "--key", "open"]),
         "auditns enrich, JSON": Program([*enrich, "--format", "json"]),
         "audisp-auditns, raw": Program(
             [sys.executable, str(HERE / "plugin_run.py"), str(frames), str(conf)], "socket", work / "plugin.log"

@@ -71,6 +71,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     } else if (data[0] & 2) {
         rings(copy, size - 1);
     } else {
+        int found;
+        int64_t at = frames_seek(copy, size - 1, 0, K_EXEC, 1 << 20, &found);
+        hold(at >= 0 && (size_t)at <= size - 1, "a frame is looked for inside");
+        hold(found <= 0 || copy[at + 4] == K_EXEC, "what is found is of that kind");
         hold(frames_split(copy, size - 1, UINT64_MAX) < 0 || !frames_sort(copy, size - 1), "both take it for frames");
     }
     free(copy);

@@ -49,6 +49,47 @@ static void hold(int good, const char *what)
     }
 }
 
+/* What is found about the points fits them. */
+static void measure(const char *block, uint32_t consumed)
+{
+    static int32_t pid[CAP];
+    static uint32_t first[CAP], count[CAP], flags[CAP], group[CAP], slots[4 * CAP], numbers[CAP], spread[CAP];
+    static int64_t low[CAP], high[CAP];
+    struct auditns_groups groups = {0x9e3779b97f4a7c15u, CAP, first, count, flags, pid, low, high, group, slots};
+    struct auditns_range range;
+    uint64_t uses = 0, lines = 0;
+    uint32_t n = auditns_group(&groups, &points, 0, points.n, AUDITNS_P_EXEC);
+
+    hold(n <= points.n, "no more groups than points");
+    for (uint32_t i = 0; i < n; i++)
+        numbers[i] = i;
+    auditns_spread(&groups, numbers, n, points.n, spread);
+    auditns_range(&points, 0, points.n, &range);
+    for (uint32_t i = 0; i < points.n; i++) {
+        uint32_t g = spread[i];
+        hold(g < n && (first[g] == i || points.pid[first[g]] == points.pid[i]), "a group is of one process");
+        hold(low[g] <= points.ms[i] && points.ms[i] <= high[g], "a group's times are those of its points");
+        hold(range.low <= points.serial[i] && points.serial[i] <= range.high, "all lie in the range");
+    }
+    for (uint32_t i = 0; i < n; i++)
+        uses += count[i];
+    hold(uses == points.n, "each point is in a group");
+    static const char words[] = "openexec";
+    static const uint32_t words_off[] = {0, 4, 8};
+    static uint8_t found[CAP], types[65536], kept[4096];
+    uint32_t event, events;
+    auditns_events(&points, &event, &events);
+    auditns_keys(&points, block, words, words_off, 2, found);
+    types[1300] = types[1302] = 1;
+    if (events <= sizeof(kept)) {
+        auditns_keep(&points, found, event, events, kept);
+        auditns_keep_types(&points, types, event, events, kept);
+    }
+    for (uint32_t i = 0; i < consumed; i++)
+        lines += block[i] == '\n';
+    hold(auditns_lines(block, consumed) == lines, "lines are counted");
+}
+
 /* One answer: assemble it twice, once with nothing put in, and write it as JSON. */
 static void take(const char *block, uint32_t consumed)
 {
@@ -57,6 +98,7 @@ static void take(const char *block, uint32_t consumed)
     char *out = NULL, *lines = NULL;
 
     hold(points.n <= CAP && points.line_n <= CAP, "counts");
+    measure(block, consumed);
     for (uint32_t i = 0; i < points.n; i++) {
         choice[i] = i % 4;
         who[i] = i % 3;

@@ -226,7 +226,7 @@ from auditns_connector.sources.auditctl import AuditControl
 from auditns_connector.sources.procfs import Procfs
 with ConnectorSource() as connector, PerfSource(pages=16) as perf, ReadlogSource(), AuditControl() as control:
     control.list_rules()
-    print(sorted(perf.features), connector.notices, perf.notices, len(list(Procfs().scan())) > 1)
+    print(sorted(perf.features), connector.notices, perf.notices, any(Procfs().scan()))
 """
     python = sys.executable
     plain = subprocess.run([python, "-c", code], capture_output=True, text=True)

@@ -54,7 +54,7 @@ def test_groups_are_those_of_the_reference(rows: list[tuple[int, int, int]], fir
     groups = Groups()
     wanted, of_points = reference(rows[first:])
     assert groups.find(points_of(rows), first, len(rows), ALONE) == len(wanted)
-    assert list(groups.rows()) == [(i + first, *rest) for i, *rest in wanted]
+    assert list(groups.rows()) == [(i + first, *rows[i + first][:2], *rest) for i, *rest in wanted]
     assert groups.of_points(len(of_points)) == of_points
     numbers, choice = array("I", range(10, 10 + len(wanted))), array("I", bytes(4 * len(rows)))
     uses = groups.spread(numbers, cut - first, choice, first)
@@ -122,13 +122,16 @@ def test_answers_by_process_are_those_given_one_by_one(
     points = points_of([(pid, flags, ms * spread) for pid, flags, ms in rows], first_ms)
     places = sorted({0, len(rows), *(cut for cut in cuts if cut < len(rows))})
     seen = []
-    for many in (1, 1 << 30):
+    for many, plain in ((1, Correlator._plain), (1 << 30, Correlator._plain), (1 << 30, lambda *_: None)):
         correlator = Correlator(world().model, ns="all" if ns else "off")
         correlator.keep_states = True
         choice = correlator.begin(points)
-        with mock.patch.object(correlate, "_MANY", many):
+        with mock.patch.object(correlate, "_MANY", many), mock.patch.object(Correlator, "_plain", plain):
             for first, end in pairwise(places):
                 correlator.answer(points, NOW, choice, first, end)
         counts = (correlator.answered, correlator.attributed, correlator.unknown)
         seen.append((choice.tolist(), correlator.states, counts))
     assert seen[0] == seen[1]
+    texts = [[[c, s.container, s.nsset if ns else None] for c, s in zip(one, two, strict=True)] for one, two, _ in seen]
+    assert texts[1] == texts[2]  # where it is plain, looking closely tells the same
+    assert seen[1][2] == seen[2][2]

@@ -100,3 +100,18 @@ def test_whole_events_are_kept_together_when_they_interleave() -> None:
         assert points.consumed == consumed
         points = stream.push(END % 2)
         assert points.pid[: points.n].tolist() == ([8] if not whole else [7, 8])
+
+
+@pytest.mark.parametrize("most", [1, 7, 64, 1000])
+def test_what_was_taken_in_at_once_can_be_scanned_in_parts(most: int) -> None:
+    text = b"".join(b"type=SYSCALL msg=audit(1700000000.010:%d): pid=%d\ntype=EOE msg=audit(1700000000.010:%d): \n"
+                    % (i, i, i) for i in range(20))  # fmt: skip
+    stream, seen = TextStream(capacity=64), []
+    for at in (0, 333):
+        stream.put(text[at : at + 333] if at == 0 else text[at:])
+        while stream.left:
+            points = stream.part(most)
+            seen += points.pid[: points.n].tolist()
+    points = stream.flush(eof=True)
+    assert seen + points.pid[: points.n].tolist() == list(range(20))
+    assert (stream.pending, stream.left, stream.lines) == (0, False, 40)
