@@ -15,8 +15,8 @@ from .resync import SAME_START
 if TYPE_CHECKING:
     from .table import Model
 
-#: processes named in one request: it must fit a message of the control socket
-MAX_NAMED: Final = 2000
+#: processes named in one request: it must fit the send buffer of a control socket (some 200 KiB)
+MAX_NAMED: Final = 800
 
 
 def requests(model: "Model", saved: int, *, only: Collection[Process] | None = None) -> list[dict[str, Any]]:
