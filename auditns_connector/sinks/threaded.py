@@ -57,6 +57,8 @@ class ThreadedSink:
         self._target = target
         self._lock = threading.Lock()
         self._writer: Any = ffi.gc(lib.writer_new(), lib.writer_free)
+        if self._writer == ffi.NULL:
+            raise MemoryError("no memory for a thread that writes")
         self._flushing = False
         self._drained = threading.Event()
         self._failure = ""
@@ -76,8 +78,8 @@ class ThreadedSink:
             idle = not self._queue.size
             self._queue.push(data)
             self._queue.trim()
-            whole = self._queue.size == len(data)
-        if idle and not (whole and lib.writer_give(self._writer, data, len(data))):
+            alone = idle and self._queue.size == len(data)
+        if not (alone and lib.writer_give(self._writer, data, len(data))):
             self._kick()
 
     def _account(self) -> None:
