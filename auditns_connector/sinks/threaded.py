@@ -63,7 +63,7 @@ class ThreadedSink:
         self._drained = threading.Event()
         self._failure = ""
         self._errors = 0
-        self._reopen = self._closing = False
+        self._reopen = self._closing = self._pausing = False
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._thread = threading.Thread(target=self._run, name=f"sink-{name}", daemon=True)
         self._thread.start()
@@ -79,7 +79,7 @@ class ThreadedSink:
             self._queue.push(data)
             self._queue.trim()
             alone = idle and self._queue.size == len(data)
-        if not (alone and lib.writer_give(self._writer, data, len(data))):
+        if not (alone and lib.writer_give(self._writer, data, len(data))) and not self._pausing:
             self._kick()
 
     def _account(self) -> None:
@@ -226,5 +226,7 @@ class ThreadedSink:
     def _pause(self, seconds: float) -> None:
         """Wait before the next attempt, but not when it is time to end or to open another file."""
         end, room = time.monotonic() + seconds, ffi.new("int64_t *")
+        self._pausing = True
         while not (self._reopen or self._closing) and (left := end - time.monotonic()) > 0:
             lib.writer_serve(self._writer, -1, room, left)
+        self._pausing = False
