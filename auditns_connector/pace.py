@@ -13,7 +13,7 @@ _MEMORY: Final = 0.1
 BUSY: Final = 500.0
 #: from this many on every read brings many anyway, and whoever writes must not be kept waiting
 STORM: Final = 10_000.0
-_GATHER: Final = 0.004
+_GATHER: Final = 0.003
 
 
 class Pace:

@@ -36,6 +36,8 @@ struct writer *writer_new(void)
 
 void writer_free(struct writer *w)
 {
+    if (!w)
+        return;
     pthread_cond_destroy(&w->news);
     pthread_mutex_destroy(&w->lock);
     free(w);

@@ -57,11 +57,13 @@ class ThreadedSink:
         self._target = target
         self._lock = threading.Lock()
         self._writer: Any = ffi.gc(lib.writer_new(), lib.writer_free)
+        if self._writer == ffi.NULL:
+            raise MemoryError("no memory for a thread that writes")
         self._flushing = False
         self._drained = threading.Event()
         self._failure = ""
         self._errors = 0
-        self._reopen = self._closing = self._left = False
+        self._reopen = self._closing = self._left = self._pausing = False
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._thread = threading.Thread(target=self._run, name=f"sink-{name}", daemon=True)
         self._thread.start()
@@ -76,9 +78,9 @@ class ThreadedSink:
             idle = not self._queue.size
             self._queue.push(data)
             self._queue.trim()
-            whole = self._queue.size == len(data)
+            alone = idle and self._queue.size == len(data)
         # what comes while the thread writes it does not see by itself
-        if not (idle and whole and lib.writer_give(self._writer, data, len(data))):
+        if not (alone and lib.writer_give(self._writer, data, len(data))) and not self._pausing:
             self._kick()
 
     def _account(self) -> None:
@@ -228,5 +230,7 @@ class ThreadedSink:
     def _pause(self, seconds: float) -> None:
         """Wait before the next attempt, but not when it is time to end or to open another file."""
         end, room = time.monotonic() + seconds, ffi.new("int64_t *")
+        self._pausing = True
         while not (self._reopen or self._closing) and (left := end - time.monotonic()) > 0:
             lib.writer_serve(self._writer, -1, room, left)
+        self._pausing = False

@@ -96,11 +96,18 @@ def fill_layout(layout: Any, event: str, form: EventFormat) -> str:
 def online_cpus() -> list[int]:
     """Numbers of the CPUs that are online now."""
     cpus: list[int] = []
-    with open("/sys/devices/system/cpu/online", encoding="ascii") as file:
-        for part in file.read().strip().split(","):
-            first, _, last = part.partition("-")
-            cpus.extend(range(int(first), int(last or first) + 1))
+    for part in _online().decode("ascii").strip().split(","):
+        first, _, last = part.partition("-")
+        cpus.extend(range(int(first), int(last or first) + 1))
     return cpus
+
+
+def _online() -> bytes:
+    fd = os.open("/sys/devices/system/cpu/online", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(fd, 4096)
+    finally:
+        os.close(fd)
 
 
 class PerfSource:
@@ -126,6 +133,7 @@ class PerfSource:
         self._read_format: int = lib.PERF_FORMAT_LOST
         self._rings: list[tuple[int, list[int]]] = []  # by ring: its CPU; descriptors, the dummy's first
         self._formats: dict[str, EventFormat] = {}
+        self._online = b""  # as it was when it was last looked at
         try:
             if tracepoints:
                 self._formats, notices = read_formats([event for event in TRACEPOINTS if calls or event not in CALLS])
@@ -182,6 +190,10 @@ class PerfSource:
 
     def refresh(self) -> list[int]:
         """Open rings for CPUs that came online since; their numbers. Cheap enough to call every second."""
+        online = _online()
+        if online == self._online:
+            return []
+        self._online = online
         known = {cpu for cpu, _ in self._rings}
         added = [cpu for cpu in online_cpus() if cpu not in known]
         for cpu in added:

@@ -341,6 +341,16 @@ def test_blocks_are_written_without_the_interpreter(folder: Path, monkeypatch: p
     assert read_all(folder / "audit.log") == block(0, 100)
 
 
+def test_what_comes_while_a_block_is_written_is_not_left_lying(folder: Path) -> None:
+    sink = FileSink(options(folder), lost_line)
+    for serial in range(0, 600, 3):
+        for each in range(serial, serial + 3):
+            sink.write(line(each))
+        until(sink, lambda count=serial + 3: sink.counters()["written_records"] == count)  # type: ignore[misc]
+    sink.close(5)
+    assert read_all(folder / "audit.log") == block(0, 600)
+
+
 def test_the_limit_of_size_holds_for_what_is_written_so(folder: Path) -> None:
     sink = FileSink(options(folder, max_size=10 * len(line(10)), keep=9), lost_line)
     for serial in range(10, 60):

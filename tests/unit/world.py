@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from auditns_connector import frames as f
-from auditns_connector.model.lookup import find, find_exec
+from auditns_connector.model.lookup import find, find_exec, find_only_exec
 from auditns_connector.model.process import State
 from auditns_connector.model.table import Model
 from auditns_connector.nstypes import INITIAL_INODES_618, PERF_ORDER
@@ -95,7 +95,15 @@ class World:
     def who_exec(self, pid: int, at: float, name: str = "/bin/x") -> str | None:
         """The contid text for an execve record."""
         comm = name.rpartition("/")[2][:15].encode()
-        return self._text(find_exec(self.model, pid, -1, [int(at * MS)], self.now, name.encode(), comm))
+        times, process = [int(at * MS)], self.model.processes[pid]
+        before = process.execs, process.floor
+        answer = self._text(find_exec(self.model, pid, -1, times, self.now, name.encode(), comm))
+        after = process.execs, process.floor
+        process.execs, process.floor = before
+        quick = find_only_exec(self.model, pid, times)
+        assert quick is None or (self._text(quick), process.execs, process.floor) == (answer, *after)
+        process.execs, process.floor = after
+        return answer
 
     def inode(self, pid: int, at: float, index: int) -> int | None:
         """The inode of the namespace of that type in the answer for a syscall record; None: not known."""

@@ -31,7 +31,7 @@ lifecycle = false
 path = "{work}/ours.log"
 max_size = 0
 [output.socket]
-enabled = true
+enabled = {socket}
 path = "{work}/ours.sock"
 queue = "256M"
 """
@@ -40,10 +40,16 @@ _LAUNCH: Final = (
 )
 _WHAT: Final = (
     "Rule: execve. CPU of the plugin's process (ours: reading the kernel's events included). Delay: from the moment a "
-    "second plugin is handed the end of an event to the moment a reader of our socket has it."
+    "second plugin is handed the end of an event to the moment a reader of our socket has it. Ours writes to a file "
+    "and to the socket; with the file alone, as LAUREL, there is no reader and no delay to be had."
 )
-#: subject -> its coalesce_ms, None: LAUREL
-SUBJECTS: Final = {"ours, adaptive": '"adaptive"', "ours, at once": "0", "LAUREL": None}
+#: subject -> its coalesce_ms and whether its socket is read, None: LAUREL
+SUBJECTS: Final = {
+    "ours, adaptive": ('"adaptive"', True),
+    "ours, adaptive, file alone": ('"adaptive"', False),
+    "ours, at once": ("0", True),
+    "LAUREL": None,
+}
 
 
 class Figures(NamedTuple):
@@ -80,7 +86,7 @@ def _script(path: Path, text: str) -> str:
 
 
 @contextlib.contextmanager
-def _plugin(work: Path, coalesce: str | None, stamp: Path) -> Iterator[int]:
+def _plugin(work: Path, ours: tuple[str, bool] | None, stamp: Path) -> Iterator[int]:
     """The real auditd with that plugin; gives the plugin's process id."""
     from tests.kernel.auditd import Auditd
     from tests.kernel.support import audit_state, auditctl, until
@@ -89,7 +95,7 @@ def _plugin(work: Path, coalesce: str | None, stamp: Path) -> Iterator[int]:
         auditd = Auditd(work)
         note = _script(work / "note.sh", f"#!/bin/sh\nexec {stamp} {work}/given\n")
         auditd.add_plugin("note", note)
-        if coalesce is None:
+        if ours is None:
             (work / "laurel").mkdir()
             user = pwd.getpwuid(os.geteuid()).pw_name
             (work / "laurel.toml").write_text(LAUREL.format(out=work / "laurel", user=user))
@@ -98,7 +104,7 @@ def _plugin(work: Path, coalesce: str | None, stamp: Path) -> Iterator[int]:
             )
         else:
             conf = work / "auditns.toml"
-            conf.write_text(_CONF.format(work=work, coalesce=coalesce))
+            conf.write_text(_CONF.format(work=work, coalesce=ours[0], socket=str(ours[1]).lower()))
             conf.chmod(0o640)
             root = Path(__file__).parents[3]
             text = _LAUNCH.format(root=root, python=sys.executable, work=work)
@@ -107,8 +113,9 @@ def _plugin(work: Path, coalesce: str | None, stamp: Path) -> Iterator[int]:
             reader = None
             try:
                 until((work / "given").exists, "the second plugin")
-                if coalesce is not None:
-                    until((work / "ours.sock").exists, "our socket")
+                if ours is not None:
+                    until((work / "control").exists, "our control socket")
+                if ours is not None and ours[1]:
                     reader = subprocess.Popen([stamp, str(work / "got"), str(work / "ours.sock")])
                     until((work / "got").exists, "the reader of our socket")
                 time.sleep(0.7)
@@ -124,21 +131,22 @@ def _plugin(work: Path, coalesce: str | None, stamp: Path) -> Iterator[int]:
             reader.wait(10)
 
 
-def measure(coalesce: str | None, rate: int, seconds: float, stamp: Path, place: Path) -> Figures:
+def measure(ours: tuple[str, bool] | None, rate: int, seconds: float, stamp: Path, place: Path) -> Figures:
     """One subject at one rate (0: as fast as this host forks)."""
     work = Path(tempfile.mkdtemp(prefix="run-", dir=place))
-    with _plugin(work, coalesce, stamp) as pid:
+    with _plugin(work, ours, stamp) as pid:
         before, start = _cpu(pid), time.monotonic()
         made = subprocess.run([stamp, "-", str(rate), str(seconds)], capture_output=True, text=True, check=True)
         time.sleep(0.3)
         used, wall = _cpu(pid) - before, time.monotonic() - start
         os.kill(pid, signal.SIGCONT)  # it is still there
     given = _stamps(work / "given")
-    got = _stamps(work / "got") if coalesce is not None else given
+    read = ours is not None and ours[1]
+    got = _stamps(work / "got") if read else given
     delays = [(got[serial] - at) / 1e6 for serial, at in given.items() if serial in got]
     first = min(got, default=0)  # what came before our reader had joined was not for it
     missing = sum(serial not in got for serial in given if serial > first)
-    return Figures(int(made.stdout), used / wall / 1e7, len(given), missing, delays if coalesce is not None else [])
+    return Figures(int(made.stdout), used / wall / 1e7, len(given), missing, delays if read else [])
 
 
 def _quantile(values: list[float], part: float) -> float:
@@ -155,8 +163,8 @@ def bench(quick: bool) -> str:
         stamp = Path(place) / "stamp"
         subprocess.run(["gcc", "-O2", "-o", stamp, Path(__file__).with_name("stamp.c")], check=True)
         for rate in rates:
-            for name, coalesce in SUBJECTS.items():
-                runs = [measure(coalesce, rate, seconds, stamp, Path(place)) for _ in range(repeat)]
+            for name, ours in SUBJECTS.items():
+                runs = [measure(ours, rate, seconds, stamp, Path(place)) for _ in range(repeat)]
                 execs = statistics.median(run.execs for run in runs) / seconds
                 delays = [delay for run in runs for delay in run.delays]
                 rows.append(
