@@ -65,7 +65,8 @@ def restore(model: "Model", request: dict[str, Any]) -> None:
         if process is not None:
             strangers.setdefault(str(comm), []).append(process)
     for process in processes:
-        parent = _parent(model, process) if process.start > saved else None
+        # one that was forked while nothing of ours ran may have been given to its parent by somebody who had another
+        parent = _parent(model, process) if process.start > saved and not process.scanned else None
         if parent is not None and parent.state.login is not None and process.state.login is None:
             _log_in(process, parent.state.login, process.start)
     for process in processes:
