@@ -249,16 +249,12 @@ class Pipeline:
 
     def _on_audit(self) -> bool:
         """Take in what audit has to say; False when that is nothing."""
-        if not self._read():
+        came = self.audit.fill(self.stream) if self.audit is not None else 0
+        if came is None:
+            self.stopping = self.stopping or "end of input"
+        if not came:
             return False
         points = self.stream.part()
-        for pause in self.pace.rests:
-            if points.consumed or self.stream.left or not self.stream.pending:
-                break
-            time.sleep(pause)  # less of an effort than to wait for it as for another event
-            if not self._read():
-                break
-            points = self.stream.part()
         now = self._pending_since = time.monotonic()
         if points.consumed or self.stream.left:
             self.pace.took(points.n, now)
@@ -270,12 +266,6 @@ class Pipeline:
         self._deliver(points, cut)
         while self.stream.left:
             self._deliver(self.stream.part(), cut)
-
-    def _read(self) -> int:
-        came = self.audit.fill(self.stream) if self.audit is not None else 0
-        if came is None:
-            self.stopping = self.stopping or "end of input"
-        return came or 0
 
     def _catch_up(self) -> None:
         self.observer.catch_up()

@@ -77,7 +77,8 @@ class ThreadedSink:
             self._queue.push(data)
             self._queue.trim()
             whole = self._queue.size == len(data)
-        if idle and not (whole and lib.writer_give(self._writer, data, len(data))):
+        # what comes while the thread writes it does not see by itself
+        if not (idle and whole and lib.writer_give(self._writer, data, len(data))):
             self._kick()
 
     def _account(self) -> None:

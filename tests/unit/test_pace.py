@@ -12,8 +12,8 @@ def run(pace: Pace, rate: float, seconds: float = 1.0, start: float = 100.0) -> 
     return pace.pause(now)
 
 
-def test_rare_events_are_read_one_by_one() -> None:
-    assert run(Pace(), BUSY / 2) < 0.0005
+def test_rare_events_are_read_at_once() -> None:
+    assert run(Pace(), BUSY / 2) == 0
 
 
 def test_many_events_are_gathered() -> None:
@@ -23,7 +23,7 @@ def test_many_events_are_gathered() -> None:
 def test_after_a_storm_it_is_quick_again() -> None:
     pace = Pace()
     assert run(pace, 5_000) >= 0.001
-    assert pace.pause(102.0) < 0.0005
+    assert pace.pause(102.0) == 0
 
 
 def test_in_a_storm_nobody_waits() -> None:

@@ -3,15 +3,17 @@
 import errno
 import grp
 import os
+import resource
 import stat
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from auditns_connector.config import FileOutput
 from auditns_connector.sinks import threaded
-from auditns_connector.sinks.file import FileSink
+from auditns_connector.sinks.file import FileSink, LogFile
 from tests.unit.sinkhelp import block, line, lost_line, read_all, until
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: gives files to other users")
@@ -318,3 +320,61 @@ def test_a_defect_in_the_thread_is_told_and_ends_the_sink(folder: Path, monkeypa
     assert sink.notices == ["file: stopped by an error of its own: TypeError('a defect')"]
     sink.close(0.1)
     assert sink.counters()["dropped_records"] == 1
+
+
+def parked(sink: FileSink) -> None:
+    """Wait until everything is written, and give the thread the time to wait for more."""
+    assert sink.flush(10)
+    time.sleep(0.02)
+
+
+def test_blocks_are_written_without_the_interpreter(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow: list[int] = []
+    write = LogFile.write
+    monkeypatch.setattr(LogFile, "write", lambda log, views: (slow.append(1), write(log, views))[1])
+    sink = FileSink(options(folder), lost_line)
+    for serial in range(100):
+        sink.write(line(serial))
+        until(sink, lambda count=serial + 1: sink.counters()["written_records"] == count)  # type: ignore[misc]
+    assert 1 <= len(slow) < 50  # the first one opens the file
+    sink.close(5)
+    assert read_all(folder / "audit.log") == block(0, 100)
+
+
+def test_the_limit_of_size_holds_for_what_is_written_so(folder: Path) -> None:
+    sink = FileSink(options(folder, max_size=10 * len(line(10)), keep=9), lost_line)
+    for serial in range(10, 60):
+        sink.write(line(serial))
+        parked(sink)
+    sink.close(5)
+    assert [len(read_all(folder / name)) // len(line(10)) for name in sorted(os.listdir(folder))] == [10] * 5
+
+
+def test_a_write_that_falls_short_ends_with_a_whole_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threaded, "RETRY_FIRST", 0.02)
+    log = folder / "audit.log"
+    sink = FileSink(options(folder), lost_line)
+    sink.write(block(10, 2))
+    parked(sink)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(3.5 * len(line(10))), hard))
+    try:
+        sink.write(block(12, 3))
+        until(sink, lambda: sink.counters()["errors"])
+        assert read_all(log) == block(10, 3)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert sink.flush(10)
+    sink.close(5)
+    assert read_all(log) == block(10, 5)
+    assert (sink.counters()["written_records"], sink.counters()["torn"]) == (5, 0)
+
+
+def test_what_comes_while_a_block_is_written_does_not_wait_for_the_next(folder: Path) -> None:
+    sink = FileSink(options(folder), lost_line)
+    for _ in range(300):
+        for number in range(3):
+            sink.write(line(number))
+        until(sink, lambda: not sink.counters()["queued_bytes"])
+    sink.close(5)
+    assert sink.counters()["written_records"] == 900
