@@ -796,7 +796,10 @@ static void put_event(struct auditns_json *j, const char *buf, uint32_t consumed
     int records = 0;
 
     put_head(o, &line);
-    put_who(o, who, subject, texts);
+    if (p->l_event[i] == AUDITNS_LINE_LATE) /* its event was told already, and whose it was with it */
+        PUT(o, "\"contid\":\"?\"");
+    else
+        put_who(o, who, subject, texts);
     for (uint32_t t = target; t != NONE; t = j->target_next[t]) {
         if (t == target)
             PUT(o, ",\"targets\":[");

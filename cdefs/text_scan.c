@@ -661,7 +661,7 @@ static void one_line(struct auditns_scan *s, struct auditns_points *p, const cha
                      struct head *h)
 {
     int known = !s->in_long && end - line <= AUDITNS_MAX_LINE && parse_head(buf + line, buf + end - 1, h);
-    while (s->open && line - s->event[0].first > AUDITNS_MAX_SPAN)
+    while (s->open && line - s->event[0].first > (s->whole ? AUDITNS_MAX_WHOLE : AUDITNS_MAX_SPAN))
         close_event(s, 0);
     s->in_long = 0;
     if (s->open && s->event[s->open - 1].lone && !(known && same_event(&s->event[s->open - 1], h)))

@@ -29,7 +29,8 @@ Rules
 * A number counts as absent when it is not plain decimal or above 2^31-1.
 * An event is complete at EOE or PROCTITLE; at once when its first record is one that stands alone (types < 1300
   and >= 2100); when its first record is of rectypes.LONE_KERNEL and the next line is not of it; when the text
-  has got OLDER_MS ahead of the newest time seen when the event began, or MAX_SPAN bytes past its first line;
+  has got OLDER_MS ahead of the newest time seen when the event began, or MAX_SPAN bytes past its first line
+  (MAX_WHOLE where whole events are wanted);
   when MAX_OPEN younger ones are open; and at the end.
 * What comes of an event after that is *late*: it opens no event and gets no point, save an OBJ_PID or a SYSCALL.
 * Records of ours in the input mark the points of their event P_OWN and get none themselves.

@@ -24,6 +24,7 @@ class Who(NamedTuple):
 
 
 HOST: Final = Who(None)
+LATE: Final = Who("?")
 _encode: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True, check_circular=False).encode
 
 

@@ -27,6 +27,8 @@ class View(NamedTuple):
     lines: list[int]
     subject: int | None
     targets: list[int]
+    #: a record that came when its event had been told already, and whose it was with it
+    late: bool = False
 
 
 def views(points: Points, keep: bytes | bytearray | None = None, first: int = 0) -> Iterator[View | int]:
@@ -62,7 +64,7 @@ def views(points: Points, keep: bytes | bytearray | None = None, first: int = 0)
             yield i
         elif number == pt.LINE_LATE:
             target = late.get(points.l_off[i])
-            yield View([i], None, [] if target is None else [target])
+            yield View([i], None, [] if target is None else [target], late=True)
         else:
             yield View(lines[number], subjects.get(number), targets.get(number, []))
 
@@ -158,7 +160,7 @@ class Renderer:
                 records.append((kind, parse(body, kind)))
             if not records:
                 continue
-            who = jsonout.HOST if view.subject is None else self._who(view.subject)
+            who = jsonout.LATE if view.late else jsonout.HOST if view.subject is None else self._who(view.subject)
             targets = [(points.recno[i], points.pid[i], self._who(i)) for i in view.targets]
             if name == JSON:
                 out.append(jsonout.event(head.ms, head.serial, head.node, who, targets, records))

@@ -187,6 +187,12 @@ def _may_be_child(model: Model, process: Process, ppid: int, until: int) -> bool
     pid_ns = process.state.nsset.inst[PID] if process.state.nsset is not None else None
     if ppid == 1 or pid_ns is None or (pid_ns.first is not None and pid_ns.first[0] == ppid):
         return True
+    outside = creator.state.nsset.inst[PID] if creator.state.nsset is not None else None
+    other = model.alive(ppid)
+    if outside is not None and outside.initial and other is not None and other.start <= process.start:
+        lives = other.state.nsset.inst[PID] if other.state.nsset is not None else None
+        if lives is not None and not lives.initial:
+            return False  # nobody inside a pid namespace is an ancestor of somebody outside
     link = creator
     for _ in range(_ANCESTORS):
         if link.creator is None:

@@ -115,3 +115,17 @@ def test_what_was_taken_in_at_once_can_be_scanned_in_parts(most: int) -> None:
     points = stream.flush(eof=True)
     assert seen + points.pid[: points.n].tolist() == list(range(20))
     assert (stream.pending, stream.left, stream.lines) == (0, False, 40)
+
+
+def test_a_whole_event_waits_for_its_end_behind_much_text_of_others() -> None:
+    def lines(serial: int, *kinds: bytes) -> bytes:
+        return b"".join(
+            b"type=%s msg=audit(1700000000.000:%d): pid=5 %s\n" % (kind, serial, b"x" * 900) for kind in kinds
+        )
+
+    stream = TextStream(whole=True)
+    text = lines(1, b"SYSCALL") + b"".join(lines(n, b"SYSCALL", b"PROCTITLE") for n in range(2, 102))
+    assert stream.push(text).consumed == 0
+    points = stream.push(lines(1, b"PROCTITLE"))
+    assert points.line_n == 202
+    assert points.l_event[0] == points.l_event[201]

@@ -351,6 +351,21 @@ def test_clone_parent_rules_the_creators_parent_in_and_the_creator_out() -> None
     assert [w.who(100, 1000, ppid) for ppid in (50, 51, 52)] == [contid(HEX), "?", None]
 
 
+def test_nobody_inside_a_pid_namespace_is_the_parent_of_a_process_made_outside() -> None:
+    w = World()
+    w.fork(1, 300, 1, pid=900)
+    w.fork(1, 401, 2)  # whose own creator is not known any more
+    w.model.processes[401].creator = None
+    w.fork(300, 50, 1000)
+    w.exit(50, 1001)
+    w.put(f.K_FORK, 1003, pid=50, tid=50, ppid=401, ptid=401)
+    w.put(f.K_NEWTASK, 1003, tid=50, arg=CLONE_PARENT)
+    w.exit(401, 1003.5)
+    inside = w.who(300, 500)
+    assert inside not in (None, "?")
+    assert w.who(50, 996, ppid=300) == inside
+
+
 def test_a_host_that_does_not_tell_clone_parent_rules_ancestors_in() -> None:
     w = World(features=[])
     w.fork(1, 60, 800)
