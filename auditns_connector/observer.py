@@ -288,8 +288,9 @@ class Observer:
                 return
             answers = [answer for query in dict.fromkeys(queries) if (answer := self._ask(query))]
             answers += [self._asker.identify(inst) for inst in self._asker.wants(born)]
-            # what happened before an answer was read must be known when it is judged
-            self._feed(self._drain(time.monotonic_ns()) if answers else b"")
+            # what happened before an answer was read must be known when it is judged; and where there is none any more,
+            # the process has ended, which tells as much
+            self._feed(self._drain(time.monotonic_ns()) if queries or answers else b"")
             self._feed(b"".join(answers))
         model.queries.clear()
 

@@ -1,0 +1,32 @@
+"""The order in which what is asked and what happened come to the model."""
+
+from auditns_connector import frames as f
+from auditns_connector.model.table import Model, Query
+from auditns_connector.observer import Observer
+
+NOBODY = 2**22 - 1
+
+
+class Rings:
+    """A source of kernel events; each drain gives the next block."""
+
+    def __init__(self, *blocks: bytes) -> None:
+        self.blocks = list(blocks)
+
+    def drain(self, cut: int | None = None) -> bytes:
+        return self.blocks.pop(0) if self.blocks else b""
+
+    def close(self) -> None:
+        pass
+
+
+def test_the_end_of_a_process_that_vanished_before_it_was_asked_is_known_before_the_answer() -> None:
+    exit_ = f.pack(f.K_EXIT, f.S_PERF, 20, pid=NOBODY, tid=NOBODY)
+    model = Model()
+    observer = Observer(model, perf=Rings(exit_))
+    observer.feed(f.pack(f.K_FORK, f.S_PERF, 10, pid=NOBODY, tid=NOBODY, ppid=1, ptid=1))
+    model.queries = [Query("proc", NOBODY)]
+    observer._ask_all()
+    assert observer.counters["vanished"] == 1
+    assert model.processes[NOBODY].end == 20
+    observer.close()
