@@ -217,6 +217,11 @@ class AuditnsListen(Subject):
         """Its command line; a control socket of its own keeps it apart from a listener of this host."""
         return [str(self.script), "listen", "--format", "json", "--ns", "all", "--control", f"{directory}/listen.sock"]
 
+    def ready(self, run: Path) -> bool:
+        """It tells of the initial namespaces first, when everything is in place."""
+        output = run / self.output
+        return output.exists() and output.stat().st_size > 0
+
     def mark(self, event: EventId) -> bytes:
         return b'"serial":%s,' % event.partition(":")[2].encode()
 
