@@ -143,9 +143,11 @@ def target_words(body: bytes) -> dict[bytes, bytes]:
 
 
 class Reference:
-    """The scan over a whole stream. ``points`` and ``lines`` grow; those before ``consumed`` are decided."""
+    """The scan over a whole stream. ``points`` and ``lines`` grow; those before ``consumed`` are decided. ``whole``: an
+    event is waited for as long as where whole events are wanted."""
 
-    def __init__(self) -> None:
+    def __init__(self, whole: bool = False) -> None:
+        self._span = p.MAX_WHOLE if whole else p.MAX_SPAN
         self.text = bytearray()
         self.points: list[Point] = []
         self.lines: list[tuple[int, int, int]] = []  # offset, event, type
@@ -183,7 +185,7 @@ class Reference:
 
     def _one_line(self, line: int, end: int) -> None:
         for key, event in list(self._open.items()):
-            if line - event.first > p.MAX_SPAN:
+            if line - event.first > self._span:
                 self._close(key)
         head = None
         if not self._in_long and end - line <= p.MAX_LINE:
