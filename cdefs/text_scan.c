@@ -663,6 +663,8 @@ static void one_line(struct auditns_scan *s, struct auditns_points *p, const cha
     int known = !s->in_long && end - line <= AUDITNS_MAX_LINE && parse_head(buf + line, buf + end - 1, h);
     while (s->open && line - s->event[0].first > (s->whole ? AUDITNS_MAX_WHOLE : AUDITNS_MAX_SPAN))
         close_event(s, 0);
+    if (end - line > AUDITNS_MAX_LINE) /* as where its start is passed on before its end has come */
+        close_all(s);
     s->in_long = 0;
     if (s->open && s->event[s->open - 1].lone && !(known && same_event(&s->event[s->open - 1], h)))
         close_event(s, s->open - 1);

@@ -187,6 +187,8 @@ class Reference:
         for key, event in list(self._open.items()):
             if line - event.first > self._span:
                 self._close(key)
+        if end - line > p.MAX_LINE:
+            self._close_all()
         head = None
         if not self._in_long and end - line <= p.MAX_LINE:
             head = read_head(bytes(self.text[line : end - 1]))
