@@ -111,9 +111,10 @@ int writer_give(struct writer *w, const char *data, size_t size)
     if (taken) {
         memcpy(w->block, data, size);
         w->size = size;
-        pthread_cond_signal(&w->news);
     }
     pthread_mutex_unlock(&w->lock);
+    if (taken) /* not before: the thread would wake up to wait for the lock */
+        pthread_cond_signal(&w->news);
     return taken;
 }
 
@@ -121,8 +122,8 @@ void writer_call(struct writer *w)
 {
     pthread_mutex_lock(&w->lock);
     w->called = 1;
-    pthread_cond_signal(&w->news);
     pthread_mutex_unlock(&w->lock);
+    pthread_cond_signal(&w->news);
 }
 
 int64_t writer_wrote(struct writer *w)

@@ -5,6 +5,7 @@ itself, and the queue before it is bounded as everywhere. As long as all goes we
 writes each block as it is handed over (cdefs/kernel_writer.h); whatever is out of the ordinary it does in Python.
 """
 
+import contextlib
 import os
 import threading
 import time
@@ -155,6 +156,8 @@ class ThreadedSink:
             os.close(self._wake)
 
     def _run(self) -> None:
+        with contextlib.suppress(OSError):  # a matter of speed alone: it is not to interrupt whoever gives it something
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
         try:
             self._work()
         except BaseException as error:
