@@ -10,9 +10,8 @@ and keys.
 import re
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from .config import EventFilter as Configured
 from .correlate import untrusted
 from .decode.rectypes import NUMBERS
 from .errors import ConfigError
@@ -20,6 +19,9 @@ from .grouping import UNCLEAR, find_keys, keep_events, keep_types
 from .model.containers import UNKNOWN, Container, Containers
 from .model.process import State
 from .reassemble import Points
+
+if TYPE_CHECKING:
+    from .config import EventFilter as Configured
 
 _MAX_U64 = (1 << 64) - 1
 
@@ -208,7 +210,7 @@ class ConfiguredFilter:
         return not any(part.tells(containers, kind, pid, container) for part in self._exclude)
 
 
-def configured(include: Configured, exclude: Configured) -> ConfiguredFilter:
+def configured(include: "Configured", exclude: "Configured") -> ConfiguredFilter:
     """The filter of a configuration's [filter.include] and [filter.exclude]."""
     everything = EventFilter(
         contids=[ContidTerms(frozenset(include.contid))] if include.contid else [],

@@ -14,6 +14,7 @@ BUSY: Final = 500.0
 #: from this many on every read brings many anyway, and whoever writes must not be kept waiting
 STORM: Final = 10_000.0
 _GATHER: Final = 0.003
+_GATHER_IN_STORM: Final = 0.0005
 
 
 class Pace:
@@ -31,7 +32,9 @@ class Pace:
         if self._rate <= BUSY:
             return 0.0
         rate = self._rate * math.exp((self._last - now) / _MEMORY)
-        return _GATHER if BUSY < rate <= STORM else 0.0
+        if rate <= BUSY:
+            return 0.0
+        return _GATHER if rate <= STORM else _GATHER_IN_STORM
 
     def took(self, events: int, now: float) -> None:
         """``events`` were read at ``now``."""
