@@ -1,7 +1,6 @@
 """Registrations under the real auditd: its restart in the middle of a container's life, and what the outputs get."""
 
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,15 +27,6 @@ def quiet(audit_state: AuditState, token: str) -> AuditState:
     need("\npid 0\n" in auditctl("-s"), "no auditd running")
     auditctl("-a", "always,exit", "-F", "arch=b64", "-S", "execve", "-k", f"auditns-{token}")
     return AuditState.read()
-
-
-@pytest.fixture
-def tasks() -> Iterator[list[Task]]:
-    made: list[Task] = []
-    yield made
-    for task in made:
-        task.process.kill()
-        task.process.wait()
 
 
 def test_a_restart_of_auditd_loses_no_identifier(
