@@ -28,7 +28,6 @@ from . import names
 from .containers import UNKNOWN, UNSET, Container, Key
 from .outputs import ContainerOp
 from .process import REGISTERED, Process
-from .resync import SAME_START
 from .runtime import hash64
 
 if TYPE_CHECKING:
@@ -138,9 +137,9 @@ class Registry:
         self._model.outputs.append(out)
 
     def _target(self, pid: int, request: dict[str, Any]) -> Process:
-        process = self._model.alive(pid)
         start = request.get("start")
-        if process is None or start is None or abs(process.start - int(start)) > SAME_START:
+        process = self._model.alive_since(pid, int(start)) if start is not None else None
+        if process is None:
             raise Refused("ESRCH", "no such process")
         return process
 
@@ -171,8 +170,8 @@ class Registry:
     def may_set(self, request: dict[str, Any]) -> Container | None:
         """The container (None: the host) in which the caller may set ids; raises :class:`Refused` (EPERM)."""
         caller = request.get("caller") or {}
-        process = self._model.alive(int(caller.get("pid", 0)))
-        if process is None or abs(process.start - int(caller.get("start") or 0)) > SAME_START:
+        process = self._model.alive_since(int(caller.get("pid", 0)), int(caller.get("start") or 0))
+        if process is None:
             raise Refused("EPERM", "who asks cannot be found among the processes of this host")
         inside = process.state.container
         if inside is UNKNOWN:
@@ -192,17 +191,11 @@ class Registry:
             if step is None:
                 break
             yield step.pid, step.start
-            step = self._incarnation(step.creator) if step.creator is not None else None
+            step = self._model.incarnation(*step.creator) if step.creator is not None else None
         for pid, start in caller.get("ancestors") or ():
-            process_ = self._model.alive(int(pid))
-            if process_ is not None and abs(process_.start - int(start)) <= SAME_START:
+            process_ = self._model.alive_since(int(pid), int(start))
+            if process_ is not None:
                 yield process_.pid, process_.start
-
-    def _incarnation(self, who: Who) -> Process | None:
-        process = self._model.processes.get(who[0])
-        while process is not None and process.start != who[1]:
-            process = process.prev
-        return process
 
     def _check_place(self, target: Process, inside: Container | None, request: dict[str, Any]) -> None:
         caller = request["caller"]

@@ -177,6 +177,11 @@ class Model:
         process = self.processes.get(pid)
         return process if process is not None and process.end is None else None
 
+    def alive_since(self, pid: int, start: int) -> Process | None:
+        """The living process ``pid`` that began at ``start`` (CLOCK_MONOTONIC ns), as nearly as /proc tells that."""
+        process = self.alive(pid)
+        return process if process is not None and abs(process.start - start) <= SAME_START else None
+
     def known(self, pid: int, time: int) -> Process:
         """The living process ``pid``; a placeholder of unknown past where its birth was not seen."""
         process = self.alive(pid)
