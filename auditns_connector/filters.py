@@ -18,8 +18,9 @@ from .correlate import untrusted
 from .decode.rectypes import NUMBERS
 from .errors import ConfigError
 from .grouping import UNCLEAR, find_keys, keep_events, keep_types
-from .model.containers import UNKNOWN, UNSET, Container, Containers
+from .model.containers import UNKNOWN, Container, Containers
 from .model.process import State
+from .model.runtime import UNSET
 from .reassemble import Points
 
 #: 0 for 1 and 1 for 0

@@ -25,10 +25,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..nstypes import PID, USER
 from . import names
-from .containers import UNKNOWN, UNSET, Container, Key
+from .containers import UNKNOWN, Container, Key
 from .outputs import ContainerOp
 from .process import REGISTERED, Process
-from .runtime import hash64
+from .runtime import UNSET, free_contid
 
 if TYPE_CHECKING:
     from .table import Model
@@ -238,11 +238,13 @@ class Registry:
         gone = self.ended.get(wanted)
         if gone is not None and request.get("unreaped") and gone[0] is not inside and not request.get("rehash"):
             raise Refused("ENOTUNIQ", "the last process of the container that had this identifier is not reaped yet")
-        taken = wanted
-        while containers.holder(taken) not in (None, replaced) or (taken != wanted and taken in (0, UNSET)):
-            taken = hash64(taken.to_bytes(8, "big"))
-        container = Container(_key(parent, taken), REGISTERED, time, parent)
-        container.contid, container.owner, container.rehashed = taken, inside, taken != wanted
+
+        def taken(contid: int) -> bool:
+            return containers.holder(contid) not in (None, replaced)
+
+        given = free_contid(wanted, _key(parent, wanted), taken) if taken(wanted) else wanted
+        container = Container(_key(parent, given), REGISTERED, time, parent)
+        container.contid, container.owner, container.rehashed = given, inside, given != wanted
         names.describe(container, replaced, request.get("names") or {})
         containers.enter(parent)
         return container
