@@ -101,10 +101,11 @@ time.sleep(60)
 
 def test_restart_sends_what_was_not_read_and_repeats_the_line_begun(start: Start, tmp_path: Path) -> None:
     code = """
+import socket
 with open(OUT, "ab", buffering=0) as out:
     first = os.path.getsize(OUT) == 0
     if first:
-        out.write(os.read(0, 1000))
+        out.write(socket.socket(fileno=0).recv(1000, socket.MSG_WAITALL))
         os.kill(os.getpid(), 9)
     while data := os.read(0, 65536):
         out.write(data)
