@@ -58,7 +58,7 @@ class Resync:
     def mark(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
         """RESYNC frame: a scan begins (arg 1) or has ended (arg 2); there is nothing but scans (arg 3)."""
         if arg == 3:
-            self._model.polled(time)
+            self._model.losses.polled(time)
             return
         if arg == 1:
             self._scan, self._began, self._epoch = [], time, self._model.epoch
@@ -76,8 +76,8 @@ class Resync:
         for process in [p for p in self._model.processes.values() if p.end is None and p.pid not in seen]:
             if process.start < self._began:
                 self._model.end(process, self._began)
-        if self._model.doubt:
-            self._model.registry.after_loss(time, self._model.doubt[-1])
+        if self._model.losses.doubt:
+            self._model.registry.after_loss(time, self._model.losses.doubt[-1])
 
     def proc(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
         """PROC frame: one process as /proc showed it."""
@@ -183,7 +183,7 @@ class Resync:
         if parent is not None:
             process.creator = (parent.pid, parent.start)
             process.registered = parent.registered
-        if model.polling:  # where it was before nobody knows
+        if model.losses.polling:  # where it was before nobody knows
             process.past, process.state = [process.state], process.state._replace(since=time)
         model.adopt(process, parent.state.container if parent is not None else None, PROCFS)
         if not model.perf:
@@ -216,7 +216,7 @@ class Resync:
     ) -> None:
         """After a loss: the same as before it, or changed at a moment nobody saw."""
         model = self._model
-        began = model.doubt[process.epoch]
+        began = model.losses.doubt[process.epoch]
         model.confirmed = True
         process.epoch = self._epoch if self._scan is not None or self._began >= began else model.epoch
         tids = set(answer.tids)
