@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..frames import PROCESS_PAYLOAD
 from ..nstypes import ALL_ORDER, TIME
+from . import threadsets
 from .containers import UNKNOWN, CgroupSet
 from .namespaces import NsSet
 from .process import NOT_KNOWN, PROCFS, Process, State
@@ -194,7 +195,7 @@ class Resync:
         self._time(process, time, answer, whole=True)
         others = [tid for tid in answer.tids if tid != process.pid]
         for tid in others:
-            model.add_thread(process, tid, process.state.nsset)
+            threadsets.add(model, process, tid, process.state.nsset)
         if answer.ended:
             # its exit is past: no event will come, and it holds nothing open
             if others:
@@ -221,7 +222,7 @@ class Resync:
         process.epoch = self._epoch if self._scan is not None or self._began >= began else model.epoch
         tids = set(answer.tids)
         for tid in [t for t in process.threads or () if t not in tids]:
-            model.drop_thread(process, tid, time)
+            threadsets.drop(model, process, tid, time)
         state = process.state
         same = nsset is state.nsset and cgroups is process.cgroups and not process.unresolved
         if same and state.container is not UNKNOWN:

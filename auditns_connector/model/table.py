@@ -277,27 +277,6 @@ class Model:
         self.confirmed = process.scanned = True
         self.add(process)
 
-    def add_thread(self, process: Process, tid: int, nsset: NsSet | None, time: int | None = None) -> None:
-        """Thread ``tid`` (not the leader) of ``process`` lives, in ``nsset`` since ``time`` (None: now)."""
-        if process.threads is None:
-            process.threads = {}
-        process.threads[tid] = nsset
-        self.threads[tid] = process
-        if nsset is not process.state.nsset:
-            threadsets.moved(process, tid, nsset, self.now if time is None else time)
-        if nsset is not None:
-            self.enter(nsset, process, tid)
-
-    def drop_thread(self, process: Process, tid: int, time: int) -> None:
-        """Thread ``tid`` (not the leader) of ``process`` is gone."""
-        nsset = process.threads.pop(tid, None) if process.threads is not None else None
-        if self.threads.get(tid) is process:
-            del self.threads[tid]
-        self.timens.left(process, tid)
-        threadsets.left(process, tid, time)
-        if nsset is not None:
-            self.leave(nsset, process, tid, time)
-
     def leader_left(self, process: Process, time: int) -> None:
         """The leader of ``process`` has exited while other threads live on."""
         process.leader_gone = True
@@ -306,22 +285,9 @@ class Model:
 
     def put_namespaces(self, process: Process, nsset: NsSet, time: int, origin: str) -> None:
         """``process`` (its leader) is in ``nsset`` from ``time`` on."""
-        former = process.state
-        if former.nsset is nsset:
-            return
-        self.enter(nsset, process)
-        if former.nsset is not None:
-            self.namespaces.leave(former.nsset, process.pid, time)
-        process.change(former._replace(since=time, nsset=nsset))
-        threadsets.leader_moved(process, time)
-        self.settle(process, time, origin)
-
-    def thread_set(self, process: Process, tid: int) -> NsSet | None:
-        if tid == process.pid or process.threads is None:
-            return process.state.nsset
-        return process.threads.get(tid, process.state.nsset)
-
-    # -- kernel events
+        if process.state.nsset is not nsset:
+            self.move(process, nsset, time)
+            self.settle(process, time, origin)
 
     def move(self, process: Process, nsset: NsSet, time: int) -> None:
         """The leader of ``process`` is in ``nsset`` from ``time`` on, which changes nothing about its container."""
@@ -427,19 +393,3 @@ class Model:
                 if newest.prev is process:
                     newest.prev = None
                 newest = newest.prev
-
-    def tell_change(
-        self, process: Process, old: Instance | None, inst: Instance, time: int, reason: str, source: str
-    ) -> None:
-        """``process`` has gone from ``old`` to ``inst``, as concluded from ``source``."""
-        self.life.went(process, old, inst, time, reason, source)
-
-    def put_thread(self, process: Process, tid: int, nsset: NsSet, time: int) -> None:
-        """Thread ``tid`` (not the leader) of ``process`` is in ``nsset`` from ``time`` on."""
-        former = self.thread_set(process, tid)
-        self.enter(nsset, process, tid)
-        if process.threads is not None:
-            process.threads[tid] = nsset
-            threadsets.moved(process, tid, nsset, time)
-        if former is not None:
-            self.namespaces.leave(former, tid, time)
