@@ -5,20 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from auditns_connector import api, install
+from auditns_connector import api
 from tests.kernel.programs import Task, contids, event_of, until
 from tests.kernel.support import AuditState, auditctl, need, need_tool
 from tests.kernel.test_contid import refused
 from tests.kernel.test_plugin import Plugin
 
 pytestmark = pytest.mark.kernel
-
-
-@pytest.fixture(scope="module")
-def launcher(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    top = tmp_path_factory.mktemp("plugin")
-    install.install(str(top), say=lambda text: None)
-    return top / "usr/sbin/audisp-auditns"
 
 
 @pytest.fixture

@@ -19,21 +19,12 @@ from urllib.parse import unquote_to_bytes
 
 import pytest
 
-from auditns_connector import install
 from tests.kernel.auditd import Auditd
 from tests.kernel.programs import PLUGIN, auditns, contids, environment, event_of, events, ours, until
 from tests.kernel.runtimes import Runtimes
 from tests.kernel.support import AuditState, auditctl, need, need_tool
 
 pytestmark = pytest.mark.kernel
-
-
-@pytest.fixture(scope="module")
-def launcher(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The plugin as ``auditns install-plugin`` puts it, below a folder of ours."""
-    top = tmp_path_factory.mktemp("plugin")
-    install.install(str(top), say=lambda text: None)
-    return top / "usr/sbin/audisp-auditns"
 
 
 class Plugin:
