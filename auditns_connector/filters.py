@@ -10,9 +10,8 @@ and keys.
 import re
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from .config import EventFilter as Configured
 from .confvalues import number
 from .correlate import untrusted
 from .decode.rectypes import NUMBERS
@@ -22,6 +21,9 @@ from .model.containers import UNKNOWN, Container, Containers
 from .model.process import State
 from .model.runtime import UNSET
 from .reassemble import Points
+
+if TYPE_CHECKING:
+    from .config import EventFilter as Configured
 
 #: 0 for 1 and 1 for 0
 _NOT: Final = bytes((1, 0)) + bytes(254)
@@ -203,7 +205,7 @@ class ConfiguredFilter:
         return not any(part.tells(containers, kind, pid, container) for part in self._exclude)
 
 
-def configured(include: Configured, exclude: Configured) -> ConfiguredFilter:
+def configured(include: "Configured", exclude: "Configured") -> ConfiguredFilter:
     """The filter of a configuration's [filter.include] and [filter.exclude]."""
     everything = EventFilter(
         contids=[ContidTerms(frozenset(include.contid))] if include.contid else [],

@@ -279,7 +279,8 @@ class Observer:
     # -- questions
 
     def _ask_all(self) -> None:
-        """Ask /proc what the model wants to know; answers may raise further questions."""
+        """Ask /proc what the model wants to know; answers may raise further questions, the last of which wait for the
+        next time where much goes on meanwhile."""
         model = self.model
         for _ in range(_ROUNDS):
             queries, model.queries = model.queries, []
@@ -292,7 +293,6 @@ class Observer:
             # the process has ended, which tells as much
             self._feed(self._drain(time.monotonic_ns()) if queries or answers else b"")
             self._feed(b"".join(answers))
-        model.queries.clear()
 
     def take_calls(self, points: "Points", nodes: Collection[bytes]) -> None:
         """Ask /proc about the processes that audit says have called unshare or setns (namespace source "audit")."""

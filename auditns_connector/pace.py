@@ -1,7 +1,8 @@
 """How long to let audit text gather before it is read.
 
 A wake-up costs much the same whether it brings one event or five. While events are few each is read at once; while they
-are many, on a host that is busy with them, the text of some milliseconds is. In a storm there is nothing to wait for.
+are many, on a host that is busy with them, the text of some milliseconds is. In a storm that much would not fit into
+the socket, and whoever writes would wait: there it is half of one.
 """
 
 import math
@@ -11,9 +12,10 @@ from typing import Final
 _MEMORY: Final = 0.1
 #: from this many events a second on, waiting pays: less than two events in a pause are no gain
 BUSY: Final = 500.0
-#: from this many on every read brings many anyway, and whoever writes must not be kept waiting
+#: from this many on the text of _GATHER might fill the socket
 STORM: Final = 10_000.0
 _GATHER: Final = 0.003
+_GATHER_IN_STORM: Final = 0.0005
 
 
 class Pace:
@@ -31,7 +33,9 @@ class Pace:
         if self._rate <= BUSY:
             return 0.0
         rate = self._rate * math.exp((self._last - now) / _MEMORY)
-        return _GATHER if BUSY < rate <= STORM else 0.0
+        if rate <= BUSY:
+            return 0.0
+        return _GATHER if rate <= STORM else _GATHER_IN_STORM
 
     def took(self, events: int, now: float) -> None:
         """``events`` were read at ``now``."""

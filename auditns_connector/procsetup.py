@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Final
 
-from .syslogstream import SyslogStream, is_null
-
 #: for a process that was given none
 PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 UMASK: Final = 0o027
@@ -60,6 +58,8 @@ def prepare(*, daemon: bool = True) -> None:
         os.chdir("/")
         for fd in inherited_descriptors():
             os.close(fd)
+        from .syslogstream import SyslogStream, is_null
+
         if is_null(2):
             sys.stderr = SyslogStream(os.path.basename(sys.argv[0]) or "auditns")
 

@@ -8,7 +8,6 @@ import contextlib
 import errno
 import fcntl
 import os
-import secrets
 import stat
 from collections.abc import Iterator
 from types import TracebackType
@@ -74,7 +73,7 @@ class SafeDir:
 
     def write(self, name: str, data: bytes, mode: int = 0o600) -> None:
         """Put ``data`` in place of the file in one step."""
-        temporary = f".{name}.{secrets.token_hex(8)}"
+        temporary = f".{name}.{os.urandom(8).hex()}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             with open(os.open(temporary, flags, mode, dir_fd=self._fd), "wb") as file:

@@ -2,21 +2,24 @@
 #include <pthread.h>
 #include <stdint.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "kernel_writer.h"
 
+enum { PLACES = 64 };
+
 struct writer {
     pthread_mutex_t lock;
     pthread_cond_t news;
-    int ready;  /* the thread waits, and can write */
+    int serving; /* the thread can write */
     int called;
     int64_t wrote;
-    size_t size; /* of what was given and is not written yet */
-    char block[64 * 1024];
+    int64_t given; /* bytes of the blocks that are not written yet */
+    size_t first, count;
+    struct iovec blocks[PLACES]; /* a ring */
 };
 
 struct writer *writer_new(void)
@@ -62,58 +65,89 @@ static int wait(struct writer *w, const struct timespec *end)
 {
     int late = 0;
 
-    while (!w->size && !w->called && !late) {
+    while (!w->count && !w->called && !late) {
         if (end)
             late = pthread_cond_timedwait(&w->news, &w->lock, end) == ETIMEDOUT;
         else
             pthread_cond_wait(&w->news, &w->lock);
     }
-    return w->size > 0;
+    return w->count && !w->called;
+}
+
+/* The next blocks of no more than `room` bytes in all; how many they are. */
+static size_t next(const struct writer *w, int64_t room, struct iovec *parts)
+{
+    size_t n;
+
+    for (n = 0; n < w->count; n++) {
+        parts[n] = w->blocks[(w->first + n) % PLACES];
+        room -= (int64_t)parts[n].iov_len;
+        if (room < 0)
+            break;
+    }
+    return n;
+}
+
+/* `took` bytes are written; returns how many of them are of a block that is not whole. */
+static int64_t settle(struct writer *w, int64_t took)
+{
+    while (w->count && took >= (int64_t)w->blocks[w->first].iov_len) {
+        int64_t size = (int64_t)w->blocks[w->first].iov_len;
+
+        took -= size;
+        w->wrote += size;
+        w->given -= size;
+        w->first = (w->first + 1) % PLACES;
+        w->count--;
+    }
+    return took;
 }
 
 int64_t writer_serve(struct writer *w, int fd, int64_t *room, double seconds)
 {
     struct timespec end = in(seconds < 0 ? 0 : seconds);
-    ssize_t took = 0;
-    int whole = 1;
+    struct iovec parts[PLACES];
+    int64_t before, part = 0;
 
     pthread_mutex_lock(&w->lock);
-    w->ready = fd >= 0;
-    while (whole && wait(w, seconds < 0 ? NULL : &end)) {
-        whole = (int64_t)w->size <= *room;
-        if (!whole)
+    w->serving = fd >= 0;
+    while (!part && wait(w, seconds < 0 ? NULL : &end)) {
+        size_t n = next(w, *room, parts);
+        ssize_t took;
+
+        if (!n)
             break;
-        w->ready = 0;
         pthread_mutex_unlock(&w->lock);
-        took = write(fd, w->block, w->size);
+        took = writev(fd, parts, (int)n);
         pthread_mutex_lock(&w->lock);
-        whole = took == (ssize_t)w->size;
-        if (!whole)
+        if (took <= 0)
             break;
-        w->wrote += took;
-        *room -= took;
-        took = 0;
-        w->size = 0;
-        w->ready = 1;
+        before = w->given;
+        part = settle(w, took);
+        *room -= before - w->given;
     }
-    w->ready = w->called = 0;
-    w->size = 0;
+    w->serving = w->called = 0;
+    w->first = w->count = 0;
+    w->given = 0;
     pthread_mutex_unlock(&w->lock);
-    return took > 0 ? took : 0;
+    return part;
 }
 
-int writer_give(struct writer *w, const char *data, size_t size)
+int writer_give(struct writer *w, const char *data, size_t size, int64_t before)
 {
-    int taken;
+    int taken, idle;
 
     pthread_mutex_lock(&w->lock);
-    taken = w->ready && !w->size && size <= sizeof(w->block);
+    idle = !w->count;
+    taken = w->serving && w->count < PLACES && before == w->given + w->wrote;
     if (taken) {
-        memcpy(w->block, data, size);
-        w->size = size;
-        pthread_cond_signal(&w->news);
+        /* writev only reads from there */
+        w->blocks[(w->first + w->count++) % PLACES] = (struct iovec){(void *)(uintptr_t)data, size};
+        w->given += (int64_t)size;
     }
     pthread_mutex_unlock(&w->lock);
+    if (taken && idle) /* not before: the thread would wake up to wait for the lock */
+        pthread_cond_signal(&w->news);
     return taken;
 }
 
@@ -121,8 +155,8 @@ void writer_call(struct writer *w)
 {
     pthread_mutex_lock(&w->lock);
     w->called = 1;
-    pthread_cond_signal(&w->news);
     pthread_mutex_unlock(&w->lock);
+    pthread_cond_signal(&w->news);
 }
 
 int64_t writer_wrote(struct writer *w)

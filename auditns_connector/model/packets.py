@@ -7,7 +7,6 @@ owns is elsewhere in the network, provided that the addresses of all namespaces 
 """
 
 import json
-from socket import AF_INET, AF_INET6, inet_pton
 from typing import TYPE_CHECKING, Any, Final
 
 from ..nstypes import NET
@@ -19,12 +18,14 @@ if TYPE_CHECKING:
     from .table import Model
 
 _MAX_GROUPS: Final = 10_000
-_LOOPBACK: Final = inet_pton(AF_INET6, "::1")
+_LOOPBACK: Final = bytes(15) + b"\x01"
 _MAPPED: Final = bytes(10) + b"\xff\xff"
 
 
 def address(text: bytes | str) -> bytes | None:
     """An IPv4 or IPv6 address as 4 or 16 bytes (an IPv4 one mapped into IPv6 as 4); ``None`` for anything else."""
+    from socket import AF_INET, AF_INET6, inet_pton  # slow to import, and few hosts log packets
+
     word = text.decode("latin-1") if isinstance(text, bytes) else text
     try:
         raw = inet_pton(AF_INET6 if ":" in word else AF_INET, word)
@@ -94,7 +95,7 @@ class Packets:
 
     def snapshot(self) -> list[dict[str, Any]]:
         """What is known, as payloads of ADDRS frames."""
-        from socket import inet_ntop
+        from socket import AF_INET, AF_INET6, inet_ntop
 
         return [
             {

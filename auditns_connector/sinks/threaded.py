@@ -5,6 +5,7 @@ itself, and the queue before it is bounded as everywhere. As long as all goes we
 writes each block as it is handed over (cdefs/kernel_writer.h); whatever is out of the ordinary it does in Python.
 """
 
+import contextlib
 import os
 import threading
 import time
@@ -63,6 +64,7 @@ class ThreadedSink:
         self._drained = threading.Event()
         self._failure = ""
         self._errors = 0
+        self._held: list[memoryview] = []
         self._reopen = self._closing = self._left = self._pausing = False
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._thread = threading.Thread(target=self._run, name=f"sink-{name}", daemon=True)
@@ -75,12 +77,12 @@ class ThreadedSink:
         with self._lock:
             self._account()
             self._tell()
-            idle = not self._queue.size
+            before = self._queue.size
             self._queue.push(data)
             self._queue.trim()
-            alone = idle and self._queue.size == len(data)
-        # what comes while the thread writes it does not see by itself
-        if not (alone and lib.writer_give(self._writer, data, len(data))) and not self._pausing:
+            whole = self._queue.size == before + len(data)
+        # the queue holds it until it is written: trim takes what came last, and all that was given had room
+        if not (whole and lib.writer_give(self._writer, data, len(data), before)) and not self._pausing:
             self._kick()
 
     def _account(self) -> None:
@@ -149,12 +151,16 @@ class ThreadedSink:
         self._thread.join(max(end - time.monotonic(), 0.1))
         with self._lock:
             self._account()
+            if self._thread.is_alive():
+                self._held = self._queue.peek()  # it may still be writing them
             self._queue.clear()
             self._left = True
         if not self._thread.is_alive():
             os.close(self._wake)
 
     def _run(self) -> None:
+        with contextlib.suppress(OSError):  # a matter of speed alone: it is not to interrupt whoever gives it something
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
         try:
             self._work()
         except BaseException as error:

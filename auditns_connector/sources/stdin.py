@@ -44,10 +44,10 @@ class StdinSource:
         read."""
         self._stream = stream
         size = 0
-        stream.room(_ROOM)
+        room = stream.room(_ROOM)
         while not self._ended and size < self._limit:
             try:
-                got = os.readv(self._fd, [stream.room(_READ)])
+                got = os.readv(self._fd, [room])
             except (BlockingIOError, InterruptedError):
                 break
             except ConnectionResetError:
@@ -59,6 +59,7 @@ class StdinSource:
             size += got
             if got < _LITTLE:
                 break
+            room = stream.room(_READ)
         self._counts["bytes"] += size
         return None if self._ended and not size else size
 

@@ -68,15 +68,19 @@ class Streams:
     @property
     def watched(self) -> bool:
         """Whether somebody reads, and wants events soon."""
-        return any(stream.server.readers for stream in self.streams.values())
+        return bool(self.streams) and any(stream.server.readers for stream in self.streams.values())
 
     def deadline(self) -> float | None:
         """When :meth:`go_on` is due (time.monotonic seconds); None: no such time."""
+        if not self.streams:
+            return None
         due = [self.router.deadline(), *(stream.server.deadline for stream in self.streams.values())]
         return min((when for when in due if when is not None), default=None)
 
     def go_on(self) -> None:
         """Do what is due now; called in every round."""
+        if not self.streams:
+            return
         self.router.go_on()
         for stream in self.streams.values():
             stream.server.go_on()

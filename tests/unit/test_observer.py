@@ -30,3 +30,24 @@ def test_the_end_of_a_process_that_vanished_before_it_was_asked_is_known_before_
     assert observer.counters["vanished"] == 1
     assert model.processes[NOBODY].end == 20
     observer.close()
+
+
+def test_questions_that_come_up_while_others_are_asked_are_asked_too_however_many() -> None:
+    model = Model()
+
+    class Busy(Rings):
+        raised = 0
+
+        def drain(self, cut: int | None = None) -> bytes:
+            if self.raised < 10:
+                self.raised += 1
+                model.ask(NOBODY - self.raised)
+            return b""
+
+    rings = Busy()
+    observer = Observer(model, perf=rings)
+    for _ in range(4):
+        observer.catch_up()
+    assert rings.raised == observer.counters["queries"] == 10
+    assert not model.queries
+    observer.close()
