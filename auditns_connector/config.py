@@ -186,6 +186,7 @@ def _read(path: str) -> str:
 
 _SWITCH: Final = v.choice("auto", "on", "off")
 _NAMES: Final = v.choice("symbolic", "numeric")
+_MODE: Final = v.mode(0o660, '"0600", "0640" or "0660"')
 _QUEUE: Final = v.size(64 * KIB, GIB)
 _ROTATE: Final = v.size(64 * KIB, 1024 * GIB, zero=True)
 _SOURCES: Final[Mapping[str, Reader]] = {
@@ -200,7 +201,7 @@ _JOURNAL: Final[Mapping[str, Reader]] = {"path": v.path_name(empty=True), "max_s
 _FILE: Final[Mapping[str, Reader]] = {
     "enabled": v.boolean,
     "path": v.path_name(),
-    "mode": v.mode,
+    "mode": _MODE,
     "group": v.group,
     "max_size": _ROTATE,
     "keep": v.whole(0, 999),
@@ -209,7 +210,7 @@ _FILE: Final[Mapping[str, Reader]] = {
 _SOCKET: Final[Mapping[str, Reader]] = {
     "enabled": v.boolean,
     "path": v.path_name(longest=107),
-    "mode": v.mode,
+    "mode": _MODE,
     "group": v.group,
     "queue": _QUEUE,
     "readers": v.whole(1, 1024),

@@ -83,12 +83,17 @@ def path_name(*, empty: bool = False, longest: int = 4095) -> Reader:
     return read
 
 
-def mode(value: Any) -> int:
-    if isinstance(value, str) and 3 <= len(value) <= 4 and all(c in "01234567" for c in value):
-        mode = int(value, 8)
-        if mode & 0o600 == 0o600 and mode & ~0o660 == 0:
-            return mode
-    raise ValueError('a string, "0600", "0640" or "0660"')
+def mode(most: int, allowed: str) -> Reader:
+    """The permissions of a file: the owner's, and at the ``most`` these."""
+
+    def read(value: Any) -> int:
+        if isinstance(value, str) and 3 <= len(value) <= 4 and all(c in "01234567" for c in value):
+            mode = int(value, 8)
+            if mode & 0o600 == 0o600 and mode & ~most == 0:
+                return mode
+        raise ValueError(f"a string, {allowed}")
+
+    return read
 
 
 def group(value: Any) -> str:

@@ -261,6 +261,10 @@ def ask(path: str, request: dict[str, Any], timeout: float = 5.0) -> dict[str, A
             raise NotPermittedError(f"{path}: only root may ask") from None
         except (FileNotFoundError, ConnectionRefusedError):
             raise AuditnsError(f"nobody serves {path}: neither auditns listen nor the plugin is running") from None
+        except TimeoutError:
+            raise AuditnsError(
+                f"{path}: no answer within {timeout:g} s: who serves it is very busy, or hangs"
+            ) from None
         except OSError as error:
             raise AuditnsError(f"{path}: {error}") from error
     try:

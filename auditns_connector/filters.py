@@ -12,19 +12,18 @@ from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from .confvalues import number
 from .correlate import untrusted
 from .decode.rectypes import NUMBERS
 from .errors import ConfigError
 from .grouping import UNCLEAR, find_keys, keep_events, keep_types
 from .model.containers import UNKNOWN, Container, Containers
 from .model.process import State
+from .model.runtime import UNSET
 from .reassemble import Points
 
 if TYPE_CHECKING:
     from .config import EventFilter as Configured
-
-_MAX_U64 = (1 << 64) - 1
-
 
 #: 0 for 1 and 1 for 0
 _NOT: Final = bytes((1, 0)) + bytes(254)
@@ -73,25 +72,21 @@ def parse_contids(text: str) -> ContidTerms:
     wanted: set[int | str | tuple[int, ...]] = set()
     for term in re.split(r",(?!\^)", body):
         if ",^" in term:
-            wanted.add(tuple(contid(link) for link in term.split(",^")))
+            wanted.add(tuple(_contid(link) for link in term.split(",^")))
             continue
         if term in ("unset", "unknown"):
             wanted.add(term)
             continue
-        number = contid(term)
-        wanted.add("unset" if number == _MAX_U64 else number)
+        contid = _contid(term)
+        wanted.add("unset" if contid == UNSET else contid)
     return ContidTerms(frozenset(wanted), negated)
 
 
-def contid(term: str) -> int:
-    """The identifier that ``term`` spells. Raises :class:`ConfigError`."""
+def _contid(term: str) -> int:
     try:
-        number = int(term, 16) if term[:2].lower() == "0x" else int(term, 10)
-    except ValueError:
-        number = -1
-    if not term.isascii() or not 0 <= number <= _MAX_U64:
-        raise ConfigError(f"contid {term!r}: a number (decimal or 0x-hex), unset or unknown is allowed")
-    return number
+        return number(term, 64)
+    except ValueError as error:
+        raise ConfigError(f"contid {term!r}: {error}, unset or unknown is allowed") from None
 
 
 class EventFilter:

@@ -7,7 +7,7 @@ is decided by the caller, over arrays::
     for data in reads:
         points = stream.push(data)
         choice = [get(pid, 0) for pid in points.pid[: points.n]]  # numbers of tails, 0 for nothing
-        sink(stream.assemble(points, choice, tails))
+        sink(assemble(points, choice, tails))
     points = stream.flush(eof=True)                               # and once more the same
 
 What comes out, less the records put in, is what went in, byte for byte. Names and rules: decode/points.py.
@@ -365,17 +365,6 @@ class TextStream:
         self._start += points.consumed
         points.consumed = 0
         return self.filled(0, mode)
-
-    def assemble(
-        self,
-        points: Points,
-        choice: Sequence[int],
-        tails: Tails | Sequence[bytes],
-        keep: bytes | bytearray | None = None,
-        keep_first: int = 0,
-    ) -> bytes:
-        """The decided text with ``tails`` inserted, one choice for each point; see :func:`assemble`."""
-        return assemble(points, choice, tails, keep, keep_first)
 
 
 def assemble(

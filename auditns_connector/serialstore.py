@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .errors import AuditnsError
 from .model.namespaces import MINTED
-from .model.resync import SAME_START
 from .places import RUN_DIR
 from .safefile import SafeDir
 
@@ -99,8 +98,8 @@ class SerialStore:
             if inst is None or inst.serial is not None or inst.dev not in (0, dev):
                 continue
             for pid, start in witnesses:
-                process = model.alive(pid)
-                if process is None or process.state.nsset is None or abs(process.start - start) > SAME_START:
+                process = model.alive_since(pid, start)
+                if process is None or process.state.nsset is None:
                     continue
                 if process.state.nsset.inst[index] is inst:
                     out.append(nsid(inst, serial, now, pid))

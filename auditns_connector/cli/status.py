@@ -2,10 +2,13 @@
 
 import argparse
 import json
-from typing import Any
+from typing import Any, Final
 
 from ..errors import AuditnsError
 from .options import add_control
+
+#: seconds: the counters are wanted most while there is more to do than can be done, and then the answer comes late
+_PATIENCE: Final = 60.0
 
 
 def add_parser(subparsers: Any, name: str, text: str) -> None:
@@ -19,7 +22,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the command."""
     from ..control import ask
 
-    answer = ask(args.control, {"v": 1, "op": "status"})
+    answer = ask(args.control, {"v": 1, "op": "status"}, _PATIENCE)
     if not answer.get("ok"):
         raise AuditnsError(str(answer.get("message", "refused")))
     status = answer["status"]

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .. import frames as f
 from ..nstypes import INDEX, MNT, NAMES, PID, TIME, USER
+from . import threadsets
 from .containers import UNKNOWN, CgroupSet, Container
 from .namespaces import Instance, NsSet
 from .process import INHERITED, NOT_KNOWN, PROCFS, Exec, Process, State
@@ -116,7 +117,7 @@ class ByConnector:
         common: list[Instance | None] | None = None
         for maker in makers:
             for tid in (maker.pid, *(maker.threads or ())):
-                nsset = self._model.thread_set(maker, tid)
+                nsset = maker.nsset_of(tid)
                 insts = list(nsset.inst if nsset is not None else _NOTHING)
                 entry = self._pid_children.get(tid)
                 if entry is not None and entry[0] is maker:
@@ -144,7 +145,7 @@ class ByConnector:
         model = self._model
         if tid != pid:
             process = model.known(pid, time)
-            model.add_thread(process, tid, process.state.nsset if process.same_namespaces() else None)
+            threadsets.add(model, process, tid, process.state.nsset if process.same_namespaces() else None)
             if any(other in self._pid_children for other in (pid, *(process.threads or ()))):
                 self._pid_children[tid] = (process, 0)
             return
@@ -208,7 +209,7 @@ class ByConnector:
             if reason != _CLONE:
                 self._doubt(process, time, "unshare")  # a user namespace may have come with it
                 return
-        base = model.thread_set(process, tid)
+        base = process.nsset_of(tid)
         insts = list(base.inst if base is not None else _NOTHING)
         inst = insts[index] = model.namespaces.find(index, model.namespaces.dev, ino, time)
         if index == MNT:
@@ -220,7 +221,7 @@ class ByConnector:
         former = process.state
         fresh = model.life.begin(nsset, base, (pid, process.start), (pid, process.start))
         if tid != pid and process.threads is not None:
-            model.put_thread(process, tid, nsset, time)
+            threadsets.put(model, process, tid, nsset, time)
         else:
             self._doubt(process, since, "clone" if reason == _CLONE else "unshare", nsset)
         told = "clone" if reason == _CLONE else "unshare" if inst in fresh else "setns"

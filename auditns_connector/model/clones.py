@@ -81,4 +81,4 @@ def _at(model: "Model", pid: int, low: int, now: int, number: int) -> int | None
         if called is None:
             unknown.append(tid)
     whole = len(made) < KEPT or made[0][0] < low
-    return unknown[0] if len(unknown) == 1 and whole and not model.missing(low, high) else None
+    return unknown[0] if len(unknown) == 1 and whole and not model.losses.missing(low, high) else None

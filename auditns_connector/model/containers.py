@@ -17,9 +17,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from .namespaces import Instance, Namespaces
-from .runtime import Runtime, derive_contid, hash64, lent, places
+from .runtime import Runtime, derive_contid, free_contid, hash64, lent, places
 
-UNSET: Final = (1 << 64) - 1
 _MAX_TOLD: Final = 8192
 Key = tuple[tuple[str, str], ...]
 
@@ -254,11 +253,9 @@ class Containers:
 
     def _claim(self, c: Container, contid: int) -> None:
         """Give ``c`` this derived id, or a rehash of it while another living container has it."""
-        while contid in (0, UNSET) or self._stands(contid, c):
-            # by what it is, too: nobody else must come by this number when it has to give it up again
-            contid = hash64(f"{contid}/{c.key}".encode("utf-8", "surrogateescape"))
-            c.rehashed = True
-        self.number(c, contid)
+        free = free_contid(contid, c.key, lambda wanted: self._stands(wanted, c))
+        c.rehashed |= free != contid
+        self.number(c, free)
 
     def _stands(self, contid: int, c: Container) -> bool:
         holder = self.by_contid.get(contid, c)

@@ -1,8 +1,10 @@
 """What no event will tell again about processes inside containers: who logged in, and who is not the container's yet.
 
 After a restart, in another program of this host and at the head of a rotated journal it is put back by requests
-(op "inside"). A child that was born since they were written has its parent's login; not so where the parent is the
-first process of its pid namespace, which is given everybody's orphans.
+(op "inside"). A child whose birth was seen since they were written has its parent's login; one that only /proc tells of
+has none, for its parent may be somebody it was given to. What its runtime set up is still set up in a child of the
+meantime, unless /proc tells that one as a child of the first process of its pid namespace, which is given everybody's
+orphans.
 """
 
 from collections.abc import Collection
@@ -10,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .containers import UNKNOWN, Container
 from .process import Login, Process
-from .resync import SAME_START
 
 if TYPE_CHECKING:
     from .table import Model
@@ -55,13 +56,13 @@ def restore(model: "Model", request: dict[str, Any]) -> None:
     # those that have ended since we look belong to it as well: they may have events that nobody was asked about yet
     saved, processes = int(request["saved"]), sorted(model.processes.values(), key=lambda p: (p.start, p.pid))
     for pid, start, uid, session, since in request["logins"]:
-        process = _found(model, pid, start)
+        process = model.alive_since(int(pid), int(start))
         if process is not None and process.state.login is None:
             _log_in(process, Login(int(uid), int(session)), int(since))
             model.inside.kept = model.inside.logged = True
     strangers: dict[str, list[Process]] = {}
     for pid, start, comm in request["setup"]:
-        process = _found(model, pid, start)
+        process = model.alive_since(int(pid), int(start))
         if process is not None:
             strangers.setdefault(str(comm), []).append(process)
     for process in processes:
@@ -85,11 +86,6 @@ def _log_in(process: Process, login: Login, since: int) -> None:
         return
     process.state = process.state._replace(login=login)
     process.past = [s._replace(login=login) if s.since >= since else s for s in process.past or ()] or None
-
-
-def _found(model: "Model", pid: Any, start: Any) -> Process | None:
-    process = model.alive(int(pid))
-    return process if process is not None and abs(process.start - int(start)) <= SAME_START else None
 
 
 def _parent(model: "Model", process: Process) -> Process | None:

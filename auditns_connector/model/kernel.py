@@ -35,13 +35,13 @@ class KernelEvents:
         m = self._model
         if pid == ppid:
             process = m.known(pid, time)
-            nsset = base = m.thread_set(process, ptid)
+            nsset = base = process.nsset_of(ptid)
             fresh = []
             if payload and (base is None or base.raw != payload):
                 nsset = m.namespaces.resolve(payload, base, time, self._made(process, time))
                 fresh = m.life.begin(nsset, base, (pid, process.start), (pid, process.start))
             if tid != pid:
-                m.add_thread(process, tid, nsset, time)
+                threadsets.add(m, process, tid, nsset, time)
                 m.inside.counted(None, nsset, time, ptid)
                 m.timens.new_thread(process, tid, ptid)
                 clones.note(process, time, pid, tid)
@@ -57,7 +57,7 @@ class KernelEvents:
             return
         clones.note(creator, time, pid, tid)
         state = creator.state
-        base = state.nsset if ptid == ppid else m.thread_set(creator, ptid)
+        base = state.nsset if ptid == ppid else creator.nsset_of(ptid)
         nsset = base
         if payload and (base is None or base.raw != payload):
             nsset = m.namespaces.resolve(payload, base, time, self._made(creator, time))
@@ -201,7 +201,7 @@ class KernelEvents:
         if tid == pid:
             m.leader_left(process, time)
         else:
-            m.drop_thread(process, tid, time)
+            threadsets.drop(m, process, tid, time)
         if not process.threads:
             process.threads = None
             if process.leader_gone:
@@ -218,7 +218,7 @@ class KernelEvents:
             self._sampled(process, cgroup, time)
         # the kernel lets go of its namespaces between this moment and the EXIT event: their inodes may be another's by
         # then. What it was in stays known until it ends.
-        nsset = m.thread_set(process, tid)
+        nsset = process.nsset_of(tid)
         if nsset is not None:
             m.leave(nsset, process, tid, time)
 
@@ -238,7 +238,7 @@ class KernelEvents:
         if process.newborn and tid == pid and call is None:
             self._born_late(process, payload)
             return
-        base = m.thread_set(process, tid)
+        base = process.nsset_of(tid)
         same = base is not None and base.raw == payload
         if same and base is not None:
             nsset = base

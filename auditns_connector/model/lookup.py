@@ -56,7 +56,7 @@ def find_exec(
     if process.execs is not None:
         process.execs = [e for e in process.execs if e.time > exec_.time] or None
     process.floor = max(process.floor, exec_.time)
-    if _doubtful(model, process, exec_.time) or model.missing(min(times) - EPSILON, exec_.time):
+    if _doubtful(model, process, exec_.time) or model.losses.missing(min(times) - EPSILON, exec_.time):
         return NOBODY
     return exec_.state
 
@@ -72,7 +72,7 @@ def find_only_exec(model: Model, pid: int, times: Sequence[int]) -> State | None
         return None
     process.execs = None
     process.floor = max(process.floor, exec_.time)
-    if _doubtful(model, process, exec_.time) or model.missing(low, exec_.time):
+    if _doubtful(model, process, exec_.time) or model.losses.missing(low, exec_.time):
         return NOBODY
     return exec_.state
 
@@ -114,7 +114,7 @@ def _narrowed(
         return found
     named = [item for item in found if item[0].filename == name] or found
     called = [item for item in named if item[0].comm == comm] or named
-    if model.execs_complete(called[0][0].time):
+    if model.losses.execs_complete(called[0][0].time):
         return called[:1]  # every exec makes a record and records come in order: it is the first not yet told of
     # whatever lies behind the first one after the window is a later exec for sure
     return [item for item in called if item[0].time <= low + model.lag] or called[:1]
@@ -138,12 +138,12 @@ def _at(model: Model, pid: int, ppid: int, low: int, now: int) -> State | None:
             found.append((process, _states(model, process, low, high)))
         process = process.prev
     if not found:
-        if low < model.horizon or model.missing(low, high + LATE):
+        if low < model.horizon or model.losses.missing(low, high + LATE):
             return NOBODY
         if late is None or late.start > high + LATE:
             return None
         return NOBODY if _doubtful(model, late, late.start) else (late.past or [late.state])[0]
-    if model.missing(low, high) and not _all_the_time(found, low, high):
+    if model.losses.missing(low, high) and not _all_the_time(found, low, high):
         return NOBODY
     if len(found) > 1 and ppid >= 0:
         found = [item for item in found if _may_be_child(model, item[0], ppid, _last(item[0], high))] or found
@@ -162,7 +162,7 @@ def _states(model: Model, process: Process, low: int, high: int) -> list[State]:
     if process.floor > low:
         low, high = process.floor, max(high, process.floor)
     upcoming = model.calls.next(process.pid)
-    if upcoming is not None and model.calls_complete(upcoming) and upcoming >= process.start:
+    if upcoming is not None and model.losses.calls_complete(upcoming) and upcoming >= process.start:
         high = max(low, min(high, upcoming))
     return process.states(low, high)
 
@@ -206,7 +206,7 @@ def _may_be_child(model: Model, process: Process, ppid: int, until: int) -> bool
 
 def _doubtful(model: Model, process: Process, high: int) -> bool:
     """True where events that touch the process may be missing before ``high``."""
-    return process.epoch < model.epoch and high >= model.doubt[process.epoch]
+    return process.epoch < model.epoch and high >= model.losses.doubt[process.epoch]
 
 
 def _with_threads(model: Model, process: Process, states: list[State], low: int, high: int) -> list[State]:

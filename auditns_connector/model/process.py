@@ -158,6 +158,12 @@ class Process:
                 until = state.since
         return out
 
+    def nsset_of(self, tid: int) -> NsSet | None:
+        """The namespaces of thread ``tid``."""
+        if tid == self.pid or self.threads is None:
+            return self.state.nsset
+        return self.threads.get(tid, self.state.nsset)
+
     def same_namespaces(self) -> bool:
         """False where the threads of the process live in different namespaces."""
         return self.threads is None or all(ns is self.state.nsset for ns in self.threads.values())

@@ -25,11 +25,10 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..nstypes import PID, USER
 from . import names
-from .containers import UNKNOWN, UNSET, Container, Key
+from .containers import UNKNOWN, Container, Key
 from .outputs import ContainerOp
 from .process import REGISTERED, Process
-from .resync import SAME_START
-from .runtime import hash64
+from .runtime import UNSET, free_contid
 
 if TYPE_CHECKING:
     from .table import Model
@@ -138,9 +137,9 @@ class Registry:
         self._model.outputs.append(out)
 
     def _target(self, pid: int, request: dict[str, Any]) -> Process:
-        process = self._model.alive(pid)
         start = request.get("start")
-        if process is None or start is None or abs(process.start - int(start)) > SAME_START:
+        process = self._model.alive_since(pid, int(start)) if start is not None else None
+        if process is None:
             raise Refused("ESRCH", "no such process")
         return process
 
@@ -171,8 +170,8 @@ class Registry:
     def may_set(self, request: dict[str, Any]) -> Container | None:
         """The container (None: the host) in which the caller may set ids; raises :class:`Refused` (EPERM)."""
         caller = request.get("caller") or {}
-        process = self._model.alive(int(caller.get("pid", 0)))
-        if process is None or abs(process.start - int(caller.get("start") or 0)) > SAME_START:
+        process = self._model.alive_since(int(caller.get("pid", 0)), int(caller.get("start") or 0))
+        if process is None:
             raise Refused("EPERM", "who asks cannot be found among the processes of this host")
         inside = process.state.container
         if inside is UNKNOWN:
@@ -192,17 +191,11 @@ class Registry:
             if step is None:
                 break
             yield step.pid, step.start
-            step = self._incarnation(step.creator) if step.creator is not None else None
+            step = self._model.incarnation(*step.creator) if step.creator is not None else None
         for pid, start in caller.get("ancestors") or ():
-            process_ = self._model.alive(int(pid))
-            if process_ is not None and abs(process_.start - int(start)) <= SAME_START:
+            process_ = self._model.alive_since(int(pid), int(start))
+            if process_ is not None:
                 yield process_.pid, process_.start
-
-    def _incarnation(self, who: Who) -> Process | None:
-        process = self._model.processes.get(who[0])
-        while process is not None and process.start != who[1]:
-            process = process.prev
-        return process
 
     def _check_place(self, target: Process, inside: Container | None, request: dict[str, Any]) -> None:
         caller = request["caller"]
@@ -245,11 +238,13 @@ class Registry:
         gone = self.ended.get(wanted)
         if gone is not None and request.get("unreaped") and gone[0] is not inside and not request.get("rehash"):
             raise Refused("ENOTUNIQ", "the last process of the container that had this identifier is not reaped yet")
-        taken = wanted
-        while containers.holder(taken) not in (None, replaced) or (taken != wanted and taken in (0, UNSET)):
-            taken = hash64(taken.to_bytes(8, "big"))
-        container = Container(_key(parent, taken), REGISTERED, time, parent)
-        container.contid, container.owner, container.rehashed = taken, inside, taken != wanted
+
+        def taken(contid: int) -> bool:
+            return containers.holder(contid) not in (None, replaced)
+
+        given = free_contid(wanted, _key(parent, wanted), taken) if taken(wanted) else wanted
+        container = Container(_key(parent, given), REGISTERED, time, parent)
+        container.contid, container.owner, container.rehashed = given, inside, given != wanted
         names.describe(container, replaced, request.get("names") or {})
         containers.enter(parent)
         return container

@@ -91,11 +91,6 @@ def above(model: "Model", process: Process | None) -> list[tuple[int, int]]:
     return out
 
 
-def _found(model: "Model", who: Any) -> Process | None:
-    process = model.alive(int(who[0]))
-    return process if process is not None and abs(process.start - int(who[1])) <= SAME_START else None
-
-
 def _key(raw: Any) -> Key:
     return tuple((str(runtime), str(id_)) for runtime, id_ in raw)
 
@@ -104,7 +99,8 @@ def restore(model: "Model", time: int, request: dict[str, Any]) -> None:
     """Put one container back; no change where it is there already. Those that turn out to have no process left end
     with the last frame of the restore."""
     containers = model.containers
-    known = [process for who in request["members"] if (process := _found(model, who)) is not None]
+    members = [model.alive_since(int(pid), int(start)) for pid, start in request["members"]]
+    known = [process for process in members if process is not None]
     key, contid = _key(request["key"]), int(request["contid"])
     container = containers.by_key.get(key)
     if container is None or container.kind != REGISTERED:
@@ -183,7 +179,7 @@ def doubt_orphans(model: "Model", time: int, request: dict[str, Any]) -> None:
     former cgroups and ancestors; a process forked since ``saved`` that may come from one of them is unknown."""
     containers = model.containers
     for pid, start, key in request.get("delegates", ()):
-        process = _found(model, (pid, start))
+        process = model.alive_since(int(pid), int(start))
         inside = containers.by_key.get(_key(key)) if key is not None else None
         if process is not None and (key is None or inside is not None):
             model.registry.delegates[(process.pid, process.start)] = inside

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..frames import PROCESS_PAYLOAD
 from ..nstypes import ALL_ORDER, TIME
+from . import threadsets
 from .containers import UNKNOWN, CgroupSet
 from .namespaces import NsSet
 from .process import NOT_KNOWN, PROCFS, Process, State
@@ -58,7 +59,7 @@ class Resync:
     def mark(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
         """RESYNC frame: a scan begins (arg 1) or has ended (arg 2); there is nothing but scans (arg 3)."""
         if arg == 3:
-            self._model.polled(time)
+            self._model.losses.polled(time)
             return
         if arg == 1:
             self._scan, self._began, self._epoch = [], time, self._model.epoch
@@ -76,8 +77,8 @@ class Resync:
         for process in [p for p in self._model.processes.values() if p.end is None and p.pid not in seen]:
             if process.start < self._began:
                 self._model.end(process, self._began)
-        if self._model.doubt:
-            self._model.registry.after_loss(time, self._model.doubt[-1])
+        if self._model.losses.doubt:
+            self._model.registry.after_loss(time, self._model.losses.doubt[-1])
 
     def proc(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
         """PROC frame: one process as /proc showed it."""
@@ -183,7 +184,7 @@ class Resync:
         if parent is not None:
             process.creator = (parent.pid, parent.start)
             process.registered = parent.registered
-        if model.polling:  # where it was before nobody knows
+        if model.losses.polling:  # where it was before nobody knows
             process.past, process.state = [process.state], process.state._replace(since=time)
         model.adopt(process, parent.state.container if parent is not None else None, PROCFS)
         if not model.perf:
@@ -194,7 +195,7 @@ class Resync:
         self._time(process, time, answer, whole=True)
         others = [tid for tid in answer.tids if tid != process.pid]
         for tid in others:
-            model.add_thread(process, tid, process.state.nsset)
+            threadsets.add(model, process, tid, process.state.nsset)
         if answer.ended:
             # its exit is past: no event will come, and it holds nothing open
             if others:
@@ -216,12 +217,12 @@ class Resync:
     ) -> None:
         """After a loss: the same as before it, or changed at a moment nobody saw."""
         model = self._model
-        began = model.doubt[process.epoch]
+        began = model.losses.doubt[process.epoch]
         model.confirmed = True
         process.epoch = self._epoch if self._scan is not None or self._began >= began else model.epoch
         tids = set(answer.tids)
         for tid in [t for t in process.threads or () if t not in tids]:
-            model.drop_thread(process, tid, time)
+            threadsets.drop(model, process, tid, time)
         state = process.state
         same = nsset is state.nsset and cgroups is process.cgroups and not process.unresolved
         if same and state.container is not UNKNOWN:

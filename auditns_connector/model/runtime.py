@@ -16,6 +16,7 @@ crun, podman, lxc and nspawn also seen at work.
 """
 
 import re
+from collections.abc import Callable
 from functools import cache
 from typing import Final, NamedTuple
 
@@ -146,23 +147,28 @@ def places(path: str) -> list[tuple[Runtime, str]]:
     return found
 
 
-def derive_contid(runtime: str, ident: str, attempt: int = 0) -> int:
+def derive_contid(runtime: str, ident: str) -> int:
     """The 64-bit container identifier of a runtime's own id; never 0 or 2^64-1 (unset).
 
-    The first 16 digits of a hexadecimal id as a number, so that it can be read off it; else, and for every
-    ``attempt`` after the first (the number is taken by another container), BLAKE2b of ``runtime/id``.
+    The first 16 digits of a hexadecimal id as a number, so that it can be read off it; else BLAKE2b of ``runtime/id``.
     """
-    if attempt == 0 and _FULL_HEX.fullmatch(ident):
+    if _FULL_HEX.fullmatch(ident):
         contid = int(ident[:16], 16)
         if contid not in (0, UNSET):
             return contid
     text = f"{runtime}/{ident}"
-    while True:
-        seed = f"{text}#{attempt}" if attempt else text
-        contid = hash64(_bytes(seed))
-        if contid not in (0, UNSET):
-            return contid
-        attempt += 1
+    return free_contid(hash64(_bytes(text)), text)
+
+
+def free_contid(contid: int, who: object, taken: Callable[[int], bool] = lambda contid: False) -> int:
+    """``contid``, or a rehash of it where it is none (0, 2^64-1) or ``taken``.
+
+    ``who`` says whom it is for, and goes into the hash: nobody else must come by that number when it has to be given
+    up again.
+    """
+    while contid in (0, UNSET) or taken(contid):
+        contid = hash64(_bytes(f"{contid}/{who}"))
+    return contid
 
 
 def unescape(name: str) -> str:

@@ -24,16 +24,16 @@ from .clock import Clock
 from .containers import UNKNOWN, Cgroups, Container, Containers
 from .inside import Inside
 from .kernel import KernelEvents
+from .losses import Losses
 from .namespaces import Instance, Namespaces, NsSet
 from .nslife import NsLife
-from .outputs import Loss, Output
+from .outputs import Output
 from .packets import Packets
 from .process import NOT_KNOWN, REGISTERED, Process, State
 from .registry import Registry
 from .resync import SAME_START, Resync
 from .timens import TimeNs
 
-_DOUBTS: Final = 256
 #: where perf is not had, what these say is taken in another way
 _NOT_PERF: Final = (f.S_CN, f.S_AUDIT)
 
@@ -74,23 +74,14 @@ class Model:
         self.v2_only = False
         #: how far a syscall's true entry may lie after its audit stamp (ns): truncation, tick, margin
         self.lag = 12_000_000
+        #: counts losses, see losses.py
         self.epoch = 0
-        #: there is no source of events: only scans of /proc tell anything
-        self.polling = False
         #: some process is known to be in the present epoch
         self.confirmed = True
-        #: CLOCK_MONOTONIC time from which epoch n is in doubt
-        self.doubt: list[int] = []
-        #: (from, to) of the newest times in which events are missing
-        self._gaps: deque[tuple[int, int]] = deque(maxlen=1024)
-        #: when the newest of them ended; 0: nothing was ever missing
+        #: when the newest gap in the events ended; 0: nothing was ever missing
         self.gap_until = 0
         #: what ended before this is forgotten (CLOCK_MONOTONIC ns)
         self.horizon = 0
-        #: from when on every exec makes an audit record, as far as the rules say; None: it need not
-        self._all_execs: int | None = None
-        #: the same for unshare and setns
-        self._all_calls: int | None = None
         self.calls = Calls()
         self.unknown_frames = 0
         self.initial: NsSet | None = None
@@ -98,6 +89,7 @@ class Model:
         self.heard = 0
         self.kernel = KernelEvents(self)
         self.life = NsLife(self)
+        self.losses = Losses(self)
         self.answers = Resync(self)
         self.timens = TimeNs(self)
         self.by_connector = ByConnector(self)
@@ -133,7 +125,7 @@ class Model:
             f.K_NSID: self.life.nsid,
             f.K_NSGONE: self.life.gone,
             f.K_MARK: self._mark,
-            f.K_RULES: self._rules,
+            f.K_RULES: self.losses.rules,
             f.K_RESYNC: self.answers.mark,
             f.K_INSIDE: self.inside.forked,
             f.K_IDMAP: self.inside.mapped,
@@ -158,7 +150,7 @@ class Model:
             handler = handlers.get(kind)
             if handler is None:
                 if kind == f.K_LOST:
-                    self._lost(time, source, cpu, arg, cgroup)
+                    self.losses.lost(time, source, cpu, arg, cgroup)
                 else:
                     self.unknown_frames += 1
                 continue
@@ -176,6 +168,11 @@ class Model:
         """The living process ``pid``."""
         process = self.processes.get(pid)
         return process if process is not None and process.end is None else None
+
+    def alive_since(self, pid: int, start: int) -> Process | None:
+        """The living process ``pid`` that began at ``start`` (CLOCK_MONOTONIC ns), as nearly as /proc tells that."""
+        process = self.alive(pid)
+        return process if process is not None and abs(process.start - start) <= SAME_START else None
 
     def known(self, pid: int, time: int) -> Process:
         """The living process ``pid``; a placeholder of unknown past where its birth was not seen."""
@@ -280,27 +277,6 @@ class Model:
         self.confirmed = process.scanned = True
         self.add(process)
 
-    def add_thread(self, process: Process, tid: int, nsset: NsSet | None, time: int | None = None) -> None:
-        """Thread ``tid`` (not the leader) of ``process`` lives, in ``nsset`` since ``time`` (None: now)."""
-        if process.threads is None:
-            process.threads = {}
-        process.threads[tid] = nsset
-        self.threads[tid] = process
-        if nsset is not process.state.nsset:
-            threadsets.moved(process, tid, nsset, self.now if time is None else time)
-        if nsset is not None:
-            self.enter(nsset, process, tid)
-
-    def drop_thread(self, process: Process, tid: int, time: int) -> None:
-        """Thread ``tid`` (not the leader) of ``process`` is gone."""
-        nsset = process.threads.pop(tid, None) if process.threads is not None else None
-        if self.threads.get(tid) is process:
-            del self.threads[tid]
-        self.timens.left(process, tid)
-        threadsets.left(process, tid, time)
-        if nsset is not None:
-            self.leave(nsset, process, tid, time)
-
     def leader_left(self, process: Process, time: int) -> None:
         """The leader of ``process`` has exited while other threads live on."""
         process.leader_gone = True
@@ -309,22 +285,9 @@ class Model:
 
     def put_namespaces(self, process: Process, nsset: NsSet, time: int, origin: str) -> None:
         """``process`` (its leader) is in ``nsset`` from ``time`` on."""
-        former = process.state
-        if former.nsset is nsset:
-            return
-        self.enter(nsset, process)
-        if former.nsset is not None:
-            self.namespaces.leave(former.nsset, process.pid, time)
-        process.change(former._replace(since=time, nsset=nsset))
-        threadsets.leader_moved(process, time)
-        self.settle(process, time, origin)
-
-    def thread_set(self, process: Process, tid: int) -> NsSet | None:
-        if tid == process.pid or process.threads is None:
-            return process.state.nsset
-        return process.threads.get(tid, process.state.nsset)
-
-    # -- kernel events
+        if process.state.nsset is not nsset:
+            self.move(process, nsset, time)
+            self.settle(process, time, origin)
 
     def move(self, process: Process, nsset: NsSet, time: int) -> None:
         """The leader of ``process`` is in ``nsset`` from ``time`` on, which changes nothing about its container."""
@@ -368,22 +331,6 @@ class Model:
             self.queries.append(Query("cgroup", pid, cgroup))
         self.queries.append(Query("proc", pid))
 
-    def _lost(self, time: int, source: int, cpu: int, number: int, since: int) -> None:
-        """Events are missing since ``since`` (or since the newest frame): /proc must confirm what came after."""
-        since = min(since or self.now, time)
-        self.outputs.append(Loss(time, f.SOURCE_NAMES.get(source, str(source)), cpu, number, since))
-        if source == f.S_AUDIT and self._all_execs is not None:
-            self._all_execs = max(self._all_execs, time)
-        if source == f.S_PERF or (source == f.S_CN and not self.perf):
-            self._gaps.append((since, time))
-            self.gap_until = max(self.gap_until, time)
-            if self.confirmed:
-                self.doubt.append(since)
-                self.epoch += 1
-                self.confirmed = False
-            else:  # nobody has been confirmed since the last loss: it goes on
-                self.doubt[-1] = min(self.doubt[-1], since)
-
     def _hello(
         self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
     ) -> None:
@@ -420,36 +367,6 @@ class Model:
         if arg:
             self.expire(arg)
 
-    def _rules(
-        self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
-    ) -> None:
-        self._all_execs = time if arg & f.RULES_EXECS else None
-        self._all_calls = time if arg & f.RULES_CALLS else None
-
-    def polled(self, time: int) -> None:
-        """/proc was read after ``time``; there is no other source, so from then on nothing is sure."""
-        self.polling = True
-        self.doubt.append(time)
-        if len(self.doubt) > _DOUBTS:
-            self.doubt[-_DOUBTS - 1] = 0  # of processes that ended long ago
-        self.epoch += 1
-
-    def missing(self, low: int, high: int) -> bool:
-        """True where events between ``low`` and ``high`` (ns) are known to be missing."""
-        if self.polling:
-            return True
-        if not self._gaps:
-            return False
-        return any(since <= high and until >= low for since, until in self._gaps)
-
-    def execs_complete(self, time: int) -> bool:
-        """True where an exec at ``time`` (ns) has made an audit record for sure."""
-        return self._all_execs is not None and time >= self._all_execs
-
-    def calls_complete(self, time: int) -> bool:
-        """True where an unshare or setns at ``time`` (ns) makes an audit record for sure."""
-        return self._all_calls is not None and time >= self._all_calls
-
     def incarnation(self, pid: int, start: int) -> Process | None:
         """The process that held ``pid`` from ``start`` on, as long as it is remembered."""
         process = self.processes.get(pid)
@@ -476,19 +393,3 @@ class Model:
                 if newest.prev is process:
                     newest.prev = None
                 newest = newest.prev
-
-    def tell_change(
-        self, process: Process, old: Instance | None, inst: Instance, time: int, reason: str, source: str
-    ) -> None:
-        """``process`` has gone from ``old`` to ``inst``, as concluded from ``source``."""
-        self.life.went(process, old, inst, time, reason, source)
-
-    def put_thread(self, process: Process, tid: int, nsset: NsSet, time: int) -> None:
-        """Thread ``tid`` (not the leader) of ``process`` is in ``nsset`` from ``time`` on."""
-        former = self.thread_set(process, tid)
-        self.enter(nsset, process, tid)
-        if process.threads is not None:
-            process.threads[tid] = nsset
-            threadsets.moved(process, tid, nsset, time)
-        if former is not None:
-            self.namespaces.leave(former, tid, time)

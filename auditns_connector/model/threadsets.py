@@ -1,13 +1,17 @@
-"""Threads that live in other namespaces than their leader, and when: an audit record names the process, not the thread.
+"""The threads of a process that are not its leader, and those that live in other namespaces than it, with the times of
+that: an audit record names the process, not the thread.
 
 :attr:`Process.apart` is ``None`` for nearly every process. Else it lists those times at which a thread was apart from
 what the leader's states say; whoever asks about a moment gets the sets of all of them.
 """
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from .namespaces import NsSet
 from .process import Process
+
+if TYPE_CHECKING:
+    from .table import Model
 
 #: times remembered for one process; what is older than the oldest is not known
 _KEPT: Final = 64
@@ -25,8 +29,42 @@ class Apart:
         self.until: int | None = None
 
 
+def add(model: "Model", process: Process, tid: int, nsset: NsSet | None, time: int | None = None) -> None:
+    """Thread ``tid`` of ``process`` lives, in ``nsset`` since ``time`` (None: now)."""
+    if process.threads is None:
+        process.threads = {}
+    process.threads[tid] = nsset
+    model.threads[tid] = process
+    if nsset is not process.state.nsset:
+        moved(process, tid, nsset, model.now if time is None else time)
+    if nsset is not None:
+        model.enter(nsset, process, tid)
+
+
+def put(model: "Model", process: Process, tid: int, nsset: NsSet, time: int) -> None:
+    """Thread ``tid`` of ``process`` is in ``nsset`` from ``time`` on."""
+    former = process.nsset_of(tid)
+    model.enter(nsset, process, tid)
+    if process.threads is not None:
+        process.threads[tid] = nsset
+        moved(process, tid, nsset, time)
+    if former is not None:
+        model.namespaces.leave(former, tid, time)
+
+
+def drop(model: "Model", process: Process, tid: int, time: int) -> None:
+    """Thread ``tid`` of ``process`` is gone."""
+    nsset = process.threads.pop(tid, None) if process.threads is not None else None
+    if model.threads.get(tid) is process:
+        del model.threads[tid]
+    model.timens.left(process, tid)
+    left(process, tid, time)
+    if nsset is not None:
+        model.leave(nsset, process, tid, time)
+
+
 def moved(process: Process, tid: int, nsset: NsSet | None, time: int) -> None:
-    """Thread ``tid`` (not the leader) is in ``nsset`` from ``time`` on."""
+    """Note that thread ``tid`` is in ``nsset`` from ``time`` on."""
     left(process, tid, time)
     if nsset is process.state.nsset:
         return
@@ -40,7 +78,7 @@ def moved(process: Process, tid: int, nsset: NsSet | None, time: int) -> None:
 
 
 def left(process: Process, tid: int, time: int) -> None:
-    """Thread ``tid`` is where it was no longer."""
+    """Note that thread ``tid`` is where it was no longer."""
     for apart in process.apart or ():
         if apart.tid == tid and apart.until is None:
             apart.until = time

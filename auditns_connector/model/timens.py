@@ -168,7 +168,7 @@ class TimeNs:
             return self._with(nsset, None)
         inst = self._model.namespaces.find(TIME, self._model.namespaces.dev, entry.ino, time)
         if inst is not old:
-            self._model.tell_change(process, old, inst, time, "unshare", "procfs")
+            self._model.life.went(process, old, inst, time, "unshare", "procfs")
         return self._with(nsset, inst)
 
     def left(self, process: Process, tid: int) -> None:
@@ -207,7 +207,7 @@ class TimeNs:
             inst = self._model.namespaces.find(TIME, self._model.namespaces.dev, own, time)
             self._fill(process, doubt.since, inst)
             if inst is not doubt.old:
-                self._model.tell_change(process, doubt.old, inst, doubt.since, doubt.reason, "procfs")
+                self._model.life.went(process, doubt.old, inst, doubt.since, doubt.reason, "procfs")
         if process.end is not None:
             return
         if children not in (0, own):

@@ -1,7 +1,8 @@
 """The proc connector (cn_proc) as a source of frames.
 
 Every datagram carries a sequence number of its CPU, so a gap is a loss, and tells its size. A loss at the end of a
-CPU's events shows only at that CPU's next event: :meth:`ConnectorSource.heartbeat` provokes one. Facts relied on:
+CPU's events shows only at that CPU's next event: :meth:`ConnectorSource.heartbeat` provokes one. A loss at their
+beginning would not show at all, so every CPU that we may run on is heard once at the start. Facts relied on:
 include/uapi/linux/cn_proc.h, drivers/connector/cn_proc.c.
 """
 
@@ -61,6 +62,7 @@ class ConnectorSource:
         self._more: Any = ffi.new("int *")
         self._held = b""
         self._beat = threading.Event()
+        self._beaten = threading.Event()
         self._beating: threading.Thread | None = None
         self._stop_beats = False
         self._socket = _open()
@@ -164,6 +166,7 @@ class ConnectorSource:
                         os.sched_setaffinity(0, {cpu})
                         helper.send(request(LISTEN))
                         helper.send(request(IGNORE))
+                self._beaten.set()
 
     def _set_rcvbuf(self, size: int) -> None:
         try:
@@ -197,6 +200,8 @@ class ConnectorSource:
                 )
             select.select([self._socket], [], [], wait)
             self._held = self.drain()
+        self.heartbeat()
+        self._beaten.wait(ACK_WAIT)
 
 
 def _open() -> socket.socket:

@@ -96,14 +96,6 @@ def _contids(value: Any) -> tuple[int, ...]:
     return tuple(v.contid(term) for term in value)
 
 
-def _mode(value: Any) -> int:
-    if isinstance(value, str) and 3 <= len(value) <= 4 and all(c in "01234567" for c in value):
-        mode = int(value, 8)
-        if mode & 0o600 == 0o600 and mode & ~0o666 == 0:
-            return mode
-    raise ValueError('a string, "0600", "0660" or "0666"')
-
-
 _PRINTABLE: Final = v.strings("printable words", lambda s: 0 < len(s) < 256 and s.isprintable(), 1000)
 _ID: Final = v.whole(0, 0xFFFFFFFE)
 #: key -> how its value is read; also the keys of [stream.NAME]
@@ -119,7 +111,7 @@ SCHEMA: Final[Mapping[str, v.Reader]] = {
     "overflow": v.choice(DROP_OLDEST, DROP_NEWEST),
     "view": v.choice(CONTAINER, HOST),
     "record_names": v.choice("symbolic", "numeric"),
-    "mode": _mode,
+    "mode": v.mode(0o666, '"0600", "0660" or "0666"'),
     "uid": _ID,
     "gid": _ID,
     "readers": v.whole(1, 64),

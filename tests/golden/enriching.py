@@ -4,7 +4,7 @@ from pathlib import Path
 
 from auditns_connector.decode import points as p
 from auditns_connector.emit import text
-from auditns_connector.reassemble import Points, Tails, TextStream
+from auditns_connector.reassemble import Points, Tails, TextStream, assemble
 
 DATA = Path(__file__).parent / "data"
 
@@ -25,7 +25,7 @@ def enrich(data: bytes, numeric: bool, size: int = 1 << 20) -> bytes:
 
     def put(points: Points) -> None:
         choice = [tails.add(tail(points, i, numeric)) for i in range(points.n)]
-        out.append(stream.assemble(points, choice, tails))
+        out.append(assemble(points, choice, tails))
 
     for at in range(0, len(data), size):
         put(stream.push(data[at : at + size]))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from auditns_connector import install
 from tests.kernel import support
 from tests.kernel.programs import Task
 from tests.kernel.runtimes import Runtimes
@@ -50,6 +51,14 @@ def runtimes(root: None, token: str, tmp_path: Path) -> Iterator[Runtimes]:
     """Start containers; what is still there at the end is stopped and removed."""
     with Runtimes(tmp_path, token=token) as started:
         yield started
+
+
+@pytest.fixture(scope="module")
+def launcher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The plugin as ``auditns install-plugin`` puts it, below a folder of ours."""
+    top = tmp_path_factory.mktemp("plugin")
+    install.install(str(top), say=lambda text: None)
+    return top / "usr/sbin/audisp-auditns"
 
 
 @pytest.fixture

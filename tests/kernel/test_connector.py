@@ -115,6 +115,25 @@ def test_every_dropped_event_is_told_as_lost() -> None:
     assert counters["disorder"] == counters["malformed"] == counters["enobufs"] == 0
 
 
+def test_a_loss_on_a_cpu_that_was_quiet_until_then_is_told() -> None:
+    may = os.sched_getaffinity(0)
+    need(len(may) > 1, "two CPUs")
+    one, other, *_ = may
+    try:
+        os.sched_setaffinity(0, {one})
+        with ConnectorSource(rcvbuf=32768) as source:
+            for cpu in (one, other):
+                os.sched_setaffinity(0, {cpu})
+                for _ in range(100):
+                    in_child(lambda: os._exit(0))
+            source.drain()
+            in_child(lambda: os._exit(0))
+            lost = [frame.cpu for frame in frames.iter_frames(source.drain()) if frame.kind == frames.K_LOST]
+    finally:
+        os.sched_setaffinity(0, may)
+    assert other in lost
+
+
 def test_the_heartbeat_comes_from_every_cpu(source: ConnectorSource) -> None:
     told: set[int] = set()
     deadline = time.monotonic() + 10

@@ -1,12 +1,11 @@
 """Registrations under the real auditd: its restart in the middle of a container's life, and what the outputs get."""
 
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from auditns_connector import api, install
+from auditns_connector import api
 from tests.kernel.programs import Task, contids, event_of, until
 from tests.kernel.support import AuditState, auditctl, need, need_tool
 from tests.kernel.test_contid import refused
@@ -15,28 +14,12 @@ from tests.kernel.test_plugin import Plugin
 pytestmark = pytest.mark.kernel
 
 
-@pytest.fixture(scope="module")
-def launcher(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    top = tmp_path_factory.mktemp("plugin")
-    install.install(str(top), say=lambda text: None)
-    return top / "usr/sbin/audisp-auditns"
-
-
 @pytest.fixture
 def quiet(audit_state: AuditState, token: str) -> AuditState:
     need_tool("auditd")
     need("\npid 0\n" in auditctl("-s"), "no auditd running")
     auditctl("-a", "always,exit", "-F", "arch=b64", "-S", "execve", "-k", f"auditns-{token}")
     return AuditState.read()
-
-
-@pytest.fixture
-def tasks() -> Iterator[list[Task]]:
-    made: list[Task] = []
-    yield made
-    for task in made:
-        task.process.kill()
-        task.process.wait()
 
 
 def test_a_restart_of_auditd_loses_no_identifier(

@@ -19,21 +19,12 @@ from urllib.parse import unquote_to_bytes
 
 import pytest
 
-from auditns_connector import install
 from tests.kernel.auditd import Auditd
 from tests.kernel.programs import PLUGIN, auditns, contids, environment, event_of, events, ours, until
 from tests.kernel.runtimes import Runtimes
 from tests.kernel.support import AuditState, auditctl, need, need_tool
 
 pytestmark = pytest.mark.kernel
-
-
-@pytest.fixture(scope="module")
-def launcher(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The plugin as ``auditns install-plugin`` puts it, below a folder of ours."""
-    top = tmp_path_factory.mktemp("plugin")
-    install.install(str(top), say=lambda text: None)
-    return top / "usr/sbin/audisp-auditns"
 
 
 class Plugin:
@@ -106,15 +97,20 @@ def signals(mask: str) -> set[int]:
     return {n + 1 for n in range(64) if int(mask, 16) >> n & 1}
 
 
-def test_killed_it_comes_back_and_never_says_wrong(
-    audited: str, runtimes: Runtimes, tmp_path: Path, launcher: Path, token: str
-) -> None:
-    """A container that lives on through it all is told right or as unknown, never as the host or another."""
+def busy_container(runtimes: Runtimes, token: str) -> str:
+    """Start a container that runs true(1) again and again; its identifier."""
     need_tool("runc")
     name = secrets.token_hex(32)
     loop = f"while sleep 0.02; do /bin/true {token}; done"
     runtimes.start("runc", ["sh", "-c", loop], name=name, cgroup=f"/docker/{name}")
-    right = [str(int(name[:16], 16))]
+    return str(int(name[:16], 16))
+
+
+def test_killed_it_comes_back_and_never_says_wrong(
+    audited: str, runtimes: Runtimes, tmp_path: Path, launcher: Path, token: str
+) -> None:
+    """A container that lives on through it all is told right or as unknown, never as the host or another."""
+    right = [busy_container(runtimes, token)]
     plugin = Plugin(tmp_path, launcher)
     plugin.configure()
 
@@ -148,11 +144,7 @@ def test_lost_kernel_events_are_told_and_nothing_wrong_is_said(
     audited: str, runtimes: Runtimes, tmp_path: Path, launcher: Path, token: str
 ) -> None:
     """With rings far too small for a storm of forks: a CONTAINER_LOST, uncertain answers, then right ones again."""
-    need_tool("runc")
-    name = secrets.token_hex(32)
-    loop = f"while sleep 0.02; do /bin/true {token}; done"
-    runtimes.start("runc", ["sh", "-c", loop], name=name, cgroup=f"/docker/{name}")
-    right = [str(int(name[:16], 16))]
+    right = [busy_container(runtimes, token)]
     plugin = Plugin(tmp_path, launcher)
     plugin.configure('[sources]\nperf_buffer = "64K"')
 

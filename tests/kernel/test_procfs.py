@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 from auditns_connector import frames, nstypes
 from auditns_connector.sources.procfs import Procfs, boot_offset
 from tests.kernel.runtimes import Runtimes
-from tests.kernel.support import need
+from tests.kernel.support import in_child, need
 
 THREADED = """
 import ctypes, os, threading, time
@@ -166,22 +167,29 @@ def test_unshared_pid_namespace_shows_for_children() -> None:
         child.communicate()
 
 
-def test_as_another_user_what_is_hidden_is_null() -> None:
-    need(os.geteuid() == 0, "root")
+def be_nobody() -> None:
+    os.setgroups([])
+    os.setresgid(65534, 65534, 65534)
+    os.setresuid(65534, 65534, 65534)
+
+
+def told_by_child(tell: Callable[[], object]) -> Any:
+    """What ``tell`` returns in a forked child, by way of JSON."""
     reading, writing = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os.setgroups([])
-            os.setresgid(65534, 65534, 65534)
-            os.setresuid(65534, 65534, 65534)
-            os.write(writing, json.dumps(Procfs().describe(os.getppid())).encode())
-        finally:
-            os._exit(0)
+    in_child(lambda: os.write(writing, json.dumps(tell()).encode()))
     os.close(writing)
     with open(reading, "rb") as pipe:
-        answer = json.loads(pipe.read())
-    os.waitpid(pid, 0)
+        return json.loads(pipe.read())
+
+
+def test_as_another_user_what_is_hidden_is_null() -> None:
+    need(os.geteuid() == 0, "root")
+
+    def describe() -> dict[str, Any] | None:
+        be_nobody()
+        return Procfs().describe(os.getppid())
+
+    answer = told_by_child(describe)
     assert answer["ns"] is None
     assert answer["uids"] == [0, 0, 0, 0]
     assert answer["cg"] is not None
@@ -189,26 +197,16 @@ def test_as_another_user_what_is_hidden_is_null() -> None:
 
 def test_hidepid(tmp_path: Path) -> None:
     need(os.geteuid() == 0, "root")
-    reading, writing = os.pipe()
-    pid = os.fork()
-    if pid == 0:
+
+    def describe() -> dict[str, Any] | str | None:
         libc = ctypes.CDLL(None, use_errno=True)
-        try:
-            told: object = "no mount"
-            private = libc.unshare(0x20000) == 0 and libc.mount(b"none", b"/", None, 0x44000, None) == 0
-            if private and libc.mount(b"proc", bytes(tmp_path), b"proc", 0, b"hidepid=1") == 0:
-                os.setgroups([])
-                os.setresgid(65534, 65534, 65534)
-                os.setresuid(65534, 65534, 65534)
-                reader = Procfs(str(tmp_path))
-                told = reader.describe(os.getppid())
-            os.write(writing, json.dumps(told).encode())
-        finally:
-            os._exit(0)
-    os.close(writing)
-    with open(reading, "rb") as pipe:
-        answer = json.loads(pipe.read())
-    os.waitpid(pid, 0)
+        private = libc.unshare(0x20000) == 0 and libc.mount(b"none", b"/", None, 0x44000, None) == 0
+        if not private or libc.mount(b"proc", bytes(tmp_path), b"proc", 0, b"hidepid=1") != 0:
+            return "no mount"
+        be_nobody()
+        return Procfs(str(tmp_path)).describe(os.getppid())
+
+    answer = told_by_child(describe)
     need(answer != "no mount", "a proc mount of one's own")
     assert answer["pid"] == os.getpid()
     assert {name for name, value in answer.items() if value is not None} <= {"pid", "ns_dev"}

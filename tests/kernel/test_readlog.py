@@ -14,7 +14,7 @@ import pytest
 
 from auditns_connector.sources.auditctl import AuditControl
 from auditns_connector.sources.readlog import ReadlogSource
-from tests.kernel.support import AuditState, auditctl, need, need_tool
+from tests.kernel.support import AuditState, auditctl, need, need_tool, until
 
 pytestmark = pytest.mark.kernel
 
@@ -123,6 +123,8 @@ def test_lines_are_those_of_auditd(enabled: AuditState, token: str, tmp_path: Pa
             say(*HOSTILE, f"end{token}".encode())
             subprocess.run(["auditctl", "-m", f"behind{token}"], check=True)
             text += read_until(source, f"behind{token}".encode())
+            # at its end auditd leaves unread what the kernel has for it
+            until(lambda: f"behind{token}".encode() in log.read_bytes(), "auditd to write the last record")
     finally:
         daemon.terminate()
         daemon.wait()

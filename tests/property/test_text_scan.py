@@ -42,7 +42,7 @@ def run_c(
         nonlocal base
         found.extend(take(ready, base))
         lines.extend((ready.l_off[i] + base, ready.l_event[i], ready.l_type[i]) for i in range(ready.line_n))
-        out.append(text.assemble(ready, array("I", [s % 4 for s in ready.serial[: ready.n]]), tails))
+        out.append(assemble(ready, array("I", [s % 4 for s in ready.serial[: ready.n]]), tails))
         base += ready.consumed
 
     for i, piece in enumerate(pieces):
@@ -114,7 +114,7 @@ def test_output_less_ours_is_the_input(seed: int) -> None:
     out = b""
     for piece in [*cut(text, random.Random(seed)), None]:
         ready = marked.flush(eof=True) if piece is None else marked.push(piece)
-        out += marked.assemble(ready, [1] * ready.n, tails)
+        out += assemble(ready, [1] * ready.n, tails)
     assert re.sub(rb"#ours#[^\n]*\n", b"", out) == text
     assert out.count(b"#ours#") == len(run_reference([text]).points)
 

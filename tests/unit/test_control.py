@@ -91,6 +91,18 @@ def test_the_peer_is_who_the_kernel_says(served: Served) -> None:
     assert oct(os.stat(served.path).st_mode & 0o777) == "0o600"
 
 
+def test_one_that_does_not_answer_in_time_is_said_to_be_busy(served: Served) -> None:
+    resume = threading.Event()
+    served._jobs.append(lambda: (resume.wait(10), None)[1])
+    os.write(served._writer, b"x")
+    try:
+        with pytest.raises(AuditnsError, match=r"no answer within 0\.1 s"):
+            control.ask(served.path, {"op": "echo"}, 0.1)
+    finally:
+        resume.set()
+    assert served.answers()
+
+
 @pytest.mark.parametrize(
     "data",
     [

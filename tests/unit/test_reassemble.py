@@ -17,7 +17,7 @@ def test_nothing_in_gives_nothing() -> None:
     assert stream.push(b"").n == 0
     points = stream.flush(eof=True)
     assert (points.n, points.consumed) == (0, 0)
-    assert stream.assemble(points, [], Tails()) == b""
+    assert assemble(points, [], Tails()) == b""
 
 
 def test_an_event_is_kept_back_until_it_is_complete() -> None:
@@ -60,13 +60,13 @@ def test_a_number_of_choices_that_does_not_fit_is_refused() -> None:
     stream = TextStream()
     points = stream.push(SYSCALL % (1, 7) + END % 1)
     with pytest.raises(ValueError, match="2 choices for 1 points"):
-        stream.assemble(points, [1, 1], [b"x\n"])
+        assemble(points, [1, 1], [b"x\n"])
 
 
 def test_a_choice_beyond_the_tails_inserts_nothing() -> None:
     text = SYSCALL % (1, 7) + END % 1
     stream = TextStream()
-    assert stream.assemble(stream.push(text), array("I", [2**32 - 1]), [b"x\n"]) == text
+    assert assemble(stream.push(text), array("I", [2**32 - 1]), [b"x\n"]) == text
 
 
 def test_tails_may_be_forgotten() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from auditns_connector.model.runtime import UNSET, Runtime, chain, derive_contid, recognise, unescape
+from auditns_connector.model.runtime import UNSET, Runtime, chain, derive_contid, free_contid, recognise, unescape
 
 ID = "4f1e2d3c4b5a69788796a5b4c3d2e1f00123456789abcdef0123456789abcdef"
 ID2 = "fedcba98765432100123456789abcdeffedcba98765432100123456789abcdef"
@@ -226,11 +226,20 @@ def test_contid_is_never_zero_or_unset(digits: str) -> None:
     assert contid == derive_contid("docker", digits + ID[16:])
 
 
-def test_contid_of_a_second_attempt_is_another_and_stays() -> None:
-    taken = derive_contid("docker", ID)
-    again = derive_contid("docker", ID, 1)
-    assert again not in (taken, derive_contid("docker", ID, 2))
-    assert again == derive_contid("docker", ID, 1)
+def test_a_contid_that_is_free_stays() -> None:
+    assert free_contid(5, "me", {6}.__contains__) == 5
+
+
+@pytest.mark.parametrize("contid", [0, 5, UNSET])
+def test_a_contid_that_is_none_or_taken_is_hashed_until_one_is_free(contid: int) -> None:
+    taken = {5}
+    numbers = []
+    for _ in range(3):
+        numbers.append(free_contid(contid, "me", taken.__contains__))
+        taken.add(numbers[-1])
+    assert len({*numbers, 0, 5, UNSET}) == 6
+    assert numbers[0] == free_contid(contid, "me", {5}.__contains__)
+    assert numbers[0] != free_contid(contid, "somebody else", {5}.__contains__)
 
 
 @pytest.mark.parametrize(

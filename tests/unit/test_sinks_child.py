@@ -101,10 +101,11 @@ time.sleep(60)
 
 def test_restart_sends_what_was_not_read_and_repeats_the_line_begun(start: Start, tmp_path: Path) -> None:
     code = """
+import socket
 with open(OUT, "ab", buffering=0) as out:
     first = os.path.getsize(OUT) == 0
     if first:
-        out.write(os.read(0, 1000))
+        out.write(socket.socket(fileno=0).recv(1000, socket.MSG_WAITALL))
         os.kill(os.getpid(), 9)
     while data := os.read(0, 65536):
         out.write(data)
@@ -153,19 +154,36 @@ def test_child_that_cannot_start_is_told_and_tried_again(tmp_path: Path, monkeyp
     assert read_all(tmp_path / "out") == line(1)
 
 
-def test_restarts_become_rarer(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(child_module, "BACKOFF_LAST", 0.1)
+def backoff_after(sink: ChildSink, ends: int) -> float:
+    """Seconds that the sink waits after the end of its last child but ``ends``."""
+    for number in range(1, ends + 1):
+        until(sink, lambda wanted=number: sink.counters()["reconnects"] >= wanted - 1 and not sink.pid)
+    due = sink.deadline()
+    assert due is not None
+    assert due - time.monotonic() <= sink._backoff
+    return sink._backoff / 2
+
+
+def test_restarts_become_rarer(start: Start) -> None:
     sink = start("sys.exit(3)")
-    waits = []
-    for number in range(5):
-        until(sink, lambda wanted=number + 1: len(sink.notices) >= wanted and not sink.counters()["running"])
-        due = sink.deadline()
-        assert due is not None
-        waits.append(due - time.monotonic())
-        until(sink, lambda wanted=number + 1: sink.counters()["reconnects"] >= wanted)
+    assert backoff_after(sink, 5) == 0.16
     assert sink.notices[0].endswith("ended with 3")
-    assert max(waits) <= 0.1
-    assert sink._backoff == 0.1
+
+
+def test_restarts_do_not_become_rarer_after_a_child_that_lived_long(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(child_module, "BACKOFF_LAST", 0.1)
+    assert backoff_after(start("time.sleep(0.2)"), 3) == 0.01
+
+
+def test_attempts_to_start_become_rarer_up_to_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child_module, "BACKOFF_FIRST", 0.01)
+    monkeypatch.setattr(child_module, "BACKOFF_LAST", 0.03)
+    sink = ChildSink(ChildOutput(True, (str(tmp_path / "none"),), "numeric", LIMIT), lost_line)
+    until(sink, lambda: len(sink.notices) >= 4)
+    assert sink._backoff == 0.03
+    sink.close(0.1)
 
 
 def test_stuck_child_loses_whole_lines_and_is_told(start: Start, tmp_path: Path) -> None:

@@ -478,23 +478,24 @@ def test_a_clock_set_lately_is_not_steady_and_one_set_and_set_back_unseen_says_n
     assert w.model.clock.candidates(REAL + 44_500 * MS, 41_500 * MS) == [41_500 * MS]
 
 
-def test_the_record_of_a_call_is_known_by_either_reading_of_a_clock_that_was_set() -> None:
+def unshared_where_every_call_is_told() -> World:
+    """Process 100 was born at 5000 ms, and its unshare of 5001 has made an audit record that is still to come."""
     w = World()
     w.put(f.K_RULES, 500, f.S_AUDIT, arg=f.RULES_CALLS)
     w.fork(1, 100, 5000)
     w.put(f.K_UNSHARE, 5001, pid=100, tid=100, arg=0x40000000)
     w.unshare(100, 5001.1, net=90)
     w.put(f.K_COMM, 5100, pid=1, tid=1)
+    return w
+
+
+def test_the_record_of_a_call_is_known_by_either_reading_of_a_clock_that_was_set() -> None:
+    w = unshared_where_every_call_is_told()
     w.told_call(100, 2000, 5000 * MS)
     assert w.inode(100, 5000, NET) == 90
 
 
 def test_the_record_of_a_call_that_is_none_we_know_leaves_the_order_open() -> None:
-    w = World()
-    w.put(f.K_RULES, 500, f.S_AUDIT, arg=f.RULES_CALLS)
-    w.fork(1, 100, 5000)
-    w.put(f.K_UNSHARE, 5001, pid=100, tid=100, arg=0x40000000)
-    w.unshare(100, 5001.1, net=90)
-    w.put(f.K_COMM, 5100, pid=1, tid=1)
+    w = unshared_where_every_call_is_told()
     w.told_call(100, 2000)
     assert w.inode(100, 5000, NET) is None
