@@ -28,7 +28,7 @@ class Sources(NamedTuple):
     ns_source: str = "auto"
     perf_buffer: int = 16 * MIB
     connector_buffer: int = 64 * MIB
-    input_queue: int = 32 * MIB
+    input_queue: int = MIB
 
 
 class Journal(NamedTuple):

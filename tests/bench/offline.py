@@ -133,7 +133,7 @@ def programs(kind: str, log: Path, frames: Path, work: Path) -> dict[str, Progra
         out.mkdir(exist_ok=True)
         theirs = work / "laurel.toml"
         theirs.write_text(LAUREL.format(out=out, user=pwd.getpwuid(os.geteuid()).pw_name))
-        found[LAUREL_NAME] = Program([laurel, "--config", str(theirs)], "file", out / "audit.log")
+        found[LAUREL_NAME] = Program([laurel, "--config", str(theirs)], "socket", out / "audit.log")
     python = "/usr/bin/python3"
     if (
         kind != NASTY
