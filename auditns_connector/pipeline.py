@@ -13,6 +13,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from ._kernel import lib
 from .correlate import Correlator
 from .enricher import Enricher
 from .observer import KEEP, Observer
@@ -127,6 +128,7 @@ class Pipeline:
 
     def run(self) -> None:
         """Until it is over; leaves signal handlers and descriptors as they were."""
+        lib.memory_keep()
         reader, writer = socket.socketpair()
         reader.setblocking(False)
         writer.setblocking(False)

@@ -21,7 +21,7 @@ CALLS: Final[dict[int, frozenset[int]]] = {
     **dict.fromkeys((0xC00000B7, 0xC00000F3, 0xC0000102), frozenset((220, 435))),
 }
 ANY_CALL: Final = frozenset().union(*CALLS.values())
-#: children remembered of one process
+#: children remembered of one process, at least
 KEPT: Final = 64
 #: a clone takes no longer than this from entry to fork event (ns)
 _LONGEST: Final = 1_000_000_000
@@ -36,7 +36,8 @@ def note(creator: "Process", time: int, pid: int, tid: int) -> None:
         creator.made = [(time, pid, tid)]
         return
     made.append((time, pid, tid))
-    del made[:-KEPT]
+    if len(made) == 2 * KEPT:
+        del made[:KEPT]
 
 
 def child_of(model: "Model", pid: int, times: Sequence[int], now: int, number: int) -> int | None:

@@ -1,0 +1,3 @@
+/* Have malloc keep some megabytes of what is freed: blocks of text come and go all the time, and to give their pages
+   back to the kernel and fault them in anew costs more than to copy them. Nothing where malloc is not glibc's. */
+void memory_keep(void);
