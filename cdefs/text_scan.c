@@ -9,7 +9,7 @@
 #define NONE 0xffffffffu
 #define OWN 0x10000u          /* in a type number: the record is ours */
 #define OWN_LONE 0x20000u     /* ours, and an event of its own */
-#define LONE 0x40000u         /* a kernel record that is complete when the next line is not of its event */
+#define LONE 0x40000u         /* a kernel record: its event is complete when the next line is not of it */
 #define TYPE_SYSCALL 1300
 #define TYPE_PATH 1302
 #define TYPE_CONFIG_CHANGE 1305
@@ -639,6 +639,8 @@ static uint32_t record(struct auditns_scan *s, struct auditns_points *p, const c
     } else if (number == TYPE_PATH) {
         if (e->exec && !p->aux2_len[e->point])
             path_fields(p, e->point, buf, body, stop);
+    } else if (number == TYPE_PROCTITLE && s->whole && at == s->open - 1) {
+        e->lone = 1; /* its EOE, where there is one, mostly comes next */
     } else if (number == TYPE_EOE || number == TYPE_PROCTITLE) {
         close_event(s, at);
     }

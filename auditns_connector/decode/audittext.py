@@ -147,6 +147,7 @@ class Reference:
     event is waited for as long as where whole events are wanted."""
 
     def __init__(self, whole: bool = False) -> None:
+        self._whole = whole
         self._span = p.MAX_WHOLE if whole else p.MAX_SPAN
         self.text = bytearray()
         self.points: list[Point] = []
@@ -277,6 +278,8 @@ class Reference:
                 found = target_words(head.body)
                 if found.get(b"item") == b"0":
                     event.point.aux2 = found.get(b"name", b"")
+        elif head.type == rectypes.PROCTITLE and self._whole and key == next(reversed(self._open)):
+            event.lone = True
         elif head.type in (rectypes.EOE, rectypes.PROCTITLE):
             self._close(key)
         return event.number

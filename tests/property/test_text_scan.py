@@ -64,9 +64,9 @@ def run_reference(pieces: list[bytes], flush_at: int | None = None, whole: bool 
     return reference
 
 
-def compare(pieces: list[bytes], flush_at: int | None = None) -> bytes:
-    found, lines, out = run_c(pieces, flush_at)
-    reference = run_reference(pieces, flush_at)
+def compare(pieces: list[bytes], flush_at: int | None = None, whole: bool = False) -> bytes:
+    found, lines, out = run_c(pieces, flush_at, whole)
+    reference = run_reference(pieces, flush_at, whole)
     assert found == [vars(point) for point in reference.points]
     assert [line[1:] for line in lines if line[1] != points.LINE_FOREIGN] == [
         line[1:] for line in reference.lines if line[1] != points.LINE_FOREIGN
@@ -88,6 +88,7 @@ def test_grammar_same_as_reference_at_any_cut(seed: int) -> None:
     text = stream(seed)
     rng = random.Random(seed)
     assert compare([text]) == compare(cut(text, rng))
+    compare(cut(text, rng), whole=True)
 
 
 @settings(max_examples=150, deadline=None)

@@ -10,6 +10,7 @@ from auditns_connector.reassemble import Tails, TextStream, assemble
 
 SYSCALL = b"type=SYSCALL msg=audit(1.000:%d): arch=c000003e syscall=59 success=yes exit=0 ppid=1 pid=%d\n"
 END = b"type=PROCTITLE msg=audit(1.000:%d): proctitle=6C\n"
+EOE = b"type=EOE msg=audit(1.000:%d): \n"
 
 
 def test_nothing_in_gives_nothing() -> None:
@@ -86,7 +87,7 @@ def test_a_text_that_does_not_fit_is_refused() -> None:
 
 def test_a_filter_stands_a_late_target() -> None:
     stream = TextStream(whole=True)
-    points = stream.push(SYSCALL % (1, 7) + END % 1 + b"type=OBJ_PID msg=audit(1.000:1): opid=9\n")
+    points = stream.push(SYSCALL % (1, 7) + EOE % 1 + b"type=OBJ_PID msg=audit(1.000:1): opid=9\n")
     assert points.flags[1] & p.P_LATE
     assert EventFilter(pids=[7, 9]).keep(points, [], None, 0, 1) == b"\1"  # type: ignore[arg-type]
 
@@ -98,8 +99,15 @@ def test_whole_events_are_kept_together_when_they_interleave() -> None:
         # the first is complete, but its end stands behind the beginning of the second
         points = stream.push(first + second + END % 1)
         assert points.consumed == consumed
-        points = stream.push(END % 2)
+        points = stream.push(EOE % 2)
         assert points.pid[: points.n].tolist() == ([8] if not whole else [7, 8])
+
+
+def test_the_eoe_behind_a_proctitle_belongs_to_the_whole_event() -> None:
+    stream = TextStream(whole=True)
+    assert not stream.push(SYSCALL % (1, 7) + END % 1).consumed
+    points = stream.push(EOE % 1 + SYSCALL % (2, 8) + END % 2 + SYSCALL % (3, 9))
+    assert points.l_event[: points.line_n].tolist() == [0, 0, 0, 1, 1]
 
 
 @pytest.mark.parametrize("most", [1, 7, 64, 1000])
@@ -126,6 +134,6 @@ def test_a_whole_event_waits_for_its_end_behind_much_text_of_others() -> None:
     stream = TextStream(whole=True)
     text = lines(1, b"SYSCALL") + b"".join(lines(n, b"SYSCALL", b"PROCTITLE") for n in range(2, 102))
     assert stream.push(text).consumed == 0
-    points = stream.push(lines(1, b"PROCTITLE"))
+    points = stream.push(lines(1, b"EOE"))
     assert points.line_n == 202
     assert points.l_event[0] == points.l_event[201]
