@@ -123,6 +123,9 @@ def test_dry_run_changes_nothing_and_tells_everything(tree: Tree) -> None:
     assert not tree.prefix.exists()
     tree.install()
     assert told == tree.said
+    assert len(told) < 25  # for people to read: the copy of the package is a line, not a thousand
+    files = sum(path.is_file() for path in (tree.home / "lib").rglob("*"))
+    assert f"write {files} files below {tree.home}/lib (0644)" in told
     before = tree.snapshot()
     tree.uninstall(dry_run=True)
     removed = [line for line in tree.said if line.startswith("remove ") and "if empty" not in line]
