@@ -90,7 +90,7 @@ class Plugin:
         audit = StdinSource(limit=config.sources.input_queue)
         journal = None
         if config.journal.path:
-            journal = JournalWriter(config.journal.path, config.journal.max_size, config.journal.keep)
+            journal = JournalWriter(config.journal.path, config.journal.max_size, config.journal.keep, former="keep")
         observer, notices = host_observer(
             perf=config.sources.perf,
             connector=config.sources.connector,
