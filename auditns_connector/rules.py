@@ -7,8 +7,9 @@ auditing on when it is off. With no auditd to read the kernel's queue at its own
 
 What was changed is written to a state file *before* it is changed: rules added (never those that were there
 already), ``enabled`` and ``backlog_limit`` as they were. Closing takes back exactly that. After a SIGKILL the
-next lease finds the file, sees that no holder lives, and takes it back then. Several programs may hold the lease
-at once; the last one to close restores.
+next start, with a lease (:meth:`RuleLease.acquire`) or without (:func:`take_back_leftovers`), finds the file, sees
+that no holder lives, and takes it back then. Several programs may hold the lease at once; the last one to close
+restores.
 """
 
 import json
@@ -107,6 +108,19 @@ def _ours(rule: auditrule.Rule) -> bool:
     return not numbers.isdisjoint(rule.syscalls)
 
 
+def take_back_leftovers(state_path: str = STATE_PATH) -> list[str]:
+    """For a start that loads no rules: take back what a killed run left behind; what a user should know."""
+    if not os.path.lexists(state_path):
+        return []
+    try:
+        with AuditControl() as control:
+            lease = RuleLease(control, state_path=state_path)
+            lease.take_back()
+            return lease.notices
+    except AuditnsError as error:
+        return [str(error)]
+
+
 class RuleLease:
     """See the module's text. ``notices`` tells what a user should know; fill it by :meth:`acquire`.
 
@@ -148,10 +162,7 @@ class RuleLease:
                 return
             if not holders:
                 if state is not None:
-                    troubles = self._restore(state, "left behind by a killed run")
-                    if troubles:
-                        raise AuditnsError("cannot take back what a killed run left behind: " + "; ".join(troubles))
-                    directory.remove(self._name)
+                    self._take_back(directory, state)
                     status = self._control.status()
                 state = {
                     "version": _VERSION,
@@ -170,6 +181,19 @@ class RuleLease:
                 self.notices += self._leave(directory)
                 raise
             self._held = True
+
+    def take_back(self) -> None:
+        """Take back what a killed run left behind, where no holder lives. Raises :class:`AuditnsError`."""
+        with SafeDir(self._directory) as directory, directory.locked(self._name + ".lock"):
+            state = self._read(directory)
+            if state is not None and not self._living(state):
+                self._take_back(directory, state)
+
+    def _take_back(self, directory: SafeDir, state: dict[str, Any]) -> None:
+        troubles = self._restore(state, "left behind by a killed run")
+        if troubles:
+            raise AuditnsError("cannot take back what a killed run left behind: " + "; ".join(troubles))
+        directory.remove(self._name)
 
     def _hints(self, status: AuditStatus) -> list[Hint]:
         try:

@@ -94,7 +94,7 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
     from ..pace import Pace
     from ..pipeline import Pipeline
     from ..registrar import attach
-    from ..rules import RuleLease
+    from ..rules import RuleLease, take_back_leftovers
     from ..serialstore import SerialStore
     from ..sinks.descriptor import open_descriptor
     from ..snapserve import serve
@@ -127,8 +127,8 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
             if args.rules:
                 lease = RuleLease()
                 lease.acquire()
-                for notice in lease.notices:
-                    talk.warn(notice)
+            for notice in lease.notices if lease is not None else take_back_leftovers():
+                talk.warn(notice)
             correlator = Correlator(
                 observer.model, spellings=(name == "numeric",), ns=args.ns, info=args.info, nodes=own_nodes()
             )

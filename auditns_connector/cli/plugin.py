@@ -80,6 +80,7 @@ class Plugin:
         from ..pipeline import Pipeline
         from ..procsetup import growing
         from ..registrar import attach
+        from ..rules import take_back_leftovers
         from ..serialstore import SerialStore
         from ..snapserve import serve
         from ..sources.stdin import StdinSource
@@ -105,7 +106,7 @@ class Plugin:
         observer.store = SerialStore(boot_id())
         observer.tell_lifecycle(config.lifecycle)
         try:
-            for notice in [*notices, *observer.store.notices]:
+            for notice in [*notices, *observer.store.notices, *take_back_leftovers()]:
                 talk.warn(notice)
             with growing():
                 observer.start()
