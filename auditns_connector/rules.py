@@ -34,6 +34,14 @@ _VERSION: Final = 1
 _NEEDED: Final = frozenset({1300, 1302, 1309, 1318, 1320})
 
 
+#: what gives the kernel audit=1 at every boot, by the program that does it
+_AUDIT_AT_BOOT: Final = {
+    "grubby": "grubby --update-kernel=ALL --args=audit=1 && reboot",
+    "update-grub": "mkdir -p /etc/default/grub.d && echo 'GRUB_CMDLINE_LINUX=\"$GRUB_CMDLINE_LINUX audit=1\"' "
+    ">/etc/default/grub.d/audit.cfg && update-grub && reboot",
+}
+
+
 class Hint(NamedTuple):
     """Something about this host's audit set-up that would make a user wonder; ``remedy`` is a command or ''."""
 
@@ -42,9 +50,16 @@ class Hint(NamedTuple):
     remedy: str
 
 
-def hints(status: AuditStatus, rules: Iterable[bytes], cmdline: str) -> list[Hint]:
+def boot_tool() -> str:
+    """What changes the kernel's command line on this host; empty where it is neither of the two we know."""
+    import shutil
+
+    return next((name for name in _AUDIT_AT_BOOT if shutil.which(name)), "")
+
+
+def hints(status: AuditStatus, rules: Iterable[bytes], cmdline: str, tool: str = "") -> list[Hint]:
     """What keeps events away, or sends them where no one expects them. Pure; ``cmdline`` is /proc/cmdline's text,
-    ``status`` the one before auditing was switched on."""
+    ``status`` the one before auditing was switched on, ``tool`` that of :func:`boot_tool`."""
     found = []
     if "audit=1" not in cmdline.split():
         found.append(
@@ -57,7 +72,7 @@ def hints(status: AuditStatus, rules: Iterable[bytes], cmdline: str) -> list[Hin
                     else "the kernel was booted without audit=1: processes older than the first enabling of audit "
                     "give no system call records (the processes they start do)"
                 ),
-                "add audit=1 to the kernel command line and reboot",
+                _AUDIT_AT_BOOT.get(tool, "add audit=1 to the kernel command line and reboot"),
             )
         )
     if status.pid == 0:
@@ -201,7 +216,7 @@ class RuleLease:
                 cmdline = file.read()
         except OSError:
             cmdline = ""
-        return hints(status, self._control.list_rules(), cmdline)
+        return hints(status, self._control.list_rules(), cmdline, boot_tool())
 
     def _apply(self, directory: SafeDir, state: dict[str, Any], status: AuditStatus) -> None:
         """Change what is not yet so, each change written down first."""
