@@ -59,10 +59,13 @@ def add_parser(subparsers: Any, name: str, text: str) -> None:
 
 
 def _mark(text: str) -> tuple[int, int]:
-    mark, equals, contid = text.partition("=")
-    found = int(mark, 0), int(contid, 0)
-    if not equals or not 0 <= found[0] < 1 << 32 or not 0 <= found[1] < 1 << 64:
-        raise ValueError
+    mark, _, contid = text.partition("=")
+    try:
+        found = int(mark, 0), int(contid, 0)
+    except ValueError:
+        found = -1, -1
+    if not 0 <= found[0] < 1 << 32 or not 0 <= found[1] < 1 << 64:
+        raise argparse.ArgumentTypeError(f"{text!r} is not MARK=ID, two numbers")
     return found
 
 
