@@ -223,7 +223,7 @@ def test_all_outputs_at_once(audited: str, tmp_path: Path, launcher: Path, token
     plugin.configure(
         "lifecycle = false",
         f"""max_size = "64K"
-keep = 5
+keep = 99
 [output.socket]
 enabled = true
 path = "{path}"
