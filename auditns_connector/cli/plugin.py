@@ -184,6 +184,8 @@ class Plugin:
         if pipeline.streams is not None:
             pipeline.streams.configure(self._config.streams)
         self._talk.say("configuration read again", changed=" ".join(changed))
+        if later := conf.at_next_start(changed):
+            self._talk.warn("some changes take effect at the next start of the plugin", options=" ".join(later))
 
 
 def main() -> NoReturn:
