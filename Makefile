@@ -19,7 +19,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 check-tools:
 	@missing=''; py='$(PYTHON)'; \
 	[ -n "$$py" ] || missing='python'; \
-	[ -n "$$missing" ] || [ -x $(BIN)/python ] || "$$py" -c 'import venv, ensurepip' 2>/dev/null || missing="$$missing venv"; \
+	[ -n "$$missing" ] || [ -x $(BIN)/pip ] || "$$py" -c 'import venv, ensurepip' 2>/dev/null || missing="$$missing venv"; \
 	[ -z "$$py" ] || "$$py" -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' \
 		|| missing="$$missing headers"; \
 	command -v gcc >/dev/null || missing="$$missing gcc"; \
@@ -36,8 +36,8 @@ check-tools:
 	fi; exit 1
 
 $(VENV)/.ready: setup.cfg setup.py pyproject.toml $(wildcard cdefs/*) | check-tools
-	@[ -x $(BIN)/python ] || echo 'setting up $(VENV), once …' >&2
-	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
+	@[ -x $(BIN)/pip ] || echo 'setting up $(VENV), once …' >&2
+	@[ -x $(BIN)/pip ] || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install --quiet --editable '.[test]'
 	@$(BIN)/python -m compileall -q auditns_connector
 	@touch $@

@@ -157,6 +157,11 @@ def changed(old: Config, new: Config) -> list[str]:
     return names
 
 
+def at_next_start(names: list[str]) -> list[str]:
+    """Those of ``names`` (see :func:`changed`) that a reload does not take into use."""
+    return [name for name in names if name.partition(".")[0] in ("control", "sandbox", "journal", "sources")]
+
+
 def _read(path: str) -> str:
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     try:

@@ -53,6 +53,8 @@ class Host:
     capabilities: int = 0
     kernel: str = ""
     cmdline: str = ""
+    #: what changes the kernel's command line here, see rules.boot_tool
+    boot_tool: str = ""
     #: namespace type -> in the initial one; None: cannot be told
     initial: dict[str, bool | None] = field(default_factory=dict)
     proc_readable: bool = True
@@ -89,6 +91,13 @@ def examine(host: Host) -> list[Finding]:
     ]
 
 
+def _elsewhere(host: Host) -> str:
+    """How to be where more is allowed; empty for root in the host's namespaces."""
+    if host.euid != 0:
+        return "sudo auditns doctor"
+    return "nsenter -t 1 -a auditns doctor" if False in host.initial.values() else ""
+
+
 def _streams(host: Host) -> Finding:
     if not host.peer_pidfd:
         text = "streams: who sends a message is known by its process number alone (SO_PEERPIDFD came with Linux 6.5)"
@@ -101,9 +110,10 @@ def _privilege(host: Host) -> list[Finding]:
     who = "root" if host.euid == 0 else f"user {host.euid}"
     if missing:
         text = f"running as {who} without " + ", ".join(missing)
-        return [Finding("privilege", "fail", text, "sudo auditns doctor" if host.euid else "")]
+        return [Finding("privilege", "fail", text, _elsewhere(host))]
     if host.initial.get("user") is False:
-        return [Finding("privilege", "warn", f"running as {who}, but only of a user namespace of its own")]
+        text = f"running as {who}, but only of a user namespace of its own"
+        return [Finding("privilege", "warn", text, _elsewhere(host))]
     found = [Finding("privilege", "ok", f"running as {who} with every capability needed")]
     if not host.proc_readable:
         text = (
@@ -123,7 +133,7 @@ def _namespaces(host: Host) -> list[Finding]:
     foreign = [f"{name} ({reasons[name]})" for name in reasons if host.initial.get(name) is False]
     if foreign:
         text = "not in the host's namespaces: " + ", ".join(foreign)
-        return [Finding("namespaces", "fail", text, "nsenter -t 1 -a auditns doctor")]
+        return [Finding("namespaces", "fail", text, _elsewhere(host))]
     unknown = [name for name in reasons if host.initial.get(name) is None]
     if unknown:
         text = "cannot tell whether these are the host's namespaces: " + ", ".join(unknown)
@@ -135,7 +145,8 @@ def _events(host: Host) -> list[Finding]:
     found = []
     if host.connector_error:
         state: State = "fail" if host.perf_error else "warn"
-        found.append(Finding("connector", state, f"no process events from the connector: {host.connector_error}"))
+        text = f"no process events from the connector: {host.connector_error}"
+        found.append(Finding("connector", state, text, _elsewhere(host)))
     else:
         found.append(Finding("connector", "ok", f"process events arrive (kernel {host.kernel})"))
         told = {
@@ -147,7 +158,7 @@ def _events(host: Host) -> list[Finding]:
     if host.perf_error:
         state = "warn" if host.nm else "fail"
         text = f"no perf events, so no namespace events on a stock kernel: {host.perf_error}"
-        found.append(Finding("perf", state, text, "sudo auditns doctor" if host.euid else ""))
+        found.append(Finding("perf", state, text, _elsewhere(host)))
         return found
     found.append(Finding("perf", "ok", "perf reports " + ", ".join(sorted(host.perf_features))))
     if "attach" not in host.perf_features:
@@ -164,7 +175,7 @@ def _source(host: Host) -> Finding:
     source = choose(AUTO, perf=perf, connector=connector, nm=bool(host.nm), audit=audit)
     if source in ("nm", "perf"):
         return Finding("namespace-source", "ok", told(source, perf))
-    return Finding("namespace-source", "warn", told(source, perf), "auditns doctor as root on the host")
+    return Finding("namespace-source", "warn", told(source, perf), _elsewhere(host))
 
 
 def _ids(host: Host) -> Finding:
@@ -176,7 +187,7 @@ def _ids(host: Host) -> Finding:
 def _audit(host: Host) -> list[Finding]:
     status = host.audit
     if status is None:
-        return [Finding("audit", "fail", host.audit_error or "the audit status cannot be read")]
+        return [Finding("audit", "fail", host.audit_error or "the audit status cannot be read", _elsewhere(host))]
     words = {0: "off", 1: "on", 2: "on and immutable until the next boot"}
     text = f"auditing is {words.get(status.enabled, status.enabled)}"
     if status.enabled == auditrule.ENABLED_OFF:
@@ -201,7 +212,7 @@ def _audit(host: Host) -> list[Finding]:
 
 def _readlog(host: Host) -> Finding:
     if host.readlog_error:
-        return Finding("readlog", "fail", f"no audit records without auditd: {host.readlog_error}")
+        return Finding("readlog", "fail", f"no audit records without auditd: {host.readlog_error}", _elsewhere(host))
     return Finding("readlog", "ok", "audit records can be read without auditd")
 
 
@@ -223,7 +234,10 @@ def _rules(host: Host) -> list[Finding]:
         found = [
             Finding("rules", "warn", "no audit rule that records system calls is loaded", "auditns listen --rules")
         ]
-    found += [Finding(hint.id, "warn", hint.text, hint.remedy) for hint in hints(status, host.rules, host.cmdline)]
+    found += [
+        Finding(hint.id, "warn", hint.text, hint.remedy)
+        for hint in hints(status, host.rules, host.cmdline, host.boot_tool)
+    ]
     return found
 
 

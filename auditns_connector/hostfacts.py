@@ -6,6 +6,7 @@ import stat
 
 from .doctor import PLUGIN_CONF, Host, Plugin
 from .errors import AuditnsError
+from .rules import boot_tool
 from .sources.auditctl import AuditControl
 from .sources.initns import in_initial
 
@@ -20,6 +21,7 @@ def gather(*, proc: str = "/proc", plugin_conf: str = PLUGIN_CONF) -> Host:
         capabilities=_capabilities(proc),
         kernel=os.uname().release,
         cmdline=_text(f"{proc}/cmdline"),
+        boot_tool=boot_tool(),
         initial={name: in_initial(name, proc) for name in ("user", "pid", "net")},
         proc_readable=_readable(f"{proc}/1/ns/net"),
         selinux={"1": "enforcing", "0": "permissive"}.get(_text("/sys/fs/selinux/enforce").strip(), ""),

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import stat
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -46,7 +47,8 @@ def install(prefix: str = "/", *, dry_run: bool = False, force: bool = False, sa
     """Install or update the plugin below ``prefix``; returns what the caller should tell people.
 
     Under a prefix the files name each other with it, for a trial with ``auditd -c PREFIX/etc/audit``. ``say`` gets
-    one line per action. Raises :class:`AuditnsError`, before anything is changed where that can be known before.
+    one line per action; the many of the library are one line with their number. Raises :class:`AuditnsError`, before
+    anything is changed where that can be known before.
     """
     place = Place(prefix, dry_run, say)
     place.check()
@@ -87,6 +89,7 @@ class Place:
         self.prefix = "" if absolute == "/" else absolute
         self._dry_run = dry_run
         self._say = say
+        self._many: Counter[tuple[str, str]] = Counter()
 
     def at(self, path: str) -> str:
         """``path`` below the prefix."""
@@ -97,7 +100,7 @@ class Place:
         if self.prefix:
             return
         if os.geteuid() != 0 and not self._dry_run:
-            raise NotPermittedError("installing the plugin needs root (--dry-run shows what would be done)")
+            raise NotPermittedError("installing the plugin needs root")
         if not os.path.isdir("/etc/audit"):
             raise NotSupportedError("auditd is not installed here: apt-get install auditd, or dnf install audit")
 
@@ -143,18 +146,18 @@ class Place:
             files[item.path] = digest(item.data)
             if state != digest(item.data) or _mode(item.path) != item.mode:
                 todo.append(item)
-        wanted = {item.path for item in items}
+        wanted = [item.path for item in items]
         if any(not item.config for item in todo):
             # auditd starts a plugin anew only when the executable is another file than before
             todo = [item for item in items if item in todo or item.path == self.at(LAUNCHER)]
-        obsolete = [path for path in old.files if path not in wanted]
+        obsolete = sorted(old.files.keys() - set(wanted))
         directories = list(old.directories)
         if todo or obsolete or files != old.files:
             for folder in dict.fromkeys(os.path.dirname(path) for path in [self.at(MANIFEST), *wanted]):
                 self._make_directories(folder, directories)
             self._write_manifest(files, directories)  # first, so that a run cut short can be undone
         for item in todo:
-            self._say(f"write {item.path} ({item.mode:04o})")
+            self._tell("write", item.path, f" ({item.mode:04o})")
             self._write(item)
         for path in obsolete:
             if self._state(path) == old.files[path]:
@@ -162,6 +165,7 @@ class Place:
             files.pop(path, None)
         if obsolete:
             self._write_manifest(files, directories)
+        self._tell_many()
         if not todo and not obsolete:
             self._say("everything is in place already")
         return kept
@@ -179,7 +183,22 @@ class Place:
         self._remove(self.at(MANIFEST))
         for folder in sorted(old.directories, key=len, reverse=True):
             self._remove_directory(folder)
+        self._tell_many()
         return kept
+
+    # --- what is said ---
+
+    def _tell(self, verb: str, path: str, more: str = "", *, kind: str = "files") -> None:
+        """Say what is done to ``path``; what is done inside the library is counted, for :meth:`_tell_many`."""
+        if path.startswith(self.at(LIB) + "/lib/"):
+            self._many[verb, f"{kind} below {self.at(LIB)}/lib{more}"] += 1
+        else:
+            self._say(f"{verb} {path}{more}")
+
+    def _tell_many(self) -> None:
+        for (verb, what), count in self._many.items():
+            self._say(f"{verb} {count} {what}")
+        self._many.clear()
 
     # --- single actions ---
 
@@ -199,7 +218,7 @@ class Place:
         if folder in made and self._dry_run:
             return
         self._make_directories(os.path.dirname(folder), made)
-        self._say(f"make {folder} (0755)")
+        self._tell("make", folder, " (0755)", kind="directories")
         if folder not in made:
             made.append(folder)
         if not self._dry_run:
@@ -233,7 +252,7 @@ class Place:
         self._write(Item(self.at(MANIFEST), text.encode(), 0o644))
 
     def _remove(self, path: str) -> None:
-        self._say(f"remove {path}")
+        self._tell("remove", path)
         if not self._dry_run:
             try:
                 os.unlink(path)
@@ -242,11 +261,11 @@ class Place:
 
     def _remove_directory(self, folder: str) -> None:
         if self._dry_run:
-            self._say(f"remove {folder}, if empty")
+            self._tell("remove", folder, ", if empty", kind="directories")
             return
         try:
             os.rmdir(folder)
-            self._say(f"remove {folder}")
+            self._tell("remove", folder, kind="directories")
         except OSError:
             self._say(f"keep {folder}: it is not empty, or gone")
 

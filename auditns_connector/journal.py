@@ -3,16 +3,19 @@
 Live, a MARK frame stands wherever audit events were answered: its payload is pairs of u64 serials (first, last), its
 time the CLOCK_MONOTONIC moment the answer was given. So a replay gives each event its answer from the same state of the
 model as the live run did, whatever file the audit text comes from. A rotated journal begins with a HELLO frame as the
-first one does, followed by answers of a new scan of /proc.
+first one does, followed by answers of a new scan of /proc. Journals of several runs of one boot can be read together:
+the reader puts a LOST frame between two runs, for what happened there nobody has seen.
 """
 
 import bisect
 import contextlib
+import json
 import os
+import stat
 import struct
 import time
 from collections.abc import Iterable
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, Literal, NamedTuple
 
 from . import frames as f
 from ._kernel import ffi, lib
@@ -46,13 +49,16 @@ def ranges(serials: Iterable[int]) -> bytes:
 
 class JournalWriter:
     """Appends frames to ``path`` (mode 0600; never through a symlink). With ``max_size`` > 0, :attr:`full` says when it
-    is time to :meth:`rotate`.
+    is time to :meth:`rotate`. The journal of a ``former`` run is overwritten, or kept as ``path.1`` (and the directory
+    made where it is not there); a file of anything else is refused.
 
     Where the disk takes no more the file is cut back to whole frames and :attr:`torn` until :meth:`mend`: what comes
     meanwhile is counted in :attr:`failed` (bytes), and is not to be followed by anything but a new beginning.
     """
 
-    def __init__(self, path: str, max_size: int = 0, keep: int = 4) -> None:
+    def __init__(
+        self, path: str, max_size: int = 0, keep: int = 4, former: Literal["keep", "overwrite"] = "overwrite"
+    ) -> None:
         self.path, self._max, self._keep = path, max_size, keep
         self._limit = max_size
         self._pending: list[bytes] = []
@@ -65,14 +71,41 @@ class JournalWriter:
         #: for people, taken away by the pipeline
         self.notices: list[str] = []
         try:
+            if former == "keep":
+                self._make_room()
             self._file = self._open(path)
         except OSError as error:
             raise AuditnsError(f"cannot write the journal {path}: {error.strerror}") from error
 
+    def _make_room(self) -> None:
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(os.path.dirname(self.path) or ".", 0o750)
+        with contextlib.suppress(FileNotFoundError):
+            info = os.lstat(self.path)
+            if stat.S_ISREG(info.st_mode) and info.st_size:
+                _refuse_others(self.path)
+                self._shift()
+
     @staticmethod
     def _open(path: str) -> BinaryIO:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-        return os.fdopen(os.open(path, flags, 0o600), "wb", buffering=0)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        fd = os.open(path, flags, 0o600)
+        try:
+            if stat.S_ISREG(os.fstat(fd).st_mode):
+                _refuse_others(path)
+                os.fchmod(fd, 0o600)
+                os.ftruncate(fd, 0)
+        except BaseException:
+            os.close(fd)
+            raise
+        return os.fdopen(fd, "wb", buffering=0)
+
+    def _shift(self) -> None:
+        """``path`` becomes ``path.1``, that ``path.2``, and so on up to ``keep``."""
+        for number in range(self._keep, 0, -1):
+            older = self.path if number == 1 else f"{self.path}.{number - 1}"
+            if os.path.lexists(older):
+                os.replace(older, f"{self.path}.{number}")
 
     def write(self, block: bytes) -> None:
         """Append whole frames."""
@@ -141,10 +174,7 @@ class JournalWriter:
         except OSError as error:
             return self._stay(error)
         try:
-            for number in range(self._keep, 0, -1):
-                older = self.path if number == 1 else f"{self.path}.{number - 1}"
-                if os.path.lexists(older):
-                    os.replace(older, f"{self.path}.{number}")
+            self._shift()
             os.replace(fresh, self.path)
         except OSError as error:
             file.close()
@@ -166,8 +196,18 @@ class JournalWriter:
         self._file.close()
 
 
+class Beginning(NamedTuple):
+    """What the HELLO frame of a file says: its time (ns), whether of perf, the boot and the run; its size in bytes."""
+
+    time: int = 0
+    perf: bool = True
+    boot: str = ""
+    run: int = 0
+    size: int = 0
+
+
 class JournalReader:
-    """Frames of journal files, up to one mark after the other.
+    """Frames of journal files of one boot, up to one mark after the other.
 
     Raises :class:`DecodeError` for a file that is no journal; a journal cut short at its end is read as far as it goes
     (:attr:`truncated` says so), for the recorder may have been killed.
@@ -175,7 +215,12 @@ class JournalReader:
 
     def __init__(self, paths: Iterable[str]) -> None:
         self.truncated = False
-        self._paths = list(paths)
+        begun = sorted(((_beginning(path), path) for path in paths), key=lambda item: item[0].time)
+        self._begun = [beginning for beginning, _ in begun]
+        self._paths = [path for _, path in begun]
+        for beginning, path in begun:
+            if beginning.boot != self._begun[0].boot:
+                raise DecodeError(f"{path}: of another boot than {self._paths[0]}; journals of one boot go together")
         #: where the whole frames of each file end
         self._ends: list[int] = []
         #: of each mark: its time, and the place of its frame as (number of the file, offset)
@@ -205,7 +250,7 @@ class JournalReader:
 
     def _index_block(self, path: str, data: bytes, number: int, base: int) -> int:
         off, found, view = 0, ffi.new("int *"), memoryview(data)
-        if not base and len(data) >= _START.size and _START.unpack_from(data)[1] != f.K_HELLO:
+        if not base and len(data) >= _START.size and not _hello(data):
             raise DecodeError(f"{path}: not a journal of auditns (it must begin with a HELLO frame)")
         while True:
             off = int(lib.frames_seek(ffi.from_buffer(data), len(data), off, f.K_MARK, f.MAX_FRAME, found))
@@ -256,9 +301,48 @@ class JournalReader:
             end = until[1] if number == until[0] else self._ends[number]
             with _opened(self._paths[number]) as file:
                 file.seek(offset)
-                parts.append(file.read(end - offset))
+                if not offset and number and self._begun[number].run != self._begun[number - 1].run:
+                    parts += [file.read(self._begun[number].size), self._gap(number)]
+                parts.append(file.read(end - file.tell()))
             number, offset = number + 1, 0
         return b"".join(parts)
+
+    def _gap(self, number: int) -> bytes:
+        """Nobody has seen what happened between the run before that of file ``number`` and this one."""
+        begun = self._begun[number]
+        marks = bisect.bisect_left(self._places, (number, 0))
+        since = max(self._begun[number - 1].time, self._times[marks - 1] if marks else 0)
+        source = f.S_PERF if begun.perf else f.S_CN
+        return f.pack(f.K_LOST, source, begun.time, cpu=f.CPU_UNKNOWN, cgroup=max(since, 1))
+
+
+def _beginning(path: str) -> Beginning:
+    """Of a file that is no journal, nothing."""
+    with _opened(path) as file:
+        start = file.read(f.HEADER_SIZE)
+        if not _hello(start):
+            return Beginning()
+        start += file.read(max(0, min(_missing(start), f.MAX_FRAME)))
+    try:
+        frame = next(f.iter_frames(start))
+        said = json.loads(frame.payload.rstrip(b"\0"))
+        return Beginning(
+            frame.time, bool(said.get("perf", True)), str(said["boot_id"]), int(said.get("run", 0)), len(start)
+        )
+    except (ValueError, LookupError, TypeError, AttributeError, StopIteration, struct.error, DecodeError):
+        return Beginning()
+
+
+def _hello(start: bytes) -> bool:
+    return len(start) >= _START.size and _START.unpack_from(start)[1] == f.K_HELLO
+
+
+def _refuse_others(path: str) -> None:
+    """Raise :class:`AuditnsError` for a file that holds anything but a journal."""
+    with open(path, "rb") as file:
+        start = file.read(f.HEADER_SIZE)
+    if start and not _hello(start):
+        raise AuditnsError(f"cannot write the journal {path}: it holds something else; move it away first")
 
 
 def _opened(path: str) -> BinaryIO:

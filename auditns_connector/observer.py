@@ -95,6 +95,7 @@ class Observer:
         self._clock: Any = ffi.new("struct clock_sample *", {"watch": lib.clock_watch_open(), "step": _CLOCK_STEP})
         self.exec_rules = RuleWatch(self._feed)
         self._hello: dict[str, Any] = {}
+        self._run = time.monotonic_ns()
 
     # -- start
 
@@ -115,6 +116,7 @@ class Observer:
         self._hello = {
             "v": 1,
             "boot_id": boot_id(),
+            "run": self._run,
             "kernel": os.uname().release,
             "node": os.uname().nodename,
             "perf": self.perf is not None,

@@ -7,8 +7,9 @@ auditing on when it is off. With no auditd to read the kernel's queue at its own
 
 What was changed is written to a state file *before* it is changed: rules added (never those that were there
 already), ``enabled`` and ``backlog_limit`` as they were. Closing takes back exactly that. After a SIGKILL the
-next lease finds the file, sees that no holder lives, and takes it back then. Several programs may hold the lease
-at once; the last one to close restores.
+next start, with a lease (:meth:`RuleLease.acquire`) or without (:func:`take_back_leftovers`), finds the file, sees
+that no holder lives, and takes it back then. Several programs may hold the lease at once; the last one to close
+restores.
 """
 
 import json
@@ -33,6 +34,14 @@ _VERSION: Final = 1
 _NEEDED: Final = frozenset({1300, 1302, 1309, 1318, 1320})
 
 
+#: what gives the kernel audit=1 at every boot, by the program that does it
+_AUDIT_AT_BOOT: Final = {
+    "grubby": "grubby --update-kernel=ALL --args=audit=1 && reboot",
+    "update-grub": "mkdir -p /etc/default/grub.d && echo 'GRUB_CMDLINE_LINUX=\"$GRUB_CMDLINE_LINUX audit=1\"' "
+    ">/etc/default/grub.d/audit.cfg && update-grub && reboot",
+}
+
+
 class Hint(NamedTuple):
     """Something about this host's audit set-up that would make a user wonder; ``remedy`` is a command or ''."""
 
@@ -41,9 +50,16 @@ class Hint(NamedTuple):
     remedy: str
 
 
-def hints(status: AuditStatus, rules: Iterable[bytes], cmdline: str) -> list[Hint]:
+def boot_tool() -> str:
+    """What changes the kernel's command line on this host; empty where it is neither of the two we know."""
+    import shutil
+
+    return next((name for name in _AUDIT_AT_BOOT if shutil.which(name)), "")
+
+
+def hints(status: AuditStatus, rules: Iterable[bytes], cmdline: str, tool: str = "") -> list[Hint]:
     """What keeps events away, or sends them where no one expects them. Pure; ``cmdline`` is /proc/cmdline's text,
-    ``status`` the one before auditing was switched on."""
+    ``status`` the one before auditing was switched on, ``tool`` that of :func:`boot_tool`."""
     found = []
     if "audit=1" not in cmdline.split():
         found.append(
@@ -56,7 +72,7 @@ def hints(status: AuditStatus, rules: Iterable[bytes], cmdline: str) -> list[Hin
                     else "the kernel was booted without audit=1: processes older than the first enabling of audit "
                     "give no system call records (the processes they start do)"
                 ),
-                "add audit=1 to the kernel command line and reboot",
+                _AUDIT_AT_BOOT.get(tool, "add audit=1 to the kernel command line and reboot"),
             )
         )
     if status.pid == 0:
@@ -107,6 +123,19 @@ def _ours(rule: auditrule.Rule) -> bool:
     return not numbers.isdisjoint(rule.syscalls)
 
 
+def take_back_leftovers(state_path: str = STATE_PATH) -> list[str]:
+    """For a start that loads no rules: take back what a killed run left behind; what a user should know."""
+    if not os.path.lexists(state_path):
+        return []
+    try:
+        with AuditControl() as control:
+            lease = RuleLease(control, state_path=state_path)
+            lease.take_back()
+            return lease.notices
+    except AuditnsError as error:
+        return [str(error)]
+
+
 class RuleLease:
     """See the module's text. ``notices`` tells what a user should know; fill it by :meth:`acquire`.
 
@@ -148,10 +177,7 @@ class RuleLease:
                 return
             if not holders:
                 if state is not None:
-                    troubles = self._restore(state, "left behind by a killed run")
-                    if troubles:
-                        raise AuditnsError("cannot take back what a killed run left behind: " + "; ".join(troubles))
-                    directory.remove(self._name)
+                    self._take_back(directory, state)
                     status = self._control.status()
                 state = {
                     "version": _VERSION,
@@ -171,13 +197,26 @@ class RuleLease:
                 raise
             self._held = True
 
+    def take_back(self) -> None:
+        """Take back what a killed run left behind, where no holder lives. Raises :class:`AuditnsError`."""
+        with SafeDir(self._directory) as directory, directory.locked(self._name + ".lock"):
+            state = self._read(directory)
+            if state is not None and not self._living(state):
+                self._take_back(directory, state)
+
+    def _take_back(self, directory: SafeDir, state: dict[str, Any]) -> None:
+        troubles = self._restore(state, "left behind by a killed run")
+        if troubles:
+            raise AuditnsError("cannot take back what a killed run left behind: " + "; ".join(troubles))
+        directory.remove(self._name)
+
     def _hints(self, status: AuditStatus) -> list[Hint]:
         try:
             with open(f"{self._proc}/cmdline", encoding="utf-8", errors="replace") as file:
                 cmdline = file.read()
         except OSError:
             cmdline = ""
-        return hints(status, self._control.list_rules(), cmdline)
+        return hints(status, self._control.list_rules(), cmdline, boot_tool())
 
     def _apply(self, directory: SafeDir, state: dict[str, Any], status: AuditStatus) -> None:
         """Change what is not yet so, each change written down first."""

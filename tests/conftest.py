@@ -1,12 +1,15 @@
 """Options and fixtures of all tiers."""
 
 import difflib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 GOLDEN = Path(__file__).parent / "golden" / "data"
+# ausearch and others that need no root live there, and Debian's users do not have it in their PATH
+os.environ["PATH"] = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -24,7 +24,7 @@ def add_parser(subparsers: Any, name: str, text: str) -> None:
     add_filters(parser)
     parser.add_argument(
         "--journal", action="append", default=[], metavar="FILE",
-        help="decide by this recording of auditns listen or the plugin (several: oldest first)",
+        help="decide by this recording of auditns listen or the plugin (several, of one boot, in any order)",
     )  # fmt: skip
 
 

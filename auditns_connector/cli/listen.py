@@ -59,10 +59,13 @@ def add_parser(subparsers: Any, name: str, text: str) -> None:
 
 
 def _mark(text: str) -> tuple[int, int]:
-    mark, equals, contid = text.partition("=")
-    found = int(mark, 0), int(contid, 0)
-    if not equals or not 0 <= found[0] < 1 << 32 or not 0 <= found[1] < 1 << 64:
-        raise ValueError
+    mark, _, contid = text.partition("=")
+    try:
+        found = int(mark, 0), int(contid, 0)
+    except ValueError:
+        found = -1, -1
+    if not 0 <= found[0] < 1 << 32 or not 0 <= found[1] < 1 << 64:
+        raise argparse.ArgumentTypeError(f"{text!r} is not MARK=ID, two numbers")
     return found
 
 
@@ -94,7 +97,7 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
     from ..pace import Pace
     from ..pipeline import Pipeline
     from ..registrar import attach
-    from ..rules import RuleLease
+    from ..rules import RuleLease, take_back_leftovers
     from ..serialstore import SerialStore
     from ..sinks.descriptor import open_descriptor
     from ..snapserve import serve
@@ -127,8 +130,8 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
             if args.rules:
                 lease = RuleLease()
                 lease.acquire()
-                for notice in lease.notices:
-                    talk.warn(notice)
+            for notice in lease.notices if lease is not None else take_back_leftovers():
+                talk.warn(notice)
             correlator = Correlator(
                 observer.model, spellings=(name == "numeric",), ns=args.ns, info=args.info, nodes=own_nodes()
             )

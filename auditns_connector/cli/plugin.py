@@ -80,6 +80,7 @@ class Plugin:
         from ..pipeline import Pipeline
         from ..procsetup import growing
         from ..registrar import attach
+        from ..rules import take_back_leftovers
         from ..serialstore import SerialStore
         from ..snapserve import serve
         from ..sources.stdin import StdinSource
@@ -90,7 +91,7 @@ class Plugin:
         audit = StdinSource(limit=config.sources.input_queue)
         journal = None
         if config.journal.path:
-            journal = JournalWriter(config.journal.path, config.journal.max_size, config.journal.keep)
+            journal = JournalWriter(config.journal.path, config.journal.max_size, config.journal.keep, former="keep")
         observer, notices = host_observer(
             perf=config.sources.perf,
             connector=config.sources.connector,
@@ -105,7 +106,7 @@ class Plugin:
         observer.store = SerialStore(boot_id())
         observer.tell_lifecycle(config.lifecycle)
         try:
-            for notice in [*notices, *observer.store.notices]:
+            for notice in [*notices, *observer.store.notices, *take_back_leftovers()]:
                 talk.warn(notice)
             with growing():
                 observer.start()
@@ -183,6 +184,8 @@ class Plugin:
         if pipeline.streams is not None:
             pipeline.streams.configure(self._config.streams)
         self._talk.say("configuration read again", changed=" ".join(changed))
+        if later := conf.at_next_start(changed):
+            self._talk.warn("some changes take effect at the next start of the plugin", options=" ".join(later))
 
 
 def main() -> NoReturn:

@@ -20,6 +20,7 @@ import secrets
 import shlex
 import shutil
 import signal
+import stat
 import subprocess
 import tempfile
 import time
@@ -274,8 +275,16 @@ def _make_rootfs(top: Path) -> None:
     for applet in _call([busybox, "--list"]).stdout.decode().split():
         if applet != "busybox":
             (top / "bin" / applet).symlink_to("busybox")
-    (top / "dev/null").touch()
+    make_null(top)
     (top / "etc/os-release").write_text("ID=auditns-test\n")
+
+
+def make_null(top: Path) -> None:
+    """The null device in a root file system: LXC gives its standard streams mode 0700 unless they are this very device,
+    and would leave the host's /dev/null to root alone."""
+    path = top / "dev/null"
+    os.mknod(path, stat.S_IFCHR, os.makedev(1, 3))
+    path.chmod(0o666)
 
 
 def _oci_config(top: Path, argv: Sequence[str], cgroup: str) -> dict[str, object]:
@@ -306,10 +315,10 @@ def _call(
 
 def _runs(pid: int) -> bool:
     try:
-        stat = Path(f"/proc/{pid}/stat").read_bytes()
+        fields = Path(f"/proc/{pid}/stat").read_bytes()
     except (FileNotFoundError, ProcessLookupError):
         return False
-    return stat.rpartition(b")")[2].split()[0] not in (b"Z", b"X")
+    return fields.rpartition(b")")[2].split()[0] not in (b"Z", b"X")
 
 
 def _children(pid: int) -> list[int]:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from pyroute2.netlink.connector.cn_proc import ProcEventMarshal
@@ -194,3 +195,22 @@ def test_where_it_cannot_work_it_says_so(options: list[str], error: type[Excepti
     )
     assert done.returncode == 1
     assert error.__name__ in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("module", "kind", "size"), [("connector", "ConnectorSource", 64 << 20), ("readlog", "ReadlogSource", 32 << 20)]
+)
+def test_a_shorter_receive_buffer_is_told_and_works(module: str, kind: str, size: int) -> None:
+    """Without CAP_NET_ADMIN the buffer is what net.core.rmem_max allows."""
+    need_tool("setpriv")
+    allowed = int(Path("/proc/sys/net/core/rmem_max").read_text())
+    need(allowed < size, f"net.core.rmem_max below {size}")
+    script = f"from auditns_connector.sources.{module} import {kind}\nwith {kind}() as s: print(*s.notices, sep='|')"
+    done = subprocess.run(
+        ["setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin", sys.executable, "-c", script],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"{allowed} bytes instead of {size}: " in done.stdout
+    assert "CAP_NET_ADMIN" in done.stdout
+    assert "|" not in done.stdout

@@ -189,9 +189,11 @@ def test_the_plugin_under_auditd(installed: Installed, audited: str, token: str)
         assert [line for line in event(installed.log, f"after-{token}") if "type=CONTAINER_ID" in line]
         assert installed.plugins() == [pid]
 
-        installed.configure('record_names = "numeric"')
+        installed.configure('record_names = "numeric"\nsandbox = ["pid"]')
         installed.hup()
         until(lambda: "configuration read again" in installed.told(), "the good news")
+        until(lambda: "next start of the plugin" in installed.told(), "what is not yet in use")
+        assert "options=sandbox" in installed.told()
         act(f"numeric-{token}", True)
         until(lambda: event(installed.log, f"numeric-{token}"), "the log")
         assert [line for line in event(installed.log, f"numeric-{token}") if "type=UNKNOWN[1340]" in line]

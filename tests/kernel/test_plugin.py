@@ -140,6 +140,37 @@ def test_killed_it_comes_back_and_never_says_wrong(
     assert all(answer in (right, ["?"]) for answer in answers), answers
 
 
+def test_a_restart_keeps_the_journal(audited: str, tmp_path: Path, launcher: Path, token: str) -> None:
+    """The log of before and after is enriched by both journals as it was live; their directory is made."""
+    plugin = Plugin(tmp_path, launcher)
+    journal = tmp_path / "journals/journal"
+    plugin.configure(f'[journal]\npath = "{journal}"')
+    with plugin.auditd.serving():
+        plugin.answers(f"warm-{token}")
+        act(f"before-{token}", sandbox=True)
+        until(lambda: contids(event_of(plugin.read(), true(f"before-{token}"))), "it answers")
+        (mine,) = contids(event_of(plugin.read(), true(f"before-{token}")))
+
+        def replayed() -> bytes:
+            return auditns("enrich", "--journal", journal, stdin=plugin.auditd.log.read_bytes()).stdout
+
+        until(lambda: contids(event_of(replayed(), true(f"before-{token}"))) == [mine], "it is written", pause=0.5)
+        first = plugin.pid
+        os.kill(first, signal.SIGKILL)
+        until(lambda: act(f"noise-{token}") or plugin.pid not in (0, first), "auditd starts it again")
+        plugin.answers(f"again-{token}")
+        act(f"after-{token}", sandbox=True)
+        until(lambda: contids(event_of(plugin.read(), true(f"after-{token}"))), "it answers again")
+    assert sorted(file.name for file in journal.parent.iterdir()) == ["journal", "journal.1"]
+    raw, live = plugin.auditd.log.read_bytes(), plugin.read()
+    names = ("--journal", f"{journal}.1", "--journal", str(journal))
+    told = auditns("enrich", *names, stdin=raw).stdout
+    assert auditns("enrich", *names, stdin=raw).stdout == told
+    assert b"".join(line + b"\n" for line in told.splitlines() if not ours(line)) == raw
+    for word in ("before", "after"):
+        assert contids(event_of(told, true(f"{word}-{token}"))) == contids(event_of(live, true(f"{word}-{token}")))
+
+
 def test_lost_kernel_events_are_told_and_nothing_wrong_is_said(
     audited: str, runtimes: Runtimes, tmp_path: Path, launcher: Path, token: str
 ) -> None:
@@ -184,7 +215,7 @@ def test_all_outputs_at_once(audited: str, tmp_path: Path, launcher: Path, token
     plugin.configure(
         "lifecycle = false",
         f"""max_size = "64K"
-keep = 5
+keep = 99
 [output.socket]
 enabled = true
 path = "{path}"

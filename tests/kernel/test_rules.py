@@ -12,7 +12,7 @@ import pytest
 
 from auditns_connector.decode.auditrule import our_rules
 from auditns_connector.errors import AuditnsError
-from auditns_connector.rules import RuleLease
+from auditns_connector.rules import RuleLease, take_back_leftovers
 from auditns_connector.sources.auditctl import AuditControl
 from auditns_connector.sources.readlog import ReadlogSource
 from tests.kernel.support import AuditState, auditctl
@@ -154,6 +154,25 @@ def test_killed_run_is_cleaned_up_by_the_next(audit_state: AuditState, state: Pa
     assert len(AuditState.read().rules) == len(before.rules) + 2
     assert lease.close() == []
     assert AuditState.read() == before
+
+
+def test_a_start_without_rules_cleans_up_too(audit_state: AuditState, state: Path, key: str) -> None:
+    auditctl("-e", "0")
+    before = AuditState.read()
+    assert take_back_leftovers(str(state)) == []
+    holder = hold(state, key)
+    during = AuditState.read()
+    assert take_back_leftovers(str(state)) == []
+    assert AuditState.read() == during  # its holder lives
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    assert AuditState.read() == during
+    assert take_back_leftovers(str(state)) == ["removed 2 audit rules left behind by a killed run"]
+    assert AuditState.read() == before
+    assert not state.exists()
+    state.write_text("{}")
+    (complaint,) = take_back_leftovers(str(state))
+    assert "is damaged" in complaint
 
 
 def test_last_of_two_holders_restores(audit_state: AuditState, state: Path, key: str) -> None:

@@ -27,6 +27,16 @@ def test_start_exec_stop(runtimes: Runtimes, runtime: str) -> None:
 
 
 @pytest.mark.parametrize("runtime", NAMES)
+def test_the_hosts_null_device_stays_as_it_was(runtimes: Runtimes, runtime: str) -> None:
+    before = os.stat("/dev/null")
+    container = runtimes.start(runtime)
+    container.exec(["true"])
+    container.stop()
+    after = os.stat("/dev/null")
+    assert (oct(after.st_mode), after.st_uid, after.st_gid) == (oct(before.st_mode), before.st_uid, before.st_gid)
+
+
+@pytest.mark.parametrize("runtime", NAMES)
 def test_run_a_command_to_its_end(runtimes: Runtimes, runtime: str, tmp_path: Path) -> None:
     runtimes.run(runtime, ["sh", "-c", "true; exec true"])
     assert list(tmp_path.glob("auditns-*")) == []

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from auditns_connector import config, confvalues
-from auditns_connector.config import Config, changed, load, parse, reload
+from auditns_connector.config import Config, at_next_start, changed, load, parse, reload
 from auditns_connector.errors import ConfigError
 
 SHIPPED = Path(__file__).parents[2] / "audisp" / "auditns.toml"
@@ -244,3 +244,10 @@ def test_reload_keeps_the_old_on_error(tmp_path: Path) -> None:
 def test_changed_names_what_tables_hold() -> None:
     new = parse("coalesce_ms = 1\n[netfilter.marks]\n1 = 2\n[filter.exclude]\nruntime = ['lxc']")
     assert changed(Config.default(), new) == ["coalesce_ms", "filter.exclude.runtime", "netfilter.marks"]
+
+
+def test_what_waits_for_the_next_start() -> None:
+    new = parse('control = "/run/c"\nsandbox = ["pid"]\ninfo = true\njournal = "/var/j"\n[sources]\nperf = "off"\n')
+    names = changed(Config.default(), new)
+    assert at_next_start(names) == ["sandbox", "control", "journal.path", "sources.perf"]
+    assert set(names) - set(at_next_start(names)) == {"info"}

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -75,6 +76,44 @@ def test_good_host_has_no_complaint() -> None:
 def test_each_trouble_is_found(change: dict[str, object], expected: dict[str, str]) -> None:
     host = replace(GOOD, **change)  # type: ignore[arg-type]
     assert states(host) == expected
+
+
+#: findings that no command mends: what the kernel cannot do, what could not be found out, what somebody wants so
+UNMENDABLE = {"proc-ns", "connector-nm", "streams"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"euid": 1000, "capabilities": 0, "connector_error": "no", "nm": None, "audit": None, "readlog_error": "no"},
+        {"initial": {"user": False, "pid": False, "net": False}, "connector_error": "no", "audit": None},
+        {"euid": 1000, "perf_error": "no", "perf_features": frozenset(), "connector_error": "no", "nm": None},
+        {"proc_readable": False, "peer_pidfd": False, "nm": None, "perf_features": frozenset({"namespaces"})},
+        {
+            "audit": STATUS._replace(enabled=0, backlog_limit=64, lost=9, pid=0, rate_limit=5),
+            "cmdline": "",
+            "rules": [],
+        },
+        {"selinux": "enforcing", "plugin": Plugin()},
+        {"plugin": Plugin(installed=True)},
+        {"plugin": Plugin(installed=True, active=True, trouble="mode")},
+    ],
+)
+def test_each_trouble_has_the_command_that_mends_it(change: dict[str, object]) -> None:
+    host = replace(GOOD, boot_tool="grubby", **change)  # type: ignore[arg-type]
+    troubles = [finding for finding in examine(host) if finding.state != "ok"]
+    assert troubles
+    for finding in troubles:
+        assert bool(finding.remedy) == (finding.id not in UNMENDABLE), finding
+
+
+@pytest.mark.parametrize("tool", ["grubby", "update-grub", ""])
+def test_the_kernel_command_line_is_changed_by_what_the_host_has(tool: str) -> None:
+    (finding,) = (item for item in examine(replace(GOOD, cmdline="", boot_tool=tool)) if item.state != "ok")
+    assert "audit=1" in finding.remedy
+    assert tool in finding.remedy
+    done = subprocess.run(["sh", "-n"], input=finding.remedy, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_namespace_source_says_what_it_misses() -> None:

@@ -4,6 +4,7 @@ import configparser
 import email
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -55,8 +56,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
         # in this interpreter's environment, so that nothing is downloaded: the test extra has setuptools
         run(sys.executable, "-c", code, cwd=ROOT)
         (sdist,) = work.glob("*.tar.gz")
-        with tarfile.open(sdist) as archive:
-            archive.extractall(work / "tree", filter="data")
+        shutil.unpack_archive(sdist, work / "tree")
         (tree,) = (work / "tree").iterdir()
         run(sys.executable, "-c", code.replace("sdist", "wheel"), cwd=tree)
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from tests.kernel.runtimes import make_null
 from tests.kernel.support import until
 
 #: every runtime, with the commands it needs
@@ -113,7 +114,7 @@ class Containers:
                 if busybox:
                     shutil.copy(busybox, top / "bin/busybox")
                     (top / "bin/sh").symlink_to("busybox")
-                (top / "dev/null").touch()
+                make_null(top)
                 (top / "etc/os-release").write_text("ID=auditns-truth\n")
                 self._roots[name] = top
             return self._roots[name]

@@ -35,7 +35,7 @@ def auditd(log_format: str = "RAW", node: str | None = None, rules: tuple[str, .
     with support.audit_state():
         folder = Path(tempfile.mkdtemp(prefix="auditns-record-", dir="/var/tmp"))
         names = {"name_format": "USER", "name": node} if node else {}
-        daemon = Auditd(folder, log_format=log_format, max_log_file="8000", space_left="1", **names)
+        daemon = Auditd(folder, log_format=log_format, max_log_file="8000", **names)
         recording = Recording(folder, daemon.log)
         tee = folder / "tee.sh"
         tee.write_text(f"#!/bin/sh\ntrap '' HUP TERM\nexec /bin/cat > {recording.stream}\n")

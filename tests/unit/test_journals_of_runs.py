@@ -1,0 +1,128 @@
+"""Journals of several runs read together: what happened between the runs, and on another boot, is unknown."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from auditns_connector import frames as f
+from auditns_connector.correlate import Correlator
+from auditns_connector.enricher import RAW, Enricher
+from auditns_connector.errors import AuditnsError, DecodeError
+from auditns_connector.journal import JournalReader, JournalWriter, ranges
+from auditns_connector.reassemble import Points, TextStream
+from auditns_connector.replay import ReplayAnswers
+from tests.unit.world import HEX, World, contid
+
+
+def record(ms: int, serial: int, pid: int = 100) -> bytes:
+    return b"type=SYSCALL msg=audit(1700000%03d.%03d:%d): arch=c000003e syscall=82 success=yes pid=%d\n" % (
+        *divmod(ms, 1000), serial, pid,
+    )  # fmt: skip
+
+
+def run(began: int, *, alive: bool = True, **hello: Any) -> list[bytes]:
+    """The frames of a run from ``began`` to 100 ms later; process 100 is in a Docker container, or not there."""
+    world = World(**{"run": began, **hello})
+    frames = []
+    world.put(f.K_RESYNC, at=began, source=f.S_PROCFS, arg=1)
+    world.proc(1, 0, at=began)
+    if alive:
+        world.proc(100, 1, at=began, start=1, cg=f"/docker/{HEX}")
+    world.put(f.K_RESYNC, source=f.S_PROCFS, arg=2)
+    world.put(f.K_MARK, at=began + 100, source=f.S_PIPELINE, payload=ranges([began]))
+    hello_frame = f.pack(f.K_HELLO, f.S_PIPELINE, began * 1_000_000, payload=payload(world.log[0]))
+    clock = f.pack(f.K_CLOCK, f.S_PIPELINE, began * 1_000_000, arg=next(f.iter_frames(world.log[1])).arg)
+    frames += [hello_frame, clock, *world.log[2:]]
+    return frames
+
+
+def payload(frame: bytes) -> bytes:
+    (only,) = f.iter_frames(frame)
+    return bytes(only.payload)
+
+
+def write(path: Path, frames: list[bytes]) -> str:
+    path.write_bytes(b"".join(frames))
+    return str(path)
+
+
+def told(paths: list[str], text: bytes) -> list[str]:
+    """The answer for each record of ``text``; "" for the host."""
+    with ReplayAnswers(paths) as answers:
+        correlator, stream = Correlator(answers.model, nodes=answers.nodes), TextStream()
+        enricher = Enricher(correlator, [RAW])
+
+        def take(points: Points) -> bytes:
+            return b"".join(enricher.take(points, lambda p: answers.answer(correlator, p)).values())
+
+        out = take(stream.push(text)) + take(stream.flush(eof=True))
+    found: list[str] = []
+    for line in out.decode().splitlines():
+        if line.startswith("type=SYSCALL"):
+            found.append("")
+        else:
+            found[-1] = line.partition(" contid=")[2]
+    return found
+
+
+@pytest.fixture
+def first(tmp_path: Path) -> str:
+    return write(tmp_path / "first", run(1000))
+
+
+def test_between_two_runs_nobody_knows(first: str, tmp_path: Path) -> None:
+    second = write(tmp_path / "second", run(60_000, alive=False))
+    text = record(1050, 1000) + record(30_000, 1001) + record(60_050, 60_000)
+    assert told([first, second], text) == [contid(HEX), "?", "?"]
+
+
+def test_who_lives_through_both_is_known_in_both(first: str, tmp_path: Path) -> None:
+    second = write(tmp_path / "second", run(60_000))
+    text = record(1050, 1000) + record(30_000, 1001) + record(60_050, 60_000)
+    assert told([first, second], text)[::2] == [contid(HEX), contid(HEX)]
+
+
+def test_the_order_of_the_names_does_not_matter(first: str, tmp_path: Path) -> None:
+    second = write(tmp_path / "second", run(60_000))
+    text = record(1050, 1000) + record(60_050, 60_000)
+    assert told([second, first], text) == told([first, second], text) == [contid(HEX), contid(HEX)]
+
+
+def test_a_rotated_journal_has_no_gap(tmp_path: Path) -> None:
+    one = write(tmp_path / "one", run(1000))
+    two = write(tmp_path / "two", run(2000, run=1000))
+    assert told([one, two], record(1500, 7)) == [contid(HEX)]
+
+
+def test_journals_of_two_boots_are_refused(first: str, tmp_path: Path) -> None:
+    other = write(tmp_path / "other", run(1500, boot_id="c"))
+    with pytest.raises(DecodeError, match="of another boot"):
+        JournalReader([first, other])
+
+
+def test_the_former_run_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "made" / "journal"
+    for number in range(4):
+        writer = JournalWriter(str(path), keep=2, former="keep")
+        writer.write(run(number)[0])
+        writer.close()
+    JournalWriter(str(path), keep=2, former="keep").close()
+    JournalWriter(str(path), keep=2, former="keep").close()  # an empty one is not worth keeping
+    kept = {file.name: file.read_bytes() for file in path.parent.iterdir()}
+    assert kept == {"journal": b"", "journal.1": run(3)[0], "journal.2": run(2)[0]}
+    assert path.parent.stat().st_mode & 0o777 == 0o750
+
+
+def test_what_is_no_journal_is_not_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "audit.log"
+    path.write_bytes(record(1, 1))
+    for former in ("keep", "overwrite"):
+        with pytest.raises(AuditnsError, match=r"audit\.log: it holds something else"):
+            JournalWriter(str(path), former=former)
+    assert path.read_bytes() == record(1, 1)
+
+
+def test_a_former_journal_is_overwritten_where_that_is_wanted(first: str) -> None:
+    JournalWriter(first).close()
+    assert Path(first).read_bytes() == b""
