@@ -44,8 +44,9 @@ def add_parser(subparsers: Any, name: str, text: str) -> None:
     )  # fmt: skip
     parser.add_argument("--strict", action="store_true", help="exit 1 instead, so that the runtime refuses the start")
     parser.add_argument(
-        "--timeout", type=int, default=DEADLINE, metavar="MS", help="give up after MS ms (default: %(default)s)"
-    )
+        "--timeout", type=int, default=DEADLINE, metavar="MS",
+        help="give up MS ms after its own start (default: %(default)s)",
+    )  # fmt: skip
     parser.add_argument("--control", default=CONTROL, metavar="PATH", help="control socket (default: %(default)s)")
 
 
