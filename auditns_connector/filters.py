@@ -18,12 +18,10 @@ from .correlate import untrusted
 from .decode.rectypes import NUMBERS
 from .errors import ConfigError
 from .grouping import UNCLEAR, find_keys, keep_events, keep_types
-from .model.containers import UNKNOWN, Container, Containers
+from .model.containers import UNKNOWN, UNSET, Container, Containers
 from .model.process import State
+from .model.registry import Refused, number
 from .reassemble import Points
-
-_MAX_U64 = (1 << 64) - 1
-
 
 #: 0 for 1 and 1 for 0
 _NOT: Final = bytes((1, 0)) + bytes(254)
@@ -40,9 +38,7 @@ def _both(columns: Sequence[bytes | bytearray], none: bytes | bytearray) -> byte
 def meant_by(ids: tuple[int | None, ...], inner: Sequence[bool]) -> set[object]:
     """The terms that mean a container with the chain ``ids``, innermost first; for those ``inner`` is true of that only
     the cgroups inside another container tell of, the whole chain alone does."""
-    return {ids[i:] for i in range(len(ids))} | {
-        number for number, hidden in zip(ids, inner, strict=True) if not hidden
-    }
+    return {ids[i:] for i in range(len(ids))} | {one for one, hidden in zip(ids, inner, strict=True) if not hidden}
 
 
 #: what means a process of the host, and one whose container is not known
@@ -84,8 +80,8 @@ def parse_contids(text: str) -> ContidTerms:
         if term in ("unset", "unknown"):
             wanted.add(term)
             continue
-        number = contid(term)
-        wanted.add("unset" if number == _MAX_U64 else number)
+        value = contid(term)
+        wanted.add("unset" if value == UNSET else value)
     return ContidTerms(frozenset(wanted), negated)
 
 
@@ -113,12 +109,9 @@ def listed_wanted(listed: Sequence[dict[str, Any]], terms: Sequence[ContidTerms]
 def contid(term: str) -> int:
     """The identifier that ``term`` spells. Raises :class:`ConfigError`."""
     try:
-        number = int(term, 16) if term[:2].lower() == "0x" else int(term, 10)
-    except ValueError:
-        number = -1
-    if not term.isascii() or not 0 <= number <= _MAX_U64:
-        raise ConfigError(f"contid {term!r}: a number (decimal or 0x-hex), unset or unknown is allowed")
-    return number
+        return number(term)
+    except Refused:
+        raise ConfigError(f"contid {term!r}: a number (decimal or 0x-hex), unset or unknown is allowed") from None
 
 
 class EventFilter:

@@ -79,8 +79,9 @@ def run(args: argparse.Namespace) -> int:
 def _wanted(containers: Iterable[dict[str, Any]], texts: list[str]) -> Iterator[dict[str, Any]]:
     from ..filters import join_contids, listed_wanted
 
+    terms = join_contids(texts)
     listed = list(containers)
-    return itertools.compress(listed, listed_wanted(listed, join_contids(texts)))
+    return itertools.compress(listed, listed_wanted(listed, terms))
 
 
 def _table(containers: list[dict[str, Any]]) -> list[str]:

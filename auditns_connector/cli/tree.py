@@ -64,7 +64,8 @@ def run(args: argparse.Namespace) -> int:
         return only(source.take(), terms)
 
     if not args.follow:
-        print(_shown(take(), args))
+        text = _shown(take(), args)
+        print(text, end="\n" if text else "")
         return 0
     try:
         follow(take, args, time.sleep)
