@@ -104,6 +104,9 @@ class Runtimes:
         #: hooks (OCI: stage to list) and annotations for the containers of runc and crun started from now on
         self.hooks: dict[str, list[dict[str, object]]] = {}
         self.annotations: dict[str, str] = {}
+        #: further mounts (OCI), and the network namespace to join ("": one of its own), for those started from now on
+        self.mounts: list[dict[str, object]] = []
+        self.network = ""
         #: further options of podman, before and behind "run"
         self.podman_global: list[str] = []
         self.podman_run: list[str] = []
@@ -162,7 +165,8 @@ class Runtimes:
         bundle = self.directory / f"{name}.bundle"
         bundle.mkdir()
         container.cleanup.callback(shutil.rmtree, bundle)
-        config = _oci_config(top, argv, cgroup) | {"hooks": self.hooks, "annotations": self.annotations}
+        config = _oci_config(top, argv, cgroup, self.mounts, self.network)
+        config |= {"hooks": self.hooks, "annotations": self.annotations}
         (bundle / "config.json").write_text(json.dumps(config))
         top_group = cgroupfs.first(cgroup)
         container.cleanup.callback(cgroupfs.remove_new, top_group, cgroupfs.folders(top_group))
@@ -189,7 +193,8 @@ class Runtimes:
         base += ["--runtime", "runc", "--cgroup-manager", "cgroupfs", *self.podman_global]
         container.cleanup.callback(cgroupfs.remove_new, "/libpod_parent", cgroupfs.folders("/libpod_parent"))
         container.cleanup.callback(_call, [*base, "rm", "-f", "-t", "0", container.name], check=False)
-        options = ["-d", *_ULIMITS, "--network", "none", "--name", container.name, *self.podman_run]
+        network = f"ns:{self.network}" if self.network else "none"
+        options = ["-d", *_ULIMITS, "--network", network, "--name", container.name, *self.podman_run]
         options += ["--rootfs", str(top)]
         container.id = _call([*base, "run", *options, *argv]).stdout.decode().split()[-1]
         container.pid = int(_call([*base, "inspect", "-f", "{{.State.Pid}}", container.name]).stdout)
@@ -278,15 +283,18 @@ def _make_rootfs(top: Path) -> None:
     (top / "etc/os-release").write_text("ID=auditns-test\n")
 
 
-def _oci_config(top: Path, argv: Sequence[str], cgroup: str) -> dict[str, object]:
-    kinds = ("pid", "network", "ipc", "uts", "mount")
+def _oci_config(
+    top: Path, argv: Sequence[str], cgroup: str, mounts: Sequence[dict[str, object]], network: str
+) -> dict[str, object]:
+    kinds = ("pid", "ipc", "uts", "mount")
+    net = {"type": "network", "path": network} if network else {"type": "network"}
     return {
         "ociVersion": "1.0.2",
         "process": {"user": {"uid": 0, "gid": 0}, "args": list(argv), "env": [f"PATH={PATH}"], "cwd": "/"},
         "root": {"path": str(top)},
         "hostname": "oci",
-        "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
-        "linux": {"cgroupsPath": cgroup, "namespaces": [{"type": kind} for kind in kinds]},
+        "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}, *mounts],
+        "linux": {"cgroupsPath": cgroup, "namespaces": [net, *({"type": kind} for kind in kinds)]},
     }
 
 
