@@ -122,8 +122,9 @@ def describe_caller(procfs: Procfs, held: Held, peer: Peer) -> dict[str, Any]:
         subj=_label(held.pid),
         ancestors=_ancestors(procfs, found),
     )
-    if held.alive() and (peer.start is None or abs(peer.start - found["start"]) < _SAME):
-        about["start"] = found["start"]
+    began = found["start"]
+    if held.alive() and began is not None and (peer.start is None or abs(peer.start - began) < _SAME):
+        about["start"] = began
         about["privileged"] = peer.uid == 0 and initial and capable
         about["pid_ns"] = (found.get("ns") or {}).get("pid")
         about["depth"] = len(found.get("nspid") or [0])

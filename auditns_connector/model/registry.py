@@ -283,8 +283,9 @@ class Registry:
         self.changes += 1
         self.fresh.append(container)
         members = [target, *self._descendants(target)] if hook else [target]
+        former = (None, UNKNOWN, target.registered)
         for process in members:
-            if process is target or process.registered is None or process.registered is UNKNOWN:
+            if process.registered in former:
                 process.registered = container
                 model.settle(process, time, REGISTERED)
         if replaced is not None and replaced.key in containers.taken:

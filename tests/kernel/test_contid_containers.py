@@ -176,6 +176,15 @@ def test_the_right_to_nest(started: Started, tasks: list[Task], tmp_path: Path, 
     assert started.seen(f'a1="nested-{token}"') == [f"5,^{one}"]
     assert started.seen(f'a1="around-{token}"') == [one]
     assert refused(outside.pid, 5, started.control) == "ENOTUNIQ"
+    # an orchestrator inside may use the hook as well
+    full_id = secrets.token_hex(32)
+    state = json.dumps({"ociVersion": "1.0.2", "id": full_id, "status": "created", "pid": "PID"}).replace(
+        '"PID"', "'$hooked'"
+    )
+    command = shlex.join([*AUDITNS, "oci-hook", "--control", str(own), "--timeout", "5000"])
+    assert shell.run(f"sleep 100 & hooked=$!; echo '{state}' | {command} 2>&1") == ""
+    get = shlex.join([*AUDITNS, "contid", "get", "PID", "--control", str(own)]).replace("PID", "$hooked")
+    assert shell.run(f"{get} 2>&1; kill $hooked; wait $hooked") == f"{derive_contid('oci', full_id)},^{one}"
     shell.run("exec 9>&-; wait $child")
     until(lambda: f"contid=-1 old-contid=5,^{one} ".encode() in started.listener.out, "the end of the nested one")
     failed = [line for line in started.listener.out.splitlines() if b"op=set" in line and b"error=ENOTUNIQ" in line]

@@ -248,6 +248,17 @@ def test_what_enters_a_registered_container_belongs_to_it(world: Registering) ->
     assert list(world.model.containers.by_key) == []
 
 
+def test_a_hook_inside_a_container_means_the_descendants_too(world: Registering) -> None:
+    world.set(TASK, 1, 10)
+    world.ask("delegate", TASK, 11)
+    world.fork(TASK, 101, 12, pid=900)
+    world.fork(101, 102, 13)
+    world.fork(TASK, 103, 13)
+    assert world.set(101, 9, 14, by=TASK) == "EBUSY"
+    assert world.set(101, 9, 15, by=TASK, hook=True, new=True, rehash=True) == ""
+    assert [world.who(pid, 100) for pid in (101, 102, 103)] == ["9,^1", "9,^1", "1"]
+
+
 def test_a_runtime_that_moves_the_process_after_the_hook(world: Registering) -> None:
     world.fork(SHELL, 101, 3, pid=900)
     assert world.set(101, int(HEX[:16], 16), 10, hook=True, new=True) == ""
