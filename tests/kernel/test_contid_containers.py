@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from auditns_connector import api
+from auditns_connector.cli.ocihook import WRAPPER
 from auditns_connector.model.runtime import derive_contid
 from tests.kernel import cgroupfs
-from tests.kernel.programs import AUDITNS, Program, Task, contids, event_of, listening, until
+from tests.kernel.programs import AUDITNS, ROOT, Program, Task, auditns, contids, event_of, listening, until
 from tests.kernel.runtimes import Container, Runtimes
 from tests.kernel.support import AuditState, auditctl, need_tool
 from tests.kernel.test_contid import UNSET, hook, ops, refused, serving
@@ -42,10 +43,11 @@ class Started:
     def __init__(self, runtimes: Runtimes, listener: Program, runtime: str, folder: Path) -> None:
         self.listener, self.control, self.runtime = listener, serving(listener), runtime
         runtimes.hooks = hook(self.control)
-        hooks = folder / "hooks.d"
-        hooks.mkdir(mode=0o755)
-        about = {"version": "1.0.0", "hook": runtimes.hooks["createRuntime"][0], "when": {"always": True}}
-        (hooks / "auditns.json").write_text(json.dumps({**about, "stages": ["createRuntime", "poststop"]}))
+        hooks, program = folder / "hooks.d", folder / "auditns"
+        program.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {shlex.join(AUDITNS)} "$@"\n')
+        program.chmod(0o755)
+        done = auditns("install-hook", "--dir", hooks, "--program", program, "--control", self.control)
+        assert (done.returncode, done.stdout.decode().strip()) == (0, f"{hooks}/auditns.json"), done.stderr
         runtimes.podman_global = ["--hooks-dir", str(hooks)]
         self.first = self.start(runtimes)
         runtimes.network = f"/proc/{self.first.pid}/ns/net"
@@ -192,6 +194,24 @@ def test_the_right_to_nest(started: Started, tasks: list[Task], tmp_path: Path, 
         (two.encode(), one.encode()),
         (b"5", b"-1"),
     ]
+
+
+def test_the_runtime_that_is_shown_for_docker(
+    quiet: AuditState, runtimes: Runtimes, tmp_path: Path, token: str
+) -> None:
+    with listening(tmp_path / "l", "--rules", "--format", "raw") as listener:
+        control = serving(listener)
+        program = tmp_path / "auditns-runc"
+        one = hook(control)["createRuntime"][0]
+        program.write_text(WRAPPER.replace('{"path": "/usr/bin/auditns", "args": ["auditns", "oci-hook"]}', repr(one)))
+        program.chmod(0o755)
+        runtimes.podman_global = ["--runtime", str(program)]
+        container = runtimes.start("podman")
+        container.exec(["/bin/true", f"wrapped-{token}"])
+        found = api.get_contid(container.pid, control=str(control))
+        assert (found.contid, found.container["kind"]) == (str(derive_contid("podman", container.id)), "registered")
+        container.stop()
+        until(lambda: f"op=drop opid={container.pid} ".encode() in listener.out, "its end")
 
 
 def _counts_as(path: Path, number: int, container: Container) -> bool:
