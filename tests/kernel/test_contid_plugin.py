@@ -139,9 +139,6 @@ def test_whoever_signals_auditd_is_told_with_the_container(
                 words = f"type=DAEMON_{kind} ", f" pid={task.pid} "
                 until(lambda w=words: event_of(plugin.read(), *w), kind)
                 assert contids(event_of(plugin.read(), *words)) == wanted
-        tasks[0].run(f"kill {plugin.auditd.pid}")
-        until(lambda: event_of(plugin.read(), "type=DAEMON_END ", f" pid={tasks[0].pid} "), "its last word")
-        assert contids(event_of(plugin.read(), "type=DAEMON_END ", f" pid={tasks[0].pid} ")) == ["71"]
 
 
 def test_marks_of_the_configuration_decide(
