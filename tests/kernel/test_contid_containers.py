@@ -196,6 +196,33 @@ def test_the_right_to_nest(started: Started, tasks: list[Task], tmp_path: Path, 
     ]
 
 
+@pytest.mark.parametrize("runtime", ["runc", "crun"])
+def test_a_hook_called_again_and_again_with_a_hostile_name(
+    quiet: AuditState, runtimes: Runtimes, tmp_path: Path, token: str, runtime: str
+) -> None:
+    name = "\n\"'\x1d type=USER msg=audit(1.000:1): pid=1 contid=7 " + "A" * (1 << 20)
+    with listening(tmp_path / "l", "--rules", "--format", "raw", "--info") as listener:
+        control = serving(listener)
+        # 1 MiB is read by each of them: on a busy machine that takes longer than a start may be held up
+        one = hook(control, "--strict", "--timeout=5000")["createRuntime"]
+        runtimes.hooks = {"prestart": one * 2, "createRuntime": one * 2, "poststop": one * 2}
+        runtimes.annotations = {"io.kubernetes.container.name": name, "io.kubernetes.pod.name": "p\0\x1d\x7f\ud800"}
+        container = runtimes.start(runtime, name=secrets.token_hex(32))
+        wanted = str(derive_contid("oci", container.id))
+        container.exec(["/bin/true", f"inside-{token}"])
+        until(lambda: event_of(listener.out, f'a1="inside-{token}"'), "the event")
+        container.stop()
+        until(lambda: b"op=drop " in listener.out, "its end")
+        told = [(op["contid"], op.get("error"), op["res"]) for op in ops(listener, container.pid) if op["op"] == "set"]
+        assert told == [(wanted, None, "1"), *[(wanted, "EEXIST", "0")] * 3]
+        lines = event_of(listener.out, f'a1="inside-{token}"')
+        (info,) = [line for line in lines if b"type=CONTAINER_INFO " in line]
+        assert f" ctr-name={name.encode()[:512].hex().upper()} ".encode() in info
+        assert b" pod=" in info
+        for line in listener.out.splitlines():
+            assert re.fullmatch(rb"type=[A-Z_]+ msg=audit\([0-9.]+:[0-9]+\):[\x20-\x7e]*", line), line
+
+
 def test_the_runtime_that_is_shown_for_docker(
     quiet: AuditState, runtimes: Runtimes, tmp_path: Path, token: str
 ) -> None:
