@@ -126,7 +126,7 @@ class Registry:
             contid = str(container.contid)
             if container.contid != wanted:
                 # the id asked for was another's: that attempt is told too
-                refused = ContainerOp(time, "set", pid, str(wanted), old, _caller(request), "ENOTUNIQ", None, None)
+                refused = ContainerOp(time, "set", pid, str(wanted), old, _caller(request), "ENOTUNIQ", None, container)
                 self._model.outputs.append(refused)
         except Refused as refusal:
             error, message = refusal.args
