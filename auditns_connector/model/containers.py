@@ -341,7 +341,7 @@ class Containers:
             # a move into the cgroup of a container that was there before takes no registration away
             return found if registered in found.chain() else registered
         if found is not None:
-            owner = pid_ns.owner
+            owner = creator if pid_ns.owner is None and not pid_ns.initial else pid_ns.owner
             if (
                 owner is not None
                 and self._inside(owner, cgroups)
@@ -359,8 +359,10 @@ class Containers:
                 continue
             if inst.owner is None or (inst.owner is UNKNOWN and inst.first == who):
                 inst.owner = creator if creator is not None else self.sandbox_of(inst, now)
+                if creator is None:
+                    inst.owner.home = cgroups
             owner = inst.owner
-            if owner.sandbox is inst and inst.first == who and (owner.home is None or not set_up):
+            if owner.sandbox is inst and inst.first == who and not set_up:
                 owner.home = cgroups
             return owner
         return UNKNOWN if lost else None
@@ -375,6 +377,16 @@ class Containers:
             link.gives_way, link.text = True, ""
         top.parent = outer
         self.enter(outer)
+
+    def put_inside(self, inner: Container, outer: Container, now: int) -> None:
+        """``inner`` was taken for one that is not in ``outer``; what is wrong about it is put right."""
+        former, inner.parent, inner.gives_way = inner.parent, outer, True
+        self.enter(outer)
+        self.leave(former, now)
+        for other in self.by_key.values():
+            if inner in other.chain():
+                other.text = ""
+        self.renames += 1
 
     @staticmethod
     def _inside(owner: Container, cgroups: CgroupSet) -> bool:

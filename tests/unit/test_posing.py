@@ -139,6 +139,29 @@ def test_below_its_own_cgroup_it_is_inside_itself(
     assert [*world.model.containers.by_key, *world.model.containers.by_contid] == []
 
 
+@pytest.mark.parametrize("registered", [True, False], ids=["registered", "sandbox"])
+def test_after_a_restart_it_is_still_inside_itself(world: Registering, registered: bool) -> None:
+    own = boxed(world, registered)
+    world.fork(101, 120, 100, pid=950, mnt=951)
+    world.attach(120, f"{BOX}/docker/{HEX}", 101)
+    world.exec(120, 102)
+    world.fork(120, 121, 103)
+    world.attach(111, f"{BOX}/docker-{'f' * 64}.scope", 104)
+    enter(world, 130, f"/docker/{'9' * 64}", 105)
+    before = [world.who(pid, 200) for pid in (101, 120, 121, 111, 130)]
+    assert before[:3] == [own, f"{VICTIM},^{own}", f"{VICTIM},^{own}"]
+    other = again(world, snapshot(world), 2000)
+    after = [other.who(pid, 3000) for pid in (101, 120, 121, 111, 130)]
+    if not registered:  # a sandbox may have another number in another run
+        now = after[0]
+        assert now is not None
+        before = [text.replace(own, now) if text is not None else None for text in before]
+    assert after == before
+    for pid in (111, 110, 121, 120, 101, 130):
+        other.exit(pid, 4000)
+    assert list(other.model.containers.by_key) == []
+
+
 def test_its_runtime_may_move_it_until_it_runs_a_program_of_its_own(world: Registering) -> None:
     world.fork(SHELL, 101, 10, pid=900, mnt=901)
     world.attach(101, BOX, 11)

@@ -354,6 +354,24 @@ def test_registrations_survive_a_restart(world: Registering) -> None:
     assert other.told()[-1] == ("drop", 113, "-1", "3", "")
 
 
+def test_what_runs_inside_a_registered_container_does_so_after_a_restart(world: Registering) -> None:
+    world.set(TASK, 1, 10)
+    world.fork(TASK, 101, 100)
+    world.attach(101, f"/docker/{HEX}", 101)
+    world.fork(SHELL, 60, 102)
+    world.attach(60, f"/docker/{'d' * 64}", 103)
+    world.fork(TASK, 103, 104)
+    world.attach(103, f"/docker/{'d' * 64}", 105)  # into one of the host
+    saved = snapshot(world)
+    world.fork(101, 102, 1000)
+    other = again(world, saved, 2000)
+    assert [other.who(pid, 3000) for pid in (TASK, 101, 102)] == ["1", f"{contid(HEX)},^1", f"{contid(HEX)},^1"]
+    assert [other.who(pid, 3000) for pid in (60, 103)] == [contid("d" * 64), "1"]
+    for pid in (101, 102, TASK, 103):
+        other.exit(pid, 4000)
+    assert other.told()[-1] == ("drop", 103, "-1", "1", "")
+
+
 def test_an_orphan_of_the_outage_is_unknown_not_the_hosts(world: Registering) -> None:
     world.set(TASK, 1, 10)
     saved = snapshot(world)
