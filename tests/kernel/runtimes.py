@@ -25,7 +25,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from tests.kernel import cgroupfs
 from tests.kernel.support import need_root, need_tool, until
@@ -165,8 +165,10 @@ class Runtimes:
         bundle = self.directory / f"{name}.bundle"
         bundle.mkdir()
         container.cleanup.callback(shutil.rmtree, bundle)
-        config = _oci_config(top, argv, cgroup, self.mounts, self.network)
-        config |= {"hooks": self.hooks, "annotations": self.annotations}
+        config = _oci_config(top, argv, cgroup) | {"hooks": self.hooks, "annotations": self.annotations}
+        config["mounts"] = [*config["mounts"], *self.mounts]
+        if self.network:
+            config["linux"]["namespaces"][1]["path"] = self.network
         (bundle / "config.json").write_text(json.dumps(config))
         top_group = cgroupfs.first(cgroup)
         container.cleanup.callback(cgroupfs.remove_new, top_group, cgroupfs.folders(top_group))
@@ -283,18 +285,15 @@ def _make_rootfs(top: Path) -> None:
     (top / "etc/os-release").write_text("ID=auditns-test\n")
 
 
-def _oci_config(
-    top: Path, argv: Sequence[str], cgroup: str, mounts: Sequence[dict[str, object]], network: str
-) -> dict[str, object]:
-    kinds = ("pid", "ipc", "uts", "mount")
-    net = {"type": "network", "path": network} if network else {"type": "network"}
+def _oci_config(top: Path, argv: Sequence[str], cgroup: str) -> dict[str, Any]:
+    kinds = ("pid", "network", "ipc", "uts", "mount")
     return {
         "ociVersion": "1.0.2",
         "process": {"user": {"uid": 0, "gid": 0}, "args": list(argv), "env": [f"PATH={PATH}"], "cwd": "/"},
         "root": {"path": str(top)},
         "hostname": "oci",
-        "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}, *mounts],
-        "linux": {"cgroupsPath": cgroup, "namespaces": [net, *({"type": kind} for kind in kinds)]},
+        "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
+        "linux": {"cgroupsPath": cgroup, "namespaces": [{"type": kind} for kind in kinds]},
     }
 
 
