@@ -20,7 +20,8 @@ from typing import Any, Final
 
 from .errors import AuditnsError, NotPermittedError
 from .peer import Peer as Peer
-from .peer import peer_of
+from .peer import peer_accepted
+from .sources.procfs import Procfs
 from .talk import Talk
 
 MAX_REQUEST: Final = 64 * 1024
@@ -46,7 +47,8 @@ class ControlServer:
         self.counters = {"connections": 0, "requests": 0, "refused": 0, "malformed": 0}
         self.selector = self._selector = selector
         #: in the order of their last request, the one silent longest first
-        self._clients: dict[socket.socket, None] = {}
+        self._clients: dict[socket.socket, Peer] = {}
+        self._procfs = Procfs()
         #: clients that asked to be told, with what they have not read yet
         self._subscribers: dict[socket.socket, deque[bytes]] = {}
         self._lock = self._take_lock() if locked else -1
@@ -118,7 +120,7 @@ class ControlServer:
             client.close()
             return
         client.setblocking(False)
-        self._clients[client] = None
+        self._clients[client] = peer_accepted(client, self._procfs)
         self._selector.register(client, selectors.EVENT_READ, lambda: self._read(client))
 
     def _read(self, client: socket.socket) -> None:
@@ -196,7 +198,7 @@ class ControlServer:
         if handler is None:
             return self._malformed(f"no such request: {str(request['op'])[:64]!r}")
         try:
-            return handler(request, peer_of(client), client)
+            return handler(request, self._clients[client], client)
         except AuditnsError as error:
             return {"ok": False, "error": "EIO", "message": str(error)}
 

@@ -9,8 +9,9 @@ and keys.
 
 import re
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from .confvalues import number
 from .correlate import untrusted
@@ -40,9 +41,12 @@ def _both(columns: Sequence[bytes | bytearray], none: bytes | bytearray) -> byte
 def meant_by(ids: tuple[int | None, ...], inner: Sequence[bool]) -> set[object]:
     """The terms that mean a container with the chain ``ids``, innermost first; for those ``inner`` is true of that only
     the cgroups inside another container tell of, the whole chain alone does."""
-    return {ids[i:] for i in range(len(ids))} | {
-        number for number, hidden in zip(ids, inner, strict=True) if not hidden
-    }
+    return {ids[i:] for i in range(len(ids))} | {one for one, hidden in zip(ids, inner, strict=True) if not hidden}
+
+
+#: what means a process of the host, and one whose container is not known
+HOST: Final[frozenset[object]] = frozenset(("unset",))
+NOT_KNOWN: Final[frozenset[object]] = frozenset(("unknown",))
 
 
 class ContidTerms(NamedTuple):
@@ -54,14 +58,16 @@ class ContidTerms(NamedTuple):
     def match(self, containers: Containers, container: Container | None) -> bool:
         """Whether a process of ``container`` (None: the host) is meant."""
         if container is None:
-            found = "unset" in self.wanted
-        elif container is UNKNOWN:
-            found = "unknown" in self.wanted
-        else:
-            chain = container.chain()
-            ids = tuple(containers.contid(link) for link in chain)
-            found = not self.wanted.isdisjoint(meant_by(ids, [link.inner for link in chain]))
-        return found is not self.negated
+            return self.takes(HOST)
+        if container is UNKNOWN:
+            return self.takes(NOT_KNOWN)
+        chain = container.chain()
+        ids = tuple(containers.contid(link) for link in chain)
+        return self.takes(meant_by(ids, [link.inner for link in chain]))
+
+    def takes(self, meant: AbstractSet[object]) -> bool:
+        """Whether what the terms ``meant`` mean is wanted."""
+        return self.wanted.isdisjoint(meant) is self.negated
 
 
 def parse_contids(text: str) -> ContidTerms:
@@ -77,12 +83,34 @@ def parse_contids(text: str) -> ContidTerms:
         if term in ("unset", "unknown"):
             wanted.add(term)
             continue
-        contid = _contid(term)
-        wanted.add("unset" if contid == UNSET else contid)
+        value = _contid(term)
+        wanted.add("unset" if value == UNSET else value)
     return ContidTerms(frozenset(wanted), negated)
 
 
+def join_contids(texts: Sequence[str]) -> list[ContidTerms]:
+    """What several options ask for: any of those to be had, and none of those not to be had."""
+    terms = [parse_contids(text) for text in texts]
+    wanted = [term.wanted for term in terms if not term.negated]
+    joined = [ContidTerms(frozenset().union(*wanted))] if wanted else []
+    return joined + [term for term in terms if term.negated]
+
+
+def listed_wanted(listed: Sequence[dict[str, Any]], terms: Sequence[ContidTerms]) -> list[bool]:
+    """Which of the containers ``listed``, objects with "contid" and "kind" as contid-list and snapshots have them, all
+    ``terms`` want."""
+    inner = {about["contid"] for about in listed if about["kind"] == "runtime" and ",^" in about["contid"]}
+    out = []
+    for about in listed:
+        words = about["contid"].split(",^")
+        ids = tuple(int(word) if word.isdecimal() else None for word in words)
+        meant = meant_by(ids, [",^".join(words[i:]) in inner for i in range(len(words))])
+        out.append(all(term.takes(meant) for term in terms))
+    return out
+
+
 def _contid(term: str) -> int:
+    """The identifier that ``term`` spells. Raises :class:`ConfigError`."""
     try:
         return number(term, 64)
     except ValueError as error:

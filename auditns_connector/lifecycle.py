@@ -18,6 +18,7 @@ from .enricher import NUMERIC, RAW
 from .eventserial import MODULUS, EventSerials
 from .model.containers import UNKNOWN
 from .model.outputs import ContainerOp, Loss, NsChange, NsDel, NsInit, NsLeft
+from .model.process import State
 from .places import RUN_DIR
 from .sinks.base import Loss as SinkLoss
 from .sinks.base import LostLine
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from .emit.render import Renderer
     from .filters import ConfiguredFilter, EventFilter
     from .model.namespaces import Instance
-    from .model.process import Process, State
+    from .model.process import Process
     from .model.table import Model
     from .observer import Observer
     from .pipeline import Pipeline
@@ -140,7 +141,7 @@ class Narrator:
                 continue
             tails = {spelling: formatter(output, spelling) for spelling in dict.fromkeys(numeric)}
             if any(tails.values()):
-                found.append((self._ms(output.time), tails, getattr(output, "state", None)))
+                found.append((self._ms(output.time), tails, _state(output)))
         return self._write(found)
 
     def _passes(self, output: Any) -> bool:
@@ -308,3 +309,13 @@ def begin(pipeline: "Pipeline", *, keep_serials: bool, introduce: bool) -> None:
         store = observer.store
         pipeline.each_tick.append(lambda: store.save(observer.model))
         pipeline.at_end.append(lambda: store.save(observer.model, last=True))
+
+
+def _state(output: Any) -> "State | None":
+    """The state of the process that ``output`` is about; ``None`` where it is about none."""
+    if not isinstance(output, ContainerOp):
+        return getattr(output, "state", None)
+    if output.error == "ESRCH":
+        return None
+    # not the identifier that was asked for: after a refusal the process is still where it was
+    return State(output.time, output.container, None, "")

@@ -1,8 +1,9 @@
 """``auditns oci-hook``: a container runtime calls it as createRuntime, prestart or poststop hook.
 
 It reads the container's state (JSON, OCI runtime specification, "State") on stdin and registers the container. It must
-never break a container's start: whatever goes wrong is one warning on stderr and exit code 0, and after
-DEADLINE it gives up. So nothing is imported here that takes time, and a timer watches over every step.
+never break a container's start: whatever goes wrong is one warning on stderr and exit code 0, and DEADLINE after its
+own start it gives up. So nothing is imported here that takes time, and a child does the work: it can be left at any
+moment, also in the middle of a long document.
 """
 
 import os
@@ -11,12 +12,16 @@ from typing import Any, Final
 
 from .places import CONTROL
 
-#: milliseconds after which it gives up; starting Python takes some 40 more
-DEADLINE: Final = 130
+#: milliseconds from the start of the process, Python's own included, after which it gives up
+DEADLINE: Final = 160
+#: milliseconds it tries at least, however long Python took to start
+LEAST: Final = 10
 MAX_STATE: Final = 4 << 20
 MAX_CONFIG: Final = 4 << 20
 MAX_VALUE: Final = 600
 MAX_WAIT: Final = 50
+#: the module signal takes a while to import
+_SIGKILL: Final = 9
 
 #: where runtimes and orchestrators say it, the first found is taken
 ANNOTATIONS: Final[dict[str, tuple[str, ...]]] = {
@@ -114,11 +119,10 @@ def _config(state: Any) -> Any:
         return {}
 
 
-def register(control: str) -> None:
-    """Do the work. Raises :class:`Trouble`, OSError."""
+def register(control: str) -> int:
+    """Do the work; returns how long to wait then (milliseconds). Raises :class:`Trouble`, OSError."""
     from json import dumps, loads
     from socket import AF_UNIX, SOCK_CLOEXEC, SOCK_SEQPACKET, socket
-    from time import sleep
 
     try:
         state = loads(_read(0, MAX_STATE))
@@ -135,19 +139,62 @@ def register(control: str) -> None:
     try:
         answer = loads(data)
         accepted = answer["ok"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise Trouble(f"{control} gave no answer that makes sense") from None
     if not accepted:
         raise Trouble(f"refused: {answer.get('error')}: {answer.get('message')}")
     wait = answer.get("wait_ms")
-    if isinstance(wait, int) and 0 < wait <= MAX_WAIT:
-        # audit's stamps are coarse: only after this can no event of the container be taken for one before its id
-        sleep(wait / 1000)
+    return wait if isinstance(wait, int) and 0 < wait <= MAX_WAIT else 0
+
+
+def _age() -> float:
+    """Seconds since this process was started, up to one clock tick too many."""
+    from time import CLOCK_BOOTTIME, clock_gettime
+
+    try:
+        with open("/proc/self/stat", "rb") as file:
+            started = int(file.read().rpartition(b") ")[2].split()[19])
+    except (OSError, IndexError, ValueError):
+        return 0.0  # no /proc: it counts from here
+    return max(0.0, clock_gettime(CLOCK_BOOTTIME) - started / os.sysconf("SC_CLK_TCK"))
+
+
+def _work(control: str, writer: int) -> None:
+    """The child: one line is its answer, "ok" and milliseconds, or why not. A runtime reads stderr to its end, and is
+    not to wait for a child that was left."""
+    for fd in {1, 2} - {writer}:
+        os.closerange(fd, fd + 1)  # it may be closed already
+    try:
+        said = f"ok {register(control)}"
+    except (Trouble, OSError) as error:
+        said = str(error)
+    except Exception as error:  # whatever it is, the container starts
+        said = f"{type(error).__name__}: {error}"
+    os.write(writer, said.encode("utf-8", "replace")[:4096])
+
+
+def _watched(control: str, seconds: float) -> str | None:
+    """What the child says; ``None`` when it says nothing in time."""
+    from select import select
+
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reader)
+        try:
+            _work(control, writer)
+        finally:
+            os._exit(0)
+    os.close(writer)
+    if not select([reader], [], [], seconds)[0]:
+        os.kill(child, _SIGKILL)
+        return None
+    return os.read(reader, 4096).decode("utf-8", "replace") or "it has ended"
 
 
 def main(argv: list[str]) -> int:
     """``argv``: what follows "oci-hook". Returns the exit code."""
-    import signal
+    from time import sleep
 
     control, strict, deadline = CONTROL, False, DEADLINE
     words = iter(argv)
@@ -163,18 +210,17 @@ def main(argv: list[str]) -> int:
             strict = True
         else:
             return _end(f"{word!r} is not an option of it (see auditns oci-hook --help)", strict)
-
-    def too_late(number: int, frame: object) -> None:
-        os._exit(_end(f"no answer within {deadline} ms", strict))
-
-    signal.signal(signal.SIGALRM, too_late)
-    signal.setitimer(signal.ITIMER_REAL, deadline / 1000)
     try:
-        register(control)
-    except (Trouble, OSError, MemoryError) as error:
+        said = _watched(control, max(deadline / 1000 - _age(), LEAST / 1000))
+    except OSError as error:  # no process, no descriptor left
         return _end(str(error), strict)
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+    if said is None:
+        return _end(f"no answer within {deadline} ms", strict)
+    word, _, wait = said.partition(" ")
+    if word != "ok":
+        return _end(said, strict)
+    # audit's stamps are coarse: only after this can no event of the container be taken for one before its id
+    sleep(int(wait) / 1000)
     return 0
 
 

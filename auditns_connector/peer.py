@@ -17,23 +17,43 @@ from .sources.procfs import Procfs
 
 #: include/uapi/asm-generic/socket.h; Python 3.11 has no name for it
 SO_PEERPIDFD: Final = 77
+_NO_PIDFD: Final = (errno.ENOPROTOOPT, errno.EINVAL)
 CAP_AUDIT_CONTROL: Final = 30
 _UCRED: Final = struct.Struct("=iII")
+#: two readings of one start time (ns); no pid comes round in that time
+_SAME: Final = 50_000_000
 _MAX_ANCESTORS: Final = 256
 _UNSET_ID: Final = 0xFFFFFFFF
 
 
 class Peer(NamedTuple):
-    """Who is on the other side, by SO_PEERCRED: pid in our pid namespace (0: not in it), and ids."""
+    """Who is on the other side, by SO_PEERCRED: pid in our pid namespace (0: not in it), and ids. ``start``: when the
+    process that had this pid as the connection was accepted began, where there is no SO_PEERPIDFD to tell."""
 
     pid: int
     uid: int
     gid: int
+    start: int | None = None
 
 
 def peer_of(sock: socket.socket) -> Peer:
     """The credentials the kernel took when the peer connected."""
     return Peer(*_UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)))
+
+
+def peer_accepted(sock: socket.socket, procfs: Procfs) -> Peer:
+    """The peer of a connection just accepted."""
+    peer = peer_of(sock)
+    try:
+        os.close(_peer_pidfd(sock))
+    except OSError as error:
+        found = procfs.describe(peer.pid) if error.errno in _NO_PIDFD and peer.pid > 0 else None
+        return peer._replace(start=found["start"] if found is not None else None)
+    return peer
+
+
+def _peer_pidfd(sock: socket.socket) -> int:
+    return int(struct.unpack("=i", sock.getsockopt(socket.SOL_SOCKET, SO_PEERPIDFD, 4))[0])
 
 
 class Held:
@@ -53,16 +73,12 @@ class Held:
 
     @classmethod
     def by_socket(cls, sock: socket.socket) -> Self:
-        """The process that connected. Without SO_PEERPIDFD the one that has its pid now: its start is compared with
-        what the table knows, so a later holder of the pid is told apart unless it began in the same 50 ms."""
+        """The process that connected. Without SO_PEERPIDFD the one that has its pid now, see ``Peer.start``."""
         pid = peer_of(sock).pid
         try:
-            raw = sock.getsockopt(socket.SOL_SOCKET, SO_PEERPIDFD, 4)
+            return cls(pid, _peer_pidfd(sock))
         except OSError as error:
-            if error.errno in (errno.ENOPROTOOPT, errno.EINVAL):
-                return cls.by_pid(pid)
-            return cls(pid, -1)
-        return cls(pid, int(struct.unpack("=i", raw)[0]))
+            return cls.by_pid(pid) if error.errno in _NO_PIDFD else cls(pid, -1)
 
     def alive(self) -> bool:
         """Whether it lives, so that what was read of its pid before was about it."""
@@ -106,8 +122,9 @@ def describe_caller(procfs: Procfs, held: Held, peer: Peer) -> dict[str, Any]:
         subj=_label(held.pid),
         ancestors=_ancestors(procfs, found),
     )
-    if held.alive():
-        about["start"] = found["start"]
+    began = found["start"]
+    if held.alive() and began is not None and (peer.start is None or abs(peer.start - began) < _SAME):
+        about["start"] = began
         about["privileged"] = peer.uid == 0 and initial and capable
         about["pid_ns"] = (found.get("ns") or {}).get("pid")
         about["depth"] = len(found.get("nspid") or [0])

@@ -133,9 +133,7 @@ class Registrar:
         """A runtime's hook: the id is made from the runtime's own, the whole thread group is meant."""
         known = names(request.get("names"))
         runtime, full_id = known.get("runtime", ""), known.get("id", "")
-        if not full_id:
-            return {"ok": False, "error": "EINVAL", "message": "a hook gives its runtime's id"}
-        wanted = str(derive_contid(runtime, full_id))
+        wanted = str(derive_contid(runtime, full_id)) if full_id else ""
         more = {"id": wanted, "new": True, "hook": True, "rehash": True, "names": known}
         answer = self._ask("set", request, peer, sock, **more)
         container = self._model.registry.last.container
@@ -149,7 +147,10 @@ class Registrar:
         """A runtime says that a container has ended; how many of its processes live on is told."""
         self._observer.catch_up()
         wanted = names({"id": request.get("id")}).get("id")
-        living = sum(c.live for c in self._model.registry.living() if wanted and c.id == wanted)
+        with Held.by_socket(sock) as held:
+            caller = describe_caller(self._procfs, held, peer)
+        meant = [c for c in self._model.registry.living() if wanted and c.id == wanted and self._may_see(caller, c)]
+        living = sum(c.live for c in meant)
         self.keep()
         return {"ok": True, "processes": living}
 
@@ -252,8 +253,9 @@ class Registrar:
         about = self._procfs.describe(who[0])
         uid = (about.get("uids") or [0])[0] if about is not None else 0
         os.chown(path, uid, -1, follow_symlinks=False)
-        for op in ("contid-set", "contid-get", "contid-list", "contid-delegate"):
-            server.handlers[op] = self.handlers[op] if op != "contid-delegate" else self._delegate_right_alone
+        for op in ("contid-set", "contid-get", "contid-list", "contid-hook", "contid-stopped"):
+            server.handlers[op] = self.handlers[op]
+        server.handlers["contid-delegate"] = self._delegate_right_alone
         former = self.delegated.pop(who, None)
         if former is not None and former.path != path:
             former.close()

@@ -21,6 +21,9 @@ from .model.containers import UNKNOWN, Container
 from .model.namespaces import Instance, NsSet
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .filters import ContidTerms
     from .model.process import Process
     from .model.table import Model
 
@@ -128,6 +131,31 @@ def take(model: "Model", now: int, real: float, *, live: bool) -> Snapshot:
         "sets": maker.sets,
         "processes": processes,
     }
+
+
+def only(snapshot: Snapshot, terms: "Sequence[ContidTerms]") -> Snapshot:
+    """What all ``terms`` want of ``snapshot``: containers, and processes; the namespaces stay as they are. A container
+    stands alone where the one around it is not wanted."""
+    if not terms:
+        return snapshot
+    from .filters import HOST as THE_HOST
+    from .filters import NOT_KNOWN as UNCLEAR
+    from .filters import listed_wanted
+
+    wanted = listed_wanted(snapshot["containers"], terms)
+    places = {at: place for place, at in enumerate(at for at, kept in enumerate(wanted) if kept)}
+    containers = [
+        {**about, "parent": places.get(about["parent"])}
+        for about, kept in zip(snapshot["containers"], wanted, strict=True)
+        if kept
+    ]
+    for at, meant in ((HOST, THE_HOST), (NOT_KNOWN, UNCLEAR)):
+        if all(term.takes(meant) for term in terms):
+            places[at] = at
+    processes = [
+        [*process[:3], places[process[3]], *process[4:]] for process in snapshot["processes"] if process[3] in places
+    ]
+    return {**snapshot, "containers": containers, "processes": processes}
 
 
 def pack(snapshot: Snapshot) -> list[str]:

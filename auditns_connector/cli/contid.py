@@ -1,13 +1,14 @@
 """``auditns contid``: set, get, list and delegate container identifiers."""
 
 import argparse
+import itertools
 import json
 import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ..api import EXIT_CODES
-from .options import add_control
+from .options import add_contid, add_control
 
 
 def add_parser(subparsers: Any, name: str, text: str) -> None:
@@ -34,9 +35,7 @@ def add_parser(subparsers: Any, name: str, text: str) -> None:
     one.add_argument("--json", action="store_true", help="one JSON object")
     one = actions.add_parser("list", help="the living containers")
     one.add_argument("--json", action="store_true", help="one JSON object a line")
-    one.add_argument(
-        "--contid", action="append", default=[], metavar="[!=]ID[,ID…]", help="these, or those inside them"
-    )
+    add_contid(one, "these, or those inside them")
     one = actions.add_parser("delegate", help="let a process set identifiers inside its own container")
     one.add_argument("pid", type=_pid, metavar="PID")
     one.add_argument(
@@ -77,18 +76,12 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _wanted(containers: Iterable[dict[str, Any]], terms: list[str]) -> Iterator[dict[str, Any]]:
-    from ..filters import meant_by, parse_contids
+def _wanted(containers: Iterable[dict[str, Any]], texts: list[str]) -> Iterator[dict[str, Any]]:
+    from ..filters import join_contids, listed_wanted
 
-    parsed = [parse_contids(term) for term in terms]
+    terms = join_contids(texts)
     listed = list(containers)
-    nested = {about["contid"] for about in listed if about["kind"] == "runtime" and ",^" in about["contid"]}
-    for about in listed:
-        words = about["contid"].split(",^")
-        ids = tuple(int(word) if word.isdecimal() else None for word in words)
-        said = meant_by(ids, [",^".join(words[i:]) in nested for i in range(len(words))])
-        if all(said.isdisjoint(term.wanted) is term.negated for term in parsed):
-            yield about
+    return itertools.compress(listed, listed_wanted(listed, terms))
 
 
 def _table(containers: list[dict[str, Any]]) -> list[str]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import AuditnsError
 from ..nstypes import ALL_ORDER
-from .options import add_control
+from .options import add_contid, add_control
 
 if TYPE_CHECKING:
     from ..snapshot import Snapshot
@@ -27,6 +27,9 @@ def add_parser(subparsers: Any, name: str, text: str) -> None:
         help="show these types alone; may be given several times",
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="one JSON object")
+    add_contid(
+        parser, "those that these containers, or containers inside them, are in; also: unset (the host), unknown"
+    )
     add_control(parser)
 
 
@@ -39,9 +42,13 @@ def _pid(text: str) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
+    from ..filters import join_contids
     from ..snapserve import Snapshots
+    from ..snapshot import only
 
-    found = rows(Snapshots(args.control).take(), args.pid, frozenset(args.type))
+    terms = join_contids(args.contid)
+    snapshot = only(Snapshots(args.control).take(), terms)
+    found = rows(snapshot, args.pid, frozenset(args.type), inhabited=bool(terms))
     if args.json:
         import json
 
@@ -52,8 +59,15 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def rows(snapshot: "Snapshot", pid: int | None = None, types: frozenset[str] = frozenset()) -> list[dict[str, Any]]:
-    """One object for each namespace, those of process ``pid`` alone where it is given, by type and age.
+def rows(
+    snapshot: "Snapshot",
+    pid: int | None = None,
+    types: frozenset[str] = frozenset(),
+    *,
+    inhabited: bool = False,
+) -> list[dict[str, Any]]:
+    """One object for each namespace, those of process ``pid`` alone where it is given, by type and age. ``inhabited``:
+    those that one of the snapshot's processes is in.
 
     Raises :class:`AuditnsError` where there is no such process.
     """
@@ -79,6 +93,8 @@ def rows(snapshot: "Snapshot", pid: int | None = None, types: frozenset[str] = f
         if (wanted is not None and n not in wanted) or (types and known["type"] not in types):
             continue
         process = first.get(n)
+        if process is None and inhabited:
+            continue
         out.append(
             {
                 **{name: known[name] for name in ("type", "serial", "dev", "ino", "initial", "held", "processes")},

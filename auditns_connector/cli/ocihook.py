@@ -2,21 +2,41 @@
 
 import argparse
 import sys
+from textwrap import indent
 from typing import Any
 
 from ..ocihook import DEADLINE
 from ..places import CONTROL
 
-SNIPPETS = """\
+#: what docker calls in place of runc
+WRAPPER = """\
+#!/usr/bin/python3
+import json, os, sys
+HOOK = {"path": "/usr/bin/auditns", "args": ["auditns", "oci-hook"]}
+if "--bundle" in sys.argv:
+    with open(sys.argv[sys.argv.index("--bundle") + 1] + "/config.json", "r+") as file:
+        config = json.load(file)
+        for stage in ("createRuntime", "poststop"):
+            config.setdefault("hooks", {}).setdefault(stage, []).append(HOOK)
+        file.seek(0)
+        json.dump(config, file)
+        file.truncate()
+os.execvp("runc", ["runc", *sys.argv[1:]])
+"""
+SNIPPETS = f"""\
 Podman, CRI-O: auditns install-hook
 runc, crun: in the bundle's config.json, or in the base specification of what makes it:
-  "hooks": {"createRuntime": [{"path": "/usr/bin/auditns", "args": ["auditns", "oci-hook"]}],
-            "poststop": [{"path": "/usr/bin/auditns", "args": ["auditns", "oci-hook"]}]}
+  "hooks": {{"createRuntime": [{{"path": "/usr/bin/auditns", "args": ["auditns", "oci-hook"]}}],
+            "poststop": [{{"path": "/usr/bin/auditns", "args": ["auditns", "oci-hook"]}}]}}
 containerd: ctr oci spec > /etc/containerd/auditns.json, add the hooks above to it, and in config.toml
   [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
     base_runtime_spec = "/etc/containerd/auditns.json"
   or use the NRI plugin hook-injector, which reads the same hooks.d folders as Podman
-Docker: it takes no hooks of its own; name in daemon.json a runtime whose wrapper adds them, or rely on its cgroup paths
+Docker: it takes no hooks of its own, but a runtime that adds them; in /etc/docker/daemon.json
+  {{"runtimes": {{"auditns": {{"path": "/usr/local/sbin/auditns-runc"}}}}, "default-runtime": "auditns"}}
+  and as /usr/local/sbin/auditns-runc, executable:
+{indent(WRAPPER, "    ")}\
+Without a hook all of these are known by their cgroup paths, but for containers of plain runc and crun.
 """
 
 
@@ -44,8 +64,9 @@ def add_parser(subparsers: Any, name: str, text: str) -> None:
     )  # fmt: skip
     parser.add_argument("--strict", action="store_true", help="exit 1 instead, so that the runtime refuses the start")
     parser.add_argument(
-        "--timeout", type=int, default=DEADLINE, metavar="MS", help="give up after MS ms (default: %(default)s)"
-    )
+        "--timeout", type=int, default=DEADLINE, metavar="MS",
+        help="give up MS ms after its own start (default: %(default)s)",
+    )  # fmt: skip
     parser.add_argument("--control", default=CONTROL, metavar="PATH", help="control socket (default: %(default)s)")
 
 

@@ -30,16 +30,18 @@ def add_format(parser: argparse.ArgumentParser, default: str) -> None:
 def add_filters(parser: argparse.ArgumentParser) -> None:
     """--contid, --runtime, --name, --type, --key, --pid, --count."""
     group = parser.add_argument_group("filters", "each may be given several times; all kinds given must hold")
-    group.add_argument(
-        "--contid", action="append", default=[], metavar="[!=]ID[,ID…]",
-        help="events of these containers or of containers inside them; also: unset (the host), unknown",
-    )  # fmt: skip
+    add_contid(group, "events of these containers or of containers inside them; also: unset (the host), unknown")
     group.add_argument("--runtime", action="append", default=[], metavar="NAME", help="docker, podman, lxc, …")
     group.add_argument("--name", action="append", default=[], metavar="PATTERN", help="container name or id, with * ?")
     group.add_argument("--type", action="append", default=[], metavar="TYPE", help="events with a record of this type")
     group.add_argument("--key", action="append", default=[], metavar="KEY", help="events that rules with this key made")
     group.add_argument("--pid", action="append", default=[], type=int, metavar="PID", help="events of this process")
     parser.add_argument("--count", type=positive, metavar="N", help="stop after N events")
+
+
+def add_contid(parser: argparse._ActionsContainer, text: str) -> None:
+    """--contid."""
+    parser.add_argument("--contid", action="append", default=[], metavar="[!=]ID[,ID…]", help=text)
 
 
 def add_control(parser: argparse.ArgumentParser) -> None:
@@ -72,12 +74,12 @@ def milliseconds(text: str) -> float | None:
 
 def event_filter(args: argparse.Namespace) -> "EventFilter":
     """The filter that the options ask for. Raises :class:`ConfigError`."""
-    from ..filters import EventFilter, parse_contids
+    from ..filters import EventFilter, join_contids
 
     if any(not 0 < pid < 1 << 31 for pid in args.pid):
         raise ConfigError("--pid: a process id is a number from 1 to 2147483647")
     return EventFilter(
-        contids=[parse_contids(text) for text in args.contid],
+        contids=join_contids(args.contid),
         runtimes=args.runtime,
         names=args.name,
         types=args.type,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..errors import ConfigError
 from ..nstypes import ALL_ORDER
 from .ns import age, label
-from .options import add_control
+from .options import add_contid, add_control
 
 if TYPE_CHECKING:
     from ..snapshot import Snapshot
@@ -38,6 +38,7 @@ def add_parser(subparsers: Any, name: str, text: str) -> None:
         "--interval", type=_interval, default=1.0, metavar="S", help="with --follow: look every S seconds (default: 1)"
     )
     parser.add_argument("--json", action="store_true", help="one JSON object; with --follow one a line for each change")
+    add_contid(parser, "these containers, or those inside them; also: unset (the host), unknown")
     add_control(parser)
 
 
@@ -50,16 +51,24 @@ def _interval(text: str) -> float:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
+    from ..filters import join_contids
     from ..snapserve import Snapshots
+    from ..snapshot import only
 
+    terms = join_contids(args.contid)
     if args.interval != 1.0 and not args.follow:
         raise ConfigError("--interval is of use with --follow alone")
     source = Snapshots(args.control)
+
+    def take() -> "Snapshot":
+        return only(source.take(), terms)
+
     if not args.follow:
-        print(_shown(source.take(), args))
+        text = _shown(take(), args)
+        print(text, end="\n" if text else "")
         return 0
     try:
-        follow(source.take, args, time.sleep)
+        follow(take, args, time.sleep)
     except KeyboardInterrupt:
         return 0
     return 0
@@ -102,7 +111,7 @@ def tree(snapshot: "Snapshot", *, everything: bool = False) -> list[Node]:
     """The host, then the containers that are not inside another one; each as an object with ``processes`` (how many),
     ``namespaces`` (sets of serials, each with its ``tree`` of processes) and ``containers`` (those inside it).
 
-    Processes of the host are listed with ``everything`` alone.
+    Processes of the host are listed with ``everything`` alone; where none is among the processes there is no host.
     """
     members: dict[int, dict[int | None, list[list[Any]]]] = {}
     for process in snapshot["processes"]:
@@ -121,10 +130,9 @@ def tree(snapshot: "Snapshot", *, everything: bool = False) -> list[Node]:
             "containers": [node(child) for child in children.get(at, [])],
         }
 
-    host = {"contid": None, **_inside(snapshot, members.get(_HOST, {}), everything), "containers": []}
-    unknown = members.get(_UNKNOWN)
+    host, unknown = members.get(_HOST), members.get(_UNKNOWN)
     return [
-        host,
+        *([{"contid": None, **_inside(snapshot, host, everything), "containers": []}] if host else []),
         *(node(at) for at in children.get(None, [])),
         *([{"contid": "?", **_inside(snapshot, unknown, True), "containers": []}] if unknown else []),
     ]

@@ -3,7 +3,8 @@
 The rule that decides to which container a process belongs stands in :meth:`Containers.belongs`, and nowhere else:
 
 1. a registration, inherited from the true creator (a runtime's container found *inside* a registered one nests in it);
-2. a runtime recognised from the process's cgroup path, the innermost match;
+2. a runtime recognised from the process's cgroup path, the innermost match; below the cgroup of the container that
+   owns its pid namespace it is inside that one, whatever it is called;
 3. the owner of its pid namespace: the container of the namespace's first process, or of whoever made it;
 4. the owner of its user namespace, likewise;
 5. a container whose mount namespace it entered while everyone living there belongs to that container;
@@ -32,6 +33,7 @@ class Container:
         "ended",
         "first",
         "gives_way",
+        "home",
         "id",
         "image",
         "key",
@@ -81,6 +83,9 @@ class Container:
         self.told = False
         #: where its cgroup is in each hierarchy, as far as seen
         self.places: dict[int, str] = {}
+        #: the cgroups of its first process when that began to run a program of the container's own; what is below them
+        #: may be the container's doing
+        self.home: CgroupSet | None = None
         #: whoever gave it its id may write to a part of the cgroup tree only: another that wants its number gets it
         self.gives_way = False
 
@@ -303,17 +308,22 @@ class Containers:
         creator: Container | None,
         who: tuple[int, int],
         now: int,
+        *,
+        set_up: bool,
     ) -> Container | None:
         """Where a process belongs by the evidence now in hand (rules 1-4 and 6 above); ``None`` is the host.
 
         ``creator`` is the container of the process that made it (or its own former one), which decides to whom a
-        namespace belongs that ``who`` (pid, start) is the first to live in.
+        namespace belongs that ``who`` (pid, start) is the first to live in. ``set_up``: it runs a program of its
+        container's own, so that its cgroup is no longer its runtime's doing alone.
         """
         if cgroups is None or pid_ns is None:
             return UNKNOWN
         found = self.of_cgroups(cgroups, now)
         lost = registered is UNKNOWN  # whether it was registered was lost in an outage
         if registered is not None and not lost:
+            if registered.first == who and (registered.home is None or not set_up):
+                registered.home = cgroups
             if found is None or found in registered.chain() or found.key in registered.replaces:
                 return registered
             if registered.first == who:
@@ -324,13 +334,17 @@ class Containers:
                     self.taken[found.key] = registered
                     self._drop(found, now)
                 return registered
-            if found.parent is None and not found.live:
-                found.parent, found.gives_way = registered, True
-                found.text = ""
-                self.enter(registered)
+            self._nest(found, registered)
             # a move into the cgroup of a container that was there before takes no registration away
             return found if registered in found.chain() else registered
         if found is not None:
+            owner = creator if pid_ns.owner is None and not pid_ns.initial else pid_ns.owner
+            if (
+                owner is not None
+                and self._inside(owner, cgroups)
+                and (set_up or (pid_ns.first, owner.sandbox) != (who, pid_ns))
+            ):
+                self._nest(found, owner)
             self._own(pid_ns, found, who)
             if user_ns is not None:
                 self._own(user_ns, found, who)
@@ -342,8 +356,43 @@ class Containers:
                 continue
             if inst.owner is None or (inst.owner is UNKNOWN and inst.first == who):
                 inst.owner = creator if creator is not None else self.sandbox_of(inst, now)
-            return inst.owner
+                if creator is None:
+                    inst.owner.home = cgroups
+            owner = inst.owner
+            if owner.sandbox is inst and inst.first == who and not set_up:
+                owner.home = cgroups
+            return owner
         return UNKNOWN if lost else None
+
+    def _nest(self, found: Container, outer: Container) -> None:
+        """``found`` is inside ``outer``, unless it, or one around it, was there before."""
+        chain = found.chain()
+        top = chain[-1]
+        if any(link.live > (link is not found) for link in chain) or outer in chain or top in outer.chain():
+            return
+        for link in chain:
+            link.gives_way, link.text = True, ""
+        top.parent = outer
+        self.enter(outer)
+
+    def put_inside(self, inner: Container, outer: Container, now: int) -> None:
+        """``inner`` was taken for one that is not in ``outer``; what is wrong about it is put right."""
+        former, inner.parent, inner.gives_way = inner.parent, outer, True
+        self.enter(outer)
+        self.leave(former, now)
+        for other in self.by_key.values():
+            if inner in other.chain():
+                other.text = ""
+        self.renames += 1
+
+    @staticmethod
+    def _inside(owner: Container, cgroups: CgroupSet) -> bool:
+        """Whether what ``cgroups`` name is below the cgroups of ``owner``, in every hierarchy that says it."""
+        home = owner.home
+        return home is not None and all(
+            home.path(root) != "/" and place.startswith(home.path(root) + "/")
+            for root, place in cgroups.places[0].items()
+        )
 
     @staticmethod
     def _own(inst: Instance, c: Container, who: tuple[int, int]) -> None:
@@ -351,7 +400,9 @@ class Containers:
         if inst.initial:
             return
         owner = inst.owner
-        if owner is None or (inst.first == who and (owner is UNKNOWN or owner.sandbox is inst)):
+        if owner is None or (
+            inst.first == who and (owner is UNKNOWN or owner.sandbox is inst) and owner not in c.chain()
+        ):
             inst.owner = c
 
     # -- life

@@ -125,7 +125,7 @@ class Registry:
             contid = str(container.contid)
             if container.contid != wanted:
                 # the id asked for was another's: that attempt is told too
-                refused = ContainerOp(time, "set", pid, str(wanted), old, _caller(request), "ENOTUNIQ", None, None)
+                refused = ContainerOp(time, "set", pid, str(wanted), old, _caller(request), "ENOTUNIQ", None, container)
                 self._model.outputs.append(refused)
         except Refused as refusal:
             error, message = refusal.args
@@ -278,8 +278,9 @@ class Registry:
         self.changes += 1
         self.fresh.append(container)
         members = [target, *self._descendants(target)] if hook else [target]
+        former = (None, UNKNOWN, target.registered)
         for process in members:
-            if process is target or process.registered is None or process.registered is UNKNOWN:
+            if process.registered in former:
                 process.registered = container
                 model.settle(process, time, REGISTERED)
         if replaced is not None and replaced.key in containers.taken:

@@ -127,6 +127,8 @@ def restore(model: "Model", time: int, request: dict[str, Any]) -> None:
         process.registered = container
     since = int(request["saved"])
     _inherit(model, {(p.pid, p.start) for p in known}, container, since)
+    for inner in _inner(model, container):
+        containers.put_inside(inner, container, time)
     for process in [p for p in model.processes.values() if p.end is None]:
         if process.registered is container or (process.registered is None and _tied(process, container)):
             model.settle(process, time, REGISTERED if process.registered is container else PROCFS)
@@ -162,6 +164,23 @@ def _inherit(model: "Model", line: set[tuple[int, int]], container: Container, s
                 process.registered = container
             if process.registered is container:
                 line.add((process.pid, process.start))
+
+
+def _inner(model: "Model", container: Container) -> list[Container]:
+    """Containers of runtimes whose processes are all of the registered ``container``: they run inside it."""
+    found: dict[Container, bool] = {}
+    for process in model.processes.values():
+        belongs = process.state.container
+        named = [link for link in belongs.chain() if link.kind == "runtime"] if belongs is not None else []
+        if process.end is None and named and (named[-1].parent is None or named[-1].parent.kind == "sandbox"):
+            own = process.registered is container or _inside(process, container)
+            found[named[-1]] = found.get(named[-1], True) and own
+    taken = model.containers.taken
+    return [
+        inner
+        for inner, all_own in found.items()
+        if all_own and inner.key not in container.replaces and taken.get(inner.key) is not container
+    ]
 
 
 def _tied(process: Process, container: Container) -> bool:

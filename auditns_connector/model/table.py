@@ -266,6 +266,7 @@ class Model:
             former,
             (process.pid, process.start),
             time,
+            set_up=process.own_since is not None or process.scanned,
         )
         return process.via if found is None else found
 

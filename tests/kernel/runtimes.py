@@ -26,7 +26,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from tests.kernel import cgroupfs
 from tests.kernel.support import need_root, need_tool, until
@@ -105,6 +105,9 @@ class Runtimes:
         #: hooks (OCI: stage to list) and annotations for the containers of runc and crun started from now on
         self.hooks: dict[str, list[dict[str, object]]] = {}
         self.annotations: dict[str, str] = {}
+        #: further mounts (OCI), and the network namespace to join ("": one of its own), for those started from now on
+        self.mounts: list[dict[str, object]] = []
+        self.network = ""
         #: further options of podman, before and behind "run"
         self.podman_global: list[str] = []
         self.podman_run: list[str] = []
@@ -164,6 +167,9 @@ class Runtimes:
         bundle.mkdir()
         container.cleanup.callback(shutil.rmtree, bundle)
         config = _oci_config(top, argv, cgroup) | {"hooks": self.hooks, "annotations": self.annotations}
+        config["mounts"] = [*config["mounts"], *self.mounts]
+        if self.network:
+            config["linux"]["namespaces"][1]["path"] = self.network
         (bundle / "config.json").write_text(json.dumps(config))
         top_group = cgroupfs.first(cgroup)
         container.cleanup.callback(cgroupfs.remove_new, top_group, cgroupfs.folders(top_group))
@@ -190,7 +196,8 @@ class Runtimes:
         base += ["--runtime", "runc", "--cgroup-manager", "cgroupfs", *self.podman_global]
         container.cleanup.callback(cgroupfs.remove_new, "/libpod_parent", cgroupfs.folders("/libpod_parent"))
         container.cleanup.callback(_call, [*base, "rm", "-f", "-t", "0", container.name], check=False)
-        options = ["-d", *_ULIMITS, "--network", "none", "--name", container.name, *self.podman_run]
+        network = f"ns:{self.network}" if self.network else "none"
+        options = ["-d", *_ULIMITS, "--network", network, "--name", container.name, *self.podman_run]
         options += ["--rootfs", str(top)]
         container.id = _call([*base, "run", *options, *argv]).stdout.decode().split()[-1]
         container.pid = int(_call([*base, "inspect", "-f", "{{.State.Pid}}", container.name]).stdout)
@@ -287,7 +294,7 @@ def make_null(top: Path) -> None:
     path.chmod(0o666)
 
 
-def _oci_config(top: Path, argv: Sequence[str], cgroup: str) -> dict[str, object]:
+def _oci_config(top: Path, argv: Sequence[str], cgroup: str) -> dict[str, Any]:
     kinds = ("pid", "network", "ipc", "uts", "mount")
     return {
         "ociVersion": "1.0.2",

@@ -79,7 +79,7 @@ def test_outputs_take_and_leave_out_containers(
         assert shown == [0]
         plugin.configure('[filter.exclude]\nname = ["shop-*"]')
         plugin.auditd.hup()
-        api.set_contid(tasks[2].pid, 63, names={"name": "shop-1"}, control=str(control))
+        api.set_contid(tasks[2].pid, 63, names={"name": "shop-1", "runtime": "crio"}, control=str(control))
 
         def second() -> bool:
             tasks[1].run(f"/bin/true again-{token}")
@@ -90,3 +90,55 @@ def test_outputs_take_and_leave_out_containers(
         tasks[1].run(f"/bin/true shown-{token}")
         until(lambda: event_of(plugin.read(), f'a1="shown-{token}"'), "the last event")
         assert not event_of(plugin.read(), f'a1="hidden-{token}"')
+        include = '[filter.include]\nruntime = ["crio", "lxc"]\nname = ["other", "shop-?"]\nrecord = ["USER", "EXECVE"]'
+        plugin.configure(include + '\n[filter.exclude]\nrecord = ["USER"]')
+        plugin.auditd.hup()
+
+        def third() -> bool:
+            tasks[2].run(f"/bin/true third-{token}")
+            return bool(event_of(plugin.read(), f'a1="third-{token}"'))
+
+        until(third, "the newest configuration")
+        tasks[1].run(f"/bin/true other-{token}")
+        tasks[2].run(f"auditctl -m message-{token}; cat /nothing; /bin/true of-shop-{token}")
+        until(lambda: event_of(plugin.read(), f'a1="of-shop-{token}"'), "the last event")
+        assert not event_of(plugin.read(), f'a1="other-{token}"')
+        assert f"message-{token}' ".encode() not in plugin.read()
+        assert not event_of(plugin.read(), f"msg='message-{token}")
+
+
+def test_whoever_signals_auditd_is_told_with_the_container(
+    quiet: AuditState, tasks: list[Task], tmp_path: Path, launcher: Path, token: str
+) -> None:
+    plugin = Plugin(tmp_path, launcher)
+    plugin.configure()
+    tasks += [Task(), Task()]
+    with plugin.auditd.serving():
+        plugin.answers(f"ready-{token}")
+        assert refused(tasks[0].pid, 71, tmp_path / "control") == ""
+        for task, wanted in ((tasks[0], ["71"]), (tasks[1], [])):
+            for sign, kind in (("USR1", "ROTATE"), ("USR2", "RESUME")):
+                task.run(f"kill -{sign} {plugin.auditd.pid}")
+                words = f"type=DAEMON_{kind} ", f" pid={task.pid} "
+                until(lambda w=words: event_of(plugin.read(), *w), kind)
+                assert contids(event_of(plugin.read(), *words)) == wanted
+
+
+def test_marks_of_the_configuration_decide(
+    quiet: AuditState, tasks: list[Task], tmp_path: Path, launcher: Path, token: str
+) -> None:
+    need_tool("ip", "iptables", "busybox")
+    plugin = Plugin(tmp_path, launcher)
+    plugin.configure('[netfilter.marks]\n0x4d9 = "0x4d"')
+    tasks.append(Task("unshare", "-n"))
+    rules = ("-t mangle -I INPUT -p icmp -j MARK --set-mark 0x4d9", "-A INPUT -p icmp -j AUDIT --type accept")
+    for rule in rules:
+        assert tasks[0].run(f"iptables -w {rule} 2>&1; ip link set lo up") == ""
+    with plugin.auditd.serving():
+        plugin.answers(f"ready-{token}")
+
+        def marked() -> bool:
+            tasks[0].run("busybox ping -c 1 -W 1 127.0.0.1 >/dev/null 2>&1")
+            return contids(event_of(plugin.read(), "type=NETFILTER_PKT", "mark=0x4d9 ")) == [str(0x4D)]
+
+        until(marked, "the packet")

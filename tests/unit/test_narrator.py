@@ -14,8 +14,11 @@ from auditns_connector.emit.render import Renderer
 from auditns_connector.eventserial import HALF, EventSerials
 from auditns_connector.filters import EventFilter
 from auditns_connector.lifecycle import Narrator
+from auditns_connector.model.outputs import ContainerOp
 from auditns_connector.reassemble import Points
+from auditns_connector.regrecords import container_op
 from auditns_connector.sinks.base import Loss as SinkLoss
+from tests.unit.test_registry import SHELL, TASK, Registering
 from tests.unit.world import REAL, World
 
 
@@ -93,6 +96,32 @@ def test_an_unset_contid_is_null_and_the_host() -> None:
     renderer = Renderer(Correlator(World().model))
     assert json.loads(renderer.line("json", drop))["contid"] is None
     assert renderer.line("pretty", drop).startswith(b"host ")
+
+
+def test_an_attempt_is_an_event_of_the_container_it_is_about() -> None:
+    w = Registering()
+    n = narrator(w, "json", renderer=Renderer(Correlator(w.model)))
+    n.formatters[ContainerOp] = lambda output, numeric: container_op(w.model, output, numeric)
+    assert w.set(TASK, 4, 10, names={"name": "web"}) == ""
+    assert w.set(TASK, 5, 11) == "EEXIST"
+    w.fork(SHELL, 101, 12)
+    assert w.set(101, 4, 13, new=True) == "ENOTUNIQ"
+    assert w.set(101, 4, 14, new=True, hook=True, rehash=True) == ""
+    rehashed = w.who(101, 100)
+    w.exit(TASK, 100)
+    assert w.set(4711, 6, 110) == "ESRCH"
+    told = [json.loads(line) for line in tell(w, n)["json"].splitlines()]
+    found = [(one["contid"], *(one["records"][0].get(key) for key in ("op", "contid", "error"))) for one in told]
+    assert found == [
+        ("4", "set", "4", None),
+        ("4", "set", "5", "EEXIST"),
+        (None, "set", "4", "ENOTUNIQ"),
+        (rehashed, "set", "4", "ENOTUNIQ"),
+        (rehashed, "set", rehashed, None),
+        ("4", "drop", "-1", None),
+        ("?", "set", "?", "ESRCH"),
+    ]
+    assert told[-2]["container"]["name"] == "web"
 
 
 def test_holes_in_the_audit_serials() -> None:

@@ -1,5 +1,6 @@
 """The runtimes' hook: what it asks for, and that it never stands in a container's way."""
 
+import contextlib
 import json
 import os
 import socket
@@ -69,19 +70,22 @@ def test_states_that_make_no_sense(state: Any) -> None:
         ocihook.request_of(state, {})
 
 
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(hookfile.__file__).parents[1])}
+
+
 def hook(*args: str, stdin: bytes | None = None, keep_open: bool = False) -> tuple[int, str, float]:
     """(exit code, stderr, seconds) of one run."""
     command = [sys.executable, "-m", "auditns_connector.cli.main", "oci-hook", *args]
-    env = {**os.environ, "PYTHONPATH": str(Path(hookfile.__file__).parents[1])}
     began = time.monotonic()
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=env) as process:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT) as process:
         assert process.stdin is not None
         assert process.stderr is not None
-        if stdin is not None:
-            process.stdin.write(stdin)
-            process.stdin.flush()
-        if not keep_open:
-            process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):  # it has given up
+            if stdin is not None:
+                process.stdin.write(stdin)
+                process.stdin.flush()
+            if not keep_open:
+                process.stdin.close()
         said = process.stderr.read().decode()
         code = process.wait(20)
         return code, said, time.monotonic() - began
@@ -100,6 +104,54 @@ def test_a_start_is_never_broken(tmp_path: Path, stdin: bytes, said: str) -> Non
     assert err.count("\n") == 1
     assert said in err
     assert hook("--control", str(tmp_path / "none"), "--strict", stdin=stdin)[0] == 1
+
+
+LONG = {**STATE, "annotations": {str(number): "x" for number in range(200_000)}}
+HOSTILE = {**STATE, "annotations": {"io.kubernetes.container.name": "\n\"'\x1d" * (1 << 18)}}
+
+
+@pytest.mark.parametrize("document", [b"", b"{", *(json.dumps(one).encode() for one in (STATE, HOSTILE, LONG))])
+@pytest.mark.parametrize("served", [True, False], ids=["slow", "nobody"])
+def test_it_gives_up_within_200_ms_whatever_it_is_given(tmp_path: Path, document: bytes, served: bool) -> None:
+    path = str(tmp_path / "slow")
+    state = tmp_path / "config.json"
+    state.write_bytes(document)
+    document = document.replace(b'"/b"', json.dumps(str(tmp_path)).encode())
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server:
+        if served:
+            server.bind(path)
+            server.listen(8)
+        runs = [hook("--control", path, stdin=document, keep_open=document == b"{") for _ in range(5)]
+    assert {code for code, _, _ in runs} == {0}
+    assert {said.count("\n") for _, said, _ in runs} == {1}
+    # the machine may have something else to do meanwhile, but not each time
+    assert min(seconds for _, _, seconds in runs) < 0.2
+
+
+def test_the_time_python_takes_to_start_counts(tmp_path: Path) -> None:
+    path = str(tmp_path / "slow")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server:
+        server.bind(path)
+        server.listen(8)
+        late = "import sys, time; time.sleep(0.3); from auditns_connector.ocihook import main, _age; print(_age()); "
+        command = [sys.executable, "-c", late + f"sys.exit(main(['--control={path}', '--timeout=100000']))"]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=ENVIRONMENT) as process:
+            assert process.stdout is not None
+            assert 0.3 < float(process.stdout.readline()) < 5
+            process.kill()
+        command[-1] = command[-1].replace("100000", "300")
+        began = time.monotonic()
+        done = subprocess.run(command, input=json.dumps(STATE).encode(), capture_output=True, env=ENVIRONMENT)
+        assert (done.returncode, b"no answer within 300 ms" in done.stderr) == (0, True)
+        assert time.monotonic() - began < 0.6
+
+
+@pytest.mark.parametrize("closed", ["<&-", "2>&-", "<&- >&- 2>&-", ">&-"])
+def test_missing_standard_streams_break_no_start(tmp_path: Path, closed: str) -> None:
+    command = f"{sys.executable} -m auditns_connector.cli.main oci-hook --control {tmp_path / 'none'} {closed}"
+    done = subprocess.run(["sh", "-c", command], input=json.dumps(STATE).encode(), capture_output=True, env=ENVIRONMENT)
+    assert done.returncode == 0
+    assert done.stderr.count(b"\n") == (0 if "2>&-" in closed else 1)
 
 
 def test_a_daemon_that_does_not_answer_is_not_waited_for(tmp_path: Path) -> None:
@@ -122,7 +174,9 @@ def test_a_state_that_never_comes_is_not_waited_for() -> None:
     assert (code, "no answer within" in err) == (0, True)
 
 
-@pytest.mark.parametrize("answer", [b"x", b"{}", b"[]", b"null", b'{"ok": false}', b'{"ok": true, "wait_ms": 1e9}'])
+@pytest.mark.parametrize(
+    "answer", [b"x", b"{}", b"[]", b"null", b'{"ok": false}', b'{"ok": true, "wait_ms": 1e9}', b"[" * 60_000]
+)
 def test_answers_that_make_no_sense(tmp_path: Path, answer: bytes) -> None:
     path = str(tmp_path / "odd")
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server:

@@ -92,6 +92,101 @@ def test_hierarchies_that_join_one_by_one_are_one_container(world: Registering) 
     assert found[2] is not found[0]
 
 
+BOX = "/box/own"
+
+
+def boxed(world: Registering, registered: bool) -> str:
+    """A container known by its pid namespace, in a cgroup of its own that says nothing; what it is called."""
+    world.fork(SHELL, 101, 10, pid=900, mnt=901)
+    world.attach(101, BOX, 11)
+    if registered:
+        assert world.set(101, 7, 12, hook=True, new=True) == ""
+    world.exec(101, 13)
+    world.fork(SHELL, 110, 20)
+    world.attach(110, BOX, 21)
+    world.fork(110, 111, 22, pid=900, mnt=901)
+    world.exec(111, 23)
+    return world.model.containers.text(world.model.processes[101].state.container)
+
+
+@pytest.mark.parametrize("registered", [True, False], ids=["registered", "sandbox"])
+@pytest.mark.parametrize("pid", [101, 111], ids=["its first process", "one that entered"])
+@pytest.mark.parametrize("first", [True, False], ids=["before", "after"])
+@pytest.mark.parametrize("name", [f"docker-{HEX}.scope", HEX, f"docker/{'d' * 64}/docker/{HEX}"])
+def test_below_its_own_cgroup_it_is_inside_itself(
+    world: Registering, registered: bool, pid: int, first: bool, name: str
+) -> None:
+    own = boxed(world, registered)
+    if not first:
+        enter(world, 103, f"/docker/{HEX}", 30)
+    world.attach(pid, f"{BOX}/{name}", 100)
+    world.fork(pid, 112, 101)
+    if first:
+        enter(world, 103, f"/docker/{HEX}", 130)
+    assert world.who(103, 200) == VICTIM
+    for one in (pid, 112):
+        text = world.who(one, 200)
+        assert text is not None
+        assert text.split(",^")[-1] == own
+        container = world.model.processes[one].state.container
+        assert container is not None
+        assert meant(world, own, container)
+        assert not meant(world, VICTIM, container)
+    world.attach(pid, BOX, 300)
+    assert world.who(pid, 400) == own
+    for one in (112, 111, 110, 101, 103):
+        world.exit(one, 500)
+    assert [*world.model.containers.by_key, *world.model.containers.by_contid] == []
+
+
+@pytest.mark.parametrize("registered", [True, False], ids=["registered", "sandbox"])
+def test_after_a_restart_it_is_still_inside_itself(world: Registering, registered: bool) -> None:
+    own = boxed(world, registered)
+    world.fork(101, 120, 100, pid=950, mnt=951)
+    world.attach(120, f"{BOX}/docker/{HEX}", 101)
+    world.exec(120, 102)
+    world.fork(120, 121, 103)
+    world.attach(111, f"{BOX}/docker-{'f' * 64}.scope", 104)
+    enter(world, 130, f"/docker/{'9' * 64}", 105)
+    before = [world.who(pid, 200) for pid in (101, 120, 121, 111, 130)]
+    assert before[:3] == [own, f"{VICTIM},^{own}", f"{VICTIM},^{own}"]
+    other = again(world, snapshot(world), 2000)
+    after = [other.who(pid, 3000) for pid in (101, 120, 121, 111, 130)]
+    if not registered:  # a sandbox may have another number in another run
+        now = after[0]
+        assert now is not None
+        before = [text.replace(own, now) if text is not None else None for text in before]
+    assert after == before
+    for pid in (111, 110, 121, 120, 101, 130):
+        other.exit(pid, 4000)
+    assert list(other.model.containers.by_key) == []
+
+
+def test_its_runtime_may_move_it_until_it_runs_a_program_of_its_own(world: Registering) -> None:
+    world.fork(SHELL, 101, 10, pid=900, mnt=901)
+    world.attach(101, BOX, 11)
+    world.attach(101, f"{BOX}/docker/{HEX}", 12)
+    world.exec(101, 13)
+    world.fork(101, 102, 14)
+    assert (world.who(101, 100), world.who(102, 100)) == (VICTIM, VICTIM)
+
+
+def test_containers_that_share_a_pid_namespace_are_two(world: Registering) -> None:
+    world.fork(SHELL, 101, 10, pid=900, mnt=901)
+    world.attach(101, "/kubepods/pause", 11)
+    assert world.set(101, 7, 12, hook=True, new=True) == ""
+    world.exec(101, 13)
+    world.fork(SHELL, 102, 20, pid=900, mnt=902)
+    world.attach(102, f"/kubepods/{HEX}", 21)
+    world.exec(102, 22)
+    assert (world.who(101, 100), world.who(102, 100)) == ("7", VICTIM)
+    world.fork(SHELL, 103, 30, pid=900, mnt=903)
+    world.attach(103, f"/kubepods/{'d' * 64}", 31)
+    assert world.set(103, 9, 32, hook=True, new=True) == ""
+    world.exec(103, 33)
+    assert (world.who(103, 100), world.who(101, 100)) == ("9", "7")
+
+
 def test_no_registration_is_refused_for_it(world: Registering) -> None:
     number = f"{7:016x}"
     posing = enter(world, 101, f"/docker/{EVIL}/docker/{number}{HEX[16:]}", 10)

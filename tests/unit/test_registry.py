@@ -249,6 +249,17 @@ def test_what_enters_a_registered_container_belongs_to_it(world: Registering) ->
     assert list(world.model.containers.by_key) == []
 
 
+def test_a_hook_inside_a_container_means_the_descendants_too(world: Registering) -> None:
+    world.set(TASK, 1, 10)
+    world.ask("delegate", TASK, 11)
+    world.fork(TASK, 101, 12, pid=900)
+    world.fork(101, 102, 13)
+    world.fork(TASK, 103, 13)
+    assert world.set(101, 9, 14, by=TASK) == "EBUSY"
+    assert world.set(101, 9, 15, by=TASK, hook=True, new=True, rehash=True) == ""
+    assert [world.who(pid, 100) for pid in (101, 102, 103)] == ["9,^1", "9,^1", "1"]
+
+
 def test_a_runtime_that_moves_the_process_after_the_hook(world: Registering) -> None:
     world.fork(SHELL, 101, 3, pid=900)
     assert world.set(101, int(HEX[:16], 16), 10, hook=True, new=True) == ""
@@ -342,6 +353,24 @@ def test_registrations_survive_a_restart(world: Registering) -> None:
     other.exit(111, 3101)
     other.exit(113, 3102)
     assert other.told()[-1] == ("drop", 113, "-1", "3", "")
+
+
+def test_what_runs_inside_a_registered_container_does_so_after_a_restart(world: Registering) -> None:
+    world.set(TASK, 1, 10)
+    world.fork(TASK, 101, 100)
+    world.attach(101, f"/docker/{HEX}", 101)
+    world.fork(SHELL, 60, 102)
+    world.attach(60, f"/docker/{'d' * 64}", 103)
+    world.fork(TASK, 103, 104)
+    world.attach(103, f"/docker/{'d' * 64}", 105)  # into one of the host
+    saved = snapshot(world)
+    world.fork(101, 102, 1000)
+    other = again(world, saved, 2000)
+    assert [other.who(pid, 3000) for pid in (TASK, 101, 102)] == ["1", f"{contid(HEX)},^1", f"{contid(HEX)},^1"]
+    assert [other.who(pid, 3000) for pid in (60, 103)] == [contid("d" * 64), "1"]
+    for pid in (101, 102, TASK, 103):
+        other.exit(pid, 4000)
+    assert other.told()[-1] == ("drop", 103, "-1", "1", "")
 
 
 def test_an_orphan_of_the_outage_is_unknown_not_the_hosts(world: Registering) -> None:

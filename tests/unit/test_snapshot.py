@@ -11,8 +11,10 @@ from auditns_connector import frames as f
 from auditns_connector import snapshot
 from auditns_connector.cli import ns, tree
 from auditns_connector.errors import AuditnsError
+from auditns_connector.filters import join_contids
 from auditns_connector.model.nslife import HELD
 from auditns_connector.snapserve import Snapshots, SnapshotServer
+from tests.unit.test_registry import TASK, Registering
 from tests.unit.world import HEX, MS, World, contid
 
 DOCKER = f"/docker/{HEX}"
@@ -99,6 +101,49 @@ def test_lines_of_namespaces(shot: snapshot.Snapshot) -> None:
     assert net.split()[3:] == ["3", "100", f"docker/{HEX[:12]}", "50", "containerd", "9s", "init"]
     (held,) = [line for line in lines if " held " in line]
     assert " ipc " in held
+
+
+def shown(shot: snapshot.Snapshot, *texts: str) -> list[str | None]:
+    return [root["contid"] for root in tree.tree(snapshot.only(shot, join_contids(texts)))]
+
+
+def test_some_containers_alone(shot: snapshot.Snapshot) -> None:
+    sandbox = tree.tree(shot)[2]["contid"]
+    docker = contid(HEX)
+    assert shown(shot) == [None, docker, sandbox]
+    assert shown(shot, docker) == shown(shot, f"={docker}") == shown(shot, hex(int(docker))) == [docker]
+    assert shown(shot, docker, sandbox) == shown(shot, f"{docker},{sandbox}") == [docker, sandbox]
+    assert shown(shot, "!=unset") == [docker, sandbox]
+    assert shown(shot, "!=unset", f"!={docker}") == shown(shot, f"!=unset,{docker}") == [sandbox]
+    assert shown(shot, f"{docker},{sandbox}", f"!={docker}") == [sandbox]
+    assert shown(shot, "unset") == [None]
+    assert shown(shot, "unknown") == shown(shot, "5") == []
+    inside = snapshot.only(shot, join_contids([docker]))
+    found = ns.rows(inside, inhabited=True)
+    assert {one["ino"] for one in found if not one["initial"]} == {11, 12, 13, 14}
+    assert [one["ino"] for one in ns.rows(inside, None, frozenset(("net",)), inhabited=True)] == [11]
+
+
+def test_a_container_inside_one_that_is_not_wanted_stands_alone() -> None:
+    w = Registering()
+    w.set(TASK, 2, 10)
+    w.ask("delegate", TASK, 11)
+    w.fork(TASK, 101, 12)
+    assert w.set(101, 4, 13, by=TASK) == ""
+    shot = snapshot.take(w.model, 20 * MS, 1_700_000_010.0, live=True)
+    assert shown(shot, "4") == ["4,^2"]
+    assert shown(shot, "2") == ["2"]
+    (outer,) = tree.tree(snapshot.only(shot, join_contids(["2"])))
+    assert [inner["contid"] for inner in outer["containers"]] == ["4,^2"]
+    assert shown(shot, "2", "!=4") == ["2"]
+    assert shown(shot, "!=2,unset") == []
+
+
+def test_one_that_is_not_known(shot: snapshot.Snapshot) -> None:
+    shot["processes"].append([999, 0, "lost", -2, None, []])
+    assert shown(shot, "unknown") == ["?"]
+    assert "?" not in shown(shot, "!=unknown")
+    assert shown(shot, "!=unset")[-1] == "?"
 
 
 @pytest.mark.parametrize(
