@@ -4,7 +4,7 @@ Live, a MARK frame stands wherever audit events were answered: its payload is pa
 time the CLOCK_MONOTONIC moment the answer was given. So a replay gives each event its answer from the same state of the
 model as the live run did, whatever file the audit text comes from. A rotated journal begins with a HELLO frame as the
 first one does, followed by answers of a new scan of /proc. Journals of several runs of one boot can be read together:
-the reader puts a LOST frame between two runs, for what happened there nobody has seen.
+each run has a model of its own, as it had live, and a LOST frame tells that what was before it nobody has seen.
 """
 
 import bisect
@@ -283,37 +283,38 @@ class JournalReader:
             return max(self._at, 0)
         return min(bisect.bisect_left(self._times, mono + SETTLED), max(len(self._times) - 1, 0))
 
-    def upto(self, mark: int) -> tuple[bytes, int]:
+    def upto(self, mark: int) -> tuple[list[bytes], int]:
         """The frames not yet given, up to and without mark ``mark`` (the one before it included, for what that says
-        came after the answers given at it), and that mark's time. Marks already passed give nothing more."""
-        block = b""
+        came after the answers given at it), and that mark's time. Marks already passed give nothing more.
+
+        The frames of the run that was read last come first; each further item is another run's, from its beginning.
+        """
+        blocks = [b""]
         if self._at < mark:
             last = (len(self._paths) - 1, self._ends[-1])
             until = self._places[mark] if mark < len(self._places) else last
-            block = self._read(until)
+            blocks = self._read(until)
             self._at, self._given = mark, until
-        return block, self._times[min(mark, len(self._times) - 1)] if self._times else 0
+        return blocks, self._times[min(mark, len(self._times) - 1)] if self._times else 0
 
-    def _read(self, until: tuple[int, int]) -> bytes:
-        parts = []
+    def _read(self, until: tuple[int, int]) -> list[bytes]:
+        runs: list[list[bytes]] = [[]]
         number, offset = self._given
         while (number, offset) < until:
             end = until[1] if number == until[0] else self._ends[number]
             with _opened(self._paths[number]) as file:
                 file.seek(offset)
                 if not offset and number and self._begun[number].run != self._begun[number - 1].run:
-                    parts += [file.read(self._begun[number].size), self._gap(number)]
-                parts.append(file.read(end - file.tell()))
+                    runs.append([file.read(self._begun[number].size), self._gap(number)])
+                runs[-1].append(file.read(end - file.tell()))
             number, offset = number + 1, 0
-        return b"".join(parts)
+        return [b"".join(parts) for parts in runs]
 
     def _gap(self, number: int) -> bytes:
-        """Nobody has seen what happened between the run before that of file ``number`` and this one."""
+        """The run of file ``number`` has seen nothing of what was before it."""
         begun = self._begun[number]
-        marks = bisect.bisect_left(self._places, (number, 0))
-        since = max(self._begun[number - 1].time, self._times[marks - 1] if marks else 0)
         source = f.S_PERF if begun.perf else f.S_CN
-        return f.pack(f.K_LOST, source, begun.time, cpu=f.CPU_UNKNOWN, cgroup=max(since, 1))
+        return f.pack(f.K_LOST, source, begun.time, cpu=f.CPU_UNKNOWN, cgroup=1)
 
 
 def _beginning(path: str) -> Beginning:

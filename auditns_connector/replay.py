@@ -24,8 +24,8 @@ class ReplayAnswers:
         self._paths = paths
         self._reader = JournalReader(paths)
         self.nodes: set[bytes] = set()
-        first, self._now = self._reader.upto(0)
-        self._apply(first)
+        (first, *others), self._now = self._reader.upto(0)
+        self._apply([first, *others])
         hello = next((frame for frame in f.iter_frames(first) if frame.kind == f.K_HELLO), None)
         if hello is not None:
             said: dict[str, Any] = json.loads(hello.payload.rstrip(b"\0"))
@@ -39,9 +39,10 @@ class ReplayAnswers:
         choice = correlator.begin(points)
         first = 0
         for mark, end in self._runs(points):
-            block, now = self._reader.upto(mark)
-            if block:
-                self._apply(block)
+            blocks, now = self._reader.upto(mark)
+            if any(blocks):
+                self._apply(blocks)
+                correlator.model = self.model
                 self.model.outputs.clear()
                 self.model.queries.clear()
                 self.model.namespaces.born.clear()
@@ -50,10 +51,14 @@ class ReplayAnswers:
             first = end
         return choice
 
-    def _apply(self, block: bytes) -> None:
-        """Give frames to the model. What they say is our own writing: where it makes no sense the file is damaged."""
+    def _apply(self, blocks: list[bytes]) -> None:
+        """Give frames to the model, those of another run to a new one. What they say is our own writing: where it makes
+        no sense the file is damaged."""
         try:
-            self.model.apply(block)
+            self.model.apply(blocks[0])
+            for block in blocks[1:]:
+                self.model = Model()
+                self.model.apply(block)
         except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, struct.error) as error:
             raise DecodeError(f"{' '.join(self._paths)}: the journal is damaged ({error})") from error
 

@@ -1,5 +1,6 @@
 """Journals of several runs read together: what happened between the runs, and on another boot, is unknown."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from auditns_connector.correlate import Correlator
 from auditns_connector.enricher import RAW, Enricher
 from auditns_connector.errors import AuditnsError, DecodeError
 from auditns_connector.journal import JournalReader, JournalWriter, ranges
+from auditns_connector.model.namespaces import MINTED
+from auditns_connector.nstypes import INDEX
 from auditns_connector.reassemble import Points, TextStream
 from auditns_connector.replay import ReplayAnswers
 from tests.unit.world import HEX, World, contid
@@ -21,8 +24,9 @@ def record(ms: int, serial: int, pid: int = 100) -> bytes:
     )  # fmt: skip
 
 
-def run(began: int, *, alive: bool = True, **hello: Any) -> list[bytes]:
-    """The frames of a run from ``began`` to 100 ms later; process 100 is in a Docker container, or not there."""
+def run(began: int, *, alive: bool = True, sandboxes: Sequence[int] = (), **hello: Any) -> list[bytes]:
+    """The frames of a run from ``began`` to 100 ms later; process 100 is in a Docker container, or not there; there are
+    sandboxes of these processes, too short for the kernel to be asked for their ids."""
     world = World(**{"run": began, **hello})
     frames = []
     world.put(f.K_RESYNC, at=began, source=f.S_PROCFS, arg=1)
@@ -30,6 +34,13 @@ def run(began: int, *, alive: bool = True, **hello: Any) -> list[bytes]:
     if alive:
         world.proc(100, 1, at=began, start=1, cg=f"/docker/{HEX}")
     world.put(f.K_RESYNC, source=f.S_PROCFS, arg=2)
+    for pid in sandboxes:
+        world.fork(1, pid, began + 20, pid=4026540000 + pid)
+        inst = world.model.processes[pid].state.nsset.inst[INDEX["pid"]]  # type: ignore[union-attr]
+        world.exit(pid, began + 40)
+        world.put(
+            f.K_NSID, source=f.S_PROCFS, ppid=inst.index, cgroup=inst.number, payload=inst.ino.to_bytes(8, "little")
+        )
     world.put(f.K_MARK, at=began + 100, source=f.S_PIPELINE, payload=ranges([began]))
     hello_frame = f.pack(f.K_HELLO, f.S_PIPELINE, began * 1_000_000, payload=payload(world.log[0]))
     clock = f.pack(f.K_CLOCK, f.S_PIPELINE, began * 1_000_000, arg=next(f.iter_frames(world.log[1])).arg)
@@ -81,6 +92,15 @@ def test_who_lives_through_both_is_known_in_both(first: str, tmp_path: Path) -> 
     second = write(tmp_path / "second", run(60_000))
     text = record(1050, 1000) + record(30_000, 1001) + record(60_050, 60_000)
     assert told([first, second], text)[::2] == [contid(HEX), contid(HEX)]
+
+
+def test_a_sandbox_is_called_the_same_with_the_journal_of_a_former_run(tmp_path: Path) -> None:
+    first = write(tmp_path / "first", run(1000, sandboxes=[200, 201, 202], mint_next=MINTED + 1))
+    second = write(tmp_path / "second", run(60_000, sandboxes=[200, 201], mint_next=MINTED + 1001))
+    text = record(60_030, 60_000, pid=201)
+    (alone,) = told([second], text)
+    assert alone not in ("", "?")
+    assert told([first, second], text) == [alone]
 
 
 def test_the_order_of_the_names_does_not_matter(first: str, tmp_path: Path) -> None:

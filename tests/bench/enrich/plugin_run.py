@@ -19,7 +19,7 @@ class Recorded(Observer):
     _now = 0
 
     def start(self) -> None:
-        block, self._now = JournalReader([sys.argv[1]]).upto(0)
+        (block,), self._now = JournalReader([sys.argv[1]]).upto(0)
         self.model.apply(block)
         self.model.outputs.clear()
         self.model.queries.clear()
