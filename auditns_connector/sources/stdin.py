@@ -2,6 +2,7 @@
 
 import os
 import select
+import time
 from typing import Final
 
 from ..decode.auditserial import SerialGap
@@ -13,6 +14,10 @@ _READ: Final = 256 * 1024
 _ROOM: Final = 768 * 1024
 #: an event or two: after less than this there is hardly more
 _LITTLE: Final = 16 * 1024
+#: a socket or pipe with so much in it was full, or nearly: whoever writes fills it again within _REFILL seconds, and to
+#: wait for that costs less than to work on it in pieces
+_FULL: Final = 128 * 1024
+_REFILL: Final = 0.0005
 
 
 class StdinSource:
@@ -43,13 +48,17 @@ class StdinSource:
         """Put what is there into ``stream``; returns how many bytes, ``None`` when the other side has closed and all is
         read."""
         self._stream = stream
-        size = 0
+        size = waited = 0
         room = stream.room(_ROOM)
         while not self._ended and size < self._limit:
             try:
                 got = os.readv(self._fd, [room])
             except (BlockingIOError, InterruptedError):
-                break
+                if size - waited < _FULL:
+                    break
+                waited = size
+                time.sleep(_REFILL)
+                continue
             except ConnectionResetError:
                 got = 0
             except OSError as error:
