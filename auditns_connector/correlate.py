@@ -62,6 +62,8 @@ class Correlator:
         self.nodes = frozenset(nodes)
         self.tails = tuple(Tails() for _ in self.spellings)
         self._numbers: dict[_TailKey, int] = {}
+        #: by number: the container that the text speaks of
+        self.holders: list[Container | None] = [None]
         #: where a text depends on the container alone (_brief): its number by container
         self._plain_numbers: dict[Container | None, int] = {}
         self._brief = ns == "off" and not info
@@ -85,6 +87,7 @@ class Correlator:
             for tails in self.tails:
                 tails.clear()
             self._numbers.clear()
+            self.holders = [None]
             self._plain_numbers.clear()
         self.states = [HOST] * points.n if self.keep_states or self.info else []
         return array("I", bytes(4 * points.n))
@@ -281,6 +284,7 @@ class Correlator:
             if container is not None or wanted:
                 for tails, numeric in zip(self.tails, self.spellings, strict=True):
                     number = tails.add(self._tail(key, wanted, numeric))
+                self.holders.append(container)
             self._numbers[key] = number
         return number
 

@@ -42,8 +42,7 @@ class Enricher:
         self._filter = wanted if wanted else None
         self.limit = limit
         self._objects = any(name in (JSON, PRETTY) for name in self._formats)
-        self._states = self._objects or (self._filter is not None and self._filter.needs_states)
-        correlator.keep_states = self._states
+        correlator.keep_states = self._objects
         if self._objects:
             from .emit.render import Renderer
 
@@ -53,7 +52,7 @@ class Enricher:
 
     def want_states(self, also: bool) -> None:
         """Have the correlator keep the state it finds for each point, ``also`` for somebody else's sake."""
-        self._correlator.keep_states = self._states or also
+        self._correlator.keep_states = self._objects or also
 
     @property
     def whole(self) -> bool:
@@ -75,7 +74,7 @@ class Enricher:
         self.events += events
         first, keep = 0, None
         if self._filter is not None or self.limit is not None:
-            first, keep = self._select(points)
+            first, keep = self._select(points, choice)
             events = sum(keep)
         self.shown += events
         out: dict[str, Any] = {}
@@ -88,11 +87,11 @@ class Enricher:
                 out[name] = self._renderer.render(name, points, keep, first)
         return out
 
-    def _select(self, points: Points) -> tuple[int, bytearray]:
+    def _select(self, points: Points, choice: "array[int]") -> tuple[int, bytearray]:
         """The first event's number and one byte for each event: 1 for those that pass filter and limit."""
         first, count = event_numbers(points)
         if self._filter is not None:
-            keep = self._filter.keep(points, self._correlator.states, self._correlator.model.containers, first, count)
+            keep = self._filter.keep(points, choice, self._correlator, first, count)
         else:
             keep = bytearray(count)
             for number in points.l_event[: points.line_n]:

@@ -8,18 +8,18 @@ and keys.
 """
 
 import re
+from array import array
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from .confvalues import number
-from .correlate import untrusted
+from .correlate import Correlator, untrusted
 from .decode.rectypes import NUMBERS
 from .errors import ConfigError
-from .grouping import UNCLEAR, find_keys, keep_events, keep_types
+from .grouping import UNCLEAR, find_keys, keep_events, keep_types, pick
 from .model.containers import UNKNOWN, Container, Containers
-from .model.process import State
 from .model.runtime import UNSET
 from .reassemble import Points
 
@@ -137,36 +137,41 @@ class EventFilter:
         self._pids = frozenset(pids)
         self._types = frozenset(_type_number(name) for name in types)
         self._key_list = sorted(self._keys)
+        self._asks_who = bool(self._contids or self._runtimes or self._names)
+        #: of the numbers of one correlator in one generation, as far as they were looked at
+        self._verdicts = bytearray()
+        self._judged: tuple[Correlator, int] | None = None
         self._type_table = bytes(kind in self._types for kind in range(1 << 16)) if self._types else b""
 
     def __bool__(self) -> bool:
         return any((self._contids, self._runtimes, self._names, self._keys, self._pids, self._types))
 
-    @property
-    def needs_states(self) -> bool:
-        """Whether the correlator must keep the state it found for each point."""
-        return bool(self._contids or self._runtimes or self._names)
-
-    def keep(
-        self, points: Points, states: Sequence[State], containers: Containers, first: int, count: int
-    ) -> bytearray:
-        """One byte for each of ``count`` events from number ``first`` on: 1 for those that are wanted."""
+    def keep(self, points: Points, choice: "array[int]", correlator: Correlator, first: int, count: int) -> bytearray:
+        """One byte for each of ``count`` events from number ``first`` on: 1 for those that are wanted; ``choice`` is
+        what ``correlator`` has answered."""
         good: list[bytes | bytearray] = [self._good_keys(points)] if self._keys else []
         if self._pids:
             good.append(bytes(map(self._pids.__contains__, points.pid[: points.n].tolist())))
-        if self.needs_states:
-            good.append(self._good_states(containers, states))
+        if self._asks_who:
+            good.append(pick(choice, self._good_numbers(choice, correlator)))
         kept = keep_events(points, _both(good, b"\1" * points.n), first, count)
         if self._types:
             typed = keep_types(points, self._type_table, first, count)
             kept = bytearray(_both([kept, typed], kept))
         return kept
 
-    def _good_states(self, containers: Containers, states: Sequence[State]) -> bytes:
-        """One byte for each state: 1 where its container is wanted."""
-        which = list(map(id, states))  # the points of a process mostly share one object: few are looked at
-        verdicts = {one: self._who(containers, state) for one, state in dict(zip(which, states, strict=True)).items()}
-        return bytes(map(verdicts.__getitem__, which))
+    def _good_numbers(self, choice: "array[int]", correlator: Correlator) -> bytearray:
+        """One byte for each number that ``correlator`` may answer: 1 where its container is wanted."""
+        holders, containers = correlator.holders, correlator.model.containers
+        if self._names:  # what a container is called may change
+            verdicts = bytearray(len(holders))
+            for number in set(choice):
+                verdicts[number] = self._who(containers, holders[number])
+            return verdicts
+        if self._judged != (correlator, correlator.generation):
+            self._judged, self._verdicts = (correlator, correlator.generation), bytearray()
+        self._verdicts += bytes(self._who(containers, holder) for holder in holders[len(self._verdicts) :])
+        return self._verdicts
 
     def _good_keys(self, points: Points) -> bytearray:
         """One byte for each point: 1 where it has one of the keys."""
@@ -181,15 +186,14 @@ class EventFilter:
         """Whether a record of ours that stands alone is wanted: of type ``kind``, about ``pid`` of ``container``."""
         if self._keys or (self._pids and pid not in self._pids) or (self._types and kind not in self._types):
             return False
-        return not self.needs_states or self._who(containers, State(0, container, None, ""))
+        return self._who(containers, container)
 
     def _has_key(self, raw: bytes) -> bool:
         # several keys of one rule are joined by byte 1, which makes the kernel write them in hex
         value = untrusted(raw)
         return value is not None and not self._keys.isdisjoint(value.split(b"\1"))
 
-    def _who(self, containers: Containers, state: State) -> bool:
-        container = state.container
+    def _who(self, containers: Containers, container: Container | None) -> bool:
         if not all(terms.match(containers, container) for terms in self._contids):
             return False
         chain = [] if container is None else [link for link in container.chain() if not link.inner]
@@ -211,18 +215,11 @@ class ConfiguredFilter:
     def __bool__(self) -> bool:
         return self._include is not None or bool(self._exclude)
 
-    @property
-    def needs_states(self) -> bool:
-        """Whether the correlator must keep the state it found for each point."""
-        return any(part.needs_states for part in (self._include, *self._exclude) if part is not None)
-
-    def keep(
-        self, points: Points, states: Sequence[State], containers: Containers, first: int, count: int
-    ) -> bytearray:
-        """One byte for each of ``count`` events from number ``first`` on: 1 for those that are wanted."""
+    def keep(self, points: Points, choice: "array[int]", correlator: Correlator, first: int, count: int) -> bytearray:
+        """As :meth:`EventFilter.keep`."""
         all_events = b"\1" * count
-        included = [self._include.keep(points, states, containers, first, count)] if self._include is not None else []
-        excluded = [part.keep(points, states, containers, first, count) for part in self._exclude]
+        included = [self._include.keep(points, choice, correlator, first, count)] if self._include is not None else []
+        excluded = [part.keep(points, choice, correlator, first, count) for part in self._exclude]
         others = [bytes(dropped).translate(_NOT) for dropped in excluded]
         return bytearray(_both([*included, *others], all_events))
 

@@ -89,6 +89,17 @@ def find_keys(points: Points, keys: list[bytes]) -> bytearray:
     return found
 
 
+def pick(choice: "array[int]", table: bytearray) -> bytearray:
+    """What ``table`` has for each number of ``choice`` (typecode I, each below the table's length)."""
+    found = bytearray(len(choice))
+    if found:
+        lib.auditns_pick(
+            ffi.from_buffer("uint32_t[]", choice), len(choice), ffi.from_buffer("uint8_t[]", table),
+            ffi.from_buffer("uint8_t[]", found),
+        )  # fmt: skip
+    return found
+
+
 def keep_events(points: Points, good: bytes, first: int, count: int) -> bytearray:
     """One byte for each of ``count`` events from number ``first`` on: 1 for those with a ``good`` point."""
     kept = bytearray(count)

@@ -140,6 +140,9 @@ void auditns_events(const struct auditns_points *points, uint32_t *first, uint32
 void auditns_keys(const struct auditns_points *points, const char *buf, const char *wanted, const uint32_t *off,
                   uint32_t count, uint8_t *found);
 
+/* found[i] = table[choice[i]] */
+void auditns_pick(const uint32_t *choice, uint32_t n, const uint8_t *table, uint8_t *found);
+
 /* Set kept[number - first] for the events of the points that are good, or that have a line of one of the types (a byte for
  * each of 65536). */
 void auditns_keep(const struct auditns_points *points, const uint8_t *good, uint32_t first, uint32_t count, uint8_t *kept);

@@ -93,6 +93,12 @@ void auditns_keys(const struct auditns_points *p, const char *buf, const char *w
     }
 }
 
+void auditns_pick(const uint32_t *choice, uint32_t n, const uint8_t *table, uint8_t *found)
+{
+    for (uint32_t i = 0; i < n; i++)
+        found[i] = table[choice[i]];
+}
+
 void auditns_keep(const struct auditns_points *p, const uint8_t *good, uint32_t first, uint32_t count, uint8_t *kept)
 {
     for (uint32_t i = 0; i < p->n; i++)

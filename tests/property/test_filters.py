@@ -1,5 +1,7 @@
 """Filters over whole blocks (C, and columns) against the same condition by condition, in plain Python."""
 
+from array import array
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -31,7 +33,7 @@ FILTER = st.builds(
 )
 
 
-def scanned(records: list[tuple[bytes, int, int, bytes]]) -> tuple[Points, Correlator]:
+def scanned(records: list[tuple[bytes, int, int, bytes]]) -> tuple[Points, Correlator, "array[int]"]:
     """Points of these (type, event, pid, key), answered."""
     text = b"".join(
         b"type=%b msg=audit(1700000000.010:%d): arch=c000003e syscall=257 success=yes pid=%d opid=%d key=%b\n"
@@ -43,8 +45,7 @@ def scanned(records: list[tuple[bytes, int, int, bytes]]) -> tuple[Points, Corre
     points = stream.filled(0, 2)
     correlator = Correlator(world().model)
     correlator.keep_states = True
-    correlator.answer(points, NOW)
-    return points, correlator
+    return points, correlator, correlator.answer(points, NOW)
 
 
 def reference(wanted: EventFilter, points: Points, correlator: Correlator, first: int, count: int) -> bytearray:
@@ -72,23 +73,22 @@ def reference(wanted: EventFilter, points: Points, correlator: Correlator, first
 def test_what_is_kept_is_what_the_reference_keeps(
     records: list[tuple[bytes, int, int, bytes]], one: EventFilter, other: EventFilter, both: bool
 ) -> None:
-    points, correlator = scanned(records)
+    points, correlator, choice = scanned(records)
     numbers = [number for number in points.l_event[: points.line_n] if number < LINE_LATE]
     first, count = event_numbers(points)
     assert (first, count) == ((min(numbers), max(numbers) - min(numbers) + 1) if numbers else (0, 0))
     wanted = reference(one, points, correlator, first, count)
-    containers = correlator.model.containers
-    assert one.keep(points, correlator.states, containers, first, count) == wanted
+    assert one.keep(points, choice, correlator, first, count) == wanted
     without = reference(other, points, correlator, first, count) if other else bytearray(count)
     combined = ConfiguredFilter(one if both else EventFilter(), [other])
-    assert combined.keep(points, correlator.states, containers, first, count) == bytearray(
+    assert combined.keep(points, choice, correlator, first, count) == bytearray(
         (a if both and one else 1) & (1 - b) for a, b in zip(wanted, without, strict=True)
     )
 
 
 def test_an_empty_configuration_keeps_all() -> None:
-    points, correlator = scanned([(b"SYSCALL", 1, 100, b'"open"'), (b"EOE", 1, 0, b"")])
+    points, correlator, choice = scanned([(b"SYSCALL", 1, 100, b'"open"'), (b"EOE", 1, 0, b"")])
     everything = configured(Configured(), Configured())
     assert not everything
     assert NUMBERS["SYSCALL"] in points.l_type[: points.line_n].tolist()
-    assert everything.keep(points, correlator.states, correlator.model.containers, *event_numbers(points)) == b"\1"
+    assert everything.keep(points, choice, correlator, *event_numbers(points)) == b"\1"

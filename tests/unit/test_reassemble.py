@@ -89,7 +89,7 @@ def test_a_filter_stands_a_late_target() -> None:
     stream = TextStream(whole=True)
     points = stream.push(SYSCALL % (1, 7) + EOE % 1 + b"type=OBJ_PID msg=audit(1.000:1): opid=9\n")
     assert points.flags[1] & p.P_LATE
-    assert EventFilter(pids=[7, 9]).keep(points, [], None, 0, 1) == b"\1"  # type: ignore[arg-type]
+    assert EventFilter(pids=[7, 9]).keep(points, array("I"), None, 0, 1) == b"\1"  # type: ignore[arg-type]
 
 
 def test_whole_events_are_kept_together_when_they_interleave() -> None:
