@@ -325,10 +325,9 @@ def _no_number(container: Container | None) -> int:
 def children_of(points: Points, model: Model, first: int = 0, end: int | None = None) -> dict[int, int]:
     """By number of the point of a successful clone, fork or vfork: whom it made, as the host counts; 0: not known."""
     n = points.n if end is None else end
-    if clones.ANY_CALL.isdisjoint(points.sysno[first:n]):
-        return {}
+    calls = points.sysno[first:n].tolist()
     found = {}
-    for i in range(first, n):
+    for i in [i for i, number in enumerate(calls, first) if number in clones.ANY_CALL]:
         if points.sysno[i] not in clones.CALLS.get(points.arch[i], ()) or not points.flags[i] & pt.P_SUBJECT:
             continue
         if points.exit[i] > 0 and not points.flags[i] & pt.P_OWN:
