@@ -259,7 +259,7 @@ class Correlator:
         if pid in model.calls.pending and flags & pt.P_SYSCALL:
             process = model.processes.get(pid)
             if process is not None and points.sysno[i] in CALL_NUMBERS.get(points.arch[i], ()):
-                model.calls.told(process, times, lookup.EPSILON, model.lag)
+                model.calls.told(process, times, lookup.EPSILON)
         return lookup.find(model, pid, ppid, times, now)
 
     def _packet(self, points: Points, i: int, ms: int, now: int) -> State | None:

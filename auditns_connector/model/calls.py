@@ -14,6 +14,9 @@ from ..decode.auditrule import ARCHES
 from .process import Process
 
 _CAP: Final = 64
+#: how far a stamp may be behind: its clock stands still while the CPU that keeps the time is kept from its ticks (ns;
+#: 70 ms were seen on a busy virtual machine). Further than Model.lag, for here the order of calls tells which it was
+_STALE: Final = 100_000_000
 #: AUDIT_ARCH of 64-bit system calls -> numbers of unshare and setns; 32-bit ones have no such event
 NUMBERS: Final = {
     arch: frozenset((table["unshare"], table["setns"]))
@@ -35,13 +38,13 @@ class Calls:
         entries.append(time)
         del entries[:-_CAP]
 
-    def told(self, process: Process, times: Iterable[int], before: int, behind: int) -> None:
-        """A record of ``process`` tells of such a call, entered at one of ``times`` or up to ``before`` ns before or
-        ``behind`` ns behind it. Where that is none we know, the order of this process's calls is not known."""
+    def told(self, process: Process, times: Iterable[int], before: int) -> None:
+        """A record of ``process`` tells of such a call, stamped with one of ``times``, or up to ``before`` ns before.
+        Where that is none we know, the order of this process's calls is not known."""
         entries = self.pending.pop(process.pid, [])
         for low in times:
             for i, entry in enumerate(entries):
-                if low - before <= entry <= low + behind:
+                if low - before <= entry <= low + _STALE:
                     following = entries[i + 1] if i + 1 < len(entries) else None
                     if following is not None:
                         self.pending[process.pid] = entries[i + 1 :]

@@ -7,7 +7,7 @@ from auditns_connector.errors import DecodeError
 from auditns_connector.model.kernel import CLONE_INTO_CGROUP, CLONE_PARENT
 from auditns_connector.model.lookup import find
 from auditns_connector.model.table import Model
-from auditns_connector.nstypes import INITIAL_INODES_618, NET
+from auditns_connector.nstypes import INITIAL_INODES_618, MNT, NET
 from tests.unit.world import HEX, MS, REAL, World, contid
 
 DOCKER = f"/docker/{HEX}"
@@ -419,6 +419,16 @@ def test_a_record_behind_that_of_an_unshare_is_of_the_time_after_it() -> None:
     assert w.inode(100, 1000, NET) is None
     w.told_call(100, 1000)
     assert w.inode(100, 1000, NET) == 90
+
+
+def test_a_clock_that_stood_still_does_not_put_a_record_before_the_unshare_that_came_before_it() -> None:
+    w = World()
+    w.fork(1, 100, 1007)
+    w.put(f.K_UNSHARE, 1015, pid=100, tid=100, arg=0x20000)
+    w.unshare(100, 1015.8, mnt=90)
+    w.put(f.K_COMM, 1100, pid=1, tid=1)
+    w.told_call(100, 1000)
+    assert w.inode(100, 1000, MNT) == 90
 
 
 def test_where_every_unshare_makes_a_record_one_that_comes_before_it_is_of_the_time_before() -> None:
