@@ -168,7 +168,7 @@ class Correlator:
         groups = self._groups
         numbers = array("I", bytes(4 * groups.find(points, first, end, _CAREFUL)))
         told: list[State] = []
-        known = self._plain_numbers.get if self._brief else _no_number
+        known = self._plain_numbers.get
         for group, (i, pid, flags, size, low, high) in enumerate(groups.rows()):
             found = None if flags & _CAREFUL else self._plain(pid, low, high, offset, window)
             if found is not None:
@@ -181,14 +181,8 @@ class Correlator:
                 if found is not None:
                     numbers[group] = self._number(found, self._record(points, i, flags))
             told.append(HOST if found is None else found)
-        attributed = unknown = 0
         for state, uses in zip(told, groups.spread(numbers, end - first, choice, first), strict=False):
-            if state.container is UNKNOWN:
-                unknown += uses
-            elif state.container is not None:
-                attributed += uses
-        self.attributed += attributed
-        self.unknown += unknown
+            self._count(state.container, uses)
         if self.keep_states or self.info:
             self.states[first:end] = map(told.__getitem__, groups.of_points(end - first))
         return end
@@ -224,9 +218,11 @@ class Correlator:
 
     def _plain_number(self, state: State) -> int:
         """:meth:`_number` of a plain case, where the container mostly says all."""
-        number = self._plain_numbers.get(state.container) if self._brief else None
+        number = self._plain_numbers.get(state.container)
         if number is None:
-            number = self._plain_numbers[state.container] = self._number(state, 0)
+            number = self._number(state, 0)
+            if self._brief:
+                self._plain_numbers[state.container] = number
         return number
 
     @staticmethod
@@ -315,11 +311,6 @@ class Correlator:
             insts = nsset.inst if nsset is not None else (None,) * 8
             out += text.ns_info([None if inst is None else serial(inst) for inst in insts], place, numeric)
         return out
-
-
-def _no_number(container: Container | None) -> int:
-    """What a text says depends on more than the container."""
-    return 0
 
 
 def children_of(points: Points, model: Model, first: int = 0, end: int | None = None) -> dict[int, int]:

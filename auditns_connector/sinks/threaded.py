@@ -12,6 +12,7 @@ import time
 from typing import Any, Final, Protocol
 
 from .._kernel import ffi, lib
+from ..errors import AuditnsError
 from .base import LineQueue, LostLine, add_notice
 
 #: seconds between attempts while writing fails: doubled from the first to the second
@@ -68,7 +69,11 @@ class ThreadedSink:
         self._reopen = self._closing = self._left = self._pausing = False
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._thread = threading.Thread(target=self._run, name=f"sink-{name}", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            os.close(self._wake)
+            raise AuditnsError(f"{name}: {error}: this host allows no more of them") from error
 
     def fileno(self) -> int:
         return self._wake

@@ -134,8 +134,12 @@ class ConnectorSource:
         ignores in turn: before Linux 6.6 the kernel counts listeners, and the count must come out even.
         """
         if self._beating is None:
-            self._beating = threading.Thread(target=self._beats, name="auditns-heartbeat", daemon=True)
-            self._beating.start()
+            beating = threading.Thread(target=self._beats, name="auditns-heartbeat", daemon=True)
+            try:
+                beating.start()
+            except RuntimeError:  # this host allows no more threads now: the next heartbeat tries again
+                return
+            self._beating = beating
         self._beat.set()
 
     def close(self) -> None:
@@ -201,7 +205,8 @@ class ConnectorSource:
             select.select([self._socket], [], [], wait)
             self._held = self.drain()
         self.heartbeat()
-        self._beaten.wait(ACK_WAIT)
+        if self._beating is not None:
+            self._beaten.wait(ACK_WAIT)
 
 
 def _open() -> socket.socket:

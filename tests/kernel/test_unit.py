@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.kernel import cgroupfs
 from tests.kernel.support import need, need_tool
 
 pytestmark = pytest.mark.kernel
@@ -43,7 +44,7 @@ cat "$1/root/told"
 """
 
 
-def test_the_service_starts_on_a_fresh_host(root: None, tmp_path: Path) -> None:
+def test_the_service_starts_on_a_fresh_host(root: None, tmp_path: Path, token: str) -> None:
     need_tool("systemd-nspawn", "unshare")
     need(Path("/lib/systemd/systemd").exists(), "systemd")
     files, booted = tmp_path / "files", tmp_path / "booted"
@@ -62,10 +63,12 @@ def test_the_service_starts_on_a_fresh_host(root: None, tmp_path: Path) -> None:
     program.chmod(0o755)
     place = tmp_path / "place"
     place.mkdir()
-    done = subprocess.run(
-        [shutil.which("unshare") or "", "-m", "sh", "-c", BOOT, "sh", place, files, booted],
-        capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
+    cgroup = f"/auditns-{token}-unit"  # nspawn would use those of the host's root, and leave them behind
+    boot = [shutil.which("unshare") or "", "-m", "sh", "-c", BOOT, "sh", str(place), str(files), str(booted)]
+    try:
+        done = subprocess.run(cgroupfs.command_in(cgroup, boot), capture_output=True, text=True, timeout=120)
+    finally:
+        cgroupfs.remove_new(cgroup, [])
     assert done.returncode == 0, done.stderr + booted.read_text(errors="replace")
     assert done.stdout.splitlines() == [
         "start 0",
