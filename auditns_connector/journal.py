@@ -4,7 +4,7 @@ Live, a MARK frame stands wherever audit events were answered: its payload is pa
 time the CLOCK_MONOTONIC moment the answer was given. So a replay gives each event its answer from the same state of the
 model as the live run did, whatever file the audit text comes from. A rotated journal begins with a HELLO frame as the
 first one does, followed by answers of a new scan of /proc. Journals of several runs of one boot can be read together:
-each run has a model of its own, as it had live, and a LOST frame tells that what was before it nobody has seen.
+each run has a model of its own, as it had live, and LOST frames tell that what was before and after it it has not seen.
 """
 
 import bisect
@@ -223,7 +223,8 @@ class JournalReader:
                 raise DecodeError(f"{path}: of another boot than {self._paths[0]}; journals of one boot go together")
         #: where the whole frames of each file end
         self._ends: list[int] = []
-        #: of each mark: its time, and the place of its frame as (number of the file, offset)
+        #: of each mark: its time, and the place of its frame as (number of the file, offset). The end of a run that
+        #: another one follows is a mark as well: what was not marked any more is answered there
         self._times: list[int] = []
         self._places: list[tuple[int, int]] = []
         #: (first serial, last serial, mark number), sorted
@@ -238,6 +239,9 @@ class JournalReader:
     def _index(self, path: str) -> None:
         """Find the marks of one file, and where its last whole frame ends."""
         number, base, rest = len(self._ends), 0, b""
+        if self._begins_run(number):
+            self._times.append(self._begun[number].time)
+            self._places.append((number, 0))
         with _opened(path) as file:
             while more := file.read(max(_CHUNK, _missing(rest))):
                 data = rest + more
@@ -304,17 +308,26 @@ class JournalReader:
             end = until[1] if number == until[0] else self._ends[number]
             with _opened(self._paths[number]) as file:
                 file.seek(offset)
-                if not offset and number and self._begun[number].run != self._begun[number - 1].run:
-                    runs.append([file.read(self._begun[number].size), self._gap(number)])
+                if not offset and self._begins_run(number):
+                    begun = self._begun[number]
+                    runs.append([file.read(begun.size), _unseen(begun, 1, begun.time)])
                 runs[-1].append(file.read(end - file.tell()))
             number, offset = number + 1, 0
+            if self._begins_run(number):
+                marks = bisect.bisect_left(self._places, (number, 0))
+                since = max(self._begun[number - 1].time, self._times[marks - 1] if marks else 0)
+                runs[-1].append(_unseen(self._begun[number - 1], since, self._begun[number].time))
         return [b"".join(parts) for parts in runs]
 
-    def _gap(self, number: int) -> bytes:
-        """The run of file ``number`` has seen nothing of what was before it."""
-        begun = self._begun[number]
-        source = f.S_PERF if begun.perf else f.S_CN
-        return f.pack(f.K_LOST, source, begun.time, cpu=f.CPU_UNKNOWN, cgroup=1)
+    def _begins_run(self, number: int) -> bool:
+        """Whether file ``number`` is the first of another run than the file before it."""
+        return 0 < number < len(self._begun) and self._begun[number].run != self._begun[number - 1].run
+
+
+def _unseen(run: Beginning, since: int, until: int) -> bytes:
+    """What happened between these times that run has not seen."""
+    source = f.S_PERF if run.perf else f.S_CN
+    return f.pack(f.K_LOST, source, until, cpu=f.CPU_UNKNOWN, cgroup=max(since, 1))
 
 
 def _beginning(path: str) -> Beginning:
