@@ -109,7 +109,7 @@ class TimeNs:
         if not moved:
             return nsset
         if tid == process.pid:
-            self._doubt(process, time, base.inst[TIME] if base is not None else None, "setns")
+            self._doubt(process, time, self._last_known(process, base), "setns")
         return self._with(nsset, None)
 
     # -- births, execs, ends
@@ -144,9 +144,7 @@ class TimeNs:
         if not self.wanted or nsset is None:
             return None
         self._children[process.pid] = _Children(process, None, process.start)
-        former = self._doubts.get(process.pid)
-        old = former.old if former is not None and former.process is process else nsset.inst[TIME]
-        self._doubt(process, process.start, old, "clone")
+        self._doubt(process, process.start, self._last_known(process, nsset), "clone")
         self._model.ask(process.pid)
         return self._with(nsset, None)
 
@@ -159,8 +157,8 @@ class TimeNs:
         self._children.pop(pid, None)
         if entry is None or nsset is None:
             return None
-        former = self._doubts.pop(pid, None)
-        old = former.old if former is not None and former.process is process else nsset.inst[TIME]
+        old = self._last_known(process, nsset)
+        self._doubts.pop(pid, None)
         if not self._exec_enters or entry.ino is None:
             self._children[pid] = _Children(process, entry.ino, time)
             self._doubt(process, time, old, "unshare")
@@ -242,6 +240,13 @@ class TimeNs:
             del self._doubts[next(iter(self._doubts))]
         # one about a process that has ended stays: an answer read before its end may be on its way
         self._doubts[process.pid] = _Doubt(process, since, old, reason)
+
+    def _last_known(self, process: Process, nsset: NsSet | None) -> Instance | None:
+        """The time namespace of ``process``, which is in ``nsset``; where that is in doubt already, the one before."""
+        doubt = self._doubts.get(process.pid)
+        if doubt is not None and doubt.process is process:
+            return doubt.old
+        return nsset.inst[TIME] if nsset is not None else None
 
     def _with(self, nsset: NsSet, inst: Instance | None) -> NsSet:
         if nsset.inst[TIME] is inst:

@@ -208,6 +208,16 @@ def test_a_record_without_a_call_before_it_may_have_been_anything() -> None:
     assert [out.inst.type for out in w.model.outputs if isinstance(out, NsChange)] == ["net"]
 
 
+def test_two_records_before_an_answer_are_no_change_where_it_shows_none() -> None:
+    w = world(lifecycle=True)
+    start(w)
+    w.unshare(100, 1001, net=77)
+    w.unshare(100, 1002, net=78)
+    w.proc(100, 1, 1003, start=1000, ns=ns(net=78))
+    told = [output.inst.type for output in w.model.outputs if isinstance(output, NsChange)]
+    assert (timens(w, 100), told) == (HOST, ["net", "net"])
+
+
 def test_a_call_that_failed_is_not_the_next_one() -> None:
     w = world()
     start(w)
