@@ -45,8 +45,8 @@ def meant_by(ids: tuple[int | None, ...], inner: Sequence[bool]) -> set[object]:
 
 
 #: what means a process of the host, and one whose container is not known
-HOST: Final[frozenset[object]] = frozenset(("unset",))
-NOT_KNOWN: Final[frozenset[object]] = frozenset(("unknown",))
+MEANS_HOST: Final[frozenset[object]] = frozenset(("unset",))
+MEANS_UNKNOWN: Final[frozenset[object]] = frozenset(("unknown",))
 
 
 class ContidTerms(NamedTuple):
@@ -58,9 +58,9 @@ class ContidTerms(NamedTuple):
     def match(self, containers: Containers, container: Container | None) -> bool:
         """Whether a process of ``container`` (None: the host) is meant."""
         if container is None:
-            return self.takes(HOST)
+            return self.takes(MEANS_HOST)
         if container is UNKNOWN:
-            return self.takes(NOT_KNOWN)
+            return self.takes(MEANS_UNKNOWN)
         chain = container.chain()
         ids = tuple(containers.contid(link) for link in chain)
         return self.takes(meant_by(ids, [link.inner for link in chain]))

@@ -138,9 +138,7 @@ def only(snapshot: Snapshot, terms: "Sequence[ContidTerms]") -> Snapshot:
     stands alone where the one around it is not wanted."""
     if not terms:
         return snapshot
-    from .filters import HOST as THE_HOST
-    from .filters import NOT_KNOWN as UNCLEAR
-    from .filters import listed_wanted
+    from .filters import MEANS_HOST, MEANS_UNKNOWN, listed_wanted
 
     wanted = listed_wanted(snapshot["containers"], terms)
     places = {at: place for place, at in enumerate(at for at, kept in enumerate(wanted) if kept)}
@@ -149,7 +147,7 @@ def only(snapshot: Snapshot, terms: "Sequence[ContidTerms]") -> Snapshot:
         for about, kept in zip(snapshot["containers"], wanted, strict=True)
         if kept
     ]
-    for at, meant in ((HOST, THE_HOST), (NOT_KNOWN, UNCLEAR)):
+    for at, meant in ((HOST, MEANS_HOST), (NOT_KNOWN, MEANS_UNKNOWN)):
         if all(term.takes(meant) for term in terms):
             places[at] = at
     processes = [

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from io import TextIOWrapper
-from typing import Any, Final, NoReturn
+from typing import Final, NoReturn
 
 from .. import __version__
 from ..errors import AuditnsError
@@ -28,29 +28,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
 }
 
 
-class Help(argparse.HelpFormatter):
-    """As wide as the terminal, like the base class, which asks for that in a way that takes milliseconds to import."""
-
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, width=_columns() - 2)
-
-
-def _columns() -> int:
-    """How many the terminal has; 80 where there is none."""
-    told = os.environ.get("COLUMNS", "")
-    if told.isdecimal() and int(told):
-        return int(told)
-    try:
-        return os.get_terminal_size(1).columns or 80
-    except OSError:
-        return 80
-
-
 class Parser(argparse.ArgumentParser):
     """An argument parser whose usage errors are one line and exit 2."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**{"formatter_class": Help, **options})
 
     def error(self, message: str) -> NoReturn:
         """Print ``message`` and end with exit code 2."""

@@ -95,8 +95,12 @@ def fill_layout(layout: Any, event: str, form: EventFormat) -> str:
 
 def online_cpus() -> list[int]:
     """Numbers of the CPUs that are online now."""
+    return _numbers(_online())
+
+
+def _numbers(online: bytes) -> list[int]:
     cpus: list[int] = []
-    for part in _online().decode("ascii").strip().split(","):
+    for part in online.decode("ascii").strip().split(","):
         first, _, last = part.partition("-")
         cpus.extend(range(int(first), int(last or first) + 1))
     return cpus
@@ -195,7 +199,7 @@ class PerfSource:
             return []
         self._online = online
         known = {cpu for cpu, _ in self._rings}
-        added = [cpu for cpu in online_cpus() if cpu not in known]
+        added = [cpu for cpu in _numbers(online) if cpu not in known]
         for cpu in added:
             self._add_cpu(cpu)
             self._enable(self._rings[-1][1])

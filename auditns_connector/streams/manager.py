@@ -68,7 +68,7 @@ class Streams:
     @property
     def watched(self) -> bool:
         """Whether somebody reads, and wants events soon."""
-        return bool(self.streams) and any(stream.server.readers for stream in self.streams.values())
+        return any(stream.server.readers for stream in self.streams.values())
 
     def deadline(self) -> float | None:
         """When :meth:`go_on` is due (time.monotonic seconds); None: no such time."""

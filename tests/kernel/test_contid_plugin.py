@@ -67,6 +67,11 @@ def test_outputs_take_and_leave_out_containers(
     plugin.configure('[filter.include]\ncontid = ["61", "62"]\n[filter.exclude]\ncontid = ["62"]')
     control = tmp_path / "control"
     tasks += [Task(), Task(), Task()]
+
+    def shows(task: Task, word: str) -> bool:
+        task.run(f"/bin/true {word}-{token}")
+        return bool(event_of(plugin.read(), f'a1="{word}-{token}"'))
+
     with plugin.auditd.serving():
         until(control.exists, "the plugin to serve")
         for number, task in ((61, tasks[0]), (62, tasks[1])):
@@ -80,12 +85,7 @@ def test_outputs_take_and_leave_out_containers(
         plugin.configure('[filter.exclude]\nname = ["shop-*"]')
         plugin.auditd.hup()
         api.set_contid(tasks[2].pid, 63, names={"name": "shop-1", "runtime": "crio"}, control=str(control))
-
-        def second() -> bool:
-            tasks[1].run(f"/bin/true again-{token}")
-            return bool(event_of(plugin.read(), f'a1="again-{token}"'))
-
-        until(second, "the new configuration")
+        until(lambda: shows(tasks[1], "again"), "the new configuration")
         tasks[2].run(f"/bin/true hidden-{token}")
         tasks[1].run(f"/bin/true shown-{token}")
         until(lambda: event_of(plugin.read(), f'a1="shown-{token}"'), "the last event")
@@ -93,12 +93,7 @@ def test_outputs_take_and_leave_out_containers(
         include = '[filter.include]\nruntime = ["crio", "lxc"]\nname = ["other", "shop-?"]\nrecord = ["USER", "EXECVE"]'
         plugin.configure(include + '\n[filter.exclude]\nrecord = ["USER"]')
         plugin.auditd.hup()
-
-        def third() -> bool:
-            tasks[2].run(f"/bin/true third-{token}")
-            return bool(event_of(plugin.read(), f'a1="third-{token}"'))
-
-        until(third, "the newest configuration")
+        until(lambda: shows(tasks[2], "third"), "the newest configuration")
         tasks[1].run(f"/bin/true other-{token}")
         tasks[2].run(f"auditctl -m message-{token}; cat /nothing; /bin/true of-shop-{token}")
         until(lambda: event_of(plugin.read(), f'a1="of-shop-{token}"'), "the last event")

@@ -413,8 +413,7 @@ def test_a_clock_set_back_leaves_only_the_reading_at_which_the_pid_was_held() ->
 def test_a_record_behind_that_of_an_unshare_is_of_the_time_after_it() -> None:
     w = World()
     w.fork(1, 100, 1000)
-    w.put(f.K_UNSHARE, 1001, pid=100, tid=100, arg=0x40000000)
-    w.unshare(100, 1001.1, net=90)
+    w.called_unshare(100, 1001, 1001.1, net=90)
     w.put(f.K_COMM, 1100, pid=1, tid=1)
     assert w.inode(100, 1000, NET) is None
     w.told_call(100, 1000)
@@ -424,8 +423,7 @@ def test_a_record_behind_that_of_an_unshare_is_of_the_time_after_it() -> None:
 def test_a_clock_that_stood_still_does_not_put_a_record_before_the_unshare_that_came_before_it() -> None:
     w = World()
     w.fork(1, 100, 1007)
-    w.put(f.K_UNSHARE, 1015, pid=100, tid=100, arg=0x20000)
-    w.unshare(100, 1015.8, mnt=90)
+    w.called_unshare(100, 1015, 1015.8, mnt=90)
     w.put(f.K_COMM, 1100, pid=1, tid=1)
     w.told_call(100, 1000)
     assert w.inode(100, 1000, MNT) == 90
@@ -436,8 +434,7 @@ def test_where_every_unshare_makes_a_record_one_that_comes_before_it_is_of_the_t
     w.put(f.K_RULES, 500, f.S_AUDIT, arg=f.RULES_CALLS)
     w.fork(1, 100, 1000)
     for number, at in enumerate((1001, 1002)):
-        w.put(f.K_UNSHARE, at, pid=100, tid=100, arg=0x40000000)
-        w.unshare(100, at + 0.1, net=90 + number)
+        w.called_unshare(100, at, at + 0.1, net=90 + number)
     w.put(f.K_COMM, 1100, pid=1, tid=1)
     found = [w.inode(100, 1000, NET)]
     for _ in range(2):
@@ -493,8 +490,7 @@ def unshared_where_every_call_is_told() -> World:
     w = World()
     w.put(f.K_RULES, 500, f.S_AUDIT, arg=f.RULES_CALLS)
     w.fork(1, 100, 5000)
-    w.put(f.K_UNSHARE, 5001, pid=100, tid=100, arg=0x40000000)
-    w.unshare(100, 5001.1, net=90)
+    w.called_unshare(100, 5001, 5001.1, net=90)
     w.put(f.K_COMM, 5100, pid=1, tid=1)
     return w
 

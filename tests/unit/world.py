@@ -7,7 +7,7 @@ from auditns_connector import frames as f
 from auditns_connector.model.lookup import find, find_exec, find_only_exec
 from auditns_connector.model.process import State
 from auditns_connector.model.table import Model
-from auditns_connector.nstypes import INITIAL_INODES_618, PERF_ORDER
+from auditns_connector.nstypes import FLAGS, INITIAL_INODES_618, PERF_ORDER
 
 MS = 1_000_000
 REAL = 1_700_000_000_000 * MS
@@ -69,6 +69,11 @@ class World:
 
     def unshare(self, who: int, at: float, /, tid: int = 0, **changed: int) -> None:
         self.put(f.K_NAMESPACES, at, pid=who, tid=tid or who, payload=self.ns(**changed))
+
+    def called_unshare(self, who: int, entered: float, done: float, **changed: int) -> None:
+        """The system call as well: ``who`` enters it, and is in other namespaces when it is ``done``."""
+        self.put(f.K_UNSHARE, entered, pid=who, tid=who, arg=sum(FLAGS[name] for name in changed))
+        self.unshare(who, done, **changed)
 
     def attach(self, pid: int, path: str, at: float) -> None:
         number = 1000 + len(self.cgroups)
