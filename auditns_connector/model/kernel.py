@@ -78,9 +78,9 @@ class KernelEvents:
             process.state = process.state._replace(nsset=apart)
         if nsset is base and apart is None:
             m.add(process)
-            process.newborn = not payload
         else:
             self._born_apart(process, base, state.container)
+        process.newborn = not payload
         process.epoch = creator.epoch
         nsset = process.state.nsset
         if nsset is not None and (ns := nsset.inst[PID]) is not None and not ns.initial:

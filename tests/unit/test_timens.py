@@ -153,6 +153,17 @@ def test_a_child_of_a_process_in_doubt_is_in_doubt_and_asked_for() -> None:
     assert (timens(w, 100), timens(w, 101)) == (NEW, NEW)
 
 
+def test_a_child_of_a_process_in_doubt_whose_namespaces_are_told_in_a_record_of_their_own() -> None:
+    w = world(lifecycle=True)
+    start(w)
+    w.unshare(100, 1001, net=77)
+    w.put(f.K_FORK, 1002, pid=101, tid=101, ppid=100, ptid=100)
+    w.unshare(101, 1002.001, net=77)
+    w.proc(101, 100, 1003, start=1002, ns=ns(NEW, net=77))
+    told = [(out.process.pid, out.inst.type, out.reason) for out in w.model.outputs if isinstance(out, NsChange)]
+    assert told == [(100, "net", "unshare"), (101, "time", "clone")]
+
+
 def test_an_answer_that_was_overtaken_by_the_exec_it_shows() -> None:
     w = world()
     start(w)
