@@ -8,12 +8,12 @@ through model/lookup.py.
 
 from array import array
 from collections.abc import Collection, Sequence
-from typing import Final
+from typing import Final, overload
 
 from .decode import points as pt
 from .decode.rectypes import NUMBERS
 from .emit import text
-from .grouping import Groups
+from .grouping import Groups, find_calls
 from .model import clones, lookup
 from .model.calls import NUMBERS as CALL_NUMBERS
 from .model.containers import UNKNOWN, Container
@@ -31,9 +31,42 @@ _PARTS: Final = frozenset(
 #: so many points are grouped by process; fewer are answered sooner one by one
 _MANY: Final = 16
 _MAX_TAILS: Final = 50_000
+#: a 1 at the number of each system call that may return a child
+_CLONES: Final = bytes(number in clones.ANY_CALL for number in range(max(clones.ANY_CALL) + 1))
 _MS: Final = 1_000_000
 HOST: Final = State(0, None, None, "")
 _IDLE: Final = State(0, None, None, "observed")
+
+
+class Told(Sequence[State]):
+    """The state of each point of an answer. Most points share theirs with others: ``found`` has each about once, and
+    ``which`` the place there for each point. Whoever was not asked about is :data:`HOST`."""
+
+    __slots__ = ("found", "which")
+
+    def __init__(self, points: int) -> None:
+        self.found: list[State] = [HOST]
+        self.which = array("I", bytes(4 * points))
+
+    def __len__(self) -> int:
+        return len(self.which)
+
+    @overload
+    def __getitem__(self, i: int) -> State: ...
+
+    @overload
+    def __getitem__(self, i: slice) -> list[State]: ...
+
+    def __getitem__(self, i: int | slice) -> "State | list[State]":
+        if isinstance(i, slice):
+            return [self.found[at] for at in self.which[i]]
+        return self.found[self.which[i]]
+
+    def put(self, i: int, state: State) -> None:
+        """Point ``i`` has ``state``."""
+        self.which[i] = len(self.found)
+        self.found.append(state)
+
 
 _TailKey = tuple[Container | None, NsSet | None, str, int, Login | None, int | None]
 
@@ -75,7 +108,7 @@ class Correlator:
         self.attributed = 0
         self.unknown = 0
         #: the state found for each point of the last answer, filled when ``keep_states`` is set
-        self.states: list[State] = []
+        self.states = Told(0)
         self.keep_states = False
 
     def begin(self, points: Points) -> "array[int]":
@@ -89,7 +122,7 @@ class Correlator:
             self._numbers.clear()
             self.holders = [None]
             self._plain_numbers.clear()
-        self.states = [HOST] * points.n if self.keep_states or self.info else []
+        self.states = Told(points.n if self.keep_states or self.info else 0)
         return array("I", bytes(4 * points.n))
 
     def answer(
@@ -140,7 +173,7 @@ class Correlator:
             choice[i] = self._plain_number(state)
             self._count(state.container, 1)
             if keep:
-                states[i] = state
+                states.put(i, state)
 
     def _count(self, container: Container | None, points: int) -> None:
         if container is UNKNOWN:
@@ -158,7 +191,7 @@ class Correlator:
         self._count(found.container, 1)
         choice[i] = self._number(found, self._record(points, i, flags))
         if self.keep_states or self.info:
-            self.states[i] = found
+            self.states.put(i, found)
 
     def _by_process(
         self, points: Points, now: int, choice: "array[int]", first: int, end: int, offset: int, window: int
@@ -184,7 +217,9 @@ class Correlator:
         for state, uses in zip(told, groups.spread(numbers, end - first, choice, first), strict=False):
             self._count(state.container, uses)
         if self.keep_states or self.info:
-            self.states[first:end] = map(told.__getitem__, groups.of_points(end - first))
+            base = len(self.states.found)
+            self.states.found += told
+            groups.spread(array("I", range(base, base + len(numbers))), end - first, self.states.which, first)
         return end
 
     def _plain(self, pid: int, low: int, high: int, offset: int, window: int) -> State | None:
@@ -316,9 +351,8 @@ class Correlator:
 def children_of(points: Points, model: Model, first: int = 0, end: int | None = None) -> dict[int, int]:
     """By number of the point of a successful clone, fork or vfork: whom it made, as the host counts; 0: not known."""
     n = points.n if end is None else end
-    calls = points.sysno[first:n].tolist()
     found = {}
-    for i in [i for i, number in enumerate(calls, first) if number in clones.ANY_CALL]:
+    for i in find_calls(points, first, n, _CLONES):
         if points.sysno[i] not in clones.CALLS.get(points.arch[i], ()) or not points.flags[i] & pt.P_SUBJECT:
             continue
         if points.exit[i] > 0 and not points.flags[i] & pt.P_OWN:

@@ -49,10 +49,6 @@ class Groups:
         lie."""
         return zip(*map(self._column, ("first", "pid", "flags", "count", "low", "high")), strict=True)
 
-    def of_points(self, count: int) -> list[int]:
-        """The number of its group for each of the first ``count`` points."""
-        return ffi.unpack(self._arrays["group"], count) if count else []
-
     def spread(self, numbers: Any, count: int, choice: Any, first: int) -> list[int]:
         """Put into ``choice``, from ``first`` on, for each of the first ``count`` points what ``numbers`` has for its
         group (both arrays of typecode I). Returns for each group how many of these points it has."""
@@ -63,6 +59,25 @@ class Groups:
             ffi.from_buffer("uint32_t[]", choice) + first,
         )  # fmt: skip
         return self._column("count")
+
+
+def pick_numbers(which: "array[int]", numbers: "array[int]") -> "array[int]":
+    """What ``numbers`` has at each place of ``which`` (all of typecode I, each place below the length)."""
+    found = array("I", bytes(4 * len(which)))
+    if found:
+        lib.auditns_pick_numbers(
+            ffi.from_buffer("uint32_t[]", which), len(which), ffi.from_buffer("uint32_t[]", numbers),
+            ffi.from_buffer("uint32_t[]", found),
+        )  # fmt: skip
+    return found
+
+
+def find_calls(points: Points, first: int, end: int, wanted: bytes) -> list[int]:
+    """The points from ``first`` up to ``end`` whose system call has a 1 in ``wanted``, which has a byte for each
+    number."""
+    found = ffi.new("uint32_t[]", max(end - first, 1))
+    count = lib.auditns_calls(points.c, first, end, wanted, len(wanted), found)
+    return ffi.unpack(found, count) if count else []
 
 
 #: of a key: it must be looked at

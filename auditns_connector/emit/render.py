@@ -1,12 +1,13 @@
 """Events as objects: JSON lines and lines for people, out of answered points."""
 
 from array import array
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ..correlate import children_of
 from ..decode import points as pt
 from ..decode import rectypes
+from ..grouping import pick_numbers
 from ..reassemble import Points, Tails
 from . import jsonout, pretty, text
 from .jsonlines import JsonLines
@@ -120,23 +121,21 @@ class Renderer:
             self._generation = self._correlator.generation
             self._texts.clear()
             self._numbers.clear()
-        states, numbers = self._states(points), self._numbers
         self._children = self._made(points)
-        if self._children:  # of these more is said than their states
-            states = list(states)
-            for i, child in self._children.items():
-                states[i] = (states[i], child)
-        which = list(map(id, states))  # the points of a process mostly share one object: few are looked up
-        found: dict[int, int] = {}
-        for one, i in dict(zip(which, range(len(which)), strict=True)).items():
-            number = numbers.get(states[i])
-            if number is None:
-                number = numbers[states[i]] = self._texts.add(jsonout.describe(self._who(i)).encode("ascii"))
-            found[one] = number
-        return array("I", map(found.__getitem__, which))
+        states, children = self._correlator.states, self._children
+        number = self._number
+        who = pick_numbers(states.which, array("I", map(number, states.found)))
+        for i, child in children.items():  # of these more is said than their states
+            who[i] = number(states[i], child)
+        return who
 
-    def _states(self, points: Points) -> Sequence[Hashable]:
-        return self._correlator.states
+    def _number(self, state: "State", child: int | None = None) -> int:
+        key: Hashable = state if child is None else (state, child)
+        number = self._numbers.get(key)
+        if number is None:
+            text = jsonout.describe(self._describe(state, child)).encode("ascii")
+            number = self._numbers[key] = self._texts.add(text)
+        return number
 
     def _made(self, points: Points) -> dict[int, int]:
         return children_of(points, self._correlator.model)
@@ -185,10 +184,13 @@ class Renderer:
         return pretty.event(head.ms, who, (), records, self._colour)
 
     def _who(self, i: int) -> jsonout.Who:
-        who = self._describe(self._correlator.states[i])
-        return who._replace(exit_pid=self._children[i]) if i in self._children else who
+        return self._describe(self._correlator.states[i], self._children.get(i))
 
-    def _describe(self, state: "State") -> jsonout.Who:
+    def _describe(self, state: "State", child: int | None = None) -> jsonout.Who:
+        who = self._known(state)
+        return who if child is None else who._replace(exit_pid=child)
+
+    def _known(self, state: "State") -> jsonout.Who:
         model = self._correlator.model
         container = state.container
         ns: dict[str, Any] | None = None

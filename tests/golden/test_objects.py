@@ -3,10 +3,11 @@
 import json
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
+from auditns_connector.correlate import Told
 from auditns_connector.decode.points import LINE_LATE
 from auditns_connector.emit import jsonout, pretty
 from auditns_connector.emit.render import Renderer
@@ -21,17 +22,19 @@ class Known(Renderer):
     """A renderer that takes every even pid for one of container "web", every third for unknown."""
 
     def __init__(self, colour: bool) -> None:
-        super().__init__(cast("Any", SimpleNamespace(generation=0)), colour)
-        self.points: Points
+        self.correlator: Any = SimpleNamespace(generation=0)
+        super().__init__(self.correlator, colour)
 
-    def _states(self, points: Points) -> list[int]:
-        return points.pid[: points.n].tolist()
+    def take(self, points: Points) -> None:
+        self.correlator.states = Told(points.n)
+        for i, pid in enumerate(points.pid[: points.n]):
+            self.correlator.states.put(i, pid)
 
     def _made(self, points: Points) -> dict[int, int]:
         return {}
 
-    def _who(self, i: int) -> jsonout.Who:
-        pid = self.points.pid[i]
+    def _describe(self, state: object, child: int | None = None) -> jsonout.Who:
+        pid = state if isinstance(state, int) else 1
         if pid < 0 or pid % 3 == 0:
             return jsonout.Who("?")
         if pid % 2:
@@ -50,7 +53,7 @@ def render(text: bytes, name: str, colour: bool = False, pieces: int = 1 << 20, 
 
 def one(known: Known, points: Points, name: str) -> bytes:
     """What an answer gives, in C as in Python, filtered too."""
-    known.points = points
+    known.take(points)
     out = known.render(name, points)
     assert out == known.reference(name, points)
     events = [number for number in points.l_event[: points.line_n] if number < LINE_LATE]

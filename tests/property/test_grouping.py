@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from auditns_connector import correlate
 from auditns_connector.correlate import Correlator
 from auditns_connector.decode.points import MAX_RANGE
-from auditns_connector.grouping import Groups
+from auditns_connector.grouping import Groups, pick_numbers
 from auditns_connector.reassemble import Points, count_lines
 from tests.property.test_enrich_identity import NOW, world
 
@@ -55,10 +55,10 @@ def test_groups_are_those_of_the_reference(rows: list[tuple[int, int, int]], fir
     wanted, of_points = reference(rows[first:])
     assert groups.find(points_of(rows), first, len(rows), ALONE) == len(wanted)
     assert list(groups.rows()) == [(i + first, *rows[i + first][:2], *rest) for i, *rest in wanted]
-    assert groups.of_points(len(of_points)) == of_points
     numbers, choice = array("I", range(10, 10 + len(wanted))), array("I", bytes(4 * len(rows)))
     uses = groups.spread(numbers, cut - first, choice, first)
     assert choice.tolist() == [0] * first + [10 + at for at in of_points[: cut - first]] + [0] * (len(rows) - cut)
+    assert pick_numbers(choice, array("I", range(5, 5 + 10 + len(rows)))).tolist() == [5 + one for one in choice]
     assert uses == [of_points[: cut - first].count(at) for at in range(len(wanted))] or cut == first
 
 
@@ -130,7 +130,7 @@ def test_answers_by_process_are_those_given_one_by_one(
             for first, end in pairwise(places):
                 correlator.answer(points, NOW, choice, first, end)
         counts = (correlator.answered, correlator.attributed, correlator.unknown)
-        seen.append((choice.tolist(), correlator.states, counts))
+        seen.append((choice.tolist(), list(correlator.states), counts))
     assert seen[0] == seen[1]
     texts = [[[c, s.container, s.nsset if ns else None] for c, s in zip(one, two, strict=True)] for one, two, _ in seen]
     assert texts[1] == texts[2]  # where it is plain, looking closely tells the same
