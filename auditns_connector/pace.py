@@ -1,8 +1,8 @@
 """How long to let audit text gather before it is read.
 
 A wake-up costs much the same whether it brings one event or five. While events are few each is read at once; while they
-are many, on a host that is busy with them, the text of some milliseconds is. In a storm that much would not fit into
-the socket, and whoever writes would wait: there it is half of one.
+are many, on a host that is busy with them, the text of some milliseconds is. A pause never lasts until the socket is
+full, for then whoever writes would wait.
 """
 
 import math
@@ -11,15 +11,17 @@ from typing import Final
 #: the rate of events is an average over about this long (seconds)
 _MEMORY: Final = 0.1
 #: from this many events a second on, waiting pays: less than two events in a pause are no gain
-BUSY: Final = 500.0
-#: from this many on the text of _GATHER might fill the socket
-STORM: Final = 10_000.0
+BUSY: Final = 400.0
 _GATHER: Final = 0.003
-_GATHER_IN_STORM: Final = 0.0005
+#: events that gather at most: a socket of the usual size holds some forty, in a record each write
+MOST: Final = 20
+#: in a storm, whose writer has filled the socket before this is over, it is worth it none the less (seconds)
+LEAST: Final = 0.0005
 
 
 class Pace:
-    """``fixed_ms`` is how long to wait always (milliseconds); ``None`` is adaptive. Times are seconds."""
+    """``fixed_ms`` is how long to wait always (milliseconds), unless much comes; ``None`` is adaptive. Times are
+    seconds."""
 
     def __init__(self, fixed_ms: float | None = None) -> None:
         self.fixed = None if fixed_ms is None else fixed_ms / 1000
@@ -28,14 +30,13 @@ class Pace:
 
     def pause(self, now: float) -> float:
         """How long to wait at ``now``, when text has come, before it is read (seconds)."""
-        if self.fixed is not None:
-            return self.fixed
-        if self._rate <= BUSY:
+        if self.fixed == 0 or (self.fixed is None and self._rate <= BUSY):
             return 0.0
         rate = self._rate * math.exp((self._last - now) / _MEMORY)
-        if rate <= BUSY:
-            return 0.0
-        return _GATHER if rate <= STORM else _GATHER_IN_STORM
+        wanted = self.fixed
+        if wanted is None:
+            wanted = _GATHER if rate > BUSY else 0.0
+        return min(wanted, max(MOST / rate, LEAST)) if rate else wanted
 
     def took(self, events: int, now: float) -> None:
         """``events`` were read at ``now``."""

@@ -1,6 +1,6 @@
 """When text is left to gather."""
 
-from auditns_connector.pace import BUSY, STORM, Pace
+from auditns_connector.pace import BUSY, LEAST, MOST, Pace
 
 
 def run(pace: Pace, rate: float, seconds: float = 1.0, start: float = 100.0) -> float:
@@ -27,8 +27,10 @@ def test_after_a_storm_it_is_quick_again() -> None:
 
 
 def test_in_a_storm_whoever_writes_hardly_waits() -> None:
-    assert 0 < run(Pace(), STORM * 2) < 0.001
+    assert run(Pace(), 1_000_000) == run(Pace(50), 1_000_000) == LEAST
 
 
-def test_a_fixed_pause_is_always_that() -> None:
-    assert (Pace(0).pause(1.0), Pace(7).pause(1.0)) == (0, 0.007)
+def test_a_fixed_pause_is_always_that_unless_much_comes() -> None:
+    assert (Pace(0).pause(1.0), Pace(7).pause(1.0), run(Pace(50), 100)) == (0, 0.007, 0.05)
+    assert 0.5 * MOST / 2000 < run(Pace(50), 2000) < 2 * MOST / 2000
+    assert run(Pace(0), 2000) == 0

@@ -48,6 +48,7 @@ SUBJECTS: Final = {
     "ours, adaptive": ('"adaptive"', True),
     "ours, adaptive, file alone": ('"adaptive"', False),
     "ours, at once": ("0", True),
+    "ours, gathering 50 ms, file alone": ("50", False),
     "LAUREL": None,
 }
 
