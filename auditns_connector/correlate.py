@@ -13,7 +13,8 @@ from typing import Final, overload
 from .decode import points as pt
 from .decode.rectypes import NUMBERS
 from .emit import text
-from .grouping import Groups, find_calls
+from .grouping import Groups, find_calls, tally
+from .known import Known, Touched
 from .model import clones, lookup
 from .model.calls import NUMBERS as CALL_NUMBERS
 from .model.containers import UNKNOWN, Container
@@ -34,6 +35,12 @@ _MAX_TAILS: Final = 50_000
 #: a 1 at the number of each system call that may return a child
 _CLONES: Final = bytes(number in clones.ANY_CALL for number in range(max(clones.ANY_CALL) + 1))
 _MS: Final = 1_000_000
+#: an answer about a process that has been the same for so long may be wanted again (ns)
+_LASTING: Final = 1_000_000_000
+_ANY_FLAG: Final = (1 << 32) - 1
+_OF_NONE: Final = 0
+_OF_ONE: Final = 1
+_NOT_CLEAR: Final = 2
 HOST: Final = State(0, None, None, "")
 _IDLE: Final = State(0, None, None, "observed")
 
@@ -97,10 +104,14 @@ class Correlator:
         self._numbers: dict[_TailKey, int] = {}
         #: by number: the container that the text speaks of
         self.holders: list[Container | None] = [None]
+        #: by number: how it is counted
+        self._kinds = bytearray(1)
         #: where a text depends on the container alone (_brief): its number by container
         self._plain_numbers: dict[Container | None, int] = {}
         self._brief = ns == "off" and not info
         self._groups = Groups()
+        #: answers that may be given again; made where there are many points at once
+        self._known: Known | None = None
         self._renames = 0
         #: counts how often all that had been worked out was dropped, for a container is called otherwise now
         self.generation = 0
@@ -121,7 +132,9 @@ class Correlator:
                 tails.clear()
             self._numbers.clear()
             self.holders = [None]
+            self._kinds = bytearray(1)
             self._plain_numbers.clear()
+            self._known = None
         self.states = Told(points.n if self.keep_states or self.info else 0)
         return array("I", bytes(4 * points.n))
 
@@ -144,6 +157,9 @@ class Correlator:
             for i, child in children_of(points, self.model, first, n).items():
                 choice[i] = self._number(self.states[i], self._record(points, i, points.flags[i]), child)
         self.answered += n - first
+        _, attributed, unknown = tally(choice, first, n, self._kinds)
+        self.attributed += attributed
+        self.unknown += unknown
         return choice
 
     def _answer_all(self, points: Points, now: int, choice: "array[int]", first: int, n: int) -> None:
@@ -171,15 +187,8 @@ class Correlator:
                 self._answer_with_care(points, i, pid, flags, ms, now, choice)
                 continue
             choice[i] = self._plain_number(state)
-            self._count(state.container, 1)
             if keep:
                 states.put(i, state)
-
-    def _count(self, container: Container | None, points: int) -> None:
-        if container is UNKNOWN:
-            self.unknown += points
-        elif container is not None:
-            self.attributed += points
 
     def _answer_with_care(
         self, points: Points, i: int, pid: int, flags: int, ms: int, now: int, choice: "array[int]"
@@ -188,7 +197,6 @@ class Correlator:
         found = self._careful(points, i, pid, flags, ms, now)
         if found is None:
             return
-        self._count(found.container, 1)
         choice[i] = self._number(found, self._record(points, i, flags))
         if self.keep_states or self.info:
             self.states.put(i, found)
@@ -198,29 +206,46 @@ class Correlator:
     ) -> int:
         """As :meth:`_one_by_one`, but each process is asked for once, which is the same where one answer holds for all
         its points. Returns the first point of a process for which it does not, and up to which all are answered."""
-        groups = self._groups
-        numbers = array("I", bytes(4 * groups.find(points, first, end, _CAREFUL)))
+        groups, keep = self._groups, self.keep_states or self.info
+        less = offset + lookup.EPSILON
+        if self._known is None:
+            self.model.touched = self.model.touched or Touched()
+            self._known = Known(self.model.touched)
+        careful = _ANY_FLAG if keep else _CAREFUL  # what is known does not say which state it was
+        which, count = self._known.find(points, first, end, careful, less, choice)
+        numbers = array("I", bytes(4 * groups.find(points, which, count, _CAREFUL)))
         told: list[State] = []
+        lasting: list[tuple[int, int | None, int, int]] = []
         known = self._plain_numbers.get
         for group, (i, pid, flags, size, low, high) in enumerate(groups.rows()):
             found = None if flags & _CAREFUL else self._plain(pid, low, high, offset, window)
             if found is not None:
-                numbers[group] = known(found.container) or self._plain_number(found)
+                numbers[group] = number = known(found.container) or self._plain_number(found)
+                if low * _MS - less - found.since > _LASTING:
+                    lasting.append(self._how_long(pid, found, number))
             elif size > 1:
                 end = i
+                count = groups.before(i)
                 break
             else:
                 found = self._careful(points, i, pid, flags, low, now)
                 if found is not None:
                     numbers[group] = self._number(found, self._record(points, i, flags))
             told.append(HOST if found is None else found)
-        for state, uses in zip(told, groups.spread(numbers, end - first, choice, first), strict=False):
-            self._count(state.container, uses)
-        if self.keep_states or self.info:
+        groups.spread(numbers, count, choice)
+        if lasting:
+            self._known.put(lasting)
+        if keep:
             base = len(self.states.found)
             self.states.found += told
-            groups.spread(array("I", range(base, base + len(numbers))), end - first, self.states.which, first)
+            groups.spread(array("I", range(base, base + len(numbers))), count, self.states.which)
         return end
+
+    def _how_long(self, pid: int, state: State, number: int) -> tuple[int, int | None, int, int]:
+        """After and until when what :meth:`_plain` has found for ``pid`` is the answer, as :class:`Known` takes it."""
+        process = self.model.processes[pid]
+        since = process.start + lookup.START_TICK if process.scanned else state.since
+        return max(since, state.since, self.model.gap_until), process.end, pid, number
 
     def _plain(self, pid: int, low: int, high: int, offset: int, window: int) -> State | None:
         """What all stamps from ``low`` to ``high`` (ms) have for an answer, as :func:`lookup.find` would find it for
@@ -316,6 +341,7 @@ class Correlator:
                 for tails, numeric in zip(self.tails, self.spellings, strict=True):
                     number = tails.add(self._tail(key, wanted, numeric))
                 self.holders.append(container)
+                self._kinds.append(_NOT_CLEAR if container is UNKNOWN else _OF_NONE if container is None else _OF_ONE)
             self._numbers[key] = number
         return number
 

@@ -3,6 +3,7 @@ cdefs/text_group.c."""
 
 import os
 from array import array
+from bisect import bisect_left
 from itertools import accumulate
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ class Groups:
     def __init__(self) -> None:
         self._c: Any = ffi.new("struct auditns_groups *", {"seed": _SEED})
         self._arrays: dict[str, Any] = {}
+        self._which: tuple[Any, int] = (None, 0)
         self._count = 0
         self._grow(1024)
 
@@ -33,12 +35,14 @@ class Groups:
             setattr(self._c, name, self._arrays[name])
         self._c.cap = cap
 
-    def find(self, points: Points, first: int, end: int, alone: int) -> int:
-        """Group ``points`` from ``first`` up to ``end`` by pid, in the order of their first points; one that has a flag
-        of ``alone``, or no pid above 0, is a group of its own. Returns how many groups there are."""
-        if end - first > self._c.cap:
-            self._grow(2 * (end - first))
-        self._count = int(lib.auditns_group(self._c, points.c, first, end, alone))
+    def find(self, points: Points, which: Any, count: int, alone: int) -> int:
+        """Group the first ``count`` points of ``which`` (their numbers, ascending) by pid, in the order of their first
+        points; one that has a flag of ``alone``, or no pid above 0, is a group of its own. Returns how many groups
+        there are."""
+        if count > self._c.cap:
+            self._grow(2 * count)
+        self._c.which, self._which = which, (which, count)
+        self._count = int(lib.auditns_group(self._c, points.c, count, alone))
         return self._count
 
     def _column(self, name: str) -> list[int]:
@@ -49,16 +53,25 @@ class Groups:
         lie."""
         return zip(*map(self._column, ("first", "pid", "flags", "count", "low", "high")), strict=True)
 
-    def spread(self, numbers: Any, count: int, choice: Any, first: int) -> list[int]:
-        """Put into ``choice``, from ``first`` on, for each of the first ``count`` points what ``numbers`` has for its
-        group (both arrays of typecode I). Returns for each group how many of these points it has."""
-        if not count:
-            return []
-        lib.auditns_spread(
-            self._c, ffi.from_buffer("uint32_t[]", numbers), self._count, count,
-            ffi.from_buffer("uint32_t[]", choice) + first,
-        )  # fmt: skip
-        return self._column("count")
+    def before(self, i: int) -> int:
+        """How many of the points that were grouped come before point ``i``."""
+        return bisect_left(ffi.unpack(*self._which), i)
+
+    def spread(self, numbers: Any, count: int, choice: Any) -> None:
+        """Put into ``choice``, for each of the first ``count`` points that were grouped, what ``numbers`` has for its
+        group (both arrays of typecode I)."""
+        if count:
+            lib.auditns_spread(
+                self._c, ffi.from_buffer("uint32_t[]", numbers), count, ffi.from_buffer("uint32_t[]", choice)
+            )
+
+
+def tally(choice: "array[int]", first: int, end: int, kinds: bytearray) -> list[int]:
+    """How often ``kinds`` (0, 1 or 2 for each number) has 0, 1 and 2 for the numbers in ``choice`` from ``first`` up to
+    ``end``."""
+    counts = ffi.new("uint64_t[3]")
+    lib.auditns_tally(ffi.from_buffer("uint32_t[]", choice), first, end, ffi.from_buffer("uint8_t[]", kinds), counts)
+    return list(ffi.unpack(counts, 3))
 
 
 def pick_numbers(which: "array[int]", numbers: "array[int]") -> "array[int]":

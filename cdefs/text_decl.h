@@ -117,17 +117,60 @@ struct auditns_groups {
     uint32_t *flags;            /* what its first point says */
     int32_t *pid;
     int64_t *low, *high;        /* and between which times they lie */
-    uint32_t *group, *slots;    /* of each point: its group */
+    uint32_t *which;            /* set by the caller: the points to group, in their order */
+    uint32_t *group, *slots;    /* of each of these: its group */
 };
 
-/* Group the points from `first` up to `end` by pid, in the order of their first points; one with a flag of `alone`, or
+/* Group the first `count` points of `which` by pid, in the order of their first points; one with a flag of `alone`, or
  * without a pid above 0, is a group of its own. Returns how many groups there are, 0xffffffff where cap is too small. */
-uint32_t auditns_group(struct auditns_groups *groups, const struct auditns_points *points, uint32_t first, uint32_t end,
-                       uint32_t alone);
+uint32_t auditns_group(struct auditns_groups *groups, const struct auditns_points *points, uint32_t count, uint32_t alone);
 
-/* Of the first `count` points that were grouped (into `n` groups): the number of its group for each. The groups' counts are
- * then of these points. */
-void auditns_spread(struct auditns_groups *groups, const uint32_t *numbers, uint32_t n, uint32_t count, uint32_t *choice);
+/* Put into `choice`, for each of the first `count` points that were grouped, the number of its group. */
+void auditns_spread(const struct auditns_groups *groups, const uint32_t *numbers, uint32_t count, uint32_t *choice);
+
+/* counts[kinds[choice[i]]] goes up by one for each i from `first` up to `end`. */
+void auditns_tally(const uint32_t *choice, uint32_t first, uint32_t end, const uint8_t *kinds, uint64_t *counts);
+
+#define AUDITNS_TOUCHED 32768
+
+/* When frames last spoke of a process: `slot` by its pid (several pids may share one), `all` of any; both count the
+ * blocks of frames, `now` is the last one. */
+struct auditns_touched {
+    uint64_t now, all;
+    uint64_t slot[AUDITNS_TOUCHED];
+};
+
+/* Take note of whole frames; every: of whatever kind they are, they may speak of anybody. */
+void auditns_touch(struct auditns_touched *touched, const char *frames, uint64_t len, int every);
+
+/* What was found out about a process: the number of an answer, which holds for stamps that mean more than `from`, and
+ * at most `until` (CLOCK_MONOTONIC ns), if no frame has spoken of it since `stamp`. */
+struct auditns_answer {
+    int64_t from, until;
+    uint64_t stamp;
+    int32_t pid;                /* 0: nobody is here */
+    uint32_t number;
+};
+
+/* A table of answers with 2^bits places, at most half of them used. */
+struct auditns_known {
+    uint64_t seed;              /* odd */
+    uint32_t bits, used;
+    struct auditns_answer *answer;
+};
+
+/* Put into `choice` what is known about the points from `first` up to `end`, a stamp meaning `less` (ns) less than it
+ * says. The others, and those with a flag of `careful`, go to `missed`; returns how many. */
+uint32_t auditns_known_find(const struct auditns_known *known, const struct auditns_touched *touched,
+                            const struct auditns_points *points, uint32_t first, uint32_t end, uint32_t careful,
+                            int64_t less, uint32_t *choice, uint32_t *missed);
+
+/* Add or replace answers; returns how many of them there was room for. */
+uint32_t auditns_known_put(struct auditns_known *known, const struct auditns_answer *answers, uint32_t count);
+
+/* Add to an empty table what in another one still holds. */
+void auditns_known_move(struct auditns_known *known, const struct auditns_known *former,
+                        const struct auditns_touched *touched);
 
 #define AUDITNS_KEY_OTHER 0
 #define AUDITNS_KEY_WANTED 1

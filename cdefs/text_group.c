@@ -6,18 +6,17 @@
 
 #define NONE 0xffffffffu
 
-uint32_t auditns_group(struct auditns_groups *g, const struct auditns_points *p, uint32_t first, uint32_t end,
-                       uint32_t alone)
+uint32_t auditns_group(struct auditns_groups *g, const struct auditns_points *p, uint32_t count, uint32_t alone)
 {
     uint32_t bits = 1, n = 0;
 
-    if (end - first > g->cap)
+    if (count > g->cap)
         return NONE;
-    while (bits < 31 && (1u << bits) < 2 * (end - first))
+    while (bits < 31 && (1u << bits) < 2 * count)
         bits++;
     memset(g->slots, 0xff, sizeof(*g->slots) << bits);
-    for (uint32_t i = first; i < end; i++) {
-        uint32_t at = NONE, found = NONE;
+    for (uint32_t j = 0; j < count; j++) {
+        uint32_t i = g->which[j], at = NONE, found = NONE;
         if (!(p->flags[i] & alone) && p->pid[i] > 0) {
             /* the multiplier is secret: nobody can choose pids that all fall on one slot */
             at = (uint32_t)((uint64_t)(uint32_t)p->pid[i] * g->seed >> (64 - bits));
@@ -39,20 +38,21 @@ uint32_t auditns_group(struct auditns_groups *g, const struct auditns_points *p,
             g->low[found] = p->ms[i];
         if (p->ms[i] > g->high[found])
             g->high[found] = p->ms[i];
-        g->group[i - first] = found;
+        g->group[j] = found;
     }
     return n;
 }
 
-void auditns_spread(struct auditns_groups *g, const uint32_t *numbers, uint32_t n, uint32_t count,
-                    uint32_t *choice)
+void auditns_spread(const struct auditns_groups *g, const uint32_t *numbers, uint32_t count, uint32_t *choice)
 {
-    memset(g->count, 0, n * sizeof(*g->count));
-    for (uint32_t i = 0; i < count; i++) {
-        uint32_t which = g->group[i];
-        choice[i] = numbers[which];
-        g->count[which]++;
-    }
+    for (uint32_t j = 0; j < count; j++)
+        choice[g->which[j]] = numbers[g->group[j]];
+}
+
+void auditns_tally(const uint32_t *choice, uint32_t first, uint32_t end, const uint8_t *kinds, uint64_t *counts)
+{
+    for (uint32_t i = first; i < end; i++)
+        counts[kinds[choice[i]]]++;
 }
 
 void auditns_pick_numbers(const uint32_t *which, uint32_t n, const uint32_t *numbers, uint32_t *found)

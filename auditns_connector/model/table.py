@@ -12,7 +12,7 @@ import json
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from .. import frames as f
 from ..errors import DecodeError
@@ -33,6 +33,9 @@ from .process import NOT_KNOWN, REGISTERED, Process, State
 from .registry import Registry
 from .resync import SAME_START, Resync
 from .timens import TimeNs
+
+if TYPE_CHECKING:
+    from ..known import Touched
 
 #: where perf is not had, what these say is taken in another way
 _NOT_PERF: Final = (f.S_CN, f.S_AUDIT)
@@ -82,6 +85,8 @@ class Model:
         self.gap_until = 0
         #: what ended before this is forgotten (CLOCK_MONOTONIC ns)
         self.horizon = 0
+        #: told of all frames, for those who remember answers; see known.py
+        self.touched: Touched | None = None
         self.calls = Calls()
         self.unknown_frames = 0
         self.initial: NsSet | None = None
@@ -138,6 +143,8 @@ class Model:
 
     def apply(self, block: bytes) -> None:
         """Take in whole frames. Raises :class:`DecodeError` on bytes that are none."""
+        if self.touched is not None:
+            self.touched.saw(block, every=not self.perf)
         off, end = 0, len(block)
         unpack, handlers, head, cn = f.HEADER.unpack_from, self._handlers, f.HEADER_SIZE, f.S_CN
         while off < end:

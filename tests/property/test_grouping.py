@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auditns_connector import correlate
+from auditns_connector._text import ffi
 from auditns_connector.correlate import Correlator
 from auditns_connector.decode.points import MAX_RANGE
-from auditns_connector.grouping import Groups, pick_numbers
+from auditns_connector.grouping import Groups, pick_numbers, tally
 from auditns_connector.reassemble import Points, count_lines
 from tests.property.test_enrich_identity import NOW, world
 
@@ -53,13 +54,16 @@ def test_groups_are_those_of_the_reference(rows: list[tuple[int, int, int]], fir
     first, cut = sorted((min(first, len(rows)), min(cut, len(rows))))
     groups = Groups()
     wanted, of_points = reference(rows[first:])
-    assert groups.find(points_of(rows), first, len(rows), ALONE) == len(wanted)
+    which = ffi.new("uint32_t[]", list(range(first, len(rows))))
+    assert groups.find(points_of(rows), which, len(which), ALONE) == len(wanted)
     assert list(groups.rows()) == [(i + first, *rows[i + first][:2], *rest) for i, *rest in wanted]
     numbers, choice = array("I", range(10, 10 + len(wanted))), array("I", bytes(4 * len(rows)))
-    uses = groups.spread(numbers, cut - first, choice, first)
+    groups.spread(numbers, cut - first, choice)
     assert choice.tolist() == [0] * first + [10 + at for at in of_points[: cut - first]] + [0] * (len(rows) - cut)
     assert pick_numbers(choice, array("I", range(5, 5 + 10 + len(rows)))).tolist() == [5 + one for one in choice]
-    assert uses == [of_points[: cut - first].count(at) for at in range(len(wanted))] or cut == first
+    kinds = bytearray([0] * 10 + [1, 2, 0] * len(rows))
+    kept = [kinds[number] for number in choice[first:cut]]
+    assert tally(choice, first, cut, kinds) == [kept.count(kind) for kind in range(3)]
 
 
 @given(

@@ -1,0 +1,175 @@
+"""Answers that are remembered are those that would be given anew, whatever has happened in between."""
+
+from array import array
+from typing import Any
+from unittest import mock
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from auditns_connector import correlate
+from auditns_connector import frames as f
+from auditns_connector.correlate import Correlator
+from auditns_connector.known import Known, Touched
+from auditns_connector.model.kernel import CLONE_INTO_CGROUP
+from tests.unit.world import MS, REAL, World
+
+from .test_grouping import points_of
+
+PIDS = (100, 101, 102, 103)
+OTHER = 1000
+PLACES = ("/", *(f"/system.slice/docker-{letter * 64}.scope" for letter in "ab"))
+PID = st.sampled_from(PIDS)
+LIVES = st.one_of(
+    st.tuples(st.sampled_from(["exec", "exit", "exit_sample", "thread", "into", "sampled"]), PID, PID),
+    st.tuples(st.sampled_from(["unshare", "setns", "called", "proc"]), PID, PID),
+    st.tuples(st.just("fork"), st.sampled_from((1, *PIDS)), PID),
+    st.tuples(st.just("attach"), PID, st.sampled_from(PLACES)),
+)
+TROUBLE = st.tuples(
+    st.sampled_from(["lost", "expire", "clock", "scan", "lost_connector"]), st.none(), st.integers(0, 3000)
+)
+STEP = st.integers(0, 15).flatmap(lambda number: LIVES if number else TROUBLE)
+ASK = st.lists(st.tuples(PID, st.sampled_from([0, 1, 30, 1000, 3000])), max_size=4)
+HISTORY = st.lists(st.tuples(st.sampled_from([0, 1, 20, 2000]), STEP, ASK), min_size=1, max_size=30)
+
+
+class Told:
+    """A world and whoever answers from it."""
+
+    def __init__(self, ns: str, many: int) -> None:
+        self.world = World()
+        for pid in PIDS:
+            self.world.proc(pid, 1, 0, cg=PLACES[pid % 3])
+        self.now = 5000.0
+        self.many = many
+        self.correlator = Correlator(self.world.model, ns=ns)
+
+    def step(self, wait: int, name: str, who: Any, what: Any) -> None:
+        """One step, ``wait`` ms after the last."""
+        self.now += wait + 0.01
+        w, now = self.world, self.now
+        if name == "fork":
+            w.fork(who, what, now)
+        elif name == "thread":
+            w.thread(who, OTHER + what, now)
+        elif name == "exec":
+            w.exec(who, now)
+        elif name == "into":
+            w.put(f.K_NEWTASK, now, tid=who, arg=CLONE_INTO_CGROUP)
+        elif name == "sampled":
+            w.exec(who, now, cgroup=max(w.cgroups))
+        elif name == "exit":
+            w.exit(who, now)
+        elif name == "exit_sample":
+            w.put(f.K_EXIT_SAMPLE, now, pid=who, tid=who)
+        elif name == "unshare":
+            w.unshare(who, now, pid=4026539000 + what)
+        elif name == "setns":
+            w.put(f.K_SETNS, now, pid=who, tid=who)
+        elif name == "called":
+            w.called_unshare(who, now, now + 0.005, pid=4026539100 + what)
+        elif name == "attach":
+            w.attach(who, what, now)
+        elif name == "proc":
+            w.proc(who, 1, now, start=now - 100, cg=PLACES[what % 3])
+        elif name == "lost":
+            w.put(f.K_LOST, now, cgroup=max(int((now - what) * MS), 1))
+        elif name == "lost_connector":
+            w.put(f.K_LOST, now, source=f.S_CN)
+        elif name == "expire":
+            w.put(f.K_MARK, now, source=f.S_PIPELINE, arg=max(int((now - what) * MS), 1))
+        elif name == "clock":
+            w.put(f.K_CLOCK, now, source=f.S_PIPELINE, arg=REAL + what * MS)
+        else:
+            w.put(f.K_RESYNC, now, source=f.S_PROCFS, arg=1)
+            for pid in PIDS[: what % 4]:
+                w.proc(pid, 1, now, cg=PLACES[(pid + what) % 3])
+            w.put(f.K_RESYNC, now, source=f.S_PROCFS, arg=2)
+
+    def ask(self, rows: list[tuple[int, int]]) -> list[object]:
+        """What is answered about records of these processes, so many ms ago."""
+        first = int(self.now) + REAL // MS
+        points = points_of([(pid, 1, -before) for pid, before in rows], first)
+        with mock.patch.object(correlate, "_MANY", self.many), mock.patch.object(correlate, "_LASTING", -(10**18)):
+            choice = self.correlator.answer(points, int(self.now * MS))
+        counted = (self.correlator.attributed, self.correlator.unknown)
+        return [bytes(self._text(number)) for number in choice] + [counted]
+
+    def _text(self, number: int) -> bytes:
+        tails = self.correlator.tails[0]
+        return tails._text[tails._off[number - 1] : tails._off[number]] if number else b""
+
+
+@settings(max_examples=400, deadline=None)
+@given(HISTORY, st.sampled_from(["off", "all"]))
+def test_what_is_remembered_is_what_would_be_answered(
+    history: list[tuple[int, Any, list[tuple[int, int]]]], ns: str
+) -> None:
+    remembering, asking = Told(ns, 1), Told(ns, 1 << 30)
+    for wait, step, rows in history:
+        remembering.step(wait, *step)
+        asking.step(wait, *step)
+        for wanted in (rows, [(pid, 0) for pid in PIDS]):
+            assert remembering.ask(wanted) == asking.ask(wanted)
+
+
+def asked(told: Told, pids: tuple[int, ...], before: int = 0) -> list[int]:
+    """Which of ``pids`` the table is asked for, to answer one point of each."""
+    seen = []
+
+    def plain(self: Correlator, pid: int, *rest: Any) -> Any:
+        seen.append(pid)
+        return Correlator.__dict__["_real_plain"](self, pid, *rest)
+
+    with (
+        mock.patch.object(Correlator, "_real_plain", Correlator._plain, create=True),
+        mock.patch.object(Correlator, "_plain", plain),
+    ):
+        told.ask([(pid, before) for pid in pids])
+    return seen
+
+
+def test_nobody_is_asked_for_twice_until_something_has_happened_to_it() -> None:
+    told = Told("off", 1)
+    assert asked(told, PIDS) == list(PIDS)
+    assert asked(told, PIDS) == []
+    told.step(1, "exec", 101, None)
+    told.step(1, "attach", 102, PLACES[0])
+    assert asked(told, PIDS) == [101, 102]
+    assert asked(told, PIDS, before=5000) == list(PIDS)  # what is remembered does not hold for that time
+    assert asked(told, (103, 103)) == []
+    told.step(1, "lost", None, 10)
+    assert asked(told, PIDS) == list(PIDS)
+
+
+def test_without_perf_any_frame_may_speak_of_anybody() -> None:
+    touched = Touched()
+    frame = f.pack(f.K_COMM, f.S_CN, 1, pid=1)
+    touched.saw(frame, every=False)
+    assert touched.c.all == 0
+    touched.saw(frame, every=True)
+    assert touched.c.all == touched.c.now
+
+
+@pytest.mark.parametrize("cut", [1, 47, 49])
+def test_a_block_that_is_cut_short_may_have_spoken_of_anybody(cut: int) -> None:
+    touched = Touched()
+    frame = f.pack(f.K_COMM, f.S_PERF, 1, pid=1, payload=bytes(8))
+    broken = frame + (len(frame) + 1).to_bytes(4, "little") + frame[4:] if cut == 1 else frame[:cut]
+    touched.saw(broken, every=False)
+    assert (touched.c.all == touched.c.now) == (cut != 47)  # less than a header is refused by who takes it in
+
+
+def test_more_are_remembered_than_there_was_room_for_at_first() -> None:
+    touched = Touched()
+    known, many = Known(touched), range(1, 400_000)
+    for first in range(1, len(many), 1000):
+        known.put([(0, None, pid, pid) for pid in range(first, first + 1000)])
+    points = points_of([(pid, 1, 5) for pid in range(399_001, 399_101)])
+    choice = array("I", bytes(400))
+    _, missed = known.find(points, 0, 100, 0, 0, choice)
+    assert (missed, choice.tolist()) == (0, list(range(399_001, 399_101)))
+    assert 1 << known._c.bits >= 2 * known._c.used
+    assert known._c.bits <= 18
