@@ -78,7 +78,6 @@ class Plugin:
         from ..observer import boot_id
         from ..pace import Pace
         from ..pipeline import Pipeline
-        from ..procsetup import growing
         from ..registrar import attach
         from ..rules import take_back_leftovers
         from ..serialstore import SerialStore
@@ -108,8 +107,7 @@ class Plugin:
         try:
             for notice in [*notices, *observer.store.notices, *take_back_leftovers()]:
                 talk.warn(notice)
-            with growing():
-                observer.start()
+            observer.start()
             self._narrator = open_narrator(observer, (), track=True)
             correlator, enricher, outputs = self._text_side(observer.model)
             self._narrator.formats = tuple(outputs)
