@@ -17,6 +17,7 @@ from .journal import JournalWriter, ranges
 from .model.table import Model, Query
 from .nsasker import NsAsker
 from .nstypes import INITIAL_INODES, INITIAL_INODES_618
+from .procsetup import growing
 from .rulewatch import RuleWatch
 from .serialstore import SerialStore, unused
 
@@ -101,13 +102,14 @@ class Observer:
 
     def start(self) -> None:
         """Subscribe was done by whoever opened the sources; scan /proc and replay what has arrived since."""
-        self._feed(self._hello_frame())
-        self._sample_clock()
-        self._scan()
-        self._feed(self._drain(None))
-        if self.store is not None:
-            self._feed(self.store.restored(self.model))
-        self._ask_all()
+        with growing():
+            self._feed(self._hello_frame())
+            self._sample_clock()
+            self._scan()
+            self._feed(self._drain(None))
+            if self.store is not None:
+                self._feed(self.store.restored(self.model))
+            self._ask_all()
 
     def _hello_frame(self) -> bytes:
         hierarchies = self._cgroups.hierarchies()

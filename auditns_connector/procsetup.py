@@ -32,12 +32,14 @@ def growing() -> Iterator[None]:
     it later."""
     import gc
 
+    collecting = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         gc.freeze()
-        gc.enable()
+        if collecting:
+            gc.enable()
 
 
 def prepare(*, daemon: bool = True) -> None:

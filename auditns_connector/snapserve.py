@@ -4,7 +4,6 @@ A request ``{"op": "snapshot"}`` takes one and answers ``{"id", "parts", "part":
 asked for by ``{"op": "snapshot", "id", "part"}``. One snapshot is kept: whoever comes too late asks anew.
 """
 
-import gc
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -91,10 +90,5 @@ class Snapshots:
         from .observer import Observer
 
         observer = Observer(Model(), perf=None, connector=None, ns_source="procfs", all_serials=True)
-        # tens of thousands of objects that all stay: looking for garbage among them costs a fifth of the time
-        gc.disable()
-        try:
-            observer.start()
-        finally:
-            gc.enable()
+        observer.start()
         return snapshot.take(observer.model, time.monotonic_ns(), time.time(), live=False)

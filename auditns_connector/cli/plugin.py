@@ -37,7 +37,9 @@ def run(argv: Sequence[str]) -> int:
     from ..procsetup import prepare
 
     path, check = conf.DEFAULT_PATH, False
-    if argv:
+    if len(argv) == 2 and argv[0] == "--config":
+        path = argv[1]  # as auditd may start it: a parser takes longer to make than to use
+    elif argv:
         args = build_parser().parse_args(argv)
         path, check = args.config, args.check_config
     if check:
@@ -78,7 +80,6 @@ class Plugin:
         from ..observer import boot_id
         from ..pace import Pace
         from ..pipeline import Pipeline
-        from ..procsetup import growing
         from ..registrar import attach
         from ..rules import take_back_leftovers
         from ..serialstore import SerialStore
@@ -108,8 +109,7 @@ class Plugin:
         try:
             for notice in [*notices, *observer.store.notices, *take_back_leftovers()]:
                 talk.warn(notice)
-            with growing():
-                observer.start()
+            observer.start()
             self._narrator = open_narrator(observer, (), track=True)
             correlator, enricher, outputs = self._text_side(observer.model)
             self._narrator.formats = tuple(outputs)

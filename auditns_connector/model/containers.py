@@ -206,6 +206,8 @@ class Containers:
         """The container that the cgroups of a process name, created where it is new; parents first. Two cgroups of
         one name at different places are two containers."""
         parent: Container | None = None
+        if not cgroups.runtimes:
+            return parent
         key: Key = ()
         for found, where in zip(cgroups.runtimes, cgroups.places, strict=True):
             key, c = self._at(key, found, where)

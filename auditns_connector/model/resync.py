@@ -88,7 +88,8 @@ class Resync:
         self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
     ) -> None:
         """PROCESS frame: the same of a scan."""
-        *inodes, children, tids, nspids, cgroup_size, comm_size, state, known = PROCESS_PAYLOAD.unpack_from(payload)
+        values = PROCESS_PAYLOAD.unpack_from(payload)
+        children, tids, nspids, cgroup_size, comm_size, state, known = values[8:]
         at = PROCESS_PAYLOAD.size
         numbers: Sequence[int] = (pid,)
         if tids or nspids != 1:
@@ -96,7 +97,7 @@ class Resync:
         at += 4 * (tids + nspids)
         comm, at = payload[at : at + comm_size], at + comm_size
         answer = Answer(
-            pid, ppid, None if arg == _NO_START else arg, comm, state in b"ZXx", cgroup, tuple(inodes), children,
+            pid, ppid, None if arg == _NO_START else arg, comm, state in b"ZXx", cgroup, values[:8], children,
             self._model.cgroups.told(payload[at : at + cgroup_size]) if known & 1 else None,
             numbers[tids:], numbers[:tids], None,
         )  # fmt: skip
@@ -135,12 +136,15 @@ class Resync:
         if start is None:
             return  # it vanished while it was read
         newest = model.processes.get(pid)
-        if newest is not None and newest.end is not None and abs(newest.start - start) < SAME_START:
+        if newest is None:
+            self._create(time, answer)
+            return
+        if newest.end is not None and abs(newest.start - start) < SAME_START:
             self._time(newest, time, answer, whole=False)
             if not model.perf:
                 model.by_connector.answered(newest, time, self._nsset(answer), answer.cgroups)
             return  # its exit event came before this answer
-        process = model.alive(pid)
+        process = newest if newest.end is None else None
         if process is not None and process.placeholder and start <= process.start + SAME_START:
             process.start, process.placeholder = start, False
         if process is not None and process.start - start > SAME_START:

@@ -73,7 +73,7 @@ _TABLE: Final[tuple[tuple[str, str], ...]] = (
 _NAMED: Final = frozenset(("lxc", "nspawn", "garden", "bpm"))
 _ROW_RUNTIME: Final = ("", *(runtime for runtime, _ in _TABLE))
 #: cheap and necessary: a path without any of these has no container
-_MAYBE: Final = re.compile(r"[0-9a-f]{25}|lxc|/payload|buildkit/|garden/|bpm-")
+_MAYBE: Final = re.compile(rf"{_HEX}|[0-9a-f]{{32}}-[0-9]|lxc|/payload|buildkit/|garden/|bpm-")
 _ESCAPE: Final = re.compile(rb"\\x([0-9a-f]{2})")
 #: below this a user of the host makes what cgroups it likes
 _LENT: Final = re.compile(r"/user@[0-9]+\.service/")

@@ -279,9 +279,10 @@ class Model:
 
     def adopt(self, process: Process, creator: Container | None, origin: str) -> None:
         """Add a process that was there before we looked; ``creator`` is its parent's container."""
-        container = self.decide(process, process.state.nsset, creator, process.start)
+        state = process.state
+        container = self.decide(process, state.nsset, creator, process.start)
         if container is not UNKNOWN:
-            process.state = process.state._replace(container=container, origin=origin)
+            process.state = State(state.since, container, state.nsset, origin, state.login)
         self.confirmed = process.scanned = True
         self.add(process)
 

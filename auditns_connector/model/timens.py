@@ -185,9 +185,11 @@ class TimeNs:
             return
         pid = process.pid
         doubt, entry = self._doubts.get(pid), self._children.get(pid)
-        if doubt is None and entry is None and not whole:
-            return
         if not own:
+            return
+        if doubt is None and entry is None:
+            if whole and process.end is None and children not in (0, own):
+                self._children[pid] = _Children(process, children, process.start)
             return
         if doubt is not None and doubt.process is not process:
             doubt = None
