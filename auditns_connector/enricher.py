@@ -66,7 +66,7 @@ class Enricher:
 
     def take(self, points: Points, answer: Answer) -> dict[str, Any]:
         """One block for each format: all that ``points`` decided, with our records, less what is filtered out. It is
-        bytes, or a memoryview where it need not be ``lasting``."""
+        bytes or a memoryview."""
         if not points.consumed or self.done:
             return {}
         choice = answer(points)
@@ -81,8 +81,8 @@ class Enricher:
         for name in self._formats:
             if name in (RAW, NUMERIC):
                 index = self._correlator.spellings.index(name == NUMERIC)
-                text = put_together(points, choice, self._correlator.tails[index], keep, first)
-                out[name] = bytes(text) if self._lasting else text
+                tails = self._correlator.tails[index]
+                out[name] = put_together(points, choice, tails, keep, first, lasting=self._lasting)
             else:
                 out[name] = self._renderer.render(name, points, keep, first)
         return out

@@ -9,7 +9,7 @@ import selectors
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -19,7 +19,7 @@ from .enricher import Enricher
 from .observer import KEEP, Observer
 from .pace import Pace
 from .reassemble import Points, TextStream
-from .sinks.base import Sink
+from .sinks.base import Block, Sink
 from .talk import Talk
 from .watch import Watch
 
@@ -306,7 +306,7 @@ class Pipeline:
         if self.events is not None:
             self.write({"events": self.events.tell(outputs)})
 
-    def write(self, blocks: dict[str, bytes]) -> None:
+    def write(self, blocks: Mapping[str, Block]) -> None:
         """Give each format's block to its outputs."""
         for name, block in blocks.items():
             if block:

@@ -11,12 +11,14 @@ uint64_t auditns_lines(const char *buf, uint64_t len)
 {
     const char *end = buf + len;
     uint64_t lines = 0;
-    while (end - buf >= (ptrdiff_t)sizeof(lanes)) {
-        lanes sum = {0}, some;
+    lanes some[4];
+    while (end - buf >= (ptrdiff_t)sizeof(some)) {
+        lanes sum = {0};
         /* a lane counts to 255 */
-        for (int i = 0; i < 255 && end - buf >= (ptrdiff_t)sizeof(lanes); i++, buf += sizeof(lanes)) {
-            memcpy(&some, buf, sizeof(some));
-            sum -= (lanes)(some == '\n');
+        for (int i = 0; i < 255 / 4 && end - buf >= (ptrdiff_t)sizeof(some); i++, buf += sizeof(some)) {
+            memcpy(some, buf, sizeof(some));
+            sum -= (lanes)(some[0] == '\n') + (lanes)(some[1] == '\n') + (lanes)(some[2] == '\n') +
+                   (lanes)(some[3] == '\n');
         }
         for (size_t i = 0; i < sizeof(lanes); i++)
             lines += sum[i];

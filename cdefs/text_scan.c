@@ -1,6 +1,7 @@
 /* The block scanner: lines of audit text -> points where a record may be inserted.
  * decode/audittext.py does the same, readably, and says what each rule is for. State is kept between calls, in
  * offsets of the block that begins where the last one was consumed, so no line is ever looked at twice. */
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/types.h>
@@ -21,37 +22,122 @@
 #define FIRST_ANOM_MSG 2100
 #define OLDER_MS 2000         /* an event this much older than a later record is complete */
 
+/* ---- eight bytes at a time ---- */
+
+#define ONES 0x0101010101010101u
+#define SEVENS (0x7f * ONES)
+#define HIGHS (0x80 * ONES)
+
+/* The first of eight bytes is the lowest. */
+static inline uint64_t eight(const char *s)
+{
+    uint64_t x;
+    memcpy(&x, s, sizeof(x));
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    x = __builtin_bswap64(x);
+#endif
+    return x;
+}
+
+/* The high bit of each byte that is 0. */
+static inline uint64_t zeros(uint64_t x)
+{
+    return ~(((x & SEVENS) + SEVENS) | x | SEVENS);
+}
+
+/* The first n of eight bytes, 0 for the others. */
+static inline uint64_t first_of(uint64_t x, size_t n)
+{
+    return n < 8 ? x & (((uint64_t)1 << 8 * n) - 1) : x;
+}
+
+/* memcmp of eight bytes at least, without the call */
+static inline int same(const char *a, const char *b, size_t n)
+{
+    for (size_t i = 0; i + 8 < n; i += 8)
+        if (eight(a + i) != eight(b + i))
+            return 0;
+    return eight(a + n - 8) == eight(b + n - 8);
+}
+
+/* How many of eight bytes are digits, from the first on. */
+static inline unsigned digits_of(uint64_t x)
+{
+    x ^= '0' * ONES;
+    x = (((x & SEVENS) + 0x76 * ONES) | x) & HIGHS; /* those above 9 */
+    return x ? (unsigned)__builtin_ctzll(x) / 8 : 8;
+}
+
+/* The number that the first n of eight bytes are, 1 to 8 digits. */
+static inline uint32_t number_of(uint64_t x, unsigned n)
+{
+    x = (x ^ '0' * ONES) << (64 - 8 * n);
+    x = x * 10 + (x >> 8); /* pairs of digits in every other byte, then the pairs of pairs */
+    return (uint32_t)(((x & 0xff000000ff) * 0xf424000000064 + (x >> 16 & 0xff000000ff) * 0x271000000001) >> 32);
+}
+
+/* The spaces between words. */
+struct words {
+    const char *at, *next, *end; /* the eight bytes in hand, those behind them */
+    uint64_t found;              /* a bit for each space in them that has not been given yet */
+};
+
+static inline struct words words_of(const char *s, const char *end)
+{
+    return (struct words){s, s, end, 0};
+}
+
+/* The next space at or behind s, which is where the last word ended; `end` where there is none. */
+static inline const char *word_stop(struct words *w, const char *s)
+{
+    while (!w->found) {
+        if (w->end - w->next < 8) {
+            for (s = s > w->next ? s : w->next; s < w->end && *s != ' '; s++)
+                ;
+            return s;
+        }
+        w->found = zeros(eight(w->next) ^ ' ' * ONES);
+        w->at = w->next;
+        w->next += 8;
+    }
+    s = w->at + __builtin_ctzll(w->found) / 8;
+    w->found &= w->found - 1;
+    return s;
+}
+
 /* ---- record type names ---- */
 
-static struct { const char *name; uint32_t len, number; } types[AUDITNS_TYPES];
+static struct { const char *name; uint64_t first; uint32_t len, number; } types[AUDITNS_TYPES];
 
-static uint32_t type_hash(const char *s, size_t n)
+static uint32_t type_hash(uint64_t first, size_t n)
 {
-    uint32_t h = (uint32_t)n * 2654435761u;
-    for (size_t i = 0; i < n; i++)
-        h = (h ^ (unsigned char)s[i]) * 16777619u;
-    return (h ^ (h >> 15)) % AUDITNS_TYPES;
+    return (uint32_t)(((first ^ n) * 0x9e3779b97f4a7c15u) >> 32) % AUDITNS_TYPES;
 }
 
 void auditns_text_types(const char *names, const uint32_t *numbers, uint32_t count)
 {
     memset(types, 0, sizeof(types));
     for (uint32_t i = 0; i < count && i < AUDITNS_TYPES / 2; i++) {
+        char first[8] = {0};
         size_t len = strlen(names);
-        uint32_t at = type_hash(names, len);
+        memcpy(first, names, len < sizeof(first) ? len : sizeof(first));
+        uint32_t at = type_hash(eight(first), len);
         while (types[at].name)
             at = (at + 1) % AUDITNS_TYPES;
         types[at].name = names;
+        types[at].first = eight(first);
         types[at].len = (uint32_t)len;
         types[at].number = numbers[i];
         names += len + 1;
     }
 }
 
+/* eight bytes at least may be read at s */
 static uint32_t type_known(const char *s, size_t n)
 {
-    for (uint32_t at = type_hash(s, n); types[at].name; at = (at + 1) % AUDITNS_TYPES)
-        if (types[at].len == n && !memcmp(types[at].name, s, n))
+    uint64_t first = first_of(eight(s), n);
+    for (uint32_t at = type_hash(first, n); types[at].name; at = (at + 1) % AUDITNS_TYPES)
+        if (types[at].first == first && types[at].len == n && (n <= 8 || same(types[at].name, s, n)))
             return types[at].number;
     return 0;
 }
@@ -84,8 +170,8 @@ static uint32_t type_number(const char *s, size_t n)
 
 struct head {
     int64_t ms;
-    uint64_t serial, node;
-    uint32_t node_len, hdr, hdr_len, body, type;
+    uint64_t sec, serial, node;
+    uint32_t node_len, hdr, sec_len, hdr_len, body, type;
     const char *text; /* "msg=audit(...):", NULL when there is none yet: the records of an event have the same */
 };
 
@@ -101,6 +187,18 @@ static const char *digits(const char *p, const char *end, int most, uint64_t *va
 {
     const char *start = p;
     uint64_t v = 0;
+    if (end - p >= 8) {
+        uint64_t x = eight(p);
+        unsigned n = digits_of(x);
+        if (!n || (int)n > most)
+            return NULL;
+        v = number_of(x, n);
+        p += n;
+        if (n < 8) {
+            *value = v;
+            return p;
+        }
+    }
     while (p < end && *p >= '0' && *p <= '9') {
         if (p - start == most)
             return NULL;
@@ -117,24 +215,31 @@ static const char *digits(const char *p, const char *end, int most, uint64_t *va
 /* Time and serial of "msg=audit(...):" at p, unless h has them; where it ends, NULL when it is none. */
 static const char *parse_stamp(const char *p, const char *end, struct head *h)
 {
-    const char *start = p, *q;
-    uint64_t sec, ms;
+    const char *start = p;
 
-    if (h->text && (size_t)(end - p) >= h->hdr_len && !memcmp(p, h->text, h->hdr_len))
+    if (h->text && (size_t)(end - p) >= h->hdr_len && same(p, h->text, h->hdr_len))
         return p + h->hdr_len;
+    if (h->text && (size_t)(end - p) > h->sec_len && same(p, h->text, h->sec_len + 1)) { /* to the point behind them */
+        p += h->sec_len;
+    } else {
+        h->text = NULL;
+        if (end - p < 10 || memcmp(p, "msg=audit(", 10))
+            return NULL;
+        p = digits(p + 10, end, 11, &h->sec);
+        if (!p)
+            return NULL;
+        h->sec_len = (uint32_t)(p - start);
+    }
     h->text = NULL;
-    if (end - p < 10 || memcmp(p, "msg=audit(", 10))
+    if (end - p < 8) /* ".000:0):" */
         return NULL;
-    p = digits(p + 10, end, 11, &sec);
-    if (!p || p == end || *p != '.')
+    uint64_t x = eight(p);
+    if ((x & 0xff) != '.' || digits_of(x >> 8) != 3 || (x >> 32 & 0xff) != ':')
         return NULL;
-    q = digits(p + 1, end, 3, &ms);
-    if (!q || q - p != 4 || q == end || *q != ':')
-        return NULL;
-    p = digits(q + 1, end, 20, &h->serial);
+    h->ms = (int64_t)(h->sec * 1000 + number_of(x >> 8, 3));
+    p = digits(p + 5, end, 20, &h->serial);
     if (!p || end - p < 2 || p[0] != ')' || p[1] != ':')
         return NULL;
-    h->ms = (int64_t)(sec * 1000 + ms);
     h->hdr_len = (uint32_t)(p + 2 - start);
     h->text = start;
     return p + 2;
@@ -164,8 +269,10 @@ static int parse_head(const char *line, const char *end, struct head *h)
     if (memcmp(p, "type=", 5))
         return 0;
     p += 5;
-    q = memchr(p, ' ', (size_t)(end - p) < 64 ? (size_t)(end - p) : 64);
-    if (!q || q == p)
+    const char *most = end - p < 64 ? end : p + 64;
+    struct words words = words_of(p, most);
+    q = word_stop(&words, p);
+    if (q == most || q == p)
         return 0;
     h->hdr = (uint32_t)(q + 1 - line);
     const char *body = parse_stamp(q + 1, end, h);
@@ -312,46 +419,43 @@ static const char *kernel_part(const char *body, const char *end)
     return gs ? gs : end;
 }
 
-#define ONES 0x0101010101010101u
-#define SEVENS (0x7f * ONES)
-
-/* The spaces between words, eight bytes at a time. */
-struct words {
-    const char *at, *next, *end; /* the eight bytes in hand, those behind them */
-    uint64_t found;              /* a bit for each space in them that has not been given yet */
-};
-
-static inline struct words words_of(const char *s, const char *end)
+/* Up to eight bytes of a word and what is behind it, 0 behind the end. */
+static inline uint64_t begins(const char *t, const char *end)
 {
-    return (struct words){s, s, end, 0};
+    uint64_t x = 0;
+    if (end - t >= 8)
+        return eight(t);
+    while (end > t)
+        x = x << 8 | (unsigned char)*--end;
+    return x;
 }
 
-/* The next space at or behind s, which is where the last word ended; `end` where there is none. */
-static inline const char *word_stop(struct words *w, const char *s)
-{
-    while (!w->found) {
-        if (w->end - w->next < 8) {
-            for (s = s > w->next ? s : w->next; s < w->end && *s != ' '; s++)
-                ;
-            return s;
-        }
-        uint64_t x;
-        memcpy(&x, w->next, sizeof(x));
-#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-        x = __builtin_bswap64(x);
-#endif
-        x ^= ' ' * ONES;
-        w->found = ~(((x & SEVENS) + SEVENS) | x | SEVENS); /* the high bit of each byte that is 0 */
-        w->at = w->next;
-        w->next += 8;
-    }
-    s = w->at + __builtin_ctzll(w->found) / 8;
-    w->found &= w->found - 1;
-    return s;
-}
-
-#define IS(word) (n >= sizeof(word) - 1 && !memcmp(t, word, sizeof(word) - 1))
+/* whether the word is, or begins with, up to eight bytes; no byte of theirs is a space */
+#define IS(word) (first_of(x, sizeof(word) - 1) == eight(word "\0\0\0\0\0\0\0"))
 #define FIRST(bit) (!(seen & (bit)) && (seen |= (bit)))
+
+typedef uint8_t lanes __attribute__((vector_size(16)));
+
+/* The next word behind a space at or behind s that begins with c, k, m or p; `end` where there is none. */
+static inline const char *word_ckmp(const char *s, const char *end)
+{
+    for (; end - s > (ptrdiff_t)sizeof(lanes); s += sizeof(lanes)) {
+        lanes before, at;
+        char found[sizeof(lanes)];
+        memcpy(&before, s, sizeof(before));
+        memcpy(&at, s + 1, sizeof(at));
+        before = (lanes)(before == ' ') &
+                 ((lanes)((at | ('c' ^ 'k')) == 'k') | (lanes)(at == 'm') | (lanes)(at == 'p'));
+        memcpy(found, &before, sizeof(found));
+        uint64_t low = eight(found), high = eight(found + 8);
+        if (low | high)
+            return s + 1 + (low ? __builtin_ctzll(low) : 64 + __builtin_ctzll(high)) / 8;
+    }
+    for (; end - s > 1; s++)
+        if (*s == ' ' && (s[1] == 'c' || s[1] == 'k' || s[1] == 'm' || s[1] == 'p'))
+            return s + 1;
+    return end;
+}
 
 static void subject_fields(struct auditns_points *p, uint32_t i, const char *buf, const char *t, const char *end)
 {
@@ -361,7 +465,8 @@ static void subject_fields(struct auditns_points *p, uint32_t i, const char *buf
     while (t < end) {
         const char *q = word_stop(&words, t);
         size_t n = (size_t)(q - t);
-        switch (n ? *t : 0) {
+        uint64_t x = begins(t, end);
+        switch (x & 0xff) {
         case 'p':
             if (IS("pid=") && FIRST(1))
                 p->pid[i] = number31(t + 4, n - 4);
@@ -400,6 +505,10 @@ static void subject_fields(struct auditns_points *p, uint32_t i, const char *buf
             break;
         }
         t = q + 1;
+        if ((seen & 60) == 60) { /* the others begin with one of these letters */
+            t = word_ckmp(q, end);
+            words = words_of(t, end);
+        }
     }
 }
 
@@ -411,6 +520,7 @@ static void target_fields(struct auditns_points *p, uint32_t i, const char *buf,
     while (t < end) {
         const char *q = word_stop(&words, t);
         size_t n = (size_t)(q - t);
+        uint64_t x = begins(t, end);
         if (IS("opid=") && FIRST(1))
             p->pid[i] = number31(t + 5, n - 5);
         else if (IS("ocomm=") && FIRST(2)) {
@@ -432,6 +542,7 @@ static void path_fields(struct auditns_points *p, uint32_t i, const char *buf, c
     while (t < end) {
         const char *q = word_stop(&words, t);
         size_t n = (size_t)(q - t);
+        uint64_t x = begins(t, end);
         if (IS("item=") && FIRST(1)) {
             if (n != 6 || t[5] != '0')
                 return;

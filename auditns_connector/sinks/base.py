@@ -39,6 +39,9 @@ class Loss(NamedTuple):
     last: str
 
 
+#: whole lines
+Block = bytes | memoryview
+
 #: makes whole lines (or none, b"") for the receiver out of a loss; called only by the sink's own methods
 LostLine = Callable[[Loss], bytes]
 
@@ -62,8 +65,9 @@ class Sink(Protocol):
     def fileno(self) -> int:
         """The descriptor to watch for reading; it stays the same until ``close``."""
 
-    def write(self, data: bytes) -> None:
-        """Take a block of whole lines. Never blocks, never raises for the receiver's sake."""
+    def write(self, data: Block) -> None:
+        """Take a block of whole lines, which nobody changes any more. Never blocks, never raises for the receiver's
+        sake."""
 
     def on_ready(self) -> None:
         """Go on: the descriptor is readable, or the deadline has come. Harmless at any time."""
@@ -92,16 +96,16 @@ class LineQueue:
         self.sink = sink
         self.limit = limit
         self._keep_sent = keep_sent
-        self._sent: deque[bytes] = deque()
+        self._sent: deque[Block] = deque()
         self._sent_size = 0
         self.size = 0
         self.written_records = self.written_bytes = 0
         self.dropped_records = self.dropped_bytes = 0
-        self._blocks: deque[bytes] = deque()
+        self._blocks: deque[Block] = deque()
         self._offset = 0  # bytes of the first block that are delivered
         self._gap: Loss | None = None
 
-    def push(self, data: bytes) -> None:
+    def push(self, data: Block) -> None:
         """Append whole lines; while a gap is open they are dropped, so that a loss is one piece."""
         if not data:
             return
@@ -114,7 +118,7 @@ class LineQueue:
     def trim(self) -> None:
         """Drop the newest whole lines beyond the limit; a line partly delivered is never cut."""
         while self.size > self.limit:
-            block = self._blocks[-1]
+            block = _as_bytes(self._blocks[-1])
             start = self._offset if len(self._blocks) == 1 else 0
             cut = start if isinstance(block, _Told) else self._cut(block, start)
             if start and block[start - 1] != NEWLINE:
@@ -139,10 +143,13 @@ class LineQueue:
         """Nothing waits, and nothing is to be told."""
         return not self.size and self._gap is None
 
-    def passed(self, data: bytes) -> None:
+    def passed(self, data: Block) -> None:
         """``data`` was delivered while the queue was idle: as if pushed, and all of it delivered."""
         self.written_bytes += len(data)
-        self.written_records += data.count(b"\n") if len(data) < _SMALL else count_lines(data)
+        if isinstance(data, bytes) and len(data) < _SMALL:
+            self.written_records += data.count(b"\n")
+        else:
+            self.written_records += count_lines(data)
         if self._keep_sent:
             self._remember(data)
 
@@ -169,7 +176,7 @@ class LineQueue:
                 if self._keep_sent:
                     self._remember(block)
 
-    def _remember(self, block: bytes) -> None:
+    def _remember(self, block: Block) -> None:
         self._sent.append(block)
         self._sent_size += len(block)
         while self._sent_size - len(self._sent[0]) >= self._keep_sent:
@@ -178,7 +185,7 @@ class LineQueue:
     def rewind(self) -> None:
         """Go back to the start of a line that is partly delivered: the receiver is a new one."""
         if self._offset:
-            self._undo(self._blocks[0].rfind(b"\n", 0, self._offset) + 1)
+            self._undo(_as_bytes(self._blocks[0]).rfind(b"\n", 0, self._offset) + 1)
 
     def take_back(self, count: int) -> None:
         """The last ``count`` bytes were not received after all: they wait again, from the start of their line on."""
@@ -198,7 +205,7 @@ class LineQueue:
         if offset < self._offset:
             self.size += self._offset - offset
             self.written_bytes -= self._offset - offset
-            self.written_records -= self._blocks[0].count(b"\n", offset, self._offset)
+            self.written_records -= count_lines(self._blocks[0], offset, self._offset)
             self._offset = offset
 
     def tell(self, lost: LostLine) -> None:
@@ -225,11 +232,12 @@ class LineQueue:
             self._offset = 0
         self.size = 0
 
-    def _drop(self, data: bytes, newest: bool = True) -> None:
-        """Count ``data`` as dropped; it is ``newest``, or else older than what the open gap holds."""
-        if isinstance(data, _Told):
-            loss = data.loss  # counted already
+    def _drop(self, block: Block, newest: bool = True) -> None:
+        """Count ``block`` as dropped; it is ``newest``, or else older than what the open gap holds."""
+        if isinstance(block, _Told):
+            loss = block.loss  # counted already
         else:
+            data = _as_bytes(block)
             last_line = data.rfind(b"\n", 0, len(data) - 1) + 1
             loss = Loss(self.sink, data.count(b"\n"), len(data), stamp(data, 0), stamp(data, last_line))
             self.dropped_records += loss.records
@@ -258,6 +266,11 @@ class _Told(bytes):
         told = super().__new__(cls, data)
         told.loss = loss
         return told
+
+
+def _as_bytes(block: Block) -> bytes:
+    """To look for something in it."""
+    return block if isinstance(block, bytes) else bytes(block)
 
 
 def _joined(early: Loss, late: Loss) -> Loss:

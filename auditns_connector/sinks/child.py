@@ -18,7 +18,7 @@ from typing import Final
 
 from ..config import ChildOutput
 from ..procsetup import inherited_descriptors
-from .base import LineQueue, LostLine, add_notice, wait_until_flushed
+from .base import Block, LineQueue, LostLine, add_notice, wait_until_flushed
 from .outlet import Outlet
 
 #: seconds between starts: doubled from the first to the second, anew after a child that lived long
@@ -58,7 +58,7 @@ class ChildSink:
     def fileno(self) -> int:
         return self._epoll.fileno()
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Block) -> None:
         if self._outlet is None:
             self._queue.push(data)
             self._queue.trim()

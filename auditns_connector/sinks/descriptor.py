@@ -3,7 +3,7 @@
 import os
 import select
 
-from .base import LineQueue, LostLine, Sink, add_notice, wait_until_flushed
+from .base import Block, LineQueue, LostLine, Sink, add_notice, wait_until_flushed
 from .outlet import Outlet, transmit_for
 from .threaded import BOUNDLESS, ThreadedSink
 
@@ -35,7 +35,7 @@ class DescriptorSink:
     def fileno(self) -> int:
         return self._epoll.fileno()
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Block) -> None:
         if self.broken:
             return
         try:

@@ -6,7 +6,7 @@ import socket
 import stat
 from collections.abc import Callable
 
-from .base import LineQueue, LostLine, send_vector
+from .base import Block, LineQueue, LostLine, send_vector
 
 #: sends some of the buffers without blocking; returns how many bytes went, 0 when none can now
 Transmit = Callable[[int, list[memoryview]], int]
@@ -26,7 +26,7 @@ class Outlet:
         self._armed = False
         epoll.register(fd, 0)  # hang-ups and errors are always reported
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Block) -> None:
         """Send ``data`` at once where nothing waits before it, else queue it. Raises OSError: receiver gone."""
         queue = self.queue
         try:

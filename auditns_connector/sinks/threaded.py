@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 
 from .._kernel import ffi, lib
 from ..errors import AuditnsError
-from .base import LineQueue, LostLine, add_notice
+from .base import Block, LineQueue, LostLine, add_notice
 
 #: seconds between attempts while writing fails: doubled from the first to the second
 RETRY_FIRST: Final = 0.5
@@ -78,7 +78,7 @@ class ThreadedSink:
     def fileno(self) -> int:
         return self._wake
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Block) -> None:
         with self._lock:
             self._account()
             self._tell()
@@ -87,7 +87,8 @@ class ThreadedSink:
             self._queue.trim()
             whole = self._queue.size == before + len(data)
         # the queue holds it until it is written: trim takes what came last, and all that was given had room
-        if not (whole and lib.writer_give(self._writer, data, len(data), before)) and not self._pausing:
+        given = whole and lib.writer_give(self._writer, ffi.from_buffer(data), len(data), before)
+        if not given and not self._pausing:
             self._kick()
 
     def _account(self) -> None:

@@ -12,7 +12,7 @@ import stat
 
 from ..config import SocketOutput
 from ..errors import AuditnsError, ConfigError
-from .base import LineQueue, LostLine, add_notice, wait_until_flushed
+from .base import Block, LineQueue, LostLine, add_notice, wait_until_flushed
 from .outlet import Outlet
 from .paths import group_id, open_directory
 
@@ -46,7 +46,7 @@ class SocketSink:
     def fileno(self) -> int:
         return self._epoll.fileno()
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Block) -> None:
         for fd, (_, outlet) in list(self._readers.items()):
             try:
                 outlet.write(data)

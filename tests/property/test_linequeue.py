@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditns_connector.sinks.base import LineQueue, Loss
+from auditns_connector.sinks.base import Block, LineQueue, Loss
 
 LINES = st.lists(st.integers(1, 30), min_size=1, max_size=6)
 OPERATIONS = st.lists(
@@ -28,13 +28,14 @@ class Model:
         #: bytes that the present receiver was given; no other can have left them unread
         self.given = 0
 
-    def block(self, lengths: list[int]) -> bytes:
+    def block(self, lengths: list[int]) -> Block:
         lines = []
         for length in lengths:
             lines.append(b"%d:" % self.made + b"." * length + b"\n")
             self.made += 1
         self.longest = max(self.longest, *map(len, lines))
-        return b"".join(lines)
+        data = b"".join(lines)
+        return memoryview(data) if len(lengths) % 2 else data
 
     def send(self, count: int) -> None:
         data = b"".join(self.queue.peek())[:count]

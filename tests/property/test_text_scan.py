@@ -98,6 +98,34 @@ def test_grammar_same_as_reference_with_a_flush_between(seed: int) -> None:
     compare(pieces, flush_at=len(pieces) // 2)
 
 
+STAMPS = st.tuples(
+    st.sampled_from(["1", "12", "1700000000", "1700000001", "17000000000", "170000000000", "", "1x", "17000000001"]),
+    st.sampled_from([".", ".", ".", "", ":", "0."]),
+    st.sampled_from(["000", "001", "999", "12", "1234", "", "1a2"]),
+    st.sampled_from([":1", ":12345678", ":123456789", ":99999999999999999999", ":", "1", ":1x"]),
+    st.sampled_from(["):", "):", "): ", ")", ""]),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(STAMPS, min_size=1, max_size=8))
+def test_stamps_after_one_another_same_as_reference(stamps: list[tuple[str, ...]]) -> None:
+    text = "".join(f"type=AVC msg=audit({''.join(stamp)}\ntype=CWD msg=audit({''.join(stamp)}\n" for stamp in stamps)
+    compare([text.encode()])
+
+
+FIELDS = ("arch=c000003e", "syscall=59", "success=yes", "exit=-2", "ppid=5", "pid=77", "comm=c1", "key=k1")
+OTHERS = ("pid=", "key", "comm", "cap=1", "kind=2", "mode=3", "per=4", "msg='pid=6", "msg=x", "exe=/bin/ls", "a", "",
+          "\x1d", "\x1dkey=k2", "comm=c2\x1dkey=k3", "auid=4294967295", "tty=(none)")  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(0, 6), st.lists(st.sampled_from([*FIELDS, *OTHERS]), max_size=20))
+def test_words_in_any_order_same_as_reference(first: int, words: list[str]) -> None:
+    body = " ".join([*FIELDS[:first], *words])
+    compare([f"type=SYSCALL msg=audit(1.000:1): {body}\ntype=LOGIN msg=audit(1.000:2):{body}\n".encode()])
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.binary(max_size=60), max_size=8))
 @example([b"type=SYSCALL msg=audit(1.000:1):", b"\n"])

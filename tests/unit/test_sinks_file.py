@@ -7,11 +7,13 @@ import resource
 import stat
 import threading
 import time
+from array import array
 from pathlib import Path
 
 import pytest
 
 from auditns_connector.config import FileOutput
+from auditns_connector.reassemble import Tails, TextStream, assemble, put_together
 from auditns_connector.sinks import threaded
 from auditns_connector.sinks.file import FileSink, LogFile
 from tests.unit.sinkhelp import block, line, lost_line, read_all, until
@@ -41,6 +43,21 @@ def test_directory_and_file_are_made(folder: Path) -> None:
     assert (counters["written_records"], counters["written_bytes"]) == (3, len(block(1, 3)))
     assert counters["queued_bytes"] == counters["dropped_records"] == counters["errors"] == 0
     assert sink.notices == []
+
+
+def test_assembled_text_lasts_until_it_is_written(folder: Path) -> None:
+    sink = FileSink(options(folder), lost_line)
+    stream, tails = TextStream(), Tails([b"type=CONTAINER_ID \0 contid=1\n"])
+    expected = []
+    for number in range(200):
+        points = stream.push(block(number * 100, 100, 200))
+        chosen = array("I", [i % 2 for i in range(points.n)])
+        expected.append(assemble(points, chosen, tails))
+        sink.write(put_together(points, chosen, tails, lasting=True))
+    assert sink.flush(10)
+    sink.close(5)
+    assert read_all(folder / "audit.log") == b"".join(expected)
+    assert sink.counters()["written_records"] == b"".join(expected).count(b"\n")
 
 
 @root_only
