@@ -72,7 +72,8 @@ def corpus(kind: str, records: int) -> Path:
     return path
 
 
-def _record(path: Path, log_format: str, records: int, seconds: float = 60.0) -> None:
+def _record(path: Path, log_format: str, records: int) -> None:
+    seconds = 60.0 + records / 15_000
     with auditd(log_format, None, RULES) as recording:
         workers = [subprocess.Popen(["nice", "perl", "-e", WORK], cwd="/", start_new_session=True) for _ in range(2)]
         try:

@@ -11,6 +11,7 @@ from auditns_connector.cli import plugin
 from auditns_connector.journal import JournalReader
 from auditns_connector.model.table import Model
 from auditns_connector.observer import Observer
+from auditns_connector.procsetup import growing
 
 
 class Recorded(Observer):
@@ -20,7 +21,8 @@ class Recorded(Observer):
 
     def start(self) -> None:
         (block,), self._now = JournalReader([sys.argv[1]]).upto(0)
-        self.model.apply(block)
+        with growing():
+            self.model.apply(block)
         self.model.outputs.clear()
         self.model.queries.clear()
         self.model.namespaces.born.clear()
