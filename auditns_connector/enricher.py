@@ -35,7 +35,7 @@ class Enricher:
         colour: bool = False,
         lasting: bool = True,
     ) -> None:
-        """``lasting`` False: what :meth:`take` gives of one raw format holds until its next call only."""
+        """``lasting`` False: what :meth:`take` gives of one format holds until its next call only."""
         self._lasting = lasting or len(set(formats)) > 1
         self._correlator = correlator
         self._formats = tuple(dict.fromkeys(formats))
@@ -84,7 +84,7 @@ class Enricher:
                 tails = self._correlator.tails[index]
                 out[name] = put_together(points, choice, tails, keep, first, lasting=self._lasting)
             else:
-                out[name] = self._renderer.render(name, points, keep, first)
+                out[name] = self._renderer.render(name, points, keep, first, lasting=self._lasting)
         return out
 
     def _select(self, points: Points, choice: "array[int]") -> tuple[int, bytearray]:

@@ -243,9 +243,9 @@ class Pipeline:
 
     def _on_audit_ready(self) -> None:
         pause = self.pace.pause(time.monotonic())
-        if self.streams is not None and self.streams.watched:
-            pause = min(pause, _WATCHED)
         if pause:
+            if self.streams is not None and self.streams.watched:
+                pause = min(pause, _WATCHED)
             time.sleep(pause)
         self._on_audit()
 

@@ -301,11 +301,12 @@ class TextStream:
         points.consumed = points.n = points.line_n = 0
         kept = self._end - self._start
         if self._end + size > len(self._buffer) or (self._start and kept <= _LITTLE):
-            rest = bytes(memoryview(self._buffer)[self._start : self._end])
+            rest = self._buffer[self._start : self._end]
             if kept + size > len(self._buffer):
                 points.block = memoryview(b"")
                 self._buffer = bytearray(2 * (kept + size))
-            self._buffer[:kept] = rest
+            if kept:
+                self._buffer[:kept] = rest
             self._scanned -= self._start
             self._start, self._end = 0, kept
         return memoryview(self._buffer)[self._end : self._end + size]

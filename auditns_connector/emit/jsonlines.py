@@ -27,8 +27,9 @@ class JsonLines:
 
     def lines(
         self, points: Points, who: "array[int]", texts: Tails, keep: bytes | bytearray | None, first: int
-    ) -> bytes | None:
-        """One line for each event; ``who`` is for each point a number of ``texts``, 0 for a process of the host.
+    ) -> memoryview | None:
+        """One line for each event, all of which hold until the next call; ``who`` is for each point a number of
+        ``texts``, 0 for a process of the host.
 
         ``keep`` and ``first`` as in :func:`reassemble.assemble`. ``None`` where the C cannot put the events in order.
         """
@@ -41,4 +42,4 @@ class JsonLines:
         )  # fmt: skip
         if size == -1:
             raise MemoryError("no memory for JSON output")
-        return bytes(ffi.buffer(self._out[0], size)) if size >= 0 else None
+        return memoryview(ffi.buffer(self._out[0], size)) if size >= 0 else None

@@ -107,12 +107,21 @@ class Renderer:
         #: what the clones among the points in hand returned
         self._children: dict[int, int] = {}
 
-    def render(self, name: str, points: Points, keep: bytes | bytearray | None = None, first: int = 0) -> bytes:
-        """One line for each event; ``name`` is "json" or "pretty"."""
+    def render(
+        self,
+        name: str,
+        points: Points,
+        keep: bytes | bytearray | None = None,
+        first: int = 0,
+        *,
+        lasting: bool = True,
+    ) -> bytes | memoryview:
+        """One line for each event; ``name`` is "json" or "pretty". What is not ``lasting`` holds until the next
+        call."""
         if name == JSON:
             out = self._json.lines(points, self._who_numbers(points), self._texts, keep, first)
             if out is not None:
-                return out
+                return bytes(out) if lasting else out
         return self.reference(name, points, keep, first)
 
     def _who_numbers(self, points: Points) -> "array[int]":
