@@ -53,17 +53,20 @@ static void hold(int good, const char *what)
 static void measure(const char *block, uint32_t consumed)
 {
     static int32_t pid[CAP];
-    static uint32_t first[CAP], count[CAP], flags[CAP], group[CAP], slots[4 * CAP], numbers[CAP], spread[CAP];
+    static uint32_t first[CAP], count[CAP], flags[CAP], group[CAP], slots[4 * CAP], numbers[CAP], spread[CAP], which[CAP];
     static int64_t low[CAP], high[CAP];
-    struct auditns_groups groups = {0x9e3779b97f4a7c15u, CAP, first, count, flags, pid, low, high, group, slots};
+    struct auditns_groups groups = {0x9e3779b97f4a7c15u, CAP, first, count, flags, pid, low, high,
+                                    which, group, slots};
     struct auditns_range range;
     uint64_t uses = 0, lines = 0;
-    uint32_t n = auditns_group(&groups, &points, 0, points.n, AUDITNS_P_EXEC);
+    for (uint32_t i = 0; i < points.n; i++)
+        which[i] = i;
+    uint32_t n = auditns_group(&groups, &points, points.n, AUDITNS_P_EXEC);
 
     hold(n <= points.n, "no more groups than points");
     for (uint32_t i = 0; i < n; i++)
         numbers[i] = i;
-    auditns_spread(&groups, numbers, n, points.n, spread);
+    auditns_spread(&groups, numbers, points.n, spread);
     auditns_range(&points, 0, points.n, &range);
     for (uint32_t i = 0; i < points.n; i++) {
         uint32_t g = spread[i];
@@ -90,6 +93,46 @@ static void measure(const char *block, uint32_t consumed)
     hold(auditns_lines(block, consumed) == lines, "lines are counted");
 }
 
+/* What is remembered of a process is found again until frames speak of it; the text stands for frames as well. */
+static void remember(const char *block, uint32_t consumed)
+{
+    static struct auditns_touched touched;
+    static struct auditns_answer places[64], more[128];
+    static uint32_t choice[CAP], missed[CAP], calls[CAP];
+    static uint8_t kinds[4] = {0, 1, 2, 1}, wanted[400];
+    struct auditns_known known = {0x9e3779b97f4a7c15u, 6, 0, places}, larger = {0x9e3779b97f4a7c15u, 7, 0, more};
+    uint64_t counts[3] = {0};
+
+    memset(places, 0, sizeof(places));
+    memset(more, 0, sizeof(more));
+    memset(wanted + 40, 1, 100);
+    auditns_touch(&touched, block, consumed, 0);
+    for (uint32_t i = 0; i < points.n; i++) {
+        struct auditns_answer answer = {INT64_MIN, INT64_MAX, touched.now, points.pid[i], 1 + i % 3};
+        if (points.pid[i] > 0)
+            hold(auditns_known_put(&known, &answer, 1) == 1 || known.used == 32, "there is room");
+    }
+    auditns_known_move(&larger, &known, &touched);
+    hold(larger.used == known.used, "what holds is kept");
+    uint32_t n = auditns_known_find(&larger, &touched, &points, 0, points.n, AUDITNS_P_EXEC, 7, choice, missed);
+    hold(n <= points.n, "no more are missed than asked for");
+    for (uint32_t i = 0; i < n; i++) {
+        hold(missed[i] < points.n && (!i || missed[i - 1] < missed[i]), "in their order");
+        choice[missed[i]] = 0;
+    }
+    auditns_tally(choice, 0, points.n, kinds, counts);
+    hold(counts[0] == n && counts[0] + counts[1] + counts[2] == points.n, "the others are answered");
+    n = auditns_calls(&points, 0, points.n, wanted, sizeof(wanted), calls);
+    for (uint32_t i = 0; i < n; i++)
+        hold(points.sysno[calls[i]] >= 40 && points.sysno[calls[i]] < 140, "the call is a wanted one");
+    auditns_pick_numbers(calls, n, choice, missed);
+    auditns_touch(&touched, block, consumed, 1);
+    memset(places, 0, sizeof(places));
+    known.used = 0;
+    auditns_known_move(&known, &larger, &touched);
+    hold(known.used == 0, "nothing holds that frames speak of");
+}
+
 /* One answer: assemble it twice, once with nothing put in, and write it as JSON. */
 static void take(const char *block, uint32_t consumed)
 {
@@ -99,6 +142,7 @@ static void take(const char *block, uint32_t consumed)
 
     hold(points.n <= CAP && points.line_n <= CAP, "counts");
     measure(block, consumed);
+    remember(block, consumed);
     for (uint32_t i = 0; i < points.n; i++) {
         choice[i] = i % 4;
         who[i] = i % 3;
