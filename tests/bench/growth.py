@@ -136,8 +136,21 @@ def _wait_for_quiet(seconds: float = 30.0) -> None:
             return
 
 
-def _start_up(work: Path, processes: int) -> str:
-    """Our start on a host with that many processes."""
+def _start_up(work: Path, processes: int, repeat: int) -> str:
+    """Our start on a host with that many processes, which came about anew each time."""
+    runs = [_start_among(work, processes) for _ in range(repeat)]
+    wall, cpu, scanned = zip(*runs, strict=True)
+    if not min(scanned):
+        return f"Start-up: {processes:,} processes are more than this host allows."
+    return (
+        f"Start-up on a host with {max(scanned):,.0f} processes: {report.spread(list(wall))} s, "
+        f"{report.spread(list(cpu))} s CPU."
+    )
+
+
+def _start_among(work: Path, processes: int) -> tuple[float, float, float]:
+    """Wall and CPU seconds of our start among that many processes, and how many were seen: 0 where there cannot be so
+    many."""
     program = work / "crowd"
     subprocess.run(["gcc", "-O2", "-o", program, Path(__file__).with_name("crowd.c")], check=True)
     crowd = subprocess.Popen(
@@ -146,7 +159,7 @@ def _start_up(work: Path, processes: int) -> str:
     try:
         assert crowd.stdout is not None
         if b"there" not in crowd.stdout.readline():
-            return f"Start-up: {processes:,} processes are more than this host allows."
+            return 0.0, 0.0, 0.0
         _wait_for_quiet()
         told = subprocess.run([sys.executable, "-c", _START], capture_output=True, text=True, check=True).stdout
     finally:
@@ -158,7 +171,7 @@ def _start_up(work: Path, processes: int) -> str:
                 time.sleep(0.05)
         _wait_for_quiet()
     wall, cpu, scanned = map(float, told.split())
-    return f"Start-up on a host with {scanned:,.0f} processes: {wall:.2f} s, {cpu:.2f} s CPU."
+    return wall, cpu, scanned
 
 
 def bench(quick: bool) -> str:
@@ -179,7 +192,7 @@ def bench(quick: bool) -> str:
         memory = subprocess.run([sys.executable, "-c", _MEMORY, str(n)], capture_output=True, text=True, check=True)
         parts.append(f"Memory: {float(memory.stdout):.0f} bytes for each of {n:,} live processes.")
         if os.geteuid() == 0:
-            parts.append(_start_up(work, 1_000 if quick else 20_000))
+            parts.append(_start_up(work, *((1_000, 1) if quick else (20_000, 5))))
             ready = [_ready(work) for _ in range(3 if quick else 9)]
             parts.append(f"`audisp-auditns`: its first event is out {report.spread(ready, 0)} ms after its start.")
     help_ = _wall([str(Path(sys.executable).with_name("auditns")), "--help"], 3 if quick else 15)
