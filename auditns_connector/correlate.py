@@ -13,7 +13,7 @@ from typing import Final, overload
 from .decode import points as pt
 from .decode.rectypes import NUMBERS
 from .emit import text
-from .grouping import Groups, find_calls, tally
+from .grouping import Groups, find_calls, pick
 from .known import Known, Touched
 from .model import clones, lookup
 from .model.calls import NUMBERS as CALL_NUMBERS
@@ -157,9 +157,9 @@ class Correlator:
             for i, child in children_of(points, self.model, first, n).items():
                 choice[i] = self._number(self.states[i], self._record(points, i, points.flags[i]), child)
         self.answered += n - first
-        _, attributed, unknown = tally(choice, first, n, self._kinds)
-        self.attributed += attributed
-        self.unknown += unknown
+        kinds = pick(choice[first:n], self._kinds)
+        self.attributed += kinds.count(_OF_ONE)
+        self.unknown += kinds.count(_NOT_CLEAR)
         return choice
 
     def _answer_all(self, points: Points, now: int, choice: "array[int]", first: int, n: int) -> None:

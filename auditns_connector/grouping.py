@@ -66,14 +66,6 @@ class Groups:
             )
 
 
-def tally(choice: "array[int]", first: int, end: int, kinds: bytearray) -> list[int]:
-    """How often ``kinds`` (0, 1 or 2 for each number) has 0, 1 and 2 for the numbers in ``choice`` from ``first`` up to
-    ``end``."""
-    counts = ffi.new("uint64_t[3]")
-    lib.auditns_tally(ffi.from_buffer("uint32_t[]", choice), first, end, ffi.from_buffer("uint8_t[]", kinds), counts)
-    return list(ffi.unpack(counts, 3))
-
-
 def pick_numbers(which: "array[int]", numbers: "array[int]") -> "array[int]":
     """What ``numbers`` has at each place of ``which`` (all of typecode I, each place below the length)."""
     found = array("I", bytes(4 * len(which)))

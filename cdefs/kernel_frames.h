@@ -34,6 +34,10 @@ struct frame_header {
 #define K_SETNS 18
 #define K_UNKNOWN 31
 #define K_LOST 32
+#define K_CLOCK 41
+#define K_PROC 42
+#define K_MARK 44
+#define K_PROCESS 56
 #define S_PERF 1
 #define S_CN 2
 

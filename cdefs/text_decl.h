@@ -128,9 +128,6 @@ uint32_t auditns_group(struct auditns_groups *groups, const struct auditns_point
 /* Put into `choice`, for each of the first `count` points that were grouped, the number of its group. */
 void auditns_spread(const struct auditns_groups *groups, const uint32_t *numbers, uint32_t count, uint32_t *choice);
 
-/* counts[kinds[choice[i]]] goes up by one for each i from `first` up to `end`. */
-void auditns_tally(const uint32_t *choice, uint32_t first, uint32_t end, const uint8_t *kinds, uint64_t *counts);
-
 #define AUDITNS_TOUCHED 32768
 
 /* When frames last spoke of a process: `slot` by its pid (several pids may share one), `all` of any; both count the

@@ -49,12 +49,6 @@ void auditns_spread(const struct auditns_groups *g, const uint32_t *numbers, uin
         choice[g->which[j]] = numbers[g->group[j]];
 }
 
-void auditns_tally(const uint32_t *choice, uint32_t first, uint32_t end, const uint8_t *kinds, uint64_t *counts)
-{
-    for (uint32_t i = first; i < end; i++)
-        counts[kinds[choice[i]]]++;
-}
-
 void auditns_pick_numbers(const uint32_t *which, uint32_t n, const uint32_t *numbers, uint32_t *found)
 {
     for (uint32_t i = 0; i < n; i++)

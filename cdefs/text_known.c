@@ -6,10 +6,6 @@
 #include "text_decl.h"
 
 #define MS 1000000
-#define K_CLOCK 41
-#define K_PROC 42
-#define K_MARK 44
-#define K_PROCESS 56
 
 static uint64_t *slot_of(struct auditns_touched *t, int32_t pid)
 {

@@ -37,9 +37,7 @@ def run(argv: Sequence[str]) -> int:
     from ..procsetup import prepare
 
     path, check = conf.DEFAULT_PATH, False
-    if len(argv) == 2 and argv[0] == "--config":
-        path = argv[1]  # as auditd may start it: a parser takes longer to make than to use
-    elif argv:
+    if argv:
         args = build_parser().parse_args(argv)
         path, check = args.config, args.check_config
     if check:

@@ -205,9 +205,9 @@ class Containers:
     def of_cgroups(self, cgroups: CgroupSet, now: int) -> Container | None:
         """The container that the cgroups of a process name, created where it is new; parents first. Two cgroups of
         one name at different places are two containers."""
-        parent: Container | None = None
         if not cgroups.runtimes:
-            return parent
+            return None
+        parent: Container | None = None
         key: Key = ()
         for found, where in zip(cgroups.runtimes, cgroups.places, strict=True):
             key, c = self._at(key, found, where)

@@ -1,7 +1,7 @@
 """Which events go to which stream, and what must be known of a container before its numbers can be translated."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from ..decode import points as pt
@@ -71,7 +71,7 @@ class Router:
         self._plans[container] = (about, tuple(found))
         return tuple(found)
 
-    def take(self, points: Points, states: list[Any], now: int) -> None:
+    def take(self, points: Points, states: Sequence[Any], now: int) -> None:
         """Answered points: each event of a container goes to the streams that are for it."""
         if len(states) != points.n:
             return

@@ -138,7 +138,9 @@ def _wait_for_quiet(seconds: float = 30.0) -> None:
 
 def _start_up(work: Path, processes: int, repeat: int) -> str:
     """Our start on a host with that many processes, which came about anew each time."""
-    runs = [_start_among(work, processes) for _ in range(repeat)]
+    crowd = work / "crowd"
+    subprocess.run(["gcc", "-O2", "-o", crowd, Path(__file__).with_name("crowd.c")], check=True)
+    runs = [_start_among(crowd, processes) for _ in range(repeat)]
     wall, cpu, scanned = zip(*runs, strict=True)
     if not min(scanned):
         return f"Start-up: {processes:,} processes are more than this host allows."
@@ -148,11 +150,9 @@ def _start_up(work: Path, processes: int, repeat: int) -> str:
     )
 
 
-def _start_among(work: Path, processes: int) -> tuple[float, float, float]:
+def _start_among(program: Path, processes: int) -> tuple[float, float, float]:
     """Wall and CPU seconds of our start among that many processes, and how many were seen: 0 where there cannot be so
     many."""
-    program = work / "crowd"
-    subprocess.run(["gcc", "-O2", "-o", program, Path(__file__).with_name("crowd.c")], check=True)
     crowd = subprocess.Popen(
         [program, str(processes)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
     )

@@ -12,7 +12,7 @@ from auditns_connector import correlate
 from auditns_connector._text import ffi
 from auditns_connector.correlate import Correlator
 from auditns_connector.decode.points import MAX_RANGE
-from auditns_connector.grouping import Groups, find_calls, pick_numbers, tally
+from auditns_connector.grouping import Groups, find_calls, pick, pick_numbers
 from auditns_connector.reassemble import Points, count_lines
 from tests.property.test_enrich_identity import NOW, world
 
@@ -62,8 +62,7 @@ def test_groups_are_those_of_the_reference(rows: list[tuple[int, int, int]], fir
     assert choice.tolist() == [0] * first + [10 + at for at in of_points[: cut - first]] + [0] * (len(rows) - cut)
     assert pick_numbers(choice, array("I", range(5, 5 + 10 + len(rows)))).tolist() == [5 + one for one in choice]
     kinds = bytearray([0] * 10 + [1, 2, 0] * len(rows))
-    kept = [kinds[number] for number in choice[first:cut]]
-    assert tally(choice, first, cut, kinds) == [kept.count(kind) for kind in range(3)]
+    assert list(pick(choice[first:cut], kinds)) == [kinds[number] for number in choice[first:cut]]
 
 
 @given(

@@ -35,7 +35,7 @@ ASK = st.lists(st.tuples(PID, st.sampled_from([0, 1, 30, 1000, 3000])), max_size
 HISTORY = st.lists(st.tuples(st.sampled_from([0, 1, 20, 2000]), STEP, ASK), min_size=1, max_size=30)
 
 
-class Told:
+class Answers:
     """A world and whoever answers from it."""
 
     def __init__(self, ns: str, many: int) -> None:
@@ -107,7 +107,7 @@ class Told:
 def test_what_is_remembered_is_what_would_be_answered(
     history: list[tuple[int, Any, list[tuple[int, int]]]], ns: str
 ) -> None:
-    remembering, asking = Told(ns, 1), Told(ns, 1 << 30)
+    remembering, asking = Answers(ns, 1), Answers(ns, 1 << 30)
     for wait, step, rows in history:
         remembering.step(wait, *step)
         asking.step(wait, *step)
@@ -115,7 +115,7 @@ def test_what_is_remembered_is_what_would_be_answered(
             assert remembering.ask(wanted) == asking.ask(wanted)
 
 
-def asked(told: Told, pids: tuple[int, ...], before: int = 0) -> list[int]:
+def asked(told: Answers, pids: tuple[int, ...], before: int = 0) -> list[int]:
     """Which of ``pids`` the table is asked for, to answer one point of each."""
     seen = []
 
@@ -132,7 +132,7 @@ def asked(told: Told, pids: tuple[int, ...], before: int = 0) -> list[int]:
 
 
 def test_nobody_is_asked_for_twice_until_something_has_happened_to_it() -> None:
-    told = Told("off", 1)
+    told = Answers("off", 1)
     assert asked(told, PIDS) == list(PIDS)
     assert asked(told, PIDS) == []
     told.step(1, "exec", 101, None)
