@@ -14,12 +14,12 @@ from .decode import points as pt
 from .decode.rectypes import NUMBERS
 from .emit import text
 from .grouping import Groups, find_calls, pick
-from .known import Known, Touched
+from .known import Answer, Known
 from .model import clones, lookup
 from .model.calls import NUMBERS as CALL_NUMBERS
 from .model.containers import UNKNOWN, Container
 from .model.namespaces import NsSet
-from .model.process import NOT_KNOWN, Login, State
+from .model.process import NOT_KNOWN, Login, Process, State
 from .model.table import Model
 from .reassemble import Points, Tails
 
@@ -35,9 +35,9 @@ _MAX_TAILS: Final = 50_000
 #: a 1 at the number of each system call that may return a child
 _CLONES: Final = bytes(number in clones.ANY_CALL for number in range(max(clones.ANY_CALL) + 1))
 _MS: Final = 1_000_000
+_ANY_FLAG: Final = (1 << 32) - 1
 #: an answer about a process that has been the same for so long may be wanted again (ns)
 _LASTING: Final = 1_000_000_000
-_ANY_FLAG: Final = (1 << 32) - 1
 _OF_NONE: Final = 0
 _OF_ONE: Final = 1
 _NOT_CLEAR: Final = 2
@@ -110,8 +110,9 @@ class Correlator:
         self._plain_numbers: dict[Container | None, int] = {}
         self._brief = ns == "off" and not info
         self._groups = Groups()
-        #: answers that may be given again; made where there are many points at once
+        #: answers that may be given again, as they stood when the model had taken in so much
         self._known: Known | None = None
+        self._applied = -1
         self._renames = 0
         #: counts how often all that had been worked out was dropped, for a container is called otherwise now
         self.generation = 0
@@ -134,9 +135,23 @@ class Correlator:
             self.holders = [None]
             self._kinds = bytearray(1)
             self._plain_numbers.clear()
-            self._known = None
+            if self._known is not None:
+                self._known.forget()
         self.states = Told(points.n if self.keep_states or self.info else 0)
         return array("I", bytes(4 * points.n))
+
+    def answer_known(self, points: Points, now: int) -> "array[int] | None":
+        """:meth:`answer`, where all is known without the model, which may not have taken in yet what
+        :meth:`Model.saw` was told of with True; ``None`` where it must be asked."""
+        known = self._known
+        if known is None or self.keep_states or self.info:
+            return None
+        choice = self.begin(points)
+        self._see(known, now)
+        if not known.find_all(points, _CAREFUL, now, choice):
+            return None
+        self._count(choice)
+        return choice
 
     def answer(
         self, points: Points, now: int, choice: "array[int] | None" = None, first: int = 0, end: int | None = None
@@ -156,11 +171,90 @@ class Correlator:
         if self.info:
             for i, child in children_of(points, self.model, first, n).items():
                 choice[i] = self._number(self.states[i], self._record(points, i, points.flags[i]), child)
-        self.answered += n - first
-        kinds = pick(choice[first:n], self._kinds)
+        self._count(choice if n - first == points.n else choice[first:n])
+        if not (self.keep_states or self.info):
+            self._learn()
+        return choice
+
+    def _count(self, choice: "array[int]") -> None:
+        self.answered += len(choice)
+        kinds = pick(choice, self._kinds)
         self.attributed += kinds.count(_OF_ONE)
         self.unknown += kinds.count(_NOT_CLEAR)
-        return choice
+
+    # -- what is remembered
+
+    def _remembered(self) -> Known:
+        if self._known is None:
+            self._known = Known(self.model.touched)
+        return self._known
+
+    def _see(self, known: Known, now: int) -> None:
+        """Have ``known`` read stamps as the model does."""
+        model = self.model
+        if self._applied != model.applied:
+            self._applied = model.applied
+            clock = model.clock
+            known.see(
+                offset=clock.offset or 0, steady=clock.clear_since(now), gap=model.gap_until, lag=model.lag
+            )  # fmt: skip
+
+    def _learn(self) -> None:
+        """Remember those whose being known would have helped, and who made them."""
+        known = self._remembered()
+        wanted = known.wanted()
+        if not wanted:
+            return
+        found: dict[int, Answer] = {}
+        for pid in wanted:
+            process = self.model.processes.get(pid)
+            creator = process.creator[0] if process is not None and process.creator is not None else 0
+            for who in (pid, creator):
+                process = None if who in found else self._settled(who)
+                number = None if process is None else self._number_had(process.state)
+                if process is not None and number is not None:
+                    found[who] = self._lasting(process, number)
+        known.put(list(found.values()))
+
+    def _settled(self, pid: int) -> Process | None:
+        """Process ``pid``, where what holds for it now is the answer about it until something happens."""
+        model = self.model
+        process = model.processes.get(pid)
+        if process is None or process.epoch != model.epoch or pid in model.calls.pending:
+            return None
+        return None if process.apart and self.ns != "off" else process
+
+    def _lasting(self, process: Process, number: int) -> Answer:
+        """What :meth:`_plain` finds for ``process``, and whether its children will be as it is."""
+        model, state = self.model, process.state
+        since = process.start + lookup.START_TICK if process.scanned else state.since
+        cgroup, namespaces, alone = 0, b"", process.prev is None
+        exec_ = 0 if alone else -1
+        if process.execs:
+            only = process.execs[-1] if alone and len(process.execs) == 1 else None
+            same = only is not None and only.state.container is state.container and only.state.nsset is state.nsset
+            exec_ = only.time if only is not None and same else -1
+        if (
+            process.end is None
+            and state.container is not UNKNOWN
+            and state.nsset is not None
+            and not (process.unresolved or process.newborn or process.apart)
+            and process.same_namespaces()
+            and model.timens.plain(process)
+        ):
+            namespaces = state.nsset.raw or b""
+            path, cgroups = model.cgroups.path_of.get(process.sampled), process.cgroups
+            if path is not None and cgroups is not None and cgroups.path(model.sample_root) == (path or "/"):
+                cgroup = process.sampled
+        return Answer(
+            process.pid, number, max(since, state.since), process.end,
+            exec=exec_,
+            cgroup=cgroup, namespaces=namespaces,
+            newborn=alone and not process.scanned and process.past is None,
+            threads=process.threads is not None,
+        )  # fmt: skip
+
+    # -- the ways of answering
 
     def _answer_all(self, points: Points, now: int, choice: "array[int]", first: int, n: int) -> None:
         """Answer the points from ``first`` up to ``n``."""
@@ -207,22 +301,22 @@ class Correlator:
         """As :meth:`_one_by_one`, but each process is asked for once, which is the same where one answer holds for all
         its points. Returns the first point of a process for which it does not, and up to which all are answered."""
         groups, keep = self._groups, self.keep_states or self.info
-        less = offset + lookup.EPSILON
-        if self._known is None:
-            self.model.touched = self.model.touched or Touched()
-            self._known = Known(self.model.touched)
+        known = self._remembered()
+        self._see(known, now)
         careful = _ANY_FLAG if keep else _CAREFUL  # what is known does not say which state it was
-        which, count = self._known.find(points, first, end, careful, less, choice)
+        which, count = known.find(points, first, end, careful, now, choice)
+        for pid, time in self.model.touched.told():
+            lookup.exec_told(self.model, pid, time)
         numbers = array("I", bytes(4 * groups.find(points, which, count, _CAREFUL)))
         told: list[State] = []
-        lasting: list[tuple[int, int | None, int, int]] = []
-        known = self._plain_numbers.get
+        lasting: list[Answer] = []
+        number_of = self._plain_numbers.get
         for group, (i, pid, flags, size, low, high) in enumerate(groups.rows()):
             found = None if flags & _CAREFUL else self._plain(pid, low, high, offset, window)
             if found is not None:
-                numbers[group] = number = known(found.container) or self._plain_number(found)
-                if low * _MS - less - found.since > _LASTING:
-                    lasting.append(self._how_long(pid, found, number))
+                numbers[group] = number = number_of(found.container) or self._plain_number(found)
+                if low * _MS - offset - lookup.EPSILON - found.since > _LASTING:
+                    lasting.append(self._lasting(self.model.processes[pid], number))
             elif size > 1:
                 end = i
                 count = groups.before(i)
@@ -234,18 +328,12 @@ class Correlator:
             told.append(HOST if found is None else found)
         groups.spread(numbers, count, choice)
         if lasting:
-            self._known.put(lasting)
+            known.put(lasting)
         if keep:
             base = len(self.states.found)
             self.states.found += told
             groups.spread(array("I", range(base, base + len(numbers))), count, self.states.which)
         return end
-
-    def _how_long(self, pid: int, state: State, number: int) -> tuple[int, int | None, int, int]:
-        """After and until when what :meth:`_plain` has found for ``pid`` is the answer, as :class:`Known` takes it."""
-        process = self.model.processes[pid]
-        since = process.start + lookup.START_TICK if process.scanned else state.since
-        return max(since, state.since, self.model.gap_until), process.end, pid, number
 
     def _plain(self, pid: int, low: int, high: int, offset: int, window: int) -> State | None:
         """What all stamps from ``low`` to ``high`` (ms) have for an answer, as :func:`lookup.find` would find it for
@@ -285,6 +373,16 @@ class Correlator:
                 self._plain_numbers[state.container] = number
         return number
 
+    def _number_had(self, state: State) -> int | None:
+        """:meth:`_plain_number` where there is a text already: to make one may mint serials, and only an answer does
+        that."""
+        nsset = state.nsset if self._wanted(state.container) else None
+        return self._numbers.get((state.container, nsset, "", 0, None, None))
+
+    def _wanted(self, container: Container | None) -> bool:
+        """Whether NS_INFO is."""
+        return self.ns == "all" or (self.ns == "containers" and container is not None)
+
     @staticmethod
     def _record(points: Points, i: int, flags: int) -> int:
         """The number of the record that an answer belongs to, where the event has more than one process."""
@@ -307,6 +405,7 @@ class Correlator:
         times = model.clock.candidates(ms * 1_000_000, now)
         ppid = points.ppid[i] if flags & pt.P_SYSCALL else -1
         if flags & pt.P_EXEC:
+            model.touched.forget(pid)  # which of its execs were told of
             plain = lookup.find_only_exec(model, pid, times)
             if plain is not None:
                 return plain
@@ -329,7 +428,7 @@ class Correlator:
         """The number of the text that says ``state``, about record ``record`` of the event (0: about the event);
         ``child`` is what a clone returned, as the host counts (0: not known, None: it is no clone)."""
         container = state.container
-        wanted = self.ns == "all" or (self.ns == "containers" and container is not None)
+        wanted = self._wanted(container)
         nsset = state.nsset if wanted else None
         origin = state.origin if self.info else ""
         login = state.login if self.info else None

@@ -1,75 +1,176 @@
-"""Answers that still hold: most records on a busy host are of processes that have been asked about before.
+"""Answers that still hold: most records on a busy host are of processes that have been asked about before, or of their
+children.
 
 A frame that speaks of a process, or may speak of anybody, ends what was known of it: whoever is found here would be
-answered the same if it were asked for again. The C is in cdefs/text_known.c.
+answered the same if it were asked for again. A few frames do not: what a plain fork, exec or exit does is followed, so
+that children are known when they are born. The C is in cdefs/text_known.c.
 """
 
 import os
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ._text import ffi, lib
-from .reassemble import Points
+
+if TYPE_CHECKING:
+    from .reassemble import Points
 
 _LEAST_BITS: Final = 10
 _MOST_BITS: Final = 18
 _FOREVER: Final = (1 << 63) - 1
+#: times above this are nobody's (ns)
+_FAR: Final = 1 << 62
+_MAX_SETS: Final = 1024
+_SET: Final = int(lib.AUDITNS_SET)
 #: odd, and known to nobody: pids cannot be chosen so that looking them up takes long
 _SEED: Final = int.from_bytes(os.urandom(8), "little") | 1
 
 
+class Answer(NamedTuple):
+    """What is known of process ``pid``: the number of its answer for stamps that mean more than ``since`` and at most
+    ``until`` (CLOCK_MONOTONIC ns, ``None``: for now)."""
+
+    pid: int
+    number: int
+    since: int
+    until: int | None = None
+    #: when it execed, if no record has told of it; 0 it did not, -1 nothing is to be said of its execs
+    exec: int = 0
+    #: the id that samples in its cgroup have; 0: not known
+    cgroup: int = 0
+    #: what FORK frames of its children have for payload, where they are what it is
+    namespaces: bytes = b""
+    #: it holds for a stamp a little before ``since`` as well: nobody had the pid then
+    newborn: bool = False
+    #: it has other threads
+    threads: bool = False
+
+
 class Touched:
-    """When frames last spoke of a process."""
+    """When frames last spoke of a process, and whose answers follow them."""
 
     def __init__(self) -> None:
         self.c: Any = ffi.new("struct auditns_touched *", {"now": 1})
+        self._known: Known | None = None
 
-    def saw(self, block: bytes, *, every: bool) -> None:
-        """``block`` of frames is taken in; ``every``: any of them may speak of anybody."""
-        lib.auditns_touch(self.c, ffi.from_buffer(block), len(block), every)
+    def saw(self, block: bytes, *, every: bool) -> bool:
+        """``block`` of frames is, or will be, taken in; ``every``: any of them may speak of anybody. True where the
+        answers that are known may be given before it is."""
+        return bool(lib.auditns_follow(self.c, ffi.from_buffer(block), len(block), every))
+
+    def forget(self, pid: int) -> None:
+        """Something has changed about process ``pid``."""
+        lib.auditns_forget(self.c, pid)
+
+    def attach(self, known: "Known") -> None:
+        """From now on the frames are followed for ``known``, and no longer for whom they were before."""
+        self._known = known
+        self.c.known = known.c
+
+    def tidy(self, before: int) -> None:
+        """See :meth:`Known.tidy`."""
+        if self._known is not None:
+            self._known.tidy(before)
+
+    def told(self) -> list[tuple[int, int]]:
+        """The (pid, time) of execs that were answered since the last time, for the model to know."""
+        c = self.c.known
+        count = c.told_count if c else 0
+        if not count:
+            return []
+        c.told_count = 0
+        return [(row.pid, row.time) for row in c.told[0:count]]
 
 
 class Known:
-    """Numbers of answers by process, each as long as no frame that ``touched`` has seen speaks of the process."""
+    """Numbers of answers by process, each as long as no frame that ``touched`` has seen says otherwise."""
 
     def __init__(self, touched: Touched) -> None:
         self._touched = touched
         self._missed: Any = ffi.new("uint32_t[]", 1024)
-        self._c, self._answers = self._table(_LEAST_BITS)
+        self._sets: dict[bytes, int] = {}
+        self._raw: Any = ffi.new("uint8_t[]", _MAX_SETS * _SET)
+        self.c: Any = ffi.new("struct auditns_known *", {"seed": _SEED, "sets": self._raw, "steady": _FOREVER})
+        self._begin(_LEAST_BITS)
+        touched.attach(self)
 
-    @staticmethod
-    def _table(bits: int) -> tuple[Any, Any]:
-        answers = ffi.new("struct auditns_answer[]", 1 << bits)
-        return ffi.new("struct auditns_known *", {"seed": _SEED, "bits": bits, "answer": answers}), answers
+    def _begin(self, bits: int) -> None:
+        self._answers: Any = ffi.new("struct auditns_answer[]", 1 << bits)
+        self.c.bits, self.c.used, self.c.answer = bits, 0, self._answers
 
-    def find(self, points: Points, first: int, end: int, careful: int, less: int, choice: Any) -> tuple[Any, int]:
+    def forget(self) -> None:
+        """Nothing is known any more."""
+        self._sets.clear()
+        self._begin(_LEAST_BITS)
+
+    def see(self, *, offset: int, steady: int | None, gap: int, lag: int) -> None:
+        """How stamps are to be read: the clock's ``offset`` (ns), since when they have one meaning (``None``: they have
+        several), until when events are missing, how far behind its stamp an event may be."""
+        c = self.c
+        c.offset, c.lag = offset, min(lag, _FAR)
+        c.steady, c.gap = _FOREVER if steady is None else min(steady, _FOREVER), min(gap, _FOREVER)
+
+    def find(self, points: "Points", first: int, end: int, careful: int, now: int, choice: Any) -> tuple[Any, int]:
         """Put into ``choice`` (an array of typecode I) the answers of the points from ``first`` up to ``end`` that are
-        known; a stamp means ``less`` ns less than it says. Returns an array of the others' numbers, with those that
-        have a flag of ``careful``, and how many they are; it holds until the next call."""
+        known at ``now`` (CLOCK_MONOTONIC ns). Returns an array of the others' numbers, with those that have a flag of
+        ``careful`` (a known exec apart), and how many they are; it holds until the next call."""
         if len(self._missed) < end - first:
             self._missed = ffi.new("uint32_t[]", 2 * (end - first))
         count = lib.auditns_known_find(
-            self._c, self._touched.c, points.c, first, end, careful, less, ffi.from_buffer("uint32_t[]", choice),
+            self._touched.c, points.c, first, end, careful, min(now, _FAR), ffi.from_buffer("uint32_t[]", choice),
             self._missed,
         )  # fmt: skip
         return self._missed, int(count)
 
-    def put(self, answers: Sequence[tuple[int, int | None, int, int]]) -> None:
-        """Remember answers: (after which time they hold, until which, both CLOCK_MONOTONIC ns, ``None`` for now; pid;
-        number)."""
-        now = self._touched.c.now
-        rows = ffi.new(
-            "struct auditns_answer[]",
-            [(since, _FOREVER if until is None else until, now, pid, number) for since, until, pid, number in answers],
-        )
-        done = lib.auditns_known_put(self._c, rows, len(rows))
+    def find_all(self, points: "Points", careful: int, now: int, choice: Any) -> bool:
+        """The same for all points, if all are known; else False, and nothing has happened."""
+        found, now = ffi.from_buffer("uint32_t[]", choice), min(now, _FAR)
+        return not lib.auditns_known_find(self._touched.c, points.c, 0, points.n, careful, now, found, ffi.NULL)
+
+    def wanted(self) -> list[int]:
+        """Processes that were not known, and whose being known would have helped, since the last time."""
+        c = self.c
+        if not c.wanted_count:
+            return []
+        found = ffi.unpack(c.wanted, c.wanted_count)
+        c.wanted_count = 0
+        return list(dict.fromkeys(found))
+
+    def put(self, answers: Sequence[Answer]) -> None:
+        """Remember answers."""
+        if len(self._sets) == _MAX_SETS:
+            self.forget()
+        rows = ffi.new("struct auditns_answer[]", [self._row(answer) for answer in answers])
+        done = lib.auditns_known_put(self.c, rows, len(rows))
         if done == len(rows):
             return
-        former, held = self._c, self._answers
-        if former.bits == _MOST_BITS:
-            self._c, self._answers = self._table(_LEAST_BITS)  # it was asked about so many, not all will come again
+        if self.c.bits == _MOST_BITS:
+            self.forget()  # it was asked about so many, not all will come again
             return
-        self._c, self._answers = self._table(former.bits + 1)
-        lib.auditns_known_move(self._c, former, self._touched.c)
+        self._move(self.c.bits + 1, 0)
+        lib.auditns_known_put(self.c, rows + done, len(rows) - done)
+
+    def tidy(self, before: int) -> None:
+        """Drop what is about processes that ended ``before`` (CLOCK_MONOTONIC ns), if there is much."""
+        if self.c.used >= 1 << (self.c.bits - 2):
+            self._move(self.c.bits, before)
+
+    def _move(self, bits: int, since: int) -> None:
+        held = self._answers
+        former = ffi.new("struct auditns_known *", {"bits": self.c.bits, "answer": held})
+        self._begin(bits)
+        lib.auditns_known_move(self.c, former, self._touched.c, min(since, _FOREVER))
         ffi.release(held)
-        lib.auditns_known_put(self._c, rows + done, len(rows) - done)
+
+    def _row(self, a: Answer) -> tuple[int, ...]:
+        until = _FOREVER if a.until is None else min(a.until, _FOREVER)
+        exec_, now = min(a.exec, _FOREVER), self._touched.c.now
+        space = self._set_of(a.namespaces)
+        return min(a.since, _FOREVER), until, exec_, now, a.cgroup, a.pid, a.number, 0, space, a.newborn, a.threads
+
+    def _set_of(self, raw: bytes) -> int:
+        number = self._sets.get(raw, 0)
+        if not number and len(raw) == _SET and len(self._sets) < _MAX_SETS:
+            number = self._sets[raw] = len(self._sets) + 1
+            ffi.memmove(self._raw + (number - 1) * _SET, raw, _SET)
+        return number

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from . import frames as f
 from ._kernel import ffi, lib
 from .journal import JournalWriter, ranges
+from .model import lookup
 from .model.table import Model, Query
 from .nsasker import NsAsker
 from .nstypes import INITIAL_INODES, INITIAL_INODES_618
@@ -31,6 +32,10 @@ _CLOCK_STEP: Final = 100_000
 _ROUNDS: Final = 4
 #: what happened longer ago than this was in the journal's last good block (ns)
 _BEHIND: Final = 2_000_000_000
+#: records of a process are not expected so long after its end (ns); those that come are answered all the same
+_LATE: Final = 2_000_000_000
+#: frames that wait are taken in when they are more than this: some forty of them (bytes)
+_MUCH: Final = 4096
 #: without any source of events /proc is read no more often than this (ns)
 POLL: Final = 200_000_000
 
@@ -89,6 +94,9 @@ class Observer:
         #: the serials of a former run of ours
         self.store: SerialStore | None = None
         self._sampled: Any = None
+        #: frames that the model has seen and not taken in, and how many bytes they are
+        self._waiting: list[bytes] = []
+        self._waits = 0
         self._epoch = 0
         self._polled = 0
         #: rings inside pid namespaces (sources.pidns.PidnsRing) by the namespace's number; streams open and close them
@@ -155,11 +163,18 @@ class Observer:
 
     # -- the stream
 
-    def catch_up(self) -> int:
-        """Take in all that happened before now; returns that moment (CLOCK_MONOTONIC ns)."""
+    def look(self) -> int:
+        """Drain all that happened before now; returns that moment (CLOCK_MONOTONIC ns). What says nothing new of those
+        who are remembered (:meth:`Model.saw`) waits to be taken in: many frames at once cost less, and an answer that
+        is remembered need not wait for them. Whoever asks the model calls :meth:`take_in` first."""
         cut = time.monotonic_ns()
         self._sample_clock()
-        self._feed(self._drain(cut))
+        block = self._drain(cut)
+        if block and self.model.saw(block):
+            self._waiting.append(block)
+            self._waits += len(block)
+        elif block:
+            self._feed(block, seen=True)
         if self.model.queries or self.model.namespaces.born:
             self._ask_all()
         if self._epoch != self.model.epoch:
@@ -170,6 +185,28 @@ class Observer:
             self._poll(cut)
         for call in self.followed:
             call(cut)
+        return cut
+
+    def take_in(self) -> None:
+        """Have the model take in what waits."""
+        if not self._waiting:
+            return
+        waiting, self._waiting, self._waits = b"".join(self._waiting), [], 0
+        self._feed(waiting, seen=True)
+        for pid, when in self.model.touched.told():
+            lookup.exec_told(self.model, pid, when)
+        if self.model.queries or self.model.namespaces.born:
+            self._ask_all()
+
+    def take_in_much(self) -> None:
+        """:meth:`take_in` where more waits than costs little."""
+        if self._waits > _MUCH:
+            self.take_in()
+
+    def catch_up(self) -> int:
+        """Take in all that happened before now; returns that moment (CLOCK_MONOTONIC ns)."""
+        cut = self.look()
+        self.take_in()
         return cut
 
     def _poll(self, now: int) -> None:
@@ -183,11 +220,13 @@ class Observer:
         self._ask_all()
 
     def tick(self) -> None:
-        """Once in a while: have every CPU speak, so that a loss at the end of its events shows; look for new CPUs."""
+        """Once in a while: have every CPU speak, so that a loss at the end of its events shows; look for new CPUs; drop
+        what is remembered of the dead."""
         if self.connector is not None:
             self.connector.heartbeat()
         if self.perf is not None:
             self.perf.refresh()
+        self.model.touched.tidy(time.monotonic_ns() - _LATE)
 
     def mark(self, now: int, serials: list[int], expire: int = 0) -> None:
         """Note that the audit events ``serials`` were answered at ``now``, and forget who ended before ``expire``."""
@@ -267,13 +306,14 @@ class Observer:
         self._feed(self._drain(time.monotonic_ns()) if answers else b"")
         self._feed(b"".join(answers))
 
-    def _feed(self, block: bytes) -> None:
+    def _feed(self, block: bytes, *, seen: bool = False) -> None:
         if not block:
             return
+        self.take_in()
         self.counters["frames_bytes"] += len(block)
         if self.journal is not None:
             self.journal.write(block)
-        self.model.apply(block)
+        self.model.apply(block, seen=seen)
 
     def _sample_clock(self) -> None:
         now = self._clock

@@ -9,6 +9,7 @@ import selectors
 import signal
 import socket
 import time
+from array import array
 from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -260,7 +261,8 @@ class Pipeline:
         now = self._pending_since = time.monotonic()
         if points.consumed or self.stream.left:
             self.pace.took(points.n, now)
-            self._deliver_all(points, self.observer.catch_up())
+            self._deliver_all(points, self.observer.look())
+            self.observer.take_in_much()
         return True
 
     def _deliver_all(self, points: Points, cut: int) -> None:
@@ -280,7 +282,7 @@ class Pipeline:
         if points.n and self.observer.ns_source == "audit":
             self.observer.take_calls(points, self.correlator.nodes)
         rules_changed = self.observer.exec_rules.before_answer(points, self.stream.changes)
-        blocks = self.enricher.take(points, lambda p: self.correlator.answer(p, cut))
+        blocks = self.enricher.take(points, lambda p: self._answer(p, cut))
         if points.n and self.observer.journal is not None:
             self.observer.mark(cut, points.serial[: points.n].tolist())
         if points.n and self.narrator is not None:
@@ -292,6 +294,13 @@ class Pipeline:
             self.observer.exec_rules.read()
             for call in self.on_rules:
                 call()
+
+    def _answer(self, points: Points, cut: int) -> "array[int]":
+        found = self.correlator.answer_known(points, cut)
+        if found is None:
+            self.observer.take_in()
+            found = self.correlator.answer(points, cut)
+        return found
 
     def _narrate(self, *, final: bool = False) -> None:
         outputs, self.observer.model.outputs = self.observer.model.outputs, []

@@ -58,6 +58,13 @@ class Clock:
         since, _, offset = self._regimes[-1]
         return max(since, self._stepped) <= real - offset <= now + SLACK
 
+    def clear_since(self, now: int) -> int | None:
+        """The CLOCK_MONOTONIC time (ns) from which on a stamp of the last ten seconds can mean but one time, for
+        whoever asks at ``now`` or later; ``None`` where that is not so."""
+        if not self._regimes or now < self._missed or now < self._stepped + RECENT + SLACK:
+            return None
+        return max(self._regimes[-1][0], self._stepped)
+
     def candidates(self, real: int, now: int) -> list[int]:
         """The CLOCK_MONOTONIC times (ns) that the wall-clock time ``real`` (ns) may have been, newest regime first.
 

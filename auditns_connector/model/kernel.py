@@ -73,6 +73,7 @@ class KernelEvents:
         process.registered = creator.registered
         process.via = creator.via
         process.unresolved = creator.unresolved
+        process.sampled = creator.sampled
         apart = m.timens.forked(process, ptid, creator)
         if apart is not None:
             process.state = process.state._replace(nsset=apart)
@@ -185,9 +186,19 @@ class KernelEvents:
         moved = m.cgroups.moved(known, m.sample_root, path)
         unresolved, process.unresolved = process.unresolved, False
         if moved is process.cgroups and not unresolved:
+            self._sampled_as(process, cgroup)
             return
-        process.cgroups = moved
+        process.cgroups, process.sampled = moved, cgroup
         m.resolved(process, unresolved, time, OBSERVED)
+
+    def _sampled_as(self, process: Process, cgroup: int) -> None:
+        """Samples in the cgroup of ``process`` have that id, and so have those of its creator if it is there too."""
+        if process.sampled == cgroup:
+            return
+        process.sampled = cgroup
+        creator = self._model.incarnation(*process.creator) if process.creator is not None else None
+        if creator is not None and creator.cgroups is process.cgroups:
+            creator.sampled = cgroup
 
     def exit(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
         m = self._model

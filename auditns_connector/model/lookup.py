@@ -77,6 +77,14 @@ def find_only_exec(model: Model, pid: int, times: Sequence[int]) -> State | None
     return exec_.state
 
 
+def exec_told(model: Model, pid: int, time: int) -> None:
+    """A record of the exec of ``pid`` at ``time`` was answered without :func:`find_exec`: consume it as that does."""
+    process = model.processes.get(pid)
+    if process is not None and process.execs is not None:
+        process.execs = [e for e in process.execs if e.time > time] or None
+        process.floor = max(process.floor, time)
+
+
 def _candidates(
     model: Model, pid: int, times: Sequence[int], name: bytes | None, comm: bytes | None
 ) -> list[tuple[Exec, Process]]:

@@ -67,6 +67,7 @@ class Process:
         "placeholder",
         "prev",
         "registered",
+        "sampled",
         "scanned",
         "start",
         "state",
@@ -118,6 +119,8 @@ class Process:
         self.epoch = 0
         #: made with CLONE_INTO_CGROUP: its cgroup is not known until it execs, exits or is read
         self.unresolved = False
+        #: the cgroup id that a sample in its cgroup had; 0: there was none
+        self.sampled = 0
         #: the container whose mount namespace it entered, see rule 5 of containers.py
         self.via: Container | None = None
 

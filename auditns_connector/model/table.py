@@ -12,10 +12,11 @@ import json
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from .. import frames as f
 from ..errors import DecodeError
+from ..known import Touched
 from ..nstypes import ALL_ORDER, PID, USER
 from . import threadsets
 from .byconnector import ByConnector
@@ -33,9 +34,6 @@ from .process import NOT_KNOWN, REGISTERED, Process, State
 from .registry import Registry
 from .resync import SAME_START, Resync
 from .timens import TimeNs
-
-if TYPE_CHECKING:
-    from ..known import Touched
 
 #: where perf is not had, what these say is taken in another way
 _NOT_PERF: Final = (f.S_CN, f.S_AUDIT)
@@ -85,8 +83,10 @@ class Model:
         self.gap_until = 0
         #: what ended before this is forgotten (CLOCK_MONOTONIC ns)
         self.horizon = 0
+        #: counts what was taken in
+        self.applied = 0
         #: told of all frames, for those who remember answers; see known.py
-        self.touched: Touched | None = None
+        self.touched = Touched()
         self.calls = Calls()
         self.unknown_frames = 0
         self.initial: NsSet | None = None
@@ -141,10 +141,16 @@ class Model:
 
     # -- input
 
-    def apply(self, block: bytes) -> None:
-        """Take in whole frames. Raises :class:`DecodeError` on bytes that are none."""
-        if self.touched is not None:
-            self.touched.saw(block, every=not self.perf)
+    def saw(self, block: bytes) -> bool:
+        """Note frames that :meth:`apply` will be given; True where answers that are remembered may be given first."""
+        return self.touched.saw(block, every=not self.perf)
+
+    def apply(self, block: bytes, *, seen: bool = False) -> None:
+        """Take in whole frames, ``seen`` where :meth:`saw` was told of them. Raises :class:`DecodeError` on bytes that
+        are none."""
+        if not seen:
+            self.saw(block)
+        self.applied += 1
         off, end = 0, len(block)
         unpack, handlers, head, cn = f.HEADER.unpack_from, self._handlers, f.HEADER_SIZE, f.S_CN
         while off < end:

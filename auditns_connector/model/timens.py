@@ -176,6 +176,13 @@ class TimeNs:
         if entry is not None and entry.process is process:
             del self._children[tid]
 
+    def plain(self, process: Process) -> bool:
+        """Whether children of ``process``, and what it execs, are where it is itself, as far as is known."""
+        if not (self._children or self._doubts):
+            return True
+        tasks = (process.pid, *(process.threads or ()))
+        return process.pid not in self._doubts and not any(task in self._children for task in tasks)
+
     # -- answers
 
     def answered(self, process: Process, time: int, own: int, children: int, *, whole: bool) -> None:

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/types.h>
 
+#include "kernel_frames.h"
 #include "text_decl.h"
 #include "text_json_decl.h"
 #include "fuzz_types.h" /* made by run.py from decode/rectypes.py and emit/records.py */
@@ -93,6 +94,20 @@ static void measure(const char *block, uint32_t consumed)
     hold(auditns_lines(block, consumed) == lines, "lines are counted");
 }
 
+/* A frame of a kind that is followed, about the process of a point; what else it says the text decides. */
+static uint64_t life(char *frame, uint32_t i, const char *block, uint32_t consumed)
+{
+    uint8_t by = (uint8_t)block[i % consumed];
+    struct frame_header head = {
+        .size = sizeof(head) + AUDITNS_SET, .kind = K_FORK + by % 4, .source = S_PERF, .time = (uint64_t)(100 + i) * 1000000,
+        .pid = points.pid[i] ^ by / 4 % 2, .tid = points.pid[i] ^ by / 4 % 2 ^ by / 8 % 2, .ppid = points.pid[i],
+        .ptid = points.pid[i], .cgroup = by / 16 % 2};
+
+    memcpy(frame, &head, sizeof(head));
+    memset(frame + sizeof(head), by / 32 % 2, AUDITNS_SET);
+    return head.size;
+}
+
 /* What is remembered of a process is found again until frames speak of it; the text stands for frames as well. */
 static void remember(const char *block, uint32_t consumed)
 {
@@ -100,23 +115,40 @@ static void remember(const char *block, uint32_t consumed)
     static struct auditns_answer places[64], more[128];
     static uint32_t choice[CAP], missed[CAP], calls[CAP];
     static uint8_t wanted[400], found[CAP];
-    static const uint8_t answered[4] = {0, 1, 1, 1};
-    struct auditns_known known = {0x9e3779b97f4a7c15u, 6, 0, places}, larger = {0x9e3779b97f4a7c15u, 7, 0, more};
+    static const uint8_t answered[4] = {0, 1, 1, 1}, sets[AUDITNS_SET];
+    struct auditns_known known = {.seed = 0x9e3779b97f4a7c15u, .bits = 6, .answer = places, .sets = sets, .steady = INT64_MIN};
+    struct auditns_known larger = known;
     uint32_t answers = 0;
 
     memset(places, 0, sizeof(places));
     memset(more, 0, sizeof(more));
     memset(wanted + 40, 1, 100);
-    auditns_touch(&touched, block, consumed, 0);
+    larger.bits = 7;
+    larger.answer = more;
+    touched.known = &known;
+    touched.horizon = 0;
+    auditns_follow(&touched, block, consumed, 0);
     for (uint32_t i = 0; i < points.n; i++) {
-        struct auditns_answer answer = {INT64_MIN, INT64_MAX, touched.now, points.pid[i], 1 + i % 3};
+        struct auditns_answer answer = {
+            .since = INT64_MIN, .until = INT64_MAX, .stamp = touched.now, .pid = points.pid[i], .number = 1 + i % 3,
+            .set = (uint16_t)(i % 2), .threads = (uint8_t)(i / 2 % 2)};
         if (points.pid[i] > 0)
             hold(auditns_known_put(&known, &answer, 1) == 1 || known.used == 32, "there is room");
     }
-    auditns_known_move(&larger, &known, &touched);
-    hold(larger.used == known.used, "what holds is kept");
-    uint32_t n = auditns_known_find(&larger, &touched, &points, 0, points.n, AUDITNS_P_EXEC, 7, choice, missed);
-    hold(n <= points.n, "no more are missed than asked for");
+    for (uint32_t i = 0; i < points.n; i++) {
+        char frame[sizeof(struct frame_header) + AUDITNS_SET];
+        auditns_follow(&touched, frame, life(frame, i, block, consumed), 0);
+    }
+    hold(known.used <= 32 && known.wanted_count <= AUDITNS_ROWS, "no more than there is room for");
+    auditns_known_move(&larger, &known, &touched, INT64_MIN);
+    hold(larger.used <= known.used, "no more than there was");
+    touched.known = &larger;
+    uint32_t n = auditns_known_find(&touched, &points, 0, points.n, AUDITNS_P_EXEC, points.n ? points.ms[0] : 0, choice, NULL);
+    hold(n <= 1 && (n || larger.told_count <= points.n), "all or none");
+    hold(!n || !larger.told_count, "none is as if it had not been asked");
+    larger.told_count = 0;
+    n = auditns_known_find(&touched, &points, 0, points.n, AUDITNS_P_EXEC, 7, choice, missed);
+    hold(n <= points.n && larger.told_count <= AUDITNS_ROWS, "no more are missed than asked for");
     for (uint32_t i = 0; i < n; i++) {
         hold(missed[i] < points.n && (!i || missed[i - 1] < missed[i]), "in their order");
         choice[missed[i]] = 0;
@@ -129,10 +161,10 @@ static void remember(const char *block, uint32_t consumed)
     for (uint32_t i = 0; i < n; i++)
         hold(points.sysno[calls[i]] >= 40 && points.sysno[calls[i]] < 140, "the call is a wanted one");
     auditns_pick_numbers(calls, n, choice, missed);
-    auditns_touch(&touched, block, consumed, 1);
+    auditns_follow(&touched, block, consumed, 1);
     memset(places, 0, sizeof(places));
     known.used = 0;
-    auditns_known_move(&known, &larger, &touched);
+    auditns_known_move(&known, &larger, &touched, INT64_MIN);
     hold(known.used == 0, "nothing holds that frames speak of");
 }
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from auditns_connector import correlate
 from auditns_connector import frames as f
 from auditns_connector.correlate import Correlator
-from auditns_connector.known import Known, Touched
+from auditns_connector.known import Answer, Known, Touched
+from auditns_connector.model import lookup
 from auditns_connector.model.kernel import CLONE_INTO_CGROUP
 from tests.unit.world import MS, REAL, World
 
@@ -22,7 +23,8 @@ OTHER = 1000
 PLACES = ("/", *(f"/system.slice/docker-{letter * 64}.scope" for letter in "ab"))
 PID = st.sampled_from(PIDS)
 LIVES = st.one_of(
-    st.tuples(st.sampled_from(["exec", "exit", "exit_sample", "thread", "into", "sampled"]), PID, PID),
+    st.tuples(st.sampled_from(["born", "born", "execed", "execed", "left"]), PID, PID),
+    st.tuples(st.sampled_from(["exec", "exit", "exit_sample", "thread", "into", "sampled", "second"]), PID, PID),
     st.tuples(st.sampled_from(["unshare", "setns", "called", "proc"]), PID, PID),
     st.tuples(st.just("fork"), st.sampled_from((1, *PIDS)), PID),
     st.tuples(st.just("attach"), PID, st.sampled_from(PLACES)),
@@ -31,26 +33,62 @@ TROUBLE = st.tuples(
     st.sampled_from(["lost", "expire", "clock", "scan", "lost_connector"]), st.none(), st.integers(0, 3000)
 )
 STEP = st.integers(0, 15).flatmap(lambda number: LIVES if number else TROUBLE)
-ASK = st.lists(st.tuples(PID, st.sampled_from([0, 1, 30, 1000, 3000])), max_size=4)
+ASK = st.lists(st.tuples(PID, st.sampled_from([0, 1, 30, 1000, 3000]), st.booleans()), max_size=4)
 HISTORY = st.lists(st.tuples(st.sampled_from([0, 1, 20, 2000]), STEP, ASK), min_size=1, max_size=30)
+
+
+class Waiting(World):
+    """A world of which the model is told as late as may be."""
+
+    def __init__(self) -> None:
+        self.waiting: list[bytes] = []
+        super().__init__()
+
+    def put(self, kind: int, at: float | None = None, source: int = f.S_PERF, **fields: Any) -> None:
+        self.now = self.now if at is None else int(at * MS)
+        frame = f.pack(kind, source, self.now, **fields)
+        if self.model.saw(frame):
+            self.waiting.append(frame)
+        else:
+            self.take_in()
+            self.model.apply(frame, seen=True)
+
+    def take_in(self) -> None:
+        for frame in self.waiting:
+            self.model.apply(frame, seen=True)
+        self.waiting.clear()
+        for pid, time in self.model.touched.told():
+            lookup.exec_told(self.model, pid, time)
 
 
 class Answers:
     """A world and whoever answers from it."""
 
-    def __init__(self, ns: str, many: int) -> None:
-        self.world = World()
+    def __init__(self, ns: str, many: int, waiting: bool = False) -> None:
+        self.world = Waiting() if waiting else World()
+        for number, place in enumerate(PLACES, 50):
+            self.world.put(f.K_CGROUP, cgroup=number, payload=place.encode() + b"\0")
         for pid in PIDS:
             self.world.proc(pid, 1, 0, cg=PLACES[pid % 3])
         self.now = 5000.0
         self.many = many
+        self.known = 0
         self.correlator = Correlator(self.world.model, ns=ns)
 
     def step(self, wait: int, name: str, who: Any, what: Any) -> None:
         """One step, ``wait`` ms after the last."""
         self.now += wait + 0.01
         w, now = self.world, self.now
-        if name == "fork":
+        if name == "born":
+            w.put(f.K_FORK, now, pid=what, tid=what, ppid=who, ptid=who, payload=w.ns())
+        elif name == "second":
+            w.put(f.K_FORK, now, pid=who, tid=OTHER + what, ppid=who, ptid=who, payload=w.ns())
+        elif name == "execed":
+            w.exec(who, now, cgroup=50 + what % 3)
+        elif name == "left":
+            w.put(f.K_EXIT_SAMPLE, now, pid=who, tid=who, cgroup=50 + who % 3)
+            w.exit(who, now)
+        elif name == "fork":
             w.fork(who, what, now)
         elif name == "thread":
             w.thread(who, OTHER + what, now)
@@ -88,31 +126,52 @@ class Answers:
                 w.proc(pid, 1, now, cg=PLACES[(pid + what) % 3])
             w.put(f.K_RESYNC, now, source=f.S_PROCFS, arg=2)
 
-    def ask(self, rows: list[tuple[int, int]]) -> list[object]:
-        """What is answered about records of these processes, so many ms ago."""
-        first = int(self.now) + REAL // MS
-        points = points_of([(pid, 1, -before) for pid, before in rows], first)
-        with mock.patch.object(correlate, "_MANY", self.many), mock.patch.object(correlate, "_LASTING", -(10**18)):
-            choice = self.correlator.answer(points, int(self.now * MS))
+    def ask(self, rows: list[tuple[int, int, bool]]) -> list[object]:
+        """What is answered about records of these processes, so many ms ago; True: they tell of an exec."""
+        first, now = int(self.now) + REAL // MS, int(self.now * MS)
+        points = points_of([(pid, 5 if exec_ else 1, -before) for pid, before, exec_ in rows], first)
+        choice = None
+        if isinstance(self.world, Waiting):
+            choice = self.correlator.answer_known(points, now)
+            self.known += choice is not None
+            if choice is None:
+                self.world.take_in()
+        if choice is None:
+            with mock.patch.object(correlate, "_MANY", self.many), mock.patch.object(correlate, "_LASTING", -(10**18)):
+                choice = self.correlator.answer(points, now)
         counted = (self.correlator.attributed, self.correlator.unknown)
         return [bytes(self._text(number)) for number in choice] + [counted]
+
+    def told(self) -> list[object]:
+        """What is known of execs that no record has told of."""
+        if isinstance(self.world, Waiting):
+            self.world.take_in()
+        processes = self.world.model.processes
+        return [
+            (pid, process.floor, [e.time for e in process.execs or ()])
+            for pid in PIDS
+            if (process := processes.get(pid)) is not None
+        ]
 
     def _text(self, number: int) -> bytes:
         tails = self.correlator.tails[0]
         return tails._text[tails._off[number - 1] : tails._off[number]] if number else b""
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=600, deadline=None)
 @given(HISTORY, st.sampled_from(["off", "all"]))
 def test_what_is_remembered_is_what_would_be_answered(
-    history: list[tuple[int, Any, list[tuple[int, int]]]], ns: str
+    history: list[tuple[int, Any, list[tuple[int, int, bool]]]], ns: str
 ) -> None:
-    remembering, asking = Answers(ns, 1), Answers(ns, 1 << 30)
+    remembering, waiting, asking = Answers(ns, 1), Answers(ns, 1 << 30, waiting=True), Answers(ns, 1 << 30)
     for wait, step, rows in history:
-        remembering.step(wait, *step)
-        asking.step(wait, *step)
-        for wanted in (rows, [(pid, 0) for pid in PIDS]):
-            assert remembering.ask(wanted) == asking.ask(wanted)
+        for answers in (remembering, waiting, asking):
+            answers.step(wait, *step)
+        for wanted in (rows, [(pid, 0, False) for pid in PIDS]):
+            answered = asking.ask(wanted)
+            assert remembering.ask(wanted) == answered
+            assert waiting.ask(wanted) == answered
+    assert remembering.told() == waiting.told() == asking.told()
 
 
 def asked(told: Answers, pids: tuple[int, ...], before: int = 0) -> list[int]:
@@ -127,7 +186,7 @@ def asked(told: Answers, pids: tuple[int, ...], before: int = 0) -> list[int]:
         mock.patch.object(Correlator, "_real_plain", Correlator._plain, create=True),
         mock.patch.object(Correlator, "_plain", plain),
     ):
-        told.ask([(pid, before) for pid in pids])
+        told.ask([(pid, before, False) for pid in pids])
     return seen
 
 
@@ -136,6 +195,7 @@ def test_nobody_is_asked_for_twice_until_something_has_happened_to_it() -> None:
     assert asked(told, PIDS) == list(PIDS)
     assert asked(told, PIDS) == []
     told.step(1, "exec", 101, None)
+    told.step(1, "unshare", 101, 0)
     told.step(1, "attach", 102, PLACES[0])
     assert asked(told, PIDS) == [101, 102]
     assert asked(told, PIDS, before=5000) == list(PIDS)  # what is remembered does not hold for that time
@@ -144,12 +204,39 @@ def test_nobody_is_asked_for_twice_until_something_has_happened_to_it() -> None:
     assert asked(told, PIDS) == list(PIDS)
 
 
+def test_a_child_is_known_before_the_model_has_heard_of_it() -> None:
+    told = Answers("off", 1 << 30, waiting=True)
+    assert isinstance(told.world, Waiting)
+    for child in (101, 102, 103):
+        told.step(1, "left", child, None)
+    told.ask([(100, 0, False)])
+    told.step(30_000, "expire", None, 0)
+    told.step(1, "born", 100, 101)
+    told.step(1, "execed", 101, 1)
+    told.ask([(101, 0, True)])  # from now on it is known who 100 is, and which cgroup that was
+    for child in (102, 103):
+        told.step(1, "born", 100, child)
+        told.step(1, "execed", child, 1)
+        known = told.known
+        told.ask([(child, 0, True)])
+        told.ask([(child, 0, False)])
+        told.step(1, "left", child, None)
+        told.ask([(child, 1, False)])
+        assert told.known - known == 3
+        assert len(told.world.waiting) == 5  # fork, comm, exec, the sample at the exit, exit
+        told.ask([(child, 5, True)])  # there was one exec alone
+        assert told.known - known == 3
+        assert not told.world.waiting
+
+
 def test_without_perf_any_frame_may_speak_of_anybody() -> None:
     touched = Touched()
     frame = f.pack(f.K_COMM, f.S_CN, 1, pid=1)
-    touched.saw(frame, every=False)
+    assert not touched.saw(frame, every=False)  # there is nobody it would be followed for
     assert touched.c.all == 0
-    touched.saw(frame, every=True)
+    Known(touched)
+    assert touched.saw(frame, every=False)
+    assert not touched.saw(frame, every=True)
     assert touched.c.all == touched.c.now
 
 
@@ -166,10 +253,11 @@ def test_more_are_remembered_than_there_was_room_for_at_first() -> None:
     touched = Touched()
     known, many = Known(touched), range(1, 400_000)
     for first in range(1, len(many), 1000):
-        known.put([(0, None, pid, pid) for pid in range(first, first + 1000)])
+        known.put([Answer(pid, pid, 0) for pid in range(first, first + 1000)])
     points = points_of([(pid, 1, 5) for pid in range(399_001, 399_101)])
     choice = array("I", bytes(400))
-    _, missed = known.find(points, 0, 100, 0, 0, choice)
+    known.see(offset=0, steady=0, gap=0, lag=0)
+    _, missed = known.find(points, 0, 100, 0, 5 * MS, choice)
     assert (missed, choice.tolist()) == (0, list(range(399_001, 399_101)))
-    assert 1 << known._c.bits >= 2 * known._c.used
-    assert known._c.bits <= 18
+    assert 1 << known.c.bits >= 2 * known.c.used
+    assert known.c.bits <= 18
