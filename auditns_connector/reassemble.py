@@ -168,11 +168,31 @@ class Points:
         self.n = 0
         self.line_n = 0
         self.consumed = 0
-        self.block = memoryview(b"")
         self.c: Any = ffi.new("struct auditns_points *")
+        #: what holds the block's memory
+        self.keep: Any = None
         self._arrays: dict[str, Any] = {}
         self._out: Any = None
         self._range: Any = ffi.new("struct auditns_range *")
+
+    @property
+    def block(self) -> memoryview:
+        """The text that the offsets count in."""
+        return memoryview(ffi.buffer(self.c.buf, self.c.len)) if self.c.len else memoryview(b"")
+
+    def over(self, block: bytes | bytearray | memoryview) -> None:
+        """The offsets are to count in ``block``."""
+        self.keep = ffi.from_buffer("char[]", block)
+        self.c.buf, self.c.len = self.keep, len(block)
+
+    def ready(self, consumed: int) -> "Points":
+        """A scan has decided so many bytes."""
+        self.n, self.line_n, self.consumed = self.c.n, self.c.line_n, consumed
+        return self
+
+    def drop(self) -> None:
+        """There are none any more."""
+        self.consumed = self.n = self.line_n = self.c.len = 0
 
     def range(self, first: int = 0, end: int | None = None) -> Range:
         """What the points from ``first`` up to ``end`` (None: all ready ones) lie between."""
@@ -201,6 +221,10 @@ class Points:
                 view: Any = memoryview(ffi.buffer(fresh)).cast("B")
                 setattr(self, field, view.cast(code))
         self.c.cap, self.c.line_cap = cap, line_cap
+
+    def grow_both(self) -> None:
+        """Make much more room."""
+        self.grow(4 * self.c.cap, 4 * self.c.line_cap)
 
     def bytes_at(self, off: int, length: int) -> bytes:
         """That part of the block."""
@@ -240,36 +264,33 @@ class Scanner:
     """
 
     def __init__(self, whole: bool = False) -> None:
-        self._state: Any = ffi.new("struct auditns_scan *")
-        self._state.whole = whole
+        #: for the C functions
+        self.state: Any = ffi.new("struct auditns_scan *")
+        self.state.whole = whole
         self.points = Points()
         self.points.grow(1024, 4096)
 
     def want_whole(self) -> None:
         """From now on keep the lines of an event together."""
-        self._state.whole = True
+        self.state.whole = True
 
     @property
     def lines(self) -> int:
         """How many newlines were scanned since the beginning."""
-        return int(self._state.lines)
+        return int(self.state.lines)
 
     @property
     def changes(self) -> int:
         """How many CONFIG_CHANGE records were scanned since the beginning."""
-        return int(self._state.changes)
+        return int(self.state.changes)
 
     def feed(self, block: bytes | bytearray | memoryview, mode: int = MODE_MORE) -> Points:
         """Scan on. MODE_FLUSH decides the events that are open, MODE_EOF also passes an unterminated line."""
         points, c = self.points, self.points.c
-        buf = ffi.from_buffer(block)
-        consumed = lib.auditns_scan(self._state, c, buf, len(block), mode)
-        while consumed < 0:
-            points.grow(4 * c.cap, 4 * c.line_cap)
-            consumed = lib.auditns_scan(self._state, c, buf, len(block), mode)
-        points.n, points.line_n, points.consumed = c.n, c.line_n, consumed
-        points.block = memoryview(block)
-        return points
+        points.over(block)
+        while (consumed := lib.auditns_scan(self.state, c, c.buf, c.len, mode)) < 0:
+            points.grow_both()
+        return points.ready(consumed)
 
 
 class TextStream:
@@ -278,10 +299,13 @@ class TextStream:
 
     def __init__(self, capacity: int = 512 * 1024, whole: bool = False) -> None:
         self._scanner = Scanner(whole)
-        self._buffer = bytearray(capacity)
-        self._start = 0
-        self._scanned = 0
-        self._end = 0
+        self._c: Any = ffi.new("struct auditns_stream *")
+        self._use(bytearray(capacity))
+
+    def _use(self, buffer: bytearray) -> None:
+        self._buffer = self._scanner.points.keep = buffer
+        self._held: Any = ffi.from_buffer("char[]", buffer)
+        self._c.buf, self._c.size = self._held, len(buffer)
 
     def want_whole(self) -> None:
         """From now on hand out whole events."""
@@ -290,49 +314,57 @@ class TextStream:
     @property
     def pending(self) -> int:
         """Bytes taken in and not yet handed out, as of the last scan."""
-        return self._end - self._start - self._scanner.points.consumed
+        c = self._c
+        return int(c.end - c.start - c.consumed)
+
+    def read(self, fd: int) -> int:
+        """Read once from ``fd`` into what is free, to be scanned by :meth:`part`. Ends the last points. Returns how
+        many bytes, 0 at the end, or a negative errno; -ENOBUFS where :meth:`room` is to be made."""
+        self._scanner.points.drop()
+        return int(lib.auditns_stream_read(self._c, fd))
 
     def room(self, size: int) -> memoryview:
         """A writable place for ``size`` bytes, to read into; then call :meth:`filled`. Ends the last points."""
         if not 0 < size <= _MAX_PUSH:
             raise ValueError(f"between 1 and {_MAX_PUSH} bytes at a time, not {size}")
-        points = self._scanner.points
-        self._start += points.consumed
-        points.consumed = points.n = points.line_n = 0
-        kept = self._end - self._start
-        if self._end + size > len(self._buffer) or (self._start and kept <= _LITTLE):
-            rest = self._buffer[self._start : self._end]
-            if kept + size > len(self._buffer):
-                points.block = memoryview(b"")
-                self._buffer = bytearray(2 * (kept + size))
+        self._scanner.points.drop()
+        c = self._c
+        c.start += c.consumed
+        c.consumed = 0
+        kept = c.end - c.start
+        if c.end + size > c.size or (c.start and kept <= _LITTLE):
+            rest = self._buffer[c.start : c.end]
+            if kept + size > c.size:
+                self._use(bytearray(2 * (kept + size)))
             if kept:
                 self._buffer[:kept] = rest
-            self._scanned -= self._start
-            self._start, self._end = 0, kept
-        return memoryview(self._buffer)[self._end : self._end + size]
+            c.scanned -= c.start
+            c.start, c.end = 0, kept
+        return memoryview(self._buffer)[c.end : c.end + size]
 
     def filled(self, size: int, mode: int = MODE_MORE) -> Points:
-        """Scan the ``size`` bytes that were put into :meth:`room`."""
-        self._end += size
-        self._scanned = self._end
-        return self._scanner.feed(memoryview(self._buffer)[self._start : self._end], mode)
+        """Scan the ``size`` bytes that were put into :meth:`room`, and all else that is :attr:`left`."""
+        self._c.end += size
+        return self._scan(_MAX_PUSH, mode)
 
     def grew(self, size: int) -> None:
         """``size`` bytes were put into :meth:`room`, to be scanned with those of the next :meth:`filled`."""
-        self._end += size
+        self._c.end += size
 
     def part(self, most: int = _PART) -> Points:
-        """Scan ``most`` bytes of what :meth:`grew` or :meth:`put` took in; the rest is :attr:`left`."""
+        """Scan ``most`` bytes of what :meth:`read`, :meth:`grew` or :meth:`put` took in; the rest is :attr:`left`."""
+        return self._scan(most, MODE_MORE)
+
+    def _scan(self, most: int, mode: int) -> Points:
         points = self._scanner.points
-        self._start += points.consumed
-        points.consumed = 0
-        self._scanned = min(self._end, self._scanned + most)
-        return self._scanner.feed(memoryview(self._buffer)[self._start : self._scanned])
+        while (consumed := lib.auditns_stream_scan(self._c, self._scanner.state, points.c, most, mode)) < 0:
+            points.grow_both()
+        return points.ready(consumed)
 
     @property
     def left(self) -> bool:
         """There is something that was not scanned yet."""
-        return self._scanned < self._end
+        return bool(self._c.scanned < self._c.end)
 
     @property
     def lines(self) -> int:
@@ -346,9 +378,8 @@ class TextStream:
 
     def push(self, data: bytes | bytearray | memoryview) -> Points:
         """Take in more text; the points of what is decided by it (``n`` may be 0)."""
-        if not data:
-            return self._again(MODE_MORE)
-        self.put(data)
+        if data:
+            self.put(data)
         return self.filled(0)
 
     def put(self, data: bytes | bytearray | memoryview) -> int:
@@ -361,13 +392,7 @@ class TextStream:
 
     def flush(self, eof: bool = False) -> Points:
         """Decide the events that are still open; ``eof``: also let go of a last line without a newline."""
-        return self._again(MODE_EOF if eof else MODE_FLUSH)
-
-    def _again(self, mode: int) -> Points:
-        points = self._scanner.points
-        self._start += points.consumed
-        points.consumed = 0
-        return self.filled(0, mode)
+        return self.filled(0, MODE_EOF if eof else MODE_FLUSH)
 
 
 def assemble(
@@ -405,7 +430,7 @@ def put_together(
     if keep is None and not any(chosen):
         text = points.block[: points.consumed]
         return bytes(text) if lasting else text
-    buf = ffi.from_buffer(points.block)
+    buf = points.c.buf
     picks = ffi.from_buffer("uint32_t[]", chosen)
     kept = ffi.NULL if keep is None else ffi.from_buffer("uint8_t[]", keep)
     args = (buf, points.consumed, points.c, picks, tails.c_struct(), kept, keep_first, 0 if keep is None else len(keep))

@@ -55,10 +55,12 @@ class RuleWatch:
             self._say(0)
         if not points.n:
             return changed
-        span = points.range()
-        if self._found and not changed and not (span.complete and span.low == self._next):
+        first, last, complete = points.serial[0], points.serial[points.n - 1], True
+        if points.n > 1:
+            _, _, first, last, complete = points.range()
+        if self._found and not changed and not (complete and first == self._next):
             self._say(self._found)  # from here on anew
-        self._next = span.high + 1
+        self._next = last + 1
         return changed
 
     def close(self) -> None:

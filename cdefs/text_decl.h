@@ -36,6 +36,8 @@ struct auditns_points {
     uint32_t used, line_used;   /* the same, void ones counted: what the next call drops */
     uint32_t total, line_total; /* ready and pending */
     uint32_t subjects;          /* how many of the ready points are the subject of an event */
+    const char *buf;            /* the block that was scanned: set by the caller */
+    uint32_t len;
     int64_t *ms, *exit;
     uint64_t *serial;
     uint32_t *flags, *at, *hdr_off, *node_off, *line_off, *aux1_off, *aux2_off, *key_off, *event, *arch;
@@ -77,6 +79,21 @@ void auditns_text_types(const char *names, const uint32_t *numbers, uint32_t cou
 /* Scan buf, which begins where the last call's consumed bytes ended. Returns how many bytes are decided, or -1
  * when the arrays of points or lines are full: grow them and call again with the same block. */
 int64_t auditns_scan(struct auditns_scan *scan, struct auditns_points *points, const char *buf, uint32_t len, int mode);
+
+/* A buffer of text: from start to scanned it has been scanned, consumed bytes of that are decided, up to end it is
+ * filled. */
+struct auditns_stream {
+    char *buf;
+    uint64_t size, start, scanned, end, consumed;
+};
+
+/* Read once from fd into what is free behind the text, which ends the last points. Returns how many bytes, 0 at the
+ * end, or a negative errno; -ENOBUFS: make room first. */
+int64_t auditns_stream_read(struct auditns_stream *stream, int fd);
+
+/* Scan up to `most` bytes more; returns as auditns_scan. */
+int64_t auditns_stream_scan(struct auditns_stream *stream, struct auditns_scan *scan, struct auditns_points *points,
+                            uint64_t most, int mode);
 
 #define AUDITNS_MAX_RANGE 65536
 

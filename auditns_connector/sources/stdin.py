@@ -48,7 +48,15 @@ class StdinSource:
         """Put what is there into ``stream``; returns how many bytes, ``None`` when the other side has closed and all is
         read."""
         self._stream = stream
-        size = waited = 0
+        got = 0 if self._ended else stream.read(self._fd)
+        if not 0 < got < _LITTLE:
+            return self._fill_on(stream, max(got, 0))
+        self._counts["bytes"] += got
+        return got
+
+    def _fill_on(self, stream: TextStream, size: int) -> int | None:
+        """Go on where one reading has brought ``size`` bytes, and there may be more."""
+        waited = 0
         room = stream.room(_ROOM)
         while not self._ended and size < self._limit:
             try:

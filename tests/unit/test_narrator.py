@@ -34,7 +34,8 @@ def tell(w: World, n: Narrator) -> dict[str, bytes]:
 def seen(serials: list[int], ms: int = 1_700_000_000_123, node: bytes = b"") -> Points:
     points = Points()
     points.grow(max(len(serials), 1), 1)
-    points.n, points.block = len(serials), memoryview(node)
+    points.n = len(serials)
+    points.over(node)
     for i, serial in enumerate(serials):
         points.serial[i], points.ms[i], points.rtype[i] = serial, ms, 1300
         points.flags[i], points.node_len[i] = P_NODE if node else 0, len(node)
