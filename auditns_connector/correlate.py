@@ -75,6 +75,7 @@ class Told(Sequence[State]):
         self.found.append(state)
 
 
+_NOBODY: Final = Told(0)
 _TailKey = tuple[Container | None, NsSet | None, str, int, Login | None, int | None]
 
 
@@ -137,7 +138,7 @@ class Correlator:
             self._plain_numbers.clear()
             if self._known is not None:
                 self._known.forget()
-        self.states = Told(points.n if self.keep_states or self.info else 0)
+        self.states = Told(points.n) if self.keep_states or self.info else _NOBODY
         return array("I", bytes(4 * points.n))
 
     def answer_known(self, points: Points, now: int) -> "array[int] | None":
@@ -178,6 +179,11 @@ class Correlator:
 
     def _count(self, choice: "array[int]") -> None:
         self.answered += len(choice)
+        if len(choice) == 1:
+            kind = self._kinds[choice[0]]
+            self.attributed += kind == _OF_ONE
+            self.unknown += kind == _NOT_CLEAR
+            return
         kinds = pick(choice, self._kinds)
         self.attributed += kinds.count(_OF_ONE)
         self.unknown += kinds.count(_NOT_CLEAR)

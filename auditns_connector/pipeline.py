@@ -303,6 +303,7 @@ class Pipeline:
         return found
 
     def _narrate(self, *, final: bool = False) -> None:
+        """Tell what there is to tell."""
         outputs, self.observer.model.outputs = self.observer.model.outputs, []
         if self.narrator is not None:
             if outputs:

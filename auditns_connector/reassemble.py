@@ -45,6 +45,8 @@ _MAX_PUSH: Final = 1 << 30
 _PART: Final = 1 << 19
 #: memory for a text that is its reader's own: it is written over, so there is no need to clear it
 _fresh: Final = ffi.new_allocator(should_clear_after_alloc=False)
+#: msg=audit(1700000000.000:1234567):
+_HEADER: Final = 40
 #: so much is moved to the front of the buffer at once, where it is in the processor's cache
 _LITTLE: Final = 1 << 16
 
@@ -73,7 +75,7 @@ class Tails:
     In a text a byte 0 stands for the point's ``msg=audit(…):`` and a byte 1 for its ``node=HOST `` (or nothing).
     """
 
-    __slots__ = ("_c", "_headers", "_keep", "_nodes", "_off", "_text", "count")
+    __slots__ = ("_c", "_headers", "_keep", "_nodes", "_off", "_text", "count", "most")
 
     def __init__(self, texts: Sequence[bytes] = ()) -> None:
         self.clear()
@@ -87,6 +89,8 @@ class Tails:
         self._headers = bytearray()
         self._nodes = bytearray()
         self.count = 0
+        #: as many bytes as one of them has at most, where headers are no longer than is usual
+        self.most = 0
         self._c: Any = None
         self._keep: Any = None
 
@@ -101,6 +105,7 @@ class Tails:
         self._headers.append(headers)
         self._nodes.append(nodes)
         self.count += 1
+        self.most = max(self.most, len(text) + headers * _HEADER)
         return self.count
 
     def c_struct(self) -> Any:
@@ -434,7 +439,10 @@ def put_together(
     picks = ffi.from_buffer("uint32_t[]", chosen)
     kept = ffi.NULL if keep is None else ffi.from_buffer("uint8_t[]", keep)
     args = (buf, points.consumed, points.c, picks, tails.c_struct(), kept, keep_first, 0 if keep is None else len(keep))
-    size = lib.auditns_assemble(*args, ffi.NULL)
-    out = _fresh("char[]", size) if lasting else points.out(size)
-    lib.auditns_assemble(*args, out)
+    room = 0
+    size = points.consumed + points.n * tails.most if keep is None else lib.auditns_assemble(*args, ffi.NULL, 0)
+    while size > room:  # at most twice: headers may be longer than is usual
+        room = size
+        out = _fresh("char[]", room) if lasting else points.out(room)
+        size = lib.auditns_assemble(*args, out, room)
     return memoryview(ffi.buffer(out, size))

@@ -5,9 +5,11 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "impl_perf.h"
+#include "kernel_clock.h"
 
 #define MARGIN 16384u   /* more than the largest record the kernel writes (8 KiB of raw data) */
 #define KEEP (4u << 20) /* buffers larger than this are given back after use */
@@ -216,6 +218,16 @@ int64_t perf_set_drain(struct perf_set *set, const struct perf_layout *layout, s
     }
     *frames = set->sorted;
     return (int64_t)len;
+}
+
+int64_t perf_look(struct perf_look *look)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    look->cut = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+    look->told = clock_look(look->clock);
+    return perf_set_drain(look->set, look->layout, look->counters, look->cut, &look->frames);
 }
 
 int perf_set_suspect(struct perf_set *set, int ring)

@@ -119,12 +119,12 @@ struct auditns_tails {
 /* How many newlines there are. */
 uint64_t auditns_lines(const char *buf, uint64_t len);
 
-/* Write buf[:consumed] with the chosen tails inserted to out; returns how many bytes. out NULL: only count.
- * keep: NULL, or one byte for each of keep_count events from number keep_first on: lines of events that are not
- * kept, and foreign and late lines, are left out together with what would be inserted at them. */
+/* Write buf[:consumed] with the chosen tails inserted to out, as much as there is room for (room 0: only count); returns
+ * how many bytes it is. keep: NULL, or one byte for each of keep_count events from number keep_first on: lines of events
+ * that are not kept, and foreign and late lines, are left out together with what would be inserted at them. */
 uint64_t auditns_assemble(const char *buf, uint32_t consumed, const struct auditns_points *points,
                           const uint32_t *choice, const struct auditns_tails *tails, const uint8_t *keep,
-                          uint32_t keep_first, uint32_t keep_count, char *out);
+                          uint32_t keep_first, uint32_t keep_count, char *out, uint64_t room);
 
 /* Points about one process, found by auditns_group; arrays of `cap`, `slots` of four times as many (at least 2). */
 struct auditns_groups {

@@ -66,7 +66,7 @@ static int kept(uint32_t event, const uint8_t *keep, uint32_t first, uint32_t co
 
 uint64_t auditns_assemble(const char *buf, uint32_t consumed, const struct auditns_points *p, const uint32_t *choice,
                           const struct auditns_tails *tails, const uint8_t *keep, uint32_t keep_first,
-                          uint32_t keep_count, char *out)
+                          uint32_t keep_count, char *out, uint64_t room)
 {
     uint64_t total = 0, size;
     uint32_t from = 0, line = 0;
@@ -76,7 +76,7 @@ uint64_t auditns_assemble(const char *buf, uint32_t consumed, const struct audit
         uint32_t to = i < p->n ? p->at[i] : consumed;
         if (!keep) {
             total += to - from;
-            if (out) {
+            if (total <= room && to > from) {
                 memcpy(o, buf + from, to - from);
                 o += to - from;
             }
@@ -86,7 +86,7 @@ uint64_t auditns_assemble(const char *buf, uint32_t consumed, const struct audit
                 if (!kept(p->l_event[line], keep, keep_first, keep_count))
                     continue;
                 total += end - p->l_off[line];
-                if (out) {
+                if (total <= room) {
                     memcpy(o, buf + p->l_off[line], end - p->l_off[line]);
                     o += end - p->l_off[line];
                 }
@@ -97,7 +97,7 @@ uint64_t auditns_assemble(const char *buf, uint32_t consumed, const struct audit
             continue;
         uint32_t c = tail_of(p, i, choice, tails, &size);
         total += size;
-        if (c && out)
+        if (c && total <= room)
             o = put_tail(o, buf, p, i, tails->text + tails->off[c - 1], tails->text + tails->off[c]);
     }
     return total;

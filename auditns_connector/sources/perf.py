@@ -132,6 +132,8 @@ class PerfSource:
         self._counters: Any = ffi.new("struct perf_counters *")
         self._frames: Any = ffi.new("uint8_t **")
         self._set: Any = lib.perf_set_new()
+        about = {"set": self._set, "layout": self._layout, "counters": self._counters}
+        self._look: Any = ffi.new("struct perf_look *", about)
         self._pages = pages
         self._watermark = min(watermark, pages * os.sysconf("SC_PAGESIZE") // 2)
         self._read_format: int = lib.PERF_FORMAT_LOST
@@ -169,9 +171,20 @@ class PerfSource:
         """Frames of all records up to ``cut`` (CLOCK_MONOTONIC ns; None: all there are), sorted by time."""
         limit = NO_CUT if cut is None else cut
         size = lib.perf_set_drain(self._set, self._layout, self._counters, limit, self._frames)
+        return self._block(size, self._frames[0], cut)
+
+    def look(self, clock: Any) -> tuple[int, bool, bytes]:
+        """The same up to now, in one go with a sample of ``clock`` (a C ``struct clock_sample``): when that was,
+        whether the sample is to be told, the frames."""
+        look = self._look
+        look.clock = clock
+        size = lib.perf_look(look)
+        return look.cut, look.told, self._block(size, look.frames, look.cut)
+
+    def _block(self, size: int, frames: Any, cut: int | None) -> bytes:
         if size < 0:
             raise MemoryError(f"no memory for the frames of the perf rings: {os.strerror(-size)}")
-        block: bytes = ffi.buffer(self._frames[0], size)[:] if size else b""
+        block: bytes = ffi.buffer(frames, size)[:] if size else b""
         return block + self._tail_loss(cut) if self._counters.suspect else block
 
     def counters(self) -> dict[str, int]:

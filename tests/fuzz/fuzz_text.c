@@ -183,11 +183,11 @@ static void take(const char *block, uint32_t consumed)
         who[i] = i % 3;
         hold(points.flags[i] != 0 && points.at[i] <= consumed, "a point lies in what is decided");
     }
-    uint64_t size = auditns_assemble(block, consumed, &points, nothing, &tails, NULL, 0, 0, NULL);
+    uint64_t size = auditns_assemble(block, consumed, &points, nothing, &tails, NULL, 0, 0, NULL, 0);
     hold(size == consumed, "nothing put in, nothing changed");
-    size = auditns_assemble(block, consumed, &points, choice, &tails, NULL, 0, 0, NULL);
+    size = auditns_assemble(block, consumed, &points, choice, &tails, NULL, 0, 0, NULL, 0);
     hold(size >= consumed && (out = malloc(size + 1)), "text only grows");
-    hold(auditns_assemble(block, consumed, &points, choice, &tails, NULL, 0, 0, out) == size, "its size is foretold");
+    hold(auditns_assemble(block, consumed, &points, choice, &tails, NULL, 0, 0, out, size) == size, "its size is foretold");
     uint64_t at = 0;
     for (uint64_t i = 0; i < size && at < consumed; i++)
         at += out[i] == block[at];
@@ -202,9 +202,9 @@ static void take(const char *block, uint32_t consumed)
     memset(keep, 1, sizeof(keep));
     for (uint32_t i = 0; i < sizeof(keep); i += 3)
         keep[i] = 0;
-    size = auditns_assemble(block, consumed, &points, choice, &tails, keep, 0, sizeof(keep), NULL);
+    size = auditns_assemble(block, consumed, &points, choice, &tails, keep, 0, sizeof(keep), NULL, 0);
     hold((out = malloc(size + 1)) != NULL, "memory");
-    hold(auditns_assemble(block, consumed, &points, choice, &tails, keep, 0, sizeof(keep), out) == size, "filtered size");
+    hold(auditns_assemble(block, consumed, &points, choice, &tails, keep, 0, sizeof(keep), out, size) == size, "filtered size");
     free(out);
     hold(auditns_json(json, block, consumed, &points, who, &texts, keep, 0, sizeof(keep), &lines) >= 0, "filtered JSON");
 }
