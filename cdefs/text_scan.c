@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/types.h>
+#include "impl_eight.h"
 #include "text_decl.h"
 
 #define NONE 0xffffffffu
@@ -24,33 +25,6 @@
 
 /* ---- eight bytes at a time ---- */
 
-#define ONES 0x0101010101010101u
-#define SEVENS (0x7f * ONES)
-#define HIGHS (0x80 * ONES)
-
-/* The first of eight bytes is the lowest. */
-static inline uint64_t eight(const char *s)
-{
-    uint64_t x;
-    memcpy(&x, s, sizeof(x));
-#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-    x = __builtin_bswap64(x);
-#endif
-    return x;
-}
-
-/* The high bit of each byte that is 0. */
-static inline uint64_t zeros(uint64_t x)
-{
-    return ~(((x & SEVENS) + SEVENS) | x | SEVENS);
-}
-
-/* The first n of eight bytes, 0 for the others. */
-static inline uint64_t first_of(uint64_t x, size_t n)
-{
-    return n < 8 ? x & (((uint64_t)1 << 8 * n) - 1) : x;
-}
-
 /* memcmp of eight bytes at least, without the call */
 static inline int same(const char *a, const char *b, size_t n)
 {
@@ -58,14 +32,6 @@ static inline int same(const char *a, const char *b, size_t n)
         if (eight(a + i) != eight(b + i))
             return 0;
     return eight(a + n - 8) == eight(b + n - 8);
-}
-
-/* How many of eight bytes are digits, from the first on. */
-static inline unsigned digits_of(uint64_t x)
-{
-    x ^= '0' * ONES;
-    x = (((x & SEVENS) + 0x76 * ONES) | x) & HIGHS; /* those above 9 */
-    return x ? (unsigned)__builtin_ctzll(x) / 8 : 8;
 }
 
 /* The number that the first n of eight bytes are, 1 to 8 digits. */
