@@ -385,37 +385,22 @@ static const char *kernel_part(const char *body, const char *end)
     return gs ? gs : end;
 }
 
-/* Up to eight bytes of a word and what is behind it, 0 behind the end. */
-static inline uint64_t begins(const char *t, const char *end)
-{
-    uint64_t x = 0;
-    if (end - t >= 8)
-        return eight(t);
-    while (end > t)
-        x = x << 8 | (unsigned char)*--end;
-    return x;
-}
-
 /* whether the word is, or begins with, up to eight bytes; no byte of theirs is a space */
 #define IS(word) (first_of(x, sizeof(word) - 1) == eight(word "\0\0\0\0\0\0\0"))
 #define FIRST(bit) (!(seen & (bit)) && (seen |= (bit)))
-
-typedef uint8_t lanes __attribute__((vector_size(16)));
 
 /* The next word behind a space at or behind s that begins with c, k, m or p; `end` where there is none. */
 static inline const char *word_ckmp(const char *s, const char *end)
 {
     for (; end - s > (ptrdiff_t)sizeof(lanes); s += sizeof(lanes)) {
         lanes before, at;
-        char found[sizeof(lanes)];
         memcpy(&before, s, sizeof(before));
         memcpy(&at, s + 1, sizeof(at));
         before = (lanes)(before == ' ') &
                  ((lanes)((at | ('c' ^ 'k')) == 'k') | (lanes)(at == 'm') | (lanes)(at == 'p'));
-        memcpy(found, &before, sizeof(found));
-        uint64_t low = eight(found), high = eight(found + 8);
-        if (low | high)
-            return s + 1 + (low ? __builtin_ctzll(low) : 64 + __builtin_ctzll(high)) / 8;
+        unsigned first = first_lane(before);
+        if (first < sizeof(lanes))
+            return s + 1 + first;
     }
     for (; end - s > 1; s++)
         if (*s == ' ' && (s[1] == 'c' || s[1] == 'k' || s[1] == 'm' || s[1] == 'p'))
@@ -431,7 +416,7 @@ static void subject_fields(struct auditns_points *p, uint32_t i, const char *buf
     while (t < end) {
         const char *q = word_stop(&words, t);
         size_t n = (size_t)(q - t);
-        uint64_t x = begins(t, end);
+        uint64_t x = eight_before(t, end);
         switch (x & 0xff) {
         case 'p':
             if (IS("pid=") && FIRST(1))
@@ -486,7 +471,7 @@ static void target_fields(struct auditns_points *p, uint32_t i, const char *buf,
     while (t < end) {
         const char *q = word_stop(&words, t);
         size_t n = (size_t)(q - t);
-        uint64_t x = begins(t, end);
+        uint64_t x = eight_before(t, end);
         if (IS("opid=") && FIRST(1))
             p->pid[i] = number31(t + 5, n - 5);
         else if (IS("ocomm=") && FIRST(2)) {
@@ -508,7 +493,7 @@ static void path_fields(struct auditns_points *p, uint32_t i, const char *buf, c
     while (t < end) {
         const char *q = word_stop(&words, t);
         size_t n = (size_t)(q - t);
-        uint64_t x = begins(t, end);
+        uint64_t x = eight_before(t, end);
         if (IS("item=") && FIRST(1)) {
             if (n != 6 || t[5] != '0')
                 return;
