@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from auditns_connector._text import lib
 from auditns_connector.correlate import Told
 from auditns_connector.decode.points import LINE_LATE
 from auditns_connector.emit import jsonout, pretty
+from auditns_connector.emit.records import NUMERIC, UNTRUSTED
 from auditns_connector.emit.render import Renderer
 from auditns_connector.model.process import State
 from auditns_connector.reassemble import Points, TextStream
@@ -84,6 +86,35 @@ def test_json_has_every_event_once_with_all_its_records() -> None:
     records = [record["type"] for event in events for record in event["records"]]
     expected = [line.split()[0].removeprefix(b"type=").decode() for line in text.splitlines()]
     assert sorted(records) == sorted(kind for kind in expected if kind != "EOE")
+
+
+def test_json_of_more_names_than_are_kept() -> None:
+    def line(serial: int, body: str) -> bytes:
+        return f"type=SYSCALL msg=audit(1.500:{serial}): {body}\n".encode()
+
+    plain = "pid=7 comm=4142 " + " ".join(f"{'n' * size}=1" for size in range(1, 30))
+    many = " ".join(f"name{i}=x" for i in range(1000))
+    text = line(1, plain) + line(2, many) + line(3, many + " " + many) + line(4, plain)
+    text += b"".join(line(5 + i, f"{plain} pid{i}={i} \x1dPID=7 NEW{i}=8") for i in range(2000))
+    for event in map(json.loads, render(text, "json").splitlines()):
+        [record] = event["records"]
+        assert event["serial"] in (2, 3) or (record["pid"], record["comm"]) == (7, "AB")
+
+
+def test_json_of_names_that_are_taken() -> None:
+    bodies = ("type=1", "nstype=1 type=2", "enriched=1", "enriched=1 \x1dA=2", "a=1 \x1da=2 enriched=3 enriched=4")
+    text = b"".join(f"type=NS_INIT msg=audit(1.500:{i}): {body}\n".encode() for i, body in enumerate(bodies))
+    assert [json.loads(line)["records"][0] for line in render(text, "json").splitlines()] == [
+        {"type": "NS_INIT", "nstype": "1"},
+        {"type": "NS_INIT", "nstype": ["1", "2"]},
+        {"type": "NS_INIT", "enriched": "1"},
+        {"type": "NS_INIT", "enriched": {"A": "2"}},
+        {"type": "NS_INIT", "a": "1", "enriched": {"a": "2", "enriched": "4"}},
+    ]
+
+
+def test_names_with_a_kind_are_not_too_long_for_the_c() -> None:
+    assert max(map(len, NUMERIC | UNTRUSTED)) <= lib.AUDITNS_JSON_NAME
 
 
 def test_json_is_the_same_in_any_pieces() -> None:
