@@ -101,6 +101,21 @@ def test_json_of_more_names_than_are_kept() -> None:
         assert event["serial"] in (2, 3) or (record["pid"], record["comm"]) == (7, "AB")
 
 
+def test_json_of_any_byte_at_any_place() -> None:
+    text = b""
+    for byte in set(range(256)) - set(b"\n"):
+        for at in range(18):
+            word, number = _with(b"0123456789ABCDEF40", at, byte), _with(b"987654321012345", at % 15, byte)
+            text += b'type=CWD msg=audit(1.500:%d): comm=%b a0=%b cwd="%b" pid=%b ' % (byte, word, word, word, number)
+            text += b"%b=1 \n" % _with(b"any-name-of-bytes", at % 17, byte)
+    events = map(json.loads, render(text, "json").splitlines())
+    assert [len(event["records"]) for event in events] == [18] * 255
+
+
+def _with(text: bytes, at: int, byte: int) -> bytes:
+    return text[:at] + bytes((byte,)) + text[at + 1 :]
+
+
 def test_json_of_names_that_are_taken() -> None:
     bodies = ("type=1", "nstype=1 type=2", "enriched=1", "enriched=1 \x1dA=2", "a=1 \x1da=2 enriched=3 enriched=4")
     text = b"".join(f"type=NS_INIT msg=audit(1.500:{i}): {body}\n".encode() for i, body in enumerate(bodies))
