@@ -46,7 +46,7 @@ char *escape(char *to, const char *s, size_t n);
 
 /* ---- text_value.c: words and values of a record ---- */
 
-#define PAD 32                       /* bytes of 0 behind the text of a record, so that more than it may be read */
+#define PAD 32                          /* bytes of 0 behind the text of a record, so that more than it may be read */
 #define ROOM(n) (6 * (size_t)(n) + 128) /* what n bytes of a record may take in JSON, and a little more */
 
 /* Where a value ends that begins at v. */

@@ -31,7 +31,7 @@ struct record {
     struct argument argument[AUDITNS_MAX_LINE];
     uint32_t field_n, value_n, argument_n;
     struct { uint32_t round, field; } slots[SLOTS]; /* by name; those of another round are empty */
-    uint32_t round, seed, base;                     /* base: where the fields of this object begin */
+    uint32_t round, seed;
 };
 
 struct record *record_new(uint32_t seed)
@@ -63,7 +63,6 @@ int record_failed(struct record *r)
 
 static void begin_object(struct record *r)
 {
-    r->base = r->field_n;
     if (!++r->round) {
         memset(r->slots, 0, sizeof(r->slots));
         r->round = 1;
@@ -205,7 +204,7 @@ static void put_enriched(struct record *r, const char *s, const char *end)
     struct field *f = field_of(r, "enriched", 8);
     uint32_t kept = r->field_n, values = r->value_n;
     const char *name, *v;
-    size_t name_len, n, base = r->base;
+    size_t name_len, n;
     int kind;
 
     if (!f)
@@ -221,7 +220,6 @@ static void put_enriched(struct record *r, const char *s, const char *end)
     put_fields(r, &r->arguments, kept);
     r->field_n = kept;
     r->value_n = values;
-    r->base = (uint32_t)base;
     size_t at = r->values.len;
     PUT(&r->values, "{");
     if (!r->arguments.failed && r->arguments.len > start)

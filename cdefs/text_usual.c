@@ -20,7 +20,7 @@ static void begin_object(struct usual *u)
     }
 }
 
-/* Whether a name has not been in this object. */
+/* Whether a name has not been in this object before; now it has. */
 static inline int is_first(struct usual *u, struct name *name)
 {
     int first = name->object != u->object;
