@@ -3,12 +3,14 @@
 
 #define AUDITNS_JSON_NUMERIC 1
 #define AUDITNS_JSON_UNTRUSTED 2
+#define AUDITNS_JSON_NAME 23
 
 struct auditns_json;
 struct auditns_json *auditns_json_new(uint32_t seed);
 void auditns_json_free(struct auditns_json *json);
 
-/* The names of fields that are numbers or untrusted strings: count names, NUL-ended one behind the other. */
+/* The names of fields that are numbers or untrusted strings: count names, NUL-ended one behind the other, of
+ * AUDITNS_JSON_NAME bytes at most. To be called first; both must stay where they are. */
 void auditns_json_names(const char *names, const uint8_t *kinds, uint32_t count);
 
 /* One line for each event and each foreign line of the ready ones. who: for each point the number of a text like

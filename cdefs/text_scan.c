@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/types.h>
+#include "impl_eight.h"
 #include "text_decl.h"
 
 #define NONE 0xffffffffu
@@ -24,33 +25,6 @@
 
 /* ---- eight bytes at a time ---- */
 
-#define ONES 0x0101010101010101u
-#define SEVENS (0x7f * ONES)
-#define HIGHS (0x80 * ONES)
-
-/* The first of eight bytes is the lowest. */
-static inline uint64_t eight(const char *s)
-{
-    uint64_t x;
-    memcpy(&x, s, sizeof(x));
-#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
-    x = __builtin_bswap64(x);
-#endif
-    return x;
-}
-
-/* The high bit of each byte that is 0. */
-static inline uint64_t zeros(uint64_t x)
-{
-    return ~(((x & SEVENS) + SEVENS) | x | SEVENS);
-}
-
-/* The first n of eight bytes, 0 for the others. */
-static inline uint64_t first_of(uint64_t x, size_t n)
-{
-    return n < 8 ? x & (((uint64_t)1 << 8 * n) - 1) : x;
-}
-
 /* memcmp of eight bytes at least, without the call */
 static inline int same(const char *a, const char *b, size_t n)
 {
@@ -58,14 +32,6 @@ static inline int same(const char *a, const char *b, size_t n)
         if (eight(a + i) != eight(b + i))
             return 0;
     return eight(a + n - 8) == eight(b + n - 8);
-}
-
-/* How many of eight bytes are digits, from the first on. */
-static inline unsigned digits_of(uint64_t x)
-{
-    x ^= '0' * ONES;
-    x = (((x & SEVENS) + 0x76 * ONES) | x) & HIGHS; /* those above 9 */
-    return x ? (unsigned)__builtin_ctzll(x) / 8 : 8;
 }
 
 /* The number that the first n of eight bytes are, 1 to 8 digits. */
@@ -419,37 +385,22 @@ static const char *kernel_part(const char *body, const char *end)
     return gs ? gs : end;
 }
 
-/* Up to eight bytes of a word and what is behind it, 0 behind the end. */
-static inline uint64_t begins(const char *t, const char *end)
-{
-    uint64_t x = 0;
-    if (end - t >= 8)
-        return eight(t);
-    while (end > t)
-        x = x << 8 | (unsigned char)*--end;
-    return x;
-}
-
 /* whether the word is, or begins with, up to eight bytes; no byte of theirs is a space */
 #define IS(word) (first_of(x, sizeof(word) - 1) == eight(word "\0\0\0\0\0\0\0"))
 #define FIRST(bit) (!(seen & (bit)) && (seen |= (bit)))
-
-typedef uint8_t lanes __attribute__((vector_size(16)));
 
 /* The next word behind a space at or behind s that begins with c, k, m or p; `end` where there is none. */
 static inline const char *word_ckmp(const char *s, const char *end)
 {
     for (; end - s > (ptrdiff_t)sizeof(lanes); s += sizeof(lanes)) {
         lanes before, at;
-        char found[sizeof(lanes)];
         memcpy(&before, s, sizeof(before));
         memcpy(&at, s + 1, sizeof(at));
         before = (lanes)(before == ' ') &
                  ((lanes)((at | ('c' ^ 'k')) == 'k') | (lanes)(at == 'm') | (lanes)(at == 'p'));
-        memcpy(found, &before, sizeof(found));
-        uint64_t low = eight(found), high = eight(found + 8);
-        if (low | high)
-            return s + 1 + (low ? __builtin_ctzll(low) : 64 + __builtin_ctzll(high)) / 8;
+        unsigned first = first_lane(before);
+        if (first < sizeof(lanes))
+            return s + 1 + first;
     }
     for (; end - s > 1; s++)
         if (*s == ' ' && (s[1] == 'c' || s[1] == 'k' || s[1] == 'm' || s[1] == 'p'))
@@ -465,7 +416,7 @@ static void subject_fields(struct auditns_points *p, uint32_t i, const char *buf
     while (t < end) {
         const char *q = word_stop(&words, t);
         size_t n = (size_t)(q - t);
-        uint64_t x = begins(t, end);
+        uint64_t x = eight_before(t, end);
         switch (x & 0xff) {
         case 'p':
             if (IS("pid=") && FIRST(1))
@@ -520,7 +471,7 @@ static void target_fields(struct auditns_points *p, uint32_t i, const char *buf,
     while (t < end) {
         const char *q = word_stop(&words, t);
         size_t n = (size_t)(q - t);
-        uint64_t x = begins(t, end);
+        uint64_t x = eight_before(t, end);
         if (IS("opid=") && FIRST(1))
             p->pid[i] = number31(t + 5, n - 5);
         else if (IS("ocomm=") && FIRST(2)) {
@@ -542,7 +493,7 @@ static void path_fields(struct auditns_points *p, uint32_t i, const char *buf, c
     while (t < end) {
         const char *q = word_stop(&words, t);
         size_t n = (size_t)(q - t);
-        uint64_t x = begins(t, end);
+        uint64_t x = eight_before(t, end);
         if (IS("item=") && FIRST(1)) {
             if (n != 6 || t[5] != '0')
                 return;

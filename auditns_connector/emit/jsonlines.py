@@ -13,7 +13,8 @@ _KINDS: Final = {
     **dict.fromkeys(sorted(UNTRUSTED), lib.AUDITNS_JSON_UNTRUSTED),
 }
 _names: Final = ffi.new("char[]", b"\0".join(name.encode("ascii") for name in _KINDS) + b"\0")
-lib.auditns_json_names(_names, bytes(_KINDS.values()), len(_KINDS))
+_kinds: Final = ffi.new("uint8_t[]", list(_KINDS.values()))
+lib.auditns_json_names(_names, _kinds, len(_KINDS))
 
 
 class JsonLines:

@@ -56,9 +56,13 @@ def describe(who: Who) -> str:
         said["container"] = who.container
     if who.ns is not None:
         said["ns"] = who.ns
-    if who.exit_pid is not None:
-        said["exit_pid"] = who.exit_pid or None
-    return _encode(said)[1:-1]
+    members = _encode(said)[1:-1]
+    return members if who.exit_pid is None else members + returned(who.exit_pid)
+
+
+def returned(exit_pid: int) -> str:
+    """The last member of what :func:`describe` says of a process that made another one."""
+    return f',"exit_pid":{exit_pid or "null"}'
 
 
 def _open(members: dict[str, Any]) -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 JSON: Final = "json"
 _HEADER_END: Final = b"):"
-_MAX_NUMBERS: Final = 20_000
+_MAX_TEXTS: Final = 20_000
 
 
 class View(NamedTuple):
@@ -100,9 +100,10 @@ class Renderer:
         self._correlator = correlator
         self._colour = colour
         self._json = JsonLines()
-        #: what is said of a process in JSON, numbered, and the number for each state
+        #: what is said of a process in JSON, numbered
         self._texts = Tails()
-        self._numbers: dict[Hashable, int] = {}
+        #: number and text for each state, less its time, of which nothing is said
+        self._said: dict[Hashable, tuple[int, bytes]] = {}
         self._generation = 0
         #: what the clones among the points in hand returned
         self._children: dict[int, int] = {}
@@ -126,25 +127,25 @@ class Renderer:
 
     def _who_numbers(self, points: Points) -> "array[int]":
         """For each point the number of what is said of its process."""
-        if self._generation != self._correlator.generation or len(self._numbers) > _MAX_NUMBERS:
+        if self._generation != self._correlator.generation or self._texts.count > _MAX_TEXTS:
             self._generation = self._correlator.generation
             self._texts.clear()
-            self._numbers.clear()
+            self._said.clear()
         self._children = self._made(points)
-        states, children = self._correlator.states, self._children
-        number = self._number
-        who = pick_numbers(states.which, array("I", map(number, states.found)))
+        states, children, say = self._correlator.states, self._children, self._say
+        who = pick_numbers(states.which, array("I", [say(state)[0] for state in states.found]))
         for i, child in children.items():  # of these more is said than their states
-            who[i] = number(states[i], child)
+            who[i] = self._texts.add(say(states[i])[1] + jsonout.returned(child).encode("ascii"))
         return who
 
-    def _number(self, state: "State", child: int | None = None) -> int:
-        key: Hashable = state if child is None else (state, child)
-        number = self._numbers.get(key)
-        if number is None:
-            text = jsonout.describe(self._describe(state, child)).encode("ascii")
-            number = self._numbers[key] = self._texts.add(text)
-        return number
+    def _say(self, state: "State") -> tuple[int, bytes]:
+        """Number and text of what is said of a process in ``state``."""
+        key = state[1:]
+        said = self._said.get(key)
+        if said is None:
+            text = jsonout.describe(self._describe(state)).encode("ascii")
+            said = self._said[key] = (self._texts.add(text), text)
+        return said
 
     def _made(self, points: Points) -> dict[int, int]:
         return children_of(points, self._correlator.model)

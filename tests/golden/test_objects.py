@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 
+from auditns_connector._text import lib
 from auditns_connector.correlate import Told
 from auditns_connector.decode.points import LINE_LATE
 from auditns_connector.emit import jsonout, pretty
+from auditns_connector.emit.records import NUMERIC, UNTRUSTED
 from auditns_connector.emit.render import Renderer
+from auditns_connector.model.process import State
 from auditns_connector.reassemble import Points, TextStream
 
 from .enriching import DATA
@@ -23,18 +26,20 @@ class Known(Renderer):
 
     def __init__(self, colour: bool) -> None:
         self.correlator: Any = SimpleNamespace(generation=0)
+        #: by number of a point: what its clone returned
+        self.made: dict[int, int] = {}
         super().__init__(self.correlator, colour)
 
     def take(self, points: Points) -> None:
         self.correlator.states = Told(points.n)
         for i, pid in enumerate(points.pid[: points.n]):
-            self.correlator.states.put(i, pid)
+            self.correlator.states.put(i, State(i, None, None, origin=str(pid)))
 
     def _made(self, points: Points) -> dict[int, int]:
-        return {}
+        return {i: child for i, child in self.made.items() if i < points.n}
 
-    def _describe(self, state: object, child: int | None = None) -> jsonout.Who:
-        pid = state if isinstance(state, int) else 1
+    def _known(self, state: State) -> jsonout.Who:
+        pid = int(state.origin or 1)
         if pid < 0 or pid % 3 == 0:
             return jsonout.Who("?")
         if pid % 2:
@@ -60,7 +65,9 @@ def one(known: Known, points: Points, name: str) -> bytes:
     if events and name == "json":
         first = min(events)
         keep = bytes(number % 3 > 0 for number in range(first, max(events) + 1))
+        known.made = {0: 4711, 1: 0}
         assert known.render(name, points, keep, first) == known.reference(name, points, keep, first)
+        known.made = {}
     return out
 
 
@@ -79,6 +86,50 @@ def test_json_has_every_event_once_with_all_its_records() -> None:
     records = [record["type"] for event in events for record in event["records"]]
     expected = [line.split()[0].removeprefix(b"type=").decode() for line in text.splitlines()]
     assert sorted(records) == sorted(kind for kind in expected if kind != "EOE")
+
+
+def test_json_of_more_names_than_are_kept() -> None:
+    def line(serial: int, body: str) -> bytes:
+        return f"type=SYSCALL msg=audit(1.500:{serial}): {body}\n".encode()
+
+    plain = "pid=7 comm=4142 " + " ".join(f"{'n' * size}=1" for size in range(1, 30))
+    many = " ".join(f"name{i}=x" for i in range(1000))
+    text = line(1, plain) + line(2, many) + line(3, many + " " + many) + line(4, plain)
+    text += b"".join(line(5 + i, f"{plain} pid{i}={i} \x1dPID=7 NEW{i}=8") for i in range(2000))
+    for event in map(json.loads, render(text, "json").splitlines()):
+        [record] = event["records"]
+        assert event["serial"] in (2, 3) or (record["pid"], record["comm"]) == (7, "AB")
+
+
+def test_json_of_any_byte_at_any_place() -> None:
+    text = b""
+    for byte in set(range(256)) - set(b"\n"):
+        for at in range(18):
+            word, number = _with(b"0123456789ABCDEF40", at, byte), _with(b"987654321012345", at % 15, byte)
+            text += b'type=CWD msg=audit(1.500:%d): comm=%b a0=%b cwd="%b" pid=%b ' % (byte, word, word, word, number)
+            text += b"%b=1 \n" % _with(b"any-name-of-bytes", at % 17, byte)
+    events = map(json.loads, render(text, "json").splitlines())
+    assert [len(event["records"]) for event in events] == [18] * 255
+
+
+def _with(text: bytes, at: int, byte: int) -> bytes:
+    return text[:at] + bytes((byte,)) + text[at + 1 :]
+
+
+def test_json_of_names_that_are_taken() -> None:
+    bodies = ("type=1", "nstype=1 type=2", "enriched=1", "enriched=1 \x1dA=2", "a=1 \x1da=2 enriched=3 enriched=4")
+    text = b"".join(f"type=NS_INIT msg=audit(1.500:{i}): {body}\n".encode() for i, body in enumerate(bodies))
+    assert [json.loads(line)["records"][0] for line in render(text, "json").splitlines()] == [
+        {"type": "NS_INIT", "nstype": "1"},
+        {"type": "NS_INIT", "nstype": ["1", "2"]},
+        {"type": "NS_INIT", "enriched": "1"},
+        {"type": "NS_INIT", "enriched": {"A": "2"}},
+        {"type": "NS_INIT", "a": "1", "enriched": {"a": "2", "enriched": "4"}},
+    ]
+
+
+def test_names_with_a_kind_are_not_too_long_for_the_c() -> None:
+    assert max(map(len, NUMERIC | UNTRUSTED)) <= lib.AUDITNS_JSON_NAME
 
 
 def test_json_is_the_same_in_any_pieces() -> None:

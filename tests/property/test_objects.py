@@ -121,7 +121,30 @@ def test_damaged_records_are_the_same_in_c_and_in_python(seed: int, pieces: int,
 @given(st.binary(max_size=300))
 def test_any_bytes_are_the_same_in_c_and_in_python(body: bytes) -> None:
     for kind in (b"SYSCALL", b"EXECVE", b"PROCTITLE", b"USER_CMD"):
-        render(b"type=%s msg=audit(1.5:7):%s\n%s" % (kind, body.replace(b"\n", b" "), body), "json")
+        render(b"type=%s msg=audit(1.500:7):%s\n%s" % (kind, body.replace(b"\n", b" "), body), "json")
+
+
+#: what values are made of, and their neighbours in ASCII
+LETTERS = [b"0123456789", b"0123456789ABCDEF", b"0123456789ABCDEF/:@G`afg\x10\xb1", bytes(range(9, 0x80)), b"-0"]
+FIELDS = [b"pid", b"comm", b"a0", b"proctitle", b"nobody-knows-this"]
+
+
+@st.composite
+def values(draw: st.DrawFn) -> bytes:
+    """A value of any length, that may be a number, hex or a quoted text, or nearly so."""
+    letters = draw(st.sampled_from(LETTERS))
+    text = bytes(draw(st.lists(st.sampled_from(letters), max_size=60))).replace(b"\n", b"")
+    return draw(st.sampled_from((b"%b", b'"%b"', b"-%b", b'"%b'))) % text
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(values(), min_size=5, max_size=5), st.booleans())
+def test_values_are_the_same_in_c_and_in_python(found: list[bytes], enriched: bool) -> None:
+    body = b" ".join(name + b"=" + value for name, value in zip(FIELDS, found, strict=True))
+    if enriched:
+        body += b"\x1d" + body.replace(b"pid", b"PID")
+    for kind in (b"PROCTITLE", b"SYSCALL"):
+        render(b"type=%s msg=audit(1.500:7): %s\n" % (kind, body), "json")
 
 
 @settings(max_examples=300, deadline=None)
