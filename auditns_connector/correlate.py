@@ -126,6 +126,12 @@ class Correlator:
 
     def begin(self, points: Points) -> "array[int]":
         """An empty choice for ``points``; to be filled by :meth:`answer` before the next one is begun."""
+        self._begin()
+        self.states = Told(points.n) if self.keep_states or self.info else _NOBODY
+        return array("I", bytes(4 * points.n))
+
+    def _begin(self) -> None:
+        """Forget the texts where containers are called otherwise now, or there are too many."""
         renames = self.model.containers.renames
         if self.tails[0].count > _MAX_TAILS or renames != self._renames:
             self._renames = renames
@@ -138,8 +144,6 @@ class Correlator:
             self._plain_numbers.clear()
             if self._known is not None:
                 self._known.forget()
-        self.states = Told(points.n) if self.keep_states or self.info else _NOBODY
-        return array("I", bytes(4 * points.n))
 
     def answer_known(self, points: Points, now: int) -> "array[int] | None":
         """:meth:`answer`, where all is known without the model, which may not have taken in yet what
@@ -151,8 +155,25 @@ class Correlator:
         self._see(known, now)
         if not known.find_all(points, _CAREFUL, now, choice):
             return None
-        self._count(choice)
+        self._count_known(known, points.n)
         return choice
+
+    def join_known(self, points: Points, now: int, which: int) -> memoryview | None:
+        """``points`` with what :meth:`answer_known` has for them put in, of :attr:`tails` those numbered ``which``."""
+        known = self._known
+        if known is None or self.keep_states or self.info:
+            return None
+        self._begin()
+        self._see(known, now)
+        block = known.join(points, _CAREFUL, now, self.tails[which])
+        if block is not None:
+            self._count_known(known, points.n)
+        return block
+
+    def _count_known(self, known: Known, n: int) -> None:
+        self.answered += n
+        self.attributed += known.counted(_OF_ONE)
+        self.unknown += known.counted(_NOT_CLEAR)
 
     def answer(
         self, points: Points, now: int, choice: "array[int] | None" = None, first: int = 0, end: int | None = None
@@ -179,11 +200,6 @@ class Correlator:
 
     def _count(self, choice: "array[int]") -> None:
         self.answered += len(choice)
-        if len(choice) == 1:
-            kind = self._kinds[choice[0]]
-            self.attributed += kind == _OF_ONE
-            self.unknown += kind == _NOT_CLEAR
-            return
         kinds = pick(choice, self._kinds)
         self.attributed += kinds.count(_OF_ONE)
         self.unknown += kinds.count(_NOT_CLEAR)
@@ -257,7 +273,7 @@ class Correlator:
             exec=exec_,
             cgroup=cgroup, namespaces=namespaces,
             newborn=alone and not process.scanned and process.past is None,
-            threads=process.threads is not None,
+            threads=process.threads is not None, kind=self._kinds[number],
         )  # fmt: skip
 
     # -- the ways of answering

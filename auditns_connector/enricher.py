@@ -47,6 +47,10 @@ class Enricher:
             from .emit.render import Renderer
 
             self._renderer = Renderer(correlator, colour)
+        #: which spelling of record types is wanted, where one text of all events is and nothing else
+        self._spelling = -1
+        if len(self._formats) == 1 and not self.whole and not self._objects:
+            self._spelling = correlator.spellings.index(self._formats[0] == NUMERIC)
         self.events = 0
         self.shown = 0
 
@@ -63,6 +67,19 @@ class Enricher:
     def done(self) -> bool:
         """The limit of events is reached."""
         return self.limit is not None and self.shown >= self.limit
+
+    def take_known(self, points: Points, now: int) -> dict[str, Any] | None:
+        """:meth:`take` of what is known at ``now`` (CLOCK_MONOTONIC ns) without asking the model; ``None`` where that
+        is not all, or more than one plain text is wanted."""
+        if self._spelling < 0 or not points.consumed:
+            return None
+        block = self._correlator.join_known(points, now, self._spelling)
+        if block is None:
+            return None
+        events = points.c.subjects
+        self.events += events
+        self.shown += events
+        return {self._formats[0]: block}
 
     def take(self, points: Points, answer: Answer) -> dict[str, Any]:
         """One block for each format: all that ``points`` decided, with our records, less what is filtered out. It is

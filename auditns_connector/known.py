@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from ._text import ffi, lib
 
 if TYPE_CHECKING:
-    from .reassemble import Points
+    from .reassemble import Points, Tails
 
 _LEAST_BITS: Final = 10
 _MOST_BITS: Final = 18
@@ -22,6 +22,8 @@ _FOREVER: Final = (1 << 63) - 1
 _FAR: Final = 1 << 62
 _MAX_SETS: Final = 1024
 _SET: Final = int(lib.AUDITNS_SET)
+#: memory for a text that is its reader's own: it is written over, so there is no need to clear it
+fresh: Final = ffi.new_allocator(should_clear_after_alloc=False)
 #: odd, and known to nobody: pids cannot be chosen so that looking them up takes long
 _SEED: Final = int.from_bytes(os.urandom(8), "little") | 1
 
@@ -44,6 +46,8 @@ class Answer(NamedTuple):
     newborn: bool = False
     #: it has other threads
     threads: bool = False
+    #: how the answer is counted, 0 to 3
+    kind: int = 0
 
 
 class Touched:
@@ -127,6 +131,30 @@ class Known:
         found, now = ffi.from_buffer("uint32_t[]", choice), min(now, _FAR)
         return not lib.auditns_known_find(self._touched.c, points.c, 0, points.n, careful, now, found, ffi.NULL)
 
+    def join(self, points: "Points", careful: int, now: int, tails: "Tails") -> memoryview | None:
+        """The text of ``points`` with the answers put in, if all are known; else ``None``, and nothing has happened."""
+        n = points.n
+        if len(self._missed) < n:
+            self._missed = ffi.new("uint32_t[]", 2 * n)
+        room = points.consumed + n * tails.most
+        out = fresh("char[]", room)
+        size = lib.auditns_join(
+            self._touched.c,
+            points.c,
+            points.consumed,
+            careful,
+            min(now, _FAR),
+            self._missed,
+            tails.c_struct(),
+            out,
+            room,
+        )
+        return memoryview(ffi.buffer(out, size)) if size >= 0 else None
+
+    def counted(self, kind: int) -> int:
+        """How many answers of that kind the last call found."""
+        return int(self.c.counted[kind])
+
     def wanted(self) -> list[int]:
         """Processes that were not known, and whose being known would have helped, since the last time."""
         c = self.c
@@ -166,7 +194,20 @@ class Known:
         until = _FOREVER if a.until is None else min(a.until, _FOREVER)
         exec_, now = min(a.exec, _FOREVER), self._touched.c.now
         space = self._set_of(a.namespaces)
-        return min(a.since, _FOREVER), until, exec_, now, a.cgroup, a.pid, a.number, 0, space, a.newborn, a.threads
+        return (
+            min(a.since, _FOREVER),
+            until,
+            exec_,
+            now,
+            a.cgroup,
+            a.pid,
+            a.number,
+            0,
+            space,
+            a.kind,
+            a.newborn,
+            a.threads,
+        )
 
     def _set_of(self, raw: bytes) -> int:
         number = self._sets.get(raw, 0)

@@ -282,7 +282,9 @@ class Pipeline:
         if points.n and self.observer.ns_source == "audit":
             self.observer.take_calls(points, self.correlator.nodes)
         rules_changed = self.observer.exec_rules.before_answer(points, self.stream.changes)
-        blocks = self.enricher.take(points, lambda p: self._answer(p, cut))
+        blocks = self.enricher.take_known(points, cut)
+        if blocks is None:
+            blocks = self.enricher.take(points, lambda p: self._answer(p, cut))
         if points.n and self.observer.journal is not None:
             self.observer.mark(cut, points.serial[: points.n].tolist())
         if points.n and self.narrator is not None:

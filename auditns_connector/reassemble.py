@@ -13,6 +13,7 @@ is decided by the caller, over arrays::
 What comes out, less the records put in, is what went in, byte for byte. Names and rules: decode/points.py.
 """
 
+import functools
 from array import array
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
@@ -20,6 +21,7 @@ from typing import Any, Final, NamedTuple
 from ._text import ffi, lib
 from .decode import rectypes
 from .decode.points import MODE_EOF, MODE_FLUSH, MODE_MORE
+from .known import fresh
 
 _POINT_FIELDS: Final[dict[str, tuple[str, str]]] = {
     **dict.fromkeys(("ms", "exit"), ("int64_t[]", "q")),
@@ -43,8 +45,6 @@ _LONE: Final = 0x40000
 _MAX_PUSH: Final = 1 << 30
 #: text is best worked on in parts that stay in the processor's cache (bytes)
 _PART: Final = 1 << 19
-#: memory for a text that is its reader's own: it is written over, so there is no need to clear it
-_fresh: Final = ffi.new_allocator(should_clear_after_alloc=False)
 #: msg=audit(1700000000.000:1234567):
 _HEADER: Final = 40
 #: so much is moved to the front of the buffer at once, where it is in the processor's cache
@@ -323,8 +323,8 @@ class TextStream:
         return int(c.end - c.start - c.consumed)
 
     def read(self, fd: int) -> int:
-        """Read once from ``fd`` into what is free, to be scanned by :meth:`part`. Ends the last points. Returns how
-        many bytes, 0 at the end, or a negative errno; -ENOBUFS where :meth:`room` is to be made."""
+        """Read once from ``fd`` into what is free, for :meth:`part`. Ends the last points. Returns how many bytes, 0 at
+        the end, or a negative errno; -ENOBUFS where :meth:`room` is to be made."""
         self._scanner.points.drop()
         return int(lib.auditns_stream_read(self._c, fd))
 
@@ -439,10 +439,11 @@ def put_together(
     picks = ffi.from_buffer("uint32_t[]", chosen)
     kept = ffi.NULL if keep is None else ffi.from_buffer("uint8_t[]", keep)
     args = (buf, points.consumed, points.c, picks, tails.c_struct(), kept, keep_first, 0 if keep is None else len(keep))
-    room = 0
-    size = points.consumed + points.n * tails.most if keep is None else lib.auditns_assemble(*args, ffi.NULL, 0)
-    while size > room:  # at most twice: headers may be longer than is usual
-        room = size
-        out = _fresh("char[]", room) if lasting else points.out(room)
-        size = lib.auditns_assemble(*args, out, room)
+    new = functools.partial(fresh, "char[]") if lasting else points.out
+    room = points.consumed + points.n * tails.most if keep is None else lib.auditns_assemble(*args, ffi.NULL, 0)
+    out = new(room)
+    size = lib.auditns_assemble(*args, out, room)
+    if size > room:  # headers may be longer than is usual
+        out = new(size)
+        lib.auditns_assemble(*args, out, size)
     return memoryview(ffi.buffer(out, size))

@@ -87,13 +87,13 @@ struct auditns_stream {
     uint64_t size, start, scanned, end, consumed;
 };
 
-/* Read once from fd into what is free behind the text, which ends the last points. Returns how many bytes, 0 at the
- * end, or a negative errno; -ENOBUFS: make room first. */
-int64_t auditns_stream_read(struct auditns_stream *stream, int fd);
-
 /* Scan up to `most` bytes more; returns as auditns_scan. */
 int64_t auditns_stream_scan(struct auditns_stream *stream, struct auditns_scan *scan, struct auditns_points *points,
                             uint64_t most, int mode);
+
+/* Read once from fd into what is free behind the text, which ends the last points. Returns how many bytes, 0 at the
+ * end, or a negative errno; -ENOBUFS: make room first. */
+int64_t auditns_stream_read(struct auditns_stream *stream, int fd);
 
 #define AUDITNS_MAX_RANGE 65536
 
@@ -161,6 +161,7 @@ struct auditns_answer {
     uint32_t number;
     uint32_t missed;            /* the last round in which a point of it was missed */
     uint16_t set;               /* its namespaces, from 1; 0: its children are not followed */
+    uint8_t kind;               /* how its answers are counted */
     uint8_t newborn;            /* nobody had the pid before, and it has been the same ever since */
     uint8_t threads;            /* it has, or had, other threads */
 };
@@ -179,6 +180,7 @@ struct auditns_known {
     int64_t offset, lag;        /* CLOCK_REALTIME minus CLOCK_MONOTONIC; how far behind its stamp an event may be */
     int64_t steady, gap;        /* the stamps that have one meaning, and of whose time nothing is missing, begin here */
     uint32_t round;
+    uint32_t counted[4];        /* by kind: the answers that the last round found */
     uint32_t told_count, wanted_count;
     struct auditns_told told[AUDITNS_ROWS]; /* execs that were answered, for the model to know */
     int32_t wanted[AUDITNS_ROWS];           /* processes that it would help to know of */
@@ -207,6 +209,12 @@ void auditns_forget(struct auditns_touched *touched, int32_t pid);
  * missed NULL: all or none, 0 is all. */
 uint32_t auditns_known_find(struct auditns_touched *touched, const struct auditns_points *points, uint32_t first,
                             uint32_t end, uint32_t careful, int64_t now, uint32_t *choice, uint32_t *missed);
+
+/* Where all points are known: put the answers' texts in, as auditns_assemble does; -1 where not all are, or there is not
+ * room enough, and nothing has happened. */
+int64_t auditns_join(struct auditns_touched *touched, const struct auditns_points *points, uint32_t consumed,
+                     uint32_t careful, int64_t now, uint32_t *choice, const struct auditns_tails *tails, char *out,
+                     uint64_t room);
 
 /* Add or replace answers; returns how many of them there was room for. */
 uint32_t auditns_known_put(struct auditns_known *known, const struct auditns_answer *answers, uint32_t count);

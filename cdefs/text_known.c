@@ -113,7 +113,7 @@ static int forked(struct auditns_touched *t, const struct frame_header *head, co
     else
         *a = (struct auditns_answer){
             .since = (int64_t)head->time, .until = INT64_MAX, .stamp = t->now, .cgroup = by->cgroup, .pid = head->pid,
-            .number = by->number, .set = by->set, .newborn = 1};
+            .number = by->number, .set = by->set, .kind = by->kind, .newborn = 1};
     return 1;
 }
 
@@ -291,11 +291,13 @@ uint32_t auditns_known_find(struct auditns_touched *t, const struct auditns_poin
     uint32_t n = 0, told = k->told_count;
 
     k->round++;
+    memset(k->counted, 0, sizeof(k->counted));
     for (uint32_t i = first; i < end; i++) {
         struct auditns_answer *a = answer_of(t, p, i, &q);
 
         if (a) {
             choice[i] = a->number;
+            k->counted[a->kind & 3]++;
             if (p->flags[i] & careful)
                 tell(k, a);
             continue;
@@ -311,6 +313,21 @@ uint32_t auditns_known_find(struct auditns_touched *t, const struct auditns_poin
             a->missed = k->round;
     }
     return n;
+}
+
+int64_t auditns_join(struct auditns_touched *t, const struct auditns_points *p, uint32_t consumed, uint32_t careful,
+                     int64_t now, uint32_t *choice, const struct auditns_tails *tails, char *out, uint64_t room)
+{
+    uint32_t told = t->known->told_count;
+    uint64_t size;
+
+    if (auditns_known_find(t, p, 0, p->n, careful, now, choice, NULL))
+        return -1;
+    size = auditns_assemble(p->buf, consumed, p, choice, tails, NULL, 0, 0, out, room);
+    if (size <= room)
+        return (int64_t)size;
+    take_back(t->known, told);
+    return -1;
 }
 
 uint32_t auditns_known_put(struct auditns_known *k, const struct auditns_answer *answers, uint32_t count)

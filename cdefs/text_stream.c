@@ -7,23 +7,6 @@
 
 #define LEAST 65536 /* for less room than this nothing is read */
 
-int64_t auditns_stream_read(struct auditns_stream *s, int fd)
-{
-    ssize_t got;
-
-    s->start += s->consumed;
-    s->consumed = 0;
-    if (s->start == s->end)
-        s->start = s->scanned = s->end = 0;
-    if (s->size - s->end < LEAST)
-        return -ENOBUFS;
-    got = read(fd, s->buf + s->end, s->size - s->end);
-    if (got < 0)
-        return -errno;
-    s->end += (uint64_t)got;
-    return got;
-}
-
 int64_t auditns_stream_scan(struct auditns_stream *s, struct auditns_scan *scan, struct auditns_points *points,
                             uint64_t most, int mode)
 {
@@ -41,4 +24,21 @@ int64_t auditns_stream_scan(struct auditns_stream *s, struct auditns_scan *scan,
     s->scanned += most;
     s->consumed = (uint64_t)consumed;
     return consumed;
+}
+
+int64_t auditns_stream_read(struct auditns_stream *s, int fd)
+{
+    ssize_t got;
+
+    s->start += s->consumed;
+    s->consumed = 0;
+    if (s->start == s->end)
+        s->start = s->scanned = s->end = 0;
+    if (s->size - s->end < LEAST)
+        return -ENOBUFS;
+    got = read(fd, s->buf + s->end, s->size - s->end);
+    if (got < 0)
+        return -errno;
+    s->end += (uint64_t)got;
+    return got;
 }

@@ -16,6 +16,9 @@ class Rings:
     def drain(self, cut: int | None = None) -> bytes:
         return self.blocks.pop(0) if self.blocks else b""
 
+    def look(self, clock: object) -> tuple[int, bool, bytes]:
+        return 20, False, self.drain()
+
     def close(self) -> None:
         pass
 
