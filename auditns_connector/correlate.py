@@ -24,7 +24,7 @@ from .model.table import Model
 from .reassemble import Points, Tails
 
 #: flags of points that need more than the state of a process at a time
-_CAREFUL: Final = pt.P_TARGET | pt.P_EXEC | pt.P_NETFILTER | pt.P_HAS_TARGET | pt.P_NODE | pt.P_OWN | pt.P_LATE
+CAREFUL: Final = pt.P_TARGET | pt.P_EXEC | pt.P_NETFILTER | pt.P_HAS_TARGET | pt.P_NODE | pt.P_OWN | pt.P_LATE
 #: records that the kernel writes only behind a SYSCALL: an event that begins with one has lost its head
 _PARTS: Final = frozenset(
     NUMBERS[name] for name in ("PATH", "CWD", "EXECVE", "SOCKADDR", "PROCTITLE", "MMAP", "FD_PAIR", "OPENAT2")
@@ -153,7 +153,7 @@ class Correlator:
             return None
         choice = self.begin(points)
         self._see(known, now)
-        if not known.find_all(points, _CAREFUL, now, choice):
+        if not known.find_all(points, CAREFUL, now, choice):
             return None
         self._count_known(known, points.n)
         return choice
@@ -161,19 +161,29 @@ class Correlator:
     def join_known(self, points: Points, now: int, which: int) -> memoryview | None:
         """``points`` with what :meth:`answer_known` has for them put in, of :attr:`tails` those numbered ``which``."""
         known = self._known
-        if known is None or self.keep_states or self.info:
+        if known is None or not self.ready(now):
             return None
-        self._begin()
-        self._see(known, now)
-        block = known.join(points, _CAREFUL, now, self.tails[which])
+        block = known.join(points, CAREFUL, now, self.tails[which])
         if block is not None:
             self._count_known(known, points.n)
         return block
 
     def _count_known(self, known: Known, n: int) -> None:
-        self.answered += n
-        self.attributed += known.counted(_OF_ONE)
-        self.unknown += known.counted(_NOT_CLEAR)
+        self.count(n, known.counted(_OF_ONE), known.counted(_NOT_CLEAR))
+
+    def count(self, answered: int, attributed: int, unknown: int) -> None:
+        """So many points were answered."""
+        self.answered += answered
+        self.attributed += attributed
+        self.unknown += unknown
+
+    def ready(self, now: int) -> bool:
+        """Whether what is remembered may be used as it is from ``now`` on, until the model takes something in."""
+        if self._known is None or self.keep_states or self.info:
+            return False
+        self._begin()
+        self._see(self._known, now)
+        return True
 
     def answer(
         self, points: Points, now: int, choice: "array[int] | None" = None, first: int = 0, end: int | None = None
@@ -186,7 +196,7 @@ class Correlator:
             choice = self.begin(points)
         n = points.n if end is None else end
         self.model.packets.begin()
-        if n - first == 1 and points.flags[first] & _CAREFUL:  # an exec that came alone
+        if n - first == 1 and points.flags[first] & CAREFUL:  # an exec that came alone
             self._answer_with_care(points, first, points.pid[first], points.flags[first], points.ms[first], now, choice)
         else:
             self._answer_all(points, now, choice, first, n)
@@ -283,10 +293,10 @@ class Correlator:
         clock, offset = self.model.clock, self.model.clock.offset or 0
         span = points.range(first, n)
         oldest, newest = span.first_ms * _MS, span.last_ms * _MS
-        careful = _CAREFUL if first < n and clock.steady(oldest, now) and clock.steady(newest, now) else -1
+        careful = CAREFUL if first < n and clock.steady(oldest, now) and clock.steady(newest, now) else -1
         window = min(self.model.lag, now - newest + offset)
         at = first
-        if n - first >= _MANY and careful == _CAREFUL:
+        if n - first >= _MANY and careful == CAREFUL:
             at = self._by_process(points, now, choice, first, n, offset, window)
         if at < n:
             self._one_by_one(points, now, choice, at, n, offset, window, careful)
@@ -325,16 +335,16 @@ class Correlator:
         groups, keep = self._groups, self.keep_states or self.info
         known = self._remembered()
         self._see(known, now)
-        careful = _ANY_FLAG if keep else _CAREFUL  # what is known does not say which state it was
+        careful = _ANY_FLAG if keep else CAREFUL  # what is known does not say which state it was
         which, count = known.find(points, first, end, careful, now, choice)
         for pid, time in self.model.touched.told():
             lookup.exec_told(self.model, pid, time)
-        numbers = array("I", bytes(4 * groups.find(points, which, count, _CAREFUL)))
+        numbers = array("I", bytes(4 * groups.find(points, which, count, CAREFUL)))
         told: list[State] = []
         lasting: list[Answer] = []
         number_of = self._plain_numbers.get
         for group, (i, pid, flags, size, low, high) in enumerate(groups.rows()):
-            found = None if flags & _CAREFUL else self._plain(pid, low, high, offset, window)
+            found = None if flags & CAREFUL else self._plain(pid, low, high, offset, window)
             if found is not None:
                 numbers[group] = number = number_of(found.container) or self._plain_number(found)
                 if low * _MS - offset - lookup.EPSILON - found.since > _LASTING:

@@ -12,7 +12,7 @@ from .correlate import Correlator
 from .decode.points import LINE_LATE
 from .filters import ConfiguredFilter, EventFilter
 from .grouping import event_numbers
-from .reassemble import Points, put_together
+from .reassemble import Points, Tails, put_together
 
 RAW: Final = "raw"
 NUMERIC: Final = "numeric"
@@ -76,10 +76,18 @@ class Enricher:
         block = self._correlator.join_known(points, now, self._spelling)
         if block is None:
             return None
-        events = points.c.subjects
+        self.count(points.c.subjects)
+        return {self._formats[0]: block}
+
+    @property
+    def plain_tails(self) -> Tails | None:
+        """The texts to put in, where one plain text of all events is wanted and nothing else."""
+        return self._correlator.tails[self._spelling] if self._spelling >= 0 else None
+
+    def count(self, events: int) -> None:
+        """So many events were shown by somebody else."""
         self.events += events
         self.shown += events
-        return {self._formats[0]: block}
 
     def take(self, points: Points, answer: Answer) -> dict[str, Any]:
         """One block for each format: all that ``points`` decided, with our records, less what is filtered out. It is

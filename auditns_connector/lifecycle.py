@@ -110,6 +110,20 @@ class Narrator:
         else:
             self._track(self._tracker, points)
 
+    @property
+    def next(self) -> int | None:
+        """The serial that comes next where none is missing; ``None`` where there is something to tell first."""
+        if self.missing or (self._tracker is not None and self._tracker.open):
+            return None
+        return self._next if self._tracker is not None else -1
+
+    def passed(self, serial: int, ms: int) -> None:
+        """The next events up to ``serial`` have come, without a hole, of this host and by the kernel."""
+        self.serials.saw(serial % MODULUS)
+        self._last_ms, self._node, self._next = ms, b"", serial + 1
+        if self._tracker is not None:
+            self._tracker.skip(serial, ms)
+
     def _track(self, tracker: SerialTracker, points: "Points") -> None:
         n, span = points.n, points.range()
         last = points.serial[n - 1]

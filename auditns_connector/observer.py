@@ -101,7 +101,7 @@ class Observer:
         self._polled = 0
         #: rings inside pid namespaces (sources.pidns.PidnsRing) by the namespace's number; streams open and close them
         self.insiders: dict[int, Any] = {}
-        self._clock: Any = ffi.new("struct clock_sample *", {"watch": lib.clock_watch_open(), "step": _CLOCK_STEP})
+        self.clock: Any = ffi.new("struct clock_sample *", {"watch": lib.clock_watch_open(), "step": _CLOCK_STEP})
         self.exec_rules = RuleWatch(self._feed)
         self._hello: dict[str, Any] = {}
         self._run = time.monotonic_ns()
@@ -172,12 +172,17 @@ class Observer:
             self._sample_clock()
             block = self._drain(cut)
         else:
-            cut, told, block = self.perf.look(self._clock)
+            cut, told, block = self.perf.look(self.clock)
             if told:
-                self._tell_clock()
+                self.tell_clock()
             if block and self.tap is not None:
                 self.tap(block)
-        if block and self.model.saw(block):
+        self.heard(cut, block, bool(block) and self.model.saw(block))
+        return cut
+
+    def heard(self, cut: int, block: bytes, quiet: bool) -> None:
+        """The model was shown the frames ``block`` up to ``cut``; ``quiet`` is what :meth:`Model.saw` said of them."""
+        if quiet:
             self._waiting.append(block)
             self._waits += len(block)
         elif block:
@@ -192,7 +197,6 @@ class Observer:
             self._poll(cut)
         for call in self.followed:
             call(cut)
-        return cut
 
     def take_in(self) -> None:
         """Have the model take in what waits."""
@@ -204,6 +208,23 @@ class Observer:
             lookup.exec_told(self.model, pid, when)
         if self.model.queries or self.model.namespaces.born:
             self._ask_all()
+
+    def watch(self) -> Any:
+        """For drains in C: what they are given, ``None`` without perf. See :meth:`PerfSource.watch`."""
+        return self.perf.watch(self.clock) if self.perf is not None else None
+
+    def drained(self, size: int) -> bytes:
+        """What such a drain, that returned ``size``, has found."""
+        assert self.perf is not None
+        look = self.watch()
+        block: bytes = self.perf.block(size, look.frames, look.cut)
+        return block
+
+    @property
+    def alone(self) -> bool:
+        """Perf is the only source, and nobody else looks at its frames."""
+        others = self.connector is not None or self.insiders or self.followed or self.journal is not None
+        return self.perf is not None and self.tap is None and not others
 
     def take_in_much(self) -> None:
         """:meth:`take_in` where more waits than costs little."""
@@ -256,7 +277,7 @@ class Observer:
             torn.write(
                 f.pack(f.K_LOST, source, time.monotonic_ns(), cpu=f.CPU_UNKNOWN, cgroup=max(torn.settled - _BEHIND, 1))
             )
-        self._clock.known = 0
+        self.clock.known = 0
         self._sample_clock()
         self._scan()
         self._feed(self._asker.numbered())
@@ -323,11 +344,12 @@ class Observer:
         self.model.apply(block, seen=seen)
 
     def _sample_clock(self) -> None:
-        if lib.clock_look(self._clock):
-            self._tell_clock()
+        if lib.clock_look(self.clock):
+            self.tell_clock()
 
-    def _tell_clock(self) -> None:
-        now = self._clock
+    def tell_clock(self) -> None:
+        """Have the model know the newest sample of the clock."""
+        now = self.clock
         self._feed(f.pack(f.K_CLOCK, f.S_PIPELINE, now.at, arg=now.offset, cgroup=now.before, ppid=now.missed))
 
     # -- questions
@@ -397,9 +419,9 @@ class Observer:
     def close(self) -> None:
         """Let go of the sources and finish the journal."""
         self.exec_rules.close()
-        if self._clock.watch >= 0:
-            os.close(self._clock.watch)
-            self._clock.watch = -1
+        if self.clock.watch >= 0:
+            os.close(self.clock.watch)
+            self.clock.watch = -1
         for source in (self.perf, self.connector, self.journal):
             if source is not None:
                 source.close()

@@ -30,13 +30,18 @@ class Pace:
 
     def pause(self, now: float) -> float:
         """How long to wait at ``now``, when text has come, before it is read (seconds)."""
-        if self.fixed == 0 or (self.fixed is None and self._rate <= BUSY):
+        if not self.gathers:
             return 0.0
         rate = self._rate * math.exp((self._last - now) / _MEMORY)
         wanted = self.fixed
         if wanted is None:
             wanted = _GATHER if rate > BUSY else 0.0
         return min(wanted, max(MOST / rate, LEAST)) if rate else wanted
+
+    @property
+    def gathers(self) -> bool:
+        """Whether there may be a pause."""
+        return self.fixed != 0 and (self.fixed is not None or self._rate > BUSY)
 
     def took(self, events: int, now: float) -> None:
         """``events`` were read at ``now``."""

@@ -19,6 +19,7 @@ from .correlate import Correlator
 from .enricher import Enricher
 from .observer import KEEP, Observer
 from .pace import Pace
+from .quick import Quick
 from .reassemble import Points, TextStream
 from .sinks.base import Block, Sink
 from .talk import Talk
@@ -71,6 +72,9 @@ class AuditInput(Protocol):
     def late(self) -> bool:
         """Whether an event is missing that may still be on its way."""
 
+    def quick(self, pipeline: "Pipeline") -> Quick | None:
+        """Whoever may do rounds of ``pipeline`` with this input in a quicker way."""
+
 
 class Pipeline:
     """Runs until a signal, the end of the input, ``duration`` seconds or the enricher's limit."""
@@ -121,6 +125,8 @@ class Pipeline:
         #: called after each round: must be quick
         self.each_round: list[Callable[[], None]] = []
         #: called when the audit rules may have changed
+        #: does the usual rounds
+        self._quick: Quick | None = None
         self.on_rules: list[Callable[[], None]] = []
         #: called once when the run ends, before anything is closed
         self.at_end: list[Callable[[], None]] = []
@@ -154,6 +160,7 @@ class Pipeline:
     def _register(self) -> None:
         if self.audit is not None:
             self.selector.register(self.audit.fileno(), selectors.EVENT_READ, self._on_audit_ready)
+            self._quick = self.audit.quick(self)
         if self.observer.perf is not None:
             for fd in self.observer.perf.filenos():
                 self.selector.register(fd, selectors.EVENT_READ, self._catch_up)
@@ -173,9 +180,10 @@ class Pipeline:
             self.stopping = signal.Signals(number).name
 
     def _round(self) -> None:
-        self.selector.serve(self._timeout())
+        quick = self._quick.rounds if self._quick is not None and self._quick.ready() else None
+        self.selector.serve(self._timeout(), quick)
         now = time.monotonic()
-        if self.stream.pending and now - self._pending_since >= self._hold() and not self._on_audit():
+        if self.stream.pending and now - self._pending_since >= self._hold() and not self.on_audit():
             # nothing more has come: what is open is decided as it is
             self._deliver(self.stream.flush(), self.observer.catch_up())
         if self.streams is not None:
@@ -228,6 +236,8 @@ class Pipeline:
             self.selector.unregister(sink.fileno())
             if sink not in staying:
                 sink.close(_CLOSE)
+        if self._quick is not None:
+            self._quick.settle()
         for counter in ("answered", "attributed", "unknown"):
             setattr(correlator, counter, getattr(self.correlator, counter))
         enricher.events, enricher.shown = self.enricher.events, self.enricher.shown
@@ -248,9 +258,9 @@ class Pipeline:
             if self.streams is not None and self.streams.watched:
                 pause = min(pause, _WATCHED)
             time.sleep(pause)
-        self._on_audit()
+        self.on_audit()
 
-    def _on_audit(self) -> bool:
+    def on_audit(self) -> bool:
         """Take in what audit has to say; False when that is nothing."""
         came = self.audit.fill(self.stream) if self.audit is not None else 0
         if came is None:
@@ -258,12 +268,23 @@ class Pipeline:
         if not came:
             return False
         points = self.stream.part()
-        now = self._pending_since = time.monotonic()
+        self.came(points, self.observer.look() if points.consumed or self.stream.left else 0)
+        return True
+
+    def came(self, points: Points, cut: int) -> None:
+        """Audit text has come, with ``points``; ``cut`` is up to when the observer has looked."""
+        now = self.wait_for_more()
+        if self._quick is not None:
+            self._quick.settle()
         if points.consumed or self.stream.left:
             self.pace.took(points.n, now)
-            self._deliver_all(points, self.observer.look())
+            self._deliver_all(points, cut)
             self.observer.take_in_much()
-        return True
+
+    def wait_for_more(self) -> float:
+        """Text has just come (at the time that is returned): what is open in it may go on for a while."""
+        self._pending_since = time.monotonic()
+        return self._pending_since
 
     def _deliver_all(self, points: Points, cut: int) -> None:
         """Deliver ``points`` and those of what else was read before ``cut``."""
@@ -317,6 +338,21 @@ class Pipeline:
                 self.write(self.narrator.gaps(gaps))
         if self.events is not None:
             self.write({"events": self.events.tell(outputs)})
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is more to do in a round than with audit text, or for others than sinks."""
+        streams = self.streams is not None and self.streams.streams
+        waiting = self.observer.model.outputs or self.observer.model.packets.wanted or self._hup or self.stopping
+        return bool(
+            streams or waiting or self.events is not None or self.observer.ns_source == "audit"
+            or any(sink.broken or sink.deadline() is not None for sink in self._sinks)
+        )  # fmt: skip
+
+    def give(self, block: Block) -> None:
+        """Give the only format's block to its outputs."""
+        for sink in self._sinks:
+            sink.write(block)
 
     def write(self, blocks: Mapping[str, Block]) -> None:
         """Give each format's block to its outputs."""

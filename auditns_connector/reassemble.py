@@ -366,6 +366,15 @@ class TextStream:
             points.grow_both()
         return points.ready(consumed)
 
+    def scanned(self) -> Points:
+        """The points of a scan that C has made of all that is there."""
+        return self._scanner.points.ready(self._c.consumed)
+
+    @property
+    def c_parts(self) -> tuple[Any, Any, Any]:
+        """The stream, the scan and the points as the C functions take them; they stay the same."""
+        return self._c, self._scanner.state, self._scanner.points.c
+
     @property
     def left(self) -> bool:
         """There is something that was not scanned yet."""

@@ -63,6 +63,15 @@ class RuleWatch:
         self._next = last + 1
         return changed
 
+    @property
+    def next(self) -> int | None:
+        """The serial that comes next where none is missing."""
+        return self._next
+
+    def passed(self, serial: int) -> None:
+        """The next events up to ``serial`` have come, without a hole and without a change of the rules."""
+        self._next = serial + 1
+
     def close(self) -> None:
         """Close the netlink socket."""
         if self._control is not None:

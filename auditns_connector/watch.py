@@ -10,6 +10,9 @@ import selectors
 from collections.abc import Callable
 from typing import Any
 
+#: given select.epoll.poll and a timeout, returns what is ready
+Wait = Callable[[Any, float], list[tuple[int, int]]]
+
 
 class Watch(selectors.EpollSelector):
     """A selector; the ``data`` of what is registered is a function to be called when it is ready."""
@@ -37,9 +40,11 @@ class Watch(selectors.EpollSelector):
         del self._calls[key.fd]
         return key
 
-    def serve(self, timeout: float) -> None:
-        """Wait up to ``timeout`` seconds, and call what is registered with each descriptor that is ready."""
-        for fd, _ in self._own.poll(timeout):
+    def serve(self, timeout: float, wait: "Wait | None" = None) -> None:
+        """Wait up to ``timeout`` seconds, and call what is registered with each descriptor that is ready; ``wait`` does
+        the waiting if it is given."""
+        poll = self._own.poll
+        for fd, _ in poll(timeout) if wait is None else wait(poll, timeout):
             call = self._calls.get(fd)
             if call is not None:  # else it was let go while this batch was worked on
                 call()

@@ -223,6 +223,33 @@ uint32_t auditns_known_put(struct auditns_known *known, const struct auditns_ans
 void auditns_known_move(struct auditns_known *known, const struct auditns_known *former,
                         const struct auditns_touched *touched, int64_t since);
 
+#define AUDITNS_QUICK 32
+
+/* What the usual round works on, and what it has done since somebody last took note of it. */
+struct auditns_quick {
+    struct auditns_stream *stream;
+    struct auditns_scan *scan;
+    struct auditns_points *points;
+    struct auditns_touched *touched;
+    const struct auditns_tails *tails;
+    char *out;
+    uint64_t room;
+    uint64_t next;              /* the serial that comes next */
+    uint64_t changes;           /* of the scan: how many there were */
+    uint64_t bytes, answered, events, counted[4];
+    int64_t ms;                 /* of the newest event */
+    uint32_t careful;
+    int fd, quiet;              /* quiet: what was followed last need not be taken in yet */
+    uint32_t choice[AUDITNS_QUICK];
+};
+
+/* Read and scan: 1; 0 there was nothing, -1 there is no room for all points. */
+int auditns_quick_read(struct auditns_quick *quick);
+
+/* Follow the frames, and join if all points are known at `now` and of events that follow one another; returns how many
+ * bytes are in `out`, or -1, and then it is as if the points had not been looked at. */
+int64_t auditns_quick_join(struct auditns_quick *quick, const char *frames, uint64_t len, int64_t now);
+
 #define AUDITNS_KEY_OTHER 0
 #define AUDITNS_KEY_WANTED 1
 #define AUDITNS_KEY_UNCLEAR 2

@@ -171,17 +171,22 @@ class PerfSource:
         """Frames of all records up to ``cut`` (CLOCK_MONOTONIC ns; None: all there are), sorted by time."""
         limit = NO_CUT if cut is None else cut
         size = lib.perf_set_drain(self._set, self._layout, self._counters, limit, self._frames)
-        return self._block(size, self._frames[0], cut)
+        return self.block(size, self._frames[0], cut)
+
+    def watch(self, clock: Any) -> Any:
+        """A C ``struct perf_look`` for drains in one go with a sample of ``clock`` (a C ``struct clock_sample``)."""
+        self._look.clock = clock
+        return self._look
 
     def look(self, clock: Any) -> tuple[int, bool, bytes]:
-        """The same up to now, in one go with a sample of ``clock`` (a C ``struct clock_sample``): when that was,
-        whether the sample is to be told, the frames."""
-        look = self._look
-        look.clock = clock
+        """The same up to now, in one go with a sample of ``clock``: when that was, whether the sample is to be told,
+        the frames."""
+        look = self.watch(clock)
         size = lib.perf_look(look)
-        return look.cut, look.told, self._block(size, look.frames, look.cut)
+        return look.cut, look.told, self.block(size, look.frames, look.cut)
 
-    def _block(self, size: int, frames: Any, cut: int | None) -> bytes:
+    def block(self, size: int, frames: Any, cut: int | None) -> bytes:
+        """The frames that a C function has drained up to ``cut``; ``size`` is what it returned."""
         if size < 0:
             raise MemoryError(f"no memory for the frames of the perf rings: {os.strerror(-size)}")
         block: bytes = ffi.buffer(frames, size)[:] if size else b""

@@ -192,6 +192,9 @@ class ReadlogSource:
         gaps, self._gaps = self._gaps, []
         return gaps
 
+    def quick(self, pipeline: object) -> None:
+        """None: it is no text that is read."""
+
     def late(self) -> bool:
         """Whether an event is missing that may still be on its way."""
         return self._tracker.open

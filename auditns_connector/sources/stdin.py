@@ -3,11 +3,15 @@
 import os
 import select
 import time
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ..decode.auditserial import SerialGap
 from ..errors import AuditnsError, ConfigError
+from ..quick import Quick
 from ..reassemble import TextStream
+
+if TYPE_CHECKING:
+    from ..pipeline import Pipeline
 
 _READ: Final = 256 * 1024
 #: room is made for so much at once: what is read and not scanned yet costs most to move
@@ -87,6 +91,14 @@ class StdinSource:
     def late(self) -> bool:
         """Never: when auditd has closed, nothing more comes."""
         return False
+
+    def quick(self, pipeline: "Pipeline") -> Quick:
+        """Rounds that read from the descriptor themselves."""
+        self._stream = pipeline.stream
+        return Quick(pipeline, self._fd, self._took)
+
+    def _took(self, count: int) -> None:
+        self._counts["bytes"] += count
 
     def counters(self) -> dict[str, int]:
         """received records and bytes; what is lost before us, the serials tell."""
