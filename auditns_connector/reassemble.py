@@ -45,6 +45,8 @@ _MAX_PUSH: Final = 1 << 30
 _PART: Final = 1 << 19
 #: memory for a text that is its reader's own: it is written over, so there is no need to clear it
 _fresh: Final = ffi.new_allocator(should_clear_after_alloc=False)
+#: a text no larger than this is cheaper to copy than to give memory of its own
+_SMALL: Final = 1 << 14
 #: so much is moved to the front of the buffer at once, where it is in the processor's cache
 _LITTLE: Final = 1 << 16
 
@@ -410,6 +412,10 @@ def put_together(
     kept = ffi.NULL if keep is None else ffi.from_buffer("uint8_t[]", keep)
     args = (buf, points.consumed, points.c, picks, tails.c_struct(), kept, keep_first, 0 if keep is None else len(keep))
     size = lib.auditns_assemble(*args, ffi.NULL)
-    out = _fresh("char[]", size) if lasting else points.out(size)
+    own = lasting and size > _SMALL
+    out = _fresh("char[]", size) if own else points.out(size)
     lib.auditns_assemble(*args, out)
+    if lasting and not own:
+        copy: bytes = ffi.unpack(out, size)
+        return copy
     return memoryview(ffi.buffer(out, size))
