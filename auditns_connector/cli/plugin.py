@@ -37,7 +37,9 @@ def run(argv: Sequence[str]) -> int:
     from ..procsetup import prepare
 
     path, check = conf.DEFAULT_PATH, False
-    if argv:
+    if len(argv) == 2 and argv[0] == "--config" and not argv[1].startswith("-"):
+        path = argv[1]  # the usual arguments, if any: what a parser needs takes milliseconds to load
+    elif argv:
         args = build_parser().parse_args(argv)
         path, check = args.config, args.check_config
     if check:
