@@ -158,7 +158,7 @@ class Correlator:
         self._count_known(known, points.n)
         return choice
 
-    def join_known(self, points: Points, now: int, which: int) -> memoryview | None:
+    def join_known(self, points: Points, now: int, which: int) -> bytes | memoryview | None:
         """``points`` with what :meth:`answer_known` has for them put in, of :attr:`tails` those numbered ``which``."""
         known = self._known
         if known is None or not self.ready(now):

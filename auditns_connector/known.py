@@ -24,6 +24,8 @@ _MAX_SETS: Final = 1024
 _SET: Final = int(lib.AUDITNS_SET)
 #: memory for a text that is its reader's own: it is written over, so there is no need to clear it
 fresh: Final = ffi.new_allocator(should_clear_after_alloc=False)
+#: a text no larger than this is cheaper to copy than to give memory of its own
+SMALL: Final = 1 << 14
 #: odd, and known to nobody: pids cannot be chosen so that looking them up takes long
 _SEED: Final = int.from_bytes(os.urandom(8), "little") | 1
 
@@ -131,7 +133,7 @@ class Known:
         found, now = ffi.from_buffer("uint32_t[]", choice), min(now, _FAR)
         return not lib.auditns_known_find(self._touched.c, points.c, 0, points.n, careful, now, found, ffi.NULL)
 
-    def join(self, points: "Points", careful: int, now: int, tails: "Tails") -> memoryview | None:
+    def join(self, points: "Points", careful: int, now: int, tails: "Tails") -> bytes | memoryview | None:
         """The text of ``points`` with the answers put in, if all are known; else ``None``, and nothing has happened."""
         n = points.n
         if len(self._missed) < n:
@@ -149,7 +151,9 @@ class Known:
             out,
             room,
         )
-        return memoryview(ffi.buffer(out, size)) if size >= 0 else None
+        if size < 0:
+            return None
+        return ffi.buffer(out, size)[:] if size <= SMALL else memoryview(ffi.buffer(out, size))
 
     def counted(self, kind: int) -> int:
         """How many answers of that kind the last call found."""

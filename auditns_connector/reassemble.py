@@ -21,7 +21,7 @@ from typing import Any, Final, NamedTuple
 from ._text import ffi, lib
 from .decode import rectypes
 from .decode.points import MODE_EOF, MODE_FLUSH, MODE_MORE
-from .known import fresh
+from .known import SMALL, fresh
 
 _POINT_FIELDS: Final[dict[str, tuple[str, str]]] = {
     **dict.fromkeys(("ms", "exit"), ("int64_t[]", "q")),
@@ -448,11 +448,15 @@ def put_together(
     picks = ffi.from_buffer("uint32_t[]", chosen)
     kept = ffi.NULL if keep is None else ffi.from_buffer("uint8_t[]", keep)
     args = (buf, points.consumed, points.c, picks, tails.c_struct(), kept, keep_first, 0 if keep is None else len(keep))
-    new = functools.partial(fresh, "char[]") if lasting else points.out
     room = points.consumed + points.n * tails.most if keep is None else lib.auditns_assemble(*args, ffi.NULL, 0)
+    own = lasting and room > SMALL
+    new = functools.partial(fresh, "char[]") if own else points.out
     out = new(room)
     size = lib.auditns_assemble(*args, out, room)
     if size > room:  # headers may be longer than is usual
         out = new(size)
         lib.auditns_assemble(*args, out, size)
+    if lasting and not own:
+        copy: bytes = ffi.buffer(out, size)[:]
+        return copy
     return memoryview(ffi.buffer(out, size))

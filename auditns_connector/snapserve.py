@@ -7,7 +7,6 @@ asked for by ``{"op": "snapshot", "id", "part"}``. One snapshot is kept: whoever
 import time
 from typing import TYPE_CHECKING, Any
 
-from . import snapshot
 from .errors import AuditnsError, NotPermittedError
 
 if TYPE_CHECKING:
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
 
     from .control import ControlServer, Peer
     from .pipeline import Pipeline
+    from .snapshot import Snapshot
 
 
 class SnapshotServer:
@@ -27,6 +27,8 @@ class SnapshotServer:
 
     def answer(self, request: dict[str, Any], peer: "Peer", sock: "socket.socket") -> dict[str, Any]:
         """One part of a snapshot."""
+        from . import snapshot
+
         number, part = request.get("id"), request.get("part", 0)
         if number is None:
             observer = self._pipeline.observer
@@ -54,7 +56,7 @@ class Snapshots:
         #: nobody serves; what is shown comes from scans
         self.alone = False
 
-    def take(self) -> snapshot.Snapshot:
+    def take(self) -> "Snapshot":
         """One snapshot. Raises :class:`AuditnsError`."""
         if not self.alone:
             try:
@@ -65,7 +67,8 @@ class Snapshots:
                 self.alone = True
         return self._scan()
 
-    def _ask(self) -> snapshot.Snapshot:
+    def _ask(self) -> "Snapshot":
+        from . import snapshot
         from .control import ask
 
         for _ in range(3):
@@ -85,7 +88,8 @@ class Snapshots:
                     raise AuditnsError(f"{self._path}: the answer cannot be understood: {error}") from error
         raise AuditnsError(f"{self._path}: others ask for snapshots all the time; try again")
 
-    def _scan(self) -> snapshot.Snapshot:
+    def _scan(self) -> "Snapshot":
+        from . import snapshot
         from .model.table import Model
         from .observer import Observer
 

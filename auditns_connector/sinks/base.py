@@ -15,7 +15,7 @@ import os
 import select
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from ..reassemble import count_lines
@@ -99,6 +99,8 @@ class LineQueue:
         self._sent: deque[Block] = deque()
         self._sent_size = 0
         self.size = 0
+        #: bytes that wait elsewhere to be delivered before it; they take their share of the limit
+        self.ahead = 0
         self.written_records = self.written_bytes = 0
         self.dropped_records = self.dropped_bytes = 0
         self._blocks: deque[Block] = deque()
@@ -115,9 +117,14 @@ class LineQueue:
             self._blocks.append(data)
             self.size += len(data)
 
+    def put_back(self, blocks: Sequence[Block]) -> None:
+        """What was :attr:`ahead` waits here again, before all else."""
+        self._blocks.extendleft(reversed(blocks))
+        self.size += sum(map(len, blocks))
+
     def trim(self) -> None:
         """Drop the newest whole lines beyond the limit; a line partly delivered is never cut."""
-        while self.size > self.limit:
+        while self._blocks and self.ahead + self.size > self.limit:
             block = _as_bytes(self._blocks[-1])
             start = self._offset if len(self._blocks) == 1 else 0
             cut = start if isinstance(block, _Told) else self._cut(block, start)
@@ -135,7 +142,7 @@ class LineQueue:
 
     def _cut(self, block: bytes, start: int) -> int:
         """Where the last block has to end, at the end of a line, for the queue to be within its limit."""
-        room = self.limit - (self.size - (len(block) - start))
+        room = self.limit - self.ahead - (self.size - (len(block) - start))
         return max(block.rfind(b"\n", start, start + max(room, 0)) + 1, start)
 
     @property
@@ -210,13 +217,14 @@ class LineQueue:
 
     def tell(self, lost: LostLine) -> None:
         """Close an open gap with the lines of ``lost`` once half of the queue is free again."""
-        if self._gap is not None and self.size * 2 <= self.limit:
-            gap, self._gap = self._gap, None
+        gap = self._gap
+        if gap is not None and self.wants_to_tell():
+            self._gap = None
             self.push(_Told(lost(gap), gap))
 
     def wants_to_tell(self) -> bool:
         """Whether :meth:`tell` would do something now."""
-        return self._gap is not None and self.size * 2 <= self.limit
+        return self._gap is not None and (self.ahead + self.size) * 2 <= self.limit
 
     def forget(self) -> None:
         """Nobody wants any more what waits: it is not counted as dropped."""
@@ -253,7 +261,7 @@ class LineQueue:
             "written_bytes": self.written_bytes,
             "dropped_records": self.dropped_records,
             "dropped_bytes": self.dropped_bytes,
-            "queued_bytes": self.size,
+            "queued_bytes": self.ahead + self.size,
         }
 
 

@@ -9,6 +9,7 @@ import contextlib
 import os
 import threading
 import time
+from collections import deque
 from typing import Any, Final, Protocol
 
 from .._kernel import ffi, lib
@@ -58,14 +59,16 @@ class ThreadedSink:
         self.lost = lost
         self._target = target
         self._lock = threading.Lock()
-        self._writer: Any = ffi.gc(lib.writer_new(), lib.writer_free)
+        self._writer: Any = ffi.gc(lib.writer_new(queue), lib.writer_free)
         if self._writer == ffi.NULL:
             raise MemoryError("no memory for a thread that writes")
+        self._news: Any = ffi.new("struct writer_news *")
+        #: what the writer was given and does not have a copy of
+        self._kept: deque[Block] = deque()
         self._flushing = False
         self._drained = threading.Event()
         self._failure = ""
         self._errors = 0
-        self._held: list[memoryview] = []
         self._reopen = self._closing = self._left = self._pausing = False
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._thread = threading.Thread(target=self._run, name=f"sink-{name}", daemon=True)
@@ -79,23 +82,41 @@ class ThreadedSink:
         return self._wake
 
     def write(self, data: Block) -> None:
+        if type(data) is bytes and lib.writer_copy(self._writer, data, len(data)):
+            return  # the usual way of a small block
+        view, size = ffi.from_buffer(data), len(data)
         with self._lock:
             self._account()
             self._tell()
-            before = self._queue.size
-            self._queue.push(data)
-            self._queue.trim()
-            whole = self._queue.size == before + len(data)
-        # the queue holds it until it is written: trim takes what came last, and all that was given had room
-        given = whole and lib.writer_give(self._writer, ffi.from_buffer(data), len(data), before)
+            given = self._queue.idle and lib.writer_give(self._writer, view, size)
+            if given == lib.WRITER_KEPT:
+                self._kept.append(data)
+            elif not given:
+                self._queue.push(data)
+                self._queue.trim()
         if not given and not self._pausing:
             self._kick()
 
     def _account(self) -> None:
-        """Take note of what was written since the last time; to be called with the lock held."""
-        count = lib.writer_wrote(self._writer)
-        if count:
-            self._queue.advance(count)
+        """Take note of what became of that which the writer was given; to be called with the lock held."""
+        news, queue = self._news, self._queue
+        lib.writer_tell(self._writer, news)
+        queue.written_bytes += news.bytes
+        queue.written_records += news.lines
+        for _ in range(news.kept):
+            self._kept.popleft()
+        queue.ahead = news.waits
+        if news.waits and not news.serving:
+            queue.put_back(self._take_back())
+            queue.ahead = 0
+
+    def _take_back(self) -> list[Block]:
+        """The blocks that the writer was given and has not written whole."""
+        blocks: list[Block] = []
+        place = ffi.new("const char **")
+        while size := lib.writer_take_back(self._writer, place):
+            blocks.append(bytes(ffi.buffer(place[0], size)) if place[0] else self._kept.popleft())
+        return blocks
 
     def _kick(self) -> None:
         lib.writer_call(self._writer)
@@ -136,7 +157,7 @@ class ThreadedSink:
                 with self._lock:
                     self._account()
                     self._tell()
-                    if not self._queue.size:
+                    if not self._queue.ahead + self._queue.size:
                         return True
                 self._kick()
                 left = None if end is None else end - time.monotonic()
@@ -157,8 +178,11 @@ class ThreadedSink:
         self._thread.join(max(end - time.monotonic(), 0.1))
         with self._lock:
             self._account()
-            if self._thread.is_alive():
-                self._held = self._queue.peek()  # it may still be writing them
+            if self._queue.ahead:  # it hangs in writing them
+                blocks = self._take_back()
+                self._queue.put_back(blocks)
+                self._kept.extend(blocks)
+                self._queue.ahead = 0
             self._queue.clear()
             self._left = True
         if not self._thread.is_alive():
@@ -183,11 +207,11 @@ class ThreadedSink:
             with self._lock:
                 self._account()
                 reopen, self._reopen = self._reopen, False
-                views = self._queue.peek()
+                views, idle = self._queue.peek(), self._queue.idle
             try:
                 if reopen:
                     self._target.reopen()
-                count = self._target.write(views) if views else 0 if reopen else self._serve()
+                count = self._target.write(views) if views else 0 if reopen else self._serve(idle)
             except OSError as error:
                 self._failed(error)
                 self._pause(retry)
@@ -198,15 +222,18 @@ class ThreadedSink:
             retry = RETRY_FIRST
             self._done(count)
 
-    def _serve(self) -> int:
-        """Write what comes until something is to be done here; returns how much was written of a block in parts."""
+    def _serve(self, idle: bool) -> int:
+        """Write what comes until something is to be done here; returns how much was written of a block in parts.
+        What comes is taken only where nothing is to come before it (``idle``)."""
         fd, room = self._target.direct()
         left = ffi.new("int64_t *", room)
-        short: int = lib.writer_serve(self._writer, fd, left, -1.0)
+        short: int = lib.writer_serve(self._writer, fd, left, -1.0, idle)
         self._target.wrote(room - left[0])
         if not short:
             return 0
         with self._lock:
+            if self._left:
+                return 0
             self._account()
             views = self._queue.peek()
         return self._target.fell_short(views[0], short)
@@ -244,5 +271,5 @@ class ThreadedSink:
         end, room = time.monotonic() + seconds, ffi.new("int64_t *")
         self._pausing = True
         while not (self._reopen or self._closing) and (left := end - time.monotonic()) > 0:
-            lib.writer_serve(self._writer, -1, room, left)
+            lib.writer_serve(self._writer, -1, room, left, False)
         self._pausing = False

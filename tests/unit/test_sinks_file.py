@@ -45,12 +45,13 @@ def test_directory_and_file_are_made(folder: Path) -> None:
     assert sink.notices == []
 
 
-def test_assembled_text_lasts_until_it_is_written(folder: Path) -> None:
+@pytest.mark.parametrize("events", [3, 100])
+def test_assembled_text_lasts_until_it_is_written(folder: Path, events: int) -> None:
     sink = FileSink(options(folder), lost_line)
     stream, tails = TextStream(), Tails([b"type=CONTAINER_ID \0 contid=1\n"])
     expected = []
     for number in range(200):
-        points = stream.push(block(number * 100, 100, 200))
+        points = stream.push(block(number * events, events, 200))
         chosen = array("I", [i % 2 for i in range(points.n)])
         expected.append(assemble(points, chosen, tails))
         sink.write(put_together(points, chosen, tails, lasting=True))

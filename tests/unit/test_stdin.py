@@ -3,6 +3,7 @@
 import contextlib
 import os
 import socket
+import threading
 
 import pytest
 
@@ -51,6 +52,30 @@ def test_a_socket_that_was_full_may_fill_again(monkeypatch: pytest.MonkeyPatch) 
         assert sent[0] > 128 * 1024
         assert source.fill(TextStream()) == sum(sent)
         assert len(sent) == 3
+        source.close()
+
+
+@pytest.mark.parametrize("limit", [1 << 20, 3 << 20])
+def test_what_comes_faster_than_it_is_worked_on_is_taken_in_bit_by_bit(limit: int) -> None:
+    ours, theirs = socket.socketpair()
+    with ours:
+        source, stream, taken, lines = StdinSource(ours.fileno(), limit), TextStream(3 << 19), [], 0
+
+        def feed() -> None:
+            with theirs:
+                theirs.sendall(LINE * 200_000)
+
+        feeder = threading.Thread(target=feed)
+        feeder.start()
+        while (size := source.fill(stream)) is not None:
+            taken.append(size)
+            if size:
+                lines += stream.part().line_n
+            while stream.left:
+                lines += stream.part().line_n
+        feeder.join()
+        assert (sum(taken), lines) == (200_000 * len(LINE), 200_000)
+        assert max(taken) <= limit + (1 << 20)
         source.close()
 
 
