@@ -34,8 +34,8 @@ _ROUNDS: Final = 4
 _BEHIND: Final = 2_000_000_000
 #: records of a process are not expected so long after its end (ns); those that come are answered all the same
 _LATE: Final = 2_000_000_000
-#: frames that wait are taken in when they are more than this: some forty of them (bytes)
-_MUCH: Final = 4096
+#: frames that wait are taken in when they are more than this: some two hundred of them (bytes)
+_MUCH: Final = 16384
 #: without any source of events /proc is read no more often than this (ns)
 POLL: Final = 200_000_000
 

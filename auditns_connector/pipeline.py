@@ -183,7 +183,7 @@ class Pipeline:
         quick = self._quick.rounds if self._quick is not None and self._quick.ready() else None
         self.selector.serve(self._timeout(), quick)
         now = time.monotonic()
-        if self.stream.pending and now - self._pending_since >= self._hold() and not self.on_audit():
+        if self.stream.pending and now - self._pending_since >= self.hold and not self.on_audit():
             # nothing more has come: what is open is decided as it is
             self._deliver(self.stream.flush(), self.observer.catch_up())
         if self.streams is not None:
@@ -213,13 +213,15 @@ class Pipeline:
         elif broken:
             self.stopping = self.stopping or "output closed"
 
-    def _hold(self) -> float:
+    @property
+    def hold(self) -> float:
+        """How long an event is waited for whose end has not come (seconds)."""
         return _HOLD_WHOLE if self.enricher.whole else _HOLD
 
     def _timeout(self) -> float:
         due = self._tick
         if self.stream.pending:
-            due = min(due, self._pending_since + self._hold())
+            due = min(due, self._pending_since + self.hold)
         if self._end is not None:
             due = min(due, self._end)
         for sink in self._sinks:

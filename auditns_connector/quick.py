@@ -33,27 +33,28 @@ class Quick:
         self._fd = fd
         self._took = took
         self._out: Any = ffi.new("char[]", _ROOM)
-        stream, scan, self._points = pipeline.stream.c_parts
+        self._stream, scan, self._points = pipeline.stream.c_parts
         self._c: Any = ffi.new(
             "struct auditns_quick *",
             {
-                "stream": stream, "scan": scan, "points": self._points, "touched": self._model.touched.c, "fd": fd,
-                "out": self._out, "room": _ROOM, "careful": CAREFUL, "next": _NEVER,
+                "fd": fd, "stream": self._stream, "scan": scan, "points": self._points,
+                "touched": self._model.touched.c, "out": self._out, "room": _ROOM, "careful": CAREFUL, "next": _NEVER,
             },
         )  # fmt: skip
         self._look: Any = pipeline.observer.watch()
         self._tails: Any = None
         self._applied = -1
+        self._end = 0.0
 
     def ready(self) -> bool:
         """Whether the next round may be a usual one; what it works on is put in its place."""
+        self.settle()
         pipeline, observer, c = self._pipeline, self._observer, self._c
         narrator, tails, rules = pipeline.narrator, pipeline.enricher.plain_tails, observer.exec_rules
         if (
             tails is None
             or not observer.alone
             or pipeline.busy
-            or pipeline.stream.pending
             or pipeline.pace.pause(time.monotonic())
             or rules.next is None
             or (narrator is not None and narrator.next not in (rules.next, -1))
@@ -68,13 +69,12 @@ class Quick:
     def rounds(self, poll: Any, timeout: float) -> list[tuple[int, int]]:
         """Wait with ``poll`` up to ``timeout`` seconds, and do usual rounds as long as they are; returns what ``poll``
         has found for the pipeline to do."""
-        end, fd, take = time.monotonic() + timeout, self._fd, self._take
+        fd, take, self._end = self._fd, self._take, time.monotonic() + timeout
         while True:
             ready: list[tuple[int, int]] = poll(timeout)
             if len(ready) != 1 or ready[0][0] != fd:
                 break
-            timeout = end - time.monotonic()
-            if not take() or timeout <= 0:
+            if not take() or (timeout := self._end - time.monotonic()) <= 0:
                 ready = []
                 break
         self.settle()
@@ -87,6 +87,9 @@ class Quick:
         if not got:
             pipeline.on_audit()
             return False
+        if got > 0 and not self._stream.consumed:  # the event's end is still to come
+            self._end = min(self._end, pipeline.wait_for_more() + pipeline.hold)
+            return True
         size = kernel.perf_look(look)
         if got < 0 or size < 0 or look.told or look.counters.suspect:
             self._pass_on(got, self._observer.drained(size), None)
@@ -102,9 +105,8 @@ class Quick:
             self._observer.heard(look.cut, block, True)
             self._observer.take_in_much()
         if pipeline.stream.pending:
-            pipeline.wait_for_more()
-            return False
-        return self._applied == self._model.applied and not pipeline.pace.gathers
+            self._end = min(self._end, pipeline.wait_for_more() + pipeline.hold)
+        return not pipeline.pace.gathers and (self._applied == self._model.applied or self.ready())
 
     def _pass_on(self, got: int, block: bytes, quiet: bool | None) -> None:
         """Text has been read (and scanned, ``got`` 1), and frames drained, but this is no usual round. ``quiet`` says
