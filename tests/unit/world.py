@@ -17,7 +17,7 @@ HEX = "0123456789abcdef" * 4
 class World:
     """Feeds a :class:`Model`; times are milliseconds since a start."""
 
-    def __init__(self, **hello: Any) -> None:
+    def __init__(self, real: int = REAL, **hello: Any) -> None:
         self.model = Model()
         self.now = 0
         self.log: list[bytes] = []
@@ -31,7 +31,7 @@ class World:
             **hello,
         }
         self.put(f.K_HELLO, source=f.S_PIPELINE, payload=json.dumps(hello).encode())
-        self.put(f.K_CLOCK, source=f.S_PIPELINE, arg=REAL)
+        self.put(f.K_CLOCK, source=f.S_PIPELINE, arg=real)
         self.put(f.K_CGROUP, cgroup=1, payload=b"/\0")
         self.proc(1, 0, ns={})
 
