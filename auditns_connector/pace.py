@@ -10,8 +10,8 @@ from typing import Final
 
 #: the rate of events is an average over about this long (seconds)
 _MEMORY: Final = 0.1
-#: from this many events a second on, waiting pays: less than two events in a pause are no gain
-BUSY: Final = 400.0
+#: from this many events a second on, waiting pays: up to there each is worked on as it comes for little of a CPU
+BUSY: Final = 2000.0
 _GATHER: Final = 0.003
 #: events that gather at most: a socket of the usual size holds some forty, in a record each write
 MOST: Final = 20

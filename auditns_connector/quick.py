@@ -55,7 +55,6 @@ class Quick:
             tails is None
             or not observer.alone
             or pipeline.busy
-            or pipeline.pace.pause(time.monotonic())
             or rules.next is None
             or (narrator is not None and narrator.next not in (rules.next, -1))
             or not pipeline.correlator.ready(time.monotonic_ns())
@@ -69,11 +68,13 @@ class Quick:
     def rounds(self, poll: Any, timeout: float) -> list[tuple[int, int]]:
         """Wait with ``poll`` up to ``timeout`` seconds, and do usual rounds as long as they are; returns what ``poll``
         has found for the pipeline to do."""
-        fd, take, self._end = self._fd, self._take, time.monotonic() + timeout
+        fd, take, pace, self._end = self._fd, self._take, self._pipeline.pace, time.monotonic() + timeout
         while True:
             ready: list[tuple[int, int]] = poll(timeout)
             if len(ready) != 1 or ready[0][0] != fd:
                 break
+            if pace.gathers:
+                time.sleep(pace.pause(time.monotonic()))
             if not take() or (timeout := self._end - time.monotonic()) <= 0:
                 ready = []
                 break
@@ -106,7 +107,7 @@ class Quick:
             self._observer.take_in_much()
         if pipeline.stream.pending:
             self._end = min(self._end, pipeline.wait_for_more() + pipeline.hold)
-        return not pipeline.pace.gathers and (self._applied == self._model.applied or self.ready())
+        return self._applied == self._model.applied or self.ready()
 
     def _pass_on(self, got: int, block: bytes, quiet: bool | None) -> None:
         """Text has been read (and scanned, ``got`` 1), and frames drained, but this is no usual round. ``quiet`` says

@@ -223,7 +223,7 @@ uint32_t auditns_known_put(struct auditns_known *known, const struct auditns_ans
 void auditns_known_move(struct auditns_known *known, const struct auditns_known *former,
                         const struct auditns_touched *touched, int64_t since);
 
-#define AUDITNS_QUICK 32
+#define AUDITNS_QUICK 64
 
 /* What the usual round works on, and what it has done since somebody last took note of it. */
 struct auditns_quick {
