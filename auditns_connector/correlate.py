@@ -31,6 +31,8 @@ _PARTS: Final = frozenset(
 )
 #: so many points are grouped by process; fewer are answered sooner one by one
 _MANY: Final = 16
+#: so many points may well be known all of them
+_FEW: Final = 256
 _MAX_TAILS: Final = 50_000
 #: a 1 at the number of each system call that may return a child
 _CLONES: Final = bytes(number in clones.ANY_CALL for number in range(max(clones.ANY_CALL) + 1))
@@ -149,10 +151,9 @@ class Correlator:
         """:meth:`answer`, where all is known without the model, which may not have taken in yet what
         :meth:`Model.saw` was told of with True; ``None`` where it must be asked."""
         known = self._known
-        if known is None or self.keep_states or self.info:
+        if known is None or points.n > _FEW or not self.ready(now):
             return None
         choice = self.begin(points)
-        self._see(known, now)
         if not known.find_all(points, CAREFUL, now, choice):
             return None
         self._count_known(known, points.n)
@@ -161,7 +162,7 @@ class Correlator:
     def join_known(self, points: Points, now: int, which: int) -> bytes | memoryview | None:
         """``points`` with what :meth:`answer_known` has for them put in, of :attr:`tails` those numbered ``which``."""
         known = self._known
-        if known is None or not self.ready(now):
+        if known is None or points.n > _FEW or not self.ready(now):
             return None
         block = known.join(points, CAREFUL, now, self.tails[which])
         if block is not None:
@@ -204,7 +205,7 @@ class Correlator:
             for i, child in children_of(points, self.model, first, n).items():
                 choice[i] = self._number(self.states[i], self._record(points, i, points.flags[i]), child)
         self._count(choice if n - first == points.n else choice[first:n])
-        if not (self.keep_states or self.info):
+        if points.n <= _FEW and not (self.keep_states or self.info):
             self._learn()
         return choice
 
@@ -245,7 +246,7 @@ class Correlator:
                 process = None if who in found else self._settled(who)
                 number = None if process is None else self._number_had(process.state)
                 if process is not None and number is not None:
-                    found[who] = self._lasting(process, number)
+                    found[who] = self._followed(process, number)
         known.put(list(found.values()))
 
     def _settled(self, pid: int) -> Process | None:
@@ -257,9 +258,15 @@ class Correlator:
         return None if process.apart and self.ns != "off" else process
 
     def _lasting(self, process: Process, number: int) -> Answer:
-        """What :meth:`_plain` finds for ``process``, and whether its children will be as it is."""
+        """What :meth:`_plain` finds for ``process``."""
+        since = process.start + lookup.START_TICK if process.scanned else process.state.since
+        return Answer(
+            process.pid, number, max(since, process.state.since), process.end, -1, kind=self._kinds[number]
+        )  # fmt: skip
+
+    def _followed(self, process: Process, number: int) -> Answer:
+        """The same, and what of its execs and its children can be known without the model."""
         model, state = self.model, process.state
-        since = process.start + lookup.START_TICK if process.scanned else state.since
         cgroup, namespaces, alone = 0, b"", process.prev is None
         exec_ = 0 if alone else -1
         if process.execs:
@@ -278,13 +285,10 @@ class Correlator:
             path, cgroups = model.cgroups.path_of.get(process.sampled), process.cgroups
             if path is not None and cgroups is not None and cgroups.path(model.sample_root) == (path or "/"):
                 cgroup = process.sampled
-        return Answer(
-            process.pid, number, max(since, state.since), process.end,
-            exec=exec_,
-            cgroup=cgroup, namespaces=namespaces,
-            newborn=alone and not process.scanned and process.past is None,
-            threads=process.threads is not None, kind=self._kinds[number],
-        )  # fmt: skip
+        newborn = alone and not process.scanned and process.past is None
+        return self._lasting(process, number)._replace(
+            exec=exec_, cgroup=cgroup, namespaces=namespaces, newborn=newborn, threads=process.threads is not None
+        )
 
     # -- the ways of answering
 
@@ -437,8 +441,8 @@ class Correlator:
         times = model.clock.candidates(ms * 1_000_000, now)
         ppid = points.ppid[i] if flags & pt.P_SYSCALL else -1
         if flags & pt.P_EXEC:
-            model.touched.forget(pid)  # which of its execs were told of
             plain = lookup.find_only_exec(model, pid, times)
+            model.touched.exec_told(pid, all_of_them=plain is not None)
             if plain is not None:
                 return plain
             name, comm = untrusted(points.path(i)), untrusted(points.comm(i))

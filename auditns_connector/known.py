@@ -64,9 +64,9 @@ class Touched:
         answers that are known may be given before it is."""
         return bool(lib.auditns_follow(self.c, ffi.from_buffer(block), len(block), every))
 
-    def forget(self, pid: int) -> None:
-        """Something has changed about process ``pid``."""
-        lib.auditns_forget(self.c, pid)
+    def exec_told(self, pid: int, *, all_of_them: bool) -> None:
+        """A record of an exec of ``pid`` was answered by the model, and perhaps there was no other."""
+        lib.auditns_exec_told(self.c, pid, all_of_them)
 
     def attach(self, known: "Known") -> None:
         """From now on the frames are followed for ``known``, and no longer for whom they were before."""

@@ -321,7 +321,7 @@ class Pipeline:
                 call()
 
     def _answer(self, points: Points, cut: int) -> "array[int]":
-        found = self.correlator.answer_known(points, cut)
+        found = self.correlator.answer_known(points, cut) if self.enricher.plain_tails is None else None
         if found is None:
             self.observer.take_in()
             found = self.correlator.answer(points, cut)

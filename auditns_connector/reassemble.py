@@ -233,7 +233,9 @@ class Points:
 
     def bytes_at(self, off: int, length: int) -> bytes:
         """That part of the block."""
-        return bytes(self.block[off : off + length])
+        if not length:
+            return b""
+        return bytes(ffi.buffer(self.c.buf + off, min(length, max(self.c.len - off, 0))))
 
     def header(self, i: int) -> bytes:
         """``msg=audit(…):`` of point ``i``."""

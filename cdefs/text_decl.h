@@ -201,8 +201,8 @@ struct auditns_touched {
  * of processes is no more than what was followed, or need not be known before the next answers. */
 int auditns_follow(struct auditns_touched *touched, const char *frames, uint64_t len, int every);
 
-/* Nothing is known of pid any more. */
-void auditns_forget(struct auditns_touched *touched, int32_t pid);
+/* A record of an exec of pid was answered by somebody else; all: there was no other. */
+void auditns_exec_told(struct auditns_touched *touched, int32_t pid, int all);
 
 /* Put into `choice` what is known, at `now` (CLOCK_MONOTONIC ns), about the points from `first` up to `end`. The others,
  * and those with a flag of `careful` (an exec may be known none the less), go to `missed`; returns how many.

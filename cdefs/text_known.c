@@ -220,9 +220,12 @@ int auditns_follow(struct auditns_touched *t, const char *frames, uint64_t len, 
     return quiet;
 }
 
-void auditns_forget(struct auditns_touched *t, int32_t pid)
+void auditns_exec_told(struct auditns_touched *t, int32_t pid, int all)
 {
-    touch(t, pid);
+    struct auditns_answer *a = known_of(t, pid);
+
+    if (a)
+        a->exec = all ? 0 : -1;
 }
 
 /* Answers */

@@ -5,7 +5,7 @@
 #include <unistd.h>
 #include "text_decl.h"
 
-#define LEAST 65536 /* for less room than this nothing is read */
+#define LEAST 786432 /* for less room than this nothing is read: what is read and not scanned yet costs most to move */
 
 int64_t auditns_stream_scan(struct auditns_stream *s, struct auditns_scan *scan, struct auditns_points *points,
                             uint64_t most, int mode)

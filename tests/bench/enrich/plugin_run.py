@@ -27,7 +27,7 @@ class Recorded(Observer):
         self.model.queries.clear()
         self.model.namespaces.born.clear()
 
-    def catch_up(self) -> int:
+    def look(self) -> int:
         return self._now
 
     def prove(self) -> bool:
