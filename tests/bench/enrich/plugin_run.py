@@ -6,7 +6,7 @@
 import sys
 from typing import Any
 
-from auditns_connector import wiring
+from auditns_connector import config, wiring
 from auditns_connector.cli import plugin
 from auditns_connector.journal import JournalReader
 from auditns_connector.model.table import Model
@@ -44,4 +44,5 @@ def observer(**options: Any) -> tuple[Observer, list[str]]:
 
 if __name__ == "__main__":
     wiring.host_observer = observer
-    plugin.run(["--config", sys.argv[2]])
+    config.DEFAULT_PATH = sys.argv[2]
+    plugin.run([])  # auditd gives it no arguments
