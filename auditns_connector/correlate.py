@@ -2,8 +2,8 @@
 
 Nothing is read or asked here; what happened before must be in the model when :meth:`Correlator.answer` is called. Most
 points are the plain case: one process, in one state for all the time that the stamp may mean. What such a process has
-for an answer, and for which stamps, is worked out once for each block of text; everything else goes the careful way
-through model/lookup.py.
+for an answer, and for which stamps, is worked out once for each block of text, and remembered (memory.py, known.py) as
+long as it holds; everything else goes the careful way through model/lookup.py.
 """
 
 from array import array
@@ -15,11 +15,12 @@ from .decode.rectypes import NUMBERS
 from .emit import text
 from .grouping import Groups, find_calls, pick
 from .known import Answer, Known
+from .memory import Memory, Numbered
 from .model import clones, lookup
 from .model.calls import NUMBERS as CALL_NUMBERS
 from .model.containers import UNKNOWN, Container
 from .model.namespaces import NsSet
-from .model.process import NOT_KNOWN, Login, Process, State
+from .model.process import NOT_KNOWN, Login, State
 from .model.table import Model
 from .reassemble import Points, Tails
 
@@ -113,9 +114,7 @@ class Correlator:
         self._plain_numbers: dict[Container | None, int] = {}
         self._brief = ns == "off" and not info
         self._groups = Groups()
-        #: answers that may be given again, as they stood when the model had taken in so much
-        self._known: Known | None = None
-        self._applied = -1
+        self._memory = Memory(model, ns=ns != "off")
         self._renames = 0
         #: counts how often all that had been worked out was dropped, for a container is called otherwise now
         self.generation = 0
@@ -144,14 +143,13 @@ class Correlator:
             self.holders = [None]
             self._kinds = bytearray(1)
             self._plain_numbers.clear()
-            if self._known is not None:
-                self._known.forget()
+            self._memory.forget()
 
     def answer_known(self, points: Points, now: int) -> "array[int] | None":
         """:meth:`answer`, where all is known without the model, which may not have taken in yet what
         :meth:`Model.saw` was told of with True; ``None`` where it must be asked."""
-        known = self._known
-        if known is None or points.n > _FEW or not self.ready(now):
+        known = self.ready(now) if points.n <= _FEW else None
+        if known is None:
             return None
         choice = self.begin(points)
         if not known.find_all(points, CAREFUL, now, choice):
@@ -161,8 +159,8 @@ class Correlator:
 
     def join_known(self, points: Points, now: int, which: int) -> bytes | memoryview | None:
         """``points`` with what :meth:`answer_known` has for them put in, of :attr:`tails` those numbered ``which``."""
-        known = self._known
-        if known is None or points.n > _FEW or not self.ready(now):
+        known = self.ready(now) if points.n <= _FEW else None
+        if known is None:
             return None
         block = known.join(points, CAREFUL, now, self.tails[which])
         if block is not None:
@@ -178,13 +176,13 @@ class Correlator:
         self.attributed += attributed
         self.unknown += unknown
 
-    def ready(self, now: int) -> bool:
-        """Whether what is remembered may be used as it is from ``now`` on, until the model takes something in."""
-        if self._known is None or self.keep_states or self.info:
-            return False
+    def ready(self, now: int) -> Known | None:
+        """What is remembered, to be used as it is from ``now`` on until the model takes something in; ``None`` where
+        the states are wanted, which it does not say."""
+        if self.keep_states or self.info:
+            return None
         self._begin()
-        self._see(self._known, now)
-        return True
+        return self._memory.known(now)
 
     def answer(
         self, points: Points, now: int, choice: "array[int] | None" = None, first: int = 0, end: int | None = None
@@ -206,7 +204,7 @@ class Correlator:
                 choice[i] = self._number(self.states[i], self._record(points, i, points.flags[i]), child)
         self._count(choice if n - first == points.n else choice[first:n])
         if points.n <= _FEW and not (self.keep_states or self.info):
-            self._learn()
+            self._memory.learn(self._memory.known(now), self._number_had)
         return choice
 
     def _count(self, choice: "array[int]") -> None:
@@ -214,81 +212,6 @@ class Correlator:
         kinds = pick(choice, self._kinds)
         self.attributed += kinds.count(_OF_ONE)
         self.unknown += kinds.count(_NOT_CLEAR)
-
-    # -- what is remembered
-
-    def _remembered(self) -> Known:
-        if self._known is None:
-            self._known = Known(self.model.touched)
-        return self._known
-
-    def _see(self, known: Known, now: int) -> None:
-        """Have ``known`` read stamps as the model does."""
-        model = self.model
-        if self._applied != model.applied:
-            self._applied = model.applied
-            clock = model.clock
-            known.see(
-                offset=clock.offset or 0, steady=clock.clear_since(now), gap=model.gap_until, lag=model.lag
-            )  # fmt: skip
-
-    def _learn(self) -> None:
-        """Remember those whose being known would have helped, and who made them."""
-        known = self._remembered()
-        wanted = known.wanted()
-        if not wanted:
-            return
-        found: dict[int, Answer] = {}
-        for pid in wanted:
-            process = self.model.processes.get(pid)
-            creator = process.creator[0] if process is not None and process.creator is not None else 0
-            for who in (pid, creator):
-                process = None if who in found else self._settled(who)
-                number = None if process is None else self._number_had(process.state)
-                if process is not None and number is not None:
-                    found[who] = self._followed(process, number)
-        known.put(list(found.values()))
-
-    def _settled(self, pid: int) -> Process | None:
-        """Process ``pid``, where what holds for it now is the answer about it until something happens."""
-        model = self.model
-        process = model.processes.get(pid)
-        if process is None or process.epoch != model.epoch or pid in model.calls.pending:
-            return None
-        return None if process.apart and self.ns != "off" else process
-
-    def _lasting(self, process: Process, number: int) -> Answer:
-        """What :meth:`_plain` finds for ``process``."""
-        since = process.start + lookup.START_TICK if process.scanned else process.state.since
-        return Answer(
-            process.pid, number, max(since, process.state.since), process.end, -1, kind=self._kinds[number]
-        )  # fmt: skip
-
-    def _followed(self, process: Process, number: int) -> Answer:
-        """The same, and what of its execs and its children can be known without the model."""
-        model, state = self.model, process.state
-        cgroup, namespaces, alone = 0, b"", process.prev is None
-        exec_ = 0 if alone else -1
-        if process.execs:
-            only = process.execs[-1] if alone and len(process.execs) == 1 else None
-            same = only is not None and only.state.container is state.container and only.state.nsset is state.nsset
-            exec_ = only.time if only is not None and same else -1
-        if (
-            process.end is None
-            and state.container is not UNKNOWN
-            and state.nsset is not None
-            and not (process.unresolved or process.newborn or process.apart)
-            and process.same_namespaces()
-            and model.timens.plain(process)
-        ):
-            namespaces = state.nsset.raw or b""
-            path, cgroups = model.cgroups.path_of.get(process.sampled), process.cgroups
-            if path is not None and cgroups is not None and cgroups.path(model.sample_root) == (path or "/"):
-                cgroup = process.sampled
-        newborn = alone and not process.scanned and process.past is None
-        return self._lasting(process, number)._replace(
-            exec=exec_, cgroup=cgroup, namespaces=namespaces, newborn=newborn, threads=process.threads is not None
-        )
 
     # -- the ways of answering
 
@@ -337,8 +260,7 @@ class Correlator:
         """As :meth:`_one_by_one`, but each process is asked for once, which is the same where one answer holds for all
         its points. Returns the first point of a process for which it does not, and up to which all are answered."""
         groups, keep = self._groups, self.keep_states or self.info
-        known = self._remembered()
-        self._see(known, now)
+        known = self._memory.known(now)
         careful = _ANY_FLAG if keep else CAREFUL  # what is known does not say which state it was
         which, count = known.find(points, first, end, careful, now, choice)
         for pid, time in self.model.touched.told():
@@ -352,7 +274,7 @@ class Correlator:
             if found is not None:
                 numbers[group] = number = number_of(found.container) or self._plain_number(found)
                 if low * _MS - offset - lookup.EPSILON - found.since > _LASTING:
-                    lasting.append(self._lasting(self.model.processes[pid], number))
+                    lasting.append(self._memory.lasting(self.model.processes[pid], (number, self._kinds[number])))
             elif size > 1:
                 end = i
                 count = groups.before(i)
@@ -409,11 +331,12 @@ class Correlator:
                 self._plain_numbers[state.container] = number
         return number
 
-    def _number_had(self, state: State) -> int | None:
-        """:meth:`_plain_number` where there is a text already: to make one may mint serials, and only an answer does
-        that."""
+    def _number_had(self, state: State) -> Numbered | None:
+        """:meth:`_plain_number`, and how it is counted, where there is a text already: to make one may mint serials,
+        and only an answer does that."""
         nsset = state.nsset if self._wanted(state.container) else None
-        return self._numbers.get((state.container, nsset, "", 0, None, None))
+        number = self._numbers.get((state.container, nsset, "", 0, None, None))
+        return None if number is None else (number, self._kinds[number])
 
     def _wanted(self, container: Container | None) -> bool:
         """Whether NS_INFO is."""

@@ -2,7 +2,9 @@
 journaled in the order it was taken in.
 
 The order at the start is *subscribe, scan /proc, replay what arrived meanwhile*, so that nothing falls between. Before
-audit events are answered, :meth:`Observer.catch_up` drains every source up to now: what happened before is in hand.
+audit events are answered, :meth:`Observer.look` drains every source up to now: what happened before is in hand. What
+need not be known for answers that are remembered waits there; whoever asks the model has it taken in first, and
+:meth:`Observer.catch_up` does both.
 """
 
 import json

@@ -57,7 +57,7 @@ class Quick:
             or pipeline.busy
             or rules.next is None
             or (narrator is not None and narrator.next not in (rules.next, -1))
-            or not pipeline.correlator.ready(time.monotonic_ns())
+            or pipeline.correlator.ready(time.monotonic_ns()) is None
         ):
             return False
         self._tails = tails.c_struct()

@@ -37,6 +37,7 @@ struct frame_header {
 #define K_CLOCK 41
 #define K_PROC 42
 #define K_MARK 44
+#define K_RULES 48
 #define K_PROCESS 56
 #define S_PERF 1
 #define S_CN 2

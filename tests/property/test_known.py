@@ -30,7 +30,7 @@ LIVES = st.one_of(
     st.tuples(st.just("attach"), PID, st.sampled_from(PLACES)),
 )
 TROUBLE = st.tuples(
-    st.sampled_from(["lost", "expire", "clock", "scan", "lost_connector"]), st.none(), st.integers(0, 3000)
+    st.sampled_from(["lost", "expire", "clock", "scan", "lost_connector", "rules"]), st.none(), st.integers(0, 3000)
 )
 STEP = st.integers(0, 15).flatmap(lambda number: LIVES if number else TROUBLE)
 ASK = st.lists(st.tuples(PID, st.sampled_from([0, 1, 30, 1000, 3000]), st.booleans()), max_size=4)
@@ -118,6 +118,8 @@ class Answers:
             w.put(f.K_LOST, now, source=f.S_CN)
         elif name == "expire":
             w.put(f.K_MARK, now, source=f.S_PIPELINE, arg=max(int((now - what) * MS), 1))
+        elif name == "rules":
+            w.put(f.K_RULES, now, source=f.S_AUDIT, arg=what % 4)
         elif name == "clock":
             w.put(f.K_CLOCK, now, source=f.S_PIPELINE, arg=REAL + what * MS)
         else:
