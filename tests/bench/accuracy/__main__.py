@@ -40,7 +40,7 @@ from .containers import RUNTIMES, Containers, WorkloadError
 from .report import PassResult, SubjectResult
 from .run import FULL, Run, build_truth
 from .score import score, verdict
-from .subjects import Auditns, AuditnsListen, EnrichedText, Laurel, Subject
+from .subjects import Auditns, AuditnsListen, AuditnsPlain, EnrichedText, Laurel, Subject
 from .truth import read_actions, shared_pids
 from .workloads import WORKLOADS, Workload, run_workload
 
@@ -50,9 +50,10 @@ LOCK_WAIT: Final = 3600.0
 #: how long a subject may take to put out the last event, once the kernel has let go of it
 DRAIN: Final = 120.0
 #: subjects of our own: they have to meet the bar
-OURS: Final = ("auditns", "auditns-listen")
+OURS: Final = ("auditns", "auditns-plain", "auditns-listen")
 SUBJECTS: Final[dict[str, Callable[[], Subject]]] = {
     "auditns": Auditns,
+    "auditns-plain": AuditnsPlain,
     "auditns-listen": AuditnsListen,
     "laurel": Laurel,
 }

@@ -155,6 +155,8 @@ class Auditns(Subject):
     name = "auditns"
     program = "audisp-auditns"
     output = "auditns.log"
+    options: tuple[str, ...] = ('ns = "all"', "info = true")
+    journal = True
     #: where setuptools puts the entry point of the interpreter that runs the bench
     script = Path(sys.executable).parent / "audisp-auditns"
 
@@ -168,22 +170,22 @@ class Auditns(Subject):
 
     def configure(self, auditd: Auditd, directory: Path, *, tiny: bool) -> None:
         # auditd wants a regular file of root with a mode within 0755, and gives an empty environment
-        launcher = directory / "audisp-auditns"
+        launcher = directory / f"audisp-{self.name}"
         shutil.copyfile(self.script, launcher)
         launcher.chmod(0o750)
-        config = directory / "auditns.toml"
+        config = directory / f"{self.name}.toml"
         config.write_text(self.toml(directory, tiny=tiny))
         config.chmod(0o640)
-        auditd.add_plugin("auditns", str(launcher), "--config", str(config))
+        auditd.add_plugin(self.name, str(launcher), "--config", str(config))
 
-    @staticmethod
-    def toml(directory: Path, *, tiny: bool) -> str:
+    def toml(self, directory: Path, *, tiny: bool) -> str:
         """The plugin's configuration for one run."""
-        lines = ['ns = "all"', "info = true", f'control = "{directory}/control"']
+        lines = [*self.options, f'control = "{directory}/{self.name}.control"']
         if tiny:
             lines += ["[sources]", "perf_buffer = 65536", "connector_buffer = 65536"]
-        lines += ["[journal]", f'path = "{directory}/auditns.journal"', "max_size = 0"]
-        lines += ["[output.file]", f'path = "{directory}/auditns.log"', "max_size = 0"]
+        if self.journal:
+            lines += ["[journal]", f'path = "{directory}/auditns.journal"', "max_size = 0"]
+        lines += ["[output.file]", f'path = "{directory}/{self.output}"', "max_size = 0"]
         return "\n".join(lines) + "\n"
 
     def answers(self, run: Path) -> dict[EventId, Answer]:
@@ -191,6 +193,16 @@ class Auditns(Subject):
 
     def losses(self, run: Path) -> int:
         return count_losses((run / self.output).read_bytes())
+
+
+class AuditnsPlain(Auditns):
+    """The same as it is installed: no more than CONTAINER_ID records, and no journal. Most answers are remembered ones
+    then, and given before the model has taken in what is new."""
+
+    name = "auditns-plain"
+    output = "auditns-plain.log"
+    options = ()
+    journal = False
 
 
 class AuditnsListen(Subject):
