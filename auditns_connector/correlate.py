@@ -10,6 +10,7 @@ from array import array
 from collections.abc import Collection, Sequence
 from typing import Final, overload
 
+from ._text import ffi
 from .decode import points as pt
 from .decode.rectypes import NUMBERS
 from .emit import text
@@ -222,19 +223,19 @@ class Correlator:
         oldest, newest = span.first_ms * _MS, span.last_ms * _MS
         careful = CAREFUL if first < n and clock.steady(oldest, now) and clock.steady(newest, now) else -1
         window = min(self.model.lag, now - newest + offset)
-        at = first
+        left: Sequence[int] = range(first, n)
         if n - first >= _MANY and careful == CAREFUL:
-            at = self._by_process(points, now, choice, first, n, offset, window)
-        if at < n:
-            self._one_by_one(points, now, choice, at, n, offset, window, careful)
+            left = self._by_process(points, now, choice, first, n, offset, window)
+        if left:
+            self._one_by_one(points, now, choice, left, offset, window, careful)
 
     def _one_by_one(
-        self, points: Points, now: int, choice: "array[int]", first: int, end: int, offset: int, window: int,
+        self, points: Points, now: int, choice: "array[int]", which: Sequence[int], offset: int, window: int,
         careful: int,
     ) -> None:  # fmt: skip
         keep, states = self.keep_states or self.info, self.states
-        columns = (points.pid, points.flags, points.ms)
-        for i, (pid, flags, ms) in enumerate(zip(*(c[first:end].tolist() for c in columns), strict=True), first):
+        for i in which:
+            pid, flags, ms = points.pid[i], points.flags[i], points.ms[i]
             state = None if flags & careful else self._plain(pid, ms, ms, offset, window)
             if state is None:
                 self._answer_with_care(points, i, pid, flags, ms, now, choice)
@@ -256,13 +257,14 @@ class Correlator:
 
     def _by_process(
         self, points: Points, now: int, choice: "array[int]", first: int, end: int, offset: int, window: int
-    ) -> int:
+    ) -> Sequence[int]:
         """As :meth:`_one_by_one`, but each process is asked for once, which is the same where one answer holds for all
-        its points. Returns the first point of a process for which it does not, and up to which all are answered."""
+        its points. From the first point of a process on for which it does not, points are left; these are returned."""
         groups, keep = self._groups, self.keep_states or self.info
         known = self._memory.known(now)
         careful = _ANY_FLAG if keep else CAREFUL  # what is known does not say which state it was
         which, count = known.find(points, first, end, careful, now, choice)
+        left: Sequence[int] = ()
         for pid, time in self.model.touched.told():
             lookup.exec_told(self.model, pid, time)
         numbers = array("I", bytes(4 * groups.find(points, which, count, CAREFUL)))
@@ -276,8 +278,8 @@ class Correlator:
                 if low * _MS - offset - lookup.EPSILON - found.since > _LASTING:
                     lasting.append(self._memory.lasting(self.model.processes[pid], (number, self._kinds[number])))
             elif size > 1:
-                end = i
-                count = groups.before(i)
+                before = groups.before(i)
+                count, left = before, ffi.unpack(which, count)[before:]
                 break
             else:
                 found = self._careful(points, i, pid, flags, low, now)
@@ -291,7 +293,7 @@ class Correlator:
             base = len(self.states.found)
             self.states.found += told
             groups.spread(array("I", range(base, base + len(numbers))), count, self.states.which)
-        return end
+        return left
 
     def _plain(self, pid: int, low: int, high: int, offset: int, window: int) -> State | None:
         """What all stamps from ``low`` to ``high`` (ms) have for an answer, as :func:`lookup.find` would find it for

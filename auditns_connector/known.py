@@ -58,6 +58,8 @@ class Touched:
     def __init__(self) -> None:
         self.c: Any = ffi.new("struct auditns_touched *", {"now": 1})
         self._known: Known | None = None
+        #: what the one before had to tell
+        self._told: list[tuple[int, int]] = []
 
     def saw(self, block: bytes, *, every: bool) -> bool:
         """``block`` of frames is, or will be, taken in; ``every``: any of them may speak of anybody. True where the
@@ -70,8 +72,13 @@ class Touched:
 
     def attach(self, known: "Known") -> None:
         """From now on the frames are followed for ``known``, and no longer for whom they were before."""
+        self._told += self.told()
         self._known = known
         self.c.known = known.c
+
+    def follows(self, known: "Known") -> bool:
+        """Whether it is ``known`` for whom the frames are followed."""
+        return self._known is known
 
     def tidy(self, before: int) -> None:
         """See :meth:`Known.tidy`."""
@@ -82,10 +89,13 @@ class Touched:
         """The (pid, time) of execs that were answered since the last time, for the model to know."""
         c = self.c.known
         count = c.told_count if c else 0
-        if not count:
+        if not count and not self._told:
             return []
-        c.told_count = 0
-        return [(row.pid, row.time) for row in c.told[0:count]]
+        told, self._told = self._told, []
+        if count:
+            told += [(row.pid, row.time) for row in c.told[0:count]]
+            c.told_count = 0
+        return told
 
 
 class Known:

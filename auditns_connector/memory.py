@@ -31,8 +31,9 @@ class Memory:
     def known(self, now: int) -> Known:
         """What is known, and reads stamps as the model does at ``now`` (CLOCK_MONOTONIC ns)."""
         model = self._model
-        if self._known is None:
+        if self._known is None or not model.touched.follows(self._known):
             self._known = Known(model.touched)
+            self._applied = -1
         if self._applied != model.applied:
             self._applied = model.applied
             steady = model.clock.clear_since(now)
@@ -70,7 +71,10 @@ class Memory:
     def lasting(self, process: Process, number: Numbered) -> Answer:
         """The answer about ``process`` as it is now."""
         since = process.start + START_TICK if process.scanned else process.state.since
-        return Answer(process.pid, number[0], max(since, process.state.since), process.end, -1, kind=number[1])
+        since = max(since, process.state.since)
+        return Answer(
+            process.pid, number[0], since, process.end, -1, threads=process.threads is not None, kind=number[1]
+        )  # fmt: skip
 
     def _followed(self, process: Process, number: Numbered) -> Answer:
         """The same, and what of its execs and its children can be known without the model."""
@@ -94,6 +98,4 @@ class Memory:
             if path is not None and cgroups is not None and cgroups.path(model.sample_root) == (path or "/"):
                 cgroup = process.sampled
         newborn = alone and not process.scanned and process.past is None
-        return self.lasting(process, number)._replace(
-            exec=exec_, cgroup=cgroup, namespaces=namespaces, newborn=newborn, threads=process.threads is not None
-        )
+        return self.lasting(process, number)._replace(exec=exec_, cgroup=cgroup, namespaces=namespaces, newborn=newborn)

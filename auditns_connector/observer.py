@@ -3,8 +3,8 @@ journaled in the order it was taken in.
 
 The order at the start is *subscribe, scan /proc, replay what arrived meanwhile*, so that nothing falls between. Before
 audit events are answered, :meth:`Observer.look` drains every source up to now: what happened before is in hand. What
-need not be known for answers that are remembered waits there; whoever asks the model has it taken in first, and
-:meth:`Observer.catch_up` does both.
+need not be known for answers that are remembered waits there, up to a second; whoever asks the model has it taken in
+first, and :meth:`Observer.catch_up` does both.
 """
 
 import json
@@ -88,7 +88,7 @@ class Observer:
         self.counters = {"frames_bytes": 0, "queries": 0, "resyncs": 0, "scanned": 0, "vanished": 0}
         #: called with connector and perf frames before the model takes them (listen --events)
         self.tap: Callable[[bytes], None] | None = None
-        #: called at the end of each :meth:`catch_up` with its moment: what else must be known before an answer
+        #: called at the end of each :meth:`look` with its moment: what else must be known before an answer
         self.followed: list[Callable[[int], None]] = []
         self._options = options or {}
         self._cgroups, self._procfs = cgroups, procfs.Procfs()
@@ -184,7 +184,7 @@ class Observer:
 
     def heard(self, cut: int, block: bytes, quiet: bool) -> None:
         """The model was shown the frames ``block`` up to ``cut``; ``quiet`` is what :meth:`Model.saw` said of them."""
-        if quiet:
+        if quiet and block:
             self._waiting.append(block)
             self._waits += len(block)
         elif block:
@@ -201,13 +201,8 @@ class Observer:
             call(cut)
 
     def take_in(self) -> None:
-        """Have the model take in what waits."""
-        if not self._waiting:
-            return
-        waiting, self._waiting, self._waits = b"".join(self._waiting), [], 0
-        self._feed(waiting, seen=True)
-        for pid, when in self.model.touched.told():
-            lookup.exec_told(self.model, pid, when)
+        """Have the model take in what waits, and know of the execs that were answered without it."""
+        self._end_waiting()
         if self.model.queries or self.model.namespaces.born:
             self._ask_all()
 
@@ -336,10 +331,20 @@ class Observer:
         self._feed(self._drain(time.monotonic_ns()) if answers else b"")
         self._feed(b"".join(answers))
 
+    def _end_waiting(self) -> None:
+        # nothing is asked here: what is drained for an answer must not come before a block that is about to be fed
+        if self._waiting:
+            waiting, self._waiting, self._waits = b"".join(self._waiting), [], 0
+            self._apply(waiting, seen=True)
+        for pid, when in self.model.touched.told():
+            lookup.exec_told(self.model, pid, when)
+
     def _feed(self, block: bytes, *, seen: bool = False) -> None:
-        if not block:
-            return
-        self.take_in()
+        if block:
+            self._end_waiting()
+            self._apply(block, seen=seen)
+
+    def _apply(self, block: bytes, *, seen: bool) -> None:
         self.counters["frames_bytes"] += len(block)
         if self.journal is not None:
             self.journal.write(block)

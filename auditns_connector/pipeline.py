@@ -125,9 +125,9 @@ class Pipeline:
         #: called after each round: must be quick
         self.each_round: list[Callable[[], None]] = []
         #: called when the audit rules may have changed
+        self.on_rules: list[Callable[[], None]] = []
         #: does the usual rounds
         self._quick: Quick | None = None
-        self.on_rules: list[Callable[[], None]] = []
         #: called once when the run ends, before anything is closed
         self.at_end: list[Callable[[], None]] = []
 
@@ -351,10 +351,13 @@ class Pipeline:
             or any(sink.broken or sink.deadline() is not None for sink in self._sinks)
         )  # fmt: skip
 
-    def give(self, block: Block) -> None:
-        """Give the only format's block to its outputs."""
+    def give(self, block: Block) -> bool:
+        """Give the only format's block to its outputs; False where one of them is broken."""
+        broken = False
         for sink in self._sinks:
             sink.write(block)
+            broken |= sink.broken
+        return not broken
 
     def write(self, blocks: Mapping[str, Block]) -> None:
         """Give each format's block to its outputs."""

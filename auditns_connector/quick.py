@@ -62,24 +62,24 @@ class Quick:
             return False
         self._tails = tails.c_struct()
         self._applied = self._model.applied
-        c.tails, c.next, c.changes = self._tails, rules.next, pipeline.stream.changes
+        c.tails, c.next, c.changes = self._tails, rules.next, rules.changes
         return True
 
     def rounds(self, poll: Any, timeout: float) -> list[tuple[int, int]]:
         """Wait with ``poll`` up to ``timeout`` seconds, and do usual rounds as long as they are; returns what ``poll``
         has found for the pipeline to do."""
         fd, take, pace, self._end = self._fd, self._take, self._pipeline.pace, time.monotonic() + timeout
-        while True:
-            ready: list[tuple[int, int]] = poll(timeout)
-            if len(ready) != 1 or ready[0][0] != fd:
-                break
-            if pace.gathers:
-                time.sleep(pace.pause(time.monotonic()))
-            if not take() or (timeout := self._end - time.monotonic()) <= 0:
-                ready = []
-                break
-        self.settle()
-        return ready
+        try:
+            while True:
+                ready: list[tuple[int, int]] = poll(timeout)
+                if len(ready) != 1 or ready[0][0] != fd:
+                    return ready
+                if pace.gathers:
+                    time.sleep(pace.pause(time.monotonic()))
+                if not take() or (timeout := self._end - time.monotonic()) <= 0:
+                    return []
+        finally:
+            self.settle()
 
     def _take(self) -> bool:
         """One round; False where the pipeline is to look after something now."""
@@ -100,14 +100,14 @@ class Quick:
         if size < 0:
             self._pass_on(got, block, bool(c.quiet))
             return False
-        pipeline.give(ffi.buffer(self._out, size)[:])
+        open_ = pipeline.give(ffi.buffer(self._out, size)[:])
         pipeline.pace.took(self._points.n, look.cut / 1e9)
         if block:
             self._observer.heard(look.cut, block, True)
             self._observer.take_in_much()
         if pipeline.stream.pending:
             self._end = min(self._end, pipeline.wait_for_more() + pipeline.hold)
-        return self._applied == self._model.applied or self.ready()
+        return open_ and (self._applied == self._model.applied or self.ready())
 
     def _pass_on(self, got: int, block: bytes, quiet: bool | None) -> None:
         """Text has been read (and scanned, ``got`` 1), and frames drained, but this is no usual round. ``quiet`` says

@@ -64,6 +64,11 @@ class RuleWatch:
         return changed
 
     @property
+    def changes(self) -> int:
+        """How many CONFIG_CHANGE records it has been told of."""
+        return self._changes
+
+    @property
     def next(self) -> int | None:
         """The serial that comes next where none is missing."""
         return self._next

@@ -154,13 +154,13 @@ void auditns_spread(const struct auditns_groups *groups, const uint32_t *numbers
  * at most `until` (CLOCK_MONOTONIC ns), if no frame has spoken of it since `stamp` but such as are followed. */
 struct auditns_answer {
     int64_t since, until;
-    int64_t exec;               /* when it execed, if no record has told of it yet; 0: it did not, -1: more than once */
+    int64_t exec;               /* when it execed, if no record has told of it yet; 0: it did not, -1: not known */
     uint64_t stamp;
     uint64_t cgroup;            /* the id that samples in its cgroup have; 0: not known */
     int32_t pid;                /* 0: nobody is here */
     uint32_t number;
     uint32_t missed;            /* the last round in which a point of it was missed */
-    uint16_t set;               /* its namespaces, from 1; 0: its children are not followed */
+    uint16_t set;               /* its namespaces, from 1; 0: neither its execs nor its children are followed */
     uint8_t kind;               /* how its answers are counted */
     uint8_t newborn;            /* nobody had the pid before, and it has been the same ever since */
     uint8_t threads;            /* it has, or had, other threads */

@@ -121,7 +121,7 @@ static int execed(struct auditns_touched *t, const struct frame_header *head)
 {
     struct auditns_answer *a = known_of(t, head->pid);
 
-    if (!a || a->until != INT64_MAX || a->threads || (head->ppid && head->ppid != head->pid) ||
+    if (!a || !a->set || a->until != INT64_MAX || a->threads || (head->ppid && head->ppid != head->pid) ||
         (head->cgroup && head->cgroup != a->cgroup)) {
         want(t, head->pid);
         return 0;
