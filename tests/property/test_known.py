@@ -13,8 +13,7 @@ from auditns_connector import frames as f
 from auditns_connector.correlate import Correlator
 from auditns_connector.known import Answer, Known, Touched
 from auditns_connector.model.kernel import CLONE_INTO_CGROUP
-from auditns_connector.observer import Observer
-from tests.unit.test_observer import Rings
+from tests.unit.test_observer import Deaf, Rings
 from tests.unit.world import MS, REAL, World
 
 from .test_grouping import points_of
@@ -36,17 +35,6 @@ TROUBLE = st.tuples(
 STEP = st.integers(0, 15).flatmap(lambda number: LIVES if number else TROUBLE)
 ASK = st.none() | st.lists(st.tuples(PID, st.sampled_from([0, 1, 30, 1000, 3000]), st.booleans()), max_size=4)
 HISTORY = st.lists(st.tuples(st.sampled_from([0, 1, 20, 2000]), STEP, ASK), min_size=1, max_size=30)
-
-
-class Deaf(Observer):
-    """Asks nobody anything."""
-
-    def _ask_all(self) -> None:
-        self.model.queries.clear()
-        self.model.namespaces.born.clear()
-
-    def _scan(self) -> None:
-        pass
 
 
 class Waiting(World):

@@ -23,6 +23,17 @@ class Rings:
         pass
 
 
+class Deaf(Observer):
+    """Asks nobody anything."""
+
+    def _ask_all(self) -> None:
+        self.model.queries.clear()
+        self.model.namespaces.born.clear()
+
+    def _scan(self) -> None:
+        pass
+
+
 def test_the_end_of_a_process_that_vanished_before_it_was_asked_is_known_before_the_answer() -> None:
     exit_ = f.pack(f.K_EXIT, f.S_PERF, 20, pid=NOBODY, tid=NOBODY)
     model = Model()

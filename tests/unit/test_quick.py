@@ -181,3 +181,40 @@ def test_what_is_done_in_few_steps_is_what_is_done_in_many(seed: int, monkeypatc
     assert quick.count(b"contid=") > 60
     assert quick.count(b"CONTAINER_LOST") == 1
     assert quick_seen == usual_seen
+
+
+def test_a_change_of_the_rules_that_came_alone_is_not_overlooked() -> None:
+    mono = time.monotonic_ns() / MS
+    world = World(real=time.time_ns() - time.monotonic_ns(), boot_id="ab" * 16)
+    world.proc(100, 1, at=mono - 3000, start=mono - 3000, cg=f"/docker/{HEX}")
+    observer = Observer(world.model, perf=NoRings())
+    correlator = Correlator(world.model)
+    ours, theirs = socket.socketpair()
+    audit = StdinSource(ours.fileno())
+    pipeline = Pipeline(observer, correlator, Enricher(correlator, (RAW,)), audit, {RAW: []}, Talk(quiet=True))
+    pipeline.pace = Pace(0)
+    pipeline._register()
+    quick = pipeline._quick
+    assert quick is not None
+    now = time.time_ns() // MS - 5
+
+    def come(data: bytes) -> None:
+        theirs.sendall(data)
+        if quick.ready():
+            quick.rounds(pipeline.selector._own.poll, 0.01)
+        else:
+            pipeline.on_audit()
+
+    for serial in range(1000, 1004):
+        come(event(serial, now, 100))
+    assert quick.ready()
+    stamp = b"msg=audit(%d.%03d:1004): " % (now // 1000, now % 1000)
+    come(b'type=CONFIG_CHANGE %sauid=0 ses=1 op=remove_rule key="k" list=4 res=1\n' % stamp)
+    assert pipeline.stream.pending
+    come(event(1004, now, 100))
+    come(event(1005, now, 100))
+    assert observer.exec_rules.changes == pipeline.stream.changes == 1
+    assert pipeline.enricher.events == 6
+    for sock in (ours, theirs):
+        sock.close()
+    observer.close()
