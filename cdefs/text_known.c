@@ -248,7 +248,7 @@ static struct auditns_answer *answer_of(struct auditns_touched *t, const struct 
     if (!a || flags & ~AUDITNS_P_EXEC || __builtin_mul_overflow(p->ms[i], MS, &time) ||
         __builtin_sub_overflow(time, k->offset, &time))
         return NULL;
-    if (time < k->steady || time <= q->now - RECENT || time > q->now + SLACK)
+    if (time < k->steady || time > q->now + SLACK || (flags && time <= q->now - RECENT))
         return NULL;
     time -= EPSILON;
     if (time <= k->gap || time > a->until)
