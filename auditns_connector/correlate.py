@@ -42,9 +42,9 @@ _MS: Final = 1_000_000
 _ANY_FLAG: Final = (1 << 32) - 1
 #: an answer about a process that has been the same for so long may be wanted again (ns)
 _LASTING: Final = 1_000_000_000
-_OF_NONE: Final = 0
-_OF_ONE: Final = 1
-_NOT_CLEAR: Final = 2
+OF_NONE: Final = 0
+OF_ONE: Final = 1
+NOT_CLEAR: Final = 2
 HOST: Final = State(0, None, None, "")
 _IDLE: Final = State(0, None, None, "observed")
 
@@ -129,7 +129,7 @@ class Correlator:
     def begin(self, points: Points) -> "array[int]":
         """An empty choice for ``points``; to be filled by :meth:`answer` before the next one is begun."""
         self._begin()
-        self.states = Told(points.n) if self.keep_states or self.info else _NOBODY
+        self.states = Told(points.n) if self._keeps else _NOBODY
         return array("I", bytes(4 * points.n))
 
     def _begin(self) -> None:
@@ -145,6 +145,11 @@ class Correlator:
             self._kinds = bytearray(1)
             self._plain_numbers.clear()
             self._memory.forget()
+
+    @property
+    def _keeps(self) -> bool:
+        """Whether the state of each point is wanted, by others or for CONTAINER_INFO."""
+        return self.keep_states or self.info
 
     def answer_known(self, points: Points, now: int) -> "array[int] | None":
         """:meth:`answer`, where all is known without the model, which may not have taken in yet what
@@ -169,7 +174,7 @@ class Correlator:
         return block
 
     def _count_known(self, known: Known, n: int) -> None:
-        self.count(n, known.counted(_OF_ONE), known.counted(_NOT_CLEAR))
+        self.count(n, known.counted(OF_ONE), known.counted(NOT_CLEAR))
 
     def count(self, answered: int, attributed: int, unknown: int) -> None:
         """So many points were answered."""
@@ -180,7 +185,7 @@ class Correlator:
     def ready(self, now: int) -> Known | None:
         """What is remembered, to be used as it is from ``now`` on until the model takes something in; ``None`` where
         the states are wanted, which it does not say."""
-        if self.keep_states or self.info:
+        if self._keeps:
             return None
         self._begin()
         return self._memory.known(now)
@@ -203,16 +208,11 @@ class Correlator:
         if self.info:
             for i, child in children_of(points, self.model, first, n).items():
                 choice[i] = self._number(self.states[i], self._record(points, i, points.flags[i]), child)
-        self._count(choice if n - first == points.n else choice[first:n])
-        if points.n <= _FEW and not (self.keep_states or self.info):
+        kinds = pick(choice if n - first == points.n else choice[first:n], self._kinds)
+        self.count(n - first, kinds.count(OF_ONE), kinds.count(NOT_CLEAR))
+        if points.n <= _FEW and not self._keeps:
             self._memory.learn(self._memory.known(now), self._number_had)
         return choice
-
-    def _count(self, choice: "array[int]") -> None:
-        self.answered += len(choice)
-        kinds = pick(choice, self._kinds)
-        self.attributed += kinds.count(_OF_ONE)
-        self.unknown += kinds.count(_NOT_CLEAR)
 
     # -- the ways of answering
 
@@ -233,7 +233,7 @@ class Correlator:
         self, points: Points, now: int, choice: "array[int]", which: Sequence[int], offset: int, window: int,
         careful: int,
     ) -> None:  # fmt: skip
-        keep, states = self.keep_states or self.info, self.states
+        keep, states = self._keeps, self.states
         for i in which:
             pid, flags, ms = points.pid[i], points.flags[i], points.ms[i]
             state = None if flags & careful else self._plain(pid, ms, ms, offset, window)
@@ -252,7 +252,7 @@ class Correlator:
         if found is None:
             return
         choice[i] = self._number(found, self._record(points, i, flags))
-        if self.keep_states or self.info:
+        if self._keeps:
             self.states.put(i, found)
 
     def _by_process(
@@ -260,13 +260,12 @@ class Correlator:
     ) -> Sequence[int]:
         """As :meth:`_one_by_one`, but each process is asked for once, which is the same where one answer holds for all
         its points. From the first point of a process on for which it does not, points are left; these are returned."""
-        groups, keep = self._groups, self.keep_states or self.info
+        groups, keep = self._groups, self._keeps
         known = self._memory.known(now)
         careful = _ANY_FLAG if keep else CAREFUL  # what is known does not say which state it was
         which, count = known.find(points, first, end, careful, now, choice)
         left: Sequence[int] = ()
-        for pid, time in self.model.touched.told():
-            lookup.exec_told(self.model, pid, time)
+        lookup.execs_told(self.model)
         numbers = array("I", bytes(4 * groups.find(points, which, count, CAREFUL)))
         told: list[State] = []
         lasting: list[Answer] = []
@@ -302,10 +301,8 @@ class Correlator:
         A stamp means a moment up to ``window`` ns after it; ``offset`` is that of the clock.
         """
         model = self.model
-        process = model.processes.get(pid)
-        if process is None or process.epoch != model.epoch or (process.apart and self.ns != "off"):
-            return None
-        if pid in model.calls.pending:
+        process = self._memory.settled(pid)
+        if process is None:
             return None
         state, margin = process.state, low * _MS - offset - lookup.EPSILON
         if state.since >= margin and (
@@ -401,7 +398,7 @@ class Correlator:
                 for tails, numeric in zip(self.tails, self.spellings, strict=True):
                     number = tails.add(self._tail(key, wanted, numeric))
                 self.holders.append(container)
-                self._kinds.append(_NOT_CLEAR if container is UNKNOWN else _OF_NONE if container is None else _OF_ONE)
+                self._kinds.append(NOT_CLEAR if container is UNKNOWN else OF_NONE if container is None else OF_ONE)
             self._numbers[key] = number
         return number
 

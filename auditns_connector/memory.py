@@ -53,14 +53,14 @@ class Memory:
             process = processes.get(pid)
             creator = process.creator[0] if process is not None and process.creator is not None else _NOBODY
             for who in (pid, creator):
-                process = None if who in found else self._settled(who)
+                process = None if who in found else self.settled(who)
                 number = None if process is None else number_of(process.state)
                 if process is not None and number is not None:
                     found[who] = self._followed(process, number)
         if found:
             known.put(list(found.values()))
 
-    def _settled(self, pid: int) -> Process | None:
+    def settled(self, pid: int) -> Process | None:
         """Process ``pid``, where what holds for it now is the answer about it until something happens."""
         model = self._model
         process = model.processes.get(pid)

@@ -336,8 +336,7 @@ class Observer:
         if self._waiting:
             waiting, self._waiting, self._waits = b"".join(self._waiting), [], 0
             self._apply(waiting, seen=True)
-        for pid, when in self.model.touched.told():
-            lookup.exec_told(self.model, pid, when)
+        lookup.execs_told(self.model)
 
     def _feed(self, block: bytes, *, seen: bool = False) -> None:
         if block:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ._kernel import ffi as kernel_ffi
 from ._kernel import lib as kernel
 from ._text import ffi, lib
-from .correlate import CAREFUL
+from .correlate import CAREFUL, NOT_CLEAR, OF_ONE
 
 if TYPE_CHECKING:
     from .pipeline import Pipeline
@@ -127,7 +127,7 @@ class Quick:
         c.bytes = 0
         if not c.answered:
             return
-        pipeline.correlator.count(c.answered, c.counted[1], c.counted[2])
+        pipeline.correlator.count(c.answered, c.counted[OF_ONE], c.counted[NOT_CLEAR])
         pipeline.enricher.count(c.events)
         pipeline.observer.exec_rules.passed(c.next - 1)
         if pipeline.narrator is not None:

@@ -47,6 +47,8 @@ _MAX_PUSH: Final = 1 << 30
 _PART: Final = 1 << 19
 #: msg=audit(1700000000.000:1234567):
 _HEADER: Final = 40
+#: room is made for so much at once: what is read and not scanned yet costs most to move (bytes)
+ROOM: Final = 768 * 1024
 #: so much is moved to the front of the buffer at once, where it is in the processor's cache
 _LITTLE: Final = 1 << 16
 
@@ -306,13 +308,13 @@ class TextStream:
 
     def __init__(self, capacity: int = 512 * 1024, whole: bool = False) -> None:
         self._scanner = Scanner(whole)
-        self._c: Any = ffi.new("struct auditns_stream *")
+        self._c: Any = ffi.new("struct auditns_stream *", {"least": ROOM})
         self._use(bytearray(capacity))
 
     def _use(self, buffer: bytearray) -> None:
-        self._buffer = self._scanner.points.keep = buffer
-        self._held: Any = ffi.from_buffer("char[]", buffer)
-        self._c.buf, self._c.size = self._held, len(buffer)
+        self._buffer = buffer
+        self._c.buf = self._scanner.points.keep = ffi.from_buffer("char[]", buffer)
+        self._c.size = len(buffer)
 
     def want_whole(self) -> None:
         """From now on hand out whole events."""

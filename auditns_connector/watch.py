@@ -40,7 +40,7 @@ class Watch(selectors.EpollSelector):
         del self._calls[key.fd]
         return key
 
-    def serve(self, timeout: float, wait: "Wait | None" = None) -> None:
+    def serve(self, timeout: float, wait: Wait | None = None) -> None:
         """Wait up to ``timeout`` seconds, and call what is registered with each descriptor that is ready; ``wait`` does
         the waiting if it is given."""
         poll = self._own.poll

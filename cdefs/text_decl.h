@@ -85,6 +85,7 @@ int64_t auditns_scan(struct auditns_scan *scan, struct auditns_points *points, c
 struct auditns_stream {
     char *buf;
     uint64_t size, start, scanned, end, consumed;
+    uint64_t least;             /* for less room than this nothing is read */
 };
 
 /* Scan up to `most` bytes more; returns as auditns_scan. */
@@ -149,6 +150,9 @@ void auditns_spread(const struct auditns_groups *groups, const uint32_t *numbers
 #define AUDITNS_HELD 262144
 #define AUDITNS_ROWS 256
 #define AUDITNS_SET 64
+#define AUDITNS_EPSILON 1000000
+#define AUDITNS_SLACK 20000000
+#define AUDITNS_RECENT 10000000000
 
 /* What was found out about a process: the number of an answer, which holds for stamps that mean more than `since`, and
  * at most `until` (CLOCK_MONOTONIC ns), if no frame has spoken of it since `stamp` but such as are followed. */

@@ -10,9 +10,9 @@
 #include "text_decl.h"
 
 #define MS 1000000
-#define EPSILON 1000000LL     /* model/lookup.py */
-#define SLACK 20000000LL      /* model/clock.py */
-#define RECENT 10000000000LL
+#define EPSILON ((int64_t)AUDITNS_EPSILON)
+#define SLACK ((int64_t)AUDITNS_SLACK)
+#define RECENT ((int64_t)AUDITNS_RECENT)
 
 static uint64_t *slot_of(struct auditns_touched *t, int32_t pid)
 {

@@ -13,7 +13,7 @@ int auditns_quick_read(struct auditns_quick *q)
     return auditns_stream_scan(q->stream, q->scan, q->points, UINT32_MAX, 0) < 0 ? -1 : 1;
 }
 
-/* Whether the points are of the events that come next, without a hole. */
+/* Whether the points are of the events that come next, without a hole. auditd counts its own (1200 to 1299) by itself. */
 static int in_order(const struct auditns_quick *q)
 {
     const struct auditns_points *p = q->points;

@@ -5,8 +5,6 @@
 #include <unistd.h>
 #include "text_decl.h"
 
-#define LEAST 786432 /* for less room than this nothing is read: what is read and not scanned yet costs most to move */
-
 int64_t auditns_stream_scan(struct auditns_stream *s, struct auditns_scan *scan, struct auditns_points *points,
                             uint64_t most, int mode)
 {
@@ -34,7 +32,7 @@ int64_t auditns_stream_read(struct auditns_stream *s, int fd)
     s->consumed = 0;
     if (s->start == s->end)
         s->start = s->scanned = s->end = 0;
-    if (s->size - s->end < LEAST)
+    if (s->size - s->end < s->least)
         return -ENOBUFS;
     got = read(fd, s->buf + s->end, s->size - s->end);
     if (got < 0)

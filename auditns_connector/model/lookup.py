@@ -77,12 +77,13 @@ def find_only_exec(model: Model, pid: int, times: Sequence[int]) -> State | None
     return exec_.state
 
 
-def exec_told(model: Model, pid: int, time: int) -> None:
-    """A record of the exec of ``pid`` at ``time`` was answered without :func:`find_exec`: consume it as that does."""
-    process = model.processes.get(pid)
-    if process is not None and process.execs is not None:
-        process.execs = [e for e in process.execs if e.time > time] or None
-        process.floor = max(process.floor, time)
+def execs_told(model: Model) -> None:
+    """Records of some execs were answered from memory, without :func:`find_exec`: consume these as that does."""
+    for pid, time in model.touched.told():
+        process = model.processes.get(pid)
+        if process is not None and process.execs is not None:
+            process.execs = [e for e in process.execs if e.time > time] or None
+            process.floor = max(process.floor, time)
 
 
 def _candidates(

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Final
 from ..decode.auditserial import SerialGap
 from ..errors import AuditnsError, ConfigError
 from ..quick import Quick
-from ..reassemble import TextStream
+from ..reassemble import ROOM, TextStream
 
 if TYPE_CHECKING:
     from ..pipeline import Pipeline
 
 _READ: Final = 256 * 1024
-#: room is made for so much at once: what is read and not scanned yet costs most to move
-_ROOM: Final = 768 * 1024
 #: an event or two: after less than this there is hardly more
 _LITTLE: Final = 16 * 1024
 #: a socket or pipe with so much in it was full, or nearly: whoever writes fills it again within _REFILL seconds, and to
@@ -61,7 +59,7 @@ class StdinSource:
     def _fill_on(self, stream: TextStream, size: int) -> int | None:
         """Go on where one reading has brought ``size`` bytes, and there may be more."""
         waited = 0
-        room = stream.room(_ROOM)
+        room = stream.room(ROOM)
         while not self._ended and size < self._limit:
             try:
                 got = os.readv(self._fd, [room])

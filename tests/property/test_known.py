@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from auditns_connector import correlate
 from auditns_connector import frames as f
+from auditns_connector._text import lib
 from auditns_connector.correlate import Correlator
 from auditns_connector.known import Answer, Known, Touched
+from auditns_connector.model import clock, lookup
 from auditns_connector.model.kernel import CLONE_INTO_CGROUP
 from tests.unit.test_observer import Deaf, Rings
 from tests.unit.world import MS, REAL, World
@@ -235,6 +237,11 @@ def test_a_child_is_known_before_the_model_has_heard_of_it() -> None:
         told.ask([(child, 5, True)])  # there was one exec alone
         assert told.known - known == 3
         assert told.world.waits == 0
+
+
+def test_the_c_reads_stamps_with_the_bounds_of_the_model() -> None:
+    bounds = lib.AUDITNS_EPSILON, lib.AUDITNS_SLACK, lib.AUDITNS_RECENT
+    assert bounds == (lookup.EPSILON, clock.SLACK, clock.RECENT)
 
 
 def test_without_perf_any_frame_may_speak_of_anybody() -> None:
