@@ -17,6 +17,8 @@ _GATHER: Final = 0.003
 MOST: Final = 20
 #: in a storm, whose writer has filled the socket before this is over, it is worth it none the less (seconds)
 LEAST: Final = 0.0005
+#: after so much text at once the socket is full again before the last of it is worked on (bytes)
+MUCH: Final = 128 * 1024
 
 
 class Pace:
@@ -27,10 +29,11 @@ class Pace:
         self.fixed = None if fixed_ms is None else fixed_ms / 1000
         self._rate = 0.0
         self._last = 0.0
+        self._much = False
 
     def pause(self, now: float) -> float:
         """How long to wait at ``now``, when text has come, before it is read (seconds)."""
-        if not self.gathers:
+        if self._much or not self.gathers:
             return 0.0
         rate = self._rate * math.exp((self._last - now) / _MEMORY)
         wanted = self.fixed
@@ -43,7 +46,8 @@ class Pace:
         """Whether there may be a pause."""
         return self.fixed != 0 and (self.fixed is not None or self._rate > BUSY)
 
-    def took(self, events: int, now: float) -> None:
-        """``events`` were read at ``now``."""
+    def took(self, events: int, now: float, size: int = 0) -> None:
+        """``events`` were read at ``now``, in ``size`` bytes where that may be much."""
+        self._much = size >= MUCH
         self._rate = self._rate * math.exp((self._last - now) / _MEMORY) + events / _MEMORY
         self._last = now

@@ -279,7 +279,7 @@ class Pipeline:
         if self._quick is not None:
             self._quick.settle()
         if points.consumed or self.stream.left:
-            self.pace.took(points.n, now)
+            self.pace.took(points.n, now, points.consumed)
             self._deliver_all(points, cut)
             self.observer.take_in_much()
 

@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple
 
 from ._text import ffi, lib
 from .decode import rectypes
-from .decode.points import MODE_EOF, MODE_FLUSH, MODE_MORE
+from .decode.points import MODE_AHEAD, MODE_EOF, MODE_FLUSH, MODE_MORE
 from .known import SMALL, fresh
 
 _POINT_FIELDS: Final[dict[str, tuple[str, str]]] = {
@@ -359,6 +359,10 @@ class TextStream:
     def grew(self, size: int) -> None:
         """``size`` bytes were put into :meth:`room`, to be scanned with those of the next :meth:`filled`."""
         self._c.end += size
+
+    def ahead(self) -> None:
+        """Scan what :meth:`read` took in, while it is in the processor's cache; to be decided by the next scan."""
+        self._scan(_MAX_PUSH, MODE_AHEAD)
 
     def part(self, most: int = _PART) -> Points:
         """Scan ``most`` bytes of what :meth:`read`, :meth:`grew` or :meth:`put` took in; the rest is :attr:`left`."""

@@ -18,6 +18,7 @@
 #define AUDITNS_MODE_MORE 0
 #define AUDITNS_MODE_FLUSH 1
 #define AUDITNS_MODE_EOF 2
+#define AUDITNS_MODE_AHEAD 3
 
 #define AUDITNS_LINE_FOREIGN 0xffffffff
 #define AUDITNS_LINE_LATE 0xfffffffe
@@ -77,7 +78,8 @@ struct auditns_scan {
 void auditns_text_types(const char *names, const uint32_t *numbers, uint32_t count);
 
 /* Scan buf, which begins where the last call's consumed bytes ended. Returns how many bytes are decided, or -1
- * when the arrays of points or lines are full: grow them and call again with the same block. */
+ * when the arrays of points or lines are full: grow them and call again with the same block. Ahead: decide nothing yet,
+ * the next call scans on. */
 int64_t auditns_scan(struct auditns_scan *scan, struct auditns_points *points, const char *buf, uint32_t len, int mode);
 
 /* A buffer of text: from start to scanned it has been scanned, consumed bytes of that are decided, up to end it is

@@ -782,6 +782,8 @@ int64_t auditns_scan(struct auditns_scan *s, struct auditns_points *p, const cha
         s->line = s->searched = end;
     }
     s->searched = len;
+    if (mode == AUDITNS_MODE_AHEAD)
+        return 0;
     if (s->line < len && (mode == AUDITNS_MODE_EOF || s->in_long || len - s->line > AUDITNS_MAX_LINE)) {
         /* the start of a line too long to be a record, or the unterminated end: passed on as it is */
         if (p->line_cap == p->line_total)

@@ -66,6 +66,7 @@ P_SUCCESS: Final = 2048
 MODE_MORE: Final = 0
 MODE_FLUSH: Final = 1
 MODE_EOF: Final = 2
+MODE_AHEAD: Final = 3
 
 LINE_FOREIGN: Final = 0xFFFFFFFF
 LINE_LATE: Final = 0xFFFFFFFE

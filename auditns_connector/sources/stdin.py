@@ -1,8 +1,8 @@
 """Audit text that arrives on a descriptor: auditd's socket to a plugin, or a pipe."""
 
+import errno
 import os
 import select
-import time
 from typing import TYPE_CHECKING, Final
 
 from ..decode.auditserial import SerialGap
@@ -13,13 +13,9 @@ from ..reassemble import ROOM, TextStream
 if TYPE_CHECKING:
     from ..pipeline import Pipeline
 
-_READ: Final = 256 * 1024
 #: an event or two: after less than this there is hardly more
 _LITTLE: Final = 16 * 1024
-#: a socket or pipe with so much in it was full, or nearly: whoever writes fills it again within _REFILL seconds, and to
-#: wait for that costs less than to work on it in pieces
-_FULL: Final = 128 * 1024
-_REFILL: Final = 0.0005
+_NOTHING: Final = (-errno.EAGAIN, -errno.EINTR)
 
 
 class StdinSource:
@@ -50,35 +46,21 @@ class StdinSource:
         """Put what is there into ``stream``; returns how many bytes, ``None`` when the other side has closed and all is
         read."""
         self._stream = stream
-        got = 0 if self._ended else stream.read(self._fd)
-        if not 0 < got < _LITTLE:
-            return self._fill_on(stream, max(got, 0))
-        self._counts["bytes"] += got
-        return got
-
-    def _fill_on(self, stream: TextStream, size: int) -> int | None:
-        """Go on where one reading has brought ``size`` bytes, and there may be more."""
-        waited = 0
-        room = stream.room(ROOM)
+        size = 0
         while not self._ended and size < self._limit:
-            try:
-                got = os.readv(self._fd, [room])
-            except (BlockingIOError, InterruptedError):
-                if size - waited < _FULL:
-                    break
-                waited = size
-                time.sleep(_REFILL)
+            got = stream.read(self._fd)
+            if got == -errno.ENOBUFS:
+                stream.room(ROOM)
                 continue
-            except ConnectionResetError:
-                got = 0
-            except OSError as error:
-                raise AuditnsError(f"cannot read audit records: {error.strerror}") from error
-            self._ended = not got
-            stream.grew(got)
-            size += got
+            if got in _NOTHING:
+                break
+            if got < 0 and got != -errno.ECONNRESET:
+                raise AuditnsError(f"cannot read audit records: {os.strerror(-got)}")
+            self._ended = got <= 0
+            size += max(got, 0)
             if got < _LITTLE:
                 break
-            room = stream.room(_READ)
+            stream.ahead()  # meanwhile whoever writes fills the socket again
         self._counts["bytes"] += size
         return None if self._ended and not size else size
 

@@ -31,9 +31,9 @@ def take(found: Points, base: int) -> list[dict[str, Any]]:
 
 
 def run_c(
-    pieces: list[bytes], flush_at: int | None = None, whole: bool = False
+    pieces: list[bytes], flush_at: int | None = None, whole: bool = False, ahead: int = 1
 ) -> tuple[list[dict[str, Any]], list[Any], bytes]:
-    """Points, lines and output of a stream that comes in these pieces."""
+    """Points, lines and output of a stream that comes in these pieces, each scanned in ``ahead`` parts."""
     text = TextStream(capacity=64, whole=whole)
     tails = Tails(TAILS)
     found, lines, out, base = [], [], [], 0
@@ -48,7 +48,11 @@ def run_c(
     for i, piece in enumerate(pieces):
         if i == flush_at:
             collect(text.flush())
-        collect(text.push(piece))
+        for part in range(ahead):
+            text.put(piece[len(piece) * part // ahead : len(piece) * (part + 1) // ahead])
+            if part + 1 < ahead:
+                text.ahead()
+        collect(text.filled(0))
     collect(text.flush(eof=True))
     assert text.pending == 0
     return found, lines, b"".join(out)
@@ -89,6 +93,13 @@ def test_grammar_same_as_reference_at_any_cut(seed: int) -> None:
     rng = random.Random(seed)
     assert compare([text]) == compare(cut(text, rng))
     compare(cut(text, rng), whole=True)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 1 << 48), st.booleans())
+def test_what_is_scanned_ahead_is_decided_later_as_if_it_had_come_then(seed: int, whole: bool) -> None:
+    pieces = cut(stream(seed), random.Random(seed))
+    assert run_c(pieces, whole=whole, ahead=3) == run_c(pieces, whole=whole)
 
 
 @settings(max_examples=150, deadline=None)
@@ -216,7 +227,7 @@ def test_numbers_and_names_are_the_same_in_c() -> None:
     for name in dir(lib):
         if name.startswith("AUDITNS_P_"):
             assert getattr(lib, name) == getattr(points, name.removeprefix("AUDITNS_"))
-    for name in ("MODE_MORE", "MODE_FLUSH", "MODE_EOF", "LINE_FOREIGN", "LINE_LATE", "MAX_LINE", "MAX_SPAN", "MAX_OPEN",
+    for name in ("MODE_MORE", "MODE_FLUSH", "MODE_EOF", "MODE_AHEAD", "LINE_FOREIGN", "LINE_LATE", "MAX_LINE", "MAX_SPAN", "MAX_OPEN",
                  "MAX_WHOLE", "MAX_RANGE", "CLOSED"):  # fmt: skip
         assert getattr(lib, f"AUDITNS_{name}") == getattr(points, name)
 

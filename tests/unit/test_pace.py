@@ -1,6 +1,6 @@
 """When text is left to gather."""
 
-from auditns_connector.pace import BUSY, LEAST, MOST, Pace
+from auditns_connector.pace import BUSY, LEAST, MOST, MUCH, Pace
 
 
 def run(pace: Pace, rate: float, seconds: float = 1.0, start: float = 100.0) -> float:
@@ -28,6 +28,14 @@ def test_after_a_storm_it_is_quick_again() -> None:
 
 def test_in_a_storm_whoever_writes_hardly_waits() -> None:
     assert run(Pace(), 1_000_000) == run(Pace(50), 1_000_000) == LEAST
+
+
+def test_a_full_socket_is_read_at_once() -> None:
+    pace = Pace(50)
+    pace.took(100, 1.0, MUCH)
+    assert pace.pause(1.0) == 0
+    pace.took(1, 1.0)
+    assert pace.pause(1.0) > 0
 
 
 def test_a_fixed_pause_is_always_that_unless_much_comes() -> None:

@@ -1,6 +1,5 @@
 """The plugin's input: read straight into the text stream."""
 
-import contextlib
 import os
 import socket
 import threading
@@ -31,27 +30,6 @@ def test_all_that_has_come_is_taken_in_at_once() -> None:
         assert stream.filled(0).consumed == len(LINE)
         assert source.fill(stream) is None
         assert source.counters() == {"received": 1001, "bytes": 1001 * len(LINE), "lost": 0}
-        source.close()
-
-
-def test_a_socket_that_was_full_may_fill_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        theirs.setblocking(False)
-        source, sent = StdinSource(ours.fileno()), []
-
-        def fill_up(_: float = 0) -> None:
-            if len(sent) < 3:
-                sent.append(0)
-                with contextlib.suppress(BlockingIOError):
-                    while True:
-                        sent[-1] += theirs.send(LINE * 100)
-
-        monkeypatch.setattr("time.sleep", fill_up)
-        fill_up()
-        assert sent[0] > 128 * 1024
-        assert source.fill(TextStream()) == sum(sent)
-        assert len(sent) == 3
         source.close()
 
 
