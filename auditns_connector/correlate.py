@@ -34,7 +34,7 @@ _PARTS: Final = frozenset(
 #: so many points are grouped by process; fewer are answered sooner one by one
 _MANY: Final = 16
 #: so many points may well be known all of them
-_FEW: Final = 256
+_FEW: Final = 64
 _MAX_TAILS: Final = 50_000
 #: a 1 at the number of each system call that may return a child
 _CLONES: Final = bytes(number in clones.ANY_CALL for number in range(max(clones.ANY_CALL) + 1))
@@ -271,10 +271,16 @@ class Correlator:
         lasting: list[Answer] = []
         number_of = self._plain_numbers.get
         for group, (i, pid, flags, size, low, high) in enumerate(groups.rows()):
-            found = None if flags & CAREFUL else self._plain(pid, low, high, offset, window)
+            alone = flags & CAREFUL
+            if not alone:
+                found = self._plain(pid, low, high, offset, window)
+            elif alone == pt.P_EXEC and pid > 0:
+                found = self._only_exec(pid, (low * _MS - offset,))
+            else:
+                found = None
             if found is not None:
                 numbers[group] = number = number_of(found.container) or self._plain_number(found)
-                if low * _MS - offset - lookup.EPSILON - found.since > _LASTING:
+                if not alone and low * _MS - offset - lookup.EPSILON - found.since > _LASTING:
                     lasting.append(self._memory.lasting(self.model.processes[pid], (number, self._kinds[number])))
             elif size > 1:
                 before = groups.before(i)
@@ -363,8 +369,7 @@ class Correlator:
         times = model.clock.candidates(ms * 1_000_000, now)
         ppid = points.ppid[i] if flags & pt.P_SYSCALL else -1
         if flags & pt.P_EXEC:
-            plain = lookup.find_only_exec(model, pid, times)
-            model.touched.exec_told(pid, all_of_them=plain is not None)
+            plain = self._only_exec(pid, times)
             if plain is not None:
                 return plain
             name, comm = untrusted(points.path(i)), untrusted(points.comm(i))
@@ -374,6 +379,12 @@ class Correlator:
             if process is not None and points.sysno[i] in CALL_NUMBERS.get(points.arch[i], ()):
                 model.calls.told(process, times, lookup.EPSILON)
         return lookup.find(model, pid, ppid, times, now)
+
+    def _only_exec(self, pid: int, times: Sequence[int]) -> State | None:
+        """What :func:`lookup.find_only_exec` has for a record of an exec, which has been told now."""
+        found = lookup.find_only_exec(self.model, pid, times)
+        self.model.touched.exec_told(pid, all_of_them=found is not None)
+        return found
 
     def _packet(self, points: Points, i: int, ms: int, now: int) -> State | None:
         """The containers that a packet may belong to."""

@@ -22,7 +22,7 @@ class StdinSource:
     """Reads ``fd`` without blocking; ``limit`` bytes at most are taken at once, so that a burst is held by us and not
     by whoever writes."""
 
-    def __init__(self, fd: int = 0, limit: int = 4 << 20) -> None:
+    def __init__(self, fd: int = 0, limit: int = 1 << 20) -> None:
         with select.epoll() as watch:
             try:
                 watch.register(fd)

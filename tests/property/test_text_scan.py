@@ -227,8 +227,8 @@ def test_numbers_and_names_are_the_same_in_c() -> None:
     for name in dir(lib):
         if name.startswith("AUDITNS_P_"):
             assert getattr(lib, name) == getattr(points, name.removeprefix("AUDITNS_"))
-    for name in ("MODE_MORE", "MODE_FLUSH", "MODE_EOF", "MODE_AHEAD", "LINE_FOREIGN", "LINE_LATE", "MAX_LINE", "MAX_SPAN", "MAX_OPEN",
-                 "MAX_WHOLE", "MAX_RANGE", "CLOSED"):  # fmt: skip
+    for name in ("MODE_MORE", "MODE_FLUSH", "MODE_EOF", "MODE_AHEAD", "LINE_FOREIGN", "LINE_LATE", "MAX_LINE",
+                 "MAX_SPAN", "MAX_OPEN", "MAX_WHOLE", "MAX_RANGE", "CLOSED"):  # fmt: skip
         assert getattr(lib, f"AUDITNS_{name}") == getattr(points, name)
 
 
