@@ -209,6 +209,15 @@ static void take(const char *block, uint32_t consumed)
     hold(auditns_json(json, block, consumed, &points, who, &texts, keep, 0, sizeof(keep), &lines) >= 0, "filtered JSON");
 }
 
+/* A copy of its exact size: a step past its end is seen. */
+static char *copy_of(const char *text, size_t size)
+{
+    char *copy = malloc(size + !size);
+    hold(copy != NULL, "memory");
+    memcpy(copy, text, size);
+    return copy;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct auditns_scan scan;
@@ -223,18 +232,24 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     points.n = points.line_n = points.used = points.line_used = points.total = points.line_total = 0;
     const char *text = (const char *)data + 2;
     size -= 2;
-    size_t from = 0, end = 0;
+    size_t from = 0, end = 0, last = 0;
     for (int mode = AUDITNS_MODE_MORE; mode != AUDITNS_MODE_EOF;) {
         end = size - end > piece ? end + piece : size;
         mode = end < size ? AUDITNS_MODE_MORE : AUDITNS_MODE_EOF;
-        /* a copy of its exact size: a step past its end is seen */
-        char *block = malloc(end - from + !(end - from));
-        memcpy(block, text + from, end - from);
+        char *block;
+        if (data[1] & 64) { /* a part of it, no less than before, is scanned ahead */
+            size_t part = (last - from) + (end - last) / 2;
+            block = copy_of(text + from, part);
+            hold(auditns_scan(&scan, &points, block, (uint32_t)part, AUDITNS_MODE_AHEAD) == 0, "nothing is decided");
+            free(block);
+        }
+        block = copy_of(text + from, end - from);
         int64_t consumed = auditns_scan(&scan, &points, block, (uint32_t)(end - from), mode);
         hold(consumed >= 0 && (size_t)consumed <= end - from, "consumed lies in the block");
         take(block, (uint32_t)consumed);
         free(block);
         from += (size_t)consumed;
+        last = end;
     }
     hold(from == size, "at the end all is consumed");
     return 0;
