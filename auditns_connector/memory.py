@@ -16,6 +16,8 @@ from .model.table import Model
 #: number and kind of an answer
 Numbered = tuple[int, int]
 _NOBODY: Final = 0
+#: of a process that ended so long ago there will hardly be more records (ns)
+_PAST: Final = 1_000_000_000
 
 
 class Memory:
@@ -47,10 +49,12 @@ class Memory:
 
     def learn(self, known: Known, number_of: Callable[[State], Numbered | None]) -> None:
         """Remember those whose being known would have helped, and who made them, as far as there is a number."""
-        processes = self._model.processes
+        processes, past = self._model.processes, self._model.now - _PAST
         found: dict[int, Answer] = {}
         for pid in known.wanted():
             process = processes.get(pid)
+            if process is not None and process.end is not None and process.end < past:
+                continue
             creator = process.creator[0] if process is not None and process.creator is not None else _NOBODY
             for who in (pid, creator):
                 process = None if who in found else self.settled(who)
