@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 #: an event or two: after less than this there is hardly more
 _LITTLE: Final = 16 * 1024
+#: no more than that is scanned before any of it is decided (bytes)
+_AHEAD: Final = 1 << 20
 _NOTHING: Final = (-errno.EAGAIN, -errno.EINTR)
 
 
@@ -60,7 +62,8 @@ class StdinSource:
             size += max(got, 0)
             if got < _LITTLE:
                 break
-            stream.ahead()  # meanwhile whoever writes fills the socket again
+            if size <= _AHEAD:
+                stream.ahead()  # meanwhile whoever writes fills the socket again
         self._counts["bytes"] += size
         return None if self._ended and not size else size
 
