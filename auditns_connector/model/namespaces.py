@@ -195,10 +195,6 @@ class Namespaces:
         """The sets with living members that hold ``inst``."""
         return list(inst.sets)
 
-    def inhabitant(self, inst: Instance) -> int:
-        """A thread that lives in ``inst``, the lowest-numbered of a set; 0 where there is none."""
-        return min(next(iter(inst.sets)).members) if inst.sets else 0
-
     # -- members
 
     def enter(self, nsset: NsSet, tid: int) -> None:
