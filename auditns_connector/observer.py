@@ -37,7 +37,7 @@ _BEHIND: Final = 2_000_000_000
 #: records of a process are not expected so long after its end (ns); those that come are answered all the same
 _LATE: Final = 2_000_000_000
 #: frames that wait are taken in when they are more than this: some two hundred of them (bytes)
-_MUCH: Final = 16384
+MUCH: Final = 16384
 #: without any source of events /proc is read no more often than this (ns)
 POLL: Final = 200_000_000
 
@@ -225,7 +225,7 @@ class Observer:
 
     def take_in_much(self) -> None:
         """:meth:`take_in` where more waits than costs little."""
-        if self._waits > _MUCH:
+        if self._waits > MUCH:
             self.take_in()
 
     def catch_up(self) -> int:

@@ -9,7 +9,7 @@ import math
 from typing import Final
 
 #: the rate of events is an average over about this long (seconds)
-_MEMORY: Final = 0.1
+WINDOW: Final = 0.1
 #: from this many events a second on, waiting pays: up to there each is worked on as it comes for little of a CPU
 BUSY: Final = 2000.0
 _GATHER: Final = 0.003
@@ -35,7 +35,7 @@ class Pace:
         """How long to wait at ``now``, when text has come, before it is read (seconds)."""
         if self._much or not self.gathers:
             return 0.0
-        rate = self._rate * math.exp((self._last - now) / _MEMORY)
+        rate = self._rate * math.exp((self._last - now) / WINDOW)
         wanted = self.fixed
         if wanted is None:
             wanted = _GATHER if rate > BUSY else 0.0
@@ -49,5 +49,5 @@ class Pace:
     def took(self, events: int, now: float, size: int = 0) -> None:
         """``events`` were read at ``now``, in ``size`` bytes where that may be much."""
         self._much = size >= MUCH
-        self._rate = self._rate * math.exp((self._last - now) / _MEMORY) + events / _MEMORY
+        self._rate = self._rate * math.exp((self._last - now) / WINDOW) + events / WINDOW
         self._last = now

@@ -275,7 +275,8 @@ class Pipeline:
 
     def came(self, points: Points, cut: int) -> None:
         """Audit text has come, with ``points``; ``cut`` is up to when the observer has looked."""
-        now = self.wait_for_more()
+        now = time.monotonic()
+        self.waits_since(now)
         if self._quick is not None:
             self._quick.settle()
         if points.consumed or self.stream.left:
@@ -283,10 +284,9 @@ class Pipeline:
             self._deliver_all(points, cut)
             self.observer.take_in_much()
 
-    def wait_for_more(self) -> float:
-        """Text has just come (at the time that is returned): what is open in it may go on for a while."""
-        self._pending_since = time.monotonic()
-        return self._pending_since
+    def waits_since(self, when: float) -> None:
+        """Text came at ``when`` (time.monotonic()): what is open in it may go on for a while."""
+        self._pending_since = when
 
     def _deliver_all(self, points: Points, cut: int) -> None:
         """Deliver ``points`` and those of what else was read before ``cut``."""
@@ -350,6 +350,11 @@ class Pipeline:
             streams or waiting or self.events is not None or self.observer.ns_source == "audit"
             or any(sink.broken or sink.deadline() is not None for sink in self._sinks)
         )  # fmt: skip
+
+    @property
+    def writer(self) -> Any:
+        """A ``struct writer *`` that the only output takes small blocks by; ``None`` where there is none."""
+        return getattr(self._sinks[0], "writer", None) if len(self._sinks) == 1 else None
 
     def give(self, block: Block) -> bool:
         """Give the only format's block to its outputs; False where one of them is broken."""

@@ -1,12 +1,13 @@
-"""The usual round of the pipeline, in few steps.
+"""The usual round of the pipeline, without the interpreter.
 
 On a quiet host each event wakes us, and finds the processor's caches cold: what a round costs is how much code it goes
-through. So the round that most are is written down once more here, with the C of cdefs/text_quick.c: a little audit
-text has come and nothing else; its events follow those before without a hole; perf's frames tell nothing that is not
-followed, and all that is asked is remembered (known.py). Whatever else turns up, the pipeline does as it always does,
-and what was done here is as if it had done it.
+through. So the round that most are is written down once more, in C (cdefs/text_quick.c): a little audit text has come
+and nothing else; its events follow those before without a hole; perf's frames tell nothing that is not followed, and
+all that is asked is remembered (known.py). The C waits for the next one, too, and comes back with whatever else turns
+up: that the pipeline does as it always does, and what was done here is as if it had done it.
 """
 
+import select
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
@@ -15,6 +16,8 @@ from ._kernel import ffi as kernel_ffi
 from ._kernel import lib as kernel
 from ._text import ffi, lib
 from .correlate import CAREFUL, NOT_CLEAR, OF_ONE
+from .observer import MUCH
+from .pace import BUSY, WINDOW
 
 if TYPE_CHECKING:
     from .pipeline import Pipeline
@@ -22,6 +25,22 @@ if TYPE_CHECKING:
 #: more text than this is not a little (bytes)
 _ROOM: Final = 64 * 1024
 _NEVER: Final = (1 << 64) - 1
+_DONE: Final = int(lib.AUDITNS_QUICK_DONE)
+_NOTHING: Final = int(lib.AUDITNS_QUICK_NOTHING)
+_OPEN: Final = int(lib.AUDITNS_QUICK_OPEN)
+_UNSEEN: Final = int(lib.AUDITNS_QUICK_UNSEEN)
+_OTHER: Final = int(lib.AUDITNS_QUICK_OTHER)
+
+
+def _address(function: str, kind: str) -> Any:
+    """A function of the other module, as this one's C may call it."""
+    number = int(kernel_ffi.cast("intptr_t", kernel_ffi.addressof(kernel, function)))
+    return ffi.cast(kind, number)
+
+
+def _pointer(kind: str, other: Any) -> Any:
+    """A pointer of the other module, ``None`` for none, as this one's C knows it."""
+    return ffi.NULL if other is None else ffi.cast(kind, int(kernel_ffi.cast("intptr_t", other)))
 
 
 class Quick:
@@ -33,18 +52,23 @@ class Quick:
         self._fd = fd
         self._took = took
         self._out: Any = ffi.new("char[]", _ROOM)
+        self._held: Any = ffi.new("char[]", _ROOM)
         self._stream, scan, self._points = pipeline.stream.c_parts
+        self._look: Any = pipeline.observer.watch()
         self._c: Any = ffi.new(
             "struct auditns_quick *",
             {
                 "fd": fd, "stream": self._stream, "scan": scan, "points": self._points,
-                "touched": self._model.touched.c, "out": self._out, "room": _ROOM, "careful": CAREFUL, "next": _NEVER,
+                "touched": self._model.touched.c, "careful": CAREFUL, "next": _NEVER,
+                "see": _address("perf_look", "int64_t (*)(struct perf_look *)"),
+                "look": _pointer("struct perf_look *", self._look),
+                "give": _address("writer_copy", "int (*)(struct writer *, const char *, size_t)"),
+                "out": self._out, "room": _ROOM, "held": self._held, "held_room": _ROOM, "much": MUCH,
+                "window": int(WINDOW * 1e9),
             },
         )  # fmt: skip
-        self._look: Any = pipeline.observer.watch()
         self._tails: Any = None
         self._applied = -1
-        self._end = 0.0
 
     def ready(self) -> bool:
         """Whether the next round may be a usual one; what it works on is put in its place."""
@@ -63,68 +87,83 @@ class Quick:
         self._tails = tails.c_struct()
         self._applied = self._model.applied
         c.tails, c.next, c.changes = self._tails, rules.next, rules.changes
+        c.writer, c.hold = _pointer("struct writer *", pipeline.writer), int(pipeline.hold * 1e9)
+        c.most = _NEVER if pipeline.pace.fixed == 0 else int(BUSY * WINDOW)
         return True
 
-    def rounds(self, poll: Any, timeout: float) -> list[tuple[int, int]]:
-        """Wait with ``poll`` up to ``timeout`` seconds, and do usual rounds as long as they are; returns what ``poll``
-        has found for the pipeline to do."""
-        fd, take, pace, self._end = self._fd, self._take, self._pipeline.pace, time.monotonic() + timeout
+    def rounds(self, epoll: select.epoll, timeout: float) -> list[tuple[int, int]]:
+        """Wait for what ``epoll`` waits for up to ``timeout`` seconds, and do usual rounds as long as they are; returns
+        what it has found for the pipeline to do."""
+        c, pace = self._c, self._pipeline.pace
+        c.epoll, c.end, c.pending = epoll.fileno(), time.monotonic_ns() + int(timeout * 1e9), 0
         try:
             while True:
-                ready: list[tuple[int, int]] = poll(timeout)
-                if len(ready) != 1 or ready[0][0] != fd:
-                    return ready
-                if pace.gathers:
+                if not pace.gathers:
+                    how = lib.auditns_quick_rounds(c)
+                    if how == _OTHER:
+                        return epoll.poll(0)
+                else:
+                    end = min(c.end, c.pending + c.hold) if c.pending else c.end
+                    left = (end - time.monotonic_ns()) / 1e9
+                    ready = epoll.poll(max(left, 0.0))
+                    if left <= 0 or len(ready) != 1 or ready[0][0] != self._fd:
+                        return ready
                     time.sleep(pace.pause(time.monotonic()))
-                if not take() or (timeout := self._end - time.monotonic()) <= 0:
+                    how = lib.auditns_quick_round(c)
+                if not self._go_on(how):
                     return []
         finally:
             self.settle()
+            c.pending = 0
 
-    def _take(self) -> bool:
-        """One round; False where the pipeline is to look after something now."""
-        c, look, pipeline = self._c, self._look, self._pipeline
-        got = lib.auditns_quick_read(c)
-        if not got:
+    def _go_on(self, how: int) -> bool:
+        """After a round that went like that; False where the pipeline is to look after something now."""
+        c, look, pipeline, observer = self._c, self._look, self._pipeline, self._observer
+        self.settle()
+        if how == _OPEN:
+            return True
+        if how != _DONE:
+            c.pending = 0
+        if how == _NOTHING:
             pipeline.on_audit()
             return False
-        if got > 0 and not self._stream.consumed:  # the event's end is still to come
-            self._end = min(self._end, pipeline.wait_for_more() + pipeline.hold)
-            return True
-        size = kernel.perf_look(look)
-        if got < 0 or size < 0 or look.told or look.counters.suspect:
-            self._pass_on(got, self._observer.drained(size), None)
+        if how == _UNSEEN:
+            self._pass_on(observer.drained(c.drained), None)
             return False
-        block = kernel_ffi.buffer(look.frames, size)[:] if size else b""
-        size = lib.auditns_quick_join(c, block, len(block), look.cut)
-        if size < 0:
-            self._pass_on(got, block, bool(c.quiet))
+        block = kernel_ffi.buffer(look.frames, c.drained)[:] if c.drained else b""
+        if how != _DONE:
+            self._pass_on(block, bool(c.quiet))
             return False
-        open_ = pipeline.give(ffi.buffer(self._out, size)[:])
-        pipeline.pace.took(self._points.n, look.cut / 1e9)
+        open_ = not c.size or pipeline.give(ffi.buffer(self._out, c.size)[:])
+        pipeline.pace.took(c.came, look.cut / 1e9)
+        c.came = 0
         if block:
-            self._observer.heard(look.cut, block, True)
-            self._observer.take_in_much()
-        if pipeline.stream.pending:
-            self._end = min(self._end, pipeline.wait_for_more() + pipeline.hold)
+            observer.heard(look.cut, block, True)
+            observer.take_in_much()
         return open_ and (self._applied == self._model.applied or self.ready())
 
-    def _pass_on(self, got: int, block: bytes, quiet: bool | None) -> None:
-        """Text has been read (and scanned, ``got`` 1), and frames drained, but this is no usual round. ``quiet`` says
-        what the model said of the frames, ``None`` where it was not shown them."""
+    def _pass_on(self, block: bytes, quiet: bool | None) -> None:
+        """Text has been read, and frames drained, but this is no usual round. ``quiet`` says what the model said of the
+        frames, ``None`` where it was not shown them."""
         observer, look, stream = self._observer, self._look, self._pipeline.stream
         if look.told:
             observer.tell_clock()
         if quiet is None:
             quiet = bool(block) and self._model.saw(block)
         observer.heard(look.cut, block, quiet)
-        self._pipeline.came(stream.scanned() if got > 0 else stream.part(), look.cut)
+        self._pipeline.came(stream.scanned() if self._c.scanned else stream.part(), look.cut)
 
     def settle(self) -> None:
         """Have all others know what was done here."""
         c, pipeline = self._c, self._pipeline
         self._took(c.bytes)
         c.bytes = 0
+        if c.pending:
+            pipeline.waits_since(c.pending / 1e9)
+        if c.held_len:
+            block, c.held_len = ffi.buffer(self._held, c.held_len)[:], 0
+            self._observer.heard(self._look.cut, block, True)
+            self._observer.take_in_much()
         if not c.answered:
             return
         pipeline.correlator.count(c.answered, c.counted[OF_ONE], c.counted[NOT_CLEAR])

@@ -10,8 +10,8 @@ import selectors
 from collections.abc import Callable
 from typing import Any
 
-#: given select.epoll.poll and a timeout, returns what is ready
-Wait = Callable[[Any, float], list[tuple[int, int]]]
+#: given an epoll set and a timeout, returns what is ready
+Wait = Callable[[select.epoll, float], list[tuple[int, int]]]
 
 
 class Watch(selectors.EpollSelector):
@@ -43,8 +43,8 @@ class Watch(selectors.EpollSelector):
     def serve(self, timeout: float, wait: Wait | None = None) -> None:
         """Wait up to ``timeout`` seconds, and call what is registered with each descriptor that is ready; ``wait`` does
         the waiting if it is given."""
-        poll = self._own.poll
-        for fd, _ in poll(timeout) if wait is None else wait(poll, timeout):
+        own = self._own
+        for fd, _ in own.poll(timeout) if wait is None else wait(own, timeout):
             call = self._calls.get(fd)
             if call is not None:  # else it was let go while this batch was worked on
                 call()

@@ -231,26 +231,52 @@ void auditns_known_move(struct auditns_known *known, const struct auditns_known 
 
 #define AUDITNS_QUICK 64
 
-/* What the usual round works on, and what it has done since somebody last took note of it. */
+struct perf_look;
+struct writer;
+
+/* What usual rounds work on, and what they have done since somebody last took note of it. Times are CLOCK_MONOTONIC ns. */
 struct auditns_quick {
     struct auditns_stream *stream;
     struct auditns_scan *scan;
     struct auditns_points *points;
     struct auditns_touched *touched;
     const struct auditns_tails *tails;
-    char *out;
-    uint64_t room;
+    int64_t (*see)(struct perf_look *);                     /* perf_look */
+    struct perf_look *look;
+    int (*give)(struct writer *, const char *, size_t);     /* writer_copy */
+    struct writer *writer;      /* where the text goes; NULL: it stays in `out`, for the caller to give */
+    char *out, *held;           /* held: frames that wait to be taken in */
+    uint64_t room, held_room;
     uint64_t next;              /* the serial that comes next */
     uint64_t changes;           /* of the scan: how many there were */
     uint64_t bytes, answered, events, counted[4];
+    uint64_t held_len, much;    /* much: of frames, to be taken in soon */
+    uint64_t came, began, most; /* how many events came since `began`; most: in a window of time, with which it goes on */
+    int64_t window, end, hold;  /* end: of the rounds; hold: how long an event is waited for whose end has not come */
+    int64_t pending;            /* since when one is, 0: none */
+    int64_t size, drained;      /* what is left for the caller: bytes in `out`, and of frames in `look`, or its error */
     int64_t ms;                 /* of the newest event */
     uint32_t careful;
-    int fd, quiet;              /* quiet: what was followed last need not be taken in yet */
+    int epoll, fd;
+    int scanned, quiet;         /* all was scanned; what was followed last need not be taken in yet */
     uint32_t choice[AUDITNS_QUICK];
 };
 
-/* Read and scan: 1; 0 there was nothing, -1 there is no room for all points. */
-int auditns_quick_read(struct auditns_quick *quick);
+/* How a round went. Done: perhaps something is left for the caller; nothing: there was nothing to read; open: the event's
+ * end is still to come; unseen: not usual, and the frames were not followed; unknown: not usual, and they were.
+ * Other: somebody else is ready, or it is time to come back. */
+#define AUDITNS_QUICK_DONE 0
+#define AUDITNS_QUICK_NOTHING 1
+#define AUDITNS_QUICK_OPEN 2
+#define AUDITNS_QUICK_UNSEEN 3
+#define AUDITNS_QUICK_UNKNOWN 4
+#define AUDITNS_QUICK_OTHER 5
+
+/* One round, where text has come. */
+int auditns_quick_round(struct auditns_quick *quick);
+
+/* Wait and do rounds as long as they are done and leave nothing. */
+int auditns_quick_rounds(struct auditns_quick *quick);
 
 /* Follow the frames, and join if all points are known at `now` and of events that follow one another; returns how many
  * bytes are in `out`, or -1, and then it is as if the points had not been looked at. */

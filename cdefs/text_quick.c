@@ -1,17 +1,13 @@
-/* The usual round in three calls: quick.py says which it is. */
+/* The usual round, and the waiting between rounds: quick.py says which it is. */
+#include <stddef.h>
 #include <stdint.h>
+#include <string.h>
+#include <sys/epoll.h>
 #include <sys/types.h>
+#include <time.h>
+#include "kernel_clock.h"
+#include "kernel_perf.h"
 #include "text_decl.h"
-
-int auditns_quick_read(struct auditns_quick *q)
-{
-    int64_t got = auditns_stream_read(q->stream, q->fd);
-
-    if (got <= 0)
-        return 0;
-    q->bytes += (uint64_t)got;
-    return auditns_stream_scan(q->stream, q->scan, q->points, UINT32_MAX, 0) < 0 ? -1 : 1;
-}
 
 /* Whether the points are of the events that come next, without a hole. auditd counts its own (1200 to 1299) by itself. */
 static int in_order(const struct auditns_quick *q)
@@ -45,4 +41,81 @@ int64_t auditns_quick_join(struct auditns_quick *q, const char *frames, uint64_t
     for (int kind = 0; kind < 4; kind++)
         q->counted[kind] += k->counted[kind];
     return size;
+}
+
+static int64_t monotonic(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+/* The frames that were drained are followed; they wait with those before. */
+static void hold(struct auditns_quick *q)
+{
+    if ((uint64_t)q->drained > q->held_room - q->held_len)
+        return;
+    memcpy(q->held + q->held_len, q->look->frames, (size_t)q->drained);
+    q->held_len += (uint64_t)q->drained;
+    q->drained = 0;
+}
+
+static void count(struct auditns_quick *q, int64_t now)
+{
+    if (now - (int64_t)q->began > q->window) {
+        q->began = (uint64_t)now;
+        q->came = 0;
+    }
+    q->came += q->points->n;
+}
+
+int auditns_quick_round(struct auditns_quick *q)
+{
+    struct auditns_stream *stream = q->stream;
+    int64_t got = auditns_stream_read(stream, q->fd), now;
+
+    q->size = q->drained = 0;
+    if (got <= 0)
+        return AUDITNS_QUICK_NOTHING;
+    q->bytes += (uint64_t)got;
+    q->scanned = auditns_stream_scan(stream, q->scan, q->points, UINT32_MAX, AUDITNS_MODE_MORE) >= 0;
+    if (q->scanned && !stream->consumed) {
+        q->pending = monotonic();
+        return AUDITNS_QUICK_OPEN;
+    }
+    q->drained = q->see(q->look);
+    if (!q->scanned || q->drained < 0 || q->look->told || q->look->counters->suspect)
+        return AUDITNS_QUICK_UNSEEN;
+    now = (int64_t)q->look->cut;
+    q->size = auditns_quick_join(q, (const char *)q->look->frames, (uint64_t)q->drained, now);
+    if (q->size < 0)
+        return AUDITNS_QUICK_UNKNOWN;
+    hold(q);
+    count(q, now);
+    q->pending = stream->end - stream->start > stream->consumed ? now : 0;
+    if (q->writer && q->give(q->writer, q->out, (size_t)q->size))
+        q->size = 0;
+    return AUDITNS_QUICK_DONE;
+}
+
+int auditns_quick_rounds(struct auditns_quick *q)
+{
+    struct epoll_event ready[2];
+
+    for (;;) {
+        int64_t now = monotonic(), end = q->end;
+        int how;
+
+        if (q->pending && q->pending + q->hold < end)
+            end = q->pending + q->hold;
+        if (end <= now || epoll_wait(q->epoll, ready, 2, (int)((end - now + 999999) / 1000000)) != 1 ||
+            ready[0].data.fd != q->fd)
+            return AUDITNS_QUICK_OTHER;
+        how = auditns_quick_round(q);
+        if (how == AUDITNS_QUICK_OPEN)
+            continue;
+        if (how != AUDITNS_QUICK_DONE || q->size || q->drained || q->held_len > q->much || q->came > q->most)
+            return how;
+    }
 }

@@ -59,8 +59,9 @@ class ThreadedSink:
         self.lost = lost
         self._target = target
         self._lock = threading.Lock()
-        self._writer: Any = ffi.gc(lib.writer_new(queue), lib.writer_free)
-        if self._writer == ffi.NULL:
+        #: for small blocks, by writer_copy; what that refuses is for :meth:`write`
+        self.writer: Any = ffi.gc(lib.writer_new(queue), lib.writer_free)
+        if self.writer == ffi.NULL:
             raise MemoryError("no memory for a thread that writes")
         self._news: Any = ffi.new("struct writer_news *")
         #: what the writer was given and does not have a copy of
@@ -82,13 +83,13 @@ class ThreadedSink:
         return self._wake
 
     def write(self, data: Block) -> None:
-        if type(data) is bytes and lib.writer_copy(self._writer, data, len(data)):
+        if type(data) is bytes and lib.writer_copy(self.writer, data, len(data)):
             return  # the usual way of a small block
         view, size = ffi.from_buffer(data), len(data)
         with self._lock:
             self._account()
             self._tell()
-            given = self._queue.idle and lib.writer_give(self._writer, view, size)
+            given = self._queue.idle and lib.writer_give(self.writer, view, size)
             if given == lib.WRITER_KEPT:
                 self._kept.append(data)
             elif not given:
@@ -100,7 +101,7 @@ class ThreadedSink:
     def _account(self) -> None:
         """Take note of what became of that which the writer was given; to be called with the lock held."""
         news, queue = self._news, self._queue
-        lib.writer_tell(self._writer, news)
+        lib.writer_tell(self.writer, news)
         queue.written_bytes += news.bytes
         queue.written_records += news.lines
         for _ in range(news.kept):
@@ -114,12 +115,12 @@ class ThreadedSink:
         """The blocks that the writer was given and has not written whole."""
         blocks: list[Block] = []
         place = ffi.new("const char **")
-        while size := lib.writer_take_back(self._writer, place):
+        while size := lib.writer_take_back(self.writer, place):
             blocks.append(bytes(ffi.buffer(place[0], size)) if place[0] else self._kept.popleft())
         return blocks
 
     def _kick(self) -> None:
-        lib.writer_call(self._writer)
+        lib.writer_call(self.writer)
 
     def on_ready(self) -> None:
         try:
@@ -227,7 +228,7 @@ class ThreadedSink:
         What comes is taken only where nothing is to come before it (``idle``)."""
         fd, room = self._target.direct()
         left = ffi.new("int64_t *", room)
-        short: int = lib.writer_serve(self._writer, fd, left, -1.0, idle)
+        short: int = lib.writer_serve(self.writer, fd, left, -1.0, idle)
         self._target.wrote(room - left[0])
         if not short:
             return 0
@@ -271,5 +272,5 @@ class ThreadedSink:
         end, room = time.monotonic() + seconds, ffi.new("int64_t *")
         self._pausing = True
         while not (self._reopen or self._closing) and (left := end - time.monotonic()) > 0:
-            lib.writer_serve(self._writer, -1, room, left, False)
+            lib.writer_serve(self.writer, -1, room, left, False)
         self._pausing = False

@@ -201,7 +201,7 @@ def test_a_change_of_the_rules_that_came_alone_is_not_overlooked() -> None:
     def come(data: bytes) -> None:
         theirs.sendall(data)
         if quick.ready():
-            quick.rounds(pipeline.selector._own.poll, 0.01)
+            quick.rounds(pipeline.selector._own, 0.01)
         else:
             pipeline.on_audit()
 
