@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 _LEAST_BITS: Final = 10
 _MOST_BITS: Final = 18
-_FOREVER: Final = (1 << 63) - 1
+#: a time that is not known to end (ns)
+FOREVER: Final = (1 << 63) - 1
 #: times above this are nobody's (ns)
 _FAR: Final = 1 << 62
 _MAX_SETS: Final = 1024
@@ -32,24 +33,26 @@ _SEED: Final = int.from_bytes(os.urandom(8), "little") | 1
 
 class Answer(NamedTuple):
     """What is known of process ``pid``: the number of its answer for stamps that mean more than ``since`` and at most
-    ``until`` (CLOCK_MONOTONIC ns, ``None``: for now)."""
+    ``until`` (CLOCK_MONOTONIC ns, :data:`FOREVER`: for now). The fields are those of struct auditns_answer."""
 
+    since: int
+    until: int
+    #: when it execed, if no record has told of it; 0 it did not, -1 nothing is to be said of its execs
+    exec: int
+    stamp: int
+    #: the id that samples in its cgroup have; 0: not known
+    cgroup: int
     pid: int
     number: int
-    since: int
-    until: int | None = None
-    #: when it execed, if no record has told of it; 0 it did not, -1 nothing is to be said of its execs
-    exec: int = 0
-    #: the id that samples in its cgroup have; 0: not known
-    cgroup: int = 0
-    #: what FORK frames of its children have for payload, where they are what it is
-    namespaces: bytes = b""
-    #: it holds for a stamp a little before ``since`` as well: nobody had the pid then
-    newborn: bool = False
-    #: it has other threads
-    threads: bool = False
+    missed: int = 0
+    #: :meth:`Known.set_of` what FORK frames of its children have for payload, where they are what it is; 0: nowhere
+    set: int = 0
     #: how the answer is counted, 0 to 3
     kind: int = 0
+    #: it holds for a stamp a little before ``since`` as well: nobody had the pid then
+    newborn: int = 0
+    #: it has other threads
+    threads: int = 0
 
 
 class Touched:
@@ -106,7 +109,7 @@ class Known:
         self._missed: Any = ffi.new("uint32_t[]", 1024)
         self._sets: dict[bytes, int] = {}
         self._raw: Any = ffi.new("uint8_t[]", _MAX_SETS * _SET)
-        self.c: Any = ffi.new("struct auditns_known *", {"seed": _SEED, "sets": self._raw, "steady": _FOREVER})
+        self.c: Any = ffi.new("struct auditns_known *", {"seed": _SEED, "sets": self._raw, "steady": FOREVER})
         self._begin(_LEAST_BITS)
         touched.attach(self)
 
@@ -124,7 +127,7 @@ class Known:
         several), until when events are missing, how far behind its stamp an event may be."""
         c = self.c
         c.offset, c.lag = offset, min(lag, _FAR)
-        c.steady, c.gap = _FOREVER if steady is None else min(steady, _FOREVER), min(gap, _FOREVER)
+        c.steady, c.gap = FOREVER if steady is None else min(steady, FOREVER), min(gap, FOREVER)
 
     def find(self, points: "Points", first: int, end: int, careful: int, now: int, choice: Any) -> tuple[Any, int]:
         """Put into ``choice`` (an array of typecode I) the answers of the points from ``first`` up to ``end`` that are
@@ -179,18 +182,17 @@ class Known:
         return list(dict.fromkeys(found))
 
     def put(self, answers: Sequence[Answer]) -> None:
-        """Remember answers."""
+        """Remember answers, as they are now: their ``stamp`` is put there."""
+        stamp = self._touched.c.now
+        rows = ffi.new("struct auditns_answer[]", answers)
+        done = lib.auditns_known_put(self.c, rows, len(rows), stamp)
+        if done < len(rows) and self.c.bits < _MOST_BITS:
+            self._move(self.c.bits + 1, 0)
+            lib.auditns_known_put(self.c, rows + done, len(rows) - done, stamp)
+        elif done < len(rows):
+            self.forget()  # it was asked about so many, not all will come again
         if len(self._sets) == _MAX_SETS:
             self.forget()
-        rows = ffi.new("struct auditns_answer[]", [self._row(answer) for answer in answers])
-        done = lib.auditns_known_put(self.c, rows, len(rows))
-        if done == len(rows):
-            return
-        if self.c.bits == _MOST_BITS:
-            self.forget()  # it was asked about so many, not all will come again
-            return
-        self._move(self.c.bits + 1, 0)
-        lib.auditns_known_put(self.c, rows + done, len(rows) - done)
 
     def tidy(self, before: int) -> None:
         """Drop what is about processes that ended ``before`` (CLOCK_MONOTONIC ns), if there is much."""
@@ -201,29 +203,11 @@ class Known:
         held = self._answers
         former = ffi.new("struct auditns_known *", {"bits": self.c.bits, "answer": held})
         self._begin(bits)
-        lib.auditns_known_move(self.c, former, self._touched.c, min(since, _FOREVER))
+        lib.auditns_known_move(self.c, former, self._touched.c, min(since, FOREVER))
         ffi.release(held)
 
-    def _row(self, a: Answer) -> tuple[int, ...]:
-        until = _FOREVER if a.until is None else min(a.until, _FOREVER)
-        exec_, now = min(a.exec, _FOREVER), self._touched.c.now
-        space = self._set_of(a.namespaces)
-        return (
-            min(a.since, _FOREVER),
-            until,
-            exec_,
-            now,
-            a.cgroup,
-            a.pid,
-            a.number,
-            0,
-            space,
-            a.kind,
-            a.newborn,
-            a.threads,
-        )
-
-    def _set_of(self, raw: bytes) -> int:
+    def set_of(self, raw: bytes) -> int:
+        """The number of namespaces as a FORK frame tells them; 0 where there is no room, or these are none."""
         number = self._sets.get(raw, 0)
         if not number and len(raw) == _SET and len(self._sets) < _MAX_SETS:
             number = self._sets[raw] = len(self._sets) + 1

@@ -7,7 +7,7 @@ plain fork, exec or exit of it; text_known.c relies on that.
 from collections.abc import Callable
 from typing import Final
 
-from .known import Answer, Known
+from .known import FOREVER, Answer, Known
 from .model.containers import UNKNOWN
 from .model.lookup import START_TICK
 from .model.process import Process, State
@@ -60,7 +60,7 @@ class Memory:
                 process = None if who in found else self.settled(who)
                 number = None if process is None else number_of(process.state)
                 if process is not None and number is not None:
-                    found[who] = self._followed(process, number)
+                    found[who] = self._followed(known, process, number)
         if found:
             known.put(list(found.values()))
 
@@ -74,13 +74,16 @@ class Memory:
 
     def lasting(self, process: Process, number: Numbered) -> Answer:
         """The answer about ``process`` as it is now."""
-        since = process.start + START_TICK if process.scanned else process.state.since
-        since = max(since, process.state.since)
+        since, end = process.state.since, process.end
+        if process.scanned and process.start + START_TICK > since:
+            since = process.start + START_TICK
         return Answer(
-            process.pid, number[0], since, process.end, -1, threads=process.threads is not None, kind=number[1]
+            since if since < FOREVER else FOREVER,
+            FOREVER if end is None or end > FOREVER else end,
+            -1, 0, 0, process.pid, number[0], 0, 0, number[1], 0, process.threads is not None,
         )  # fmt: skip
 
-    def _followed(self, process: Process, number: Numbered) -> Answer:
+    def _followed(self, known: Known, process: Process, number: Numbered) -> Answer:
         """The same, and what of its execs and its children can be known without the model."""
         model, state = self._model, process.state
         cgroup, namespaces, alone = 0, b"", process.prev is None
@@ -102,4 +105,6 @@ class Memory:
             if path is not None and cgroups is not None and cgroups.path(model.sample_root) == (path or "/"):
                 cgroup = process.sampled
         newborn = alone and not process.scanned and process.past is None
-        return self.lasting(process, number)._replace(exec=exec_, cgroup=cgroup, namespaces=namespaces, newborn=newborn)
+        return self.lasting(process, number)._replace(
+            exec=min(exec_, FOREVER), cgroup=cgroup, set=known.set_of(namespaces), newborn=newborn
+        )

@@ -223,7 +223,8 @@ int64_t auditns_join(struct auditns_touched *touched, const struct auditns_point
                      uint64_t room);
 
 /* Add or replace answers; returns how many of them there was room for. */
-uint32_t auditns_known_put(struct auditns_known *known, const struct auditns_answer *answers, uint32_t count);
+uint32_t auditns_known_put(struct auditns_known *known, const struct auditns_answer *answers, uint32_t count,
+                           uint64_t stamp);
 
 /* Add to an empty table what in another one still holds, and did not end before `since`. */
 void auditns_known_move(struct auditns_known *known, const struct auditns_known *former,

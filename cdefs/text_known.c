@@ -334,13 +334,14 @@ int64_t auditns_join(struct auditns_touched *t, const struct auditns_points *p, 
     return -1;
 }
 
-uint32_t auditns_known_put(struct auditns_known *k, const struct auditns_answer *answers, uint32_t count)
+uint32_t auditns_known_put(struct auditns_known *k, const struct auditns_answer *answers, uint32_t count, uint64_t stamp)
 {
     for (uint32_t i = 0; i < count; i++) {
         struct auditns_answer *a = room_for(k, answers[i].pid);
         if (!a)
             return i;
         *a = answers[i];
+        a->stamp = stamp;
     }
     return count;
 }
@@ -351,6 +352,6 @@ void auditns_known_move(struct auditns_known *k, const struct auditns_known *for
     for (uint32_t i = 0; i < 1u << former->bits; i++) {
         const struct auditns_answer *a = &former->answer[i];
         if (a->pid && holds(a, t) && a->until >= since)
-            auditns_known_put(k, a, 1);
+            auditns_known_put(k, a, 1, a->stamp);
     }
 }

@@ -133,7 +133,7 @@ static void remember(const char *block, uint32_t consumed)
             .since = INT64_MIN, .until = INT64_MAX, .stamp = touched.now, .pid = points.pid[i], .number = 1 + i % 3,
             .set = (uint16_t)(i % 2), .threads = (uint8_t)(i / 2 % 2)};
         if (points.pid[i] > 0)
-            hold(auditns_known_put(&known, &answer, 1) == 1 || known.used == 32, "there is room");
+            hold(auditns_known_put(&known, &answer, 1, answer.stamp) == 1 || known.used == 32, "there is room");
     }
     for (uint32_t i = 0; i < points.n; i++) {
         char frame[sizeof(struct frame_header) + AUDITNS_SET];

@@ -12,7 +12,7 @@ from auditns_connector import correlate
 from auditns_connector import frames as f
 from auditns_connector._text import lib
 from auditns_connector.correlate import Correlator
-from auditns_connector.known import Answer, Known, Touched
+from auditns_connector.known import FOREVER, Answer, Known, Touched
 from auditns_connector.model import clock, lookup
 from auditns_connector.model.kernel import CLONE_INTO_CGROUP
 from tests.unit.test_observer import Deaf, Rings
@@ -268,7 +268,7 @@ def test_more_are_remembered_than_there_was_room_for_at_first() -> None:
     touched = Touched()
     known, many = Known(touched), range(1, 400_000)
     for first in range(1, len(many), 1000):
-        known.put([Answer(pid, pid, 0) for pid in range(first, first + 1000)])
+        known.put([Answer(0, FOREVER, 0, 0, 0, pid, pid) for pid in range(first, first + 1000)])
     points = points_of([(pid, 1, 5) for pid in range(399_001, 399_101)])
     choice = array("I", bytes(400))
     known.see(offset=0, steady=0, gap=0, lag=0)
