@@ -185,8 +185,7 @@ class Observer:
     def heard(self, cut: int, block: bytes, quiet: bool) -> None:
         """The model was shown the frames ``block`` up to ``cut``; ``quiet`` is what :meth:`Model.saw` said of them."""
         if quiet and block:
-            self._waiting.append(block)
-            self._waits += len(block)
+            self.wait_with(block)
         elif block:
             self._feed(block, seen=True)
         if self.model.queries or self.model.namespaces.born:
@@ -199,6 +198,11 @@ class Observer:
             self._poll(cut)
         for call in self.followed:
             call(cut)
+
+    def wait_with(self, block: bytes) -> None:
+        """Frames that the model was shown, and that may wait. Nothing else happens: more may have been drained."""
+        self._waiting.append(block)
+        self._waits += len(block)
 
     def take_in(self) -> None:
         """Have the model take in what waits, and know of the execs that were answered without it."""

@@ -115,6 +115,7 @@ class Quick:
         finally:
             self.settle()
             c.pending = 0
+            self._observer.take_in_much()
 
     def _go_on(self, how: int) -> bool:
         """After a round that went like that; False where the pipeline is to look after something now."""
@@ -139,7 +140,7 @@ class Quick:
         c.came = 0
         if block:
             observer.heard(look.cut, block, True)
-            observer.take_in_much()
+        observer.take_in_much()
         return open_ and (self._applied == self._model.applied or self.ready())
 
     def _pass_on(self, block: bytes, quiet: bool | None) -> None:
@@ -162,8 +163,7 @@ class Quick:
             pipeline.waits_since(c.pending / 1e9)
         if c.held_len:
             block, c.held_len = ffi.buffer(self._held, c.held_len)[:], 0
-            self._observer.heard(self._look.cut, block, True)
-            self._observer.take_in_much()
+            self._observer.wait_with(block)
         if not c.answered:
             return
         pipeline.correlator.count(c.answered, c.counted[OF_ONE], c.counted[NOT_CLEAR])

@@ -17,10 +17,12 @@ from auditns_connector import frames as f
 from auditns_connector import quick as rounds
 from auditns_connector._kernel import ffi, lib
 from auditns_connector._text import ffi as text_ffi
+from auditns_connector._text import lib as text_lib
 from auditns_connector.config import FileOutput
 from auditns_connector.correlate import Correlator
 from auditns_connector.enricher import RAW, Enricher
 from auditns_connector.lifecycle import open_narrator
+from auditns_connector.model.table import Query
 from auditns_connector.observer import Observer
 from auditns_connector.pace import Pace
 from auditns_connector.pipeline import Pipeline
@@ -68,7 +70,9 @@ class Rings:
         return look.cut, look.told, self.block(size, look.frames, look.cut)
 
     def drain(self, cut: int | None = None) -> bytes:
-        return b""
+        came, self._came = self._came, []
+        self._kept = bytes(len(self._kept))  # as the C does: what was drained before is there no more
+        return b"".join(came)
 
     def block(self, size: int, frames: Any, cut: int | None) -> bytes:
         return bytes(ffi.buffer(frames, size))
@@ -318,6 +322,42 @@ def test_a_clock_that_was_set_is_told_before_the_answer(quiet: Quiet, monkeypatc
     quiet.observer.clock.known = 0  # as after a journal that begins anew
     quiet.come(event(1004, quiet.now, 100))
     assert told[:1] == [4]
+
+
+def test_what_is_drained_for_an_answer_comes_behind_what_was_drained_before(
+    quiet: Quiet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mono = quiet.now * MS - (time.time_ns() - time.monotonic_ns())
+
+    def exec_(at: int) -> bytes:
+        return f.pack(f.K_EXEC, f.S_PERF, mono + at, pid=100, tid=100, ppid=100, payload=b"/bin/x\0")
+
+    took: list[int] = []
+    take = quiet.observer._apply
+
+    def apply(block: bytes, *, seen: bool) -> None:
+        took.extend(frame.time - mono for frame in f.iter_frames(block) if frame.kind == f.K_EXEC)
+        take(block, seen=seen)
+
+    monkeypatch.setattr(quiet.observer, "_apply", apply)
+    see, blocks = quiet.rings._see, [exec_(1), exec_(2)]
+
+    def drained(look: Any) -> int:
+        quiet.rings.come(blocks.pop(0))
+        size = see(look)
+        if not blocks:  # both rounds are drained: a question comes up, and more has happened by then
+            quiet.observer.model.queries.append(Query("proc", 100))
+            quiet.rings.come(exec_(3))
+        return size
+
+    see_ = ffi.callback("int64_t(struct perf_look *)", drained)
+    quiet.quick._c.see = text_ffi.cast("int64_t (*)(struct perf_look *)", int(ffi.cast("intptr_t", see_)))
+    for serial, who in ((1004, 100), (1005, 999)):
+        quiet._theirs.sendall(event(serial, quiet.now, who))
+        how = text_lib.auditns_quick_round(quiet.quick._c)
+    quiet.quick._go_on(how)
+    quiet.observer.take_in()
+    assert took == [1, 2, 3]
 
 
 def test_whoever_else_is_ready_is_not_overlooked(quiet: Quiet) -> None:
