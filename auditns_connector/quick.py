@@ -32,14 +32,8 @@ _UNSEEN: Final = int(lib.AUDITNS_QUICK_UNSEEN)
 _OTHER: Final = int(lib.AUDITNS_QUICK_OTHER)
 
 
-def _address(function: str, kind: str) -> Any:
-    """A function of the other module, as this one's C may call it."""
-    number = int(kernel_ffi.cast("intptr_t", kernel_ffi.addressof(kernel, function)))
-    return ffi.cast(kind, number)
-
-
 def _pointer(kind: str, other: Any) -> Any:
-    """A pointer of the other module, ``None`` for none, as this one's C knows it."""
+    """A pointer of the other module, or one of its functions, as this one's C knows it; ``None`` for none."""
     return ffi.NULL if other is None else ffi.cast(kind, int(kernel_ffi.cast("intptr_t", other)))
 
 
@@ -60,9 +54,11 @@ class Quick:
             {
                 "fd": fd, "stream": self._stream, "scan": scan, "points": self._points,
                 "touched": self._model.touched.c, "careful": CAREFUL, "next": _NEVER,
-                "see": _address("perf_look", "int64_t (*)(struct perf_look *)"),
+                "see": _pointer("int64_t (*)(struct perf_look *)", kernel_ffi.addressof(kernel, "perf_look")),
                 "look": _pointer("struct perf_look *", self._look),
-                "give": _address("writer_copy", "int (*)(struct writer *, const char *, size_t)"),
+                "give": _pointer(
+                    "int (*)(struct writer *, const char *, size_t)", kernel_ffi.addressof(kernel, "writer_copy")
+                ),
                 "out": self._out, "room": _ROOM, "held": self._held, "held_room": _ROOM, "much": MUCH,
                 "window": int(WINDOW * 1e9),
             },

@@ -252,8 +252,9 @@ struct auditns_quick {
     uint64_t changes;           /* of the scan: how many there were */
     uint64_t bytes, answered, events, counted[4];
     uint64_t held_len, much;    /* much: of frames, to be taken in soon */
-    uint64_t came, began, most; /* how many events came since `began`; most: in a window of time, with which it goes on */
-    int64_t window, end, hold;  /* end: of the rounds; hold: how long an event is waited for whose end has not come */
+    uint64_t came, most;        /* how many events came since `began`; most: in a window of time, with which it goes on */
+    int64_t began, window;
+    int64_t end, hold;          /* end: of the rounds; hold: how long an event is waited for whose end has not come */
     int64_t pending;            /* since when one is, 0: none */
     int64_t size, drained;      /* what is left for the caller: bytes in `out`, and of frames in `look`, or its error */
     int64_t ms;                 /* of the newest event */
@@ -278,10 +279,6 @@ int auditns_quick_round(struct auditns_quick *quick);
 
 /* Wait and do rounds as long as they are done and leave nothing. */
 int auditns_quick_rounds(struct auditns_quick *quick);
-
-/* Follow the frames, and join if all points are known at `now` and of events that follow one another; returns how many
- * bytes are in `out`, or -1, and then it is as if the points had not been looked at. */
-int64_t auditns_quick_join(struct auditns_quick *quick, const char *frames, uint64_t len, int64_t now);
 
 #define AUDITNS_KEY_OTHER 0
 #define AUDITNS_KEY_WANTED 1

@@ -22,7 +22,9 @@ static int in_order(const struct auditns_quick *q)
     return 1;
 }
 
-int64_t auditns_quick_join(struct auditns_quick *q, const char *frames, uint64_t len, int64_t now)
+/* Follow the frames, and join if all points are known at `now` and of events that follow one another; returns how many
+ * bytes are in `out`, or -1, and then it is as if the points had not been looked at. */
+static int64_t join(struct auditns_quick *q, const char *frames, uint64_t len, int64_t now)
 {
     struct auditns_points *p = q->points;
     const struct auditns_known *k = q->touched->known;
@@ -63,8 +65,8 @@ static void hold(struct auditns_quick *q)
 
 static void count(struct auditns_quick *q, int64_t now)
 {
-    if (now - (int64_t)q->began > q->window) {
-        q->began = (uint64_t)now;
+    if (now - q->began > q->window) {
+        q->began = now;
         q->came = 0;
     }
     q->came += q->points->n;
@@ -88,7 +90,7 @@ int auditns_quick_round(struct auditns_quick *q)
     if (!q->scanned || q->drained < 0 || q->look->told || q->look->counters->suspect)
         return AUDITNS_QUICK_UNSEEN;
     now = (int64_t)q->look->cut;
-    q->size = auditns_quick_join(q, (const char *)q->look->frames, (uint64_t)q->drained, now);
+    q->size = join(q, (const char *)q->look->frames, (uint64_t)q->drained, now);
     if (q->size < 0)
         return AUDITNS_QUICK_UNKNOWN;
     hold(q);

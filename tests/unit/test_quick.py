@@ -16,7 +16,6 @@ import pytest
 from auditns_connector import frames as f
 from auditns_connector import quick as rounds
 from auditns_connector._kernel import ffi, lib
-from auditns_connector._text import ffi as text_ffi
 from auditns_connector._text import lib as text_lib
 from auditns_connector.config import FileOutput
 from auditns_connector.correlate import Correlator
@@ -191,15 +190,13 @@ def run(
 ) -> tuple[bytes, Any, int]:
     """The text that comes out of a run, into a file if there is a ``log``; what else is to be seen of it; and how many
     events it did in few steps."""
-    quick, given, rings, address = [], [], Rings(), rounds._address
+    quick, given, rings, pointer = [], [], Rings(), rounds._pointer
     settle = Quick.settle
 
-    def other(function: str, kind: str) -> Any:
-        if function != "perf_look":
-            return address(function, kind)
-        return text_ffi.cast(kind, int(ffi.cast("intptr_t", rings.see)))
+    def other(kind: str, thing: Any) -> Any:
+        return pointer(kind, rings.see if "perf_look *)" in kind else thing)
 
-    monkeypatch.setattr(rounds, "_address", other)
+    monkeypatch.setattr(rounds, "_pointer", other)
     give = Pipeline.give
     monkeypatch.setattr(Pipeline, "give", lambda self, block: (given.append(len(block)), give(self, block))[1])
     monkeypatch.setattr(Quick, "settle", lambda self: (quick.append(self._c.answered), settle(self))[1])
@@ -351,7 +348,7 @@ def test_what_is_drained_for_an_answer_comes_behind_what_was_drained_before(
         return size
 
     see_ = ffi.callback("int64_t(struct perf_look *)", drained)
-    quiet.quick._c.see = text_ffi.cast("int64_t (*)(struct perf_look *)", int(ffi.cast("intptr_t", see_)))
+    quiet.quick._c.see = rounds._pointer("int64_t (*)(struct perf_look *)", see_)
     for serial, who in ((1004, 100), (1005, 999)):
         quiet._theirs.sendall(event(serial, quiet.now, who))
         how = text_lib.auditns_quick_round(quiet.quick._c)
