@@ -12,8 +12,8 @@ import errno
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
-from .errors import AuditnsError
-from .places import CONTROL
+from auditns_connector.errors import AuditnsError
+from auditns_connector.state.paths import CONTROL
 
 #: what a command ends with for each refusal
 EXIT_CODES: Final = {
@@ -95,7 +95,7 @@ def wait(answer: dict[str, Any]) -> None:
 
 
 def _ask(control: str, request: dict[str, Any]) -> dict[str, Any]:
-    from .control import ask
+    from auditns_connector.control.server import ask
 
     answer = ask(control, {"v": 1, **request})
     if not answer.get("ok"):

@@ -1,4 +1,4 @@
-/* The header of a frame; see auditns_connector/frames.py for what the fields mean. */
+/* The header of a frame; see auditns_connector/vocabulary/frames.py for what the fields mean. */
 
 struct frame_header {
     uint32_t size;

@@ -4,7 +4,7 @@
 #define S_PROCFS 3
 #define PROCESS_CGROUP 1
 
-/* The payload of a PROCESS frame; see frames.py. */
+/* The payload of a PROCESS frame; see vocabulary/frames.py. */
 struct frame_process {
     uint64_t ino[8];
     uint64_t time_for_children;

@@ -1,5 +1,5 @@
 /* The audit text scanner: declarations shared by cffi and the C sources. What each flag and field means is
- * written in auditns_connector/decode/points.py; decode/audittext.py is the readable reference of the same
+ * written in auditns_connector/vocabulary/audit_text.py; decode/audittext.py is the readable reference of the same
  * functions. A test compares the numbers here with those there. */
 
 #define AUDITNS_P_SUBJECT 1

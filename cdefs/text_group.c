@@ -1,4 +1,4 @@
-/* Points about the same process are answered together; correlate.py asks once for each group. */
+/* Points about the same process are answered together; attribution/attributor.py asks once for each group. */
 #include <stdint.h>
 #include <string.h>
 #include <sys/types.h>

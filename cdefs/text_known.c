@@ -1,7 +1,7 @@
-/* Answers that still hold, so that correlate.py need not ask for them again; known.py says what for.
+/* Answers that still hold, so that attribution/attributor.py need not ask for them again; attribution/cache.py says what for.
 
    A child is what its creator was, and an exec or an exit in the cgroup that is known changes nothing about that: such
-   frames are followed here, as model/kernel.py will take them in. Of whomever any other frame speaks nothing is known
+   frames are followed here, as model/apply/perf.py will take them in. Of whomever any other frame speaks nothing is known
    any more, until it is asked for and put here again. */
 #include <stdint.h>
 #include <string.h>

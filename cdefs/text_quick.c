@@ -1,4 +1,4 @@
-/* The usual round, and the waiting between rounds: quick.py says which it is. */
+/* The usual round, and the waiting between rounds: pipeline/native_loop.py says which it is. */
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>

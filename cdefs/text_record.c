@@ -1,4 +1,4 @@
-/* The fields of any record, however odd; emit/records.py is the readable reference. */
+/* The fields of any record, however odd; emit/fields.py is the readable reference. */
 #define _GNU_SOURCE
 #include <stdlib.h>
 #include <sys/types.h>

@@ -1,4 +1,4 @@
-/* Words and values of a record, which has PAD behind it; emit/records.py is the readable reference. */
+/* Words and values of a record, which has PAD behind it; emit/fields.py is the readable reference. */
 #include <sys/types.h>
 #include "impl_json.h"
 

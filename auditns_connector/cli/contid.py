@@ -7,8 +7,8 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from ..api import EXIT_CODES
-from .options import add_contid, add_control
+from auditns_connector.api import EXIT_CODES
+from auditns_connector.cli.options import add_contid, add_control
 
 
 def add_parser(subparsers: Any, name: str, text: str) -> None:
@@ -55,7 +55,7 @@ def _pid(text: str) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    from .. import api
+    from auditns_connector import api
 
     if args.action == "set":
         known = {field: getattr(args, field) for field in ("runtime", "name", "image", "pod", "namespace")}
@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _wanted(containers: Iterable[dict[str, Any]], texts: list[str]) -> Iterator[dict[str, Any]]:
-    from ..filters import join_contids, listed_wanted
+    from auditns_connector.pipeline.filters import join_contids, listed_wanted
 
     terms = join_contids(texts)
     listed = list(containers)

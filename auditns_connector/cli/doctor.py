@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, TextIO
 if TYPE_CHECKING:
     import argparse
 
-    from ..doctor import Finding
+    from auditns_connector.deploy.doctor import Finding
 
 JSON_VERSION: Final = 1
 _COLOURS: Final = {"ok": "32", "warn": "33", "fail": "31"}
@@ -22,8 +22,8 @@ def add_parser(
 
 def run(args: "argparse.Namespace") -> int:
     """Examine this host; 1 when something will not work."""
-    from ..doctor import examine
-    from ..hostfacts import gather
+    from auditns_connector.deploy.doctor import examine
+    from auditns_connector.deploy.probe import gather
 
     findings = examine(gather())
     if args.json:

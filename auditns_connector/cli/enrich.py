@@ -6,7 +6,7 @@ import select
 import sys
 from typing import Any
 
-from .options import add_filters, add_format, event_filter, formats
+from auditns_connector.cli.options import add_filters, add_format, event_filter, formats
 
 _BLOCK = 512 * 1024
 
@@ -30,12 +30,12 @@ def add_parser(subparsers: Any, name: str, text: str) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    from ..correlate import Correlator
-    from ..enricher import Enricher
-    from ..errors import AuditnsError
-    from ..procsetup import calm_collector, growing, open_standard_streams
-    from ..reassemble import TextStream
-    from ..replay import LiveAnswers, ReplayAnswers
+    from auditns_connector.attribution.attributor import Correlator
+    from auditns_connector.audittext.scanner import TextStream
+    from auditns_connector.daemon.process import calm_collector, growing, open_standard_streams
+    from auditns_connector.errors import AuditnsError
+    from auditns_connector.pipeline.offline import LiveAnswers, ReplayAnswers
+    from auditns_connector.pipeline.text_stage import Enricher
 
     open_standard_streams()
     calm_collector()
@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _write(fd: int, data: bytes | memoryview) -> bool:
     """Write all of it, however long that takes; False when nobody reads any more."""
-    from ..errors import AuditnsError
+    from auditns_connector.errors import AuditnsError
 
     view = memoryview(data)
     while view:
@@ -104,7 +104,7 @@ def _write(fd: int, data: bytes | memoryview) -> bool:
 
 def _copy(fd: int, path: str, stream: Any, deliver: Any) -> bool:
     """Feed one input to its end; False when nobody wants more."""
-    from ..errors import AuditnsError
+    from auditns_connector.errors import AuditnsError
 
     while True:
         try:

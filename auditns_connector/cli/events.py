@@ -3,24 +3,24 @@
 import argparse
 import sys
 
-from ..errors import ConfigError
+from auditns_connector.errors import ConfigError
 
 
 def run_events(args: argparse.Namespace) -> int:
     """Show process events until a signal, the count or the duration is reached."""
-    from ..control import ControlServer
-    from ..correlate import Correlator
-    from ..emit.events import EventWriter
-    from ..enricher import Enricher
-    from ..journal import JournalWriter
-    from ..notify import notify
-    from ..nssource import told
-    from ..pipeline import Pipeline
-    from ..sinks.base import no_lost_line
-    from ..sinks.descriptor import open_descriptor
-    from ..sources.readlog import ReadlogSource
-    from ..talk import Talk
-    from ..wiring import host_observer
+    from auditns_connector.attribution.attributor import Correlator
+    from auditns_connector.control.server import ControlServer
+    from auditns_connector.daemon.log import Talk
+    from auditns_connector.daemon.notify import notify
+    from auditns_connector.emit.events import EventWriter
+    from auditns_connector.host.namespace_source import told
+    from auditns_connector.host.open_sources import host_observer
+    from auditns_connector.journal.files import JournalWriter
+    from auditns_connector.pipeline.loop import Pipeline
+    from auditns_connector.pipeline.text_stage import Enricher
+    from auditns_connector.sinks.base import no_lost_line
+    from auditns_connector.sinks.descriptor import open_descriptor
+    from auditns_connector.sources.readlog import ReadlogSource
 
     kinds = _check(args)
     talk = Talk(args.quiet)
@@ -68,7 +68,7 @@ def run_events(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> list[str]:
     """The kinds of events wanted. Raises :class:`ConfigError` for options that speak of audit events."""
-    from ..emit.events import TYPES
+    from auditns_connector.emit.events import TYPES
 
     if args.format == "raw":
         raise ConfigError("--events: process events are no audit text: --format is pretty or json")

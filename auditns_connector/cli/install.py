@@ -24,7 +24,7 @@ def add_parser(subparsers: Any, name: str, text: str) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command: actions on stdout, advice on stderr."""
-    from ..install import install, uninstall
+    from auditns_connector.deploy.install import install, uninstall
 
     if args.uninstall:
         hints = uninstall(args.prefix, dry_run=args.dry_run)

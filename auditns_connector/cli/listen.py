@@ -6,11 +6,19 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from .options import add_control, add_filters, add_format, event_filter, formats, milliseconds, seconds
+from auditns_connector.cli.options import (
+    add_control,
+    add_filters,
+    add_format,
+    event_filter,
+    formats,
+    milliseconds,
+    seconds,
+)
 
 if TYPE_CHECKING:
-    from ..rules import RuleLease
-    from ..talk import Talk
+    from auditns_connector.auditrules.lease import RuleLease
+    from auditns_connector.daemon.log import Talk
 
 
 def add_parser(subparsers: Any, name: str, text: str) -> None:
@@ -71,13 +79,13 @@ def _mark(text: str) -> tuple[int, int]:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    from ..procsetup import Stopped, open_standard_streams, stoppable
+    from auditns_connector.daemon.process import Stopped, open_standard_streams, stoppable
 
     open_standard_streams()
     with stoppable() as no_more_signals:
         try:
             if args.events:
-                from .events import run_events
+                from auditns_connector.cli.events import run_events
 
                 return run_events(args)
             return _listen(args, no_more_signals)
@@ -87,24 +95,24 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> int:
-    from ..control import ControlServer
-    from ..correlate import Correlator
-    from ..enricher import Enricher
-    from ..journal import JournalWriter
-    from ..lifecycle import begin, open_narrator
-    from ..notify import notify
-    from ..observer import boot_id
-    from ..pace import Pace
-    from ..pipeline import Pipeline
-    from ..registrar import attach
-    from ..rules import RuleLease, take_back_leftovers
-    from ..serialstore import SerialStore
-    from ..sinks.descriptor import open_descriptor
-    from ..snapserve import serve
-    from ..sources.readlog import ReadlogSource
-    from ..streams.manager import open_streams
-    from ..talk import Talk
-    from ..wiring import host_observer, own_nodes
+    from auditns_connector.attribution.attributor import Correlator
+    from auditns_connector.auditrules.lease import RuleLease, take_back_leftovers
+    from auditns_connector.control.server import ControlServer
+    from auditns_connector.control.snapshot_service import serve
+    from auditns_connector.daemon.log import Talk
+    from auditns_connector.daemon.notify import notify
+    from auditns_connector.host.observer import boot_id
+    from auditns_connector.host.open_sources import host_observer, own_nodes
+    from auditns_connector.journal.files import JournalWriter
+    from auditns_connector.pipeline.coalescing import Pace
+    from auditns_connector.pipeline.loop import Pipeline
+    from auditns_connector.pipeline.standalone_records import begin, open_narrator
+    from auditns_connector.pipeline.text_stage import Enricher
+    from auditns_connector.registration.service import attach
+    from auditns_connector.sinks.descriptor import open_descriptor
+    from auditns_connector.sources.readlog import ReadlogSource
+    from auditns_connector.state.namespace_serials import SerialStore
+    from auditns_connector.streams.manager import open_streams
 
     talk = Talk(args.quiet)
     wanted = event_filter(args)
@@ -178,7 +186,7 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
 
 def _again(lease: "RuleLease", talk: "Talk") -> None:
     """The rules may have been changed by somebody."""
-    from ..errors import AuditnsError
+    from auditns_connector.errors import AuditnsError
 
     try:
         for message in lease.ensure():

@@ -9,8 +9,8 @@ from importlib import import_module
 from io import TextIOWrapper
 from typing import Final, NoReturn
 
-from .. import __version__
-from ..errors import AuditnsError
+from auditns_connector import __version__
+from auditns_connector.errors import AuditnsError
 
 #: command -> (module, one line of help); a module is imported only when its command is wanted
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
@@ -68,7 +68,7 @@ def run(argv: Sequence[str]) -> int:
 def main() -> NoReturn:
     """Entry point of the ``auditns`` command."""
     if sys.argv[1:2] == ["oci-hook"] and not {"-h", "--help"} & set(sys.argv):
-        from ..ocihook import main as hook
+        from auditns_connector.registration.oci_hook import main as hook
 
         sys.exit(hook(sys.argv[2:]))  # a container waits for it: no parser, and its own way with errors
     _settle_streams()
@@ -94,7 +94,7 @@ def main() -> NoReturn:
 def _settle_streams() -> None:
     """Have all three, and letters that stdout's encoding lacks escaped."""
     if sys.stdin is None or sys.stdout is None or sys.stderr is None:
-        from ..procsetup import open_standard_streams
+        from auditns_connector.daemon.process import open_standard_streams
 
         open_standard_streams()
     if isinstance(sys.stdout, TextIOWrapper):  # not what a test has put there

@@ -3,12 +3,12 @@
 import argparse
 from typing import TYPE_CHECKING, Any, Final
 
-from ..errors import AuditnsError
-from ..nstypes import ALL_ORDER
-from .options import add_contid, add_control
+from auditns_connector.cli.options import add_contid, add_control
+from auditns_connector.errors import AuditnsError
+from auditns_connector.vocabulary.namespaces import ALL_ORDER
 
 if TYPE_CHECKING:
-    from ..snapshot import Snapshot
+    from auditns_connector.control.snapshot import Snapshot
 
 _HEAD: Final = ("SERIAL", "TYPE", "INODE", "PROCS", "PID", "CONTAINER", "CREATOR", "AGE", "COMMAND")
 _RIGHT: Final = frozenset(("SERIAL", "INODE", "PROCS", "PID", "AGE"))
@@ -42,9 +42,9 @@ def _pid(text: str) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    from ..filters import join_contids
-    from ..snapserve import Snapshots
-    from ..snapshot import only
+    from auditns_connector.control.snapshot import only
+    from auditns_connector.control.snapshot_service import Snapshots
+    from auditns_connector.pipeline.filters import join_contids
 
     terms = join_contids(args.contid)
     snapshot = only(Snapshots(args.control).take(), terms)
@@ -118,7 +118,7 @@ def _named(containers: list[dict[str, Any]], at: int) -> dict[str, Any]:
 
 def label(container: dict[str, Any]) -> str:
     """What a container is called here: its name, else runtime and short id, else the contid."""
-    from ..emit.pretty import clean
+    from auditns_connector.emit.pretty import clean
 
     if container.get("name"):
         return clean(str(container["name"]), 40)
@@ -144,7 +144,7 @@ def age(seconds: float | None) -> str:
 
 def table(found: list[dict[str, Any]]) -> list[str]:
     """Lines for people, the heads first."""
-    from ..emit.pretty import clean
+    from auditns_connector.emit.pretty import clean
 
     cells = [list(_HEAD)]
     for row in found:

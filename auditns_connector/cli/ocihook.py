@@ -5,8 +5,8 @@ import sys
 from textwrap import indent
 from typing import Any
 
-from ..ocihook import DEADLINE
-from ..places import CONTROL
+from auditns_connector.registration.oci_hook import DEADLINE
+from auditns_connector.state.paths import CONTROL
 
 #: what docker calls in place of runc
 WRAPPER = """\
@@ -73,7 +73,7 @@ def add_parser(subparsers: Any, name: str, text: str) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     if args.command == "install-hook":
-        from ..hookfile import install, uninstall
+        from auditns_connector.registration.hooks_d import install, uninstall
 
         if args.uninstall:
             uninstall(args.dir)
@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
         path = install(args.dir, program=args.program, strict=args.strict, control=args.control)
         print(path, file=sys.stdout)
         return 0
-    from .. import ocihook
+    from auditns_connector.registration import oci_hook as ocihook
 
     strict = ["--strict"] if args.strict else []
     return ocihook.main([*strict, f"--timeout={args.timeout}", f"--control={args.control}"])

@@ -3,11 +3,11 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from ..errors import ConfigError
-from ..places import CONTROL
+from auditns_connector.errors import ConfigError
+from auditns_connector.state.paths import CONTROL
 
 if TYPE_CHECKING:
-    from ..filters import EventFilter
+    from auditns_connector.pipeline.filters import EventFilter
 
 
 def add_format(parser: argparse.ArgumentParser, default: str) -> None:
@@ -67,14 +67,14 @@ def seconds(text: str) -> float:
 
 def milliseconds(text: str) -> float | None:
     """0 to 1000, or ``None`` for "adaptive"."""
-    from ..confvalues import coalesce
+    from auditns_connector.config.readers import coalesce
 
     return coalesce(text if text == "adaptive" else float(text))
 
 
 def event_filter(args: argparse.Namespace) -> "EventFilter":
     """The filter that the options ask for. Raises :class:`ConfigError`."""
-    from ..filters import EventFilter, join_contids
+    from auditns_connector.pipeline.filters import EventFilter, join_contids
 
     if any(not 0 < pid < 1 << 31 for pid in args.pid):
         raise ConfigError("--pid: a process id is a number from 1 to 2147483647")

@@ -5,20 +5,20 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from ..errors import AuditnsError
+from auditns_connector.errors import AuditnsError
 
 if TYPE_CHECKING:
     import argparse
 
-    from ..config import Config
-    from ..talk import Talk
+    from auditns_connector.config.options import Config
+    from auditns_connector.daemon.log import Talk
 
 
 def build_parser() -> "argparse.ArgumentParser":
     """The plugin's command line."""
-    from .. import __version__
-    from ..config import DEFAULT_PATH
-    from .main import Parser
+    from auditns_connector import __version__
+    from auditns_connector.cli.main import Parser
+    from auditns_connector.config.options import DEFAULT_PATH
 
     parser = Parser(
         prog="audisp-auditns",
@@ -33,8 +33,8 @@ def build_parser() -> "argparse.ArgumentParser":
 
 def run(argv: Sequence[str]) -> int:
     """Run one command line; returns the exit code."""
-    from .. import config as conf
-    from ..procsetup import prepare
+    from auditns_connector.config import options as conf
+    from auditns_connector.daemon.process import prepare
 
     path, check = conf.DEFAULT_PATH, False
     if argv:
@@ -49,7 +49,7 @@ def run(argv: Sequence[str]) -> int:
         # auditd hands a HUP on to a plugin that it has just started
         signal.signal(number, lambda number, frame: early.append(number))
     prepare()
-    from ..talk import Talk
+    from auditns_connector.daemon.log import Talk
 
     config = conf.load(path, missing_ok=path == conf.DEFAULT_PATH)
     try:
@@ -72,19 +72,19 @@ class Plugin:
 
     def run(self) -> int:
         """Until the end of stdin or a signal."""
-        from ..control import ControlServer
-        from ..journal import JournalWriter
-        from ..lifecycle import begin, open_narrator
-        from ..observer import boot_id
-        from ..pace import Pace
-        from ..pipeline import Pipeline
-        from ..registrar import attach
-        from ..rules import take_back_leftovers
-        from ..serialstore import SerialStore
-        from ..snapserve import serve
-        from ..sources.stdin import StdinSource
-        from ..streams.manager import open_streams
-        from ..wiring import host_observer
+        from auditns_connector.auditrules.lease import take_back_leftovers
+        from auditns_connector.control.server import ControlServer
+        from auditns_connector.control.snapshot_service import serve
+        from auditns_connector.host.observer import boot_id
+        from auditns_connector.host.open_sources import host_observer
+        from auditns_connector.journal.files import JournalWriter
+        from auditns_connector.pipeline.coalescing import Pace
+        from auditns_connector.pipeline.loop import Pipeline
+        from auditns_connector.pipeline.standalone_records import begin, open_narrator
+        from auditns_connector.registration.service import attach
+        from auditns_connector.sources.stdin import StdinSource
+        from auditns_connector.state.namespace_serials import SerialStore
+        from auditns_connector.streams.manager import open_streams
 
         config, talk = self._config, self._talk
         audit = StdinSource(limit=config.sources.input_queue)
@@ -133,11 +133,11 @@ class Plugin:
 
     def _text_side(self, model: Any) -> tuple[Any, Any, dict[str, list[Any]]]:
         """Correlator, enricher and outputs as the configuration wants them."""
-        from ..correlate import Correlator
-        from ..enricher import NUMERIC, RAW, Enricher
-        from ..filters import configured
-        from ..sinks.build import open_sinks
-        from ..wiring import own_nodes
+        from auditns_connector.attribution.attributor import Correlator
+        from auditns_connector.host.open_sources import own_nodes
+        from auditns_connector.pipeline.filters import configured
+        from auditns_connector.pipeline.text_stage import NUMERIC, RAW, Enricher
+        from auditns_connector.sinks.build import open_sinks
 
         config = self._config
         former = [sink for sinks in self._pipeline.outputs.values() for sink in sinks] if self._pipeline else []
@@ -154,8 +154,8 @@ class Plugin:
 
     def _reload(self) -> None:
         """HUP: read the configuration again; a bad one keeps the old and says so."""
-        from .. import config as conf
-        from ..registrar import feed_marks
+        from auditns_connector.config import options as conf
+        from auditns_connector.registration.service import feed_marks
 
         former = self._config
         self._config, complaint = conf.reload(self._path, former)
@@ -165,7 +165,7 @@ class Plugin:
         changed = conf.changed(former, self._config)
         if not changed:
             return
-        from ..pace import Pace
+        from auditns_connector.pipeline.coalescing import Pace
 
         pipeline = self._pipeline
         try:

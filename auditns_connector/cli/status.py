@@ -4,8 +4,8 @@ import argparse
 import json
 from typing import Any, Final
 
-from ..errors import AuditnsError
-from .options import add_control
+from auditns_connector.cli.options import add_control
+from auditns_connector.errors import AuditnsError
 
 #: seconds: the counters are wanted most while there is more to do than can be done, and then the answer comes late
 _PATIENCE: Final = 60.0
@@ -20,7 +20,7 @@ def add_parser(subparsers: Any, name: str, text: str) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    from ..control import ask
+    from auditns_connector.control.server import ask
 
     answer = ask(args.control, {"v": 1, "op": "status"}, _PATIENCE)
     if not answer.get("ok"):

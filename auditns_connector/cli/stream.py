@@ -6,9 +6,9 @@ import os
 import sys
 from typing import Any, Final
 
-from ..errors import AuditnsError, NotPermittedError
-from ..places import CONTROL
-from .options import add_control, seconds
+from auditns_connector.cli.options import add_control, seconds
+from auditns_connector.errors import AuditnsError, NotPermittedError
+from auditns_connector.state.paths import CONTROL
 
 #: option -> key of the stream's definition, for values that are taken as they are
 _LISTS: Final = ("contid", "runtime", "name", "label", "pod")
@@ -108,7 +108,7 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _ask(args: argparse.Namespace, do: str, **more: Any) -> dict[str, Any]:
-    from ..control import ask
+    from auditns_connector.control.server import ask
 
     answer = ask(args.control, {"v": 1, "op": "stream", "do": do, **more})
     if not answer.get("ok"):
@@ -118,7 +118,7 @@ def _ask(args: argparse.Namespace, do: str, **more: Any) -> dict[str, Any]:
 
 
 def _directory(args: argparse.Namespace) -> str:
-    from ..streams.client import find
+    from auditns_connector.streams.client import find
 
     if args.dir:
         return str(args.dir)
@@ -145,7 +145,7 @@ def _set(args: argparse.Namespace) -> None:
             raise AuditnsError("which stream?")
         _ask(args, "set", name=args.stream, options=options)
         return
-    from ..streams import client
+    from auditns_connector.streams import client
 
     if set(options) != {"paused"}:
         raise NotPermittedError("inside a container a stream can be paused and resumed, nothing else")
@@ -172,13 +172,13 @@ def _show(args: argparse.Namespace) -> None:
             raise AuditnsError("which stream?")
         found = _ask(args, "show", name=args.stream)["stream"]
     else:
-        from ..streams.client import state
+        from auditns_connector.streams.client import state
 
         found = state(_directory(args))
     if args.json:
         print(json.dumps({"v": 1, **found}, indent=2))
         return
-    from .status import lines
+    from auditns_connector.cli.status import lines
 
     for line in lines(found):
         print(line)
@@ -189,7 +189,7 @@ def _remove(args: argparse.Namespace) -> None:
 
 
 def _read(args: argparse.Namespace) -> None:
-    from ..streams import client
+    from auditns_connector.streams import client
 
     directory = _directory(args)
     left = args.count
@@ -206,12 +206,12 @@ def _read(args: argparse.Namespace) -> None:
 
 
 def _send(args: argparse.Namespace) -> None:
-    from ..streams import client
+    from auditns_connector.streams import client
 
     client.send(_directory(args), args.type, args.text)
 
 
 def _login(args: argparse.Namespace) -> None:
-    from ..streams import client
+    from auditns_connector.streams import client
 
     client.login(_directory(args), args.uid, args.session, args.pid)

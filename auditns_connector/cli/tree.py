@@ -6,13 +6,13 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from ..errors import ConfigError
-from ..nstypes import ALL_ORDER
-from .ns import age, label
-from .options import add_contid, add_control
+from auditns_connector.cli.ns import age, label
+from auditns_connector.cli.options import add_contid, add_control
+from auditns_connector.errors import ConfigError
+from auditns_connector.vocabulary.namespaces import ALL_ORDER
 
 if TYPE_CHECKING:
-    from ..snapshot import Snapshot
+    from auditns_connector.control.snapshot import Snapshot
 
 _HOST, _UNKNOWN = -1, -2
 #: top left, and all behind it cleared
@@ -51,9 +51,9 @@ def _interval(text: str) -> float:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    from ..filters import join_contids
-    from ..snapserve import Snapshots
-    from ..snapshot import only
+    from auditns_connector.control.snapshot import only
+    from auditns_connector.control.snapshot_service import Snapshots
+    from auditns_connector.pipeline.filters import join_contids
 
     terms = join_contids(args.contid)
     if args.interval != 1.0 and not args.follow:
@@ -190,7 +190,7 @@ def _family(processes: list[list[Any]]) -> list[Node]:
 
 def lines(roots: list[Node], *, aged: bool = True, branches: tuple[tuple[str, str], ...] = _BRANCHES) -> list[str]:
     """The tree for people."""
-    from ..emit.pretty import clean
+    from auditns_connector.emit.pretty import clean
 
     out: list[str] = []
     stack: list[tuple[str, str, Any]] = []

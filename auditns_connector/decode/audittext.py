@@ -1,15 +1,15 @@
 """The scanner and the assembler once more, to be read: the reference that the C is held against by tests.
 
 Not a second way to run: it keeps the whole text and counts its offsets from the beginning of the stream. What
-each name means and the rules are in decode/points.py.
+each name means and the rules are in vocabulary/audit_text.py.
 """
 
 import re
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
-from . import points as p
-from . import rectypes
+from auditns_connector.vocabulary import audit_text as p
+from auditns_connector.vocabulary import record_types as rectypes
 
 HEADER: Final = re.compile(
     rb"(?P<node>node=[^ \n]{1,255} )?type=(?P<type>[^ \n]{1,63}) "

@@ -13,7 +13,7 @@ import struct
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from .. import frames
+from auditns_connector.vocabulary import frames
 
 NLMSG_DONE: Final = 3
 CN_PROC: Final = (1, 1)  # CN_IDX_PROC, CN_VAL_PROC

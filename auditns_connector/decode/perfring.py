@@ -15,7 +15,7 @@ import struct
 from dataclasses import dataclass, field
 from typing import Final
 
-from .. import frames
+from auditns_connector.vocabulary import frames
 
 HEADER: Final = struct.Struct("<IHH")
 TRAILER: Final = struct.Struct("<iiQIIQ")  # pid, tid, time, cpu, reserved, identifier

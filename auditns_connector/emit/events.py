@@ -34,12 +34,12 @@ import json
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from .. import frames as f
-from ..model.outputs import NsChange, Output
-from ..nstypes import NAMES
+from auditns_connector.model.outputs import NsChange, Output
+from auditns_connector.vocabulary import frames as f
+from auditns_connector.vocabulary.namespaces import NAMES
 
 if TYPE_CHECKING:
-    from ..model.table import Model
+    from auditns_connector.model.table import Model
 
 VERSION: Final = 1
 TYPES: Final = (

@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from .jsonout import Who
-from .records import Fields
+from auditns_connector.emit.fields import Fields
+from auditns_connector.emit.json_objects import Who
 
 _CONTAINER: Final = "\x1b[1;36m"
 _UNKNOWN: Final = "\x1b[1;33m"

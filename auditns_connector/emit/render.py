@@ -4,18 +4,20 @@ from array import array
 from collections.abc import Hashable, Iterator
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from ..correlate import children_of
-from ..decode import points as pt
-from ..decode import rectypes
-from ..grouping import pick_numbers
-from ..reassemble import Points, Tails
-from . import jsonout, pretty, text
-from .jsonlines import JsonLines
-from .records import Fields, parse
+from auditns_connector.attribution.attributor import children_of
+from auditns_connector.audittext.grouping import pick_numbers
+from auditns_connector.audittext.scanner import Points, Tails
+from auditns_connector.emit import json_objects as jsonout
+from auditns_connector.emit import own_records as text
+from auditns_connector.emit import pretty
+from auditns_connector.emit.fields import Fields, parse
+from auditns_connector.emit.json_native import JsonLines
+from auditns_connector.vocabulary import audit_text as pt
+from auditns_connector.vocabulary import record_types as rectypes
 
 if TYPE_CHECKING:
-    from ..correlate import Correlator
-    from ..model.process import State
+    from auditns_connector.attribution.attributor import Correlator
+    from auditns_connector.model.process import State
 
 JSON: Final = "json"
 _HEADER_END: Final = b"):"

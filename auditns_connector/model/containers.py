@@ -17,8 +17,8 @@ container starts no further one. Where the evidence is missing the answer is :da
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
-from .namespaces import Instance, Namespaces
-from .runtime import Runtime, derive_contid, free_contid, hash64, lent, places
+from auditns_connector.model.namespaces import Instance, Namespaces
+from auditns_connector.model.runtimes import Runtime, derive_contid, free_contid, hash64, lent, places
 
 _MAX_TOLD: Final = 8192
 Key = tuple[tuple[str, str], ...]

@@ -17,12 +17,12 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from ..frames import NAMESPACES_PAYLOAD
-from ..nstypes import ALL_ORDER, FLAGS, INITIAL_INODES, PERF_ORDER, TIME
+from auditns_connector.vocabulary.frames import NAMESPACES_PAYLOAD
+from auditns_connector.vocabulary.namespaces import ALL_ORDER, FLAGS, INITIAL_INODES, PERF_ORDER, TIME
 
 if TYPE_CHECKING:
-    from .containers import Container
-    from .process import Process
+    from auditns_connector.model.containers import Container
+    from auditns_connector.model.process import Process
 
 MINTED: Final = 1 << 63
 _KNOWN: Final = len(PERF_ORDER)

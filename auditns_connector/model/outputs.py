@@ -3,9 +3,9 @@
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from .containers import Container
-    from .namespaces import Instance, NsSet
-    from .process import Process, State
+    from auditns_connector.model.containers import Container
+    from auditns_connector.model.namespaces import Instance, NsSet
+    from auditns_connector.model.process import Process, State
 
 
 class Loss(NamedTuple):

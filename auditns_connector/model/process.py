@@ -2,11 +2,11 @@
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from .containers import CgroupSet, Container
-from .namespaces import NsSet
+from auditns_connector.model.containers import CgroupSet, Container
+from auditns_connector.model.namespaces import NsSet
 
 if TYPE_CHECKING:
-    from .threadsets import Apart
+    from auditns_connector.model.thread_namespaces import Apart
 
 #: where an attribution comes from
 OBSERVED: Final = "observed"

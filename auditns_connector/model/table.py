@@ -14,26 +14,26 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, NamedTuple
 
-from .. import frames as f
-from ..errors import DecodeError
-from ..known import Touched
-from ..nstypes import ALL_ORDER, PID, USER
-from . import threadsets
-from .byconnector import ByConnector
-from .calls import Calls
-from .clock import Clock
-from .containers import UNKNOWN, Cgroups, Container, Containers
-from .inside import Inside
-from .kernel import KernelEvents
-from .losses import Losses
-from .namespaces import Instance, Namespaces, NsSet
-from .nslife import NsLife
-from .outputs import Output
-from .packets import Packets
-from .process import NOT_KNOWN, REGISTERED, Process, State
-from .registry import Registry
-from .resync import SAME_START, Resync
-from .timens import TimeNs
+from auditns_connector.attribution.cache import Touched
+from auditns_connector.attribution.call_order import Calls
+from auditns_connector.errors import DecodeError
+from auditns_connector.model import thread_namespaces as threadsets
+from auditns_connector.model.addresses import Packets
+from auditns_connector.model.apply.connector import ByConnector
+from auditns_connector.model.apply.losses import Losses
+from auditns_connector.model.apply.namespace_life import NsLife
+from auditns_connector.model.apply.perf import KernelEvents
+from auditns_connector.model.apply.procfs import SAME_START, Resync
+from auditns_connector.model.apply.registration import Registry
+from auditns_connector.model.apply.time_namespaces import TimeNs
+from auditns_connector.model.clock import Clock
+from auditns_connector.model.containers import UNKNOWN, Cgroups, Container, Containers
+from auditns_connector.model.inner_ids import Inside
+from auditns_connector.model.namespaces import Instance, Namespaces, NsSet
+from auditns_connector.model.outputs import Output
+from auditns_connector.model.process import NOT_KNOWN, REGISTERED, Process, State
+from auditns_connector.vocabulary import frames as f
+from auditns_connector.vocabulary.namespaces import ALL_ORDER, PID, USER
 
 #: where perf is not had, what these say is taken in another way
 _NOT_PERF: Final = (f.S_CN, f.S_AUDIT)
@@ -85,7 +85,7 @@ class Model:
         self.horizon = 0
         #: counts what was taken in
         self.applied = 0
-        #: told of all frames, for those who remember answers; see known.py
+        #: told of all frames, for those who remember answers; see attribution/cache.py
         self.touched = Touched()
         self.calls = Calls()
         self.unknown_frames = 0

@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, Protocol
 
-from ..reassemble import count_lines
+from auditns_connector.audittext.scanner import count_lines
 
 #: notices are for people; when nobody takes them away, the oldest stay
 MAX_NOTICES: Final = 64

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
-from ..config import Config
-from .base import LostLine, Sink
+from auditns_connector.config.options import Config
+from auditns_connector.sinks.base import LostLine, Sink
 
 
 def open_sinks(
@@ -22,7 +22,7 @@ def open_sinks(
     places = {"symbolic": (symbolic, lost), "numeric": (numeric, lost_numeric)}
     sinks, tell = places[config.record_names]
     if config.socket.enabled:  # first, because it alone can fail
-        from .unixsocket import SocketSink
+        from auditns_connector.sinks.unixsocket import SocketSink
 
         old = next((sink for sink in in_use if isinstance(sink, SocketSink)), None)
         if old is not None and (old.options, old.lost) == (config.socket, tell):
@@ -30,13 +30,13 @@ def open_sinks(
         else:
             sinks.append(SocketSink(config.socket, tell, replaces=old))
     if config.file.enabled:
-        from .file import FileSink
+        from auditns_connector.sinks.file import FileSink
 
         file = next((sink for sink in in_use if isinstance(sink, FileSink)), None)
         same = file is not None and (file.options, file.lost) == (config.file, tell)
         sinks.append(file if file is not None and same else FileSink(config.file, tell))
     if config.child.enabled:
-        from .child import ChildSink
+        from auditns_connector.sinks.child import ChildSink
 
         sinks, tell = places[config.child.record_names]
         child = next((sink for sink in in_use if isinstance(sink, ChildSink)), None)

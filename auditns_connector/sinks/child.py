@@ -16,10 +16,10 @@ import time
 from array import array
 from typing import Final
 
-from ..config import ChildOutput
-from ..procsetup import inherited_descriptors
-from .base import Block, LineQueue, LostLine, add_notice, wait_until_flushed
-from .outlet import Outlet
+from auditns_connector.config.options import ChildOutput
+from auditns_connector.daemon.process import inherited_descriptors
+from auditns_connector.sinks.base import Block, LineQueue, LostLine, add_notice, wait_until_flushed
+from auditns_connector.sinks.outlet import Outlet
 
 #: seconds between starts: doubled from the first to the second, anew after a child that lived long
 BACKOFF_FIRST: Final = 1.0

@@ -3,9 +3,9 @@
 import os
 import select
 
-from .base import Block, LineQueue, LostLine, Sink, add_notice, wait_until_flushed
-from .outlet import Outlet, transmit_for
-from .threaded import BOUNDLESS, ThreadedSink
+from auditns_connector.sinks.base import Block, LineQueue, LostLine, Sink, add_notice, wait_until_flushed
+from auditns_connector.sinks.outlet import Outlet, transmit_for
+from auditns_connector.sinks.threaded import BOUNDLESS, ThreadedSink
 
 
 def open_descriptor(fd: int, queue: int, lost: LostLine, name: str = "stdout") -> Sink:

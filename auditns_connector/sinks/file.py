@@ -4,10 +4,10 @@ import errno
 import os
 from collections.abc import Callable
 
-from ..config import FileOutput
-from .base import LostLine
-from .paths import group_id, open_directory, open_log
-from .threaded import BOUNDLESS, ThreadedSink
+from auditns_connector.config.options import FileOutput
+from auditns_connector.sinks.base import LostLine
+from auditns_connector.sinks.paths import group_id, open_directory, open_log
+from auditns_connector.sinks.threaded import BOUNDLESS, ThreadedSink
 
 
 class FileSink(ThreadedSink):

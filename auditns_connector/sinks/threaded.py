@@ -12,9 +12,9 @@ import time
 from collections import deque
 from typing import Any, Final, Protocol
 
-from .._kernel import ffi, lib
-from ..errors import AuditnsError
-from .base import Block, LineQueue, LostLine, add_notice
+from auditns_connector._kernel import ffi, lib
+from auditns_connector.errors import AuditnsError
+from auditns_connector.sinks.base import Block, LineQueue, LostLine, add_notice
 
 #: seconds between attempts while writing fails: doubled from the first to the second
 RETRY_FIRST: Final = 0.5

@@ -10,11 +10,11 @@ import select
 import socket
 import stat
 
-from ..config import SocketOutput
-from ..errors import AuditnsError, ConfigError
-from .base import Block, LineQueue, LostLine, add_notice, wait_until_flushed
-from .outlet import Outlet
-from .paths import group_id, open_directory
+from auditns_connector.config.options import SocketOutput
+from auditns_connector.errors import AuditnsError, ConfigError
+from auditns_connector.sinks.base import Block, LineQueue, LostLine, add_notice, wait_until_flushed
+from auditns_connector.sinks.outlet import Outlet
+from auditns_connector.sinks.paths import group_id, open_directory
 
 
 class SocketSink:

@@ -15,10 +15,10 @@ import threading
 import time
 from typing import Any, Final
 
-from .. import frames
-from .._kernel import ffi, lib
-from ..errors import NotPermittedError, NotSupportedError
-from ..nstypes import CLONE_NEWUTS
+from auditns_connector._kernel import ffi, lib
+from auditns_connector.errors import NotPermittedError, NotSupportedError
+from auditns_connector.vocabulary import frames
+from auditns_connector.vocabulary.namespaces import CLONE_NEWUTS
 
 NETLINK_CONNECTOR: Final = 11
 NETLINK_NO_ENOBUFS: Final = 5

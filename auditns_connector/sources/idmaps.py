@@ -4,10 +4,10 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from .. import frames as f
+from auditns_connector.vocabulary import frames as f
 
 if TYPE_CHECKING:
-    from ..model.namespaces import Instance
+    from auditns_connector.model.namespaces import Instance
 
 
 def read_maps(pid: int, ino: int) -> dict[str, list[list[int]]] | None:

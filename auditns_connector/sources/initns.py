@@ -10,7 +10,7 @@ import os
 import socket
 from typing import Final
 
-from .. import nstypes
+from auditns_connector.vocabulary import namespaces as nstypes
 
 _NETLINK_CONNECTOR: Final = 11
 #: fixed numbers lie between these two (PROC_DYNAMIC_FIRST is 0xF0000000)

@@ -19,8 +19,8 @@ import os
 import time
 from typing import NamedTuple
 
-from .. import nstypes
-from .._kernel import ffi, lib
+from auditns_connector._kernel import ffi, lib
+from auditns_connector.vocabulary import namespaces as nstypes
 
 
 class NsId(NamedTuple):

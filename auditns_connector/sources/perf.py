@@ -17,11 +17,11 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from .. import frames
-from .._kernel import ffi, lib
-from ..errors import NotPermittedError, NotSupportedError
-from ..nstypes import FLAGS
-from .tracefs import EventFormat, read_formats
+from auditns_connector._kernel import ffi, lib
+from auditns_connector.errors import NotPermittedError, NotSupportedError
+from auditns_connector.sources.tracefs import EventFormat, read_formats
+from auditns_connector.vocabulary import frames
+from auditns_connector.vocabulary.namespaces import FLAGS
 
 EXEC: Final = "sched/sched_process_exec"
 EXIT: Final = "sched/sched_process_exit"

@@ -12,10 +12,10 @@ import os
 import time
 from typing import Any, Final
 
-from .. import frames
-from .._kernel import ffi, lib
-from ..errors import NotSupportedError
-from .perf import NO_CUT, online_cpus
+from auditns_connector._kernel import ffi, lib
+from auditns_connector.errors import NotSupportedError
+from auditns_connector.sources.perf import NO_CUT, online_cpus
+from auditns_connector.vocabulary import frames
 
 PAGES: Final = 256
 _HEADER: Final = frames.HEADER_SIZE

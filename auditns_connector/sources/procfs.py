@@ -31,11 +31,12 @@ import time
 from collections.abc import Iterator
 from typing import Any, Final
 
-from .. import frames, nstypes
-from .._kernel import ffi, lib
-from ..model.containers import cgroup_paths
-from .initns import own_inode
-from .procscan import ProcScan
+from auditns_connector._kernel import ffi, lib
+from auditns_connector.model.containers import cgroup_paths
+from auditns_connector.sources.initns import own_inode
+from auditns_connector.sources.procscan import ProcScan
+from auditns_connector.vocabulary import frames
+from auditns_connector.vocabulary import namespaces as nstypes
 
 _LINKS: Final = (*nstypes.ALL_ORDER, "pid_for_children", "time_for_children")
 _LINK_NAMES: Final = b"\0".join(name.encode("ascii") for name in _LINKS) + b"\0"

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from queue import Empty, SimpleQueue
 from typing import Any, Final
 
-from .._kernel import ffi, lib
+from auditns_connector._kernel import ffi, lib
 
 _ROOM: Final = 256 * 1024
 #: processes that one thread reads in one go

@@ -19,11 +19,11 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Final, Protocol, Self
 
-from ..decode.auditserial import SerialGap, SerialTracker, parse_stamp
-from ..decode.rectypes import NAMES, OWN
-from ..errors import AuditnsError, NotPermittedError, NotSupportedError
-from ..reassemble import TextStream
-from .initns import in_initial
+from auditns_connector.audittext.scanner import TextStream
+from auditns_connector.audittext.serials import SerialGap, SerialTracker, parse_stamp
+from auditns_connector.errors import AuditnsError, NotPermittedError, NotSupportedError
+from auditns_connector.sources.initns import in_initial
+from auditns_connector.vocabulary.record_types import NAMES, OWN
 
 NETLINK_AUDIT: Final = 9
 READLOG_GROUP: Final = 1

@@ -5,13 +5,13 @@ import os
 import select
 from typing import TYPE_CHECKING, Final
 
-from ..decode.auditserial import SerialGap
-from ..errors import AuditnsError, ConfigError
-from ..quick import Quick
-from ..reassemble import ROOM, TextStream
+from auditns_connector.audittext.scanner import ROOM, TextStream
+from auditns_connector.audittext.serials import SerialGap
+from auditns_connector.errors import AuditnsError, ConfigError
+from auditns_connector.pipeline.native_loop import Quick
 
 if TYPE_CHECKING:
-    from ..pipeline import Pipeline
+    from auditns_connector.pipeline.loop import Pipeline
 
 #: an event or two: after less than this there is hardly more
 _LITTLE: Final = 16 * 1024

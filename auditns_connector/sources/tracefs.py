@@ -11,8 +11,8 @@ import struct
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from .._kernel import ffi, lib
-from ..errors import DecodeError
+from auditns_connector._kernel import ffi, lib
+from auditns_connector.errors import DecodeError
 
 MOUNT_POINTS: Final = ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")
 _FIELD: Final = re.compile(

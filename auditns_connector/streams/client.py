@@ -18,8 +18,8 @@ import time
 from collections.abc import Iterator
 from typing import Any, Final
 
-from ..errors import AuditnsError, NotPermittedError
-from ..places import STREAMS
+from auditns_connector.errors import AuditnsError, NotPermittedError
+from auditns_connector.state.paths import STREAMS
 
 _ROOM: Final = 1 << 16
 _UCRED: Final = struct.Struct("=iII")

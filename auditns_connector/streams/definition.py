@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import Any, Final, NamedTuple
 
-from .. import confvalues as v
-from ..errors import ConfigError
-from ..model.containers import UNKNOWN, Container
+from auditns_connector.config import readers as v
+from auditns_connector.errors import ConfigError
+from auditns_connector.model.containers import UNKNOWN, Container
 
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9_-]|\.(?!\.)){0,62}")
 DROP_OLDEST: Final = "drop-oldest"

@@ -12,19 +12,19 @@ import stat
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from ..errors import AuditnsError, ConfigError
-from ..eventserial import EventSerials
-from ..model.containers import UNKNOWN, Container
-from ..peer import Peer
-from ..safefile import SafeDir
-from ..talk import Seldom, Talk
-from .definition import HOST, Definition, change, read, stream_name
-from .peers import Who, identify
-from .priority import Priority
-from .requests import Requests
-from .router import Router
-from .server import Reader
-from .stream import Stream, refused
+from auditns_connector.control.peer import Peer
+from auditns_connector.daemon.log import Seldom, Talk
+from auditns_connector.errors import AuditnsError, ConfigError
+from auditns_connector.model.containers import UNKNOWN, Container
+from auditns_connector.state.directory import SafeDir
+from auditns_connector.state.event_serials import EventSerials
+from auditns_connector.streams.definition import HOST, Definition, change, read, stream_name
+from auditns_connector.streams.peers import Who, identify
+from auditns_connector.streams.priority import Priority
+from auditns_connector.streams.requests import Requests
+from auditns_connector.streams.router import Router
+from auditns_connector.streams.server import Reader
+from auditns_connector.streams.stream import Stream, refused
 
 STATE: Final = "streams.json"
 MAX_STREAMS: Final = 256
@@ -294,7 +294,7 @@ def _open_directory(name: str, parent: int, mode: int) -> int:
 
 def open_streams(pipeline: Any, control: Any, path: str, talk: Talk, configured: Iterable[Definition] = ()) -> None:
     """Serve streams beside the control socket ``control`` at ``path``. A program without one serves none, and keeps
-    those of its configuration in mind for when it will; see follower.py."""
+    those of its configuration in mind for when it will; see registration/follower.py."""
     pipeline.configured_streams = list(configured)
     if control is None:
         return

@@ -7,7 +7,7 @@ one plain word, so that nothing in it can be taken for a field, a record or an e
 import re
 from typing import Final, NamedTuple
 
-from ..decode import rectypes
+from auditns_connector.vocabulary import record_types as rectypes
 
 MAX_LINE: Final = 4096
 _PLAIN: Final = re.compile(rb"[A-Za-z0-9_./:@+-]+")

@@ -8,9 +8,9 @@ import os
 import socket
 from typing import Any, NamedTuple
 
-from ..model.containers import UNKNOWN, Container
-from ..model.process import Process
-from ..peer import Held, peer_of
+from auditns_connector.control.peer import Held, peer_of
+from auditns_connector.model.containers import UNKNOWN, Container
+from auditns_connector.model.process import Process
 
 
 class Who(NamedTuple):

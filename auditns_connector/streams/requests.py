@@ -8,16 +8,16 @@ import socket
 import time
 from typing import Any
 
-from .. import frames as f
-from ..model.containers import UNKNOWN, Container
-from ..model.inside import NO_ID, translated
-from ..model.process import Process
-from ..nstypes import USER
-from ..reassemble import TextStream
-from .messages import RefusedError, Sender, parse, record
-from .peers import Who, credentials, identify
-from .router import Router
-from .stream import Stream
+from auditns_connector.audittext.scanner import TextStream
+from auditns_connector.model.containers import UNKNOWN, Container
+from auditns_connector.model.inner_ids import NO_ID, translated
+from auditns_connector.model.process import Process
+from auditns_connector.streams.messages import RefusedError, Sender, parse, record
+from auditns_connector.streams.peers import Who, credentials, identify
+from auditns_connector.streams.router import Router
+from auditns_connector.streams.stream import Stream
+from auditns_connector.vocabulary import frames as f
+from auditns_connector.vocabulary.namespaces import USER
 
 
 class Requests:

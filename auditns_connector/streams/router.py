@@ -4,20 +4,20 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from ..decode import points as pt
-from ..errors import NotSupportedError
-from ..model.containers import UNKNOWN, Container
-from ..model.insidestate import set_up_by_runtime
-from ..model.namespaces import Instance
-from ..model.process import Process
-from ..nstypes import PID
-from ..reassemble import Points
-from ..sources.idmaps import idmap_frame, read_maps
-from ..talk import Talk
-from .backlog import Entry
-from .definition import CONTAINER, HOST
-from .stream import Stream
-from .view import Viewer, group, lies_in
+from auditns_connector.audittext.scanner import Points
+from auditns_connector.daemon.log import Talk
+from auditns_connector.errors import NotSupportedError
+from auditns_connector.model.apply.inner_ids_state import set_up_by_runtime
+from auditns_connector.model.containers import UNKNOWN, Container
+from auditns_connector.model.namespaces import Instance
+from auditns_connector.model.process import Process
+from auditns_connector.sources.idmaps import idmap_frame, read_maps
+from auditns_connector.streams.backlog import Entry
+from auditns_connector.streams.definition import CONTAINER, HOST
+from auditns_connector.streams.stream import Stream
+from auditns_connector.streams.view import Viewer, group, lies_in
+from auditns_connector.vocabulary import audit_text as pt
+from auditns_connector.vocabulary.namespaces import PID
 
 #: points that no stream is given an event for
 _NOT_TOLD: Final = pt.P_LATE | pt.P_NETFILTER | pt.P_OWN
@@ -191,7 +191,7 @@ class Router:
             self._unsettled = True
             return
         if self._observer.perf is not None:
-            from ..sources.pidns import PidnsRing
+            from auditns_connector.sources.pidns import PidnsRing
 
             try:
                 self._observer.insiders[inst.number] = PidnsRing(inst.number, pids[0], inst.ino)

@@ -16,11 +16,11 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from ..errors import AuditnsError
-from ..model.containers import Container
-from .backlog import Backlog, Entry, Gap, RateLimit
-from .messages import MAX_LINE
-from .peers import Who
+from auditns_connector.errors import AuditnsError
+from auditns_connector.model.containers import Container
+from auditns_connector.streams.backlog import Backlog, Entry, Gap, RateLimit
+from auditns_connector.streams.messages import MAX_LINE
+from auditns_connector.streams.peers import Who
 
 SOCK: Final = "sock"
 TALK: Final = "talk"

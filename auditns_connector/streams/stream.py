@@ -7,12 +7,12 @@ import socket
 from collections.abc import Iterable
 from typing import Any, Final, Protocol
 
-from ..emit import text
-from ..model.containers import Container
-from .backlog import Backlog, Entry, Gap, RateLimit
-from .definition import Definition
-from .peers import Who
-from .server import Reader, Server
+from auditns_connector.emit import own_records as text
+from auditns_connector.model.containers import Container
+from auditns_connector.streams.backlog import Backlog, Entry, Gap, RateLimit
+from auditns_connector.streams.definition import Definition
+from auditns_connector.streams.peers import Who
+from auditns_connector.streams.server import Reader, Server
 
 #: logins a second; each looks at the processes of the container
 _LOGINS: Final = 10

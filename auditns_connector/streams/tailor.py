@@ -11,7 +11,7 @@ are written in hex), so splitting at spaces is exact. ``msg='…'`` is the sende
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
-from ..decode import rectypes
+from auditns_connector.vocabulary import record_types as rectypes
 
 NO_PID: Final = b"0"
 NO_ID: Final = b"65534"

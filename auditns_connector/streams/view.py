@@ -12,21 +12,21 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
-from ..decode import points as pt
-from ..decode import rectypes
-from ..emit import text
-from ..model.containers import UNKNOWN, Container
-from ..model.inside import IdMap, translated
-from ..model.insidestate import set_up_by_runtime
-from ..model.lookup import EPSILON, LATE
-from ..model.namespaces import Instance
-from ..model.process import Login, Process, State
-from ..model.table import Model
-from ..nstypes import PID, USER
-from ..reassemble import Points
-from .backlog import Entry
-from .definition import HOST
-from .tailor import PID_RESULTS, WITHHELD, Names, Tailor, Tally, outsider
+from auditns_connector.attribution.lookup import EPSILON, LATE
+from auditns_connector.audittext.scanner import Points
+from auditns_connector.emit import own_records as text
+from auditns_connector.model.apply.inner_ids_state import set_up_by_runtime
+from auditns_connector.model.containers import UNKNOWN, Container
+from auditns_connector.model.inner_ids import IdMap, translated
+from auditns_connector.model.namespaces import Instance
+from auditns_connector.model.process import Login, Process, State
+from auditns_connector.model.table import Model
+from auditns_connector.streams.backlog import Entry
+from auditns_connector.streams.definition import HOST
+from auditns_connector.streams.tailor import PID_RESULTS, WITHHELD, Names, Tailor, Tally, outsider
+from auditns_connector.vocabulary import audit_text as pt
+from auditns_connector.vocabulary import record_types as rectypes
+from auditns_connector.vocabulary.namespaces import PID, USER
 
 _PID_WORDS: Final = re.compile(rb" (?:p|pp|op|tp|tty_p|peer_p|sig_p|s)id=(\d{1,10})(?= |$|\n|\x1d)")
 #: asks /proc about (pid, user namespace or None) and feeds the answer to the model; True when there was one

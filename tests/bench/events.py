@@ -87,7 +87,7 @@ def storm(seconds: float) -> str:
     """Every CPU forks as fast as it can while the listener's sources and table keep up, or tell what they lost."""
     import sys
 
-    from auditns_connector.wiring import host_observer
+    from auditns_connector.host.open_sources import host_observer
     from tests.kernel.support import kernel_lock
 
     with kernel_lock():

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from auditns_connector import frames as f
+from auditns_connector.vocabulary import frames as f
 
 from . import report
 from .enrich import journal

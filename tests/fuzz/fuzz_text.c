@@ -11,7 +11,7 @@
 #include "kernel_frames.h"
 #include "text_decl.h"
 #include "text_json_decl.h"
-#include "fuzz_types.h" /* made by run.py from decode/rectypes.py and emit/records.py */
+#include "fuzz_types.h" /* made by run.py from vocabulary/record_types.py and emit/fields.py */
 
 #define CAP 65536
 

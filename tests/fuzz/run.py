@@ -16,9 +16,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from auditns_connector.decode import rectypes
-from auditns_connector.emit.records import NUMERIC, UNTRUSTED
-from auditns_connector.reassemble import _type_number
+from auditns_connector.audittext.scanner import _type_number
+from auditns_connector.emit.fields import NUMERIC, UNTRUSTED
+from auditns_connector.vocabulary import record_types as rectypes
 from tests.decoders import cn_message, proc_event
 from tests.golden.enriching import DATA
 from tests.perfrecords import comm, namespaces, raw_attach, raw_exec, raw_exit, raw_newtask, sample, task

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from auditns_connector.decode import points as p
-from auditns_connector.emit import text
-from auditns_connector.reassemble import Points, Tails, TextStream, assemble
+from auditns_connector.audittext.scanner import Points, Tails, TextStream, assemble
+from auditns_connector.emit import own_records as text
+from auditns_connector.vocabulary import audit_text as p
 
 DATA = Path(__file__).parent / "data"
 

@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from auditns_connector import frames as f
+from auditns_connector.vocabulary import frames as f
 from tests.kernel import support
 from tests.kernel.runtimes import Runtimes
 

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 from auditns_connector._text import lib
-from auditns_connector.correlate import Told
-from auditns_connector.decode.points import LINE_LATE
-from auditns_connector.emit import jsonout, pretty
-from auditns_connector.emit.records import NUMERIC, UNTRUSTED
+from auditns_connector.attribution.attributor import Told
+from auditns_connector.audittext.scanner import Points, TextStream
+from auditns_connector.emit import json_objects as jsonout
+from auditns_connector.emit import pretty
+from auditns_connector.emit.fields import NUMERIC, UNTRUSTED
 from auditns_connector.emit.render import Renderer
 from auditns_connector.model.process import State
-from auditns_connector.reassemble import Points, TextStream
+from auditns_connector.vocabulary.audit_text import LINE_LATE
 
 from .enriching import DATA
 

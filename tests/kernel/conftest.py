@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from auditns_connector import install
+from auditns_connector.deploy import install
 from tests.kernel import support
 from tests.kernel.programs import Task
 from tests.kernel.runtimes import Runtimes

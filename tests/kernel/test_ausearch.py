@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import pytest
 
-from auditns_connector.correlate import Correlator
-from auditns_connector.enricher import NUMERIC, RAW, Enricher
-from auditns_connector.reassemble import Points, TextStream
+from auditns_connector.attribution.attributor import Correlator
+from auditns_connector.audittext.scanner import Points, TextStream
+from auditns_connector.pipeline.text_stage import NUMERIC, RAW, Enricher
 from tests.kernel.auditkinds import KINDS, event
 from tests.kernel.support import need, need_tool
 from tests.unit.world import HEX, World, contid

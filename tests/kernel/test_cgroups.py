@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from auditns_connector import frames
 from auditns_connector.sources.cgroups import cgroup_path, cgroup_paths, hierarchies, perf_hierarchy
 from auditns_connector.sources.perf import PerfSource
+from auditns_connector.vocabulary import frames
 from tests.kernel.runtimes import Runtimes
 from tests.kernel.support import kernel_lock, need
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from auditns_connector import api
-from auditns_connector.control import ask
-from auditns_connector.model.runtime import derive_contid
+from auditns_connector.control.server import ask
+from auditns_connector.model.runtimes import derive_contid
 from tests.kernel.programs import (
     AUDITNS,
     ROOT,

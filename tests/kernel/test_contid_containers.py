@@ -14,7 +14,7 @@ import pytest
 
 from auditns_connector import api
 from auditns_connector.cli.ocihook import WRAPPER
-from auditns_connector.model.runtime import derive_contid
+from auditns_connector.model.runtimes import derive_contid
 from tests.kernel import cgroupfs
 from tests.kernel.programs import AUDITNS, ROOT, Program, Task, auditns, contids, event_of, listening, until
 from tests.kernel.runtimes import Container, Runtimes

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from auditns_connector import install
+from auditns_connector.deploy import install
 from tests.kernel.support import AuditState, auditctl, need, need_tool, until
 
 pytestmark = pytest.mark.kernel

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from auditns_connector.model.runtime import derive_contid
+from auditns_connector.model.runtimes import derive_contid
 from auditns_connector.sources.nsid import NsIds
 from tests.kernel.programs import (
     AUDITNS,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from auditns_connector.nstypes import INITIAL_INODES
+from auditns_connector.vocabulary.namespaces import INITIAL_INODES
 from tests.kernel import qemu
 
 pytestmark = pytest.mark.kernel

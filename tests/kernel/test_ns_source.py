@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from auditns_connector.nssource import BLIND
+from auditns_connector.host.namespace_source import BLIND
 from tests.kernel.programs import auditns, listening, until
 from tests.kernel.support import AuditState, auditctl, need, need_tool
 
@@ -147,8 +147,8 @@ def test_audit_records_then_proc(tmp_path: Path, audit_state: AuditState) -> Non
 
 def test_no_source_of_events_at_all(tmp_path: Path) -> None:
     """/proc is polled: what lives long enough is known."""
-    from auditns_connector.model.lookup import find
-    from auditns_connector.wiring import host_observer
+    from auditns_connector.attribution.lookup import find
+    from auditns_connector.host.open_sources import host_observer
 
     observer, notices = host_observer(perf="off", connector="off")
     try:

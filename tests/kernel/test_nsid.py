@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from auditns_connector import nstypes
 from auditns_connector.sources.nsid import NsId, NsIds, alive, can_tell_life
+from auditns_connector.vocabulary import namespaces as nstypes
 from tests.kernel.support import need
 
 pytestmark = pytest.mark.usefixtures("root")

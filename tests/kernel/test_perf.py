@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from auditns_connector import frames, nstypes
 from auditns_connector.sources import perf, tracefs
 from auditns_connector.sources.perf import PerfSource
+from auditns_connector.vocabulary import frames
+from auditns_connector.vocabulary import namespaces as nstypes
 from tests.kernel.support import in_child, need, need_tool
 
 pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("root")]

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from auditns_connector import frames, nstypes
 from auditns_connector.sources.procfs import Procfs, boot_offset
+from auditns_connector.vocabulary import frames
+from auditns_connector.vocabulary import namespaces as nstypes
 from tests.kernel.runtimes import Runtimes
 from tests.kernel.support import in_child, need
 

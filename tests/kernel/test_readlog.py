@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from auditns_connector.sources.auditctl import AuditControl
+from auditns_connector.auditrules.netlink import AuditControl
 from auditns_connector.sources.readlog import ReadlogSource
 from tests.kernel.support import AuditState, auditctl, need, need_tool, until
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from auditns_connector.decode.auditrule import our_rules
+from auditns_connector.auditrules.codec import our_rules
+from auditns_connector.auditrules.lease import RuleLease, take_back_leftovers
+from auditns_connector.auditrules.netlink import AuditControl
 from auditns_connector.errors import AuditnsError
-from auditns_connector.rules import RuleLease, take_back_leftovers
-from auditns_connector.sources.auditctl import AuditControl
 from auditns_connector.sources.readlog import ReadlogSource
 from tests.kernel.support import AuditState, auditctl
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from auditns_connector.model.runtime import Runtime, recognise
+from auditns_connector.model.runtimes import Runtime, recognise
 from tests.kernel import cgroupfs
 from tests.kernel.runtimes import NAMES, Runtimes
 

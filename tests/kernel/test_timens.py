@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from auditns_connector import nstypes
-from auditns_connector.model.lookup import find_exec
-from auditns_connector.observer import Observer
-from auditns_connector.wiring import host_observer
+from auditns_connector.attribution.lookup import find_exec
+from auditns_connector.host.observer import Observer
+from auditns_connector.host.open_sources import host_observer
+from auditns_connector.vocabulary import namespaces as nstypes
 from tests.kernel.support import need, need_tool
 
 pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("root")]

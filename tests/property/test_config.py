@@ -6,7 +6,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditns_connector import config
+from auditns_connector.config import options as config
 from auditns_connector.errors import ConfigError
 
 VALUES = st.recursive(

@@ -7,12 +7,12 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auditns_connector import frames as f
-from auditns_connector.correlate import Correlator
+from auditns_connector.attribution.attributor import Correlator
+from auditns_connector.audittext.scanner import TextStream
 from auditns_connector.errors import DecodeError
-from auditns_connector.journal import ranges
-from auditns_connector.reassemble import TextStream
-from auditns_connector.replay import ReplayAnswers
+from auditns_connector.journal.files import ranges
+from auditns_connector.pipeline.offline import ReplayAnswers
+from auditns_connector.vocabulary import frames as f
 from tests.unit.world import HEX, World
 
 TEXT = b"".join(

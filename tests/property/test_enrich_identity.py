@@ -8,10 +8,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from auditns_connector.correlate import Correlator
-from auditns_connector.decode import rectypes
-from auditns_connector.enricher import JSON, NUMERIC, PRETTY, RAW, Enricher
-from auditns_connector.reassemble import Points, TextStream
+from auditns_connector.attribution.attributor import Correlator
+from auditns_connector.audittext.scanner import Points, TextStream
+from auditns_connector.pipeline.text_stage import JSON, NUMERIC, PRETTY, RAW, Enricher
+from auditns_connector.vocabulary import record_types as rectypes
 from tests.unit.world import HEX, World
 
 from .audit_text import stream

@@ -5,13 +5,13 @@ from array import array
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auditns_connector.config import EventFilter as Configured
-from auditns_connector.correlate import Correlator, untrusted
-from auditns_connector.decode.points import LINE_LATE
-from auditns_connector.decode.rectypes import NUMBERS
-from auditns_connector.filters import ConfiguredFilter, EventFilter, configured, parse_contids
-from auditns_connector.grouping import event_numbers
-from auditns_connector.reassemble import Points, TextStream
+from auditns_connector.attribution.attributor import Correlator, untrusted
+from auditns_connector.audittext.grouping import event_numbers
+from auditns_connector.audittext.scanner import Points, TextStream
+from auditns_connector.config.options import EventFilter as Configured
+from auditns_connector.pipeline.filters import ConfiguredFilter, EventFilter, configured, parse_contids
+from auditns_connector.vocabulary.audit_text import LINE_LATE
+from auditns_connector.vocabulary.record_types import NUMBERS
 from tests.property.test_enrich_identity import NOW, world
 from tests.unit.world import HEX
 

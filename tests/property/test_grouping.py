@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auditns_connector import correlate
 from auditns_connector._text import ffi
-from auditns_connector.correlate import Correlator
-from auditns_connector.decode.points import MAX_RANGE
-from auditns_connector.grouping import Groups, find_calls, pick, pick_numbers
-from auditns_connector.reassemble import Points, count_lines
+from auditns_connector.attribution import attributor as correlate
+from auditns_connector.attribution.attributor import Correlator
+from auditns_connector.audittext.grouping import Groups, find_calls, pick, pick_numbers
+from auditns_connector.audittext.scanner import Points, count_lines
+from auditns_connector.vocabulary.audit_text import MAX_RANGE
 from tests.property.test_enrich_identity import NOW, world
 
 ALONE = 4

@@ -5,9 +5,9 @@ import struct
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from auditns_connector import frames
 from auditns_connector.decode.cnproc import EVENTS, CnDecoder
 from auditns_connector.decode.perfring import Layout, PerfDecoder
+from auditns_connector.vocabulary import frames
 from tests.decoders import CN_COUNTERS, PERF_COUNTERS, cn_decode, cn_message, perf_decode, proc_event
 from tests.perfrecords import (
     LAYOUT,

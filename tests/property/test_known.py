@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auditns_connector import correlate
-from auditns_connector import frames as f
 from auditns_connector._text import lib
-from auditns_connector.correlate import Correlator
-from auditns_connector.known import FOREVER, Answer, Known, Touched
-from auditns_connector.model import clock, lookup
-from auditns_connector.model.kernel import CLONE_INTO_CGROUP
+from auditns_connector.attribution import attributor as correlate
+from auditns_connector.attribution import lookup
+from auditns_connector.attribution.attributor import Correlator
+from auditns_connector.attribution.cache import FOREVER, Answer, Known, Touched
+from auditns_connector.model import clock
+from auditns_connector.model.apply.perf import CLONE_INTO_CGROUP
+from auditns_connector.vocabulary import frames as f
 from tests.unit.test_observer import Deaf, Rings
 from tests.unit.world import MS, REAL, World
 

@@ -6,7 +6,7 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auditns_connector.emit.records import parse
+from auditns_connector.emit.fields import parse
 from tests.golden.enriching import DATA
 from tests.golden.test_objects import render
 

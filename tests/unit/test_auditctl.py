@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from auditns_connector.decode import auditrule
+from auditns_connector.auditrules import codec as auditrule
+from auditns_connector.auditrules.netlink import AUDIT_GET, AUDIT_LIST_RULES, AuditControl
 from auditns_connector.errors import AuditnsError, DecodeError, NotPermittedError, NotSupportedError
-from auditns_connector.sources.auditctl import AUDIT_GET, AUDIT_LIST_RULES, AuditControl
 
 HEADER = struct.Struct("=IHHII")
 KERNEL = (0, 0)

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from auditns_connector.decode import auditrule
+from auditns_connector.auditrules import codec as auditrule
 from auditns_connector.errors import DecodeError, NotSupportedError
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from auditns_connector.decode.auditserial import SerialGap, SerialTracker, parse_stamp
+from auditns_connector.audittext.serials import SerialGap, SerialTracker, parse_stamp
 
 
 def feed(tracker: SerialTracker, *serials: int, ms: int = 0) -> list[SerialGap]:

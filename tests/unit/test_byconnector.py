@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from auditns_connector import frames as f
 from auditns_connector.model.outputs import NsChange
-from auditns_connector.nstypes import FLAGS, INDEX, INITIAL_INODES_618
+from auditns_connector.vocabulary import frames as f
+from auditns_connector.vocabulary.namespaces import FLAGS, INDEX, INITIAL_INODES_618
 from tests.unit.world import HEX, MS, World, contid
 
 DOCKER = f"/docker/{HEX}"

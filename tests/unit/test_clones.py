@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from auditns_connector import frames as f
-from auditns_connector.correlate import Correlator
-from auditns_connector.enricher import JSON, Enricher
-from auditns_connector.model.clones import KEPT, child_of
-from auditns_connector.nstypes import INITIAL_INODES_618
-from auditns_connector.reassemble import TextStream
+from auditns_connector.attribution.attributor import Correlator
+from auditns_connector.attribution.clone_result import KEPT, child_of
+from auditns_connector.audittext.scanner import TextStream
+from auditns_connector.pipeline.text_stage import JSON, Enricher
+from auditns_connector.vocabulary import frames as f
+from auditns_connector.vocabulary.namespaces import INITIAL_INODES_618
 from tests.unit.world import MS, REAL, World
 
 NET = INITIAL_INODES_618["net"]

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from auditns_connector import config, confvalues
-from auditns_connector.config import Config, at_next_start, changed, load, parse, reload
+from auditns_connector.config import options as config
+from auditns_connector.config import readers as confvalues
+from auditns_connector.config.options import Config, at_next_start, changed, load, parse, reload
 from auditns_connector.errors import ConfigError
 
 SHIPPED = Path(__file__).parents[2] / "audisp" / "auditns.toml"

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from auditns_connector import api, control
-from auditns_connector.control import MAX_CLIENTS, MAX_REQUEST, ControlServer
+from auditns_connector import api
+from auditns_connector.control import server as control
+from auditns_connector.control.server import MAX_CLIENTS, MAX_REQUEST, ControlServer
 from auditns_connector.errors import AuditnsError
 
 

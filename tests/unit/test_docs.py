@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 
-from auditns_connector import config
 from auditns_connector.cli import main as cli
 from auditns_connector.cli import plugin
-from auditns_connector.decode import rectypes
-from auditns_connector.emit import events, jsonout, text
+from auditns_connector.config import options as config
+from auditns_connector.emit import events
+from auditns_connector.emit import json_objects as jsonout
+from auditns_connector.emit import own_records as text
 from auditns_connector.streams.definition import SCHEMA, Definition, read
+from auditns_connector.vocabulary import record_types as rectypes
 from tests.kernel.support import need_tool
 
 TOP = Path(__file__).parents[2]
@@ -174,7 +176,7 @@ def test_default_file_and_manual_have_every_option() -> None:
 
 
 def filled(name: str, annotation: str) -> Any:
-    """A value for a parameter of emit/text.py, by its type, save where it must be a certain one."""
+    """A value for a parameter of emit/own_records.py, by its type, save where it must be a certain one."""
     place, actor = text.NsPlace(1, 4, 3), text.Actor(1, 2, 3, 4, b"x", "5")
     certain = {"numeric": False, "serials": [1] * 8, "inodes": [1] * 8, "nstype": "net"}
     certain |= {"caller": "pid=1 uid=0 auid=0 tty=x ses=1 subj=x"}
@@ -183,7 +185,7 @@ def filled(name: str, annotation: str) -> Any:
 
 
 def samples() -> Iterator[tuple[str, str]]:
-    """(record type, line) out of every function of emit/text.py that makes a record, with every field."""
+    """(record type, line) out of every function of emit/own_records.py that makes a record, with every field."""
     for name, function in inspect.getmembers(text, inspect.isfunction):
         parameters = inspect.signature(function).parameters
         if "numeric" in parameters and not name.startswith("_"):

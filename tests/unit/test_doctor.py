@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from auditns_connector.auditrules.codec import AuditStatus, our_rules
 from auditns_connector.cli import doctor as command
-from auditns_connector.decode.auditrule import AuditStatus, our_rules
-from auditns_connector.doctor import CAPABILITIES, Finding, Host, Plugin, examine
-from auditns_connector.hostfacts import look_at_plugin
+from auditns_connector.deploy.doctor import CAPABILITIES, Finding, Host, Plugin, examine
+from auditns_connector.deploy.probe import look_at_plugin
 
 STATUS = AuditStatus(0, 1, 1, 300, 0, 8192, 0, 0, 127, 15000, 0)
 GOOD = Host(

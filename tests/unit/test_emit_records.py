@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from auditns_connector.emit import jsonout
-from auditns_connector.emit.records import parse
+from auditns_connector.emit import json_objects as jsonout
+from auditns_connector.emit.fields import parse
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 
 import pytest
 
-from auditns_connector.decode import rectypes
-from auditns_connector.emit import text
+from auditns_connector.emit import own_records as text
+from auditns_connector.vocabulary import record_types as rectypes
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,9 @@
 import json
 import struct
 
-from auditns_connector import frames as f
 from auditns_connector.emit.events import EventWriter
-from auditns_connector.nstypes import CLONE_NEWNET, CLONE_NEWPID
+from auditns_connector.vocabulary import frames as f
+from auditns_connector.vocabulary.namespaces import CLONE_NEWNET, CLONE_NEWPID
 from tests.unit.world import HEX, MS, REAL, World, contid
 
 CN = f.S_CN

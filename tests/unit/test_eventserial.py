@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from auditns_connector.eventserial import FILE_NAME, HALF, MODULUS, NEAR, EventSerials
+from auditns_connector.state.event_serials import FILE_NAME, HALF, MODULUS, NEAR, EventSerials
 
 BOOT = "12345678-1234-1234-1234-123456789abc"
 

@@ -3,7 +3,7 @@
 import pytest
 
 from auditns_connector.errors import ConfigError
-from auditns_connector.filters import ContidTerms, parse_contids
+from auditns_connector.pipeline.filters import ContidTerms, parse_contids
 
 
 @pytest.mark.parametrize(

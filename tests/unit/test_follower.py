@@ -3,17 +3,17 @@
 import os
 from pathlib import Path
 
-from auditns_connector.control import ControlServer
-from auditns_connector.correlate import Correlator
-from auditns_connector.enricher import Enricher
+from auditns_connector.attribution.attributor import Correlator
+from auditns_connector.control.server import ControlServer
+from auditns_connector.daemon.log import Talk
+from auditns_connector.host.observer import Observer
 from auditns_connector.model.table import Model
-from auditns_connector.observer import Observer
-from auditns_connector.pipeline import Pipeline
-from auditns_connector.registrar import attach
+from auditns_connector.pipeline.loop import Pipeline
+from auditns_connector.pipeline.text_stage import Enricher
+from auditns_connector.registration.service import attach
 from auditns_connector.streams.definition import read
 from auditns_connector.streams.manager import open_streams
 from auditns_connector.streams.priority import BOOSTED
-from auditns_connector.talk import Talk
 
 
 def program() -> Pipeline:

@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from auditns_connector import frames
 from auditns_connector._kernel import ffi, lib
+from auditns_connector.vocabulary import frames
 
 
 def block_of(times):

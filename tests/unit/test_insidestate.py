@@ -6,18 +6,18 @@ from typing import Any
 
 import pytest
 
-from auditns_connector import frames as f
-from auditns_connector.journal import JournalWriter
-from auditns_connector.model import insidestate
-from auditns_connector.model.lookup import find_exec
+from auditns_connector.attribution.lookup import find_exec
+from auditns_connector.host.namespace_queries import nsid
+from auditns_connector.host.observer import Observer
+from auditns_connector.journal.files import JournalWriter
+from auditns_connector.model.apply import inner_ids_state as insidestate
 from auditns_connector.model.process import Login
 from auditns_connector.model.table import Model
-from auditns_connector.nsasker import nsid
-from auditns_connector.nstypes import ALL_ORDER, INITIAL_INODES_618, PID, USER
-from auditns_connector.observer import Observer
-from auditns_connector.regstate import checked, requests_of
+from auditns_connector.registration.state_file import checked, requests_of
 from auditns_connector.sources.idmaps import idmap_frame
 from auditns_connector.streams.view import Viewer
+from auditns_connector.vocabulary import frames as f
+from auditns_connector.vocabulary.namespaces import ALL_ORDER, INITIAL_INODES_618, PID, USER
 from tests.unit.test_streams_view import CG, Scene
 from tests.unit.world import MS, World
 

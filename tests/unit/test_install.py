@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from auditns_connector import bundle, install
 from auditns_connector.cli import main as cli
+from auditns_connector.deploy import bundle, install
 from auditns_connector.errors import AuditnsError, NotPermittedError, NotSupportedError
 
 ROOT = Path(__file__).parents[2]

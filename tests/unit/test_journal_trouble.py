@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from auditns_connector import frames as f
-from auditns_connector.journal import JournalReader, JournalWriter
+from auditns_connector.host.observer import Observer
+from auditns_connector.journal.files import JournalReader, JournalWriter
 from auditns_connector.model.outputs import Loss
 from auditns_connector.model.table import Model
-from auditns_connector.observer import Observer
-from auditns_connector.replay import ReplayAnswers
+from auditns_connector.pipeline.offline import ReplayAnswers
+from auditns_connector.vocabulary import frames as f
 
 HELLO = f.pack(f.K_HELLO, f.S_PIPELINE, 1, payload=b"{}")
 COMM = f.pack(f.K_COMM, f.S_PERF, 2, pid=5, tid=5, payload=b"x" * 1001)

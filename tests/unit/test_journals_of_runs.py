@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from auditns_connector import frames as f
-from auditns_connector.correlate import Correlator
-from auditns_connector.enricher import RAW, Enricher
+from auditns_connector.attribution.attributor import Correlator
+from auditns_connector.audittext.scanner import Points, TextStream
 from auditns_connector.errors import AuditnsError, DecodeError
-from auditns_connector.journal import JournalReader, JournalWriter, ranges
+from auditns_connector.journal.files import JournalReader, JournalWriter, ranges
 from auditns_connector.model.namespaces import MINTED
-from auditns_connector.nstypes import INDEX
-from auditns_connector.reassemble import Points, TextStream
-from auditns_connector.replay import ReplayAnswers
+from auditns_connector.pipeline.offline import ReplayAnswers
+from auditns_connector.pipeline.text_stage import RAW, Enricher
+from auditns_connector.vocabulary import frames as f
+from auditns_connector.vocabulary.namespaces import INDEX
 from tests.unit.world import HEX, World, contid
 
 

@@ -5,19 +5,19 @@ from typing import Any
 
 import pytest
 
-from auditns_connector import frames as f
-from auditns_connector.correlate import Correlator
-from auditns_connector.decode.auditserial import SerialGap
-from auditns_connector.decode.points import P_NODE
-from auditns_connector.emit import text
+from auditns_connector.attribution.attributor import Correlator
+from auditns_connector.audittext.scanner import Points
+from auditns_connector.audittext.serials import SerialGap
+from auditns_connector.emit import own_records as text
+from auditns_connector.emit.container_op import container_op
 from auditns_connector.emit.render import Renderer
-from auditns_connector.eventserial import HALF, EventSerials
-from auditns_connector.filters import EventFilter
-from auditns_connector.lifecycle import Narrator
 from auditns_connector.model.outputs import ContainerOp
-from auditns_connector.reassemble import Points
-from auditns_connector.regrecords import container_op
+from auditns_connector.pipeline.filters import EventFilter
+from auditns_connector.pipeline.standalone_records import Narrator
 from auditns_connector.sinks.base import Loss as SinkLoss
+from auditns_connector.state.event_serials import HALF, EventSerials
+from auditns_connector.vocabulary import frames as f
+from auditns_connector.vocabulary.audit_text import P_NODE
 from tests.unit.test_registry import SHELL, TASK, Registering
 from tests.unit.world import REAL, World
 

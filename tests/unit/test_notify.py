@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from auditns_connector import notify
+from auditns_connector.daemon import notify
 
 
 @pytest.fixture

@@ -2,12 +2,12 @@
 
 import pytest
 
-from auditns_connector import auditcalls
-from auditns_connector import frames as f
+from auditns_connector.audittext.scanner import TextStream
 from auditns_connector.errors import NotSupportedError
+from auditns_connector.host import audit_calls as auditcalls
+from auditns_connector.host.namespace_source import BLIND, SOURCES, choose, told
 from auditns_connector.model.clock import Clock
-from auditns_connector.nssource import BLIND, SOURCES, choose, told
-from auditns_connector.reassemble import TextStream
+from auditns_connector.vocabulary import frames as f
 from tests.unit.world import HEX, MS, REAL, World, contid
 
 DOCKER = f"/docker/{HEX}"

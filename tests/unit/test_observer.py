@@ -1,8 +1,8 @@
 """The order in which what is asked and what happened come to the model."""
 
-from auditns_connector import frames as f
+from auditns_connector.host.observer import Observer
 from auditns_connector.model.table import Model, Query
-from auditns_connector.observer import Observer
+from auditns_connector.vocabulary import frames as f
 
 NOBODY = 2**22 - 1
 

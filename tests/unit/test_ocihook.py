@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from auditns_connector import hookfile, ocihook
 from auditns_connector.errors import AuditnsError
+from auditns_connector.registration import hooks_d as hookfile
+from auditns_connector.registration import oci_hook as ocihook
 from tests.unit.world import HEX
 
 STATE = {"ociVersion": "1.0.2", "id": HEX, "status": "creating", "pid": 4711, "bundle": "/b"}
@@ -70,7 +71,7 @@ def test_states_that_make_no_sense(state: Any) -> None:
         ocihook.request_of(state, {})
 
 
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(hookfile.__file__).parents[1])}
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(hookfile.__file__).parents[2])}
 
 
 def hook(*args: str, stdin: bytes | None = None, keep_open: bool = False) -> tuple[int, str, float]:
@@ -133,7 +134,8 @@ def test_the_time_python_takes_to_start_counts(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server:
         server.bind(path)
         server.listen(8)
-        late = "import sys, time; time.sleep(0.3); from auditns_connector.ocihook import main, _age; print(_age()); "
+        late = "import sys, time; time.sleep(0.3)\n"
+        late += "from auditns_connector.registration.oci_hook import main, _age; print(_age()); "
         command = [sys.executable, "-c", late + f"sys.exit(main(['--control={path}', '--timeout=100000']))"]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=ENVIRONMENT) as process:
             assert process.stdout is not None
@@ -196,8 +198,8 @@ def test_answers_that_make_no_sense(tmp_path: Path, answer: bytes) -> None:
 
 def test_it_imports_little() -> None:
     """A container waits for it."""
-    code = f"import sys; sys.path.insert(0, {str(Path(hookfile.__file__).parents[1])!r})\n"
-    code += "import auditns_connector.ocihook; print(*sys.modules)"
+    code = f"import sys; sys.path.insert(0, {str(Path(hookfile.__file__).parents[2])!r})\n"
+    code += "import auditns_connector.registration.oci_hook; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-ISc", code], capture_output=True, text=True, check=True)
     out = done.stdout.split()
     assert not {"argparse", "structlog", "pyroute2", "dataclasses", "json", "logging", "socket"} & set(out)

@@ -1,6 +1,6 @@
 """When text is left to gather."""
 
-from auditns_connector.pace import BUSY, LEAST, MOST, MUCH, Pace
+from auditns_connector.pipeline.coalescing import BUSY, LEAST, MOST, MUCH, Pace
 
 
 def run(pace: Pace, rate: float, seconds: float = 1.0, start: float = 100.0) -> float:

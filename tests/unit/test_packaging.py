@@ -17,7 +17,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 EXTENSIONS = ("auditns_connector/_kernel.abi3.so", "auditns_connector/_text.abi3.so")
 USE = (
-    "from auditns_connector import _kernel, _text, frames\n"
+    "from auditns_connector import _kernel, _text\n"
+    "from auditns_connector.vocabulary import frames\n"
     "from auditns_connector.sources.perf import online_cpus\n"
     "import auditns_connector, sys\n"
     "block = bytearray(frames.pack(1, 1, 2) + frames.pack(1, 1, 1))\n"

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from auditns_connector import frames as f
-from auditns_connector.correlate import Correlator
-from auditns_connector.enricher import Enricher
-from auditns_connector.filters import EventFilter, parse_contids
-from auditns_connector.model.packets import address
-from auditns_connector.nstypes import INITIAL_INODES_618
-from auditns_connector.reassemble import TextStream
+from auditns_connector.attribution.attributor import Correlator
+from auditns_connector.audittext.scanner import TextStream
+from auditns_connector.model.addresses import address
+from auditns_connector.pipeline.filters import EventFilter, parse_contids
+from auditns_connector.pipeline.text_stage import Enricher
+from auditns_connector.vocabulary import frames as f
+from auditns_connector.vocabulary.namespaces import INITIAL_INODES_618
 from tests.unit.test_registry import SHELL, Registering
 from tests.unit.world import MS
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from auditns_connector import peer
-from auditns_connector.peer import Held, Peer, describe_caller, peer_accepted
+from auditns_connector.control import peer
+from auditns_connector.control.peer import Held, Peer, describe_caller, peer_accepted
 from auditns_connector.sources.procfs import Procfs
 
 CONNECT = """

@@ -4,8 +4,8 @@ import struct
 
 import pytest
 
-from auditns_connector import frames
 from auditns_connector.decode.perfring import Layout, PerfDecoder
+from auditns_connector.vocabulary import frames
 from tests.decoders import PERF_COUNTERS, perf_decode
 from tests.perfrecords import (
     INODES,

@@ -3,8 +3,8 @@
 import pytest
 
 from auditns_connector.cli.contid import _wanted
-from auditns_connector.filters import EventFilter, parse_contids
 from auditns_connector.model.containers import Container
+from auditns_connector.pipeline.filters import EventFilter, parse_contids
 from tests.unit.test_registry import SHELL, TASK, Registering, again, snapshot
 from tests.unit.world import HEX, contid
 

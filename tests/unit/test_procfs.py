@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from auditns_connector.nstypes import ALL_ORDER
 from auditns_connector.sources import procfs
 from auditns_connector.sources.procfs import Procfs
+from auditns_connector.vocabulary.namespaces import ALL_ORDER
 
 STATUS = "Name:\tx\nState:\tS (sleeping)\nTgid:\t{pid}\nUid:\t1000\t0\t0\t1000\nNSpid:\t{pid}\t7\nThreads:\t1\n"
 INODES = {name: 4026531830 + number for number, name in enumerate(ALL_ORDER)}

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from auditns_connector import frames
-from auditns_connector.model.resync import Answer
+from auditns_connector.model.apply.procfs import Answer
 from auditns_connector.model.table import Model
 from auditns_connector.sources import procfs, procscan
 from auditns_connector.sources.procfs import Procfs
+from auditns_connector.vocabulary import frames
 from tests.unit.test_procfs import CGROUP, COMMS, INODES, STATUS, add, stat
 from tests.unit.world import World
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from auditns_connector import procsetup
+from auditns_connector.daemon import process as procsetup
 
-PACKAGE = str(Path(procsetup.__file__).parents[1])
+PACKAGE = str(Path(procsetup.__file__).parents[2])
 CODE = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from auditns_connector import procsetup
+from auditns_connector.daemon import process as procsetup
 procsetup.prepare(daemon=sys.argv[2] == "daemon")
 import json, os, signal
 def row(name):
@@ -123,7 +123,7 @@ def test_sigint_ends_as_usual_after_it_was_ignored() -> None:
 def test_a_signal_inside_exec_of_a_string_is_no_death_by_sigint() -> None:
     program = (
         "import signal, sys\n"
-        "from auditns_connector.procsetup import Stopped, stoppable\n"
+        "from auditns_connector.daemon.process import Stopped, stoppable\n"
         "with stoppable():\n"
         "    try:\n"
         "        exec('import os, signal; os.kill(os.getpid(), signal.SIGTERM)')\n"

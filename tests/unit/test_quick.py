@@ -13,23 +13,23 @@ from typing import Any
 
 import pytest
 
-from auditns_connector import frames as f
-from auditns_connector import quick as rounds
 from auditns_connector._kernel import ffi, lib
 from auditns_connector._text import lib as text_lib
-from auditns_connector.config import FileOutput
-from auditns_connector.correlate import Correlator
-from auditns_connector.enricher import RAW, Enricher
-from auditns_connector.lifecycle import open_narrator
+from auditns_connector.attribution.attributor import Correlator
+from auditns_connector.config.options import FileOutput
+from auditns_connector.daemon.log import Talk
+from auditns_connector.host.observer import Observer
 from auditns_connector.model.table import Query
-from auditns_connector.observer import Observer
-from auditns_connector.pace import Pace
-from auditns_connector.pipeline import Pipeline
-from auditns_connector.quick import Quick
+from auditns_connector.pipeline import native_loop as rounds
+from auditns_connector.pipeline.coalescing import Pace
+from auditns_connector.pipeline.loop import Pipeline
+from auditns_connector.pipeline.native_loop import Quick
+from auditns_connector.pipeline.standalone_records import open_narrator
+from auditns_connector.pipeline.text_stage import RAW, Enricher
 from auditns_connector.sinks.base import Block
 from auditns_connector.sinks.file import FileSink
 from auditns_connector.sources.stdin import StdinSource
-from auditns_connector.talk import Talk
+from auditns_connector.vocabulary import frames as f
 
 from .sinkhelp import lost_line
 from .world import HEX, MS, World

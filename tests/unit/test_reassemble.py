@@ -4,9 +4,9 @@ from array import array
 
 import pytest
 
-from auditns_connector.decode import points as p
-from auditns_connector.filters import EventFilter
-from auditns_connector.reassemble import Tails, TextStream, assemble
+from auditns_connector.audittext.scanner import Tails, TextStream, assemble
+from auditns_connector.pipeline.filters import EventFilter
+from auditns_connector.vocabulary import audit_text as p
 
 SYSCALL = b"type=SYSCALL msg=audit(1.000:%d): arch=c000003e syscall=59 success=yes exit=0 ppid=1 pid=%d\n"
 END = b"type=PROCTITLE msg=audit(1.000:%d): proctitle=6C\n"

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from auditns_connector import frames as f
 from auditns_connector.model.outputs import ContainerOp
 from auditns_connector.model.process import REGISTERED
-from auditns_connector.model.runtime import free_contid
-from auditns_connector.regstate import requests_of
+from auditns_connector.model.runtimes import free_contid
+from auditns_connector.registration.state_file import requests_of
+from auditns_connector.vocabulary import frames as f
 from tests.unit.world import HEX, MS, World, contid
 
 SHELL, TASK = 50, 100

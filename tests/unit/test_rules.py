@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from auditns_connector.decode import auditrule
-from auditns_connector.decode.auditrule import AuditStatus, our_rules
+from auditns_connector.auditrules import codec as auditrule
+from auditns_connector.auditrules.codec import AuditStatus, our_rules
+from auditns_connector.auditrules.lease import RuleLease, hints
+from auditns_connector.auditrules.netlink import AuditControl
 from auditns_connector.errors import AuditnsError, NotPermittedError, NotSupportedError
-from auditns_connector.rules import RuleLease, hints
-from auditns_connector.sources.auditctl import AuditControl
 
 OURS = our_rules("x86_64", "auditns")
 ADMIN = auditrule.build_syscall_rule(0xC000003E, [59], "admin")

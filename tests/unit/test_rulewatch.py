@@ -1,8 +1,8 @@
 """When it is no longer relied on that every exec makes a record."""
 
-from auditns_connector import frames as f
-from auditns_connector.reassemble import TextStream
-from auditns_connector.rulewatch import RuleWatch
+from auditns_connector.auditrules.watch import RuleWatch
+from auditns_connector.audittext.scanner import TextStream
+from auditns_connector.vocabulary import frames as f
 
 ALL = f.RULES_EXECS | f.RULES_CALLS
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from auditns_connector.errors import AuditnsError
-from auditns_connector.safefile import MAX_STATE, SafeDir
+from auditns_connector.state.directory import MAX_STATE, SafeDir
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from auditns_connector import frames as f
 from auditns_connector.model.namespaces import MINTED, Instance
-from auditns_connector.nstypes import INITIAL_INODES_618, NET
-from auditns_connector.serialstore import BLOCK, FILE_NAME, SerialStore, unused
+from auditns_connector.state.namespace_serials import BLOCK, FILE_NAME, SerialStore, unused
+from auditns_connector.vocabulary import frames as f
+from auditns_connector.vocabulary.namespaces import INITIAL_INODES_618, NET
 from tests.unit.world import World
 
 BOOT = "11111111-2222-3333-4444-555555555555"

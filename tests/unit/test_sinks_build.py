@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from auditns_connector.config import ChildOutput, Config, FileOutput, SocketOutput
+from auditns_connector.config.options import ChildOutput, Config, FileOutput, SocketOutput
 from auditns_connector.errors import ConfigError
 from auditns_connector.sinks.base import Loss, Sink
 from auditns_connector.sinks.build import open_sinks

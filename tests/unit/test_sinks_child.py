@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from auditns_connector.config import ChildOutput
+from auditns_connector.config.options import ChildOutput
 from auditns_connector.sinks import child as child_module
 from auditns_connector.sinks.child import ChildSink
 from tests.unit.sinkhelp import block, line, lost_line, read_all, until

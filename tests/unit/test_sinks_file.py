@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from auditns_connector.config import FileOutput
-from auditns_connector.reassemble import Tails, TextStream, assemble, put_together
+from auditns_connector.audittext.scanner import Tails, TextStream, assemble, put_together
+from auditns_connector.config.options import FileOutput
 from auditns_connector.sinks import threaded
 from auditns_connector.sinks.file import FileSink, LogFile
 from tests.unit.sinkhelp import block, line, lost_line, read_all, until

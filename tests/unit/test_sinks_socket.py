@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from auditns_connector.config import SocketOutput
+from auditns_connector.config.options import SocketOutput
 from auditns_connector.errors import AuditnsError, ConfigError
 from auditns_connector.sinks.unixsocket import SocketSink
 from tests.unit.sinkhelp import block, drain, line, lost_line, until

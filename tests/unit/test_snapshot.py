@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from auditns_connector import frames as f
-from auditns_connector import snapshot
 from auditns_connector.cli import ns, tree
+from auditns_connector.control import snapshot
+from auditns_connector.control.snapshot_service import Snapshots, SnapshotServer
 from auditns_connector.errors import AuditnsError
-from auditns_connector.filters import join_contids
-from auditns_connector.model.nslife import HELD
-from auditns_connector.snapserve import Snapshots, SnapshotServer
+from auditns_connector.model.apply.namespace_life import HELD
+from auditns_connector.pipeline.filters import join_contids
+from auditns_connector.vocabulary import frames as f
 from tests.unit.test_registry import TASK, Registering
 from tests.unit.world import HEX, MS, World, contid
 
@@ -258,7 +258,7 @@ def test_parts_are_of_one_snapshot(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
             serving.answer({"op": "snapshot"}, nobody, nobody)  # somebody else asks
         return serving.answer(request, nobody, nobody)
 
-    monkeypatch.setattr("auditns_connector.control.ask", ask)
+    monkeypatch.setattr("auditns_connector.control.server.ask", ask)
     source = Snapshots(str(tmp_path / "control"))
     assert source.take()["processes"]
     assert [request["op"] for request in asked] == ["snapshot"] * len(asked)

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from auditns_connector.reassemble import TextStream
+from auditns_connector.audittext.scanner import TextStream
 from auditns_connector.sources.stdin import StdinSource
 
 LINE = b"type=EOE msg=audit(1700000000.010:1): \n"

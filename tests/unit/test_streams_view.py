@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from auditns_connector import frames as f
-from auditns_connector.correlate import Correlator
+from auditns_connector.attribution.attributor import Correlator
+from auditns_connector.audittext.scanner import Points, TextStream
 from auditns_connector.model.containers import Container
 from auditns_connector.model.namespaces import Instance
-from auditns_connector.nstypes import INITIAL_INODES_618, PID, USER
-from auditns_connector.reassemble import Points, TextStream
 from auditns_connector.streams.tailor import outsider
 from auditns_connector.streams.view import Viewer, group
+from auditns_connector.vocabulary import frames as f
+from auditns_connector.vocabulary.namespaces import INITIAL_INODES_618, PID, USER
 from tests.unit.world import HEX, REAL, World
 
 CG = f"/docker/{HEX}"

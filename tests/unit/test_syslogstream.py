@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from auditns_connector.syslogstream import LONGEST, PENDING, SyslogStream, is_null
+from auditns_connector.daemon.syslog import LONGEST, PENDING, SyslogStream, is_null
 
 
 def listener(path: Path) -> socket.socket:

@@ -2,12 +2,12 @@
 
 import pytest
 
-from auditns_connector import frames as f
+from auditns_connector.attribution.lookup import find
 from auditns_connector.errors import DecodeError
-from auditns_connector.model.kernel import CLONE_INTO_CGROUP, CLONE_PARENT
-from auditns_connector.model.lookup import find
+from auditns_connector.model.apply.perf import CLONE_INTO_CGROUP, CLONE_PARENT
 from auditns_connector.model.table import Model
-from auditns_connector.nstypes import INITIAL_INODES_618, MNT, NET
+from auditns_connector.vocabulary import frames as f
+from auditns_connector.vocabulary.namespaces import INITIAL_INODES_618, MNT, NET
 from tests.unit.world import HEX, MS, REAL, World, contid
 
 DOCKER = f"/docker/{HEX}"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from auditns_connector.talk import PAUSE, Seldom, Talk
+from auditns_connector.daemon.log import PAUSE, Seldom, Talk
 
 
 def test_what_others_bring_about_is_said_once_a_minute(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,8 +1,8 @@
 """NS_INFO of a process whose threads are in different namespaces: only what they share, at every moment."""
 
-from auditns_connector import frames as f
-from auditns_connector.model import threadsets
-from auditns_connector.nstypes import NET, UTS
+from auditns_connector.model import thread_namespaces as threadsets
+from auditns_connector.vocabulary import frames as f
+from auditns_connector.vocabulary.namespaces import NET, UTS
 from tests.unit.world import World
 
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from auditns_connector import frames as f
-from auditns_connector.model.lookup import find_exec
+from auditns_connector.attribution.lookup import find_exec
 from auditns_connector.model.outputs import NsChange
-from auditns_connector.nstypes import CLONE_NEWNET, CLONE_NEWPID, CLONE_NEWTIME, INITIAL_INODES_618, TIME
+from auditns_connector.vocabulary import frames as f
+from auditns_connector.vocabulary.namespaces import CLONE_NEWNET, CLONE_NEWPID, CLONE_NEWTIME, INITIAL_INODES_618, TIME
 from tests.unit.world import World
 
 HOST = INITIAL_INODES_618["time"]

@@ -1,9 +1,9 @@
 """Frames that wait while remembered answers are given: the model hears of all of them, and in their order."""
 
-from auditns_connector import frames as f
-from auditns_connector.correlate import Correlator
-from auditns_connector.nstypes import FLAGS, INITIAL_INODES_618
-from auditns_connector.observer import Observer
+from auditns_connector.attribution.attributor import Correlator
+from auditns_connector.host.observer import Observer
+from auditns_connector.vocabulary import frames as f
+from auditns_connector.vocabulary.namespaces import FLAGS, INITIAL_INODES_618
 from tests.property.test_grouping import points_of
 
 from .test_observer import Deaf, Rings

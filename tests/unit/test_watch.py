@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from auditns_connector.watch import Watch
+from auditns_connector.pipeline.selector import Watch
 
 
 @pytest.fixture

@@ -3,11 +3,11 @@
 import json
 from typing import Any
 
-from auditns_connector import frames as f
-from auditns_connector.model.lookup import find, find_exec, find_only_exec
+from auditns_connector.attribution.lookup import find, find_exec, find_only_exec
 from auditns_connector.model.process import State
 from auditns_connector.model.table import Model
-from auditns_connector.nstypes import FLAGS, INITIAL_INODES_618, PERF_ORDER
+from auditns_connector.vocabulary import frames as f
+from auditns_connector.vocabulary.namespaces import FLAGS, INITIAL_INODES_618, PERF_ORDER
 
 MS = 1_000_000
 REAL = 1_700_000_000_000 * MS

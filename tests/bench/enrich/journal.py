@@ -13,8 +13,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from auditns_connector import frames as f
-from auditns_connector.nstypes import ALL_ORDER, INITIAL_INODES, INITIAL_INODES_618, PERF_ORDER
+from auditns_connector.vocabulary import frames as f
+from auditns_connector.vocabulary.namespaces import ALL_ORDER, INITIAL_INODES, INITIAL_INODES_618, PERF_ORDER
 
 NS_DEV: Final = 4
 #: CLOCK_REALTIME minus CLOCK_MONOTONIC of the made-up host: its boot was this long before the first record (ns)

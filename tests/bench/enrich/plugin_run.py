@@ -6,12 +6,13 @@
 import sys
 from typing import Any
 
-from auditns_connector import config, wiring
 from auditns_connector.cli import plugin
-from auditns_connector.journal import JournalReader
+from auditns_connector.config import options as config
+from auditns_connector.daemon.process import growing
+from auditns_connector.host import open_sources as wiring
+from auditns_connector.host.observer import Observer
+from auditns_connector.journal.files import JournalReader
 from auditns_connector.model.table import Model
-from auditns_connector.observer import Observer
-from auditns_connector.procsetup import growing
 
 
 class Recorded(Observer):

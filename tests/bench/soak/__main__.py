@@ -16,10 +16,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from auditns_connector import frames as f
-from auditns_connector.model.nslife import GONE
+from auditns_connector.model.apply.namespace_life import GONE
 from auditns_connector.model.table import Model
-from auditns_connector.nstypes import INITIAL_INODES_618, PERF_ORDER
+from auditns_connector.vocabulary import frames as f
+from auditns_connector.vocabulary.namespaces import INITIAL_INODES_618, PERF_ORDER
 from tests.bench.report import write_section
 
 #: events a second of the simulated host

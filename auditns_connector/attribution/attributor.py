@@ -1,0 +1,468 @@
+"""The join: points of audit text in, for each the number of the text to insert there out.
+
+Nothing is read or asked here; what happened before must be in the model when :meth:`Correlator.answer` is called. Most
+points are the plain case: one process, in one state for all the time that the stamp may mean. What such a process has
+for an answer, and for which stamps, is worked out once for each block of text, and remembered (cache.py) as
+long as it holds; everything else goes the careful way through attribution/lookup.py.
+"""
+
+from array import array
+from collections.abc import Collection, Sequence
+from typing import Final, overload
+
+from auditns_connector._text import ffi
+from auditns_connector.attribution import clone_result as clones
+from auditns_connector.attribution import lookup
+from auditns_connector.attribution.cache import Answer, Known
+from auditns_connector.attribution.cache_fill import Memory, Numbered
+from auditns_connector.attribution.call_order import NUMBERS as CALL_NUMBERS
+from auditns_connector.audittext.grouping import Groups, find_calls, pick
+from auditns_connector.audittext.scanner import Points, Tails
+from auditns_connector.emit import own_records as text
+from auditns_connector.model.containers import UNKNOWN, Container
+from auditns_connector.model.namespaces import NsSet
+from auditns_connector.model.process import NOT_KNOWN, Login, State
+from auditns_connector.model.table import Model
+from auditns_connector.vocabulary import audit_text as pt
+from auditns_connector.vocabulary.record_types import NUMBERS
+
+#: flags of points that need more than the state of a process at a time
+CAREFUL: Final = pt.P_TARGET | pt.P_EXEC | pt.P_NETFILTER | pt.P_HAS_TARGET | pt.P_NODE | pt.P_OWN | pt.P_LATE
+#: records that the kernel writes only behind a SYSCALL: an event that begins with one has lost its head
+_PARTS: Final = frozenset(
+    NUMBERS[name] for name in ("PATH", "CWD", "EXECVE", "SOCKADDR", "PROCTITLE", "MMAP", "FD_PAIR", "OPENAT2")
+)
+#: so many points are grouped by process; fewer are answered sooner one by one
+_MANY: Final = 16
+#: so many points may well be known all of them
+_FEW: Final = 64
+_MAX_TAILS: Final = 50_000
+#: a 1 at the number of each system call that may return a child
+_CLONES: Final = bytes(number in clones.ANY_CALL for number in range(max(clones.ANY_CALL) + 1))
+_MS: Final = 1_000_000
+_ANY_FLAG: Final = (1 << 32) - 1
+#: an answer about a process that has been the same for so long may be wanted again (ns)
+_LASTING: Final = 1_000_000_000
+OF_NONE: Final = 0
+OF_ONE: Final = 1
+NOT_CLEAR: Final = 2
+HOST: Final = State(0, None, None, "")
+_IDLE: Final = State(0, None, None, "observed")
+
+
+class Told(Sequence[State]):
+    """The state of each point of an answer. Most points share theirs with others: ``found`` has each about once, and
+    ``which`` the place there for each point. Whoever was not asked about is :data:`HOST`."""
+
+    __slots__ = ("found", "which")
+
+    def __init__(self, points: int) -> None:
+        self.found: list[State] = [HOST]
+        self.which = array("I", bytes(4 * points))
+
+    def __len__(self) -> int:
+        return len(self.which)
+
+    @overload
+    def __getitem__(self, i: int) -> State: ...
+
+    @overload
+    def __getitem__(self, i: slice) -> list[State]: ...
+
+    def __getitem__(self, i: int | slice) -> "State | list[State]":
+        if isinstance(i, slice):
+            return [self.found[at] for at in self.which[i]]
+        return self.found[self.which[i]]
+
+    def put(self, i: int, state: State) -> None:
+        """Point ``i`` has ``state``."""
+        self.which[i] = len(self.found)
+        self.found.append(state)
+
+
+_NOBODY: Final = Told(0)
+_TailKey = tuple[Container | None, NsSet | None, str, int, Login | None, int | None]
+
+
+class Correlator:
+    """Answers points from ``model``.
+
+    ``spellings`` says how record types are spelled, once for each of :attr:`tails`: False by name, True as UNKNOWN[n]
+    (the numbers of an answer hold for all of them); ``ns`` is "off", "containers" or "all" (for whom NS_INFO is added);
+    ``info`` adds CONTAINER_INFO; ``nodes`` are the ``node=`` names that mean this host.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        spellings: Sequence[bool] = (False,),
+        ns: str = "off",
+        info: bool = False,
+        nodes: Collection[bytes] = (),
+    ) -> None:
+        self.model = model
+        self.spellings = tuple(spellings)
+        self.ns = ns
+        self.info = info
+        self.nodes = frozenset(nodes)
+        self.tails = tuple(Tails() for _ in self.spellings)
+        self._numbers: dict[_TailKey, int] = {}
+        #: by number: the container that the text speaks of
+        self.holders: list[Container | None] = [None]
+        #: by number: how it is counted
+        self._kinds = bytearray(1)
+        #: where a text depends on the container alone (_brief): its number by container
+        self._plain_numbers: dict[Container | None, int] = {}
+        self._brief = ns == "off" and not info
+        self._groups = Groups()
+        self._memory = Memory(model, ns=ns != "off")
+        self._renames = 0
+        #: counts how often all that had been worked out was dropped, for a container is called otherwise now
+        self.generation = 0
+        self.answered = 0
+        self.attributed = 0
+        self.unknown = 0
+        #: the state found for each point of the last answer, filled when ``keep_states`` is set
+        self.states = Told(0)
+        self.keep_states = False
+
+    def begin(self, points: Points) -> "array[int]":
+        """An empty choice for ``points``; to be filled by :meth:`answer` before the next one is begun."""
+        self._begin()
+        self.states = Told(points.n) if self._keeps else _NOBODY
+        return array("I", bytes(4 * points.n))
+
+    def _begin(self) -> None:
+        """Forget the texts where containers are called otherwise now, or there are too many."""
+        renames = self.model.containers.renames
+        if self.tails[0].count > _MAX_TAILS or renames != self._renames:
+            self._renames = renames
+            self.generation += 1
+            for tails in self.tails:
+                tails.clear()
+            self._numbers.clear()
+            self.holders = [None]
+            self._kinds = bytearray(1)
+            self._plain_numbers.clear()
+            self._memory.forget()
+
+    @property
+    def _keeps(self) -> bool:
+        """Whether the state of each point is wanted, by others or for CONTAINER_INFO."""
+        return self.keep_states or self.info
+
+    def answer_known(self, points: Points, now: int) -> "array[int] | None":
+        """:meth:`answer`, where all is known without the model, which may not have taken in yet what
+        :meth:`Model.saw` was told of with True; ``None`` where it must be asked."""
+        known = self.ready(now) if points.n <= _FEW else None
+        if known is None:
+            return None
+        choice = self.begin(points)
+        if not known.find_all(points, CAREFUL, now, choice):
+            return None
+        self._count_known(known, points.n)
+        return choice
+
+    def join_known(self, points: Points, now: int, which: int) -> bytes | memoryview | None:
+        """``points`` with what :meth:`answer_known` has for them put in, of :attr:`tails` those numbered ``which``."""
+        known = self.ready(now) if points.n <= _FEW else None
+        if known is None:
+            return None
+        block = known.join(points, CAREFUL, now, self.tails[which])
+        if block is not None:
+            self._count_known(known, points.n)
+        return block
+
+    def _count_known(self, known: Known, n: int) -> None:
+        self.count(n, known.counted(OF_ONE), known.counted(NOT_CLEAR))
+
+    def count(self, answered: int, attributed: int, unknown: int) -> None:
+        """So many points were answered."""
+        self.answered += answered
+        self.attributed += attributed
+        self.unknown += unknown
+
+    def ready(self, now: int) -> Known | None:
+        """What is remembered, to be used as it is from ``now`` on until the model takes something in; ``None`` where
+        the states are wanted, which it does not say."""
+        if self._keeps:
+            return None
+        self._begin()
+        return self._memory.known(now)
+
+    def answer(
+        self, points: Points, now: int, choice: "array[int] | None" = None, first: int = 0, end: int | None = None
+    ) -> "array[int]":
+        """One number of a text in :attr:`tails` for each point, 0 for nothing; ``now``: monotonic ns of the asking.
+
+        With ``choice`` (from :meth:`begin`) only the points from ``first`` up to ``end`` are answered.
+        """
+        if choice is None:
+            choice = self.begin(points)
+        n = points.n if end is None else end
+        self.model.packets.begin()
+        if n - first == 1 and points.flags[first] & CAREFUL:  # an exec that came alone
+            self._answer_with_care(points, first, points.pid[first], points.flags[first], points.ms[first], now, choice)
+        else:
+            self._answer_all(points, now, choice, first, n)
+        if self.info:
+            for i, child in children_of(points, self.model, first, n).items():
+                choice[i] = self._number(self.states[i], self._record(points, i, points.flags[i]), child)
+        kinds = pick(choice if n - first == points.n else choice[first:n], self._kinds)
+        self.count(n - first, kinds.count(OF_ONE), kinds.count(NOT_CLEAR))
+        if points.n <= _FEW and not self._keeps:
+            self._memory.learn(self._memory.known(now), self._number_had)
+        return choice
+
+    # -- the ways of answering
+
+    def _answer_all(self, points: Points, now: int, choice: "array[int]", first: int, n: int) -> None:
+        """Answer the points from ``first`` up to ``n``."""
+        clock, offset = self.model.clock, self.model.clock.offset or 0
+        span = points.range(first, n)
+        oldest, newest = span.first_ms * _MS, span.last_ms * _MS
+        careful = CAREFUL if first < n and clock.steady(oldest, now) and clock.steady(newest, now) else -1
+        window = min(self.model.lag, now - newest + offset)
+        left: Sequence[int] = range(first, n)
+        if n - first >= _MANY and careful == CAREFUL:
+            left = self._by_process(points, now, choice, first, n, offset, window)
+        if left:
+            self._one_by_one(points, now, choice, left, offset, window, careful)
+
+    def _one_by_one(
+        self, points: Points, now: int, choice: "array[int]", which: Sequence[int], offset: int, window: int,
+        careful: int,
+    ) -> None:  # fmt: skip
+        keep, states = self._keeps, self.states
+        for i in which:
+            pid, flags, ms = points.pid[i], points.flags[i], points.ms[i]
+            state = None if flags & careful else self._plain(pid, ms, ms, offset, window)
+            if state is None:
+                self._answer_with_care(points, i, pid, flags, ms, now, choice)
+                continue
+            choice[i] = self._plain_number(state)
+            if keep:
+                states.put(i, state)
+
+    def _answer_with_care(
+        self, points: Points, i: int, pid: int, flags: int, ms: int, now: int, choice: "array[int]"
+    ) -> None:
+        """Answer point ``i``, which may be no plain case."""
+        found = self._careful(points, i, pid, flags, ms, now)
+        if found is None:
+            return
+        choice[i] = self._number(found, self._record(points, i, flags))
+        if self._keeps:
+            self.states.put(i, found)
+
+    def _by_process(
+        self, points: Points, now: int, choice: "array[int]", first: int, end: int, offset: int, window: int
+    ) -> Sequence[int]:
+        """As :meth:`_one_by_one`, but each process is asked for once, which is the same where one answer holds for all
+        its points. From the first point of a process on for which it does not, points are left; these are returned."""
+        groups, keep = self._groups, self._keeps
+        known = self._memory.known(now)
+        careful = _ANY_FLAG if keep else CAREFUL  # what is known does not say which state it was
+        which, count = known.find(points, first, end, careful, now, choice)
+        left: Sequence[int] = ()
+        lookup.execs_told(self.model)
+        numbers = array("I", bytes(4 * groups.find(points, which, count, CAREFUL)))
+        told: list[State] = []
+        lasting: list[Answer] = []
+        number_of = self._plain_numbers.get
+        for group, (i, pid, flags, size, low, high) in enumerate(groups.rows()):
+            alone = flags & CAREFUL
+            if not alone:
+                found = self._plain(pid, low, high, offset, window)
+            elif alone == pt.P_EXEC and pid > 0:
+                found = self._only_exec(pid, (low * _MS - offset,))
+            else:
+                found = None
+            if found is not None:
+                numbers[group] = number = number_of(found.container) or self._plain_number(found)
+                if not alone and low * _MS - offset - lookup.EPSILON - found.since > _LASTING:
+                    lasting.append(self._memory.lasting(self.model.processes[pid], (number, self._kinds[number])))
+            elif size > 1:
+                before = groups.before(i)
+                count, left = before, ffi.unpack(which, count)[before:]
+                break
+            else:
+                found = self._careful(points, i, pid, flags, low, now)
+                if found is not None:
+                    numbers[group] = self._number(found, self._record(points, i, flags))
+            told.append(HOST if found is None else found)
+        groups.spread(numbers, count, choice)
+        if lasting:
+            known.put(lasting)
+        if keep:
+            base = len(self.states.found)
+            self.states.found += told
+            groups.spread(array("I", range(base, base + len(numbers))), count, self.states.which)
+        return left
+
+    def _plain(self, pid: int, low: int, high: int, offset: int, window: int) -> State | None:
+        """What all stamps from ``low`` to ``high`` (ms) have for an answer, as :func:`lookup.find` would find it for
+        each; ``None`` where that is not so plain.
+
+        A stamp means a moment up to ``window`` ns after it; ``offset`` is that of the clock.
+        """
+        model = self.model
+        process = self._memory.settled(pid)
+        if process is None:
+            return None
+        state, margin = process.state, low * _MS - offset - lookup.EPSILON
+        if state.since >= margin and (
+            # unless nobody had the pid before, and it never changed
+            process.scanned
+            or process.past is not None
+            or process.prev is not None
+            or process.start > margin + lookup.EPSILON + window
+        ):
+            return None
+        if process.scanned and process.start + lookup.START_TICK >= margin:
+            return None
+        if model.gap_until and model.gap_until >= margin:  # what is missing may be another holder of the pid
+            return None
+        if process.end is not None and process.end < high * _MS - offset - lookup.EPSILON:
+            return None
+        return state
+
+    def _plain_number(self, state: State) -> int:
+        """:meth:`_number` of a plain case, where the container mostly says all."""
+        number = self._plain_numbers.get(state.container)
+        if number is None:
+            number = self._number(state, 0)
+            if self._brief:
+                self._plain_numbers[state.container] = number
+        return number
+
+    def _number_had(self, state: State) -> Numbered | None:
+        """:meth:`_plain_number`, and how it is counted, where there is a text already: to make one may mint serials,
+        and only an answer does that."""
+        nsset = state.nsset if self._wanted(state.container) else None
+        number = self._numbers.get((state.container, nsset, "", 0, None, None))
+        return None if number is None else (number, self._kinds[number])
+
+    def _wanted(self, container: Container | None) -> bool:
+        """Whether NS_INFO is."""
+        return self.ns == "all" or (self.ns == "containers" and container is not None)
+
+    @staticmethod
+    def _record(points: Points, i: int, flags: int) -> int:
+        """The number of the record that an answer belongs to, where the event has more than one process."""
+        return points.recno[i] if flags & (pt.P_TARGET | pt.P_HAS_TARGET) else 0
+
+    def _careful(self, points: Points, i: int, pid: int, flags: int, ms: int, now: int) -> State | None:
+        """The state for a point that is no plain case; ``None`` where nothing is to be said."""
+        if flags & pt.P_OWN:
+            return None
+        if flags & pt.P_NODE and points.node(i)[5:-1] not in self.nodes:
+            return lookup.NOBODY
+        if flags & pt.P_NETFILTER:
+            return self._packet(points, i, ms, now)
+        if pid < 0:
+            cut = not flags & pt.P_LATE and points.rtype[i] in _PARTS
+            return lookup.NOBODY if cut or flags & (pt.P_SYSCALL | pt.P_TARGET) else None
+        if pid == 0:
+            return _IDLE  # the kernel itself
+        model = self.model
+        times = model.clock.candidates(ms * 1_000_000, now)
+        ppid = points.ppid[i] if flags & pt.P_SYSCALL else -1
+        if flags & pt.P_EXEC:
+            plain = self._only_exec(pid, times)
+            if plain is not None:
+                return plain
+            name, comm = untrusted(points.path(i)), untrusted(points.comm(i))
+            return lookup.find_exec(model, pid, ppid, times, now, name, comm)
+        if pid in model.calls.pending and flags & pt.P_SYSCALL:
+            process = model.processes.get(pid)
+            if process is not None and points.sysno[i] in CALL_NUMBERS.get(points.arch[i], ()):
+                model.calls.told(process, times, lookup.EPSILON)
+        return lookup.find(model, pid, ppid, times, now)
+
+    def _only_exec(self, pid: int, times: Sequence[int]) -> State | None:
+        """What :func:`lookup.find_only_exec` has for a record of an exec, which has been told now."""
+        found = lookup.find_only_exec(self.model, pid, times)
+        self.model.touched.exec_told(pid, all_of_them=found is not None)
+        return found
+
+    def _packet(self, points: Points, i: int, ms: int, now: int) -> State | None:
+        """The containers that a packet may belong to."""
+        line = bytes(points.block[points.line_off[i] : points.at[i]])
+        fields = dict(word.partition(b"=")[::2] for word in line.partition(b"): ")[2].split())
+        times = self.model.clock.candidates(ms * 1_000_000, now)
+        return self.model.packets.answer(fields, min(times, default=now) - lookup.EPSILON)
+
+    def _number(self, state: State, record: int, child: int | None = None) -> int:
+        """The number of the text that says ``state``, about record ``record`` of the event (0: about the event);
+        ``child`` is what a clone returned, as the host counts (0: not known, None: it is no clone)."""
+        container = state.container
+        wanted = self._wanted(container)
+        nsset = state.nsset if wanted else None
+        origin = state.origin if self.info else ""
+        login = state.login if self.info else None
+        key = (container, nsset, origin, record, login, child)
+        number = self._numbers.get(key)
+        if number is None:
+            number = 0
+            if container is not None or wanted:
+                for tails, numeric in zip(self.tails, self.spellings, strict=True):
+                    number = tails.add(self._tail(key, wanted, numeric))
+                self.holders.append(container)
+                self._kinds.append(NOT_CLEAR if container is UNKNOWN else OF_NONE if container is None else OF_ONE)
+            self._numbers[key] = number
+        return number
+
+    def _tail(self, key: _TailKey, wanted: bool, numeric: bool) -> bytes:
+        container, nsset, origin, record, login, child = key
+        model, out = self.model, b""
+        place = record or None
+        if container is not None:
+            contid = model.containers.text(container)
+            out += text.container_id(contid, place, numeric)
+            if self.info:
+                out += text.container_info(
+                    contid,
+                    origin or NOT_KNOWN,
+                    numeric,
+                    runtime=container.runtime or None,
+                    full_id=container.id or None,
+                    name=container.name or None,
+                    pod=container.pod or None,
+                    image=container.image or None,
+                    namespace=container.labels.get("namespace") or None,
+                    cauid=login.uid if login is not None else None,
+                    cses=login.session if login is not None else None,
+                    exit_pid=child,
+                )
+        if wanted:
+            serial = model.namespaces.serial
+            insts = nsset.inst if nsset is not None else (None,) * 8
+            out += text.ns_info([None if inst is None else serial(inst) for inst in insts], place, numeric)
+        return out
+
+
+def children_of(points: Points, model: Model, first: int = 0, end: int | None = None) -> dict[int, int]:
+    """By number of the point of a successful clone, fork or vfork: whom it made, as the host counts; 0: not known."""
+    n = points.n if end is None else end
+    found = {}
+    for i in find_calls(points, first, n, _CLONES):
+        if points.sysno[i] not in clones.CALLS.get(points.arch[i], ()) or not points.flags[i] & pt.P_SUBJECT:
+            continue
+        if points.exit[i] > 0 and not points.flags[i] & pt.P_OWN:
+            times = model.clock.candidates(points.ms[i] * 1_000_000, model.now)
+            found[i] = clones.child_of(model, points.pid[i], times, model.now, points.exit[i]) or 0
+    return found
+
+
+def untrusted(raw: bytes) -> bytes | None:
+    """The bytes behind a value that audit_log_untrustedstring() wrote; ``None`` where there is none."""
+    if raw[:1] == b'"':
+        return raw.strip(b'"')
+    if not raw or raw == b"(null)":
+        return None
+    try:
+        return bytes.fromhex(raw.decode("ascii"))
+    except ValueError:
+        return None

@@ -1,0 +1,85 @@
+"""What clone returned, as the host counts: an audit record's ``exit=`` is a number in the caller's pid namespace.
+
+Every process remembers whom it made and when. The child a record speaks of is one that its process made at or behind
+the record's stamp, and whose number inside is the one returned; where that number is not known, it must be the only one
+that can be meant.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from auditns_connector.vocabulary.namespaces import PID
+
+if TYPE_CHECKING:
+    from auditns_connector.model.process import Process
+    from auditns_connector.model.table import Model
+
+#: arch -> numbers of clone, fork, vfork and clone3
+CALLS: Final[dict[int, frozenset[int]]] = {
+    0xC000003E: frozenset((56, 57, 58, 435)),
+    0x40000003: frozenset((2, 120, 190, 435)),
+    **dict.fromkeys((0xC00000B7, 0xC00000F3, 0xC0000102), frozenset((220, 435))),
+}
+ANY_CALL: Final = frozenset().union(*CALLS.values())
+#: children remembered of one process, at least
+KEPT: Final = 64
+#: a clone takes no longer than this from entry to fork event (ns)
+_LONGEST: Final = 1_000_000_000
+#: how much earlier than its stamp an event may be by the error of our clock offset (ns)
+_EPSILON: Final = 1_000_000
+
+
+def note(creator: "Process", time: int, pid: int, tid: int) -> None:
+    """``creator`` has made thread ``tid`` of process ``pid`` (which may be itself) at ``time``."""
+    made = creator.made
+    if made is None:
+        creator.made = [(time, pid, tid)]
+        return
+    made.append((time, pid, tid))
+    if len(made) == 2 * KEPT:
+        del made[:KEPT]
+
+
+def child_of(model: "Model", pid: int, times: Sequence[int], now: int, number: int) -> int | None:
+    """The host's number of the task that a clone by ``pid`` returned as ``number``; ``None`` where it is not sure.
+
+    The record's stamp may mean any of ``times`` (CLOCK_MONOTONIC ns); it is asked for at ``now``.
+    """
+    found = {_at(model, pid, low - _EPSILON, now, number) for low in times}
+    return found.pop() if len(found) == 1 else None
+
+
+def _at(model: "Model", pid: int, low: int, now: int, number: int) -> int | None:
+    high = min(low + _LONGEST, now)
+    creators: list[Process] = []
+    process = model.processes.get(pid)
+    while process is not None and (process.end is None or process.end >= low):
+        if process.start <= high:
+            creators.append(process)
+        process = process.prev
+    if len(creators) != 1:
+        return None
+    creator = creators[0]
+    spaces = {state.nsset.inst[PID] if state.nsset is not None else None for state in creator.states(low, high)}
+    if len(spaces) != 1:
+        return None
+    space = spaces.pop()
+    if space is None:
+        return None
+    if space.initial:
+        return number
+    made = creator.made or []
+    unknown = []
+    for time, child, tid in made:
+        if not low <= time <= high:
+            continue
+        called = None
+        if child == tid:
+            process = model.incarnation(child, time)
+            called = model.inside.number(process, space) if process is not None else None
+        if called == number:
+            return tid
+        if called is None:
+            unknown.append(tid)
+    whole = len(made) < KEPT or made[0][0] < low
+    return unknown[0] if len(unknown) == 1 and whole and not model.losses.missing(low, high) else None

@@ -1,0 +1,400 @@
+"""The audit rules that ``--rules`` lends: loaded while a program runs, taken away when it ends.
+
+A lease appends one rule an ABI (execve, execveat, unshare, setns; never clone or fork: the kernel's process
+events tell those) behind the administrator's rules, so that those match first and keep their keys, and switches
+auditing on when it is off. With no auditd to read the kernel's queue at its own setting, a short queue
+(``backlog_limit``) would stall every audited process of the host; the lease lengthens it for as long.
+
+What was changed is written to a state file *before* it is changed: rules added (never those that were there
+already), ``enabled`` and ``backlog_limit`` as they were. Closing takes back exactly that. After a SIGKILL the
+next start, with a lease (:meth:`RuleLease.acquire`) or without (:func:`take_back_leftovers`), finds the file, sees
+that no holder lives, and takes it back then. Several programs may hold the lease at once; the last one to close
+restores.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterable
+from functools import partial
+from types import TracebackType
+from typing import Any, Final, NamedTuple, Self
+
+from auditns_connector.auditrules import codec as auditrule
+from auditns_connector.auditrules.codec import AuditStatus
+from auditns_connector.auditrules.netlink import LOCKED_MESSAGE, AuditControl
+from auditns_connector.errors import AuditnsError, DecodeError, NotSupportedError
+from auditns_connector.state.directory import SafeDir
+from auditns_connector.state.paths import RUN_DIR
+
+KEY: Final = "auditns"
+STATE_PATH: Final = f"{RUN_DIR}/rules.json"
+BACKLOG_LIMIT: Final = 8192
+_VERSION: Final = 1
+#: record types whose suppression leaves events without subject or end: SYSCALL PATH EXECVE OBJ_PID EOE
+_NEEDED: Final = frozenset({1300, 1302, 1309, 1318, 1320})
+
+
+#: what gives the kernel audit=1 at every boot, by the program that does it
+_AUDIT_AT_BOOT: Final = {
+    "grubby": "grubby --update-kernel=ALL --args=audit=1 && reboot",
+    "update-grub": "mkdir -p /etc/default/grub.d && echo 'GRUB_CMDLINE_LINUX=\"$GRUB_CMDLINE_LINUX audit=1\"' "
+    ">/etc/default/grub.d/audit.cfg && update-grub && reboot",
+}
+
+
+class Hint(NamedTuple):
+    """Something about this host's audit set-up that would make a user wonder; ``remedy`` is a command or ''."""
+
+    id: str
+    text: str
+    remedy: str
+
+
+def boot_tool() -> str:
+    """What changes the kernel's command line on this host; empty where it is neither of the two we know."""
+    import shutil
+
+    return next((name for name in _AUDIT_AT_BOOT if shutil.which(name)), "")
+
+
+def hints(status: AuditStatus, rules: Iterable[bytes], cmdline: str, tool: str = "") -> list[Hint]:
+    """What keeps events away, or sends them where no one expects them. Pure; ``cmdline`` is /proc/cmdline's text,
+    ``status`` the one before auditing was switched on, ``tool`` that of :func:`boot_tool`."""
+    found = []
+    if "audit=1" not in cmdline.split():
+        found.append(
+            Hint(
+                "older-processes",
+                (
+                    "auditing was off until now: system calls of processes that run already may stay unrecorded "
+                    "(those of the processes they start are recorded)"
+                    if status.enabled == auditrule.ENABLED_OFF
+                    else "the kernel was booted without audit=1: processes older than the first enabling of audit "
+                    "give no system call records (the processes they start do)"
+                ),
+                _AUDIT_AT_BOOT.get(tool, "add audit=1 to the kernel command line and reboot"),
+            )
+        )
+    if status.pid == 0:
+        found.append(
+            Hint(
+                "kernel-log",
+                "no auditd is running: while auditing is on, the kernel also writes audit records to its log (dmesg)",
+                "systemctl start auditd",
+            )
+        )
+    if status.rate_limit:
+        found.append(
+            Hint(
+                "rate-limit",
+                f"the kernel drops audit records beyond {status.rate_limit} a second",
+                "auditctl -r 0",
+            )
+        )
+    for raw in rules:
+        found += _rule_hints(auditrule.parse_rule(raw))
+    return found
+
+
+def _rule_hints(rule: auditrule.Rule) -> list[Hint]:
+    if rule.action != auditrule.ACTION_NEVER and rule.filter != auditrule.FILTER_EXCLUDE:
+        return []
+    if rule.filter == auditrule.FILTER_TASK:
+        return [
+            Hint(
+                "never-task",
+                "the rule 'never,task' is loaded (a default of Fedora and RHEL): processes started under it "
+                "give no system call records, also after its removal; it is to go from /etc/audit/rules.d too",
+                "auditctl -d never,task",
+            )
+        ]
+    if rule.filter == auditrule.FILTER_EXIT and (rule.all_syscalls or _ours(rule)):
+        return [Hint("never-exit", "a 'never,exit' rule comes first and may keep execve and setns events away", "")]
+    if rule.filter == auditrule.FILTER_EXCLUDE:
+        kinds = [(operator, value) for field, operator, value in rule.fields if field == auditrule.FIELD_MSGTYPE]
+        if any(operator != auditrule.OP_EQUAL or value in _NEEDED for operator, value in kinds):
+            numbers = ", ".join(str(value) for _operator, value in kinds)
+            return [Hint("excluded-type", f"an 'exclude' rule suppresses records (type {numbers}) of these events", "")]
+    return []
+
+
+def _ours(rule: auditrule.Rule) -> bool:
+    numbers = {n for tables in auditrule.ARCHES.values() for table in tables.values() for n in table.values()}
+    return not numbers.isdisjoint(rule.syscalls)
+
+
+def take_back_leftovers(state_path: str = STATE_PATH) -> list[str]:
+    """For a start that loads no rules: take back what a killed run left behind; what a user should know."""
+    if not os.path.lexists(state_path):
+        return []
+    try:
+        with AuditControl() as control:
+            lease = RuleLease(control, state_path=state_path)
+            lease.take_back()
+            return lease.notices
+    except AuditnsError as error:
+        return [str(error)]
+
+
+class RuleLease:
+    """See the module's text. ``notices`` tells what a user should know; fill it by :meth:`acquire`.
+
+    ``backlog_limit``: the least the kernel's queue shall hold while the lease lasts; 0 leaves it alone.
+    """
+
+    def __init__(
+        self,
+        control: AuditControl | None = None,
+        *,
+        state_path: str = STATE_PATH,
+        key: str = KEY,
+        backlog_limit: int = BACKLOG_LIMIT,
+        machine: str | None = None,
+        proc: str = "/proc",
+    ) -> None:
+        self.notices: list[str] = []
+        self._control = AuditControl() if control is None else control
+        self._directory, self._name = os.path.split(os.path.abspath(state_path))
+        self._rules = auditrule.our_rules(os.uname().machine if machine is None else machine, key)
+        self._backlog_limit = backlog_limit
+        self._proc = proc
+        self._held = False
+        #: the state as last written: somebody may take the file away
+        self._known: dict[str, Any] | None = None
+
+    def acquire(self) -> None:
+        """Load the rules and switch auditing on. Raises :class:`NotSupportedError` where the configuration is
+        immutable and lacks our rules, :class:`NotPermittedError` without the privilege; then nothing is changed."""
+        with SafeDir(self._directory) as directory, directory.locked(self._name + ".lock"):
+            state = self._read(directory)
+            holders = self._living(state)
+            status = self._control.status()
+            if status.enabled == auditrule.ENABLED_LOCKED:
+                loaded = self._control.list_rules()
+                if not all(rule in loaded for rule in self._rules):
+                    raise NotSupportedError(LOCKED_MESSAGE)
+                self.notices.append("the audit configuration is immutable and holds the rules already")
+                return
+            if not holders:
+                if state is not None:
+                    self._take_back(directory, state)
+                    status = self._control.status()
+                state = {
+                    "version": _VERSION,
+                    "boot_id": self._boot_id(),
+                    "rules": [],
+                    "enabled": None,
+                    "backlog_limit": None,
+                    "auditd": status.pid,
+                }
+            assert state is not None
+            state["holders"] = [*holders, self._myself()]
+            self.notices += [hint.text + (f" – {hint.remedy}" if hint.remedy else "") for hint in self._hints(status)]
+            try:
+                self._apply(directory, state, status)
+            except BaseException:
+                self.notices += self._leave(directory)
+                raise
+            self._held = True
+
+    def take_back(self) -> None:
+        """Take back what a killed run left behind, where no holder lives. Raises :class:`AuditnsError`."""
+        with SafeDir(self._directory) as directory, directory.locked(self._name + ".lock"):
+            state = self._read(directory)
+            if state is not None and not self._living(state):
+                self._take_back(directory, state)
+
+    def _take_back(self, directory: SafeDir, state: dict[str, Any]) -> None:
+        troubles = self._restore(state, "left behind by a killed run")
+        if troubles:
+            raise AuditnsError("cannot take back what a killed run left behind: " + "; ".join(troubles))
+        directory.remove(self._name)
+
+    def _hints(self, status: AuditStatus) -> list[Hint]:
+        try:
+            with open(f"{self._proc}/cmdline", encoding="utf-8", errors="replace") as file:
+                cmdline = file.read()
+        except OSError:
+            cmdline = ""
+        return hints(status, self._control.list_rules(), cmdline, boot_tool())
+
+    def _apply(self, directory: SafeDir, state: dict[str, Any], status: AuditStatus) -> None:
+        """Change what is not yet so, each change written down first."""
+        loaded = self._control.list_rules()
+        missing = [rule for rule in self._rules if rule not in loaded]
+        state["rules"] = sorted({*state["rules"], *(rule.hex() for rule in missing)})
+        if status.enabled == auditrule.ENABLED_OFF and state["enabled"] is None:
+            state["enabled"] = status.enabled
+        # 0 means no limit at all
+        longer = 0 < status.backlog_limit < self._backlog_limit
+        if longer and state["backlog_limit"] is None:
+            state["backlog_limit"] = [status.backlog_limit, self._backlog_limit]
+        directory.write(self._name, json.dumps(state).encode() + b"\n")
+        self._known = state
+        if longer:
+            self.notices.append(
+                f"the kernel's audit queue is lengthened from {status.backlog_limit} to {self._backlog_limit} records "
+                "while this runs"
+            )
+            self._control.set_backlog_limit(self._backlog_limit)
+        for rule in missing:
+            self._control.add_rule(rule)
+        if status.enabled == auditrule.ENABLED_OFF:
+            self._control.set_enabled(auditrule.ENABLED_ON)
+
+    def ensure(self) -> list[str]:
+        """Load again what somebody removed meanwhile (``auditctl -D``, a reload of rules); messages about it. Auditing
+        that was switched off stays off: that is said, and was meant. Raises as :meth:`acquire`."""
+        if not self._held:
+            return []
+        with SafeDir(self._directory) as directory, directory.locked(self._name + ".lock"):
+            state, status = self._read(directory), self._control.status()
+            if status.enabled == auditrule.ENABLED_OFF:
+                return ["somebody has switched auditing off (auditctl -e 0): no events come until it is on again"]
+            loaded = self._control.list_rules()
+            missing = sum(rule not in loaded for rule in self._rules)
+            if not missing or state is None:
+                return []
+            self._apply(directory, state, status)
+            return [f"somebody has removed {missing} of our audit rules; they are loaded again"]
+
+    def close(self) -> list[str]:
+        """Take back what was changed; returns what could not be restored, and why. Safe to call twice."""
+        if not self._held:
+            return []
+        self._held = False
+        try:
+            with SafeDir(self._directory) as directory, directory.locked(self._name + ".lock"):
+                return self._leave(directory)
+        except AuditnsError as error:  # the file is out of reach: what it said is known, and who else came since is not
+            return [str(error), *(self._restore(self._known, "") if self._known is not None else [])]
+
+    def _leave(self, directory: SafeDir) -> list[str]:
+        me = self._myself()
+        state = self._read(directory)
+        if state is None or me not in state["holders"]:
+            state = self._with_known(state)
+        if state is None:
+            return []
+        state["holders"] = self._living(state)
+        if me in state["holders"]:
+            state["holders"].remove(me)
+        if state["holders"]:
+            directory.write(self._name, json.dumps(state).encode() + b"\n")
+            return []
+        troubles = self._restore(state, "")
+        if not troubles:
+            directory.remove(self._name)
+        return troubles
+
+    def _with_known(self, state: dict[str, Any] | None) -> dict[str, Any] | None:
+        """``state`` of whoever came after the file was taken away, and what this lease had changed before."""
+        if state is None or self._known is None:
+            return self._known
+        state["rules"] = sorted({*state["rules"], *self._known["rules"]})
+        for name in ("enabled", "backlog_limit"):
+            if state[name] is None:
+                state[name] = self._known[name]
+        return state
+
+    def _restore(self, state: dict[str, Any], why: str) -> list[str]:
+        """Undo what ``state`` says was done, as far as it is still so."""
+        troubles: dict[str, None] = {}  # in order, each once
+
+        def attempt(step: Callable[[], object]) -> bool:
+            try:
+                return step() is not False
+            except AuditnsError as error:
+                troubles[str(error)] = None
+                return False
+
+        status = self._control.status()
+        removed = sum(attempt(partial(self._control.delete_rule, bytes.fromhex(text))) for text in state["rules"])
+        # an auditd started meanwhile wants auditing on; whoever set another queue length meant it
+        if state["enabled"] is not None and status.enabled == auditrule.ENABLED_ON:
+            if status.pid in (0, state["auditd"]):
+                attempt(partial(self._control.set_enabled, state["enabled"]))
+            else:
+                self.notices.append("auditing is left switched on: an auditd has been started meanwhile")
+        if state["backlog_limit"] is not None:
+            former, ours = state["backlog_limit"]
+            if status.backlog_limit == ours:
+                attempt(partial(self._control.set_backlog_limit, former))
+        if why and removed:
+            self.notices.append(f"removed {removed} audit rules {why}")
+        return list(troubles)
+
+    def _read(self, directory: SafeDir) -> dict[str, Any] | None:
+        """The state file, checked; None when there is none, or it is of another boot (whose rules are gone)."""
+        data = directory.read(self._name)
+        if data is None:
+            return None
+        try:
+            state = _checked(json.loads(data))
+        except (ValueError, DecodeError) as error:
+            raise AuditnsError(
+                f"{self._directory}/{self._name} is damaged ({error}): remove it, and the rules of key {KEY!r} "
+                f"(auditctl -D -k {KEY})"
+            ) from error
+        if state["boot_id"] != self._boot_id():
+            directory.remove(self._name)
+            return None
+        return state
+
+    def _living(self, state: dict[str, Any] | None) -> list[list[int]]:
+        if state is None:
+            return []
+        return [holder for holder in state["holders"] if self._start_of(holder[0]) == holder[1]]
+
+    def _myself(self) -> list[int]:
+        return [os.getpid(), self._start_of(os.getpid())]
+
+    def _start_of(self, pid: int) -> int:
+        """Start time of a living process in ticks since boot (proc(5), stat field 22); -1 when it is gone."""
+        try:
+            with open(f"{self._proc}/{pid}/stat", "rb") as file:
+                fields = file.read().rpartition(b")")[2].split()
+        except OSError:
+            return -1
+        return -1 if fields[0] in (b"Z", b"X") else int(fields[19])
+
+    def _boot_id(self) -> str:
+        try:
+            with open(f"{self._proc}/sys/kernel/random/boot_id", encoding="ascii") as file:
+                return file.read().strip()
+        except OSError as error:
+            raise AuditnsError(f"cannot read the boot id: {error}") from error
+
+    def __enter__(self) -> Self:
+        self.acquire()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+
+def _checked(state: Any) -> dict[str, Any]:
+    """``state`` when it has the form this module writes; else :class:`DecodeError`."""
+
+    def number(value: Any) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+    def pair(value: Any) -> bool:
+        return isinstance(value, list) and len(value) == 2 and all(map(number, value))
+
+    if not isinstance(state, dict) or state.get("version") != _VERSION:
+        raise DecodeError("not version 1")
+    rules, holders = state.get("rules"), state.get("holders")
+    if not isinstance(rules, list) or not all(isinstance(rule, str) for rule in rules):
+        raise DecodeError("rules")
+    for rule in rules:
+        auditrule.parse_rule(bytes.fromhex(rule))
+    if not isinstance(holders, list) or not all(map(pair, holders)):
+        raise DecodeError("holders")
+    if state.get("enabled") not in (None, 0) or not number(state.get("auditd")):
+        raise DecodeError("enabled")
+    if state.get("backlog_limit") is not None and not pair(state["backlog_limit"]):
+        raise DecodeError("backlog_limit")
+    if not isinstance(state.get("boot_id"), str):
+        raise DecodeError("boot_id")
+    return state

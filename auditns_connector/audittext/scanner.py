@@ -1,0 +1,470 @@
+"""Audit text in blocks: find the points where records may stand, and put the chosen records there.
+
+The work on bytes is done by the C of ``cdefs/text_scan.c`` and ``text_join.c``; who belongs to which container
+is decided by the caller, over arrays::
+
+    stream = TextStream()
+    for data in reads:
+        points = stream.push(data)
+        choice = [get(pid, 0) for pid in points.pid[: points.n]]  # numbers of tails, 0 for nothing
+        sink(assemble(points, choice, tails))
+    points = stream.flush(eof=True)                               # and once more the same
+
+What comes out, less the records put in, is what went in, byte for byte. Names and rules: vocabulary/audit_text.py.
+"""
+
+import functools
+from array import array
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+from auditns_connector._text import ffi, lib
+from auditns_connector.attribution.cache import SMALL, fresh
+from auditns_connector.vocabulary import record_types as rectypes
+from auditns_connector.vocabulary.audit_text import MODE_AHEAD, MODE_EOF, MODE_FLUSH, MODE_MORE
+
+_POINT_FIELDS: Final[dict[str, tuple[str, str]]] = {
+    **dict.fromkeys(("ms", "exit"), ("int64_t[]", "q")),
+    "serial": ("uint64_t[]", "Q"),
+    **dict.fromkeys(
+        ("flags", "at", "hdr_off", "node_off", "line_off", "aux1_off", "aux2_off", "key_off", "event", "arch",
+         "aux1_len", "aux2_len", "key_len"),
+        ("uint32_t[]", "I"),
+    ),
+    **dict.fromkeys(("pid", "ppid", "sysno"), ("int32_t[]", "i")),
+    **dict.fromkeys(("hdr_len", "node_len", "rtype", "recno"), ("uint16_t[]", "H")),
+}  # fmt: skip
+_LINE_FIELDS: Final[dict[str, tuple[str, str]]] = {
+    **dict.fromkeys(("l_off", "l_event", "l_body", "l_next"), ("uint32_t[]", "I")),
+    "l_type": ("uint16_t[]", "H"),
+}
+
+_OWN: Final = 0x10000
+_OWN_LONE: Final = 0x20000
+_LONE: Final = 0x40000
+_MAX_PUSH: Final = 1 << 30
+#: text is best worked on in parts that stay in the processor's cache (bytes)
+_PART: Final = 1 << 19
+#: msg=audit(1700000000.000:1234567):
+_HEADER: Final = 40
+#: room is made for so much at once: what is read and not scanned yet costs most to move (bytes)
+ROOM: Final = 768 * 1024
+#: so much is moved to the front of the buffer at once, where it is in the processor's cache
+_LITTLE: Final = 1 << 16
+
+
+def _type_number(number: int) -> int:
+    if number in rectypes.OWN:
+        return number | _OWN | (0 if number in rectypes.OWN_AUXILIARY else _OWN_LONE)
+    return number | (_LONE if number in rectypes.LONE_KERNEL else 0)
+
+
+_type_names: Final = ffi.new("char[]", b"\0".join(name.encode() for name in rectypes.NUMBERS) + b"\0")
+lib.auditns_text_types(
+    _type_names, ffi.new("uint32_t[]", [_type_number(n) for n in rectypes.NUMBERS.values()]), len(rectypes.NUMBERS)
+)
+
+
+def count_lines(block: bytes | memoryview, start: int = 0, end: int | None = None) -> int:
+    """``block.count(b"\\n", start, end)``, in half the time."""
+    stop = len(block) if end is None else end
+    return int(lib.auditns_lines(ffi.from_buffer(block) + start, stop - start)) if stop > start else 0
+
+
+class Tails:
+    """The texts that may be inserted, numbered from 1; number 0 inserts nothing.
+
+    In a text a byte 0 stands for the point's ``msg=audit(…):`` and a byte 1 for its ``node=HOST `` (or nothing).
+    """
+
+    __slots__ = ("_c", "_headers", "_keep", "_nodes", "_off", "_text", "count", "most")
+
+    def __init__(self, texts: Sequence[bytes] = ()) -> None:
+        self.clear()
+        for text in texts:
+            self.add(text)
+
+    def clear(self) -> None:
+        """Forget all; numbers begin at 1 again."""
+        self._text = bytearray()
+        self._off = array("I", [0])
+        self._headers = bytearray()
+        self._nodes = bytearray()
+        self.count = 0
+        #: as many bytes as one of them has at most, where headers are no longer than is usual
+        self.most = 0
+        self._c: Any = None
+        self._keep: Any = None
+
+    def add(self, text: bytes) -> int:
+        """Add a text (whole lines, newlines included) and return its number."""
+        self._c = self._keep = None
+        headers, nodes = text.count(0), text.count(1)
+        if headers > 255 or nodes > 255 or len(self._text) + len(text) >= 1 << 31:
+            raise ValueError("a text for insertion is too large")
+        self._text += text
+        self._off.append(len(self._text))
+        self._headers.append(headers)
+        self._nodes.append(nodes)
+        self.count += 1
+        self.most = max(self.most, len(text) + headers * _HEADER)
+        return self.count
+
+    def c_struct(self) -> Any:
+        """The same as the C functions take it; valid until the next ``add``."""
+        if self._c is None:
+            parts = [ffi.from_buffer(b) for b in (self._text, self._off, self._headers, self._nodes)]
+            tails = ffi.new("struct auditns_tails *")
+            tails.text = ffi.cast("const char *", parts[0])
+            tails.off = ffi.cast("const uint32_t *", parts[1])
+            tails.headers = ffi.cast("const uint8_t *", parts[2])
+            tails.nodes = ffi.cast("const uint8_t *", parts[3])
+            tails.count = self.count
+            self._c, self._keep = tails, parts
+        return self._c
+
+
+class Range(NamedTuple):
+    """The least and the greatest time (ms) and serial of some points; ``complete``: every serial between
+    is there, and they are MAX_RANGE at most. Of no points the least are above the greatest."""
+
+    first_ms: int
+    last_ms: int
+    low: int
+    high: int
+    complete: bool
+
+
+class Points:
+    """The points and lines that the last scan decided: arrays of which the first ``n`` (``line_n``) count.
+
+    The arrays and ``block`` are reused: what is wanted later must be taken before the next scan. For a large
+    block, ``points.pid[: points.n].tolist()`` is the quick way through.
+    """
+
+    ms: memoryview
+    exit: memoryview
+    serial: memoryview
+    flags: memoryview
+    at: memoryview
+    hdr_off: memoryview
+    hdr_len: memoryview
+    node_off: memoryview
+    node_len: memoryview
+    line_off: memoryview
+    aux1_off: memoryview
+    aux1_len: memoryview
+    aux2_off: memoryview
+    aux2_len: memoryview
+    key_off: memoryview
+    key_len: memoryview
+    event: memoryview
+    arch: memoryview
+    pid: memoryview
+    ppid: memoryview
+    sysno: memoryview
+    rtype: memoryview
+    recno: memoryview
+    l_off: memoryview
+    l_event: memoryview
+    l_body: memoryview
+    l_next: memoryview
+    l_type: memoryview
+
+    def __init__(self) -> None:
+        self.n = 0
+        self.line_n = 0
+        self.consumed = 0
+        self.c: Any = ffi.new("struct auditns_points *")
+        #: what holds the block's memory
+        self.keep: Any = None
+        self._arrays: dict[str, Any] = {}
+        self._out: Any = None
+        self._range: Any = ffi.new("struct auditns_range *")
+
+    @property
+    def block(self) -> memoryview:
+        """The text that the offsets count in."""
+        return memoryview(ffi.buffer(self.c.buf, self.c.len)) if self.c.len else memoryview(b"")
+
+    def over(self, block: bytes | bytearray | memoryview) -> None:
+        """The offsets are to count in ``block``."""
+        self.keep = ffi.from_buffer("char[]", block)
+        self.c.buf, self.c.len = self.keep, len(block)
+
+    def ready(self, consumed: int) -> "Points":
+        """A scan has decided so many bytes."""
+        self.n, self.line_n, self.consumed = self.c.n, self.c.line_n, consumed
+        return self
+
+    def drop(self) -> None:
+        """There are none any more."""
+        self.consumed = self.n = self.line_n = self.c.len = 0
+
+    def range(self, first: int = 0, end: int | None = None) -> Range:
+        """What the points from ``first`` up to ``end`` (None: all ready ones) lie between."""
+        found = self._range
+        lib.auditns_range(self.c, first, self.n if end is None else end, found)
+        return Range(
+            found.first_ms, found.last_ms, found.low, found.high, bool(found.complete),
+        )  # fmt: skip
+
+    def out(self, size: int) -> Any:
+        """A buffer of at least ``size`` bytes for the assembled text, used again and again."""
+        if self._out is None or len(self._out) < size:
+            self._out = ffi.new("char[]", size + size // 4)
+        return self._out
+
+    def grow(self, cap: int, line_cap: int) -> None:
+        """Make room for that many points and lines, keeping what is there."""
+        for fields, size in ((_POINT_FIELDS, cap), (_LINE_FIELDS, line_cap)):
+            for field, (ctype, code) in fields.items():
+                fresh = ffi.new(ctype, size)
+                old = self._arrays.get(field)
+                if old is not None:
+                    ffi.memmove(fresh, old, ffi.sizeof(old))
+                self._arrays[field] = fresh
+                setattr(self.c, field, fresh)
+                view: Any = memoryview(ffi.buffer(fresh)).cast("B")
+                setattr(self, field, view.cast(code))
+        self.c.cap, self.c.line_cap = cap, line_cap
+
+    def grow_both(self) -> None:
+        """Make much more room."""
+        self.grow(4 * self.c.cap, 4 * self.c.line_cap)
+
+    def bytes_at(self, off: int, length: int) -> bytes:
+        """That part of the block."""
+        if not length:
+            return b""
+        return bytes(ffi.buffer(self.c.buf + off, min(length, max(self.c.len - off, 0))))
+
+    def header(self, i: int) -> bytes:
+        """``msg=audit(…):`` of point ``i``."""
+        return self.bytes_at(self.hdr_off[i], self.hdr_len[i])
+
+    def node(self, i: int) -> bytes:
+        """``node=HOST `` of point ``i``, with its space; empty when it has none."""
+        return self.bytes_at(self.node_off[i], self.node_len[i])
+
+    def comm(self, i: int) -> bytes:
+        """The value of comm= (ocomm= of a target) as it stands in the text."""
+        return self.bytes_at(self.aux1_off[i], self.aux1_len[i])
+
+    def path(self, i: int) -> bytes:
+        """The file name of a P_EXEC as it stands in the text."""
+        return self.bytes_at(self.aux2_off[i], self.aux2_len[i])
+
+    def key(self, i: int) -> bytes:
+        """The value of key= as it stands in the text."""
+        return self.bytes_at(self.key_off[i], self.key_len[i])
+
+    def line(self, i: int) -> bytes:
+        """Line ``i`` of the ready lines, newline included."""
+        end = self.l_off[i + 1] if i + 1 < self.line_n else self.consumed
+        return bytes(self.block[self.l_off[i] : end])
+
+
+class Scanner:
+    """The scan and its state. ``feed`` is given what the last one did not consume, and more behind it.
+
+    ``whole``: the lines of an event are handed out together, never in two answers (as long as that takes no
+    more than MAX_WHOLE bytes to be kept back); what works on whole events needs it.
+    """
+
+    def __init__(self, whole: bool = False) -> None:
+        #: for the C functions
+        self.state: Any = ffi.new("struct auditns_scan *")
+        self.state.whole = whole
+        self.points = Points()
+        self.points.grow(1024, 4096)
+
+    def want_whole(self) -> None:
+        """From now on keep the lines of an event together."""
+        self.state.whole = True
+
+    @property
+    def lines(self) -> int:
+        """How many newlines were scanned since the beginning."""
+        return int(self.state.lines)
+
+    @property
+    def changes(self) -> int:
+        """How many CONFIG_CHANGE records were scanned since the beginning."""
+        return int(self.state.changes)
+
+    def feed(self, block: bytes | bytearray | memoryview, mode: int = MODE_MORE) -> Points:
+        """Scan on. MODE_FLUSH decides the events that are open, MODE_EOF also passes an unterminated line."""
+        points, c = self.points, self.points.c
+        points.over(block)
+        while (consumed := lib.auditns_scan(self.state, c, c.buf, c.len, mode)) < 0:
+            points.grow_both()
+        return points.ready(consumed)
+
+
+class TextStream:
+    """Audit text that arrives in pieces of any size. It keeps what is not decided yet: some 128 KiB at most, or
+    1 MiB when ``whole`` events are asked for (see :class:`Scanner`)."""
+
+    def __init__(self, capacity: int = 512 * 1024, whole: bool = False) -> None:
+        self._scanner = Scanner(whole)
+        self._c: Any = ffi.new("struct auditns_stream *", {"least": ROOM})
+        self._use(bytearray(capacity))
+
+    def _use(self, buffer: bytearray) -> None:
+        self._buffer = buffer
+        self._c.buf = self._scanner.points.keep = ffi.from_buffer("char[]", buffer)
+        self._c.size = len(buffer)
+
+    def want_whole(self) -> None:
+        """From now on hand out whole events."""
+        self._scanner.want_whole()
+
+    @property
+    def pending(self) -> int:
+        """Bytes taken in and not yet handed out, as of the last scan."""
+        c = self._c
+        return int(c.end - c.start - c.consumed)
+
+    def read(self, fd: int) -> int:
+        """Read once from ``fd`` into what is free, for :meth:`part`. Ends the last points. Returns how many bytes, 0 at
+        the end, or a negative errno; -ENOBUFS where :meth:`room` is to be made."""
+        self._scanner.points.drop()
+        return int(lib.auditns_stream_read(self._c, fd))
+
+    def room(self, size: int) -> memoryview:
+        """A writable place for ``size`` bytes, to read into; then call :meth:`filled`. Ends the last points."""
+        if not 0 < size <= _MAX_PUSH:
+            raise ValueError(f"between 1 and {_MAX_PUSH} bytes at a time, not {size}")
+        self._scanner.points.drop()
+        c = self._c
+        c.start += c.consumed
+        c.consumed = 0
+        kept = c.end - c.start
+        if c.end + size > c.size or (c.start and kept <= _LITTLE):
+            rest = self._buffer[c.start : c.end]
+            if kept + size > c.size:
+                self._use(bytearray(2 * (kept + size)))
+            if kept:
+                self._buffer[:kept] = rest
+            c.scanned -= c.start
+            c.start, c.end = 0, kept
+        return memoryview(self._buffer)[c.end : c.end + size]
+
+    def filled(self, size: int, mode: int = MODE_MORE) -> Points:
+        """Scan the ``size`` bytes that were put into :meth:`room`, and all else that is :attr:`left`."""
+        self._c.end += size
+        return self._scan(_MAX_PUSH, mode)
+
+    def grew(self, size: int) -> None:
+        """``size`` bytes were put into :meth:`room`, to be scanned with those of the next :meth:`filled`."""
+        self._c.end += size
+
+    def ahead(self) -> None:
+        """Scan what :meth:`read` took in, while it is in the processor's cache; to be decided by the next scan."""
+        self._scan(_MAX_PUSH, MODE_AHEAD)
+
+    def part(self, most: int = _PART) -> Points:
+        """Scan ``most`` bytes of what :meth:`read`, :meth:`grew` or :meth:`put` took in; the rest is :attr:`left`."""
+        return self._scan(most, MODE_MORE)
+
+    def _scan(self, most: int, mode: int) -> Points:
+        points = self._scanner.points
+        while (consumed := lib.auditns_stream_scan(self._c, self._scanner.state, points.c, most, mode)) < 0:
+            points.grow_both()
+        return points.ready(consumed)
+
+    def scanned(self) -> Points:
+        """The points of a scan that C has made of all that is there."""
+        return self._scanner.points.ready(self._c.consumed)
+
+    @property
+    def c_parts(self) -> tuple[Any, Any, Any]:
+        """The stream, the scan and the points as the C functions take them; they stay the same."""
+        return self._c, self._scanner.state, self._scanner.points.c
+
+    @property
+    def left(self) -> bool:
+        """There is something that was not scanned yet."""
+        return bool(self._c.scanned < self._c.end)
+
+    @property
+    def lines(self) -> int:
+        """How many newlines were scanned since the beginning."""
+        return self._scanner.lines
+
+    @property
+    def changes(self) -> int:
+        """How many CONFIG_CHANGE records were scanned since the beginning."""
+        return self._scanner.changes
+
+    def push(self, data: bytes | bytearray | memoryview) -> Points:
+        """Take in more text; the points of what is decided by it (``n`` may be 0)."""
+        if data:
+            self.put(data)
+        return self.filled(0)
+
+    def put(self, data: bytes | bytearray | memoryview) -> int:
+        """Take in more text, to be scanned at the next :meth:`filled`; returns its size."""
+        size = len(data)
+        if size:
+            self.room(size)[:] = data
+            self.grew(size)
+        return size
+
+    def flush(self, eof: bool = False) -> Points:
+        """Decide the events that are still open; ``eof``: also let go of a last line without a newline."""
+        return self.filled(0, MODE_EOF if eof else MODE_FLUSH)
+
+
+def assemble(
+    points: Points,
+    choice: Sequence[int],
+    tails: Tails | Sequence[bytes],
+    keep: bytes | bytearray | None = None,
+    keep_first: int = 0,
+) -> bytes:
+    """``block[:consumed]`` with the chosen tail put in at every point.
+
+    ``choice[i]`` is a number of ``tails``, 0 for nothing (a plain sequence is numbered from 1 as well). With
+    ``keep``, one byte for each event from number ``keep_first`` on, only the lines of events whose byte is not 0
+    are written: the filters work so. Foreign and late lines then go too.
+    """
+    if not isinstance(tails, Tails):
+        tails = Tails(tails)
+    chosen = choice if isinstance(choice, array) and choice.typecode == "I" else array("I", choice)
+    if len(chosen) != points.n:
+        raise ValueError(f"{len(chosen)} choices for {points.n} points")
+    return bytes(put_together(points, chosen, tails, keep, keep_first))
+
+
+def put_together(
+    points: Points,
+    chosen: "array[int]",
+    tails: Tails,
+    keep: bytes | bytearray | None = None,
+    keep_first: int = 0,
+    *,
+    lasting: bool = False,
+) -> bytes | memoryview:
+    """As :func:`assemble`, but what is returned holds only until the next call for the same ``points``, unless it is to
+    be ``lasting``."""
+    if keep is None and not any(chosen):
+        text = points.block[: points.consumed]
+        return bytes(text) if lasting else text
+    buf = points.c.buf
+    picks = ffi.from_buffer("uint32_t[]", chosen)
+    kept = ffi.NULL if keep is None else ffi.from_buffer("uint8_t[]", keep)
+    args = (buf, points.consumed, points.c, picks, tails.c_struct(), kept, keep_first, 0 if keep is None else len(keep))
+    room = points.consumed + points.n * tails.most if keep is None else lib.auditns_assemble(*args, ffi.NULL, 0)
+    own = lasting and room > SMALL
+    new = functools.partial(fresh, "char[]") if own else points.out
+    out = new(room)
+    size = lib.auditns_assemble(*args, out, room)
+    if size > room:  # headers may be longer than is usual
+        out = new(size)
+        lib.auditns_assemble(*args, out, size)
+    if lasting and not own:
+        copy: bytes = ffi.buffer(out, size)[:]
+        return copy
+    return memoryview(ffi.buffer(out, size))

@@ -1,0 +1,360 @@
+"""The configuration of the plugin and the listener: a TOML file read into frozen, typed options.
+
+What the file may hold is said once, in the schema at the end of this module and in auditns.toml(5). Every
+complaint names the file, the key and what is allowed; a key that is not known is an error, never ignored.
+"""
+
+import os
+import stat
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from auditns_connector.config import readers as v
+from auditns_connector.config.readers import GIB, KIB, MIB, ContidTerm, Reader
+from auditns_connector.errors import ConfigError
+from auditns_connector.state.paths import CONTROL, RUN_DIR
+from auditns_connector.streams.definition import Definition, read
+from auditns_connector.vocabulary.namespaces import ALL_ORDER
+
+DEFAULT_PATH: Final = "/etc/audit/auditns.toml"
+MAX_FILE: Final = 1 << 20
+
+
+class Sources(NamedTuple):
+    """Where kernel events come from. ``perf`` and ``connector``: auto, on, off; sizes in bytes."""
+
+    perf: str = "auto"
+    connector: str = "auto"
+    ns_source: str = "auto"
+    perf_buffer: int = 16 * MIB
+    connector_buffer: int = 64 * MIB
+    input_queue: int = MIB
+
+
+class Journal(NamedTuple):
+    """The recording of kernel events; an empty ``path`` is none, ``max_size`` 0 never rotates."""
+
+    path: str = ""
+    max_size: int = 64 * MIB
+    keep: int = 4
+
+
+class FileOutput(NamedTuple):
+    """The enriched log file; ``max_size`` 0 never rotates, ``keep`` old files beside the current one."""
+
+    enabled: bool = True
+    path: str = "/var/log/auditns/audit.log"
+    mode: int = 0o640
+    group: str = "adm"
+    max_size: int = 64 * MIB
+    keep: int = 5
+    queue: int = 8 * MIB
+
+
+class SocketOutput(NamedTuple):
+    """The unix stream socket that readers connect to; ``queue`` is per reader."""
+
+    enabled: bool = False
+    path: str = f"{RUN_DIR}/audit.sock"
+    mode: int = 0o660
+    group: str = "adm"
+    queue: int = 4 * MIB
+    readers: int = 16
+
+
+class ChildOutput(NamedTuple):
+    """A plugin of ours that is given the enriched stream on its stdin; ``argv[0]`` is absolute."""
+
+    enabled: bool = False
+    argv: tuple[str, ...] = ()
+    record_names: str = "numeric"
+    queue: int = 8 * MIB
+
+
+class EventFilter(NamedTuple):
+    """Terms of an include or exclude filter; an empty tuple says nothing about its subject."""
+
+    contid: tuple[ContidTerm, ...] = ()
+    runtime: tuple[str, ...] = ()
+    name: tuple[str, ...] = ()
+    record: tuple[str, ...] = ()
+
+
+class Config(NamedTuple):
+    """All options. ``coalesce_ms`` None is adaptive; ``marks`` are (netfilter mark, contid) pairs."""
+
+    record_names: str = "symbolic"
+    ns: str = "off"
+    info: bool = False
+    lifecycle: bool = True
+    sandbox: tuple[str, ...] = ("pid", "user")
+    coalesce_ms: float | None = None
+    control: str = CONTROL
+    journal: Journal = Journal()
+    sources: Sources = Sources()
+    file: FileOutput = FileOutput()
+    socket: SocketOutput = SocketOutput()
+    child: ChildOutput = ChildOutput()
+    include: EventFilter = EventFilter()
+    exclude: EventFilter = EventFilter()
+    marks: tuple[tuple[int, int], ...] = ()
+    streams: tuple[Definition, ...] = ()
+
+    @classmethod
+    def default(cls) -> "Config":
+        """What runs when nothing is configured."""
+        return cls()
+
+
+def load(path: str = DEFAULT_PATH, *, missing_ok: bool = False) -> Config:
+    """Read the configuration file ``path``.
+
+    Running as root, a file that somebody else could have written is refused: its child plugin runs as root.
+    With ``missing_ok`` a file that does not exist is the default configuration. Raises :class:`ConfigError`.
+    """
+    try:
+        text = _read(path)
+    except FileNotFoundError:
+        if missing_ok:
+            return Config.default()
+        raise ConfigError(f"{path}: there is no such file") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    return parse(text, path)
+
+
+def parse(text: str, path: str = DEFAULT_PATH) -> Config:
+    """Turn TOML ``text`` into options; ``path`` is only named in errors. Raises :class:`ConfigError`."""
+    import tomllib
+
+    try:
+        data = tomllib.loads(text)
+    except ValueError as error:  # TOMLDecodeError, or a number of thousands of digits
+        raise ConfigError(f"{path}: not TOML: {error}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path}: not TOML that anybody means: nested too deeply") from error
+    return _config(path, data)
+
+
+def reload(path: str, current: Config) -> tuple[Config, str]:
+    """Read ``path`` again; returns (options, complaint): the ``current`` options beside what is wrong, or the
+    new ones and an empty string."""
+    try:
+        return load(path), ""
+    except ConfigError as error:
+        return current, f"{error}; the former configuration stays in use"
+
+
+def changed(old: Config, new: Config) -> list[str]:
+    """The dotted names of the options that differ, for the message after a reload."""
+    names: list[str] = []
+    for field in old._fields:
+        name, before, after = _DOTTED.get(field, field), getattr(old, field), getattr(new, field)
+        if before == after:
+            continue
+        parts = getattr(before, "_fields", ())
+        names += [f"{name}.{part}" for part in parts if getattr(before, part) != getattr(after, part)] or [name]
+    return names
+
+
+def at_next_start(names: list[str]) -> list[str]:
+    """Those of ``names`` (see :func:`changed`) that a reload does not take into use."""
+    return [name for name in names if name.partition(".")[0] in ("control", "sandbox", "journal", "sources")]
+
+
+def _read(path: str) -> str:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    try:
+        info = os.fstat(fd)
+        if not stat.S_ISREG(info.st_mode):
+            raise ConfigError(f"{path}: not a regular file")
+        if os.geteuid() == 0:
+            if info.st_uid != 0:
+                raise ConfigError(f"{path}: belongs to uid {info.st_uid}; allowed: root (chown root {path})")
+            if info.st_mode & 0o002 or (info.st_mode & 0o020 and info.st_gid != 0):
+                mode = stat.S_IMODE(info.st_mode)
+                raise ConfigError(f"{path}: mode {mode:04o} lets others write it; allowed: 0640 (chmod 0640 {path})")
+        data = b""
+        while len(data) <= MAX_FILE and (piece := os.read(fd, MAX_FILE + 1 - len(data))):
+            data += piece
+    finally:
+        os.close(fd)
+    if len(data) > MAX_FILE:
+        raise ConfigError(f"{path}: larger than {MAX_FILE} bytes")
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 at byte {error.start}") from error
+
+
+# --- the schema: key -> how its value is read; the fields of the option classes bear the same names ---
+
+_SWITCH: Final = v.choice("auto", "on", "off")
+_NAMES: Final = v.choice("symbolic", "numeric")
+_MODE: Final = v.mode(0o660, '"0600", "0640" or "0660"')
+_QUEUE: Final = v.size(64 * KIB, GIB)
+_ROTATE: Final = v.size(64 * KIB, 1024 * GIB, zero=True)
+_SOURCES: Final[Mapping[str, Reader]] = {
+    "perf": _SWITCH,
+    "connector": _SWITCH,
+    "ns_source": v.choice("auto", "nm", "perf", "audit", "procfs"),
+    "perf_buffer": v.size(64 * KIB, GIB, power=True),
+    "connector_buffer": v.size(64 * KIB, GIB),
+    "input_queue": v.size(MIB, 16 * GIB),
+}
+_JOURNAL: Final[Mapping[str, Reader]] = {"path": v.path_name(empty=True), "max_size": _ROTATE, "keep": v.whole(0, 999)}
+_FILE: Final[Mapping[str, Reader]] = {
+    "enabled": v.boolean,
+    "path": v.path_name(),
+    "mode": _MODE,
+    "group": v.group,
+    "max_size": _ROTATE,
+    "keep": v.whole(0, 999),
+    "queue": _QUEUE,
+}
+_SOCKET: Final[Mapping[str, Reader]] = {
+    "enabled": v.boolean,
+    "path": v.path_name(longest=107),
+    "mode": _MODE,
+    "group": v.group,
+    "queue": _QUEUE,
+    "readers": v.whole(1, 1024),
+}
+_CHILD: Final[Mapping[str, Reader]] = {"enabled": v.boolean, "argv": v.argv, "record_names": _NAMES, "queue": _QUEUE}
+_WORD: Final = v.strings("words", lambda s: s.isprintable() and s != "" and " " not in s)
+_FILTER: Final[Mapping[str, Reader]] = {
+    "contid": v.contids,
+    "runtime": _WORD,
+    "name": v.strings("shell patterns", lambda s: s != "" and s.isprintable()),
+    "record": v.strings(
+        'record types, such as "SYSCALL" or "UNKNOWN[1340]"',
+        lambda s: s != "" and s.isascii() and all(c.isupper() or c.isdigit() or c in "_[]" for c in s),
+    ),
+}
+_NS_TYPES: Final = v.strings(f"namespace types ({', '.join(ALL_ORDER)})", lambda s: s in ALL_ORDER)
+_TOP: Final[Mapping[str, Reader]] = {
+    "record_names": _NAMES,
+    "ns": v.choice("off", "containers", "all"),
+    "info": v.boolean,
+    "lifecycle": v.boolean,
+    "sandbox": _NS_TYPES,
+    "coalesce_ms": v.coalesce,
+    "control": v.path_name(longest=107),
+}
+_TABLES: Final[tuple[str, ...]] = ("journal", "sources", "output", "filter", "netfilter", "stream")
+_DOTTED: Final = {
+    "file": "output.file",
+    "socket": "output.socket",
+    "child": "output.child",
+    "include": "filter.include",
+    "exclude": "filter.exclude",
+    "marks": "netfilter.marks",
+    "streams": "stream",
+}
+
+
+def _config(path: str, data: dict[str, Any]) -> Config:
+    tables = {name: data.pop(name) for name in _TABLES if name in data}
+    top = _options(path, "", data, _TOP, also=_TABLES)
+    journal = tables.get("journal", {})
+    if isinstance(journal, str):  # journal = "/path" for short
+        journal = {"path": journal}
+    output = _subtables(path, "output", tables, ("file", "socket", "child"))
+    filters = _subtables(path, "filter", tables, ("include", "exclude"))
+    netfilter = _subtables(path, "netfilter", tables, ("marks",))
+    config = Config(
+        **top,
+        journal=Journal(**_options(path, "journal.", journal, _JOURNAL)),
+        sources=Sources(**_options(path, "sources.", tables.get("sources", {}), _SOURCES)),
+        file=FileOutput(**_options(path, "output.file.", output["file"], _FILE)),
+        socket=SocketOutput(**_options(path, "output.socket.", output["socket"], _SOCKET)),
+        child=ChildOutput(**_options(path, "output.child.", output["child"], _CHILD)),
+        include=EventFilter(**_options(path, "filter.include.", filters["include"], _FILTER)),
+        exclude=EventFilter(**_options(path, "filter.exclude.", filters["exclude"], _FILTER)),
+        marks=_marks(path, netfilter["marks"]),
+        streams=_streams(path, tables.get("stream", {})),
+    )
+    _together(path, config)
+    return config
+
+
+def _together(path: str, config: Config) -> None:
+    """What single values cannot show."""
+    if config.child.enabled and not config.child.argv:
+        raise ConfigError(f"{path}: output.child.argv: empty; allowed while enabled: the program and its arguments")
+    sources = config.sources
+    if sources.perf == "off" and sources.ns_source == "perf":
+        raise ConfigError(f'{path}: sources.ns_source: "perf" is not allowed while sources.perf is "off"')
+    if sources.connector == "off" and sources.ns_source == "nm":
+        raise ConfigError(f'{path}: sources.ns_source: "nm" is not allowed while sources.connector is "off"')
+    used = {"control": config.control}
+    for name, output_path in (
+        ("journal.path", config.journal.path),
+        ("output.file.path", config.file.path if config.file.enabled else ""),
+        ("output.socket.path", config.socket.path if config.socket.enabled else ""),
+    ):
+        for other, taken in used.items():
+            if output_path and os.path.normpath(output_path) == os.path.normpath(taken):
+                raise ConfigError(f"{path}: {name}: {output_path} is not allowed, {other} uses it")
+        used[name] = output_path
+
+
+def _subtables(path: str, name: str, tables: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
+    table = tables.get(name, {})
+    if not isinstance(table, dict):
+        raise ConfigError(f"{path}: {name}: is not a table; allowed: " + ", ".join(f"[{name}.{key}]" for key in keys))
+    for key in table:
+        if key not in keys:
+            raise _unknown(path, f"{name}.", key, keys)
+    return {key: table.get(key, {}) for key in keys}
+
+
+def _options(
+    path: str, where: str, table: Any, schema: Mapping[str, Reader], also: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    if not isinstance(table, dict):
+        raise ConfigError(f"{path}: {where[:-1]}: is not a table; allowed: [{where[:-1]}] with {', '.join(schema)}")
+    options = {}
+    for key, value in table.items():
+        reader = schema.get(key)
+        if reader is None:
+            raise _unknown(path, where, key, (*schema, *also))
+        try:
+            options[key] = reader(value)
+        except ValueError as error:
+            raise ConfigError(f"{path}: {where}{key}: {v.show(value)} is not allowed; allowed: {error}") from None
+    return options
+
+
+def _marks(path: str, table: Any) -> tuple[tuple[int, int], ...]:
+    if not isinstance(table, dict):
+        raise ConfigError(f"{path}: netfilter.marks: is not a table; allowed: mark = contid lines")
+    marks: dict[int, int] = {}
+    for key, value in table.items():
+        try:
+            mark = v.number(key, 32)
+            contid = v.contid(value)
+        except ValueError as error:
+            where = f"netfilter.marks.{v.show(key)[1:-1]}"
+            raise ConfigError(f"{path}: {where}: {v.show(value)} is not allowed; allowed: {error}") from None
+        if mark in marks:
+            raise ConfigError(f"{path}: netfilter.marks.{key}: mark {mark} is given twice")
+        marks[mark] = contid
+    return tuple(sorted(marks.items()))
+
+
+def _streams(path: str, table: Any) -> tuple[Definition, ...]:
+    if not isinstance(table, dict):
+        raise ConfigError(f"{path}: stream: is not a table; allowed: [stream.NAME] tables")
+    try:
+        return tuple(read(name, options) for name, options in table.items())
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def _unknown(path: str, where: str, key: str, known: tuple[str, ...]) -> ConfigError:
+    import difflib
+
+    near = difflib.get_close_matches(key.lower().replace("-", "_"), known, n=1, cutoff=0.5)
+    hint = f'did you mean "{where}{near[0]}"?' if near else "allowed: " + ", ".join(known)
+    return ConfigError(f"{path}: unknown key {v.show(where + key)}; {hint}")

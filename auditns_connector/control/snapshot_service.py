@@ -1,0 +1,98 @@
+"""Snapshots of the running program over its control socket, and of this host by a scan where none is running.
+
+A request ``{"op": "snapshot"}`` takes one and answers ``{"id", "parts", "part": 0, "data"}``; the further parts are
+asked for by ``{"op": "snapshot", "id", "part"}``. One snapshot is kept: whoever comes too late asks anew.
+"""
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from auditns_connector.errors import AuditnsError, NotPermittedError
+
+if TYPE_CHECKING:
+    import socket
+
+    from auditns_connector.control.server import ControlServer, Peer
+    from auditns_connector.control.snapshot import Snapshot
+    from auditns_connector.pipeline.loop import Pipeline
+
+
+class SnapshotServer:
+    """Answers snapshot requests about what ``pipeline`` knows."""
+
+    def __init__(self, pipeline: "Pipeline") -> None:
+        self._pipeline = pipeline
+        self._id = 0
+        self._parts: list[str] = []
+
+    def answer(self, request: dict[str, Any], peer: "Peer", sock: "socket.socket") -> dict[str, Any]:
+        """One part of a snapshot."""
+        from auditns_connector.control import snapshot
+
+        number, part = request.get("id"), request.get("part", 0)
+        if number is None:
+            observer = self._pipeline.observer
+            now = observer.catch_up()
+            self._id += 1
+            self._parts = snapshot.pack(snapshot.take(observer.model, now, time.time(), live=True))
+            number, part = self._id, 0
+        if number != self._id or not isinstance(part, int) or not 0 <= part < len(self._parts):
+            return {"ok": False, "error": "ESTALE", "message": "that snapshot is no longer kept: ask for a new one"}
+        data = self._parts[part]
+        return {"ok": True, "id": self._id, "parts": len(self._parts), "part": part, "data": data}
+
+
+def serve(pipeline: "Pipeline", control: "ControlServer | None") -> None:
+    """Have ``control`` answer snapshot requests."""
+    if control is not None:
+        control.handlers["snapshot"] = SnapshotServer(pipeline).answer
+
+
+class Snapshots:
+    """Where snapshots come from: the program behind the control socket ``path``, else a scan of our own."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        #: nobody serves; what is shown comes from scans
+        self.alone = False
+
+    def take(self) -> "Snapshot":
+        """One snapshot. Raises :class:`AuditnsError`."""
+        if not self.alone:
+            try:
+                return self._ask()
+            except NotPermittedError:
+                raise
+            except AuditnsError:
+                self.alone = True
+        return self._scan()
+
+    def _ask(self) -> "Snapshot":
+        from auditns_connector.control import snapshot
+        from auditns_connector.control.server import ask
+
+        for _ in range(3):
+            answer = ask(self._path, {"v": 1, "op": "snapshot"})
+            if not answer.get("ok"):
+                raise AuditnsError(str(answer.get("message", "refused")))
+            parts = [str(answer["data"])]
+            while len(parts) < int(answer["parts"]):
+                more = ask(self._path, {"v": 1, "op": "snapshot", "id": answer["id"], "part": len(parts)})
+                if not more.get("ok"):
+                    break  # somebody else asked meanwhile
+                parts.append(str(more["data"]))
+            else:
+                try:
+                    return snapshot.unpack(parts)
+                except ValueError as error:
+                    raise AuditnsError(f"{self._path}: the answer cannot be understood: {error}") from error
+        raise AuditnsError(f"{self._path}: others ask for snapshots all the time; try again")
+
+    def _scan(self) -> "Snapshot":
+        from auditns_connector.control import snapshot
+        from auditns_connector.host.observer import Observer
+        from auditns_connector.model.table import Model
+
+        observer = Observer(Model(), perf=None, connector=None, ns_source="procfs", all_serials=True)
+        observer.start()
+        return snapshot.take(observer.model, time.monotonic_ns(), time.time(), live=False)

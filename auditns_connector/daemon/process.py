@@ -1,0 +1,160 @@
+"""Making a known process out of whatever we were started as.
+
+auditd starts a plugin with an empty environment, with SIGHUP and SIGTERM ignored, and after a restart with signals
+blocked; systemd, a shell or cron have habits of their own. ``prepare`` is called once, first thing in a long-running
+program, before threads and before anything is opened.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Final
+
+#: for a process that was given none
+PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+UMASK: Final = 0o027
+
+
+def calm_collector() -> None:
+    """Let the garbage collector look less often: our tables are large, live long, and hold next to no cycles."""
+    import gc
+
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+
+
+@contextlib.contextmanager
+def growing() -> Iterator[None]:
+    """What is made in the block lives as long as we do: the collector does not look for garbage meanwhile, nor among
+    it later."""
+    import gc
+
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if collecting:
+            gc.enable()
+
+
+def prepare(*, daemon: bool = True) -> None:
+    """Reset signals, environment, standard streams, file mode mask and inherited descriptors.
+
+    ``daemon`` False leaves what belongs to a user at a terminal: the working directory, the inherited descriptors,
+    an ignored SIGHUP (nohup). A daemon's stderr that is /dev/null, as auditd's plugins have it, becomes syslog.
+    """
+    open_standard_streams()
+    calm_collector()
+    reset_signals(keep_hup=not daemon)
+    reset_environment()
+    os.umask(UMASK)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # not one that a test has put there
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    if daemon:
+        os.chdir("/")
+        for fd in inherited_descriptors():
+            os.close(fd)
+        from auditns_connector.daemon.syslog import SyslogStream, is_null
+
+        if is_null(2):
+            sys.stderr = SyslogStream(os.path.basename(sys.argv[0]) or "auditns")
+
+
+def reset_signals(*, keep_hup: bool = False) -> None:
+    """Default dispositions and nothing blocked; SIGPIPE is ignored, so that a closed pipe is an error to handle.
+
+    An ignored SIGCHLD would take the exit codes of our children away, an ignored SIGTERM would keep us running.
+    """
+    for sign in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGCHLD, signal.SIGUSR1):
+        ignored = signal.getsignal(sign) == signal.SIG_IGN
+        if ignored and not (keep_hup and sign == signal.SIGHUP):
+            signal.signal(sign, signal.default_int_handler if sign == signal.SIGINT else signal.SIG_DFL)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def reset_environment() -> None:
+    """A PATH and a UTF-8 locale where there is none; nothing that changes how our children's programs are loaded."""
+    for name in list(os.environ):
+        if name.startswith(("LD_", "PYTHON", "MALLOC_", "GLIBC_")):
+            del os.environ[name]
+    if not os.environ.get("PATH"):
+        os.environ["PATH"] = PATH
+    if not any(os.environ.get(name) for name in ("LC_ALL", "LANG")):
+        os.environ["LANG"] = "C.UTF-8"
+
+
+class Stopped(BaseException):
+    """A signal asked for the end. No KeyboardInterrupt: where one passes through exec() of a string, as namedtuple and
+    dataclass do it, CPython ends the program by SIGINT in the end, though it was caught (pythonrun.c,
+    ``unhandled_keyboard_interrupt``)."""
+
+
+@contextlib.contextmanager
+def stoppable() -> Iterator[Callable[[], None]]:
+    """In the block SIGINT, SIGTERM and SIGHUP (those not ignored) raise :class:`Stopped`, so that what was
+    changed on the host is put back whenever the end comes. The function given, called when putting back begins, makes
+    it deaf to all three: that work takes bounded time and must not be left half done."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Stopped
+
+    signs = [s for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(s) != signal.SIG_IGN]
+    former = {sign: signal.signal(sign, stop) for sign in signs}
+
+    def deaf() -> None:
+        for sign in signs:
+            signal.signal(sign, signal.SIG_IGN)
+
+    try:
+        yield deaf
+    finally:
+        for sign, handler in former.items():
+            signal.signal(sign, handler)
+
+
+def open_standard_streams() -> None:
+    """Put /dev/null where descriptor 0, 1 or 2 is closed, so that no socket of ours becomes our stderr."""
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)  # the lowest free one: this
+            if opened != fd:
+                os.dup2(opened, fd)
+                os.close(opened)
+            os.set_inheritable(fd, True)
+    # Python makes no object for a descriptor that was closed at its start
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - lives as long as we do
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+
+
+def inherited_descriptors() -> list[int]:
+    """Descriptors above 2 that we got from who started us.
+
+    They have survived an exec, so they lack close-on-exec, which all that Python and we ourselves open has (PEP 446).
+    Those of systemd's socket activation (LISTEN_FDS) are not among them.
+    """
+    passed = 0
+    if os.environ.get("LISTEN_PID") == str(os.getpid()) and os.environ.get("LISTEN_FDS", "").isdigit():
+        passed = int(os.environ["LISTEN_FDS"])
+    try:
+        numbers = sorted(int(name) for name in os.listdir("/proc/self/fd"))
+    except OSError:  # no /proc: what is there can be tried as well
+        numbers = list(range(1024))
+    found = []
+    for fd in numbers:
+        try:
+            if fd > 2 + passed and os.get_inheritable(fd):
+                found.append(fd)
+        except OSError:
+            continue  # the listing's own, or none at all
+    return found

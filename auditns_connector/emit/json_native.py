@@ -1,0 +1,46 @@
+"""Answered points as JSON lines, by the C of ``cdefs/text_json.c``; render.py with jsonout.py is the reference."""
+
+import os
+from array import array
+from typing import Any, Final
+
+from auditns_connector._text import ffi, lib
+from auditns_connector.audittext.scanner import Points, Tails
+from auditns_connector.emit.fields import NUMERIC, UNTRUSTED
+
+_KINDS: Final = {
+    **dict.fromkeys(sorted(NUMERIC), lib.AUDITNS_JSON_NUMERIC),
+    **dict.fromkeys(sorted(UNTRUSTED), lib.AUDITNS_JSON_UNTRUSTED),
+}
+_names: Final = ffi.new("char[]", b"\0".join(name.encode("ascii") for name in _KINDS) + b"\0")
+_kinds: Final = ffi.new("uint8_t[]", list(_KINDS.values()))
+lib.auditns_json_names(_names, _kinds, len(_KINDS))
+
+
+class JsonLines:
+    """The buffers of the C, used again and again."""
+
+    def __init__(self) -> None:
+        self._json: Any = ffi.gc(lib.auditns_json_new(int.from_bytes(os.urandom(4), "little")), lib.auditns_json_free)
+        self._out: Any = ffi.new("char **")
+        if not self._json:
+            raise MemoryError("no memory for JSON output")
+
+    def lines(
+        self, points: Points, who: "array[int]", texts: Tails, keep: bytes | bytearray | None, first: int
+    ) -> memoryview | None:
+        """One line for each event, all of which hold until the next call; ``who`` is for each point a number of
+        ``texts``, 0 for a process of the host.
+
+        ``keep`` and ``first`` as in :func:`reassemble.assemble`. ``None`` where the C cannot put the events in order.
+        """
+        if len(who) != points.n:
+            raise ValueError(f"{len(who)} answers for {points.n} points")
+        size = lib.auditns_json(
+            self._json, ffi.from_buffer(points.block), points.consumed, points.c,
+            ffi.from_buffer("uint32_t[]", who), texts.c_struct(),
+            ffi.NULL if keep is None else ffi.from_buffer("uint8_t[]", keep), first, len(keep or b""), self._out,
+        )  # fmt: skip
+        if size == -1:
+            raise MemoryError("no memory for JSON output")
+        return memoryview(ffi.buffer(self._out[0], size)) if size >= 0 else None

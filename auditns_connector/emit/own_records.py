@@ -1,0 +1,232 @@
+"""The records of ours as audit text.
+
+Every function here returns one line with two places left open: byte 0 for the ``msg=audit(…):`` and byte 1 for
+the ``node=HOST `` prefix. :func:`reassemble.assemble` fills them from the record that ours joins; :func:`stamp`
+fills them for a record that is an event of its own.
+
+Formats: the container identifier patches (ghak90: CONTAINER_OP, CONTAINER_ID, ``record=``, ``,^`` for nesting),
+the namespace serial numbers of 2014 (``netns=`` … in hex, NS_INIT, NS_DEL), the PROC_EVENT_NM of 2016 (reason,
+old and new). ``numeric`` chooses the spelling of the type, see :func:`rectypes.spelling`.
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+from auditns_connector.vocabulary import record_types as rectypes
+from auditns_connector.vocabulary.namespaces import ALL_ORDER, FLAGS
+
+#: contid= of a process whose container is not known
+UNKNOWN: Final = "?"
+#: contid= of none, as the last revision of the patches prints it
+UNSET: Final = "-1"
+
+HEADER_PLACE: Final = b"\0"
+NODE_PLACE: Final = b"\1"
+
+_QUOTED: Final = bytes(c for c in range(0x21, 0x7F) if c != 0x22)
+
+
+def encode_untrusted(value: bytes) -> bytes:
+    """A string as audit_log_untrustedstring() writes it: in quotes, or as upper-case hex when it holds a
+    quote, a byte below 0x21 or one above 0x7E."""
+    if value.translate(None, _QUOTED):
+        return value.hex().upper().encode()
+    return b'"' + value + b'"'
+
+
+def contid_chain(chain: Iterable[int]) -> str:
+    """``4,^2,^1``: a container, then those around it, innermost first."""
+    return ",^".join(map(str, chain))
+
+
+def contid_list(chains: Iterable[Sequence[int]]) -> str:
+    """``2,^1,3,^1``: several containers, each with those around it."""
+    return ",".join(map(contid_chain, chains))
+
+
+def _line(number: int, numeric: bool, fields: str) -> bytes:
+    # fields are ours and ASCII, or went through encode_untrusted
+    return b"\1type=%b \0 %b\n" % (rectypes.spelling(number, numeric).encode(), fields.encode("ascii"))
+
+
+def stamp(tail: bytes, ms: int, serial: int, node: bytes = b"") -> bytes:
+    """Fill the open places: ``ms`` milliseconds since 1970, ``node`` with its trailing space or empty."""
+    header = b"msg=audit(%d.%03d:%d):" % (ms // 1000, ms % 1000, serial)
+    return tail.replace(HEADER_PLACE, header).replace(NODE_PLACE, node)
+
+
+def container_id(contid: str, record: int | None, numeric: bool) -> bytes:
+    """CONTAINER_ID: ``contid`` as :func:`contid_chain`, :func:`contid_list` or UNKNOWN; ``record`` is the place
+    of the record it belongs to in its event, None when it belongs to the event (packets)."""
+    which = "" if record is None else f"record={record} "
+    return _line(rectypes.CONTAINER_ID, numeric, f"{which}contid={contid}")
+
+
+def _untrusted(fields: Iterable[tuple[str, str | None]]) -> str:
+    return "".join(
+        f" {name}={encode_untrusted(value.encode('utf-8', 'surrogateescape')).decode()}"
+        for name, value in fields
+        if value is not None
+    )
+
+
+def container_info(
+    contid: str,
+    origin: str,
+    numeric: bool,
+    *,
+    runtime: str | None = None,
+    full_id: str | None = None,
+    name: str | None = None,
+    pod: str | None = None,
+    image: str | None = None,
+    namespace: str | None = None,
+    cauid: int | None = None,
+    cses: int | None = None,
+    exit_pid: int | None = None,
+) -> bytes:
+    """CONTAINER_INFO: what is known of a container; ``origin`` says how this process came to be counted to it,
+    ``cauid`` and ``cses`` who logged in inside it (user id and session there). ``exit_pid`` is what a clone returned,
+    as the host counts; 0: not known."""
+    names = (("ctr-name", name), ("pod", pod), ("pod-ns", namespace), ("image", image))
+    known = _untrusted((("runtime", runtime), ("ctr-id", full_id), *names))
+    login = "" if cauid is None else f" cauid={cauid} cses={_number(cses)}"
+    child = "" if exit_pid is None else f" exit-pid={exit_pid or '?'}"
+    return _line(rectypes.CONTAINER_INFO, numeric, f"contid={contid} origin={origin}{known}{login}{child}")
+
+
+def ns_info(
+    serials: Sequence[int | None],
+    record: int | None,
+    numeric: bool,
+    *,
+    inodes: Sequence[int | None] = (),
+    dev: int | None = None,
+) -> bytes:
+    """NS_INFO: the namespaces of a process by serial, in the order of nstypes.ALL_ORDER; None is written ``?``.
+    With ``inodes`` (of nsfs, in the same order) and ``dev``, their device, these follow: ``dev=00:04 netino=4026…``."""
+    which = "" if record is None else f"record={record} "
+    fields = " ".join(
+        f"{name}ns={'?' if serial is None else f'{serial:x}'}" for name, serial in zip(ALL_ORDER, serials, strict=True)
+    )
+    if inodes:
+        fields += f" dev={os.major(dev or 0):02x}:{os.minor(dev or 0):02x}" + "".join(
+            f" {name}ino={_number(ino)}" for name, ino in zip(ALL_ORDER, inodes, strict=True)
+        )
+    return _line(rectypes.NS_INFO, numeric, which + fields)
+
+
+def container_op(
+    op: str,
+    opid: int,
+    contid: str,
+    old_contid: str,
+    numeric: bool,
+    *,
+    caller: str = "",
+    comm: bytes | None = None,
+    exe: bytes | None = None,
+    error: str | None = None,
+) -> bytes:
+    """CONTAINER_OP: ``op`` is set, delegate or drop. ``caller`` are ready fields of who asked (``pid=… uid=…``),
+    ``error`` the name of the error when it was refused (``res=0``)."""
+    fields = f"op={op} opid={opid} contid={contid} old-contid={old_contid}"
+    if caller:
+        fields += " " + caller
+    for name, value in (("comm", comm), ("exe", exe)):
+        if value is not None:
+            fields += f" {name}={encode_untrusted(value).decode()}"
+    fields += f" error={error} res=0" if error else " res=1"
+    return _line(rectypes.CONTAINER_OP, numeric, fields)
+
+
+def _number(value: int | None, form: str = "d") -> str:
+    return "?" if value is None else format(value, form)
+
+
+class Actor(NamedTuple):
+    """Who did it: a process as far as it is known; None is printed ``?``, 4294967295 means unset."""
+
+    pid: int | None = None
+    uid: int | None = None
+    auid: int | None = None
+    ses: int | None = None
+    comm: bytes | None = None
+    contid: str | None = None
+
+    @property
+    def ids(self) -> str:
+        """The fields with which the proposal's records begin."""
+        return f"pid={_number(self.pid)} uid={_number(self.uid)} auid={_number(self.auid)} ses={_number(self.ses)}"
+
+    @property
+    def who(self) -> str:
+        """comm and contid; a process of the host has no contid."""
+        comm = "?" if self.comm is None else encode_untrusted(self.comm).decode()
+        return f"comm={comm}" + ("" if self.contid is None else f" contid={self.contid}")
+
+
+class NsPlace(NamedTuple):
+    """A namespace: its serial, and device and inode in nsfs; None is printed ``?``."""
+
+    snum: int | None
+    dev: int | None
+    ino: int | None
+
+    @property
+    def where(self) -> str:
+        """dev and ino."""
+        dev = "?" if self.dev is None else f"{os.major(self.dev):02x}:{os.minor(self.dev):02x}"
+        return f"dev={dev} ino={_number(self.ino)}"
+
+
+def ns_init(nstype: str, place: NsPlace, old_snum: int | None, creator: Actor, numeric: bool) -> bytes:
+    """NS_INIT: a namespace of type ``nstype`` (a key of nstypes.FLAGS) came to be, made by ``creator``, who was in the
+    one with ``old_snum`` (0: it is an initial one, None: not known)."""
+    return _line(
+        rectypes.NS_INIT,
+        numeric,
+        f"{creator.ids} type={FLAGS[nstype]:x} old_snum={_number(old_snum, 'x')} snum={_number(place.snum, 'x')}"
+        f" {creator.who} {place.where} res=1",
+    )
+
+
+def ns_del(nstype: str, place: NsPlace, last: Actor, held: str, numeric: bool) -> bytes:
+    """NS_DEL: a namespace is gone; ``last`` was the last process known in it; ``held`` is "no" where the kernel said
+    so, "unknown" where something else than a process may hold it."""
+    return _line(
+        rectypes.NS_DEL,
+        numeric,
+        f"{last.ids} type={FLAGS[nstype]:x} snum={_number(place.snum, 'x')} {last.who} {place.where} held={held} res=1",
+    )
+
+
+def ns_change(
+    nstype: str, reason: str, old: NsPlace, new: NsPlace | None, process: Actor, numeric: bool, *,
+    tid: int = 0, last: bool = False,
+) -> bytes:  # fmt: skip
+    """NS_CHANGE: ``process``, or its thread ``tid`` (0: the leader), went from one namespace to another. ``reason`` is
+    clone, unshare, setns, set (one of these two) or exit (``new`` None: it went nowhere); ``last``: no process is known
+    in the old one any more."""
+    place = new or NsPlace(0, old.dev, 0)
+    return _line(
+        rectypes.NS_CHANGE,
+        numeric,
+        f"pid={_number(process.pid)}{f' tid={tid}' if tid else ''} type={FLAGS[nstype]:x} reason={reason}"
+        f" old_snum={_number(old.snum, 'x')} snum={_number(place.snum, 'x')} {process.who}"
+        f" dev={place.where.partition(' ')[0][4:]} old-ino={_number(old.ino)} ino={_number(place.ino)}"
+        f"{' last=1' if last else ''} res=1",
+    )
+
+
+def container_lost(
+    source: str, cpu: int | None, count: int | None, start: str | None, end: str | None, numeric: bool
+) -> bytes:
+    """CONTAINER_LOST: ``count`` events of ``source`` are gone (None: not known how many), between ``start`` and
+    ``end`` (times SEC.mmm, or serials)."""
+    return _line(
+        rectypes.CONTAINER_LOST,
+        numeric,
+        f"source={source} cpu={_number(cpu)} count={_number(count)} from={start or '?'} to={end or '?'}",
+    )

@@ -1,0 +1,104 @@
+"""Asking the kernel about namespaces for the model: their ids while they live, and whether they are gone afterwards.
+
+An answer is a frame (NSID, NSGONE). It says what held at the moment it was asked; whoever feeds it must first let the
+model take in all that happened before that moment, so that it can tell an answer about a recycled inode from one about
+the namespace it asked for.
+"""
+
+import os
+import time
+from collections.abc import Iterable
+from itertools import islice
+from typing import Final
+
+from auditns_connector.model.apply.namespace_life import GONE, HELD, UNKNOWN_END
+from auditns_connector.model.namespaces import Instance, Namespaces
+from auditns_connector.sources.nsid import NsIds, alive
+from auditns_connector.vocabulary import frames as f
+from auditns_connector.vocabulary.namespaces import ALL_ORDER, PID, USER
+
+#: threads through which one instance is asked for
+_TRIES: Final = 8
+#: namespaces known to be held that are asked about in one round
+_HELD_A_ROUND: Final = 1000
+
+
+def nsid(inst: Instance, serial: int, now: int, pid: int = 0) -> bytes:
+    """The NSID frame that gives ``inst`` its serial, as asked through thread ``pid`` before ``now``."""
+    ino = inst.ino.to_bytes(8, "little")
+    return f.pack(f.K_NSID, f.S_PROCFS, now, pid=pid, ppid=inst.index, cgroup=inst.number, arg=serial, payload=ino)
+
+
+class NsAsker:
+    """Answers for ``namespaces``; ``all_serials`` asks for every namespace that appears, not only for those an
+    identifier is made from."""
+
+    def __init__(self, namespaces: Namespaces, *, all_serials: bool) -> None:
+        self.all_serials = all_serials
+        self.ids = NsIds()
+        self._namespaces = namespaces
+        self._turn = 0
+
+    def wants(self, born: Iterable[Instance]) -> list[Instance]:
+        """Those of ``born`` whose id is to be asked for."""
+        return [inst for inst in born if inst.serial is None and (self.all_serials or inst.index in (PID, USER))]
+
+    def ask_again(self) -> None:
+        """Everything without a serial is asked for next time (after ``all_serials`` was switched on)."""
+        namespaces = self._namespaces
+        namespaces.born = [inst for inst in namespaces.unnumbered.values() if inst.sets]
+
+    def identify(self, inst: Instance) -> bytes:
+        """A NSID frame: the kernel's id of ``inst``, through a thread that lives in it; 0, mint one, where it was too
+        late."""
+        name, serial, asked = ALL_ORDER[inst.index], 0, 0
+        for asked in self._inhabitants(inst):
+            found = self.ids.ns_id(asked, name, inst.ino)
+            if found is not None:
+                serial = found.id
+                break
+        former = inst.maybe
+        # it has gone already; but if its inode's former holder is still there, it was that one
+        if not serial and former is not None and former.proper and alive(former.serial or 0, name, former.ino):
+            serial = former.serial or 0
+        now = time.monotonic_ns()
+        return nsid(inst, serial, now, asked)
+
+    def numbered(self) -> bytes:
+        """NSID frames for all that have a serial: a journal that begins now tells them."""
+        now = time.monotonic_ns()
+        known = self._namespaces.serials.items()
+        return b"".join(nsid(inst, serial, now) for serial, inst in known if inst.sets or inst.initial)
+
+    def _inhabitants(self, inst: Instance) -> list[int]:
+        if inst.initial:
+            return [os.getpid(), 2, 1]
+        return list(islice((tid for nsset in inst.sets for tid in nsset.members), _TRIES))
+
+    @property
+    def waiting(self) -> bool:
+        """There are namespaces without tasks about which the kernel has not been asked yet."""
+        return any(inst.held is None for inst in self._namespaces.limbo.values())
+
+    def proofs(self) -> list[bytes]:
+        """NSGONE frames: what is new about the namespaces without tasks."""
+        limbo = self._namespaces.limbo
+        if not limbo:
+            return []
+        held = [inst for inst in limbo.values() if inst.held]
+        if len(held) > _HELD_A_ROUND:
+            start = self._turn % len(held)
+            self._turn = start + _HELD_A_ROUND
+            held = (held + held)[start : start + _HELD_A_ROUND]
+        out = []
+        for inst in [*(inst for inst in limbo.values() if not inst.held), *held]:
+            there = alive(inst.serial or 0, ALL_ORDER[inst.index], inst.ino)
+            if there and inst.held:
+                continue
+            verdict = UNKNOWN_END if there is None else HELD if there else GONE
+            now = time.monotonic_ns()
+            ino = inst.ino.to_bytes(8, "little")
+            out.append(
+                f.pack(f.K_NSGONE, f.S_PROCFS, now, ppid=inst.index, cgroup=inst.number, arg=verdict, payload=ino)
+            )
+        return out

@@ -1,0 +1,330 @@
+"""Without perf: what can be known of processes from the proc connector, PROC_EVENT_NM and /proc.
+
+Three things are not told there, and decide the rules below: whom a new process comes from, moves between cgroups, and
+(even by PROC_EVENT_NM) user and time namespaces.
+
+* FORK names the *parent*. Under CLONE_PARENT, which runc uses, the true creator is one of the parent's children. So the
+  parent and all its living children are possible creators, and what they do not agree about is unknown. A process whose
+  own parent has ended may have become anybody's child until /proc tells whose.
+* After FORK and EXEC, and after a change of namespaces, /proc is asked. Until it answers the process is unknown, save
+  one that was born in a container: it stays there. An answer holds from the event it was asked for; it is not used
+  where something happened to the process in between.
+* PROC_EVENT_NM tells changes as they happen. Its type pid is the namespace of children: they are born there.
+* Where changes of namespaces are not told at all (sources audit and procfs) only an answer tells them.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from auditns_connector.model import thread_namespaces as threadsets
+from auditns_connector.model.containers import UNKNOWN, CgroupSet, Container
+from auditns_connector.model.namespaces import Instance, NsSet
+from auditns_connector.model.process import INHERITED, NOT_KNOWN, PROCFS, Exec, Process, State
+from auditns_connector.vocabulary import frames as f
+from auditns_connector.vocabulary.namespaces import INDEX, MNT, NAMES, PID, TIME, USER
+
+if TYPE_CHECKING:
+    from auditns_connector.model.table import Model
+
+_CLONE: Final = 1
+_MAX_ASKED: Final = 65536
+_MAX_EXECS: Final = 32
+_NOTHING: Final[tuple[Instance | None, ...]] = (None,) * 8
+
+
+class _Asked(NamedTuple):
+    """From ``since`` on ``process`` is not known for sure: before it was in ``base`` and in ``container``, or one of
+    ``makers`` was when it made it; ``reason`` is what a change of namespaces would be called, where that is known.
+
+    ``process`` counts as living in ``base`` until the answer comes, so that nothing ends meanwhile that goes on."""
+
+    process: Process
+    since: int
+    base: NsSet | None
+    container: Container | None
+    makers: tuple[Process, ...]
+    reason: str
+
+    def creator(self) -> Container | None:
+        """The container that decides to whom a new namespace of the process belongs."""
+        if not self.makers:
+            return self.container
+        born = self.process.start
+        found = {next(iter(maker.states(born, born)), maker.state).container for maker in self.makers}
+        return found.pop() if len(found) == 1 else UNKNOWN
+
+
+class ByConnector:
+    """Handlers for frames of the connector, and of audit's word on system calls, in a model without perf."""
+
+    def __init__(self, model: "Model") -> None:
+        self._model = model
+        #: PROC_EVENT_NM is had
+        self.nm = False
+        self._parent: dict[int, int] = {}
+        self._children: dict[int, set[int]] = {}
+        self._orphans: set[int] = set()
+        self._asked: dict[int, _Asked] = {}
+        #: by thread: the inode of the pid namespace its children are born into, where that is not its own
+        self._pid_children: dict[int, tuple[Process, int]] = {}
+        self.handlers: dict[int, Callable[..., None]] = {
+            f.K_FORK: self._fork,
+            f.K_EXEC: self._exec,
+            f.K_NM: self._nm,
+            f.K_UNSHARE: self._call,
+            f.K_SETNS: self._call,
+        }
+
+    # -- parents
+
+    def has_parent(self, pid: int, ppid: int) -> None:
+        """``ppid`` is the parent of ``pid`` now."""
+        former = self._parent.get(pid)
+        if former is not None and former != ppid:
+            self._children.get(former, set()).discard(pid)
+        self._parent[pid] = ppid
+        self._children.setdefault(ppid, set()).add(pid)
+        self._orphans.discard(pid)
+
+    def ended(self, process: Process) -> None:
+        """``process`` is gone: its children get another parent, /proc knows which."""
+        pid = process.pid
+        self._children.get(self._parent.pop(pid, 0), set()).discard(pid)
+        self._orphans.discard(pid)
+        self._pid_children.pop(pid, None)
+        asked = self._asked.get(pid)
+        if asked is not None and asked.process is process and asked.base is not None:
+            self._model.namespaces.leave(asked.base, pid, process.end or 0)
+        for child in sorted(self._children.pop(pid, ())):
+            self._parent.pop(child, None)
+            self._orphans.add(child)
+            self._model.ask(child)
+
+    def _makers(self, ppid: int) -> list[Process]:
+        """Who may have made a process whose parent is ``ppid``; empty where that cannot be said."""
+        alive = self._model.alive
+        parent = alive(ppid)
+        if parent is None or parent.placeholder:
+            return []
+        others = self._children.get(ppid, set()) | self._orphans
+        return [parent, *(maker for pid in sorted(others) if pid != ppid and (maker := alive(pid)) is not None)]
+
+    def _born_into(self, makers: list[Process], time: int) -> NsSet | None:
+        """The namespaces of a child of one of ``makers``, ``None`` in the places where they differ."""
+        if not self.nm or not makers:
+            return None
+        namespaces = self._model.namespaces
+        common: list[Instance | None] | None = None
+        for maker in makers:
+            for tid in (maker.pid, *(maker.threads or ())):
+                nsset = maker.nsset_of(tid)
+                insts = list(nsset.inst if nsset is not None else _NOTHING)
+                entry = self._pid_children.get(tid)
+                if entry is not None and entry[0] is maker:
+                    insts[PID] = namespaces.find(PID, namespaces.dev, entry[1], time) if entry[1] else None
+                if common is None:
+                    common = insts
+                else:
+                    common = [one if one is other else None for one, other in zip(common, insts, strict=True)]
+        common = common or list(_NOTHING)
+        common[USER] = common[TIME] = None  # clone may have made new ones
+        return namespaces.intern(tuple(common))
+
+    def _last_known(self, process: Process) -> NsSet | None:
+        """The namespaces of ``process``, those before its doubt where that is not over."""
+        nsset, asked = process.state.nsset, self._asked.get(process.pid)
+        before_doubt = asked.base if asked is not None and asked.process is process else None
+        if nsset is None or before_doubt is None:
+            return nsset or before_doubt
+        pairs = zip(nsset.inst, before_doubt.inst, strict=True)
+        return self._model.namespaces.intern(tuple(now if now is not None else before for now, before in pairs))
+
+    # -- events
+
+    def _fork(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
+        model = self._model
+        if tid != pid:
+            process = model.known(pid, time)
+            threadsets.add(model, process, tid, process.state.nsset if process.same_namespaces() else None)
+            if any(other in self._pid_children for other in (pid, *(process.threads or ()))):
+                self._pid_children[tid] = (process, 0)
+            return
+        makers = self._makers(ppid)
+        containers = {maker.state.container for maker in makers}
+        container = containers.pop() if len(containers) == 1 else UNKNOWN
+        inherited = container if container is not None else UNKNOWN
+        nsset = self._born_into(makers, time)
+        origin = NOT_KNOWN if inherited is UNKNOWN else INHERITED
+        process = Process(pid, time, State(time, inherited, nsset, origin), None)
+        if makers:
+            first = makers[0]
+            process.epoch, process.comm = first.epoch, first.comm
+            process.registered, process.via = first.registered, first.via
+            if inherited is not UNKNOWN:
+                process.cgroups = first.cgroups
+            # a registration cannot be read from /proc: where the makers differ in it nobody will ever know
+            process.unresolved = any(
+                maker.registered is not first.registered or maker.unresolved for maker in makers
+            )  # fmt: skip
+            if any(maker.via is not first.via for maker in makers):
+                process.via = None
+        model.add(process)
+        self.has_parent(pid, ppid)
+        base = self._last_known(makers[0]) if makers else None
+        if base is not None:
+            model.namespaces.enter(base, pid)
+        self._ask(_Asked(process, time, base, UNKNOWN, tuple(makers), ""))
+
+    def _exec(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
+        model = self._model
+        process = model.known(pid, time)
+        if process.threads is not None:
+            if not process.same_namespaces():  # nobody says which thread is left
+                for held in list(process.threads.values()):
+                    if held is not process.state.nsset:
+                        self._place(process, None, UNKNOWN, NOT_KNOWN, time)
+            model.kernel.leader_by_exec(process, 0, time)
+            self._pid_children.pop(pid, None)
+        self._doubt(process, time, "")
+        snapshot = Exec(time, b"", b"", process.state)
+        process.comm = b""  # the connector does not tell the new one
+        process.execs = [*(process.execs or ()), snapshot][-_MAX_EXECS:]
+
+    def _call(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
+        """An audit record of unshare or setns: something may have changed since."""
+        process = self._model.alive(pid)
+        if process is not None:
+            self._doubt(process, max(time, process.state.since), "unshare")
+
+    def _nm(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
+        model = self._model
+        reason, _, _, ino = f.NM_PAYLOAD.unpack_from(payload)
+        if arg not in NAMES:
+            model.unknown_frames += 1
+            return
+        index = INDEX[NAMES[arg]]
+        process = model.known(pid, time)
+        if index == PID:
+            self._pid_children[tid] = (process, ino)
+            if reason != _CLONE:
+                self._doubt(process, time, "unshare")  # a user namespace may have come with it
+                return
+        base = process.nsset_of(tid)
+        insts = list(base.inst if base is not None else _NOTHING)
+        inst = insts[index] = model.namespaces.find(index, model.namespaces.dev, ino, time)
+        if index == MNT:
+            known = inst.live and not inst.initial
+            process.via = model.kernel.sole_container(inst) if known and reason != _CLONE else None
+        insts[USER] = None
+        nsset = model.namespaces.intern(tuple(insts))
+        since = process.start if reason == _CLONE else time
+        former = process.state
+        fresh = model.life.begin(nsset, base, (pid, process.start), (pid, process.start))
+        if tid != pid and process.threads is not None:
+            threadsets.put(model, process, tid, nsset, time)
+        else:
+            self._doubt(process, since, "clone" if reason == _CLONE else "unshare", nsset)
+        told = "clone" if reason == _CLONE else "unshare" if inst in fresh else "setns"
+        model.life.changed(process, base, nsset, fresh, time, told, tid=tid, state=former, source="nm")
+
+    # -- doubts and answers
+
+    def _ask(self, asked: _Asked) -> None:
+        if len(self._asked) >= _MAX_ASKED:
+            self._release(self._asked.pop(next(iter(self._asked))))
+        self._asked[asked.process.pid] = asked
+        self._model.ask(asked.process.pid)
+
+    def _doubt(self, process: Process, since: int, reason: str, nsset: NsSet | None = None) -> None:
+        """From ``since`` on it is not known where ``process`` is, save for ``nsset`` and for being in a container."""
+        state = process.state
+        former = self._asked.get(process.pid)
+        if former is not None and former.process is process:
+            asked = former._replace(since=since, reason=reason or former.reason)
+        else:
+            asked = _Asked(process, since, state.nsset, state.container, (), reason)
+        if nsset is None and self.nm and state.nsset is not None:
+            nsset = self._model.namespaces.intern(
+                (*state.nsset.inst[:USER], None, *state.nsset.inst[USER + 1 : TIME], None)
+            )
+        inside = state.container if state.container is not None else UNKNOWN
+        origin = state.origin if inside is not UNKNOWN else NOT_KNOWN
+        self._place(process, nsset, inside, origin, since, held=asked.base)
+        self._ask(asked)
+
+    def answered(self, process: Process, time: int, nsset: NsSet | None, cgroups: CgroupSet | None) -> None:
+        """/proc has shown ``process`` at ``time``."""
+        model = self._model
+        asked = self._asked.get(process.pid)
+        if asked is not None and asked.process is not process:
+            asked = None
+        if asked is None:
+            asked = _Asked(process, time, process.state.nsset, process.state.container, (), "")
+        elif asked.since > time:
+            if process.end is None:
+                model.ask(process.pid)  # something happened behind the answer
+            return
+        else:
+            del self._asked[process.pid]
+        if cgroups is not None:
+            process.cgroups = cgroups
+        base = asked.base
+        if nsset is None:
+            nsset = process.state.nsset
+        elif base is not None and self.nm and process.state.nsset is not None:
+            # what NM told is told already; left are the types it does not tell
+            pairs = zip(process.state.nsset.inst, base.inst, strict=True)
+            base = model.namespaces.intern(tuple(own if own is not None else old for own, old in pairs))
+        container = model.decide(process, nsset, asked.creator(), asked.since)
+        state = process.state
+        if nsset is state.nsset and container is state.container:
+            self._release(asked)
+            return
+        origin = NOT_KNOWN if container is UNKNOWN else state.origin if container is state.container else PROCFS
+        fresh = model.life.begin(nsset, base, (process.pid, process.start), None) if nsset is not None else []
+        self._place(process, nsset, container, origin, asked.since, held=asked.base)
+        self._release(asked)
+        if process.execs:
+            process.execs[:] = [
+                exec_._replace(state=exec_.state._replace(container=container, nsset=nsset, origin=origin))
+                if exec_.time >= asked.since
+                else exec_
+                for exec_ in process.execs
+            ]
+        if nsset is not None and base is not None:
+            pairs = zip(nsset.inst, base.inst, strict=True)
+            before = tuple(new if old is None and new not in fresh else old for new, old in pairs)
+            former = model.namespaces.intern(before)
+            reason = asked.reason or "unknown"
+            if not fresh and reason == "unshare":
+                reason = "setns"
+            model.life.changed(process, former, nsset, fresh, asked.since, reason, source="procfs")
+
+    def _release(self, asked: _Asked) -> None:
+        """The process of ``asked`` lives where its state says, and nowhere else."""
+        process, base = asked.process, asked.base
+        if process.end is None and base is not None and base is not process.state.nsset:
+            self._model.namespaces.leave(base, process.pid, self._model.now)
+
+    def _place(
+        self,
+        process: Process,
+        nsset: NsSet | None,
+        container: Container | None,
+        origin: str,
+        since: int,
+        held: NsSet | None = None,
+    ) -> None:
+        """``process`` is in ``nsset`` and belongs to ``container`` since ``since``; it stays a member of ``held``."""
+        model, state = self._model, process.state
+        if process.end is None:
+            model.containers.enter(container)
+            model.containers.leave(state.container, since)
+            if nsset is not None and nsset is not state.nsset:
+                model.enter(nsset, process)
+            if state.nsset is not None and state.nsset is not nsset and state.nsset is not held:
+                model.namespaces.leave(state.nsset, process.pid, since)
+        new = State(max(since, state.since), container, nsset, origin, state.login)
+        if state.since < since:
+            process.past = [*(process.past or ()), state][-64:]
+        process.state = new

@@ -1,0 +1,81 @@
+"""What is missing from the inputs, and what is in doubt for it: losses with their epochs, and what audit rules tell.
+
+A loss begins a new *epoch*: what was known of a process in an earlier one is in doubt from ``doubt[epoch]`` on, until
+/proc or an event of its own confirms it. :attr:`Model.epoch`, ``confirmed`` and ``gap_until`` are asked for with every
+event and so stand in the model itself; they are changed here.
+"""
+
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from auditns_connector.model.outputs import Loss
+from auditns_connector.vocabulary import frames as f
+
+if TYPE_CHECKING:
+    from auditns_connector.model.table import Model
+
+_DOUBTS: Final = 256
+_GAPS: Final = 1024
+
+
+class Losses:
+    """What ``model`` was not told."""
+
+    def __init__(self, model: "Model") -> None:
+        self._model = model
+        #: there is no source of events: only scans of /proc tell anything
+        self.polling = False
+        #: CLOCK_MONOTONIC time from which epoch n is in doubt
+        self.doubt: list[int] = []
+        #: (from, to) of the newest times in which events are missing
+        self._gaps: deque[tuple[int, int]] = deque(maxlen=_GAPS)
+        #: from when on every exec makes an audit record, as far as the rules say; None: it need not
+        self._all_execs: int | None = None
+        #: the same for unshare and setns
+        self._all_calls: int | None = None
+
+    def lost(self, time: int, source: int, cpu: int, number: int, since: int) -> None:
+        """Events are missing since ``since`` (or since the newest frame): /proc must confirm what came after."""
+        model = self._model
+        since = min(since or model.now, time)
+        model.outputs.append(Loss(time, f.SOURCE_NAMES.get(source, str(source)), cpu, number, since))
+        if source == f.S_AUDIT and self._all_execs is not None:
+            self._all_execs = max(self._all_execs, time)
+        if source == f.S_PERF or (source == f.S_CN and not model.perf):
+            self._gaps.append((since, time))
+            model.gap_until = max(model.gap_until, time)
+            if model.confirmed:
+                self.doubt.append(since)
+                model.epoch += 1
+                model.confirmed = False
+            else:  # nobody has been confirmed since the last loss: it goes on
+                self.doubt[-1] = min(self.doubt[-1], since)
+
+    def polled(self, time: int) -> None:
+        """/proc was read after ``time``; there is no other source, so from then on nothing is sure."""
+        self.polling = True
+        self.doubt.append(time)
+        if len(self.doubt) > _DOUBTS:
+            self.doubt[-_DOUBTS - 1] = 0  # of processes that ended long ago
+        self._model.epoch += 1
+
+    def rules(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
+        """RULES frame."""
+        self._all_execs = time if arg & f.RULES_EXECS else None
+        self._all_calls = time if arg & f.RULES_CALLS else None
+
+    def missing(self, low: int, high: int) -> bool:
+        """True where events between ``low`` and ``high`` (ns) are known to be missing."""
+        if self.polling:
+            return True
+        if not self._gaps:
+            return False
+        return any(since <= high and until >= low for since, until in self._gaps)
+
+    def execs_complete(self, time: int) -> bool:
+        """True where an exec at ``time`` (ns) has made an audit record for sure."""
+        return self._all_execs is not None and time >= self._all_execs
+
+    def calls_complete(self, time: int) -> bool:
+        """True where an unshare or setns at ``time`` (ns) makes an audit record for sure."""
+        return self._all_calls is not None and time >= self._all_calls

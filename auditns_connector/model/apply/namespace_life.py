@@ -1,0 +1,191 @@
+"""How namespaces come and go: beginnings, changes and ends as outputs, and what the kernel says of their identity.
+
+The first task that an event shows in an instance begins it; the departure of the last one is told as such. Whether the
+namespace is then gone is the kernel's word (NSGONE), or cannot be known: it may be held by a bind mount or a
+descriptor. Where a task enters an inode whose former instance may live on, the kernel's id says whether it is the same
+(NSID).
+"""
+
+from typing import TYPE_CHECKING
+
+from auditns_connector.model.namespaces import MINTED, Instance, NsSet
+from auditns_connector.model.outputs import NsChange, NsDel, NsInit, NsLeft
+from auditns_connector.model.process import Process, State
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from auditns_connector.model.containers import Container
+    from auditns_connector.model.table import Model
+
+#: answers of a NSGONE frame
+GONE, HELD, UNKNOWN_END = 0, 1, 2
+
+
+def _ino(payload: bytes) -> int:
+    return int.from_bytes(payload[:8], "little")
+
+
+def _meant(inst: Instance, index: int, payload: bytes) -> bool:
+    """Whether a frame that names type and inode (where it has a payload) is about ``inst``."""
+    return inst.index == index and _ino(payload) in (0, inst.ino)
+
+
+class NsLife:
+    """The life of namespaces in ``model``. Outputs are made where ``model.lifecycle`` is set."""
+
+    def __init__(self, model: "Model") -> None:
+        self._model = model
+
+    # -- events
+
+    def begin(
+        self, nsset: NsSet, base: NsSet | None, first: tuple[int, int], creator: tuple[int, int] | None
+    ) -> list[Instance]:
+        """The instances of ``nsset`` in which nobody was known before ``first`` (pid, start); ``creator`` made them."""
+        fresh = []
+        for index, inst in enumerate(nsset.inst):
+            if inst is not None and inst.first is None:
+                fresh.append(inst)
+                inst.first = first
+                inst.creator = creator
+                inst.origin = base.inst[index] if base is not None else None
+        return fresh
+
+    def changed(
+        self, process: Process, base: NsSet | None, nsset: NsSet | None, fresh: "Sequence[Instance]", time: int,
+        reason: str, *, tid: int = 0, creator: Process | None = None, state: State | None = None, source: str = "perf",
+    ) -> None:  # fmt: skip
+        """``process`` (or its thread ``tid``) went from ``base`` to ``nsset``; called when it has left ``base``.
+
+        ``creator`` made the ``fresh`` ones (None: the process itself) while in ``state``.
+        """
+        if not self._model.lifecycle or nsset is None:
+            return
+        maker, thread = creator or process, tid if tid != process.pid else 0
+        for index, inst in enumerate(nsset.inst):
+            old = base.inst[index] if base is not None else None
+            if inst is not None and inst is not old:
+                begun = inst in fresh and reason != "setns"
+                self._tell(process, old, inst, time, reason, thread, source, (maker, state or maker.state), begun)
+
+    def went(self, process: Process, old: Instance | None, inst: Instance, time: int, reason: str, source: str) -> None:
+        """``process`` has gone from ``old`` to ``inst``, as concluded from ``source``."""
+        who = (process.pid, process.start)
+        maker = process
+        if reason == "clone" and process.creator is not None:
+            maker = self._model.incarnation(*process.creator) or process
+        begun = inst.creator is None and inst.first in (None, who) and reason != "setns" and not inst.initial
+        if begun:
+            inst.first, inst.creator, inst.origin = who, (maker.pid, maker.start), old
+        if self._model.lifecycle:
+            self._tell(process, old, inst, time, reason, 0, source, (maker, maker.state), begun)
+
+    def _tell(
+        self, process: Process, old: Instance | None, inst: Instance, time: int, reason: str, tid: int, source: str,
+        made: tuple[Process, State], begun: bool,
+    ) -> None:  # fmt: skip
+        outputs = self._model.outputs
+        if begun and not inst.told:
+            inst.told = True
+            outputs.append(NsInit(time, inst, old, *made, made[0].comm))
+            self._model.ask(made[0].pid)
+        last = old is not None and not old.sets and not old.initial and old.ended == time
+        outputs.append(NsChange(time, inst, old, process, process.state, reason, tid, source, last, process.comm))
+        if last and old is not None:
+            self._vacated(old, process, time)
+
+    def left(self, process: Process, vacated: "Sequence[Instance]", time: int, tid: int = 0) -> None:
+        """The last task of each of ``vacated`` has exited: thread ``tid`` (0: the leader) of ``process``."""
+        if not self._model.lifecycle:
+            return
+        thread = tid if tid != process.pid else 0
+        for inst in vacated:
+            self._model.outputs.append(NsLeft(time, inst, process, process.state, thread, process.comm))
+            self._vacated(inst, process, time)
+
+    def _vacated(self, inst: Instance, process: Process, time: int) -> None:
+        inst.last = process
+        if inst.serial is not None and not inst.proper:
+            self._model.outputs.append(NsDel(time, inst, None))
+
+    # -- answers
+
+    def nsid(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
+        """NSID: the serial ``arg`` (0: mint one) for the instance whose number is ``cgroup``, asked before ``time``."""
+        namespaces = self._model.namespaces
+        inst = namespaces.unnumbered.get(cgroup)
+        if inst is None or not _meant(inst, ppid, payload):
+            # a replay may begin in the middle, and number the instances otherwise
+            inst = namespaces.current[ppid].get(_ino(payload)) if 0 <= ppid < len(namespaces.current) else None
+            if inst is None or inst.serial is not None:
+                return
+        former, inst.maybe = inst.maybe, None
+        same = former is not None and arg != 0 and arg == former.serial
+        if 0 < arg < MINTED and not same and inst.ended is not None and inst.ended <= time:
+            arg = 0  # asked too late: the inode may have been another's by then
+        known = namespaces.serials.get(arg)
+        if known is not None and known is not inst and arg < MINTED:
+            namespaces.join(inst, known)
+            self._joined(inst, known, time)
+        else:
+            namespaces.give(inst, arg)
+            if former is not None and former is not known and inst.proper:
+                self._proven(former, time)  # its inode is another's now
+        if self._model.lifecycle and inst.ended is not None and not inst.proper:
+            self._model.outputs.append(NsDel(inst.ended, inst, None))
+
+    def gone(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
+        """NSGONE: what the kernel says of the instance without tasks whose number is ``cgroup``."""
+        inst = self._model.namespaces.limbo.get(cgroup)
+        if inst is None or not _meant(inst, ppid, payload):
+            inst = self._model.namespaces.vacant.get((ppid, _ino(payload)))
+            if inst is None or inst.number not in self._model.namespaces.limbo:
+                return
+        if arg == HELD:
+            inst.held = True
+        elif arg == GONE:
+            self._proven(inst, time)
+        elif self._model.namespaces.gone(inst, time, None) and self._model.lifecycle and inst.ended is not None:
+            self._model.outputs.append(NsDel(inst.ended, inst, None))
+
+    def _proven(self, inst: Instance, time: int) -> None:
+        if self._model.namespaces.gone(inst, time) and self._model.lifecycle:
+            self._model.outputs.append(NsDel(time, inst, False))
+
+    def _joined(self, inst: Instance, former: Instance, time: int) -> None:
+        """``inst`` is ``former``: nothing began, and whoever owned it owns it still."""
+        model = self._model
+        told = []
+        for output in model.outputs:
+            if isinstance(output, NsInit) and output.inst is inst:
+                continue
+            if isinstance(output, NsChange) and output.inst is inst and output.reason == "unshare":
+                output = output._replace(reason="setns")
+            told.append(output)
+        model.outputs = told
+        provisional, inst.owner = inst.owner, former.owner or inst.owner
+        if inst.owner is None or inst.owner is provisional:
+            return
+        for nsset in model.namespaces.sets_of(inst):
+            for tid in sorted(nsset.members):
+                process = model.processes.get(tid)
+                if process is not None and process.end is None and process.state.container is provisional:
+                    self._rehouse(process, inst, provisional, inst.owner, time)
+
+    def _rehouse(
+        self, process: Process, inst: Instance, provisional: "Container | None", owner: "Container", time: int
+    ) -> None:
+        """Since ``process`` entered ``inst`` it belongs to ``owner``, and not to what had been assumed."""
+
+        def right(state: State) -> State:
+            inside = state.nsset is not None and state.nsset.inst[inst.index] is inst
+            return state._replace(container=owner) if inside and state.container is provisional else state
+
+        self._model.containers.enter(owner)
+        self._model.containers.leave(provisional, time)
+        process.state = right(process.state)
+        if process.past:
+            process.past = [right(state) for state in process.past]
+        if process.execs:
+            process.execs = [exec_._replace(state=right(exec_.state)) for exec_ in process.execs]

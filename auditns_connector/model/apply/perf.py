@@ -1,0 +1,349 @@
+"""What the kernel says of processes, taken into the table: fork, exec, exit, namespaces, cgroups (the frames of perf).
+
+Each method takes the fields of one kind of frame, see frames.py. What it rests on is kernel/fork.c, fs/exec.c,
+kernel/exit.c and kernel/nsproxy.c: in which order these events come, and who is who in them.
+"""
+
+from typing import TYPE_CHECKING, Final
+
+from auditns_connector.attribution import clone_result as clones
+from auditns_connector.model import thread_namespaces as threadsets
+from auditns_connector.model.apply.procfs import SAME_START
+from auditns_connector.model.containers import UNKNOWN, Container
+from auditns_connector.model.namespaces import Instance, NsSet
+from auditns_connector.model.process import INHERITED, NOT_KNOWN, OBSERVED, Exec, Process, State
+from auditns_connector.vocabulary import frames as f
+from auditns_connector.vocabulary.namespaces import CLONE_NEWTIME, FLAGS, MNT, PID
+
+if TYPE_CHECKING:
+    from auditns_connector.model.table import Model
+
+CLONE_INTO_CGROUP: Final = 0x2_0000_0000
+CLONE_PARENT: Final = 0x8000
+_ALL: Final = sum(FLAGS.values())
+_CLONED: Final = _ALL & ~(FLAGS["pid"] | FLAGS["time"])
+_MAX_EXECS: Final = 32
+_MAX_CGROUPS: Final = 200_000
+
+
+class KernelEvents:
+    """Kernel events on their way into ``model``."""
+
+    def __init__(self, model: "Model") -> None:
+        self._model = model
+
+    def fork(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
+        m = self._model
+        if pid == ppid:
+            process = m.known(pid, time)
+            nsset = base = process.nsset_of(ptid)
+            fresh = []
+            if payload and (base is None or base.raw != payload):
+                nsset = m.namespaces.resolve(payload, base, time, self._made(process, time))
+                fresh = m.life.begin(nsset, base, (pid, process.start), (pid, process.start))
+            if tid != pid:
+                threadsets.add(m, process, tid, nsset, time)
+                m.inside.counted(None, nsset, time, ptid)
+                m.timens.new_thread(process, tid, ptid)
+                clones.note(process, time, pid, tid)
+                if nsset is not base:
+                    m.life.changed(process, base, nsset, fresh, time, "clone", tid=tid)
+            return
+        creator = m.processes.get(ppid)
+        if creator is None or creator.end is not None:
+            nsset = m.namespaces.resolve(payload, None, time) if payload else None
+            m.add(Process(pid, time, State(time, UNKNOWN, nsset, NOT_KNOWN), None))
+            m.confirmed = True
+            m.ask(pid)
+            return
+        clones.note(creator, time, pid, tid)
+        state = creator.state
+        base = state.nsset if ptid == ppid else creator.nsset_of(ptid)
+        nsset = base
+        if payload and (base is None or base.raw != payload):
+            nsset = m.namespaces.resolve(payload, base, time, self._made(creator, time))
+        process = Process(
+            pid,
+            time,
+            State(time, state.container, nsset, INHERITED if state.origin == OBSERVED else state.origin, state.login),
+            creator.cgroups,
+        )
+        process.own_since = creator.own_since
+        process.creator = (ppid, creator.start)
+        process.comm = creator.comm
+        process.registered = creator.registered
+        process.via = creator.via
+        process.unresolved = creator.unresolved
+        process.sampled = creator.sampled
+        apart = m.timens.forked(process, ptid, creator)
+        if apart is not None:
+            process.state = process.state._replace(nsset=apart)
+        if nsset is base and apart is None:
+            m.add(process)
+        else:
+            self._born_apart(process, base, state.container)
+        process.newborn = not payload
+        process.epoch = creator.epoch
+        nsset = process.state.nsset
+        if nsset is not None and (ns := nsset.inst[PID]) is not None and not ns.initial:
+            m.inside.counted(process, nsset, time, ptid)
+
+    def _born_apart(self, process: Process, base: NsSet | None, creator: Container | None) -> None:
+        """A child whose namespaces are not its creator's: who owns them decides."""
+        m = self._model
+        nsset, time = process.state.nsset, process.start
+        fresh: list[Instance] = []
+        if nsset is not None:
+            fresh = m.life.begin(nsset, base, (process.pid, process.start), process.creator)
+            if process.via is not None and (base is None or nsset.inst[MNT] is not base.inst[MNT]):
+                process.via = None
+        container = m.decide(process, nsset, creator, time)
+        origin = NOT_KNOWN if container is UNKNOWN else OBSERVED
+        process.state = process.state._replace(container=container, origin=origin)
+        m.add(process)
+        maker = m.incarnation(*process.creator) if process.creator is not None else None
+        m.life.changed(process, base, nsset, fresh, time, "clone", creator=maker)
+
+    def _made(self, creator: Process, time: int) -> int:
+        """The types of which a child of ``creator`` cannot but have a new one where it differs: all that clone(2) makes
+        at once. (A pid namespace may have been prepared by unshare or setns.) None where the creator's own namespaces
+        are known from an answer of /proc that may be later than ``time``, or not for sure."""
+        m = self._model
+        return _CLONED if time > m.heard and creator.epoch == m.epoch else 0
+
+    def _born_late(self, process: Process, payload: bytes) -> None:
+        """The namespaces of a child, told in a record of their own right behind its FORK."""
+        m = self._model
+        process.newborn = False
+        base = process.state.nsset
+        if base is not None and base.raw == payload:
+            return
+        m.containers.leave(process.state.container, process.start)
+        if base is not None:
+            m.leave(base, process, process.pid, process.start)
+        del m.processes[process.pid]
+        if process.prev is not None:
+            m.processes[process.pid] = process.prev
+        epoch, creator = process.epoch, process.state.container
+        nsset = m.namespaces.resolve(payload, base, process.start, self._made(process, process.start))
+        process.state = process.state._replace(since=process.start, nsset=nsset, origin=NOT_KNOWN)
+        self._born_apart(process, base, creator)
+        process.epoch = epoch
+
+    def exec(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
+        m = self._model
+        process = m.known(pid, time)
+        if process.threads is not None:
+            self.leader_by_exec(process, ppid, time)
+        moved = m.timens.executed(process, ppid, time)
+        if moved is not None and moved is not process.state.nsset:
+            m.move(process, moved, time)
+        if cgroup:
+            self._sampled(process, cgroup, time)
+        filename = payload.partition(b"\0")[0]
+        snapshot = Exec(time, filename, process.comm, process.state)
+        if process.execs is None:
+            process.execs = [snapshot]
+        else:
+            process.execs.append(snapshot)
+            del process.execs[:-_MAX_EXECS]
+        if process.own_since is None:
+            m.inside.ran(process, time)
+
+    def leader_by_exec(self, process: Process, old_tid: int, time: int) -> None:
+        """A thread that execs becomes the leader, and is alone."""
+        m = self._model
+        threads, process.threads = process.threads or {}, None
+        nsset = process.state.nsset
+        survivor = threads.get(old_tid, nsset) if old_tid != process.pid else nsset
+        if survivor is not None and (survivor is not nsset or process.leader_gone):
+            m.enter(survivor, process)
+        if survivor is not nsset:
+            process.change(process.state._replace(since=time, nsset=survivor))
+        for tid, held in threads.items():
+            m.threads.pop(tid, None)
+            threadsets.left(process, tid, time)
+            if held is not None:
+                m.leave(held, process, tid, time)
+        if survivor is not nsset and nsset is not None:
+            m.leave(nsset, process, process.pid, time)
+        process.leader_gone = False
+
+    def _sampled(self, process: Process, cgroup: int, time: int) -> None:
+        """A sample told the process's cgroup in its own context: nothing is nearer to the truth."""
+        m = self._model
+        path = m.cgroups.path_of.get(cgroup)
+        if path is None:
+            # a cgroup nobody has told about: where the process is now, /proc must say
+            m.ask(process.pid, cgroup)
+            process.unresolved = True
+            m.settle(process, time, NOT_KNOWN)
+            return
+        known = process.cgroups
+        if known is None:
+            if not m.v2_only and not m.cgroups.of(((m.sample_root, path),)).runtimes:
+                return  # another hierarchy might tell more; the answer of /proc is on its way
+            known = m.cgroups.root
+        moved = m.cgroups.moved(known, m.sample_root, path)
+        unresolved, process.unresolved = process.unresolved, False
+        if moved is process.cgroups and not unresolved:
+            self._sampled_as(process, cgroup)
+            return
+        process.cgroups, process.sampled = moved, cgroup
+        m.resolved(process, unresolved, time, OBSERVED)
+
+    def _sampled_as(self, process: Process, cgroup: int) -> None:
+        """Samples in the cgroup of ``process`` have that id, and so have those of its creator if it is there too."""
+        if process.sampled == cgroup:
+            return
+        process.sampled = cgroup
+        creator = self._model.incarnation(*process.creator) if process.creator is not None else None
+        if creator is not None and creator.cgroups is process.cgroups:
+            creator.sampled = cgroup
+
+    def exit(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
+        m = self._model
+        process = m.alive(pid)
+        if process is None or process.start > time + SAME_START:
+            return
+        if process.threads is None:
+            if tid == pid:
+                m.end(process, time)
+            return
+        if tid == pid:
+            m.leader_left(process, time)
+        else:
+            threadsets.drop(m, process, tid, time)
+        if not process.threads:
+            process.threads = None
+            if process.leader_gone:
+                m.end(process, time)
+
+    def exit_sample(
+        self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
+    ) -> None:
+        m = self._model
+        process = m.alive(pid)
+        if process is None:
+            return
+        if process.unresolved and cgroup:
+            self._sampled(process, cgroup, time)
+        # the kernel lets go of its namespaces between this moment and the EXIT event: their inodes may be another's by
+        # then. What it was in stays known until it ends.
+        nsset = process.nsset_of(tid)
+        if nsset is not None:
+            m.leave(nsset, process, tid, time)
+
+    def comm(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
+        m = self._model
+        process = m.alive(pid)
+        if process is not None and (tid == pid or arg):
+            process.comm = payload.partition(b"\0")[0]
+
+    def unshared(
+        self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
+    ) -> None:
+        """unshare(2) or setns(2) by one task."""
+        m = self._model
+        process = m.known(pid, time)
+        call = m.timens.called(tid)
+        if process.newborn and tid == pid and call is None:
+            self._born_late(process, payload)
+            return
+        base = process.nsset_of(tid)
+        same = base is not None and base.raw == payload
+        if same and base is not None:
+            nsset = base
+        else:
+            made = _ALL if call is not None and call.kind == f.K_UNSHARE and self._made(process, time) else 0
+            nsset = m.namespaces.resolve(payload, base, time, made)
+        nsset = m.timens.after_call(process, tid, call, base, nsset, time)
+        if nsset is base:
+            return
+        who = (pid, process.start)
+        fresh = m.life.begin(nsset, base, who, who)
+        former = process.state
+        joined = nsset.inst[MNT]
+        if joined is not None and (joined in fresh or joined.initial or (base and base.inst[MNT] is joined)):
+            joined = None
+        inside = self.sole_container(joined) if joined is not None else None
+        m.enter(nsset, process, tid)
+        if tid != pid and process.threads is not None:
+            process.threads[tid] = nsset
+            threadsets.moved(process, tid, nsset, time)
+        else:
+            if base is None or nsset.inst[MNT] is not base.inst[MNT]:
+                process.via = inside
+            process.change(former._replace(since=time, nsset=nsset))
+            threadsets.leader_moved(process, time)
+            m.settle(process, time, OBSERVED)
+        if base is not None:
+            m.namespaces.leave(base, tid, time)
+        reason = call.reason if call is not None else "unshare" if fresh else "setns"
+        m.life.changed(process, base, nsset, fresh, time, reason, tid=tid, state=former)
+
+    def sole_container(self, mnt: Instance) -> Container | None:
+        """The container that every living process in a mount namespace belongs to; the host where they differ."""
+        m = self._model
+        found: set[Container | None] = set()
+        for nsset in m.namespaces.sets_of(mnt):
+            for tid in nsset.members:
+                process = m.threads.get(tid) or m.processes.get(tid)
+                found.add(process.state.container if process is not None else UNKNOWN)
+                if len(found) > 1:
+                    return UNKNOWN if UNKNOWN in found else None
+        return found.pop() if found else None
+
+    def cgroup(
+        self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
+    ) -> None:
+        m = self._model
+        paths = m.cgroups.path_of
+        if len(paths) >= _MAX_CGROUPS:
+            del paths[next(iter(paths))]
+        paths[cgroup] = payload.partition(b"\0")[0].decode("utf-8", "surrogateescape")
+
+    def attach(
+        self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
+    ) -> None:
+        m = self._model
+        process = m.alive(tid)
+        if process is None or tid in m.threads:
+            return  # a thread moved alone, or a process that an answer of /proc will tell of
+        path = payload.partition(b"\0")[0].decode("utf-8", "surrogateescape")
+        if process.cgroups is None and not m.v2_only:
+            return
+        process.cgroups = m.cgroups.moved(process.cgroups or m.cgroups.root, arg, path)
+        if arg == m.sample_root:
+            process.unresolved = False
+        m.settle(process, time, OBSERVED)
+
+    def newtask(
+        self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
+    ) -> None:
+        m = self._model
+        process = m.alive(tid)
+        if process is None:
+            return
+        process.clone_parent = bool(arg & CLONE_PARENT)
+        if arg & CLONE_NEWTIME:
+            m.swap_set(process, m.timens.cloned(process) or process.state.nsset, time)
+        if not arg & CLONE_INTO_CGROUP:
+            return
+        process.unresolved = True
+        former = process.state.container
+        process.rewrite(UNKNOWN, NOT_KNOWN)
+        m.containers.leave(former, time)
+        m.ask(tid)
+
+    def ignored(
+        self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
+    ) -> None:
+        """What changes nothing about who a process is."""
+
+    def call(
+        self, kind: int, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
+    ) -> None:
+        m = self._model
+        m.timens.call(kind, tid, arg)
+        m.calls.entered(pid, time)

@@ -1,0 +1,264 @@
+"""What /proc answers: the start-up scan, the scan after a loss, and single processes whose past was not seen.
+
+A read of /proc is late by nature: it says what is, not since when. So its answers fill what no event has told, carry
+the origin ``procfs``, and never overrule an event, except after a loss, where they are all there is: then whatever
+they show to have changed was unknown from the moment the loss began.
+"""
+
+import json
+import struct
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from auditns_connector.model import thread_namespaces as threadsets
+from auditns_connector.model.containers import UNKNOWN, CgroupSet
+from auditns_connector.model.namespaces import NsSet
+from auditns_connector.model.process import NOT_KNOWN, PROCFS, Process, State
+from auditns_connector.vocabulary.frames import PROCESS_PAYLOAD
+from auditns_connector.vocabulary.namespaces import ALL_ORDER, TIME
+
+if TYPE_CHECKING:
+    from auditns_connector.model.table import Model
+
+#: /proc tells a start time in ticks of 10 ms; two starts nearer than this are the same one (ns)
+SAME_START: Final = 50_000_000
+_KTHREADD: Final = 2
+_NO_START: Final = (1 << 64) - 1
+
+
+class Answer(NamedTuple):
+    """One process as /proc showed it. ``ended``: its state is one that comes behind its exit event; ``start`` None: it
+    vanished while it was read; ``inodes``: those of its namespaces in ALL_ORDER, 0 for what was not told; ``ids`` (real
+    uid, login uid, session) None: they were not read."""
+
+    pid: int
+    ppid: int
+    start: int | None
+    comm: bytes
+    ended: bool
+    ns_dev: int
+    inodes: tuple[int, ...]
+    time_for_children: int
+    cgroups: CgroupSet | None
+    nspid: Sequence[int]
+    tids: Sequence[int]
+    ids: tuple[int | None, int | None, int | None] | None
+
+
+class Resync:
+    """Answers of /proc on their way into the table of ``model``."""
+
+    def __init__(self, model: "Model") -> None:
+        self._model = model
+        self._scan: list[tuple[int, Answer]] | None = None
+        self._began = 0
+        self._epoch = 0
+        #: while a scan is taken in: device and inodes -> their set, for most processes share theirs
+        self._scanned: dict[tuple[int, tuple[int, ...]], NsSet] | None = None
+
+    def mark(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
+        """RESYNC frame: a scan begins (arg 1) or has ended (arg 2); there is nothing but scans (arg 3)."""
+        if arg == 3:
+            self._model.losses.polled(time)
+            return
+        if arg == 1:
+            self._scan, self._began, self._epoch = [], time, self._model.epoch
+            return
+        scan, self._scan = self._scan, None
+        if scan is None:
+            return
+        scan.sort(key=lambda item: (item[1].start or 0, item[1].pid))  # parents before their children
+        seen = set()
+        self._scanned = {}
+        for when, answer in scan:
+            seen.add(answer.pid)
+            self._take(when, answer)
+        self._scanned = None
+        for process in [p for p in self._model.processes.values() if p.end is None and p.pid not in seen]:
+            if process.start < self._began:
+                self._model.end(process, self._began)
+        if self._model.losses.doubt:
+            self._model.registry.after_loss(time, self._model.losses.doubt[-1])
+
+    def proc(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
+        """PROC frame: one process as /proc showed it."""
+        self._told(time, self._read(json.loads(payload.rstrip(b"\0"))))
+
+    def process(
+        self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
+    ) -> None:
+        """PROCESS frame: the same of a scan."""
+        values = PROCESS_PAYLOAD.unpack_from(payload)
+        children, tids, nspids, cgroup_size, comm_size, state, known = values[8:]
+        at = PROCESS_PAYLOAD.size
+        numbers: Sequence[int] = (pid,)
+        if tids or nspids != 1:
+            numbers = struct.unpack_from(f"<{tids + nspids}i", payload, at)
+        at += 4 * (tids + nspids)
+        comm, at = payload[at : at + comm_size], at + comm_size
+        answer = Answer(
+            pid, ppid, None if arg == _NO_START else arg, comm, state in b"ZXx", cgroup, values[:8], children,
+            self._model.cgroups.told(payload[at : at + cgroup_size]) if known & 1 else None,
+            numbers[tids:], numbers[:tids], None,
+        )  # fmt: skip
+        self._told(time, answer)
+
+    def _read(self, said: dict[str, Any]) -> Answer:
+        """The payload of a PROC frame."""
+        inodes, uids, paths = said.get("ns") or {}, said.get("uids"), said.get("cg")
+        return Answer(
+            int(said["pid"]),
+            int(said["ppid"] or 0),
+            said["start"],
+            str(said.get("comm") or "").encode("utf-8", "surrogateescape"),
+            said.get("state") in ("Z", "X", "x"),
+            int(said.get("ns_dev") or 0),
+            tuple([inodes.get(name) or 0 for name in ALL_ORDER]),
+            inodes.get("time_for_children") or 0,
+            None if paths is None else self._model.cgroups.of((int(root), path) for root, path in paths.items()),
+            said.get("nspid") or (),
+            said.get("tids") or (),
+            (uids[0] if uids else None, said.get("loginuid"), said.get("sessionid")),
+        )
+
+    def _told(self, time: int, answer: Answer) -> None:
+        if self._scan is not None:
+            self._scan.append((time, answer))
+        else:
+            self._take(time, answer)
+
+    # -- one answer
+
+    def _take(self, time: int, answer: Answer) -> None:
+        model = self._model
+        pid, start = answer.pid, answer.start
+        model.heard = max(model.heard, time)
+        if start is None:
+            return  # it vanished while it was read
+        newest = model.processes.get(pid)
+        if newest is None:
+            self._create(time, answer)
+            return
+        if newest.end is not None and abs(newest.start - start) < SAME_START:
+            self._time(newest, time, answer, whole=False)
+            if not model.perf:
+                model.by_connector.answered(newest, time, self._nsset(answer), answer.cgroups)
+            return  # its exit event came before this answer
+        process = newest if newest.end is None else None
+        if process is not None and process.placeholder and start <= process.start + SAME_START:
+            process.start, process.placeholder = start, False
+        if process is not None and process.start - start > SAME_START:
+            return  # the answer is about a former holder of the pid
+        if process is not None and start - process.start > SAME_START:
+            model.end(process, min(start, time))
+            process = None
+        if process is None:
+            self._create(time, answer)
+            return
+        model.inside.told(process, answer.nspid)
+        nsset, cgroups = self._nsset(answer), answer.cgroups
+        doubtful = process.epoch < model.epoch
+        if not model.perf:
+            model.by_connector.has_parent(pid, answer.ppid)
+        if doubtful:
+            self._confirm(process, nsset, cgroups, time, answer)
+        elif not model.perf:
+            model.by_connector.answered(process, time, nsset, cgroups)
+        else:
+            self._fill(process, nsset, cgroups, time)
+        self._time(process, time, answer, whole=doubtful)
+        process.comm = process.comm or answer.comm
+        self._ids(process, time, answer)
+
+    @staticmethod
+    def _ids(process: Process, time: int, answer: Answer) -> None:
+        """Note whose process it is, for those who tell of it."""
+        if answer.ids is not None:
+            process.ids = (time, *answer.ids)
+
+    def _time(self, process: Process, time: int, answer: Answer, *, whole: bool) -> None:
+        self._model.timens.answered(process, time, answer.inodes[TIME], answer.time_for_children, whole=whole)
+
+    def _create(self, time: int, answer: Answer) -> None:
+        model = self._model
+        parent = model.alive(answer.ppid)
+        start = answer.start or 0
+        process = Process(answer.pid, start, State(start, UNKNOWN, self._nsset(answer), NOT_KNOWN), answer.cgroups)
+        process.comm = answer.comm
+        if parent is not None:
+            process.creator = (parent.pid, parent.start)
+            process.registered = parent.registered
+        if model.losses.polling:  # where it was before nobody knows
+            process.past, process.state = [process.state], process.state._replace(since=time)
+        model.adopt(process, parent.state.container if parent is not None else None, PROCFS)
+        if not model.perf:
+            model.by_connector.has_parent(process.pid, answer.ppid)
+        self._ids(process, time, answer)
+        model.inside.told(process, answer.nspid)
+        model.inside.ran(process, process.start)
+        self._time(process, time, answer, whole=True)
+        others = [tid for tid in answer.tids if tid != process.pid]
+        for tid in others:
+            threadsets.add(model, process, tid, process.state.nsset)
+        if answer.ended:
+            # its exit is past: no event will come, and it holds nothing open
+            if others:
+                model.leader_left(process, time)
+            else:
+                model.end(process, time)
+
+    def _fill(self, process: Process, nsset: NsSet | None, cgroups: CgroupSet | None, time: int) -> None:
+        model = self._model
+        if process.state.nsset is None and nsset is not None:
+            model.put_namespaces(process, nsset, time, PROCFS)
+        if cgroups is not None and (process.cgroups is None or process.unresolved):
+            unresolved, process.unresolved = process.unresolved, False
+            process.cgroups = cgroups
+            model.resolved(process, unresolved, time, PROCFS)
+
+    def _confirm(
+        self, process: Process, nsset: NsSet | None, cgroups: CgroupSet | None, time: int, answer: Answer
+    ) -> None:
+        """After a loss: the same as before it, or changed at a moment nobody saw."""
+        model = self._model
+        began = model.losses.doubt[process.epoch]
+        model.confirmed = True
+        process.epoch = self._epoch if self._scan is not None or self._began >= began else model.epoch
+        tids = set(answer.tids)
+        for tid in [t for t in process.threads or () if t not in tids]:
+            threadsets.drop(model, process, tid, time)
+        state = process.state
+        same = nsset is state.nsset and cgroups is process.cgroups and not process.unresolved
+        if same and state.container is not UNKNOWN:
+            return
+        if state.since < began:
+            process.change(state._replace(since=began, container=UNKNOWN, origin=NOT_KNOWN))
+            model.containers.leave(state.container, began)
+        if nsset is not None and nsset is not state.nsset:
+            model.put_namespaces(process, nsset, time, PROCFS)
+        if cgroups is not None:
+            process.cgroups, process.unresolved = cgroups, False
+        model.settle(process, time, PROCFS)
+
+    # -- its parts
+
+    def _nsset(self, answer: Answer) -> NsSet | None:
+        if self._scanned is None:
+            return self._resolved(answer)
+        key = (answer.ns_dev, answer.inodes)
+        found = self._scanned.get(key)
+        if found is None or not found.members:
+            found = self._resolved(answer)
+            if found is not None and any(answer.inodes):
+                self._scanned[key] = found
+        return found
+
+    def _resolved(self, answer: Answer) -> NsSet | None:
+        model = self._model
+        if not any(answer.inodes):
+            # pid 1 and kernel threads may hide their namespaces even from root; they are in the initial ones
+            return model.initial if answer.pid in (1, _KTHREADD) or answer.ppid == _KTHREADD else None
+        dev = answer.ns_dev or model.namespaces.dev
+        find = model.namespaces.find
+        insts = [find(index, dev, ino, model.now) if ino else None for index, ino in enumerate(answer.inodes)]
+        return model.namespaces.intern(tuple(insts))

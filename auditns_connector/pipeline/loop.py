@@ -1,0 +1,483 @@
+"""The one place that wires sources, core and sinks together, with the clock, signals and selectors.
+
+Order of a round: read audit text → note the moment → drain the kernel event sources up to it → decide → write. What
+does not fit that order (timers, control requests, sinks that can take more) is done between rounds.
+"""
+
+import select
+import selectors
+import signal
+import socket
+import time
+from array import array
+from collections.abc import Callable, Mapping
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from auditns_connector._kernel import lib
+from auditns_connector.attribution.attributor import Correlator
+from auditns_connector.audittext.scanner import Points, TextStream
+from auditns_connector.daemon.log import Talk
+from auditns_connector.host.observer import KEEP, Observer
+from auditns_connector.pipeline.coalescing import Pace
+from auditns_connector.pipeline.native_loop import Quick
+from auditns_connector.pipeline.selector import Watch
+from auditns_connector.pipeline.text_stage import Enricher
+from auditns_connector.sinks.base import Block, Sink
+
+if TYPE_CHECKING:
+    from auditns_connector.audittext.serials import SerialGap
+    from auditns_connector.emit.events import EventWriter
+    from auditns_connector.pipeline.standalone_records import Narrator
+
+#: events whose end has not come are answered after this silence (seconds): a process may well be kept from the CPU
+#: between two records of one event, and an object that is written cannot be added to
+_HOLD: Final = 0.2
+_HOLD_WHOLE: Final = 1.0
+_TICK: Final = 1.0
+#: kernel events are drained at least this often while the connector's small buffer is in use (seconds)
+_CONNECTOR_TICK: Final = 0.25
+#: and while they are shown as they come
+_EVENTS_TICK: Final = 0.1
+#: how soon after it the outcome of a system call is looked for (seconds)
+_OUTCOME: Final = 0.005
+#: after the last process of a namespace has left, the kernel is soon asked again whether it is gone
+_PROOF_TICK: Final = 0.1
+_CLOSE: Final = 2.0
+#: text gathers no longer than this while somebody reads a stream (seconds)
+_WATCHED: Final = 0.0005
+#: how long the end waits for an event whose successors have come already (seconds)
+_LATE: Final = 0.05
+
+
+#: bytes of audit text that are kept without copying
+_TEXT: Final = 3 << 19
+
+
+class AuditInput(Protocol):
+    """Where audit text comes from."""
+
+    def fileno(self) -> int:
+        """For the selector."""
+
+    def fill(self, stream: TextStream) -> int | None:
+        """Put what is there now into ``stream``; returns how many bytes, ``None`` when there will never be more."""
+
+    def counters(self) -> dict[str, int]:
+        """received, lost and so on."""
+
+    def take_gaps(self, *, final: bool = False) -> "list[SerialGap]":
+        """Holes in the serials that the source found since it was last asked; ``final``: those still open as well."""
+
+    def late(self) -> bool:
+        """Whether an event is missing that may still be on its way."""
+
+    def quick(self, pipeline: "Pipeline") -> Quick | None:
+        """Whoever may do rounds of ``pipeline`` with this input in a quicker way."""
+
+
+class Pipeline:
+    """Runs until a signal, the end of the input, ``duration`` seconds or the enricher's limit."""
+
+    def __init__(
+        self,
+        observer: Observer,
+        correlator: Correlator,
+        enricher: Enricher,
+        audit: AuditInput | None,
+        outputs: dict[str, list[Sink]],
+        talk: Talk,
+        *,
+        duration: float | None = None,
+        on_hup: Callable[[], None] | None = None,
+    ) -> None:
+        self.observer = observer
+        self.correlator = correlator
+        self.enricher = enricher
+        self.audit = audit
+        self.outputs = outputs
+        self._sinks = _flat(outputs)
+        self.talk = talk
+        self.started = time.time()
+        self.stream = TextStream(_TEXT, whole=enricher.whole)
+        self.pace = Pace()
+        self.selector = Watch()
+        self.stopping = ""
+        self._end = None if duration is None else time.monotonic() + duration
+        self._on_hup = on_hup
+        self._hup = False
+        self._pending_since = 0.0
+        self._tick = 0.0
+        #: makes stand-alone lines of what the model has to tell; see pipeline/standalone_records.py
+        self.narrator: Narrator | None = None
+        #: an emit.events.EventWriter where kernel events themselves are shown
+        self.events: EventWriter | None = None
+        #: a streams.manager.Streams, which is given every answered event
+        self.streams: Any = None
+        #: streams of the configuration (streams.definition.Definition), for whoever serves them
+        self.configured_streams: list[Any] = []
+        #: signals that came before :meth:`run`, and those that come behind it: a list that handlers append to
+        self.early: list[int] = []
+        #: called with each round's end, for the control server and others
+        self.each_tick: list[Callable[[], None]] = []
+        #: further sections of :meth:`status`
+        self.more_status: dict[str, Callable[[], dict[str, Any]]] = {}
+        #: called after each round: must be quick
+        self.each_round: list[Callable[[], None]] = []
+        #: called when the audit rules may have changed
+        self.on_rules: list[Callable[[], None]] = []
+        #: does the usual rounds
+        self._quick: Quick | None = None
+        #: called once when the run ends, before anything is closed
+        self.at_end: list[Callable[[], None]] = []
+
+    # -- run
+
+    def run(self) -> None:
+        """Until it is over; leaves signal handlers and descriptors as they were."""
+        lib.memory_keep()
+        reader, writer = socket.socketpair()
+        reader.setblocking(False)
+        writer.setblocking(False)
+        former_fd = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        former = {number: signal.signal(number, self._on_signal) for number in _SIGNALS if not self._deaf_to(number)}
+        try:
+            for number in self.early:
+                self._on_signal(number, None)
+            self.selector.register(reader, selectors.EVENT_READ, lambda: reader.recv(64))
+            self._register()
+            self.observer.exec_rules.read()
+            while not self.stopping:
+                self._round()
+        finally:
+            for number, handler in former.items():
+                signal.signal(number, handler)
+            signal.set_wakeup_fd(former_fd)
+            reader.close()
+            writer.close()
+            self._finish()
+
+    def _register(self) -> None:
+        if self.audit is not None:
+            self.selector.register(self.audit.fileno(), selectors.EVENT_READ, self._on_audit_ready)
+            self._quick = self.audit.quick(self)
+        if self.observer.perf is not None:
+            for fd in self.observer.perf.filenos():
+                self.selector.register(fd, selectors.EVENT_READ, self._catch_up)
+        if self.observer.connector is not None and self.observer.tap is not None:
+            self.selector.register(self.observer.connector.fileno(), selectors.EVENT_READ, self._catch_up)
+        for sink in self._sinks:
+            self.selector.register(sink.fileno(), selectors.EVENT_READ, sink.on_ready)
+
+    def _deaf_to(self, number: signal.Signals) -> bool:
+        """nohup's SIGHUP stays ignored where it has no other meaning than the terminal's end."""
+        return number == signal.SIGHUP and self._on_hup is None and signal.getsignal(number) == signal.SIG_IGN
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGHUP and self._on_hup is not None:
+            self._hup = True
+        else:
+            self.stopping = signal.Signals(number).name
+
+    def _round(self) -> None:
+        quick = self._quick.rounds if self._quick is not None and self._quick.ready() else None
+        self.selector.serve(self._timeout(), quick)
+        now = time.monotonic()
+        if self.stream.pending and now - self._pending_since >= self.hold and not self.on_audit():
+            # nothing more has come: what is open is decided as it is
+            self._deliver(self.stream.flush(), self.observer.catch_up())
+        if self.streams is not None:
+            self.streams.go_on()
+        if now >= self._tick:
+            self._on_tick(now)
+        for call in self.each_round:
+            call()
+        if self.observer.model.outputs:
+            self._narrate()  # a request of the control socket has something to tell
+        broken = False
+        for sink in self._sinks:
+            due = sink.deadline()
+            if due is not None and due <= now:
+                sink.on_ready()
+            broken |= sink.broken
+        if self._hup:
+            self._hup = False
+            for sink in self._sinks:
+                sink.reopen()
+            if self._on_hup is not None:
+                self._on_hup()
+        if self.enricher.done or (self.events is not None and self.events.done):
+            self.stopping = self.stopping or "count reached"
+        elif self._end is not None and now >= self._end:
+            self.stopping = self.stopping or "duration over"
+        elif broken:
+            self.stopping = self.stopping or "output closed"
+
+    @property
+    def hold(self) -> float:
+        """How long an event is waited for whose end has not come (seconds)."""
+        return _HOLD_WHOLE if self.enricher.whole else _HOLD
+
+    def _timeout(self) -> float:
+        due = self._tick
+        if self.stream.pending:
+            due = min(due, self._pending_since + self.hold)
+        if self._end is not None:
+            due = min(due, self._end)
+        for sink in self._sinks:
+            if (when := sink.deadline()) is not None:
+                due = min(due, when)
+        if self.streams is not None and (when := self.streams.deadline()) is not None:
+            due = min(due, when)
+        return max(0.0, due - time.monotonic())
+
+    def replace(self, correlator: Correlator, enricher: Enricher, outputs: dict[str, list[Sink]]) -> None:
+        """Go on with another text side (the configuration was read again); sinks it does not keep are closed."""
+        staying = set(_flat(outputs))
+        for sink in self._sinks:
+            self.selector.unregister(sink.fileno())
+            if sink not in staying:
+                sink.close(_CLOSE)
+        if self._quick is not None:
+            self._quick.settle()
+        for counter in ("answered", "attributed", "unknown"):
+            setattr(correlator, counter, getattr(self.correlator, counter))
+        enricher.events, enricher.shown = self.enricher.events, self.enricher.shown
+        self.correlator, self.enricher, self.outputs = correlator, enricher, outputs
+        self._sinks = _flat(outputs)
+        if self.narrator is not None:
+            self.narrator.formats = tuple(outputs)
+        for sink in self._sinks:
+            self.selector.register(sink.fileno(), selectors.EVENT_READ, sink.on_ready)
+        if self.streams is not None:
+            self.streams.attach()
+
+    # -- its steps
+
+    def _on_audit_ready(self) -> None:
+        pause = self.pace.pause(time.monotonic())
+        if pause:
+            if self.streams is not None and self.streams.watched:
+                pause = min(pause, _WATCHED)
+            time.sleep(pause)
+        self.on_audit()
+
+    def on_audit(self) -> bool:
+        """Take in what audit has to say; False when that is nothing."""
+        came = self.audit.fill(self.stream) if self.audit is not None else 0
+        if came is None:
+            self.stopping = self.stopping or "end of input"
+        if not came:
+            return False
+        points = self.stream.part()
+        self.came(points, self.observer.look() if points.consumed or self.stream.left else 0)
+        return True
+
+    def came(self, points: Points, cut: int) -> None:
+        """Audit text has come, with ``points``; ``cut`` is up to when the observer has looked."""
+        now = time.monotonic()
+        self.waits_since(now)
+        if self._quick is not None:
+            self._quick.settle()
+        if points.consumed or self.stream.left:
+            self.pace.took(points.n, now, points.consumed)
+            self._deliver_all(points, cut)
+            self.observer.take_in_much()
+
+    def waits_since(self, when: float) -> None:
+        """Text came at ``when`` (time.monotonic()): what is open in it may go on for a while."""
+        self._pending_since = when
+
+    def _deliver_all(self, points: Points, cut: int) -> None:
+        """Deliver ``points`` and those of what else was read before ``cut``."""
+        self._deliver(points, cut)
+        while self.stream.left:
+            self._deliver(self.stream.part(), cut)
+
+    def _catch_up(self) -> None:
+        self.observer.catch_up()
+        self._narrate()
+        # what made the source readable may be the beginning of a system call, whose outcome comes next
+        self._tick = min(self._tick, time.monotonic() + _OUTCOME)
+
+    def _deliver(self, points: Points, cut: int) -> None:
+        self._narrate()
+        if points.n and self.observer.ns_source == "audit":
+            self.observer.take_calls(points, self.correlator.nodes)
+        rules_changed = self.observer.exec_rules.before_answer(points, self.stream.changes)
+        blocks = self.enricher.take_known(points, cut)
+        if blocks is None:
+            blocks = self.enricher.take(points, lambda p: self._answer(p, cut))
+        if points.n and self.observer.journal is not None:
+            self.observer.mark(cut, points.serial[: points.n].tolist())
+        if points.n and self.narrator is not None:
+            self.narrator.saw(points)
+        self.write(blocks)
+        if self.streams is not None:
+            self.streams.take(points, cut)
+        if rules_changed:
+            self.observer.exec_rules.read()
+            for call in self.on_rules:
+                call()
+
+    def _answer(self, points: Points, cut: int) -> "array[int]":
+        found = self.correlator.answer_known(points, cut) if self.enricher.plain_tails is None else None
+        if found is None:
+            self.observer.take_in()
+            found = self.correlator.answer(points, cut)
+        return found
+
+    def _narrate(self, *, final: bool = False) -> None:
+        """Tell what there is to tell."""
+        outputs, self.observer.model.outputs = self.observer.model.outputs, []
+        if self.narrator is not None:
+            if outputs:
+                self.write(self.narrator.tell(outputs))
+            gaps = self.audit.take_gaps(final=final) if self.audit is not None else []
+            if final:
+                self.narrator.finish()
+            if gaps or self.narrator.missing:
+                self.write(self.narrator.gaps(gaps))
+        if self.events is not None:
+            self.write({"events": self.events.tell(outputs)})
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is more to do in a round than with audit text, or for others than sinks."""
+        streams = self.streams is not None and self.streams.streams
+        waiting = self.observer.model.outputs or self.observer.model.packets.wanted or self._hup or self.stopping
+        return bool(
+            streams or waiting or self.events is not None or self.observer.ns_source == "audit"
+            or any(sink.broken or sink.deadline() is not None for sink in self._sinks)
+        )  # fmt: skip
+
+    @property
+    def writer(self) -> Any:
+        """A ``struct writer *`` that the only output takes small blocks by; ``None`` where there is none."""
+        return getattr(self._sinks[0], "writer", None) if len(self._sinks) == 1 else None
+
+    def give(self, block: Block) -> bool:
+        """Give the only format's block to its outputs; False where one of them is broken."""
+        broken = False
+        for sink in self._sinks:
+            sink.write(block)
+            broken |= sink.broken
+        return not broken
+
+    def write(self, blocks: Mapping[str, Block]) -> None:
+        """Give each format's block to its outputs."""
+        for name, block in blocks.items():
+            if block:
+                for sink in self.outputs[name]:
+                    sink.write(block)
+
+    def _on_tick(self, now: float) -> None:
+        self._tick = now + self._interval()
+        self.observer.tick()
+        cut = self.observer.catch_up()
+        if self.observer.prove():
+            self._tick = min(self._tick, now + _PROOF_TICK)
+        self._narrate()
+        self.observer.mark(cut, [], expire=max(1, cut - KEEP))
+        self._settle_journal()
+        for call in self.each_tick:
+            call()
+        for sink in self._sinks:
+            while sink.notices:
+                self.talk.warn(sink.notices.pop(0))
+
+    def _settle_journal(self) -> None:
+        journal = self.observer.journal
+        if journal is not None:
+            journal.flush()
+            while journal.notices:
+                self.talk.warn(journal.notices.pop(0))
+
+    def _interval(self) -> float:
+        if self.events is not None:
+            return _EVENTS_TICK
+        return _CONNECTOR_TICK if self.observer.connector is not None else _TICK
+
+    def _finish(self) -> None:
+        if self.events is not None and not self.events.done and self.stopping != "output closed":
+            self._catch_up()
+        if self.audit is not None and self.stopping not in ("output closed", "count reached"):
+            came = self.stopping != "end of input" and self.audit.fill(self.stream)
+            if self.audit.late() and select.select([self.audit], [], [], _LATE)[0]:
+                # another CPU was about to hand it over when we stopped
+                came = self.audit.fill(self.stream) or came
+            cut = self.observer.catch_up()
+            if came:
+                self._deliver_all(self.stream.part(), cut)
+            self._deliver(self.stream.flush(eof=True), cut)
+            self._narrate(final=True)
+        for call in self.at_end:
+            call()
+        self._settle_journal()
+        end = time.monotonic() + _CLOSE
+        for sink in self._sinks:
+            sink.flush(max(0.0, end - time.monotonic()))
+            while sink.notices:
+                self.talk.warn(sink.notices.pop(0))
+            sink.close(0.1)
+        self.selector.close()
+
+    # -- what is going on
+
+    def status(self) -> dict[str, Any]:
+        """Counters of every source, table, queue and sink, as a JSON-able object."""
+        self.observer.take_in()
+        model, correlator = self.observer.model, self.correlator
+        sources: dict[str, Any] = {}
+        if self.observer.perf is not None:
+            sources["perf"] = self.observer.perf.counters()
+        if self.observer.connector is not None:
+            sources["connector"] = self.observer.connector.counters()
+        if self.audit is not None:
+            sources["audit"] = self.audit.counters()
+        sources["procfs"] = self.observer.counters
+        if self.observer.journal is not None:
+            sources["journal"] = {"written": self.observer.journal.written, "failed": self.observer.journal.failed}
+        return {
+            "v": 1,
+            "uptime_s": round(time.time() - self.started, 3),
+            "events": {
+                "seen": self.enricher.events,
+                "shown": self.enricher.shown,
+                "answered": correlator.answered,
+                "attributed": correlator.attributed,
+                "unknown": correlator.unknown,
+            },
+            "lost": self.lost(),
+            "table": {
+                "processes": len(model.processes),
+                "ended": len(model.dead),
+                "threads": len(model.threads),
+                "containers": len(model.containers.by_key),
+                "namespaces": sum(map(len, model.namespaces.current)),
+                "losses": model.epoch,
+                "unknown_frames": model.unknown_frames,
+            },
+            "sources": sources,
+            "ns_source": self.observer.ns_source,
+            "queue": {"pending_bytes": self.stream.pending},
+            "sinks": {sink.name: sink.counters() for sink in self._sinks},
+            **{name: section() for name, section in self.more_status.items()},
+            **({"streams": self.streams.status()} if self.streams is not None else {}),
+        }
+
+    def lost(self) -> int:
+        """Everything lost anywhere since the start: kernel events, audit records, lines dropped by sinks."""
+        found = 0
+        for source in (self.observer.perf, self.observer.connector, self.audit):
+            if source is not None:
+                found += source.counters().get("lost", 0)
+        return found + sum(sink.counters().get("dropped_records", 0) for sink in self._sinks)
+
+
+def _flat(outputs: dict[str, list[Sink]]) -> tuple[Sink, ...]:
+    """All sinks of all formats."""
+    return tuple(sink for sinks in outputs.values() for sink in sinks)
+
+
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -1,0 +1,172 @@
+"""The usual round of the pipeline, without the interpreter.
+
+On a quiet host each event wakes us, and finds the processor's caches cold: what a round costs is how much code it goes
+through. So the round that most are is written down once more, in C (cdefs/text_quick.c): a little audit text has come
+and nothing else; its events follow those before without a hole; perf's frames tell nothing that is not followed, and
+all that is asked is remembered (cache.py). The C waits for the next one, too, and comes back with whatever else turns
+up: that the pipeline does as it always does, and what was done here is as if it had done it.
+"""
+
+import select
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from auditns_connector._kernel import ffi as kernel_ffi
+from auditns_connector._kernel import lib as kernel
+from auditns_connector._text import ffi, lib
+from auditns_connector.attribution.attributor import CAREFUL, NOT_CLEAR, OF_ONE
+from auditns_connector.host.observer import MUCH
+from auditns_connector.pipeline.coalescing import BUSY, WINDOW
+
+if TYPE_CHECKING:
+    from auditns_connector.pipeline.loop import Pipeline
+
+#: more text than this is not a little (bytes)
+_ROOM: Final = 64 * 1024
+_NEVER: Final = (1 << 64) - 1
+_DONE: Final = int(lib.AUDITNS_QUICK_DONE)
+_NOTHING: Final = int(lib.AUDITNS_QUICK_NOTHING)
+_OPEN: Final = int(lib.AUDITNS_QUICK_OPEN)
+_UNSEEN: Final = int(lib.AUDITNS_QUICK_UNSEEN)
+_OTHER: Final = int(lib.AUDITNS_QUICK_OTHER)
+
+
+def _pointer(kind: str, other: Any) -> Any:
+    """A pointer of the other module, or one of its functions, as this one's C knows it; ``None`` for none."""
+    return ffi.NULL if other is None else ffi.cast(kind, int(kernel_ffi.cast("intptr_t", other)))
+
+
+class Quick:
+    """Rounds of ``pipeline``, which reads audit text from the descriptor ``fd``; ``took`` is told how many bytes."""
+
+    def __init__(self, pipeline: "Pipeline", fd: int, took: Callable[[int], None]) -> None:
+        self._pipeline = pipeline
+        self._observer, self._model = pipeline.observer, pipeline.observer.model
+        self._fd = fd
+        self._took = took
+        self._out: Any = ffi.new("char[]", _ROOM)
+        self._held: Any = ffi.new("char[]", _ROOM)
+        self._stream, scan, self._points = pipeline.stream.c_parts
+        self._look: Any = pipeline.observer.watch()
+        self._c: Any = ffi.new(
+            "struct auditns_quick *",
+            {
+                "fd": fd, "stream": self._stream, "scan": scan, "points": self._points,
+                "touched": self._model.touched.c, "careful": CAREFUL, "next": _NEVER,
+                "see": _pointer("int64_t (*)(struct perf_look *)", kernel_ffi.addressof(kernel, "perf_look")),
+                "look": _pointer("struct perf_look *", self._look),
+                "give": _pointer(
+                    "int (*)(struct writer *, const char *, size_t)", kernel_ffi.addressof(kernel, "writer_copy")
+                ),
+                "out": self._out, "room": _ROOM, "held": self._held, "held_room": _ROOM, "much": MUCH,
+                "window": int(WINDOW * 1e9),
+            },
+        )  # fmt: skip
+        self._tails: Any = None
+        self._applied = -1
+
+    def ready(self) -> bool:
+        """Whether the next round may be a usual one; what it works on is put in its place."""
+        self.settle()
+        pipeline, observer, c = self._pipeline, self._observer, self._c
+        narrator, tails, rules = pipeline.narrator, pipeline.enricher.plain_tails, observer.exec_rules
+        if (
+            tails is None
+            or not observer.alone
+            or pipeline.busy
+            or rules.next is None
+            or (narrator is not None and narrator.next not in (rules.next, -1))
+            or pipeline.correlator.ready(time.monotonic_ns()) is None
+        ):
+            return False
+        self._tails = tails.c_struct()
+        self._applied = self._model.applied
+        c.tails, c.next, c.changes = self._tails, rules.next, rules.changes
+        c.writer, c.hold = _pointer("struct writer *", pipeline.writer), int(pipeline.hold * 1e9)
+        c.most = _NEVER if pipeline.pace.fixed == 0 else int(BUSY * WINDOW)
+        return True
+
+    def rounds(self, epoll: select.epoll, timeout: float) -> list[tuple[int, int]]:
+        """Wait for what ``epoll`` waits for up to ``timeout`` seconds, and do usual rounds as long as they are; returns
+        what it has found for the pipeline to do."""
+        c, pace = self._c, self._pipeline.pace
+        c.epoll, c.end, c.pending = epoll.fileno(), time.monotonic_ns() + int(timeout * 1e9), 0
+        try:
+            while True:
+                if not pace.gathers:
+                    how = lib.auditns_quick_rounds(c)
+                    if how == _OTHER:
+                        return epoll.poll(0)
+                else:
+                    end = min(c.end, c.pending + c.hold) if c.pending else c.end
+                    left = (end - time.monotonic_ns()) / 1e9
+                    ready = epoll.poll(max(left, 0.0))
+                    if left <= 0 or len(ready) != 1 or ready[0][0] != self._fd:
+                        return ready
+                    time.sleep(pace.pause(time.monotonic()))
+                    how = lib.auditns_quick_round(c)
+                if not self._go_on(how):
+                    return []
+        finally:
+            self.settle()
+            c.pending = 0
+            self._observer.take_in_much()
+
+    def _go_on(self, how: int) -> bool:
+        """After a round that went like that; False where the pipeline is to look after something now."""
+        c, look, pipeline, observer = self._c, self._look, self._pipeline, self._observer
+        self.settle()
+        if how == _OPEN:
+            return True
+        if how != _DONE:
+            c.pending = 0
+        if how == _NOTHING:
+            pipeline.on_audit()
+            return False
+        if how == _UNSEEN:
+            self._pass_on(observer.drained(c.drained), None)
+            return False
+        block = kernel_ffi.buffer(look.frames, c.drained)[:] if c.drained else b""
+        if how != _DONE:
+            self._pass_on(block, bool(c.quiet))
+            return False
+        open_ = not c.size or pipeline.give(ffi.buffer(self._out, c.size)[:])
+        pipeline.pace.took(c.came, look.cut / 1e9)
+        c.came = 0
+        if block:
+            observer.heard(look.cut, block, True)
+        observer.take_in_much()
+        return open_ and (self._applied == self._model.applied or self.ready())
+
+    def _pass_on(self, block: bytes, quiet: bool | None) -> None:
+        """Text has been read, and frames drained, but this is no usual round. ``quiet`` says what the model said of the
+        frames, ``None`` where it was not shown them."""
+        observer, look, stream = self._observer, self._look, self._pipeline.stream
+        if look.told:
+            observer.tell_clock()
+        if quiet is None:
+            quiet = bool(block) and self._model.saw(block)
+        observer.heard(look.cut, block, quiet)
+        self._pipeline.came(stream.scanned() if self._c.scanned else stream.part(), look.cut)
+
+    def settle(self) -> None:
+        """Have all others know what was done here."""
+        c, pipeline = self._c, self._pipeline
+        self._took(c.bytes)
+        c.bytes = 0
+        if c.pending:
+            pipeline.waits_since(c.pending / 1e9)
+        if c.held_len:
+            block, c.held_len = ffi.buffer(self._held, c.held_len)[:], 0
+            self._observer.wait_with(block)
+        if not c.answered:
+            return
+        pipeline.correlator.count(c.answered, c.counted[OF_ONE], c.counted[NOT_CLEAR])
+        pipeline.enricher.count(c.events)
+        pipeline.observer.exec_rules.passed(c.next - 1)
+        if pipeline.narrator is not None:
+            pipeline.narrator.passed(c.next - 1, c.ms)
+        c.answered = c.events = 0
+        for kind in range(4):
+            c.counted[kind] = 0

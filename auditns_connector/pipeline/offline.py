@@ -1,0 +1,117 @@
+"""Answers for ``auditns enrich``: from a journal, or from this host as it is now."""
+
+import json
+import struct
+from array import array
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, Self
+
+from auditns_connector.attribution.attributor import Correlator
+from auditns_connector.audittext.scanner import Points
+from auditns_connector.errors import DecodeError
+from auditns_connector.journal.files import JournalReader
+from auditns_connector.model.table import Model
+from auditns_connector.vocabulary import frames as f
+
+
+class ReplayAnswers:
+    """Each event is answered from the state of the model at which the recorded run answered it."""
+
+    def __init__(self, paths: list[str]) -> None:
+        self.notices: list[str] = []
+        self.model = Model()
+        self._paths = paths
+        self._reader = JournalReader(paths)
+        self.nodes: set[bytes] = set()
+        (first, *others), self._now = self._reader.upto(0)
+        self._apply([first, *others])
+        hello = next((frame for frame in f.iter_frames(first) if frame.kind == f.K_HELLO), None)
+        if hello is not None:
+            said: dict[str, Any] = json.loads(hello.payload.rstrip(b"\0"))
+            name = str(said.get("node", ""))
+            self.nodes = {name.encode(), name.partition(".")[0].encode()}
+        if self._reader.truncated:
+            self.notices.append("the journal is cut short at its end; events after that are unknown")
+
+    def answer(self, correlator: Correlator, points: Points) -> "array[int]":
+        """Advance the model mark by mark, answering runs of points on the way."""
+        choice = correlator.begin(points)
+        first = 0
+        for mark, end in self._runs(points):
+            blocks, now = self._reader.upto(mark)
+            if any(blocks):
+                self._apply(blocks)
+                correlator.model = self.model
+                self.model.outputs.clear()
+                self.model.queries.clear()
+                self.model.namespaces.born.clear()
+                self._now = max(self._now, now)
+            correlator.answer(points, self._now, choice, first, end)
+            first = end
+        return choice
+
+    def _apply(self, blocks: list[bytes]) -> None:
+        """Give frames to the model, those of another run to a new one. What they say is our own writing: where it makes
+        no sense the file is damaged."""
+        try:
+            self.model.apply(blocks[0])
+            for block in blocks[1:]:
+                self.model = Model()
+                self.model.apply(block)
+        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, struct.error) as error:
+            raise DecodeError(f"{' '.join(self._paths)}: the journal is damaged ({error})") from error
+
+    def _runs(self, points: Points) -> Iterator[tuple[int, int]]:
+        """(mark, end): up to point ``end`` the events were answered at that mark, one run after the other."""
+        n, serials, stamps, everything = points.n, points.serial, points.ms, points.range()
+        i = 0
+        while i < n:
+            span = self._reader.span_of(serials[i])
+            if span is None:
+                mark = self._settled(stamps[i])
+                i += 1
+                while i < n and self._reader.span_of(serials[i]) is None and self._settled(stamps[i]) == mark:
+                    i += 1
+            else:
+                first, last, mark = span
+                if first <= everything.low and everything.high <= last:
+                    i = n
+                while i < n and first <= serials[i] <= last:
+                    i += 1
+            yield mark, i
+
+    def _settled(self, ms: int) -> int:
+        offset = self.model.clock.offset
+        return self._reader.settled(None if offset is None else ms * 1_000_000 - offset)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        """Nothing is held open."""
+
+
+class LiveAnswers:
+    """This host, from /proc and the kernel's events from now on; what happened before it cannot know."""
+
+    def __init__(self, *, all_serials: bool = False) -> None:
+        from auditns_connector.host.open_sources import host_observer, own_nodes
+
+        self._observer, self.notices = host_observer(all_serials=all_serials)
+        self.model = self._observer.model
+        self.nodes = own_nodes()
+        self._observer.start()
+
+    def answer(self, correlator: Correlator, points: Points) -> "array[int]":
+        """All points, by what is known now."""
+        now = self._observer.catch_up()
+        choice = correlator.answer(points, now)
+        self.model.outputs.clear()
+        return choice
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        self._observer.close()

@@ -1,0 +1,335 @@
+"""Stand-alone records: what the model has to tell beside answers, as audit events of our own.
+
+The pipeline hands :meth:`Narrator.tell` the model's outputs; out come whole lines for each output format. Each is an
+event of one record: its time is that of what happened, its serial comes from :mod:`eventserial`. A kind of output is
+told by the function that :attr:`Narrator.formatters` has for its class, so that other parts can add theirs.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from auditns_connector.audittext.serials import SerialGap, SerialTracker, parse_stamp
+from auditns_connector.emit import own_records as text
+from auditns_connector.model.containers import UNKNOWN
+from auditns_connector.model.outputs import ContainerOp, Loss, NsChange, NsDel, NsInit, NsLeft
+from auditns_connector.model.process import State
+from auditns_connector.pipeline.text_stage import NUMERIC, RAW
+from auditns_connector.sinks.base import Loss as SinkLoss
+from auditns_connector.sinks.base import LostLine
+from auditns_connector.state.event_serials import MODULUS, EventSerials
+from auditns_connector.state.paths import RUN_DIR
+from auditns_connector.vocabulary import record_types as rectypes
+from auditns_connector.vocabulary.audit_text import P_NODE
+
+if TYPE_CHECKING:
+    from auditns_connector.attribution.attributor import Correlator
+    from auditns_connector.audittext.scanner import Points
+    from auditns_connector.emit.render import Renderer
+    from auditns_connector.host.observer import Observer
+    from auditns_connector.model.namespaces import Instance
+    from auditns_connector.model.process import Process
+    from auditns_connector.model.table import Model
+    from auditns_connector.pipeline.filters import ConfiguredFilter, EventFilter
+    from auditns_connector.pipeline.loop import Pipeline
+
+#: makes the line of an output (see emit/own_records.py) for either spelling; b"" tells nothing
+Formatter = Callable[[Any, bool], bytes]
+_NS: Final = 1_000_000
+#: what is filtered by its record type
+_KINDS: Final[dict[type, int]] = {
+    NsInit: rectypes.NS_INIT,
+    NsChange: rectypes.NS_CHANGE,
+    NsLeft: rectypes.NS_CHANGE,
+    NsDel: rectypes.NS_DEL,
+    ContainerOp: rectypes.CONTAINER_OP,
+}
+#: who made the initial namespaces: the kernel at its start, before there was anybody else
+KERNEL: Final = text.Actor(0, 0, 0xFFFFFFFF, 0xFFFFFFFF, b"swapper/0")
+#: AUDIT_FIRST_DAEMON to AUDIT_LAST_DAEMON of linux/audit.h
+_DAEMON: Final = range(1200, 1300)
+
+
+class Narrator:
+    """Writes stand-alone records for ``formats`` (names of text_stage.py); JSON and lines for people need ``renderer``.
+
+    What the filter ``wanted`` does not let through is not told; losses always are. ``track`` looks for holes in
+    the serials of what :meth:`saw` is shown, where the source of the audit records does not.
+    """
+
+    def __init__(
+        self,
+        model: "Model",
+        serials: EventSerials,
+        formats: Sequence[str],
+        *,
+        renderer: "Renderer | None" = None,
+        wanted: "EventFilter | ConfiguredFilter | None" = None,
+        track: bool = False,
+    ) -> None:
+        self.serials = serials
+        self.formats = tuple(formats)
+        self.renderer = renderer
+        self.told = 0
+        self._model = model
+        self.wanted = wanted if wanted else None
+        self._node = b""
+        self._last_ms = 0
+        self._mutex = threading.Lock()
+        self._sink_lines: dict[str, LostLine] = {}
+        self._tracker = SerialTracker() if track else None
+        #: holes found by :meth:`saw` and not told yet
+        self.missing: list[SerialGap] = []
+        self._next = -1
+        self.formatters: dict[type, Formatter] = {
+            Loss: self._loss,
+            NsInit: self._ns_init,
+            NsChange: self._ns_change,
+            NsLeft: self._ns_left,
+            NsDel: self._ns_del,
+        }
+
+    # -- what the kernel's events say about ours
+
+    def saw(self, points: "Points") -> None:
+        """Note the newest kernel serial, and the ``node=`` prefix that records of this host have."""
+        last = points.n - 1
+        if last < 0:
+            return
+        serial, ms = points.serial[last], points.ms[last]
+        if points.rtype[last] not in _DAEMON:
+            self.serials.saw(serial % MODULUS)
+        self._last_ms = ms
+        self._node = points.node(last) if points.flags[last] & P_NODE else b""
+        if self._tracker is None:
+            return
+        if last == 0 and serial == self._next and not self._tracker.open:
+            self._tracker.skip(serial, ms)
+            self._next = serial + 1
+        else:
+            self._track(self._tracker, points)
+
+    @property
+    def next(self) -> int | None:
+        """The serial that comes next where none is missing; ``None`` where there is something to tell first."""
+        if self.missing or (self._tracker is not None and self._tracker.open):
+            return None
+        return self._next if self._tracker is not None else -1
+
+    def passed(self, serial: int, ms: int) -> None:
+        """The next events up to ``serial`` have come, without a hole, of this host and by the kernel."""
+        self.serials.saw(serial % MODULUS)
+        self._last_ms, self._node, self._next = ms, b"", serial + 1
+        if self._tracker is not None:
+            self._tracker.skip(serial, ms)
+
+    def _track(self, tracker: SerialTracker, points: "Points") -> None:
+        n, span = points.n, points.range()
+        last = points.serial[n - 1]
+        if not tracker.open and span.complete and span.low == points.serial[0] == self._next and span.high == last:
+            tracker.skip(last, points.ms[n - 1])  # nothing is missing
+        else:
+            rows = zip(points.serial[:n].tolist(), points.ms[:n].tolist(), strict=True)
+            for i, (serial, ms) in enumerate(rows):
+                # auditd counts its own DAEMON_* events by itself, another host's are another sequence
+                if serial < MODULUS and points.rtype[i] not in _DAEMON and points.node(i) == self._node:
+                    self.missing += tracker.feed(serial, ms)
+                    last = serial
+        self._next = last + 1
+
+    def finish(self) -> None:
+        """Nothing more comes: every hole that is still open is a loss."""
+        if self._tracker is not None:
+            self.missing += self._tracker.flush()
+
+    # -- outputs
+
+    def tell(self, outputs: Iterable[Any]) -> dict[str, bytes]:
+        """One block of lines for each format; empty where there is nothing to tell."""
+        numeric = [name == NUMERIC for name in self.formats]
+        found: list[tuple[int, dict[bool, bytes], State | None]] = []
+        for output in outputs:
+            formatter = self.formatters.get(type(output))
+            if formatter is None or not self._passes(output):
+                continue
+            tails = {spelling: formatter(output, spelling) for spelling in dict.fromkeys(numeric)}
+            if any(tails.values()):
+                found.append((self._ms(output.time), tails, _state(output)))
+        return self._write(found)
+
+    def _passes(self, output: Any) -> bool:
+        kind = _KINDS.get(type(output))
+        if self.wanted is None or kind is None:
+            return True
+        process = output.inst.last if isinstance(output, NsDel) else getattr(output, "process", None)
+        state = getattr(output, "state", None) or (process.state if process is not None else None)
+        container = state.container if state is not None else getattr(output, "container", UNKNOWN)
+        pid = process.pid if process is not None else getattr(output, "opid", 0)
+        return self.wanted.tells(self._model.containers, kind, pid, container)
+
+    def gaps(self, gaps: Iterable[SerialGap]) -> dict[str, bytes]:
+        """CONTAINER_LOST for audit events that never arrived; ``from`` and ``to`` are their serials. What :meth:`saw`
+        found is told with them."""
+        own, self.missing = self.missing, []
+        found = []
+        for gap in (*gaps, *own):
+            tails = {
+                numeric: text.container_lost("audit", None, gap.events, str(gap.first), str(gap.last), numeric)
+                for numeric in (False, True)
+            }
+            found.append((gap.to_ms, tails, None))
+        return self._write(found)
+
+    def sink_lost(self, name: str) -> LostLine:
+        """What tells the reader of a sink of format ``name`` that lines are missing there; one object for each name."""
+        known = self._sink_lines.get(name)
+        if known is not None:
+            return known
+
+        def line(loss: SinkLoss) -> bytes:
+            stamp = parse_stamp(loss.last.encode())
+            tail = text.container_lost(
+                f"sink-{loss.sink}", None, loss.records, loss.first, loss.last, numeric=name == NUMERIC
+            )
+            with self._mutex:
+                return self._line(name, tail, stamp[0] if stamp else self._last_ms, self.serials.take(), None)
+
+        self._sink_lines[name] = line
+        return line
+
+    def _write(self, found: "Sequence[tuple[int, dict[bool, bytes], State | None]]") -> dict[str, bytes]:
+        if not found:
+            return {}
+        self.told += len(found)
+        first = self.serials.take(len(found))
+        out = {}
+        for name in self.formats:
+            lines = [
+                self._line(name, tails[name == NUMERIC], ms, (first + i) % MODULUS, state)
+                for i, (ms, tails, state) in enumerate(found)
+            ]
+            out[name] = b"".join(lines)
+        return out
+
+    def _line(self, name: str, tail: bytes, ms: int, serial: int, state: "State | None") -> bytes:
+        line = text.stamp(tail, ms, serial, self._node)
+        if name in (RAW, NUMERIC) or self.renderer is None:
+            return line
+        return self.renderer.line(name, line, state)
+
+    def _ms(self, mono: int) -> int:
+        return (mono + (self._model.clock.offset or 0)) // _NS
+
+    def _time(self, mono: int) -> str:
+        ms = self._ms(mono)
+        return f"{ms // 1000}.{ms % 1000:03d}"
+
+    # -- namespaces
+
+    def introduce(self, now: int) -> dict[str, bytes]:
+        """NS_INIT of the initial namespaces, which were there before anybody could tell; ``now`` is CLOCK_MONOTONIC."""
+        first = self._model.initial
+        found = []
+        for inst in first.inst if first is not None else ():
+            if inst is not None and not inst.told:
+                inst.told = True
+                tails = {
+                    numeric: text.ns_init(inst.type, self._place(inst), 0, KERNEL, numeric) for numeric in (False, True)
+                }
+                found.append((self._ms(now), tails, None))
+        return self._write(found)
+
+    def _place(self, inst: "Instance") -> text.NsPlace:
+        # none is minted here: what the model does must not depend on who listens, or a replay would differ
+        return text.NsPlace(inst.serial, inst.dev or self._model.namespaces.dev, inst.ino)
+
+    def _actor(
+        self, process: "Process | None", state: "State | None", since: int, comm: bytes | None = None
+    ) -> text.Actor:
+        """What is known of ``process``; ids only as /proc told them after ``since``."""
+        if process is None:
+            return text.Actor(contid=text.UNKNOWN)
+        ids = process.ids[1:] if process.ids is not None and process.ids[0] >= since else (None, None, None)
+        container = (state or process.state).container
+        contid = None if container is None else self._model.containers.text(container)
+        return text.Actor(process.pid, *ids, comm=(process.comm if comm is None else comm) or None, contid=contid)
+
+    def _ns_init(self, output: NsInit, numeric: bool) -> bytes:
+        inst, old = output.inst, output.old
+        actor = self._actor(output.process, output.state, output.time, output.comm)
+        old_snum = None if old is None else old.serial
+        return text.ns_init(inst.type, self._place(inst), old_snum, actor, numeric)
+
+    def _ns_change(self, output: NsChange, numeric: bool) -> bytes:
+        inst, old = output.inst, output.old
+        return text.ns_change(
+            inst.type,
+            output.reason,
+            self._place(old) if old is not None else text.NsPlace(None, None, None),
+            self._place(inst),
+            self._actor(output.process, output.state, output.time, output.comm),
+            numeric,
+            tid=output.tid,
+            last=output.last,
+        )
+
+    def _ns_left(self, output: NsLeft, numeric: bool) -> bytes:
+        actor = self._actor(output.process, output.state, output.time, output.comm)
+        place = self._place(output.inst)
+        return text.ns_change(output.inst.type, "exit", place, None, actor, numeric, tid=output.tid, last=True)
+
+    def _ns_del(self, output: NsDel, numeric: bool) -> bytes:
+        inst = output.inst
+        actor = self._actor(inst.last, None, inst.ended or output.time)
+        held = "no" if output.held is False else "unknown"
+        return text.ns_del(inst.type, self._place(inst), actor, held, numeric)
+
+    # -- losses
+
+    def _loss(self, loss: Loss, numeric: bool) -> bytes:
+        cpu = loss.cpu if loss.cpu != 0xFFFF else None
+        return text.container_lost(
+            loss.source, cpu, loss.number or None, self._time(loss.since), self._time(loss.time), numeric
+        )
+
+
+def open_narrator(
+    observer: "Observer", formats: Sequence[str], *, correlator: "Correlator | None" = None, colour: bool = False,
+    wanted: "EventFilter | ConfiguredFilter | None" = None, track: bool = False, directory: str | None = RUN_DIR,
+) -> Narrator:  # fmt: skip
+    """The narrator of a run; ``correlator`` is needed for JSON and lines for people."""
+    renderer = None
+    if correlator is not None and not {RAW, NUMERIC}.issuperset(formats):
+        from auditns_connector.emit.render import Renderer
+
+        renderer = Renderer(correlator, colour)
+    serials = EventSerials(directory, boot_id=observer.model.containers.boot_id)
+    return Narrator(observer.model, serials, formats, renderer=renderer, wanted=wanted, track=track)
+
+
+def begin(pipeline: "Pipeline", *, keep_serials: bool, introduce: bool) -> None:
+    """Before a run: tell the initial namespaces where ``introduce`` is set, and have the serials that we mint kept for
+    the next run where ``keep_serials`` is."""
+    narrator, observer = pipeline.narrator, pipeline.observer
+    containers = observer.model.containers
+    if (
+        introduce
+        and narrator is not None
+        and (narrator.wanted is None or narrator.wanted.tells(containers, rectypes.NS_INIT, 0, None))
+    ):
+        pipeline.write(narrator.introduce(time.monotonic_ns()))
+    if keep_serials and observer.store is not None:
+        store = observer.store
+        pipeline.each_tick.append(lambda: store.save(observer.model))
+        pipeline.at_end.append(lambda: store.save(observer.model, last=True))
+
+
+def _state(output: Any) -> "State | None":
+    """The state of the process that ``output`` is about; ``None`` where it is about none."""
+    if not isinstance(output, ContainerOp):
+        return getattr(output, "state", None)
+    if output.error == "ESRCH":
+        return None
+    # not the identifier that was asked for: after a refusal the process is still where it was
+    return State(output.time, output.container, None, "")

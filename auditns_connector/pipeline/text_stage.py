@@ -1,0 +1,131 @@
+"""From audit text to enriched bytes: the part of the pipeline that live and offline runs share. No I/O.
+
+``take`` is given points that a :class:`TextStream` decided and a function that answers them; what comes out is one
+block of bytes for each output format asked for.
+"""
+
+from array import array
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from auditns_connector.attribution.attributor import Correlator
+from auditns_connector.audittext.grouping import event_numbers
+from auditns_connector.audittext.scanner import Points, Tails, put_together
+from auditns_connector.pipeline.filters import ConfiguredFilter, EventFilter
+from auditns_connector.vocabulary.audit_text import LINE_LATE
+
+RAW: Final = "raw"
+NUMERIC: Final = "numeric"
+JSON: Final = "json"
+PRETTY: Final = "pretty"
+
+Answer = Callable[[Points], "array[int]"]
+
+
+class Enricher:
+    """Formats answered points. ``formats`` are RAW, NUMERIC (raw with UNKNOWN[n] types), JSON, PRETTY."""
+
+    def __init__(
+        self,
+        correlator: Correlator,
+        formats: Sequence[str],
+        *,
+        wanted: EventFilter | ConfiguredFilter | None = None,
+        limit: int | None = None,
+        colour: bool = False,
+        lasting: bool = True,
+    ) -> None:
+        """``lasting`` False: what :meth:`take` gives of one format holds until its next call only."""
+        self._lasting = lasting or len(set(formats)) > 1
+        self._correlator = correlator
+        self._formats = tuple(dict.fromkeys(formats))
+        self._filter = wanted if wanted else None
+        self.limit = limit
+        self._objects = any(name in (JSON, PRETTY) for name in self._formats)
+        correlator.keep_states = self._objects
+        if self._objects:
+            from auditns_connector.emit.render import Renderer
+
+            self._renderer = Renderer(correlator, colour)
+        #: which spelling of record types is wanted, where one text of all events is and nothing else
+        self._spelling = -1
+        if len(self._formats) == 1 and not self.whole and not self._objects:
+            self._spelling = correlator.spellings.index(self._formats[0] == NUMERIC)
+        self.events = 0
+        self.shown = 0
+
+    def want_states(self, also: bool) -> None:
+        """Have the correlator keep the state it finds for each point, ``also`` for somebody else's sake."""
+        self._correlator.keep_states = self._objects or also
+
+    @property
+    def whole(self) -> bool:
+        """Whether :meth:`take` must be given whole events: ``TextStream(whole=…)``."""
+        return self._objects or self._filter is not None or self.limit is not None
+
+    @property
+    def done(self) -> bool:
+        """The limit of events is reached."""
+        return self.limit is not None and self.shown >= self.limit
+
+    def take_known(self, points: Points, now: int) -> dict[str, Any] | None:
+        """:meth:`take` of what is known at ``now`` (CLOCK_MONOTONIC ns) without asking the model; ``None`` where that
+        is not all, or more than one plain text is wanted."""
+        if self._spelling < 0 or not points.consumed:
+            return None
+        block = self._correlator.join_known(points, now, self._spelling)
+        if block is None:
+            return None
+        self.count(points.c.subjects)
+        return {self._formats[0]: block}
+
+    @property
+    def plain_tails(self) -> Tails | None:
+        """The texts to put in, where one plain text of all events is wanted and nothing else."""
+        return self._correlator.tails[self._spelling] if self._spelling >= 0 else None
+
+    def count(self, events: int) -> None:
+        """So many events were shown by somebody else."""
+        self.events += events
+        self.shown += events
+
+    def take(self, points: Points, answer: Answer) -> dict[str, Any]:
+        """One block for each format: all that ``points`` decided, with our records, less what is filtered out. It is
+        bytes or a memoryview."""
+        if not points.consumed or self.done:
+            return {}
+        choice = answer(points)
+        events = points.c.subjects
+        self.events += events
+        first, keep = 0, None
+        if self._filter is not None or self.limit is not None:
+            first, keep = self._select(points, choice)
+            events = sum(keep)
+        self.shown += events
+        out: dict[str, Any] = {}
+        for name in self._formats:
+            if name in (RAW, NUMERIC):
+                index = self._correlator.spellings.index(name == NUMERIC)
+                tails = self._correlator.tails[index]
+                out[name] = put_together(points, choice, tails, keep, first, lasting=self._lasting)
+            else:
+                out[name] = self._renderer.render(name, points, keep, first, lasting=self._lasting)
+        return out
+
+    def _select(self, points: Points, choice: "array[int]") -> tuple[int, bytearray]:
+        """The first event's number and one byte for each event: 1 for those that pass filter and limit."""
+        first, count = event_numbers(points)
+        if self._filter is not None:
+            keep = self._filter.keep(points, choice, self._correlator, first, count)
+        else:
+            keep = bytearray(count)
+            for number in points.l_event[: points.line_n]:
+                if number < LINE_LATE:
+                    keep[number - first] = 1
+        if self.limit is not None:
+            left = self.limit - self.shown
+            for i, wanted in enumerate(keep):
+                if wanted:
+                    keep[i] = left > 0
+                    left -= 1
+        return first, keep

@@ -1,0 +1,113 @@
+"""The second program on a host: it does not serve the control socket, it follows the one that does.
+
+When that one goes away it takes over the socket, or follows the next.
+"""
+
+import json
+import selectors
+import socket
+import time
+from typing import TYPE_CHECKING, Final
+
+from auditns_connector.control.server import MAX_ANSWER, ControlServer
+from auditns_connector.errors import AuditnsError
+from auditns_connector.registration.state_file import checked
+from auditns_connector.vocabulary import frames as f
+
+if TYPE_CHECKING:
+    from auditns_connector.daemon.log import Talk
+    from auditns_connector.pipeline.loop import Pipeline
+
+_TIMEOUT: Final = 2.0
+
+
+class Follower:
+    """Feeds ``pipeline`` with the registrations of whoever serves ``path``."""
+
+    def __init__(self, pipeline: "Pipeline", path: str, talk: "Talk") -> None:
+        self._pipeline = pipeline
+        self._path = path
+        self._talk = talk
+        self._sock: socket.socket | None = None
+        self._served = False
+        self._connect()
+        pipeline.observer.followed.append(self._read)
+        pipeline.at_end.append(self.close)
+
+    def _connect(self) -> None:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+        sock.settimeout(_TIMEOUT)
+        try:
+            sock.connect(self._path)
+            sock.send(json.dumps({"v": 1, "op": "subscribe"}).encode())
+            answer = json.loads(sock.recv(MAX_ANSWER) or b"{}")
+            if not isinstance(answer, dict) or not answer.get("ok"):
+                raise ValueError("refused")
+            now = self._pipeline.observer.catch_up()
+            # what was registered before us must be known before we answer anything
+            while (data := sock.recv(MAX_ANSWER)) and self._feed(data, now) != "restored":
+                pass
+        except (OSError, ValueError):
+            sock.close()
+            return
+        sock.setblocking(False)
+        self._sock = sock
+        self._pipeline.selector.register(sock, selectors.EVENT_READ, self._pipeline.observer.catch_up)
+        self._talk.say("another program serves registrations; they are followed", path=self._path)
+
+    def _read(self, now: int) -> None:
+        """Take in all that has been told. The other one tells us before it answers who asked, so that a registration
+        is known here for every event of a process that was registered and let go on."""
+        while self._sock is not None:
+            try:
+                data = self._sock.recv(MAX_ANSWER)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError:
+                data = b""
+            if not data:
+                self._drop()
+                return
+            self._feed(data, now)
+
+    def _feed(self, data: bytes, now: int) -> str:
+        """Give the model one message; which it was, empty where it cannot be understood and is passed over."""
+        try:
+            request = checked(json.loads(data))
+        except (ValueError, KeyError, TypeError):
+            return ""
+        # both programs run on this host, and by one clock
+        when = min(now, int(request["saved"]))
+        self._pipeline.observer.feed(f.pack(f.K_REGISTER, f.S_CONTROL, when, payload=data))
+        return str(request["op"])
+
+    def _drop(self) -> None:
+        if self._sock is not None:
+            self._pipeline.selector.unregister(self._sock)
+            self._sock.close()
+            self._sock = None
+
+    def tick(self) -> None:
+        """Where nobody serves any more: serve, or follow whoever does now."""
+        if self._served or self._sock is not None:
+            return
+        try:
+            control = ControlServer(self._path, self._pipeline.selector)
+        except (AuditnsError, OSError):
+            self._connect()
+            return
+        from auditns_connector.registration.service import attach
+        from auditns_connector.streams.manager import open_streams
+
+        self._served = True
+        control.handlers["status"] = lambda request, peer, sock: {"ok": True, "status": self._pipeline.status()}
+        attach(self._pipeline, control, self._path, self._talk, again=True)
+        open_streams(self._pipeline, control, self._path, self._talk, self._pipeline.configured_streams)
+        self._pipeline.at_end.append(control.close)
+        self._talk.say("registrations are served here now", path=self._path, at=round(time.time()))
+
+    def close(self) -> None:
+        """Stop following."""
+        if self._sock is not None:
+            self._sock.close()
+            self._sock = None
