@@ -35,7 +35,7 @@ check-tools:
 		echo "Install Python 3.11 or later with its venv module and headers, gcc and make." >&2; \
 	fi; exit 1
 
-$(VENV)/.ready: setup.cfg setup.py pyproject.toml $(wildcard cdefs/*) | check-tools
+$(VENV)/.ready: setup.cfg setup.py pyproject.toml $(wildcard cdefs/*.py cdefs/*/*) | check-tools
 	@[ -x $(BIN)/pip ] || echo 'setting up $(VENV), once …' >&2
 	@[ -x $(BIN)/pip ] || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install --quiet --editable '.[test]'
@@ -88,5 +88,5 @@ build: dev
 
 clean:
 	rm -rf build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache $(VENV)
-	rm -f auditns_connector/_kernel* auditns_connector/_text*
+	rm -f auditns_connector/_native*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

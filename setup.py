@@ -1,3 +1,3 @@
 from setuptools import setup
 
-setup(cffi_modules=["cdefs/build.py:kernel", "cdefs/build.py:text"])
+setup(cffi_modules=["cdefs/build.py:native"])

@@ -1,13 +1,13 @@
-"""Build the two extension modules: ``auditns_connector._kernel`` and ``auditns_connector._text``.
+"""Build the extension module ``auditns_connector._native``.
 
-``X_*.h`` are the declarations of module ``_X``, in name order. The same file is read by cffi and included
-by C, so a struct is declared once; it may therefore hold only what cffi's parser takes (types, functions,
-``#define NAME number``; no ``#include``, no ``#if``). ``X_*.c`` are compiled and linked in; each includes
-the headers it needs itself.
+Each folder here is one job, named as the package that uses it. ``ROOM/*.h`` are declarations, in the order of
+:data:`ROOMS`: the same file is read by cffi and included by C, so a struct is declared once; it may therefore hold only
+what cffi's parser takes (types, functions, ``#define NAME number``; no ``#include``, no ``#if``). ``*_impl.h`` are for
+the C sources alone. ``ROOM/*.c`` are compiled and linked in; each includes the headers it needs itself.
 
-setup.py builds them through ``kernel`` and ``text`` below. Run as a program, this rebuilds both in place,
-for work on the C code; the finished file replaces the old one in one step, so that a program which has the
-old one mapped goes on undisturbed. ``AUDITNS_WERROR=1`` makes the compiler's warnings errors.
+setup.py builds it through ``native`` below. Run as a program, this rebuilds it in place, for work on the C code; the
+finished file replaces the old one in one step, so that a program which has the old one mapped goes on undisturbed.
+``AUDITNS_WERROR=1`` makes the compiler's warnings errors.
 """
 
 import os
@@ -21,27 +21,33 @@ from cffi import FFI
 HERE = Path(__file__).resolve().parent if "__file__" in globals() else Path("cdefs").resolve()
 ROOT = HERE.parent
 PACKAGE = "auditns_connector"
+#: lowest first: a header may use the types of those before it
+ROOMS = ("frames", "kernel", "audittext", "attribution", "json", "sinks", "loop")
 FLAGS = ["-O2", "-std=gnu11", "-Wall", "-Wextra", "-fvisibility=hidden"]
 # what cffi itself generates is not warning-free, and not ours to mend
 GENERATED = ["-Wno-unused-parameter", "-Wno-missing-field-initializers", "-Wno-cast-function-type"]
 
 
-def builder(name: str, base: str = "") -> FFI:
-    """The cffi builder of module ``_name``. The paths of its files are relative (a source distribution may hold
-    no others), unless ``base`` says in which folder they are."""
-    headers = sorted(HERE.glob(f"{name}_*.h"))
-    sources = sorted(HERE.glob(f"{name}_*.c"))
+def declarations() -> list[Path]:
+    """The headers that cffi reads."""
+    return [path for room in ROOMS for path in sorted((HERE / room).glob("*.h")) if not path.stem.endswith("_impl")]
+
+
+def builder(base: str = "") -> FFI:
+    """The cffi builder. The paths of its files are relative (a source distribution may hold no others), unless ``base``
+    says in which folder they are."""
+    headers = declarations()
     ffi = FFI()
     for header in headers:
         ffi.cdef(header.read_text(encoding="ascii"))
     preamble = "#include <stddef.h>\n#include <stdint.h>\n#include <sys/types.h>\n"
-    preamble += "".join(f'#include "{header.name}"\n' for header in headers)
+    preamble += "".join(f'#include "{header.relative_to(HERE)}"\n' for header in headers)
     werror = ["-Werror"] if os.environ.get("AUDITNS_WERROR") == "1" else []
     ffi.set_source(
-        f"{PACKAGE}._{name}",
+        f"{PACKAGE}._native",
         preamble,
-        sources=[os.path.join(base, path.relative_to(ROOT)) for path in sources],
-        depends=[os.path.join(base, path.relative_to(ROOT)) for path in sorted(HERE.glob("*.h"))],
+        sources=[os.path.join(base, path.relative_to(ROOT)) for path in sorted(HERE.glob("*/*.c"))],
+        depends=[os.path.join(base, path.relative_to(ROOT)) for path in sorted(HERE.glob("*/*.h"))],
         include_dirs=[os.path.join(base, "cdefs")],
         extra_compile_args=[*FLAGS, *GENERATED, *werror],
         py_limited_api=True,
@@ -49,21 +55,19 @@ def builder(name: str, base: str = "") -> FFI:
     return ffi
 
 
-kernel = builder("kernel")
-text = builder("text")
+native = builder()
 
 
 def rebuild() -> None:
-    """Compile both and put them into the package's folder."""
-    for name in ("kernel", "text"):
-        ffi = builder(name, str(ROOT))
-        with tempfile.TemporaryDirectory(prefix="auditns-build-") as folder:
-            built = Path(ffi.compile(tmpdir=folder))
-            place = ROOT / PACKAGE / built.name
-            staged = place.with_suffix(".new")
-            shutil.copy(built, staged)
-            staged.replace(place)
-            print(place.relative_to(ROOT), file=sys.stderr)
+    """Compile it and put it into the package's folder."""
+    ffi = builder(str(ROOT))
+    with tempfile.TemporaryDirectory(prefix="auditns-build-") as folder:
+        built = Path(ffi.compile(tmpdir=folder))
+        place = ROOT / PACKAGE / built.name
+        staged = place.with_suffix(".new")
+        shutil.copy(built, staged)
+        staged.replace(place)
+        print(place.relative_to(ROOT), file=sys.stderr)
 
 
 if __name__ == "__main__":

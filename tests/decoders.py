@@ -5,7 +5,7 @@ import mmap
 import struct
 from typing import Any
 
-from auditns_connector._kernel import ffi, lib
+from auditns_connector._native import ffi, lib
 from auditns_connector.decode.perfring import Layout
 
 CN_COUNTERS = ("received", "acks", "lost", "disorder", "unknown", "malformed")

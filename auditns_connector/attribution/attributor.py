@@ -10,7 +10,7 @@ from array import array
 from collections.abc import Collection, Sequence
 from typing import Final, overload
 
-from auditns_connector._text import ffi
+from auditns_connector._native import ffi
 from auditns_connector.attribution import clone_result as clones
 from auditns_connector.attribution import lookup
 from auditns_connector.attribution.cache import Answer, Known

@@ -3,14 +3,14 @@ children.
 
 A frame that speaks of a process, or may speak of anybody, ends what was known of it: whoever is found here would be
 answered the same if it were asked for again. A few frames do not: what a plain fork, exec or exit does is followed, so
-that children are known when they are born. The C is in cdefs/text_known.c.
+that children are known when they are born. The C is in cdefs/attribution/cache.c.
 """
 
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from auditns_connector._text import ffi, lib
+from auditns_connector._native import ffi, lib
 
 if TYPE_CHECKING:
     from auditns_connector.audittext.scanner import Points, Tails

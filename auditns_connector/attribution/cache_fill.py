@@ -1,7 +1,7 @@
 """What a correlator remembers of its answers: who is put into cache.py, and with which words.
 
 Everything said here of a process must be what attribution/lookup.py would find, and what apply/perf.py would make of a
-plain fork, exec or exit of it; text_known.c relies on that.
+plain fork, exec or exit of it; attribution/cache.c relies on that.
 """
 
 from collections.abc import Callable

@@ -1,5 +1,5 @@
 """Points of a block by process, so that each process is asked for once, and what filters do to whole blocks: the C of
-cdefs/text_group.c."""
+cdefs/attribution/group.c."""
 
 import os
 from array import array
@@ -7,7 +7,7 @@ from bisect import bisect_left
 from itertools import accumulate
 from typing import Any, Final
 
-from auditns_connector._text import ffi, lib
+from auditns_connector._native import ffi, lib
 from auditns_connector.audittext.scanner import Points
 
 #: odd, and known to nobody: pids cannot be chosen so that looking them up takes long

@@ -1,6 +1,6 @@
 """Audit text in blocks: find the points where records may stand, and put the chosen records there.
 
-The work on bytes is done by the C of ``cdefs/text_scan.c`` and ``text_join.c``; who belongs to which container
+The work on bytes is done by ``cdefs/audittext/scan.c`` and ``insertion.c``; who belongs to which container
 is decided by the caller, over arrays::
 
     stream = TextStream()
@@ -18,7 +18,7 @@ from array import array
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from auditns_connector._text import ffi, lib
+from auditns_connector._native import ffi, lib
 from auditns_connector.attribution.cache import SMALL, fresh
 from auditns_connector.vocabulary import record_types as rectypes
 from auditns_connector.vocabulary.audit_text import MODE_AHEAD, MODE_EOF, MODE_FLUSH, MODE_MORE

@@ -1,4 +1,4 @@
-"""Proc connector datagrams to frames: the readable reference of ``cdefs/kernel_cnproc.c``.
+"""Proc connector datagrams to frames: the readable reference of ``cdefs/kernel/cnproc.c``.
 
 The C decoder does the work in production; this one says what is right, and tests hold the two byte-identical.
 Layouts: include/uapi/linux/{connector,cn_proc}.h, and the PROC_EVENT_NM proposal of 2016. Rules:

@@ -1,4 +1,4 @@
-"""perf records to frames: the readable reference of ``cdefs/kernel_perf.c``.
+"""perf records to frames: the readable reference of ``cdefs/kernel/perf.c``.
 
 The C decoder does the work in production; this one says what is right, and tests hold the two byte-identical.
 Layouts: include/uapi/linux/perf_event.h with sample_type TID|TIME|CPU|IDENTIFIER (and RAW|CGROUP for tracepoints)

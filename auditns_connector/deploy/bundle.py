@@ -24,7 +24,7 @@ PACKAGE: Final = Path(__file__).parents[1]
 THIRD_PARTY: Final = ("pyroute2", "structlog")
 #: the part of cffi that extension modules need
 BACKEND: Final = "_cffi_backend"
-EXTENSIONS: Final = ("_kernel", "_text")
+EXTENSIONS: Final = ("_native",)
 MINIMUM: Final = (3, 11)
 #: what the plugin may not need, because it may not see it
 PRIVATE: Final = ("/home/", "/root/", "/tmp/", "/var/tmp/", "/run/user/")

@@ -1,10 +1,10 @@
-"""Answered points as JSON lines, by the C of ``cdefs/text_json.c``; render.py with jsonout.py is the reference."""
+"""Answered points as JSON lines, by the C of ``cdefs/json/json.c``; render.py with jsonout.py is the reference."""
 
 import os
 from array import array
 from typing import Any, Final
 
-from auditns_connector._text import ffi, lib
+from auditns_connector._native import ffi, lib
 from auditns_connector.audittext.scanner import Points, Tails
 from auditns_connector.emit.fields import NUMERIC, UNTRUSTED
 

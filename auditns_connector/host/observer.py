@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, Final
 
-from auditns_connector._kernel import ffi, lib
+from auditns_connector._native import ffi, lib
 from auditns_connector.attribution import lookup
 from auditns_connector.auditrules.watch import RuleWatch
 from auditns_connector.daemon.process import growing

@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterable
 from typing import BinaryIO, Final, Literal, NamedTuple
 
-from auditns_connector._kernel import ffi, lib
+from auditns_connector._native import ffi, lib
 from auditns_connector.errors import AuditnsError, DecodeError
 from auditns_connector.vocabulary import frames as f
 

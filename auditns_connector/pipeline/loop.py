@@ -14,13 +14,13 @@ from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from auditns_connector._kernel import lib
+from auditns_connector._native import lib
 from auditns_connector.attribution.attributor import Correlator
 from auditns_connector.audittext.scanner import Points, TextStream
 from auditns_connector.daemon.log import Talk
 from auditns_connector.host.observer import KEEP, Observer
 from auditns_connector.pipeline.coalescing import Pace
-from auditns_connector.pipeline.native_loop import Quick
+from auditns_connector.pipeline.native_loop import NativeLoop
 from auditns_connector.pipeline.selector import Watch
 from auditns_connector.pipeline.text_stage import Enricher
 from auditns_connector.sinks.base import Block, Sink
@@ -72,7 +72,7 @@ class AuditInput(Protocol):
     def late(self) -> bool:
         """Whether an event is missing that may still be on its way."""
 
-    def quick(self, pipeline: "Pipeline") -> Quick | None:
+    def quick(self, pipeline: "Pipeline") -> NativeLoop | None:
         """Whoever may do rounds of ``pipeline`` with this input in a quicker way."""
 
 
@@ -127,7 +127,7 @@ class Pipeline:
         #: called when the audit rules may have changed
         self.on_rules: list[Callable[[], None]] = []
         #: does the usual rounds
-        self._quick: Quick | None = None
+        self._quick: NativeLoop | None = None
         #: called once when the run ends, before anything is closed
         self.at_end: list[Callable[[], None]] = []
 

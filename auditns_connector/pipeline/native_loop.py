@@ -1,7 +1,7 @@
 """The usual round of the pipeline, without the interpreter.
 
 On a quiet host each event wakes us, and finds the processor's caches cold: what a round costs is how much code it goes
-through. So the round that most are is written down once more, in C (cdefs/text_quick.c): a little audit text has come
+through. So the round that most are is written down once more, in C (cdefs/loop/loop.c): a little audit text has come
 and nothing else; its events follow those before without a hole; perf's frames tell nothing that is not followed, and
 all that is asked is remembered (cache.py). The C waits for the next one, too, and comes back with whatever else turns
 up: that the pipeline does as it always does, and what was done here is as if it had done it.
@@ -12,9 +12,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from auditns_connector._kernel import ffi as kernel_ffi
-from auditns_connector._kernel import lib as kernel
-from auditns_connector._text import ffi, lib
+from auditns_connector._native import ffi, lib
 from auditns_connector.attribution.attributor import CAREFUL, NOT_CLEAR, OF_ONE
 from auditns_connector.host.observer import MUCH
 from auditns_connector.pipeline.coalescing import BUSY, WINDOW
@@ -25,20 +23,18 @@ if TYPE_CHECKING:
 #: more text than this is not a little (bytes)
 _ROOM: Final = 64 * 1024
 _NEVER: Final = (1 << 64) - 1
-_DONE: Final = int(lib.AUDITNS_QUICK_DONE)
-_NOTHING: Final = int(lib.AUDITNS_QUICK_NOTHING)
-_OPEN: Final = int(lib.AUDITNS_QUICK_OPEN)
-_UNSEEN: Final = int(lib.AUDITNS_QUICK_UNSEEN)
-_OTHER: Final = int(lib.AUDITNS_QUICK_OTHER)
+_DONE: Final = int(lib.LOOP_DONE)
+_NOTHING: Final = int(lib.LOOP_NOTHING)
+_OPEN: Final = int(lib.LOOP_OPEN)
+_UNSEEN: Final = int(lib.LOOP_UNSEEN)
+_OTHER: Final = int(lib.LOOP_OTHER)
 
 
-def _pointer(kind: str, other: Any) -> Any:
-    """A pointer of the other module, or one of its functions, as this one's C knows it; ``None`` for none."""
-    return ffi.NULL if other is None else ffi.cast(kind, int(kernel_ffi.cast("intptr_t", other)))
-
-
-class Quick:
+class NativeLoop:
     """Rounds of ``pipeline``, which reads audit text from the descriptor ``fd``; ``took`` is told how many bytes."""
+
+    #: drains kernel events: int64_t (*)(struct perf_look *)
+    see: Any = ffi.addressof(lib, "perf_look")
 
     def __init__(self, pipeline: "Pipeline", fd: int, took: Callable[[int], None]) -> None:
         self._pipeline = pipeline
@@ -50,15 +46,11 @@ class Quick:
         self._stream, scan, self._points = pipeline.stream.c_parts
         self._look: Any = pipeline.observer.watch()
         self._c: Any = ffi.new(
-            "struct auditns_quick *",
+            "struct native_loop *",
             {
                 "fd": fd, "stream": self._stream, "scan": scan, "points": self._points,
                 "touched": self._model.touched.c, "careful": CAREFUL, "next": _NEVER,
-                "see": _pointer("int64_t (*)(struct perf_look *)", kernel_ffi.addressof(kernel, "perf_look")),
-                "look": _pointer("struct perf_look *", self._look),
-                "give": _pointer(
-                    "int (*)(struct writer *, const char *, size_t)", kernel_ffi.addressof(kernel, "writer_copy")
-                ),
+                "see": self.see, "look": self._look or ffi.NULL,
                 "out": self._out, "room": _ROOM, "held": self._held, "held_room": _ROOM, "much": MUCH,
                 "window": int(WINDOW * 1e9),
             },
@@ -83,7 +75,7 @@ class Quick:
         self._tails = tails.c_struct()
         self._applied = self._model.applied
         c.tails, c.next, c.changes = self._tails, rules.next, rules.changes
-        c.writer, c.hold = _pointer("struct writer *", pipeline.writer), int(pipeline.hold * 1e9)
+        c.writer, c.hold = pipeline.writer or ffi.NULL, int(pipeline.hold * 1e9)
         c.most = _NEVER if pipeline.pace.fixed == 0 else int(BUSY * WINDOW)
         return True
 
@@ -95,7 +87,7 @@ class Quick:
         try:
             while True:
                 if not pace.gathers:
-                    how = lib.auditns_quick_rounds(c)
+                    how = lib.loop_rounds(c)
                     if how == _OTHER:
                         return epoll.poll(0)
                 else:
@@ -105,7 +97,7 @@ class Quick:
                     if left <= 0 or len(ready) != 1 or ready[0][0] != self._fd:
                         return ready
                     time.sleep(pace.pause(time.monotonic()))
-                    how = lib.auditns_quick_round(c)
+                    how = lib.loop_round(c)
                 if not self._go_on(how):
                     return []
         finally:
@@ -127,7 +119,7 @@ class Quick:
         if how == _UNSEEN:
             self._pass_on(observer.drained(c.drained), None)
             return False
-        block = kernel_ffi.buffer(look.frames, c.drained)[:] if c.drained else b""
+        block = ffi.buffer(look.frames, c.drained)[:] if c.drained else b""
         if how != _DONE:
             self._pass_on(block, bool(c.quiet))
             return False

@@ -2,7 +2,7 @@
 
 Writing to a regular file blocks when the disk is slow, and no poll tells before; the thread takes that upon
 itself, and the queue before it is bounded as everywhere. As long as all goes well it stays in one call of C, which
-writes each block as it is handed over (cdefs/kernel_writer.h); whatever is out of the ordinary it does in Python.
+writes each block as it is handed over (cdefs/sinks/file_writer.h); whatever is out of the ordinary it does in Python.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ import time
 from collections import deque
 from typing import Any, Final, Protocol
 
-from auditns_connector._kernel import ffi, lib
+from auditns_connector._native import ffi, lib
 from auditns_connector.errors import AuditnsError
 from auditns_connector.sinks.base import Block, LineQueue, LostLine, add_notice
 

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from auditns_connector._kernel import ffi, lib
+from auditns_connector._native import ffi, lib
 
 _PATH_MAX: Final = 8192
 _OCTAL: Final = re.compile(rb"\\([0-7]{3})")

@@ -15,7 +15,7 @@ import threading
 import time
 from typing import Any, Final
 
-from auditns_connector._kernel import ffi, lib
+from auditns_connector._native import ffi, lib
 from auditns_connector.errors import NotPermittedError, NotSupportedError
 from auditns_connector.vocabulary import frames
 from auditns_connector.vocabulary.namespaces import CLONE_NEWUTS

@@ -19,7 +19,7 @@ import os
 import time
 from typing import NamedTuple
 
-from auditns_connector._kernel import ffi, lib
+from auditns_connector._native import ffi, lib
 from auditns_connector.vocabulary import namespaces as nstypes
 
 

@@ -2,7 +2,7 @@
 
 perf writes process numbers as the pid namespace of the event's opener sees them, so a ring opened inside tells every
 fork by its inside number, the shortest-lived child's too. Each is matched with the host's frame of the same fork
-(cdefs/kernel_pidns.c says why that is exact) and becomes an INSIDE frame.
+(cdefs/kernel/pidns.c says why that is exact) and becomes an INSIDE frame.
 
 An open ring holds a reference to its pid namespace, which keeps the kernel's struct but no process of it; the rings
 are closed as soon as the namespace's last process is known to be gone.
@@ -12,7 +12,7 @@ import os
 import time
 from typing import Any, Final
 
-from auditns_connector._kernel import ffi, lib
+from auditns_connector._native import ffi, lib
 from auditns_connector.errors import NotSupportedError
 from auditns_connector.sources.perf import NO_CUT, online_cpus
 from auditns_connector.vocabulary import frames

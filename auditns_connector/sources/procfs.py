@@ -31,7 +31,7 @@ import time
 from collections.abc import Iterator
 from typing import Any, Final
 
-from auditns_connector._kernel import ffi, lib
+from auditns_connector._native import ffi, lib
 from auditns_connector.model.containers import cgroup_paths
 from auditns_connector.sources.initns import own_inode
 from auditns_connector.sources.procscan import ProcScan

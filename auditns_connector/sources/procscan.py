@@ -1,4 +1,4 @@
-"""All processes at once: PROCESS frames made in C (cdefs/kernel_procscan.c), by two threads where there are many."""
+"""All processes at once: PROCESS frames made in C (cdefs/kernel/procscan.c), by two threads where there are many."""
 
 import os
 import threading
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from queue import Empty, SimpleQueue
 from typing import Any, Final
 
-from auditns_connector._kernel import ffi, lib
+from auditns_connector._native import ffi, lib
 
 _ROOM: Final = 256 * 1024
 #: processes that one thread reads in one go

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from auditns_connector.audittext.scanner import ROOM, TextStream
 from auditns_connector.audittext.serials import SerialGap
 from auditns_connector.errors import AuditnsError, ConfigError
-from auditns_connector.pipeline.native_loop import Quick
+from auditns_connector.pipeline.native_loop import NativeLoop
 
 if TYPE_CHECKING:
     from auditns_connector.pipeline.loop import Pipeline
@@ -75,10 +75,10 @@ class StdinSource:
         """Never: when auditd has closed, nothing more comes."""
         return False
 
-    def quick(self, pipeline: "Pipeline") -> Quick:
+    def quick(self, pipeline: "Pipeline") -> NativeLoop:
         """Rounds that read from the descriptor themselves."""
         self._stream = pipeline.stream
-        return Quick(pipeline, self._fd, self._took)
+        return NativeLoop(pipeline, self._fd, self._took)
 
     def _took(self, count: int) -> None:
         self._counts["bytes"] += count

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from auditns_connector._kernel import ffi, lib
+from auditns_connector._native import ffi, lib
 from auditns_connector.errors import DecodeError
 
 MOUNT_POINTS: Final = ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")

@@ -6,9 +6,9 @@
 #include <string.h>
 #include <sys/types.h>
 
-#include "kernel_cnproc.h"
-#include "kernel_frames.h"
-#include "kernel_perf.h"
+#include "kernel/cnproc.h"
+#include "frames/frames.h"
+#include "kernel/perf.h"
 
 static void hold(int good, const char *what)
 {

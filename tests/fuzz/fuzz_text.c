@@ -8,9 +8,11 @@
 #include <string.h>
 #include <sys/types.h>
 
-#include "kernel_frames.h"
-#include "text_decl.h"
-#include "text_json_decl.h"
+#include "frames/frames.h"
+#include "audittext/audittext.h"
+#include "attribution/cache.h"
+#include "attribution/group.h"
+#include "json/json.h"
 #include "fuzz_types.h" /* made by run.py from vocabulary/record_types.py and emit/fields.py */
 
 #define CAP 65536

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from auditns_connector._text import lib
+from auditns_connector._native import lib
 from auditns_connector.attribution.attributor import Told
 from auditns_connector.audittext.scanner import Points, TextStream
 from auditns_connector.emit import json_objects as jsonout

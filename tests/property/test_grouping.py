@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auditns_connector._text import ffi
+from auditns_connector._native import ffi
 from auditns_connector.attribution import attributor as correlate
 from auditns_connector.attribution.attributor import Correlator
 from auditns_connector.audittext.grouping import Groups, find_calls, pick, pick_numbers

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from auditns_connector._kernel import ffi, lib
+from auditns_connector._native import ffi, lib
 
 
 @pytest.fixture

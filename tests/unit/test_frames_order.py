@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from auditns_connector._kernel import ffi, lib
+from auditns_connector._native import ffi, lib
 from auditns_connector.vocabulary import frames
 
 

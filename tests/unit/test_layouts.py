@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from auditns_connector._kernel import ffi, lib
+from auditns_connector._native import ffi, lib
 from auditns_connector.vocabulary import frames
 
 #: header -> {its struct: (ours, {our field: theirs, where the names differ}, fields of ours it may not have yet)}

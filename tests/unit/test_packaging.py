@@ -15,16 +15,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-EXTENSIONS = ("auditns_connector/_kernel.abi3.so", "auditns_connector/_text.abi3.so")
+EXTENSIONS = ("auditns_connector/_native.abi3.so",)
 USE = (
-    "from auditns_connector import _kernel, _text\n"
+    "from auditns_connector import _native\n"
     "from auditns_connector.vocabulary import frames\n"
     "from auditns_connector.sources.perf import online_cpus\n"
     "import auditns_connector, sys\n"
     "block = bytearray(frames.pack(1, 1, 2) + frames.pack(1, 1, 1))\n"
-    "assert _kernel.lib.frames_sort(_kernel.ffi.from_buffer(block), len(block)) == 0\n"
+    "assert _native.lib.frames_sort(_native.ffi.from_buffer(block), len(block)) == 0\n"
     "assert [frame.time for frame in frames.iter_frames(block)] == [1, 2]\n"
-    "assert _text.lib is not None and online_cpus()\n"
+    "assert _native.lib is not None and online_cpus()\n"
     "assert auditns_connector.__file__.startswith(sys.prefix), auditns_connector.__file__\n"
     "print(auditns_connector.__version__)\n"
 )

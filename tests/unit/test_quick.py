@@ -13,17 +13,16 @@ from typing import Any
 
 import pytest
 
-from auditns_connector._kernel import ffi, lib
-from auditns_connector._text import lib as text_lib
+from auditns_connector._native import ffi, lib
+from auditns_connector._native import lib as text_lib
 from auditns_connector.attribution.attributor import Correlator
 from auditns_connector.config.options import FileOutput
 from auditns_connector.daemon.log import Talk
 from auditns_connector.host.observer import Observer
 from auditns_connector.model.table import Query
-from auditns_connector.pipeline import native_loop as rounds
 from auditns_connector.pipeline.coalescing import Pace
 from auditns_connector.pipeline.loop import Pipeline
-from auditns_connector.pipeline.native_loop import Quick
+from auditns_connector.pipeline.native_loop import NativeLoop
 from auditns_connector.pipeline.standalone_records import open_narrator
 from auditns_connector.pipeline.text_stage import RAW, Enricher
 from auditns_connector.sinks.base import Block
@@ -190,16 +189,12 @@ def run(
 ) -> tuple[bytes, Any, int]:
     """The text that comes out of a run, into a file if there is a ``log``; what else is to be seen of it; and how many
     events it did in few steps."""
-    quick, given, rings, pointer = [], [], Rings(), rounds._pointer
-    settle = Quick.settle
-
-    def other(kind: str, thing: Any) -> Any:
-        return pointer(kind, rings.see if "perf_look *)" in kind else thing)
-
-    monkeypatch.setattr(rounds, "_pointer", other)
+    quick, given, rings = [], [], Rings()
+    settle = NativeLoop.settle
+    monkeypatch.setattr(NativeLoop, "see", rings.see)
     give = Pipeline.give
     monkeypatch.setattr(Pipeline, "give", lambda self, block: (given.append(len(block)), give(self, block))[1])
-    monkeypatch.setattr(Quick, "settle", lambda self: (quick.append(self._c.answered), settle(self))[1])
+    monkeypatch.setattr(NativeLoop, "settle", lambda self: (quick.append(self._c.answered), settle(self))[1])
     world = known()
     observer = Observer(world.model, perf=rings)  # type: ignore[arg-type]
     correlator = Correlator(world.model)
@@ -348,10 +343,10 @@ def test_what_is_drained_for_an_answer_comes_behind_what_was_drained_before(
         return size
 
     see_ = ffi.callback("int64_t(struct perf_look *)", drained)
-    quiet.quick._c.see = rounds._pointer("int64_t (*)(struct perf_look *)", see_)
+    quiet.quick._c.see = see_
     for serial, who in ((1004, 100), (1005, 999)):
         quiet._theirs.sendall(event(serial, quiet.now, who))
-        how = text_lib.auditns_quick_round(quiet.quick._c)
+        how = text_lib.loop_round(quiet.quick._c)
     quiet.quick._go_on(how)
     quiet.observer.take_in()
     assert took == [1, 2, 3]

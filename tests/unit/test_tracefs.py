@@ -2,7 +2,7 @@
 
 import pytest
 
-from auditns_connector._kernel import ffi
+from auditns_connector._native import ffi
 from auditns_connector.errors import DecodeError
 from auditns_connector.sources.perf import ATTACH, EXEC, NEWTASK, fill_layout
 from auditns_connector.sources.tracefs import EventFormat, Field, parse_format

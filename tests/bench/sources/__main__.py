@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from auditns_connector._kernel import ffi, lib
+from auditns_connector._native import ffi, lib
 from auditns_connector.decode.cnproc import CnDecoder
 from auditns_connector.decode.perfring import PerfDecoder
 from tests.decoders import c_layout, cn_message, proc_event

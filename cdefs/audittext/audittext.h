@@ -1,0 +1,130 @@
+/* The audit text scanner: declarations shared by cffi and the C sources. What each flag and field means is
+ * written in auditns_connector/vocabulary/audit_text.py; decode/audittext.py is the readable reference of the same
+ * functions. A test compares the numbers here with those there. */
+
+#define AUDITNS_P_SUBJECT 1
+#define AUDITNS_P_TARGET 2
+#define AUDITNS_P_EXEC 4
+#define AUDITNS_P_USER 8
+#define AUDITNS_P_NETFILTER 16
+#define AUDITNS_P_SINGLE 32
+#define AUDITNS_P_HAS_TARGET 64
+#define AUDITNS_P_NODE 128
+#define AUDITNS_P_OWN 256
+#define AUDITNS_P_LATE 512
+#define AUDITNS_P_SYSCALL 1024
+#define AUDITNS_P_SUCCESS 2048
+
+#define AUDITNS_MODE_MORE 0
+#define AUDITNS_MODE_FLUSH 1
+#define AUDITNS_MODE_EOF 2
+#define AUDITNS_MODE_AHEAD 3
+
+#define AUDITNS_LINE_FOREIGN 0xffffffff
+#define AUDITNS_LINE_LATE 0xfffffffe
+
+#define AUDITNS_MAX_LINE 65536
+#define AUDITNS_MAX_SPAN 65536
+#define AUDITNS_MAX_OPEN 256
+#define AUDITNS_MAX_WHOLE 1048576
+#define AUDITNS_CLOSED 256
+#define AUDITNS_TYPES 1024
+
+/* Points and lines, one array for each field; offsets count from the start of the block. */
+struct auditns_points {
+    uint32_t cap, line_cap;     /* how many the arrays hold; set by the caller */
+    uint32_t n, line_n;         /* ready: of decided events, before the consumed offset */
+    uint32_t used, line_used;   /* the same, void ones counted: what the next call drops */
+    uint32_t total, line_total; /* ready and pending */
+    uint32_t subjects;          /* how many of the ready points are the subject of an event */
+    const char *buf;            /* the block that was scanned: set by the caller */
+    uint32_t len;
+    int64_t *ms, *exit;
+    uint64_t *serial;
+    uint32_t *flags, *at, *hdr_off, *node_off, *line_off, *aux1_off, *aux2_off, *key_off, *event, *arch;
+    uint32_t *aux1_len, *aux2_len, *key_len;
+    int32_t *pid, *ppid, *sysno;
+    uint16_t *hdr_len, *node_len, *rtype, *recno;
+    uint32_t *l_off, *l_event, *l_body, *l_next;
+    uint16_t *l_type;
+};
+
+struct auditns_event {
+    int64_t ms, base;
+    uint64_t serial, node;
+    uint32_t id, first, point;
+    uint16_t recno;
+    uint8_t own, kernel, lone, syscall, exec;
+};
+
+struct auditns_closed {
+    int64_t ms;
+    uint64_t serial, node;
+    uint32_t recno, used;
+};
+
+struct auditns_scan {
+    int64_t clock;
+    uint32_t consumed, line, searched;
+    uint32_t open, last, next_id, voids, in_long;
+    uint32_t whole;             /* set by the caller: hand out whole events only */
+    uint64_t lines;             /* how many newlines were found */
+    uint64_t changes;           /* how many CONFIG_CHANGE records: they may be part of a system call's event */
+    struct auditns_event event[AUDITNS_MAX_OPEN];
+    struct auditns_closed closed[AUDITNS_CLOSED];
+};
+
+/* Fill the table of type names: count names, NUL-ended one behind the other; bit 16 of a number: ours. */
+void auditns_text_types(const char *names, const uint32_t *numbers, uint32_t count);
+
+/* Scan buf, which begins where the last call's consumed bytes ended. Returns how many bytes are decided, or -1
+ * when the arrays of points or lines are full: grow them and call again with the same block. Ahead: decide nothing yet,
+ * the next call scans on. */
+int64_t auditns_scan(struct auditns_scan *scan, struct auditns_points *points, const char *buf, uint32_t len, int mode);
+
+/* A buffer of text: from start to scanned it has been scanned, consumed bytes of that are decided, up to end it is
+ * filled. */
+struct auditns_stream {
+    char *buf;
+    uint64_t size, start, scanned, end, consumed;
+    uint64_t least;             /* for less room than this nothing is read */
+};
+
+/* Scan up to `most` bytes more; returns as auditns_scan. */
+int64_t auditns_stream_scan(struct auditns_stream *stream, struct auditns_scan *scan, struct auditns_points *points,
+                            uint64_t most, int mode);
+
+/* Read once from fd into what is free behind the text, which ends the last points. Returns how many bytes, 0 at the
+ * end, or a negative errno; -ENOBUFS: make room first. */
+int64_t auditns_stream_read(struct auditns_stream *stream, int fd);
+
+#define AUDITNS_MAX_RANGE 65536
+
+/* The least and the greatest time and serial of some points; complete: every serial between is there (never
+ * where it is more than AUDITNS_MAX_RANGE of them). */
+struct auditns_range {
+    int64_t first_ms, last_ms;
+    uint64_t low, high;
+    uint32_t complete;
+};
+
+void auditns_range(const struct auditns_points *points, uint32_t first, uint32_t end, struct auditns_range *range);
+
+/* What may be inserted, numbered from 1; number 0 inserts nothing. A byte 0 in a text stands for the point's
+ * "msg=audit(...):", a byte 1 for its "node=HOST " prefix; headers and nodes count them. */
+struct auditns_tails {
+    const char *text;
+    const uint32_t *off;            /* count + 1 of them */
+    const uint8_t *headers, *nodes;
+    uint32_t count;
+};
+
+/* How many newlines there are. */
+uint64_t auditns_lines(const char *buf, uint64_t len);
+
+/* Write buf[:consumed] with the chosen tails inserted to out, as much as there is room for (room 0: only count); returns
+ * how many bytes it is. keep: NULL, or one byte for each of keep_count events from number keep_first on: lines of events
+ * that are not kept, and foreign and late lines, are left out together with what would be inserted at them. */
+uint64_t auditns_assemble(const char *buf, uint32_t consumed, const struct auditns_points *points,
+                          const uint32_t *choice, const struct auditns_tails *tails, const uint8_t *keep,
+                          uint32_t keep_first, uint32_t keep_count, char *out, uint64_t room);

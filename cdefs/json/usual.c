@@ -1,0 +1,154 @@
+/* Records as they mostly are, put straight to where they belong: name=value words alone, each name once, most values
+ * such that they stand in JSON as they are. */
+#include <sys/types.h>
+#include "json/json_impl.h"
+
+void usual_start(struct usual *u, uint32_t seed)
+{
+    u->names.seed = ((uint64_t)seed * 0x9e3779b97f4a7c15u) | 1;
+    u->object = 0;
+    names_clear(&u->names);
+    u->last = u->names.name;
+}
+
+static void begin_object(struct usual *u)
+{
+    if (!++u->object || u->names.count == NAMES) {
+        names_clear(&u->names);
+        u->last = u->names.name;
+        u->object = 1;
+    }
+}
+
+/* Whether a name has not been in this object before; now it has. */
+static inline int is_first(struct usual *u, struct name *name)
+{
+    int first = name->object != u->object;
+    name->object = u->object;
+    return first;
+}
+
+static int is_called(const struct name *name, const char *text)
+{
+    return name->len == strlen(text) && !memcmp(name->said + 2, text, name->len);
+}
+
+/* The name at s, which is a word that is not empty; NULL where no usual one stands there. */
+static inline struct name *name_at(struct usual *u, const char *s)
+{
+    struct name *name = u->last->next; /* records are alike */
+    if (!name || !is_name(name, s)) {
+        size_t n = 0;
+        while (s[n] > ' ' && s[n] != '=')
+            n++;
+        if (s[n] != '=')
+            return NULL;
+        name = name_find(&u->names, s, n);
+        if (!name && !(name = name_add(&u->names, s, n)))
+            return NULL;
+        u->last->next = name;
+    }
+    u->last = name;
+    return name;
+}
+
+typedef int8_t signed_lanes __attribute__((vector_size(16)));
+
+/* Copy what stands in JSON as it is and is not below `least`; returns how much that is. Up to 15 bytes more are read and
+ * written. */
+static inline size_t copy_plain(char *to, const char *s, int8_t least)
+{
+    for (size_t n = 0;; n += sizeof(lanes)) {
+        signed_lanes x;
+        memcpy(&x, s + n, sizeof(x));
+        memcpy(to + n, &x, sizeof(x));
+        unsigned stop = first_lane((lanes)((x < least) | (x == 0x7f) | (x == '"') | (x == '\\'))); /* not ASCII: below 0 */
+        if (stop < sizeof(lanes))
+            return n + stop;
+    }
+}
+
+static inline int is_end(const char *s, const char *end)
+{
+    return *s == ' ' || s == end;
+}
+
+/* The value at *at, which is moved to its end. */
+static inline char *copy_value(struct usual *u, char *to, const char **at, const char *end, int kind, int title)
+{
+    const char *v = *at;
+    if (*v == '"') {
+        size_t n = 1 + copy_plain(to + 1, v + 1, ' ');
+        if (v[n] == '"' && is_end(v + n + 1, end)) {
+            *at = v + n + 1;
+            to[0] = to[n] = '"';
+            return to + n + 1;
+        }
+    } else if (kind == AUDITNS_JSON_NUMERIC) {
+        size_t n = copy_plain(to, v, '!');
+        if (is_end(v + n, end) && is_number(v, n) && memcmp(v, "-0", 2)) {
+            *at = v + n;
+            return to + n;
+        }
+    } else if (kind != AUDITNS_JSON_UNTRUSTED) {
+        size_t n = copy_plain(to + 1, v, '!');
+        if (is_end(v + n, end) && n && *v != '(') { /* (null) */
+            *at = v + n;
+            to[0] = to[n + 1] = '"';
+            return to + n + 2;
+        }
+    }
+    *at = value_end(v, end);
+    return put_value(to, v, (size_t)(*at - v), kind, title, u->bytes);
+}
+
+/* All words up to `end`; those that ENRICHED format adds are strings, and what is no name=value is no part of them. */
+static char *put_words(struct usual *u, char *to, const char *s, const char *end, int added, int title)
+{
+    begin_object(u);
+    while (s < end) {
+        if (*s == ' ') {
+            s++;
+            continue;
+        }
+        struct name *name = name_at(u, s);
+        if (!name) {
+            const char *other[2];
+            size_t size[2];
+            if (!added || next_word(&s, end, &other[0], &size[0], &other[1], &size[1]) != 2)
+                return NULL;
+            continue;
+        }
+        if (!is_first(u, name))
+            return NULL;
+        memcpy(to, name->said, sizeof(name->said));
+        s += name->len + 1;
+        to = copy_value(u, to + name->len + 4, &s, end, added ? 0 : name->kind, title && is_called(name, "proctitle"));
+    }
+    return to;
+}
+
+char *put_usual(struct usual *u, char *to, const char *line, size_t n, int title)
+{
+    static const char key[] = ",\"enriched\":";
+    const char *end = line + n, *added = memchr(line, 0x1d, n), *stop = added ? added : end;
+
+    if (memchr(line, '\'', (size_t)(stop - line))) /* perhaps of msg='...' */
+        return NULL;
+    to = put_words(u, to, line, stop, 0, title);
+    if (!to || !added)
+        return to;
+    struct name *name = name_find(&u->names, "enriched", 8);
+    if (name && !is_first(u, name))
+        return NULL;
+    memcpy(to, key, sizeof(key) - 1);
+    char *begin = to + sizeof(key) - 1;
+    to = put_words(u, begin, added + 1, end, 1, 0);
+    if (!to)
+        return NULL;
+    if (to == begin)
+        to++;
+    *begin = '{'; /* for the comma */
+    *to = '}';
+    return to + 1;
+}

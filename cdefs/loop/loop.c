@@ -1,0 +1,126 @@
+/* The fast path of a round, and the waiting between rounds: pipeline/native_loop.py says which it is. */
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/types.h>
+#include <time.h>
+#include "kernel/clock.h"
+#include "kernel/perf.h"
+#include "sinks/file_writer.h"
+#include "audittext/audittext.h"
+#include "attribution/cache.h"
+#include "loop/loop.h"
+
+/* Whether the points are of the events that come next, without a hole. auditd counts its own (1200 to 1299) by itself. */
+static int in_order(const struct native_loop *q)
+{
+    const struct auditns_points *p = q->points;
+
+    if (!p->n || p->n > LOOP_POINTS || q->scan->changes != q->changes)
+        return 0;
+    for (uint32_t i = 0; i < p->n; i++)
+        if (p->serial[i] != q->next + i || (p->rtype[i] >= 1200 && p->rtype[i] < 1300))
+            return 0;
+    return 1;
+}
+
+/* Follow the frames, and join if all points are known at `now` and of events that follow one another; returns how many
+ * bytes are in `out`, or -1, and then it is as if the points had not been looked at. */
+static int64_t join(struct native_loop *q, const char *frames, uint64_t len, int64_t now)
+{
+    struct auditns_points *p = q->points;
+    const struct auditns_known *k = q->touched->known;
+    int64_t size;
+
+    q->quiet = !len || auditns_follow(q->touched, frames, len, 0);
+    if (!q->quiet || !in_order(q))
+        return -1;
+    size = auditns_join(q->touched, p, (uint32_t)q->stream->consumed, q->careful, now, q->choice, q->tails, q->out, q->room);
+    if (size < 0)
+        return -1;
+    q->next += p->n;
+    q->ms = p->ms[p->n - 1];
+    q->answered += p->n;
+    q->events += p->subjects;
+    for (int kind = 0; kind < 4; kind++)
+        q->counted[kind] += k->counted[kind];
+    return size;
+}
+
+static int64_t monotonic(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+/* The frames that were drained are followed; they wait with those before. */
+static void hold(struct native_loop *q)
+{
+    if ((uint64_t)q->drained > q->held_room - q->held_len)
+        return;
+    memcpy(q->held + q->held_len, q->look->frames, (size_t)q->drained);
+    q->held_len += (uint64_t)q->drained;
+    q->drained = 0;
+}
+
+static void count(struct native_loop *q, int64_t now)
+{
+    if (now - q->began > q->window) {
+        q->began = now;
+        q->came = 0;
+    }
+    q->came += q->points->n;
+}
+
+int loop_round(struct native_loop *q)
+{
+    struct auditns_stream *stream = q->stream;
+    int64_t got = auditns_stream_read(stream, q->fd), now;
+
+    q->size = q->drained = 0;
+    if (got <= 0)
+        return LOOP_NOTHING;
+    q->bytes += (uint64_t)got;
+    q->scanned = auditns_stream_scan(stream, q->scan, q->points, UINT32_MAX, AUDITNS_MODE_MORE) >= 0;
+    if (q->scanned && !stream->consumed) {
+        q->pending = monotonic();
+        return LOOP_OPEN;
+    }
+    q->drained = q->see(q->look);
+    if (!q->scanned || q->drained < 0 || q->look->told || q->look->counters->suspect)
+        return LOOP_UNSEEN;
+    now = (int64_t)q->look->cut;
+    q->size = join(q, (const char *)q->look->frames, (uint64_t)q->drained, now);
+    if (q->size < 0)
+        return LOOP_UNKNOWN;
+    hold(q);
+    count(q, now);
+    q->pending = stream->end - stream->start > stream->consumed ? now : 0;
+    if (q->writer && writer_copy(q->writer, q->out, (size_t)q->size))
+        q->size = 0;
+    return LOOP_DONE;
+}
+
+int loop_rounds(struct native_loop *q)
+{
+    struct epoll_event ready[2];
+
+    for (;;) {
+        int64_t now = monotonic(), end = q->end;
+        int how;
+
+        if (q->pending && q->pending + q->hold < end)
+            end = q->pending + q->hold;
+        if (end <= now || epoll_wait(q->epoll, ready, 2, (int)((end - now + 999999) / 1000000)) != 1 ||
+            ready[0].data.fd != q->fd)
+            return LOOP_OTHER;
+        how = loop_round(q);
+        if (how == LOOP_OPEN)
+            continue;
+        if (how != LOOP_DONE || q->size || q->drained || q->held_len > q->much || q->came > q->most)
+            return how;
+    }
+}
