@@ -48,7 +48,7 @@ print((resident() - before) / n)
 """
 _START: Final = """
 import time
-from auditns_connector.wiring import host_observer
+from auditns_connector.host.open_sources import host_observer
 start, cpu = time.perf_counter(), time.process_time()
 observer, _ = host_observer()
 observer.start()

@@ -224,7 +224,7 @@ def test_what_the_unit_lets_it_have_is_enough(root: None, kernel_lock: None) -> 
 from auditns_connector.sources.connector import ConnectorSource
 from auditns_connector.sources.perf import PerfSource
 from auditns_connector.sources.readlog import ReadlogSource
-from auditns_connector.sources.auditctl import AuditControl
+from auditns_connector.auditrules.netlink import AuditControl
 from auditns_connector.sources.procfs import Procfs
 with ConnectorSource() as connector, PerfSource(pages=16) as perf, ReadlogSource(), AuditControl() as control:
     control.list_rules()

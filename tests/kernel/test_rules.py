@@ -21,7 +21,7 @@ pytestmark = pytest.mark.kernel
 
 HOLD = """
 import sys
-from auditns_connector.rules import RuleLease
+from auditns_connector.auditrules.lease import RuleLease
 lease = RuleLease(state_path=sys.argv[1], key=sys.argv[2])
 lease.acquire()
 print("held", flush=True)
