@@ -39,9 +39,6 @@ _LINE_FIELDS: Final[dict[str, tuple[str, str]]] = {
     "l_type": ("uint16_t[]", "H"),
 }
 
-_OWN: Final = 0x10000
-_OWN_LONE: Final = 0x20000
-_LONE: Final = 0x40000
 _MAX_PUSH: Final = 1 << 30
 #: text is best worked on in parts that stay in the processor's cache (bytes)
 _PART: Final = 1 << 19
@@ -53,15 +50,9 @@ ROOM: Final = 768 * 1024
 _LITTLE: Final = 1 << 16
 
 
-def _type_number(number: int) -> int:
-    if number in rectypes.OWN:
-        return number | _OWN | (0 if number in rectypes.OWN_AUXILIARY else _OWN_LONE)
-    return number | (_LONE if number in rectypes.LONE_KERNEL else 0)
-
-
 _type_names: Final = ffi.new("char[]", b"\0".join(name.encode() for name in rectypes.NUMBERS) + b"\0")
 lib.auditns_text_types(
-    _type_names, ffi.new("uint32_t[]", [_type_number(n) for n in rectypes.NUMBERS.values()]), len(rectypes.NUMBERS)
+    _type_names, ffi.new("uint32_t[]", [rectypes.flagged(n) for n in rectypes.NUMBERS.values()]), len(rectypes.NUMBERS)
 )
 
 

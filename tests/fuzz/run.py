@@ -16,7 +16,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from auditns_connector.audittext.scanner import _type_number
 from auditns_connector.emit.fields import NUMERIC, UNTRUSTED
 from auditns_connector.vocabulary import record_types as rectypes
 from tests.decoders import cn_message, proc_event
@@ -43,7 +42,7 @@ ROOMS = {"text": ("audittext", "attribution", "json"), "kernel": ("frames", "ker
 def types_header() -> str:
     """The tables that Python hands to the C, as a header."""
     names = "".join(f'"{name}\\0"' for name in rectypes.NUMBERS)
-    numbers = ",".join(f"{_type_number(number)}u" for number in rectypes.NUMBERS.values())
+    numbers = ",".join(f"{rectypes.flagged(number)}u" for number in rectypes.NUMBERS.values())
     fields = {**dict.fromkeys(sorted(NUMERIC), 1), **dict.fromkeys(sorted(UNTRUSTED), 2)}
     listed = "".join(f'"{name}\\0"' for name in fields)
     return (
