@@ -31,13 +31,13 @@ def tell(w: World, n: Narrator) -> dict[str, bytes]:
     return n.tell(outputs)
 
 
-def seen(serials: list[int], ms: int = 1_700_000_000_123, node: bytes = b"") -> Points:
+def seen(serials: list[int], ms: int = 1_700_000_000_123, node: bytes = b"", rtype: int = 1300) -> Points:
     points = Points()
     points.grow(max(len(serials), 1), 1)
     points.n = len(serials)
     points.over(node)
     for i, serial in enumerate(serials):
-        points.serial[i], points.ms[i], points.rtype[i] = serial, ms, 1300
+        points.serial[i], points.ms[i], points.rtype[i] = serial, ms, rtype
         points.flags[i], points.node_len[i] = P_NODE if node else 0, len(node)
     return points
 
@@ -153,6 +153,31 @@ def test_holes_that_the_source_does_not_find(blocks: list[list[int]], missing: i
     assert sum(gap.events for gap in n.missing) == missing
     n.gaps([])
     assert n.missing == []
+
+
+@pytest.mark.parametrize("rtype", [1200, 1203, 1299])
+def test_auditd_counts_its_own_events_by_itself(rtype: int) -> None:
+    """Their serials are no step in the kernel's: ours do not follow them, and nothing is missing before them."""
+    n = narrator(World(), track=True)
+    n.saw(seen([100, 101], ms=1000))
+    n.saw(seen([7_000_000], ms=1001, rtype=rtype))
+    assert n.serials.take() == 101 + HALF
+    n.saw(seen([102, 103], ms=1002))
+    both = seen([104, 7_000_001, 105], ms=1003)
+    both.rtype[1] = rtype
+    n.saw(both)
+    n.saw(seen([106], ms=9000))
+    assert n.missing == []
+
+
+@pytest.mark.parametrize("rtype", [1199, 1300])
+def test_what_the_kernel_counts_is_missed(rtype: int) -> None:
+    n = narrator(World(), track=True)
+    n.saw(seen([100, 101], ms=1000))
+    n.saw(seen([103], ms=1001, rtype=rtype))
+    n.saw(seen([104], ms=9000))
+    assert [gap.events for gap in n.missing] == [1]
+    assert n.serials.take() == 104 + HALF
 
 
 def test_lines_that_a_sink_dropped() -> None:
