@@ -3,6 +3,8 @@
 import contextlib
 import json
 import os
+import select
+import signal
 import socket
 import subprocess
 import sys
@@ -74,10 +76,13 @@ def test_states_that_make_no_sense(state: Any) -> None:
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(hookfile.__file__).parents[2])}
 
 
-def hook(*args: str, stdin: bytes | None = None, keep_open: bool = False) -> tuple[int, str, float]:
-    """(exit code, stderr, seconds) of one run."""
+#: long enough for whatever else the machine has to do, where what comes out is to be seen
+PATIENT = "--timeout=60000"
+
+
+def hook(*args: str, stdin: bytes | None = None, keep_open: bool = False) -> tuple[int, str]:
+    """(exit code, stderr) of one run."""
     command = [sys.executable, "-m", "auditns_connector.cli.main", "oci-hook", *args]
-    began = time.monotonic()
     with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=ENVIRONMENT) as process:
         assert process.stdin is not None
         assert process.stderr is not None
@@ -88,8 +93,7 @@ def hook(*args: str, stdin: bytes | None = None, keep_open: bool = False) -> tup
             if not keep_open:
                 process.stdin.close()
         said = process.stderr.read().decode()
-        code = process.wait(20)
-        return code, said, time.monotonic() - began
+        return process.wait(), said
 
 
 @pytest.mark.parametrize(
@@ -100,11 +104,11 @@ def hook(*args: str, stdin: bytes | None = None, keep_open: bool = False) -> tup
     ],
 )  # fmt: skip
 def test_a_start_is_never_broken(tmp_path: Path, stdin: bytes, said: str) -> None:
-    code, err, _ = hook("--control", str(tmp_path / "none"), stdin=stdin)
+    code, err = hook("--control", str(tmp_path / "none"), PATIENT, stdin=stdin)
     assert code == 0
     assert err.count("\n") == 1
     assert said in err
-    assert hook("--control", str(tmp_path / "none"), "--strict", stdin=stdin)[0] == 1
+    assert hook("--control", str(tmp_path / "none"), "--strict", PATIENT, stdin=stdin)[0] == 1
 
 
 LONG = {**STATE, "annotations": {str(number): "x" for number in range(200_000)}}
@@ -113,7 +117,7 @@ HOSTILE = {**STATE, "annotations": {"io.kubernetes.container.name": "\n\"'\x1d" 
 
 @pytest.mark.parametrize("document", [b"", b"{", *(json.dumps(one).encode() for one in (STATE, HOSTILE, LONG))])
 @pytest.mark.parametrize("served", [True, False], ids=["slow", "nobody"])
-def test_it_gives_up_within_200_ms_whatever_it_is_given(tmp_path: Path, document: bytes, served: bool) -> None:
+def test_it_gives_up_in_one_line_whatever_it_is_given(tmp_path: Path, document: bytes, served: bool) -> None:
     path = str(tmp_path / "slow")
     state = tmp_path / "config.json"
     state.write_bytes(document)
@@ -122,30 +126,72 @@ def test_it_gives_up_within_200_ms_whatever_it_is_given(tmp_path: Path, document
         if served:
             server.bind(path)
             server.listen(8)
-        runs = [hook("--control", path, stdin=document, keep_open=document == b"{") for _ in range(5)]
-    assert {code for code, _, _ in runs} == {0}
-    assert {said.count("\n") for _, said, _ in runs} == {1}
-    # the machine may have something else to do meanwhile, but not each time
-    assert min(seconds for _, _, seconds in runs) < 0.2
+        code, said = hook("--control", path, stdin=document, keep_open=document == b"{")
+    assert (code, said.count("\n")) == (0, 1)
 
 
-def test_the_time_python_takes_to_start_counts(tmp_path: Path) -> None:
-    path = str(tmp_path / "slow")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as server:
-        server.bind(path)
-        server.listen(8)
-        late = "import sys, time; time.sleep(0.3)\n"
-        late += "from auditns_connector.registration.oci_hook import main, _age; print(_age()); "
-        command = [sys.executable, "-c", late + f"sys.exit(main(['--control={path}', '--timeout=100000']))"]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=ENVIRONMENT) as process:
-            assert process.stdout is not None
-            assert 0.3 < float(process.stdout.readline()) < 5
-            process.kill()
-        command[-1] = command[-1].replace("100000", "300")
-        began = time.monotonic()
-        done = subprocess.run(command, input=json.dumps(STATE).encode(), capture_output=True, env=ENVIRONMENT)
-        assert (done.returncode, b"no answer within 300 ms" in done.stderr) == (0, True)
-        assert time.monotonic() - began < 0.6
+# How long it takes, in steps: Python's start, one wait for the child for what is left of the time, and the kill. All
+# that depends on what it is given is the child's.
+
+
+class Waits:
+    """In place of select(2): the child never has anything to say."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, age: float) -> None:
+        self.seconds: list[float] = []
+        self.killed: list[int] = []
+        monkeypatch.setattr(select, "select", self._select)
+        monkeypatch.setattr(os, "kill", self._kill)
+        monkeypatch.setattr(ocihook, "_age", lambda: age)
+
+    def _select(self, readers: list[int], _: list[int], __: list[int], seconds: float) -> tuple[list[int], ...]:
+        self.seconds.append(seconds)
+        return [], [], []
+
+    def _kill(self, pid: int, number: int) -> None:
+        self.killed.append(number)
+        signal.pidfd_send_signal(fd := os.pidfd_open(pid), number)
+        os.close(fd)
+        os.waitpid(pid, 0)
+
+
+@pytest.mark.parametrize(
+    ("args", "age", "left"),
+    [
+        ([], 0.0, 0.160), ([], 0.06, 0.1), ([], 0.159, 0.01), ([], 7.0, 0.01),
+        (["--timeout=300"], 0.05, 0.25), (["--timeout", "300"], 0.5, 0.01),
+    ],
+)  # fmt: skip
+def test_one_wait_of_what_is_left_since_its_start(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], args: list[str], age: float, left: float
+) -> None:
+    waits = Waits(monkeypatch, age)
+    monkeypatch.setattr(ocihook, "_work", lambda control, writer: signal.pause())
+    assert ocihook.main(args) == 0
+    assert waits.seconds == [pytest.approx(left)]
+    assert waits.killed == [signal.SIGKILL]
+    assert "no answer within" in capfd.readouterr().err
+    assert ocihook.main([*args, "--strict"]) == 1
+
+
+def test_the_parent_reads_nothing_of_what_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long the document and whatever is in it, the wait is not."""
+    waits = Waits(monkeypatch, 0.0)
+    read = []
+    monkeypatch.setattr(os, "read", lambda fd, size: read.append(fd))
+    monkeypatch.setattr(ocihook, "_work", lambda control, writer: signal.pause())
+    assert ocihook.main([]) == 0
+    assert (read, len(waits.seconds)) == ([], 1)
+
+
+def test_the_time_python_takes_to_start_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel counts from the fork: what a process does before the hook is imported is in it."""
+    with open("/proc/self/stat", "rb") as file:
+        started = int(file.read().rpartition(b") ")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
+    monkeypatch.setattr(time, "clock_gettime", lambda clock: {time.CLOCK_BOOTTIME: started + 0.3}[clock])
+    assert ocihook._age() == pytest.approx(0.3)
+    monkeypatch.setattr(time, "clock_gettime", lambda clock: started - 5.0)
+    assert ocihook._age() == 0.0
 
 
 @pytest.mark.parametrize("closed", ["<&-", "2>&-", "<&- >&- 2>&-", ">&-"])
@@ -167,12 +213,12 @@ def test_a_daemon_that_does_not_answer_is_not_waited_for(tmp_path: Path) -> None
                     client = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
                     if client.connect_ex(path):
                         break
-            code, err, _ = hook("--control", path, stdin=json.dumps(STATE).encode())
+            code, err = hook("--control", path, stdin=json.dumps(STATE).encode())
             assert (code, "no answer within" in err) == (0, True)
 
 
 def test_a_state_that_never_comes_is_not_waited_for() -> None:
-    code, err, _ = hook(stdin=b'{"id":', keep_open=True)
+    code, err = hook(stdin=b'{"id":', keep_open=True)
     assert (code, "no answer within" in err) == (0, True)
 
 
@@ -190,7 +236,7 @@ def test_answers_that_make_no_sense(tmp_path: Path, answer: bytes) -> None:
             client.recv(65536)
             client.send(answer)
             os._exit(0)
-        code, err, _ = hook("--control", path, "--timeout", "5000", stdin=json.dumps(STATE).encode())
+        code, err = hook("--control", path, PATIENT, stdin=json.dumps(STATE).encode())
         os.waitpid(child, 0)
     assert code == 0
     assert (err == "") == (b"true" in answer)
