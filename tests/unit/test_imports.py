@@ -1,0 +1,178 @@
+"""Arrows between the rooms only go down: who imports whom, where that goes up today, and where it goes in a circle.
+
+Imports inside functions count, and so do those for type checkers alone: what a room has to know of, it depends on.
+"""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import auditns_connector
+
+ROOT = Path(auditns_connector.__file__).parent
+PACKAGE = ROOT.name
+#: the rooms, lowest first: one may import those before it
+FLOORS = (
+    "errors", "_native", "vocabulary", "daemon", "audittext", "journal", "model", "model.apply", "state", "sources",
+    "auditrules", "config", "attribution", "emit", "sinks", "host", "pipeline", "control", "streams", "registration",
+    "deploy", "api", "cli",
+)  # fmt: skip
+#: readable references that no command uses
+APART = ("decode",)
+#: (who, whom): imports that go up. One that is mended is to be taken out here; none is to be added
+UPWARDS: set[tuple[str, str]] = {
+    ("attribution.attributor", "emit.own_records"),
+    ("audittext.scanner", "attribution.cache"),
+    ("config.options", "streams.definition"),
+    ("host.addresses", "pipeline.loop"),
+    ("host.observer", "registration.state_file"),
+    ("model.apply.perf", "attribution.clone_result"),
+    ("model.table", "attribution.cache"),
+    ("model.table", "attribution.call_order"),
+    ("model.table", "model.apply.connector"),
+    ("model.table", "model.apply.losses"),
+    ("model.table", "model.apply.namespace_life"),
+    ("model.table", "model.apply.perf"),
+    ("model.table", "model.apply.procfs"),
+    ("model.table", "model.apply.registration"),
+    ("model.table", "model.apply.time_namespaces"),
+    ("sources.runtimefiles", "registration.oci_hook"),
+    ("sources.stdin", "pipeline.loop"),
+    ("sources.stdin", "pipeline.native_loop"),
+    ("state.namespace_serials", "host.namespace_queries"),
+}
+#: modules that need one another, each circle with all its modules
+CIRCLES: set[frozenset[str]] = {
+    frozenset(
+        (
+            "attribution.cache",
+            "audittext.scanner",
+        )
+    ),
+    frozenset(
+        (
+            "attribution.call_order",
+            "attribution.clone_result",
+            "model.addresses",
+            "model.apply.connector",
+            "model.apply.inner_ids_state",
+            "model.apply.losses",
+            "model.apply.namespace_life",
+            "model.apply.perf",
+            "model.apply.procfs",
+            "model.apply.registration",
+            "model.apply.restore",
+            "model.apply.time_namespaces",
+            "model.container_names",
+            "model.containers",
+            "model.inner_ids",
+            "model.namespaces",
+            "model.outputs",
+            "model.process",
+            "model.table",
+            "model.thread_namespaces",
+        )
+    ),
+    frozenset(
+        (
+            "pipeline.loop",
+            "pipeline.native_loop",
+            "pipeline.standalone_records",
+        )
+    ),
+    frozenset(
+        (
+            "registration.follower",
+            "registration.service",
+        )
+    ),
+}
+
+
+def module_name(path: Path) -> str:
+    """``sources.perf`` for auditns_connector/sources/perf.py; "" for the package itself."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in sorted(ROOT.rglob("*.py"))}
+
+
+def imported(path: Path) -> Iterator[str]:
+    """The modules of the package that the file imports anywhere, as :func:`module_name` names them."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [name.name for name in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module is not None and not node.level:
+            # from a.b import c: c may be a module or something in a.b
+            names = [
+                full if (full := f"{node.module}.{name.name}").partition(".")[2] in MODULES else node.module
+                for name in node.names
+            ]
+        else:
+            continue
+        for name in names:
+            if name == PACKAGE or name.startswith(f"{PACKAGE}."):
+                yield name.partition(".")[2]
+
+
+ARROWS = {name: set(imported(path)) - {name, ""} for name, path in MODULES.items()}
+
+
+def room(module: str) -> str:
+    return next((one for one in reversed(FLOORS + APART) if module == one or module.startswith(f"{one}.")), module)
+
+
+def circles() -> set[frozenset[str]]:
+    """Sets of modules that reach one another."""
+
+    def reached(start: str) -> set[str]:
+        found: set[str] = set()
+        todo = [start]
+        while todo:
+            new = ARROWS.get(todo.pop(), set()) - found
+            found |= new
+            todo += new
+        return found
+
+    all_reached = {name: reached(name) for name in MODULES}
+    return {
+        frozenset(other for other in found if name in all_reached.get(other, ()))
+        for name, found in all_reached.items()
+        if name in found
+    }
+
+
+def test_every_room_has_its_floor() -> None:
+    assert {room(name) for name in MODULES if name} == {*FLOORS, *APART} - {"_native"}
+
+
+def test_arrows_only_go_down() -> None:
+    floor = {name: number for number, name in enumerate(FLOORS)}
+    found = {
+        (name, other)
+        for name, others in ARROWS.items()
+        if name and room(name) not in APART
+        for other in others
+        if room(other) in APART or floor[room(other)] > floor[room(name)]
+    }
+    assert sorted(found - set(UPWARDS)) == [], "an import that goes up"
+    assert sorted(set(UPWARDS) - found) == [], "it goes up no more: take it out of the list"
+
+
+def test_nobody_needs_somebody_who_needs_him() -> None:
+    found = circles()
+    assert found == CIRCLES, [sorted(one) for one in found ^ CIRCLES]
+
+
+@pytest.mark.parametrize("name", ["vocabulary", "errors"])
+def test_the_lowest_can_be_had_without_the_extension(name: str) -> None:
+    """The hook and the build use them where nothing is compiled."""
+    todo, found = [module for module in MODULES if room(module) == name], set()
+    while todo:
+        module = todo.pop()
+        found.add(module)
+        todo += ARROWS.get(module, set()) - found
+    assert "_native" not in found
