@@ -1,0 +1,110 @@
+/* The header of a line: node, type, time and serial. */
+#include "audittext/scan_impl.h"
+
+static uint64_t node_hash(const char *s, size_t n)
+{
+    uint64_t h = 14695981039346656037u;
+    for (size_t i = 0; i < n; i++)
+        h = (h ^ (unsigned char)s[i]) * 1099511628211u;
+    return h;
+}
+
+static const char *digits(const char *p, const char *end, int most, uint64_t *value)
+{
+    const char *start = p;
+    uint64_t v = 0;
+    if (end - p >= 8) {
+        uint64_t x = eight(p);
+        unsigned n = digits_of(x);
+        if (!n || (int)n > most)
+            return NULL;
+        v = number_of(x, n);
+        p += n;
+        if (n < 8) {
+            *value = v;
+            return p;
+        }
+    }
+    while (p < end && *p >= '0' && *p <= '9') {
+        if (p - start == most)
+            return NULL;
+        if (p - start < 18) /* cannot overflow yet */
+            v = v * 10 + (uint64_t)(*p - '0');
+        else if (__builtin_mul_overflow(v, 10, &v) || __builtin_add_overflow(v, *p - '0', &v))
+            return NULL;
+        p++;
+    }
+    *value = v;
+    return p == start ? NULL : p;
+}
+
+/* Time and serial of "msg=audit(...):" at p, unless h has them; where it ends, NULL when it is none. */
+static const char *parse_stamp(const char *p, const char *end, struct head *h)
+{
+    const char *start = p;
+
+    if (h->text && (size_t)(end - p) >= h->hdr_len && same(p, h->text, h->hdr_len))
+        return p + h->hdr_len;
+    if (h->text && (size_t)(end - p) > h->sec_len && same(p, h->text, h->sec_len + 1)) { /* to the point behind them */
+        p += h->sec_len;
+    } else {
+        h->text = NULL;
+        if (end - p < 10 || memcmp(p, "msg=audit(", 10))
+            return NULL;
+        p = digits(p + 10, end, 11, &h->sec);
+        if (!p)
+            return NULL;
+        h->sec_len = (uint32_t)(p - start);
+    }
+    h->text = NULL;
+    if (end - p < 8) /* ".000:0):" */
+        return NULL;
+    uint64_t x = eight(p);
+    if ((x & 0xff) != '.' || digits_of(x >> 8) != 3 || (x >> 32 & 0xff) != ':')
+        return NULL;
+    h->ms = (int64_t)(h->sec * 1000 + number_of(x >> 8, 3));
+    p = digits(p + 5, end, 20, &h->serial);
+    if (!p || end - p < 2 || p[0] != ')' || p[1] != ':')
+        return NULL;
+    h->hdr_len = (uint32_t)(p + 2 - start);
+    h->text = start;
+    return p + 2;
+}
+
+/* [line, end) without its newline; h has what the last line with a good header said */
+int parse_head(const char *line, const char *end, struct head *h)
+{
+    const char *p = line, *q;
+
+    h->node = 0;
+    h->node_len = 0;
+    if (end - p < 20)
+        return 0;
+    if (*p == 'n') {
+        if (memcmp(p, "node=", 5))
+            return 0;
+        q = memchr(p, ' ', (size_t)(end - p) < 261 ? (size_t)(end - p) : 261);
+        if (!q || q == p + 5)
+            return 0;
+        h->node_len = (uint32_t)(q + 1 - p);
+        h->node = node_hash(p, h->node_len);
+        p = q + 1;
+        if (end - p < 20)
+            return 0;
+    }
+    if (memcmp(p, "type=", 5))
+        return 0;
+    p += 5;
+    const char *most = end - p < 64 ? end : p + 64;
+    struct words words = words_of(p, most);
+    q = word_stop(&words, p);
+    if (q == most || q == p)
+        return 0;
+    h->hdr = (uint32_t)(q + 1 - line);
+    const char *body = parse_stamp(q + 1, end, h);
+    if (!body)
+        return 0;
+    h->body = (uint32_t)(body - line);
+    h->type = type_number(p, (size_t)(q - p));
+    return 1;
+}

@@ -1,0 +1,111 @@
+/* Shared by the files of the scanner, not seen by cffi: audittext/types.c, head.c, fields.c, points.c and scan.c, each of
+ * which uses those before it. */
+#ifndef AUDITNS_IMPL_SCAN_H
+#define AUDITNS_IMPL_SCAN_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/types.h>
+#include "audittext/eight_impl.h"
+#include "audittext/audittext.h"
+
+#define NONE 0xffffffffu
+#define OWN 0x10000u          /* in a type number: the record is ours */
+#define OWN_LONE 0x20000u     /* ours, and an event of its own */
+#define LONE 0x40000u         /* a kernel record: its event is complete when the next line is not of it */
+#define TYPE_SYSCALL 1300
+#define TYPE_PATH 1302
+#define TYPE_CONFIG_CHANGE 1305
+#define TYPE_OBJ_PID 1318
+#define TYPE_EOE 1320
+#define TYPE_NETFILTER_PKT 1324
+#define TYPE_PROCTITLE 1327
+#define FIRST_EVENT 1300
+#define FIRST_ANOM_MSG 2100
+
+/* memcmp of eight bytes at least, without the call */
+static inline int same(const char *a, const char *b, size_t n)
+{
+    for (size_t i = 0; i + 8 < n; i += 8)
+        if (eight(a + i) != eight(b + i))
+            return 0;
+    return eight(a + n - 8) == eight(b + n - 8);
+}
+
+/* The number that the first n of eight bytes are, 1 to 8 digits. */
+static inline uint32_t number_of(uint64_t x, unsigned n)
+{
+    x = (x ^ '0' * ONES) << (64 - 8 * n);
+    x = x * 10 + (x >> 8); /* pairs of digits in every other byte, then the pairs of pairs */
+    return (uint32_t)(((x & 0xff000000ff) * 0xf424000000064 + (x >> 16 & 0xff000000ff) * 0x271000000001) >> 32);
+}
+
+/* The spaces between words. */
+struct words {
+    const char *at, *next, *end; /* the eight bytes in hand, those behind them */
+    uint64_t found;              /* a bit for each space in them that has not been given yet */
+};
+
+static inline struct words words_of(const char *s, const char *end)
+{
+    return (struct words){s, s, end, 0};
+}
+
+/* The next space at or behind s, which is where the last word ended; `end` where there is none. */
+static inline const char *word_stop(struct words *w, const char *s)
+{
+    while (!w->found) {
+        if (w->end - w->next < 8) {
+            for (s = s > w->next ? s : w->next; s < w->end && *s != ' '; s++)
+                ;
+            return s;
+        }
+        w->found = zeros(eight(w->next) ^ ' ' * ONES);
+        w->at = w->next;
+        w->next += 8;
+    }
+    s = w->at + __builtin_ctzll(w->found) / 8;
+    w->found &= w->found - 1;
+    return s;
+}
+
+/* ---- audittext/types.c ---- */
+
+/* The number of a type name, with its bits; eight bytes at least may be read at s. */
+uint32_t type_number(const char *s, size_t n);
+
+/* ---- audittext/head.c ---- */
+
+struct head {
+    int64_t ms;
+    uint64_t sec, serial, node;
+    uint32_t node_len, hdr, sec_len, hdr_len, body, type;
+    const char *text; /* "msg=audit(...):", NULL when there is none yet: the records of an event have the same */
+};
+
+/* [line, end) without its newline; h has what the last line with a good header said */
+int parse_head(const char *line, const char *end, struct head *h);
+
+/* ---- audittext/fields.c: what a record says, put into point i ---- */
+
+void subject_fields(struct auditns_points *p, uint32_t i, const char *buf, const char *t, const char *end);
+void target_fields(struct auditns_points *p, uint32_t i, const char *buf, const char *t, const char *end);
+
+/* PATH item=0 of an exec: the file name */
+void path_fields(struct auditns_points *p, uint32_t i, const char *buf, const char *t, const char *end);
+
+int is_exec(uint32_t arch, int32_t nr);
+
+/* ---- audittext/points.c ---- */
+
+/* Drop what the last call handed out, and let the block begin where that ended. */
+void release(struct auditns_scan *s, struct auditns_points *p);
+
+/* Take the void points out of the ready ones. */
+uint32_t compact(struct auditns_scan *s, struct auditns_points *p);
+
+uint32_t add_point(struct auditns_points *p, const struct head *h, uint32_t line, uint32_t at, uint32_t flags,
+                   uint32_t event, uint16_t recno);
+
+#endif
