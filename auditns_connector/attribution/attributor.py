@@ -378,7 +378,7 @@ class Correlator:
         if pid in model.calls.pending and flags & pt.P_SYSCALL:
             process = model.processes.get(pid)
             if process is not None and points.sysno[i] in CALL_NUMBERS.get(points.arch[i], ()):
-                model.calls.told(process, times, lookup.EPSILON)
+                model.table.not_before(process, model.calls.told(process, times, lookup.EPSILON))
         return lookup.find(model, pid, ppid, times, now)
 
     def _only_exec(self, pid: int, times: Sequence[int]) -> State | None:

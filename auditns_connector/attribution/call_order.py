@@ -38,9 +38,10 @@ class Calls:
         entries.append(time)
         del entries[:-_CAP]
 
-    def told(self, process: Process, times: Iterable[int], before: int) -> None:
+    def told(self, process: Process, times: Iterable[int], before: int) -> int:
         """A record of ``process`` tells of such a call, stamped with one of ``times``, or up to ``before`` ns before.
-        Where that is none we know, the order of this process's calls is not known."""
+        Returns the time before which none of its records still to come was made; 0 where that is no call we know, and
+        then the order of this process's calls is not known."""
         entries = self.pending.pop(process.pid, [])
         for low in times:
             for i, entry in enumerate(entries):
@@ -48,8 +49,8 @@ class Calls:
                     following = entries[i + 1] if i + 1 < len(entries) else None
                     if following is not None:
                         self.pending[process.pid] = entries[i + 1 :]
-                    process.floor = max(process.floor, _effect(process, entry, following))
-                    return
+                    return _effect(process, entry, following)
+        return 0
 
     def next(self, pid: int) -> int | None:
         """When the first call that no record has told of was entered."""

@@ -8,6 +8,7 @@ that can be meant.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
+from auditns_connector.model.processes import KEPT_MADE as KEPT
 from auditns_connector.vocabulary.namespaces import PID
 
 if TYPE_CHECKING:
@@ -21,23 +22,10 @@ CALLS: Final[dict[int, frozenset[int]]] = {
     **dict.fromkeys((0xC00000B7, 0xC00000F3, 0xC0000102), frozenset((220, 435))),
 }
 ANY_CALL: Final = frozenset().union(*CALLS.values())
-#: children remembered of one process, at least
-KEPT: Final = 64
 #: a clone takes no longer than this from entry to fork event (ns)
 _LONGEST: Final = 1_000_000_000
 #: how much earlier than its stamp an event may be by the error of our clock offset (ns)
 _EPSILON: Final = 1_000_000
-
-
-def note(creator: "Process", time: int, pid: int, tid: int) -> None:
-    """``creator`` has made thread ``tid`` of process ``pid`` (which may be itself) at ``time``."""
-    made = creator.made
-    if made is None:
-        creator.made = [(time, pid, tid)]
-        return
-    made.append((time, pid, tid))
-    if len(made) == 2 * KEPT:
-        del made[:KEPT]
 
 
 def child_of(model: "Model", pid: int, times: Sequence[int], now: int, number: int) -> int | None:

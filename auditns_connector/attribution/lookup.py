@@ -53,9 +53,7 @@ def find_exec(
     exec_, process = candidates[0]
     if any(other.state.container is not exec_.state.container for other, _ in candidates[1:]):
         return NOBODY
-    if process.execs is not None:
-        process.execs = [e for e in process.execs if e.time > exec_.time] or None
-    process.floor = max(process.floor, exec_.time)
+    model.table.exec_told(process, exec_.time)
     if _doubtful(model, process, exec_.time) or model.losses.missing(min(times) - EPSILON, exec_.time):
         return NOBODY
     return exec_.state
@@ -70,8 +68,7 @@ def find_only_exec(model: Model, pid: int, times: Sequence[int]) -> State | None
     exec_, low = process.execs[0], times[0] - EPSILON
     if exec_.time < low or (process.end is not None and process.end < low):
         return None
-    process.execs = None
-    process.floor = max(process.floor, exec_.time)
+    model.table.exec_told(process, exec_.time)
     if _doubtful(model, process, exec_.time) or model.losses.missing(low, exec_.time):
         return NOBODY
     return exec_.state
@@ -82,8 +79,7 @@ def execs_told(model: Model) -> None:
     for pid, time in model.touched.told():
         process = model.processes.get(pid)
         if process is not None and process.execs is not None:
-            process.execs = [e for e in process.execs if e.time > time] or None
-            process.floor = max(process.floor, time)
+            model.table.exec_told(process, time)
 
 
 def _candidates(

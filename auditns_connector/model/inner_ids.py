@@ -80,9 +80,7 @@ class Inside:
             process = process.prev
         number = cgroup if not arg or process is None else self._around(process, arg)
         if process is not None and number:
-            if process.inside is None:
-                process.inside = {}
-            process.inside[number] = ppid
+            self._model.table.called_inside(process, number, ppid, certain=True)
             self._fill(number, process, ppid)
 
     def _around(self, process: Process, ino: int) -> int:
@@ -129,9 +127,7 @@ class Inside:
                 continue
             if _unordered(births[i - 1], births[i]) or (i + 1 < at and _unordered(births[i], births[i + 1])):
                 continue
-            if process.inside is None:
-                process.inside = {}
-            process.inside.setdefault(ns, i + 1)
+            self._model.table.called_inside(process, ns, i + 1, certain=False)
 
     def mapped(
         self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
@@ -150,7 +146,8 @@ class Inside:
         """LOGIN: from now on ``pid`` and its children are a user's; once only."""
         process = self._model.alive(pid)
         if process is not None and process.state.login is None:
-            process.change(process.state._replace(since=time, login=Login(arg & NO_ID, arg >> 32)))
+            login = Login(arg & NO_ID, arg >> 32)
+            self._model.table.change(process, process.state._replace(since=time, login=login))
             self.kept = self.logged = True
             self.fresh.append(process)
             del self.fresh[:-_MAX_MAPS]  # in a replay nobody takes it away
@@ -159,7 +156,7 @@ class Inside:
         """/proc showed the numbers of ``process``, ours first, its own pid namespace's last."""
         if not nspid:
             return
-        process.nspid = tuple(nspid)
+        self._model.table.nspid(process, tuple(nspid))
         own = self._own(process)
         if own is not None:
             self.levels[own.number] = len(nspid) - 1
@@ -174,7 +171,7 @@ class Inside:
         if pid_ns is None or mnt_ns is None:
             return
         if pid_ns.owner in container.chain() if not pid_ns.initial else self._mounts_of(container, mnt_ns):
-            process.own_since = time
+            self._model.table.own(process, time)
 
     def _mounts_of(self, container: Container, mnt_ns: Instance) -> bool:
         """Whether a container without a pid namespace of its own has ``mnt_ns``: who made it was in the container, or

@@ -1,12 +1,9 @@
 """A process (thread group) with its past: which namespaces and which container it had, and since when."""
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from auditns_connector.model.containers import CgroupSet, Container
 from auditns_connector.model.namespaces import NsSet
-
-if TYPE_CHECKING:
-    from auditns_connector.model.thread_namespaces import Apart
 
 #: where an attribution comes from
 OBSERVED: Final = "observed"
@@ -42,8 +39,22 @@ class Exec(NamedTuple):
     state: State
 
 
+class Apart:
+    """Thread ``tid`` was in ``nsset`` from ``since`` until ``until`` (CLOCK_MONOTONIC ns; None: it is still)."""
+
+    __slots__ = ("nsset", "since", "tid", "until")
+
+    def __init__(self, tid: int, nsset: NsSet | None, since: int) -> None:
+        self.tid = tid
+        self.nsset = nsset
+        self.since = since
+        self.until: int | None = None
+
+
 class Process:
-    """One incarnation of a pid. Its identity is ``(pid, start)``; ``state`` is the present one, ``past`` the older."""
+    """One incarnation of a pid. Its identity is ``(pid, start)``; ``state`` is the present one, ``past`` the older.
+
+    Fields are written by the process table (processes.py) and by nobody else."""
 
     __slots__ = (
         "apart",
@@ -98,7 +109,7 @@ class Process:
         self.floor = 0
         #: other threads than the leader: tid -> its namespaces; None while there is one thread
         self.threads: dict[int, NsSet | None] | None = None
-        #: when threads were in other namespaces than the leader; see threadsets.py
+        #: when threads were in other namespaces than the leader; see thread_namespaces.py
         self.apart: list[Apart] | None = None
         self.leader_gone = False
         #: (time, pid, tid) of the newest processes and threads that it made, see clones.py
@@ -123,26 +134,6 @@ class Process:
         self.sampled = 0
         #: the container whose mount namespace it entered, see rule 5 of containers.py
         self.via: Container | None = None
-
-    def change(self, state: State) -> None:
-        """``state`` holds from now on."""
-        old = self.state
-        if state.since <= old.since and self.past is None:
-            self.state = state  # known better from the beginning
-            return
-        if self.past is None:
-            self.past = [old]
-        else:
-            self.past.append(old)
-            # a process that changes all the time must not grow without end: what falls out is not answered
-            del self.past[:-64]
-        self.state = state
-
-    def rewrite(self, container: Container | None, origin: str) -> None:
-        """The container had been in doubt since the process began and is now known for all that time."""
-        self.state = self.state._replace(container=container, origin=origin)
-        if self.past:
-            self.past = [s._replace(container=container, origin=origin) for s in self.past]
 
     def states(self, low: int, high: int) -> list[State]:
         """The states that held at some time between ``low`` and ``high``, newest first."""

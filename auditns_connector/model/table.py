@@ -9,7 +9,6 @@ dead, with the former ones behind it; dead ones stay until :meth:`Model.expire`.
 """
 
 import json
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, NamedTuple
@@ -32,6 +31,7 @@ from auditns_connector.model.inner_ids import Inside
 from auditns_connector.model.namespaces import Instance, Namespaces, NsSet
 from auditns_connector.model.outputs import Output
 from auditns_connector.model.process import NOT_KNOWN, REGISTERED, Process, State
+from auditns_connector.model.processes import Processes
 from auditns_connector.vocabulary import frames as f
 from auditns_connector.vocabulary.namespaces import ALL_ORDER, PID, USER
 
@@ -56,10 +56,10 @@ class Model:
         self.namespaces = Namespaces()
         self.cgroups = Cgroups()
         self.containers = Containers(self.namespaces)
-        self.processes: dict[int, Process] = {}
-        #: threads that are not leaders
-        self.threads: dict[int, Process] = {}
-        self.dead: deque[Process] = deque()
+        self.table = Processes()
+        self.processes = self.table.newest
+        self.threads = self.table.threads
+        self.dead = self.table.dead
         self.queries: list[Query] = []
         self.outputs: list[Output] = []
         #: time of the newest frame (CLOCK_MONOTONIC ns)
@@ -192,24 +192,19 @@ class Model:
         process = self.alive(pid)
         if process is None:
             process = self.add(Process(pid, time, State(time, UNKNOWN, None, NOT_KNOWN), None))
-            process.placeholder = self.confirmed = True
+            self.table.stand_in(process)
+            self.confirmed = True
             self.queries.append(Query("proc", pid))
         return process
 
     def add(self, process: Process) -> Process:
         pid, time = process.pid, process.start
-        old = self.processes.get(pid)
-        if old is not None:
-            if old.end is None and abs(old.start - time) < SAME_START and (old.scanned or old.placeholder):
-                # /proc showed it before its own fork event was read: one and the same
-                self.end(old, time)
-                process.prev = old.prev
-            else:
-                if old.end is None:
-                    self.end(old, time)
-                process.prev = old
-        process.epoch = self.epoch
-        self.processes[pid] = process
+        old = former = self.processes.get(pid)
+        if old is not None and old.end is None:
+            self.end(old, time)
+            if abs(old.start - time) < SAME_START and (old.scanned or old.placeholder):
+                former = old.prev  # /proc showed it before its own fork event was read: one and the same
+        self.table.put(process, former, self.epoch)
         nsset = process.state.nsset
         if nsset is not None:
             if nsset.members:
@@ -234,23 +229,21 @@ class Model:
             self.life.left(process, vacated, time, tid)
 
     def end(self, process: Process, time: int) -> None:
-        process.end = time
+        self.table.end(process, time)
         self.timens.left(process, process.pid)
         if not self.perf:
             self.by_connector.ended(process)
         if process.threads:
-            for tid, nsset in process.threads.items():
-                self.threads.pop(tid, None)
+            for tid, nsset in self.table.alone(process).items():
                 self.timens.left(process, tid)
                 if nsset is not None:
                     self.leave(nsset, process, tid, time)
-            process.threads = None
         if process.state.nsset is not None:
             self.leave(process.state.nsset, process, process.pid, time)
         self.ending = process
         self.containers.leave(process.state.container, time)
         self.ending = None
-        self.dead.append(process)
+        self.table.bury(process)
 
     def settle(self, process: Process, time: int, origin: str, creator: Container | None = None) -> None:
         """Decide again where ``process`` belongs, now that its cgroup or namespaces are known otherwise."""
@@ -258,7 +251,7 @@ class Model:
         container = self.decide(process, state.nsset, state.container if creator is None else creator, time)
         if container is state.container:
             if origin != state.origin and container is not UNKNOWN:
-                process.state = state._replace(origin=origin)
+                self.table.restate(process, state._replace(origin=origin))
             return
         self.containers.enter(container)
         self.containers.leave(state.container, time)
@@ -266,7 +259,7 @@ class Model:
             origin = NOT_KNOWN
         elif process.registered is container:
             origin = REGISTERED
-        process.change(State(time, container, state.nsset, origin, state.login))
+        self.table.change(process, State(time, container, state.nsset, origin, state.login))
 
     def decide(self, process: Process, nsset: NsSet | None, former: Container | None, time: int) -> Container | None:
         if nsset is None or process.unresolved:
@@ -288,13 +281,14 @@ class Model:
         state = process.state
         container = self.decide(process, state.nsset, creator, process.start)
         if container is not UNKNOWN:
-            process.state = State(state.since, container, state.nsset, origin, state.login)
-        self.confirmed = process.scanned = True
+            self.table.restate(process, State(state.since, container, state.nsset, origin, state.login))
+        self.table.scanned(process)
+        self.confirmed = True
         self.add(process)
 
     def leader_left(self, process: Process, time: int) -> None:
         """The leader of ``process`` has exited while other threads live on."""
-        process.leader_gone = True
+        self.table.leader_gone(process, True)
         if process.state.nsset is not None:
             self.leave(process.state.nsset, process, process.pid, time)
 
@@ -310,8 +304,8 @@ class Model:
         self.enter(nsset, process)
         if former.nsset is not None:
             self.namespaces.leave(former.nsset, process.pid, time)
-        process.change(former._replace(since=time, nsset=nsset))
-        threadsets.leader_moved(process, time)
+        self.table.change(process, former._replace(since=time, nsset=nsset))
+        threadsets.leader_moved(self, process, time)
 
     def swap_set(self, process: Process, nsset: NsSet | None, time: int) -> None:
         """The present state of ``process`` had been in ``nsset`` from its beginning."""
@@ -323,7 +317,7 @@ class Model:
                 self.enter(nsset, process)
             if former is not None:
                 self.namespaces.leave(former, process.pid, time)
-        process.state = process.state._replace(nsset=nsset)
+        self.table.restate(process, process.state._replace(nsset=nsset))
 
     def resolved(self, process: Process, unresolved: bool, time: int, origin: str) -> None:
         if not unresolved:
@@ -336,7 +330,11 @@ class Model:
         container = self.decide(process, process.state.nsset, base, time)
         self.containers.enter(container)
         self.containers.leave(former, time)
-        process.rewrite(container, origin if container is not UNKNOWN else NOT_KNOWN)
+        self.rewrite(process, container, origin if container is not UNKNOWN else NOT_KNOWN)
+
+    def rewrite(self, process: Process, container: Container | None, origin: str) -> None:
+        """The container of ``process`` had been in doubt since it began, and is ``container`` for all that time."""
+        self.table.amend(process, lambda state, _: state._replace(container=container, origin=origin), execs=False)
 
     # -- everything else
 
@@ -393,18 +391,7 @@ class Model:
         """Forget processes that ended before ``before`` (CLOCK_MONOTONIC ns): nobody asks for them any more."""
         self.horizon = max(self.horizon, before)
         self.calls.expire(before)
-        dead, processes, namespaces = self.dead, self.processes, self.namespaces
+        namespaces = self.namespaces
         while namespaces.died and namespaces.died[0][1] < before:
             namespaces.forget(namespaces.died.popleft()[0])
-        while dead and (dead[0].end or 0) < before:
-            process = dead.popleft()
-            newest = processes.get(process.pid)
-            if newest is process:
-                if process.prev is not None:
-                    process.prev = None
-                del processes[process.pid]
-                continue
-            while newest is not None:
-                if newest.prev is process:
-                    newest.prev = None
-                newest = newest.prev
+        self.table.expire(before)

@@ -28,7 +28,6 @@ UPWARDS: set[tuple[str, str]] = {
     ("config.options", "streams.definition"),
     ("host.addresses", "pipeline.loop"),
     ("host.observer", "registration.state_file"),
-    ("model.apply.perf", "attribution.clone_result"),
     ("model.table", "attribution.cache"),
     ("model.table", "attribution.call_order"),
     ("model.table", "model.apply.connector"),
@@ -53,8 +52,6 @@ CIRCLES: set[frozenset[str]] = {
     ),
     frozenset(
         (
-            "attribution.call_order",
-            "attribution.clone_result",
             "model.addresses",
             "model.apply.connector",
             "model.apply.inner_ids_state",
@@ -65,14 +62,16 @@ CIRCLES: set[frozenset[str]] = {
             "model.apply.registration",
             "model.apply.restore",
             "model.apply.time_namespaces",
-            "model.container_names",
-            "model.containers",
             "model.inner_ids",
-            "model.namespaces",
-            "model.outputs",
-            "model.process",
             "model.table",
             "model.thread_namespaces",
+        )
+    ),
+    frozenset(
+        (
+            "model.containers",
+            "model.namespaces",
+            "model.process",
         )
     ),
     frozenset(

@@ -1,6 +1,6 @@
 """NS_INFO of a process whose threads are in different namespaces: only what they share, at every moment."""
 
-from auditns_connector.model import thread_namespaces as threadsets
+from auditns_connector.model import processes
 from auditns_connector.vocabulary import frames as f
 from auditns_connector.vocabulary.namespaces import NET, UTS
 from tests.unit.world import World
@@ -92,6 +92,6 @@ def test_a_storm_is_remembered_as_unknown() -> None:
     w = world()
     for n in range(200):
         w.unshare(100, 3000 + n, tid=101, net=11 + n % 2)
-    assert len(w.model.processes[100].apart or ()) <= threadsets._KEPT
+    assert len(w.model.processes[100].apart or ()) <= processes.KEPT
     later(w, 9000)
     assert [net(w, at) for at in (2000, 3050, 3199)] == [None] * 3

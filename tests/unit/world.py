@@ -119,7 +119,8 @@ class World:
     def told_call(self, pid: int, at: float, *also: int) -> None:
         """The record of an unshare or setns of ``pid``, stamped ``at``, has come."""
         low = int(at * MS)
-        self.model.calls.told(self.model.processes[pid], [low, *also], 0)
+        process = self.model.processes[pid]
+        self.model.table.not_before(process, self.model.calls.told(process, [low, *also], 0))
 
     def _text(self, state: State) -> str | None:
         return None if state.container is None else self.model.containers.text(state.container)

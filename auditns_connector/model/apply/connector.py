@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 _CLONE: Final = 1
 _MAX_ASKED: Final = 65536
-_MAX_EXECS: Final = 32
 _NOTHING: Final[tuple[Instance | None, ...]] = (None,) * 8
 
 
@@ -158,16 +157,16 @@ class ByConnector:
         process = Process(pid, time, State(time, inherited, nsset, origin), None)
         if makers:
             first = makers[0]
-            process.epoch, process.comm = first.epoch, first.comm
-            process.registered, process.via = first.registered, first.via
+            table = model.table
+            table.confirm(process, first.epoch)
+            table.comm(process, first.comm)
+            table.register(process, first.registered)
+            table.entered(process, None if any(maker.via is not first.via for maker in makers) else first.via)
             if inherited is not UNKNOWN:
-                process.cgroups = first.cgroups
+                table.set_cgroups(process, first.cgroups)
             # a registration cannot be read from /proc: where the makers differ in it nobody will ever know
-            process.unresolved = any(
-                maker.registered is not first.registered or maker.unresolved for maker in makers
-            )  # fmt: skip
-            if any(maker.via is not first.via for maker in makers):
-                process.via = None
+            unresolved = any(maker.registered is not first.registered or maker.unresolved for maker in makers)
+            table.unresolved(process, unresolved)
         model.add(process)
         self.has_parent(pid, ppid)
         base = self._last_known(makers[0]) if makers else None
@@ -186,9 +185,8 @@ class ByConnector:
             model.kernel.leader_by_exec(process, 0, time)
             self._pid_children.pop(pid, None)
         self._doubt(process, time, "")
-        snapshot = Exec(time, b"", b"", process.state)
-        process.comm = b""  # the connector does not tell the new one
-        process.execs = [*(process.execs or ()), snapshot][-_MAX_EXECS:]
+        model.table.comm(process, b"")  # the connector does not tell the new one
+        model.table.execed(process, Exec(time, b"", b"", process.state))
 
     def _call(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
         """An audit record of unshare or setns: something may have changed since."""
@@ -214,7 +212,8 @@ class ByConnector:
         inst = insts[index] = model.namespaces.find(index, model.namespaces.dev, ino, time)
         if index == MNT:
             known = inst.live and not inst.initial
-            process.via = model.kernel.sole_container(inst) if known and reason != _CLONE else None
+            via = model.kernel.sole_container(inst) if known and reason != _CLONE else None
+            model.table.entered(process, via)
         insts[USER] = None
         nsset = model.namespaces.intern(tuple(insts))
         since = process.start if reason == _CLONE else time
@@ -267,7 +266,7 @@ class ByConnector:
         else:
             del self._asked[process.pid]
         if cgroups is not None:
-            process.cgroups = cgroups
+            model.table.set_cgroups(process, cgroups)
         base = asked.base
         if nsset is None:
             nsset = process.state.nsset
@@ -284,13 +283,13 @@ class ByConnector:
         fresh = model.life.begin(nsset, base, (process.pid, process.start), None) if nsset is not None else []
         self._place(process, nsset, container, origin, asked.since, held=asked.base)
         self._release(asked)
-        if process.execs:
-            process.execs[:] = [
-                exec_._replace(state=exec_.state._replace(container=container, nsset=nsset, origin=origin))
-                if exec_.time >= asked.since
-                else exec_
-                for exec_ in process.execs
-            ]
+
+        def answered(state: State, at: int) -> State:
+            if at < asked.since:
+                return state
+            return state._replace(container=container, nsset=nsset, origin=origin)
+
+        model.table.amend_execs(process, answered)
         if nsset is not None and base is not None:
             pairs = zip(nsset.inst, base.inst, strict=True)
             before = tuple(new if old is None and new not in fresh else old for new, old in pairs)
@@ -325,6 +324,4 @@ class ByConnector:
             if state.nsset is not None and state.nsset is not nsset and state.nsset is not held:
                 model.namespaces.leave(state.nsset, process.pid, since)
         new = State(max(since, state.since), container, nsset, origin, state.login)
-        if state.since < since:
-            process.past = [*(process.past or ()), state][-64:]
-        process.state = new
+        model.table.replace(process, new, after=state.since < since)

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, Final
 
 from auditns_connector.model.containers import UNKNOWN, Container
-from auditns_connector.model.process import Login, Process
+from auditns_connector.model.process import Login, Process, State
 
 if TYPE_CHECKING:
     from auditns_connector.model.table import Model
@@ -58,7 +58,7 @@ def restore(model: "Model", request: dict[str, Any]) -> None:
     for pid, start, uid, session, since in request["logins"]:
         process = model.alive_since(int(pid), int(start))
         if process is not None and process.state.login is None:
-            _log_in(process, Login(int(uid), int(session)), int(since))
+            _log_in(model, process, Login(int(uid), int(session)), int(since))
             model.inside.kept = model.inside.logged = True
     strangers: dict[str, list[Process]] = {}
     for pid, start, comm in request["setup"]:
@@ -69,23 +69,21 @@ def restore(model: "Model", request: dict[str, Any]) -> None:
         # one that was forked while nothing of ours ran may have been given to its parent by somebody who had another
         parent = _parent(model, process) if process.start > saved and not process.scanned else None
         if parent is not None and parent.state.login is not None and process.state.login is None:
-            _log_in(process, parent.state.login, process.start)
+            _log_in(model, process, parent.state.login, process.start)
     for process in processes:
         if process.own_since == process.start and _still_set_up(model, process, strangers, saved):
-            process.own_since = None
+            model.table.own(process, None)
 
 
-def _log_in(process: Process, login: Login, since: int) -> None:
-    if process.execs:
-        process.execs = [
-            exec_._replace(state=exec_.state._replace(login=login)) if exec_.time >= since else exec_
-            for exec_ in process.execs
-        ]
+def _log_in(model: "Model", process: Process, login: Login, since: int) -> None:
+    def logged_in(state: State, at: int) -> State:
+        return state._replace(login=login) if at >= since else state
+
+    model.table.amend_execs(process, logged_in)
     if since > process.state.since:
-        process.change(process.state._replace(since=since, login=login))
-        return
-    process.state = process.state._replace(login=login)
-    process.past = [s._replace(login=login) if s.since >= since else s for s in process.past or ()] or None
+        model.table.change(process, process.state._replace(since=since, login=login))
+    else:
+        model.table.amend(process, logged_in, execs=False)
 
 
 def _parent(model: "Model", process: Process) -> Process | None:

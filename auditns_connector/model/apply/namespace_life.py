@@ -178,14 +178,10 @@ class NsLife:
     ) -> None:
         """Since ``process`` entered ``inst`` it belongs to ``owner``, and not to what had been assumed."""
 
-        def right(state: State) -> State:
+        def right(state: State, _: int) -> State:
             inside = state.nsset is not None and state.nsset.inst[inst.index] is inst
             return state._replace(container=owner) if inside and state.container is provisional else state
 
         self._model.containers.enter(owner)
         self._model.containers.leave(provisional, time)
-        process.state = right(process.state)
-        if process.past:
-            process.past = [right(state) for state in process.past]
-        if process.execs:
-            process.execs = [exec_._replace(state=right(exec_.state)) for exec_ in process.execs]
+        self._model.table.amend(process, right)

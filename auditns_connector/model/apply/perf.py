@@ -6,7 +6,6 @@ kernel/exit.c and kernel/nsproxy.c: in which order these events come, and who is
 
 from typing import TYPE_CHECKING, Final
 
-from auditns_connector.attribution import clone_result as clones
 from auditns_connector.model import thread_namespaces as threadsets
 from auditns_connector.model.apply.procfs import SAME_START
 from auditns_connector.model.containers import UNKNOWN, Container
@@ -22,7 +21,6 @@ CLONE_INTO_CGROUP: Final = 0x2_0000_0000
 CLONE_PARENT: Final = 0x8000
 _ALL: Final = sum(FLAGS.values())
 _CLONED: Final = _ALL & ~(FLAGS["pid"] | FLAGS["time"])
-_MAX_EXECS: Final = 32
 _MAX_CGROUPS: Final = 200_000
 
 
@@ -45,7 +43,7 @@ class KernelEvents:
                 threadsets.add(m, process, tid, nsset, time)
                 m.inside.counted(None, nsset, time, ptid)
                 m.timens.new_thread(process, tid, ptid)
-                clones.note(process, time, pid, tid)
+                m.table.made(process, time, pid, tid)
                 if nsset is not base:
                     m.life.changed(process, base, nsset, fresh, time, "clone", tid=tid)
             return
@@ -56,7 +54,7 @@ class KernelEvents:
             m.confirmed = True
             m.ask(pid)
             return
-        clones.note(creator, time, pid, tid)
+        m.table.made(creator, time, pid, tid)
         state = creator.state
         base = state.nsset if ptid == ppid else creator.nsset_of(ptid)
         nsset = base
@@ -68,22 +66,16 @@ class KernelEvents:
             State(time, state.container, nsset, INHERITED if state.origin == OBSERVED else state.origin, state.login),
             creator.cgroups,
         )
-        process.own_since = creator.own_since
-        process.creator = (ppid, creator.start)
-        process.comm = creator.comm
-        process.registered = creator.registered
-        process.via = creator.via
-        process.unresolved = creator.unresolved
-        process.sampled = creator.sampled
+        m.table.inherit(process, creator)
         apart = m.timens.forked(process, ptid, creator)
         if apart is not None:
-            process.state = process.state._replace(nsset=apart)
+            m.table.restate(process, process.state._replace(nsset=apart))
         if nsset is base and apart is None:
             m.add(process)
         else:
             self._born_apart(process, base, state.container)
-        process.newborn = not payload
-        process.epoch = creator.epoch
+        m.table.newborn(process, not payload)
+        m.table.confirm(process, creator.epoch)
         nsset = process.state.nsset
         if nsset is not None and (ns := nsset.inst[PID]) is not None and not ns.initial:
             m.inside.counted(process, nsset, time, ptid)
@@ -96,10 +88,10 @@ class KernelEvents:
         if nsset is not None:
             fresh = m.life.begin(nsset, base, (process.pid, process.start), process.creator)
             if process.via is not None and (base is None or nsset.inst[MNT] is not base.inst[MNT]):
-                process.via = None
+                m.table.entered(process, None)
         container = m.decide(process, nsset, creator, time)
         origin = NOT_KNOWN if container is UNKNOWN else OBSERVED
-        process.state = process.state._replace(container=container, origin=origin)
+        m.table.restate(process, process.state._replace(container=container, origin=origin))
         m.add(process)
         maker = m.incarnation(*process.creator) if process.creator is not None else None
         m.life.changed(process, base, nsset, fresh, time, "clone", creator=maker)
@@ -114,21 +106,19 @@ class KernelEvents:
     def _born_late(self, process: Process, payload: bytes) -> None:
         """The namespaces of a child, told in a record of their own right behind its FORK."""
         m = self._model
-        process.newborn = False
+        m.table.newborn(process, False)
         base = process.state.nsset
         if base is not None and base.raw == payload:
             return
         m.containers.leave(process.state.container, process.start)
         if base is not None:
             m.leave(base, process, process.pid, process.start)
-        del m.processes[process.pid]
-        if process.prev is not None:
-            m.processes[process.pid] = process.prev
+        m.table.take_back(process)
         epoch, creator = process.epoch, process.state.container
         nsset = m.namespaces.resolve(payload, base, process.start, self._made(process, process.start))
-        process.state = process.state._replace(since=process.start, nsset=nsset, origin=NOT_KNOWN)
+        m.table.restate(process, process.state._replace(since=process.start, nsset=nsset, origin=NOT_KNOWN))
         self._born_apart(process, base, creator)
-        process.epoch = epoch
+        m.table.confirm(process, epoch)
 
     def exec(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
         m = self._model
@@ -141,33 +131,27 @@ class KernelEvents:
         if cgroup:
             self._sampled(process, cgroup, time)
         filename = payload.partition(b"\0")[0]
-        snapshot = Exec(time, filename, process.comm, process.state)
-        if process.execs is None:
-            process.execs = [snapshot]
-        else:
-            process.execs.append(snapshot)
-            del process.execs[:-_MAX_EXECS]
+        m.table.execed(process, Exec(time, filename, process.comm, process.state))
         if process.own_since is None:
             m.inside.ran(process, time)
 
     def leader_by_exec(self, process: Process, old_tid: int, time: int) -> None:
         """A thread that execs becomes the leader, and is alone."""
         m = self._model
-        threads, process.threads = process.threads or {}, None
+        threads = m.table.alone(process)
         nsset = process.state.nsset
         survivor = threads.get(old_tid, nsset) if old_tid != process.pid else nsset
         if survivor is not None and (survivor is not nsset or process.leader_gone):
             m.enter(survivor, process)
         if survivor is not nsset:
-            process.change(process.state._replace(since=time, nsset=survivor))
+            m.table.change(process, process.state._replace(since=time, nsset=survivor))
         for tid, held in threads.items():
-            m.threads.pop(tid, None)
-            threadsets.left(process, tid, time)
+            m.table.together(process, tid, time)
             if held is not None:
                 m.leave(held, process, tid, time)
         if survivor is not nsset and nsset is not None:
             m.leave(nsset, process, process.pid, time)
-        process.leader_gone = False
+        m.table.leader_gone(process, False)
 
     def _sampled(self, process: Process, cgroup: int, time: int) -> None:
         """A sample told the process's cgroup in its own context: nothing is nearer to the truth."""
@@ -176,7 +160,7 @@ class KernelEvents:
         if path is None:
             # a cgroup nobody has told about: where the process is now, /proc must say
             m.ask(process.pid, cgroup)
-            process.unresolved = True
+            m.table.unresolved(process, True)
             m.settle(process, time, NOT_KNOWN)
             return
         known = process.cgroups
@@ -185,21 +169,23 @@ class KernelEvents:
                 return  # another hierarchy might tell more; the answer of /proc is on its way
             known = m.cgroups.root
         moved = m.cgroups.moved(known, m.sample_root, path)
-        unresolved, process.unresolved = process.unresolved, False
+        unresolved = process.unresolved
+        m.table.unresolved(process, False)
         if moved is process.cgroups and not unresolved:
             self._sampled_as(process, cgroup)
             return
-        process.cgroups, process.sampled = moved, cgroup
+        m.table.set_cgroups(process, moved)
+        m.table.sampled(process, cgroup)
         m.resolved(process, unresolved, time, OBSERVED)
 
     def _sampled_as(self, process: Process, cgroup: int) -> None:
         """Samples in the cgroup of ``process`` have that id, and so have those of its creator if it is there too."""
         if process.sampled == cgroup:
             return
-        process.sampled = cgroup
+        self._model.table.sampled(process, cgroup)
         creator = self._model.incarnation(*process.creator) if process.creator is not None else None
         if creator is not None and creator.cgroups is process.cgroups:
-            creator.sampled = cgroup
+            self._model.table.sampled(creator, cgroup)
 
     def exit(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
         m = self._model
@@ -215,7 +201,7 @@ class KernelEvents:
         else:
             threadsets.drop(m, process, tid, time)
         if not process.threads:
-            process.threads = None
+            m.table.alone(process)
             if process.leader_gone:
                 m.end(process, time)
 
@@ -238,7 +224,7 @@ class KernelEvents:
         m = self._model
         process = m.alive(pid)
         if process is not None and (tid == pid or arg):
-            process.comm = payload.partition(b"\0")[0]
+            m.table.comm(process, payload.partition(b"\0")[0])
 
     def unshared(
         self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
@@ -269,13 +255,13 @@ class KernelEvents:
         inside = self.sole_container(joined) if joined is not None else None
         m.enter(nsset, process, tid)
         if tid != pid and process.threads is not None:
-            process.threads[tid] = nsset
-            threadsets.moved(process, tid, nsset, time)
+            m.table.thread(process, tid, nsset)
+            threadsets.moved(m, process, tid, nsset, time)
         else:
             if base is None or nsset.inst[MNT] is not base.inst[MNT]:
-                process.via = inside
-            process.change(former._replace(since=time, nsset=nsset))
-            threadsets.leader_moved(process, time)
+                m.table.entered(process, inside)
+            m.table.change(process, former._replace(since=time, nsset=nsset))
+            threadsets.leader_moved(m, process, time)
             m.settle(process, time, OBSERVED)
         if base is not None:
             m.namespaces.leave(base, tid, time)
@@ -313,9 +299,9 @@ class KernelEvents:
         path = payload.partition(b"\0")[0].decode("utf-8", "surrogateescape")
         if process.cgroups is None and not m.v2_only:
             return
-        process.cgroups = m.cgroups.moved(process.cgroups or m.cgroups.root, arg, path)
+        m.table.set_cgroups(process, m.cgroups.moved(process.cgroups or m.cgroups.root, arg, path))
         if arg == m.sample_root:
-            process.unresolved = False
+            m.table.unresolved(process, False)
         m.settle(process, time, OBSERVED)
 
     def newtask(
@@ -325,14 +311,14 @@ class KernelEvents:
         process = m.alive(tid)
         if process is None:
             return
-        process.clone_parent = bool(arg & CLONE_PARENT)
+        m.table.clone_parent(process, bool(arg & CLONE_PARENT))
         if arg & CLONE_NEWTIME:
             m.swap_set(process, m.timens.cloned(process) or process.state.nsset, time)
         if not arg & CLONE_INTO_CGROUP:
             return
-        process.unresolved = True
+        m.table.unresolved(process, True)
         former = process.state.container
-        process.rewrite(UNKNOWN, NOT_KNOWN)
+        m.rewrite(process, UNKNOWN, NOT_KNOWN)
         m.containers.leave(former, time)
         m.ask(tid)
 

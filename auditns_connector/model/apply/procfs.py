@@ -146,7 +146,7 @@ class Resync:
             return  # its exit event came before this answer
         process = newest if newest.end is None else None
         if process is not None and process.placeholder and start <= process.start + SAME_START:
-            process.start, process.placeholder = start, False
+            model.table.began(process, start)
         if process is not None and process.start - start > SAME_START:
             return  # the answer is about a former holder of the pid
         if process is not None and start - process.start > SAME_START:
@@ -167,14 +167,14 @@ class Resync:
         else:
             self._fill(process, nsset, cgroups, time)
         self._time(process, time, answer, whole=doubtful)
-        process.comm = process.comm or answer.comm
+        if not process.comm:
+            model.table.comm(process, answer.comm)
         self._ids(process, time, answer)
 
-    @staticmethod
-    def _ids(process: Process, time: int, answer: Answer) -> None:
+    def _ids(self, process: Process, time: int, answer: Answer) -> None:
         """Note whose process it is, for those who tell of it."""
         if answer.ids is not None:
-            process.ids = (time, *answer.ids)
+            self._model.table.ids(process, (time, *answer.ids))
 
     def _time(self, process: Process, time: int, answer: Answer, *, whole: bool) -> None:
         self._model.timens.answered(process, time, answer.inodes[TIME], answer.time_for_children, whole=whole)
@@ -184,12 +184,11 @@ class Resync:
         parent = model.alive(answer.ppid)
         start = answer.start or 0
         process = Process(answer.pid, start, State(start, UNKNOWN, self._nsset(answer), NOT_KNOWN), answer.cgroups)
-        process.comm = answer.comm
+        model.table.comm(process, answer.comm)
         if parent is not None:
-            process.creator = (parent.pid, parent.start)
-            process.registered = parent.registered
+            model.table.made_by(process, parent)
         if model.losses.polling:  # where it was before nobody knows
-            process.past, process.state = [process.state], process.state._replace(since=time)
+            model.table.replace(process, process.state._replace(since=time), after=True)
         model.adopt(process, parent.state.container if parent is not None else None, PROCFS)
         if not model.perf:
             model.by_connector.has_parent(process.pid, answer.ppid)
@@ -212,8 +211,9 @@ class Resync:
         if process.state.nsset is None and nsset is not None:
             model.put_namespaces(process, nsset, time, PROCFS)
         if cgroups is not None and (process.cgroups is None or process.unresolved):
-            unresolved, process.unresolved = process.unresolved, False
-            process.cgroups = cgroups
+            unresolved = process.unresolved
+            model.table.unresolved(process, False)
+            model.table.set_cgroups(process, cgroups)
             model.resolved(process, unresolved, time, PROCFS)
 
     def _confirm(
@@ -223,7 +223,8 @@ class Resync:
         model = self._model
         began = model.losses.doubt[process.epoch]
         model.confirmed = True
-        process.epoch = self._epoch if self._scan is not None or self._began >= began else model.epoch
+        whole = self._scan is not None or self._began >= began
+        model.table.confirm(process, self._epoch if whole else model.epoch)
         tids = set(answer.tids)
         for tid in [t for t in process.threads or () if t not in tids]:
             threadsets.drop(model, process, tid, time)
@@ -232,12 +233,13 @@ class Resync:
         if same and state.container is not UNKNOWN:
             return
         if state.since < began:
-            process.change(state._replace(since=began, container=UNKNOWN, origin=NOT_KNOWN))
+            model.table.change(process, state._replace(since=began, container=UNKNOWN, origin=NOT_KNOWN))
             model.containers.leave(state.container, began)
         if nsset is not None and nsset is not state.nsset:
             model.put_namespaces(process, nsset, time, PROCFS)
         if cgroups is not None:
-            process.cgroups, process.unresolved = cgroups, False
+            model.table.set_cgroups(process, cgroups)
+            model.table.unresolved(process, False)
         model.settle(process, time, PROCFS)
 
     # -- its parts

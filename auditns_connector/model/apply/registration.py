@@ -281,7 +281,7 @@ class Registry:
         former = (None, UNKNOWN, target.registered)
         for process in members:
             if process.registered in former:
-                process.registered = container
+                model.table.register(process, container)
                 model.settle(process, time, REGISTERED)
         if replaced is not None and replaced.key in containers.taken:
             replaced.told = True  # it does not end, it is called otherwise from now on

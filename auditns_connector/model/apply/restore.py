@@ -124,7 +124,7 @@ def restore(model: "Model", time: int, request: dict[str, Any]) -> None:
         containers.enter(parent)
         model.registry.changes += 1
     for process in known:
-        process.registered = container
+        model.table.register(process, container)
     since = int(request["saved"])
     _inherit(model, {(p.pid, p.start) for p in known}, container, since)
     for inner in _inner(model, container):
@@ -161,7 +161,7 @@ def _inherit(model: "Model", line: set[tuple[int, int]], container: Container, s
     for process in sorted(model.processes.values(), key=lambda p: p.start):
         if process.end is None and process.creator in line and process.start > since - SAME_START:
             if process.registered is None or process.registered is UNKNOWN:
-                process.registered = container
+                model.table.register(process, container)
             if process.registered is container:
                 line.add((process.pid, process.start))
 
@@ -212,7 +212,7 @@ def doubt_orphans(model: "Model", time: int, request: dict[str, Any]) -> None:
             continue
         for loose in request["loose"]:
             if _may_come_from(process, loose):
-                process.registered = UNKNOWN
+                model.table.register(process, UNKNOWN)
                 model.settle(process, time, PROCFS)
                 break
 

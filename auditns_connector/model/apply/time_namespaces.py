@@ -231,15 +231,12 @@ class TimeNs:
                 return state
             return state._replace(nsset=self._with(nsset, inst))
 
-        if process.execs:
-            process.execs[:] = [exec_._replace(state=filled(exec_.state, exec_.time)) for exec_ in process.execs]
-        if process.past:
-            process.past[:] = [filled(state, state.since) for state in process.past]
+        self._model.table.amend_execs(process, filled)
+        self._model.table.amend_past(process, filled)
         state = process.state
         if state.since < since:
             # it was in doubt before already, in a way that is not answered by this: a state of its own from here on
-            process.past = [*(process.past or ()), state]
-            process.state = state._replace(since=since)
+            self._model.table.replace(process, state._replace(since=since), after=True)
         self._model.swap_set(process, filled(process.state, process.state.since).nsset, since)
 
     # -- sets

@@ -1,0 +1,274 @@
+"""The process table: which process holds which pid, and the only place that writes a process's fields.
+
+Everybody reads a :class:`Process` as it is; who has found out something about one hands it on to a method here. A
+method writes what it is named for and nothing else: who belongs where, and who lives in which namespaces, is decided
+by its caller.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from auditns_connector.model.containers import CgroupSet, Container
+from auditns_connector.model.namespaces import NsSet
+from auditns_connector.model.process import Apart, Exec, Process, State
+
+#: times of threads apart, and former states, remembered of one process; what is older is not answered
+KEPT: Final = 64
+#: execs of one process that no record has told of
+KEPT_EXECS: Final = 32
+#: processes and threads made by one process, at least
+KEPT_MADE: Final = 64
+
+
+class Processes:
+    """Processes by pid, threads by tid, and the ended ones in the order of their ends."""
+
+    def __init__(self) -> None:
+        #: the newest incarnation of each pid, alive or ended; the former ones are behind it (``prev``)
+        self.newest: dict[int, Process] = {}
+        #: threads that are not leaders
+        self.threads: dict[int, Process] = {}
+        self.dead: deque[Process] = deque()
+
+    # -- pids
+
+    def put(self, process: Process, former: Process | None, epoch: int) -> None:
+        """``process`` holds its pid now, after ``former``; what is known of it is of the loss epoch ``epoch``."""
+        if former is not None:
+            process.prev = former
+        process.epoch = epoch
+        self.newest[process.pid] = process
+
+    def take_back(self, process: Process) -> None:
+        """``process`` is not to hold its pid yet: its beginning is told once more."""
+        del self.newest[process.pid]
+        if process.prev is not None:
+            self.newest[process.pid] = process.prev
+
+    def end(self, process: Process, time: int) -> None:
+        """``process`` has ended at ``time`` (CLOCK_MONOTONIC ns)."""
+        process.end = time
+
+    def bury(self, process: Process) -> None:
+        """All about the end of ``process`` is done: it is kept until :meth:`expire`."""
+        self.dead.append(process)
+
+    def expire(self, before: int) -> None:
+        """Forget processes that ended before ``before`` (CLOCK_MONOTONIC ns)."""
+        dead, processes = self.dead, self.newest
+        while dead and (dead[0].end or 0) < before:
+            process = dead.popleft()
+            newest = processes.get(process.pid)
+            if newest is process:
+                if process.prev is not None:
+                    process.prev = None
+                del processes[process.pid]
+                continue
+            while newest is not None:
+                if newest.prev is process:
+                    newest.prev = None
+                newest = newest.prev
+
+    # -- who a process is
+
+    def inherit(self, process: Process, creator: Process) -> None:
+        """``process`` was made by ``creator``, and has what a child has of that."""
+        process.own_since = creator.own_since
+        process.creator = (creator.pid, creator.start)
+        process.comm = creator.comm
+        process.registered = creator.registered
+        process.via = creator.via
+        process.unresolved = creator.unresolved
+        process.sampled = creator.sampled
+
+    def made_by(self, process: Process, creator: Process) -> None:
+        """``process`` is a child of ``creator``, as /proc tells it."""
+        process.creator = (creator.pid, creator.start)
+        process.registered = creator.registered
+
+    def began(self, process: Process, start: int) -> None:
+        """The placeholder ``process`` began at ``start`` (CLOCK_MONOTONIC ns)."""
+        process.start, process.placeholder = start, False
+
+    def stand_in(self, process: Process) -> None:
+        """The birth of ``process`` was not seen: ``start`` is when it was first heard of."""
+        process.placeholder = True
+
+    def scanned(self, process: Process) -> None:
+        """``process`` is first known from /proc."""
+        process.scanned = True
+
+    def newborn(self, process: Process, newborn: bool) -> None:
+        """Whether the record that tells the namespaces of ``process`` is still to come."""
+        process.newborn = newborn
+
+    def clone_parent(self, process: Process, told: bool) -> None:
+        """Whether ``process`` was made with CLONE_PARENT."""
+        process.clone_parent = told
+
+    def comm(self, process: Process, comm: bytes) -> None:
+        """``process`` is called ``comm``."""
+        process.comm = comm
+
+    def confirm(self, process: Process, epoch: int) -> None:
+        """What is known of ``process`` was known for sure in the loss epoch ``epoch``."""
+        process.epoch = epoch
+
+    def ids(self, process: Process, ids: tuple[int, int | None, int | None, int | None]) -> None:
+        """When /proc told whose ``process`` is, real uid, login uid, session."""
+        process.ids = ids
+
+    def called_inside(self, process: Process, number: int, pid: int, *, certain: bool) -> None:
+        """``process`` is ``pid`` in the pid namespace ``number``; ``certain``: whatever was assumed before."""
+        if process.inside is None:
+            process.inside = {}
+        if certain:
+            process.inside[number] = pid
+        else:
+            process.inside.setdefault(number, pid)
+
+    def nspid(self, process: Process, nspid: tuple[int, ...]) -> None:
+        """The numbers of ``process`` in all its pid namespaces, ours first."""
+        process.nspid = nspid
+
+    # -- where it belongs
+
+    def change(self, process: Process, state: State) -> None:
+        """``state`` holds for ``process`` from now on."""
+        old = process.state
+        if state.since <= old.since and process.past is None:
+            process.state = state  # known better from the beginning
+            return
+        if process.past is None:
+            process.past = [old]
+        else:
+            process.past.append(old)
+            # a process that changes all the time must not grow without end: what falls out is not answered
+            del process.past[:-KEPT]
+        process.state = state
+
+    def restate(self, process: Process, state: State) -> None:
+        """The present state of ``process`` is ``state``, and had been so."""
+        process.state = state
+
+    def replace(self, process: Process, state: State, *, after: bool) -> None:
+        """``state`` holds now; ``after`` the present one, which is a former one from now on."""
+        if after:
+            process.past = [*(process.past or ()), process.state][-KEPT:]
+        process.state = state
+
+    def amend(self, process: Process, right: Callable[[State, int], State], *, execs: bool = True) -> None:
+        """Put every state of ``process`` right, former ones and (``execs``) those at its execs: ``right`` is given the
+        state and the time for which it is wanted."""
+        process.state = right(process.state, process.state.since)
+        if process.past:
+            process.past = [right(state, state.since) for state in process.past]
+        if execs:
+            self.amend_execs(process, right)
+
+    def amend_past(self, process: Process, right: Callable[[State, int], State]) -> None:
+        """The same of the former states alone."""
+        if process.past:
+            process.past = [right(state, state.since) for state in process.past]
+
+    def amend_execs(self, process: Process, right: Callable[[State, int], State]) -> None:
+        """The same of the states at its execs alone."""
+        if process.execs:
+            process.execs = [exec_._replace(state=right(exec_.state, exec_.time)) for exec_ in process.execs]
+
+    def set_cgroups(self, process: Process, cgroups: CgroupSet | None) -> None:
+        """The cgroups of ``process``."""
+        process.cgroups = cgroups
+
+    def sampled(self, process: Process, cgroup: int) -> None:
+        """A sample in the cgroup of ``process`` had the id ``cgroup``."""
+        process.sampled = cgroup
+
+    def unresolved(self, process: Process, unresolved: bool) -> None:
+        """Whether the cgroup of ``process`` is still to be told."""
+        process.unresolved = unresolved
+
+    def register(self, process: Process, container: Container | None) -> None:
+        """``process`` was registered in ``container``, itself or whom it descends from."""
+        process.registered = container
+
+    def entered(self, process: Process, container: Container | None) -> None:
+        """The container whose mount namespace ``process`` has entered."""
+        process.via = container
+
+    def own(self, process: Process, since: int | None) -> None:
+        """When ``process`` first ran a program of its container's own; None: it did not."""
+        process.own_since = since
+
+    # -- execs and children
+
+    def execed(self, process: Process, exec_: Exec) -> None:
+        """``process`` has execed."""
+        if process.execs is None:
+            process.execs = [exec_]
+        else:
+            process.execs.append(exec_)
+            del process.execs[:-KEPT_EXECS]
+
+    def exec_told(self, process: Process, time: int) -> None:
+        """A record told of the exec at ``time``: neither it nor one before it is to be told of again."""
+        if process.execs is not None:
+            process.execs = [exec_ for exec_ in process.execs if exec_.time > time] or None
+        self.not_before(process, time)
+
+    def not_before(self, process: Process, time: int) -> None:
+        """Records of ``process`` that are still to come were made at or after ``time``."""
+        process.floor = max(process.floor, time)
+
+    def made(self, creator: Process, time: int, pid: int, tid: int) -> None:
+        """``creator`` has made thread ``tid`` of process ``pid`` (which may be itself) at ``time``."""
+        made = creator.made
+        if made is None:
+            creator.made = [(time, pid, tid)]
+            return
+        made.append((time, pid, tid))
+        if len(made) == 2 * KEPT_MADE:
+            del made[:KEPT_MADE]
+
+    # -- threads
+
+    def thread(self, process: Process, tid: int, nsset: NsSet | None) -> None:
+        """Thread ``tid`` of ``process`` lives, in ``nsset``."""
+        if process.threads is None:
+            process.threads = {}
+        process.threads[tid] = nsset
+        self.threads[tid] = process
+
+    def thread_gone(self, process: Process, tid: int) -> NsSet | None:
+        """Thread ``tid`` of ``process`` is gone; returns where it was."""
+        if self.threads.get(tid) is process:
+            del self.threads[tid]
+        return process.threads.pop(tid, None) if process.threads is not None else None
+
+    def leader_gone(self, process: Process, gone: bool) -> None:
+        """Whether the leader of ``process`` has exited while other threads live on."""
+        process.leader_gone = gone
+
+    def alone(self, process: Process) -> dict[int, NsSet | None]:
+        """``process`` has no other threads than its leader any more; returns those it had."""
+        threads, process.threads = process.threads or {}, None
+        for tid in threads:
+            self.threads.pop(tid, None)
+        return threads
+
+    def apart(self, process: Process, tid: int, nsset: NsSet | None, time: int) -> None:
+        """Thread ``tid`` of ``process`` is in ``nsset`` from ``time`` on, and not where the leader is."""
+        if process.apart is None:
+            process.apart = []
+        process.apart.append(Apart(tid, nsset, time))
+        if len(process.apart) > KEPT:
+            # what falls out may have been anywhere: nothing is known of that time any more
+            del process.apart[0]
+            process.apart[0].nsset, process.apart[0].since = None, 0
+
+    def together(self, process: Process, tid: int, time: int) -> None:
+        """Thread ``tid`` of ``process`` is where it was no longer."""
+        for apart in process.apart or ():
+            if apart.tid == tid and apart.until is None:
+                apart.until = time
