@@ -260,13 +260,15 @@ class Scanner:
     """The scan and its state. ``feed`` is given what the last one did not consume, and more behind it.
 
     ``whole``: the lines of an event are handed out together, never in two answers (as long as that takes no
-    more than MAX_WHOLE bytes to be kept back); what works on whole events needs it.
+    more than MAX_WHOLE bytes to be kept back); what works on whole events needs it. ``patient``: a record of ours may
+    follow any event, so none is complete before the line behind it is there (from the first such record on it is so
+    anyway).
     """
 
-    def __init__(self, whole: bool = False) -> None:
+    def __init__(self, whole: bool = False, patient: bool = False) -> None:
         #: for the C functions
         self.state: Any = ffi.new("struct auditns_scan *")
-        self.state.whole = whole
+        self.state.whole, self.state.patient = whole, patient
         self.points = Points()
         self.points.grow(1024, 4096)
 
@@ -295,10 +297,10 @@ class Scanner:
 
 class TextStream:
     """Audit text that arrives in pieces of any size. It keeps what is not decided yet: some 128 KiB at most, or
-    1 MiB when ``whole`` events are asked for (see :class:`Scanner`)."""
+    1 MiB when ``whole`` events are asked for (see :class:`Scanner`, ``patient`` as well)."""
 
-    def __init__(self, capacity: int = 512 * 1024, whole: bool = False) -> None:
-        self._scanner = Scanner(whole)
+    def __init__(self, capacity: int = 512 * 1024, whole: bool = False, patient: bool = False) -> None:
+        self._scanner = Scanner(whole, patient)
         self._c: Any = ffi.new("struct auditns_stream *", {"least": ROOM})
         self._use(bytearray(capacity))
 

@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
             colour=name == "pretty" and sys.stdout.isatty(),
             lasting=False,
         )
-        stream = TextStream(whole=enricher.whole)
+        stream = TextStream(whole=enricher.whole, patient=True)
         output = sys.stdout.fileno()
 
         def deliver(points: Any) -> bool:

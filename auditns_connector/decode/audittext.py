@@ -16,6 +16,10 @@ HEADER: Final = re.compile(
     rb"(?P<hdr>msg=audit\((?P<sec>[0-9]{1,11})\.(?P<ms>[0-9]{3}):(?P<serial>[0-9]{1,20})\):)"
 )
 _OWN_PREFIX: Final = ("CONTAINER_", "NS_")
+#: complete when the next line is not of it
+AWAITS: Final = 1
+#: the same, and at the end of what was pushed unless records of ours may follow
+COMPLETE: Final = 2
 
 
 class Point:
@@ -51,7 +55,9 @@ class Event:
 
     def __init__(self, number: int, first: int, base: int, recno: int) -> None:
         self.number, self.first, self.base, self.recno = number, first, base, recno
-        self.own = self.kernel = self.lone = self.syscall = False
+        self.own = self.kernel = self.syscall = False
+        #: 0, or AWAITS or COMPLETE
+        self.lone = 0
         self.point: Point | None = None
 
 
@@ -96,14 +102,9 @@ def number31(value: bytes | None) -> int:
 
 
 def is_single(number: int) -> bool:
-    """Whether a record of this type, coming first, is a whole event."""
+    """Whether a record of this type, coming first, is as a rule a whole event."""
     if number in rectypes.OWN:
         return number not in rectypes.OWN_AUXILIARY
-    return stands_before(number)
-
-
-def stands_before(number: int) -> bool:
-    """Whether tools end an event at this type, so that a record of ours must come before it."""
     return number != 0 and not rectypes.FIRST_EVENT <= number < rectypes.FIRST_ANOM_MSG
 
 
@@ -144,10 +145,13 @@ def target_words(body: bytes) -> dict[bytes, bytes]:
 
 class Reference:
     """The scan over a whole stream. ``points`` and ``lines`` grow; those before ``consumed`` are decided. ``whole``: an
-    event is waited for as long as where whole events are wanted."""
+    event is waited for as long as where whole events are wanted. ``patient``: records of ours may follow."""
 
-    def __init__(self, whole: bool = False) -> None:
+    def __init__(self, whole: bool = False, patient: bool = False) -> None:
         self._whole = whole
+        self._patient = patient
+        #: the event that the next line ends unless it is of it
+        self._lone: Key | None = None
         self._span = p.MAX_WHOLE if whole else p.MAX_SPAN
         self.text = bytearray()
         self.points: list[Point] = []
@@ -174,11 +178,15 @@ class Reference:
             self._line = len(self.text)
         if mode != p.MODE_MORE:
             self._close_all()
+        elif self._lone is not None and self._open[self._lone].lone == COMPLETE and not self._patient:
+            self._close(self._lone)
         self.consumed = min([event.first for event in self._open.values()], default=self._line)
 
     def _close(self, key: Key) -> None:
         event = self._open.pop(key)
         self._closed[key[2] % p.CLOSED] = (key, event.recno)
+        if key == self._lone:
+            self._lone = None
 
     def _close_all(self) -> None:
         for key in list(self._open):
@@ -194,10 +202,10 @@ class Reference:
         if not self._in_long and end - line <= p.MAX_LINE:
             head = read_head(bytes(self.text[line : end - 1]))
         self._in_long = False
-        if self._open:
-            key, event = next(reversed(self._open.items()))
-            if event.lone and (head is None or key != (head.node, head.ms, head.serial)):
-                self._close(key)
+        lone = self._lone
+        if lone is not None and (head is None or lone != (head.node, head.ms, head.serial)):
+            self._close(lone)
+        self._lone = None
         if head is None:
             self.lines.append((line, p.LINE_FOREIGN, 0))
             return
@@ -237,22 +245,27 @@ class Reference:
                 return self._late(head, key, recno, line, end)
             event = self._begin(key, line, recno)
         if head.own:
-            event.own = True
+            event.own = self._patient = True
             if event.point is not None:
                 event.point.flags |= p.P_OWN
-            if single and not event.kernel:
+            if event.lone:
+                self._lone = key
+            elif single and not event.kernel:
                 self._close(key)
             return event.number
         event.recno = min(event.recno + 1, 0xFFFF)
         own = p.P_OWN if event.own else 0
 
-        event.lone = not event.kernel and head.type in rectypes.LONE_KERNEL
         if single:
-            flags = own | p.P_SINGLE | p.P_SUBJECT | (p.P_USER if is_user(head.type) else 0)
-            self._add_subject(head, line, line, flags, event)
-            if not event.kernel:
-                self._close(key)
+            if event.point is None:
+                flags = own | p.P_SINGLE | p.P_SUBJECT | (p.P_USER if is_user(head.type) else 0)
+                event.point = self._add_subject(head, line, end, flags, event)
+            event.lone = COMPLETE if not event.kernel or event.lone else 0
+            event.kernel = True
+            self._lone = key if event.lone else None
             return event.number
+        if event.lone != COMPLETE or head.type == rectypes.SYSCALL:
+            event.lone = AWAITS if not event.kernel and head.type in rectypes.LONE_KERNEL else 0
         if head.type == rectypes.SYSCALL and not event.syscall:
             flags = own | p.P_SUBJECT | p.P_SYSCALL
             if event.point is not None:
@@ -278,10 +291,13 @@ class Reference:
                 found = target_words(head.body)
                 if found.get(b"item") == b"0":
                     event.point.aux2 = found.get(b"name", b"")
-        elif head.type == rectypes.PROCTITLE and self._whole and key == next(reversed(self._open)):
-            event.lone = True
-        elif head.type in (rectypes.EOE, rectypes.PROCTITLE):
+        elif head.type == rectypes.PROCTITLE:
+            event.lone = AWAITS if self._whole else COMPLETE
+        elif head.type == rectypes.EOE:
             self._close(key)
+            return event.number
+        if event.lone:
+            self._lone = key
         return event.number
 
     def _add_subject(self, head: Head, line: int, at: int, flags: int, event: Event) -> Point:

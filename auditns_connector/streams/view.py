@@ -215,7 +215,6 @@ class Viewer:
             self.withheld += 1
             return None
         names = self._names(points, i, state, home, b"".join(keep), low, high)
-        before = points.at[i] <= points.line_off[i]
         header = points.header(i)
         info = b""
         if state.login is not None:
@@ -230,7 +229,7 @@ class Viewer:
                 login = logins.get(at)
                 shown = (Tailor(names._replace(target=login), self.tally) if login else tailor).line(line)
                 if at == subject_at:
-                    out += (mine, shown) if before else (shown, mine)
+                    out += (shown, mine)
                 else:
                     out.append(shown)
                 if at in added:
@@ -300,7 +299,7 @@ class Viewer:
         """The event as the host's own output has it."""
         i = wanted.subject
         lines = [(points.l_off[n], points.line(n)) for n in wanted.lines]
-        header, node, before = points.header(i), points.node(i), points.at[i] <= points.line_off[i]
+        header, node = points.header(i), points.node(i)
         added: dict[int, bytes] = {}
         for t in (i, *wanted.targets):
             container = states[t].container
@@ -312,8 +311,7 @@ class Viewer:
         def make() -> bytes:
             out: list[bytes] = []
             for start, line in lines:
-                ours = added.get(start, b"")
-                out += (ours, line) if before else (line, ours)
+                out += (line, added.get(start, b""))
             return b"".join(out) + end
 
         end = _end(points, i, [points.l_type[n] for n in wanted.lines], header, node)

@@ -10,8 +10,7 @@ pid         whom the point is about: ``pid=``, for a target ``opid=``; -1 when t
 ppid sysno  fields of a SYSCALL, -1 when absent; ``arch`` likewise, 0 when absent; ``exit`` 0 when absent
 flags       P_* below; never 0
 at          where a record may be inserted: directly behind the SYSCALL, or behind the event's first kernel
-            record when it has none; behind its OBJ_PID for a target; *before* a record that tools take for
-            an event of its own (types < 1300 and >= 2100)
+            record when it has none; behind its OBJ_PID for a target
 hdr node    the ``msg=audit(…):`` and the ``node=HOST `` of the record, to be repeated in ours
 aux1        the value of ``comm=`` (for a target ``ocomm=``), as it stands in the text, quotes included
 aux2        of a P_EXEC: the value of ``name=`` of PATH item=0, as it stands in the text
@@ -27,11 +26,11 @@ Rules
 * Fields are words between single spaces; of a repeated name the first counts. They end at 0x1D (what auditd
   adds in ENRICHED format) and at ``msg='`` (text of a user process).
 * A number counts as absent when it is not plain decimal or above 2^31-1.
-* An event is complete at EOE or PROCTITLE; at once when its first record is one that stands alone (types < 1300
-  and >= 2100); when its first record is of rectypes.LONE_KERNEL and the next line is not of it; when the text
-  has got OLDER_MS ahead of the newest time seen when the event began, or MAX_SPAN bytes past its first line
-  (MAX_WHOLE where whole events are wanted);
-  when MAX_OPEN younger ones are open; and at the end.
+* An event is complete at EOE; behind a PROCTITLE, a record that stands alone (types < 1300 and >= 2100) or a first
+  record of rectypes.LONE_KERNEL as soon as a line comes that is not of it, and for the first two of these at the end
+  of the text there is, unless records of ours may follow (``patient``); when the text has got OLDER_MS ahead of the
+  newest time seen when the event began, or MAX_SPAN bytes past its first line (MAX_WHOLE where whole events are
+  wanted); when MAX_OPEN younger ones are open; and at the end.
 * What comes of an event after that is *late*: it opens no event and gets no point, save an OBJ_PID or a SYSCALL.
 * Records of ours in the input mark the points of their event P_OWN and get none themselves.
 """

@@ -68,6 +68,8 @@ struct auditns_scan {
     uint32_t consumed, line, searched;
     uint32_t open, last, next_id, voids, in_long;
     uint32_t whole;             /* set by the caller: hand out whole events only */
+    uint32_t patient;           /* records of ours may follow: set by the caller, and by the first one that comes */
+    uint32_t lone;              /* the open event, counted from 1, that the next line ends unless it is of it */
     uint64_t lines;             /* how many newlines were found */
     uint64_t changes;           /* how many CONFIG_CHANGE records: they may be part of a system call's event */
     struct auditns_event event[AUDITNS_MAX_OPEN];

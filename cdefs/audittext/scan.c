@@ -4,6 +4,8 @@
 #include "audittext/scan_impl.h"
 
 #define OLDER_MS 2000         /* an event this much older than a later record is complete */
+#define AWAITS 1              /* complete when the next line is not of it */
+#define COMPLETE 2            /* the same, and at the end of the block unless records of ours may follow */
 
 static struct auditns_closed *closed_slot(struct auditns_scan *s, uint64_t serial)
 {
@@ -24,6 +26,8 @@ static void close_event(struct auditns_scan *s, uint32_t i)
 {
     struct auditns_event *e = &s->event[i];
     remember(s, e->ms, e->serial, e->node, e->recno);
+    if (s->lone > i)
+        s->lone = s->lone == i + 1 ? 0 : s->lone - 1;
     s->open--;
     memmove(e, e + 1, (s->open - i) * sizeof(*e));
     s->last = 0;
@@ -116,9 +120,12 @@ static uint32_t record(struct auditns_scan *s, struct auditns_points *p, const c
 
     if (h->type & OWN) {
         e->own = 1;
+        s->patient = 1;
         if (e->point != NONE)
             p->flags[e->point] |= AUDITNS_P_OWN;
-        if ((h->type & OWN_LONE) && !e->kernel)
+        if (e->lone)
+            s->lone = at + 1;
+        else if ((h->type & OWN_LONE) && !e->kernel)
             close_event(s, at);
         return id;
     }
@@ -126,18 +133,22 @@ static uint32_t record(struct auditns_scan *s, struct auditns_points *p, const c
         e->recno++;
     uint32_t own = e->own ? AUDITNS_P_OWN : 0;
 
-    e->lone = !e->kernel && (h->type & LONE);
-
     if (single) {
-        uint32_t flags = own | AUDITNS_P_SINGLE | AUDITNS_P_SUBJECT;
-        if (number == 1005 || (number >= 1100 && number < 1200) || (number >= FIRST_ANOM_MSG && number < 3000))
-            flags |= AUDITNS_P_USER;
-        uint32_t i = add_point(p, h, line, line, flags, id, e->recno);
-        subject_fields(p, i, buf, body, stop);
-        if (!e->kernel)
-            close_event(s, at);
+        if (e->point == NONE) {
+            uint32_t flags = own | AUDITNS_P_SINGLE | AUDITNS_P_SUBJECT;
+            if (number == 1005 || (number >= 1100 && number < 1200) || (number >= FIRST_ANOM_MSG && number < 3000))
+                flags |= AUDITNS_P_USER;
+            e->point = add_point(p, h, line, end, flags, id, e->recno);
+            subject_fields(p, e->point, buf, body, stop);
+        }
+        e->lone = !e->kernel || e->lone ? COMPLETE : 0;
+        e->kernel = 1;
+        s->lone = e->lone ? at + 1 : 0;
         return id;
     }
+    if (e->lone != COMPLETE || number == TYPE_SYSCALL)
+        e->lone = !e->kernel && (h->type & LONE) ? AWAITS : 0;
+
     if (number == TYPE_SYSCALL && !e->syscall) {
         uint32_t flags = own | AUDITNS_P_SUBJECT | AUDITNS_P_SYSCALL;
         if (e->point != NONE) { /* its place was taken by the record that came first */
@@ -169,11 +180,14 @@ static uint32_t record(struct auditns_scan *s, struct auditns_points *p, const c
     } else if (number == TYPE_PATH) {
         if (e->exec && !p->aux2_len[e->point])
             path_fields(p, e->point, buf, body, stop);
-    } else if (number == TYPE_PROCTITLE && s->whole && at == s->open - 1) {
-        e->lone = 1; /* its EOE, where there is one, mostly comes next */
-    } else if (number == TYPE_EOE || number == TYPE_PROCTITLE) {
+    } else if (number == TYPE_PROCTITLE) {
+        e->lone = s->whole ? AWAITS : COMPLETE; /* its EOE, where there is one, mostly comes next */
+    } else if (number == TYPE_EOE) {
         close_event(s, at);
+        return id;
     }
+    if (e->lone)
+        s->lone = at + 1;
     return id;
 }
 
@@ -198,8 +212,9 @@ static void one_line(struct auditns_scan *s, struct auditns_points *p, const cha
     if (end - line > AUDITNS_MAX_LINE) /* as where its start is passed on before its end has come */
         close_all(s);
     s->in_long = 0;
-    if (s->open && s->event[s->open - 1].lone && !(known && same_event(&s->event[s->open - 1], h)))
-        close_event(s, s->open - 1);
+    if (s->lone && !(known && same_event(&s->event[s->lone - 1], h)))
+        close_event(s, s->lone - 1);
+    s->lone = 0;
     if (!known) {
         add_line(p, line, AUDITNS_LINE_FOREIGN, line, 0, s->next_id);
         return;
@@ -263,6 +278,8 @@ int64_t auditns_scan(struct auditns_scan *s, struct auditns_points *p, const cha
     }
     if (mode != AUDITNS_MODE_MORE)
         close_all(s);
+    else if (s->lone && s->event[s->lone - 1].lone == COMPLETE && !s->patient)
+        close_event(s, s->lone - 1);
     s->consumed = s->open ? s->event[0].first : s->line;
     if (s->whole)
         s->consumed = whole_events(s, p);

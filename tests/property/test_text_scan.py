@@ -33,10 +33,10 @@ def take(found: Points, base: int) -> list[dict[str, Any]]:
 
 
 def run_c(
-    pieces: list[bytes], flush_at: int | None = None, whole: bool = False, ahead: int = 1
+    pieces: list[bytes], flush_at: int | None = None, whole: bool = False, ahead: int = 1, patient: bool = True
 ) -> tuple[list[dict[str, Any]], list[Any], bytes]:
     """Points, lines and output of a stream that comes in these pieces, each scanned in ``ahead`` parts."""
-    text = TextStream(capacity=64, whole=whole)
+    text = TextStream(capacity=64, whole=whole, patient=patient)
     tails = Tails(TAILS)
     found, lines, out, base = [], [], [], 0
 
@@ -60,8 +60,10 @@ def run_c(
     return found, lines, b"".join(out)
 
 
-def run_reference(pieces: list[bytes], flush_at: int | None = None, whole: bool = False) -> audittext.Reference:
-    reference = audittext.Reference(whole)
+def run_reference(
+    pieces: list[bytes], flush_at: int | None = None, whole: bool = False, patient: bool = True
+) -> audittext.Reference:
+    reference = audittext.Reference(whole, patient)
     for i, piece in enumerate(pieces):
         if i == flush_at:
             reference.push(b"", points.MODE_FLUSH)
@@ -70,9 +72,9 @@ def run_reference(pieces: list[bytes], flush_at: int | None = None, whole: bool 
     return reference
 
 
-def compare(pieces: list[bytes], flush_at: int | None = None, whole: bool = False) -> bytes:
-    found, lines, out = run_c(pieces, flush_at, whole)
-    reference = run_reference(pieces, flush_at, whole)
+def compare(pieces: list[bytes], flush_at: int | None = None, whole: bool = False, patient: bool = True) -> bytes:
+    found, lines, out = run_c(pieces, flush_at, whole, patient=patient)
+    reference = run_reference(pieces, flush_at, whole, patient)
     assert found == [vars(point) for point in reference.points]
     assert [line[1:] for line in lines if line[1] != points.LINE_FOREIGN] == [
         line[1:] for line in reference.lines if line[1] != points.LINE_FOREIGN
@@ -95,6 +97,7 @@ def test_grammar_same_as_reference_at_any_cut(seed: int) -> None:
     rng = random.Random(seed)
     assert compare([text]) == compare(cut(text, rng))
     compare(cut(text, rng), whole=True)
+    compare(cut(text, rng), whole=bool(seed % 2), patient=False)
 
 
 @settings(max_examples=150, deadline=None)
@@ -151,7 +154,7 @@ def test_arbitrary_bytes_same_as_reference(pieces: list[bytes]) -> None:
 @given(st.integers(0, 1 << 48))
 def test_output_less_ours_is_the_input(seed: int) -> None:
     text = stream(seed)
-    marked = TextStream(capacity=100)
+    marked = TextStream(capacity=100, patient=True)
     tails = Tails([b"#ours#\1\0\n"])
     out = b""
     for piece in [*cut(text, random.Random(seed)), None]:
@@ -180,7 +183,7 @@ def test_keep_writes_the_lines_of_the_kept_events(seed: int) -> None:
 @given(st.integers(0, 1 << 48))
 def test_whole_events_come_in_one_answer(seed: int) -> None:
     text = stream(seed)
-    found = TextStream(capacity=100, whole=True)
+    found = TextStream(capacity=100, whole=True, patient=True)
     seen: set[int] = set()
     total, out = 0, b""
     for piece in [*cut(text, random.Random(seed)), None]:

@@ -338,11 +338,11 @@ def test_a_login_inside_is_told_to_its_children() -> None:
     assert fields(scene.show(syscall(200, 100), at=35))["auid"] == "4294967295"  # before it
 
 
-def test_a_users_record_has_its_container_before_it() -> None:
+def test_a_users_record_has_its_container_behind_it() -> None:
     scene = Scene()
     shown = scene.show("USER_CMD pid=200 uid=0 auid=4294967295 ses=4294967295 msg='op=x pid=200'", at=60)
     assert shown == (
-        f"CONTAINER_ID contid={CONTID}\nUSER_CMD pid=1 uid=0 auid=4294967295 ses=4294967295 msg='op=x pid=200'\n"
+        f"USER_CMD pid=1 uid=0 auid=4294967295 ses=4294967295 msg='op=x pid=200'\nCONTAINER_ID contid={CONTID}\n"
     )
 
 
