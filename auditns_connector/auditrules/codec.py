@@ -18,20 +18,10 @@ FILTER_EXCLUDE: Final = 5
 FILTER_FS: Final = 6
 FILTER_URING_EXIT: Final = 7
 FILTER_PREPEND: Final = 0x10
-FILTER_NAMES: Final = {
-    FILTER_USER: "user",
-    FILTER_TASK: "task",
-    2: "entry",
-    FILTER_EXIT: "exit",
-    FILTER_EXCLUDE: "exclude",
-    FILTER_FS: "filesystem",
-    FILTER_URING_EXIT: "io_uring",
-}
 
 ACTION_NEVER: Final = 0
 ACTION_POSSIBLE: Final = 1
 ACTION_ALWAYS: Final = 2
-ACTION_NAMES: Final = {ACTION_NEVER: "never", ACTION_POSSIBLE: "possible", ACTION_ALWAYS: "always"}
 
 FIELD_ARCH: Final = 11
 FIELD_MSGTYPE: Final = 12

@@ -1,6 +1,6 @@
 """Tell the service manager how we are: the protocol of sd_notify(3), without its library.
 
-Outside of a service (no ``NOTIFY_SOCKET``) every function does nothing and returns False. A manager that cannot be
+Outside of a service (no ``NOTIFY_SOCKET``) nothing is sent and the answer is False. A manager that cannot be
 reached is no reason to stop, so that is False as well.
 """
 
@@ -23,17 +23,3 @@ def notify(state: str, environment: MutableMapping[str, str] | None = None) -> b
     except OSError:
         return False
     return True
-
-
-def ready(status: str = "", environment: MutableMapping[str, str] | None = None) -> bool:
-    """Start-up is finished."""
-    return notify("READY=1" + _status(status), environment)
-
-
-def stopping(status: str = "", environment: MutableMapping[str, str] | None = None) -> bool:
-    """The end has begun."""
-    return notify("STOPPING=1" + _status(status), environment)
-
-
-def _status(text: str) -> str:
-    return "\nSTATUS=" + text.replace("\n", " ") if text else ""

@@ -40,11 +40,6 @@ def contid_chain(chain: Iterable[int]) -> str:
     return ",^".join(map(str, chain))
 
 
-def contid_list(chains: Iterable[Sequence[int]]) -> str:
-    """``2,^1,3,^1``: several containers, each with those around it."""
-    return ",".join(map(contid_chain, chains))
-
-
 def _line(number: int, numeric: bool, fields: str) -> bytes:
     # fields are ours and ASCII, or went through encode_untrusted
     return b"\1type=%b \0 %b\n" % (rectypes.spelling(number, numeric).encode(), fields.encode("ascii"))
@@ -57,8 +52,8 @@ def stamp(tail: bytes, ms: int, serial: int, node: bytes = b"") -> bytes:
 
 
 def container_id(contid: str, record: int | None, numeric: bool) -> bytes:
-    """CONTAINER_ID: ``contid`` as :func:`contid_chain`, :func:`contid_list` or UNKNOWN; ``record`` is the place
-    of the record it belongs to in its event, None when it belongs to the event (packets)."""
+    """CONTAINER_ID: ``contid`` as :func:`contid_chain`, several of them with commas, or UNKNOWN; ``record`` is the
+    place of the record it belongs to in its event, None when it belongs to the event (packets)."""
     which = "" if record is None else f"record={record} "
     return _line(rectypes.CONTAINER_ID, numeric, f"{which}contid={contid}")
 

@@ -87,11 +87,3 @@ class Clock:
             until_next = 0
         recent = [mono for mono in found if mono > now - RECENT]
         return recent or found
-
-    def dump(self) -> list[list[int]]:
-        """The state as JSON-able lists."""
-        return [list(r) for r in self._regimes]
-
-    def load(self, state: list[list[int]]) -> None:
-        """Replace the state by what :meth:`dump` gave."""
-        self._regimes = [(int(a), int(b), int(c)) for a, b, c in state]

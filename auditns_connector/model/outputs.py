@@ -66,13 +66,6 @@ class NsDel(NamedTuple):
     held: bool | None
 
 
-class ContainerEnd(NamedTuple):
-    """The last process of a container has exited."""
-
-    time: int
-    container: "Container"
-
-
 class ContainerOp(NamedTuple):
     """An identifier was set, refused, delegated or dropped. ``op`` is set, delegate or drop; ``contid`` and ``old``
     are texts as in records; ``caller`` has what is known of who asked; ``error`` is an errno's name or ""; ``nsset``
@@ -89,4 +82,4 @@ class ContainerOp(NamedTuple):
     container: "Container | None"
 
 
-Output = ContainerOp | Loss | NsInit | NsChange | NsLeft | NsDel | ContainerEnd
+Output = ContainerOp | Loss | NsInit | NsChange | NsLeft | NsDel

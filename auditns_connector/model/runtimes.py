@@ -102,18 +102,13 @@ def hash64(text: bytes) -> int:
     return int.from_bytes(blake2b(text, digest_size=8).digest(), "big")
 
 
-def recognise(path: str) -> Runtime | None:
-    """The innermost container of a cgroup path (``/proc/PID/cgroup``'s third field); None: not to be told.
-
-    >>> recognise("/lxc.payload.web.example/system.slice/cron.service")
-    Runtime(runtime='lxc', id='web.example', name='web.example', pod='')
-    """
-    found = chain(path)
-    return found[-1] if found else None
-
-
 def chain(path: str) -> list[Runtime]:
-    """All containers of a cgroup path, the outermost first. A cgroup removed under its process counts as before."""
+    """All containers of a cgroup path (``/proc/PID/cgroup``'s third field), the outermost first. A cgroup removed under
+    its process counts as before.
+
+    >>> chain("/lxc.payload.web.example/system.slice/cron.service")
+    [Runtime(runtime='lxc', id='web.example', name='web.example', pod='')]
+    """
     return [found for found, _ in places(path)]
 
 

@@ -28,7 +28,7 @@ from auditns_connector.model.apply.time_namespaces import TimeNs
 from auditns_connector.model.clock import Clock
 from auditns_connector.model.containers import UNKNOWN, Cgroups, Container, Containers
 from auditns_connector.model.inner_ids import Inside
-from auditns_connector.model.namespaces import Instance, Namespaces, NsSet
+from auditns_connector.model.namespaces import Namespaces, NsSet
 from auditns_connector.model.outputs import Output
 from auditns_connector.model.process import NOT_KNOWN, REGISTERED, Process, State
 from auditns_connector.model.processes import Processes
@@ -40,12 +40,11 @@ _NOT_PERF: Final = (f.S_CN, f.S_AUDIT)
 
 
 class Query(NamedTuple):
-    """Something to ask /proc: ``what`` is "proc", "cgroup" or "nsid"."""
+    """Something to ask /proc: ``what`` is "proc" or "cgroup"."""
 
     what: str
     pid: int
     cgroup: int = 0
-    inst: Instance | None = None
 
 
 class Model:

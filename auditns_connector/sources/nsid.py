@@ -115,9 +115,3 @@ def alive(ns_id: int, nstype: str, ino: int) -> bool | None:
     """
     answer: int = lib.nsid_alive(ns_id, nstypes.FLAGS[nstype], ino)
     return None if answer < 0 else bool(answer)
-
-
-def can_tell_life() -> bool:
-    """Whether :func:`alive` works here, found out on our own uts namespace."""
-    own = NsIds().ns_id(os.getpid(), "uts")
-    return own is not None and own.id != 0 and alive(own.id, "uts", own.ino) is True

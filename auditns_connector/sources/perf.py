@@ -202,14 +202,6 @@ class PerfSource:
             "malformed": counted.malformed,
         }
 
-    def lost_counters(self) -> dict[int, int]:
-        """CPU -> records lost by the kernel's own count (PERF_FORMAT_LOST); empty before Linux 6.0."""
-        totals: dict[int, int] = {}
-        if self._read_format:
-            for cpu, fds in self._rings:
-                totals[cpu] = totals.get(cpu, 0) + self._lost(fds)
-        return totals
-
     def refresh(self) -> list[int]:
         """Open rings for CPUs that came online since; their numbers. Cheap enough to call every second."""
         online = _online()

@@ -30,7 +30,7 @@ class PidnsRing:
 
     def __init__(self, number: int, pid: int, ino: int, pages: int = PAGES) -> None:
         self.number, self._ino = number, ino
-        self.matched = self.unmatched = 0
+        self.unmatched = 0
         self._layout: Any = ffi.new("struct perf_layout *")
         self._counters: Any = ffi.new("struct perf_counters *")
         self._frames: Any = ffi.new("uint8_t **")
@@ -89,7 +89,6 @@ class PidnsRing:
         for i in range(count):
             pair = pairs[i]
             if pair.state == 1:
-                self.matched += 1
                 out.append(
                     frames.pack(
                         frames.K_INSIDE,

@@ -97,7 +97,6 @@ class Reader:
         self._server, self.sock = server, sock
         self._item: Entry | Gap | None = None
         self._rest = memoryview(b"")
-        self._written = 0
         self._typed = b""
         self._deaf = self._resting = False
         self._events = selectors.EVENT_READ
@@ -157,7 +156,6 @@ class Reader:
             except OSError:
                 self._server.leave(self)
                 return
-            self._written += count
             self._rest = self._rest[count:]
             if not self._rest:
                 self._server.delivered(self._item)
@@ -171,7 +169,7 @@ class Reader:
                 return False
             lines = item.lines() if isinstance(item, Entry) else self._server.lost_line(item)
             if lines:
-                self._item, self._rest, self._written = item, memoryview(lines), 0
+                self._item, self._rest = item, memoryview(lines)
                 return True
 
     def _watch(self, events: int) -> None:

@@ -116,10 +116,6 @@ K_LOGIN: Final = 54
 K_NSGONE: Final = 55
 K_PROCESS: Final = 56
 
-KIND_NAMES: Final[dict[int, str]] = {
-    value: name[2:] for name, value in list(globals().items()) if name.startswith("K_")
-}
-
 #: bits of a RULES frame's arg
 RULES_EXECS: Final = 1
 RULES_CALLS: Final = 2

@@ -14,7 +14,7 @@ def tail(points: Points, i: int, numeric: bool) -> bytes:
     if points.flags[i] & p.P_OWN:
         return b""
     if points.flags[i] & p.P_NETFILTER:
-        return text.container_id(text.contid_list([(2, 1), (3, 1)]), None, numeric)
+        return text.container_id(",".join(map(text.contid_chain, [(2, 1), (3, 1)])), None, numeric)
     contid = text.UNKNOWN if points.pid[i] < 0 else text.contid_chain([points.pid[i], 7])
     return text.container_id(contid, points.recno[i], numeric)
 

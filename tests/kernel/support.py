@@ -19,6 +19,8 @@ from typing import Final, NoReturn
 
 import pytest
 
+from auditns_connector.sources.nsid import NsIds, alive
+
 LOCK_PATH: Final = Path("/run/lock/auditns-kernel.lock")
 LOCK_TIMEOUT: Final = 600.0
 #: set to 1 by a caller that already holds the lock (``flock FILE env AUDITNS_LOCK_HELD=1 pytest …``)
@@ -55,6 +57,12 @@ def need(condition: object, reason: str) -> None:
 def need_root() -> None:
     """Need the effective user 0."""
     need(os.geteuid() == 0, "root")
+
+
+def can_tell_life() -> bool:
+    """Whether the kernel says of a namespace's id that it is gone, found out on our own uts namespace."""
+    own = NsIds().ns_id(os.getpid(), "uts")
+    return own is not None and own.id != 0 and alive(own.id, "uts", own.ino) is True
 
 
 def need_tool(*names: str) -> None:

@@ -19,12 +19,11 @@ from auditns_connector.model.namespaces import MINTED, Instance
 from auditns_connector.model.outputs import NsChange, NsDel, NsInit
 from auditns_connector.model.table import Model
 from auditns_connector.pipeline.standalone_records import Narrator
-from auditns_connector.sources.nsid import can_tell_life
 from auditns_connector.sources.perf import PerfSource
 from auditns_connector.state.event_serials import EventSerials
 from auditns_connector.vocabulary.namespaces import ALL_ORDER, FLAGS, INDEX, NET, UTS
 from tests.kernel.programs import AUDITNS, auditns, environment, listening
-from tests.kernel.support import need, need_tool, until
+from tests.kernel.support import can_tell_life, need, need_tool, until
 
 pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("root")]
 

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from auditns_connector.sources.nsid import NsId, NsIds, alive, can_tell_life
+from auditns_connector.sources.nsid import NsId, NsIds, alive
 from auditns_connector.vocabulary import namespaces as nstypes
-from tests.kernel.support import need
+from tests.kernel.support import can_tell_life, need
 
 pytestmark = pytest.mark.usefixtures("root")
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from auditns_connector.model.runtimes import Runtime, recognise
+from auditns_connector.model.runtimes import Runtime
+from tests.innermost import recognise
 from tests.kernel import cgroupfs
 from tests.kernel.runtimes import NAMES, Runtimes
 

@@ -5,7 +5,8 @@ import string
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from auditns_connector.model.runtimes import UNSET, chain, derive_contid, recognise
+from auditns_connector.model.runtimes import UNSET, chain, derive_contid
+from tests.innermost import recognise
 
 HEX = st.text("0123456789abcdef", min_size=64, max_size=64)
 PIECES = st.one_of(

@@ -31,7 +31,7 @@ def test_container_id_of_the_last_revision() -> None:
 
 
 def test_container_id_of_a_packet_in_the_numeric_spelling_with_a_node() -> None:
-    tail = text.container_id(text.contid_list([(2, 1), (3, 1)]), None, numeric=True)
+    tail = text.container_id(",".join(map(text.contid_chain, [(2, 1), (3, 1)])), None, numeric=True)
     expected = b"node=h type=UNKNOWN[1340] msg=audit(1.000:18446744073709551615): contid=2,^1,3,^1\n"
     assert text.stamp(tail, 1000, 2**64 - 1, b"node=h ") == expected
 

@@ -17,10 +17,9 @@ def manager(tmp_path: Path) -> socket.socket:
 
 def test_states(manager: socket.socket) -> None:
     environment = {"NOTIFY_SOCKET": manager.getsockname()}
-    assert notify.ready("two\nlines", environment)
-    assert manager.recv(100) == b"READY=1\nSTATUS=two lines"
-    assert notify.stopping(environment=environment)
-    assert manager.recv(100) == b"STOPPING=1"
+    assert notify.notify("READY=1", environment)
+    assert notify.notify("STOPPING=1", environment)
+    assert [manager.recv(100), manager.recv(100)] == [b"READY=1", b"STOPPING=1"]
     manager.close()
 
 
@@ -34,5 +33,5 @@ def test_abstract_address() -> None:
 
 @pytest.mark.parametrize("path", ["", "@", "/", "vsock:2:1", "relative", "/nowhere/to/be/found", "/" + "x" * 300])
 def test_no_manager_is_no_trouble(path: str) -> None:
-    assert notify.ready(environment={"NOTIFY_SOCKET": path}) is False
-    assert notify.ready(environment={}) is False
+    assert notify.notify("READY=1", {"NOTIFY_SOCKET": path}) is False
+    assert notify.notify("READY=1", {}) is False

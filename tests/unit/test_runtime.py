@@ -2,7 +2,8 @@
 
 import pytest
 
-from auditns_connector.model.runtimes import UNSET, Runtime, chain, derive_contid, free_contid, recognise, unescape
+from auditns_connector.model.runtimes import UNSET, Runtime, chain, derive_contid, free_contid, unescape
+from tests.innermost import recognise
 
 ID = "4f1e2d3c4b5a69788796a5b4c3d2e1f00123456789abcdef0123456789abcdef"
 ID2 = "fedcba98765432100123456789abcdeffedcba98765432100123456789abcdef"
