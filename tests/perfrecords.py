@@ -2,7 +2,7 @@
 
 import struct
 
-from auditns_connector.decode.perfring import Layout
+from tests.reference.perfring import Layout
 
 #: as on Linux 6.18: ids are made up, offsets are real
 LAYOUT = Layout(

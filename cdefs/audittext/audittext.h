@@ -1,6 +1,6 @@
 /* The audit text scanner: declarations shared by cffi and the C sources. What each flag and field means is
- * written in auditns_connector/vocabulary/audit_text.py; decode/audittext.py is the readable reference of the same
- * functions. A test compares the numbers here with those there. */
+ * written in auditns_connector/vocabulary/audit_text.py; tests/reference/audittext.py is the readable reference of
+ * the same functions. A test compares the numbers here with those there. */
 
 #define AUDITNS_P_SUBJECT 1
 #define AUDITNS_P_TARGET 2

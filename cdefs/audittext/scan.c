@@ -1,5 +1,5 @@
 /* The block scanner: lines of audit text -> points where a record may be inserted.
- * decode/audittext.py does the same, readably, and says what each rule is for. State is kept between calls, in
+ * tests/reference/audittext.py does the same, readably, and says what each rule is for. State is kept between calls, in
  * offsets of the block that begins where the last one was consumed, so no line is ever looked at twice. */
 #include "audittext/scan_impl.h"
 

@@ -5,8 +5,6 @@ import struct
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from auditns_connector.decode.cnproc import EVENTS, CnDecoder
-from auditns_connector.decode.perfring import Layout, PerfDecoder
 from auditns_connector.vocabulary import frames
 from tests.decoders import CN_COUNTERS, PERF_COUNTERS, cn_decode, cn_message, perf_decode, proc_event
 from tests.perfrecords import (
@@ -23,6 +21,8 @@ from tests.perfrecords import (
     sample,
     task,
 )
+from tests.reference.cnproc import EVENTS, CnDecoder
+from tests.reference.perfring import Layout, PerfDecoder
 
 pids = st.integers(-2, 2**31 - 1)
 u32 = st.integers(0, 2**32 - 1)

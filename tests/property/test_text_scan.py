@@ -10,9 +10,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from auditns_connector.audittext.scanner import Points, Scanner, Tails, TextStream, assemble, lib
-from auditns_connector.decode import audittext
 from auditns_connector.vocabulary import audit_text as points
 from auditns_connector.vocabulary import record_types as rectypes
+from tests.reference import audittext
 
 from .audit_text import NAMES, stream
 

@@ -5,9 +5,9 @@ import struct
 import pytest
 from pyroute2.netlink.connector.cn_proc import ProcEventMarshal
 
-from auditns_connector.decode import cnproc
 from auditns_connector.vocabulary import frames
 from tests.decoders import CN_COUNTERS, cn_decode, cn_message, proc_event
+from tests.reference import cnproc
 
 TIME = 1_700_000_000_123
 

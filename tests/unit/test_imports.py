@@ -19,8 +19,6 @@ FLOORS = (
     "auditrules", "config", "attribution", "emit", "sinks", "host", "pipeline", "control", "streams", "registration",
     "deploy", "api", "cli",
 )  # fmt: skip
-#: readable references that no command uses
-APART = ("decode",)
 #: (who, whom): imports that go up. One that is mended is to be taken out here; none is to be added
 UPWARDS: set[tuple[str, str]] = {
     ("attribution.attributor", "emit.own_records"),
@@ -121,7 +119,7 @@ ARROWS = {name: set(imported(path)) - {name, ""} for name, path in MODULES.items
 
 
 def room(module: str) -> str:
-    return next((one for one in reversed(FLOORS + APART) if module == one or module.startswith(f"{one}.")), module)
+    return next((one for one in reversed(FLOORS) if module == one or module.startswith(f"{one}.")), module)
 
 
 def circles() -> set[frozenset[str]]:
@@ -145,7 +143,7 @@ def circles() -> set[frozenset[str]]:
 
 
 def test_every_room_has_its_floor() -> None:
-    assert {room(name) for name in MODULES if name} == {*FLOORS, *APART} - {"_native"}
+    assert {room(name) for name in MODULES if name} == {*FLOORS} - {"_native"}
 
 
 def test_arrows_only_go_down() -> None:
@@ -153,9 +151,9 @@ def test_arrows_only_go_down() -> None:
     found = {
         (name, other)
         for name, others in ARROWS.items()
-        if name and room(name) not in APART
+        if name
         for other in others
-        if room(other) in APART or floor[room(other)] > floor[room(name)]
+        if floor[room(other)] > floor[room(name)]
     }
     assert sorted(found - set(UPWARDS)) == [], "an import that goes up"
     assert sorted(set(UPWARDS) - found) == [], "it goes up no more: take it out of the list"

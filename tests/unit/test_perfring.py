@@ -4,7 +4,6 @@ import struct
 
 import pytest
 
-from auditns_connector.decode.perfring import Layout, PerfDecoder
 from auditns_connector.vocabulary import frames
 from tests.decoders import PERF_COUNTERS, perf_decode
 from tests.perfrecords import (
@@ -22,6 +21,7 @@ from tests.perfrecords import (
     sample,
     task,
 )
+from tests.reference.perfring import Layout, PerfDecoder
 
 ALL = 0xFFFFFFFFFFFFFFFF
 PAYLOAD = struct.pack("<8Q", 4, *INODES)

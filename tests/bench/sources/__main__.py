@@ -14,10 +14,10 @@ import time
 from collections.abc import Callable
 
 from auditns_connector._native import ffi, lib
-from auditns_connector.decode.cnproc import CnDecoder
-from auditns_connector.decode.perfring import PerfDecoder
 from tests.decoders import c_layout, cn_message, proc_event
 from tests.perfrecords import LAYOUT, comm, namespaces, raw_exec, raw_exit, sample, task
+from tests.reference.cnproc import CnDecoder
+from tests.reference.perfring import PerfDecoder
 
 BURST = """
 import os

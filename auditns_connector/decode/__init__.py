@@ -1,1 +1,0 @@
-"""Bytes to events and records. Pure: nothing here opens, blocks or logs."""
