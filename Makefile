@@ -88,5 +88,5 @@ build: dev
 
 clean:
 	rm -rf build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache $(VENV)
-	rm -f auditns_connector/_native*
+	rm -f auditns_connector/_native* auditns_connector/libexec/*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,17 +1,19 @@
-"""Build the extension module ``auditns_connector._native``.
+"""Build the extension module ``auditns_connector._native``, and the program that container runtimes call.
 
 Each folder here is one job, named as the package that uses it. ``ROOM/*.h`` are declarations, in the order of
 :data:`ROOMS`: the same file is read by cffi and included by C, so a struct is declared once; it may therefore hold only
 what cffi's parser takes (types, functions, ``#define NAME number``; no ``#include``, no ``#if``). ``*_impl.h`` are for
 the C sources alone. ``ROOM/*.c`` are compiled and linked in; each includes the headers it needs itself.
 
-setup.py builds it through ``native`` below. Run as a program, this rebuilds it in place, for work on the C code; the
+``hook/`` is a program of its own, which includes nothing of the rest. setup.py builds the extension through ``native``
+below and the program through ``hook``. Run as a program, this rebuilds both in place, for work on the C code; the
 finished file replaces the old one in one step, so that a program which has the old one mapped goes on undisturbed.
 ``AUDITNS_WERROR=1`` makes the compiler's warnings errors.
 """
 
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -21,6 +23,7 @@ from cffi import FFI
 HERE = Path(__file__).resolve().parent if "__file__" in globals() else Path("cdefs").resolve()
 ROOT = HERE.parent
 PACKAGE = "auditns_connector"
+HOOK = "auditns-oci-hook"
 #: lowest first: a header may use the types of those before it
 ROOMS = ("frames", "kernel", "audittext", "attribution", "json", "sinks", "loop")
 FLAGS = ["-O2", "-std=gnu11", "-Wall", "-Wextra", "-fvisibility=hidden"]
@@ -46,7 +49,9 @@ def builder(base: str = "") -> FFI:
     ffi.set_source(
         f"{PACKAGE}._native",
         preamble,
-        sources=[os.path.join(base, path.relative_to(ROOT)) for path in sorted(HERE.glob("*/*.c"))],
+        sources=[
+            os.path.join(base, path.relative_to(ROOT)) for room in ROOMS for path in sorted((HERE / room).glob("*.c"))
+        ],
         depends=[os.path.join(base, path.relative_to(ROOT)) for path in sorted(HERE.glob("*/*.h"))],
         include_dirs=[os.path.join(base, "cdefs")],
         extra_compile_args=[*FLAGS, *GENERATED, *werror],
@@ -58,8 +63,20 @@ def builder(base: str = "") -> FFI:
 native = builder()
 
 
+def hook(folder: Path) -> None:
+    """Compile the hook program into ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    compiler = os.environ.get("CC", "cc").split()
+    werror = ["-Werror"] if os.environ.get("AUDITNS_WERROR") == "1" else []
+    staged = folder / f"{HOOK}.new"
+    subprocess.run([*compiler, *FLAGS, *werror, "-o", staged, HERE / "hook" / "auditns_oci_hook.c"], check=True)
+    staged.chmod(0o755)
+    staged.replace(folder / HOOK)
+
+
 def rebuild() -> None:
-    """Compile it and put it into the package's folder."""
+    """Compile both and put them into the package's folder."""
+    hook(ROOT / PACKAGE / "libexec")
     ffi = builder(str(ROOT))
     with tempfile.TemporaryDirectory(prefix="auditns-build-") as folder:
         built = Path(ffi.compile(tmpdir=folder))

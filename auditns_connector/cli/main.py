@@ -68,9 +68,9 @@ def run(argv: Sequence[str]) -> int:
 def main() -> NoReturn:
     """Entry point of the ``auditns`` command."""
     if sys.argv[1:2] == ["oci-hook"] and not {"-h", "--help"} & set(sys.argv):
-        from auditns_connector.registration.oci_hook import main as hook
+        from auditns_connector.registration.hook_program import become
 
-        sys.exit(hook(sys.argv[2:]))  # a container waits for it: no parser, and its own way with errors
+        become(sys.argv[2:])  # a container waits for it: no parser, and its own way with errors
     _settle_streams()
     try:
         code = run(sys.argv[1:])

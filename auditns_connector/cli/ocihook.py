@@ -5,14 +5,14 @@ import sys
 from textwrap import indent
 from typing import Any
 
-from auditns_connector.registration.oci_hook import DEADLINE
+from auditns_connector.registration.hook_program import HOOK_PROGRAM, TIMEOUT, become
 from auditns_connector.state.paths import CONTROL
 
 #: what docker calls in place of runc
 WRAPPER = """\
 #!/usr/bin/python3
 import json, os, sys
-HOOK = {"path": "/usr/bin/auditns", "args": ["auditns", "oci-hook"]}
+HOOK = {"path": "PROGRAM", "args": ["auditns-oci-hook"]}
 if "--bundle" in sys.argv:
     with open(sys.argv[sys.argv.index("--bundle") + 1] + "/config.json", "r+") as file:
         config = json.load(file)
@@ -23,21 +23,26 @@ if "--bundle" in sys.argv:
         file.truncate()
 os.execvp("runc", ["runc", *sys.argv[1:]])
 """
-SNIPPETS = f"""\
+SNIPPETS = """\
 Podman, CRI-O: auditns install-hook
 runc, crun: in the bundle's config.json, or in the base specification of what makes it:
-  "hooks": {{"createRuntime": [{{"path": "/usr/bin/auditns", "args": ["auditns", "oci-hook"]}}],
-            "poststop": [{{"path": "/usr/bin/auditns", "args": ["auditns", "oci-hook"]}}]}}
+  "hooks": {"createRuntime": [{"path": "PROGRAM", "args": ["auditns-oci-hook"]}],
+            "poststop": [{"path": "PROGRAM", "args": ["auditns-oci-hook"]}]}
 containerd: ctr oci spec > /etc/containerd/auditns.json, add the hooks above to it, and in config.toml
   [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
     base_runtime_spec = "/etc/containerd/auditns.json"
   or use the NRI plugin hook-injector, which reads the same hooks.d folders as Podman
 Docker: it takes no hooks of its own, but a runtime that adds them; in /etc/docker/daemon.json
-  {{"runtimes": {{"auditns": {{"path": "/usr/local/sbin/auditns-runc"}}}}, "default-runtime": "auditns"}}
+  {"runtimes": {"auditns": {"path": "/usr/local/sbin/auditns-runc"}}, "default-runtime": "auditns"}
   and as /usr/local/sbin/auditns-runc, executable:
-{indent(WRAPPER, "    ")}\
+WRAPPER\
 Without a hook all of these are known by their cgroup paths, but for containers of plain runc and crun.
 """
+
+
+def snippets(program: str = HOOK_PROGRAM) -> str:
+    """What to write for runtimes that read no hooks.d, with ``program`` as the hook."""
+    return SNIPPETS.replace("WRAPPER", indent(WRAPPER, "    ")).replace("PROGRAM", program)
 
 
 def add_parser(subparsers: Any, name: str, text: str) -> None:
@@ -46,11 +51,11 @@ def add_parser(subparsers: Any, name: str, text: str) -> None:
         parser = subparsers.add_parser(
             name, help=text, formatter_class=argparse.RawDescriptionHelpFormatter,
             description="Write the hooks.d file that makes Podman and CRI-O call auditns oci-hook.",
-            epilog=SNIPPETS,
+            epilog=snippets().replace("%", "%%"),
         )  # fmt: skip
         parser.add_argument("--dir", metavar="DIR", default="/usr/share/containers/oci/hooks.d",
                             help="the hooks folder (default: %(default)s, which both read)")  # fmt: skip
-        parser.add_argument("--program", metavar="FILE", help="the auditns program (default: this one)")
+        parser.add_argument("--program", metavar="FILE", help="the hook program (default: this installation's)")
         parser.add_argument("--strict", action="store_true", help="containers that cannot be registered do not start")
         parser.add_argument("--control", metavar="PATH", help="control socket, where it is not the default")
         parser.add_argument("--uninstall", action="store_true", help="take it away again")
@@ -64,7 +69,7 @@ def add_parser(subparsers: Any, name: str, text: str) -> None:
     )  # fmt: skip
     parser.add_argument("--strict", action="store_true", help="exit 1 instead, so that the runtime refuses the start")
     parser.add_argument(
-        "--timeout", type=int, default=DEADLINE, metavar="MS",
+        "--timeout", type=int, default=TIMEOUT, metavar="MS",
         help="give up MS ms after its own start (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument("--control", default=CONTROL, metavar="PATH", help="control socket (default: %(default)s)")
@@ -72,16 +77,14 @@ def add_parser(subparsers: Any, name: str, text: str) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    if args.command == "install-hook":
-        from auditns_connector.registration.hooks_d import install, uninstall
+    if args.command == "oci-hook":
+        strict = ["--strict"] if args.strict else []
+        become([*strict, f"--timeout={args.timeout}", f"--control={args.control}"])
+    from auditns_connector.registration.hooks_d import install, uninstall
 
-        if args.uninstall:
-            uninstall(args.dir)
-            return 0
-        path = install(args.dir, program=args.program, strict=args.strict, control=args.control)
-        print(path, file=sys.stdout)
+    if args.uninstall:
+        uninstall(args.dir)
         return 0
-    from auditns_connector.registration import oci_hook as ocihook
-
-    strict = ["--strict"] if args.strict else []
-    return ocihook.main([*strict, f"--timeout={args.timeout}", f"--control={args.control}"])
+    path = install(args.dir, program=args.program, strict=args.strict, control=args.control)
+    print(path, file=sys.stdout)
+    return 0

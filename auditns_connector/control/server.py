@@ -32,6 +32,13 @@ _BACKLOG: Final = 512
 MAX_QUEUE: Final = 100_000
 
 Handler = Callable[[dict[str, Any], Peer, socket.socket], dict[str, Any]]
+#: the same for a request that comes with a document, in a memfd that nobody can change any more
+DocumentHandler = Callable[[bytes, Peer, socket.socket], dict[str, Any]]
+MAX_DOCUMENT: Final = 4 << 20
+#: include/uapi/linux/fcntl.h; Python 3.11 has them in fcntl only where its own headers did
+_F_GET_SEALS: Final = 1034
+_F_SEAL_SHRINK: Final = 0x2
+_F_SEAL_WRITE: Final = 0x8
 
 
 class ControlServer:
@@ -42,6 +49,8 @@ class ControlServer:
     def __init__(self, path: str, selector: selectors.BaseSelector, *, locked: bool = True) -> None:
         self.path = path
         self.handlers: dict[str, Handler] = {}
+        #: requests of programs that parse nothing: they pass a document and get one line, see :func:`line_of`
+        self.document_handlers: dict[str, DocumentHandler] = {}
         #: writes down what is kept over a restart and tells subscribers of it
         self.keep: Callable[[], None] = lambda: None
         self.counters = {"connections": 0, "requests": 0, "refused": 0, "malformed": 0}
@@ -131,13 +140,17 @@ class ControlServer:
         except OSError:
             self._drop(client)
             return
-        _close_passed(ancillary)
-        if not data:
-            self._drop(client)
-            return
-        self.counters["requests"] += 1
-        self._clients[client] = self._clients.pop(client)
-        message = json.dumps(self._answer(data, flags, client), default=str).encode()
+        passed = _passed(ancillary)
+        try:
+            if not data:
+                self._drop(client)
+                return
+            self.counters["requests"] += 1
+            self._clients[client] = self._clients.pop(client)
+            message = self._answer(data, flags, client, passed)
+        finally:
+            for fd in passed:
+                os.close(fd)
         if client in self._subscribers:
             self._subscribers[client].appendleft(message)
             self._send_more(client)
@@ -187,20 +200,26 @@ class ControlServer:
         if client in self._subscribers:
             self._send_more(client)
 
-    def _answer(self, data: bytes, flags: int, client: socket.socket) -> dict[str, Any]:
+    def _answer(self, data: bytes, flags: int, client: socket.socket, passed: list[int]) -> bytes:
+        """What is sent back for the request ``data`` with the descriptors ``passed``."""
         if flags & socket.MSG_TRUNC or len(data) > MAX_REQUEST:
-            return self._malformed(f"a request is at most {MAX_REQUEST} bytes")
+            return _json(self._malformed(f"a request is at most {MAX_REQUEST} bytes"))
         try:
             request = json.loads(data)
-            handler = self.handlers.get(request["op"])
+            op = request["op"]
+            handler, document_handler = self.handlers.get(op), self.document_handlers.get(op)
         except (ValueError, KeyError, TypeError, RecursionError):
-            return self._malformed('a request is a JSON object with a key "op"')
-        if handler is None:
-            return self._malformed(f"no such request: {str(request['op'])[:64]!r}")
+            return _json(self._malformed('a request is a JSON object with a key "op"'))
+        peer = self._clients[client]
         try:
-            return handler(request, self._clients[client], client)
+            if document_handler is not None:
+                return line_of(document_handler(_document(passed), peer, client))
+            if handler is not None:
+                return _json(handler(request, peer, client))
         except AuditnsError as error:
-            return {"ok": False, "error": "EIO", "message": str(error)}
+            answer = {"ok": False, "error": "EIO", "message": str(error)}
+            return line_of(answer) if document_handler is not None else _json(answer)
+        return _json(self._malformed(f"no such request: {str(op)[:64]!r}"))
 
     def _malformed(self, why: str) -> dict[str, Any]:
         self.counters["malformed"] += 1
@@ -226,12 +245,41 @@ class ControlServer:
         self._unlock()
 
 
-def _close_passed(ancillary: list[tuple[int, int, bytes]]) -> None:
-    """Descriptors nobody asked for are closed at once."""
-    for level, kind, data in ancillary:
-        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            for (fd,) in struct.iter_unpack("i", data[: len(data) // 4 * 4]):
-                os.close(fd)
+def _json(answer: dict[str, Any]) -> bytes:
+    return json.dumps(answer, default=str).encode()
+
+
+def line_of(answer: dict[str, Any]) -> bytes:
+    """An answer as one line: "ok MS" (how long the asker is to wait, milliseconds) or "no ERROR: MESSAGE"."""
+    if answer["ok"]:
+        return f"ok {answer.get('wait_ms', 0)}".encode()
+    return f"no {answer.get('error')}: {answer.get('message')}".encode("utf-8", "replace")[:400]
+
+
+def _passed(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
+    """The descriptors that came with a request; the caller closes them."""
+    return [
+        fd
+        for level, kind, data in ancillary
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS
+        for (fd,) in struct.iter_unpack("i", data[: len(data) // 4 * 4])
+    ]
+
+
+def _document(passed: list[int]) -> bytes:
+    """What is in the one descriptor that was passed: a sealed memfd, so that reading it waits for nobody.
+    Raises :class:`AuditnsError`."""
+    if len(passed) != 1:
+        raise AuditnsError("the request wants one descriptor with its document")
+    (fd,) = passed
+    try:
+        seals = fcntl.fcntl(fd, _F_GET_SEALS)  # EINVAL: not a memfd
+        size = os.fstat(fd).st_size
+        if seals & (_F_SEAL_SHRINK | _F_SEAL_WRITE) != _F_SEAL_SHRINK | _F_SEAL_WRITE or size > MAX_DOCUMENT:
+            raise AuditnsError(f"the document must be sealed and at most {MAX_DOCUMENT} bytes")
+        return os.pread(fd, MAX_DOCUMENT, 0)
+    except OSError as error:
+        raise AuditnsError(f"the document cannot be read: {error.strerror}") from error
 
 
 def _connect(sock: socket.socket, path: str, timeout: float) -> None:

@@ -2,12 +2,11 @@
 
 import json
 import os
-import shutil
 import stat
-import sys
 from typing import Final
 
 from auditns_connector.errors import AuditnsError
+from auditns_connector.registration.hook_program import HOOK_PROGRAM
 from auditns_connector.state.directory import SafeDir
 
 NAME: Final = "auditns.json"
@@ -16,7 +15,7 @@ NAME: Final = "auditns.json"
 def install(directory: str, *, program: str | None = None, strict: bool = False, control: str | None = None) -> str:
     """Write the file into ``directory`` (made when absent) and return its path. Raises :class:`AuditnsError`."""
     executable = _program(program)
-    args = ["auditns", "oci-hook"]
+    args = ["auditns-oci-hook"]
     if strict:
         args.append("--strict")
     if control is not None:
@@ -45,12 +44,11 @@ def uninstall(directory: str) -> None:
 
 
 def _program(program: str | None) -> str:
-    found = program or shutil.which(sys.argv[0]) or shutil.which("auditns") or ""
-    found = os.path.realpath(found) if found else ""
+    found = os.path.realpath(program or HOOK_PROGRAM)
     try:
         about = os.stat(found)
     except OSError as error:
-        raise AuditnsError(f"the auditns program {found!r} cannot be found (--program tells where it is)") from error
+        raise AuditnsError(f"the hook program {found!r} cannot be found (--program tells where it is)") from error
     if not stat.S_ISREG(about.st_mode) or not os.access(found, os.X_OK):
         raise AuditnsError(f"{found} is no program")
     if about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):

@@ -21,6 +21,7 @@ from auditns_connector.model.container_names import MAX_NAME, NAMES
 from auditns_connector.model.containers import UNKNOWN, Container
 from auditns_connector.model.outputs import ContainerOp
 from auditns_connector.model.runtimes import derive_contid
+from auditns_connector.registration.oci_state import BadState, request_of
 from auditns_connector.registration.state_file import StateFile, requests_of
 from auditns_connector.sources.procfs import Procfs
 from auditns_connector.vocabulary import frames as f
@@ -85,6 +86,7 @@ class Registrar:
             "subscribe": self._subscribe,
         }
         control.handlers.update(self.handlers)
+        control.document_handlers["contid-state"] = self._state_document
         control.keep = self.keep
 
     # -- requests
@@ -128,6 +130,18 @@ class Registrar:
         asked = str(asked) if isinstance(asked, (int, str)) and not isinstance(asked, bool) else ""
         more = {"id": asked[:4096], "new": bool(request.get("new")), "names": names(request.get("names"))}
         return self._ask("set", request, peer, sock, unreaped=self._unreaped(asked), **more)
+
+    def _state_document(self, document: bytes, peer: Peer, sock: socket.socket) -> dict[str, Any]:
+        """A runtime's hook has passed the state of a container as it got it."""
+        self._observer.catch_up()
+        process = self._model.alive(peer.pid)
+        # the bundle of somebody in a container is not looked for: its path could lead into the host's files
+        on_host = process is not None and process.state.container is None
+        try:
+            request = request_of(document, f"/proc/{peer.pid}/root" if on_host else None)
+        except BadState as error:
+            return {"ok": False, "error": "EINVAL", "message": str(error)}
+        return self.handlers[request["op"]](request, peer, sock)
 
     def _hook(self, request: dict[str, Any], peer: Peer, sock: socket.socket) -> dict[str, Any]:
         """A runtime's hook: the id is made from the runtime's own, the whole thread group is meant."""
@@ -255,6 +269,7 @@ class Registrar:
         os.chown(path, uid, -1, follow_symlinks=False)
         for op in ("contid-set", "contid-get", "contid-list", "contid-hook", "contid-stopped"):
             server.handlers[op] = self.handlers[op]
+        server.document_handlers["contid-state"] = self._state_document
         server.handlers["contid-delegate"] = self._delegate_right_alone
         former = self.delegated.pop(who, None)
         if former is not None and former.path != path:

@@ -12,7 +12,7 @@ import re
 import stat
 from typing import Any, Final
 
-from auditns_connector.registration.oci_hook import ANNOTATIONS
+from auditns_connector.vocabulary.oci import ANNOTATIONS
 
 MAX_FILE: Final = 8 << 20
 _ID: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)

@@ -15,9 +15,9 @@ import pytest
 from auditns_connector import api
 from auditns_connector.control.server import ask
 from auditns_connector.model.runtimes import derive_contid
+from auditns_connector.registration.hook_program import HOOK_PROGRAM
 from tests.kernel.programs import (
     AUDITNS,
-    ROOT,
     Program,
     Task,
     auditns,
@@ -304,8 +304,7 @@ def test_a_second_program_follows_the_first(quiet: AuditState, tasks: list[Task]
 
 
 def hook(control: Path, *options: str) -> dict[str, list[dict[str, object]]]:
-    args = ["auditns", *AUDITNS[1:], "oci-hook", f"--control={control}", *options]
-    one = {"path": sys.executable, "args": args, "env": [f"PYTHONPATH={ROOT}", "PATH=/usr/bin:/bin"]}
+    one = {"path": HOOK_PROGRAM, "args": ["auditns-oci-hook", f"--control={control}", *options]}
     return {"createRuntime": [one], "poststop": [one]}
 
 

@@ -1,22 +1,26 @@
 """The checks of the container identifier patches' own test once more, on real containers registered by the hook; and
 containers that pose as others."""
 
+import concurrent.futures
 import contextlib
 import json
 import re
 import secrets
 import shlex
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from auditns_connector import api
 from auditns_connector.cli.ocihook import WRAPPER
+from auditns_connector.control.server import ask
 from auditns_connector.model.runtimes import derive_contid
 from tests.kernel import cgroupfs
-from tests.kernel.programs import AUDITNS, ROOT, Program, Task, auditns, contids, event_of, listening, until
+from tests.kernel.programs import AUDITNS, Program, Task, auditns, contids, event_of, listening, until
 from tests.kernel.runtimes import Container, Runtimes
 from tests.kernel.support import AuditState, auditctl, need_tool
 from tests.kernel.test_contid import UNSET, hook, ops, refused, serving
@@ -43,10 +47,8 @@ class Started:
     def __init__(self, runtimes: Runtimes, listener: Program, runtime: str, folder: Path) -> None:
         self.listener, self.control, self.runtime = listener, serving(listener), runtime
         runtimes.hooks = hook(self.control)
-        hooks, program = folder / "hooks.d", folder / "auditns"
-        program.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {shlex.join(AUDITNS)} "$@"\n')
-        program.chmod(0o755)
-        done = auditns("install-hook", "--dir", hooks, "--program", program, "--control", self.control)
+        hooks = folder / "hooks.d"
+        done = auditns("install-hook", "--dir", hooks, "--control", self.control)
         assert (done.returncode, done.stdout.decode().strip()) == (0, f"{hooks}/auditns.json"), done.stderr
         runtimes.podman_global = ["--hooks-dir", str(hooks)]
         self.first = self.start(runtimes)
@@ -230,7 +232,7 @@ def test_the_runtime_that_is_shown_for_docker(
         control = serving(listener)
         program = tmp_path / "auditns-runc"
         one = hook(control)["createRuntime"][0]
-        program.write_text(WRAPPER.replace('{"path": "/usr/bin/auditns", "args": ["auditns", "oci-hook"]}', repr(one)))
+        program.write_text(WRAPPER.replace('{"path": "PROGRAM", "args": ["auditns-oci-hook"]}', repr(one)))
         program.chmod(0o755)
         runtimes.podman_global = ["--runtime", str(program)]
         container = runtimes.start("podman")
@@ -239,6 +241,31 @@ def test_the_runtime_that_is_shown_for_docker(
         assert (found.contid, found.container["kind"]) == (str(derive_contid("podman", container.id)), "registered")
         container.stop()
         until(lambda: f"op=drop opid={container.pid} ".encode() in listener.out, "its end")
+
+
+def test_containers_that_start_together_beside_spinners_are_all_registered(
+    quiet: AuditState, runtimes: Runtimes, tmp_path: Path
+) -> None:
+    """40 of them, 8 at once, while 16 processes keep the processors busy: the hook waits for no interpreter's start."""
+    with listening(tmp_path / "l", "--rules", "--format", "raw") as listener, contextlib.ExitStack() as stack:
+        control = serving(listener)
+        runtimes.hooks = hook(control)
+        for _ in range(16):
+            stack.callback(subprocess.Popen(["sh", "-c", "while :; do :; done"]).kill)
+        names = [secrets.token_hex(32) for _ in range(40)]
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            started = list(pool.map(lambda name: runtimes.start("runc", name=name), names))
+        listed = {about["id"]: about for about in pages(control)}
+    assert [listed.get(name, {}).get("kind") for name in names] == ["registered"] * len(started)
+
+
+def pages(control: Path) -> Iterator[dict[str, Any]]:
+    """All that "contid-list" lists."""
+    first: int | None = 0
+    while first is not None:
+        answer = ask(str(control), {"op": "contid-list", "from": first}, timeout=60)
+        yield from answer["containers"]
+        first = answer["more"]
 
 
 def _counts_as(path: Path, number: int, container: Container) -> bool:

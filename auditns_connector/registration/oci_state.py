@@ -1,0 +1,88 @@
+"""The state of a container as a runtime's hook hands it over (OCI runtime specification, "State") → a request.
+
+auditns-oci-hook (cdefs/hook/) sends the document as it is, in a sealed memfd; all reading of it is here. It and the
+bundle's config.json are written by the runtime, but what stands in them may come from whoever made the image or the
+pod: everything is bounded, and what is not of the expected type is left out.
+"""
+
+import json
+import os
+import stat
+from typing import Any, Final
+
+from auditns_connector.vocabulary.oci import ANNOTATIONS, MANAGERS
+
+MAX_STATE: Final = 4 << 20
+MAX_CONFIG: Final = 4 << 20
+MAX_VALUE: Final = 600
+
+
+class BadState(Exception):
+    """Why the container cannot be registered."""
+
+
+def request_of(document: bytes, root: str | None) -> dict[str, Any]:
+    """The request, as the control socket takes it, for the state ``document``; ``root`` is the caller's root directory,
+    where its bundle is; with None the bundle is not read. Raises :class:`BadState`."""
+    try:
+        state = json.loads(document)
+    except (ValueError, RecursionError):
+        raise BadState("stdin is not JSON") from None
+    return request_from(state, {} if root is None else _config(state, root))
+
+
+def request_from(state: Any, config: Any) -> dict[str, Any]:
+    """As :func:`request_of`, with the state and the bundle's configuration read already. Raises :class:`BadState`."""
+    if not isinstance(state, dict) or not isinstance(state.get("id"), str) or not state["id"]:
+        raise BadState("stdin is not the state of a container")
+    if state.get("status") == "stopped" or not state.get("pid"):
+        return {"v": 1, "op": "contid-stopped", "id": state["id"][:MAX_VALUE]}
+    pid = state["pid"]
+    if not isinstance(pid, int) or isinstance(pid, bool) or not 0 < pid < 1 << 31:
+        raise BadState("the state has no usable pid")
+    annotations: dict[str, Any] = {}
+    for source in (config, state):
+        found = source.get("annotations") if isinstance(source, dict) else None
+        if isinstance(found, dict):
+            annotations.update(found)
+    bundle = state.get("bundle") if isinstance(state.get("bundle"), str) else ""
+    names = {"runtime": runtime_of(annotations, str(bundle)), "id": state["id"][:MAX_VALUE]}
+    for name, keys in ANNOTATIONS.items():
+        value = next((annotations[key] for key in keys if isinstance(annotations.get(key), str)), "")
+        if value:
+            names[name] = value[:MAX_VALUE]
+    return {"v": 1, "op": "contid-hook", "pid": pid, "names": names}
+
+
+def runtime_of(annotations: dict[str, Any], bundle: str) -> str:
+    """The runtime, as it is recognised from a cgroup path too; "oci" where nothing tells."""
+    manager = MANAGERS.get(str(annotations.get("io.container.manager", "")))
+    if manager:
+        return manager
+    if "/moby/" in bundle:
+        return "docker"
+    if "/containers/storage/overlay-containers/" in bundle or "/libpod/" in bundle:
+        return "podman"
+    if bundle.startswith("/run/containerd/") or any(key.startswith("io.kubernetes.cri.") for key in annotations):
+        return "containerd"
+    return "crio" if any(key.startswith("io.kubernetes.cri-o.") for key in annotations) else "oci"
+
+
+def _config(state: Any, root: str) -> Any:
+    """The bundle's config.json, as far as it can be had: it only adds names."""
+    bundle = state.get("bundle") if isinstance(state, dict) else None
+    if not isinstance(bundle, str) or not bundle.startswith("/") or "\0" in bundle:
+        return {}
+    try:
+        fd = os.open(f"{root}{bundle}/config.json", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (OSError, ValueError):
+        return {}
+    try:
+        about = os.fstat(fd)
+        if not stat.S_ISREG(about.st_mode) or about.st_size > MAX_CONFIG:
+            return {}
+        return json.loads(os.pread(fd, MAX_CONFIG, 0))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    finally:
+        os.close(fd)
