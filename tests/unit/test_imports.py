@@ -35,7 +35,6 @@ UPWARDS: set[tuple[str, str]] = {
     ("model.table", "model.apply.procfs"),
     ("model.table", "model.apply.registration"),
     ("model.table", "model.apply.time_namespaces"),
-    ("sources.runtimefiles", "registration.oci_hook"),
     ("sources.stdin", "pipeline.loop"),
     ("sources.stdin", "pipeline.native_loop"),
     ("state.namespace_serials", "host.namespace_queries"),
