@@ -25,7 +25,7 @@ ROOT = HERE.parent
 PACKAGE = "auditns_connector"
 HOOK = "auditns-oci-hook"
 #: lowest first: a header may use the types of those before it
-ROOMS = ("frames", "kernel", "audittext", "attribution", "json", "sinks", "loop")
+ROOMS = ("frames", "kernel", "audittext", "attribution", "json", "records", "sinks", "loop")
 FLAGS = ["-O2", "-std=gnu11", "-Wall", "-Wextra", "-fvisibility=hidden"]
 # what cffi itself generates is not warning-free, and not ours to mend
 GENERATED = ["-Wno-unused-parameter", "-Wno-missing-field-initializers", "-Wno-cast-function-type"]

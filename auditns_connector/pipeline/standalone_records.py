@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from auditns_connector.audittext.serials import SerialGap, SerialTracker, parse_stamp
 from auditns_connector.emit import own_records as text
+from auditns_connector.emit.lifecycle import OUTPUTS, LifecycleRows
 from auditns_connector.model.containers import UNKNOWN
 from auditns_connector.model.outputs import ContainerOp, Loss, NsChange, NsDel, NsInit, NsLeft
 from auditns_connector.model.process import State
@@ -28,12 +29,12 @@ if TYPE_CHECKING:
     from auditns_connector.audittext.scanner import Points
     from auditns_connector.emit.render import Renderer
     from auditns_connector.host.observer import Observer
-    from auditns_connector.model.namespaces import Instance
-    from auditns_connector.model.process import Process
     from auditns_connector.model.table import Model
     from auditns_connector.pipeline.filters import ConfiguredFilter, EventFilter
     from auditns_connector.pipeline.loop import Pipeline
 
+#: milliseconds since 1970, the line in each spelling (None: it is a row's), and whose it is
+Told = tuple[int, "dict[bool, bytes] | None", "State | None"]
 #: makes the line of an output (see emit/own_records.py) for either spelling; b"" tells nothing
 Formatter = Callable[[Any, bool], bytes]
 _NS: Final = 1_000_000
@@ -45,8 +46,6 @@ _KINDS: Final[dict[type, int]] = {
     NsDel: rectypes.NS_DEL,
     ContainerOp: rectypes.CONTAINER_OP,
 }
-#: who made the initial namespaces: the kernel at its start, before there was anybody else
-KERNEL: Final = text.Actor(0, 0, 0xFFFFFFFF, 0xFFFFFFFF, b"swapper/0")
 #: AUDIT_FIRST_DAEMON to AUDIT_LAST_DAEMON of linux/audit.h
 _DAEMON: Final = range(1200, 1300)
 
@@ -84,11 +83,8 @@ class Narrator:
         self._next = -1
         self.formatters: dict[type, Formatter] = {
             Loss: self._loss,
-            NsInit: self._ns_init,
-            NsChange: self._ns_change,
-            NsLeft: self._ns_left,
-            NsDel: self._ns_del,
         }
+        self._rows = LifecycleRows(model)
 
     # -- what the kernel's events say about ours
 
@@ -147,15 +143,20 @@ class Narrator:
 
     def tell(self, outputs: Iterable[Any]) -> dict[str, bytes]:
         """One block of lines for each format; empty where there is nothing to tell."""
-        numeric = [name == NUMERIC for name in self.formats]
-        found: list[tuple[int, dict[bool, bytes], State | None]] = []
+        rows, spellings = self._rows, dict.fromkeys(name == NUMERIC for name in self.formats)
+        rows.clear()
+        found: list[Told] = []
         for output in outputs:
-            formatter = self.formatters.get(type(output))
-            if formatter is None or not self._passes(output):
+            if not self._passes(output):
                 continue
-            tails = {spelling: formatter(output, spelling) for spelling in dict.fromkeys(numeric)}
-            if any(tails.values()):
-                found.append((self._ms(output.time), tails, _state(output)))
+            ms = self._ms(output.time)
+            if isinstance(output, OUTPUTS):
+                rows.add(output, ms, len(found))
+                found.append((ms, None, _state(output)))
+            elif (formatter := self.formatters.get(type(output))) is not None:
+                tails = {spelling: formatter(output, spelling) for spelling in spellings}
+                if any(tails.values()):
+                    found.append((ms, tails, _state(output)))
         return self._write(found)
 
     def _passes(self, output: Any) -> bool:
@@ -172,7 +173,8 @@ class Narrator:
         """CONTAINER_LOST for audit events that never arrived; ``from`` and ``to`` are their serials. What :meth:`saw`
         found is told with them."""
         own, self.missing = self.missing, []
-        found = []
+        self._rows.clear()
+        found: list[Told] = []
         for gap in (*gaps, *own):
             tails = {
                 numeric: text.container_lost("audit", None, gap.events, str(gap.first), str(gap.last), numeric)
@@ -193,27 +195,36 @@ class Narrator:
                 f"sink-{loss.sink}", None, loss.records, loss.first, loss.last, numeric=name == NUMERIC
             )
             with self._mutex:
-                return self._line(name, tail, stamp[0] if stamp else self._last_ms, self.serials.take(), None)
+                ms = stamp[0] if stamp else self._last_ms
+                return self._shown(name, text.stamp(tail, ms, self.serials.take(), self._node), None)
 
         self._sink_lines[name] = line
         return line
 
-    def _write(self, found: "Sequence[tuple[int, dict[bool, bytes], State | None]]") -> dict[str, bytes]:
+    def _write(self, found: "Sequence[Told]") -> dict[str, bytes]:
         if not found:
             return {}
         self.told += len(found)
         first = self.serials.take(len(found))
-        out = {}
-        for name in self.formats:
-            lines = [
-                self._line(name, tails[name == NUMERIC], ms, (first + i) % MODULUS, state)
-                for i, (ms, tails, state) in enumerate(found)
-            ]
-            out[name] = b"".join(lines)
-        return out
+        return {name: self._block(name, found, first) for name in self.formats}
 
-    def _line(self, name: str, tail: bytes, ms: int, serial: int, state: "State | None") -> bytes:
-        line = text.stamp(tail, ms, serial, self._node)
+    def _block(self, name: str, found: "Sequence[Told]", first: int) -> bytes:
+        """What was found, as lines of format ``name``."""
+        numeric, plain = name == NUMERIC, name in (RAW, NUMERIC) or self.renderer is None
+        rows = self._rows.text(numeric, self._node, first) if len(self._rows) else b""
+        if plain and len(self._rows) == len(found):
+            return rows
+        made = iter(rows.split(b"\n"))
+        out = []
+        for i, (ms, tails, state) in enumerate(found):
+            if tails is None:
+                line = next(made) + b"\n"
+            else:
+                line = text.stamp(tails[numeric], ms, (first + i) % MODULUS, self._node)
+            out.append(self._shown(name, line, state))
+        return b"".join(out)
+
+    def _shown(self, name: str, line: bytes, state: "State | None") -> bytes:
         if name in (RAW, NUMERIC) or self.renderer is None:
             return line
         return self.renderer.line(name, line, state)
@@ -229,61 +240,15 @@ class Narrator:
 
     def introduce(self, now: int) -> dict[str, bytes]:
         """NS_INIT of the initial namespaces, which were there before anybody could tell; ``now`` is CLOCK_MONOTONIC."""
-        first = self._model.initial
-        found = []
+        first, ms = self._model.initial, self._ms(now)
+        self._rows.clear()
+        found: list[Told] = []
         for inst in first.inst if first is not None else ():
             if inst is not None and not inst.told:
                 inst.told = True
-                tails = {
-                    numeric: text.ns_init(inst.type, self._place(inst), 0, KERNEL, numeric) for numeric in (False, True)
-                }
-                found.append((self._ms(now), tails, None))
+                self._rows.initial(inst, ms, len(found))
+                found.append((ms, None, None))
         return self._write(found)
-
-    def _place(self, inst: "Instance") -> text.NsPlace:
-        # none is minted here: what the model does must not depend on who listens, or a replay would differ
-        return text.NsPlace(inst.serial, inst.dev or self._model.namespaces.dev, inst.ino)
-
-    def _actor(
-        self, process: "Process | None", state: "State | None", since: int, comm: bytes | None = None
-    ) -> text.Actor:
-        """What is known of ``process``; ids only as /proc told them after ``since``."""
-        if process is None:
-            return text.Actor(contid=text.UNKNOWN)
-        ids = process.ids[1:] if process.ids is not None and process.ids[0] >= since else (None, None, None)
-        container = (state or process.state).container
-        contid = None if container is None else self._model.containers.text(container)
-        return text.Actor(process.pid, *ids, comm=(process.comm if comm is None else comm) or None, contid=contid)
-
-    def _ns_init(self, output: NsInit, numeric: bool) -> bytes:
-        inst, old = output.inst, output.old
-        actor = self._actor(output.process, output.state, output.time, output.comm)
-        old_snum = None if old is None else old.serial
-        return text.ns_init(inst.type, self._place(inst), old_snum, actor, numeric)
-
-    def _ns_change(self, output: NsChange, numeric: bool) -> bytes:
-        inst, old = output.inst, output.old
-        return text.ns_change(
-            inst.type,
-            output.reason,
-            self._place(old) if old is not None else text.NsPlace(None, None, None),
-            self._place(inst),
-            self._actor(output.process, output.state, output.time, output.comm),
-            numeric,
-            tid=output.tid,
-            last=output.last,
-        )
-
-    def _ns_left(self, output: NsLeft, numeric: bool) -> bytes:
-        actor = self._actor(output.process, output.state, output.time, output.comm)
-        place = self._place(output.inst)
-        return text.ns_change(output.inst.type, "exit", place, None, actor, numeric, tid=output.tid, last=True)
-
-    def _ns_del(self, output: NsDel, numeric: bool) -> bytes:
-        inst = output.inst
-        actor = self._actor(inst.last, None, inst.ended or output.time)
-        held = "no" if output.held is False else "unknown"
-        return text.ns_del(inst.type, self._place(inst), actor, held, numeric)
 
     # -- losses
 

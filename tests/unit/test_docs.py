@@ -21,6 +21,7 @@ from auditns_connector.emit import own_records as text
 from auditns_connector.streams.definition import SCHEMA, Definition, read
 from auditns_connector.vocabulary import record_types as rectypes
 from tests.kernel.support import need_tool
+from tests.reference import lifecycle_records
 
 TOP = Path(__file__).parents[2]
 PAGES = sorted((TOP / "man").glob("*.[1-9]"))
@@ -176,8 +177,8 @@ def test_default_file_and_manual_have_every_option() -> None:
 
 
 def filled(name: str, annotation: str) -> Any:
-    """A value for a parameter of emit/own_records.py, by its type, save where it must be a certain one."""
-    place, actor = text.NsPlace(1, 4, 3), text.Actor(1, 2, 3, 4, b"x", "5")
+    """A value for a parameter of such a function, by its type, save where it must be a certain one."""
+    place, actor = lifecycle_records.NsPlace(1, 4, 3), lifecycle_records.Actor(1, 2, 3, 4, b"x", "5")
     certain = {"numeric": False, "serials": [1] * 8, "inodes": [1] * 8, "nstype": "net"}
     certain |= {"caller": "pid=1 uid=0 auid=0 tty=x ses=1 subj=x"}
     kinds = {"NsPlace": place, "Actor": actor, "int": 1, "bytes": b"x", "bool": True, "str": "x"}
@@ -185,8 +186,12 @@ def filled(name: str, annotation: str) -> Any:
 
 
 def samples() -> Iterator[tuple[str, str]]:
-    """(record type, line) out of every function of emit/own_records.py that makes a record, with every field."""
-    for name, function in inspect.getmembers(text, inspect.isfunction):
+    """(record type, line) out of every function that makes a record, with every field."""
+    functions = (
+        *inspect.getmembers(text, inspect.isfunction),
+        *inspect.getmembers(lifecycle_records, inspect.isfunction),
+    )
+    for name, function in functions:
         parameters = inspect.signature(function).parameters
         if "numeric" in parameters and not name.startswith("_"):
             line = function(**{p: filled(p, str(spec.annotation)) for p, spec in parameters.items()}).decode()

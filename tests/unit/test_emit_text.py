@@ -4,6 +4,7 @@ import pytest
 
 from auditns_connector.emit import own_records as text
 from auditns_connector.vocabulary import record_types as rectypes
+from tests.reference import lifecycle_records as lifecycle
 
 
 @pytest.mark.parametrize(
@@ -70,29 +71,29 @@ def test_container_info_encodes_names() -> None:
 
 
 def test_namespace_lifecycle() -> None:
-    systemd = text.Actor(524, 0, 0xFFFFFFFF, 0xFFFFFFFF, b"systemd")
-    nobody, inside = text.Actor(), text.Actor(858, 1, 2, 3, b"a b", "7,^1")
+    systemd = lifecycle.Actor(524, 0, 0xFFFFFFFF, 0xFFFFFFFF, b"systemd")
+    nobody, inside = lifecycle.Actor(), lifecycle.Actor(858, 1, 2, 3, b"a b", "7,^1")
     old, new, unknown = (
-        text.NsPlace(1, 4, 4026531957),
-        text.NsPlace(0xA1, 4, 4026532142),
-        text.NsPlace(None, None, None),
+        lifecycle.NsPlace(1, 4, 4026531957),
+        lifecycle.NsPlace(0xA1, 4, 4026532142),
+        lifecycle.NsPlace(None, None, None),
     )
-    assert body(text.ns_init("mnt", new, 0, systemd, numeric=False)) == (
+    assert body(lifecycle.ns_init("mnt", new, 0, systemd, numeric=False)) == (
         b'pid=524 uid=0 auid=4294967295 ses=4294967295 type=20000 old_snum=0 snum=a1 comm="systemd" dev=00:04'
         b" ino=4026532142 res=1"
     )
-    assert body(text.ns_init("time", unknown, None, nobody, numeric=True)) == (
+    assert body(lifecycle.ns_init("time", unknown, None, nobody, numeric=True)) == (
         b"pid=? uid=? auid=? ses=? type=80 old_snum=? snum=? comm=? dev=? ino=? res=1"
     )
-    assert body(text.ns_del("net", new, inside, "no", numeric=False)) == (
+    assert body(lifecycle.ns_del("net", new, inside, "no", numeric=False)) == (
         b"pid=858 uid=1 auid=2 ses=3 type=40000000 snum=a1 comm=612062 contid=7,^1 dev=00:04"
         b" ino=4026532142 held=no res=1"
     )
-    assert body(text.ns_change("net", "unshare", old, new, systemd, numeric=False)) == (
+    assert body(lifecycle.ns_change("net", "unshare", old, new, systemd, numeric=False)) == (
         b'pid=524 type=40000000 reason=unshare old_snum=1 snum=a1 comm="systemd" dev=00:04 old-ino=4026531957'
         b" ino=4026532142 res=1"
     )
-    assert body(text.ns_change("net", "exit", new, None, inside, numeric=False, tid=859, last=True)) == (
+    assert body(lifecycle.ns_change("net", "exit", new, None, inside, numeric=False, tid=859, last=True)) == (
         b"pid=858 tid=859 type=40000000 reason=exit old_snum=a1 snum=0 comm=612062 contid=7,^1 dev=00:04"
         b" old-ino=4026532142 ino=0 last=1 res=1"
     )
