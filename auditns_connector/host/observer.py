@@ -395,6 +395,9 @@ class Observer:
         return answer is not None
 
     def _ask(self, query: Query) -> bytes | None:
+        process = self.model.processes.get(query.pid)
+        if process is not None and process.end is not None:
+            return None  # its end has been seen: there is nothing left in /proc to read
         self.counters["queries"] += 1
         if query.what == "proc":
             answer: bytes | None = self._procfs.read_process(query.pid)

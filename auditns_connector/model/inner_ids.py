@@ -108,6 +108,12 @@ class Inside:
                 self._births[ns.number] = [(time, process, ptid)]
             ns = ns.origin
 
+    def forget(self, inst: Instance) -> None:
+        """``inst`` is gone, and nobody asks about it any more."""
+        self._births.pop(inst.number, None)
+        self.levels.pop(inst.number, None)
+        self.maps.pop(inst.number, None)
+
     def _fill(self, ns: int, known: Process, number: int) -> None:
         """``known`` is the first whose number in ``ns`` a ring told. Numbers are given one after the other; where as
         many were born since the first process as have been given, everyone's is known.

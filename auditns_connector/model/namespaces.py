@@ -303,16 +303,20 @@ class Namespaces:
         assert inst.serial is not None
         return inst.serial
 
-    def forget(self, inst: Instance) -> None:
-        """Drop the record of a dead instance's serial; a minted one is never given again all the same."""
+    def forget(self, inst: Instance) -> bool:
+        """Drop the record of a dead instance's serial; a minted one is never given again all the same. False where it
+        lives again, or may."""
         if inst.number in self.limbo or inst.ended is None:
-            return  # it lives again, or may
+            return False
         self.unnumbered.pop(inst.number, None)
+        # the process and the container it knows know it: without this only the garbage collector would free them
+        inst.last = inst.maybe = inst.owner = None
         if self.vacant.get((inst.index, inst.ino)) is inst:
             del self.vacant[inst.index, inst.ino]
         if inst.serial is not None and self.serials.get(inst.serial) is inst:
             del self.serials[inst.serial]
             self.minted.pop(inst.serial, None)
+        return True
 
     def describe(self, nsset: NsSet) -> dict[str, Any]:
         """``{type: {"serial", "dev", "ino"}}`` of a set, ``None`` for what is not known; mints what has no serial."""

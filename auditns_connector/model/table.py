@@ -392,5 +392,7 @@ class Model:
         self.calls.expire(before)
         namespaces = self.namespaces
         while namespaces.died and namespaces.died[0][1] < before:
-            namespaces.forget(namespaces.died.popleft()[0])
+            inst = namespaces.died.popleft()[0]
+            if namespaces.forget(inst):
+                self.inside.forget(inst)
         self.table.expire(before)

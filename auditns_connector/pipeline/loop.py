@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from auditns_connector._native import lib
 from auditns_connector.attribution.attributor import Correlator
 from auditns_connector.audittext.scanner import Points, TextStream
+from auditns_connector.daemon.collector import collecting
 from auditns_connector.daemon.log import Talk
 from auditns_connector.host.observer import KEEP, Observer
 from auditns_connector.pipeline.coalescing import Pace
@@ -147,8 +148,9 @@ class Pipeline:
             self.selector.register(reader, selectors.EVENT_READ, lambda: reader.recv(64))
             self._register()
             self.observer.exec_rules.read()
-            while not self.stopping:
-                self._round()
+            with collecting() as collector:
+                while not self.stopping:
+                    collector.look(idle=not self._round())
         finally:
             for number, handler in former.items():
                 signal.signal(number, handler)
@@ -179,9 +181,10 @@ class Pipeline:
         else:
             self.stopping = signal.Signals(number).name
 
-    def _round(self) -> None:
+    def _round(self) -> bool:
+        """False when nothing was there to be done."""
         quick = self._quick.rounds if self._quick is not None and self._quick.ready() else None
-        self.selector.serve(self._timeout(), quick)
+        came = self.selector.serve(self._timeout(), quick)
         now = time.monotonic()
         if self.stream.pending and now - self._pending_since >= self.hold and not self.on_audit():
             # nothing more has come: what is open is decided as it is
@@ -212,6 +215,7 @@ class Pipeline:
             self.stopping = self.stopping or "duration over"
         elif broken:
             self.stopping = self.stopping or "output closed"
+        return came
 
     @property
     def hold(self) -> float:

@@ -40,14 +40,16 @@ class Watch(selectors.EpollSelector):
         del self._calls[key.fd]
         return key
 
-    def serve(self, timeout: float, wait: Wait | None = None) -> None:
+    def serve(self, timeout: float, wait: Wait | None = None) -> bool:
         """Wait up to ``timeout`` seconds, and call what is registered with each descriptor that is ready; ``wait`` does
-        the waiting if it is given."""
+        the waiting if it is given. False when there was none."""
         own = self._own
-        for fd, _ in own.poll(timeout) if wait is None else wait(own, timeout):
+        ready = own.poll(timeout) if wait is None else wait(own, timeout)
+        for fd, _ in ready:
             call = self._calls.get(fd)
             if call is not None:  # else it was let go while this batch was worked on
                 call()
+        return bool(ready)
 
     def close(self) -> None:
         self._own.close()

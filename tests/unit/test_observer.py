@@ -1,5 +1,7 @@
 """The order in which what is asked and what happened come to the model."""
 
+import os
+
 from auditns_connector.host.observer import Observer
 from auditns_connector.model.table import Model, Query
 from auditns_connector.vocabulary import frames as f
@@ -65,3 +67,14 @@ def test_questions_that_come_up_while_others_are_asked_are_asked_too_however_man
     assert rings.raised == observer.counters["queries"] == 10
     assert not model.queries
     observer.close()
+
+
+def test_nothing_is_asked_about_a_process_whose_end_is_known() -> None:
+    model = Model()
+    observer = Observer(model, perf=None)
+    for kind in (f.K_FORK, f.K_EXIT):
+        observer.feed(f.pack(kind, f.S_PERF, 20, pid=os.getpid(), tid=os.getpid(), ppid=1, ptid=1))
+    assert observer._ask(Query("proc", os.getpid())) is None
+    assert observer.counters["queries"] == 0
+    observer.feed(f.pack(f.K_FORK, f.S_PERF, 30, pid=os.getpid(), tid=os.getpid(), ppid=1, ptid=1))
+    assert observer._ask(Query("proc", os.getpid())) is not None
