@@ -27,6 +27,8 @@ HOOK = "auditns-oci-hook"
 #: lowest first: a header may use the types of those before it
 ROOMS = ("frames", "kernel", "audittext", "attribution", "json", "records", "sinks", "loop")
 FLAGS = ["-O2", "-std=gnu11", "-Wall", "-Wextra", "-fvisibility=hidden"]
+#: in front of every C file: the numbers of the vocabulary, see generate.py
+NUMBERS = ["-include", "generated.h", "-include", "generated_impl.h"]
 # what cffi itself generates is not warning-free, and not ours to mend
 GENERATED = ["-Wno-unused-parameter", "-Wno-missing-field-initializers", "-Wno-cast-function-type"]
 
@@ -41,6 +43,7 @@ def builder(base: str = "") -> FFI:
     says in which folder they are."""
     headers = declarations()
     ffi = FFI()
+    ffi.cdef((HERE / "generated.h").read_text(encoding="ascii"))
     for header in headers:
         ffi.cdef(header.read_text(encoding="ascii"))
     preamble = "#include <stddef.h>\n#include <stdint.h>\n#include <sys/types.h>\n"
@@ -52,9 +55,9 @@ def builder(base: str = "") -> FFI:
         sources=[
             os.path.join(base, path.relative_to(ROOT)) for room in ROOMS for path in sorted((HERE / room).glob("*.c"))
         ],
-        depends=[os.path.join(base, path.relative_to(ROOT)) for path in sorted(HERE.glob("*/*.h"))],
+        depends=[os.path.join(base, path.relative_to(ROOT)) for path in sorted(HERE.glob("**/*.h"))],
         include_dirs=[os.path.join(base, "cdefs")],
-        extra_compile_args=[*FLAGS, *GENERATED, *werror],
+        extra_compile_args=[*FLAGS, *NUMBERS, *GENERATED, *werror],
         py_limited_api=True,
     )
     return ffi
@@ -75,7 +78,10 @@ def hook(folder: Path) -> None:
 
 
 def rebuild() -> None:
-    """Compile both and put them into the package's folder."""
+    """Write the numbers of the vocabulary, compile both and put them into the package's folder."""
+    from generate import write
+
+    write()
     hook(ROOT / PACKAGE / "libexec")
     ffi = builder(str(ROOT))
     with tempfile.TemporaryDirectory(prefix="auditns-build-") as folder:

@@ -10,20 +10,15 @@ before.
 from collections.abc import Iterable
 from typing import Final
 
-from auditns_connector.auditrules.codec import ARCHES
 from auditns_connector.model.process import Process
+from auditns_connector.vocabulary.syscalls import NAMESPACE_CALLS, by_arch, is_64bit
 
 _CAP: Final = 64
 #: how far a stamp may be behind: its clock stands still while the CPU that keeps the time is kept from its ticks (ns;
 #: 70 ms were seen on a busy virtual machine). Further than Model.lag, for here the order of calls tells which it was
 _STALE: Final = 100_000_000
 #: AUDIT_ARCH of 64-bit system calls -> numbers of unshare and setns; 32-bit ones have no such event
-NUMBERS: Final = {
-    arch: frozenset((table["unshare"], table["setns"]))
-    for tables in ARCHES.values()
-    for arch, table in tables.items()
-    if arch & 0x80000000
-}
+NUMBERS: Final = {arch: numbers for arch, numbers in by_arch(NAMESPACE_CALLS).items() if is_64bit(arch)}
 
 
 class Calls:

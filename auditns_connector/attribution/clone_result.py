@@ -10,17 +10,14 @@ from typing import TYPE_CHECKING, Final
 
 from auditns_connector.model.processes import KEPT_MADE as KEPT
 from auditns_connector.vocabulary.namespaces import PID
+from auditns_connector.vocabulary.syscalls import CLONE_CALLS, by_arch
 
 if TYPE_CHECKING:
     from auditns_connector.model.process import Process
     from auditns_connector.model.table import Model
 
 #: arch -> numbers of clone, fork, vfork and clone3
-CALLS: Final[dict[int, frozenset[int]]] = {
-    0xC000003E: frozenset((56, 57, 58, 435)),
-    0x40000003: frozenset((2, 120, 190, 435)),
-    **dict.fromkeys((0xC00000B7, 0xC00000F3, 0xC0000102), frozenset((220, 435))),
-}
+CALLS: Final = by_arch(CLONE_CALLS)
 ANY_CALL: Final = frozenset().union(*CALLS.values())
 #: a clone takes no longer than this from entry to fork event (ns)
 _LONGEST: Final = 1_000_000_000

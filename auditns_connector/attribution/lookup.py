@@ -17,10 +17,11 @@ from auditns_connector.model.containers import UNKNOWN
 from auditns_connector.model.namespaces import NsSet
 from auditns_connector.model.process import NOT_KNOWN, Exec, Process, State
 from auditns_connector.model.table import Model
+from auditns_connector.vocabulary import timing
 from auditns_connector.vocabulary.namespaces import PID
 
 #: how much earlier than its stamp an event may be by the error of our clock offset (ns)
-EPSILON: Final = 1_000_000
+EPSILON: Final = timing.EPSILON
 #: a process first seen this long after the window still answers, where nobody else held the pid (ns)
 LATE: Final = 100_000_000
 #: an exec takes no longer than this from entry to event, where another reading of the clock is possible (ns)

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from auditns_connector.errors import DecodeError, NotSupportedError
+from auditns_connector.vocabulary.syscalls import EXEC_CALLS, MACHINES, NAMESPACE_CALLS, NUMBERS
 
 FILTER_USER: Final = 0
 FILTER_TASK: Final = 1
@@ -36,28 +37,13 @@ BITMASK_WORDS: Final = 64
 _HEAD: Final = struct.Struct("=3I64I64I64I64II")
 RULE_SIZE: Final = _HEAD.size  # 1040
 
-_ARCH_64: Final = 0x80000000
-_ARCH_LE: Final = 0x40000000
-
-SYSCALLS: Final = ("execve", "execveat", "unshare", "setns")
-_GENERIC: Final = {"execve": 221, "execveat": 281, "unshare": 97, "setns": 268}
-_I386: Final = {"execve": 11, "execveat": 358, "unshare": 310, "setns": 346}
-_X86_64: Final = {"execve": 59, "execveat": 322, "unshare": 272, "setns": 308}
-_ARM: Final = {"execve": 11, "execveat": 387, "unshare": 337, "setns": 375}
-_S390: Final = {"execve": 11, "execveat": 354, "unshare": 303, "setns": 339}
-_PPC: Final = {"execve": 11, "execveat": 362, "unshare": 282, "setns": 350}
-#: machine (``uname -m``) -> AUDIT_ARCH value -> syscall numbers; the 64-bit one first. Numbers: each
-#: architecture's syscall table in the kernel tree. x32 processes are not reached: their numbers lie
-#: beyond the 2048 bits of a rule's mask.
+#: the calls that our rules ask for
+SYSCALLS: Final = (*EXEC_CALLS, *NAMESPACE_CALLS)
+#: machine (``uname -m``) -> AUDIT_ARCH value -> their numbers; the 64-bit one first. x32 processes are not reached:
+#: their numbers lie beyond the 2048 bits of a rule's mask.
 ARCHES: Final[dict[str, dict[int, dict[str, int]]]] = {
-    "x86_64": {_ARCH_64 | _ARCH_LE | 62: _X86_64, _ARCH_LE | 3: _I386},
-    "i686": {_ARCH_LE | 3: _I386},
-    "aarch64": {_ARCH_64 | _ARCH_LE | 183: _GENERIC, _ARCH_LE | 40: _ARM},
-    "armv7l": {_ARCH_LE | 40: _ARM},
-    "riscv64": {_ARCH_64 | _ARCH_LE | 243: _GENERIC},
-    "loongarch64": {_ARCH_64 | _ARCH_LE | 258: _GENERIC},
-    "s390x": {_ARCH_64 | 22: _S390, 22: _S390},
-    "ppc64le": {_ARCH_64 | _ARCH_LE | 21: _PPC},
+    machine: {arch: {name: NUMBERS[arch][name] for name in SYSCALLS} for arch in arches}
+    for machine, arches in MACHINES.items()
 }
 
 _STATUS: Final = struct.Struct("=11I")

@@ -13,10 +13,6 @@ from auditns_connector.auditrules.codec import AuditStatus, Rule
 _PLAIN: Final = frozenset((auditrule.FIELD_ARCH, auditrule.FIELD_KEY))
 
 
-EXECS: Final = ("execve", "execveat")
-CALLS: Final = ("unshare", "setns")
-
-
 def all_audited(status: AuditStatus, rules: Iterable[bytes], machine: str, names: Iterable[str]) -> bool:
     """True where ``rules`` (struct audit_rule_data) record each call of ``names`` of every ABI, unconditionally, and
     nothing may keep a record back: no ``never`` and no ``exclude`` rule, no rate limit."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from auditns_connector.errors import AuditnsError
 from auditns_connector.vocabulary import frames as f
+from auditns_connector.vocabulary.syscalls import EXEC_CALLS, NAMESPACE_CALLS
 
 if TYPE_CHECKING:
     from auditns_connector.audittext.scanner import Points
@@ -27,7 +28,7 @@ class RuleWatch:
 
     def read(self) -> None:
         """Ask the kernel for the rules now; without the right to, nothing is taken for granted."""
-        from auditns_connector.auditrules.coverage import CALLS, EXECS, all_audited
+        from auditns_connector.auditrules.coverage import all_audited
         from auditns_connector.auditrules.netlink import AuditControl
 
         found = 0
@@ -35,7 +36,7 @@ class RuleWatch:
             if self._control is None:
                 self._control = AuditControl()
             rules, status, machine = self._control.list_rules(), self._control.status(), os.uname().machine
-            for names, bit in ((EXECS, f.RULES_EXECS), (CALLS, f.RULES_CALLS)):
+            for names, bit in ((EXEC_CALLS, f.RULES_EXECS), (NAMESPACE_CALLS, f.RULES_CALLS)):
                 found |= bit if all_audited(status, rules, machine, names) else 0
         except AuditnsError:
             self._control = None

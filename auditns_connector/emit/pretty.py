@@ -9,6 +9,7 @@ from typing import Final
 
 from auditns_connector.emit.fields import Fields
 from auditns_connector.emit.json_objects import Who
+from auditns_connector.vocabulary import syscalls
 
 _CONTAINER: Final = "\x1b[1;36m"
 _UNKNOWN: Final = "\x1b[1;33m"
@@ -17,9 +18,17 @@ _DIM: Final = "\x1b[2m"
 _RESET: Final = "\x1b[0m"
 
 #: numbers of system calls where the record says no name: those that the listener's own rules ask for (x86_64)
-_CALLS: Final = {56: "clone", 57: "fork", 58: "vfork", 59: "execve", 62: "kill", 101: "ptrace", 257: "openat",
-                 272: "unshare", 308: "setns", 322: "execveat", 435: "clone3", 42: "connect"}  # fmt: skip
-_X86_64: Final = "c000003e"
+_NAMED: Final = (
+    *syscalls.CLONE_CALLS,
+    *syscalls.EXEC_CALLS,
+    *syscalls.NAMESPACE_CALLS,
+    "kill",
+    "ptrace",
+    "openat",
+    "connect",
+)
+_CALLS: Final = {syscalls.NUMBERS[syscalls.X86_64][name]: name for name in _NAMED}
+_X86_64: Final = f"{syscalls.X86_64:x}"
 _WIDTH: Final = 20
 _MAX_TEXT: Final = 160
 

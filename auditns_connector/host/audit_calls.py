@@ -7,9 +7,9 @@ stamp and the question, asked now, is answered with what the call left behind.
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Final
 
-from auditns_connector.auditrules import codec as auditrule
 from auditns_connector.vocabulary import frames as f
 from auditns_connector.vocabulary.audit_text import P_NODE, P_SYSCALL
+from auditns_connector.vocabulary.syscalls import NUMBERS
 
 if TYPE_CHECKING:
     from auditns_connector.audittext.scanner import Points
@@ -18,10 +18,7 @@ if TYPE_CHECKING:
 _KINDS: Final = {"unshare": f.K_UNSHARE, "setns": f.K_SETNS}
 #: (AUDIT_ARCH_*, number of the system call) -> kind of frame
 CALLS: Final[dict[tuple[int, int], int]] = {
-    (arch, table[name]): kind
-    for tables in auditrule.ARCHES.values()
-    for arch, table in tables.items()
-    for name, kind in _KINDS.items()
+    (arch, table[name]): kind for arch, table in NUMBERS.items() for name, kind in _KINDS.items()
 }
 
 

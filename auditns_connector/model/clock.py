@@ -6,14 +6,8 @@ The offset between the two is a history of *regimes*: each began when a sample s
 
 from typing import Final
 
-#: an offset that moved less than this is drift to follow, not a step of the clock (ns)
-STEP: Final = 1_000_000
-#: how far behind the present the kernel's coarse clock and our own sampling may be (ns)
-SLACK: Final = 20_000_000
-#: a record is asked for within this time of its writing, as a rule (ns)
-RECENT: Final = 10_000_000_000
-#: how long after a time of the clock that was missed records from it may still come (ns)
-MISSED: Final = 1_000_000_000
+from auditns_connector.vocabulary.timing import MISSED, RECENT, SLACK, STEP
+
 _KEPT: Final = 256
 
 

@@ -46,8 +46,6 @@ _KINDS: Final[dict[type, int]] = {
     NsDel: rectypes.NS_DEL,
     ContainerOp: rectypes.CONTAINER_OP,
 }
-#: AUDIT_FIRST_DAEMON to AUDIT_LAST_DAEMON of linux/audit.h
-_DAEMON: Final = range(1200, 1300)
 
 
 class Narrator:
@@ -94,7 +92,7 @@ class Narrator:
         if last < 0:
             return
         serial, ms = points.serial[last], points.ms[last]
-        if points.rtype[last] not in _DAEMON:
+        if points.rtype[last] not in rectypes.DAEMON:
             self.serials.saw(serial % MODULUS)
         self._last_ms = ms
         self._node = points.node(last) if points.flags[last] & P_NODE else b""
@@ -129,7 +127,7 @@ class Narrator:
             rows = zip(points.serial[:n].tolist(), points.ms[:n].tolist(), strict=True)
             for i, (serial, ms) in enumerate(rows):
                 # auditd counts its own DAEMON_* events by itself, another host's are another sequence
-                if serial < MODULUS and points.rtype[i] not in _DAEMON and points.node(i) == self._node:
+                if serial < MODULUS and points.rtype[i] not in rectypes.DAEMON and points.node(i) == self._node:
                     self.missing += tracker.feed(serial, ms)
                     last = serial
         self._next = last + 1

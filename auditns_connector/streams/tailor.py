@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 from auditns_connector.vocabulary import record_types as rectypes
+from auditns_connector.vocabulary import syscalls
 
 NO_PID: Final = b"0"
 NO_ID: Final = b"65534"
@@ -31,31 +32,24 @@ _ARGUMENTS: Final = frozenset(b"a0 a1 a2 a3".split())
 WITHHELD: Final = frozenset(
     {
         *(rectypes.NUMBERS[name] for name in ("CONFIG_CHANGE", "NETFILTER_PKT", "FEATURE_CHANGE", "REPLACE")),
-        *range(1200, 1300),
+        *rectypes.DAEMON,
         rectypes.KERNEL,
         *range(1340, 1400),
     }
 )
 
-_X86_64: Final = 0xC000003E
-_I386: Final = 0x40000003
-#: aarch64, riscv64, loongarch64: the numbers of asm-generic/unistd.h
-_GENERIC: Final = (0xC00000B7, 0xC00000F3, 0xC0000102)
+_RETURN_PID: Final = ("getpid", "getppid", "gettid", "getpgid", "getpgrp", "getsid", "setsid", "wait4", "waitpid")
 #: arch -> system calls whose result is a process number
-PID_RESULTS: Final[Mapping[int, frozenset[int]]] = {
-    # getpid clone fork vfork wait4 getppid getpgrp setsid getpgid getsid gettid clone3
-    _X86_64: frozenset((39, 56, 57, 58, 61, 110, 111, 112, 121, 124, 186, 435)),
-    _I386: frozenset((2, 7, 20, 64, 65, 66, 114, 120, 132, 147, 190, 224, 435)),
-    # getpgid getsid setsid getpid getppid gettid clone wait4 clone3
-    **dict.fromkeys(_GENERIC, frozenset((155, 156, 157, 172, 173, 178, 220, 260, 435))),
-}
-
-#: arch -> system call that goes to another process -> the argument that says which signal, or what ptrace is to do
+PID_RESULTS: Final[Mapping[int, frozenset[int]]] = syscalls.by_arch((*syscalls.CLONE_CALLS, *_RETURN_PID))
+#: system call that goes to another process -> the argument that says which signal, or what ptrace is to do
+_DEED_ARGUMENT: Final[Mapping[str, bytes]] = {
+    "kill": b"a1", "rt_sigqueueinfo": b"a1", "tkill": b"a1", "tgkill": b"a2", "rt_tgsigqueueinfo": b"a2",
+    "pidfd_send_signal": b"a1", "ptrace": b"a0",
+}  # fmt: skip
+#: the same by arch and number
 _DEEDS: Final[Mapping[int, Mapping[int, bytes]]] = {
-    # kill rt_sigqueueinfo tkill tgkill rt_tgsigqueueinfo pidfd_send_signal ptrace
-    _X86_64: {62: b"a1", 129: b"a1", 200: b"a1", 234: b"a2", 297: b"a2", 424: b"a1", 101: b"a0"},
-    _I386: {37: b"a1", 178: b"a1", 238: b"a1", 270: b"a2", 335: b"a2", 424: b"a1", 26: b"a0"},
-    **{n: {129: b"a1", 138: b"a1", 130: b"a1", 131: b"a2", 240: b"a2", 424: b"a1", 117: b"a0"} for n in _GENERIC},
+    arch: {table[name]: argument for name, argument in _DEED_ARGUMENT.items()}
+    for arch, table in syscalls.NUMBERS.items()
 }
 #: the words of an outsider's SYSCALL record: as they are, or what stands in their place; all others are left out
 _ACTOR_KEPT: Final = frozenset(b"arch syscall success key".split())

@@ -80,16 +80,3 @@ CLOSED: Final = 256
 OLDER_MS: Final = 2000
 MAX_RANGE: Final = 65536
 """Serials that are looked at together for missing ones."""
-
-#: arch -> system call numbers of execve and execveat (linux/audit.h AUDIT_ARCH_*, the arch's unistd.h)
-EXECS: Final[dict[int, tuple[int, ...]]] = {
-    0xC000003E: (59, 322, 0x40000208, 0x40000221),  # x86_64, and x32 on it
-    0x40000003: (11, 358),  # i386
-    0x40000028: (11, 387),  # arm
-    0xC00000B7: (221, 281),  # aarch64
-    0xC00000F3: (221, 281),  # riscv64
-    0xC0000102: (221, 281),  # loongarch64
-    0x80000015: (11, 362),  # ppc64
-    0xC0000015: (11, 362),  # ppc64le
-    0x80000016: (11, 354),  # s390x
-}

@@ -275,6 +275,8 @@ PATH: Final = 1302
 EXECVE: Final = 1309
 OBJ_PID: Final = 1318
 EOE: Final = 1320
+#: what auditd says about itself, under serials of its own (AUDIT_FIRST_DAEMON to AUDIT_LAST_DAEMON)
+DAEMON: Final = range(1200, 1300)
 NETFILTER_PKT: Final = 1324
 PROCTITLE: Final = 1327
 KERNEL: Final = 2000

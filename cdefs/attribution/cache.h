@@ -4,9 +4,6 @@
 #define AUDITNS_HELD 262144
 #define AUDITNS_ROWS 256
 #define AUDITNS_SET 64
-#define AUDITNS_EPSILON 1000000
-#define AUDITNS_SLACK 20000000
-#define AUDITNS_RECENT 10000000000
 
 /* What was found out about a process: the number of an answer, which holds for stamps that mean more than `since`, and
  * at most `until` (CLOCK_MONOTONIC ns), if no frame has spoken of it since `stamp` but such as are followed. */

@@ -1,34 +1,6 @@
 /* The audit text scanner: declarations shared by cffi and the C sources. What each flag and field means is
  * written in auditns_connector/vocabulary/audit_text.py; tests/reference/audittext.py is the readable reference of
- * the same functions. A test compares the numbers here with those there. */
-
-#define AUDITNS_P_SUBJECT 1
-#define AUDITNS_P_TARGET 2
-#define AUDITNS_P_EXEC 4
-#define AUDITNS_P_USER 8
-#define AUDITNS_P_NETFILTER 16
-#define AUDITNS_P_SINGLE 32
-#define AUDITNS_P_HAS_TARGET 64
-#define AUDITNS_P_NODE 128
-#define AUDITNS_P_OWN 256
-#define AUDITNS_P_LATE 512
-#define AUDITNS_P_SYSCALL 1024
-#define AUDITNS_P_SUCCESS 2048
-
-#define AUDITNS_MODE_MORE 0
-#define AUDITNS_MODE_FLUSH 1
-#define AUDITNS_MODE_EOF 2
-#define AUDITNS_MODE_AHEAD 3
-
-#define AUDITNS_LINE_FOREIGN 0xffffffff
-#define AUDITNS_LINE_LATE 0xfffffffe
-
-#define AUDITNS_MAX_LINE 65536
-#define AUDITNS_MAX_SPAN 65536
-#define AUDITNS_MAX_OPEN 256
-#define AUDITNS_MAX_WHOLE 1048576
-#define AUDITNS_CLOSED 256
-#define AUDITNS_TYPES 1024
+ * the same functions. */
 
 /* Points and lines, one array for each field; offsets count from the start of the block. */
 struct auditns_points {
@@ -99,8 +71,6 @@ int64_t auditns_stream_scan(struct auditns_stream *stream, struct auditns_scan *
 /* Read once from fd into what is free behind the text, which ends the last points. Returns how many bytes, 0 at the
  * end, or a negative errno; -ENOBUFS: make room first. */
 int64_t auditns_stream_read(struct auditns_stream *stream, int fd);
-
-#define AUDITNS_MAX_RANGE 65536
 
 /* The least and the greatest time and serial of some points; complete: every serial between is there (never
  * where it is more than AUDITNS_MAX_RANGE of them). */

@@ -50,15 +50,9 @@ static uint32_t hex32(const char *s, size_t n)
 int is_exec(uint32_t arch, int32_t nr)
 {
     switch (arch) {
-    case 0xc000003e: return nr == 59 || nr == 322 || nr == 0x40000208 || nr == 0x40000221; /* x86_64, x32 */
-    case 0x40000003: return nr == 11 || nr == 358;  /* i386 */
-    case 0x40000028: return nr == 11 || nr == 387;  /* arm */
-    case 0xc00000b7:                                /* aarch64 */
-    case 0xc00000f3:                                /* riscv64 */
-    case 0xc0000102: return nr == 221 || nr == 281; /* loongarch64 */
-    case 0x80000015:                                /* ppc64 */
-    case 0xc0000015: return nr == 11 || nr == 362;  /* ppc64le */
-    case 0x80000016: return nr == 11 || nr == 354;  /* s390x */
+#define CASE(arch, is) case arch: return is;
+        EXEC_CALLS(CASE)
+#undef CASE
     }
     return 0;
 }

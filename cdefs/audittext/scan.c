@@ -3,7 +3,6 @@
  * offsets of the block that begins where the last one was consumed, so no line is ever looked at twice. */
 #include "audittext/scan_impl.h"
 
-#define OLDER_MS 2000         /* an event this much older than a later record is complete */
 #define AWAITS 1              /* complete when the next line is not of it */
 #define COMPLETE 2            /* the same, and at the end of the block unless records of ours may follow */
 
@@ -222,7 +221,7 @@ static void one_line(struct auditns_scan *s, struct auditns_points *p, const cha
     if (h->ms > s->clock) {
         s->clock = h->ms;
         for (uint32_t i = 0; i < s->open;)
-            if (h->ms - s->event[i].base >= OLDER_MS)
+            if (h->ms - s->event[i].base >= AUDITNS_OLDER_MS)
                 close_event(s, i);
             else
                 i++;

@@ -21,8 +21,6 @@
 #define TYPE_EOE 1320
 #define TYPE_NETFILTER_PKT 1324
 #define TYPE_PROCTITLE 1327
-#define FIRST_EVENT 1300
-#define FIRST_ANOM_MSG 2100
 
 /* memcmp of eight bytes at least, without the call */
 static inline int same(const char *a, const char *b, size_t n)

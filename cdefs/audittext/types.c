@@ -1,23 +1,25 @@
 /* The numbers of record types by their names. */
 #include "audittext/scan_impl.h"
 
-static struct { const char *name; uint64_t first; uint32_t len, number; } types[AUDITNS_TYPES];
+#define SLOTS 1024 /* of the hash table: at least twice as many as there are types */
+
+static struct { const char *name; uint64_t first; uint32_t len, number; } types[SLOTS];
 
 static uint32_t type_hash(uint64_t first, size_t n)
 {
-    return (uint32_t)(((first ^ n) * 0x9e3779b97f4a7c15u) >> 32) % AUDITNS_TYPES;
+    return (uint32_t)(((first ^ n) * 0x9e3779b97f4a7c15u) >> 32) % SLOTS;
 }
 
 void auditns_text_types(const char *names, const uint32_t *numbers, uint32_t count)
 {
     memset(types, 0, sizeof(types));
-    for (uint32_t i = 0; i < count && i < AUDITNS_TYPES / 2; i++) {
+    for (uint32_t i = 0; i < count && i < SLOTS / 2; i++) {
         char first[8] = {0};
         size_t len = strlen(names);
         memcpy(first, names, len < sizeof(first) ? len : sizeof(first));
         uint32_t at = type_hash(eight(first), len);
         while (types[at].name)
-            at = (at + 1) % AUDITNS_TYPES;
+            at = (at + 1) % SLOTS;
         types[at].name = names;
         types[at].first = eight(first);
         types[at].len = (uint32_t)len;
@@ -30,7 +32,7 @@ void auditns_text_types(const char *names, const uint32_t *numbers, uint32_t cou
 static uint32_t type_known(const char *s, size_t n)
 {
     uint64_t first = first_of(eight(s), n);
-    for (uint32_t at = type_hash(first, n); types[at].name; at = (at + 1) % AUDITNS_TYPES)
+    for (uint32_t at = type_hash(first, n); types[at].name; at = (at + 1) % SLOTS)
         if (types[at].first == first && types[at].len == n && (n <= 8 || same(types[at].name, s, n)))
             return types[at].number;
     return 0;
@@ -50,7 +52,7 @@ uint32_t type_number(const char *s, size_t n)
         if (number > 0xffff)
             return 0;
         /* the spelling by number of a type we know by name means the same */
-        for (uint32_t at = 0; at < AUDITNS_TYPES; at++)
+        for (uint32_t at = 0; at < SLOTS; at++)
             if (types[at].name && (types[at].number & 0xffff) == number)
                 return types[at].number;
         return number;

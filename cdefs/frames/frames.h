@@ -14,34 +14,6 @@ struct frame_header {
     uint64_t arg;
 };
 
-#define K_FORK 1
-#define K_EXEC 2
-#define K_EXIT 3
-#define K_EXIT_SAMPLE 4
-#define K_COMM 5
-#define K_NAMESPACES 6
-#define K_CGROUP 7
-#define K_ATTACH 8
-#define K_NEWTASK 9
-#define K_NM 10
-#define K_UID 11
-#define K_GID 12
-#define K_SID 13
-#define K_PTRACE 14
-#define K_COREDUMP 15
-#define K_ACK 16
-#define K_UNSHARE 17
-#define K_SETNS 18
-#define K_UNKNOWN 31
-#define K_LOST 32
-#define K_CLOCK 41
-#define K_PROC 42
-#define K_MARK 44
-#define K_RULES 48
-#define K_PROCESS 56
-#define S_PERF 1
-#define S_CN 2
-
 /* Sort the `len` bytes of whole frames at `block` by time, in place and stably. 0 or a negative errno
    (-EINVAL: not whole frames). */
 int frames_sort(uint8_t *block, size_t len);

@@ -7,7 +7,6 @@
 
 #define NONE 0xffffffffu
 #define REACH 4096u /* an event's number may be this much below that of the first line */
-#define TYPE_EOE 1320
 
 struct auditns_json {
     struct out out;
@@ -259,7 +258,7 @@ int64_t auditns_json(struct auditns_json *j, const char *buf, uint32_t consumed,
             while (late < p->n && (!(p->flags[late] & AUDITNS_P_LATE) || p->line_off[late] < p->l_off[i]))
                 late++;
             int its = late < p->n && p->line_off[late] == p->l_off[i];
-            if (!keep && p->l_type[i] != TYPE_EOE)
+            if (!keep && p->l_type[i] != AUDIT_EOE)
                 put_event(j, buf, consumed, p, i, NONE, its ? late : NONE, who, texts);
         } else if (j->first[event - base] == i && (!keep || (event - keep_first < keep_count && keep[event - keep_first]))) {
             put_event(j, buf, consumed, p, i, j->subject[event - base], j->target[event - base], who, texts);

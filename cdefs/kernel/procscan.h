@@ -1,7 +1,6 @@
 /* Many processes of /proc at a time, each as a PROCESS frame. What is read of one, and in which order, is that of
    auditns_connector/sources/procfs.py (describe), which a test holds this against. */
 
-#define S_PROCFS 3
 #define PROCESS_CGROUP 1
 
 /* The payload of a PROCESS frame; see vocabulary/frames.py. */

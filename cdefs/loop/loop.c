@@ -12,7 +12,13 @@
 #include "attribution/cache.h"
 #include "loop/loop.h"
 
-/* Whether the points are of the events that come next, without a hole. auditd counts its own (1200 to 1299) by itself. */
+/* auditd numbers its own events itself: their serials are no step in the kernel's. */
+static int is_daemon(int32_t type)
+{
+    return type >= AUDIT_FIRST_DAEMON && type <= AUDIT_LAST_DAEMON;
+}
+
+/* Whether the points are of the events that come next, without a hole. */
 static int in_order(const struct native_loop *q)
 {
     const struct auditns_points *p = q->points;
@@ -20,7 +26,7 @@ static int in_order(const struct native_loop *q)
     if (!p->n || p->n > LOOP_POINTS || q->scan->changes != q->changes)
         return 0;
     for (uint32_t i = 0; i < p->n; i++)
-        if (p->serial[i] != q->next + i || (p->rtype[i] >= 1200 && p->rtype[i] < 1300))
+        if (p->serial[i] != q->next + i || is_daemon(p->rtype[i]))
             return 0;
     return 1;
 }

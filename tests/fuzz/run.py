@@ -34,6 +34,10 @@ FLAGS = (
     "-Werror",
     "-fno-omit-frame-pointer",
     "-fno-sanitize-recover=all",
+    "-include",
+    "generated.h",
+    "-include",
+    "generated_impl.h",
 )
 #: which rooms of cdefs/ each target is made of
 ROOMS = {"text": ("audittext", "attribution", "json"), "kernel": ("frames", "kernel", "sinks")}

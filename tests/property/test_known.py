@@ -8,12 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auditns_connector._native import lib
 from auditns_connector.attribution import attributor as correlate
-from auditns_connector.attribution import lookup
 from auditns_connector.attribution.attributor import Correlator
 from auditns_connector.attribution.cache import FOREVER, Answer, Known, Touched
-from auditns_connector.model import clock
 from auditns_connector.model.apply.perf import CLONE_INTO_CGROUP
 from auditns_connector.vocabulary import frames as f
 from tests.unit.test_observer import Deaf, Rings
@@ -238,11 +235,6 @@ def test_a_child_is_known_before_the_model_has_heard_of_it() -> None:
         told.ask([(child, 5, True)])  # there was one exec alone
         assert told.known - known == 3
         assert told.world.waits == 0
-
-
-def test_the_c_reads_stamps_with_the_bounds_of_the_model() -> None:
-    bounds = lib.AUDITNS_EPSILON, lib.AUDITNS_SLACK, lib.AUDITNS_RECENT
-    assert bounds == (lookup.EPSILON, clock.SLACK, clock.RECENT)
 
 
 def test_without_perf_any_frame_may_speak_of_anybody() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from auditns_connector.audittext.scanner import Points, Scanner, Tails, TextStream, assemble, lib
+from auditns_connector.audittext.scanner import Points, Scanner, Tails, TextStream, assemble
 from auditns_connector.vocabulary import audit_text as points
 from auditns_connector.vocabulary import record_types as rectypes
 from tests.reference import audittext
@@ -226,15 +226,6 @@ def test_many_open_events_are_bounded() -> None:
     stream_ = TextStream()
     assert stream_.push(text).n == 3000 - points.MAX_OPEN
     assert compare([text]) == compare([text[:1000], text[1000:]])
-
-
-def test_numbers_and_names_are_the_same_in_c() -> None:
-    for name in dir(lib):
-        if name.startswith("AUDITNS_P_"):
-            assert getattr(lib, name) == getattr(points, name.removeprefix("AUDITNS_"))
-    for name in ("MODE_MORE", "MODE_FLUSH", "MODE_EOF", "MODE_AHEAD", "LINE_FOREIGN", "LINE_LATE", "MAX_LINE",
-                 "MAX_SPAN", "MAX_OPEN", "MAX_WHOLE", "MAX_RANGE", "CLOSED"):  # fmt: skip
-        assert getattr(lib, f"AUDITNS_{name}") == getattr(points, name)
 
 
 def test_every_type_name_is_known_to_c() -> None:

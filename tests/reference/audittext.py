@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 from auditns_connector.vocabulary import audit_text as p
 from auditns_connector.vocabulary import record_types as rectypes
+from auditns_connector.vocabulary.syscalls import EXECS
 
 HEADER: Final = re.compile(
     rb"(?P<node>node=[^ \n]{1,255} )?type=(?P<type>[^ \n]{1,63}) "
@@ -272,7 +273,7 @@ class Reference:
                 flags |= event.point.flags & p.P_HAS_TARGET
                 self.points.remove(event.point)
             event.point = self._add_subject(head, line, end, flags, event)
-            if event.point.flags & p.P_SUCCESS and event.point.sysno in p.EXECS.get(event.point.arch, ()):
+            if event.point.flags & p.P_SUCCESS and event.point.sysno in EXECS.get(event.point.arch, ()):
                 event.point.flags |= p.P_EXEC
             event.syscall = True
         elif not event.kernel and head.type != rectypes.EOE:

@@ -6,7 +6,6 @@ import subprocess
 import pytest
 
 from auditns_connector._native import ffi, lib
-from auditns_connector.vocabulary import frames
 
 #: header -> {its struct: (ours, {our field: theirs, where the names differ}, fields of ours it may not have yet)}
 STRUCTS = {
@@ -108,9 +107,3 @@ def test_the_bit_numbers_of_perf_event_attr_are_the_headers(tmp_path):
     lines.append("return 0; }")
     told = dict(line.split() for line in compile_and_run("\n".join(lines), tmp_path).splitlines())
     assert {name: int(bits) for name, bits in told.items()} == {name: 1 << bit for name, bit in BITS.items()}
-
-
-def test_the_numbers_of_frames_are_those_of_frames_py() -> None:
-    names = [name for name in dir(lib) if name.startswith(("K_", "S_"))]
-    assert {"K_FORK", "K_MARK", "K_PROCESS", "S_PROCFS"} <= set(names)
-    assert {name: getattr(lib, name) for name in names} == {name: getattr(frames, name) for name in names}

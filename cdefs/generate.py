@@ -1,0 +1,77 @@
+"""Write ``generated.h`` and ``generated_impl.h``: the numbers that C and Python share, from where they are stated,
+which is ``auditns_connector/vocabulary``. ``build.py`` does it before it compiles; a test says when the files are not
+what this gives.
+
+``generated.h`` is read by cffi too and holds plain numbers; ``generated_impl.h`` is for the C alone. The compiler
+includes both in front of every C file, so that a number of the vocabulary is never more than its name away.
+"""
+
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+_HEAD = "/* Written by cdefs/generate.py from auditns_connector/vocabulary: change it there. */\n"
+
+
+def _numbers(module: ModuleType, prefixes: tuple[str, ...], c_prefix: str = "") -> Iterator[str]:
+    for name, value in vars(module).items():
+        if name.startswith(prefixes) and isinstance(value, int):
+            yield f"#define {c_prefix}{name} {value}"
+
+
+def header() -> str:
+    """generated.h"""
+    from auditns_connector.vocabulary import audit_text, frames, record_types, timing
+
+    lines: list[str] = ["", "/* frames.py: kinds and sources of frames */"]
+    lines += _numbers(frames, ("K_", "S_", "RULES_"))
+    lines += ["", "/* audit_text.py: flags of points, modes of a scan, marks of lines, bounds */"]
+    lines += _numbers(audit_text, ("P_", "MODE_", "LINE_", "MAX_", "CLOSED", "OLDER_MS"), "AUDITNS_")
+    lines += ["", "/* timing.py, nanoseconds */"]
+    lines += _numbers(timing, ("EPSILON", "SLACK", "RECENT"), "AUDITNS_")
+    lines += ["", "/* record_types.py */"]
+    numbers = {
+        "AUDIT_EOE": record_types.EOE,
+        "AUDIT_FIRST_DAEMON": record_types.DAEMON[0],
+        "AUDIT_LAST_DAEMON": record_types.DAEMON[-1],
+        "FIRST_EVENT": record_types.FIRST_EVENT,
+        "FIRST_ANOM_MSG": record_types.FIRST_ANOM_MSG,
+    }
+    lines += [f"#define {name} {value}" for name, value in numbers.items()]
+    return _HEAD + "\n".join(lines) + "\n"
+
+
+def _cases(table: Mapping[int, frozenset[int]]) -> Iterator[str]:
+    for arch, numbers in table.items():
+        yield f"    X({arch:#x}, " + " || ".join(f"nr == {number}" for number in sorted(numbers)) + ")"
+
+
+def impl_header() -> str:
+    """generated_impl.h"""
+    from auditns_connector.vocabulary import syscalls
+
+    lines = ["", "/* syscalls.py: X(arch, whether the call nr loads another program) */", "#define EXEC_CALLS(X) \\"]
+    lines += [" \\\n".join(_cases(syscalls.EXECS))]
+    return _HEAD + "\n".join(lines) + "\n"
+
+
+def generated() -> dict[str, str]:
+    """File name -> what is to be in it."""
+    if str(ROOT) not in sys.path:
+        sys.path.insert(0, str(ROOT))
+    return {"generated.h": header(), "generated_impl.h": impl_header()}
+
+
+def write() -> None:
+    """Bring the files up to date; one that is stays untouched."""
+    for name, text in generated().items():
+        path = HERE / name
+        if not path.exists() or path.read_text(encoding="ascii") != text:
+            path.write_text(text, encoding="ascii")
+
+
+if __name__ == "__main__":
+    write()
