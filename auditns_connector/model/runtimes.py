@@ -1,7 +1,7 @@
 r"""Which container runtime made a cgroup, told from the cgroup's path alone.
 
-Pure and total: any string has an answer, most have "none". The table below is all there is to know; its rows are
-tried in order at every ``/`` of the path, a row matches whole components only, and what it matched is not looked
+Pure and total: any string has an answer, most have "none". The table RUNTIMES is all there is to know; its paths are
+tried in order at every ``/`` of the path, each matches whole components only, and what it matched is not looked
 at again. So a path may hold several containers, the outermost first (Docker in Docker, Podman in LXC).
 
 Whole components, never substrings: a runtime's monitor (``libpod-conmon-ID.scope``, ``crio-conmon-ID``,
@@ -16,7 +16,7 @@ crun, podman, lxc and nspawn also seen at work.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Final, NamedTuple
 
@@ -36,44 +36,125 @@ class Runtime(NamedTuple):
     pod: str = ""
 
 
-#: (runtime, its part of the path after a "/", with one group: the id). A row without a runtime is no container.
-_TABLE: Final[tuple[tuple[str, str], ...]] = (
-    # ECS before Docker: its containers are Docker's, in a task
-    ("ecs", rf"ecs/(?:[^/]+/){{1,3}}?({_HEX})"),
-    ("ecs", r"(?:ecs/(?:[^/]+/){0,3}?)?([0-9a-f]{32}-[0-9]+)"),  # Fargate
-    ("ecs", rf"ecstasks-[^/]+\.slice/docker-({_HEX})\.scope"),
-    ("docker", rf"docker-({_HEX})\.scope"),
-    ("docker", rf"docker/({_HEX})"),
-    ("docker", rf"[^/]*:docker:({_HEX})"),
-    ("containerd", rf"(?:cri-containerd|nerdctl)-({_HEX})\.scope"),
-    # a systemd-style path given to a runtime with the cgroupfs driver is taken literally
-    ("containerd", rf"[^/]*:(?:cri-containerd|nerdctl):({_HEX})"),
-    ("containerd", rf"k8s\.io/({_HEX})"),
-    ("crio", rf"crio-({_HEX})(?:\.scope)?"),
-    ("crio", rf"[^/]*:crio:({_HEX})"),
-    ("podman", rf"libpod-({_HEX})(?:\.scope)?"),
-    ("podman", rf"[^/]*:libpod:({_HEX})"),
-    ("podman", rf"podman-[0-9]+\.scope/({_HEX})"),
-    # a Podman pod: the container is below it, its conmon too
-    ("", rf"libpod_parent/({_HEX})"),
-    ("", rf"({_HEX})(?=/(?:conmon|libpod-{_HEX})(?:/|\Z))"),
+class Path(NamedTuple):
+    """A shape of a container's cgroup: ``pattern`` is its part of the path after a "/", with one group, the id;
+    ``marker`` is a pattern too, of something that no such path is without and that is cheap to look for."""
+
+    pattern: str
+    marker: str = _HEX
+
+
+class RuntimeRow(NamedTuple):
+    """All that is known of a runtime, but for how its files are read (sources/runtimefiles.py)."""
+
+    name: str
+    paths: tuple[Path, ...]
+    #: like a container's cgroup, but none
+    not_containers: tuple[Path, ...] = ()
+    #: its ids are names that people have given, and may be used again inside
+    named: bool = False
+    #: value of the annotation io.container.manager
+    manager: str = ""
+    #: found in the path of its bundles
+    bundle: str = ""
+    #: prefix of annotations that it alone sets
+    annotations: str = ""
+    #: readers of its files (sources/runtimefiles.py) for a container's name and image; the first that finds any is it
+    files: tuple[str, ...] = ()
+    #: the same for a container that a user has started without being root
+    files_of_users: tuple[str, ...] = ()
+
+
+#: tried in this order where a part of a path may be of several
+RUNTIMES: Final = (
+    RuntimeRow(
+        # before Docker: its containers are Docker's, in a task
+        "ecs",
+        (
+            Path(rf"ecs/(?:[^/]+/){{1,3}}?({_HEX})"),
+            Path(r"(?:ecs/(?:[^/]+/){0,3}?)?([0-9a-f]{32}-[0-9]+)", "[0-9a-f]{32}-[0-9]"),  # Fargate
+            Path(rf"ecstasks-[^/]+\.slice/docker-({_HEX})\.scope"),
+        ),
+        files=("docker",),
+    ),
+    RuntimeRow(
+        "docker",
+        (Path(rf"docker-({_HEX})\.scope"), Path(rf"docker/({_HEX})"), Path(rf"[^/]*:docker:({_HEX})")),
+        bundle=r"/moby/",
+        files=("docker", "tasks"),
+    ),
+    RuntimeRow(
+        "containerd",
+        (
+            Path(rf"(?:cri-containerd|nerdctl)-({_HEX})\.scope"),
+            # a systemd-style path given to a runtime with the cgroupfs driver is taken literally
+            Path(rf"[^/]*:(?:cri-containerd|nerdctl):({_HEX})"),
+            Path(rf"k8s\.io/({_HEX})"),
+        ),
+        manager="containerd",
+        bundle=r"\A/run/containerd/",
+        annotations="io.kubernetes.cri.",
+        files=("tasks",),
+    ),
+    RuntimeRow(
+        "crio",
+        (Path(rf"crio-({_HEX})(?:\.scope)?"), Path(rf"[^/]*:crio:({_HEX})")),
+        manager="cri-o",
+        annotations="io.kubernetes.cri-o.",
+        files=("storage",),
+    ),
+    RuntimeRow(
+        "podman",
+        (
+            Path(rf"libpod-({_HEX})(?:\.scope)?"),
+            Path(rf"[^/]*:libpod:({_HEX})"),
+            Path(rf"podman-[0-9]+\.scope/({_HEX})"),
+        ),
+        # a pod: the container is below it, its conmon too
+        not_containers=(Path(rf"libpod_parent/({_HEX})"), Path(rf"({_HEX})(?=/(?:conmon|libpod-{_HEX})(?:/|\Z))")),
+        manager="libpod",
+        bundle=r"/containers/storage/overlay-containers/|/libpod/",
+        files=("storage",),
+        files_of_users=("monitor",),
+    ),
     # Docker and containerd look alike here
-    ("kubernetes", rf"pod(?:{_POD})/({_HEX})"),
-    ("lxc", r"lxc\.payload\.([^/]+)"),
-    ("lxc", r"lxc(?:\.payload)?/([^/]+)"),
-    # libvirt's qemu is a virtual machine; without /payload it may be one of systemd-vmspawn, or nspawn's own process
-    ("nspawn", r"machine-(?!qemu(?:-|\\x2d))([^/]+)\.scope(?=/payload(?:/|\Z))"),
-    ("nspawn", r"systemd-nspawn@([^/]+)\.service(?=/payload(?:/|\Z))"),
-    ("buildkit", r"buildkit/([0-9a-z]{25})"),
-    ("garden", r"garden/(?:(?:good|bad)/)?(?!(?:good|bad)(?:/|\Z))([^/]+)"),
-    ("bpm", r"bpm-((?:[^/.]|\.(?!(?:service|slice|scope|mount|socket|timer|swap|path)(?:/|\Z)))+)(?:\.scope)?"),
+    RuntimeRow("kubernetes", (Path(rf"pod(?:{_POD})/({_HEX})"),), files=("docker", "tasks", "storage")),
+    RuntimeRow("lxc", (Path(r"lxc\.payload\.([^/]+)", "lxc"), Path(r"lxc(?:\.payload)?/([^/]+)", "lxc")), named=True),
+    RuntimeRow(
+        "nspawn",
+        (
+            # libvirt's qemu is a virtual machine; without /payload it may be one of systemd-vmspawn, or nspawn's own
+            # process
+            Path(r"machine-(?!qemu(?:-|\\x2d))([^/]+)\.scope(?=/payload(?:/|\Z))", "/payload"),
+            Path(r"systemd-nspawn@([^/]+)\.service(?=/payload(?:/|\Z))", "/payload"),
+        ),
+        named=True,
+    ),
+    RuntimeRow("buildkit", (Path(r"buildkit/([0-9a-z]{25})", "buildkit/"),)),
+    RuntimeRow("garden", (Path(r"garden/(?:(?:good|bad)/)?(?!(?:good|bad)(?:/|\Z))([^/]+)", "garden/"),), named=True),
+    RuntimeRow(
+        "bpm",
+        (
+            Path(
+                r"bpm-((?:[^/.]|\.(?!(?:service|slice|scope|mount|socket|timer|swap|path)(?:/|\Z)))+)(?:\.scope)?",
+                "bpm-",
+            ),
+        ),
+        named=True,
+    ),
     # a full id under a parent of the administrator's choice (docker --cgroup-parent, ctr, nerdctl)
-    ("oci", rf"({_HEX})"),
+    RuntimeRow("oci", (Path(rf"({_HEX})"),), files=("docker", "tasks", "storage")),
 )
-_NAMED: Final = frozenset(("lxc", "nspawn", "garden", "bpm"))
-_ROW_RUNTIME: Final = ("", *(runtime for runtime, _ in _TABLE))
-#: cheap and necessary: a path without any of these has no container
-_MAYBE: Final = re.compile(rf"{_HEX}|[0-9a-f]{{32}}-[0-9]|lxc|/payload|buildkit/|garden/|bpm-")
+BY_NAME: Final = {row.name: row for row in RUNTIMES}
+_PATHS: Final = tuple(path for row in RUNTIMES for path in (*row.paths, *row.not_containers))
+_NO_CONTAINERS: Final = frozenset(path for row in RUNTIMES for path in row.not_containers)
+#: the runtime of each group of _pattern(), "" where it is no container
+_ROW_RUNTIME: Final = (
+    "",
+    *(row.name if path in row.paths else "" for row in RUNTIMES for path in (*row.paths, *row.not_containers)),
+)
+#: a path without any of these has no container
+_MAYBE: Final = re.compile("|".join(dict.fromkeys(path.marker for path in _PATHS)))
 _ESCAPE: Final = re.compile(rb"\\x([0-9a-f]{2})")
 #: below this a user of the host makes what cgroups it likes
 _LENT: Final = re.compile(r"/user@[0-9]+\.service/")
@@ -84,7 +165,7 @@ _DELETED: Final = " (deleted)"
 # compiled where the first container is met: a host without any need not wait for it
 @cache
 def _pattern() -> re.Pattern[str]:
-    return re.compile("/(?:" + "|".join(f"(?:{part})" for _, part in _TABLE) + r")(?=/|\Z)")
+    return re.compile("/(?:" + "|".join(f"(?:{path.pattern})" for path in _PATHS) + r")(?=/|\Z)")
 
 
 @cache
@@ -133,13 +214,25 @@ def places(path: str) -> list[tuple[Runtime, str]]:
         ident = match[row]
         if runtime == "nspawn":
             ident = unescape(ident)
-        name = ident if runtime in _NAMED else ""
+        name = ident if BY_NAME[runtime].named else ""
         here = Runtime(runtime, ident, name, _pod(path[base : match.end()]))
         # a full id names one container wherever it stands; a given name may be used again inside
         if name or not any(outer.id == ident for outer, _ in found):
             found.append((here, path[: match.end()]))
         base = match.end()
     return found
+
+
+def runtime_of_bundle(annotations: Mapping[str, object], bundle: str) -> str:
+    """The name of the runtime that a bundle's ``annotations`` and path tell of, as :func:`chain` names it; "oci" where
+    nothing tells."""
+    manager = annotations.get("io.container.manager")
+    rows = (
+        *(row for row in RUNTIMES if row.manager and row.manager == manager),
+        *(row for row in RUNTIMES if row.bundle and re.search(row.bundle, bundle)),
+        *(row for row in RUNTIMES if row.annotations and any(key.startswith(row.annotations) for key in annotations)),
+    )
+    return rows[0].name if rows else "oci"
 
 
 def derive_contid(runtime: str, ident: str) -> int:

@@ -10,7 +10,8 @@ import os
 import stat
 from typing import Any, Final
 
-from auditns_connector.vocabulary.oci import ANNOTATIONS, MANAGERS
+from auditns_connector.model.runtimes import runtime_of_bundle
+from auditns_connector.vocabulary.oci import ANNOTATIONS
 
 MAX_STATE: Final = 4 << 20
 MAX_CONFIG: Final = 4 << 20
@@ -46,26 +47,12 @@ def request_from(state: Any, config: Any) -> dict[str, Any]:
         if isinstance(found, dict):
             annotations.update(found)
     bundle = state.get("bundle") if isinstance(state.get("bundle"), str) else ""
-    names = {"runtime": runtime_of(annotations, str(bundle)), "id": state["id"][:MAX_VALUE]}
+    names = {"runtime": runtime_of_bundle(annotations, str(bundle)), "id": state["id"][:MAX_VALUE]}
     for name, keys in ANNOTATIONS.items():
         value = next((annotations[key] for key in keys if isinstance(annotations.get(key), str)), "")
         if value:
             names[name] = value[:MAX_VALUE]
     return {"v": 1, "op": "contid-hook", "pid": pid, "names": names}
-
-
-def runtime_of(annotations: dict[str, Any], bundle: str) -> str:
-    """The runtime, as it is recognised from a cgroup path too; "oci" where nothing tells."""
-    manager = MANAGERS.get(str(annotations.get("io.container.manager", "")))
-    if manager:
-        return manager
-    if "/moby/" in bundle:
-        return "docker"
-    if "/containers/storage/overlay-containers/" in bundle or "/libpod/" in bundle:
-        return "podman"
-    if bundle.startswith("/run/containerd/") or any(key.startswith("io.kubernetes.cri.") for key in annotations):
-        return "containerd"
-    return "crio" if any(key.startswith("io.kubernetes.cri-o.") for key in annotations) else "oci"
 
 
 def _config(state: Any, root: str) -> Any:

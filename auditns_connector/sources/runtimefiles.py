@@ -10,8 +10,10 @@ import json
 import os
 import re
 import stat
+from collections.abc import Callable
 from typing import Any, Final
 
+from auditns_connector.model.runtimes import BY_NAME
 from auditns_connector.vocabulary.oci import ANNOTATIONS
 
 MAX_FILE: Final = 8 << 20
@@ -37,23 +39,26 @@ class RuntimeFiles:
     def __init__(self, root: str = "/") -> None:
         self._root = root
         self.counters = {"read": 0, "malformed": 0}
+        #: by the names that model/runtimes.py gives them
+        self._readers: dict[str, Callable[[str, list[str]], dict[str, str]]] = {
+            "docker": lambda ident, monitor: self._docker(ident),
+            "tasks": lambda ident, monitor: self._tasks(ident),
+            "storage": lambda ident, monitor: _said(self._conmon(ident, monitor)) | _said(self._storage(ident)),
+            "monitor": lambda ident, monitor: self._conmon(ident, monitor, ()),
+        }
 
     def names(self, runtime: str, ident: str, monitor: list[str], own: bool = True) -> dict[str, str]:
         """What is known of a container: any of name, image, pod, namespace. ``monitor`` is the command line of the
         parent of its first process, which for Podman and CRI-O is conmon's. A container that is not the host's
         ``own`` but a user's is in no file of the system's runtimes."""
-        if not _ID.fullmatch(ident):
+        row = BY_NAME.get(runtime)
+        if row is None or not _ID.fullmatch(ident):
             return {}
-        found: dict[str, str] = {}
-        if not own:
-            return _said(self._conmon(ident, monitor, ())) if runtime == "podman" else {}
-        if runtime in ("docker", "kubernetes", "ecs", "oci"):
-            found |= _said(self._docker(ident))
-        if not found and runtime in ("containerd", "kubernetes", "docker", "oci"):
-            found |= self._tasks(ident)
-        if not found and runtime in ("podman", "crio", "kubernetes", "oci"):
-            found |= _said(self._conmon(ident, monitor)) | _said(self._storage(ident))
-        return found
+        for reader in row.files if own else row.files_of_users:
+            found = _said(self._readers[reader](ident, monitor))
+            if found:
+                return found
+        return {}
 
     def _docker(self, ident: str) -> dict[str, str]:
         config = self._json(f"{_DOCKER}/{ident}/config.v2.json")

@@ -30,5 +30,3 @@ ANNOTATIONS: Final[dict[str, tuple[str, ...]]] = {
         "nerdctl/namespace",
     ),
 }
-#: value of io.container.manager → the runtime as it is recognised from a cgroup path
-MANAGERS: Final = {"libpod": "podman", "cri-o": "crio", "containerd": "containerd"}

@@ -1,8 +1,22 @@
 """Every shape of a cgroup path that a container runtime makes, and every trap that looks like one."""
 
+import re
+
 import pytest
 
-from auditns_connector.model.runtimes import UNSET, Runtime, chain, derive_contid, free_contid, unescape
+from auditns_connector.model.runtimes import (
+    BY_NAME,
+    RUNTIMES,
+    UNSET,
+    Path,
+    Runtime,
+    chain,
+    derive_contid,
+    free_contid,
+    runtime_of_bundle,
+    unescape,
+)  # fmt: skip
+from auditns_connector.sources.runtimefiles import RuntimeFiles
 from tests.innermost import recognise
 
 ID = "4f1e2d3c4b5a69788796a5b4c3d2e1f00123456789abcdef0123456789abcdef"
@@ -16,6 +30,7 @@ USER = "/user.slice/user-1000.slice/user@1000.service"
 BURSTABLE = f"/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{POD_}.slice"
 
 RECOGNISED = [
+    (f"/machine.slice:libpod:{ID}", Runtime("podman", ID)),
     # Docker
     (f"/docker/{ID}", Runtime("docker", ID)),
     (f"/docker/{ID}/init", Runtime("docker", ID)),
@@ -249,3 +264,42 @@ def test_a_contid_that_is_none_or_taken_is_hashed_until_one_is_free(contid: int)
 )
 def test_unescape(escaped: str, name: str) -> None:
     assert unescape(escaped) == name
+
+
+PATHS = [(row.name, path) for row in RUNTIMES for path in (*row.paths, *row.not_containers)]
+
+
+@pytest.mark.parametrize(("runtime", "path"), PATHS, ids=[f"{name}-{i}" for i, (name, _) in enumerate(PATHS)])
+def test_each_shape_of_a_path_is_met_and_has_its_marker(runtime: str, path: Path) -> None:
+    """A shape whose marker is not in its paths would never match, without a word."""
+    pattern = re.compile(rf"/(?:{path.pattern})(?=/|\Z)")
+    met = [text for text, _ in RECOGNISED if pattern.search(text)]
+    met += [text for text in NOT_RECOGNISED if pattern.search(text)]
+    assert met, "no example of it"
+    assert all(re.search(path.marker, text) for text in met)
+
+
+def test_every_reader_of_files_is_there() -> None:
+    named = {reader for row in RUNTIMES for reader in (*row.files, *row.files_of_users)}
+    assert named == set(RuntimeFiles()._readers)
+
+
+def test_a_runtime_has_one_row() -> None:
+    assert len(BY_NAME) == len(RUNTIMES)
+
+
+@pytest.mark.parametrize(
+    ("annotations", "bundle", "runtime"),
+    [
+        ({"io.container.manager": "cri-o"}, f"/run/containers/storage/overlay-containers/{ID}/userdata", "crio"),
+        ({"io.container.manager": ["cri-o"]}, "", "oci"),
+        ({}, f"/run/containerd/io.containerd.runtime.v2.task/moby/{ID}", "docker"),
+        ({}, f"/run/containerd/io.containerd.runtime.v2.task/k8s.io/{ID}", "containerd"),
+        ({}, f"/home/run/containerd/{ID}", "oci"),
+        ({"io.kubernetes.cri.sandbox-id": 1}, "/b", "containerd"),
+        ({"io.kubernetes.cri-o.Name": 1}, "/b", "crio"),
+        ({}, f"/var/lib/containers/storage/overlay-containers/{ID}/userdata", "podman"),
+    ],
+)
+def test_a_bundle_tells_the_runtime(annotations: dict[str, object], bundle: str, runtime: str) -> None:
+    assert runtime_of_bundle(annotations, bundle) == runtime
