@@ -31,7 +31,7 @@ def header() -> str:
     lines += ["", "/* audit_text.py: flags of points, modes of a scan, marks of lines, bounds */"]
     lines += _numbers(audit_text, ("P_", "MODE_", "LINE_", "MAX_", "CLOSED", "OLDER_MS"), "AUDITNS_")
     lines += ["", "/* timing.py, nanoseconds */"]
-    lines += _numbers(timing, ("EPSILON", "SLACK", "RECENT"), "AUDITNS_")
+    lines += _numbers(timing, ("EPSILON", "LATE", "EXEC_TIME", "SLACK", "RECENT"), "AUDITNS_")
     lines += ["", "/* record_types.py */"]
     numbers = {
         "AUDIT_EOE": record_types.EOE,

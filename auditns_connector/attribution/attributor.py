@@ -12,7 +12,7 @@ from typing import Final, overload
 
 from auditns_connector._native import ffi
 from auditns_connector.attribution import clone_result as clones
-from auditns_connector.attribution import lookup
+from auditns_connector.attribution import exec_match, lookup
 from auditns_connector.attribution.cache import Answer, Known
 from auditns_connector.attribution.cache_fill import Memory, Numbered
 from auditns_connector.attribution.call_order import NUMBERS as CALL_NUMBERS
@@ -25,6 +25,7 @@ from auditns_connector.model.process import NOT_KNOWN, Login, State
 from auditns_connector.model.table import Model
 from auditns_connector.vocabulary import audit_text as pt
 from auditns_connector.vocabulary.record_types import NUMBERS
+from auditns_connector.vocabulary.timing import EPSILON, LATE
 
 #: flags of points that need more than the state of a process at a time
 CAREFUL: Final = pt.P_TARGET | pt.P_EXEC | pt.P_NETFILTER | pt.P_HAS_TARGET | pt.P_NODE | pt.P_OWN | pt.P_LATE
@@ -126,6 +127,8 @@ class Correlator:
         #: the state found for each point of the last answer, filled when ``keep_states`` is set
         self.states = Told(0)
         self.keep_states = False
+        #: the text is older than the moments it is answered at: see :meth:`_until`
+        self.next_stamps = False
 
     def begin(self, points: Points) -> "array[int]":
         """An empty choice for ``points``; to be filled by :meth:`answer` before the next one is begun."""
@@ -266,7 +269,7 @@ class Correlator:
         careful = _ANY_FLAG if keep else CAREFUL  # what is known does not say which state it was
         which, count = known.find(points, first, end, careful, now, choice)
         left: Sequence[int] = ()
-        lookup.execs_told(self.model)
+        exec_match.execs_told(self.model)
         numbers = array("I", bytes(4 * groups.find(points, which, count, CAREFUL)))
         told: list[State] = []
         lasting: list[Answer] = []
@@ -276,12 +279,12 @@ class Correlator:
             if not alone:
                 found = self._plain(pid, low, high, offset, window)
             elif alone == pt.P_EXEC and pid > 0:
-                found = self._only_exec(pid, (low * _MS - offset,))
+                found = self._only_exec(pid, (low * _MS - offset,), self._until(points, i, now))
             else:
                 found = None
             if found is not None:
                 numbers[group] = number = number_of(found.container) or self._plain_number(found)
-                if not alone and low * _MS - offset - lookup.EPSILON - found.since > _LASTING:
+                if not alone and low * _MS - offset - EPSILON - found.since > _LASTING:
                     lasting.append(self._memory.lasting(self.model.processes[pid], (number, self._kinds[number])))
             elif size > 1:
                 before = groups.before(i)
@@ -311,22 +314,30 @@ class Correlator:
         process = self._memory.settled(pid)
         if process is None:
             return None
-        state, margin = process.state, low * _MS - offset - lookup.EPSILON
-        if state.since >= margin and (
-            # unless nobody had the pid before, and it never changed
-            process.scanned
-            or process.past is not None
-            or process.prev is not None
-            or process.start > margin + lookup.EPSILON + window
-        ):
+        since, until = lookup.valid_interval(process)
+        margin = low * _MS - offset - EPSILON
+        if high * _MS - offset - EPSILON > until:
             return None
-        if process.scanned and process.start + lookup.START_TICK >= margin:
+        if margin <= since and not (
+            lookup.first_holder(process) and process.start <= margin + EPSILON + window and margin >= model.horizon
+        ):
             return None
         if model.gap_until and model.gap_until >= margin:  # what is missing may be another holder of the pid
             return None
-        if process.end is not None and process.end < high * _MS - offset - lookup.EPSILON:
-            return None
-        return state
+        return process.state
+
+    def _until(self, points: Points, i: int, now: int) -> int:
+        """When the record of point ``i`` was written, at the latest: ``now``, when it was taken in. Where that is the
+        time at which a run answered it, the next event in the text says more: it was written later, and is stamped
+        soon after that."""
+        if not self.next_stamps:
+            return now
+        serial, ms = points.serial[i], points.ms[i]
+        for j in range(i + 1, points.n):
+            if points.serial[j] != serial:
+                next_ms = max(ms, points.ms[j])
+                return min(now, next_ms * _MS - (self.model.clock.offset or 0) + self.model.lag + LATE)
+        return now
 
     def _plain_number(self, state: State) -> int:
         """:meth:`_number` of a plain case, where the container mostly says all."""
@@ -370,20 +381,21 @@ class Correlator:
         times = model.clock.candidates(ms * 1_000_000, now)
         ppid = points.ppid[i] if flags & pt.P_SYSCALL else -1
         if flags & pt.P_EXEC:
-            plain = self._only_exec(pid, times)
+            until = self._until(points, i, now)
+            plain = self._only_exec(pid, times, until)
             if plain is not None:
                 return plain
             name, comm = untrusted(points.path(i)), untrusted(points.comm(i))
-            return lookup.find_exec(model, pid, ppid, times, now, name, comm)
+            return exec_match.find_exec(model, pid, ppid, times, until, name, comm)
         if pid in model.calls.pending and flags & pt.P_SYSCALL:
             process = model.processes.get(pid)
             if process is not None and points.sysno[i] in CALL_NUMBERS.get(points.arch[i], ()):
-                model.table.not_before(process, model.calls.told(process, times, lookup.EPSILON))
+                model.table.not_before(process, model.calls.told(process, times, EPSILON))
         return lookup.find(model, pid, ppid, times, now)
 
-    def _only_exec(self, pid: int, times: Sequence[int]) -> State | None:
-        """What :func:`lookup.find_only_exec` has for a record of an exec, which has been told now."""
-        found = lookup.find_only_exec(self.model, pid, times)
+    def _only_exec(self, pid: int, times: Sequence[int], until: int) -> State | None:
+        """What :func:`exec_match.find_only_exec` has for a record of an exec, which has been told now."""
+        found = exec_match.find_only_exec(self.model, pid, times, until)
         self.model.touched.exec_told(pid, all_of_them=found is not None)
         return found
 
@@ -392,7 +404,7 @@ class Correlator:
         line = bytes(points.block[points.line_off[i] : points.at[i]])
         fields = dict(word.partition(b"=")[::2] for word in line.partition(b"): ")[2].split())
         times = self.model.clock.candidates(ms * 1_000_000, now)
-        return self.model.packets.answer(fields, min(times, default=now) - lookup.EPSILON)
+        return self.model.packets.answer(fields, min(times, default=now) - EPSILON)
 
     def _number(self, state: State, record: int, child: int | None = None) -> int:
         """The number of the text that says ``state``, about record ``record`` of the event (0: about the event);

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from auditns_connector.attribution.cache import FOREVER, Answer, Known
-from auditns_connector.attribution.lookup import START_TICK
+from auditns_connector.attribution.lookup import first_holder, valid_interval
 from auditns_connector.model.containers import UNKNOWN
 from auditns_connector.model.process import Process, State
 from auditns_connector.model.table import Model
@@ -74,13 +74,9 @@ class Memory:
 
     def lasting(self, process: Process, number: Numbered) -> Answer:
         """The answer about ``process`` as it is now."""
-        since, end = process.state.since, process.end
-        if process.scanned and process.start + START_TICK > since:
-            since = process.start + START_TICK
+        since, until = valid_interval(process)
         return Answer(
-            since if since < FOREVER else FOREVER,
-            FOREVER if end is None or end > FOREVER else end,
-            -1, 0, 0, process.pid, number[0], 0, 0, number[1], 0, process.threads is not None,
+            since, until, -1, 0, 0, process.pid, number[0], 0, 0, number[1], 0, process.threads is not None,
         )  # fmt: skip
 
     def _followed(self, known: Known, process: Process, number: Numbered) -> Answer:
@@ -104,7 +100,6 @@ class Memory:
             path, cgroups = model.cgroups.path_of.get(process.sampled), process.cgroups
             if path is not None and cgroups is not None and cgroups.path(model.sample_root) == (path or "/"):
                 cgroup = process.sampled
-        newborn = alone and not process.scanned and process.past is None
         return self.lasting(process, number)._replace(
-            exec=min(exec_, FOREVER), cgroup=cgroup, set=known.set_of(namespaces), newborn=newborn
+            exec=min(exec_, FOREVER), cgroup=cgroup, set=known.set_of(namespaces), newborn=first_holder(process)
         )

@@ -8,12 +8,13 @@ that can be meant.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
+from auditns_connector.attribution.lookup import holders
 from auditns_connector.model.processes import KEPT_MADE as KEPT
 from auditns_connector.vocabulary.namespaces import PID
 from auditns_connector.vocabulary.syscalls import CLONE_CALLS, by_arch
+from auditns_connector.vocabulary.timing import EPSILON
 
 if TYPE_CHECKING:
-    from auditns_connector.model.process import Process
     from auditns_connector.model.table import Model
 
 #: arch -> numbers of clone, fork, vfork and clone3
@@ -21,8 +22,6 @@ CALLS: Final = by_arch(CLONE_CALLS)
 ANY_CALL: Final = frozenset().union(*CALLS.values())
 #: a clone takes no longer than this from entry to fork event (ns)
 _LONGEST: Final = 1_000_000_000
-#: how much earlier than its stamp an event may be by the error of our clock offset (ns)
-_EPSILON: Final = 1_000_000
 
 
 def child_of(model: "Model", pid: int, times: Sequence[int], now: int, number: int) -> int | None:
@@ -30,18 +29,13 @@ def child_of(model: "Model", pid: int, times: Sequence[int], now: int, number: i
 
     The record's stamp may mean any of ``times`` (CLOCK_MONOTONIC ns); it is asked for at ``now``.
     """
-    found = {_at(model, pid, low - _EPSILON, now, number) for low in times}
+    found = {_at(model, pid, low - EPSILON, now, number) for low in times}
     return found.pop() if len(found) == 1 else None
 
 
 def _at(model: "Model", pid: int, low: int, now: int, number: int) -> int | None:
     high = min(low + _LONGEST, now)
-    creators: list[Process] = []
-    process = model.processes.get(pid)
-    while process is not None and (process.end is None or process.end >= low):
-        if process.start <= high:
-            creators.append(process)
-        process = process.prev
+    creators = [process for process in holders(model, pid, low, high) if process.start <= high]
     if len(creators) != 1:
         return None
     creator = creators[0]

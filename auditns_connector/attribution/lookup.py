@@ -2,168 +2,112 @@
 
 An audit stamp is no exact time: it is taken at syscall entry from the coarse clock and printed in milliseconds, so the
 true entry lies in ``[stamp, stamp + Model.lag]``. Every state that held in that window is a candidate; candidates that
-the record's ppid rules out are dropped, and if those left disagree about the container the answer is unknown. A
-successful exec is matched to its own kernel event instead, which carries a snapshot taken in the right instant: same
-pid, not before the stamp, not yet consumed, same file name and comm.
+the record's ppid rules out are dropped, and if those left disagree about the container the answer is unknown. Records
+of a successful exec are matched to the kernel's event of it instead (exec_match.py).
+
+Every look-up is bounded above by ``until``: the moment at which the record was taken in, or, where that was not seen,
+one at which it must have been written. What the kernel told of later times is about somebody else.
 
 Where the clock was set there are several times to try; one at which nobody can have held the pid is ruled out.
 """
 
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from auditns_connector.attribution.cache import FOREVER
 from auditns_connector.model import thread_namespaces as threadsets
 from auditns_connector.model.containers import UNKNOWN
 from auditns_connector.model.namespaces import NsSet
-from auditns_connector.model.process import NOT_KNOWN, Exec, Process, State
-from auditns_connector.model.table import Model
-from auditns_connector.vocabulary import timing
+from auditns_connector.model.process import NOT_KNOWN, Process, State
 from auditns_connector.vocabulary.namespaces import PID
+from auditns_connector.vocabulary.timing import EPSILON, LATE, START_TICK
 
-#: how much earlier than its stamp an event may be by the error of our clock offset (ns)
-EPSILON: Final = timing.EPSILON
-#: a process first seen this long after the window still answers, where nobody else held the pid (ns)
-LATE: Final = 100_000_000
-#: an exec takes no longer than this from entry to event, where another reading of the clock is possible (ns)
-EXEC_TIME: Final = 1_000_000_000
-#: /proc tells a start in ticks, rounded down: a process seen there may have begun this much later (ns)
-START_TICK: Final = 10_000_000
+if TYPE_CHECKING:
+    from auditns_connector.model.table import Model
+
 _ANCESTORS: Final = 64
 NOBODY: Final = State(0, UNKNOWN, None, NOT_KNOWN)
 
 
-def find(model: Model, pid: int, ppid: int, times: Sequence[int], now: int) -> State:
-    """The state of ``pid`` at an audit stamp that may mean any of ``times`` (CLOCK_MONOTONIC ns), asked at ``now``.
-
-    ``ppid`` is the record's, -1 where it has none.
-    """
-    found = [state for low in times if (state := _at(model, pid, ppid, low, now)) is not None]
-    return _agreed(model, found) if found else NOBODY
-
-
-def find_exec(
-    model: Model, pid: int, ppid: int, times: Sequence[int], now: int, name: bytes | None, comm: bytes | None
-) -> State:
-    """The snapshot of the exec that an execve record of ``pid`` speaks of; consumes it.
-
-    ``name`` is the PATH record's item 0, ``comm`` the SYSCALL record's; ``None`` where the record has none.
-    """
-    candidates = _candidates(model, pid, times, name, comm)
-    if not candidates:
-        return find(model, pid, ppid, times, now)
-    exec_, process = candidates[0]
-    if any(other.state.container is not exec_.state.container for other, _ in candidates[1:]):
-        return NOBODY
-    model.table.exec_told(process, exec_.time)
-    if _doubtful(model, process, exec_.time) or model.losses.missing(min(times) - EPSILON, exec_.time):
-        return NOBODY
-    return exec_.state
-
-
-def find_only_exec(model: Model, pid: int, times: Sequence[int]) -> State | None:
-    """What :func:`find_exec` gives in the usual case, whatever the record's names: one time, one holder of ``pid``, one
-    exec of it from then on; ``None``, and nothing is consumed, where it is not so plain."""
+def holders(model: "Model", pid: int, low: int, high: int, until: int = FOREVER) -> list[Process]:
+    """Who held ``pid`` at some time from ``low`` to ``high`` (CLOCK_MONOTONIC ns), newest first. Where that is nobody,
+    the first one to hold it up to :data:`LATE` behind ``high``, but not after ``until``; it has ``start > high``."""
+    found: list[Process] = []
+    late: Process | None = None
     process = model.processes.get(pid)
-    if process is None or process.prev is not None or len(times) != 1 or not process.execs or len(process.execs) > 1:
-        return None
-    exec_, low = process.execs[0], times[0] - EPSILON
-    if exec_.time < low or (process.end is not None and process.end < low):
-        return None
-    model.table.exec_told(process, exec_.time)
-    if _doubtful(model, process, exec_.time) or model.losses.missing(low, exec_.time):
-        return NOBODY
-    return exec_.state
-
-
-def execs_told(model: Model) -> None:
-    """Records of some execs were answered from memory, without :func:`find_exec`: consume these as that does."""
-    for pid, time in model.touched.told():
-        process = model.processes.get(pid)
-        if process is not None and process.execs is not None:
-            model.table.exec_told(process, time)
-
-
-def _candidates(
-    model: Model, pid: int, times: Sequence[int], name: bytes | None, comm: bytes | None
-) -> list[tuple[Exec, Process]]:
-    """The execs that the record may mean, at any of ``times``."""
-    several = len(times) > 1
-    matches = []
-    for low in times:
-        found = _execs(model, pid, low)
-        if several:
-            found = [item for item in found if item[0].time <= low + EXEC_TIME]
-        if found:
-            matches.append(_narrowed(model, found, low, name, comm))
-    return list({id(exec_): (exec_, process) for match in matches for exec_, process in match}.values())
-
-
-def _execs(model: Model, pid: int, low: int) -> list[tuple[Exec, Process]]:
-    """The exec events of every holder of ``pid`` from ``low`` on, in order of time."""
-    found: list[tuple[Exec, Process]] = []
-    process = model.processes.get(pid)
-    while process is not None:
-        if process.end is not None and process.end < low - EPSILON:
-            break
-        if process.execs:
-            found += [(e, process) for e in process.execs if e.time >= low - EPSILON]
+    while process is not None and (process.end is None or process.end >= low):
+        if process.start > high:
+            late = process
+        else:
+            found.append(process)
         process = process.prev
-    found.sort(key=lambda item: item[0].time)
+    if not found and late is not None and late.start <= min(high + LATE, until):
+        found.append(late)
     return found
 
 
-def _narrowed(
-    model: Model, found: list[tuple[Exec, Process]], low: int, name: bytes | None, comm: bytes | None
-) -> list[tuple[Exec, Process]]:
-    """Those of ``found`` that the record may mean."""
-    if len(found) == 1:
-        return found
-    named = [item for item in found if item[0].filename == name] or found
-    called = [item for item in named if item[0].comm == comm] or named
-    if model.losses.execs_complete(called[0][0].time):
-        return called[:1]  # every exec makes a record and records come in order: it is the first not yet told of
-    # whatever lies behind the first one after the window is a later exec for sure
-    return [item for item in called if item[0].time <= low + model.lag] or called[:1]
+def valid_interval(process: Process) -> tuple[int, int]:
+    """``(since, until)``: a stamp in ``(since, until]``, less :data:`EPSILON`, means the present state of ``process``
+    (CLOCK_MONOTONIC ns, :data:`FOREVER` where it lives)."""
+    since = process.state.since
+    if process.scanned:
+        since = max(since, process.start + START_TICK)
+    return min(since, FOREVER), FOREVER if process.end is None else min(process.end, FOREVER)
 
 
-def _at(model: Model, pid: int, ppid: int, low: int, now: int) -> State | None:
+def first_holder(process: Process) -> bool:
+    """Nobody is remembered to have held the pid before ``process``, and its state has always been the present one: the
+    interval of :func:`valid_interval` also holds for stamps that are behind its beginning, down to the horizon."""
+    return process.prev is None and process.past is None and not process.scanned
+
+
+def unproven(model: "Model", found: Sequence[Process], low: int, high: int) -> bool:
+    """Whether somebody we do not know of can have held the pid at some time from ``low`` to ``high``, beside ``found``:
+    events are missing, or who ended by then may be forgotten."""
+    if low >= model.horizon and not model.losses.missing(low, high):
+        return False
+    one = found[0] if len(found) == 1 else None
+    return one is None or one.start > low or (one.end is not None and one.end < high)
+
+
+def find(model: "Model", pid: int, ppid: int, times: Sequence[int], until: int) -> State:
+    """The state of ``pid`` at an audit stamp that may mean any of ``times`` (CLOCK_MONOTONIC ns), of a record that was
+    there ``until``.
+
+    ``ppid`` is the record's, -1 where it has none.
+    """
+    found = [state for low in times if (state := _at(model, pid, ppid, low, until)) is not None]
+    return agreed(model, found) if found else NOBODY
+
+
+def _at(model: "Model", pid: int, ppid: int, low: int, until: int) -> State | None:
     """The state at one time; ``None`` where it is certain that nobody held the pid then."""
-    high = min(low + model.lag, now)
+    high = min(low + model.lag, until)
     low -= EPSILON
-    found: list[tuple[Process, list[State]]] = []
-    process = model.processes.get(pid)
-    late: Process | None = None
-    while process is not None:
-        if process.end is not None and process.end < low:
-            break
-        if process.start > high:
-            late = process
-        elif _doubtful(model, process, high) or (process.scanned and low < process.start + START_TICK):
-            return NOBODY  # the other holder of the pid may be one we never heard of
-        else:
-            found.append((process, _states(model, process, low, high)))
-        process = process.prev
-    if not found:
+    found = holders(model, pid, low, high, until)
+    if not found or found[0].start > high:
         if low < model.horizon or model.losses.missing(low, high + LATE):
             return NOBODY
-        if late is None or late.start > high + LATE:
+        if not found:
             return None
-        return NOBODY if _doubtful(model, late, late.start) else (late.past or [late.state])[0]
-    if model.losses.missing(low, high) and not _all_the_time(found, low, high):
+        late = found[0]
+        return NOBODY if doubtful(model, late, late.start) else (late.past or [late.state])[0]
+    for process in found:
+        if doubtful(model, process, high) or (process.scanned and low < process.start + START_TICK):
+            return NOBODY  # the other holder of the pid may be one we never heard of
+    if unproven(model, found, low, high):
         return NOBODY
     if len(found) > 1 and ppid >= 0:
-        found = [item for item in found if _may_be_child(model, item[0], ppid, _last(item[0], high))] or found
-    states = [state for process, held in found for state in _with_threads(model, process, held, low, high)]
-    return _agreed(model, states)
+        found = [process for process in found if _may_be_child(model, process, ppid, _last(process, high))] or found
+    states = [
+        state
+        for process in found
+        for state in _with_threads(model, process, _states(model, process, low, high), low, high)
+    ]
+    return agreed(model, states)
 
 
-def _all_the_time(found: list[tuple[Process, list[State]]], low: int, high: int) -> bool:
-    """True where one process held the pid from ``low`` to ``high``, so that nobody can have been missed."""
-    process = found[0][0]
-    return len(found) == 1 and process.start <= low and (process.end is None or process.end >= high)
-
-
-def _states(model: Model, process: Process, low: int, high: int) -> list[State]:
+def _states(model: "Model", process: Process, low: int, high: int) -> list[State]:
     """The states of ``process`` that a record stamped between ``low`` and ``high`` can mean, asked for now."""
     if process.floor > low:
         low, high = process.floor, max(high, process.floor)
@@ -178,7 +122,7 @@ def _last(process: Process, high: int) -> int:
     return high + EPSILON if process.end is None else min(process.end, high + EPSILON)
 
 
-def _may_be_child(model: Model, process: Process, ppid: int, until: int) -> bool:
+def _may_be_child(model: "Model", process: Process, ppid: int, until: int) -> bool:
     """Whether a record that ``process`` made before ``until`` can name ``ppid`` as its parent.
 
     That is its creator; or, made with CLONE_PARENT or left behind by its creator, somebody further up: whoever takes
@@ -210,12 +154,12 @@ def _may_be_child(model: Model, process: Process, ppid: int, until: int) -> bool
     return True
 
 
-def _doubtful(model: Model, process: Process, high: int) -> bool:
+def doubtful(model: "Model", process: Process, high: int) -> bool:
     """True where events that touch the process may be missing before ``high``."""
     return process.epoch < model.epoch and high >= model.losses.doubt[process.epoch]
 
 
-def _with_threads(model: Model, process: Process, states: list[State], low: int, high: int) -> list[State]:
+def _with_threads(model: "Model", process: Process, states: list[State], low: int, high: int) -> list[State]:
     """``states`` with what all threads had in common between ``low`` and ``high``: any of them may be meant."""
     if process.apart is None or not states:
         return states
@@ -227,7 +171,8 @@ def _with_threads(model: Model, process: Process, states: list[State], low: int,
     return [state._replace(nsset=_common(model, merged, state.nsset)) for state in states]
 
 
-def _agreed(model: Model, states: Sequence[State]) -> State:
+def agreed(model: "Model", states: Sequence[State]) -> State:
+    """What ``states`` have in common, any of which may be meant; :data:`NOBODY` where their containers differ."""
     if not states:
         return NOBODY
     first = states[0]
@@ -240,7 +185,7 @@ def _agreed(model: Model, states: Sequence[State]) -> State:
     return first if nsset is first.nsset else first._replace(nsset=nsset)
 
 
-def _common(model: Model, one: NsSet | None, other: NsSet | None) -> NsSet | None:
+def _common(model: "Model", one: NsSet | None, other: NsSet | None) -> NsSet | None:
     """What both sets have in common; ``None`` in the places where they differ."""
     if one is None or other is None:
         return None

@@ -34,6 +34,7 @@ import json
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
+from auditns_connector.attribution.lookup import holders
 from auditns_connector.model.outputs import NsChange, Output
 from auditns_connector.vocabulary import frames as f
 from auditns_connector.vocabulary.namespaces import NAMES
@@ -240,10 +241,8 @@ class EventWriter:
 
     def _contid(self, pid: int, time: int) -> str | None:
         """The container of ``pid`` at ``time``: None the host, "?" unknown."""
-        process = self._model.processes.get(pid)
-        while process is not None and process.start > time:
-            process = process.prev
-        if process is None or (process.end is not None and process.end < time):
+        process = next((process for process in holders(self._model, pid, time, time) if process.start <= time), None)
+        if process is None:
             return "?"
         container = next(iter(process.states(time, time)), process.state).container
         return None if container is None else self._model.containers.text(container)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, Final
 
 from auditns_connector._native import ffi, lib
-from auditns_connector.attribution import lookup
+from auditns_connector.attribution.exec_match import execs_told
 from auditns_connector.auditrules.watch import RuleWatch
 from auditns_connector.daemon.process import growing
 from auditns_connector.host.namespace_queries import NsAsker
@@ -340,7 +340,7 @@ class Observer:
         if self._waiting:
             waiting, self._waiting, self._waits = b"".join(self._waiting), [], 0
             self._apply(waiting, seen=True)
-        lookup.execs_told(self.model)
+        execs_told(self.model)
 
     def _feed(self, block: bytes, *, seen: bool = False) -> None:
         if block:

@@ -75,9 +75,7 @@ class Inside:
         """INSIDE: a child's number in the pid namespace with inode ``arg`` (0: with number ``cgroup``)."""
         if pid != tid:
             return  # a thread
-        process = self._model.processes.get(pid)
-        while process is not None and process.start != time:
-            process = process.prev
+        process = self._model.incarnation(pid, time)
         number = cgroup if not arg or process is None else self._around(process, arg)
         if process is not None and number:
             self._model.table.called_inside(process, number, ppid, certain=True)
@@ -186,9 +184,7 @@ class Inside:
             return False
         known = self._mounts.get(mnt_ns.number)
         if known is None:
-            process = self._model.processes.get(mnt_ns.first[0])
-            while process is not None and process.start != mnt_ns.first[1]:
-                process = process.prev
+            process = self._model.incarnation(*mnt_ns.first)
             if process is not None:
                 states = process.states(mnt_ns.born, mnt_ns.born)
                 made = mnt_ns.born == process.start or not states

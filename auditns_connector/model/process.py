@@ -65,6 +65,7 @@ class Process:
         "end",
         "epoch",
         "execs",
+        "execs_lost",
         "floor",
         "ids",
         "inside",
@@ -116,7 +117,9 @@ class Process:
         self.made: list[tuple[int, int, int]] | None = None
         #: its FORK came without namespaces: the record that tells them is still to come
         self.newborn = False
+        #: execs that no record has told of, and when the newest one was that is not among them for want of room
         self.execs: list[Exec] | None = None
+        self.execs_lost = 0
         self.registered: Container | None = None
         #: real uid, login uid and session as /proc told them at the time that stands first; None where it did not
         self.ids: tuple[int, int | None, int | None, int | None] | None = None

@@ -209,7 +209,8 @@ class Processes:
             process.execs = [exec_]
         else:
             process.execs.append(exec_)
-            del process.execs[:-KEPT_EXECS]
+            if len(process.execs) > KEPT_EXECS:
+                process.execs_lost = process.execs.pop(0).time
 
     def exec_told(self, process: Process, time: int) -> None:
         """A record told of the exec at ``time``: neither it nor one before it is to be told of again."""

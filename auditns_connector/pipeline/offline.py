@@ -37,6 +37,7 @@ class ReplayAnswers:
     def answer(self, correlator: Correlator, points: Points) -> "array[int]":
         """Advance the model mark by mark, answering runs of points on the way."""
         choice = correlator.begin(points)
+        correlator.next_stamps = True
         first = 0
         for mark, end in self._runs(points):
             blocks, now = self._reader.upto(mark)

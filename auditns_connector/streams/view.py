@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
-from auditns_connector.attribution.lookup import EPSILON, LATE
+from auditns_connector.attribution.lookup import holders
 from auditns_connector.audittext.scanner import Points
 from auditns_connector.emit import own_records as text
 from auditns_connector.model.apply.inner_ids_state import set_up_by_runtime
@@ -27,6 +27,7 @@ from auditns_connector.streams.tailor import PID_RESULTS, WITHHELD, Names, Tailo
 from auditns_connector.vocabulary import audit_text as pt
 from auditns_connector.vocabulary import record_types as rectypes
 from auditns_connector.vocabulary.namespaces import PID, USER
+from auditns_connector.vocabulary.timing import EPSILON
 
 _PID_WORDS: Final = re.compile(rb" (?:p|pp|op|tp|tty_p|peer_p|sig_p|s)id=(\d{1,10})(?= |$|\n|\x1d)")
 #: asks /proc about (pid, user namespace or None) and feeds the answer to the model; True when there was one
@@ -43,20 +44,8 @@ class Wanted(NamedTuple):
 
 def incarnation(model: Model, pid: int, low: int, high: int) -> Process | None:
     """The one holder of ``pid`` in the time from ``low`` to ``high`` (CLOCK_MONOTONIC ns); None where unclear."""
-    found: list[Process] = []
-    late: Process | None = None
-    process = model.processes.get(pid)
-    while process is not None:
-        if process.end is not None and process.end < low - EPSILON:
-            break
-        if process.start > high:
-            late = process
-        else:
-            found.append(process)
-        process = process.prev
-    if found:
-        return found[0] if len(found) == 1 else None
-    return late if late is not None and late.start <= high + LATE else None
+    found = holders(model, pid, low - EPSILON, high)
+    return found[0] if len(found) == 1 else None
 
 
 class Viewer:
@@ -84,9 +73,7 @@ class Viewer:
         pid_ns = min(owned, key=lambda inst: inst.number, default=known[0] if known else None)
         user_ns = None
         if pid_ns is not None and pid_ns.first is not None:
-            process = model.processes.get(pid_ns.first[0])
-            while process is not None and process.start != pid_ns.first[1]:
-                process = process.prev
+            process = model.incarnation(*pid_ns.first)
             if process is not None and process.state.nsset is not None:
                 user_ns = process.state.nsset.inst[USER]
         if len(self._homes) > 4096:

@@ -10,6 +10,13 @@ MS: Final = 1_000_000
 
 #: the error of our sample of the offset between the two clocks: an event may be this much earlier than its stamp
 EPSILON: Final = 1 * MS
+#: how far behind a stamp may be: its clock stands still while the CPU that keeps the time is kept from its ticks (70 ms
+#: were seen). A process first seen this long after the window still answers, where nobody else held the pid
+LATE: Final = 100 * MS
+#: an exec takes no longer than this from entry to event; the record of one that does is answered as any other
+EXEC_TIME: Final = 1_000 * MS
+#: /proc tells a start in ticks, rounded down: a process seen there may have begun this much later
+START_TICK: Final = 10 * MS
 #: an offset that moved less than this is drift to follow, not a step of the clock
 STEP: Final = 1 * MS
 #: how far behind the present the kernel's coarse clock and our own sampling may be

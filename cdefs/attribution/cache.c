@@ -14,6 +14,8 @@
 #define EPSILON ((int64_t)AUDITNS_EPSILON)
 #define SLACK ((int64_t)AUDITNS_SLACK)
 #define RECENT ((int64_t)AUDITNS_RECENT)
+#define LATE ((int64_t)AUDITNS_LATE)
+#define EXEC_TIME ((int64_t)AUDITNS_EXEC_TIME)
 
 static uint64_t *slot_of(struct auditns_touched *t, int32_t pid)
 {
@@ -152,7 +154,8 @@ static int sampled(struct auditns_touched *t, const struct frame_header *head)
     return a && a->set;
 }
 
-/* Follow a frame: 0 it speaks of those whose numbers it has, 1 it changes nothing else, 2 it may speak of anybody. */
+/* Follow a frame: 0 it speaks of those whose numbers it has, 1 it changes nothing else, 2 it may speak of anybody, 3 it
+ * speaks of nobody, but stamps are read otherwise behind it. */
 static int follow(struct auditns_touched *t, const struct frame_header *head, const char *payload)
 {
     if (head->kind == K_LOST)
@@ -182,9 +185,10 @@ static int follow(struct auditns_touched *t, const struct frame_header *head, co
         return 1;
     case K_COMM:
     case K_CGROUP:
-    case K_CLOCK:
     case K_RULES: /* matters only where there are several execs or calls to choose from */
         return 1;
+    case K_CLOCK:
+        return 3;
     }
     return 2;
 }
@@ -213,6 +217,9 @@ int auditns_follow(struct auditns_touched *t, const char *frames, uint64_t len, 
         case 2:
             t->all = ++t->now;
             quiet = 0;
+            break;
+        case 3:
+            quiet = 0;
         }
         if (head.pid)
             mention(t, head.pid, head.time, head.kind == K_EXIT && head.tid == head.pid);
@@ -237,6 +244,17 @@ struct question {
     int64_t now, window;
 };
 
+/* Whether a record stamped at `time` and there at `now` can mean the one exec of `a`, and no other holder of the pid. As
+ * attribution/exec_match.py has it, but narrower: a state that is as new as `since` may be a process that is. */
+static int execed_since(const struct auditns_answer *a, const struct auditns_touched *t, int64_t time, int64_t now)
+{
+    int64_t last = time + EPSILON + LATE < now ? time + EPSILON + LATE : now;
+
+    if (a->exec <= 0 || a->exec < time || a->exec > now || a->exec > last + EXEC_TIME)
+        return 0;
+    return a->since <= time || (a->since <= last && time >= t->horizon);
+}
+
 /* The answer for a point of which one is known. */
 static struct auditns_answer *answer_of(struct auditns_touched *t, const struct auditns_points *p, uint32_t i,
                                         const struct question *q)
@@ -255,8 +273,8 @@ static struct auditns_answer *answer_of(struct auditns_touched *t, const struct 
     if (time <= k->gap || time > a->until)
         return NULL;
     if (flags)
-        return a->exec >= time && a->exec > 0 && a->missed != k->round && k->told_count < AUDITNS_ROWS ? a : NULL;
-    return time > a->since || (a->newborn && a->since <= time + EPSILON + q->window) ? a : NULL;
+        return execed_since(a, t, time, q->now) && a->missed != k->round && k->told_count < AUDITNS_ROWS ? a : NULL;
+    return time > a->since || (a->newborn && a->since <= time + EPSILON + q->window && time >= t->horizon) ? a : NULL;
 }
 
 static int64_t window_of(const struct auditns_known *k, const struct auditns_points *p, uint32_t first, uint32_t end,

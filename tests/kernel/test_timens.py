@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from auditns_connector.attribution.lookup import find_exec
+from auditns_connector.attribution.exec_match import find_exec
 from auditns_connector.host.observer import Observer
 from auditns_connector.host.open_sources import host_observer
 from auditns_connector.vocabulary import namespaces as nstypes
+from auditns_connector.vocabulary.timing import EPSILON
 from tests.kernel.support import need, need_tool
 
 pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("root")]
@@ -83,7 +84,7 @@ def test_unshare_and_exec(observer: Observer, started: list[subprocess.Popen[str
     assert said(observer, child.pid) == truth
     process = observer.model.processes[child.pid]
     now = time.monotonic_ns()
-    state = find_exec(observer.model, child.pid, -1, [process.execs[-1].time], now, None, None)  # type: ignore[index]
+    state = find_exec(observer.model, child.pid, -1, [process.execs[-1].time + EPSILON], now, None, None)  # type: ignore[index]
     assert state.nsset is not None
     inst = state.nsset.inst[nstypes.TIME]
     assert inst is not None

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from auditns_connector.attribution.lookup import find_exec
+from auditns_connector.attribution.exec_match import find_exec
 from auditns_connector.host.namespace_queries import nsid
 from auditns_connector.host.observer import Observer
 from auditns_connector.journal.files import JournalWriter

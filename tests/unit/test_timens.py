@@ -2,7 +2,7 @@
 
 import pytest
 
-from auditns_connector.attribution.lookup import find_exec
+from auditns_connector.attribution.exec_match import find_exec
 from auditns_connector.model.outputs import NsChange
 from auditns_connector.vocabulary import frames as f
 from auditns_connector.vocabulary.namespaces import CLONE_NEWNET, CLONE_NEWPID, CLONE_NEWTIME, INITIAL_INODES_618, TIME

@@ -3,7 +3,8 @@
 import json
 from typing import Any
 
-from auditns_connector.attribution.lookup import find, find_exec, find_only_exec
+from auditns_connector.attribution.exec_match import find_exec, find_only_exec
+from auditns_connector.attribution.lookup import find
 from auditns_connector.model.process import State
 from auditns_connector.model.table import Model
 from auditns_connector.vocabulary import frames as f
@@ -105,7 +106,7 @@ class World:
         answer = self._text(find_exec(self.model, pid, -1, times, self.now, name.encode(), comm))
         after = process.execs, process.floor
         process.execs, process.floor = before
-        quick = find_only_exec(self.model, pid, times)
+        quick = find_only_exec(self.model, pid, times, self.now)
         assert quick is None or (self._text(quick), process.execs, process.floor) == (answer, *after)
         process.execs, process.floor = after
         return answer

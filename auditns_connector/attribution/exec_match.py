@@ -1,0 +1,106 @@
+"""Which exec does a record of an exec speak of? The kernel's event of each exec carries a snapshot of the process,
+taken in the right instant; the record is matched to it.
+
+The entry into the system call lies in ``[stamp, stamp + LATE]``, for the clock that stamps may stand still that long.
+Who held the pid at some time of that may have made the record, and nobody else, however much later an exec of the same
+pid comes: the pid is another process's by then. The event comes behind the entry, up to :data:`EXEC_TIME`, and not
+after ``until``, the moment at which the record was there. Of one process it is the first after the entry: same file
+name, same comm, not told of by another record. If what is left disagrees about the container the answer is unknown.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from auditns_connector.attribution.lookup import NOBODY, agreed, doubtful, find, holders
+from auditns_connector.model.process import Exec, Process, State
+from auditns_connector.vocabulary.timing import EPSILON, EXEC_TIME, LATE
+
+if TYPE_CHECKING:
+    from auditns_connector.model.table import Model
+
+_Match = tuple[Exec, Process]
+
+
+def find_exec(
+    model: "Model", pid: int, ppid: int, times: Sequence[int], until: int, name: bytes | None, comm: bytes | None
+) -> State:
+    """The snapshot of the exec that an execve record of ``pid`` speaks of; consumes it.
+
+    ``name`` is the PATH record's item 0, ``comm`` the SYSCALL record's; ``None`` where the record has none. ``times``,
+    ``until`` and ``ppid`` are as for :func:`lookup.find`, which answers where there is no such exec.
+    """
+    candidates = _candidates(model, pid, times, until, name, comm)
+    if not candidates:
+        return find(model, pid, ppid, times, until)
+    exec_, process = candidates[0]
+    state = agreed(model, [exec_.state for exec_, _ in candidates])
+    if state is NOBODY:
+        return NOBODY
+    taken = _taken(model, process, exec_, min(times) - EPSILON)
+    return state if taken is exec_.state else taken
+
+
+def find_only_exec(model: "Model", pid: int, times: Sequence[int], until: int) -> State | None:
+    """What :func:`find_exec` gives where one time, one holder of ``pid`` and one exec of it come into question,
+    whatever the record's names; ``None``, and nothing is consumed, where that is not so."""
+    process = model.processes.get(pid)
+    if process is None or process.prev is not None or len(times) != 1 or not process.execs or len(process.execs) > 1:
+        return None
+    matches = _execs(model, pid, times[0], until)
+    return _taken(model, process, matches[0][0], times[0] - EPSILON) if matches else None
+
+
+def execs_told(model: "Model") -> None:
+    """Records of some execs were answered from the cache, without :func:`find_exec`: consume these as that does."""
+    for pid, time in model.touched.told():
+        process = model.processes.get(pid)
+        if process is not None and process.execs is not None:
+            model.table.exec_told(process, time)
+
+
+def _taken(model: "Model", process: Process, exec_: Exec, low: int) -> State:
+    """The snapshot of ``exec_``, of which a record has told now; the record's entry was at ``low`` or later."""
+    model.table.exec_told(process, exec_.time)
+    # who held the pid before may be, or an earlier exec
+    forgotten = (low < model.horizon and process.start > low) or process.execs_lost >= low
+    if forgotten or doubtful(model, process, exec_.time) or model.losses.missing(low, exec_.time):
+        return NOBODY
+    return exec_.state
+
+
+def _candidates(
+    model: "Model", pid: int, times: Sequence[int], until: int, name: bytes | None, comm: bytes | None
+) -> list[_Match]:
+    """The execs that the record may mean, at any of ``times``."""
+    matches = []
+    for low in times:
+        found = _execs(model, pid, low, until)
+        if found:
+            matches.append(_narrowed(model, found, low, name, comm))
+    return list({id(exec_): (exec_, process) for match in matches for exec_, process in match}.values())
+
+
+def _execs(model: "Model", pid: int, low: int, until: int) -> list[_Match]:
+    """The execs not yet told of that a record stamped at ``low`` may mean, in order of time."""
+    first, last = low - EPSILON, min(low + LATE, until)
+    end = min(last + EXEC_TIME, until)
+    found = [
+        (exec_, process)
+        for process in holders(model, pid, first, last)
+        for exec_ in process.execs or ()
+        if process.start <= last and first <= exec_.time <= end
+    ]
+    found.sort(key=lambda item: item[0].time)
+    return found
+
+
+def _narrowed(model: "Model", found: list[_Match], low: int, name: bytes | None, comm: bytes | None) -> list[_Match]:
+    """Those of ``found`` that the record may mean."""
+    if len(found) == 1:
+        return found
+    named = [item for item in found if item[0].filename == name] or found
+    called = [item for item in named if item[0].comm == comm] or named
+    if model.losses.execs_complete(called[0][0].time):
+        return called[:1]  # every exec makes a record and records come in order: it is the first not yet told of
+    # the record means the first one after its entry: whatever follows the first one behind the window is a later exec
+    return [item for item in called if item[0].time <= low + LATE] or called[:1]
