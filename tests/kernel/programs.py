@@ -132,6 +132,12 @@ def event_of(text: bytes, *words: str) -> list[bytes]:
     return []
 
 
+def whole_event_of(text: bytes, *words: str) -> list[bytes]:
+    """The same where its end has been written; empty until then. What is read while another writes may be cut."""
+    lines = event_of(text[: text.rfind(b"\n") + 1], *words)
+    return lines if lines and lines[-1].startswith(b"type=EOE ") else []
+
+
 def contids(lines: Sequence[bytes]) -> list[str]:
     """The contid fields of the CONTAINER_ID records among ``lines``, in either spelling."""
     found = []

@@ -12,7 +12,7 @@ import pytest
 
 from auditns_connector.streams import client
 from tests.kernel import runtimes as rt
-from tests.kernel.programs import Program, auditns, environment
+from tests.kernel.programs import TIMEOUT, Program, auditns, environment, whole_event_of
 from tests.kernel.runtimes import Container, Runtimes
 from tests.kernel.support import need_tool
 
@@ -42,6 +42,16 @@ def shown(base: Path, name: str) -> dict[str, Any]:
 
 def read(base: Path, name: str) -> list[str]:
     return b"".join(client.read(str(base / "streams" / name), follow=False)).decode().splitlines()
+
+
+def read_until(base: Path, name: str, *words: str) -> list[bytes]:
+    """What a reader gets that stays until the whole of the first event with all ``words`` has come: that event."""
+    text = b""
+    for line in client.read(str(base / "streams" / name), duration=TIMEOUT):
+        text += line
+        if found := whole_event_of(text, *words):
+            return found
+    raise AssertionError(f"stream {name} has no event with {words}: {text!r}")
 
 
 def start(

@@ -22,7 +22,7 @@ from auditns_connector.pipeline.standalone_records import Narrator
 from auditns_connector.sources.perf import PerfSource
 from auditns_connector.state.event_serials import EventSerials
 from auditns_connector.vocabulary.namespaces import ALL_ORDER, FLAGS, INDEX, NET, UTS
-from tests.kernel.programs import AUDITNS, auditns, environment, listening
+from tests.kernel.programs import AUDITNS, TIMEOUT, auditns, environment, listening
 from tests.kernel.support import can_tell_life, need, need_tool, until
 
 pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("root")]
@@ -348,13 +348,19 @@ def test_the_tree_is_followed(tmp_path: Path) -> None:
     with listening(tmp_path / "listen", control=control), (tmp_path / "out").open("wb") as out:
         command = [*AUDITNS, "tree", "--follow", "--interval", "0.2", "--json", "--control", str(control)]
         following = subprocess.Popen(command, stdout=out, env=environment())
+
+        def last() -> str:
+            """The newest tree. Behind the last newline stands one that is still being written."""
+            *whole, _ = (tmp_path / "out").read_text().split("\n")
+            return whole[-1] if whole else ""
+
         try:
-            until(lambda: (tmp_path / "out").read_bytes().count(b"\n") >= 1, "the first tree")
+            until(last, "the first tree")
             resident = Resident("user")
-            until(lambda: f'"pid": {resident.pid},'.encode() in (tmp_path / "out").read_bytes(), "what has changed")
+            until(lambda: f'"pid": {resident.pid},' in last(), "what has changed")
             resident.stop()
-            last = lambda: json.loads((tmp_path / "out").read_bytes().splitlines()[-1])  # noqa: E731
-            until(lambda: f'"pid": {resident.pid},' not in json.dumps(last()), "what has gone")
+            until(lambda: f'"pid": {resident.pid},' not in last(), "what has gone")
+            json.loads(last())
         finally:
             following.send_signal(signal.SIGINT)
-            assert following.wait(10) == 0
+            assert following.wait(TIMEOUT) == 0

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from auditns_connector.streams import client
-from tests.kernel.programs import auditns, contids, environment, event_of, ours, until
+from tests.kernel.programs import auditns, contids, environment, event_of, ours, until, whole_event_of
 from tests.kernel.runtimes import Runtimes
-from tests.kernel.streamkit import enter, listening, read, shown, start, stream, syscalls
+from tests.kernel.streamkit import enter, listening, read, read_until, shown, start, stream, syscalls
 from tests.kernel.support import AuditState, auditctl, need
 
 pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("usable_null")]
@@ -181,14 +181,12 @@ def test_what_the_host_does_to_it_is_told_without_who_did_it(
         until(lambda: shown(base, "web")["counters"]["events"] >= 1, "its first program")
         auditctl("-a", "always,exit", "-F", "arch=b64", "-S", "kill", "-F", f"key={token}")
         os.kill(container.pid, signal.SIGCONT)
-        until(
-            lambda: event_of(program.out, f'key="{token}"', f"opid={container.pid}"), "the signal in the host's output"
-        )
+        signalled = (f'key="{token}"', f"opid={container.pid}")
+        until(lambda: whole_event_of(program.out, *signalled), "the signal in the host's output")
         auditctl("-d", "always,exit", "-F", "arch=b64", "-S", "kill", "-F", f"key={token}")
-        host = event_of(program.out, f'key="{token}"', f"opid={container.pid}")
-        until(lambda: shown(base, "all")["held_records"] > 0, "the streams to have it")
-        inside = event_of("\n".join(read(base, "web")).encode(), f'key="{token}"')
-        whole = event_of("\n".join(read(base, "all")).encode(), f'key="{token}"')
+        host = whole_event_of(program.out, *signalled)
+        inside = read_until(base, "web", f'key="{token}"')
+        whole = read_until(base, "all", f'key="{token}"')
     fields = [dict(w.split("=", 1) for w in line.decode().split() if "=" in w) for line in inside]
     assert [f["type"] for f in fields] == ["SYSCALL", "OBJ_PID", "UNKNOWN[1340]", "EOE"]
     actor, target = fields[:2]
