@@ -1,6 +1,7 @@
 # make run    set everything up, then listen on this host (as root; else the demo on a recorded sample)
 # make test   set everything up, then run the tests (as root, those on the real kernel too)
 # make lint   ruff, mypy --strict, manual pages      make bench   the benchmarks (as root)
+# make peers  fetch the newest LAUREL and audit tools, beside the installed ones, for benches and tests
 # make fuzz   ten minutes of fuzzing the C code (with clang)
 # make build  wheel and source distribution in dist/ make clean   remove what was built
 
@@ -12,7 +13,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 DEMO := tests/golden/demo
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: run test lint bench fuzz build clean venv dev check-tools
+.PHONY: run test lint bench peers fuzz build clean venv dev check-tools
 .DEFAULT_GOAL := run
 
 # Say in one line how to install what is missing, with this system's package manager.
@@ -76,6 +77,9 @@ lint: dev
 bench: venv
 	$(BIN)/python -m tests.bench --write
 	$(BIN)/python -m tests.bench.accuracy --quick
+
+peers: venv
+	$(BIN)/python -m tests.peers
 
 FUZZ_SECONDS := 600
 fuzz: venv

@@ -1,26 +1,36 @@
-"""The real ausearch groups the records of ours with their events wherever it can (see auditns-records(5))."""
+"""The real ausearch groups the records of ours with their events wherever it can (see auditns-records(5)).
 
-import shutil
+Each test runs with the installed one and with the newest that was unpacked here (``make peers``).
+"""
+
+import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.kernel.support import need_tool
+from tests import peers
+from tests.kernel.support import unmet
 
 from .enriching import DATA, enrich
 
 
-@pytest.fixture(autouse=True)
-def ausearch_there() -> None:
-    need_tool("ausearch")
+@pytest.fixture(params=["installed", "newest"], autouse=True)
+def ausearch_there(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first ausearch in PATH is that of the version under test."""
+    try:
+        peer = (peers.installed if request.param == "installed" else peers.newest)("ausearch")
+    except peers.NotHereError as error:
+        if request.param == "installed":
+            unmet(str(error))
+        pytest.skip(str(error))
+    monkeypatch.setenv("PATH", os.pathsep.join((str(peer.path.parent), os.environ["PATH"])))
 
 
 def ausearch(log: Path, *args: str) -> str:
     done = subprocess.run(
-        [shutil.which("ausearch") or "ausearch", "-if", str(log), *args], capture_output=True, text=True, check=False,
-        stdin=subprocess.DEVNULL,
-    )  # fmt: skip
+        ["ausearch", "-if", str(log), *args], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
