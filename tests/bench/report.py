@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
+from tests import peers
+
 FILE: Final = Path(__file__).parents[2] / "BENCHMARKS.md"
 
 
@@ -18,16 +20,15 @@ def machine() -> str:
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=FILE.parent, check=False
     ).stdout.strip()
+    programs = ", ".join((platform.python_version(), _versions("laurel"), _versions("auditd")))
     return (
         f"{os.cpu_count()} × {models[0] if models else platform.machine()}, Linux {platform.release()}, "
-        f"Python {platform.python_version()}, {version('laurel')}, {version('auditd')}, commit {commit or 'unknown'}"
+        f"Python {programs}, commit {commit or 'unknown'}"
     )
 
 
-def version(package: str) -> str:
-    """Name and version of a Debian package."""
-    asked = subprocess.run(["dpkg-query", "-W", package], capture_output=True, text=True, check=False)
-    return " ".join(asked.stdout.split()) or f"{package} not installed"
+def _versions(program: str) -> str:
+    return ", ".join(peer.title for peer in peers.versions(program)) or f"no {program}"
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -15,6 +15,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from tests import peers
+
 from .auditd import Auditd
 from .score import UNKNOWN_ANSWER, Answer
 from .truth import NS_TYPES, EventId, Label, NsRef
@@ -113,18 +115,18 @@ class EnrichedText(Subject):
 
 
 class Laurel(Subject):
-    """LAUREL as an auditd plugin: JSON lines with CONTAINER_INFO.ID, the full 64-hex id."""
+    """LAUREL as an auditd plugin, the newest there is: JSON lines with the full 64-hex id, as SYSCALL.PID.container or,
+    in older ones, as CONTAINER_INFO.ID."""
 
     name = program = "laurel"
     output = "laurel.json"
-    _path = "/usr/sbin/laurel"
 
     def missing(self) -> str:
-        return "" if Path(self._path).exists() else f"no {self._path}"
+        peers.ensure()
+        return "" if peers.versions("laurel") else "no laurel is installed, nor can it be fetched"
 
     def version(self) -> str:
-        done = subprocess.run([self._path, "--version"], capture_output=True, text=True, check=True)
-        return f"LAUREL {done.stdout.split()[-1]}"
+        return peers.versions("laurel")[-1].title
 
     def configure(self, auditd: Auditd, directory: Path, *, tiny: bool) -> None:
         # its defaults, but everything in one file and as root, so that it may write there
@@ -132,7 +134,7 @@ class Laurel(Subject):
         lines = [f'directory = "{directory}"', "[auditlog]", 'file = "laurel.json"', "size = 4000000000"]
         lines += ["generations = 1", "[enrich]", "pid = true", "container = true", "script = true"]
         config.write_text("\n".join(lines) + "\n")
-        auditd.add_plugin("laurel", self._path, "--config", str(config))
+        auditd.add_plugin("laurel", str(peers.versions("laurel")[-1].path), "--config", str(config))
 
     def name_of(self, label: Label) -> str | None:
         return label.ident
@@ -145,8 +147,15 @@ class Laurel(Subject):
         with (run / self.output).open("rb") as lines:
             for line in lines:
                 event = json.loads(line)
-                found[event["ID"]] = Answer(event.get("CONTAINER_INFO", {}).get("ID"))
+                found[event["ID"]] = Answer(_laurels(event))
         return found
+
+
+def _laurels(event: dict[str, Any]) -> str | None:
+    process = event.get("SYSCALL", {}).get("PID", {})
+    said = process.get("container") or event.get("CONTAINER_INFO", {})
+    identity: str | None = {key.lower(): value for key, value in said.items()}.get("id")
+    return identity
 
 
 class Auditns(Subject):

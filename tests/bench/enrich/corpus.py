@@ -1,13 +1,16 @@
-"""Two corpora: what auditd gives a plugin of an execve, openat, clone and connect mix on this kernel, and a nasty one.
+"""Corpora: what auditd gives a plugin of an execve, openat, clone and connect mix on this kernel, and a nasty one.
 
-Kept outside the project, in the user's cache folder, and recorded (as root) when it is not there.
+One recording of each format (as root, when it is not there) is kept outside the project, in the user's cache folder. A
+corpus of any size is made of it: copies, each in a time of its own and with serials of its own, so that no event id
+comes twice, for a reader that keeps ids would have to complain about each. OTHER_BOOT is the same text from the day
+before the journal's host was booted: all of it is unknown.
 """
 
 import os
+import re
 import subprocess
 import time
 from collections.abc import Iterator
-from itertools import groupby
 from pathlib import Path
 from typing import Final
 
@@ -41,6 +44,14 @@ for (my $n = 0; ; $n++) {
 RAW: Final = "RAW"
 ENRICHED: Final = "ENRICHED"
 NASTY: Final = "nasty"
+OTHER_BOOT: Final = "another boot"
+#: records of a recording
+RECORDED: Final = 250_000
+_STAMP: Final = re.compile(rb"audit\((\d+)\.(\d{3}):(\d+)\)")
+_DAY: Final = 86_400
+#: seconds and serials between two copies of a recording
+_PAUSE: Final = 60
+_SERIALS: Final = 1000
 #: records of one format are about this long (bytes)
 _LENGTH: Final = {RAW: 185, ENRICHED: 280}
 
@@ -60,16 +71,54 @@ def count(log: Path) -> int:
 
 def corpus(kind: str, records: int) -> Path:
     """The log of that kind with at least ``records`` records; recorded or made when there is none."""
-    path = folder() / f"{kind.lower()}-{records}.log"
+    path = folder() / f"{kind.lower().replace(' ', '-')}-{records}-varied.log"
     if not path.exists():
         staged = path.with_suffix(".new")
-        if kind == NASTY:
-            with staged.open("wb") as out:
+        with staged.open("wb") as out:
+            if kind == NASTY:
                 out.writelines(nasty(corpus(RAW, records), records))
-        else:
-            _record(staged, kind, records)
+            elif kind == OTHER_BOOT:
+                with corpus(RAW, records).open("rb") as text:
+                    out.writelines(shifted(text, -_DAY, 0))
+            else:
+                out.writelines(varied(_recording(kind), records))
+        path.with_suffix(".events").write_text(f"{len(set(stamps(staged)))}\n")
         staged.replace(path)
     return path
+
+
+def _recording(log_format: str) -> Path:
+    path = folder() / f"{log_format.lower()}-recorded.log"
+    if not path.exists():
+        staged = path.with_suffix(".new")
+        _record(staged, log_format, RECORDED)
+        staged.replace(path)
+    return path
+
+
+def stamps(log: Path) -> Iterator[tuple[int, int]]:
+    """Seconds and serial of each record; both are the event's id, for a recording is shorter than a serial's life."""
+    with open(log, "rb") as text:
+        for line in text:
+            if match := _STAMP.search(line):
+                yield int(match[1]), int(match[3])
+
+
+def varied(log: Path, records: int) -> Iterator[bytes]:
+    """Copies of ``log`` one after the other, until there are ``records``; no event id of it comes twice."""
+    seconds, serials = zip(*stamps(log), strict=True)
+    span, step = max(seconds) - min(seconds) + _PAUSE, max(serials) - min(serials) + _SERIALS
+    for copy in range(-(-records // len(serials))):
+        with open(log, "rb") as text:
+            yield from shifted(text, copy * span, copy * step)
+
+
+def shifted(lines: Iterator[bytes], seconds: int, serials: int) -> Iterator[bytes]:
+    """``lines`` at another time and with other serials."""
+    for line in lines:
+        yield _STAMP.sub(
+            lambda match: b"audit(%d.%b:%d)" % (int(match[1]) + seconds, match[2], int(match[3]) + serials), line, 1
+        )
 
 
 def _record(path: Path, log_format: str, records: int) -> None:
@@ -112,8 +161,14 @@ def nasty(log: Path, records: int) -> Iterator[bytes]:
 
 
 def _events(text: Iterator[bytes]) -> Iterator[list[bytes]]:
-    for _, lines in groupby(text, lambda line: line.split(b" ", 2)[1]):
-        yield list(lines)
+    """The lines of each event, also where those of another stand between them."""
+    open_: dict[bytes, list[bytes]] = {}
+    for line in text:
+        stamp = line.split(b" ", 2)[1]
+        open_.setdefault(stamp, []).append(line)
+        if line.startswith(b"type=EOE "):
+            yield open_.pop(stamp)
+    yield from open_.values()
 
 
 def _swollen(event: list[bytes], number: int) -> list[bytes]:

@@ -18,6 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from tests import peers
+
 from .. import report
 from ..offline import LAUREL
 
@@ -43,13 +45,13 @@ _WHAT: Final = (
     "second plugin is handed the end of an event to the moment a reader of our socket has it. Ours writes to a file "
     "and to the socket; with the file alone, as LAUREL, there is no reader and no delay to be had."
 )
-#: subject -> its coalesce_ms and whether its socket is read, None: LAUREL
-SUBJECTS: Final = {
+#: one of ours: its coalesce_ms and whether its socket is read; or LAUREL's program
+Subject = tuple[str, bool] | Path
+OURS: Final[dict[str, Subject]] = {
     "ours, adaptive": ('"adaptive"', True),
     "ours, adaptive, file alone": ('"adaptive"', False),
     "ours, at once": ("0", True),
     "ours, gathering 50 ms, file alone": ("50", False),
-    "LAUREL": None,
 }
 
 
@@ -87,7 +89,7 @@ def _script(path: Path, text: str) -> str:
 
 
 @contextlib.contextmanager
-def _plugin(work: Path, ours: tuple[str, bool] | None, stamp: Path) -> Iterator[int]:
+def _plugin(work: Path, subject: Subject, stamp: Path) -> Iterator[int]:
     """The real auditd with that plugin; gives the plugin's process id."""
     from tests.kernel.auditd import Auditd
     from tests.kernel.support import audit_state, auditctl, until
@@ -96,16 +98,16 @@ def _plugin(work: Path, ours: tuple[str, bool] | None, stamp: Path) -> Iterator[
         auditd = Auditd(work)
         note = _script(work / "note.sh", f"#!/bin/sh\nexec {stamp} {work}/given\n")
         auditd.add_plugin("note", note)
-        if ours is None:
+        ours = subject if isinstance(subject, tuple) else None
+        if isinstance(subject, Path):
             (work / "laurel").mkdir()
             user = pwd.getpwuid(os.geteuid()).pw_name
             (work / "laurel.toml").write_text(LAUREL.format(out=work / "laurel", user=user))
-            auditd.add_plugin(
-                "subject", shutil.which("laurel") or "/usr/sbin/laurel", "--config", f"{work}/laurel.toml"
-            )
+            auditd.add_plugin("subject", str(subject), "--config", f"{work}/laurel.toml")
         else:
             conf = work / "auditns.toml"
-            conf.write_text(_CONF.format(work=work, coalesce=ours[0], socket=str(ours[1]).lower()))
+            coalesce, socket = subject
+            conf.write_text(_CONF.format(work=work, coalesce=coalesce, socket=str(socket).lower()))
             conf.chmod(0o640)
             root = Path(__file__).parents[3]
             text = _LAUNCH.format(root=root, python=sys.executable, work=work)
@@ -132,17 +134,17 @@ def _plugin(work: Path, ours: tuple[str, bool] | None, stamp: Path) -> Iterator[
             reader.wait(10)
 
 
-def measure(ours: tuple[str, bool] | None, rate: int, seconds: float, stamp: Path, place: Path) -> Figures:
+def measure(subject: Subject, rate: int, seconds: float, stamp: Path, place: Path) -> Figures:
     """One subject at one rate (0: as fast as this host forks)."""
     work = Path(tempfile.mkdtemp(prefix="run-", dir=place))
-    with _plugin(work, ours, stamp) as pid:
+    with _plugin(work, subject, stamp) as pid:
         before, start = _cpu(pid), time.monotonic()
         made = subprocess.run([stamp, "-", str(rate), str(seconds)], capture_output=True, text=True, check=True)
         time.sleep(0.3)
         used, wall = _cpu(pid) - before, time.monotonic() - start
         os.kill(pid, signal.SIGCONT)  # it is still there
     given = _stamps(work / "given")
-    read = ours is not None and ours[1]
+    read = isinstance(subject, tuple) and subject[1]
     got = _stamps(work / "got") if read else given
     delays = [(got[serial] - at) / 1e6 for serial, at in given.items() if serial in got]
     first = min(got, default=0)  # what came before our reader had joined was not for it
@@ -159,13 +161,15 @@ def bench(quick: bool) -> str:
     if os.geteuid() or not shutil.which("auditd"):
         return "## Live\n\nNot measured: it needs root and auditd."
     seconds, repeat, rates = (2.0, 1, (100, 1000)) if quick else (6.0, 3, RATES)
+    peers.ensure()
+    subjects = {**OURS, **{peer.title: peer.path for peer in peers.versions("laurel")}}
     rows = []
     with tempfile.TemporaryDirectory(prefix="auditns-live-", dir="/var/tmp") as place:
         stamp = Path(place) / "stamp"
         subprocess.run(["gcc", "-O2", "-o", stamp, Path(__file__).with_name("stamp.c")], check=True)
         for rate in rates:
-            for name, ours in SUBJECTS.items():
-                runs = [measure(ours, rate, seconds, stamp, Path(place)) for _ in range(repeat)]
+            for name, subject in subjects.items():
+                runs = [measure(subject, rate, seconds, stamp, Path(place)) for _ in range(repeat)]
                 execs = statistics.median(run.execs for run in runs) / seconds
                 delays = [delay for run in runs for delay in run.delays]
                 rows.append(
