@@ -11,9 +11,9 @@ from typing import Any, Final, NamedTuple
 
 from auditns_connector.config import readers as v
 from auditns_connector.config.readers import GIB, KIB, MIB, ContidTerm, Reader
+from auditns_connector.config.streams import Definition, read
 from auditns_connector.errors import ConfigError
 from auditns_connector.state.paths import CONTROL, RUN_DIR
-from auditns_connector.streams.definition import Definition, read
 from auditns_connector.vocabulary.namespaces import ALL_ORDER
 
 DEFAULT_PATH: Final = "/etc/audit/auditns.toml"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import subprocess
 
     from auditns_connector.daemon.log import Talk
-    from auditns_connector.pipeline.loop import Pipeline
+    from auditns_connector.host.observer import Observer
 
 #: seconds after the first reading of a namespace at which it is read again, then every _PERIOD
 _AGES: Final = (0.3, 1.0, 3.0, 10.0)
@@ -31,11 +31,12 @@ _MAX_ANSWER: Final = 200_000
 
 
 class NetWatch:
-    """Keeps ``pipeline``'s model informed of addresses."""
+    """Keeps ``observer``'s model informed of addresses; the helper's answers are waited for with ``selector``, whose
+    data is what to call."""
 
-    def __init__(self, pipeline: "Pipeline", talk: "Talk") -> None:
-        self._pipeline = pipeline
-        self._model = pipeline.observer.model
+    def __init__(self, observer: "Observer", selector: selectors.BaseSelector, talk: "Talk") -> None:
+        self._observer, self._selector = observer, selector
+        self._model = observer.model
         self._talk = talk
         self._process: subprocess.Popen[bytes] | None = None
         self._buffer = b""
@@ -44,8 +45,6 @@ class NetWatch:
         self._due: dict[Instance, tuple[int, float]] = {}
         self._missed = 0.0
         self._failures = 0
-        pipeline.each_round.append(self.tick)
-        pipeline.at_end.append(self.close)
 
     def tick(self) -> None:
         """Ask for what is due; called after every round of the pipeline, so it must be cheap when nothing is."""
@@ -112,7 +111,7 @@ class NetWatch:
             return False
         assert self._process.stdout is not None
         os.set_blocking(self._process.stdout.fileno(), False)
-        self._pipeline.selector.register(self._process.stdout, selectors.EVENT_READ, self._read)
+        self._selector.register(self._process.stdout, selectors.EVENT_READ, self._read)
         return True
 
     def _failed(self, why: str) -> None:
@@ -145,7 +144,7 @@ class NetWatch:
         if len(line) > _MAX_ANSWER:
             told["addrs"] = None
         payload = json.dumps({"ino": told["ino"], "dev": told["dev"], "addrs": told["addrs"]}).encode()
-        self._pipeline.observer.feed(f.pack(f.K_ADDRS, f.S_PROCFS, now, payload=payload))
+        self._observer.feed(f.pack(f.K_ADDRS, f.S_PROCFS, now, payload=payload))
 
     def _stop(self) -> None:
         process, self._process, self._asked, self._buffer = self._process, None, 0, b""
@@ -153,8 +152,9 @@ class NetWatch:
             return
         import subprocess
 
-        with contextlib.suppress(KeyError, ValueError, RuntimeError):
-            self._pipeline.selector.unregister(process.stdout)
+        if process.stdout is not None:
+            with contextlib.suppress(KeyError, ValueError, RuntimeError):
+                self._selector.unregister(process.stdout)
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
                 with contextlib.suppress(OSError):

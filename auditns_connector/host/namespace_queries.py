@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Final
 
-from auditns_connector.model.apply.namespace_life import GONE, HELD, UNKNOWN_END
+from auditns_connector.model.apply.namespace_life import GONE, HELD, UNKNOWN_END, nsid
 from auditns_connector.model.namespaces import Instance, Namespaces
 from auditns_connector.sources.nsid import NsIds, alive
 from auditns_connector.vocabulary import frames as f
@@ -21,12 +21,6 @@ from auditns_connector.vocabulary.namespaces import ALL_ORDER, PID, USER
 _TRIES: Final = 8
 #: namespaces known to be held that are asked about in one round
 _HELD_A_ROUND: Final = 1000
-
-
-def nsid(inst: Instance, serial: int, now: int, pid: int = 0) -> bytes:
-    """The NSID frame that gives ``inst`` its serial, as asked through thread ``pid`` before ``now``."""
-    ino = inst.ino.to_bytes(8, "little")
-    return f.pack(f.K_NSID, f.S_PROCFS, now, pid=pid, ppid=inst.index, cgroup=inst.number, arg=serial, payload=ino)
 
 
 class NsAsker:

@@ -295,7 +295,7 @@ class Observer:
             marks = {"op": "marks", "marks": sorted(packets.marks.items())}
             self._feed(f.pack(f.K_REGISTER, f.S_CONTROL, now, payload=json.dumps(marks).encode()))
         if registry.living() or registry.delegates or self.model.inside.kept:
-            from auditns_connector.registration.state_file import requests_of
+            from auditns_connector.model.apply.restore_requests import requests_of
 
             for request in requests_of(self.model, now):
                 payload = json.dumps(request).encode()

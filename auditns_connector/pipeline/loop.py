@@ -115,7 +115,7 @@ class Pipeline:
         self.events: EventWriter | None = None
         #: a streams.manager.Streams, which is given every answered event
         self.streams: Any = None
-        #: streams of the configuration (streams.definition.Definition), for whoever serves them
+        #: streams of the configuration (config.streams.Definition), for whoever serves them
         self.configured_streams: list[Any] = []
         #: signals that came before :meth:`run`, and those that come behind it: a list that handlers append to
         self.early: list[int] = []

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from auditns_connector.control.server import MAX_ANSWER, ControlServer
 from auditns_connector.errors import AuditnsError
-from auditns_connector.registration.state_file import checked
+from auditns_connector.model.apply.restore_requests import checked
 from auditns_connector.vocabulary import frames as f
 
 if TYPE_CHECKING:

@@ -17,12 +17,13 @@ from auditns_connector.control.server import ControlServer, Handler
 from auditns_connector.errors import AuditnsError
 from auditns_connector.model.apply import inner_ids_state as insidestate
 from auditns_connector.model.apply.registration import Refused, number
+from auditns_connector.model.apply.restore_requests import requests_of
 from auditns_connector.model.container_names import MAX_NAME, NAMES
 from auditns_connector.model.containers import UNKNOWN, Container
 from auditns_connector.model.outputs import ContainerOp
 from auditns_connector.model.runtimes import derive_contid
 from auditns_connector.registration.oci_state import BadState, request_of
-from auditns_connector.registration.state_file import StateFile, requests_of
+from auditns_connector.registration.state_file import StateFile
 from auditns_connector.sources.procfs import Procfs
 from auditns_connector.vocabulary import frames as f
 
@@ -388,7 +389,9 @@ def attach(
     if marks:
         feed_marks(pipeline.observer, marks)
     if not again:
-        NetWatch(pipeline, talk)
+        addresses = NetWatch(pipeline.observer, pipeline.selector, talk)
+        pipeline.each_round.append(addresses.tick)
+        pipeline.at_end.append(addresses.close)
         pipeline.each_tick.append(Naming(pipeline.observer).tick)
     if control is None:
         from auditns_connector.registration.follower import Follower

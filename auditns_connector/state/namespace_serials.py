@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from auditns_connector.errors import AuditnsError
+from auditns_connector.model.apply.namespace_life import nsid
 from auditns_connector.model.namespaces import MINTED
 from auditns_connector.state.directory import SafeDir
 from auditns_connector.state.paths import RUN_DIR
@@ -89,8 +90,6 @@ class SerialStore:
     def restored(self, model: "Model") -> bytes:
         """NSID frames for namespaces of ``model`` that had a minted serial in the run before, by proof of a process
         that has been in them since."""
-        from auditns_connector.host.namespace_queries import nsid
-
         out = []
         now = time.monotonic_ns()
         for index, dev, ino, serial, witnesses in self._kept:

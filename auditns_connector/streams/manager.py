@@ -12,13 +12,13 @@ import stat
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+from auditns_connector.config.streams import HOST, Definition, change, read, stream_name
 from auditns_connector.control.peer import Peer
 from auditns_connector.daemon.log import Seldom, Talk
 from auditns_connector.errors import AuditnsError, ConfigError
 from auditns_connector.model.containers import UNKNOWN, Container
 from auditns_connector.state.directory import SafeDir
 from auditns_connector.state.event_serials import EventSerials
-from auditns_connector.streams.definition import HOST, Definition, change, read, stream_name
 from auditns_connector.streams.peers import Who, identify
 from auditns_connector.streams.priority import Priority
 from auditns_connector.streams.requests import Requests

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from auditns_connector.audittext.scanner import Points
+from auditns_connector.config.streams import CONTAINER, HOST
 from auditns_connector.daemon.log import Talk
 from auditns_connector.errors import NotSupportedError
 from auditns_connector.model.apply.inner_ids_state import set_up_by_runtime
@@ -13,7 +14,6 @@ from auditns_connector.model.namespaces import Instance
 from auditns_connector.model.process import Process
 from auditns_connector.sources.idmaps import idmap_frame, read_maps
 from auditns_connector.streams.backlog import Entry
-from auditns_connector.streams.definition import CONTAINER, HOST
 from auditns_connector.streams.stream import Stream
 from auditns_connector.streams.view import Viewer, group, lies_in
 from auditns_connector.vocabulary import audit_text as pt

@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from auditns_connector.attribution.lookup import holders
 from auditns_connector.audittext.scanner import Points
+from auditns_connector.config.streams import HOST
 from auditns_connector.emit import own_records as text
 from auditns_connector.model.apply.inner_ids_state import set_up_by_runtime
 from auditns_connector.model.containers import UNKNOWN, Container
@@ -22,7 +23,6 @@ from auditns_connector.model.namespaces import Instance
 from auditns_connector.model.process import Login, Process, State
 from auditns_connector.model.table import Model
 from auditns_connector.streams.backlog import Entry
-from auditns_connector.streams.definition import HOST
 from auditns_connector.streams.tailor import PID_RESULTS, WITHHELD, Names, Tailor, Tally, outsider
 from auditns_connector.vocabulary import audit_text as pt
 from auditns_connector.vocabulary import record_types as rectypes

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from auditns_connector.attribution.attributor import Correlator
+from auditns_connector.config.streams import read
 from auditns_connector.control.server import ControlServer
 from auditns_connector.daemon.log import Talk
 from auditns_connector.host.observer import Observer
@@ -11,7 +12,6 @@ from auditns_connector.model.table import Model
 from auditns_connector.pipeline.loop import Pipeline
 from auditns_connector.pipeline.text_stage import Enricher
 from auditns_connector.registration.service import attach
-from auditns_connector.streams.definition import read
 from auditns_connector.streams.manager import open_streams
 from auditns_connector.streams.priority import BOOSTED
 

@@ -23,9 +23,6 @@ FLOORS = (
 UPWARDS: set[tuple[str, str]] = {
     ("attribution.attributor", "emit.own_records"),
     ("audittext.scanner", "attribution.cache"),
-    ("config.options", "streams.definition"),
-    ("host.addresses", "pipeline.loop"),
-    ("host.observer", "registration.state_file"),
     ("model.table", "attribution.cache"),
     ("model.table", "attribution.call_order"),
     ("model.table", "model.apply.connector"),
@@ -37,7 +34,6 @@ UPWARDS: set[tuple[str, str]] = {
     ("model.table", "model.apply.time_namespaces"),
     ("sources.stdin", "pipeline.loop"),
     ("sources.stdin", "pipeline.native_loop"),
-    ("state.namespace_serials", "host.namespace_queries"),
 }
 #: modules that need one another, each circle with all its modules
 CIRCLES: set[frozenset[str]] = {

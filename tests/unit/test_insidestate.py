@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from auditns_connector.attribution.exec_match import find_exec
-from auditns_connector.host.namespace_queries import nsid
 from auditns_connector.host.observer import Observer
 from auditns_connector.journal.files import JournalWriter
 from auditns_connector.model.apply import inner_ids_state as insidestate
+from auditns_connector.model.apply.namespace_life import nsid
+from auditns_connector.model.apply.restore_requests import checked, requests_of
 from auditns_connector.model.process import Login
 from auditns_connector.model.table import Model
-from auditns_connector.registration.state_file import checked, requests_of
 from auditns_connector.sources.idmaps import idmap_frame
 from auditns_connector.streams.view import Viewer
 from auditns_connector.vocabulary import frames as f

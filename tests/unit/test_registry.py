@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
+from auditns_connector.model.apply.restore_requests import requests_of
 from auditns_connector.model.outputs import ContainerOp
 from auditns_connector.model.process import REGISTERED
 from auditns_connector.model.runtimes import free_contid
-from auditns_connector.registration.state_file import requests_of
 from auditns_connector.vocabulary import frames as f
 from tests.unit.world import HEX, MS, World, contid
 

@@ -9,9 +9,10 @@ import pytest
 from auditns_connector.attribution.attributor import Correlator
 from auditns_connector.audittext.scanner import TextStream
 from auditns_connector.emit.container_op import container_op
+from auditns_connector.model.apply.restore_requests import requests_of
 from auditns_connector.model.outputs import ContainerOp
 from auditns_connector.pipeline.text_stage import Enricher
-from auditns_connector.registration.state_file import StateFile, requests_of
+from auditns_connector.registration.state_file import StateFile
 from tests.unit.test_registry import SHELL, TASK, Registering
 from tests.unit.world import MS
 

@@ -8,11 +8,11 @@ from typing import Any
 
 from auditns_connector.attribution.attributor import Correlator
 from auditns_connector.audittext.scanner import TextStream
+from auditns_connector.config.streams import Definition
 from auditns_connector.daemon.log import Talk
 from auditns_connector.model.containers import Container
 from auditns_connector.model.table import Model
 from auditns_connector.streams.backlog import Entry, RateLimit
-from auditns_connector.streams.definition import Definition
 from auditns_connector.streams.requests import Requests
 from auditns_connector.streams.router import Router
 from auditns_connector.vocabulary.namespaces import PID

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from auditns_connector.config.streams import read as read_definition
 from auditns_connector.errors import AuditnsError
 from auditns_connector.model.containers import Container
 from auditns_connector.streams import client
 from auditns_connector.streams.backlog import Backlog, Entry, RateLimit
-from auditns_connector.streams.definition import read as read_definition
 from auditns_connector.streams.peers import Who
 from auditns_connector.streams.server import MAX_TALKERS, Listener, Reader
 from auditns_connector.streams.stream import Stream

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from auditns_connector.model.namespaces import MINTED, Instance, NsSet
 from auditns_connector.model.outputs import NsChange, NsDel, NsInit, NsLeft
 from auditns_connector.model.process import Process, State
+from auditns_connector.vocabulary import frames as f
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
 
 #: answers of a NSGONE frame
 GONE, HELD, UNKNOWN_END = 0, 1, 2
+
+
+def nsid(inst: Instance, serial: int, now: int, pid: int = 0) -> bytes:
+    """The NSID frame that gives ``inst`` its serial, as asked through thread ``pid`` before ``now``."""
+    ino = inst.ino.to_bytes(8, "little")
+    return f.pack(f.K_NSID, f.S_PROCFS, now, pid=pid, ppid=inst.index, cgroup=inst.number, arg=serial, payload=ino)
 
 
 def _ino(payload: bytes) -> int:
