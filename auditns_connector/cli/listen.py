@@ -16,6 +16,9 @@ from auditns_connector.cli.options import (
     seconds,
 )
 
+#: NS_* records a second, of one maker and in all; see pipeline/lifecycle_budget.py
+EACH, TOTAL = 500, 5000
+
 if TYPE_CHECKING:
     from auditns_connector.auditrules.lease import RuleLease
     from auditns_connector.daemon.log import Talk
@@ -42,6 +45,11 @@ def add_parser(subparsers: Any, name: str, text: str) -> None:
         help="leave out NS_INIT, NS_CHANGE and NS_DEL, the records of how namespaces come, go and are entered",
     )  # fmt: skip
     parser.add_argument(
+        "--lifecycle-rate", type=_rates, default=(EACH, TOTAL), metavar="N[:ALL]",
+        help="tell at most N of these records a second of what one user does in one container, and ALL in all; those "
+        "beyond are counted in a CONTAINER_LOST; 0: no limit (default: 500:5000)",
+    )  # fmt: skip
+    parser.add_argument(
         "--mark", action="append", type=_mark, default=[], metavar="MARK=ID",
         help="a packet with this netfilter mark is of this container, where its addresses do not tell",
     )  # fmt: skip
@@ -64,6 +72,14 @@ def add_parser(subparsers: Any, name: str, text: str) -> None:
     )  # fmt: skip
     add_control(parser)
     parser.add_argument("--quiet", action="store_true", help="say only warnings on stderr")
+
+
+def _rates(text: str) -> tuple[int, int]:
+    each, colon, total = text.partition(":")
+    found = int(each), int(total) if colon else TOTAL
+    if not all(0 <= rate <= 1_000_000 for rate in found):
+        raise ValueError
+    return found
 
 
 def _mark(text: str) -> tuple[int, int]:
@@ -147,8 +163,9 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
                 correlator, [name], wanted=wanted, limit=args.count, colour=name == "pretty" and sys.stdout.isatty()
             )
             narrator = open_narrator(
-                observer, [name], correlator=correlator, colour=name == "pretty" and sys.stdout.isatty(), wanted=wanted
-            )
+                observer, [name], correlator=correlator, colour=name == "pretty" and sys.stdout.isatty(), wanted=wanted,
+                each=args.lifecycle_rate[0], total=args.lifecycle_rate[1],
+            )  # fmt: skip
             sink = open_descriptor(sys.stdout.fileno(), 64 << 20, narrator.sink_lost(name))
             pipeline = Pipeline(observer, correlator, enricher, audit, {name: [sink]}, talk, duration=args.duration)
             pipeline.pace = Pace(args.coalesce)

@@ -108,7 +108,9 @@ class Plugin:
             for notice in [*notices, *observer.store.notices, *take_back_leftovers()]:
                 talk.warn(notice)
             observer.start()
-            self._narrator = open_narrator(observer, (), track=True)
+            self._narrator = open_narrator(
+                observer, (), track=True, each=config.lifecycle_rate, total=config.lifecycle_total
+            )
             correlator, enricher, outputs = self._text_side(observer.model)
             self._narrator.formats = tuple(outputs)
             self._pipeline = Pipeline(observer, correlator, enricher, audit, outputs, talk, on_hup=self._reload)
@@ -174,6 +176,7 @@ class Plugin:
             if former.marks != self._config.marks:
                 feed_marks(pipeline.observer, self._config.marks)
             pipeline.observer.tell_lifecycle(self._config.lifecycle, self._config.ns != "off")
+            self._narrator.limit(self._config.lifecycle_rate, self._config.lifecycle_total)
         except AuditnsError as error:
             self._config = former
             self._talk.warn("the new configuration cannot be used; the old one stays", reason=str(error))

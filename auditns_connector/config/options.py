@@ -81,12 +81,15 @@ class EventFilter(NamedTuple):
 
 
 class Config(NamedTuple):
-    """All options. ``coalesce_ms`` None is adaptive; ``marks`` are (netfilter mark, contid) pairs."""
+    """All options. ``coalesce_ms`` None is adaptive; ``marks`` are (netfilter mark, contid) pairs.
+    ``lifecycle_rate`` and ``lifecycle_total`` are NS_* lines a second of one maker and of all; 0: no limit."""
 
     record_names: str = "symbolic"
     ns: str = "off"
     info: bool = False
     lifecycle: bool = True
+    lifecycle_rate: int = 500
+    lifecycle_total: int = 5000
     sandbox: tuple[str, ...] = ("pid", "user")
     coalesce_ms: float | None = None
     control: str = CONTROL
@@ -237,6 +240,8 @@ _TOP: Final[Mapping[str, Reader]] = {
     "ns": v.choice("off", "containers", "all"),
     "info": v.boolean,
     "lifecycle": v.boolean,
+    "lifecycle_rate": v.whole(0, 1_000_000),
+    "lifecycle_total": v.whole(0, 1_000_000),
     "sandbox": _NS_TYPES,
     "coalesce_ms": v.coalesce,
     "control": v.path_name(longest=107),

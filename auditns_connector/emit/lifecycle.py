@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from auditns_connector.model.table import Model
 
 #: struct lifecycle_record
-RECORD: Final = struct.Struct("=q5Q5q10I")
+RECORD: Final = struct.Struct("=q5Q5q9I4x")
 #: the record types, in the order of RECORD_NS_INIT and its like
 KINDS: Final = (rectypes.NS_INIT, rectypes.NS_CHANGE, rectypes.NS_DEL)
 #: what this module makes lines of
@@ -59,38 +59,39 @@ class LifecycleRows:
         self._places.clear()
         self._contids.clear()
 
-    def add(self, output: NsInit | NsChange | NsLeft | NsDel, ms: int, order: int) -> None:
-        """One more row, number ``order`` of all that is told with it."""
+    def add(self, output: NsInit | NsChange | NsLeft | NsDel, ms: int) -> None:
+        """One more row."""
         inst = output.inst
         if isinstance(output, NsDel):
             last = inst.last
             container = None if last is None else last.state.container
             who = self._who(last, container, inst.ended or output.time, None)
-            self._row(_DEL, ms, order, inst, who, word=b"no" if output.held is False else b"unknown")
+            self._row(_DEL, ms, inst, who, word=b"no" if output.held is False else b"unknown")
             return
         who = self._who(output.process, output.state.container, output.time, output.comm)
         if isinstance(output, NsInit):
-            self._row(_INIT, ms, order, inst, who, old=output.old)
+            self._row(_INIT, ms, inst, who, old=output.old)
         elif isinstance(output, NsLeft):
-            self._row(_CHANGE, ms, order, inst, who, old=inst, tid=output.tid, flags=_LAST, word=b"exit", left=True)
+            self._row(_CHANGE, ms, inst, who, old=inst, tid=output.tid, flags=_LAST, word=b"exit", left=True)
         else:
             tid, flags, word = output.tid, _LAST if output.last else 0, output.reason.encode()
-            self._row(_CHANGE, ms, order, inst, who, old=output.old, tid=tid, flags=flags, word=word)
+            self._row(_CHANGE, ms, inst, who, old=output.old, tid=tid, flags=flags, word=word)
 
-    def initial(self, inst: "Instance", ms: int, order: int) -> None:
+    def initial(self, inst: "Instance", ms: int) -> None:
         """One more row: a namespace that the kernel itself made at its start, before there was anybody else."""
         nobody = 0xFFFFFFFF
         who = (0, 0, nobody, nobody, *self._place(b"swapper/0"), 0, 0), _PID | _UID | _AUID | _SES | _COMM
-        self._row(_INIT, ms, order, inst, who, flags=_OLD_SNUM)
+        self._row(_INIT, ms, inst, who, flags=_OLD_SNUM)
 
-    def text(self, numeric: bool, node: bytes, serial: int) -> bytes:
-        """One line for each row, its serial ``serial`` and its order (modulo 2^32)."""
-        rows = b"".join(self._rows)
+    def text(self, numeric: bool, node: bytes, serial: int, first: int = 0, last: int | None = None) -> bytes:
+        """One line for each row from ``first`` to ``last`` (without it), their serials from ``serial`` on (modulo
+        2^32)."""
+        chosen = self._rows[first:last]
+        rows, pool = b"".join(chosen), bytes(self._pool)
         records = ffi.cast("const struct lifecycle_record *", ffi.from_buffer(rows))
-        out = ffi.new("uint8_t[]", lib.records_room(records, len(self._rows), len(node)))
-        pool = bytes(self._pool)
+        out = ffi.new("uint8_t[]", lib.records_room(records, len(chosen), len(node)))
         size = lib.records_lines(
-            records, len(self._rows), pool, len(pool), self._types[numeric][0], node, len(node), serial, out
+            records, len(chosen), pool, len(pool), self._types[numeric][0], node, len(node), serial, out
         )
         if size < 0:
             raise ValueError("a row that names no text")
@@ -132,7 +133,7 @@ class LifecycleRows:
         return (process.pid, uid, auid, ses, *text, *contid), flags
 
     def _row(
-        self, kind: int, ms: int, order: int, inst: "Instance", who: Who, *, old: "Instance | None" = None,
+        self, kind: int, ms: int, inst: "Instance", who: Who, *, old: "Instance | None" = None,
         tid: int = 0, flags: int = 0, word: bytes = b"", left: bool = False,
     ) -> None:  # fmt: skip
         """``left``: it went from ``inst`` to nowhere, which is written as serial and inode 0."""
@@ -147,6 +148,6 @@ class LifecycleRows:
         self._rows.append(
             RECORD.pack(
                 ms, snum or 0, old_snum or 0, dev, ino, old_ino, pid, tid, uid, auid, ses, _FLAGS[inst.index],
-                kind, flags, *texts, *(self._place(word) if word else (0, 0)), order,
+                kind, flags, *texts, *(self._place(word) if word else (0, 0)),
             )
         )  # fmt: skip

@@ -141,12 +141,21 @@ def _number(value: int | None, form: str = "d") -> str:
 
 
 def container_lost(
-    source: str, cpu: int | None, count: int | None, start: str | None, end: str | None, numeric: bool
-) -> bytes:
+    source: str, cpu: int | None, count: int | None, start: str | None, end: str | None, numeric: bool, *,
+    audit: int | None = None, makers: int | None = None, most: int | None = None, uid: int | None = None,
+    contid: str | None = None, comm: bytes | None = None,
+) -> bytes:  # fmt: skip
     """CONTAINER_LOST: ``count`` events of ``source`` are gone (None: not known how many), between ``start`` and
-    ``end`` (times SEC.mmm, or serials)."""
-    return _line(
-        rectypes.CONTAINER_LOST,
-        numeric,
-        f"source={source} cpu={_number(cpu)} count={_number(count)} from={start or '?'} to={end or '?'}",
-    )
+    ``end`` (times SEC.mmm, serials, or stamps SEC.mmm:SERIAL).
+
+    ``audit``: how many of them are records of audit. Where somebody caused it, ``makers`` is how many did, and the one
+    who caused ``most`` of it has ``uid`` (None: not known), ``contid`` (None: of the host) and ``comm``.
+    """
+    fields = f"source={source} cpu={_number(cpu)} count={_number(count)} from={start or '?'} to={end or '?'}"
+    if audit is not None:
+        fields += f" audit={audit}"
+    if makers is not None:
+        fields += f" makers={makers} most={_number(most)} uid={_number(uid)}"
+        fields += f" comm={'?' if not comm else encode_untrusted(comm).decode()}"
+        fields += "" if contid is None else f" contid={contid}"
+    return _line(rectypes.CONTAINER_LOST, numeric, fields)

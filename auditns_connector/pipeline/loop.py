@@ -10,7 +10,7 @@ import signal
 import socket
 import time
 from array import array
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -24,7 +24,8 @@ from auditns_connector.pipeline.coalescing import Pace
 from auditns_connector.pipeline.native_loop import NativeLoop
 from auditns_connector.pipeline.selector import Watch
 from auditns_connector.pipeline.text_stage import Enricher
-from auditns_connector.sinks.base import Block, Sink
+from auditns_connector.sinks.base import Sink
+from auditns_connector.sinks.loss import Block
 
 if TYPE_CHECKING:
     from auditns_connector.audittext.serials import SerialGap
@@ -51,6 +52,8 @@ _WATCHED: Final = 0.0005
 _LATE: Final = 0.05
 
 
+#: later than all events (CLOCK_MONOTONIC ns)
+END_OF_TIME: Final = 1 << 63
 #: bytes of audit text that are kept without copying
 _TEXT: Final = 3 << 19
 
@@ -336,12 +339,13 @@ class Pipeline:
         outputs, self.observer.model.outputs = self.observer.model.outputs, []
         if self.narrator is not None:
             if outputs:
-                self.write(self.narrator.tell(outputs))
+                self._write_all(self.narrator.tell(outputs))
             gaps = self.audit.take_gaps(final=final) if self.audit is not None else []
             if final:
                 self.narrator.finish()
+                self._write_all(self.narrator.late(END_OF_TIME))
             if gaps or self.narrator.missing:
-                self.write(self.narrator.gaps(gaps))
+                self._write_all(self.narrator.gaps(gaps))
         if self.events is not None:
             self.write({"events": self.events.tell(outputs)})
 
@@ -375,6 +379,10 @@ class Pipeline:
                 for sink in self.outputs[name]:
                     sink.write(block)
 
+    def _write_all(self, several: Iterable[Mapping[str, Block]]) -> None:
+        for blocks in several:
+            self.write(blocks)
+
     def _on_tick(self, now: float) -> None:
         self._tick = now + self._interval()
         self.observer.tick()
@@ -382,6 +390,8 @@ class Pipeline:
         if self.observer.prove():
             self._tick = min(self._tick, now + _PROOF_TICK)
         self._narrate()
+        if self.narrator is not None:
+            self._write_all(self.narrator.late(cut))
         self.observer.mark(cut, [], expire=max(1, cut - KEEP))
         self._settle_journal()
         for call in self.each_tick:

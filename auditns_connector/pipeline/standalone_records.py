@@ -8,6 +8,8 @@ told by the function that :attr:`Narrator.formatters` has for its class, so that
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
 from auditns_connector.audittext.serials import SerialGap, SerialTracker, parse_stamp
@@ -16,9 +18,11 @@ from auditns_connector.emit.lifecycle import OUTPUTS, LifecycleRows
 from auditns_connector.model.containers import UNKNOWN
 from auditns_connector.model.outputs import ContainerOp, Loss, NsChange, NsDel, NsInit, NsLeft
 from auditns_connector.model.process import State
+from auditns_connector.pipeline.lifecycle_budget import EACH, TOTAL, Counted, LifecycleBudget, MakerOf, Mark
 from auditns_connector.pipeline.text_stage import NUMERIC, RAW
-from auditns_connector.sinks.base import Loss as SinkLoss
 from auditns_connector.sinks.base import LostLine
+from auditns_connector.sinks.loss import Block, Lifecycle
+from auditns_connector.sinks.loss import Loss as SinkLoss
 from auditns_connector.state.event_serials import MODULUS, EventSerials
 from auditns_connector.state.paths import RUN_DIR
 from auditns_connector.vocabulary import record_types as rectypes
@@ -64,6 +68,7 @@ class Narrator:
         renderer: "Renderer | None" = None,
         wanted: "EventFilter | ConfiguredFilter | None" = None,
         track: bool = False,
+        budget: LifecycleBudget | None = None,
     ) -> None:
         self.serials = serials
         self.formats = tuple(formats)
@@ -83,6 +88,8 @@ class Narrator:
             Loss: self._loss,
         }
         self._rows = LifecycleRows(model)
+        self._maker = MakerOf(model)
+        self._budget = budget or LifecycleBudget()
 
     # -- what the kernel's events say about ours
 
@@ -139,8 +146,9 @@ class Narrator:
 
     # -- outputs
 
-    def tell(self, outputs: Iterable[Any]) -> dict[str, bytes]:
-        """One block of lines for each format; empty where there is nothing to tell."""
+    def tell(self, outputs: Iterable[Any]) -> list[dict[str, Block]]:
+        """One block of lines for each format, several times where lines that may be dropped first and others alternate;
+        empty where there is nothing to tell."""
         rows, spellings = self._rows, dict.fromkeys(name == NUMERIC for name in self.formats)
         rows.clear()
         found: list[Told] = []
@@ -149,13 +157,42 @@ class Narrator:
                 continue
             ms = self._ms(output.time)
             if isinstance(output, OUTPUTS):
-                rows.add(output, ms, len(found))
-                found.append((ms, None, _state(output)))
+                self._counted(self._budget.over(output.time), found)
+                if self._budget.admits(Mark(output.time, self.serials.seen), *self._maker.of(output)):
+                    rows.add(output, ms)
+                    found.append((ms, None, _state(output)))
             elif (formatter := self.formatters.get(type(output))) is not None:
                 tails = {spelling: formatter(output, spelling) for spelling in spellings}
                 if any(tails.values()):
                     found.append((ms, tails, _state(output)))
         return self._write(found)
+
+    def limit(self, each: int, total: int) -> None:
+        """From now on so many lines of how namespaces come and go a second: of one maker, and in all (0: no limit)."""
+        self._budget.each, self._budget.total = each, total
+
+    def lifecycle(self) -> dict[str, int]:
+        """Lines of how namespaces come and go: told; and counted instead."""
+        return {"told": self._budget.told, "counted": self._budget.counted}
+
+    def late(self, now: int) -> list[dict[str, Block]]:
+        """It is ``now`` (CLOCK_MONOTONIC ns): what was left out of the seconds before."""
+        found: list[Told] = []
+        self._counted(self._budget.over(now), found)
+        return self._write(found)
+
+    def _counted(self, counted: "Counted | None", found: list[Told]) -> None:
+        if counted is None:
+            return
+        first, last = (f"{self._time(mark.time)}:{'?' if mark.serial < 0 else mark.serial}" for mark in counted[1:3])
+        tails = {
+            numeric: text.container_lost(
+                "lifecycle", None, counted.number, first, last, numeric, makers=counted.makers, most=counted.most,
+                uid=counted.maker.uid, contid=counted.maker.contid, comm=counted.comm,
+            )
+            for numeric in (False, True)
+        }  # fmt: skip
+        found.append((self._ms(counted.last.time), tails, None))
 
     def _passes(self, output: Any) -> bool:
         kind = _KINDS.get(type(output))
@@ -167,7 +204,7 @@ class Narrator:
         pid = process.pid if process is not None else getattr(output, "opid", 0)
         return self.wanted.tells(self._model.containers, kind, pid, container)
 
-    def gaps(self, gaps: Iterable[SerialGap]) -> dict[str, bytes]:
+    def gaps(self, gaps: Iterable[SerialGap]) -> list[dict[str, Block]]:
         """CONTAINER_LOST for audit events that never arrived; ``from`` and ``to`` are their serials. What :meth:`saw`
         found is told with them."""
         own, self.missing = self.missing, []
@@ -188,9 +225,9 @@ class Narrator:
             return known
 
         def line(loss: SinkLoss) -> bytes:
-            stamp = parse_stamp(loss.last.encode())
+            stamp = parse_stamp(loss.last.replace("?", "0").encode())
             tail = text.container_lost(
-                f"sink-{loss.sink}", None, loss.records, loss.first, loss.last, numeric=name == NUMERIC
+                f"sink-{loss.sink}", None, loss.records, loss.first, loss.last, name == NUMERIC, audit=loss.audit
             )
             with self._mutex:
                 ms = stamp[0] if stamp else self._last_ms
@@ -199,26 +236,34 @@ class Narrator:
         self._sink_lines[name] = line
         return line
 
-    def _write(self, found: "Sequence[Told]") -> dict[str, bytes]:
+    def _write(self, found: "Sequence[Told]") -> list[dict[str, Block]]:
         if not found:
-            return {}
+            return []
         self.told += len(found)
         first = self.serials.take(len(found))
-        return {name: self._block(name, found, first) for name in self.formats}
+        out: list[dict[str, Block]] = []
+        row = 0
+        for is_row, group in groupby(found, lambda told: told[1] is None):
+            run = list(group)
+            make = partial(self._rows_block, row) if is_row else self._block
+            out.append({name: make(name, run, first) for name in self.formats})
+            first, row = (first + len(run)) % MODULUS, row + len(run) * is_row
+        return out
 
-    def _block(self, name: str, found: "Sequence[Told]", first: int) -> bytes:
+    def _rows_block(self, row: int, name: str, found: "Sequence[Told]", first: int) -> Block:
+        """The lines of rows from ``row`` on."""
+        lines = self._rows.text(name == NUMERIC, self._node, first, row, row + len(found))
+        if name not in (RAW, NUMERIC) and self.renderer is not None:
+            made = lines.split(b"\n")
+            lines = b"".join(self._shown(name, made[i] + b"\n", told[2]) for i, told in enumerate(found))
+        return Lifecycle(lines)
+
+    def _block(self, name: str, found: "Sequence[Told]", first: int) -> Block:
         """What was found, as lines of format ``name``."""
-        numeric, plain = name == NUMERIC, name in (RAW, NUMERIC) or self.renderer is None
-        rows = self._rows.text(numeric, self._node, first) if len(self._rows) else b""
-        if plain and len(self._rows) == len(found):
-            return rows
-        made = iter(rows.split(b"\n"))
         out = []
         for i, (ms, tails, state) in enumerate(found):
-            if tails is None:
-                line = next(made) + b"\n"
-            else:
-                line = text.stamp(tails[numeric], ms, (first + i) % MODULUS, self._node)
+            assert tails is not None
+            line = text.stamp(tails[name == NUMERIC], ms, (first + i) % MODULUS, self._node)
             out.append(self._shown(name, line, state))
         return b"".join(out)
 
@@ -236,7 +281,7 @@ class Narrator:
 
     # -- namespaces
 
-    def introduce(self, now: int) -> dict[str, bytes]:
+    def introduce(self, now: int) -> list[dict[str, Block]]:
         """NS_INIT of the initial namespaces, which were there before anybody could tell; ``now`` is CLOCK_MONOTONIC."""
         first, ms = self._model.initial, self._ms(now)
         self._rows.clear()
@@ -244,7 +289,7 @@ class Narrator:
         for inst in first.inst if first is not None else ():
             if inst is not None and not inst.told:
                 inst.told = True
-                self._rows.initial(inst, ms, len(found))
+                self._rows.initial(inst, ms)
                 found.append((ms, None, None))
         return self._write(found)
 
@@ -260,6 +305,7 @@ class Narrator:
 def open_narrator(
     observer: "Observer", formats: Sequence[str], *, correlator: "Correlator | None" = None, colour: bool = False,
     wanted: "EventFilter | ConfiguredFilter | None" = None, track: bool = False, directory: str | None = RUN_DIR,
+    each: int = EACH, total: int = TOTAL,
 ) -> Narrator:  # fmt: skip
     """The narrator of a run; ``correlator`` is needed for JSON and lines for people."""
     renderer = None
@@ -268,20 +314,31 @@ def open_narrator(
 
         renderer = Renderer(correlator, colour)
     serials = EventSerials(directory, boot_id=observer.model.containers.boot_id)
-    return Narrator(observer.model, serials, formats, renderer=renderer, wanted=wanted, track=track)
+    return Narrator(
+        observer.model,
+        serials,
+        formats,
+        renderer=renderer,
+        wanted=wanted,
+        track=track,
+        budget=LifecycleBudget(each, total),
+    )
 
 
 def begin(pipeline: "Pipeline", *, keep_serials: bool, introduce: bool) -> None:
     """Before a run: tell the initial namespaces where ``introduce`` is set, and have the serials that we mint kept for
     the next run where ``keep_serials`` is."""
     narrator, observer = pipeline.narrator, pipeline.observer
+    if narrator is not None:
+        pipeline.more_status["lifecycle"] = narrator.lifecycle
     containers = observer.model.containers
     if (
         introduce
         and narrator is not None
         and (narrator.wanted is None or narrator.wanted.tells(containers, rectypes.NS_INIT, 0, None))
     ):
-        pipeline.write(narrator.introduce(time.monotonic_ns()))
+        for blocks in narrator.introduce(time.monotonic_ns()):
+            pipeline.write(blocks)
     if keep_serials and observer.store is not None:
         store = observer.store
         pipeline.each_tick.append(lambda: store.save(observer.model))

@@ -16,31 +16,21 @@ import select
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 from auditns_connector.audittext.scanner import count_lines
+from auditns_connector.sinks.loss import Block, Lifecycle, Loss, joined, loss_of
 
 #: notices are for people; when nobody takes them away, the oldest stay
 MAX_NOTICES: Final = 64
 #: blocks given to one writev; IOV_MAX is 1024
 MAX_BLOCKS: Final = 64
 NEWLINE: Final = 0x0A
+#: lines that go first take no more than this part of a queue
+YIELDING_PART: Final = 4
 #: bytes.count is the quicker way through a few lines, count_lines through many
 _SMALL: Final = 16_384
 
-
-class Loss(NamedTuple):
-    """Lines that a sink dropped in one gap; ``first`` and ``last`` are their audit stamps "SEC.mmm:SERIAL" or ""."""
-
-    sink: str
-    records: int
-    size: int
-    first: str
-    last: str
-
-
-#: whole lines
-Block = bytes | memoryview
 
 #: makes whole lines (or none, b"") for the receiver out of a loss; called only by the sink's own methods
 LostLine = Callable[[Loss], bytes]
@@ -76,7 +66,8 @@ class Sink(Protocol):
         """When ``on_ready`` wants to be called at the latest (``time.monotonic`` seconds); None: no such time."""
 
     def counters(self) -> dict[str, int]:
-        """written_records, written_bytes, dropped_records, dropped_bytes, queued_bytes, reconnects, and its own."""
+        """written_records, written_bytes, dropped_records, dropped_bytes, dropped_audit (records of audit among them),
+        queued_bytes, reconnects, and its own."""
 
     def reopen(self) -> None:
         """HUP: open files anew, or hand the HUP on."""
@@ -89,7 +80,10 @@ class Sink(Protocol):
 
 
 class LineQueue:
-    """Whole lines waiting for one receiver; at most ``limit`` bytes after each :meth:`trim`."""
+    """Whole lines waiting for one receiver; at most ``limit`` bytes after each :meth:`trim`.
+
+    Blocks of :class:`Lifecycle` have a part of that, and are dropped before any other line is.
+    """
 
     def __init__(self, sink: str, limit: int, keep_sent: int = 0) -> None:
         """``keep_sent``: how many delivered bytes :meth:`take_back` can bring back at least."""
@@ -102,28 +96,42 @@ class LineQueue:
         #: bytes that wait elsewhere to be delivered before it; they take their share of the limit
         self.ahead = 0
         self.written_records = self.written_bytes = 0
-        self.dropped_records = self.dropped_bytes = 0
+        self.dropped_records = self.dropped_bytes = self.dropped_audit = 0
         self._blocks: deque[Block] = deque()
         self._offset = 0  # bytes of the first block that are delivered
+        #: bytes of Lifecycle blocks that wait
+        self._yielding = 0
+        #: what was dropped and is not told yet
         self._gap: Loss | None = None
+        #: not only Lifecycle is dropped
+        self._full = False
 
     def push(self, data: Block) -> None:
         """Append whole lines; while a gap is open they are dropped, so that a loss is one piece."""
         if not data:
             return
-        if self._gap is not None:
+        yields = isinstance(data, Lifecycle)
+        if self._full or (yields and (self._gap is not None or not self.yields_room(len(data)))):
             self._drop(data)
-        else:
-            self._blocks.append(data)
-            self.size += len(data)
+            return
+        self._blocks.append(data)
+        self.size += len(data)
+        self._yielding += len(data) * yields
+
+    def yields_room(self, size: int) -> bool:
+        """Whether ``size`` bytes of Lifecycle may wait as well."""
+        return (self.ahead + self._yielding + size) * YIELDING_PART <= self.limit
 
     def put_back(self, blocks: Sequence[Block]) -> None:
         """What was :attr:`ahead` waits here again, before all else."""
         self._blocks.extendleft(reversed(blocks))
         self.size += sum(map(len, blocks))
+        self._yielding += sum(len(block) for block in blocks if isinstance(block, Lifecycle))
 
     def trim(self) -> None:
-        """Drop the newest whole lines beyond the limit; a line partly delivered is never cut."""
+        """Drop the newest whole lines beyond the limit, Lifecycle first; a line partly delivered is never cut."""
+        if self._yielding and self.ahead + self.size > self.limit:
+            self._yield()
         while self._blocks and self.ahead + self.size > self.limit:
             block = _as_bytes(self._blocks[-1])
             start = self._offset if len(self._blocks) == 1 else 0
@@ -134,11 +142,26 @@ class LineQueue:
                 return
             self.size -= len(block) - cut
             self._drop(block[cut:] if cut else block, newest=False)
+            self._full = True
+            if isinstance(block, Lifecycle):
+                self._yielding -= len(block) - (cut if cut > start else 0)
             if cut > start:
-                self._blocks[-1] = block[:cut]
+                self._blocks[-1] = type(block)(block[:cut])
             else:
                 self._blocks.pop()
                 self._offset = self._offset if self._blocks else 0
+
+    def _yield(self) -> None:
+        """Drop all Lifecycle blocks but one that is partly delivered."""
+        kept: deque[Block] = deque()
+        for i, block in enumerate(self._blocks):
+            if isinstance(block, Lifecycle) and not (i == 0 and self._offset):
+                self.size -= len(block)
+                self._yielding -= len(block)
+                self._drop(block)
+            else:
+                kept.append(block)
+        self._blocks = kept
 
     def _cut(self, block: bytes, start: int) -> int:
         """Where the last block has to end, at the end of a line, for the queue to be within its limit."""
@@ -180,6 +203,7 @@ class LineQueue:
             if end == len(block):
                 self._blocks.popleft()
                 self._offset = 0
+                self._yielding -= len(block) * isinstance(block, Lifecycle)
                 if self._keep_sent:
                     self._remember(block)
 
@@ -205,6 +229,7 @@ class LineQueue:
             block = self._sent.pop()
             self._sent_size -= len(block)
             self._blocks.appendleft(block)
+            self._yielding += len(block) * isinstance(block, Lifecycle)
             self._offset = len(block)
         self.rewind()
 
@@ -216,21 +241,23 @@ class LineQueue:
             self._offset = offset
 
     def tell(self, lost: LostLine) -> None:
-        """Close an open gap with the lines of ``lost`` once half of the queue is free again."""
+        """Close an open gap with the lines of ``lost`` once half of what was full is free again."""
         gap = self._gap
         if gap is not None and self.wants_to_tell():
-            self._gap = None
+            self._gap, self._full = None, False
             self.push(_Told(lost(gap), gap))
 
     def wants_to_tell(self) -> bool:
         """Whether :meth:`tell` would do something now."""
-        return self._gap is not None and (self.ahead + self.size) * 2 <= self.limit
+        if self._gap is None or (self.ahead + self.size) * 2 > self.limit:
+            return False
+        return self._full or self.yields_room(self.ahead + self._yielding)
 
     def forget(self) -> None:
         """Nobody wants any more what waits: it is not counted as dropped."""
         self._blocks.clear()
-        self._offset = self.size = 0
-        self._gap = None
+        self._offset = self.size = self._yielding = 0
+        self._gap, self._full = None, False
 
     def clear(self) -> None:
         """Count everything that waits as dropped."""
@@ -238,20 +265,19 @@ class LineQueue:
             block = self._blocks.popleft()
             self._drop(block[self._offset :] if self._offset else block)
             self._offset = 0
-        self.size = 0
+        self.size = self._yielding = 0
 
     def _drop(self, block: Block, newest: bool = True) -> None:
         """Count ``block`` as dropped; it is ``newest``, or else older than what the open gap holds."""
         if isinstance(block, _Told):
             loss = block.loss  # counted already
         else:
-            data = _as_bytes(block)
-            last_line = data.rfind(b"\n", 0, len(data) - 1) + 1
-            loss = Loss(self.sink, data.count(b"\n"), len(data), stamp(data, 0), stamp(data, last_line))
+            loss = loss_of(self.sink, _as_bytes(block))
             self.dropped_records += loss.records
             self.dropped_bytes += loss.size
+            self.dropped_audit += loss.audit
         if self._gap is not None:
-            loss = _joined(self._gap, loss) if newest else _joined(loss, self._gap)
+            loss = joined(self._gap, loss) if newest else joined(loss, self._gap)
         self._gap = loss
 
     def counters(self) -> dict[str, int]:
@@ -261,6 +287,7 @@ class LineQueue:
             "written_bytes": self.written_bytes,
             "dropped_records": self.dropped_records,
             "dropped_bytes": self.dropped_bytes,
+            "dropped_audit": self.dropped_audit,
             "queued_bytes": self.ahead + self.size,
         }
 
@@ -279,19 +306,6 @@ class _Told(bytes):
 def _as_bytes(block: Block) -> bytes:
     """To look for something in it."""
     return block if isinstance(block, bytes) else bytes(block)
-
-
-def _joined(early: Loss, late: Loss) -> Loss:
-    records, size = early.records + late.records, early.size + late.size
-    return Loss(early.sink, records, size, early.first or late.first, late.last or early.last)
-
-
-def stamp(data: bytes, start: int) -> str:
-    """The "SEC.mmm:SERIAL" of the line at ``start``, or "" where it has none at its head."""
-    head = data[start : start + 400].partition(b"\n")[0]
-    _, mark, rest = head.partition(b" msg=audit(")
-    text, end, _ = rest.partition(b"):")
-    return text.decode("ascii", "replace") if mark and end and len(text) < 64 else ""
 
 
 def add_notice(notices: list[str], text: str) -> None:

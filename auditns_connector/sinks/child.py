@@ -18,7 +18,8 @@ from typing import Final
 
 from auditns_connector.config.options import ChildOutput
 from auditns_connector.daemon.process import inherited_descriptors
-from auditns_connector.sinks.base import Block, LineQueue, LostLine, add_notice, wait_until_flushed
+from auditns_connector.sinks.base import LineQueue, LostLine, add_notice, wait_until_flushed
+from auditns_connector.sinks.loss import Block
 from auditns_connector.sinks.outlet import Outlet
 
 #: seconds between starts: doubled from the first to the second, anew after a child that lived long

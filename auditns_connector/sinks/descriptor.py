@@ -3,7 +3,8 @@
 import os
 import select
 
-from auditns_connector.sinks.base import Block, LineQueue, LostLine, Sink, add_notice, wait_until_flushed
+from auditns_connector.sinks.base import LineQueue, LostLine, Sink, add_notice, wait_until_flushed
+from auditns_connector.sinks.loss import Block
 from auditns_connector.sinks.outlet import Outlet, transmit_for
 from auditns_connector.sinks.threaded import BOUNDLESS, ThreadedSink
 

@@ -6,7 +6,8 @@ import socket
 import stat
 from collections.abc import Callable
 
-from auditns_connector.sinks.base import Block, LineQueue, LostLine, send_vector
+from auditns_connector.sinks.base import LineQueue, LostLine, send_vector
+from auditns_connector.sinks.loss import Block
 
 #: sends some of the buffers without blocking; returns how many bytes went, 0 when none can now
 Transmit = Callable[[int, list[memoryview]], int]

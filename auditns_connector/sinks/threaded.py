@@ -14,7 +14,8 @@ from typing import Any, Final, Protocol
 
 from auditns_connector._native import ffi, lib
 from auditns_connector.errors import AuditnsError
-from auditns_connector.sinks.base import Block, LineQueue, LostLine, add_notice
+from auditns_connector.sinks.base import LineQueue, LostLine, add_notice
+from auditns_connector.sinks.loss import Block, Lifecycle, marked
 
 #: seconds between attempts while writing fails: doubled from the first to the second
 RETRY_FIRST: Final = 0.5
@@ -89,7 +90,7 @@ class ThreadedSink:
         with self._lock:
             self._account()
             self._tell()
-            given = self._queue.idle and lib.writer_give(self.writer, view, size)
+            given = self._admits(data) and lib.writer_give(self.writer, view, size)
             if given == lib.WRITER_KEPT:
                 self._kept.append(data)
             elif not given:
@@ -97,6 +98,12 @@ class ThreadedSink:
                 self._queue.trim()
         if not given and not self._pausing:
             self._kick()
+
+    def _admits(self, data: Block) -> bool:
+        """Whether the writer may have ``data`` at once: nothing is to come before it, and not too much waits there that
+        is to be dropped first."""
+        queue = self._queue
+        return queue.idle and (not isinstance(data, Lifecycle) or queue.yields_room(len(data)))
 
     def _account(self) -> None:
         """Take note of what became of that which the writer was given; to be called with the lock held."""
@@ -116,7 +123,7 @@ class ThreadedSink:
         blocks: list[Block] = []
         place = ffi.new("const char **")
         while size := lib.writer_take_back(self.writer, place):
-            blocks.append(bytes(ffi.buffer(place[0], size)) if place[0] else self._kept.popleft())
+            blocks.append(marked(bytes(ffi.buffer(place[0], size))) if place[0] else self._kept.popleft())
         return blocks
 
     def _kick(self) -> None:

@@ -12,7 +12,8 @@ import stat
 
 from auditns_connector.config.options import SocketOutput
 from auditns_connector.errors import AuditnsError, ConfigError
-from auditns_connector.sinks.base import Block, LineQueue, LostLine, add_notice, wait_until_flushed
+from auditns_connector.sinks.base import LineQueue, LostLine, add_notice, wait_until_flushed
+from auditns_connector.sinks.loss import Block
 from auditns_connector.sinks.outlet import Outlet
 from auditns_connector.sinks.paths import group_id, open_directory
 

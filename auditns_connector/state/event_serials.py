@@ -47,6 +47,11 @@ class EventSerials:
         """The kernel used ``serial`` (the newest seen)."""
         self._seen = serial
 
+    @property
+    def seen(self) -> int:
+        """The newest serial of the kernel's that was seen; -1: none."""
+        return self._seen
+
     def take(self, count: int = 1) -> int:
         """The first of ``count`` serials that follow one another modulo 2^32. Safe in any thread."""
         with self._mutex:

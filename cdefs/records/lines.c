@@ -216,7 +216,7 @@ int64_t records_lines(const struct lifecycle_record *records, uint32_t count, co
         if (r->kind >= RECORD_KINDS || !inside(r->comm, r->comm_len, pool_len)
             || !inside(r->contid, r->contid_len, pool_len) || !inside(r->word, r->word_len, pool_len))
             return -1;
-        p = put_head(p, types[r->kind], node, node_len, r->ms, serial + r->order);
+        p = put_head(p, types[r->kind], node, node_len, r->ms, serial++);
         p = r->kind == RECORD_NS_INIT ? put_init(p, r, pool)
             : r->kind == RECORD_NS_CHANGE ? put_change(p, r, pool)
                                           : put_del(p, r, pool);

@@ -28,13 +28,12 @@ struct lifecycle_record {
     uint32_t nstype;                             /* its CLONE_NEW* flag */
     uint32_t kind, flags;
     uint32_t comm, comm_len, contid, contid_len, word, word_len;
-    uint32_t order;                              /* its place among all that is told with it */
 };
 
 /* Bytes that these lines take at most. */
 size_t records_room(const struct lifecycle_record *records, uint32_t count, size_t node_len);
 
-/* One line for each record to `out`, which has that room; its serial is `serial` + order, modulo 2^32. `types` are
+/* One line for each record to `out`, which has that room; their serials are `serial` and on, modulo 2^32. `types` are
  * the RECORD_KINDS names of the record types, `node` a prefix with its space or empty. Returns the length; -1 where
  * a record names bytes that the pool does not have, or a kind that there is none of. */
 int64_t records_lines(const struct lifecycle_record *records, uint32_t count, const uint8_t *pool, size_t pool_len,

@@ -251,7 +251,7 @@ def test_a_process_of_its_own_is_told_from_its_beginning_to_its_end(observer: Ob
     narrator = Narrator(observer.model, EventSerials(None), ["raw"])
     mine = begun_at.inst
     outputs = [o for o in observer.model.outputs if mine in (getattr(o, "inst", None), getattr(o, "old", None))]
-    text = narrator.tell(outputs)["raw"].decode()
+    text = b"".join(blocks["raw"] for blocks in narrator.tell(outputs)).decode()
     kinds = re.findall(r"^type=(\w+)", text, re.MULTILINE)
     assert kinds == ["NS_INIT", "NS_CHANGE", "NS_CHANGE", "NS_DEL"]
     begun, changed, left, ended = text.splitlines()
@@ -275,7 +275,8 @@ def test_ausearch_takes_each_as_one_event(observer: Observer, tmp_path: Path, nu
     narrator = Narrator(observer.model, EventSerials(None), [name])
     log = tmp_path / "log"
     first = narrator.introduce(time.monotonic_ns())
-    log.write_bytes(first[name] + narrator.tell(observer.model.outputs)[name])
+    told = [*first, *narrator.tell(observer.model.outputs)]
+    log.write_bytes(b"".join(blocks[name] for blocks in told))
     count = log.read_bytes().count(b"\n")
     assert count >= 8 + 3 * 4
     for more in ([], ["-i"]):

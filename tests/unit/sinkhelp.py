@@ -5,7 +5,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from auditns_connector.sinks.base import Loss, Sink
+from auditns_connector.sinks.base import Sink
+from auditns_connector.sinks.loss import Loss
 
 
 def line(serial: int, size: int = 0) -> bytes:

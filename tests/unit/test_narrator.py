@@ -1,6 +1,7 @@
 """What the model has to tell, as events of our own."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -13,13 +14,15 @@ from auditns_connector.emit.container_op import container_op
 from auditns_connector.emit.render import Renderer
 from auditns_connector.model.outputs import ContainerOp
 from auditns_connector.pipeline.filters import EventFilter
+from auditns_connector.pipeline.lifecycle_budget import LifecycleBudget
 from auditns_connector.pipeline.standalone_records import Narrator
-from auditns_connector.sinks.base import Loss as SinkLoss
+from auditns_connector.sinks.loss import Lifecycle
+from auditns_connector.sinks.loss import Loss as SinkLoss
 from auditns_connector.state.event_serials import HALF, EventSerials
 from auditns_connector.vocabulary import frames as f
 from auditns_connector.vocabulary.audit_text import P_NODE
 from tests.unit.test_registry import SHELL, TASK, Registering
-from tests.unit.world import REAL, World
+from tests.unit.world import MS, REAL, World
 
 
 def narrator(w: World, *formats: str, **more: Any) -> Narrator:
@@ -28,7 +31,12 @@ def narrator(w: World, *formats: str, **more: Any) -> Narrator:
 
 def tell(w: World, n: Narrator) -> dict[str, bytes]:
     outputs, w.model.outputs = w.model.outputs, []
-    return n.tell(outputs)
+    return joined(n.tell(outputs))
+
+
+def joined(several: list[dict[str, Any]]) -> dict[str, bytes]:
+    """Each format's blocks as one text."""
+    return {name: b"".join(blocks[name] for blocks in several) for name in (several[0] if several else ())}
 
 
 def seen(serials: list[int], ms: int = 1_700_000_000_123, node: bytes = b"", rtype: int = 1300) -> Points:
@@ -127,7 +135,7 @@ def test_an_attempt_is_an_event_of_the_container_it_is_about() -> None:
 
 def test_holes_in_the_audit_serials() -> None:
     w = World()
-    out = narrator(w).gaps([SerialGap(7, 9, 3, 1_700_000_000_000, 1_700_000_001_000)])
+    out = joined(narrator(w).gaps([SerialGap(7, 9, 3, 1_700_000_000_000, 1_700_000_001_000)]))
     assert out["raw"] == (
         b"type=CONTAINER_LOST msg=audit(1700000001.000:%d): source=audit cpu=? count=3 from=7 to=9\n" % HALF
     )
@@ -186,11 +194,14 @@ def test_lines_that_a_sink_dropped() -> None:
     n.saw(seen([100], ms=REAL // 1_000_000))
     line = n.sink_lost("numeric")
     assert line is n.sink_lost("numeric")
-    assert line(SinkLoss("file", 4, 400, "1.000:7", "2.500:9")) == (
-        b"type=UNKNOWN[1343] msg=audit(2.500:%d): source=sink-file cpu=? count=4 from=1.000:7 to=2.500:9\n"
+    assert line(SinkLoss("file", 4, 400, "1.000:7", "2.500:9", 3)) == (
+        b"type=UNKNOWN[1343] msg=audit(2.500:%d): source=sink-file cpu=? count=4 from=1.000:7 to=2.500:9 audit=3\n"
         % (100 + HALF)
     )
     assert b"audit(1700000000.000:" in n.sink_lost("raw")(SinkLoss("file", 4, 400, "", ""))
+    own = n.sink_lost("raw")(SinkLoss("file", 4, 400, "1.000:?", "2.000:?"))
+    assert b" msg=audit(2.000:" in own
+    assert own.endswith(b" count=4 from=1.000:? to=2.000:? audit=0\n")
 
 
 # -- namespaces
@@ -233,12 +244,12 @@ def test_what_proc_said_before_or_no_longer_is_unknown() -> None:
 def test_the_initial_ones_are_told_once() -> None:
     w = namespaces()
     n = narrator(w, "numeric")
-    out = n.introduce(w.now)["numeric"].splitlines()
+    out = joined(n.introduce(w.now))["numeric"].splitlines()
     assert len(out) == 8
     assert all(b": pid=0 uid=0 auid=4294967295 ses=4294967295 type=" in line for line in out)
     assert all(b" old_snum=0 " in line for line in out)
     assert all(line.startswith(b"type=UNKNOWN[1345] ") for line in out)
-    assert n.introduce(w.now) == {}
+    assert n.introduce(w.now) == []
 
 
 @pytest.mark.parametrize(
@@ -265,3 +276,96 @@ def test_telling_mints_nothing() -> None:
     before = w.model.namespaces.mint_next
     tell(w, narrator(w))
     assert w.model.namespaces.mint_next == before
+
+
+# -- more of them than are told
+
+
+def lives(w: World, parent: int, first: int, count: int, at: float, step: float) -> None:
+    """``count`` lives of a pid namespace (four lines each: init, change, exit, del) made by ``parent``."""
+    for i in range(count):
+        w.fork(parent, first + i, at + i * step, pid=first + i)
+        inst = next(inst for inst in w.model.namespaces.born if inst.ino == first + i)
+        w.put(f.K_NSID, at + i * step, f.S_PROCFS, ppid=inst.index, cgroup=inst.number, arg=0)
+        w.exit(first + i, at + i * step)
+
+
+BORN = (b"type=NS_INIT", b"type=NS_CHANGE")
+GONE = (b"type=NS_CHANGE", b"type=NS_DEL")
+
+
+def storm() -> World:
+    """Two makers on the host: 100 of uid 1000 and 110 of uid 2000."""
+    w = World(lifecycle=True)
+    for pid, uid in ((100, 1000), (110, 2000)):
+        w.fork(1, pid, 1000)
+        w.proc(pid, 1, at=1001, start=1000, uids=[uid] * 4, loginuid=uid, sessionid=7)
+        w.put(f.K_COMM, 1001, pid=pid, tid=pid, payload=b"by%d\0" % uid)
+    w.model.outputs.clear()
+    w.model.namespaces.born.clear()
+    return w
+
+
+def test_beyond_a_rate_they_are_counted_and_told_as_one() -> None:
+    w = storm()
+    n = narrator(w, budget=LifecycleBudget(each=40, total=1000))
+    n.saw(seen([500]))
+    lives(w, 100, 10_000, 20, 2000, 10)
+    first = tell(w, n)["raw"].splitlines()
+    assert [line.split()[0] for line in first] == [*BORN, *GONE] * 10
+    n.saw(seen([700]))
+    lives(w, 110, 20_000, 3, 2500, 10)
+    lives(w, 100, 11_000, 5, 2600, 10)
+    assert len(tell(w, n)["raw"].splitlines()) == 12  # another maker has its own
+    assert n.late(2_999 * MS) == []
+    lost = joined(n.late(3_000 * MS))["raw"]
+    assert lost.startswith(b"type=CONTAINER_LOST msg=audit(1700000002.640:")
+    assert lost.endswith(
+        b": source=lifecycle cpu=? count=60 from=1700000002.100:500 to=1700000002.640:700 makers=1 most=60 uid=1000"
+        b' comm="by1000"\n'
+    )
+    assert n.late(9_000 * MS) == []
+    assert n.lifecycle() == {"told": 52, "counted": 60}
+
+
+def test_the_count_of_a_second_comes_before_what_the_next_one_tells_and_yields_to_nobody() -> None:
+    w = storm()
+    n = narrator(w, budget=LifecycleBudget(each=8, total=1000))
+    lives(w, 100, 10_000, 20, 2000, 100)
+    outputs, w.model.outputs = w.model.outputs, []
+    told = n.tell(outputs)
+    assert [type(blocks["raw"]) for blocks in told] == [Lifecycle, bytes, Lifecycle]
+    kinds = [re.findall(rb"type=([A-Z_]+)", blocks["raw"]) for blocks in told]
+    assert [len(kind) for kind in kinds] == [8, 1, 8]
+    assert kinds[1] == [b"CONTAINER_LOST"]
+    serials = [int(found) for blocks in told for found in re.findall(rb"\.\d+:(\d+)\):", blocks["raw"])]
+    assert serials == list(range(serials[0], serials[0] + 17))
+
+
+def test_whose_it_was_is_what_is_around_the_sandboxes_and_the_nearest_known_user() -> None:
+    w = storm()
+    n = narrator(w, budget=LifecycleBudget(each=8, total=1000))
+    for i in range(10):  # each is a sandbox of its own, and its user id was never read
+        w.fork(100, 10_000 + i, 2000 + i, pid=10_000 + i)
+        w.fork(10_000 + i, 20_000 + i, 2000 + i)
+        w.unshare(20_000 + i, 2000 + i, uts=30_000 + i, pid=10_000 + i)
+    tell(w, n)
+    lost = joined(n.late(9_000 * MS))["raw"]
+    assert b" makers=1 " in lost
+    assert b" uid=1000 " in lost
+    assert b" contid=" not in lost
+
+
+def test_a_count_in_json_and_for_people() -> None:
+    w = storm()
+    for name in ("json", "pretty"):
+        n = narrator(w, name, renderer=Renderer(Correlator(w.model)), budget=LifecycleBudget(each=8, total=1000))
+        lives(w, 100, 10_000 if name == "json" else 20_000, 4, 2000 if name == "json" else 4000, 1)
+        tell(w, n)
+        line = joined(n.late(9_000 * MS))[name]
+        if name == "json":
+            (record,) = json.loads(line)["records"]
+            assert (record["count"], record["makers"], record["most"], record["uid"]) == (8, 1, 8, 1000)
+            assert record["comm"] == "by1000"
+        else:
+            assert b"CONTAINER_LOST source=lifecycle" in line

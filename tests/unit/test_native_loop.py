@@ -29,8 +29,8 @@ from auditns_connector.pipeline.coalescing import Pace
 from auditns_connector.pipeline.loop import Pipeline
 from auditns_connector.pipeline.standalone_records import open_narrator
 from auditns_connector.pipeline.text_stage import RAW, Enricher
-from auditns_connector.sinks.base import Block
 from auditns_connector.sinks.file import FileSink
+from auditns_connector.sinks.loss import Block
 from auditns_connector.sources.stdin import StdinSource
 from auditns_connector.vocabulary import frames as f
 

@@ -10,8 +10,9 @@ import pytest
 
 from auditns_connector.config.options import ChildOutput, Config, FileOutput, SocketOutput
 from auditns_connector.errors import ConfigError
-from auditns_connector.sinks.base import Loss, Sink
+from auditns_connector.sinks.base import Sink
 from auditns_connector.sinks.build import open_sinks
+from auditns_connector.sinks.loss import Loss
 from tests.unit.sinkhelp import drain, line, lost_line, until
 
 

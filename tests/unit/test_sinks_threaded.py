@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from auditns_connector.sinks import threaded
-from auditns_connector.sinks.base import Block
+from auditns_connector.sinks.loss import Block
 from auditns_connector.sinks.threaded import BOUNDLESS, ThreadedSink
 from tests.unit.sinkhelp import block, line, lost_line, until
 

@@ -1,0 +1,152 @@
+"""How many NS_* lines are told in a second, and what stands for those that are not. Pure; decided by event times.
+
+Whoever makes namespaces as fast as he can makes hundreds of thousands of these lines, and nobody else's must be missing
+for that. A *maker* is a user id and a container; a sandbox counts to the container around it, because every new pid
+namespace is a sandbox of its own. In each second
+
+1. the first :data:`CERTAIN` lines of a maker are told, whatever others do: a life of a user and a pid namespace;
+2. no more than ``each`` of one maker are;
+3. when ``total`` have been told, a maker that has had its share, ``total`` divided by the makers of this second, has to
+   wait for the next one.
+
+Beyond :data:`MAKERS` in a second, all others count as one. What is not told is counted, and the second's count becomes
+one :class:`Counted`. Seconds are those of the events; time never goes back.
+"""
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from auditns_connector.model.outputs import NsChange, NsDel, NsInit, NsLeft
+
+if TYPE_CHECKING:
+    from auditns_connector.model.process import Process
+    from auditns_connector.model.table import Model
+
+#: lines of each maker that are told whatever the others do
+CERTAIN: Final = 8
+#: makers that are told apart in one second
+MAKERS: Final = 1024
+EACH: Final = 500
+TOTAL: Final = 5000
+#: a process whose user id nobody read has that of whom it descends from, as far back as this
+_GENERATIONS: Final = 32
+_SECOND: Final = 1_000_000_000
+
+
+class Maker(NamedTuple):
+    """Who made it: user id (None: not known) and contid text (None: the host)."""
+
+    uid: int | None
+    contid: str | None
+
+
+OTHERS: Final = Maker(None, "?")
+
+
+class Mark(NamedTuple):
+    """A moment: CLOCK_MONOTONIC (ns), and the newest kernel serial seen by then (-1: none)."""
+
+    time: int
+    serial: int
+
+
+class Counted(NamedTuple):
+    """``number`` lines that were not told, by ``makers`` makers; ``most`` of them by ``maker``, whose last process was
+    called ``comm``."""
+
+    number: int
+    first: Mark
+    last: Mark
+    makers: int
+    maker: Maker
+    most: int
+    comm: bytes
+
+
+class LifecycleBudget:
+    """``each`` and ``total`` are lines a second; 0: no limit."""
+
+    def __init__(self, each: int = EACH, total: int = TOTAL) -> None:
+        self.each, self.total = each, total
+        self.told = self.counted = 0
+        self._second = -1
+        self._told: dict[Maker, int] = {}
+        self._all = 0
+        #: of each maker: how many were not told, and the name of the last one's process
+        self._left: dict[Maker, tuple[int, bytes]] = {}
+        self._first = self._last = Mark(0, -1)
+
+    def admits(self, mark: Mark, maker: Maker, comm: bytes) -> bool:
+        """Whether a line about what happened at ``mark`` is told; counted when not. :meth:`over` was asked before."""
+        if maker not in self._told and len(self._told) >= MAKERS:
+            maker = OTHERS
+        had = self._told.get(maker, 0)
+        if self._lets(had):
+            self._told[maker] = had + 1
+            self._all += 1
+            self.told += 1
+            return True
+        if not self._left:
+            self._first = mark
+        self._last = mark
+        self._left[maker] = self._left.get(maker, (0, b""))[0] + 1, comm
+        self.counted += 1
+        return False
+
+    def _lets(self, had: int) -> bool:
+        if had < CERTAIN:
+            return True
+        if self.each and had >= self.each:
+            return False
+        return not self.total or self._all < self.total or had < self.total // len(self._told)
+
+    def over(self, time: int) -> Counted | None:
+        """Something happens at ``time`` (ns), or it is that late: what the seconds before it left out."""
+        second = time // _SECOND
+        if second <= self._second:
+            return None
+        self._second = second
+        self._told.clear()
+        self._all = 0
+        return self.rest()
+
+    def rest(self) -> Counted | None:
+        """What was left out and not handed over yet."""
+        if not self._left:
+            return None
+        maker, (most, comm) = max(self._left.items(), key=lambda item: item[1][0])
+        count = sum(number for number, _ in self._left.values())
+        found = Counted(count, self._first, self._last, len(self._left), maker, most, comm)
+        self._left.clear()
+        return found
+
+
+class MakerOf:
+    """Says who caused an output of ``model``."""
+
+    def __init__(self, model: "Model") -> None:
+        self._model = model
+
+    def of(self, output: NsInit | NsChange | NsLeft | NsDel) -> tuple[Maker, bytes]:
+        """The maker, and what its process was called."""
+        if isinstance(output, NsDel):
+            process = output.inst.last
+            if process is None:
+                return OTHERS, b""
+            container, comm = process.state.container, process.comm
+        else:
+            process, container, comm = output.process, output.state.container, output.comm
+        while container is not None and container.kind == "sandbox":
+            container = container.parent
+        contid = None if container is None else self._model.containers.text(container)
+        return Maker(self._uid(process), contid), comm
+
+    def _uid(self, process: "Process") -> int | None:
+        """As /proc told it last, of the process or of whom it descends from."""
+        found: Process | None = process
+        for _ in range(_GENERATIONS):
+            if found is None:
+                return None
+            if found.ids is not None and found.ids[1] is not None:
+                return found.ids[1]
+            found = None if found.creator is None else self._model.incarnation(*found.creator)
+        return None
