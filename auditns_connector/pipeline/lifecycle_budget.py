@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from auditns_connector.model.outputs import NsChange, NsDel, NsInit, NsLeft
 
 if TYPE_CHECKING:
+    from auditns_connector.model.containers import Container
     from auditns_connector.model.process import Process
     from auditns_connector.model.table import Model
 
@@ -68,26 +69,31 @@ class LifecycleBudget:
     def __init__(self, each: int = EACH, total: int = TOTAL) -> None:
         self.each, self.total = each, total
         self.told = self.counted = 0
-        self._second = -1
+        #: when the present second is over (CLOCK_MONOTONIC ns)
+        self.until = 0
         self._told: dict[Maker, int] = {}
         self._all = 0
         #: of each maker: how many were not told, and the name of the last one's process
         self._left: dict[Maker, tuple[int, bytes]] = {}
         self._first = self._last = Mark(0, -1)
 
-    def admits(self, mark: Mark, maker: Maker, comm: bytes) -> bool:
-        """Whether a line about what happened at ``mark`` is told; counted when not. :meth:`over` was asked before."""
-        if maker not in self._told and len(self._told) >= MAKERS:
-            maker = OTHERS
-        had = self._told.get(maker, 0)
+    def admits(self, time: int, serial: int, maker: Maker, comm: bytes) -> bool:
+        """Whether a line about what happened at ``time`` (ns), when ``serial`` was the newest of the kernel's seen, is
+        told; counted when not. :meth:`over` was asked before where that is not before :attr:`until`."""
+        had = self._told.get(maker)
+        if had is None:
+            had = 0
+            if len(self._told) >= MAKERS:
+                maker = OTHERS
+                had = self._told.get(maker, 0)
         if self._lets(had):
             self._told[maker] = had + 1
             self._all += 1
             self.told += 1
             return True
+        self._last = Mark(time, serial)
         if not self._left:
-            self._first = mark
-        self._last = mark
+            self._first = self._last
         self._left[maker] = self._left.get(maker, (0, b""))[0] + 1, comm
         self.counted += 1
         return False
@@ -101,10 +107,9 @@ class LifecycleBudget:
 
     def over(self, time: int) -> Counted | None:
         """Something happens at ``time`` (ns), or it is that late: what the seconds before it left out."""
-        second = time // _SECOND
-        if second <= self._second:
+        if time < self.until:
             return None
-        self._second = second
+        self.until = (time // _SECOND + 1) * _SECOND
         self._told.clear()
         self._all = 0
         return self.rest()
@@ -125,6 +130,12 @@ class MakerOf:
 
     def __init__(self, model: "Model") -> None:
         self._model = model
+        #: of processes that were asked about since :meth:`forget`
+        self._known: dict[tuple[Process, Container | None], Maker] = {}
+
+    def forget(self) -> None:
+        """What was said so far may have changed: more is known of who has which user id."""
+        self._known.clear()
 
     def of(self, output: NsInit | NsChange | NsLeft | NsDel) -> tuple[Maker, bytes]:
         """The maker, and what its process was called."""
@@ -135,10 +146,14 @@ class MakerOf:
             container, comm = process.state.container, process.comm
         else:
             process, container, comm = output.process, output.state.container, output.comm
-        while container is not None and container.kind == "sandbox":
-            container = container.parent
-        contid = None if container is None else self._model.containers.text(container)
-        return Maker(self._uid(process), contid), comm
+        maker = self._known.get((process, container))
+        if maker is None:
+            around = container
+            while around is not None and around.kind == "sandbox":
+                around = around.parent
+            contid = None if around is None else self._model.containers.text(around)
+            maker = self._known[process, container] = Maker(self._uid(process), contid)
+        return maker, comm
 
     def _uid(self, process: "Process") -> int | None:
         """As /proc told it last, of the process or of whom it descends from."""

@@ -18,7 +18,7 @@ from auditns_connector.emit.lifecycle import OUTPUTS, LifecycleRows
 from auditns_connector.model.containers import UNKNOWN
 from auditns_connector.model.outputs import ContainerOp, Loss, NsChange, NsDel, NsInit, NsLeft
 from auditns_connector.model.process import State
-from auditns_connector.pipeline.lifecycle_budget import EACH, TOTAL, Counted, LifecycleBudget, MakerOf, Mark
+from auditns_connector.pipeline.lifecycle_budget import EACH, TOTAL, Counted, LifecycleBudget, MakerOf
 from auditns_connector.pipeline.text_stage import NUMERIC, RAW
 from auditns_connector.sinks.base import LostLine
 from auditns_connector.sinks.loss import Block, Lifecycle
@@ -150,21 +150,25 @@ class Narrator:
         """One block of lines for each format, several times where lines that may be dropped first and others alternate;
         empty where there is nothing to tell."""
         rows, spellings = self._rows, dict.fromkeys(name == NUMERIC for name in self.formats)
+        budget, serial = self._budget, self.serials.seen
         rows.clear()
+        self._maker.forget()
         found: list[Told] = []
         for output in outputs:
-            if not self._passes(output):
+            if self.wanted is not None and not self._passes(output):
                 continue
-            ms = self._ms(output.time)
+            when = output.time
             if isinstance(output, OUTPUTS):
-                self._counted(self._budget.over(output.time), found)
-                if self._budget.admits(Mark(output.time, self.serials.seen), *self._maker.of(output)):
+                if when >= budget.until:
+                    self._counted(budget.over(when), found)
+                if budget.admits(when, serial, *self._maker.of(output)):
+                    ms = self._ms(when)
                     rows.add(output, ms)
-                    found.append((ms, None, _state(output)))
+                    found.append((ms, None, getattr(output, "state", None)))
             elif (formatter := self.formatters.get(type(output))) is not None:
                 tails = {spelling: formatter(output, spelling) for spelling in spellings}
                 if any(tails.values()):
-                    found.append((ms, tails, _state(output)))
+                    found.append((self._ms(when), tails, _state(output)))
         return self._write(found)
 
     def limit(self, each: int, total: int) -> None:

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditns_connector.pipeline.lifecycle_budget import CERTAIN, LifecycleBudget, Maker, Mark
+from auditns_connector.pipeline.lifecycle_budget import CERTAIN, LifecycleBudget, Maker
 
 SECOND = 1_000_000_000
 EVENTS = st.lists(st.tuples(st.integers(0, 4 * SECOND), st.integers(0, 12)), max_size=400)
@@ -16,7 +16,7 @@ def run(budget: LifecycleBudget, events: list[tuple[int, int]]) -> tuple[list[tu
         second = max(second, time // SECOND)
         over = budget.over(time)
         counts += [over.number] if over else []
-        if budget.admits(Mark(time, 7), Maker(number, None), b"x"):
+        if budget.admits(time, 7, Maker(number, None), b"x"):
             told.append((second, number))
     rest = budget.over(100 * SECOND)
     return told, counts + ([rest.number] if rest else [])
@@ -55,7 +55,7 @@ def test_the_same_events_are_decided_the_same(events: list[tuple[int, int]], eac
 
 def test_makers_beyond_those_told_apart_count_as_one() -> None:
     budget = LifecycleBudget(500, 1)
-    told = [budget.admits(Mark(1, -1), Maker(i // CERTAIN, None), b"x") for i in range(3000 * CERTAIN)]
+    told = [budget.admits(1, -1, Maker(i // CERTAIN, None), b"x") for i in range(3000 * CERTAIN)]
     assert 1024 * CERTAIN <= sum(told) <= 1025 * CERTAIN
     over = budget.over(2 * SECOND)
     assert over is not None
