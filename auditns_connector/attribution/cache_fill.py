@@ -68,7 +68,7 @@ class Memory:
         """Process ``pid``, where what holds for it now is the answer about it until something happens."""
         model = self._model
         process = model.processes.get(pid)
-        if process is None or process.epoch != model.epoch or pid in model.calls.pending:
+        if process is None or process.epoch != model.epoch or pid in model.calls.pending or pid in model.exits.sampled:
             return None
         return None if process.apart and self._ns else process
 

@@ -35,6 +35,7 @@ from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from auditns_connector.attribution.lookup import holders
+from auditns_connector.model.exits import ACTS, ALWAYS, CONNECTOR, SAMPLES
 from auditns_connector.model.outputs import NsChange, Output
 from auditns_connector.vocabulary import frames as f
 from auditns_connector.vocabulary.namespaces import NAMES
@@ -70,6 +71,58 @@ _NS_RANK: Final = 1
 Event = dict[str, Any]
 
 
+class ExitFilter:
+    """Takes out of a stream of frames the EXITs that are no end of a task, and those that another source tells; see
+    model/exits.py."""
+
+    def __init__(self, model: "Model", *, connector_first: bool) -> None:
+        self._model = model
+        self._connector_first = connector_first
+        self._sampled: set[int] = set()
+        #: leaders of which nobody has told yet whether they ended
+        self._open: dict[int, f.Frame] = {}
+
+    def take(self, frame: f.Frame) -> list[f.Frame]:
+        """The frames to be shown now that ``frame`` has come."""
+        kind, tid = frame.kind, frame.tid
+        if kind == f.K_EXIT:
+            return [frame] if self._shown(frame) else []
+        if kind == f.K_EXIT_SAMPLE:
+            self._sampled.add(tid)
+        elif kind == f.K_FORK:
+            self._sampled.discard(tid)
+            self._open.pop(frame.ppid, None)
+            former = self._open.pop(tid, None)
+            if former is not None:
+                return [former, frame]
+        elif kind in ACTS:
+            self._open.pop(frame.pid, None)
+        return [frame]
+
+    def _shown(self, frame: f.Frame) -> bool:
+        proof, tid = self._model.exits.proof, frame.tid
+        if frame.source == f.S_CN or proof == ALWAYS:
+            return proof in (CONNECTOR, ALWAYS) or self._connector_first
+        if proof == CONNECTOR or self._connector_first:
+            return False
+        sampled = tid in self._sampled
+        self._sampled.discard(tid)
+        if sampled or tid != frame.pid:
+            return True
+        if proof != SAMPLES:
+            self._open[tid] = frame
+        return False
+
+    def proven(self) -> list[f.Frame]:
+        """EXITs that have meanwhile turned out to be ends."""
+        if not self._open:
+            return []
+        suspended, alive = self._model.exits.suspended, self._model.alive
+        settled = [pid for pid in self._open if pid not in suspended]
+        frames = [(self._open.pop(pid), alive(pid)) for pid in settled]
+        return [frame for frame, now in frames if now is None or now.start > frame.time or now.leader_gone]
+
+
 class EventWriter:
     """Collects events (:meth:`frames` before the model takes them, :meth:`tell` after) and writes them in order.
 
@@ -96,6 +149,7 @@ class EventWriter:
         self._times = times
         self._details = details
         self._skip_both = f.S_PERF if connector_first else f.S_CN
+        self._exits = ExitFilter(model, connector_first=connector_first)
         self._nm = nm
         self._types = frozenset(types)
         self._pids = frozenset(pids)
@@ -117,8 +171,12 @@ class EventWriter:
         """Lines for what was noted and for the changes of namespaces among ``outputs``, in the order of time."""
         events: list[tuple[int, int, Event]] = []
         for block in self._blocks:
-            events += ((frame.time, 0, event) for frame in f.iter_frames(block) for event in self._event(frame))
+            for frame in f.iter_frames(block):
+                for shown in self._exits.take(frame):
+                    events += ((shown.time, 0, event) for event in self._event(shown))
         self._blocks.clear()
+        for shown in self._exits.proven():
+            events += ((shown.time, 0, event) for event in self._event(shown))
         for output in outputs:
             if isinstance(output, NsChange):
                 event = self._change(output)
@@ -143,7 +201,7 @@ class EventWriter:
 
     def _event(self, frame: f.Frame) -> Iterator[Event]:
         kind = _KINDS.get(frame.kind)
-        if kind is None or (frame.kind in _BOTH and frame.source == self._skip_both):
+        if kind is None or (frame.kind in _BOTH and frame.source == self._skip_both and frame.kind != f.K_EXIT):
             return
         if frame.kind == f.K_NM and not self._nm:
             return  # another source of namespaces was asked for

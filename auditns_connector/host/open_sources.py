@@ -50,7 +50,8 @@ def open_sources(
             rings = _open_perf(perf == "on" or ns_source == "perf", perf_buffer, calls, notices)
         usable = rings is not None and "namespaces" in rings.features
         nm = connector != "off" and ns_source in (AUTO, "nm") and _nm()
-        if connector == "on" or (connector == "auto" and (nm or events or not usable)):
+        ends = rings is not None and "exit_sample" in rings.features
+        if connector == "on" or (connector == "auto" and (nm or events or not usable or not ends)):
             proc = _open_connector(connector == "on" or ns_source in ("nm", "audit"), connector_buffer, notices)
         chosen = choose(ns_source, perf=usable, connector=proc is not None, nm=nm, audit=audit)
         if rings is not None and not usable:
@@ -69,6 +70,11 @@ def open_sources(
         raise
     if chosen != "perf":
         notices.append(told(chosen, rings is not None))
+    if rings is not None and not ends and proc is None:
+        notices.append(
+            "neither tracepoints nor the proc connector: a process that runs a set-user-ID program is unknown until it "
+            "acts or /proc tells that it lives"
+        )
     return Opened(rings, proc, chosen, notices)
 
 

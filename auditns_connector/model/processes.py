@@ -50,6 +50,10 @@ class Processes:
         """``process`` has ended at ``time`` (CLOCK_MONOTONIC ns)."""
         process.end = time
 
+    def revive(self, process: Process) -> None:
+        """What was taken for the end of ``process`` was none."""
+        process.end = None
+
     def bury(self, process: Process) -> None:
         """All about the end of ``process`` is done: it is kept until :meth:`expire`."""
         self.dead.append(process)

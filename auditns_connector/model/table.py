@@ -9,7 +9,7 @@ dead, with the former ones behind it; dead ones stay until :meth:`Model.expire`.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -27,8 +27,9 @@ from auditns_connector.model.apply.registration import Registry
 from auditns_connector.model.apply.time_namespaces import TimeNs
 from auditns_connector.model.clock import Clock
 from auditns_connector.model.containers import UNKNOWN, Cgroups, Container, Containers
+from auditns_connector.model.exits import SAMPLES, Exits, proof_of
 from auditns_connector.model.inner_ids import Inside
-from auditns_connector.model.namespaces import Namespaces, NsSet
+from auditns_connector.model.namespaces import Instance, Namespaces, NsSet
 from auditns_connector.model.outputs import Output
 from auditns_connector.model.process import NOT_KNOWN, REGISTERED, Process, State
 from auditns_connector.model.processes import Processes
@@ -40,7 +41,8 @@ _NOT_PERF: Final = (f.S_CN, f.S_AUDIT)
 
 
 class Query(NamedTuple):
-    """Something to ask /proc: ``what`` is "proc" or "cgroup"."""
+    """Something to ask /proc: ``what`` is "proc", "alive" (the same, and the answer may be that it is gone) or
+    "cgroup"."""
 
     what: str
     pid: int
@@ -91,6 +93,7 @@ class Model:
         self.initial: NsSet | None = None
         #: time of the newest answer of /proc (CLOCK_MONOTONIC ns)
         self.heard = 0
+        self.exits = Exits(self)
         self.kernel = KernelEvents(self)
         self.life = NsLife(self)
         self.losses = Losses(self)
@@ -142,7 +145,7 @@ class Model:
 
     def saw(self, block: bytes) -> bool:
         """Note frames that :meth:`apply` will be given; True where answers that are remembered may be given first."""
-        return self.touched.saw(block, every=not self.perf)
+        return self.touched.saw(block, every=not self.perf or self.exits.proof != SAMPLES)
 
     def apply(self, block: bytes, *, seen: bool = False) -> None:
         """Take in whole frames, ``seen`` where :meth:`saw` was told of them. Raises :class:`DecodeError` on bytes that
@@ -152,6 +155,7 @@ class Model:
         self.applied += 1
         off, end = 0, len(block)
         unpack, handlers, head, cn = f.HEADER.unpack_from, self._handlers, f.HEADER_SIZE, f.S_CN
+        suspended = self.exits.suspended
         while off < end:
             if end - off < head:
                 raise DecodeError(f"{end - off} stray bytes after the last frame")
@@ -169,7 +173,11 @@ class Model:
             if not self.perf and source in _NOT_PERF:
                 handler = self.by_connector.handlers.get(kind, handler)
             elif source == cn:
+                if suspended:
+                    self.exits.connector(kind, pid, tid)
                 continue
+            if suspended:
+                self.exits.look_at(kind, pid, tid, ppid)
             if time > self.now:
                 self.now = time
             handler(time, pid, tid, ppid, ptid, cgroup, arg, block[body:off])
@@ -198,6 +206,8 @@ class Model:
 
     def add(self, process: Process) -> Process:
         pid, time = process.pid, process.start
+        if pid in self.exits.suspended:
+            self.exits.finish(pid)
         old = former = self.processes.get(pid)
         if old is not None and old.end is None:
             self.end(old, time)
@@ -243,6 +253,30 @@ class Model:
         self.containers.leave(process.state.container, time)
         self.ending = None
         self.table.bury(process)
+
+    # -- ends that are not sure, see exits.py
+
+    def suspend(self, process: Process, time: int) -> Sequence[Instance]:
+        """``process`` may have ended at ``time``; returns the namespaces that nobody else lives in."""
+        self.table.end(process, time)
+        nsset = process.state.nsset
+        return () if nsset is None else self.namespaces.leave(nsset, process.pid, time)
+
+    def resume(self, process: Process) -> None:
+        """``process`` was suspended and has not ended."""
+        self.table.revive(process)
+        if process.state.nsset is not None:
+            self.enter(process.state.nsset, process)
+
+    def vacated(self, process: Process, spaces: Sequence[Instance], time: int) -> None:
+        """``process`` was the last in these namespaces when it was suspended at ``time``, and has ended."""
+        self.life.left(process, spaces, time)
+
+    def ask_alive(self, pid: int) -> None:
+        """Have /proc asked whether process ``pid`` still lives."""
+        self.queries.append(Query("alive", pid))
+
+    # -- where it belongs
 
     def settle(self, process: Process, time: int, origin: str, creator: Container | None = None) -> None:
         """Decide again where ``process`` belongs, now that its cgroup or namespaces are known otherwise."""
@@ -353,6 +387,8 @@ class Model:
         self.by_connector.nm = hello.get("ns_source") == "nm"
         self.timens.begin(bool(hello.get("timens", False)), str(hello.get("kernel", "")))
         self.tells_clone_parent = "newtask" in hello.get("features", ())
+        self.kernel.exec_samples = "exec_sample" in hello.get("features", ())
+        self.exits.proof = proof_of(hello)
         self.v2_only = bool(hello.get("v2_only", False))
         self.sample_root = int(hello.get("sample_root", 0))
         self.lag = int(hello.get("lag_ns", self.lag))

@@ -14,6 +14,7 @@ frame, its payload a JSON object::
     uids           [real, effective, saved, file system]
     nspid          its pid in every pid namespace, ours first
     loginuid, sessionid
+    gone           true: whoever was asked for is no more (see :meth:`Procfs.read_alive`), and nothing else is told
 
 What could not be read is null, never guessed. ``time`` is CLOCK_MONOTONIC *before* the first read, so that an event
 after it is never held to be in the answer already. All reads of a process go through one descriptor of its folder,
@@ -44,6 +45,8 @@ _FOLDER: Final = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _ROOM: Final = 16384
 _text: Final = ffi.new("char[]", _ROOM)
 _KEEP: Final = 8192
+#: of field 9 of /proc/PID/stat (include/linux/sched.h)
+_PF_EXITING: Final = 4
 _GONE: Final = (errno.ENOENT, errno.ESRCH)
 _encode: Final = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -88,6 +91,33 @@ class Procfs:
         if answer is None:
             return None
         return frames.pack(frames.K_PROC, frames.S_PROCFS, now, pid=pid, tid=pid, payload=_encode(answer).encode())
+
+    def read_alive(self, pid: int) -> bytes:
+        """The PROC frame of a process of which an EXIT was told: ``gone`` where it has begun to exit, or is none."""
+        frame = self.read_process(pid)
+        if frame is not None and not self._exiting(pid):
+            return frame
+        answer = {"pid": pid, "ppid": 0, "start": None, "gone": True}
+        payload = _encode(answer).encode()
+        return frames.pack(frames.K_PROC, frames.S_PROCFS, time.monotonic_ns(), pid=pid, tid=pid, payload=payload)
+
+    def _exiting(self, pid: int) -> bool:
+        """Whether do_exit() has begun for the leader of a process: since Linux 6.16 long before its state says so."""
+        try:
+            folder = os.open(f"{self._root}/{pid}", _FOLDER)
+        except OSError as error:
+            self._count(error)
+            return error.errno in _GONE
+        try:
+            return bool(int(_file("stat", folder).rpartition(b") ")[2].split()[6]) & _PF_EXITING)
+        except OSError as error:
+            self._count(error)
+            return error.errno in _GONE
+        except (IndexError, ValueError):
+            self._malformed += 1
+            return False
+        finally:
+            os.close(folder)
 
     def describe(self, pid: int) -> dict[str, Any] | None:
         """The payload of :meth:`read_process`, not encoded."""

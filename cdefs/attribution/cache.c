@@ -141,16 +141,18 @@ static int exited(struct auditns_touched *t, const struct frame_header *head)
         return 1;
     if (head->tid == head->pid ? a->threads : !a->threads)
         return 0;
-    if (head->tid == head->pid && a->until == INT64_MAX)
+    if (head->tid == head->pid && a->leaving && a->until == INT64_MAX)
         a->until = (int64_t)head->time;
-    return 1;
+    return 1; /* without a sample before it, it is no end: see model/exits.py */
 }
 
 /* A sample at the exit tells the cgroup of one that was made into another cgroup, and of nobody else. */
 static int sampled(struct auditns_touched *t, const struct frame_header *head)
 {
-    const struct auditns_answer *a = known_of(t, head->pid);
+    struct auditns_answer *a = known_of(t, head->pid);
 
+    if (a && head->tid == head->pid)
+        a->leaving = 1;
     return a && a->set;
 }
 

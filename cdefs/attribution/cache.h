@@ -19,6 +19,7 @@ struct auditns_answer {
     uint8_t kind;               /* how its answers are counted */
     uint8_t newborn;            /* nobody had the pid before, and it has been the same ever since */
     uint8_t threads;            /* it has, or had, other threads */
+    uint8_t leaving;            /* its exit sample has come: the EXIT behind that is its end */
 };
 
 struct auditns_told {

@@ -25,6 +25,7 @@ PID = st.sampled_from(PIDS)
 LIVES = st.one_of(
     st.tuples(st.sampled_from(["born", "born", "execed", "execed", "left"]), PID, PID),
     st.tuples(st.sampled_from(["exec", "exit", "exit_sample", "thread", "into", "sampled", "second"]), PID, PID),
+    st.tuples(st.sampled_from(["changes_user", "exit_alone"]), PID, PID),
     st.tuples(st.sampled_from(["unshare", "setns", "called", "proc"]), PID, PID),
     st.tuples(st.just("fork"), st.sampled_from((1, *PIDS)), PID),
     st.tuples(st.just("attach"), PID, st.sampled_from(PLACES)),
@@ -90,7 +91,11 @@ class Answers:
             w.exec(who, now, cgroup=50 + what % 3)
         elif name == "left":
             w.put(f.K_EXIT_SAMPLE, now, pid=who, tid=who, cgroup=50 + who % 3)
-            w.exit(who, now)
+            w.put(f.K_EXIT, now, pid=who, tid=who)
+        elif name == "changes_user":
+            w.changes_user(who, now, cgroup=50 + what % 3)
+        elif name == "exit_alone":
+            w.put(f.K_EXIT, now, pid=who, tid=who)
         elif name == "fork":
             w.fork(who, what, now)
         elif name == "thread":

@@ -135,7 +135,7 @@ def text(seed: int, world: World) -> list[tuple[bytes, bytes]]:
     """What comes, piece by piece, and which frames before it: mostly an event each, some cut or together, with a hole,
     a change of the rules, a record that stands alone, processes of which one is not known, and children of one that
     is."""
-    chance, pieces, serial = random.Random(seed), [], 1000
+    chance, pieces, serial, born = random.Random(seed), [], 1000, set()
     now = time.time_ns() // MS - 5
     mono = now * MS - (time.time_ns() - time.monotonic_ns()) - MS
     for number in range(120):
@@ -143,9 +143,11 @@ def text(seed: int, world: World) -> list[tuple[bytes, bytes]]:
         who, frames = chance.choice((100, 100, 100, 2, 2, 999)), b""
         if chance.randrange(3) == 0:
             who = 2000 + number
+            born.add(who)
             frames = f.pack(f.K_FORK, f.S_PERF, mono, pid=who, tid=who, ppid=100, ptid=100, payload=world.ns())
-        if number > 20 and chance.randrange(3) == 0:
-            gone = 2000 + number - 20
+        gone = 2000 + number - 20
+        if number > 20 and chance.randrange(3) == 0 and gone in born:
+            frames += f.pack(f.K_EXIT_SAMPLE, f.S_PERF, mono + 2 * MS, pid=gone, tid=gone)
             frames += f.pack(f.K_EXIT, f.S_PERF, mono + 2 * MS, pid=gone, tid=gone, ppid=100, ptid=100)
         one = event(serial, now, who)
         kind = chance.randrange(12)

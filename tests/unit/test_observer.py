@@ -37,7 +37,8 @@ class Deaf(Observer):
 
 
 def test_the_end_of_a_process_that_vanished_before_it_was_asked_is_known_before_the_answer() -> None:
-    exit_ = f.pack(f.K_EXIT, f.S_PERF, 20, pid=NOBODY, tid=NOBODY)
+    exit_ = f.pack(f.K_EXIT_SAMPLE, f.S_PERF, 20, pid=NOBODY, tid=NOBODY)
+    exit_ += f.pack(f.K_EXIT, f.S_PERF, 20, pid=NOBODY, tid=NOBODY)
     model = Model()
     observer = Observer(model, perf=Rings(exit_))
     observer.feed(f.pack(f.K_FORK, f.S_PERF, 10, pid=NOBODY, tid=NOBODY, ppid=1, ptid=1))

@@ -1,6 +1,7 @@
 """Procfs on a made-up /proc: what is missing is null, what is hostile is kept as it is, nothing raises."""
 
 import errno
+import json
 import os
 import shutil
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from auditns_connector.sources import procfs
 from auditns_connector.sources.procfs import Procfs
+from auditns_connector.vocabulary import frames
 from auditns_connector.vocabulary.namespaces import ALL_ORDER
 
 STATUS = "Name:\tx\nState:\tS (sleeping)\nTgid:\t{pid}\nUid:\t1000\t0\t0\t1000\nNSpid:\t{pid}\t7\nThreads:\t1\n"
@@ -135,6 +137,16 @@ def test_a_zombie_has_no_namespaces(tmp_path: Path) -> None:
         link.unlink()
     answer = describe(tmp_path, 42)
     assert (answer["ns"], answer["state"], answer["cg"]["9"]) == (None, "Z", "/a")
+
+
+@pytest.mark.parametrize(("flags", "gone"), [(4194304, False), (4194304 | 4, True), (None, True)])
+def test_who_has_begun_to_exit_is_gone(tmp_path: Path, flags: int | None, gone: bool) -> None:
+    if flags is not None:
+        home = add(tmp_path, 42)
+        (home / "stat").write_bytes(stat(42).replace(b"4194304", b"%d" % flags))
+    (frame,) = frames.iter_frames(Procfs(str(tmp_path)).read_alive(42))
+    answer = json.loads(frame.payload.rstrip(b"\0"))
+    assert (answer.get("gone", False), answer["start"] is None) == (gone, gone)
 
 
 @pytest.mark.parametrize("missing", ["stat", "status", "cgroup"])

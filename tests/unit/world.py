@@ -28,7 +28,7 @@ class World:
             "ns_dev": 4,
             "initial": INITIAL_INODES_618,
             "v2_only": True,
-            "features": ["newtask"],
+            "features": ["newtask", "exec_sample", "exit_sample"],
             **hello,
         }
         self.put(f.K_HELLO, source=f.S_PIPELINE, payload=json.dumps(hello).encode())
@@ -88,7 +88,16 @@ class World:
         self.put(f.K_EXEC, at, pid=pid, tid=pid, ppid=old or pid, cgroup=cgroup, payload=name.encode() + b"\0")
 
     def exit(self, pid: int, at: float, tid: int = 0) -> None:
+        """The end of a task."""
+        self.put(f.K_EXIT_SAMPLE, at, pid=pid, tid=tid or pid)
         self.put(f.K_EXIT, at, pid=pid, tid=tid or pid)
+
+    def changes_user(self, pid: int, at: float, name: str = "/bin/su", *, cgroup: int = 0, old: int = 0) -> None:
+        """An exec of a set-user-ID program: perf tells an EXIT of the task, which lives on."""
+        comm = name.rpartition("/")[2][:15].encode() + b"\0"
+        self.put(f.K_COMM, at, pid=pid, tid=pid, arg=1, payload=comm)
+        self.put(f.K_EXIT, at, pid=pid, tid=pid)
+        self.put(f.K_EXEC, at, pid=pid, tid=pid, ppid=old or pid, cgroup=cgroup, payload=name.encode() + b"\0")
 
     def state(self, pid: int, at: float, ppid: int = -1) -> State:
         """The answer for a syscall record of ``pid`` stamped at ``at``, asked now."""

@@ -8,6 +8,7 @@ event and so stand in the model itself; they are changed here.
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
+from auditns_connector.model.exits import CONNECTOR
 from auditns_connector.model.outputs import Loss
 from auditns_connector.vocabulary import frames as f
 
@@ -41,7 +42,7 @@ class Losses:
         model.outputs.append(Loss(time, f.SOURCE_NAMES.get(source, str(source)), cpu, number, since))
         if source == f.S_AUDIT and self._all_execs is not None:
             self._all_execs = max(self._all_execs, time)
-        if source == f.S_PERF or (source == f.S_CN and not model.perf):
+        if source == f.S_PERF or (source == f.S_CN and (not model.perf or model.exits.proof == CONNECTOR)):
             self._gaps.append((since, time))
             model.gap_until = max(model.gap_until, time)
             if model.confirmed:

@@ -29,9 +29,13 @@ class KernelEvents:
 
     def __init__(self, model: "Model") -> None:
         self._model = model
+        #: execs are told by EXEC frames
+        self.exec_samples = False
 
     def fork(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
         m = self._model
+        if m.exits.sampled:
+            m.exits.sampled.discard(tid)  # the EXIT of whoever had that number before is missing
         if pid == ppid:
             process = m.known(pid, time)
             nsset = base = process.nsset_of(ptid)
@@ -189,12 +193,13 @@ class KernelEvents:
 
     def exit(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
         m = self._model
+        sampled = m.exits.left(tid)
         process = m.alive(pid)
-        if process is None or process.start > time + SAME_START:
+        if process is None or process.start > time + SAME_START or not m.exits.real(process, tid, sampled):
             return
         if process.threads is None:
             if tid == pid:
-                m.end(process, time)
+                m.exits.end(process, time, proven=sampled)
             return
         if tid == pid:
             m.leader_left(process, time)
@@ -209,6 +214,7 @@ class KernelEvents:
         self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
     ) -> None:
         m = self._model
+        m.exits.sampled.add(tid)
         process = m.alive(pid)
         if process is None:
             return
@@ -223,7 +229,11 @@ class KernelEvents:
     def comm(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
         m = self._model
         process = m.alive(pid)
-        if process is not None and (tid == pid or arg):
+        if process is None:
+            return
+        if arg and process.threads and not self.exec_samples:
+            self.leader_by_exec(process, next(iter(process.threads)) if process.leader_gone else pid, time)
+        if tid == pid or arg:
             m.table.comm(process, payload.partition(b"\0")[0])
 
     def unshared(

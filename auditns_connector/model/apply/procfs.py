@@ -43,6 +43,8 @@ class Answer(NamedTuple):
     nspid: Sequence[int]
     tids: Sequence[int]
     ids: tuple[int | None, int | None, int | None] | None
+    #: nobody had that number when it was asked for
+    gone: bool = False
 
 
 class Resync:
@@ -74,6 +76,8 @@ class Resync:
             seen.add(answer.pid)
             self._take(when, answer)
         self._scanned = None
+        for gone in [pid for pid in self._model.exits.suspended if pid not in seen]:
+            self._model.exits.finish(gone)
         for process in [p for p in self._model.processes.values() if p.end is None and p.pid not in seen]:
             if process.start < self._began:
                 self._model.end(process, self._began)
@@ -119,6 +123,7 @@ class Resync:
             said.get("nspid") or (),
             said.get("tids") or (),
             (uids[0] if uids else None, said.get("loginuid"), said.get("sessionid")),
+            bool(said.get("gone")),
         )
 
     def _told(self, time: int, answer: Answer) -> None:
@@ -129,16 +134,35 @@ class Resync:
 
     # -- one answer
 
+    @staticmethod
+    def _is_dead(answer: Answer) -> bool:
+        """Whether all threads of the process have exited."""
+        return answer.ended and not any(tid != answer.pid for tid in answer.tids)
+
+    def _gone(self, process: Process, time: int) -> None:
+        """/proc has shown at ``time`` that ``process`` lives no longer."""
+        if process.pid in self._model.exits.suspended:
+            self._model.exits.finish(process.pid)
+        elif process.end is None and process.start < time:
+            self._model.end(process, time)
+
     def _take(self, time: int, answer: Answer) -> None:
         model = self._model
         pid, start = answer.pid, answer.start
         model.heard = max(model.heard, time)
-        if start is None:
-            return  # it vanished while it was read
         newest = model.processes.get(pid)
+        if start is None:
+            if answer.gone and newest is not None:
+                self._gone(newest, time)
+            return  # it vanished while it was read
         if newest is None:
             self._create(time, answer)
             return
+        if pid in model.exits.suspended:
+            if abs(newest.start - start) < SAME_START and not self._is_dead(answer):
+                model.exits.resume(pid)
+            else:
+                model.exits.finish(pid)
         if newest.end is not None and abs(newest.start - start) < SAME_START:
             self._time(newest, time, answer, whole=False)
             if not model.perf:
@@ -154,6 +178,9 @@ class Resync:
             process = None
         if process is None:
             self._create(time, answer)
+            return
+        if model.perf and self._is_dead(answer) and process.threads is None:
+            self._gone(process, time)  # its EXIT came before this answer, and was not taken for one
             return
         model.inside.told(process, answer.nspid)
         nsset, cgroups = self._nsset(answer), answer.cgroups

@@ -47,7 +47,8 @@ def hello(offset: int, now: int) -> bytes:
     """The frames every journal begins with."""
     said = {
         "v": 1, "boot_id": "8a3c1f0e-5b1d-4f5e-9d0a-000000000000", "kernel": "bench", "node": "bench", "perf": True,
-        "features": [], "initial": INITIAL, "ns_dev": NS_DEV, "sample_root": 0, "v2_only": True, "lag_ns": 12_000_000,
+        "features": ["exec_sample", "exit_sample"], "initial": INITIAL, "ns_dev": NS_DEV, "sample_root": 0,
+        "v2_only": True, "lag_ns": 12_000_000,
     }  # fmt: skip
     return f.pack(f.K_HELLO, f.S_PIPELINE, now, payload=json.dumps(said).encode()) + f.pack(
         f.K_CLOCK, f.S_PIPELINE, now, arg=offset
@@ -142,6 +143,7 @@ def events(log: Path, offset: int, containers: int) -> list[tuple[int, bytes]]:
                 out.append((when + 1, f.pack(f.K_EXEC, f.S_PERF, when + 1, pid=pid, tid=pid, cgroup=1000 + which,
                                              payload=name)))  # fmt: skip
         end = max(call.ms for call in life) * _MS + 2 * _MS - offset
+        out.append((end, f.pack(f.K_EXIT_SAMPLE, f.S_PERF, end, pid=pid, tid=pid, cgroup=1000 + which)))
         out.append((end, f.pack(f.K_EXIT, f.S_PERF, end, pid=pid, tid=pid, ppid=1, ptid=1)))
     out.sort(key=lambda item: item[0])
     return out

@@ -66,7 +66,8 @@ def filled(processes: int) -> Model:
     """A table with that many living processes."""
     import json
 
-    hello = {"boot_id": "soak", "ns_dev": 4, "initial": INITIAL_INODES_618, "v2_only": True, "features": ["newtask"]}
+    features = ["newtask", "exec_sample", "exit_sample"]
+    hello = {"boot_id": "soak", "ns_dev": 4, "initial": INITIAL_INODES_618, "v2_only": True, "features": features}
     model = Model()
     model.apply(f.pack(f.K_HELLO, f.S_PIPELINE, 0, payload=json.dumps(hello).encode()))
     model.apply(f.pack(f.K_CGROUP, f.S_PERF, 0, cgroup=1, payload=b"/\0"))
