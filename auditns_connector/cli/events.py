@@ -12,6 +12,7 @@ def run_events(args: argparse.Namespace) -> int:
     from auditns_connector.control.server import ControlServer
     from auditns_connector.daemon.log import Talk
     from auditns_connector.daemon.notify import notify
+    from auditns_connector.daemon.privileges import keep_only
     from auditns_connector.emit.events import EventWriter
     from auditns_connector.host.namespace_source import told
     from auditns_connector.host.open_sources import host_observer
@@ -25,6 +26,7 @@ def run_events(args: argparse.Namespace) -> int:
     kinds = _check(args)
     talk = Talk(args.quiet)
     journal = JournalWriter(args.journal) if args.journal else None
+    keep_only()
     audit = ReadlogSource() if args.ns_source == "audit" else None
     observer, notices = host_observer(
         perf=args.perf, connector=args.connector, ns_source=args.ns_source, events=True, journal=journal,

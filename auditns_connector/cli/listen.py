@@ -70,6 +70,10 @@ def add_parser(subparsers: Any, name: str, text: str) -> None:
         help="gather events for MS milliseconds, which takes less CPU; 0: at once; adaptive: only while they are many "
         "(default: %(default)s)",
     )  # fmt: skip
+    parser.add_argument(
+        "--other-users", action="store_true",
+        help="streams and delegated sockets may belong to other users than root (keeps CAP_CHOWN and CAP_DAC_OVERRIDE)",
+    )  # fmt: skip
     add_control(parser)
     parser.add_argument("--quiet", action="store_true", help="say only warnings on stderr")
 
@@ -117,6 +121,7 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
     from auditns_connector.control.snapshot_service import serve
     from auditns_connector.daemon.log import Talk
     from auditns_connector.daemon.notify import notify
+    from auditns_connector.daemon.privileges import OTHER_USERS, held, keep_only
     from auditns_connector.host.observer import boot_id
     from auditns_connector.host.open_sources import host_observer, own_nodes
     from auditns_connector.journal.files import JournalWriter
@@ -137,7 +142,9 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
     lease: RuleLease | None = None
     control: ControlServer | None = None
     try:
+        # the journal may stand in somebody's own directory: it is opened with all of root's rights
         journal = JournalWriter(args.journal) if args.journal else None
+        keep_only(OTHER_USERS if args.other_users else ())
         observer, notices = host_observer(
             perf=args.perf,
             connector=args.connector,
@@ -173,6 +180,7 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
             control = ControlServer.open(args.control, pipeline, talk)
             attach(pipeline, control, args.control, talk, args.mark)
             serve(pipeline, control)
+            pipeline.more_status["privileges"] = held
             begin(pipeline, keep_serials=control is not None, introduce=not args.no_lifecycle)
             open_streams(pipeline, control, args.control, talk)
             if lease is not None:

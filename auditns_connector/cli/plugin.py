@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from auditns_connector.config.options import Config
     from auditns_connector.daemon.log import Talk
+    from auditns_connector.sinks.spawner import Spawner
 
 
 def build_parser() -> "argparse.ArgumentParser":
@@ -69,12 +70,14 @@ class Plugin:
         self._talk = talk
         self._pipeline: Any = None
         self._narrator: Any = None
+        self._spawner: Spawner | None = None
 
     def run(self) -> int:
         """Until the end of stdin or a signal."""
         from auditns_connector.auditrules.lease import take_back_leftovers
         from auditns_connector.control.server import ControlServer
         from auditns_connector.control.snapshot_service import serve
+        from auditns_connector.daemon.privileges import held, keep_only
         from auditns_connector.host.observer import boot_id
         from auditns_connector.host.open_sources import host_observer
         from auditns_connector.journal.files import JournalWriter
@@ -82,11 +85,15 @@ class Plugin:
         from auditns_connector.pipeline.loop import Pipeline
         from auditns_connector.pipeline.standalone_records import begin, open_narrator
         from auditns_connector.registration.service import attach
+        from auditns_connector.sinks.spawner import Spawner
         from auditns_connector.sources.stdin import StdinSource
         from auditns_connector.state.namespace_serials import SerialStore
         from auditns_connector.streams.manager import open_streams
 
         config, talk = self._config, self._talk
+        child = config.child
+        self._spawner = Spawner(child.argv, child.capabilities) if child.enabled else None
+        keep_only(_more_capabilities(config))
         audit = StdinSource(limit=config.sources.input_queue)
         journal = None
         if config.journal.path:
@@ -121,6 +128,7 @@ class Plugin:
             attach(self._pipeline, control, config.control, talk, config.marks)
             open_streams(self._pipeline, control, config.control, talk, config.streams)
             serve(self._pipeline, control)
+            self._pipeline.more_status["privileges"] = held
             begin(self._pipeline, keep_serials=control is not None, introduce=config.lifecycle)
             self._pipeline.run()
         finally:
@@ -128,6 +136,8 @@ class Plugin:
             audit.close()
             if control is not None:
                 control.close()
+            if self._spawner is not None:
+                self._spawner.close()
         lost = self._pipeline.lost()
         if lost:
             talk.warn("stopped", reason=self._pipeline.stopping, lost=lost)
@@ -144,7 +154,7 @@ class Plugin:
         config = self._config
         former = [sink for sinks in self._pipeline.outputs.values() for sink in sinks] if self._pipeline else []
         lost = self._narrator.sink_lost
-        symbolic, numeric = open_sinks(config, lost(RAW), lost(NUMERIC), former)
+        symbolic, numeric = open_sinks(config, lost(RAW), lost(NUMERIC), former, self._spawner)
         outputs = {name: sinks for name, sinks in ((RAW, symbolic), (NUMERIC, numeric)) if sinks}
         correlator = Correlator(
             model, spellings=[name == NUMERIC for name in outputs], ns=config.ns, info=config.info, nodes=own_nodes()
@@ -185,8 +195,21 @@ class Plugin:
         if pipeline.streams is not None:
             pipeline.streams.configure(self._config.streams)
         self._talk.say("configuration read again", changed=" ".join(changed))
-        if later := conf.at_next_start(changed):
+        child = self._config.child
+        later = conf.at_next_start(changed)
+        if child.enabled and (self._spawner is None or not self._spawner.starts(child.argv, child.capabilities)):
+            later += [name for name in changed if name.startswith("output.child.") and name not in later]
+        if later:
             self._talk.warn("some changes take effect at the next start of the plugin", options=" ".join(later))
+
+
+def _more_capabilities(config: "Config") -> frozenset[str]:
+    """What this configuration takes beyond what is always needed."""
+    from auditns_connector.daemon.privileges import GROUPS, OTHER_USERS
+
+    if config.other_users or any(stream.uid or stream.gid for stream in config.streams):
+        return OTHER_USERS
+    return GROUPS if config.file.group or config.socket.group else frozenset()
 
 
 def main() -> NoReturn:

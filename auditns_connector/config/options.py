@@ -63,12 +63,14 @@ class SocketOutput(NamedTuple):
 
 
 class ChildOutput(NamedTuple):
-    """A plugin of ours that is given the enriched stream on its stdin; ``argv[0]`` is absolute."""
+    """A plugin of ours that is given the enriched stream on its stdin; ``argv[0]`` is absolute; it has at most
+    ``capabilities``."""
 
     enabled: bool = False
     argv: tuple[str, ...] = ()
     record_names: str = "numeric"
     queue: int = 8 * MIB
+    capabilities: tuple[str, ...] = ()
 
 
 class EventFilter(NamedTuple):
@@ -93,6 +95,7 @@ class Config(NamedTuple):
     sandbox: tuple[str, ...] = ("pid", "user")
     coalesce_ms: float | None = None
     control: str = CONTROL
+    other_users: bool = False
     journal: Journal = Journal()
     sources: Sources = Sources()
     file: FileOutput = FileOutput()
@@ -162,7 +165,8 @@ def changed(old: Config, new: Config) -> list[str]:
 
 def at_next_start(names: list[str]) -> list[str]:
     """Those of ``names`` (see :func:`changed`) that a reload does not take into use."""
-    return [name for name in names if name.partition(".")[0] in ("control", "sandbox", "journal", "sources")]
+    late = ("control", "sandbox", "journal", "sources", "other_users")
+    return [name for name in names if name.partition(".")[0] in late]
 
 
 def _read(path: str) -> str:
@@ -223,7 +227,9 @@ _SOCKET: Final[Mapping[str, Reader]] = {
     "queue": _QUEUE,
     "readers": v.whole(1, 1024),
 }
-_CHILD: Final[Mapping[str, Reader]] = {"enabled": v.boolean, "argv": v.argv, "record_names": _NAMES, "queue": _QUEUE}
+_CHILD: Final[Mapping[str, Reader]] = {
+    "enabled": v.boolean, "argv": v.argv, "record_names": _NAMES, "queue": _QUEUE, "capabilities": v.capabilities,
+}  # fmt: skip
 _WORD: Final = v.strings("words", lambda s: s.isprintable() and s != "" and " " not in s)
 _FILTER: Final[Mapping[str, Reader]] = {
     "contid": v.contids,
@@ -242,6 +248,7 @@ _TOP: Final[Mapping[str, Reader]] = {
     "lifecycle": v.boolean,
     "lifecycle_rate": v.whole(0, 1_000_000),
     "lifecycle_total": v.whole(0, 1_000_000),
+    "other_users": v.boolean,
     "sandbox": _NS_TYPES,
     "coalesce_ms": v.coalesce,
     "control": v.path_name(longest=107),

@@ -149,6 +149,14 @@ def coalesce(value: Any) -> float | None:
     raise ValueError('"adaptive", or milliseconds from 0 to 1000')
 
 
+def capabilities(value: Any) -> tuple[str, ...]:
+    from auditns_connector.vocabulary.capabilities import NUMBERS
+
+    if isinstance(value, list) and all(isinstance(name, str) and name.upper() in NUMBERS for name in value):
+        return tuple(sorted({name.upper() for name in value}))
+    raise ValueError('a list of capabilities, such as "CAP_SETUID"')
+
+
 def argv(value: Any) -> tuple[str, ...]:
     strings_only = isinstance(value, list) and all(isinstance(s, str) and "\0" not in s for s in value)
     if strings_only and len(value) <= 256 and (not value or value[0].startswith("/")):

@@ -1,19 +1,28 @@
 """The sinks that a configuration asks for."""
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from auditns_connector.config.options import Config
 from auditns_connector.sinks.base import LostLine, Sink
 
+if TYPE_CHECKING:
+    from auditns_connector.sinks.spawner import Spawner
+
 
 def open_sinks(
-    config: Config, lost: LostLine, lost_numeric: LostLine, former: Iterable[Sink] = ()
+    config: Config,
+    lost: LostLine,
+    lost_numeric: LostLine,
+    former: Iterable[Sink] = (),
+    spawner: "Spawner | None" = None,
 ) -> tuple[list[Sink], list[Sink]]:
     """Open the outputs of ``config``; returns (those that take symbolic record names, those that take numeric).
 
     ``lost`` and ``lost_numeric`` make the CONTAINER_LOST line in the two spellings. After the configuration was read
     again, ``former`` are the sinks in use: those that need not change are returned again, the others are the caller's
-    to close. Raises :class:`~auditns_connector.errors.AuditnsError` when the socket cannot be had; nothing is opened
+    to close. ``spawner`` starts the child plugin; without it there is none.
+    Raises :class:`~auditns_connector.errors.AuditnsError` when the socket cannot be had; nothing is opened
     then, and the former sinks are as they were.
     """
     in_use = list(former)
@@ -35,11 +44,11 @@ def open_sinks(
         file = next((sink for sink in in_use if isinstance(sink, FileSink)), None)
         same = file is not None and (file.options, file.lost) == (config.file, tell)
         sinks.append(file if file is not None and same else FileSink(config.file, tell))
-    if config.child.enabled:
+    if config.child.enabled and spawner is not None:
         from auditns_connector.sinks.child import ChildSink
 
         sinks, tell = places[config.child.record_names]
         child = next((sink for sink in in_use if isinstance(sink, ChildSink)), None)
         same = child is not None and (child.options, child.lost) == (config.child, tell)
-        sinks.append(child if child is not None and same else ChildSink(config.child, tell))
+        sinks.append(child if child is not None and same else ChildSink(config.child, tell, spawner))
     return symbolic, numeric

@@ -17,32 +17,28 @@ from array import array
 from typing import Final
 
 from auditns_connector.config.options import ChildOutput
-from auditns_connector.daemon.process import inherited_descriptors
 from auditns_connector.sinks.base import LineQueue, LostLine, add_notice, wait_until_flushed
 from auditns_connector.sinks.loss import Block
 from auditns_connector.sinks.outlet import Outlet
+from auditns_connector.sinks.spawner import Spawner
 
 #: seconds between starts: doubled from the first to the second, anew after a child that lived long
 BACKOFF_FIRST: Final = 1.0
 BACKOFF_LAST: Final = 60.0
 #: SO_SNDBUF of our end; the kernel doubles it and counts its own overhead, so less than twice this is ever unread
 SEND_BUFFER: Final = 128 * 1024
-#: all that a child finds in its environment
-ENVIRONMENT: Final = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
-#: what Linux lets a process have a disposition for
-_SIGNALS: Final = tuple(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 
 
 class ChildSink:
-    """Starts ``options.argv`` and keeps it running; a child that cannot be started is told and tried again."""
+    """Has ``spawner`` start its program and keeps it running; one that cannot be started is told and tried again."""
 
-    def __init__(self, options: ChildOutput, lost: LostLine, name: str = "child") -> None:
+    def __init__(self, options: ChildOutput, lost: LostLine, spawner: Spawner, name: str = "child") -> None:
         self.name = name
         self.notices: list[str] = []
         self.broken = False
         self.pid = 0  # 0: none runs
         self.options = options
-        self._argv = options.argv
+        self._argv = spawner.argv
         self.lost = lost
         self._queue = LineQueue(name, options.queue, keep_sent=2 * SEND_BUFFER)
         self._epoll = select.epoll()
@@ -54,6 +50,7 @@ class ChildSink:
         self._started = self._due = 0.0
         self._starts = 0
         self._closed = False
+        self._spawner = spawner
         self._start()
 
     def fileno(self) -> int:
@@ -106,7 +103,7 @@ class ChildSink:
         self._closed = True
         if self._ours is not None:
             self._ours.shutdown(socket.SHUT_WR)
-        for sign, seconds in ((0, max(end - time.monotonic(), 0.1)), (signal.SIGTERM, 1.0), (signal.SIGKILL, 5.0)):
+        for sign, seconds in ((None, max(end - time.monotonic(), 0.1)), (signal.SIGTERM, 1.0), (signal.SIGKILL, 5.0)):
             if sign:
                 self._signal(sign)
             if self._wait(seconds):
@@ -123,8 +120,7 @@ class ChildSink:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             refuse_unsafe(self._argv[0])
-            self.pid = spawn(self._argv, theirs.fileno())
-            self._pidfd = os.pidfd_open(self.pid)
+            self.pid, self._pidfd = self._spawner.start(theirs.fileno(), 2)
         except OSError as error:
             ours.close()
             theirs.close()
@@ -147,11 +143,15 @@ class ChildSink:
     # --- end ---
 
     def _reap(self) -> bool:
-        done, status = os.waitpid(self.pid, os.WNOHANG)
-        if not done:
-            return False
-        code = os.waitstatus_to_exitcode(status)
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
+        try:
+            status = self._spawner.reap(self.pid)
+        except OSError as error:
+            how = f"is not looked after any more: {error.strerror}"
+        else:
+            if status is None:
+                return False
+            code = os.waitstatus_to_exitcode(status)
+            how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
         self.pid = 0
         add_notice(self.notices, f"{self.name}: {self._argv[0]} {how}")
         return True
@@ -188,9 +188,12 @@ class ChildSink:
                 sock.close()
         self._outlet = self._ours = self._theirs = None
 
-    def _signal(self, sign: int) -> None:
+    def _signal(self, sign: signal.Signals) -> None:
         if self.pid:
-            signal.pidfd_send_signal(self._pidfd, sign)  # unreaped, so it cannot fail with ESRCH
+            try:
+                self._spawner.signal(self.pid, sign)
+            except OSError as error:
+                add_notice(self.notices, f"{self.name}: {self._argv[0]} got no {sign.name}: {error.strerror}")
 
     def _wait(self, seconds: float) -> bool:
         """Whether the child has ended within ``seconds``."""
@@ -199,18 +202,6 @@ class ChildSink:
             poll.register(self._pidfd, select.POLLIN)
             poll.poll(seconds * 1000)
         return not self.pid or self._reap()
-
-
-def spawn(argv: tuple[str, ...], stdin: int) -> int:
-    """Start ``argv`` with ``stdin``, our stderr as its stdout and stderr, and no trace of us beside: its
-    environment, descriptors, signal dispositions, signal mask and process group are its own. Returns the pid; raises
-    OSError. (posix_spawn, because a fork in a process with threads may not run Python.)"""
-    actions: list[tuple[int, ...]] = [(os.POSIX_SPAWN_DUP2, stdin, 0), (os.POSIX_SPAWN_DUP2, 2, 1)]
-    # ours are all close-on-exec; what we have inherited ourselves is not
-    actions += [(os.POSIX_SPAWN_CLOSE, fd) for fd in inherited_descriptors()]
-    return os.posix_spawn(
-        argv[0], argv, ENVIRONMENT, file_actions=actions, setpgroup=0, setsigmask=(), setsigdef=_SIGNALS
-    )
 
 
 def refuse_unsafe(path: str) -> None:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from auditns_connector.daemon.privileges import OTHER_USERS_HINT
 from auditns_connector.errors import AuditnsError
 from auditns_connector.model.containers import Container
 from auditns_connector.streams.backlog import Backlog, Entry, Gap, RateLimit
@@ -51,8 +52,8 @@ class Listener:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(fresh, dir_fd=private)
             self.sock.bind(f"/proc/self/fd/{private}/{fresh}")
+            os.chmod(fresh, mode, dir_fd=private)  # before it is somebody else's, which would take CAP_FOWNER
             os.chown(fresh, uid, gid, dir_fd=private, follow_symlinks=False)
-            os.chmod(fresh, mode, dir_fd=private)  # nobody else can reach this directory
             info = os.stat(fresh, dir_fd=private, follow_symlinks=False)
             self.inode = (info.st_dev, info.st_ino)
             self.sock.listen(64)
@@ -60,7 +61,8 @@ class Listener:
             os.rename(fresh, name, src_dir_fd=private, dst_dir_fd=folder)
         except OSError as error:
             self.sock.close()
-            raise AuditnsError(f"socket {name} of the stream: {error.strerror}") from error
+            hint = OTHER_USERS_HINT if error.errno == errno.EPERM else ""
+            raise AuditnsError(f"socket {name} of the stream: {error.strerror}{hint}") from error
 
     def _clear(self) -> None:
         """A directory in the socket's place cannot be replaced by a rename."""

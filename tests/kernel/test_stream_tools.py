@@ -30,7 +30,7 @@ def test_ausearch_and_laurel_read_it_unchanged_inside(
 ) -> None:
     need_tool("ausearch", "laurel")
     need(Path("/usr/bin/python3").exists() and Path("/lib").is_symlink(), "a merged /usr with python3")
-    with listening(base), Runtimes(base / "rt") as started:
+    with listening(base, "--other-users"), Runtimes(base / "rt") as started:
         (base / "rt").chmod(0o755)
         stream(
             base, "create", "web", "--runtime", "docker", "--backlog-limit", "20000", "--owner", "100000:200000",

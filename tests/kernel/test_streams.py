@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from auditns_connector.control.server import ask
 from auditns_connector.streams import client
 from tests.kernel.programs import auditns, contids, environment, event_of, ours, until, whole_event_of
 from tests.kernel.runtimes import Runtimes
@@ -249,3 +250,25 @@ def test_who_is_who_inside_outlives_a_restart(
         assert b" uid=0 " in lines[0]
     assert f" pid={log.read_text().split()[3]} ".encode() in late[0]
     assert f" ppid={log.read_text().split()[2]} ".encode() in born[0]
+
+
+def test_a_stream_of_another_user_wants_the_right_to_make_it(quiet: AuditState, tmp_path: Path) -> None:
+    for options, ok in (([], False), (["--other-users"], True)):
+        base = tmp_path / f"l{len(options)}"
+        base.mkdir()
+        with listening(base, *options):
+            create = (
+                "stream",
+                "create",
+                "other",
+                "--contid",
+                "7",
+                "--owner",
+                "1000:1000",
+                "--control",
+                base / "control",
+            )
+            done = auditns(*create)
+            assert (done.returncode == 0, b"--other-users" in done.stderr) == (ok, not ok), done.stderr
+            held = ask(str(base / "control"), {"op": "status"})["status"]["privileges"]
+            assert ("CAP_CHOWN" in held["bounding"], held["no_new_privs"]) == (ok, True)

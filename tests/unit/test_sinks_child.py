@@ -13,10 +13,15 @@ import pytest
 from auditns_connector.config.options import ChildOutput
 from auditns_connector.sinks import child as child_module
 from auditns_connector.sinks.child import ChildSink
+from auditns_connector.sinks.spawner import ENVIRONMENT, Spawner
 from tests.unit.sinkhelp import block, line, lost_line, read_all, until
 
 LIMIT = 64 * 1024
 Start = Callable[..., ChildSink]
+
+
+def child_of(argv: tuple[str, ...], queue: int = LIMIT) -> ChildSink:
+    return ChildSink(ChildOutput(True, argv, "numeric", queue), lost_line, Spawner(argv))
 
 
 @pytest.fixture
@@ -32,7 +37,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
         )
         program.chmod(0o750)
         argv = (str(program), str(tmp_path / "out"))
-        sink = ChildSink(ChildOutput(True, argv, "numeric", queue), lost_line)
+        sink = child_of(argv, queue)
         made.append(sink)
         return sink
 
@@ -89,7 +94,7 @@ time.sleep(60)
     until(sink, (tmp_path / "out").exists)
     report = json.loads((tmp_path / "out").read_text())
     assert (report["family"], report["type"]) == (1, 1)
-    assert report["environment"] == child_module.ENVIRONMENT
+    assert report["environment"] == ENVIRONMENT
     assert report["fds"] == [0, 1, 2, report["dup"]]
     assert report["same"]
     assert int(report["blocked"], 16) == 0
@@ -141,7 +146,7 @@ with open(OUT, "ab", buffering=0) as out:
 def test_child_that_cannot_start_is_told_and_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(child_module, "BACKOFF_FIRST", 0.01)
     path = tmp_path / "later"
-    sink = ChildSink(ChildOutput(True, (str(path), str(tmp_path / "out")), "numeric", LIMIT), lost_line)
+    sink = child_of((str(path), str(tmp_path / "out")))
     assert sink.notices == [f"child: cannot start {path}: No such file or directory"]
     assert sink.deadline() is not None
     sink.write(line(1))
@@ -180,7 +185,7 @@ def test_restarts_do_not_become_rarer_after_a_child_that_lived_long(
 def test_attempts_to_start_become_rarer_up_to_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(child_module, "BACKOFF_FIRST", 0.01)
     monkeypatch.setattr(child_module, "BACKOFF_LAST", 0.03)
-    sink = ChildSink(ChildOutput(True, (str(tmp_path / "none"),), "numeric", LIMIT), lost_line)
+    sink = child_of((str(tmp_path / "none"),))
     until(sink, lambda: len(sink.notices) >= 4)
     assert sink._backoff == 0.03
     sink.close(0.1)
@@ -275,7 +280,7 @@ def test_root_runs_only_what_root_alone_can_change(tmp_path: Path, what: str) ->
         if os.geteuid() != 0:
             pytest.skip("needs root: checked for root only")
         os.chown(path, 65534 if what == "another owner's" else 0, 65534)
-    sink = ChildSink(ChildOutput(True, (str(path),), "numeric", LIMIT), lost_line)
+    sink = child_of((str(path),))
     assert sink.pid == 0
     assert "cannot start" in sink.notices[0]
     sink.close(0.1)
