@@ -105,7 +105,7 @@ def _run(options: argparse.Namespace, directory: Path) -> list[PassResult]:
 
 def _pass(run: Run, name: str, workloads: list[Workload], subjects: list[Subject]) -> PassResult:
     directory = run.directory
-    directory.mkdir()
+    run.prepare()
     auditd = Auditd(directory)
     for subject in subjects:
         subject.configure(auditd, directory, tiny=tiny_buffers(name))
@@ -120,6 +120,11 @@ def _pass(run: Run, name: str, workloads: list[Workload], subjects: list[Subject
             found = [subject.process(auditd.children()) for subject in subjects if subject.name in OURS]
             return [pid for pid in found if pid]
 
+        def restart() -> None:
+            for subject in subjects:
+                subject.restart(auditd, directory, run.unlabelled)
+
+        run.restart = restart
         with condition(name, run, processes):
             for load in workloads:
                 print(f"{name}: {load.name}", file=sys.stderr)

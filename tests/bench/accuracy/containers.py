@@ -19,6 +19,8 @@ from typing import Final
 from tests.kernel.runtimes import make_null
 from tests.kernel.support import until
 
+from .privileged import make_variants
+
 #: every runtime, with the commands it needs
 RUNTIMES: Final = {
     "runc": ("runc",),
@@ -115,6 +117,9 @@ class Containers:
                     shutil.copy(busybox, top / "bin/busybox")
                     (top / "bin/sh").symlink_to("busybox")
                 make_null(top)
+                make_variants(top, self.truth)
+                (top / "truth.log").touch()
+                (top / "truth.log").chmod(0o666)
                 (top / "etc/os-release").write_text("ID=auditns-truth\n")
                 self._roots[name] = top
             return self._roots[name]

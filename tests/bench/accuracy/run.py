@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from .containers import Containers, WorkloadError, call
+from .privileged import make_variants
 from .truth import HOST, Label, Labels, NsKey, NsRef, read_namespaces
 
 #: audited actions of one repeat of a mode of truth.c
@@ -22,6 +23,11 @@ ACTIONS: Final = {
     "threads": 2,
     "threadexec": 1,
     "daemons": 1,
+    "asuser": 4,
+    "churn": 1,
+    "selfmove": 1,
+    "busy": 1,
+    "chain": 1,
 }
 NEWTIME, NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET = (
     0x80,
@@ -64,6 +70,8 @@ class Run:
         self._seq = 1
         self._lock = threading.Lock()
         self._host_log = directory / "truth.log"
+        #: starts every subject anew, and waits until it is at work
+        self.restart: Callable[[], None] = lambda: None
 
     def slow(self, full: int) -> int:
         """``full`` repeats of something slow in a full run, fewer in a short one, never under 2."""
@@ -80,6 +88,13 @@ class Run:
 
         return self.label(ident, sandbox=runtime not in IDENTIFIED)
 
+    def prepare(self) -> None:
+        """Make the folder of the pass; programs of the truth's that change what their process may do lie in it."""
+        self.directory.mkdir()
+        make_variants(self.directory, self.truth)
+        self._host_log.touch()
+        self._host_log.chmod(0o666)
+
     def inside(self, label: Label | int, mode: str = "none", n: int = 0, **keys: object) -> list[str]:
         """The truth program's command line in a container's root file system."""
         return self._argv("/truth", "/truth.log", label, mode, n, keys)
@@ -92,6 +107,10 @@ class Run:
     def host(self, label: Label | int = HOST, mode: str = "none", n: int = 0, **keys: object) -> None:
         """Run the truth program as a child of the bench."""
         call(self.outside(label, mode, n, **keys))
+
+    def unlabelled(self) -> None:
+        """An audited exec that is no action of the run's."""
+        call([self.truth, NO_TOKEN, "0", "0", "0"])
 
     def background(self, mode: str, **keys: object) -> subprocess.Popen[bytes]:
         """A truth process that records nothing and runs until SIGTERM."""
@@ -109,6 +128,18 @@ class Run:
         finally:
             keeper.terminate()
             keeper.wait()
+
+    @contextlib.contextmanager
+    def running(self, argv: list[str]) -> Iterator[subprocess.Popen[bytes]]:
+        """The truth program during the block and to its end."""
+        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL)
+        try:
+            yield process
+            if process.wait(60):
+                raise WorkloadError(f"{' '.join(argv)} ended with {process.returncode}")
+        finally:
+            process.kill()
+            process.wait()
 
     def contained(self, runtime: str, label: Label, argv: list[str]) -> None:
         """Run ``argv`` as a container of ``runtime`` to its end; a known label gets the runtime's id."""

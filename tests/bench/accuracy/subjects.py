@@ -4,18 +4,22 @@ A new subject is a class with the methods of :class:`Subject`; what it has to ca
 :meth:`Subject.name_of`.
 """
 
+import contextlib
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from auditns_connector.streams.client import control_server
 from tests import peers
+from tests.kernel.support import until
 
 from .auditd import Auditd
 from .score import UNKNOWN_ANSWER, Answer
@@ -25,11 +29,19 @@ from .truth import NS_TYPES, EventId, Label, NsRef
 NUMERIC_CONTAINER_ID: Final = 1340
 #: bytes at the end of an output among which the last event is looked for; other events may follow it
 TAIL: Final = 1 << 20
+#: how long one may take to end and to start anew (seconds)
+STARTED: Final = 60.0
 _EVENT: Final = re.compile(rb"^(?:node=\S+ )?type=([^ ]+) msg=audit\((\d+\.\d{3}:\d+)\): ?([^\n]*)", re.M)
 _CONTAINER_ID: Final = (b"CONTAINER_ID", b"UNKNOWN[%d]" % NUMERIC_CONTAINER_ID)
 _CONTID: Final = re.compile(rb"(?:^| )contid=(\S+)")
 _RECORD: Final = re.compile(rb"(?:^| )record=(\d+)")
 _LOSS: Final = b"CONTAINER_LOST"
+
+
+def answers(control: str) -> bool:
+    """Whether our program at that control socket answers, that is, whether its loop runs."""
+    script = Path(sys.executable).parent / "auditns"
+    return not subprocess.run([script, "status", "--control", control], capture_output=True).returncode
 
 
 def contid_of(ident: str) -> str:
@@ -87,6 +99,27 @@ class Subject(ABC):
                 return pid
         return 0
 
+    def restart(self, auditd: Auditd, directory: Path, poke: Callable[[], None]) -> None:
+        """End it as its user would, and wait until its successor is at work. auditd starts a plugin anew when it has
+        something for it: ``poke`` makes an event."""
+        if not self.program:
+            return
+        former = self.process(auditd.children())
+        os.kill(former, signal.SIGTERM)
+
+        def serving() -> bool:
+            poke()
+            now = self.process(auditd.children())
+            return now not in (0, former) and self.serves(directory, now)
+
+        until(serving, f"{self.name} to be started anew", STARTED, 0.1)
+
+    def serves(self, run: Path, pid: int) -> bool:
+        """Whether process ``pid`` of it is at work."""
+        with contextlib.suppress(OSError):
+            return any(file.readlink() == run / self.output for file in Path(f"/proc/{pid}/fd").iterdir())
+        return False
+
     def name_of(self, label: Label) -> str | None:
         """What it has to call a container of kind known."""
         return contid_of(label.ident)
@@ -139,6 +172,9 @@ class Laurel(Subject):
     def name_of(self, label: Label) -> str | None:
         return label.ident
 
+    def restart(self, auditd: Auditd, directory: Path, poke: Callable[[], None]) -> None:
+        """It ends with auditd alone, whatever signal it gets but SIGKILL, which would not be fair: it stays."""
+
     def mark(self, event: EventId) -> bytes:
         return b'"ID":"%s"' % event.encode()
 
@@ -187,6 +223,10 @@ class Auditns(Subject):
         config.chmod(0o640)
         auditd.add_plugin(self.name, str(launcher), "--config", str(config))
 
+    def serves(self, run: Path, pid: int) -> bool:
+        control = f"{run}/{self.name}.control"
+        return super().serves(run, pid) and control_server(control) == pid and answers(control)
+
     def toml(self, directory: Path, *, tiny: bool) -> str:
         """The plugin's configuration for one run."""
         lines = [*self.options, f'control = "{directory}/{self.name}.control"']
@@ -209,6 +249,7 @@ class AuditnsPlain(Auditns):
     then, and given before the model has taken in what is new."""
 
     name = "auditns-plain"
+    program = "audisp-auditns-plain"
     output = "auditns-plain.log"
     options = ()
     journal = False
@@ -225,14 +266,23 @@ class AuditnsListen(Subject):
     def missing(self) -> str:
         return "" if self.script.exists() else f"no {self.script.name} beside the interpreter"
 
+    #: what its output held when it was started
+    _before = 0
+
     def start(self, directory: Path) -> None:
-        with (directory / "listen.json").open("wb") as out, (directory / "listen.err").open("wb") as err:
+        with (directory / self.output).open("ab") as out, (directory / "listen.err").open("ab") as err:
+            self._before = out.tell()
             self._process = subprocess.Popen(self.command(directory), stdin=subprocess.DEVNULL, stdout=out, stderr=err)
 
     def stop(self) -> None:
         if self._process is not None:
             self._process.terminate()
-            self._process.wait(30)
+            self._process.wait(STARTED)
+
+    def restart(self, auditd: Auditd, directory: Path, poke: Callable[[], None]) -> None:
+        self.stop()
+        self.start(directory)
+        until(lambda: self.ready(directory), f"{self.name} to be started anew", STARTED)
 
     def command(self, directory: Path) -> list[str]:
         """Its command line; a control socket of its own keeps it apart from a listener of this host."""
@@ -241,7 +291,7 @@ class AuditnsListen(Subject):
     def ready(self, run: Path) -> bool:
         """It tells of the initial namespaces first, when everything is in place."""
         output = run / self.output
-        return output.exists() and output.stat().st_size > 0
+        return output.exists() and output.stat().st_size > self._before
 
     def mark(self, event: EventId) -> bytes:
         return b'"serial":%s,' % event.partition(":")[2].encode()

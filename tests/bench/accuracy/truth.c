@@ -12,13 +12,14 @@
  *
  * Keys: mode (below), n repeats, par processes working at once, seq step is 1, label step lstep, how
  * (fork, vfork, clone3), flags (CLONE_* number), then (exec, sys), gap in microseconds, cg (a cgroup directory),
- * label2 (that of the children, or after the change; LABEL when absent), pid, ready (a file made when holding),
- * await (used by mode=moved itself).
+ * label2 (that of the children, or after the change; LABEL when absent), pid, ready (a file made when at work),
+ * cue (a file that is waited for), target (what mode=asuser execs), await (used by mode=moved itself).
  * Exit status: 0, or 1 with a message on stderr: a workload that could not be done is never taken for a done one.
  */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <linux/sched.h>
 #include <pthread.h>
 #include <sched.h>
@@ -26,12 +27,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-static const char *self, *token, *out, *mode = "none", *how = "fork", *then = "exec", *cg, *ready, *await_fds;
+static const char *self, *token, *out, *mode = "none", *how = "fork", *then = "exec", *cg, *ready, *await_fds, *cue,
+                  *target;
 static unsigned long long token_number;
 static long workload, label, seq, n = 1, par = 1, lstep, gap, label2 = -1, pid_value;
 static unsigned long long flags;
@@ -340,6 +343,8 @@ static void daemons(void)
         ;
 }
 
+#include "changes.h"
+
 static volatile sig_atomic_t stopped;
 
 static void stop(int sig)
@@ -350,15 +355,9 @@ static void stop(int sig)
 
 static void hold(void)
 {
-    int fd;
-
     signal(SIGTERM, stop);
     signal(SIGCHLD, SIG_IGN);
-    if (ready) {
-        if ((fd = open(ready, O_WRONLY | O_CREAT | O_CLOEXEC, 0666)) < 0)
-            die(ready);
-        close(fd);
-    }
+    make_ready();
     while (!stopped)
         usleep(20000);
 }
@@ -418,6 +417,8 @@ int main(int argc, char **argv)
         else if (!strcmp(argv[i], "cg")) cg = value;
         else if (!strcmp(argv[i], "ready")) ready = value;
         else if (!strcmp(argv[i], "await")) await_fds = value;
+        else if (!strcmp(argv[i], "cue")) cue = value;
+        else if (!strcmp(argv[i], "target")) target = value;
         else if (!strcmp(argv[i], "n")) n = atol(value);
         else if (!strcmp(argv[i], "par")) par = atol(value);
         else if (!strcmp(argv[i], "lstep")) lstep = atol(value);
@@ -462,6 +463,12 @@ int main(int argc, char **argv)
     else if (!strcmp(mode, "threads")) threads(thread_unshares, 1);
     else if (!strcmp(mode, "threadexec")) threads(thread_execs, 0);
     else if (!strcmp(mode, "daemons")) daemons();
+    else if (!strcmp(mode, "asuser")) asuser();
+    else if (!strcmp(mode, "after")) after();
+    else if (!strcmp(mode, "churn")) churn();
+    else if (!strcmp(mode, "selfmove")) selfmove();
+    else if (!strcmp(mode, "busy")) busy(0);
+    else if (!strcmp(mode, "chain")) busy(1);
     else if (!strcmp(mode, "hold")) hold();
     else if (!strcmp(mode, "spin")) spin();
     else if (!strcmp(mode, "storm")) storm();

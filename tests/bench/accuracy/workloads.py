@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from . import changes
 from .containers import call
 from .run import NEWCGROUP, NEWIPC, NEWNET, NEWNS, NEWPID, NEWTIME, NEWUSER, NEWUTS, Run
 from .truth import HOST
@@ -324,6 +325,42 @@ def transition_fast(run: Run, n: int) -> None:
     times = n // 2
     first = run.label(sandbox=True, count=times)
     run.host(HOST, "transition", times, flags=NEWUSER, label2=first, lstep=1)
+
+
+@workload("set-user-ID", 0.04)
+def set_user_id(run: Run, n: int) -> None:
+    """an ordinary user execs set-user-ID and set-group-ID programs, on the host, in containers, with children"""
+    changes.execs_as_user(("setuid", "setgid"), run, n)
+
+
+@workload("file-capabilities", 0.04)
+def file_capabilities(run: Run, n: int) -> None:
+    """the same with file capabilities, and with a program that the user may not read"""
+    changes.execs_as_user(("filecaps", "unreadable"), run, n)
+
+
+@workload("churn", 0.03)
+def churn(run: Run, n: int) -> None:
+    """one process that enters new namespaces again and again, on the host and in containers"""
+    changes.churn(run, n)
+
+
+@workload("self-move", 0.02)
+def self_move(run: Run, n: int) -> None:
+    """processes that move themselves into a container's cgroup, then exec or make a pid namespace"""
+    changes.self_move(run, n, new_id)
+
+
+@workload("restart", 0.02)
+def restart(run: Run, n: int) -> None:
+    """the subjects are started anew in the middle; processes of before act afterwards"""
+    changes.restart(run, n, changes.QUIET)
+
+
+@workload("busy-start", 0.02)
+def busy_start(run: Run, n: int) -> None:
+    """the same while the host and containers fork 500 times a second each"""
+    changes.restart(run, n, changes.BUSY)
 
 
 def run_workload(run: Run, load: Workload) -> None:
