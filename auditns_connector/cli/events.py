@@ -8,8 +8,8 @@ from auditns_connector.errors import ConfigError
 
 def run_events(args: argparse.Namespace) -> int:
     """Show process events until a signal, the count or the duration is reached."""
+    from auditns_connector.assembly import Parts, Program, build
     from auditns_connector.attribution.attributor import Correlator
-    from auditns_connector.control.server import ControlServer
     from auditns_connector.daemon.log import Talk
     from auditns_connector.daemon.notify import notify
     from auditns_connector.daemon.privileges import keep_only
@@ -17,7 +17,6 @@ def run_events(args: argparse.Namespace) -> int:
     from auditns_connector.host.namespace_source import told
     from auditns_connector.host.open_sources import host_observer
     from auditns_connector.journal.files import JournalWriter
-    from auditns_connector.pipeline.loop import Pipeline
     from auditns_connector.pipeline.text_stage import Enricher
     from auditns_connector.sinks.base import no_lost_line
     from auditns_connector.sinks.descriptor import open_descriptor
@@ -32,7 +31,7 @@ def run_events(args: argparse.Namespace) -> int:
         perf=args.perf, connector=args.connector, ns_source=args.ns_source, events=True, journal=journal,
         all_serials=True, audit=audit is not None, options={"lifecycle": True},
     )  # fmt: skip
-    control: ControlServer | None = None
+    program: Program | None = None
     try:
         for notice in notices:
             print(f"auditns: {notice}", file=sys.stderr)
@@ -49,11 +48,13 @@ def run_events(args: argparse.Namespace) -> int:
         observer.start()
         correlator = Correlator(observer.model)
         sink = open_descriptor(sys.stdout.fileno(), 64 << 20, no_lost_line)
-        pipeline = Pipeline(
-            observer, correlator, Enricher(correlator, []), audit, {"events": [sink]}, talk, duration=args.duration
-        )
-        pipeline.events = events
-        control = ControlServer.open(args.control, pipeline, talk)
+        program = build(
+            Parts(
+                observer, correlator, Enricher(correlator, []), {"events": [sink]}, talk, args.control, audit,
+                events=events, duration=args.duration,
+            )
+        )  # fmt: skip
+        pipeline = program.pipeline
         notify("READY=1")
         pipeline.run()
         notify("STOPPING=1")
@@ -62,8 +63,8 @@ def run_events(args: argparse.Namespace) -> int:
         observer.close()
         if audit is not None:
             audit.close()
-        if control is not None:
-            control.close()
+        if program is not None:
+            program.close()
     print(f"auditns: {events.shown} of {events.seen} events shown, {lost} lost ({pipeline.stopping})", file=sys.stderr)
     return 0
 

@@ -20,6 +20,7 @@ from auditns_connector.cli.options import (
 EACH, TOTAL = 500, 5000
 
 if TYPE_CHECKING:
+    from auditns_connector.assembly import Program
     from auditns_connector.auditrules.lease import RuleLease
     from auditns_connector.daemon.log import Talk
 
@@ -115,32 +116,28 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> int:
+    from auditns_connector.assembly import Parts, build
     from auditns_connector.attribution.attributor import Correlator
     from auditns_connector.auditrules.lease import RuleLease, take_back_leftovers
-    from auditns_connector.control.server import ControlServer
-    from auditns_connector.control.snapshot_service import serve
     from auditns_connector.daemon.log import Talk
     from auditns_connector.daemon.notify import notify
-    from auditns_connector.daemon.privileges import OTHER_USERS, held, keep_only
+    from auditns_connector.daemon.privileges import OTHER_USERS, keep_only
     from auditns_connector.host.observer import boot_id
     from auditns_connector.host.open_sources import host_observer, own_nodes
     from auditns_connector.journal.files import JournalWriter
     from auditns_connector.pipeline.coalescing import Pace
-    from auditns_connector.pipeline.loop import Pipeline
-    from auditns_connector.pipeline.standalone_records import begin, open_narrator
+    from auditns_connector.pipeline.standalone_records import open_narrator
     from auditns_connector.pipeline.text_stage import Enricher
-    from auditns_connector.registration.service import attach
     from auditns_connector.sinks.descriptor import open_descriptor
     from auditns_connector.sources.readlog import ReadlogSource
     from auditns_connector.state.namespace_serials import SerialStore
-    from auditns_connector.streams.manager import open_streams
 
     talk = Talk(args.quiet)
     wanted = event_filter(args)
     name = formats(args)
     audit = ReadlogSource()
     lease: RuleLease | None = None
-    control: ControlServer | None = None
+    program: Program | None = None
     try:
         # the journal may stand in somebody's own directory: it is opened with all of root's rights
         journal = JournalWriter(args.journal) if args.journal else None
@@ -174,15 +171,14 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
                 each=args.lifecycle_rate[0], total=args.lifecycle_rate[1],
             )  # fmt: skip
             sink = open_descriptor(sys.stdout.fileno(), 64 << 20, narrator.sink_lost(name))
-            pipeline = Pipeline(observer, correlator, enricher, audit, {name: [sink]}, talk, duration=args.duration)
-            pipeline.pace = Pace(args.coalesce)
-            pipeline.narrator = narrator
-            control = ControlServer.open(args.control, pipeline, talk)
-            attach(pipeline, control, args.control, talk, args.mark)
-            serve(pipeline, control)
-            pipeline.more_status["privileges"] = held
-            begin(pipeline, keep_serials=control is not None, introduce=not args.no_lifecycle)
-            open_streams(pipeline, control, args.control, talk)
+            program = build(
+                Parts(
+                    observer, correlator, enricher, {name: [sink]}, talk, args.control, audit,
+                    narrator=narrator, pace=Pace(args.coalesce), marks=args.mark, lifecycle=not args.no_lifecycle,
+                    duration=args.duration,
+                )
+            )  # fmt: skip
+            pipeline = program.pipeline
             if lease is not None:
                 pipeline.on_rules.append(partial(_again, lease, talk))
             notify("READY=1")
@@ -195,8 +191,8 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
     finally:
         no_more_signals()
         audit.close()
-        if control is not None:
-            control.close()
+        if program is not None:
+            program.close()
         if lease is not None:
             for trouble in lease.close():
                 talk.warn(trouble)

@@ -3,15 +3,21 @@
 import signal
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from auditns_connector.errors import AuditnsError
 
 if TYPE_CHECKING:
     import argparse
 
+    from auditns_connector.assembly import Program
+    from auditns_connector.attribution.attributor import Correlator
     from auditns_connector.config.options import Config
     from auditns_connector.daemon.log import Talk
+    from auditns_connector.model.table import Model
+    from auditns_connector.pipeline.standalone_records import Narrator
+    from auditns_connector.pipeline.text_stage import Enricher
+    from auditns_connector.sinks.base import Sink
     from auditns_connector.sinks.spawner import Spawner
 
 
@@ -68,27 +74,23 @@ class Plugin:
         self._path = path
         self._config = config
         self._talk = talk
-        self._pipeline: Any = None
-        self._narrator: Any = None
+        self._program: Program | None = None
+        self._narrator: Narrator | None = None
         self._spawner: Spawner | None = None
 
     def run(self) -> int:
         """Until the end of stdin or a signal."""
+        from auditns_connector.assembly import Parts, build
         from auditns_connector.auditrules.lease import take_back_leftovers
-        from auditns_connector.control.server import ControlServer
-        from auditns_connector.control.snapshot_service import serve
-        from auditns_connector.daemon.privileges import held, keep_only
+        from auditns_connector.daemon.privileges import keep_only
         from auditns_connector.host.observer import boot_id
         from auditns_connector.host.open_sources import host_observer
         from auditns_connector.journal.files import JournalWriter
         from auditns_connector.pipeline.coalescing import Pace
-        from auditns_connector.pipeline.loop import Pipeline
-        from auditns_connector.pipeline.standalone_records import begin, open_narrator
-        from auditns_connector.registration.service import attach
+        from auditns_connector.pipeline.standalone_records import open_narrator
         from auditns_connector.sinks.spawner import Spawner
         from auditns_connector.sources.stdin import StdinSource
         from auditns_connector.state.namespace_serials import SerialStore
-        from auditns_connector.streams.manager import open_streams
 
         config, talk = self._config, self._talk
         child = config.child
@@ -108,42 +110,39 @@ class Plugin:
             all_serials=config.ns != "off" or config.lifecycle,
             options={"sandbox_types": sorted(config.sandbox)},
         )
-        control = None
         observer.store = SerialStore(boot_id())
         observer.tell_lifecycle(config.lifecycle)
         try:
             for notice in [*notices, *observer.store.notices, *take_back_leftovers()]:
                 talk.warn(notice)
             observer.start()
-            self._narrator = open_narrator(
+            self._narrator = narrator = open_narrator(
                 observer, (), track=True, each=config.lifecycle_rate, total=config.lifecycle_total
             )
-            correlator, enricher, outputs = self._text_side(observer.model)
-            self._narrator.formats = tuple(outputs)
-            self._pipeline = Pipeline(observer, correlator, enricher, audit, outputs, talk, on_hup=self._reload)
-            self._pipeline.early = self._early
-            self._pipeline.pace = Pace(config.coalesce_ms)
-            self._pipeline.narrator = self._narrator
-            control = ControlServer.open(config.control, self._pipeline, talk)
-            attach(self._pipeline, control, config.control, talk, config.marks)
-            open_streams(self._pipeline, control, config.control, talk, config.streams)
-            serve(self._pipeline, control)
-            self._pipeline.more_status["privileges"] = held
-            begin(self._pipeline, keep_serials=control is not None, introduce=config.lifecycle)
-            self._pipeline.run()
+            correlator, enricher, outputs = self._text_side(narrator, observer.model)
+            narrator.formats = tuple(outputs)
+            self._program = build(
+                Parts(
+                    observer, correlator, enricher, outputs, talk, config.control, audit,
+                    narrator=narrator, pace=Pace(config.coalesce_ms), marks=config.marks, streams=config.streams,
+                    lifecycle=config.lifecycle, on_hup=self._reload, early=self._early,
+                )
+            )  # fmt: skip
+            pipeline = self._program.pipeline
+            pipeline.run()
         finally:
             observer.close()
             audit.close()
-            if control is not None:
-                control.close()
+            if self._program is not None:
+                self._program.close()
             if self._spawner is not None:
                 self._spawner.close()
-        lost = self._pipeline.lost()
+        lost = pipeline.lost()
         if lost:
-            talk.warn("stopped", reason=self._pipeline.stopping, lost=lost)
+            talk.warn("stopped", reason=pipeline.stopping, lost=lost)
         return 0
 
-    def _text_side(self, model: Any) -> tuple[Any, Any, dict[str, list[Any]]]:
+    def _text_side(self, narrator: "Narrator", model: "Model") -> "tuple[Correlator, Enricher, dict[str, list[Sink]]]":
         """Correlator, enricher and outputs as the configuration wants them."""
         from auditns_connector.attribution.attributor import Correlator
         from auditns_connector.host.open_sources import own_nodes
@@ -152,15 +151,16 @@ class Plugin:
         from auditns_connector.sinks.build import open_sinks
 
         config = self._config
-        former = [sink for sinks in self._pipeline.outputs.values() for sink in sinks] if self._pipeline else []
-        lost = self._narrator.sink_lost
+        outputs = self._program.pipeline.outputs if self._program is not None else {}
+        former = [sink for sinks in outputs.values() for sink in sinks]
+        lost = narrator.sink_lost
         symbolic, numeric = open_sinks(config, lost(RAW), lost(NUMERIC), former, self._spawner)
         outputs = {name: sinks for name, sinks in ((RAW, symbolic), (NUMERIC, numeric)) if sinks}
         correlator = Correlator(
             model, spellings=[name == NUMERIC for name in outputs], ns=config.ns, info=config.info, nodes=own_nodes()
         )
         wanted = configured(config.include, config.exclude)
-        self._narrator.wanted = wanted if wanted else None
+        narrator.wanted = wanted if wanted else None
         enricher = Enricher(correlator, list(outputs), wanted=wanted)
         return correlator, enricher, outputs
 
@@ -179,21 +179,22 @@ class Plugin:
             return
         from auditns_connector.pipeline.coalescing import Pace
 
-        pipeline = self._pipeline
+        program, narrator = self._program, self._narrator
+        if program is None or narrator is None:
+            return  # it is being put together, from what was just read
+        pipeline = program.pipeline
         try:
-            pipeline.replace(*self._text_side(pipeline.observer.model))
+            pipeline.replace(*self._text_side(narrator, pipeline.observer.model))
             pipeline.pace = Pace(self._config.coalesce_ms)
             if former.marks != self._config.marks:
                 feed_marks(pipeline.observer, self._config.marks)
             pipeline.observer.tell_lifecycle(self._config.lifecycle, self._config.ns != "off")
-            self._narrator.limit(self._config.lifecycle_rate, self._config.lifecycle_total)
+            narrator.limit(self._config.lifecycle_rate, self._config.lifecycle_total)
         except AuditnsError as error:
             self._config = former
             self._talk.warn("the new configuration cannot be used; the old one stays", reason=str(error))
             return
-        pipeline.configured_streams = list(self._config.streams)
-        if pipeline.streams is not None:
-            pipeline.streams.configure(self._config.streams)
+        program.configure_streams(self._config.streams)
         self._talk.say("configuration read again", changed=" ".join(changed))
         child = self._config.child
         later = conf.at_next_start(changed)

@@ -69,16 +69,14 @@ class ControlServer:
         selector.register(self._socket, selectors.EVENT_READ, self._accept)
 
     @classmethod
-    def open(cls, path: str, pipeline: Any, talk: Talk) -> "ControlServer | None":
-        """The server of ``pipeline``, with the status request; ``None``, and said, where another program serves."""
+    def open(cls, path: str, selector: selectors.BaseSelector, talk: Talk) -> "ControlServer | None":
+        """The server of ``path``; ``None``, and a warning, where another program serves it."""
         try:
             os.makedirs(os.path.dirname(path) or ".", mode=0o755, exist_ok=True)
-            server = cls(path, pipeline.selector)
+            return cls(path, selector)
         except (AuditnsError, OSError) as error:
             talk.warn("no control socket", path=path, reason=str(error))
             return None
-        server.handlers["status"] = lambda request, peer, sock: {"ok": True, "status": pipeline.status()}
-        return server
 
     def _take_lock(self) -> int:
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -12,16 +12,16 @@ from auditns_connector.errors import AuditnsError, NotPermittedError
 if TYPE_CHECKING:
     import socket
 
-    from auditns_connector.control.server import ControlServer, Peer
+    from auditns_connector.control.server import Peer
     from auditns_connector.control.snapshot import Snapshot
-    from auditns_connector.pipeline.loop import Pipeline
+    from auditns_connector.host.observer import Observer
 
 
 class SnapshotServer:
-    """Answers snapshot requests about what ``pipeline`` knows."""
+    """Answers snapshot requests about what ``observer`` knows."""
 
-    def __init__(self, pipeline: "Pipeline") -> None:
-        self._pipeline = pipeline
+    def __init__(self, observer: "Observer") -> None:
+        self._observer = observer
         self._id = 0
         self._parts: list[str] = []
 
@@ -31,7 +31,7 @@ class SnapshotServer:
 
         number, part = request.get("id"), request.get("part", 0)
         if number is None:
-            observer = self._pipeline.observer
+            observer = self._observer
             now = observer.catch_up()
             self._id += 1
             self._parts = snapshot.pack(snapshot.take(observer.model, now, time.time(), live=True))
@@ -40,12 +40,6 @@ class SnapshotServer:
             return {"ok": False, "error": "ESTALE", "message": "that snapshot is no longer kept: ask for a new one"}
         data = self._parts[part]
         return {"ok": True, "id": self._id, "parts": len(self._parts), "part": part, "data": data}
-
-
-def serve(pipeline: "Pipeline", control: "ControlServer | None") -> None:
-    """Have ``control`` answer snapshot requests."""
-    if control is not None:
-        control.handlers["snapshot"] = SnapshotServer(pipeline).answer
 
 
 class Snapshots:

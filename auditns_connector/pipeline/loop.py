@@ -29,6 +29,7 @@ from auditns_connector.sinks.loss import Block
 
 if TYPE_CHECKING:
     from auditns_connector.audittext.serials import SerialGap
+    from auditns_connector.config.streams import Definition
     from auditns_connector.emit.events import EventWriter
     from auditns_connector.pipeline.standalone_records import Narrator
 
@@ -80,6 +81,36 @@ class AuditInput(Protocol):
         """Whoever may do rounds of ``pipeline`` with this input in a quicker way."""
 
 
+class AnswerTaker(Protocol):
+    """Whoever is given each answered event as well: the streams of containers."""
+
+    @property
+    def streams(self) -> "Mapping[str, object]":
+        """By name; while there are none, nothing needs to be taken."""
+
+    @property
+    def watched(self) -> bool:
+        """Whether somebody reads, and wants events soon."""
+
+    def take(self, points: Points, now: int) -> None:
+        """Points that were just answered."""
+
+    def go_on(self) -> None:
+        """Do what is due; called in every round."""
+
+    def deadline(self) -> float | None:
+        """When :meth:`go_on` is due (time.monotonic seconds)."""
+
+    def attach(self) -> None:
+        """The text side is another one now."""
+
+    def configure(self, configured: "Iterable[Definition]") -> None:
+        """The configuration's streams are now these."""
+
+    def status(self) -> dict[str, Any]:
+        """Counters."""
+
+
 class Pipeline:
     """Runs until a signal, the end of the input, ``duration`` seconds or the enricher's limit."""
 
@@ -92,9 +123,15 @@ class Pipeline:
         outputs: dict[str, list[Sink]],
         talk: Talk,
         *,
+        narrator: "Narrator | None" = None,
+        events: "EventWriter | None" = None,
+        pace: Pace | None = None,
+        early: list[int] | None = None,
         duration: float | None = None,
         on_hup: Callable[[], None] | None = None,
     ) -> None:
+        """``narrator`` makes stand-alone records of what the model has to say; ``events`` shows kernel events
+        themselves; ``early`` are signals that came before :meth:`run`, and handlers append to it those behind it."""
         self.observer = observer
         self.correlator = correlator
         self.enricher = enricher
@@ -104,7 +141,7 @@ class Pipeline:
         self.talk = talk
         self.started = time.time()
         self.stream = TextStream(_TEXT, whole=enricher.whole)
-        self.pace = Pace()
+        self.pace = pace or Pace()
         self.selector = Watch()
         self.stopping = ""
         self._end = None if duration is None else time.monotonic() + duration
@@ -112,16 +149,11 @@ class Pipeline:
         self._hup = False
         self._pending_since = 0.0
         self._tick = 0.0
-        #: makes stand-alone lines of what the model has to tell; see pipeline/standalone_records.py
-        self.narrator: Narrator | None = None
-        #: an emit.events.EventWriter where kernel events themselves are shown
-        self.events: EventWriter | None = None
-        #: a streams.manager.Streams, which is given every answered event
-        self.streams: Any = None
-        #: streams of the configuration (config.streams.Definition), for whoever serves them
-        self.configured_streams: list[Any] = []
-        #: signals that came before :meth:`run`, and those that come behind it: a list that handlers append to
-        self.early: list[int] = []
+        self.narrator = narrator
+        self.events = events
+        self.early = early if early is not None else []
+        #: is given every answered event
+        self.streams: AnswerTaker | None = None
         #: called with each round's end, for the control server and others
         self.each_tick: list[Callable[[], None]] = []
         #: further sections of :meth:`status`

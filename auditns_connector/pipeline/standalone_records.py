@@ -6,7 +6,6 @@ told by the function that :attr:`Narrator.formatters` has for its class, so that
 """
 
 import threading
-import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import groupby
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
     from auditns_connector.host.observer import Observer
     from auditns_connector.model.table import Model
     from auditns_connector.pipeline.filters import ConfiguredFilter, EventFilter
-    from auditns_connector.pipeline.loop import Pipeline
 
 #: milliseconds since 1970, the line in each spelling (None: it is a row's), and whose it is
 Told = tuple[int, "dict[bool, bytes] | None", "State | None"]
@@ -327,26 +325,6 @@ def open_narrator(
         track=track,
         budget=LifecycleBudget(each, total),
     )
-
-
-def begin(pipeline: "Pipeline", *, keep_serials: bool, introduce: bool) -> None:
-    """Before a run: tell the initial namespaces where ``introduce`` is set, and have the serials that we mint kept for
-    the next run where ``keep_serials`` is."""
-    narrator, observer = pipeline.narrator, pipeline.observer
-    if narrator is not None:
-        pipeline.more_status["lifecycle"] = narrator.lifecycle
-    containers = observer.model.containers
-    if (
-        introduce
-        and narrator is not None
-        and (narrator.wanted is None or narrator.wanted.tells(containers, rectypes.NS_INIT, 0, None))
-    ):
-        for blocks in narrator.introduce(time.monotonic_ns()):
-            pipeline.write(blocks)
-    if keep_serials and observer.store is not None:
-        store = observer.store
-        pipeline.each_tick.append(lambda: store.save(observer.model))
-        pipeline.at_end.append(lambda: store.save(observer.model, last=True))
 
 
 def _state(output: Any) -> "State | None":

@@ -7,6 +7,7 @@ import json
 import selectors
 import socket
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from auditns_connector.control.server import MAX_ANSWER, ControlServer
@@ -16,23 +17,31 @@ from auditns_connector.vocabulary import frames as f
 
 if TYPE_CHECKING:
     from auditns_connector.daemon.log import Talk
-    from auditns_connector.pipeline.loop import Pipeline
+    from auditns_connector.host.observer import Observer
 
 _TIMEOUT: Final = 2.0
 
 
 class Follower:
-    """Feeds ``pipeline`` with the registrations of whoever serves ``path``."""
+    """Feeds ``observer`` with the registrations of whoever serves ``path``; ``selector``'s data is what to call. When
+    nobody serves any more, ``take_over`` is given the control socket of our own."""
 
-    def __init__(self, pipeline: "Pipeline", path: str, talk: "Talk") -> None:
-        self._pipeline = pipeline
+    def __init__(
+        self,
+        observer: "Observer",
+        selector: selectors.BaseSelector,
+        path: str,
+        talk: "Talk",
+        take_over: Callable[[ControlServer], None],
+    ) -> None:
+        self._observer, self._selector = observer, selector
+        self._take_over = take_over
         self._path = path
         self._talk = talk
         self._sock: socket.socket | None = None
         self._served = False
         self._connect()
-        pipeline.observer.followed.append(self._read)
-        pipeline.at_end.append(self.close)
+        observer.followed.append(self._read)
 
     def _connect(self) -> None:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
@@ -43,7 +52,7 @@ class Follower:
             answer = json.loads(sock.recv(MAX_ANSWER) or b"{}")
             if not isinstance(answer, dict) or not answer.get("ok"):
                 raise ValueError("refused")
-            now = self._pipeline.observer.catch_up()
+            now = self._observer.catch_up()
             # what was registered before us must be known before we answer anything
             while (data := sock.recv(MAX_ANSWER)) and self._feed(data, now) != "restored":
                 pass
@@ -52,7 +61,7 @@ class Follower:
             return
         sock.setblocking(False)
         self._sock = sock
-        self._pipeline.selector.register(sock, selectors.EVENT_READ, self._pipeline.observer.catch_up)
+        self._selector.register(sock, selectors.EVENT_READ, self._observer.catch_up)
         self._talk.say("another program serves registrations; they are followed", path=self._path)
 
     def _read(self, now: int) -> None:
@@ -78,12 +87,12 @@ class Follower:
             return ""
         # both programs run on this host, and by one clock
         when = min(now, int(request["saved"]))
-        self._pipeline.observer.feed(f.pack(f.K_REGISTER, f.S_CONTROL, when, payload=data))
+        self._observer.feed(f.pack(f.K_REGISTER, f.S_CONTROL, when, payload=data))
         return str(request["op"])
 
     def _drop(self) -> None:
         if self._sock is not None:
-            self._pipeline.selector.unregister(self._sock)
+            self._selector.unregister(self._sock)
             self._sock.close()
             self._sock = None
 
@@ -92,18 +101,12 @@ class Follower:
         if self._served or self._sock is not None:
             return
         try:
-            control = ControlServer(self._path, self._pipeline.selector)
+            control = ControlServer(self._path, self._selector)
         except (AuditnsError, OSError):
             self._connect()
             return
-        from auditns_connector.registration.service import attach
-        from auditns_connector.streams.manager import open_streams
-
         self._served = True
-        control.handlers["status"] = lambda request, peer, sock: {"ok": True, "status": self._pipeline.status()}
-        attach(self._pipeline, control, self._path, self._talk, again=True)
-        open_streams(self._pipeline, control, self._path, self._talk, self._pipeline.configured_streams)
-        self._pipeline.at_end.append(control.close)
+        self._take_over(control)
         self._talk.say("registrations are served here now", path=self._path, at=round(time.time()))
 
     def close(self) -> None:

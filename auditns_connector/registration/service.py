@@ -20,7 +20,6 @@ from auditns_connector.model.apply.registration import Refused, number
 from auditns_connector.model.apply.restore_requests import requests_of
 from auditns_connector.model.container_names import MAX_NAME, NAMES
 from auditns_connector.model.containers import UNKNOWN, Container
-from auditns_connector.model.outputs import ContainerOp
 from auditns_connector.model.runtimes import derive_contid
 from auditns_connector.registration.oci_state import BadState, request_of
 from auditns_connector.registration.state_file import StateFile
@@ -30,7 +29,6 @@ from auditns_connector.vocabulary import frames as f
 if TYPE_CHECKING:
     from auditns_connector.daemon.log import Talk
     from auditns_connector.host.observer import Observer
-    from auditns_connector.pipeline.loop import Pipeline
 
 #: containers in one answer of "contid-list"
 PAGE: Final = 200
@@ -366,43 +364,3 @@ def feed_marks(observer: "Observer", marks: Sequence[tuple[int, int]]) -> None:
     """Tell the model which container a packet with a netfilter mark belongs to: (mark, contid) pairs."""
     payload = json.dumps({"op": "marks", "marks": list(marks)}).encode()
     observer.feed(f.pack(f.K_REGISTER, f.S_CONTROL, time.monotonic_ns(), payload=payload))
-
-
-def attach(
-    pipeline: "Pipeline",
-    control: ControlServer | None,
-    path: str,
-    talk: "Talk",
-    marks: Sequence[tuple[int, int]] = (),
-    *,
-    again: bool = False,
-) -> Registrar | None:
-    """Let ``pipeline`` serve registrations on ``control``; where another program serves ``path``, follow that one.
-    ``marks`` as for :func:`feed_marks`; ``again``: ``pipeline`` was attached before, as a follower."""
-    from auditns_connector.emit.container_op import container_op
-    from auditns_connector.host.addresses import NetWatch
-    from auditns_connector.host.runtime_metadata import Naming
-
-    if pipeline.narrator is not None:
-        model = pipeline.observer.model
-        pipeline.narrator.formatters[ContainerOp] = lambda output, numeric: container_op(model, output, numeric)
-    if marks:
-        feed_marks(pipeline.observer, marks)
-    if not again:
-        addresses = NetWatch(pipeline.observer, pipeline.selector, talk)
-        pipeline.each_round.append(addresses.tick)
-        pipeline.at_end.append(addresses.close)
-        pipeline.each_tick.append(Naming(pipeline.observer).tick)
-    if control is None:
-        from auditns_connector.registration.follower import Follower
-
-        follower = Follower(pipeline, path, talk)
-        pipeline.each_tick.append(follower.tick)
-        return None
-    registrar = Registrar(pipeline.observer, control, talk, state=StateFile(path))
-    registrar.restore()
-    pipeline.more_status["registrations"] = registrar.status
-    pipeline.more_status["control"] = lambda: dict(control.counters)
-    pipeline.each_tick.append(registrar.tick)
-    pipeline.at_end.append(registrar.close)
-    return registrar

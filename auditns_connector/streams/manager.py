@@ -10,7 +10,7 @@ import os
 import socket
 import stat
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from auditns_connector.config.streams import HOST, Definition, change, read, stream_name
 from auditns_connector.control.peer import Peer
@@ -26,6 +26,10 @@ from auditns_connector.streams.router import Router
 from auditns_connector.streams.server import Reader
 from auditns_connector.streams.stream import Stream, refused
 
+if TYPE_CHECKING:
+    from auditns_connector.audittext.scanner import Points
+    from auditns_connector.pipeline.loop import Pipeline
+
 STATE: Final = "streams.json"
 MAX_STREAMS: Final = 256
 CONFIGURED: Final = "configuration"
@@ -35,7 +39,7 @@ COMMANDED: Final = "command"
 class Streams:
     """The streams of ``pipeline`` below ``base``. Raises :class:`AuditnsError` where that cannot be used."""
 
-    def __init__(self, pipeline: Any, base: str, talk: Talk, keep: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, pipeline: "Pipeline", base: str, talk: Talk, keep: Callable[[], None] = lambda: None) -> None:
         self.base = base
         #: called when there is something new to be kept over a restart
         self.keep = keep
@@ -53,14 +57,11 @@ class Streams:
         except OSError as error:
             raise AuditnsError(f"{base}/streams: {error.strerror}") from error
         self.router = Router(pipeline.observer, self.streams, talk)
-        self.requests = Requests(pipeline, self.router)
-        pipeline.streams = self
-        pipeline.each_tick.append(self.tick)
-        pipeline.at_end.append(self.close)
+        self.requests = Requests(pipeline, self.router, self)
 
     # -- the pipeline's side
 
-    def take(self, points: Any, now: int) -> None:
+    def take(self, points: "Points", now: int) -> None:
         """Points that were just answered."""
         if self.streams:
             self.router.take(points, self._pipeline.correlator.states, now)
@@ -290,18 +291,3 @@ def _open_directory(name: str, parent: int, mode: int) -> int:
         os.fchown(fd, os.geteuid(), os.getegid())
         os.fchmod(fd, mode)
     return fd
-
-
-def open_streams(pipeline: Any, control: Any, path: str, talk: Talk, configured: Iterable[Definition] = ()) -> None:
-    """Serve streams beside the control socket ``control`` at ``path``. A program without one serves none, and keeps
-    those of its configuration in mind for when it will; see registration/follower.py."""
-    pipeline.configured_streams = list(configured)
-    if control is None:
-        return
-    try:
-        streams = Streams(pipeline, os.path.dirname(path) or ".", talk, control.keep)
-    except AuditnsError as error:
-        talk.warn("no streams", reason=str(error))
-        return
-    streams.load(pipeline.configured_streams)
-    control.handlers["stream"] = streams.control

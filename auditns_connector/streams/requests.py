@@ -6,7 +6,8 @@ A request is one JSON object over ``talk``, the answer another. Who asks is foun
 import json
 import socket
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
 
 from auditns_connector.audittext.scanner import TextStream
 from auditns_connector.model.containers import UNKNOWN, Container
@@ -19,12 +20,25 @@ from auditns_connector.streams.stream import Stream
 from auditns_connector.vocabulary import frames as f
 from auditns_connector.vocabulary.namespaces import USER
 
+if TYPE_CHECKING:
+    from auditns_connector.pipeline.loop import Pipeline
+
+
+class Keeper(Protocol):
+    """What messages need of the streams' manager."""
+
+    keep: Callable[[], None]
+
+    def serial(self) -> int:
+        """A serial for a record that is an event of its own."""
+
 
 class Requests:
-    """Answers for all streams. ``pipeline`` is where messages enter as audit text."""
+    """Answers for all streams. ``pipeline`` is where messages enter as audit text, ``keeper`` numbers them and keeps
+    what is to outlast a restart."""
 
-    def __init__(self, pipeline: Any, router: Router) -> None:
-        self._pipeline, self._router = pipeline, router
+    def __init__(self, pipeline: "Pipeline", router: Router, keeper: Keeper) -> None:
+        self._pipeline, self._router, self._keeper = pipeline, router, keeper
         self._text = TextStream(64 * 1024, whole=True)
         self._operations = {
             "state": self._state,
@@ -131,7 +145,7 @@ class Requests:
         about = credentials(sock, who.pid)
         offset = self._pipeline.observer.model.clock.offset or 0
         moment = time.monotonic_ns() if process.end is None else min(process.end, time.monotonic_ns())
-        serial = self._pipeline.streams.serial()
+        serial = self._keeper.serial()
         sender = Sender(who.pid, who.uid, about.auid, about.ses, about.exe)
         stream.counters["messages"] += 1
         self.inject(record(kind, text, sender, stream.definition.stream, (moment + offset) // 1_000_000, serial))
@@ -167,7 +181,7 @@ class Requests:
             f.pack(f.K_LOGIN, f.S_CONTROL, time.monotonic_ns(), pid=target.pid, tid=target.pid, arg=arg)
         )
         stream.counters["logins"] += 1
-        self._pipeline.streams.keep()
+        self._keeper.keep()
         return {}
 
     def _target(self, process: Process, home: Container, number: Any) -> Process | None:

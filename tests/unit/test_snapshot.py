@@ -240,10 +240,8 @@ class _Observer:
 
 
 def server(w: World) -> SnapshotServer:
-    from types import SimpleNamespace
-
-    pipeline: Any = SimpleNamespace(observer=_Observer(w))
-    return SnapshotServer(pipeline)
+    observer: Any = _Observer(w)
+    return SnapshotServer(observer)
 
 
 def test_parts_are_of_one_snapshot(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

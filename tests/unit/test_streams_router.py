@@ -129,7 +129,8 @@ def test_a_process_is_found_by_what_it_is_called_inside() -> None:
 
 
 def test_logins_are_few_a_second() -> None:
-    requests = Requests(SimpleNamespace(), Router(SimpleNamespace(model=Model(), perf=None, insiders={}), {}, Talk()))
+    router = Router(SimpleNamespace(model=Model(), perf=None, insiders={}), {}, Talk())
+    requests = Requests(SimpleNamespace(), router, SimpleNamespace())
     stream: Any = SimpleNamespace(logins=RateLimit(1))
     stream.logins.allows(1, time.monotonic_ns())
     answer = json.loads(requests.answer(stream, socket.socket(), b'{"op": "login", "uid": 1000}'))

@@ -1,0 +1,180 @@
+"""How a live program is put together, once for all that are: ``listen``, ``listen --events`` and the auditd plugin.
+
+A command opens what is its own (sources, outputs, the text side) and hands it over as :class:`Parts`; :func:`build`
+makes the pipeline, the control socket and whatever is served on it, always in one order: who asks is known before
+anybody is answered, registrations of a former run before records of namespaces, and streams come last, for they need
+all of it.
+"""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from auditns_connector.control.server import ControlServer
+from auditns_connector.control.snapshot_service import SnapshotServer
+from auditns_connector.daemon.privileges import held
+from auditns_connector.emit.container_op import container_op
+from auditns_connector.errors import AuditnsError
+from auditns_connector.host.addresses import NetWatch
+from auditns_connector.host.runtime_metadata import Naming
+from auditns_connector.model.outputs import ContainerOp
+from auditns_connector.pipeline.coalescing import Pace
+from auditns_connector.pipeline.loop import Pipeline
+from auditns_connector.registration.follower import Follower
+from auditns_connector.registration.service import Registrar, feed_marks
+from auditns_connector.registration.state_file import StateFile
+from auditns_connector.streams.manager import Streams
+from auditns_connector.vocabulary.record_types import NS_INIT
+
+if TYPE_CHECKING:
+    from auditns_connector.attribution.attributor import Correlator
+    from auditns_connector.config.streams import Definition
+    from auditns_connector.daemon.log import Talk
+    from auditns_connector.emit.events import EventWriter
+    from auditns_connector.host.observer import Observer
+    from auditns_connector.pipeline.loop import AuditInput
+    from auditns_connector.pipeline.standalone_records import Narrator
+    from auditns_connector.pipeline.text_stage import Enricher
+    from auditns_connector.sinks.base import Sink
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a command brings with it."""
+
+    observer: "Observer"
+    correlator: "Correlator"
+    enricher: "Enricher"
+    #: format -> where it goes
+    outputs: "dict[str, list[Sink]]"
+    talk: "Talk"
+    #: path of the control socket
+    control: str
+    audit: "AuditInput | None" = None
+    #: makes stand-alone records of what the model has to say
+    narrator: "Narrator | None" = None
+    #: shows kernel events; status is then all that is served
+    events: "EventWriter | None" = None
+    pace: Pace = field(default_factory=Pace)
+    #: (netfilter mark, contid) pairs
+    marks: Sequence[tuple[int, int]] = ()
+    #: streams of the configuration
+    streams: "Sequence[Definition]" = ()
+    #: records of how namespaces come and go are wanted
+    lifecycle: bool = False
+    #: seconds until it ends by itself
+    duration: float | None = None
+    on_hup: Callable[[], None] | None = None
+    #: signals that came before; handlers append to it
+    early: list[int] = field(default_factory=list)
+
+
+class Program:
+    """A live program. ``control`` is None where another program serves its path."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._streams = list(parts.streams)
+        self.pipeline = Pipeline(
+            parts.observer, parts.correlator, parts.enricher, parts.audit, parts.outputs, parts.talk,
+            narrator=parts.narrator, events=parts.events, pace=parts.pace, early=parts.early,
+            duration=parts.duration, on_hup=parts.on_hup,
+        )  # fmt: skip
+        self.control = ControlServer.open(parts.control, self.pipeline.selector, parts.talk)
+        if self.control is not None:
+            self._serve_status(self.control)
+        if parts.events is None:
+            self._attach()
+
+    def _attach(self) -> None:
+        parts, pipeline = self._parts, self.pipeline
+        model, narrator = parts.observer.model, parts.narrator
+        if narrator is not None:
+            narrator.formatters[ContainerOp] = lambda output, numeric: container_op(model, output, numeric)
+            pipeline.more_status["lifecycle"] = narrator.lifecycle
+        pipeline.more_status["privileges"] = held
+        if parts.marks:
+            feed_marks(parts.observer, parts.marks)
+        addresses = NetWatch(parts.observer, pipeline.selector, parts.talk)
+        pipeline.each_round.append(addresses.tick)
+        pipeline.at_end.append(addresses.close)
+        pipeline.each_tick.append(Naming(parts.observer).tick)
+        if self.control is None:
+            follower = Follower(parts.observer, pipeline.selector, parts.control, parts.talk, self._take_over)
+            pipeline.each_tick.append(follower.tick)
+            pipeline.at_end.append(follower.close)
+            self._tell_initial_namespaces()
+            return
+        registrar = self._serve_registrations(self.control)
+        self._tell_initial_namespaces()
+        self._keep_serials()
+        self._serve_streams(self.control, registrar)
+
+    def _tell_initial_namespaces(self) -> None:
+        """Records of the namespaces that were there before anybody could see them begin."""
+        parts = self._parts
+        narrator, model = parts.narrator, parts.observer.model
+        if not parts.lifecycle or narrator is None:
+            return
+        if narrator.wanted is None or narrator.wanted.tells(model.containers, NS_INIT, 0, None):
+            for blocks in narrator.introduce(time.monotonic_ns()):
+                self.pipeline.write(blocks)
+
+    def _keep_serials(self) -> None:
+        """Have the serials of namespaces that we mint kept for the next run."""
+        observer, store = self._parts.observer, self._parts.observer.store
+        if store is not None:
+            self.pipeline.each_tick.append(lambda: store.save(observer.model))
+            self.pipeline.at_end.append(lambda: store.save(observer.model, last=True))
+
+    def _take_over(self, control: ControlServer) -> None:
+        """Serve what another program has served until now."""
+        self.pipeline.at_end.append(control.close)
+        self._serve_status(control)
+        self._serve_streams(control, self._serve_registrations(control))
+
+    def _serve_status(self, control: ControlServer) -> None:
+        pipeline = self.pipeline
+        control.handlers["status"] = lambda request, peer, sock: {"ok": True, "status": pipeline.status()}
+
+    def _serve_registrations(self, control: ControlServer) -> Registrar:
+        parts, pipeline = self._parts, self.pipeline
+        registrar = Registrar(parts.observer, control, parts.talk, state=StateFile(parts.control))
+        registrar.restore()
+        pipeline.more_status["registrations"] = registrar.status
+        pipeline.more_status["control"] = lambda: dict(control.counters)
+        pipeline.each_tick.append(registrar.tick)
+        pipeline.at_end.append(registrar.close)
+        control.handlers["snapshot"] = SnapshotServer(parts.observer).answer
+        return registrar
+
+    def _serve_streams(self, control: ControlServer, registrar: Registrar) -> None:
+        parts, pipeline = self._parts, self.pipeline
+        try:
+            streams = Streams(pipeline, os.path.dirname(parts.control) or ".", parts.talk, registrar.keep)
+        except AuditnsError as error:
+            parts.talk.warn("no streams", reason=str(error))
+            return
+        pipeline.streams = streams
+        pipeline.each_tick.append(streams.tick)
+        pipeline.at_end.append(streams.close)
+        streams.load(self._streams)
+        control.handlers["stream"] = streams.control
+
+    def configure_streams(self, streams: "Sequence[Definition]") -> None:
+        """The configuration's streams are now these."""
+        self._streams = list(streams)
+        if self.pipeline.streams is not None:
+            self.pipeline.streams.configure(self._streams)
+
+    def close(self) -> None:
+        """Close the control socket; the pipeline ends by itself."""
+        if self.control is not None:
+            self.control.close()
+
+
+def build(parts: Parts) -> Program:
+    """The program that ``parts`` make: everything is in its place, nothing has begun."""
+    return Program(parts)
