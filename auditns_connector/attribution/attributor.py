@@ -90,7 +90,8 @@ class Correlator:
 
     ``spellings`` says how record types are spelled, once for each of :attr:`tails`: False by name, True as UNKNOWN[n]
     (the numbers of an answer hold for all of them); ``ns`` is "off", "containers" or "all" (for whom NS_INFO is added);
-    ``info`` adds CONTAINER_INFO; ``nodes`` are the ``node=`` names that mean this host.
+    ``info`` adds CONTAINER_INFO; ``nodes`` are the ``node=`` names that mean this host; ``at_end``: what is
+    spelled by name stands at the end of the event.
     """
 
     def __init__(
@@ -101,13 +102,14 @@ class Correlator:
         ns: str = "off",
         info: bool = False,
         nodes: Collection[bytes] = (),
+        at_end: bool = False,
     ) -> None:
         self.model = model
         self.spellings = tuple(spellings)
         self.ns = ns
         self.info = info
         self.nodes = frozenset(nodes)
-        self.tails = tuple(Tails() for _ in self.spellings)
+        self.tails = tuple(Tails(at_end=at_end and not numeric) for numeric in self.spellings)
         self._numbers: dict[_TailKey, int] = {}
         #: by number: the container that the text speaks of
         self.holders: list[Container | None] = [None]
@@ -217,6 +219,18 @@ class Correlator:
         if points.n <= _FEW and not self._keeps:
             self._memory.learn(self._memory.known(now), self._number_had)
         return choice
+
+    def reworded(self, number: int, changes: Sequence[tuple[bytes, bytes]]) -> int:
+        """The number of a text that is that of ``number`` with all that is named in ``changes`` replaced."""
+        new = 0
+        for tails in self.tails:
+            text = tails.text(number)
+            for old, other in changes:
+                text = text.replace(old, other)
+            new = tails.add(text)
+        self.holders.append(self.holders[number])
+        self._kinds.append(self._kinds[number])
+        return new
 
     # -- the ways of answering
 

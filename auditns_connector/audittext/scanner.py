@@ -40,6 +40,7 @@ _LINE_FIELDS: Final[dict[str, tuple[str, str]]] = {
 }
 
 _MAX_PUSH: Final = 1 << 30
+_NO_MEMORY: Final = (1 << 64) - 1
 #: text is best worked on in parts that stay in the processor's cache (bytes)
 _PART: Final = 1 << 19
 #: msg=audit(1700000000.000:1234567):
@@ -68,9 +69,11 @@ class Tails:
     In a text a byte 0 stands for the point's ``msg=audit(…):`` and a byte 1 for its ``node=HOST `` (or nothing).
     """
 
-    __slots__ = ("_c", "_headers", "_keep", "_nodes", "_off", "_text", "count", "most")
+    __slots__ = ("_c", "_headers", "_keep", "_nodes", "_off", "_text", "at_end", "count", "most")
 
-    def __init__(self, texts: Sequence[bytes] = ()) -> None:
+    def __init__(self, texts: Sequence[bytes] = (), *, at_end: bool = False) -> None:
+        #: they go to the end of the event, not to the point: for this the events must be whole
+        self.at_end = at_end
         self.clear()
         for text in texts:
             self.add(text)
@@ -100,6 +103,10 @@ class Tails:
         self.count += 1
         self.most = max(self.most, len(text) + headers * _HEADER)
         return self.count
+
+    def text(self, number: int) -> bytes:
+        """The text of that number."""
+        return bytes(self._text[self._off[number - 1] : self._off[number]])
 
     def c_struct(self) -> Any:
         """The same as the C functions take it; valid until the next ``add``."""
@@ -449,14 +456,19 @@ def put_together(
     picks = ffi.from_buffer("uint32_t[]", chosen)
     kept = ffi.NULL if keep is None else ffi.from_buffer("uint8_t[]", keep)
     args = (buf, points.consumed, points.c, picks, tails.c_struct(), kept, keep_first, 0 if keep is None else len(keep))
-    room = points.consumed + points.n * tails.most if keep is None else lib.auditns_assemble(*args, ffi.NULL, 0)
+    join = lib.auditns_assemble_end if tails.at_end else lib.auditns_assemble
+    room = points.consumed + points.n * tails.most if keep is None else join(*args, ffi.NULL, 0)
+    if room == _NO_MEMORY:
+        raise MemoryError("no memory for text")
     own = lasting and room > SMALL
     new = functools.partial(fresh, "char[]") if own else points.out
     out = new(room)
-    size = lib.auditns_assemble(*args, out, room)
+    size = join(*args, out, room)
+    if size == _NO_MEMORY:
+        raise MemoryError("no memory for text")
     if size > room:  # headers may be longer than is usual
         out = new(size)
-        lib.auditns_assemble(*args, out, size)
+        join(*args, out, size)
     if lasting and not own:
         copy: bytes = ffi.buffer(out, size)[:]
         return copy

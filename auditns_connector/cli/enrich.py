@@ -33,21 +33,31 @@ def run(args: argparse.Namespace) -> int:
     from auditns_connector.attribution.attributor import Correlator
     from auditns_connector.audittext.scanner import TextStream
     from auditns_connector.daemon.process import calm_collector, growing, open_standard_streams
+    from auditns_connector.emit import spelling as spellings
     from auditns_connector.errors import AuditnsError
+    from auditns_connector.host.audit_tools import version
     from auditns_connector.pipeline.offline import LiveAnswers, ReplayAnswers
     from auditns_connector.pipeline.text_stage import Enricher
 
     open_standard_streams()
     calm_collector()
     wanted = event_filter(args)
-    name = formats(args)
     with growing():
         answers = ReplayAnswers(args.journal) if args.journal else LiveAnswers(all_serials=args.ns != "off")
+    spelling = spellings.recorded(answers.hello, args.record_names)
+    if spelling is None:
+        spelling = spellings.choose(args.record_names, version())
+    name = formats(args, spelling)
     with answers:
         for notice in answers.notices:
             print(f"auditns: {notice}", file=sys.stderr)
         correlator = Correlator(
-            answers.model, spellings=(name == "numeric",), ns=args.ns, info=args.info, nodes=answers.nodes
+            answers.model,
+            spellings=(name == "numeric",),
+            ns=args.ns,
+            info=args.info,
+            nodes=answers.nodes,
+            at_end=spelling.at_end,
         )
         enricher = Enricher(
             correlator,
@@ -56,6 +66,7 @@ def run(args: argparse.Namespace) -> int:
             limit=args.count,
             colour=name == "pretty" and sys.stdout.isatty(),
             lasting=False,
+            apart=args.placement == spellings.APART,
         )
         stream = TextStream(whole=enricher.whole, patient=True)
         output = sys.stdout.fileno()

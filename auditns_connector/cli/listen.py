@@ -122,6 +122,8 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
     from auditns_connector.daemon.log import Talk
     from auditns_connector.daemon.notify import notify
     from auditns_connector.daemon.privileges import OTHER_USERS, keep_only
+    from auditns_connector.emit import spelling as spellings
+    from auditns_connector.host.audit_tools import version
     from auditns_connector.host.observer import boot_id
     from auditns_connector.host.open_sources import host_observer, own_nodes
     from auditns_connector.journal.files import JournalWriter
@@ -134,7 +136,8 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
 
     talk = Talk(args.quiet)
     wanted = event_filter(args)
-    name = formats(args)
+    spelling = spellings.choose(args.record_names, version())
+    name = formats(args, spelling)
     audit = ReadlogSource()
     lease: RuleLease | None = None
     program: Program | None = None
@@ -148,6 +151,7 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
             ns_source=args.ns_source,
             journal=journal,
             all_serials=args.ns != "off" or not args.no_lifecycle,
+            options=spelling.recorded(),
         )
         observer.store = SerialStore(boot_id())
         observer.tell_lifecycle(not args.no_lifecycle)
@@ -161,10 +165,20 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
             for notice in lease.notices if lease is not None else take_back_leftovers():
                 talk.warn(notice)
             correlator = Correlator(
-                observer.model, spellings=(name == "numeric",), ns=args.ns, info=args.info, nodes=own_nodes()
+                observer.model,
+                spellings=(name == "numeric",),
+                ns=args.ns,
+                info=args.info,
+                nodes=own_nodes(),
+                at_end=spelling.at_end,
             )
             enricher = Enricher(
-                correlator, [name], wanted=wanted, limit=args.count, colour=name == "pretty" and sys.stdout.isatty()
+                correlator,
+                [name],
+                wanted=wanted,
+                limit=args.count,
+                colour=name == "pretty" and sys.stdout.isatty(),
+                apart=args.placement == spellings.APART,
             )
             narrator = open_narrator(
                 observer, [name], correlator=correlator, colour=name == "pretty" and sys.stdout.isatty(), wanted=wanted,
@@ -179,6 +193,7 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
                 )
             )  # fmt: skip
             pipeline = program.pipeline
+            pipeline.more_status["records"] = lambda: spelling.status(args.placement)
             if lease is not None:
                 pipeline.on_rules.append(partial(_again, lease, talk))
             notify("READY=1")

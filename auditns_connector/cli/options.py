@@ -7,18 +7,25 @@ from auditns_connector.errors import ConfigError
 from auditns_connector.state.paths import CONTROL
 
 if TYPE_CHECKING:
+    from auditns_connector.emit.spelling import Spelling
     from auditns_connector.pipeline.filters import EventFilter
 
 
 def add_format(parser: argparse.ArgumentParser, default: str) -> None:
-    """--format, --record-names, --ns, --info."""
+    """--format, --record-names, --placement, --ns, --info."""
     parser.add_argument(
         "--format", choices=("raw", "json", "pretty"), default=default,
         help="raw: audit text for ausearch; json: one object an event; pretty: for people (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
-        "--record-names", choices=("symbolic", "numeric"), default="symbolic",
-        help="numeric spells our record types UNKNOWN[n], for consumers that refuse names they do not know",
+        "--record-names", choices=("auto", "symbolic", "numeric"), default="auto",
+        help="numeric spells our record types UNKNOWN[n]; auto: symbolic where the audit tools are 4.0 or later "
+        "(default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--placement", choices=("event", "apart"), default="event",
+        help="apart makes our record an event of its own where the event has no SYSCALL, so that csv and text of "
+        "ausearch keep their words (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
         "--ns", choices=("off", "containers", "all"), default="off",
@@ -88,6 +95,6 @@ def event_filter(args: argparse.Namespace) -> "EventFilter":
     )
 
 
-def formats(args: argparse.Namespace) -> str:
+def formats(args: argparse.Namespace, spelling: "Spelling") -> str:
     """The enricher's name of the output format."""
-    return "numeric" if args.format == "raw" and args.record_names == "numeric" else str(args.format)
+    return "numeric" if args.format == "raw" and spelling.numeric else str(args.format)

@@ -77,6 +77,10 @@ class Plugin:
         self._program: Program | None = None
         self._narrator: Narrator | None = None
         self._spawner: Spawner | None = None
+        from auditns_connector.emit.spelling import choose
+        from auditns_connector.host.audit_tools import version
+
+        self._spelling = choose(config.record_names, version())
 
     def run(self) -> int:
         """Until the end of stdin or a signal."""
@@ -108,7 +112,7 @@ class Plugin:
             connector_buffer=config.sources.connector_buffer,
             journal=journal,
             all_serials=config.ns != "off" or config.lifecycle,
-            options={"sandbox_types": sorted(config.sandbox)},
+            options={"sandbox_types": sorted(config.sandbox), **self._spelling.recorded()},
         )
         observer.store = SerialStore(boot_id())
         observer.tell_lifecycle(config.lifecycle)
@@ -129,6 +133,7 @@ class Plugin:
                 )
             )  # fmt: skip
             pipeline = self._program.pipeline
+            pipeline.more_status["records"] = lambda: self._spelling.status(self._config.placement)
             pipeline.run()
         finally:
             observer.close()
@@ -145,23 +150,30 @@ class Plugin:
     def _text_side(self, narrator: "Narrator", model: "Model") -> "tuple[Correlator, Enricher, dict[str, list[Sink]]]":
         """Correlator, enricher and outputs as the configuration wants them."""
         from auditns_connector.attribution.attributor import Correlator
+        from auditns_connector.emit.spelling import APART, choose
         from auditns_connector.host.open_sources import own_nodes
         from auditns_connector.pipeline.filters import configured
         from auditns_connector.pipeline.text_stage import NUMERIC, RAW, Enricher
         from auditns_connector.sinks.build import open_sinks
 
-        config = self._config
+        spelling = self._spelling = choose(self._config.record_names, self._spelling.tools)
+        config = self._config._replace(record_names=spelling.names)
         outputs = self._program.pipeline.outputs if self._program is not None else {}
         former = [sink for sinks in outputs.values() for sink in sinks]
         lost = narrator.sink_lost
         symbolic, numeric = open_sinks(config, lost(RAW), lost(NUMERIC), former, self._spawner)
         outputs = {name: sinks for name, sinks in ((RAW, symbolic), (NUMERIC, numeric)) if sinks}
         correlator = Correlator(
-            model, spellings=[name == NUMERIC for name in outputs], ns=config.ns, info=config.info, nodes=own_nodes()
+            model,
+            spellings=[name == NUMERIC for name in outputs],
+            ns=config.ns,
+            info=config.info,
+            nodes=own_nodes(),
+            at_end=spelling.at_end,
         )
         wanted = configured(config.include, config.exclude)
         narrator.wanted = wanted if wanted else None
-        enricher = Enricher(correlator, list(outputs), wanted=wanted)
+        enricher = Enricher(correlator, list(outputs), wanted=wanted, apart=config.placement == APART)
         return correlator, enricher, outputs
 
     def _reload(self) -> None:

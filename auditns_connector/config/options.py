@@ -86,7 +86,8 @@ class Config(NamedTuple):
     """All options. ``coalesce_ms`` None is adaptive; ``marks`` are (netfilter mark, contid) pairs.
     ``lifecycle_rate`` and ``lifecycle_total`` are NS_* lines a second of one maker and of all; 0: no limit."""
 
-    record_names: str = "symbolic"
+    record_names: str = "auto"
+    placement: str = "event"
     ns: str = "off"
     info: bool = False
     lifecycle: bool = True
@@ -242,7 +243,8 @@ _FILTER: Final[Mapping[str, Reader]] = {
 }
 _NS_TYPES: Final = v.strings(f"namespace types ({', '.join(ALL_ORDER)})", lambda s: s in ALL_ORDER)
 _TOP: Final[Mapping[str, Reader]] = {
-    "record_names": _NAMES,
+    "record_names": v.choice("auto", "symbolic", "numeric"),
+    "placement": v.choice("event", "apart"),
     "ns": v.choice("off", "containers", "all"),
     "info": v.boolean,
     "lifecycle": v.boolean,

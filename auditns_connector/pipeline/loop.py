@@ -283,6 +283,8 @@ class Pipeline:
             setattr(correlator, counter, getattr(self.correlator, counter))
         enricher.events, enricher.shown = self.enricher.events, self.enricher.shown
         self.correlator, self.enricher, self.outputs = correlator, enricher, outputs
+        if enricher.whole:
+            self.stream.want_whole()
         self._sinks = _flat(outputs)
         if self.narrator is not None:
             self.narrator.formats = tuple(outputs)

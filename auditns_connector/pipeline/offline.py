@@ -24,12 +24,14 @@ class ReplayAnswers:
         self._paths = paths
         self._reader = JournalReader(paths)
         self.nodes: set[bytes] = set()
+        #: what the first frame says of the run
+        self.hello: dict[str, Any] = {}
         (first, *others), self._now = self._reader.upto(0)
         self._apply([first, *others])
         hello = next((frame for frame in f.iter_frames(first) if frame.kind == f.K_HELLO), None)
         if hello is not None:
-            said: dict[str, Any] = json.loads(hello.payload.rstrip(b"\0"))
-            name = str(said.get("node", ""))
+            self.hello = json.loads(hello.payload.rstrip(b"\0"))
+            name = str(self.hello.get("node", ""))
             self.nodes = {name.encode(), name.partition(".")[0].encode()}
         if self._reader.truncated:
             self.notices.append("the journal is cut short at its end; events after that are unknown")
@@ -102,6 +104,7 @@ class LiveAnswers:
         self._observer, self.notices = host_observer(all_serials=all_serials)
         self.model = self._observer.model
         self.nodes = own_nodes()
+        self.hello: dict[str, Any] = {}
         self._observer.start()
 
     def answer(self, correlator: Correlator, points: Points) -> "array[int]":

@@ -11,6 +11,7 @@ from typing import Any, Final
 from auditns_connector.attribution.attributor import Correlator
 from auditns_connector.audittext.grouping import event_numbers
 from auditns_connector.audittext.scanner import Points, Tails, put_together
+from auditns_connector.emit.spelling import set_apart
 from auditns_connector.pipeline.filters import ConfiguredFilter, EventFilter
 from auditns_connector.vocabulary.audit_text import LINE_LATE
 
@@ -34,8 +35,12 @@ class Enricher:
         limit: int | None = None,
         colour: bool = False,
         lasting: bool = True,
+        apart: bool = False,
     ) -> None:
-        """``lasting`` False: what :meth:`take` gives of one format holds until its next call only."""
+        """``lasting`` False: what :meth:`take` gives of one format holds until its next call only. ``apart``: ours are
+        events of their own where no place in the event is whole (see emit/spelling.py)."""
+        self._apart = apart
+        self._at_end = RAW in formats and any(tails.at_end for tails in correlator.tails)
         self._lasting = lasting or len(set(formats)) > 1
         self._correlator = correlator
         self._formats = tuple(dict.fromkeys(formats))
@@ -49,7 +54,7 @@ class Enricher:
             self._renderer = Renderer(correlator, colour)
         #: which spelling of record types is wanted, where one text of all events is and nothing else
         self._spelling = -1
-        if len(self._formats) == 1 and not self.whole and not self._objects:
+        if len(self._formats) == 1 and not self.whole and not self._objects and not apart:
             self._spelling = correlator.spellings.index(self._formats[0] == NUMERIC)
         self.events = 0
         self.shown = 0
@@ -61,7 +66,7 @@ class Enricher:
     @property
     def whole(self) -> bool:
         """Whether :meth:`take` must be given whole events: ``TextStream(whole=…)``."""
-        return self._objects or self._filter is not None or self.limit is not None
+        return self._objects or self._at_end or self._filter is not None or self.limit is not None
 
     @property
     def done(self) -> bool:
@@ -103,6 +108,8 @@ class Enricher:
             events = sum(keep)
         self.shown += events
         out: dict[str, Any] = {}
+        if self._apart:
+            choice = set_apart(points, choice, self._correlator)
         for name in self._formats:
             if name in (RAW, NUMERIC):
                 index = self._correlator.spellings.index(name == NUMERIC)

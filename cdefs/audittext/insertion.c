@@ -1,6 +1,7 @@
 /* Put the chosen records into the text. */
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/types.h>
 #include "audittext/lines_impl.h"
@@ -84,4 +85,95 @@ uint64_t auditns_assemble(const char *buf, uint32_t consumed, const struct audit
             o = put_tail(o, buf, p, i, tails->text + tails->off[c - 1], tails->text + tails->off[c]);
     }
     return total;
+}
+
+#define NONE 0xffffffffu
+#define TYPE_EOE 1320
+
+/* Where in the text the points of each event go, for auditns_assemble_end. */
+struct ends {
+    uint32_t first, count;      /* the numbers of the events of the lines */
+    uint32_t *line, *point;     /* of each event: its last line but EOE, its first point */
+    uint32_t *last, *next;      /* its last point, and for each point the next one of its event */
+};
+
+/* returns 0 when there is no memory */
+static int find_ends(struct ends *e, const struct auditns_points *p)
+{
+    uint32_t least = NONE, most = 0;
+
+    for (uint32_t l = 0; l < p->line_n; l++)
+        if (p->l_event[l] < AUDITNS_LINE_LATE) {
+            least = p->l_event[l] < least ? p->l_event[l] : least;
+            most = p->l_event[l] > most ? p->l_event[l] : most;
+        }
+    e->first = least;
+    e->count = least == NONE ? 0 : most - least + 1;
+    e->line = malloc((3 * (uint64_t)e->count + p->n + 1) * sizeof(*e->line));
+    if (!e->line)
+        return 0;
+    memset(e->line, 0xff, (3 * (uint64_t)e->count + p->n + 1) * sizeof(*e->line));
+    e->point = e->line + e->count;
+    e->last = e->point + e->count;
+    e->next = e->last + e->count;
+    for (uint32_t l = 0; l < p->line_n; l++)
+        if (p->l_event[l] < AUDITNS_LINE_LATE && (p->l_type[l] != TYPE_EOE || e->line[p->l_event[l] - least] == NONE))
+            e->line[p->l_event[l] - least] = l;
+    for (uint32_t i = 0; i < p->n; i++) {
+        uint32_t at = p->event[i] - least;
+        if (p->event[i] >= AUDITNS_LINE_LATE || at >= e->count)
+            continue;
+        if (e->point[at] == NONE)
+            e->point[at] = i;
+        else
+            e->next[e->last[at]] = i;
+        e->last[at] = i;
+    }
+    return 1;
+}
+
+struct output {
+    char *at;
+    uint64_t total, room;
+};
+
+static void put_chosen(struct output *o, const char *buf, const struct auditns_points *p, uint32_t i,
+                       const uint32_t *choice, const struct auditns_tails *tails)
+{
+    uint64_t size;
+    uint32_t c = tail_of(p, i, choice, tails, &size);
+
+    o->total += size;
+    if (c && o->total <= o->room)
+        o->at = put_tail(o->at, buf, p, i, tails->text + tails->off[c - 1], tails->text + tails->off[c]);
+}
+
+uint64_t auditns_assemble_end(const char *buf, uint32_t consumed, const struct auditns_points *p,
+                              const uint32_t *choice, const struct auditns_tails *tails, const uint8_t *keep,
+                              uint32_t keep_first, uint32_t keep_count, char *out, uint64_t room)
+{
+    struct output o = {out, 0, room};
+    struct ends ends;
+    uint32_t late = 0;
+
+    if (!find_ends(&ends, p))
+        return UINT64_MAX;
+    for (uint32_t l = 0; l < p->line_n; l++) {
+        uint32_t from = p->l_off[l], to = l + 1 < p->line_n ? p->l_off[l + 1] : consumed, event = p->l_event[l];
+        if (keep && !kept(event, keep, keep_first, keep_count))
+            continue;
+        o.total += to - from;
+        if (o.total <= room) {
+            memcpy(o.at, buf + from, to - from);
+            o.at += to - from;
+        }
+        if (event < AUDITNS_LINE_LATE && ends.line[event - ends.first] == l)
+            for (uint32_t i = ends.point[event - ends.first]; i != NONE; i = ends.next[i])
+                put_chosen(&o, buf, p, i, choice, tails);
+        for (; event == AUDITNS_LINE_LATE && late < p->n && p->line_off[late] <= from; late++)
+            if (p->event[late] == AUDITNS_LINE_LATE && p->line_off[late] == from)
+                put_chosen(&o, buf, p, late, choice, tails);
+    }
+    free(ends.line);
+    return o.total;
 }

@@ -110,7 +110,7 @@ def test_journal_can_be_one_line() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('record_names = "x"', '/x.toml: record_names: "x" is not allowed; allowed: "symbolic", "numeric"'),
+        ('record_names = "x"', '/x.toml: record_names: "x" is not allowed; allowed: "auto", "symbolic", "numeric"'),
         ("info = 1", "/x.toml: info: 1 is not allowed; allowed: true, false"),
         ("ns = true", '/x.toml: ns: true is not allowed; allowed: "off", "containers", "all"'),
         (
@@ -122,7 +122,7 @@ def test_journal_can_be_one_line() -> None:
         ("[output.file]\nmaxsize = 1", 'unknown key "output.file.maxsize"; did you mean "output.file.max_size"?'),
         ("[ouput.file]\nkeep = 1", 'unknown key "ouput"; did you mean "output"?'),
         ("[output.fiel]", 'unknown key "output.fiel"; did you mean "output.file"?'),
-        ("zzz = 1", '/x.toml: unknown key "zzz"; allowed: record_names, ns,'),
+        ("zzz = 1", '/x.toml: unknown key "zzz"; allowed: record_names, placement, ns,'),
         ("output = 1", "/x.toml: output: is not a table; allowed: [output.file], [output.socket], [output.child]"),
         ("journal = 1", "/x.toml: journal: is not a table; allowed: [journal] with path, max_size, keep"),
         ('journal = "x"', 'journal.path: "x" is not allowed; allowed: an absolute path'),
