@@ -13,6 +13,7 @@ import pytest
 from tests.kernel.programs import (
     AUDITNS,
     auditns,
+    by_name,
     contids,
     environment,
     event_of,
@@ -46,7 +47,7 @@ def enrich(text: bytes, *args: str | Path) -> bytes:
     done = auditns("enrich", *args, stdin=text)
     assert done.returncode == 0, done.stderr
     assert b"Traceback" not in done.stderr
-    return done.stdout
+    return by_name(done.stdout)
 
 
 def told(text: bytes, serial: int) -> list[str]:
@@ -214,7 +215,7 @@ def test_bad_input_comes_out_as_it_went_in() -> None:
         b"".join(sorted(stream(41).splitlines(keepends=True), key=lambda line: rng.random())),
     ):
         out = enrich(text)
-        assert without_added(out, text), text[:200]
+        assert without_added(out, by_name(text)), text[:200]
 
 
 def without_added(out: bytes, text: bytes) -> bool:

@@ -20,7 +20,7 @@ from urllib.parse import unquote_to_bytes
 import pytest
 
 from tests.kernel.auditd import Auditd
-from tests.kernel.programs import PLUGIN, auditns, contids, environment, event_of, events, ours, until
+from tests.kernel.programs import PLUGIN, auditns, by_name, contids, environment, event_of, events, ours, until
 from tests.kernel.runtimes import Runtimes
 from tests.kernel.support import AuditState, auditctl, need, need_tool
 
@@ -56,7 +56,7 @@ class Plugin:
     def read(self) -> bytes:
         """What is in the log and its rotated predecessors."""
         files = sorted(self.log.parent.glob(self.log.name + "*"), key=lambda p: -int(p.suffix[1:].replace("log", "0")))
-        return b"".join(path.read_bytes() for path in files)
+        return by_name(b"".join(path.read_bytes() for path in files))
 
     def answers(self, word: str) -> None:
         """Wait until it tells the container of a sandbox: it knows the host then."""
@@ -338,11 +338,11 @@ def test_a_plugin_told_itself_to_read_its_configuration(
         os.kill(pid, signal.SIGHUP)
         act(f"old-{token}", sandbox=True)
         until(lambda: contids(event_of(plugin.read(), true(f"old-{token}"))), "it goes on")
-        assert b"type=UNKNOWN[13" not in plugin.read()
-        plugin.configure('record_names = "numeric"\n[filter.exclude]\ncontid = ["unset"]')
+        assert b"type=CONTAINER_INFO " not in plugin.read()
+        plugin.configure('info = true\n[filter.exclude]\ncontid = ["unset"]')
         os.kill(pid, signal.SIGHUP)
         until(
-            lambda: act(f"new-{token}", sandbox=True) or b"type=UNKNOWN[1340] " in plugin.read(), "the new one is used"
+            lambda: act(f"new-{token}", sandbox=True) or b"type=CONTAINER_INFO " in plugin.read(), "the new one is used"
         )
         act(f"host-{token}")
         act(f"last-{token}", sandbox=True)
