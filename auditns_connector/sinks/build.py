@@ -17,7 +17,8 @@ def open_sinks(
     former: Iterable[Sink] = (),
     spawner: "Spawner | None" = None,
 ) -> tuple[list[Sink], list[Sink]]:
-    """Open the outputs of ``config``; returns (those that take symbolic record names, those that take numeric).
+    """Open the outputs of ``config``, whose record names are no longer "auto"; returns (those that take
+    symbolic record names, those that take numeric).
 
     ``lost`` and ``lost_numeric`` make the CONTAINER_LOST line in the two spellings. After the configuration was read
     again, ``former`` are the sinks in use: those that need not change are returned again, the others are the caller's

@@ -26,6 +26,7 @@ def numeric_lost_line(loss: Loss) -> bytes:
 def config(tmp_path: Path) -> Config:
     group = grp.getgrgid(os.getegid()).gr_name
     return Config(
+        record_names="symbolic",
         file=FileOutput(path=str(tmp_path / "log" / "audit.log"), group=group),
         socket=SocketOutput(True, str(tmp_path / "audit.sock"), 0o600, group),
         child=ChildOutput(True, ("/usr/bin/sleep", "60")),
@@ -51,7 +52,10 @@ def test_each_output_gets_its_spelling(config: Config, opened: list[Sink]) -> No
     opened += symbolic + numeric
     assert [sink.name for sink in symbolic] == ["socket", "file"]
     assert [sink.name for sink in numeric] == ["child"]
-    assert open_sinks(Config(file=FileOutput(enabled=False)), lost_line, numeric_lost_line) == ([], [])
+    assert open_sinks(Config(record_names="numeric", file=FileOutput(enabled=False)), lost_line, numeric_lost_line) == (
+        [],
+        [],
+    )
 
 
 def test_all_numeric(config: Config, opened: list[Sink]) -> None:
