@@ -168,11 +168,7 @@ class AuditControl:
                     continue
                 body = data[_NLMSGHDR.size :]
                 if answer == NLMSG_ERROR:
-                    if len(body) < _S32.size:
-                        raise DecodeError(f"cannot {what}: the kernel's acknowledgement is cut short")
-                    (code,) = _S32.unpack_from(body)
-                    if code:
-                        raise RequestError(-code, f"cannot {what}")
+                    _check_acknowledgement(body, what)
                     acked = True
                 elif answer == NLMSG_DONE:
                     done = True
@@ -212,6 +208,15 @@ class AuditControl:
             return self.status().enabled == auditrule.ENABLED_LOCKED
         except AuditnsError:
             return False  # not even the status may be read: it is the permission
+
+
+def _check_acknowledgement(body: bytes, what: str) -> None:
+    """Raise what the kernel's acknowledgement says is wrong with the request to ``what``."""
+    if len(body) < _S32.size:
+        raise DecodeError(f"cannot {what}: the kernel's acknowledgement is cut short")
+    (code,) = _S32.unpack_from(body)
+    if code:
+        raise RequestError(-code, f"cannot {what}")
 
 
 class _QueueOverflow(Exception):

@@ -31,7 +31,7 @@ JSON: every object has ``v`` (1), ``event``, ``time`` (CLOCK_REALTIME, seconds w
 """
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from auditns_connector.attribution.lookup import holders
@@ -121,6 +121,40 @@ class ExitFilter:
         settled = [pid for pid in self._open if pid not in suspended]
         frames = [(self._open.pop(pid), alive(pid)) for pid in settled]
         return [frame for frame, now in frames if now is None or now.start > frame.time or now.leader_gone]
+
+
+def _parent(frame: f.Frame) -> Event:
+    return {"ppid": frame.ppid, "ptid": frame.ptid}
+
+
+def _exit(frame: f.Frame) -> Event:
+    # perf does not say it
+    return {"exit_code": frame.arg >> 8 & 0xFF, "signal": frame.arg & 0x7F} if frame.source == f.S_CN else {}
+
+
+def _ns(frame: f.Frame) -> Event:
+    reason, _, old, new = f.NM_PAYLOAD.unpack_from(frame.payload)
+    nstype = NAMES.get(frame.arg, f"{frame.arg:#x}")
+    return {"nstype": nstype, "reason": _REASONS.get(reason, str(reason)), "old_inum": old, "inum": new}
+
+
+def _ids(frame: f.Frame) -> Event:
+    real, effective = f.IDS_PAYLOAD.unpack_from(frame.payload)
+    return {"real": real, "effective": effective}
+
+
+#: kind of event -> what it has beside pid and tid
+_DETAILS: Final[dict[str, Callable[[f.Frame], Event]]] = {
+    "fork": _parent,
+    "exec": lambda frame: {"file": _text(frame.payload)} if frame.payload else {},
+    "exit": _exit,
+    "comm": lambda frame: {"comm": _text(frame.payload)},
+    "ns": _ns,
+    "uid": _ids,
+    "gid": _ids,
+    "ptrace": _parent,
+    "cgroup": lambda frame: {"path": _text(frame.payload), "id": frame.cgroup, "hierarchy": frame.arg},
+}
 
 
 class EventWriter:
@@ -214,27 +248,8 @@ class EventWriter:
             yield event
             return
         event.update(pid=frame.pid or frame.tid, tid=frame.tid)
-        if kind == "fork":
-            event.update(ppid=frame.ppid, ptid=frame.ptid)
-        elif kind == "exec":
-            if frame.payload:
-                event["file"] = _text(frame.payload)
-        elif kind == "exit":
-            if frame.source == f.S_CN:
-                event.update(exit_code=frame.arg >> 8 & 0xFF, signal=frame.arg & 0x7F)
-        elif kind == "comm":
-            event["comm"] = _text(frame.payload)
-        elif kind == "ns":
-            reason, _, old, new = f.NM_PAYLOAD.unpack_from(frame.payload)
-            nstype = NAMES.get(frame.arg, f"{frame.arg:#x}")
-            event.update(nstype=nstype, reason=_REASONS.get(reason, str(reason)), old_inum=old, inum=new)
-        elif kind in ("uid", "gid"):
-            real, effective = f.IDS_PAYLOAD.unpack_from(frame.payload)
-            event.update(real=real, effective=effective)
-        elif kind == "ptrace":
-            event.update(ppid=frame.ppid, ptid=frame.ptid)
-        elif kind == "cgroup":
-            event.update(path=_text(frame.payload), id=frame.cgroup, hierarchy=frame.arg)
+        if kind in _DETAILS:
+            event.update(_DETAILS[kind](frame))
         yield event
 
     def _change(self, change: NsChange) -> Event:

@@ -11,11 +11,11 @@ from auditns_connector.errors import NotSupportedError
 from auditns_connector.model.apply.inner_ids_state import set_up_by_runtime
 from auditns_connector.model.containers import UNKNOWN, Container
 from auditns_connector.model.namespaces import Instance
-from auditns_connector.model.process import Process
+from auditns_connector.model.process import Process, State
 from auditns_connector.sources.idmaps import idmap_frame, read_maps
 from auditns_connector.streams.backlog import Entry
 from auditns_connector.streams.stream import Stream
-from auditns_connector.streams.view import Viewer, group, lies_in
+from auditns_connector.streams.view import Viewer, Wanted, group, lies_in
 from auditns_connector.vocabulary import audit_text as pt
 from auditns_connector.vocabulary.namespaces import PID
 
@@ -29,6 +29,14 @@ _Plan = tuple[tuple[Stream, Container], ...]
 
 def _nothing() -> bytes:
     return b""
+
+
+def _of_nothing(points: Points, wanted: Wanted, states: "Sequence[State]", home: Container) -> Entry:
+    """What a full backlog counts as lost of the event: how many records it would have been, and no text."""
+    i = wanted.subject
+    inside = lies_in(states[i].container, home)
+    records = len(wanted.lines) + 1 if inside else 2 + 2 * len(wanted.targets)
+    return Entry(points.serial[i], points.ms[i], records, home, _nothing)
 
 
 class Router:
@@ -71,11 +79,35 @@ class Router:
         self._plans[container] = (about, tuple(found))
         return tuple(found)
 
-    def take(self, points: Points, states: Sequence[Any], now: int) -> None:
+    def take(self, points: Points, states: "Sequence[State]", now: int) -> None:
         """Answered points: each event of a container goes to the streams that are for it."""
         if len(states) != points.n:
             return
         self.prepare()
+        plans = self._plans_of(points, states)
+        if not plans:
+            return
+        touched: set[Stream] = set()
+        for i, wanted in group(points, plans).items():
+            made: dict[tuple[Container, str, bool], Entry | None] = {}
+            whole = set()
+            for stream, home in plans[i]:
+                if stream.definition.view == HOST:
+                    if stream in whole:
+                        continue  # its readers have seen the whole event
+                    whole.add(stream)
+                if not stream.writes:
+                    stream.skip()
+                elif stream.full and not stream.halted(home):
+                    stream.put(_of_nothing(points, wanted, states, home), now)
+                elif (entry := self._entry(points, wanted, states, stream, home, now, made)) is not None:
+                    stream.put(entry, now)
+                    touched.add(stream)
+        for stream in touched:
+            stream.pump()
+
+    def _plans_of(self, points: Points, states: "Sequence[State]") -> dict[int, _Plan]:
+        """For each point that is the subject of an event: who is to have the event, and for which container."""
         plans: dict[int, _Plan] = {}
         struck: dict[int, _Plan] = {}
         flags = points.flags
@@ -92,37 +124,20 @@ class Router:
                 plans[i] = plan
         if struck:
             self._add_struck(points, plans, struck)
-        if not plans:
-            return
-        touched = set()
-        for i, wanted in group(points, plans).items():
-            made: dict[tuple[Container, str, bool], Entry | None] = {}
-            whole = set()
-            for stream, home in plans[i]:
-                definition = stream.definition
-                if definition.view == HOST:
-                    if stream in whole:
-                        continue  # its readers have seen the whole event
-                    whole.add(stream)
-                if not stream.writes:
-                    stream.skip()
-                    continue
-                if stream.full and not stream.halted(home):
-                    inside = lies_in(states[i].container, home)
-                    records = len(wanted.lines) + 1 if inside else 2 + 2 * len(wanted.targets)
-                    stream.put(Entry(points.serial[i], points.ms[i], records, home, _nothing), now)
-                    continue
-                key = (home, definition.view, definition.record_names == "numeric")
-                if definition.view == CONTAINER and self.viewer.home_namespaces(home)[0] is None:
-                    self._expect(home)
-                if key not in made:
-                    made[key] = self.viewer.entry(points, wanted, states, *key, now)
-                entry = made[key]
-                if entry is not None:
-                    stream.put(entry, now)
-                    touched.add(stream)
-        for stream in touched:
-            stream.pump()
+        return plans
+
+    def _entry(
+        self, points: Points, wanted: Wanted, states: "Sequence[State]", stream: Stream, home: Container, now: int,
+        made: dict[tuple[Container, str, bool], Entry | None],
+    ) -> Entry | None:  # fmt: skip
+        """The event as ``stream`` shows it; streams that show it alike share what is ``made``."""
+        definition = stream.definition
+        key = (home, definition.view, definition.record_names == "numeric")
+        if definition.view == CONTAINER and self.viewer.home_namespaces(home)[0] is None:
+            self._expect(home)
+        if key not in made:
+            made[key] = self.viewer.entry(points, wanted, states, *key, now)
+        return made[key]
 
     @staticmethod
     def _add_struck(points: Points, plans: dict[int, _Plan], struck: dict[int, _Plan]) -> None:

@@ -179,25 +179,8 @@ class Viewer:
             return self._host(points, wanted, states, home, numeric)
         if not lies_in(state.container, home) or not self.is_own(points, i, home, low, high):
             return self._from_outside(points, wanted, states, home, numeric, low, high)
-        lines = [(n, points.line(n)) for n in wanted.lines]
-        kinds = [points.l_type[n] for n in wanted.lines]
-        struck = {points.line_off[t]: states[t] for t in wanted.targets if lies_in(states[t].container, home)}
         chain = self._chain(state.container, home)
-        keep: list[bytes] = []
-        subject_at, targets = -1, []
-        logins: dict[int, Login | None] = {}
-        for (n, line), kind in zip(lines, kinds, strict=True):
-            if kind in WITHHELD:
-                continue
-            if kind == rectypes.OBJ_PID:
-                target = struck.get(points.l_off[n])
-                if target is None:
-                    continue
-                targets.append((len(keep), self._chain(target.container, home)))
-                logins[len(keep)] = target.login
-            if points.l_off[n] == points.line_off[i]:
-                subject_at = len(keep)
-            keep.append(line)
+        keep, subject_at, targets, logins = self._shown(points, wanted, states, home)
         if subject_at < 0:
             self.withheld += 1
             return None
@@ -223,9 +206,33 @@ class Viewer:
                     out.append(added[at])
             return b"".join(out) + end
 
-        end = _end(points, i, kinds, header)
+        end = _end(points, i, [points.l_type[n] for n in wanted.lines], header)
         records = len(keep) + 1 + len(added) + (1 if info else 0) + bool(end)
         return Entry(points.serial[i], points.ms[i], records, home, make)
+
+    def _shown(
+        self, points: Points, wanted: Wanted, states: Sequence[State], home: Container
+    ) -> tuple[list[bytes], int, list[tuple[int, str]], dict[int, Login | None]]:
+        """The lines that ``home`` may see; which of them is the subject's (-1: none), which are of targets inside, with
+        their contid, and who these have logged in as."""
+        struck = {points.line_off[t]: states[t] for t in wanted.targets if lies_in(states[t].container, home)}
+        keep: list[bytes] = []
+        subject_at, targets = -1, []
+        logins: dict[int, Login | None] = {}
+        for n in wanted.lines:
+            kind = points.l_type[n]
+            if kind in WITHHELD:
+                continue
+            if kind == rectypes.OBJ_PID:
+                target = struck.get(points.l_off[n])
+                if target is None:
+                    continue
+                targets.append((len(keep), self._chain(target.container, home)))
+                logins[len(keep)] = target.login
+            if points.l_off[n] == points.line_off[wanted.subject]:
+                subject_at = len(keep)
+            keep.append(points.line(n))
+        return keep, subject_at, targets, logins
 
     def _from_outside(
         self,

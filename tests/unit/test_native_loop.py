@@ -484,3 +484,18 @@ def test_auditd_counts_its_own_events_by_itself(quiet: Quiet, rtype: bytes) -> N
     assert quiet.loop.ready()
     quiet.theirs.sendall(event(1006, quiet.now, 100))
     assert lib.loop_round(quiet.loop._c) == lib.LOOP_DONE  # else it would be for another reason
+
+
+def test_a_hole_in_the_serials_is_left_to_the_pipeline(quiet: Quiet) -> None:
+    quiet.theirs.sendall(event(1005, quiet.now, 100))
+    assert lib.loop_round(quiet.loop._c) == lib.LOOP_UNKNOWN
+
+
+def test_frames_that_change_more_than_is_followed_are_taken_in_at_once(quiet: Quiet) -> None:
+    moved = f.pack(f.K_ATTACH, f.S_PERF, time.monotonic_ns(), tid=999, cgroup=5, payload=b"/a\0")
+    quiet.rings.come(moved)
+    quiet.theirs.sendall(event(1004, quiet.now, 100))
+    how = lib.loop_round(quiet.loop._c)
+    assert how == lib.LOOP_UNKNOWN
+    quiet.loop._go_on(how)
+    assert not quiet.observer._waiting

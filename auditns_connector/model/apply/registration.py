@@ -262,13 +262,7 @@ class Registry:
         containers.number(container, container.contid or 0)
         self.ended.pop(container.contid or 0, None)
         who = (target.pid, target.start)
-        first_of_ns = False
-        if target.state.nsset is not None:
-            for index in (PID, USER):
-                inst = target.state.nsset.inst[index]
-                if inst is not None and not inst.initial and inst.first == who:
-                    inst.owner = container
-                    first_of_ns |= index == PID
+        first_of_ns = self._own_namespaces(target, container)
         if replaced is not None:
             container.replaces |= {replaced.key}
             if hook or first_of_ns:
@@ -287,6 +281,18 @@ class Registry:
             replaced.told = True  # it does not end, it is called otherwise from now on
             for process in [p for p in model.processes.values() if p.end is None and p.state.container is replaced]:
                 model.settle(process, time, REGISTERED)
+
+    @staticmethod
+    def _own_namespaces(target: Process, container: Container) -> bool:
+        """Namespaces that ``target`` was the first to live in belong to ``container``; whether its pid namespace is
+        one of them."""
+        found = False
+        for index in (PID, USER) if target.state.nsset is not None else ():
+            inst = target.state.nsset.inst[index] if target.state.nsset is not None else None
+            if inst is not None and not inst.initial and inst.first == (target.pid, target.start):
+                inst.owner = container
+                found |= index == PID
+        return found
 
     def _children(self, target: Process) -> Iterator[Process]:
         who = (target.pid, target.start)

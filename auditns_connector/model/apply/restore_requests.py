@@ -29,17 +29,26 @@ def checked(request: dict[str, Any]) -> dict[str, Any]:
     """``request`` when it has the shape that apply/restore.py relies on; raises ValueError, KeyError, TypeError."""
     int(request["saved"])
     if request["op"] == "restored":
-        for pid, start, key in request["delegates"]:
-            int(pid), int(start), dict(key or ())
-        for about in request["loose"]:
-            _pairs(about["above"])
-            for cg in about["cg"]:
-                _pairs(cg)
-        return request
-    if request["op"] == "inside":
+        _check_end(request)
+    elif request["op"] == "inside":
         return insidestate.checked(request)
-    if request["op"] != "restore":
+    elif request["op"] == "restore":
+        _check_container(request)
+    else:
         raise ValueError("an unknown request")
+    return request
+
+
+def _check_end(request: dict[str, Any]) -> None:
+    for pid, start, key in request["delegates"]:
+        int(pid), int(start), dict(key or ())
+    for about in request["loose"]:
+        _pairs(about["above"])
+        for cg in about["cg"]:
+            _pairs(cg)
+
+
+def _check_container(request: dict[str, Any]) -> None:
     int(request["contid"])
     int(request["born"])
     keys = [request["key"], request["parent"] or [], request["owner"] or [], *request["replaces"], *request["taken"]]
@@ -56,7 +65,6 @@ def checked(request: dict[str, Any]) -> dict[str, Any]:
         raise ValueError("no names")
     for cg in request["cg"]:
         _pairs(cg)
-    return request
 
 
 def _pairs(raw: Any) -> None:
