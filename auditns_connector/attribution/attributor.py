@@ -382,7 +382,7 @@ class Correlator:
         """The state for a point that is no plain case; ``None`` where nothing is to be said."""
         if flags & pt.P_OWN:
             return None
-        if flags & pt.P_NODE and points.node(i)[5:-1] not in self.nodes:
+        if flags & pt.P_NODE and points.node(i) not in self.nodes:
             return lookup.NOBODY
         if flags & pt.P_NETFILTER:
             return self._packet(points, i, ms, now)

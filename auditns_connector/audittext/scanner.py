@@ -15,32 +15,42 @@ What comes out, less the records put in, is what went in, byte for byte. Names a
 
 import functools
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 from auditns_connector._native import ffi, lib
 from auditns_connector.attribution.cache import SMALL, fresh
 from auditns_connector.vocabulary import record_types as rectypes
-from auditns_connector.vocabulary.audit_text import MODE_AHEAD, MODE_EOF, MODE_FLUSH, MODE_MORE
+from auditns_connector.vocabulary.audit_text import (
+    MAX_WHOLE,
+    MAX_WHOLE_OPEN,
+    MODE_AHEAD,
+    MODE_EOF,
+    MODE_FLUSH,
+    MODE_IDLE,
+    MODE_MORE,
+)  # fmt: skip
 
 _POINT_FIELDS: Final[dict[str, tuple[str, str]]] = {
     **dict.fromkeys(("ms", "exit"), ("int64_t[]", "q")),
     "serial": ("uint64_t[]", "Q"),
     **dict.fromkeys(
         ("flags", "at", "hdr_off", "node_off", "line_off", "aux1_off", "aux2_off", "key_off", "event", "arch",
-         "aux1_len", "aux2_len", "key_len"),
+         "aux1_len", "aux2_len", "key_len", "lead_len", "trail_len", "origin"),
         ("uint32_t[]", "I"),
     ),
     **dict.fromkeys(("pid", "ppid", "sysno"), ("int32_t[]", "i")),
     **dict.fromkeys(("hdr_len", "node_len", "rtype", "recno"), ("uint16_t[]", "H")),
 }  # fmt: skip
 _LINE_FIELDS: Final[dict[str, tuple[str, str]]] = {
-    **dict.fromkeys(("l_off", "l_event", "l_body", "l_next"), ("uint32_t[]", "I")),
+    **dict.fromkeys(("l_off", "l_len", "l_event", "l_body"), ("uint32_t[]", "I")),
     "l_type": ("uint16_t[]", "H"),
 }
 
 _MAX_PUSH: Final = 1 << 30
-_NO_MEMORY: Final = (1 << 64) - 1
+#: what a scan returns that needs more room for points and lines
+_FULL: Final = -1
+_NEVER: Final = (1 << 63) - 1
 #: text is best worked on in parts that stay in the processor's cache (bytes)
 _PART: Final = 1 << 19
 #: msg=audit(1700000000.000:1234567):
@@ -156,6 +166,9 @@ class Points:
     aux2_len: memoryview
     key_off: memoryview
     key_len: memoryview
+    lead_len: memoryview
+    trail_len: memoryview
+    origin: memoryview
     event: memoryview
     arch: memoryview
     pid: memoryview
@@ -166,7 +179,7 @@ class Points:
     l_off: memoryview
     l_event: memoryview
     l_body: memoryview
-    l_next: memoryview
+    l_len: memoryview
     l_type: memoryview
 
     def __init__(self) -> None:
@@ -189,6 +202,11 @@ class Points:
         """The offsets are to count in ``block``."""
         self.keep = ffi.from_buffer("char[]", block)
         self.c.buf, self.c.len = self.keep, len(block)
+
+    @property
+    def some(self) -> bool:
+        """Whether there is anything to hand on."""
+        return bool(self.consumed or self.line_n)
 
     def ready(self, consumed: int) -> "Points":
         """A scan has decided so many bytes."""
@@ -242,8 +260,12 @@ class Points:
         return self.bytes_at(self.hdr_off[i], self.hdr_len[i])
 
     def node(self, i: int) -> bytes:
-        """``node=HOST `` of point ``i``, with its space; empty when it has none."""
+        """The name of the host that point ``i`` is of; empty where the text does not say."""
         return self.bytes_at(self.node_off[i], self.node_len[i])
+
+    def lead(self, i: int) -> bytes:
+        """What stands in front of the ``type=`` of point ``i``: ``node=HOST `` with its space, or nothing."""
+        return self.bytes_at(self.line_off[i], self.lead_len[i])
 
     def comm(self, i: int) -> bytes:
         """The value of comm= (ocomm= of a target) as it stands in the text."""
@@ -259,29 +281,39 @@ class Points:
 
     def line(self, i: int) -> bytes:
         """Line ``i`` of the ready lines, newline included."""
-        end = self.l_off[i + 1] if i + 1 < self.line_n else self.consumed
-        return bytes(self.block[self.l_off[i] : end])
+        return self.bytes_at(self.l_off[i], self.l_len[i])
 
 
 class Scanner:
     """The scan and its state. ``feed`` is given what the last one did not consume, and more behind it.
 
-    ``whole``: the lines of an event are handed out together, never in two answers (as long as that takes no
-    more than MAX_WHOLE bytes to be kept back); what works on whole events needs it. ``patient``: a record of ours may
-    follow any event, so none is complete before the line behind it is there (from the first such record on it is so
-    anyway).
+    ``whole``: each event is handed out when it has ended, with all its lines, wherever they stand among those of
+    others; it is cut at ``limit`` bytes or where ``most`` younger ones are open, and says so. What works on whole ones
+    needs it. ``patient``: a record of ours may follow any event, so none is complete before the line behind it is there
+    (from the first such record on, and where whole events are wanted, it is so anyway).
     """
 
-    def __init__(self, whole: bool = False, patient: bool = False) -> None:
+    def __init__(
+        self, whole: bool = False, patient: bool = False, *, limit: int = MAX_WHOLE, most: int = MAX_WHOLE_OPEN
+    ) -> None:
         #: for the C functions
-        self.state: Any = ffi.new("struct auditns_scan *")
-        self.state.whole, self.state.patient = whole, patient
+        self.state: Any = ffi.gc(ffi.new("struct auditns_scan *"), lib.auditns_scan_free)
+        self.state.patient = patient
+        self._limits = limit, most
         self.points = Points()
         self.points.grow(1024, 4096)
+        if whole:
+            self.want_whole()
+
+    @property
+    def whole(self) -> bool:
+        """Whether events are handed out whole."""
+        return bool(self.state.whole)
 
     def want_whole(self) -> None:
-        """From now on keep the lines of an event together."""
-        self.state.whole = True
+        """From now on keep the lines of an event together; what was not consumed must be scanned once more."""
+        if not lib.auditns_scan_whole(self.state, self.points.c, *self._limits):
+            raise MemoryError("no memory for whole events")
 
     @property
     def lines(self) -> int:
@@ -293,21 +325,53 @@ class Scanner:
         """How many CONFIG_CHANGE records were scanned since the beginning."""
         return int(self.state.changes)
 
+    @property
+    def oldest(self) -> int | None:
+        """When the last record of the event came that has waited longest (see ``now`` of :meth:`TextStream.at`);
+        ``None`` where no event is open."""
+        found = int(lib.auditns_scan_oldest(self.state))
+        return None if found == _NEVER else found
+
+    def keep_late(self, first: int, keep: bytearray) -> None:
+        """What came of an event after that was handed out is kept if that was; to be called when ``keep``, one byte for
+        each event from number ``first`` on, says of the others whether they are."""
+        where = ffi.from_buffer("uint8_t[]", keep)
+        lib.auditns_keep_late(self.state, self.points.c, first, len(keep), where)
+
+    def kept(self, first: int, keep: bytearray) -> None:
+        """Remember which events were kept, for what comes of them later."""
+        lib.auditns_kept(self.state, first, len(keep), ffi.from_buffer("uint8_t[]", keep))
+
     def feed(self, block: bytes | bytearray | memoryview, mode: int = MODE_MORE) -> Points:
-        """Scan on. MODE_FLUSH decides the events that are open, MODE_EOF also passes an unterminated line."""
+        """Scan on. MODE_FLUSH decides the events that are open, MODE_EOF also takes an unterminated line."""
         points, c = self.points, self.points.c
         points.over(block)
-        while (consumed := lib.auditns_scan(self.state, c, c.buf, c.len, mode)) < 0:
-            points.grow_both()
-        return points.ready(consumed)
+        return points.ready(grown(points, lambda: lib.auditns_scan(self.state, c, c.buf, c.len, mode)))
+
+
+def grown(points: Points, scan: Callable[[], int]) -> int:
+    """What ``scan`` returns, with as much room in ``points`` as it needs."""
+    while (consumed := scan()) == _FULL:
+        points.grow_both()
+    if consumed < 0:
+        raise MemoryError("no memory for audit text")
+    return consumed
 
 
 class TextStream:
-    """Audit text that arrives in pieces of any size. It keeps what is not decided yet: some 128 KiB at most, or
-    1 MiB when ``whole`` events are asked for (see :class:`Scanner`, ``patient`` as well)."""
+    """Audit text that arrives in pieces of any size. It keeps what is not decided yet: some 128 KiB at most, or twice
+    ``limit`` when ``whole`` events are asked for (see :class:`Scanner`, for ``patient`` and ``most`` as well)."""
 
-    def __init__(self, capacity: int = 512 * 1024, whole: bool = False, patient: bool = False) -> None:
-        self._scanner = Scanner(whole, patient)
+    def __init__(
+        self,
+        capacity: int = 512 * 1024,
+        whole: bool = False,
+        patient: bool = False,
+        *,
+        limit: int = MAX_WHOLE,
+        most: int = MAX_WHOLE_OPEN,
+    ) -> None:
+        self._scanner = Scanner(whole, patient, limit=limit, most=most)
         self._c: Any = ffi.new("struct auditns_stream *", {"least": ROOM})
         self._use(bytearray(capacity))
 
@@ -317,8 +381,37 @@ class TextStream:
         self._c.size = len(buffer)
 
     def want_whole(self) -> None:
-        """From now on hand out whole events."""
+        """From now on hand out whole events. Ends the last points."""
+        if self._scanner.whole:
+            return
+        c = self._c
+        c.start, c.consumed = c.start + c.consumed, 0
+        self._scanner.state.lines -= count_lines(memoryview(self._buffer), c.start, c.scanned)
         self._scanner.want_whole()
+        self._scanner.points.drop()
+        c.scanned = c.start
+
+    @property
+    def oldest(self) -> int | None:
+        """As :attr:`Scanner.oldest`."""
+        return self._scanner.oldest
+
+    def at(self, now: int) -> None:
+        """What is scanned next came at ``now`` (CLOCK_MONOTONIC ns)."""
+        self._scanner.state.now = now
+
+    def idle(self, before: int) -> Points:
+        """Decide the events of which nothing has come since ``before`` (CLOCK_MONOTONIC ns)."""
+        self._scanner.state.idle = before
+        return self.filled(0, MODE_IDLE)
+
+    def keep_late(self, first: int, keep: bytearray) -> None:
+        """As :meth:`Scanner.keep_late`."""
+        self._scanner.keep_late(first, keep)
+
+    def kept(self, first: int, keep: bytearray) -> None:
+        """As :meth:`Scanner.kept`."""
+        self._scanner.kept(first, keep)
 
     @property
     def pending(self) -> int:
@@ -369,10 +462,8 @@ class TextStream:
         return self._scan(most, MODE_MORE)
 
     def _scan(self, most: int, mode: int) -> Points:
-        points = self._scanner.points
-        while (consumed := lib.auditns_stream_scan(self._c, self._scanner.state, points.c, most, mode)) < 0:
-            points.grow_both()
-        return points.ready(consumed)
+        points, scan = self._scanner.points, self._scanner.state
+        return points.ready(grown(points, lambda: lib.auditns_stream_scan(self._c, scan, points.c, most, mode)))
 
     def scanned(self) -> Points:
         """The points of a scan that C has made of all that is there."""
@@ -413,7 +504,7 @@ class TextStream:
         return size
 
     def flush(self, eof: bool = False) -> Points:
-        """Decide the events that are still open; ``eof``: also let go of a last line without a newline."""
+        """Decide the events that are still open; ``eof``: also a last line without a newline."""
         return self.filled(0, MODE_EOF if eof else MODE_FLUSH)
 
 
@@ -449,7 +540,7 @@ def put_together(
 ) -> bytes | memoryview:
     """As :func:`assemble`, but what is returned holds only until the next call for the same ``points``, unless it is to
     be ``lasting``."""
-    if keep is None and not any(chosen):
+    if keep is None and not points.c.listed and not any(chosen):
         text = points.block[: points.consumed]
         return bytes(text) if lasting else text
     buf = points.c.buf
@@ -457,15 +548,12 @@ def put_together(
     kept = ffi.NULL if keep is None else ffi.from_buffer("uint8_t[]", keep)
     args = (buf, points.consumed, points.c, picks, tails.c_struct(), kept, keep_first, 0 if keep is None else len(keep))
     join = lib.auditns_assemble_end if tails.at_end else lib.auditns_assemble
-    room = points.consumed + points.n * tails.most if keep is None else join(*args, ffi.NULL, 0)
-    if room == _NO_MEMORY:
-        raise MemoryError("no memory for text")
+    plain = keep is None and not points.c.listed
+    room = points.consumed + points.n * tails.most if plain else join(*args, ffi.NULL, 0)
     own = lasting and room > SMALL
     new = functools.partial(fresh, "char[]") if own else points.out
     out = new(room)
     size = join(*args, out, room)
-    if size == _NO_MEMORY:
-        raise MemoryError("no memory for text")
     if size > room:  # headers may be longer than is usual
         out = new(size)
         join(*args, out, size)

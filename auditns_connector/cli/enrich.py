@@ -8,8 +8,6 @@ from typing import Any
 
 from auditns_connector.cli.options import add_filters, add_format, event_filter, formats
 
-_BLOCK = 512 * 1024
-
 
 def add_parser(subparsers: Any, name: str, text: str) -> None:
     """Add the command."""
@@ -34,9 +32,9 @@ def run(args: argparse.Namespace) -> int:
     from auditns_connector.audittext.scanner import TextStream
     from auditns_connector.daemon.process import calm_collector, growing, open_standard_streams
     from auditns_connector.emit import spelling as spellings
-    from auditns_connector.errors import AuditnsError
     from auditns_connector.host.audit_tools import version
     from auditns_connector.pipeline.offline import LiveAnswers, ReplayAnswers
+    from auditns_connector.pipeline.text_input import TextInput
     from auditns_connector.pipeline.text_stage import Enricher
 
     open_standard_streams()
@@ -68,26 +66,14 @@ def run(args: argparse.Namespace) -> int:
             lasting=False,
             apart=args.placement == spellings.APART,
         )
-        stream = TextStream(whole=enricher.whole, patient=True)
+        stream = enricher.stream = TextStream(whole=enricher.whole, patient=True)
         output = sys.stdout.fileno()
 
         def deliver(points: Any) -> bool:
             blocks = enricher.take(points, lambda p: answers.answer(correlator, p)).values()
             return all(_write(output, block) for block in blocks) and not enricher.done
 
-        going = True
-        for path in args.files or ["-"]:
-            if not going:
-                break
-            try:
-                fd = 0 if path == "-" else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            except OSError as error:
-                raise AuditnsError(f"{path}: {error.strerror}") from error
-            try:
-                going = _copy(fd, path, stream, deliver)
-            finally:
-                if fd:
-                    os.close(fd)
+        TextInput(stream, deliver, answers).run(args.files or ["-"])
     print(
         f"auditns: {enricher.shown} of {enricher.events} events, {correlator.attributed} of containers, "
         f"{correlator.unknown} unknown",
@@ -111,18 +97,3 @@ def _write(fd: int, data: bytes | memoryview) -> bool:
         except OSError as error:
             raise AuditnsError(f"cannot write to stdout: {error.strerror}") from error
     return True
-
-
-def _copy(fd: int, path: str, stream: Any, deliver: Any) -> bool:
-    """Feed one input to its end; False when nobody wants more."""
-    from auditns_connector.errors import AuditnsError
-
-    while True:
-        try:
-            size = os.readv(fd, [stream.room(_BLOCK)])
-        except OSError as error:
-            raise AuditnsError(f"{path}: {error.strerror}") from error
-        if not size:
-            return bool(deliver(stream.flush(eof=True)))
-        if not deliver(stream.filled(size)):
-            return False

@@ -28,19 +28,21 @@ class JsonLines:
 
     def lines(
         self, points: Points, who: "array[int]", texts: Tails, keep: bytes | bytearray | None, first: int
-    ) -> memoryview | None:
+    ) -> memoryview:
         """One line for each event, all of which hold until the next call; ``who`` is for each point a number of
         ``texts``, 0 for a process of the host.
 
-        ``keep`` and ``first`` as in :func:`reassemble.assemble`. ``None`` where the C cannot put the events in order.
+        ``keep`` and ``first`` as in :func:`scanner.assemble`. The events must be whole ones.
         """
         if len(who) != points.n:
             raise ValueError(f"{len(who)} answers for {points.n} points")
+        if not points.c.listed and points.line_n:
+            raise ValueError("JSON is made of whole events")
         size = lib.auditns_json(
-            self._json, ffi.from_buffer(points.block), points.consumed, points.c,
+            self._json, ffi.from_buffer(points.block), points.c,
             ffi.from_buffer("uint32_t[]", who), texts.c_struct(),
             ffi.NULL if keep is None else ffi.from_buffer("uint8_t[]", keep), first, len(keep or b""), self._out,
         )  # fmt: skip
-        if size == -1:
+        if size < 0:
             raise MemoryError("no memory for JSON output")
-        return memoryview(ffi.buffer(self._out[0], size)) if size >= 0 else None
+        return memoryview(ffi.buffer(self._out[0], size))

@@ -24,7 +24,6 @@ class Who(NamedTuple):
 
 
 HOST: Final = Who(None)
-LATE: Final = Who("?")
 _encode: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True, check_circular=False).encode
 
 
@@ -35,12 +34,14 @@ def event(
     who: Who,
     targets: Iterable[tuple[int, int, Who]],
     records: Iterable[tuple[str, Fields]],
+    more: Mapping[str, Any] | None = None,
 ) -> bytes:
     """One event: ``ms`` milliseconds since 1970, ``node`` without ``node=`` (empty: none), ``targets`` as
-    (record, pid, who), ``records`` as (type, fields) in the order of the text."""
+    (record, pid, who), ``records`` as (type, fields) in the order of the text; ``more`` members follow the node."""
     head: dict[str, Any] = {"v": VERSION, "time": f"{ms // 1000}.{ms % 1000:03d}", "serial": serial}
     if node:
         head["node"] = text(node)
+    head |= more or {}
     parts = [_open(head), describe(who)]
     listed = [f"{_open({'record': record, 'pid': pid})},{describe(target)}}}" for record, pid, target in targets]
     if listed:

@@ -1,5 +1,7 @@
 """Events as objects: JSON lines and lines for people, out of answered points."""
 
+import functools
+import operator
 from array import array
 from collections.abc import Hashable, Iterator
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -13,7 +15,6 @@ from auditns_connector.emit import pretty
 from auditns_connector.emit.fields import Fields, parse
 from auditns_connector.emit.json_native import JsonLines
 from auditns_connector.vocabulary import audit_text as pt
-from auditns_connector.vocabulary import record_types as rectypes
 
 if TYPE_CHECKING:
     from auditns_connector.attribution.attributor import Correlator
@@ -30,46 +31,37 @@ class View(NamedTuple):
     lines: list[int]
     subject: int | None
     targets: list[int]
-    #: a record that came when its event had been told already, and whose it was with it
+    #: records that came when their event had been handed out already
     late: bool = False
+    #: handed out before its end
+    cut: bool = False
 
 
 def views(points: Points, keep: bytes | bytearray | None = None, first: int = 0) -> Iterator[View | int]:
-    """The events in the order of their first lines; of a foreign line (not with ``keep``) its number.
-
-    A late record makes an event of its own; a late EOE is nothing.
-    """
+    """The events, which must be whole ones, in their order; of a foreign line (not with ``keep``) its number."""
     lines: dict[int, list[int]] = {}
     order: list[tuple[int, int]] = []
-    kinds, numbers = points.l_type, points.l_event
-    for i in range(points.line_n):
-        number = numbers[i]
-        if number >= pt.LINE_LATE:
-            if keep is None and not (number == pt.LINE_LATE and kinds[i] == rectypes.EOE):
+    for i, number in enumerate(points.l_event[: points.line_n]):
+        if number == pt.LINE_FOREIGN:
+            if keep is None:
                 order.append((number, i))
         elif number in lines:
             lines[number].append(i)
         elif keep is None or (0 <= number - first < len(keep) and keep[number - first]):
             lines[number] = [i]
             order.append((number, i))
-    subjects: dict[int, int] = {}
+    subjects: dict[int, list[int]] = {}
     targets: dict[int, list[int]] = {}
-    late: dict[int, int] = {}
     for i, (number, flags) in enumerate(zip(points.event[: points.n], points.flags[: points.n], strict=True)):
-        if flags & pt.P_LATE:
-            late[points.line_off[i]] = i
-        elif flags & pt.P_TARGET:
-            targets.setdefault(number, []).append(i)
-        else:
-            subjects.setdefault(number, i)
+        (targets if flags & pt.P_TARGET else subjects).setdefault(number, []).append(i)
     for number, i in order:
         if number == pt.LINE_FOREIGN:
             yield i
-        elif number == pt.LINE_LATE:
-            target = late.get(points.l_off[i])
-            yield View([i], None, [] if target is None else [target], late=True)
-        else:
-            yield View(lines[number], subjects.get(number), targets.get(number, []))
+            continue
+        of = subjects.get(number, [])
+        flags = functools.reduce(operator.or_, (points.flags[i] for i in of), 0)
+        late, cut = bool(flags & pt.P_LATE), bool(flags & pt.P_CUT)
+        yield View(lines[number], of[0] if of else None, targets.get(number, []), late, cut)
 
 
 class Head(NamedTuple):
@@ -123,8 +115,7 @@ class Renderer:
         call."""
         if name == JSON:
             out = self._json.lines(points, self._who_numbers(points), self._texts, keep, first)
-            if out is not None:
-                return bytes(out) if lasting else out
+            return bytes(out) if lasting else out
         return self.reference(name, points, keep, first)
 
     def _who_numbers(self, points: Points) -> "array[int]":
@@ -171,10 +162,14 @@ class Renderer:
                 records.append((kind, parse(body, kind)))
             if not records:
                 continue
-            who = jsonout.LATE if view.late else jsonout.HOST if view.subject is None else self._who(view.subject)
+            who = jsonout.HOST if view.subject is None else self._who(view.subject)
+            more: dict[str, Any] = {"late": True} if view.late else {}
+            if view.cut:
+                size = sum(points.l_len[i] for i in view.lines)
+                more["truncated"] = {"records": len(view.lines), "bytes": size}
             targets = [(points.recno[i], points.pid[i], self._who(i)) for i in view.targets]
             if name == JSON:
-                out.append(jsonout.event(head.ms, head.serial, head.node, who, targets, records))
+                out.append(jsonout.event(head.ms, head.serial, head.node, who, targets, records, more))
             else:
                 out.append(pretty.event(head.ms, who, targets, records, self._colour))
         return b"".join(out)

@@ -32,7 +32,7 @@ def call_frames(points: "Points", clock: "Clock", now: int, own: int, nodes: Col
         kind = CALLS.get((arch, number)) if flags & P_SYSCALL else None
         if kind is None or points.exit[i] or points.pid[i] in (own, -1):
             continue
-        if flags & P_NODE and points.node(i)[5:-1] not in nodes:
+        if flags & P_NODE and points.node(i) not in nodes:
             continue
         for since in clock.candidates(points.ms[i] * 1_000_000, now)[:1]:
             out.append(f.pack(kind, f.S_AUDIT, since, pid=points.pid[i], tid=points.pid[i]))

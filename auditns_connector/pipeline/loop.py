@@ -33,10 +33,11 @@ if TYPE_CHECKING:
     from auditns_connector.emit.events import EventWriter
     from auditns_connector.pipeline.standalone_records import Narrator
 
-#: events whose end has not come are answered after this silence (seconds): a process may well be kept from the CPU
-#: between two records of one event, and an object that is written cannot be added to
-_HOLD: Final = 0.2
-_HOLD_WHOLE: Final = 1.0
+#: an event whose end has not come is answered so long after its last record (ns): the kernel hands the records of one
+#: over together
+HOLD: Final = 20_000_000
+#: what a read leaves in the socket is no more than this, unless it was so much (bytes)
+_ALL: Final = 1 << 19
 _TICK: Final = 1.0
 #: kernel events are drained at least this often while the connector's small buffer is in use (seconds)
 _CONNECTOR_TICK: Final = 0.25
@@ -141,13 +142,15 @@ class Pipeline:
         self.talk = talk
         self.started = time.time()
         self.stream = TextStream(_TEXT, whole=enricher.whole)
+        enricher.stream = self.stream
+        #: how long an event is waited for whose end has not come (ns)
+        self.hold = HOLD
         self.pace = pace or Pace()
         self.selector = Watch()
         self.stopping = ""
         self._end = None if duration is None else time.monotonic() + duration
         self._on_hup = on_hup
         self._hup = False
-        self._pending_since = 0.0
         self._tick = 0.0
         self.narrator = narrator
         self.events = events
@@ -221,9 +224,7 @@ class Pipeline:
         quick = self._quick.rounds if self._quick is not None and self._quick.ready() else None
         came = self.selector.serve(self._timeout(), quick)
         now = time.monotonic()
-        if self.stream.pending and now - self._pending_since >= self.hold and not self.on_audit():
-            # nothing more has come: what is open is decided as it is
-            self._deliver(self.stream.flush(), self.observer.catch_up())
+        self._end_idle(time.monotonic_ns() - self.hold)
         if self.streams is not None:
             self.streams.go_on()
         if now >= self._tick:
@@ -252,15 +253,20 @@ class Pipeline:
             self.stopping = self.stopping or "output closed"
         return came
 
-    @property
-    def hold(self) -> float:
-        """How long an event is waited for whose end has not come (seconds)."""
-        return _HOLD_WHOLE if self.enricher.whole else _HOLD
+    def _end_idle(self, before: int) -> None:
+        """Decide the events of which nothing has come since ``before``; what has come and was not read yet comes
+        first."""
+        oldest = self.stream.oldest
+        if oldest is None or oldest > before or self.on_audit() > _ALL:
+            return
+        oldest = self.stream.oldest
+        if oldest is not None and oldest <= before:
+            self._deliver(self.stream.idle(before), self.observer.catch_up())
 
     def _timeout(self) -> float:
         due = self._tick
-        if self.stream.pending:
-            due = min(due, self._pending_since + self.hold)
+        if (oldest := self.stream.oldest) is not None:
+            due = min(due, (oldest + self.hold) / 1e9)
         if self._end is not None:
             due = min(due, self._end)
         for sink in self._sinks:
@@ -283,6 +289,7 @@ class Pipeline:
             setattr(correlator, counter, getattr(self.correlator, counter))
         enricher.events, enricher.shown = self.enricher.events, self.enricher.shown
         self.correlator, self.enricher, self.outputs = correlator, enricher, outputs
+        enricher.stream = self.stream
         if enricher.whole:
             self.stream.want_whole()
         self._sinks = _flat(outputs)
@@ -303,31 +310,27 @@ class Pipeline:
             time.sleep(pause)
         self.on_audit()
 
-    def on_audit(self) -> bool:
-        """Take in what audit has to say; False when that is nothing."""
+    def on_audit(self) -> int:
+        """Take in what audit has to say; how many bytes that is."""
         came = self.audit.fill(self.stream) if self.audit is not None else 0
         if came is None:
             self.stopping = self.stopping or "end of input"
         if not came:
-            return False
+            return 0
+        self.stream.at(time.monotonic_ns())
         points = self.stream.part()
-        self.came(points, self.observer.look() if points.consumed or self.stream.left else 0)
-        return True
+        self.came(points, self.observer.look() if points.some or self.stream.left else 0)
+        return came
 
     def came(self, points: Points, cut: int) -> None:
         """Audit text has come, with ``points``; ``cut`` is up to when the observer has looked."""
         now = time.monotonic()
-        self.waits_since(now)
         if self._quick is not None:
             self._quick.settle()
-        if points.consumed or self.stream.left:
+        if points.some or self.stream.left:
             self.pace.took(points.n, now, points.consumed)
             self._deliver_all(points, cut)
             self.observer.take_in_much()
-
-    def waits_since(self, when: float) -> None:
-        """Text came at ``when`` (time.monotonic()): what is open in it may go on for a while."""
-        self._pending_since = when
 
     def _deliver_all(self, points: Points, cut: int) -> None:
         """Deliver ``points`` and those of what else was read before ``cut``."""

@@ -31,12 +31,13 @@ _OTHER: Final = int(lib.LOOP_OTHER)
 
 
 class NativeLoop:
-    """Rounds of ``pipeline``, which reads audit text from the descriptor ``fd``; ``took`` is told how many bytes."""
+    """Rounds of ``pipeline``, which reads audit text from the descriptor ``fd``; ``took`` is told how many bytes.
+    ``hold`` is how long an event is waited for whose end has not come (ns)."""
 
     #: drains kernel events: int64_t (*)(struct perf_look *)
     see: Any = ffi.addressof(lib, "perf_look")
 
-    def __init__(self, pipeline: "Pipeline", fd: int, took: Callable[[int], None]) -> None:
+    def __init__(self, pipeline: "Pipeline", fd: int, took: Callable[[int], None], hold: int) -> None:
         self._pipeline = pipeline
         self._observer, self._model = pipeline.observer, pipeline.observer.model
         self._fd = fd
@@ -52,7 +53,7 @@ class NativeLoop:
                 "touched": self._model.touched.c, "careful": CAREFUL, "next": _NEVER,
                 "see": self.see, "look": self._look or ffi.NULL,
                 "out": self._out, "room": _ROOM, "held": self._held, "held_room": _ROOM, "much": MUCH,
-                "window": int(WINDOW * 1e9),
+                "window": int(WINDOW * 1e9), "hold": hold,
             },
         )  # fmt: skip
         self._tails: Any = None
@@ -75,15 +76,16 @@ class NativeLoop:
         self._tails = tails.c_struct()
         self._applied = self._model.applied
         c.tails, c.next, c.changes = self._tails, rules.next, rules.changes
-        c.writer, c.hold = pipeline.writer or ffi.NULL, int(pipeline.hold * 1e9)
+        c.writer = pipeline.writer or ffi.NULL
         c.most = _NEVER if pipeline.pace.fixed == 0 else int(BUSY * WINDOW)
         return True
 
     def rounds(self, epoll: select.epoll, timeout: float) -> list[tuple[int, int]]:
         """Wait for what ``epoll`` waits for up to ``timeout`` seconds, and do usual rounds as long as they are; returns
         what it has found for the pipeline to do."""
-        c, pace = self._c, self._pipeline.pace
-        c.epoll, c.end, c.pending = epoll.fileno(), time.monotonic_ns() + int(timeout * 1e9), 0
+        c, pipeline = self._c, self._pipeline
+        pace = pipeline.pace
+        c.epoll, c.end = epoll.fileno(), time.monotonic_ns() + int(timeout * 1e9)
         try:
             while True:
                 if not pace.gathers:
@@ -91,7 +93,8 @@ class NativeLoop:
                     if how == _OTHER:
                         return epoll.poll(0)
                 else:
-                    end = min(c.end, c.pending + c.hold) if c.pending else c.end
+                    oldest = pipeline.stream.oldest
+                    end = c.end if oldest is None else min(c.end, oldest + c.hold)
                     left = (end - time.monotonic_ns()) / 1e9
                     ready = epoll.poll(max(left, 0.0))
                     if left <= 0 or len(ready) != 1 or ready[0][0] != self._fd:
@@ -102,7 +105,6 @@ class NativeLoop:
                     return []
         finally:
             self.settle()
-            c.pending = 0
             self._observer.take_in_much()
 
     def _go_on(self, how: int) -> bool:
@@ -111,8 +113,6 @@ class NativeLoop:
         self.settle()
         if how == _OPEN:
             return True
-        if how != _DONE:
-            c.pending = 0
         if how == _NOTHING:
             pipeline.on_audit()
             return False
@@ -147,8 +147,6 @@ class NativeLoop:
         c, pipeline = self._c, self._pipeline
         self._took(c.bytes)
         c.bytes = 0
-        if c.pending:
-            pipeline.waits_since(c.pending / 1e9)
         if c.held_len:
             block, c.held_len = ffi.buffer(self._held, c.held_len)[:], 0
             self._observer.wait_with(block)

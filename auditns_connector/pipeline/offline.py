@@ -5,7 +5,7 @@ import struct
 from array import array
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from auditns_connector.attribution.attributor import Correlator
 from auditns_connector.audittext.scanner import Points
@@ -13,6 +13,10 @@ from auditns_connector.errors import DecodeError
 from auditns_connector.journal.files import JournalReader
 from auditns_connector.model.table import Model
 from auditns_connector.vocabulary import frames as f
+
+#: ended processes are kept this long for text that is still on its way (ns): whoever writes it may be slow
+_KEEP: Final = 60_000_000_000
+_TICK: Final = 1_000_000_000
 
 
 class ReplayAnswers:
@@ -88,6 +92,13 @@ class ReplayAnswers:
         offset = self.model.clock.offset
         return self._reader.settled(None if offset is None else ms * 1_000_000 - offset)
 
+    def filenos(self) -> list[int]:
+        """None: all is in the journal."""
+        return []
+
+    def drain(self) -> None:
+        """There is nothing to take in."""
+
     def __enter__(self) -> Self:
         return self
 
@@ -105,14 +116,32 @@ class LiveAnswers:
         self.model = self._observer.model
         self.nodes = own_nodes()
         self.hello: dict[str, Any] = {}
+        self._tick = 0
         self._observer.start()
 
     def answer(self, correlator: Correlator, points: Points) -> "array[int]":
         """All points, by what is known now."""
         now = self._observer.catch_up()
         choice = correlator.answer(points, now)
+        self._forget(now)
         self.model.outputs.clear()
         return choice
+
+    def filenos(self) -> list[int]:
+        """Where the kernel says that there are events."""
+        return self._observer.perf.filenos() if self._observer.perf is not None else []
+
+    def drain(self) -> None:
+        """Take in what the kernel has to tell while no text comes."""
+        self._forget(self._observer.catch_up())
+        self.model.outputs.clear()
+
+    def _forget(self, now: int) -> None:
+        """Once in a while: look for losses, and drop what ended long ago."""
+        if now >= self._tick:
+            self._tick = now + _TICK
+            self._observer.tick()
+            self._observer.mark(now, [], expire=max(1, now - _KEEP))
 
     def __enter__(self) -> Self:
         return self

@@ -100,7 +100,7 @@ class Narrator:
         if points.rtype[last] not in rectypes.DAEMON:
             self.serials.saw(serial % MODULUS)
         self._last_ms = ms
-        self._node = points.node(last) if points.flags[last] & P_NODE else b""
+        self._node = points.lead(last) if points.flags[last] & P_NODE else b""
         if self._tracker is None:
             return
         if last == 0 and serial == self._next and not self._tracker.open:
@@ -132,7 +132,7 @@ class Narrator:
             rows = zip(points.serial[:n].tolist(), points.ms[:n].tolist(), strict=True)
             for i, (serial, ms) in enumerate(rows):
                 # auditd counts its own DAEMON_* events by itself, another host's are another sequence
-                if serial < MODULUS and points.rtype[i] not in rectypes.DAEMON and points.node(i) == self._node:
+                if serial < MODULUS and points.rtype[i] not in rectypes.DAEMON and points.lead(i) == self._node:
                     self.missing += tracker.feed(serial, ms)
                     last = serial
         self._next = last + 1

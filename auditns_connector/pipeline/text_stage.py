@@ -10,10 +10,10 @@ from typing import Any, Final
 
 from auditns_connector.attribution.attributor import Correlator
 from auditns_connector.audittext.grouping import event_numbers
-from auditns_connector.audittext.scanner import Points, Tails, put_together
+from auditns_connector.audittext.scanner import Points, Tails, TextStream, put_together
 from auditns_connector.emit.spelling import set_apart
 from auditns_connector.pipeline.filters import ConfiguredFilter, EventFilter
-from auditns_connector.vocabulary.audit_text import LINE_LATE
+from auditns_connector.vocabulary.audit_text import LINE_LATE, P_LATE, P_TARGET
 
 RAW: Final = "raw"
 NUMERIC: Final = "numeric"
@@ -56,6 +56,8 @@ class Enricher:
         self._spelling = -1
         if len(self._formats) == 1 and not self.whole and not self._objects and not apart:
             self._spelling = correlator.spellings.index(self._formats[0] == NUMERIC)
+        #: where the points come from, which remembers what was kept
+        self.stream: TextStream | None = None
         self.events = 0
         self.shown = 0
 
@@ -76,7 +78,7 @@ class Enricher:
     def take_known(self, points: Points, now: int) -> dict[str, Any] | None:
         """:meth:`take` of what is known at ``now`` (CLOCK_MONOTONIC ns) without asking the model; ``None`` where that
         is not all, or more than one plain text is wanted."""
-        if self._spelling < 0 or not points.consumed:
+        if self._spelling < 0 or not points.some:
             return None
         block = self._correlator.join_known(points, now, self._spelling)
         if block is None:
@@ -97,15 +99,14 @@ class Enricher:
     def take(self, points: Points, answer: Answer) -> dict[str, Any]:
         """One block for each format: all that ``points`` decided, with our records, less what is filtered out. It is
         bytes or a memoryview."""
-        if not points.consumed or self.done:
+        if not points.some or self.done:
             return {}
         choice = answer(points)
         events = points.c.subjects
         self.events += events
         first, keep = 0, None
         if self._filter is not None or self.limit is not None:
-            first, keep = self._select(points, choice)
-            events = sum(keep)
+            first, keep, events = self._select(points, choice)
         self.shown += events
         out: dict[str, Any] = {}
         if self._apart:
@@ -119,8 +120,9 @@ class Enricher:
                 out[name] = self._renderer.render(name, points, keep, first, lasting=self._lasting)
         return out
 
-    def _select(self, points: Points, choice: "array[int]") -> tuple[int, bytearray]:
-        """The first event's number and one byte for each event: 1 for those that pass filter and limit."""
+    def _select(self, points: Points, choice: "array[int]") -> tuple[int, bytearray, int]:
+        """The first event's number, one byte for each event: 1 for those that pass filter and limit, and how many these
+        are."""
         first, count = event_numbers(points)
         if self._filter is not None:
             keep = self._filter.keep(points, choice, self._correlator, first, count)
@@ -129,10 +131,21 @@ class Enricher:
             for number in points.l_event[: points.line_n]:
                 if number < LINE_LATE:
                     keep[number - first] = 1
+        late = self._late(points, first) if points.c.late else set()
+        if late and self.stream is not None:
+            self.stream.keep_late(first, keep)
         if self.limit is not None:
             left = self.limit - self.shown
             for i, wanted in enumerate(keep):
-                if wanted:
+                if wanted and i not in late:
                     keep[i] = left > 0
                     left -= 1
-        return first, keep
+        if self.stream is not None:
+            self.stream.kept(first, keep)
+        return first, keep, sum(keep) - sum(keep[i] for i in late)
+
+    @staticmethod
+    def _late(points: Points, first: int) -> set[int]:
+        """The events, counted from number ``first``, of records that belong to one that was handed out before."""
+        rows = zip(points.event[: points.n], points.flags[: points.n], strict=True)
+        return {number - first for number, flags in rows if flags & P_LATE and not flags & P_TARGET}

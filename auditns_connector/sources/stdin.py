@@ -78,7 +78,7 @@ class StdinSource:
     def quick(self, pipeline: "Pipeline") -> NativeLoop:
         """Rounds that read from the descriptor themselves."""
         self._stream = pipeline.stream
-        return NativeLoop(pipeline, self._fd, self._took)
+        return NativeLoop(pipeline, self._fd, self._took, pipeline.hold)
 
     def _took(self, count: int) -> None:
         self._counts["bytes"] += count

@@ -293,7 +293,7 @@ class Viewer:
         """The event as the host's own output has it."""
         i = wanted.subject
         lines = [(points.l_off[n], points.line(n)) for n in wanted.lines]
-        header, node = points.header(i), points.node(i)
+        header, node = points.header(i), points.lead(i)
         added: dict[int, bytes] = {}
         for t in (i, *wanted.targets):
             container = states[t].container

@@ -21,17 +21,21 @@ event       number of the event, counted up; lines carry the same number
 =========== ======================================================================================
 
 Rules
-* A line longer than MAX_LINE, or without a header that can be read, is *foreign*: passed on, never looked into.
-  An unterminated last line likewise.
+* A line longer than MAX_LINE, or without a header that can be read, is *foreign*: passed on, never looked into. An
+  unterminated last line is a record like others.
 * Fields are words between single spaces; of a repeated name the first counts. They end at 0x1D (what auditd
   adds in ENRICHED format) and at ``msg='`` (text of a user process).
 * A number counts as absent when it is not plain decimal or above 2^31-1.
 * An event is complete at EOE; behind a PROCTITLE, a record that stands alone (types < 1300 and >= 2100) or a first
-  record of rectypes.LONE_KERNEL as soon as a line comes that is not of it, and for the first two of these at the end
-  of the text there is, unless records of ours may follow (``patient``); when the text has got OLDER_MS ahead of the
-  newest time seen when the event began, or MAX_SPAN bytes past its first line (MAX_WHOLE where whole events are
-  wanted); when MAX_OPEN younger ones are open; and at the end.
-* What comes of an event after that is *late*: it opens no event and gets no point, save an OBJ_PID or a SYSCALL.
+  record of rectypes.LONE_KERNEL as soon as a line comes that is not of it, and for the first two of these, LOGIN apart,
+  at the end of the text there is, unless records of ours may follow (``patient``); when the text has got OLDER_MS ahead
+  of the newest time seen when the event began, or MAX_SPAN bytes past its first line; when MAX_OPEN younger ones are
+  open; when whoever reads says that it is idle; and at the end.
+* What comes of an event after that is *late*: it opens no event and gets no point, save an OBJ_PID, or a SYSCALL of a
+  process that had none.
+* Where whole events are wanted, an event is never complete at the end of the text there is, it is cut at MAX_WHOLE
+  bytes (or twice as many with others' text) or when MAX_WHOLE_OPEN younger ones are open, and what is late makes an
+  event of its own number (P_LATE). Numbers are then given in the order in which events end.
 * Records of ours in the input mark the points of their event P_OWN and get none themselves.
 """
 
@@ -56,16 +60,20 @@ P_NODE: Final = 128
 P_OWN: Final = 256
 """The event holds a record of ours already. Anyone who can write audit text can bring this about."""
 P_LATE: Final = 512
-"""A target whose event was decided before it came."""
+"""A target whose event was decided before it came; or, where whole events are handed out, the subject of records that
+came then. Its process is that of the event, whose number is its ``origin``."""
 P_SYSCALL: Final = 1024
 """The subject comes from a SYSCALL record."""
 P_SUCCESS: Final = 2048
 """``success=yes``."""
+P_CUT: Final = 4096
+"""The event was handed out before its end had come: it is too large, or too many are open."""
 
 MODE_MORE: Final = 0
 MODE_FLUSH: Final = 1
 MODE_EOF: Final = 2
 MODE_AHEAD: Final = 3
+MODE_IDLE: Final = 4
 
 LINE_FOREIGN: Final = 0xFFFFFFFF
 LINE_LATE: Final = 0xFFFFFFFE
@@ -73,10 +81,13 @@ LINE_LATE: Final = 0xFFFFFFFE
 MAX_LINE: Final = 65536
 MAX_SPAN: Final = 65536
 MAX_OPEN: Final = 256
-MAX_WHOLE: Final = 1 << 20
-"""What is kept back at most to hand out whole events together."""
 CLOSED: Final = 256
 """How many decided events are remembered to tell what is late (one for each serial modulo this)."""
+MAX_WHOLE: Final = 1 << 24
+"""An event larger than this (bytes) is not handed out whole, nor one with twice as much text in it and its like."""
+MAX_WHOLE_OPEN: Final = 4096
+CLOSED_WHOLE: Final = 4096
+"""As CLOSED, where whole events are handed out."""
 OLDER_MS: Final = 2000
 MAX_RANGE: Final = 65536
 """Serials that are looked at together for missing ones."""

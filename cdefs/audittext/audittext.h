@@ -9,37 +9,47 @@ struct auditns_points {
     uint32_t used, line_used;   /* the same, void ones counted: what the next call drops */
     uint32_t total, line_total; /* ready and pending */
     uint32_t subjects;          /* how many of the ready points are the subject of an event */
+    uint32_t late;              /* and how many that of records whose event was handed out before */
+    uint32_t listed;            /* the ready lines stand event by event, wherever they lie in buf */
     const char *buf;            /* the block that was scanned: set by the caller */
     uint32_t len;
     int64_t *ms, *exit;
     uint64_t *serial;
     uint32_t *flags, *at, *hdr_off, *node_off, *line_off, *aux1_off, *aux2_off, *key_off, *event, *arch;
-    uint32_t *aux1_len, *aux2_len, *key_len;
+    uint32_t *aux1_len, *aux2_len, *key_len, *lead_len, *trail_len, *origin;
     int32_t *pid, *ppid, *sysno;
     uint16_t *hdr_len, *node_len, *rtype, *recno;
-    uint32_t *l_off, *l_event, *l_body, *l_next;
+    uint32_t *l_off, *l_len, *l_event, *l_body;
     uint16_t *l_type;
 };
 
 struct auditns_event {
     int64_t ms, base;
     uint64_t serial, node;
+    int64_t seen;               /* when its last record came */
     uint32_t id, first, point;
+    int32_t told;               /* the process of which a place was handed out before; 0: none */
     uint16_t recno;
-    uint8_t own, kernel, lone, syscall, exec;
+    uint8_t own, kernel, begun, lone, syscall, exec;
 };
 
 struct auditns_closed {
     int64_t ms;
     uint64_t serial, node;
     uint32_t recno, used;
+    uint32_t number, kept;      /* where whole events are handed out: which it was, and whether it is wanted */
+    int32_t pid, ppid;          /* of its subject */
 };
+
+struct auditns_whole;
 
 struct auditns_scan {
     int64_t clock;
     uint32_t consumed, line, searched;
     uint32_t open, last, next_id, voids, in_long;
-    uint32_t whole;             /* set by the caller: hand out whole events only */
+    struct auditns_whole *whole; /* NULL: events are handed out in the order of the text, else whole ones as they end */
+    int64_t now, idle;          /* set by the caller: when the text came; mode idle: what has had none since is complete */
+    uint64_t base;              /* where in all the text the block begins */
     uint32_t patient;           /* records of ours may follow: set by the caller, and by the first one that comes */
     uint32_t lone;              /* the open event, counted from 1, that the next line ends unless it is of it */
     uint64_t lines;             /* how many newlines were found */
@@ -51,9 +61,24 @@ struct auditns_scan {
 /* Fill the table of type names: count names, NUL-ended one behind the other; bit 16 of a number: ours. */
 void auditns_text_types(const char *names, const uint32_t *numbers, uint32_t count);
 
+/* Hand out whole events from now on, of up to `limit` bytes of records each, `most` of which may be open; what was not
+ * consumed before is to be scanned again. 0: there is no memory. */
+int auditns_scan_whole(struct auditns_scan *scan, struct auditns_points *points, uint64_t limit, uint32_t most);
+void auditns_scan_free(struct auditns_scan *scan);
+
+/* The earliest time at which the last record of an open event came; INT64_MAX where none is open. */
+int64_t auditns_scan_oldest(const struct auditns_scan *scan);
+
+/* Set keep[number - first] for late events as it was for the event they belong to. */
+void auditns_keep_late(const struct auditns_scan *scan, const struct auditns_points *points, uint32_t first,
+                       uint32_t count, uint8_t *keep);
+
+/* Remember what was kept of the events that are handed out. */
+void auditns_kept(struct auditns_scan *scan, uint32_t first, uint32_t count, const uint8_t *keep);
+
 /* Scan buf, which begins where the last call's consumed bytes ended. Returns how many bytes are decided, or -1
- * when the arrays of points or lines are full: grow them and call again with the same block. Ahead: decide nothing yet,
- * the next call scans on. */
+ * when the arrays of points or lines are full: grow them and call again with the same block; -2 for lack of memory. Ahead:
+ * decide nothing yet, the next call scans on. */
 int64_t auditns_scan(struct auditns_scan *scan, struct auditns_points *points, const char *buf, uint32_t len, int mode);
 
 /* A buffer of text: from start to scanned it has been scanned, consumed bytes of that are decided, up to end it is
@@ -101,8 +126,8 @@ uint64_t auditns_assemble(const char *buf, uint32_t consumed, const struct audit
                           const uint32_t *choice, const struct auditns_tails *tails, const uint8_t *keep,
                           uint32_t keep_first, uint32_t keep_count, char *out, uint64_t room);
 
-/* The same, but all that is inserted into an event stands behind its last line other than an EOE (a late target's behind
- * its own). The events must be whole. UINT64_MAX: there is no memory. */
+/* The same, but all that is inserted into an event stands behind its last line other than an EOE. The events must be
+ * listed. */
 uint64_t auditns_assemble_end(const char *buf, uint32_t consumed, const struct auditns_points *points,
                               const uint32_t *choice, const struct auditns_tails *tails, const uint8_t *keep,
                               uint32_t keep_first, uint32_t keep_count, char *out, uint64_t room);

@@ -77,7 +77,7 @@ int parse_head(const char *line, const char *end, struct head *h)
     const char *p = line, *q;
 
     h->node = 0;
-    h->node_len = 0;
+    h->node_off = h->node_len = h->lead_len = 0;
     if (end - p < 20)
         return 0;
     if (*p == 'n') {
@@ -86,9 +86,11 @@ int parse_head(const char *line, const char *end, struct head *h)
         q = memchr(p, ' ', (size_t)(end - p) < 261 ? (size_t)(end - p) : 261);
         if (!q || q == p + 5)
             return 0;
-        h->node_len = (uint32_t)(q + 1 - p);
-        h->node = node_hash(p, h->node_len);
+        h->node_off = 5;
+        h->node_len = (uint32_t)(q - p - 5);
+        h->node = node_hash(p + 5, h->node_len);
         p = q + 1;
+        h->lead_len = (uint32_t)(p - line);
         if (end - p < 20)
             return 0;
     }
@@ -100,6 +102,8 @@ int parse_head(const char *line, const char *end, struct head *h)
     q = word_stop(&words, p);
     if (q == most || q == p)
         return 0;
+    h->name = (uint32_t)(p - line);
+    h->name_len = (uint32_t)(q - p);
     h->hdr = (uint32_t)(q + 1 - line);
     const char *body = parse_stamp(q + 1, end, h);
     if (!body)

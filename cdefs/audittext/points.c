@@ -2,7 +2,7 @@
 #include "audittext/scan_impl.h"
 
 #define VALUES(X) X(ms) X(exit) X(serial) X(flags) X(event) X(arch) X(hdr_len) X(node_len) X(aux1_len) X(aux2_len) \
-    X(key_len) X(pid) X(ppid) X(sysno) X(rtype) X(recno)
+    X(key_len) X(lead_len) X(trail_len) X(origin) X(pid) X(ppid) X(sysno) X(rtype) X(recno)
 #define OFFSETS(X) X(at) X(hdr_off) X(node_off) X(line_off) X(aux1_off) X(aux2_off) X(key_off)
 
 /* drop what the last call handed out, and let the block begin where that ended */
@@ -27,7 +27,7 @@ void release(struct auditns_scan *s, struct auditns_points *p)
         memmove(p->l_off, p->l_off + lk, lm * sizeof(*p->l_off));
         memmove(p->l_event, p->l_event + lk, lm * sizeof(*p->l_event));
         memmove(p->l_body, p->l_body + lk, lm * sizeof(*p->l_body));
-        memmove(p->l_next, p->l_next + lk, lm * sizeof(*p->l_next));
+        memmove(p->l_len, p->l_len + lk, lm * sizeof(*p->l_len));
         memmove(p->l_type, p->l_type + lk, lm * sizeof(*p->l_type));
     }
     for (uint32_t i = 0; i < lm; i++) {
@@ -37,11 +37,12 @@ void release(struct auditns_scan *s, struct auditns_points *p)
     p->line_total = lm;
     p->line_used = p->line_n = 0;
 
-    for (uint32_t i = 0; i < s->open; i++) {
+    for (uint32_t i = 0; !s->whole && i < s->open; i++) {
         s->event[i].first -= shift;
         if (s->event[i].point != NONE)
             s->event[i].point -= k;
     }
+    s->base += shift;
     s->line -= shift;
     s->searched -= shift;
     s->consumed = 0;
@@ -77,8 +78,10 @@ uint32_t add_point(struct auditns_points *p, const struct head *h, uint32_t line
     p->line_off[i] = line;
     p->hdr_off[i] = line + h->hdr;
     p->hdr_len[i] = (uint16_t)h->hdr_len;
-    p->node_off[i] = line;
+    p->node_off[i] = line + h->node_off;
     p->node_len[i] = (uint16_t)h->node_len;
+    p->lead_len[i] = h->lead_len;
+    p->trail_len[i] = p->origin[i] = 0;
     p->event[i] = event;
     p->rtype[i] = (uint16_t)h->type;
     p->recno[i] = recno;
@@ -88,6 +91,16 @@ uint32_t add_point(struct auditns_points *p, const struct head *h, uint32_t line
     p->aux1_off[i] = p->aux2_off[i] = p->key_off[i] = line;
     p->aux1_len[i] = p->aux2_len[i] = p->key_len[i] = 0;
     return i;
+}
+
+void add_line(struct auditns_points *p, uint32_t off, uint32_t end, uint32_t event, uint32_t body, uint32_t type)
+{
+    uint32_t i = p->line_total++;
+    p->l_off[i] = off;
+    p->l_len[i] = end - off;
+    p->l_event[i] = event;
+    p->l_body[i] = body;
+    p->l_type[i] = (uint16_t)type;
 }
 
 void auditns_range(const struct auditns_points *p, uint32_t first, uint32_t end, struct auditns_range *range)

@@ -3,28 +3,18 @@
  * offsets of the block that begins where the last one was consumed, so no line is ever looked at twice. */
 #include "audittext/scan_impl.h"
 
-#define AWAITS 1              /* complete when the next line is not of it */
-#define COMPLETE 2            /* the same, and at the end of the block unless records of ours may follow */
-
 static struct auditns_closed *closed_slot(struct auditns_scan *s, uint64_t serial)
 {
     return &s->closed[serial % AUDITNS_CLOSED];
 }
 
-static void remember(struct auditns_scan *s, int64_t ms, uint64_t serial, uint64_t node, uint32_t recno)
-{
-    struct auditns_closed *c = closed_slot(s, serial);
-    c->ms = ms;
-    c->serial = serial;
-    c->node = node;
-    c->recno = recno;
-    c->used = 1;
-}
-
-static void close_event(struct auditns_scan *s, uint32_t i)
+static void close_event(struct auditns_scan *s, const struct auditns_points *p, uint32_t i)
 {
     struct auditns_event *e = &s->event[i];
-    remember(s, e->ms, e->serial, e->node, e->recno);
+
+    *closed_slot(s, e->serial) = (struct auditns_closed){
+        .ms = e->ms, .serial = e->serial, .node = e->node, .recno = e->recno, .used = 1,
+        .pid = e->told ? e->told : e->point != NONE && p->pid[e->point] > 0 ? p->pid[e->point] : 0};
     if (s->lone > i)
         s->lone = s->lone == i + 1 ? 0 : s->lone - 1;
     s->open--;
@@ -32,15 +22,13 @@ static void close_event(struct auditns_scan *s, uint32_t i)
     s->last = 0;
 }
 
-static void close_all(struct auditns_scan *s)
+static void close_all(struct auditns_scan *s, const struct auditns_points *p, int64_t before)
 {
-    while (s->open)
-        close_event(s, 0);
-}
-
-static int same_event(const struct auditns_event *e, const struct head *h)
-{
-    return e->serial == h->serial && e->ms == h->ms && e->node == h->node;
+    for (uint32_t i = 0; i < s->open;)
+        if (s->event[i].seen <= before)
+            close_event(s, p, i);
+        else
+            i++;
 }
 
 static uint32_t find_event(const struct auditns_scan *s, const struct head *h)
@@ -53,31 +41,24 @@ static uint32_t find_event(const struct auditns_scan *s, const struct head *h)
     return NONE;
 }
 
-static uint32_t open_event(struct auditns_scan *s, const struct head *h, uint32_t line, uint16_t recno)
+static uint32_t open_event(struct auditns_scan *s, const struct auditns_points *p, const struct head *h, uint32_t line,
+                           const struct auditns_closed *former)
 {
     if (s->open == AUDITNS_MAX_OPEN)
-        close_event(s, 0);
+        close_event(s, p, 0);
     uint32_t i = s->open++;
     struct auditns_event *e = &s->event[i];
-    memset(e, 0, sizeof(*e));
-    e->ms = h->ms;
-    e->serial = h->serial;
-    e->node = h->node;
-    e->base = s->clock;
+    begin_event(e, s, h);
     e->first = line;
     e->id = s->next_id++;
-    e->point = NONE;
-    e->recno = recno;
+    if (former) {
+        e->recno = (uint16_t)former->recno;
+        e->told = former->pid;
+    }
     if (s->next_id >= AUDITNS_LINE_LATE)
         s->next_id = 0;
     s->last = i;
     return i;
-}
-
-static int is_single(uint32_t type)
-{
-    uint32_t number = type & 0xffff;
-    return (type & OWN_LONE) || (number && (number < FIRST_EVENT || number >= FIRST_ANOM_MSG));
 }
 
 /* a record of an event that was decided before */
@@ -89,7 +70,7 @@ static uint32_t late_record(struct auditns_points *p, const char *buf, const str
     if ((h->type & 0xffff) == TYPE_OBJ_PID) {
         uint32_t i = add_point(p, h, line, end, AUDITNS_P_TARGET | AUDITNS_P_LATE, AUDITNS_LINE_LATE,
                                (uint16_t)c->recno);
-        target_fields(p, i, buf, buf + line + h->body, buf + end - 1);
+        target_fields(p, i, buf, buf + line + h->body, buf + h->stop);
     }
     return AUDITNS_LINE_LATE;
 }
@@ -98,153 +79,129 @@ static uint32_t late_record(struct auditns_points *p, const char *buf, const str
 static uint32_t record(struct auditns_scan *s, struct auditns_points *p, const char *buf, const struct head *h,
                        uint32_t line, uint32_t end)
 {
-    uint32_t number = h->type & 0xffff, at = find_event(s, h);
-    int single = is_single(h->type);
-    const char *body = buf + line + h->body, *stop = buf + end - 1;
+    uint32_t at = find_event(s, h);
 
     if (at == NONE) {
         struct auditns_closed *c = closed_slot(s, h->serial);
-        uint32_t recno = 0;
-        if (c->used && c->serial == h->serial && c->ms == h->ms && c->node == h->node) {
-            if (number != TYPE_SYSCALL && !single)
-                return late_record(p, buf, h, c, line, end);
-            recno = c->recno;
-        }
-        at = open_event(s, h, line, (uint16_t)recno);
+        if (!c->used || c->serial != h->serial || c->ms != h->ms || c->node != h->node)
+            c = NULL;
+        if (c && (h->type & 0xffff) != TYPE_SYSCALL && !is_single(h->type))
+            return late_record(p, buf, h, c, line, end);
+        at = open_event(s, p, h, line, c);
     }
     s->last = at;
-    s->changes += number == TYPE_CONFIG_CHANGE;
     struct auditns_event *e = &s->event[at];
     uint32_t id = e->id;
 
-    if (h->type & OWN) {
-        e->own = 1;
+    e->seen = s->now;
+    if (h->type & OWN)
         s->patient = 1;
-        if (e->point != NONE)
-            p->flags[e->point] |= AUDITNS_P_OWN;
-        if (e->lone)
-            s->lone = at + 1;
-        else if ((h->type & OWN_LONE) && !e->kernel)
-            close_event(s, at);
-        return id;
+    int ended = follow(e, h);
+    place(s, p, buf, e, h, line, end);
+    if (e->told && e->point != NONE && p->pid[e->point] == e->told) { /* it has one where it was decided */
+        p->flags[e->point] = 0;
+        s->voids++;
+        e->point = NONE;
+        e->exec = 0;
     }
-    if (e->recno < 0xffff)
-        e->recno++;
-    uint32_t own = e->own ? AUDITNS_P_OWN : 0;
-
-    if (single) {
-        if (e->point == NONE) {
-            uint32_t flags = own | AUDITNS_P_SINGLE | AUDITNS_P_SUBJECT;
-            if (number == 1005 || (number >= 1100 && number < 1200) || (number >= FIRST_ANOM_MSG && number < 3000))
-                flags |= AUDITNS_P_USER;
-            e->point = add_point(p, h, line, end, flags, id, e->recno);
-            subject_fields(p, e->point, buf, body, stop);
-        }
-        e->lone = !e->kernel || e->lone ? COMPLETE : 0;
-        e->kernel = 1;
-        s->lone = e->lone ? at + 1 : 0;
-        return id;
-    }
-    if (e->lone != COMPLETE || number == TYPE_SYSCALL)
-        e->lone = !e->kernel && (h->type & LONE) ? AWAITS : 0;
-
-    if (number == TYPE_SYSCALL && !e->syscall) {
-        uint32_t flags = own | AUDITNS_P_SUBJECT | AUDITNS_P_SYSCALL;
-        if (e->point != NONE) { /* its place was taken by the record that came first */
-            flags |= p->flags[e->point] & AUDITNS_P_HAS_TARGET;
-            p->flags[e->point] = 0;
-            s->voids++;
-        }
-        uint32_t i = add_point(p, h, line, end, flags, id, e->recno);
-        subject_fields(p, i, buf, body, stop);
-        if ((p->flags[i] & AUDITNS_P_SUCCESS) && is_exec(p->arch[i], p->sysno[i])) {
-            p->flags[i] |= AUDITNS_P_EXEC;
-            e->exec = 1;
-        }
-        e->point = i;
-        e->syscall = 1;
-    } else if (!e->kernel && number != TYPE_EOE) {
-        uint32_t who = number == TYPE_NETFILTER_PKT ? AUDITNS_P_NETFILTER : AUDITNS_P_SUBJECT;
-        who |= e->lone ? AUDITNS_P_SINGLE : 0;
-        e->point = add_point(p, h, line, end, own | who, id, e->recno);
-        subject_fields(p, e->point, buf, body, stop);
-    }
-    if (number != TYPE_EOE)
-        e->kernel = 1;
-    if (number == TYPE_OBJ_PID) {
-        uint32_t i = add_point(p, h, line, end, own | AUDITNS_P_TARGET, id, e->recno);
-        target_fields(p, i, buf, body, stop);
-        if (e->point != NONE)
-            p->flags[e->point] |= AUDITNS_P_HAS_TARGET;
-    } else if (number == TYPE_PATH) {
-        if (e->exec && !p->aux2_len[e->point])
-            path_fields(p, e->point, buf, body, stop);
-    } else if (number == TYPE_PROCTITLE) {
-        e->lone = s->whole ? AWAITS : COMPLETE; /* its EOE, where there is one, mostly comes next */
-    } else if (number == TYPE_EOE) {
-        close_event(s, at);
-        return id;
-    }
-    if (e->lone)
+    if (ended)
+        close_event(s, p, at);
+    else if (e->lone)
         s->lone = at + 1;
     return id;
 }
 
-static void add_line(struct auditns_points *p, uint32_t line, uint32_t event, uint32_t body, uint32_t type,
-                     uint32_t next)
+/* End all events that have had no record since. */
+static void end_all(struct auditns_scan *s, struct auditns_points *p, const char *buf, int64_t before)
 {
-    uint32_t i = p->line_total++;
-    p->l_off[i] = line;
-    p->l_event[i] = event;
-    p->l_body[i] = body;
-    p->l_type[i] = (uint16_t)type;
-    p->l_next[i] = next;
+    if (s->whole)
+        whole_end(s, p, buf, before);
+    else
+        close_all(s, p, before);
 }
 
-/* one whole line, newline included */
-static void one_line(struct auditns_scan *s, struct auditns_points *p, const char *buf, uint32_t line, uint32_t end,
-                     struct head *h)
+/* One whole line, newline included where it has one. 0: no memory. */
+static int one_line(struct auditns_scan *s, struct auditns_points *p, const char *buf, uint32_t line, uint32_t end,
+                    struct head *h)
 {
-    int known = !s->in_long && end - line <= AUDITNS_MAX_LINE && parse_head(buf + line, buf + end - 1, h);
-    while (s->open && line - s->event[0].first > (s->whole ? AUDITNS_MAX_WHOLE : AUDITNS_MAX_SPAN))
-        close_event(s, 0);
+    h->stop = end - (buf[end - 1] == '\n');
+    int known = !s->in_long && end - line <= AUDITNS_MAX_LINE && parse_head(buf + line, buf + h->stop, h);
+
     if (end - line > AUDITNS_MAX_LINE) /* as where its start is passed on before its end has come */
-        close_all(s);
+        end_all(s, p, buf, INT64_MAX);
     s->in_long = 0;
+    s->changes += known && (h->type & 0xffff) == TYPE_CONFIG_CHANGE;
+    if (s->whole)
+        return whole_line(s, p, buf, line, end, known ? h : NULL);
+    while (s->open && line - s->event[0].first > AUDITNS_MAX_SPAN)
+        close_event(s, p, 0);
     if (s->lone && !(known && same_event(&s->event[s->lone - 1], h)))
-        close_event(s, s->lone - 1);
+        close_event(s, p, s->lone - 1);
     s->lone = 0;
     if (!known) {
-        add_line(p, line, AUDITNS_LINE_FOREIGN, line, 0, s->next_id);
-        return;
+        add_line(p, line, end, AUDITNS_LINE_FOREIGN, line, 0);
+        return 1;
     }
     if (h->ms > s->clock) {
         s->clock = h->ms;
-        for (uint32_t i = 0; i < s->open;)
-            if (h->ms - s->event[i].base >= AUDITNS_OLDER_MS)
-                close_event(s, i);
-            else
-                i++;
+        while (s->open && h->ms - s->event[0].base >= AUDITNS_OLDER_MS) /* none is older than those that began before it */
+            close_event(s, p, 0);
     }
-    uint32_t next = s->next_id;
     uint32_t id = record(s, p, buf, h, line, end);
-    add_line(p, line, id, line + h->body, h->type, next);
+    add_line(p, line, end, id, line + h->body, h->type);
+    return 1;
 }
 
-/* The last place up to s->consumed where no event has lines on both sides: numbers of events grow with their
- * first lines, so no line behind the place may have one below the next number at that time. */
-static uint32_t whole_events(const struct auditns_scan *s, const struct auditns_points *p)
+static int room(const struct auditns_scan *s, const struct auditns_points *p)
 {
-    uint32_t least = AUDITNS_LINE_LATE, place = s->consumed;
-    if (place == s->line)
-        return place;
-    for (uint32_t i = p->line_total; i-- > 0;) {
-        if (p->l_event[i] < least)
-            least = p->l_event[i];
-        if (p->l_off[i] <= s->consumed && least >= p->l_next[i])
-            return s->line - p->l_off[i] > AUDITNS_MAX_WHOLE ? s->consumed : p->l_off[i];
+    if (s->whole)
+        return whole_room(s, p);
+    return p->cap - p->total >= 2 && p->line_cap - p->line_total >= 2;
+}
+
+/* What is left behind the last newline: 0 where it stays. */
+static int rest_line(struct auditns_scan *s, struct auditns_points *p, const char *buf, uint32_t len, int mode,
+                     struct head *h)
+{
+    if (s->line == len || (mode != AUDITNS_MODE_EOF && !s->in_long && len - s->line <= AUDITNS_MAX_LINE))
+        return 1;
+    if (!s->in_long && len - s->line <= AUDITNS_MAX_LINE) { /* the last line of all, without a newline */
+        if (!one_line(s, p, buf, s->line, len, h))
+            return 0;
+    } else { /* the start of a line too long to be a record is passed on as it is */
+        end_all(s, p, buf, INT64_MAX);
+        add_line(p, s->line, len, AUDITNS_LINE_FOREIGN, s->line, 0);
+        s->in_long = mode != AUDITNS_MODE_EOF;
     }
-    return s->consumed;
+    s->line = len;
+    return 1;
+}
+
+static void hand_out(struct auditns_scan *s, struct auditns_points *p)
+{
+    p->used = p->total;
+    p->line_used = p->line_total;
+    if (s->whole) {
+        s->consumed = whole_first(s);
+    } else {
+        s->consumed = s->open ? s->event[0].first : s->line;
+        while (p->used && p->line_off[p->used - 1] >= s->consumed)
+            p->used--;
+        while (p->line_used && p->l_off[p->line_used - 1] >= s->consumed)
+            p->line_used--;
+    }
+    p->listed = s->whole != NULL;
+    p->n = s->voids ? compact(s, p) : p->used;
+    p->line_n = p->line_used;
+    p->subjects = p->late = 0;
+    for (uint32_t i = 0; i < p->n; i++) {
+        if (!(p->flags[i] & (AUDITNS_P_SUBJECT | AUDITNS_P_NETFILTER)))
+            continue;
+        if (p->flags[i] & AUDITNS_P_LATE)
+            p->late++;
+        else
+            p->subjects++;
+    }
 }
 
 int64_t auditns_scan(struct auditns_scan *s, struct auditns_points *p, const char *buf, uint32_t len, int mode)
@@ -256,43 +213,39 @@ int64_t auditns_scan(struct auditns_scan *s, struct auditns_points *p, const cha
         const char *nl = memchr(buf + s->searched, '\n', len - s->searched);
         if (!nl)
             break;
-        if (p->cap - p->total < 2 || p->line_cap - p->line_total < 2)
+        if (!room(s, p))
             return -1;
         uint32_t end = (uint32_t)(nl + 1 - buf);
+        if (!one_line(s, p, buf, s->line, end, &head))
+            return -2;
         s->lines++;
-        one_line(s, p, buf, s->line, end, &head);
         s->line = s->searched = end;
     }
     s->searched = len;
     if (mode == AUDITNS_MODE_AHEAD)
         return 0;
-    if (s->line < len && (mode == AUDITNS_MODE_EOF || s->in_long || len - s->line > AUDITNS_MAX_LINE)) {
-        /* the start of a line too long to be a record, or the unterminated end: passed on as it is */
-        if (p->line_cap == p->line_total)
+    if (!room(s, p))
+        return -1;
+    if (!rest_line(s, p, buf, len, mode, &head))
+        return -2;
+    if (mode != AUDITNS_MODE_MORE) {
+        if (!room(s, p))
             return -1;
-        close_all(s);
-        add_line(p, s->line, AUDITNS_LINE_FOREIGN, s->line, 0, s->next_id);
-        s->in_long = mode != AUDITNS_MODE_EOF;
-        s->line = len;
+        end_all(s, p, buf, mode == AUDITNS_MODE_IDLE ? s->idle : INT64_MAX);
+    } else if (!s->whole && s->lone && s->event[s->lone - 1].lone == COMPLETE && !s->patient) {
+        close_event(s, p, s->lone - 1);
     }
-    if (mode != AUDITNS_MODE_MORE)
-        close_all(s);
-    else if (s->lone && s->event[s->lone - 1].lone == COMPLETE && !s->patient)
-        close_event(s, s->lone - 1);
-    s->consumed = s->open ? s->event[0].first : s->line;
-    if (s->whole)
-        s->consumed = whole_events(s, p);
-
-    p->used = p->total;
-    p->line_used = p->line_total;
-    while (p->used && p->line_off[p->used - 1] >= s->consumed)
-        p->used--;
-    while (p->line_used && p->l_off[p->line_used - 1] >= s->consumed)
-        p->line_used--;
-    p->n = s->voids ? compact(s, p) : p->used;
-    p->line_n = p->line_used;
-    p->subjects = 0;
-    for (uint32_t i = 0; i < p->n; i++)
-        p->subjects += p->flags[i] & AUDITNS_P_SUBJECT;
+    hand_out(s, p);
     return s->consumed;
+}
+
+int64_t auditns_scan_oldest(const struct auditns_scan *s)
+{
+    int64_t oldest = INT64_MAX;
+
+    if (s->whole)
+        return whole_oldest(s);
+    for (uint32_t i = 0; i < s->open; i++)
+        oldest = s->event[i].seen < oldest ? s->event[i].seen : oldest;
+    return oldest;
 }

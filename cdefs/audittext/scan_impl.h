@@ -1,5 +1,5 @@
-/* Shared by the files of the scanner, not seen by cffi: audittext/types.c, head.c, fields.c, points.c and scan.c, each of
- * which uses those before it. */
+/* Shared by the files of the scanner, not seen by cffi: audittext/types.c, head.c, fields.c, points.c, place.c, whole.c
+ * and scan.c, each of which uses those before it. */
 #ifndef AUDITNS_IMPL_SCAN_H
 #define AUDITNS_IMPL_SCAN_H
 
@@ -8,15 +8,20 @@
 #include <string.h>
 #include <sys/types.h>
 #include "audittext/eight_impl.h"
+#ifndef AUDITNS_AUDITTEXT /* it has no guard of its own, for cffi reads it */
+#define AUDITNS_AUDITTEXT
 #include "audittext/audittext.h"
+#endif
 
 #define NONE 0xffffffffu
 #define OWN 0x10000u          /* in a type number: the record is ours */
 #define OWN_LONE 0x20000u     /* ours, and an event of its own */
 #define LONE 0x40000u         /* a kernel record: its event is complete when the next line is not of it */
+#define TYPE_LOGIN 1006
 #define TYPE_SYSCALL 1300
 #define TYPE_PATH 1302
 #define TYPE_CONFIG_CHANGE 1305
+#define TYPE_EXECVE 1309
 #define TYPE_OBJ_PID 1318
 #define TYPE_EOE 1320
 #define TYPE_NETFILTER_PKT 1324
@@ -75,10 +80,11 @@ uint32_t type_number(const char *s, size_t n);
 
 /* ---- audittext/head.c ---- */
 
+/* Offsets are those of the line, but for `stop`: where the record ends in the block. */
 struct head {
     int64_t ms;
     uint64_t sec, serial, node;
-    uint32_t node_len, hdr, sec_len, hdr_len, body, type;
+    uint32_t node_off, node_len, lead_len, name, name_len, hdr, sec_len, hdr_len, body, stop, type;
     const char *text; /* "msg=audit(...):", NULL when there is none yet: the records of an event have the same */
 };
 
@@ -105,5 +111,45 @@ uint32_t compact(struct auditns_scan *s, struct auditns_points *p);
 
 uint32_t add_point(struct auditns_points *p, const struct head *h, uint32_t line, uint32_t at, uint32_t flags,
                    uint32_t event, uint16_t recno);
+void add_line(struct auditns_points *p, uint32_t off, uint32_t end, uint32_t event, uint32_t body, uint32_t type);
+
+/* ---- audittext/place.c: the rules of events ---- */
+
+#define AWAITS 1              /* complete when the next line is not of it */
+#define STAYS 2               /* the same whatever comes of it, but a SYSCALL */
+#define COMPLETE 3            /* the same, and at the end of the block unless records of ours may follow */
+
+int is_single(uint32_t type);
+
+static inline int same_event(const struct auditns_event *e, const struct head *h)
+{
+    return e->serial == h->serial && e->ms == h->ms && e->node == h->node;
+}
+
+void begin_event(struct auditns_event *e, const struct auditns_scan *s, const struct head *h);
+
+/* What a record does to the end of its event: whether that is complete with it, and e->lone. */
+int follow(struct auditns_event *e, const struct head *h);
+
+/* The points that a record makes; it is buf[line:end], which ends at `stop` but for its newline. */
+void place(struct auditns_scan *s, struct auditns_points *p, const char *buf, struct auditns_event *e,
+           const struct head *h, uint32_t line, uint32_t end);
+
+/* ---- audittext/whole.c: events that are handed out when they have ended ---- */
+
+/* Whether there is room for all that the next line may end. */
+int whole_room(const struct auditns_scan *s, const struct auditns_points *p);
+
+/* One line; h is NULL for one without a header. 0: there is no memory. */
+int whole_line(struct auditns_scan *s, struct auditns_points *p, const char *buf, uint32_t line, uint32_t end,
+               const struct head *h);
+
+/* End the events whose last record came up to then. */
+void whole_end(struct auditns_scan *s, struct auditns_points *p, const char *buf, int64_t before);
+
+/* Where the text begins that is still needed. */
+uint32_t whole_first(const struct auditns_scan *s);
+
+int64_t whole_oldest(const struct auditns_scan *s);
 
 #endif

@@ -18,7 +18,7 @@ int64_t auditns_stream_scan(struct auditns_stream *s, struct auditns_scan *scan,
     points->len = (uint32_t)(s->scanned + most - s->start);
     consumed = auditns_scan(scan, points, points->buf, points->len, mode);
     if (consumed < 0)
-        return -1;
+        return consumed;
     s->scanned += most;
     s->consumed = (uint64_t)consumed;
     return consumed;

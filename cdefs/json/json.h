@@ -13,9 +13,9 @@ void auditns_json_free(struct auditns_json *json);
  * AUDITNS_JSON_NAME bytes at most. To be called first; both must stay where they are. */
 void auditns_json_names(const char *names, const uint8_t *kinds, uint32_t count);
 
-/* One line for each event and each foreign line of the ready ones. who: for each point the number of a text like
- * "contid":"1" (0: the host); keep as in auditns_assemble. *out is valid until the next call. Returns its length,
- * -1 for lack of memory, -2 where numbers of events are too far apart to be put in order. */
-int64_t auditns_json(struct auditns_json *json, const char *buf, uint32_t consumed, const struct auditns_points *points,
-                     const uint32_t *who, const struct auditns_tails *texts, const uint8_t *keep, uint32_t keep_first,
-                     uint32_t keep_count, char **out);
+/* One line for each event and each foreign line of the ready ones, which must be listed. who: for each point the number
+ * of a text like "contid":"1" (0: the host); keep as in auditns_assemble. *out is valid until the next call. Returns its
+ * length, -1 for lack of memory. */
+int64_t auditns_json(struct auditns_json *json, const char *buf, const struct auditns_points *points, const uint32_t *who,
+                     const struct auditns_tails *texts, const uint8_t *keep, uint32_t keep_first, uint32_t keep_count,
+                     char **out);

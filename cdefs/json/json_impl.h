@@ -8,7 +8,10 @@
 #include <string.h>
 
 #include "audittext/eight_impl.h"
+#ifndef AUDITNS_AUDITTEXT /* it has no guard of its own, for cffi reads it */
+#define AUDITNS_AUDITTEXT
 #include "audittext/audittext.h"
+#endif
 #include "json/json.h"
 
 /* ---- json/out.c: a buffer that grows, and what is put there ---- */

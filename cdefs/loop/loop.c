@@ -90,11 +90,10 @@ int loop_round(struct native_loop *q)
     if (got <= 0)
         return LOOP_NOTHING;
     q->bytes += (uint64_t)got;
+    q->scan->now = monotonic();
     q->scanned = auditns_stream_scan(stream, q->scan, q->points, UINT32_MAX, AUDITNS_MODE_MORE) >= 0;
-    if (q->scanned && !stream->consumed) {
-        q->pending = monotonic();
+    if (q->scanned && !stream->consumed && !q->points->line_n)
         return LOOP_OPEN;
-    }
     q->drained = q->see(q->look);
     if (!q->scanned || q->drained < 0 || q->look->told || q->look->counters->suspect)
         return LOOP_UNSEEN;
@@ -104,7 +103,6 @@ int loop_round(struct native_loop *q)
         return LOOP_UNKNOWN;
     hold(q);
     count(q, now);
-    q->pending = stream->end - stream->start > stream->consumed ? now : 0;
     if (q->writer && writer_copy(q->writer, q->out, (size_t)q->size))
         q->size = 0;
     return LOOP_DONE;
@@ -115,11 +113,11 @@ int loop_rounds(struct native_loop *q)
     struct epoll_event ready[2];
 
     for (;;) {
-        int64_t now = monotonic(), end = q->end;
+        int64_t now = monotonic(), end = q->end, oldest = auditns_scan_oldest(q->scan);
         int how;
 
-        if (q->pending && q->pending + q->hold < end)
-            end = q->pending + q->hold;
+        if (oldest < end - q->hold)
+            end = oldest + q->hold;
         if (end <= now || epoll_wait(q->epoll, ready, 2, (int)((end - now + 999999) / 1000000)) != 1 ||
             ready[0].data.fd != q->fd)
             return LOOP_OTHER;

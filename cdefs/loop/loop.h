@@ -21,7 +21,6 @@ struct native_loop {
     uint64_t came, most;        /* how many events came since `began`; most: in a window of time, with which it goes on */
     int64_t began, window;
     int64_t end, hold;          /* end: of the rounds; hold: how long an event is waited for whose end has not come */
-    int64_t pending;            /* since when one is, 0: none */
     int64_t size, drained;      /* what is left for the caller: bytes in `out`, and of frames in `look`, or its error */
     int64_t ms;                 /* of the newest event */
     uint32_t careful;

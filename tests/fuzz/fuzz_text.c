@@ -29,9 +29,9 @@ static struct auditns_points points;
 static struct auditns_json *json;
 
 #define ARRAYS(X) X(ms) X(exit) X(serial) X(flags) X(at) X(hdr_off) X(node_off) X(line_off) X(aux1_off) X(aux2_off) \
-    X(key_off) X(event) X(arch) X(aux1_len) X(aux2_len) X(key_len) X(pid) X(ppid) X(sysno) X(hdr_len) X(node_len) \
-    X(rtype) X(recno)
-#define LINE_ARRAYS(X) X(l_off) X(l_event) X(l_body) X(l_next) X(l_type)
+    X(key_off) X(event) X(arch) X(aux1_len) X(aux2_len) X(key_len) X(lead_len) X(trail_len) X(origin) X(pid) X(ppid) \
+    X(sysno) X(hdr_len) X(node_len) X(rtype) X(recno)
+#define LINE_ARRAYS(X) X(l_off) X(l_len) X(l_event) X(l_body) X(l_type)
 
 static void start(void)
 {
@@ -99,7 +99,7 @@ static void measure(const char *block, uint32_t consumed)
 /* A frame of a kind that is followed, about the process of a point; what else it says the text decides. */
 static uint64_t life(char *frame, uint32_t i, const char *block, uint32_t consumed)
 {
-    uint8_t by = (uint8_t)block[i % consumed];
+    uint8_t by = (uint8_t)block[i % (consumed ? consumed : points.len)];
     struct frame_header head = {
         .size = sizeof(head) + AUDITNS_SET, .kind = K_FORK + by % 4, .source = S_PERF, .time = (uint64_t)(100 + i) * 1000000,
         .pid = points.pid[i] ^ by / 4 % 2, .tid = points.pid[i] ^ by / 4 % 2 ^ by / 8 % 2, .ppid = points.pid[i],
@@ -170,21 +170,10 @@ static void remember(const char *block, uint32_t consumed)
     hold(known.used == 0, "nothing holds that frames speak of");
 }
 
-/* One answer: assemble it twice, once with nothing put in, and write it as JSON. */
-static void take(const char *block, uint32_t consumed)
+/* Text in its order: assembled twice, once with nothing put in. */
+static void take_plain(const char *block, uint32_t consumed, const uint32_t *choice, const uint32_t *nothing)
 {
-    static uint32_t choice[CAP], nothing[CAP], who[CAP];
-    static uint8_t keep[4096];
-    char *out = NULL, *lines = NULL;
-
-    hold(points.n <= CAP && points.line_n <= CAP, "counts");
-    measure(block, consumed);
-    remember(block, consumed);
-    for (uint32_t i = 0; i < points.n; i++) {
-        choice[i] = i % 4;
-        who[i] = i % 3;
-        hold(points.flags[i] != 0 && points.at[i] <= consumed, "a point lies in what is decided");
-    }
+    char *out = NULL;
     uint64_t size = auditns_assemble(block, consumed, &points, nothing, &tails, NULL, 0, 0, NULL, 0);
     hold(size == consumed, "nothing put in, nothing changed");
     size = auditns_assemble(block, consumed, &points, choice, &tails, NULL, 0, 0, NULL, 0);
@@ -195,20 +184,52 @@ static void take(const char *block, uint32_t consumed)
         at += out[i] == block[at];
     hold(at == consumed, "what went in is there, in order");
     free(out);
+}
 
-    int64_t len = auditns_json(json, block, consumed, &points, who, &texts, NULL, 0, 0, &lines);
+/* Whole events: as JSON, all and some, and as text. */
+static void take_listed(const char *block, uint32_t consumed, const uint32_t *choice, const uint32_t *who)
+{
+    static uint8_t keep[4096];
+    char *out = NULL, *lines = NULL;
+    uint64_t listed = 0;
+    int64_t len = auditns_json(json, block, &points, who, &texts, NULL, 0, 0, &lines);
+
     hold(len >= 0, "JSON is made");
     for (int64_t i = 0; i < len; i++)
         hold((lines[i] >= ' ' && lines[i] < 0x7f) || lines[i] == '\n', "JSON is printable ASCII");
     hold(!len || lines[len - 1] == '\n', "JSON ends with a line");
+    for (uint32_t i = 0; i < points.line_n; i++) {
+        listed += points.l_len[i];
+        hold(points.l_off[i] + points.l_len[i] <= points.len, "a line lies in the text");
+    }
+    hold(auditns_assemble(block, consumed, &points, choice, &tails, NULL, 0, 0, NULL, 0) >= listed, "text only grows");
     memset(keep, 1, sizeof(keep));
     for (uint32_t i = 0; i < sizeof(keep); i += 3)
         keep[i] = 0;
-    size = auditns_assemble(block, consumed, &points, choice, &tails, keep, 0, sizeof(keep), NULL, 0);
+    uint64_t size = auditns_assemble(block, consumed, &points, choice, &tails, keep, 0, sizeof(keep), NULL, 0);
     hold((out = malloc(size + 1)) != NULL, "memory");
     hold(auditns_assemble(block, consumed, &points, choice, &tails, keep, 0, sizeof(keep), out, size) == size, "filtered size");
     free(out);
-    hold(auditns_json(json, block, consumed, &points, who, &texts, keep, 0, sizeof(keep), &lines) >= 0, "filtered JSON");
+    hold(auditns_json(json, block, &points, who, &texts, keep, 0, sizeof(keep), &lines) >= 0, "filtered JSON");
+}
+
+/* One answer. */
+static void take(const char *block, uint32_t consumed)
+{
+    static uint32_t choice[CAP], nothing[CAP], who[CAP];
+
+    hold(points.n <= CAP && points.line_n <= CAP, "counts");
+    measure(block, consumed);
+    remember(block, consumed);
+    for (uint32_t i = 0; i < points.n; i++) {
+        choice[i] = i % 4;
+        who[i] = i % 3;
+        hold(points.flags[i] != 0 && points.at[i] <= (points.listed ? points.len : consumed), "a point lies in the text");
+    }
+    if (points.listed)
+        take_listed(block, consumed, choice, who);
+    else
+        take_plain(block, consumed, choice, nothing);
 }
 
 /* A copy of its exact size: a step past its end is seen. */
@@ -229,9 +250,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size < 2 || size > 60000)
         return 0;
     size_t piece = data[0] < 128 ? size : (size_t)(data[0] - 127) * (1 + data[1] % 16);
+    auditns_scan_free(&scan);
     memset(&scan, 0, sizeof(scan));
-    scan.whole = data[1] >> 7;
     points.n = points.line_n = points.used = points.line_used = points.total = points.line_total = 0;
+    if (data[1] >> 7) /* small limits, so that they are met */
+        hold(auditns_scan_whole(&scan, &points, data[1] & 32 ? 2000 : 1 << 24, data[1] & 16 ? 3 : 300), "memory");
     const char *text = (const char *)data + 2;
     size -= 2;
     size_t from = 0, end = 0, last = 0;
@@ -246,6 +269,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             free(block);
         }
         block = copy_of(text + from, end - from);
+        points.buf = block;
+        points.len = (uint32_t)(end - from);
         int64_t consumed = auditns_scan(&scan, &points, block, (uint32_t)(end - from), mode);
         hold(consumed >= 0 && (size_t)consumed <= end - from, "consumed lies in the block");
         take(block, (uint32_t)consumed);

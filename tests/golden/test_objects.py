@@ -49,9 +49,9 @@ class Known(Renderer):
         return jsonout.Who(f"{pid},^7", web, {"net": {"serial": "a1", "dev": 4, "ino": 4026532142}, "mnt": None})
 
 
-def render(text: bytes, name: str, colour: bool = False, pieces: int = 1 << 20, whole: bool = True) -> bytes:
+def render(text: bytes, name: str, colour: bool = False, pieces: int = 1 << 20) -> bytes:
     """All of ``text``, given in pieces of that many bytes; JSON is made in C and held against the reference."""
-    stream, known, out = TextStream(whole=whole), Known(colour), b""
+    stream, known, out = TextStream(whole=True), Known(colour), b""
     for at in range(0, len(text), pieces):
         out += one(known, stream.push(text[at : at + pieces]), name)
     return out + one(known, stream.flush(eof=True), name)

@@ -134,7 +134,8 @@ def test_a_replay_says_the_same_to_the_byte(recorded: tuple[bytes, Path], tmp_pa
         assert out == enrich(text, "--journal", journal, "--format", form, "--ns", "all", "--info")
         assert out.count(b"\n") == len(events(text))
     # in pieces, in another order of events, and filtered, each event is told the same
-    halves = text[: len(text) // 2], text[len(text) // 2 :]
+    half = text.index(b"\n", len(text) // 2) + 1
+    halves = text[:half], text[half:]
     (tmp_path / "1").write_bytes(halves[0])
     (tmp_path / "2").write_bytes(halves[1])
     parts = auditns("enrich", "--journal", journal, tmp_path / "1", tmp_path / "2")

@@ -17,7 +17,7 @@ from tests.reference import audittext
 from .audit_text import NAMES, stream
 
 TAILS = [b"\1type=CONTAINER_ID \0 contid=1\n", b"", b"\1type=CONTAINER_ID \0 contid=2\n\1type=NS_INFO \0 netns=1\n"]
-PLAIN = ("ms", "serial", "flags", "pid", "ppid", "sysno", "arch", "exit", "rtype", "recno", "event")
+PLAIN = ("ms", "serial", "flags", "pid", "ppid", "sysno", "arch", "exit", "rtype", "recno", "event", "origin")
 
 
 def take(found: Points, base: int) -> list[dict[str, Any]]:
@@ -26,7 +26,7 @@ def take(found: Points, base: int) -> list[dict[str, Any]]:
     for i in range(found.n):
         point = {name: getattr(found, name)[i] for name in PLAIN}
         point |= {"at": found.at[i] + base, "line_off": found.line_off[i] + base}
-        point |= {"hdr": found.header(i), "node": found.node(i)}
+        point |= {"hdr": found.header(i), "node": found.node(i), "lead": found.lead(i)}
         point |= {"aux1": found.comm(i), "aux2": found.path(i), "key": found.key(i)}
         out.append(point)
     return out
@@ -43,7 +43,9 @@ def run_c(
     def collect(ready: Points) -> None:
         nonlocal base
         found.extend(take(ready, base))
-        lines.extend((ready.l_off[i] + base, ready.l_event[i], ready.l_type[i]) for i in range(ready.line_n))
+        for i in range(ready.line_n):
+            off = ready.l_off[i] + base
+            lines.append(audittext.Line(off, ready.l_event[i], ready.l_type[i], off + ready.l_len[i]))
         out.append(assemble(ready, array("I", [s % 4 for s in ready.serial[: ready.n]]), tails))
         base += ready.consumed
 
@@ -76,12 +78,12 @@ def compare(pieces: list[bytes], flush_at: int | None = None, whole: bool = Fals
     found, lines, out = run_c(pieces, flush_at, whole, patient=patient)
     reference = run_reference(pieces, flush_at, whole, patient)
     assert found == [vars(point) for point in reference.points]
-    assert [line[1:] for line in lines if line[1] != points.LINE_FOREIGN] == [
-        line[1:] for line in reference.lines if line[1] != points.LINE_FOREIGN
+    assert [line for line in lines if line.event != points.LINE_FOREIGN] == [
+        line for line in reference.lines if line.event != points.LINE_FOREIGN
     ]
     text = b"".join(pieces)
     picks = [point.serial % 4 for point in reference.points]
-    assert out == audittext.assemble(text, reference.points, picks, TAILS)
+    assert out == audittext.assemble(text, reference.points, picks, TAILS, reference.lines)
     return out
 
 
@@ -160,7 +162,7 @@ def test_output_less_ours_is_the_input(seed: int) -> None:
     for piece in [*cut(text, random.Random(seed)), None]:
         ready = marked.flush(eof=True) if piece is None else marked.push(piece)
         out += assemble(ready, [1] * ready.n, tails)
-    assert re.sub(rb"#ours#[^\n]*\n", b"", out) == text
+    assert re.sub(rb"\n#ours#[^\n]*\Z|#ours#[^\n]*\n", b"", out) == text
     assert out.count(b"#ours#") == len(run_reference([text]).points)
 
 

@@ -19,8 +19,11 @@ HEADER: Final = re.compile(
 _OWN_PREFIX: Final = ("CONTAINER_", "NS_")
 #: complete when the next line is not of it
 AWAITS: Final = 1
+#: the same whatever comes of it, but a SYSCALL
+STAYS: Final = 2
 #: the same, and at the end of what was pushed unless records of ours may follow
-COMPLETE: Final = 2
+COMPLETE: Final = 3
+LOGIN: Final = 1006
 
 
 class Point:
@@ -29,10 +32,10 @@ class Point:
     def __init__(self, head: "Head", line: int, at: int, flags: int, event: int, recno: int) -> None:
         self.ms, self.serial, self.at, self.line_off = head.ms, head.serial, at, line
         self.flags = flags | (p.P_NODE if head.node else 0)
-        self.hdr, self.node = head.hdr, head.node
+        self.hdr, self.node, self.lead = head.hdr, head.node, head.lead
         self.rtype, self.recno, self.event = head.type, recno, event
         self.pid = self.ppid = self.sysno = -1
-        self.arch = self.exit = 0
+        self.arch = self.exit = self.origin = 0
         self.aux1 = self.aux2 = self.key = b""
 
     def __repr__(self) -> str:
@@ -43,6 +46,7 @@ class Head(NamedTuple):
     """What the beginning of a line says."""
 
     node: bytes
+    lead: bytes
     type: int
     own: bool
     hdr: bytes
@@ -51,18 +55,55 @@ class Head(NamedTuple):
     body: bytes
 
 
-class Event:
-    """An event that is not decided yet."""
+Key = tuple[bytes, int, int]
 
-    def __init__(self, number: int, first: int, base: int, recno: int) -> None:
-        self.number, self.first, self.base, self.recno = number, first, base, recno
-        self.own = self.kernel = self.syscall = False
-        #: 0, or AWAITS or COMPLETE
+
+class Closed:
+    """What is remembered of an event that was decided; ``pid`` is that of its subject."""
+
+    def __init__(self, key: Key, recno: int, pid: int, ppid: int, number: int) -> None:
+        self.key, self.recno, self.pid, self.ppid, self.number = key, recno, pid, ppid, number
+
+
+class Event:
+    """An event that is not decided yet; ``former`` is set where it was before."""
+
+    def __init__(self, number: int, first: int, base: int, former: Closed | None) -> None:
+        self.number, self.first, self.base, self.former = number, first, base, former
+        self.recno = former.recno if former is not None else 0
+        self.own = self.kernel = self.begun = self.syscall = False
+        #: 0, or AWAITS, STAYS or COMPLETE
         self.lone = 0
         self.point: Point | None = None
+        #: where whole events are handed out: its lines
+        self.noted: list[tuple[int, int, Head]] = []
+
+    def follow(self, head: Head) -> bool:
+        """What a record does to the end of its event: whether that is complete with it, and ``lone``."""
+        if head.own:
+            if is_single(head.type) and not self.begun:
+                self.lone = COMPLETE
+            return False
+        if head.type == rectypes.EOE:
+            return True
+        if is_single(head.type):
+            alone = STAYS if head.type == LOGIN else COMPLETE
+            self.lone = 0 if self.begun and not self.lone else alone
+        elif head.type == rectypes.PROCTITLE:
+            self.lone = COMPLETE
+        elif self.lone < STAYS or head.type == rectypes.SYSCALL:
+            self.lone = AWAITS if not self.begun and head.type in rectypes.LONE_KERNEL else 0
+        self.begun = True
+        return False
 
 
-Key = tuple[bytes, int, int]
+class Line(NamedTuple):
+    """A line of the text: where it begins, its event and type, and where it ends."""
+
+    off: int
+    event: int
+    type: int
+    end: int
 
 
 def read_head(line: bytes) -> Head | None:
@@ -73,7 +114,8 @@ def read_head(line: bytes) -> Head | None:
     name = match["type"].decode("latin-1")
     number = rectypes.number(name)
     return Head(
-        node=match["node"] or b"",
+        node=(match["node"] or b"")[5:-1],
+        lead=match["node"] or b"",
         type=number,
         own=number in rectypes.OWN or (number == 0 and name.startswith(_OWN_PREFIX) and name not in _OWN_PREFIX),
         hdr=match["hdr"],
@@ -145,25 +187,32 @@ def target_words(body: bytes) -> dict[bytes, bytes]:
 
 
 class Reference:
-    """The scan over a whole stream. ``points`` and ``lines`` grow; those before ``consumed`` are decided. ``whole``: an
-    event is waited for as long as where whole events are wanted. ``patient``: records of ours may follow."""
+    """The scan over a whole stream. ``points`` and ``lines`` grow; those before ``consumed`` are decided. ``patient``:
+    records of ours may follow.
 
-    def __init__(self, whole: bool = False, patient: bool = False) -> None:
+    ``whole``: events are handed out as they end, each with all its lines, and ``points`` and ``lines`` are in that
+    order.
+    """
+
+    def __init__(
+        self, whole: bool = False, patient: bool = False, *, limit: int = p.MAX_WHOLE, most: int = p.MAX_WHOLE_OPEN
+    ) -> None:
         self._whole = whole
         self._patient = patient
+        self._limit, self._most = (limit, most) if whole else (0, p.MAX_OPEN)
+        self._span = 2 * limit if whole else p.MAX_SPAN
         #: the event that the next line ends unless it is of it
         self._lone: Key | None = None
-        self._span = p.MAX_WHOLE if whole else p.MAX_SPAN
         self.text = bytearray()
         self.points: list[Point] = []
-        self.lines: list[tuple[int, int, int]] = []  # offset, event, type
+        self.lines: list[Line] = []
         self.consumed = 0
         self._line = 0
         self._in_long = False
         self._clock = 0
         self._next = 0
         self._open: dict[Key, Event] = {}
-        self._closed: dict[int, tuple[Key, int]] = {}
+        self._closed: dict[int, Closed] = {}
 
     def push(self, data: bytes, mode: int = p.MODE_MORE) -> None:
         """Take in more text."""
@@ -171,102 +220,158 @@ class Reference:
         while (end := self.text.find(b"\n", self._line) + 1) > 0:
             self._one_line(self._line, end)
             self._line = end
-        rest = len(self.text) - self._line
-        if rest and (mode == p.MODE_EOF or self._in_long or rest > p.MAX_LINE):
-            self._close_all()
-            self.lines.append((self._line, p.LINE_FOREIGN, 0))
-            self._in_long = mode != p.MODE_EOF
-            self._line = len(self.text)
+        self._rest(len(self.text), mode)
         if mode != p.MODE_MORE:
             self._close_all()
-        elif self._lone is not None and self._open[self._lone].lone == COMPLETE and not self._patient:
+        elif self._lone is not None and self._open[self._lone].lone == COMPLETE and not self._patient | self._whole:
             self._close(self._lone)
         self.consumed = min([event.first for event in self._open.values()], default=self._line)
 
-    def _close(self, key: Key) -> None:
-        event = self._open.pop(key)
-        self._closed[key[2] % p.CLOSED] = (key, event.recno)
+    def _rest(self, end: int, mode: int) -> None:
+        rest = end - self._line
+        if not rest or (mode != p.MODE_EOF and not self._in_long and rest <= p.MAX_LINE):
+            return
+        if not self._in_long and rest <= p.MAX_LINE:
+            self._one_line(self._line, end)
+        else:
+            self._close_all()
+            self.lines.append(Line(self._line, p.LINE_FOREIGN, 0, end))
+            self._in_long = mode != p.MODE_EOF
+        self._line = end
+
+    def _close(self, key: Key, cut: bool = False) -> None:
+        event = self._open[key]
+        if self._whole:
+            self._hand_out(event, cut)
+        del self._open[key]
+        former, point = event.former, event.point
+        if self._whole:
+            pid, ppid = (point.pid, point.ppid) if point is not None and point.pid > 0 else (-1, -1)
+            number = event.number
+            if former is not None:
+                number = former.number
+                if former.pid > 0:
+                    pid, ppid = former.pid, former.ppid
+        else:
+            pid, ppid, number = point.pid if point is not None and point.pid > 0 else 0, 0, 0
+            if former is not None and former.pid:
+                pid = former.pid
+        self._closed[key[2] % (p.CLOSED_WHOLE if self._whole else p.CLOSED)] = Closed(
+            key, event.recno, pid, ppid, number
+        )
         if key == self._lone:
             self._lone = None
+
+    def _hand_out(self, event: "Event", cut: bool) -> None:
+        event.number = self._next
+        self._next += 1
+        for line, end, head in event.noted:
+            self._place(event, head, line, end)
+            self.lines.append(Line(line, event.number, head.type, end))
+        if event.former is not None:
+            self._make_late(event, event.former, *event.noted[-1])
+        if cut and event.point is not None:
+            event.point.flags |= p.P_CUT
+
+    def _make_late(self, event: "Event", former: "Closed", line: int, end: int, head: Head) -> None:
+        point = event.point
+        if point is None:
+            point = Point(head, line, end, 0, event.number, event.recno)
+            self.points.append(point)
+        elif point.pid > 0 and point.pid != former.pid:
+            return
+        point.flags = p.P_SUBJECT | p.P_LATE | point.flags & (p.P_NODE | p.P_HAS_TARGET)
+        point.pid, point.ppid, point.sysno, point.origin = former.pid, former.ppid, -1, former.number
+        event.point = point
 
     def _close_all(self) -> None:
         for key in list(self._open):
             self._close(key)
 
     def _one_line(self, line: int, end: int) -> None:
-        for key, event in list(self._open.items()):
-            if line - event.first > self._span:
-                self._close(key)
-        if end - line > p.MAX_LINE:
-            self._close_all()
         head = None
         if not self._in_long and end - line <= p.MAX_LINE:
-            head = read_head(bytes(self.text[line : end - 1]))
+            head = read_head(bytes(self.text[line : end - self.text.endswith(b"\n", line, end)]))
+        if end - line > p.MAX_LINE:
+            self._close_all()
         self._in_long = False
+        for key, event in list(self._open.items()):
+            if line - event.first > self._span:
+                self._close(key, cut=True)
         lone = self._lone
         if lone is not None and (head is None or lone != (head.node, head.ms, head.serial)):
             self._close(lone)
         self._lone = None
         if head is None:
-            self.lines.append((line, p.LINE_FOREIGN, 0))
+            self.lines.append(Line(line, p.LINE_FOREIGN, 0, end))
             return
         if head.ms > self._clock:
             self._clock = head.ms
             for key, event in list(self._open.items()):
                 if head.ms - event.base >= p.OLDER_MS:
                     self._close(key)
-        self.lines.append((line, self._record(head, line, end), head.type))
+        number = self._record(head, line, end)
+        if not self._whole:
+            self.lines.append(Line(line, number, head.type, end))
 
-    def _begin(self, key: Key, line: int, recno: int) -> Event:
-        if len(self._open) == p.MAX_OPEN:
-            self._close(next(iter(self._open)))
-        event = self._open[key] = Event(self._next, line, self._clock, recno)
-        self._next += 1
+    def _begin(self, key: Key, line: int, former: "Closed | None") -> Event:
+        if len(self._open) == self._most:
+            self._close(next(iter(self._open)), cut=True)
+        event = self._open[key] = Event(self._next, line, self._clock, former)
+        self._next += not self._whole
         return event
 
-    def _late(self, head: Head, key: Key, recno: int, line: int, end: int) -> int:
+    def _late(self, head: Head, former: "Closed", line: int, end: int) -> int:
         if not head.own:
-            recno = min(recno + 1, 0xFFFF)
-            self._closed[head.serial % p.CLOSED] = (key, recno)
+            former.recno = min(former.recno + 1, 0xFFFF)
         if head.type == rectypes.OBJ_PID:
-            point = Point(head, line, end, p.P_TARGET | p.P_LATE, p.LINE_LATE, recno)
+            point = Point(head, line, end, p.P_TARGET | p.P_LATE, p.LINE_LATE, former.recno)
             fill_target(point, head.body)
             self.points.append(point)
         return p.LINE_LATE
 
     def _record(self, head: Head, line: int, end: int) -> int:
         key = (head.node, head.ms, head.serial)
-        single = is_single(head.type)
         event = self._open.get(key)
         if event is None:
-            was, recno = self._closed.get(head.serial % p.CLOSED, (None, 0))
-            if was != key:
-                recno = 0
-            elif head.type != rectypes.SYSCALL and not single:
-                return self._late(head, key, recno, line, end)
-            event = self._begin(key, line, recno)
+            former = self._closed.get(head.serial % (p.CLOSED_WHOLE if self._whole else p.CLOSED))
+            if former is not None and former.key != key:
+                former = None
+            if former and not self._whole and head.type != rectypes.SYSCALL and not is_single(head.type):
+                return self._late(head, former, line, end)
+            event = self._begin(key, line, former)
+            event.lone = STAYS if former and self._whole else 0
+        self._patient |= head.own
+        lone = event.lone
+        ended = event.follow(head)
+        if self._whole:
+            event.noted.append((line, end, head))
+        else:
+            self._place(event, head, line, end)
+            if event.point is not None and event.former is not None and 0 < event.former.pid == event.point.pid:
+                self.points.remove(event.point)
+                event.point = None
+        if self._whole and event.former is not None:
+            event.lone = lone
+        if ended:
+            self._close(key)
+        elif self._whole and sum(end - line for line, end, _ in event.noted) > self._limit:
+            self._close(key, cut=True)
+        elif event.lone:
+            self._lone = key
+        return event.number
+
+    def _place(self, event: Event, head: Head, line: int, end: int) -> None:
+        """The points that a record makes."""
         if head.own:
-            event.own = self._patient = True
+            event.own = True
             if event.point is not None:
                 event.point.flags |= p.P_OWN
-            if event.lone:
-                self._lone = key
-            elif single and not event.kernel:
-                self._close(key)
-            return event.number
+            return
         event.recno = min(event.recno + 1, 0xFFFF)
         own = p.P_OWN if event.own else 0
-
-        if single:
-            if event.point is None:
-                flags = own | p.P_SINGLE | p.P_SUBJECT | (p.P_USER if is_user(head.type) else 0)
-                event.point = self._add_subject(head, line, end, flags, event)
-            event.lone = COMPLETE if not event.kernel or event.lone else 0
-            event.kernel = True
-            self._lone = key if event.lone else None
-            return event.number
-        if event.lone != COMPLETE or head.type == rectypes.SYSCALL:
-            event.lone = AWAITS if not event.kernel and head.type in rectypes.LONE_KERNEL else 0
+        if head.type == rectypes.EOE:
+            return
         if head.type == rectypes.SYSCALL and not event.syscall:
             flags = own | p.P_SUBJECT | p.P_SYSCALL
             if event.point is not None:
@@ -276,30 +381,22 @@ class Reference:
             if event.point.flags & p.P_SUCCESS and event.point.sysno in EXECS.get(event.point.arch, ()):
                 event.point.flags |= p.P_EXEC
             event.syscall = True
-        elif not event.kernel and head.type != rectypes.EOE:
+        elif event.point is None if is_single(head.type) else not event.kernel:
             who = p.P_NETFILTER if head.type == rectypes.NETFILTER_PKT else p.P_SUBJECT
-            who |= p.P_SINGLE if event.lone else 0
+            who |= p.P_SINGLE if is_single(head.type) or head.type in rectypes.LONE_KERNEL else 0
+            who |= p.P_USER if is_user(head.type) else 0
             event.point = self._add_subject(head, line, end, own | who, event)
-        event.kernel |= head.type != rectypes.EOE
+        event.kernel = True
         if head.type == rectypes.OBJ_PID:
             point = Point(head, line, end, own | p.P_TARGET, event.number, event.recno)
             fill_target(point, head.body)
             self.points.append(point)
             if event.point is not None:
                 event.point.flags |= p.P_HAS_TARGET
-        elif head.type == rectypes.PATH:
-            if event.point is not None and event.point.flags & p.P_EXEC and not event.point.aux2:
-                found = target_words(head.body)
-                if found.get(b"item") == b"0":
-                    event.point.aux2 = found.get(b"name", b"")
-        elif head.type == rectypes.PROCTITLE:
-            event.lone = AWAITS if self._whole else COMPLETE
-        elif head.type == rectypes.EOE:
-            self._close(key)
-            return event.number
-        if event.lone:
-            self._lone = key
-        return event.number
+        elif head.type == rectypes.PATH and event.point and event.point.flags & p.P_EXEC and not event.point.aux2:
+            found = target_words(head.body)
+            if found.get(b"item") == b"0":
+                event.point.aux2 = found.get(b"name", b"")
 
     def _add_subject(self, head: Head, line: int, at: int, flags: int, event: Event) -> Point:
         point = Point(head, line, at, flags, event.number, event.recno)
@@ -313,21 +410,20 @@ def assemble(
     points: Iterable[Point],
     choice: Sequence[int],
     tails: Sequence[bytes],
-    lines: Sequence[tuple[int, int, int]] = (),
+    lines: Sequence[Line],
     keep: Sequence[int] | None = None,
 ) -> bytes:
-    """``text`` with ``tails[choice - 1]`` put in at each point; with ``keep`` (by event number) only those events'
-    lines."""
+    """``lines`` of ``text`` with ``tails[choice - 1]`` put in at each point; with ``keep`` (by event number) only those
+    events' lines."""
     inserted: dict[int, list[bytes]] = {}
     for point, pick in zip(points, choice, strict=True):
-        kept = keep is None or (point.event < len(keep) and keep[point.event])
-        if 0 < pick <= len(tails) and kept:
-            tail = re.sub(rb"[\0\1]", lambda m, q=point: q.node if m[0] == b"\1" else q.hdr, tails[pick - 1])  # type: ignore[misc]
+        if 0 < pick <= len(tails) and tails[pick - 1] and point.flags & (p.P_LATE | p.P_TARGET) != p.P_LATE:
+            tail = re.sub(rb"[\0\1]", lambda m, q=point: q.lead if m[0] == b"\1" else q.hdr, tails[pick - 1])  # type: ignore[misc]
+            if not text.endswith(b"\n", 0, point.at):
+                tail = b"\n" + tail[:-1]
             inserted.setdefault(point.at, []).append(tail)
     out: list[bytes] = []
-    cuts = [line[0] for line in lines] + [len(text)] if lines else sorted({0, *inserted, len(text)})
-    for i, begin in enumerate(cuts):
-        out += inserted.get(begin, [])
-        if i + 1 < len(cuts) and (keep is None or (lines[i][1] < len(keep) and keep[lines[i][1]])):
-            out.append(text[begin : cuts[i + 1]])
+    for line in lines:
+        if keep is None or (line.event < len(keep) and keep[line.event]):
+            out += [text[line.off : line.end], *inserted.get(line.end, [])]
     return b"".join(out)

@@ -46,7 +46,7 @@ def seen(serials: list[int], ms: int = 1_700_000_000_123, node: bytes = b"", rty
     points.over(node)
     for i, serial in enumerate(serials):
         points.serial[i], points.ms[i], points.rtype[i] = serial, ms, rtype
-        points.flags[i], points.node_len[i] = P_NODE if node else 0, len(node)
+        points.flags[i], points.node_len[i], points.lead_len[i] = P_NODE if node else 0, len(node), len(node)
     return points
 
 

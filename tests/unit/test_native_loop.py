@@ -330,13 +330,14 @@ def test_a_change_of_the_rules_that_came_alone_is_not_overlooked(quiet: Quiet) -
 
 @pytest.mark.parametrize("whole", [b"", event(1004, time.time_ns() // MS - 5, 100)], ids=["alone", "behind-another"])
 def test_an_event_without_its_end_is_waited_for_from_when_it_came(quiet: Quiet, whole: bytes) -> None:
-    before = time.monotonic()
-    quiet.come(b"", whole + event(1004 + bool(whole), quiet.now, 100)[:40])
+    before = time.monotonic_ns()
+    quiet.come(b"", whole + event(1004 + bool(whole), quiet.now, 100).partition(b"\n")[0] + b"\n")
     assert quiet.pipeline.stream.pending
-    assert quiet.pipeline._pending_since >= before
-    since = quiet.pipeline._pending_since
+    since = quiet.pipeline.stream.oldest
+    assert since is not None
+    assert since >= before
     quiet.come(b"", b"")
-    assert quiet.pipeline._pending_since == since
+    assert quiet.pipeline.stream.oldest == since
 
 
 def test_a_clock_that_was_set_is_told_before_the_answer(quiet: Quiet, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,6 @@ from array import array
 import pytest
 
 from auditns_connector.audittext.scanner import Tails, TextStream, assemble
-from auditns_connector.pipeline.filters import EventFilter
 from auditns_connector.vocabulary import audit_text as p
 
 SYSCALL = b"type=SYSCALL msg=audit(1.000:%d): arch=c000003e syscall=59 success=yes exit=0 ppid=1 pid=%d\n"
@@ -85,24 +84,6 @@ def test_a_text_that_does_not_fit_is_refused() -> None:
         Tails([b"\0" * 256])
 
 
-def test_a_filter_stands_a_late_target() -> None:
-    stream = TextStream(whole=True)
-    points = stream.push(SYSCALL % (1, 7) + EOE % 1 + b"type=OBJ_PID msg=audit(1.000:1): opid=9\n")
-    assert points.flags[1] & p.P_LATE
-    assert EventFilter(pids=[7, 9]).keep(points, array("I"), None, 0, 1) == b"\1"  # type: ignore[arg-type]
-
-
-def test_whole_events_are_kept_together_when_they_interleave() -> None:
-    first, second = SYSCALL % (1, 7), SYSCALL % (2, 8)
-    for whole, consumed in ((False, len(first)), (True, 0)):
-        stream = TextStream(whole=whole)
-        # the first is complete, but its end stands behind the beginning of the second
-        points = stream.push(first + second + END % 1)
-        assert points.consumed == consumed
-        points = stream.push(EOE % 2)
-        assert points.pid[: points.n].tolist() == ([8] if not whole else [7, 8])
-
-
 def test_the_eoe_behind_a_proctitle_belongs_to_the_whole_event() -> None:
     stream = TextStream(whole=True)
     assert not stream.push(SYSCALL % (1, 7) + END % 1).consumed
@@ -123,17 +104,3 @@ def test_what_was_taken_in_at_once_can_be_scanned_in_parts(most: int) -> None:
     points = stream.flush(eof=True)
     assert seen + points.pid[: points.n].tolist() == list(range(20))
     assert (stream.pending, stream.left, stream.lines) == (0, False, 40)
-
-
-def test_a_whole_event_waits_for_its_end_behind_much_text_of_others() -> None:
-    def lines(serial: int, *kinds: bytes) -> bytes:
-        return b"".join(
-            b"type=%s msg=audit(1700000000.000:%d): pid=5 %s\n" % (kind, serial, b"x" * 900) for kind in kinds
-        )
-
-    stream = TextStream(whole=True)
-    text = lines(1, b"SYSCALL") + b"".join(lines(n, b"SYSCALL", b"PROCTITLE") for n in range(2, 102))
-    assert stream.push(text).consumed == 0
-    points = stream.push(lines(1, b"EOE"))
-    assert points.line_n == 202
-    assert points.l_event[0] == points.l_event[201]

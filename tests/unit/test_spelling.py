@@ -110,7 +110,7 @@ def kinds(text: bytes) -> list[str]:
 def test_names_beside_old_tools_stand_at_the_end_of_their_event() -> None:
     text = KILL[0] + OTHER + b"".join(KILL[1:])
     assert kinds(whole(text, RAW, at_end=True)) == [
-        "SYSCALL:5", "AVC:6", "CONTAINER_ID:6", "OBJ_PID:5", "PROCTITLE:5", "CONTAINER_ID:5", "CONTAINER_ID:5", "EOE:5",
+        "SYSCALL:5", "OBJ_PID:5", "PROCTITLE:5", "CONTAINER_ID:5", "CONTAINER_ID:5", "EOE:5", "AVC:6", "CONTAINER_ID:6",
     ]  # fmt: skip
 
 

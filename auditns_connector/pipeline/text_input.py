@@ -1,0 +1,96 @@
+"""Audit text from files, pipes and terminals, one after the other, into a stream: what ``auditns enrich`` reads.
+
+Nothing waits: an event whose end has not come is decided after the same silence as in the listener, and while nothing
+comes the kernel's events are taken in.
+"""
+
+import os
+import select
+import time
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
+
+from auditns_connector.audittext.scanner import Points, TextStream
+from auditns_connector.errors import AuditnsError
+
+#: how long an event is waited for whose end has not come (ns)
+HOLD: Final = 20_000_000
+_BLOCK: Final = 512 * 1024
+_NEWLINE: Final = 0x0A
+#: what is found by nothing but looking is looked for this often (ns)
+_LOOK: Final = 250_000_000
+
+
+class Watched(Protocol):
+    """Who wants to know of events of the kernel while text is waited for."""
+
+    def filenos(self) -> Sequence[int]:
+        """Descriptors that are ready when there are some."""
+
+    def drain(self) -> None:
+        """Take in what there is."""
+
+
+class TextInput:
+    """Feeds ``stream`` and gives what is decided to ``deliver``, which returns False when nobody wants more."""
+
+    def __init__(self, stream: TextStream, deliver: Callable[[Points], bool], watched: Watched) -> None:
+        self._stream, self._deliver, self._watched = stream, deliver, watched
+        self._unended = False
+
+    def run(self, paths: Sequence[str]) -> None:
+        """Read all of ``paths`` (``-`` is stdin) to their ends. Raises :class:`AuditnsError`."""
+        for path in paths:
+            if self._unended:  # the last line of a file is never part of the next one's first
+                self._unended = False
+                if not self._deliver(self._stream.push(b"\n")):
+                    return
+            try:
+                fd = 0 if path == "-" else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            except OSError as error:
+                raise AuditnsError(f"{path}: {error.strerror}") from error
+            try:
+                if not self._copy(fd, path):
+                    return
+            finally:
+                if fd:
+                    os.close(fd)
+        self._deliver(self._stream.flush(eof=True))
+
+    def _copy(self, fd: int, path: str) -> bool:
+        """Feed one input to its end; False when nobody wants more."""
+        ready = select.poll()
+        for other in self._watched.filenos():
+            ready.register(other, select.POLLIN)
+        ready.register(fd, select.POLLIN)
+        looked = time.monotonic_ns()
+        while True:
+            found = [one for one, _ in ready.poll(self._patience(looked))]
+            now = time.monotonic_ns()
+            if fd not in found:
+                self._watched.drain()
+                looked = now
+                oldest = self._stream.oldest
+                if oldest is not None and oldest <= now - HOLD and not self._deliver(self._stream.idle(now - HOLD)):
+                    return False
+                continue
+            room = self._stream.room(_BLOCK)
+            try:
+                size = os.readv(fd, [room])
+            except BlockingIOError:  # the descriptor came to us so, and somebody else was sooner
+                continue
+            except OSError as error:
+                raise AuditnsError(f"{path}: {error.strerror}") from error
+            if not size:
+                return True
+            self._unended = room[size - 1] != _NEWLINE
+            self._stream.at(time.monotonic_ns())
+            if not self._deliver(self._stream.filled(size)):
+                return False
+
+    def _patience(self, looked: int) -> float:
+        """How long to wait for text (milliseconds)."""
+        due, oldest = looked + _LOOK, self._stream.oldest
+        if oldest is not None:
+            due = min(due, oldest + HOLD)
+        return max(0.0, (due - time.monotonic_ns()) / 1e6)

@@ -1,0 +1,360 @@
+/* Events that are handed out whole, each when it has ended, with all its lines wherever they stand in the text.
+ *
+ * Lines are only noted as they come; the points are made when the event ends. What is noted is bounded: an event is cut
+ * at `limit` bytes, at `most` open ones, and where SPAN times the limit of text have passed since it began, which is what
+ * has to be kept for it. What comes of an event after that, or after its end, is handed out as a late event of the same
+ * time and serial, which says whose it is. */
+#include <stdlib.h>
+#include "audittext/scan_impl.h"
+
+#define SPAN 2
+#define SUBJECTS 2 /* points of an event, but for its targets, that are in the arrays at one time */
+
+struct noted {
+    uint64_t off;
+    uint32_t len, stop, type, hdr, hdr_len, body, lead_len, node_off, node_len, next;
+};
+
+struct slot {
+    struct auditns_event event;
+    uint64_t first, bytes;
+    uint32_t line, last, lines, points, older, newer, chain;
+    uint32_t late, number;   /* of an event that was handed out before: which that was */
+    int32_t pid, ppid;
+};
+
+struct auditns_whole {
+    uint64_t limit;
+    uint32_t most, open, buckets;
+    uint32_t oldest, newest, free, lone, last;
+    uint32_t lines, points;  /* what the open events have, and may make */
+    uint32_t noted_room, noted_free;
+    struct noted *noted;
+    uint32_t *bucket;
+    struct auditns_closed *closed;
+    struct slot slot[];
+};
+
+void auditns_scan_free(struct auditns_scan *s)
+{
+    struct auditns_whole *w = s->whole;
+
+    if (!w)
+        return;
+    free(w->noted);
+    free(w->bucket);
+    free(w->closed);
+    free(w);
+    s->whole = NULL;
+}
+
+int auditns_scan_whole(struct auditns_scan *s, struct auditns_points *p, uint64_t limit, uint32_t most)
+{
+    struct auditns_whole *w = calloc(1, sizeof(*w) + most * sizeof(*w->slot));
+
+    if (!w)
+        return 0;
+    *w = (struct auditns_whole){.limit = limit, .most = most, .buckets = 1, .oldest = NONE, .newest = NONE, .lone = NONE,
+                                .last = NONE, .noted_free = NONE};
+    while (w->buckets < most)
+        w->buckets *= 2;
+    w->bucket = malloc(w->buckets * sizeof(*w->bucket));
+    w->closed = calloc(AUDITNS_CLOSED_WHOLE, sizeof(*w->closed));
+    for (uint32_t i = 0; i < most; i++)
+        w->slot[i].chain = i + 1 < most ? i + 1 : NONE;
+    auditns_scan_free(s);
+    s->whole = w;
+    if (!w->bucket || !w->closed) {
+        auditns_scan_free(s);
+        return 0;
+    }
+    memset(w->bucket, 0xff, w->buckets * sizeof(*w->bucket));
+    s->open = s->lone = s->voids = s->in_long = s->line = s->searched = s->consumed = 0;
+    p->n = p->line_n = p->used = p->line_used = p->total = p->line_total = 0;
+    return 1;
+}
+
+/* ---- the table of open events ---- */
+
+static uint32_t *bucket_of(struct auditns_whole *w, const struct auditns_event *e)
+{
+    return &w->bucket[(uint32_t)((e->serial * 0x9e3779b97f4a7c15u) >> 32) & (w->buckets - 1)];
+}
+
+static uint32_t find_open(struct auditns_whole *w, const struct head *h)
+{
+    if (w->last != NONE && same_event(&w->slot[w->last].event, h))
+        return w->last;
+    struct auditns_event wanted = {.serial = h->serial};
+    uint32_t i = *bucket_of(w, &wanted);
+    while (i != NONE && !same_event(&w->slot[i].event, h))
+        i = w->slot[i].chain;
+    return i;
+}
+
+static struct auditns_closed *closed_of(struct auditns_whole *w, uint64_t serial)
+{
+    return &w->closed[serial % AUDITNS_CLOSED_WHOLE];
+}
+
+static uint32_t open_slot(struct auditns_scan *s, const struct head *h, uint64_t first)
+{
+    struct auditns_whole *w = s->whole;
+    uint32_t i = w->free;
+    struct slot *slot = &w->slot[i];
+    struct auditns_closed *c = closed_of(w, h->serial);
+
+    w->free = slot->chain;
+    *slot = (struct slot){.first = first, .line = NONE, .last = NONE, .older = w->newest, .newer = NONE, .points = SUBJECTS};
+    begin_event(&slot->event, s, h);
+    if (c->used && c->serial == h->serial && c->ms == h->ms && c->node == h->node) {
+        slot->late = 1;
+        slot->number = c->number;
+        slot->pid = c->pid;
+        slot->ppid = c->ppid;
+        slot->event.recno = (uint16_t)c->recno;
+        slot->event.lone = STAYS; /* what it belongs to was answered: nothing is to be gained by waiting */
+    }
+    uint32_t *bucket = bucket_of(w, &slot->event);
+    slot->chain = *bucket;
+    *bucket = i;
+    if (w->newest != NONE)
+        w->slot[w->newest].newer = i;
+    else
+        w->oldest = i;
+    w->newest = i;
+    w->open++;
+    w->points += SUBJECTS;
+    return i;
+}
+
+static void unlink_slot(struct auditns_whole *w, uint32_t i)
+{
+    struct slot *slot = &w->slot[i];
+    uint32_t *chain = bucket_of(w, &slot->event);
+
+    while (*chain != i)
+        chain = &w->slot[*chain].chain;
+    *chain = slot->chain;
+    if (slot->older != NONE)
+        w->slot[slot->older].newer = slot->newer;
+    else
+        w->oldest = slot->newer;
+    if (slot->newer != NONE)
+        w->slot[slot->newer].older = slot->older;
+    else
+        w->newest = slot->older;
+    slot->chain = w->free;
+    w->free = i;
+    w->open--;
+    w->lines -= slot->lines;
+    w->points -= slot->points;
+    w->lone = w->lone == i ? NONE : w->lone;
+    w->last = w->last == i ? NONE : w->last;
+}
+
+/* ---- lines ---- */
+
+static int grow_noted(struct auditns_whole *w)
+{
+    uint32_t room = w->noted_room ? 2 * w->noted_room : 1024;
+    struct noted *grown = realloc(w->noted, room * sizeof(*grown));
+
+    if (!grown)
+        return 0;
+    for (uint32_t i = w->noted_room; i < room; i++)
+        grown[i].next = i + 1 < room ? i + 1 : NONE;
+    w->noted = grown;
+    w->noted_free = w->noted_room;
+    w->noted_room = room;
+    return 1;
+}
+
+static void note(struct auditns_whole *w, struct slot *slot, uint64_t off, uint32_t len, uint32_t line, const struct head *h)
+{
+    uint32_t i = w->noted_free;
+    struct noted *noted = &w->noted[i];
+
+    w->noted_free = noted->next;
+    *noted = (struct noted){off,     len,         h->stop - line, h->type,     h->hdr, h->hdr_len,
+                            h->body, h->lead_len, h->node_off,    h->node_len, NONE};
+    if (slot->last == NONE)
+        slot->line = i;
+    else
+        w->noted[slot->last].next = i;
+    slot->last = i;
+    slot->lines++;
+    slot->bytes += len;
+    w->lines++;
+    if ((h->type & 0xffff) == TYPE_OBJ_PID) {
+        slot->points++;
+        w->points++;
+    }
+}
+
+int whole_room(const struct auditns_scan *s, const struct auditns_points *p)
+{
+    const struct auditns_whole *w = s->whole;
+    return p->line_cap - p->line_total >= w->lines + 2 && p->cap - p->total >= w->points + SUBJECTS + 2;
+}
+
+/* ---- the end of an event ---- */
+
+/* What is late belongs to a process that was told before: its point says so, and nothing is put in there. */
+static void make_late(struct auditns_points *p, const struct slot *slot, const struct head *h, uint32_t line, uint32_t end)
+{
+    const struct auditns_event *e = &slot->event;
+    uint32_t i = e->point == NONE ? add_point(p, h, line, end, 0, e->id, e->recno) : e->point;
+
+    if (e->point != NONE && p->pid[i] > 0 && p->pid[i] != slot->pid)
+        return; /* whose it is was not known, or it is of another process */
+    p->flags[i] = AUDITNS_P_SUBJECT | AUDITNS_P_LATE | (p->flags[i] & (AUDITNS_P_NODE | AUDITNS_P_HAS_TARGET));
+    p->pid[i] = slot->pid;
+    p->ppid[i] = slot->ppid;
+    p->sysno[i] = -1;
+    p->origin[i] = slot->number;
+}
+
+static void end_event(struct auditns_scan *s, struct auditns_points *p, const char *buf, uint32_t at, int cut)
+{
+    struct auditns_whole *w = s->whole;
+    struct slot *slot = &w->slot[at];
+    struct auditns_event *e = &slot->event;
+    struct head h = {.ms = e->ms, .serial = e->serial, .node = e->node};
+    uint32_t line = 0, end = 0;
+
+    e->id = s->next_id++;
+    if (s->next_id >= AUDITNS_LINE_LATE)
+        s->next_id = 0;
+    for (uint32_t i = slot->line, next; i != NONE; i = next) {
+        struct noted *noted = &w->noted[i];
+        line = (uint32_t)(noted->off - s->base);
+        end = line + noted->len;
+        h.stop = line + noted->stop;
+        h.type = noted->type;
+        h.hdr = noted->hdr;
+        h.hdr_len = noted->hdr_len;
+        h.body = noted->body;
+        h.lead_len = noted->lead_len;
+        h.node_off = noted->node_off;
+        h.node_len = noted->node_len;
+        place(s, p, buf, e, &h, line, end);
+        add_line(p, line, end, e->id, line + h.body, h.type);
+        next = noted->next;
+        noted->next = w->noted_free;
+        w->noted_free = i;
+    }
+    if (slot->late)
+        make_late(p, slot, &h, line, end);
+    if (cut && e->point != NONE)
+        p->flags[e->point] |= AUDITNS_P_CUT;
+    struct auditns_closed *c = closed_of(w, e->serial);
+    int known = e->point != NONE && p->pid[e->point] > 0;
+    *c = (struct auditns_closed){
+        .ms = e->ms, .serial = e->serial, .node = e->node, .recno = e->recno, .used = 1,
+        .number = slot->late ? slot->number : e->id,
+        .kept = slot->late && c->used && c->number == slot->number ? c->kept : 1,
+        .pid = slot->late && slot->pid > 0 ? slot->pid : known ? p->pid[e->point] : -1,
+        .ppid = slot->late && slot->pid > 0 ? slot->ppid : known ? p->ppid[e->point] : -1};
+    unlink_slot(w, at);
+}
+
+void whole_end(struct auditns_scan *s, struct auditns_points *p, const char *buf, int64_t before)
+{
+    struct auditns_whole *w = s->whole;
+
+    for (uint32_t i = w->oldest, next; i != NONE; i = next) {
+        next = w->slot[i].newer;
+        if (w->slot[i].event.seen <= before)
+            end_event(s, p, buf, i, 0);
+    }
+}
+
+int whole_line(struct auditns_scan *s, struct auditns_points *p, const char *buf, uint32_t line, uint32_t end,
+               const struct head *h)
+{
+    struct auditns_whole *w = s->whole;
+    uint64_t off = s->base + line;
+
+    while (w->open && off - w->slot[w->oldest].first > SPAN * w->limit)
+        end_event(s, p, buf, w->oldest, 1);
+    if (w->lone != NONE && !(h && same_event(&w->slot[w->lone].event, h)))
+        end_event(s, p, buf, w->lone, 0);
+    w->lone = NONE;
+    if (!h) {
+        add_line(p, line, end, AUDITNS_LINE_FOREIGN, line, 0);
+        return 1;
+    }
+    if (h->ms > s->clock) {
+        s->clock = h->ms;
+        while (w->open && h->ms - w->slot[w->oldest].event.base >= AUDITNS_OLDER_MS)
+            end_event(s, p, buf, w->oldest, 0);
+    }
+    uint32_t at = find_open(w, h);
+    if (at == NONE) {
+        if (w->open == w->most)
+            end_event(s, p, buf, w->oldest, 1);
+        at = open_slot(s, h, off);
+    }
+    struct slot *slot = &w->slot[at];
+    if (w->noted_free == NONE && !grow_noted(w))
+        return 0;
+    note(w, slot, off, end - line, line, h);
+    slot->event.seen = s->now;
+    w->last = at;
+    uint8_t lone = slot->event.lone;
+    if (follow(&slot->event, h))
+        end_event(s, p, buf, at, 0);
+    else if (slot->bytes > w->limit)
+        end_event(s, p, buf, at, 1);
+    else if (slot->late)
+        slot->event.lone = lone, w->lone = at;
+    else if (slot->event.lone)
+        w->lone = at;
+    return 1;
+}
+
+uint32_t whole_first(const struct auditns_scan *s)
+{
+    const struct auditns_whole *w = s->whole;
+    return w->open ? (uint32_t)(w->slot[w->oldest].first - s->base) : s->line;
+}
+
+int64_t whole_oldest(const struct auditns_scan *s)
+{
+    const struct auditns_whole *w = s->whole;
+    int64_t oldest = INT64_MAX;
+
+    for (uint32_t i = w->oldest; i != NONE; i = w->slot[i].newer)
+        oldest = w->slot[i].event.seen < oldest ? w->slot[i].event.seen : oldest;
+    return oldest;
+}
+
+/* ---- where late records go ---- */
+
+void auditns_keep_late(const struct auditns_scan *s, const struct auditns_points *p, uint32_t first, uint32_t count,
+                       uint8_t *keep)
+{
+    for (uint32_t i = 0; s->whole && i < p->n; i++) {
+        uint32_t flags = p->flags[i];
+        if (!(flags & AUDITNS_P_LATE) || flags & AUDITNS_P_TARGET || p->event[i] - first >= count)
+            continue;
+        const struct auditns_closed *c = closed_of(s->whole, p->serial[i]);
+        uint8_t *its = &keep[p->event[i] - first];
+        if (p->origin[i] - first < count)
+            *its = keep[p->origin[i] - first];
+        else if (c->used && c->number == p->origin[i])
+            *its = (uint8_t)c->kept;
+        else
+            *its = 1; /* rather too much than lost */
+    }
+}
+
+void auditns_kept(struct auditns_scan *s, uint32_t first, uint32_t count, const uint8_t *keep)
+{
+    for (uint32_t i = 0; s->whole && i < AUDITNS_CLOSED_WHOLE; i++) {
+        struct auditns_closed *c = &s->whole->closed[i];
+        if (c->used && c->number - first < count)
+            c->kept = keep[c->number - first];
+    }
+}

@@ -1,0 +1,224 @@
+"""Events handed out whole: each when it has ended, whatever stands between its lines, up to a limit that is told."""
+
+import json
+from array import array
+from collections.abc import Sequence
+
+import pytest
+
+from auditns_connector.attribution.attributor import Correlator
+from auditns_connector.audittext.scanner import Points, TextStream, assemble
+from auditns_connector.pipeline.filters import EventFilter
+from auditns_connector.pipeline.text_stage import JSON, RAW, Enricher
+from auditns_connector.vocabulary import audit_text as pt
+from tests.unit.world import World
+
+MS = 1_700_000_000_100
+
+
+def line(kind: str, serial: int, body: str = "", ms: int = MS) -> bytes:
+    return f"type={kind} msg=audit({ms // 1000}.{ms % 1000:03d}:{serial}): {body}\n".encode()
+
+
+def syscall(serial: int, pid: int, ms: int = MS) -> bytes:
+    return line("SYSCALL", serial, f'arch=c000003e syscall=1 success=yes exit=0 ppid=1 pid={pid} key="k"', ms)
+
+
+def end(serial: int, ms: int = MS) -> bytes:
+    return line("EOE", serial, ms=ms)
+
+
+class Run:
+    """A pipeline's text side over the made-up world of tests/unit/world.py."""
+
+    def __init__(self, formats: Sequence[str], wanted: EventFilter | None = None, *, limit: int = 1 << 24,
+                 most: int = 4096, count: int | None = None) -> None:  # fmt: skip
+        world = World()
+        world.proc(2, 1, at=1)
+        world.proc(7, 1, at=1)
+        self.correlator = Correlator(world.model)
+        self.enricher = Enricher(self.correlator, formats, wanted=wanted, limit=count)
+        self.stream = self.enricher.stream = TextStream(whole=True, limit=limit, most=most)
+        self.out = dict.fromkeys(formats, b"")
+
+    def take(self, points: Points) -> None:
+        for name, block in self.enricher.take(points, lambda p: self.correlator.answer(p, 30_000_000_000)).items():
+            self.out[name] += block
+
+    def push(self, text: bytes) -> "Run":
+        self.take(self.stream.push(text))
+        return self
+
+    def flush(self, eof: bool = False) -> "Run":
+        self.take(self.stream.flush(eof))
+        return self
+
+    @property
+    def events(self) -> list[dict[str, object]]:
+        return [json.loads(one) for one in self.out[JSON].splitlines()]
+
+
+def kinds(event: dict[str, object]) -> list[str]:
+    records = event["records"]
+    assert isinstance(records, list)
+    return [record["type"] for record in records]
+
+
+def test_complete_events_do_not_wait_for_one_that_is_open() -> None:
+    run = Run([JSON]).push(syscall(1, 7) + syscall(2, 2) + end(2) + syscall(3, 2) + end(3))
+    assert [event["serial"] for event in run.events] == [2, 3]
+    run.push(line("CWD", 1, 'cwd="/"') + end(1))
+    assert [event["serial"] for event in run.events] == [2, 3, 1]
+    assert kinds(run.events[2]) == ["SYSCALL", "CWD"]
+
+
+def test_three_hundred_events_that_interleave_are_whole_each() -> None:
+    order = range(1, 301)
+    lines = [
+        [syscall(i, 7), line("CWD", i, f'cwd="/{i}"'), line("PATH", i, f'item=0 name="{i}"'), end(i)] for i in order
+    ]
+    text = b"".join(event[part] for part in range(4) for event in lines)
+    run = Run([JSON, RAW]).push(text).flush(True)
+    assert [event["serial"] for event in run.events] == list(order)
+    assert {tuple(kinds(event)) for event in run.events} == {("SYSCALL", "CWD", "PATH")}
+    assert run.out[RAW] == b"".join(b"".join(event) for event in lines)
+    assert (run.enricher.events, run.enricher.shown) == (300, 300)
+
+
+@pytest.mark.parametrize("cut", [1, 7, 1000, 1 << 20])
+def test_two_events_of_one_serial_in_different_seconds_are_two(cut: int) -> None:
+    text = syscall(5, 7) + line("CWD", 5, "cwd=1", MS + 1000) + end(5) + syscall(5, 2, MS + 1000) + end(5, MS + 1000)
+    run = Run([JSON])
+    for at in range(0, len(text), cut):
+        run.push(text[at : at + cut])
+    assert [(event["time"], kinds(event)) for event in run.events] == [
+        ("1700000000.100", ["SYSCALL"]),
+        ("1700000001.100", ["CWD", "SYSCALL"]),
+    ]
+
+
+def test_events_of_two_hosts_are_two() -> None:
+    text = b"node=a " + syscall(1, 7) + b"node=b " + syscall(1, 7) + b"node=a " + end(1) + b"node=b " + end(1)
+    assert [event["node"] for event in Run([JSON]).push(text).events] == ["a", "b"]
+
+
+def test_records_before_their_syscall_are_of_its_event() -> None:
+    text = line("AVC", 1, "pid=7") + line("PATH", 1, "item=0") + syscall(1, 7) + line("PROCTITLE", 1, "proctitle=6C")
+    run = Run([JSON, RAW]).push(text + end(1))
+    assert kinds(run.events[0]) == ["AVC", "PATH", "SYSCALL", "PROCTITLE"]
+    assert run.enricher.events == 1
+
+
+@pytest.mark.parametrize("wanted", [EventFilter(types=["SYSCALL"]), EventFilter(pids=[7]), EventFilter(keys=["k"])])
+def test_a_filter_passes_an_event_of_any_size_whole(wanted: EventFilter) -> None:
+    text = syscall(1, 7) + b"".join(line("EXECVE", 1, " ".join(f"a{n}=x" for n in range(500))) for _ in range(1000))
+    text += line("PROCTITLE", 1, "proctitle=6C") + end(1)
+    other = syscall(2, 2).replace(b"SYSCALL", b"AVC").replace(b'"k"', b'"j"') + end(2)
+    run = Run([RAW], wanted)
+    for at in range(0, len(text), 100_000):
+        run.push(text[at : at + 100_000] if at else other + text[:100_000])
+    assert run.out[RAW] == text
+    assert (run.enricher.events, run.enricher.shown) == (2, 1)
+
+
+def test_an_event_beyond_the_limit_is_cut_and_says_so_and_nothing_of_it_is_lost() -> None:
+    parts = [line("EXECVE", 1, f"a{n}=xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx") for n in range(100)]
+    run = Run([JSON], limit=1000).push(syscall(1, 7) + b"".join(parts) + end(1)).flush()
+    first, *others = run.events
+    assert first["truncated"] == {"records": len(kinds(first)), "bytes": len(syscall(1, 7) + b"".join(parts[:11]))}
+    assert others
+    assert all(event["late"] and event["serial"] == 1 for event in others)
+    assert sum(len(kinds(event)) for event in run.events) == 101
+    assert run.enricher.events == 1
+
+
+def test_a_filter_cuts_nothing_of_an_event_beyond_the_limit() -> None:
+    text = syscall(1, 7) + line("CWD", 1, "cwd=" + "x" * 300) * 20 + end(1)
+    for wanted, out in ((EventFilter(types=["SYSCALL"]), text), (EventFilter(types=["CWD"]), text),
+                        (EventFilter(types=["PATH"]), b""), (EventFilter(pids=[2]), b"")):  # fmt: skip
+        run = Run([RAW], wanted, limit=1000)
+        for at in range(0, len(text), 400):
+            run.push(text[at : at + 400])
+        assert run.flush().out[RAW] == out
+
+
+def test_more_open_events_than_the_limit_cut_the_oldest() -> None:
+    run = Run([JSON], most=3).push(b"".join(syscall(n, 7) for n in range(1, 6)))
+    assert [(event["serial"], "truncated" in event) for event in run.events] == [(1, True), (2, True)]
+    run.push(end(1) + line("CWD", 1, "cwd=1")).flush()
+    late = next(event for event in run.events if "late" in event)
+    assert (late["serial"], kinds(late)) == (1, ["CWD"])
+
+
+def test_late_records_go_where_their_event_went() -> None:
+    wanted = EventFilter(types=["SYSCALL"])
+    run = Run([RAW], wanted).push(syscall(1, 7) + end(1) + line("AVC", 2, "pid=7") + end(2)).flush()
+    assert run.out[RAW] == syscall(1, 7) + end(1)
+    run.push(line("PROCTITLE", 1, "proctitle=00") + line("SYSCALL", 2, "pid=7") + line("CWD", 3, "cwd=1")).flush()
+    assert run.out[RAW] == syscall(1, 7) + end(1) + line("PROCTITLE", 1, "proctitle=00")
+
+
+def test_late_records_do_not_count_and_have_no_container_put_in() -> None:
+    run = Run([JSON], count=3).push(syscall(1, 4711) + end(1) + line("CWD", 1, "cwd=1") + end(1)).flush()
+    assert [event["contid"] for event in run.events] == ["?", "?"]
+    assert (run.enricher.events, run.enricher.shown) == (1, 1)
+    stream = TextStream(whole=True)
+    stream.push(syscall(1, 7) + end(1))
+    points = stream.push(line("CWD", 1, "x") + end(1))
+    assert points.flags[0] & (pt.P_LATE | pt.P_SUBJECT) == pt.P_LATE | pt.P_SUBJECT
+    assert (points.pid[0], points.origin[0]) == (7, 0)
+    assert assemble(points, array("I", [1]), [b"ours\n"]) == line("CWD", 1, "x") + end(1)
+
+
+def test_an_idle_event_is_decided_and_those_that_go_on_are_not() -> None:
+    stream = TextStream(whole=True)
+    stream.at(100)
+    stream.push(syscall(1, 7) + syscall(2, 7))
+    stream.at(130)
+    stream.push(line("CWD", 2, "cwd=1"))
+    assert stream.oldest == 100
+    points = stream.idle(120)
+    assert points.serial[: points.n].tolist() == [1]
+    assert stream.oldest == 130
+    assert stream.idle(129).n == 0
+    points = stream.push(end(2))
+    assert (points.serial[0], points.line_n, stream.oldest) == (2, 3, None)
+
+
+def test_idle_events_are_decided_where_the_text_keeps_its_order() -> None:
+    stream = TextStream()
+    stream.at(100)
+    stream.push(syscall(1, 7))
+    stream.at(130)
+    assert stream.push(syscall(2, 7) + end(2)).n == 0
+    points = stream.idle(100)
+    assert points.serial[: points.n].tolist() == [1, 2]
+
+
+def test_one_place_for_one_process_though_its_event_was_decided_before_its_syscall_came() -> None:
+    stream = TextStream()
+    login = line("LOGIN", 1, "pid=7 uid=0 res=1")
+    assert stream.push(login).n == 0
+    assert stream.flush().n == 1
+    points = stream.push(syscall(1, 7) + line("PROCTITLE", 1, "proctitle=00"))
+    assert (points.n, points.consumed) == (0, len(syscall(1, 7) + line("PROCTITLE", 1, "proctitle=00")))
+    points = stream.push(syscall(1, 8) + end(1))
+    assert points.pid[: points.n].tolist() == [8]
+
+
+def test_whole_events_can_be_asked_for_in_the_middle_of_the_text() -> None:
+    stream = TextStream()
+    stream.push(syscall(1, 7) + end(1) + syscall(2, 7) + b"type=CW")
+    stream.want_whole()
+    points = stream.push(b"D msg=audit(1700000000.100:2): cwd=1\n" + end(2))
+    assert (points.n, points.line_n, stream.lines) == (1, 3, 5)
+
+
+def test_a_last_line_without_a_newline_is_a_record() -> None:
+    text = line("USER_LOGIN", 1, "pid=7 msg='x'")[:-1]
+    for whole in (False, True):
+        stream = TextStream(whole=whole)
+        assert stream.push(text).n == 0
+        points = stream.flush(eof=True)
+        assert points.pid[0] == 7
+        assert assemble(points, [1], [b"\1ours \0\n"]) == text + b"\nours msg=audit(1700000000.100:1):"
