@@ -20,6 +20,7 @@ class Auditd(PrivateAuditd):
     """One run of auditd with the rules of the bench. :attr:`lost`: what the kernel lost meanwhile."""
 
     lost = 0
+    backlog_limit = BACKLOG_LIMIT
 
     @contextlib.contextmanager
     def running(self, token: str, key: str) -> Iterator[None]:
@@ -32,7 +33,7 @@ class Auditd(PrivateAuditd):
         lost = audit_counter("lost")
         try:
             self.start()
-            auditctl("-b", str(BACKLOG_LIMIT))
+            auditctl("-b", str(self.backlog_limit))
             add = ("-a", "always,exit", "-F", "arch=b64")
             for arch in ("b64", "b32"):
                 auditctl(
