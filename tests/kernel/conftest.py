@@ -27,7 +27,7 @@ def token() -> str:
 
 @pytest.fixture
 def root() -> None:
-    """Need root."""
+    """Need root of a host."""
     need_root()
 
 

@@ -6,9 +6,12 @@ fixtures (a bench takes the same lock).
 
 import contextlib
 import fcntl
+import functools
 import os
 import shlex
 import shutil
+import socket
+import struct
 import subprocess
 import time
 from collections import Counter
@@ -19,13 +22,19 @@ from typing import Final, NoReturn
 
 import pytest
 
+from auditns_connector.errors import AuditnsError
+from auditns_connector.sources.initns import in_initial
 from auditns_connector.sources.nsid import NsIds, alive
+from auditns_connector.sources.perf import PerfSource
 
 LOCK_PATH: Final = Path("/run/lock/auditns-kernel.lock")
 LOCK_TIMEOUT: Final = 600.0
 #: set to 1 by a caller that already holds the lock (``flock FILE env AUDITNS_LOCK_HELD=1 pytest …``)
 LOCK_HELD_VARIABLE: Final = "AUDITNS_LOCK_HELD"
 FORCE_VARIABLE: Final = "AUDITNS_KERNEL_TESTS"
+_NETLINK_AUDIT: Final = 9
+_AUDIT_GET: Final = 1000
+_NLMSG_ERROR: Final = 2
 #: the settings of ``auditctl -s`` that a test may change, with the option that sets each
 SETTINGS: Final = {
     "enabled": "-e",
@@ -54,9 +63,33 @@ def need(condition: object, reason: str) -> None:
         unmet(reason)
 
 
+@functools.cache
+def forbidden() -> str:
+    """What root may not do here that the kernel tests are about; empty when it may do all of it.
+
+    Root of a container is no root for audit or perf: what is asked is the kernel, not who we are."""
+    for name in ("user", "pid", "net"):
+        if in_initial(name) is False:
+            return f"the initial {name} namespace"
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_AUDIT) as sock:
+        try:
+            sock.send(struct.pack("=IHHII", 16, _AUDIT_GET, 1, 1, 0))
+            code = struct.unpack_from("=IHHIIi", sock.recv(4096))
+        except OSError as error:
+            return f"the kernel's audit ({error.strerror})"
+    if code[1] == _NLMSG_ERROR and code[5]:
+        return f"the kernel's audit ({os.strerror(-code[5])})"
+    try:
+        PerfSource(pages=16).close()
+    except AuditnsError as error:
+        return str(error)
+    return ""
+
+
 def need_root() -> None:
-    """Need the effective user 0."""
+    """Need root of a host."""
     need(os.geteuid() == 0, "root")
+    need(not forbidden(), forbidden())
 
 
 def can_tell_life() -> bool:

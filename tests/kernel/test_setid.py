@@ -23,7 +23,7 @@ from tests.kernel.runtimes import Runtimes
 from tests.kernel.support import AuditState, auditctl, need, need_root, need_tool
 from tests.kernel.test_listen import expected
 
-pytestmark = pytest.mark.kernel
+pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("root")]
 USER: Final = 1000
 #: struct vfs_cap_data, version 2, effective: cap_net_raw
 CAPABILITY: Final = bytes.fromhex("0100000200200000000000000000000000000000")
