@@ -92,6 +92,7 @@ peers: venv
 
 FUZZ_SECONDS := 600
 fuzz: venv
+	@$(BIN)/pip install --quiet --editable '.[fuzz]'
 	$(BIN)/python -m tests.fuzz.run --seconds $(FUZZ_SECONDS)
 
 build: dev

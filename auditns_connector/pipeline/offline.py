@@ -17,6 +17,10 @@ from auditns_connector.vocabulary import frames as f
 #: ended processes are kept this long for text that is still on its way (ns): whoever writes it may be slow
 _KEEP: Final = 60_000_000_000
 _TICK: Final = 1_000_000_000
+#: what frames that make no sense lead to in the model
+_NO_SENSE: Final = (
+    ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, struct.error,
+)  # fmt: skip
 
 
 class ReplayAnswers:
@@ -34,11 +38,18 @@ class ReplayAnswers:
         self._apply([first, *others])
         hello = next((frame for frame in f.iter_frames(first) if frame.kind == f.K_HELLO), None)
         if hello is not None:
-            self.hello = json.loads(hello.payload.rstrip(b"\0"))
+            self.hello = self._said(hello.payload)
             name = str(self.hello.get("node", ""))
             self.nodes = {name.encode(), name.partition(".")[0].encode()}
         if self._reader.truncated:
             self.notices.append("the journal is cut short at its end; events after that are unknown")
+
+    def _said(self, payload: bytes) -> dict[str, Any]:
+        """What the payload of a HELLO says."""
+        try:
+            return dict(json.loads(payload.rstrip(b"\0")))
+        except (ValueError, TypeError, RecursionError) as error:
+            raise DecodeError(f"{' '.join(self._paths)}: the journal is damaged ({error})") from error
 
     def answer(self, correlator: Correlator, points: Points) -> "array[int]":
         """Advance the model mark by mark, answering runs of points on the way."""
@@ -66,7 +77,15 @@ class ReplayAnswers:
             for block in blocks[1:]:
                 self.model = Model()
                 self.model.apply(block)
-        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, struct.error) as error:
+        except (
+            ValueError,
+            LookupError,
+            TypeError,
+            AttributeError,
+            ArithmeticError,
+            RecursionError,
+            struct.error,
+        ) as error:
             raise DecodeError(f"{' '.join(self._paths)}: the journal is damaged ({error})") from error
 
     def _runs(self, points: Points) -> Iterator[tuple[int, int]]:

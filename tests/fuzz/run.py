@@ -1,9 +1,10 @@
-"""Fuzz the C: ``python -m tests.fuzz.run [--seconds N] [--target text|kernel] [--replay]``.
+"""Fuzz: ``python -m tests.fuzz.run [--seconds N] [--target NAME] [--replay]``.
 
-Builds each target with clang's libFuzzer, AddressSanitizer and UBSan below the user's cache folder and runs it from the
-seeds (recorded audit text, the grammar of the property tests, records as the kernel writes them) and from what earlier
-runs found. A crash ends it with exit code 1 and names the input; put that below tests/fuzz/regressions/TARGET under the
-name of the defect. --replay only goes once through seeds and regressions.
+The C (text, kernel) is built with clang's libFuzzer, AddressSanitizer and UBSan below the user's cache folder; what
+parses in Python (targets.py) runs under atheris (python.py). Each begins with seeds (recorded text, the grammar of
+the property tests, records as the kernel writes them, files as we write them) and what earlier runs found. A crash ends
+it with exit code 1 and names the input; put that below tests/fuzz/regressions/TARGET under the name of the defect.
+--replay only goes once through seeds and regressions.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from pathlib import Path
 from auditns_connector.emit.fields import NUMERIC, UNTRUSTED
 from auditns_connector.vocabulary import record_types as rectypes
 from tests.decoders import cn_message, proc_event
+from tests.fuzz import targets
 from tests.golden.enriching import DATA
 from tests.perfrecords import comm, namespaces, raw_attach, raw_exec, raw_exit, raw_newtask, sample, task
 from tests.property.audit_text import stream
@@ -41,6 +43,7 @@ FLAGS = (
 )
 #: which rooms of cdefs/ each target is made of
 ROOMS = {"text": ("audittext", "attribution", "json"), "kernel": ("frames", "kernel", "sinks")}
+NAMES = (*ROOMS, *targets.TARGETS)
 
 
 def types_header() -> str:
@@ -102,18 +105,24 @@ def build(target: str, folder: Path, clang: str) -> Path:
 def run(target: str, seconds: int, replay: bool, clang: str) -> int:
     """Exit code: 0 when nothing was found."""
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "auditns-fuzz" / target
-    program = build(target, base, clang)
+    if target in ROOMS:
+        command, given_by = [str(build(target, base, clang))], seeds(target)
+        dictionary = [f"-dict={HERE / 'audit.dict'}"]
+    else:
+        base.mkdir(parents=True, exist_ok=True)
+        command, given_by, dictionary = [sys.executable, "-m", "tests.fuzz.python", target], targets.seeds(target), []
     found, given = base / "corpus", base / "seeds"
     found.mkdir(exist_ok=True)
     shutil.rmtree(given, ignore_errors=True)
     given.mkdir()
-    for seed in seeds(target):
+    for seed in given_by:
         (given / hashlib.sha256(seed).hexdigest()[:16]).write_bytes(seed)
     regressions = sorted((HERE / "regressions" / target).glob("*"))
     environment = {**os.environ, "UBSAN_OPTIONS": "print_stacktrace=1", "ASAN_OPTIONS": "detect_leaks=1"}
-    once = subprocess.run([program, *given.iterdir(), *regressions], env=environment, capture_output=True, text=True)
+    every = [*map(str, given.iterdir()), *map(str, regressions)]
+    once = subprocess.run([*command, *every], env=environment, capture_output=True, text=True)
     print(
-        f"{target}: {len(list(given.iterdir()))} seeds and {len(regressions)} regressions: exit code {once.returncode}"
+        f"{target}: {len(every) - len(regressions)} seeds, {len(regressions)} regressions: exit code {once.returncode}"
     )
     if once.returncode or replay:
         sys.stderr.write(once.stderr[-4000:] if once.returncode else "")
@@ -125,8 +134,8 @@ def run(target: str, seconds: int, replay: bool, clang: str) -> int:
         "-print_final_stats=1",
         "-rss_limit_mb=2048",
     ]
-    options += [f"-artifact_prefix={base}/", f"-dict={HERE / 'audit.dict'}"]
-    command = [program, found, given, *options]
+    options += [f"-artifact_prefix={base}/", *dictionary]
+    command += [str(found), str(given), *options]
     long = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     stats = [
         line for line in long.stderr.splitlines() if line.startswith(("stat::number_of", "stat::average", "SUMMARY"))
@@ -139,17 +148,19 @@ def run(target: str, seconds: int, replay: bool, clang: str) -> int:
 
 def main() -> int:
     """Run the targets one after the other."""
-    parser = argparse.ArgumentParser(prog="python -m tests.fuzz.run", description="Fuzz the C with libFuzzer.")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.fuzz.run", description="Fuzz the C and what parses in Python."
+    )
     parser.add_argument("--seconds", type=int, default=600, help="for all targets together (default: %(default)s)")
-    parser.add_argument("--target", choices=tuple(ROOMS), action="append")
+    parser.add_argument("--target", choices=NAMES, action="append")
     parser.add_argument("--replay", action="store_true", help="only seeds and regressions, once")
     args = parser.parse_args()
     clang = shutil.which("clang")
     if clang is None:
         print("fuzzing needs clang and its run-time library: apt-get install clang libclang-rt-dev", file=sys.stderr)
         return 2
-    targets = args.target or tuple(ROOMS)
-    return max([run(target, max(1, args.seconds // len(targets)), args.replay, clang) for target in targets])
+    names = args.target or NAMES
+    return max([run(name, max(1, args.seconds // len(names)), args.replay, clang) for name in names])
 
 
 if __name__ == "__main__":
