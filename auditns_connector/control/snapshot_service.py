@@ -4,6 +4,7 @@ A request ``{"op": "snapshot"}`` takes one and answers ``{"id", "parts", "part":
 asked for by ``{"op": "snapshot", "id", "part"}``. One snapshot is kept: whoever comes too late asks anew.
 """
 
+import gc
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -88,5 +89,12 @@ class Snapshots:
         from auditns_connector.model.table import Model
 
         observer = Observer(Model(), perf=None, connector=None, ns_source="procfs", all_serials=True)
-        observer.start()
-        return snapshot.take(observer.model, time.monotonic_ns(), time.time(), live=False)
+        try:
+            observer.start()
+            return snapshot.take(observer.model, time.monotonic_ns(), time.time(), live=False)
+        finally:
+            observer.close()
+            del observer
+            # a start exempts what it made from collection, which a daemon needs to its end; this model is gone now
+            gc.unfreeze()
+            gc.collect()

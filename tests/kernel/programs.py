@@ -33,9 +33,10 @@ def auditns(*args: str | Path, stdin: bytes = b"") -> subprocess.CompletedProces
     )
 
 
-def _hang_up_counts() -> None:
-    """Tests that are run under nohup ignore SIGHUP; what they start is not to."""
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+def signals_count() -> None:
+    """Tests under nohup ignore SIGHUP, those in the background of a script SIGINT; what they start is not to."""
+    for sign in (signal.SIGHUP, signal.SIGINT):
+        signal.signal(sign, signal.SIG_DFL)
 
 
 class Program:
@@ -56,7 +57,7 @@ class Program:
                 stdout=out if stdout is None else stdout,
                 stderr=err,
                 env=environment(NOTIFY_SOCKET="@" + address[1:]),
-                preexec_fn=_hang_up_counts,  # noqa: PLW1509 - there are no threads here
+                preexec_fn=signals_count,  # noqa: PLW1509 - there are no threads here
             )
 
     def ready(self) -> "Program":

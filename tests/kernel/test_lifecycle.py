@@ -22,7 +22,7 @@ from auditns_connector.pipeline.standalone_records import Narrator
 from auditns_connector.sources.perf import PerfSource
 from auditns_connector.state.event_serials import EventSerials
 from auditns_connector.vocabulary.namespaces import ALL_ORDER, FLAGS, INDEX, NET, UTS
-from tests.kernel.programs import AUDITNS, TIMEOUT, auditns, environment, listening
+from tests.kernel.programs import AUDITNS, TIMEOUT, auditns, environment, listening, signals_count
 from tests.kernel.support import can_tell_life, need, need_tool, until
 
 pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("root")]
@@ -348,7 +348,12 @@ def test_the_tree_is_followed(tmp_path: Path) -> None:
     control = tmp_path / "control"
     with listening(tmp_path / "listen", control=control), (tmp_path / "out").open("wb") as out:
         command = [*AUDITNS, "tree", "--follow", "--interval", "0.2", "--json", "--control", str(control)]
-        following = subprocess.Popen(command, stdout=out, env=environment())
+        following = subprocess.Popen(
+            command,
+            stdout=out,
+            env=environment(),
+            preexec_fn=signals_count,  # noqa: PLW1509 - there are no threads here
+        )
 
         def last() -> str:
             """The newest tree. Behind the last newline stands one that is still being written."""

@@ -1,7 +1,9 @@
 """What ``auditns ns`` and ``auditns tree`` show of a model."""
 
 import argparse
+import gc
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from auditns_connector.control import snapshot
 from auditns_connector.control.snapshot_service import Snapshots, SnapshotServer
 from auditns_connector.errors import AuditnsError
 from auditns_connector.model.apply.namespace_life import HELD
+from auditns_connector.model.table import Model
 from auditns_connector.pipeline.filters import join_contids
 from auditns_connector.vocabulary import frames as f
 from tests.unit.test_registry import TASK, Registering
@@ -281,3 +284,18 @@ def test_where_nobody_serves_proc_is_read(tmp_path: Path) -> None:
     assert not shot["live"]
     found = ns.rows(shot, os.getpid())
     assert {one["type"]: one["ino"] for one in found}["uts"] == os.stat("/proc/self/ns/uts").st_ino
+
+
+def test_scans_leave_nothing_behind() -> None:
+    """Whoever follows the tree where nobody serves scans again and again."""
+
+    def held() -> tuple[int, int]:
+        gc.collect()
+        return len(os.listdir("/proc/self/fd")), sum(isinstance(each, Model) for each in gc.get_objects())
+
+    source = Snapshots("/nonexistent")
+    source.take()
+    before = held()
+    for _ in range(3):
+        assert source.take()["processes"]
+    assert held() == before
