@@ -34,10 +34,10 @@ if TYPE_CHECKING:
     from auditns_connector.daemon.log import Talk
     from auditns_connector.emit.events import EventWriter
     from auditns_connector.host.observer import Observer
-    from auditns_connector.pipeline.loop import AuditInput
     from auditns_connector.pipeline.standalone_records import Narrator
     from auditns_connector.pipeline.text_stage import Enricher
     from auditns_connector.sinks.base import Sink
+    from auditns_connector.sources.base import AuditSource
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Parts:
     talk: "Talk"
     #: path of the control socket
     control: str
-    audit: "AuditInput | None" = None
+    audit: "AuditSource | None" = None
     #: makes stand-alone records of what the model has to say
     narrator: "Narrator | None" = None
     #: shows kernel events; status is then all that is served

@@ -61,9 +61,10 @@ def execs_told(model: "Model") -> None:
 def _taken(model: "Model", process: Process, exec_: Exec, low: int) -> State:
     """The snapshot of ``exec_``, of which a record has told now; the record's entry was at ``low`` or later."""
     model.table.exec_told(process, exec_.time)
-    # who held the pid before may be, or an earlier exec
-    forgotten = (low < model.horizon and process.start > low) or process.execs_lost >= low
-    if forgotten or doubtful(model, process, exec_.time) or model.losses.missing(low, exec_.time):
+    if low < model.horizon and process.start > low:
+        model.losses.forgotten(low)  # who held the pid before may be
+        return NOBODY
+    if process.execs_lost >= low or doubtful(model, process, exec_.time) or model.losses.missing(low, exec_.time):
         return NOBODY
     return exec_.state
 

@@ -64,10 +64,15 @@ def first_holder(process: Process) -> bool:
 def unproven(model: "Model", found: Sequence[Process], low: int, high: int) -> bool:
     """Whether somebody we do not know of can have held the pid at some time from ``low`` to ``high``, beside ``found``:
     events are missing, or who ended by then may be forgotten."""
-    if low >= model.horizon and not model.losses.missing(low, high):
+    forgotten = low < model.horizon
+    if not forgotten and not model.losses.missing(low, high):
         return False
     one = found[0] if len(found) == 1 else None
-    return one is None or one.start > low or (one.end is not None and one.end < high)
+    if one is not None and one.start <= low and (one.end is None or one.end >= high):
+        return False
+    if forgotten:
+        model.losses.forgotten(low)
+    return True
 
 
 def find(model: "Model", pid: int, ppid: int, times: Sequence[int], until: int) -> State:
@@ -86,7 +91,7 @@ def _at(model: "Model", pid: int, ppid: int, low: int, until: int) -> State | No
     low -= EPSILON
     found = holders(model, pid, low, high, until)
     if not found or found[0].start > high:
-        if low < model.horizon or model.losses.missing(low, high + LATE):
+        if unproven(model, (), low, high + LATE):
             return NOBODY
         if not found:
             return None

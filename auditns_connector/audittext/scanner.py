@@ -52,7 +52,7 @@ _MAX_PUSH: Final = 1 << 30
 _FULL: Final = -1
 _NEVER: Final = (1 << 63) - 1
 #: text is best worked on in parts that stay in the processor's cache (bytes)
-_PART: Final = 1 << 19
+MOST_PART: Final = 1 << 19
 #: msg=audit(1700000000.000:1234567):
 _HEADER: Final = 40
 #: room is made for so much at once: what is read and not scanned yet costs most to move (bytes)
@@ -419,11 +419,15 @@ class TextStream:
         c = self._c
         return int(c.end - c.start - c.consumed)
 
-    def read(self, fd: int) -> int:
-        """Read once from ``fd`` into what is free, for :meth:`part`. Ends the last points. Returns how many bytes, 0 at
-        the end, or a negative errno; -ENOBUFS where :meth:`room` is to be made."""
+    def reading(self) -> Any:
+        """The C ``struct auditns_stream *`` to put text into, for :meth:`part`. Ends the last points."""
         self._scanner.points.drop()
-        return int(lib.auditns_stream_read(self._c, fd))
+        return self._c
+
+    def held(self) -> bytes:
+        """What was put in and not handed out, as it is."""
+        c = self._c
+        return bytes(memoryview(self._buffer)[c.start + c.consumed : c.end])
 
     def room(self, size: int) -> memoryview:
         """A writable place for ``size`` bytes, to read into; then call :meth:`filled`. Ends the last points."""
@@ -454,11 +458,12 @@ class TextStream:
         self._c.end += size
 
     def ahead(self) -> None:
-        """Scan what :meth:`read` took in, while it is in the processor's cache; to be decided by the next scan."""
+        """Scan what :meth:`reading` brought, while it is in the processor's cache; to be decided by the next scan."""
         self._scan(_MAX_PUSH, MODE_AHEAD)
 
-    def part(self, most: int = _PART) -> Points:
-        """Scan ``most`` bytes of what :meth:`read`, :meth:`grew` or :meth:`put` took in; the rest is :attr:`left`."""
+    def part(self, most: int = MOST_PART) -> Points:
+        """Scan ``most`` bytes of what :meth:`reading`, :meth:`grew` or :meth:`put` took in; the rest is
+        :attr:`left`."""
         return self._scan(most, MODE_MORE)
 
     def _scan(self, most: int, mode: int) -> Points:

@@ -71,6 +71,13 @@ class SerialTracker:
         """Every serial up to ``serial`` has come; only where no hole is :attr:`open`."""
         self._high, self._high_ms = serial, ms
 
+    def skip_all(self, gap: SerialGap) -> list[SerialGap]:
+        """The events of ``gap`` have come as far as this: they are told of otherwise. Returns as :meth:`feed`."""
+        lost = self.feed(gap.first, gap.from_ms) + self.feed(gap.last, gap.to_ms)
+        inside = (gap.last - gap.first) % _MODULUS
+        self._holes = [hole for hole in self._holes if (hole.first - gap.first) % _MODULUS > inside]
+        return lost
+
     def flush(self) -> list[SerialGap]:
         """Every hole still open, as lost: at the end of the input."""
         lost, self._holes = self._holes, []

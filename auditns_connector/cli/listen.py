@@ -131,6 +131,7 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
     from auditns_connector.pipeline.standalone_records import open_narrator
     from auditns_connector.pipeline.text_stage import Enricher
     from auditns_connector.sinks.descriptor import open_descriptor
+    from auditns_connector.sources.intake import Limits
     from auditns_connector.sources.readlog import ReadlogSource
     from auditns_connector.state.namespace_serials import SerialStore
 
@@ -138,7 +139,7 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
     wanted = event_filter(args)
     spelling = spellings.choose(args.record_names, version())
     name = formats(args, spelling)
-    audit = ReadlogSource()
+    audit = ReadlogSource(limits=Limits())
     lease: RuleLease | None = None
     program: Program | None = None
     try:
@@ -156,7 +157,7 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
         observer.store = SerialStore(boot_id())
         observer.tell_lifecycle(not args.no_lifecycle)
         try:
-            for notice in [*audit.notices, *notices, *observer.store.notices]:
+            for notice in [*audit.take_notices(), *notices, *observer.store.notices]:
                 talk.warn(notice)
             observer.start()
             if args.rules:
@@ -182,7 +183,7 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
             )
             narrator = open_narrator(
                 observer, [name], correlator=correlator, colour=name == "pretty" and sys.stdout.isatty(), wanted=wanted,
-                each=args.lifecycle_rate[0], total=args.lifecycle_rate[1],
+                track=True, each=args.lifecycle_rate[0], total=args.lifecycle_rate[1],
             )  # fmt: skip
             sink = open_descriptor(sys.stdout.fileno(), 64 << 20, narrator.sink_lost(name))
             program = build(

@@ -93,6 +93,7 @@ class Plugin:
         from auditns_connector.pipeline.coalescing import Pace
         from auditns_connector.pipeline.standalone_records import open_narrator
         from auditns_connector.sinks.spawner import Spawner
+        from auditns_connector.sources.intake import Limits
         from auditns_connector.sources.stdin import StdinSource
         from auditns_connector.state.namespace_serials import SerialStore
 
@@ -100,7 +101,7 @@ class Plugin:
         child = config.child
         self._spawner = Spawner(child.argv, child.capabilities) if child.enabled else None
         keep_only(_more_capabilities(config))
-        audit = StdinSource(limit=config.sources.input_queue)
+        audit = StdinSource(limits=Limits(*config.sources.input_queue))
         journal = None
         if config.journal.path:
             journal = JournalWriter(config.journal.path, config.journal.max_size, config.journal.keep, former="keep")
@@ -117,7 +118,7 @@ class Plugin:
         observer.store = SerialStore(boot_id())
         observer.tell_lifecycle(config.lifecycle)
         try:
-            for notice in [*notices, *observer.store.notices, *take_back_leftovers()]:
+            for notice in [*audit.take_notices(), *notices, *observer.store.notices, *take_back_leftovers()]:
                 talk.warn(notice)
             observer.start()
             self._narrator = narrator = open_narrator(

@@ -21,14 +21,15 @@ MAX_FILE: Final = 1 << 20
 
 
 class Sources(NamedTuple):
-    """Where kernel events come from. ``perf`` and ``connector``: auto, on, off; sizes in bytes."""
+    """Where kernel events come from. ``perf`` and ``connector``: auto, on, off; sizes in bytes, ``input_queue`` in
+    memory and on disk."""
 
     perf: str = "auto"
     connector: str = "auto"
     ns_source: str = "auto"
     perf_buffer: int = 16 * MIB
     connector_buffer: int = 64 * MIB
-    input_queue: int = MIB
+    input_queue: tuple[int, int] = (64 * MIB, GIB)
 
 
 class Journal(NamedTuple):
@@ -208,7 +209,7 @@ _SOURCES: Final[Mapping[str, Reader]] = {
     "ns_source": v.choice("auto", "nm", "perf", "audit", "procfs"),
     "perf_buffer": v.size(64 * KIB, GIB, power=True),
     "connector_buffer": v.size(64 * KIB, GIB),
-    "input_queue": v.size(MIB, 16 * GIB),
+    "input_queue": v.pair(v.size(MIB, GIB), v.size(MIB, 1024 * GIB, none=True)),
 }
 _JOURNAL: Final[Mapping[str, Reader]] = {"path": v.path_name(empty=True), "max_size": _ROTATE, "keep": v.whole(0, 999)}
 _FILE: Final[Mapping[str, Reader]] = {

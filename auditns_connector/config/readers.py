@@ -50,9 +50,10 @@ def _show_size(size: int) -> str:
     return str(size)
 
 
-def size(low: int, high: int, *, zero: bool = False, power: bool = False) -> Reader:
+def size(low: int, high: int, *, zero: bool = False, none: bool = False, power: bool = False) -> Reader:
     allowed = f'bytes, or a string like "16M", from {_show_size(low)} to {_show_size(high)}'
     allowed += (", a power of two" if power else "") + (", or 0 for no limit" if zero else "")
+    allowed += ", or 0 for none" if none else ""
 
     def read(value: Any) -> int:
         size = -1
@@ -62,9 +63,20 @@ def size(low: int, high: int, *, zero: bool = False, power: bool = False) -> Rea
             number, unit = (value[:-1], _UNITS[value[-1]]) if value[-1:] in _UNITS else (value, 1)
             if number.isdigit() and len(number) < 16:
                 size = int(number) * unit
-        if (zero and size == 0) or (low <= size <= high and not (power and size & (size - 1))):
+        if (size == 0 and (zero or none)) or (low <= size <= high and not (power and size & (size - 1))):
             return size
         raise ValueError(allowed)
+
+    return read
+
+
+def pair(first: Reader, second: Reader) -> Reader:
+    """Two values in a list."""
+
+    def read(value: Any) -> tuple[Any, Any]:
+        if not isinstance(value, list) or len(value) != 2:
+            raise ValueError("a list of two values")
+        return first(value[0]), second(value[1])
 
     return read
 

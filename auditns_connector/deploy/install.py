@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 from auditns_connector import __version__
 from auditns_connector.deploy import bundle
 from auditns_connector.errors import AuditnsError, NotPermittedError, NotSupportedError
+from auditns_connector.state.paths import SPOOL_DIR
 
 LIB: Final = "/usr/lib/auditns-connector"
 MANIFEST: Final = f"{LIB}/manifest.json"
@@ -154,7 +155,8 @@ class Place:
         obsolete = sorted(old.files.keys() - set(wanted))
         directories = list(old.directories)
         if todo or obsolete or files != old.files:
-            for folder in dict.fromkeys(os.path.dirname(path) for path in [self.at(MANIFEST), *wanted]):
+            folders = [os.path.dirname(path) for path in [self.at(MANIFEST), *wanted]]
+            for folder in dict.fromkeys([*folders, *self._spool()]):
                 self._make_directories(folder, directories)
             self._write_manifest(files, directories)  # first, so that a run cut short can be undone
         for item in todo:
@@ -212,6 +214,10 @@ class Place:
             return None
         except OSError as error:
             raise _failed(path, error) from error
+
+    def _spool(self) -> list[str]:
+        """Where text waits that memory does not hold; it is the same for every installation on the host."""
+        return [] if self.prefix else [SPOOL_DIR]
 
     def _make_directories(self, folder: str, made: list[str]) -> None:
         if os.path.isdir(folder):

@@ -10,7 +10,8 @@ first, and :meth:`Observer.catch_up` does both.
 import json
 import os
 import time
-from collections.abc import Callable, Collection
+from collections import deque
+from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from auditns_connector._native import ffi, lib
@@ -38,8 +39,30 @@ _BEHIND: Final = 2_000_000_000
 _LATE: Final = 2_000_000_000
 #: frames that wait are taken in when they are more than this: some two hundred of them (bytes)
 MUCH: Final = 16384
+#: so many bytes of frames are taken in at once
+_PART: Final = 1 << 17
+#: of no frame
+_NO_KIND: Final = 255
 #: without any source of events /proc is read no more often than this (ns)
 POLL: Final = 200_000_000
+
+
+def _nothing() -> None:
+    """Nobody else is to be served."""
+
+
+def _parts(block: bytes) -> Iterator[bytes]:
+    """Whole frames of ``block``, in parts of which each takes some milliseconds to be taken in."""
+    if len(block) <= _PART:
+        yield block
+        return
+    view, found, off = ffi.from_buffer(block), ffi.new("int *"), 0
+    while off < len(block):
+        end = int(lib.frames_seek(view, min(off + _PART, len(block)), off, _NO_KIND, f.MAX_FRAME, found))
+        if found[0] < 0 or end == off:
+            end = len(block)  # the model says what is wrong with it
+        yield block[off:end]
+        off = end
 
 
 def boot_id() -> str:
@@ -88,6 +111,11 @@ class Observer:
         self.counters = {"frames_bytes": 0, "queries": 0, "resyncs": 0, "scanned": 0, "vanished": 0}
         #: called with connector and perf frames before the model takes them (listen --events)
         self.tap: Callable[[bytes], None] | None = None
+        #: called now and then while much is taken in, for others to be served
+        self.between: Callable[[], None] = _nothing
+        #: what the model is still to take in, of a block of frames that is more than a little: (frames, seen)
+        self._slices: deque[tuple[bytes, bool]] = deque()
+        self._applying = False
         #: called at the end of each :meth:`look` with its moment: what else must be known before an answer
         self.followed: list[Callable[[int], None]] = []
         self._options = options or {}
@@ -166,12 +194,12 @@ class Observer:
 
     # -- the stream
 
-    def look(self) -> int:
-        """Drain all that happened before now; returns that moment (CLOCK_MONOTONIC ns). What says nothing new of those
-        who are remembered (:meth:`Model.saw`) waits to be taken in: many frames at once cost less, and an answer that
-        is remembered need not wait for them. Whoever asks the model calls :meth:`take_in` first."""
-        if self.perf is None or self.connector is not None or self.insiders:
-            cut = time.monotonic_ns()
+    def look(self, upto: int = 0) -> int:
+        """Drain all that happened before ``upto`` (CLOCK_MONOTONIC ns; 0: now); returns that moment. What says nothing
+        new of those who are remembered (:meth:`Model.saw`) waits to be taken in: many frames at once cost less, and an
+        answer that is remembered need not wait for them. Whoever asks the model calls :meth:`take_in` first."""
+        if upto or self.perf is None or self.connector is not None or self.insiders:
+            cut = upto or time.monotonic_ns()
             self._sample_clock()
             block = self._drain(cut)
         else:
@@ -352,7 +380,16 @@ class Observer:
         self.counters["frames_bytes"] += len(block)
         if self.journal is not None:
             self.journal.write(block)
-        self.model.apply(block, seen=seen)
+        self._slices += ((part, seen) for part in _parts(block))
+        nested, self._applying = self._applying, True
+        try:
+            while self._slices:
+                part, known = self._slices.popleft()
+                self.model.apply(part, seen=known)
+                if not nested and self._slices:
+                    self.between()  # whoever has frames to be taken in there takes in these first
+        finally:
+            self._applying = nested
 
     def _sample_clock(self) -> None:
         if lib.clock_look(self.clock):

@@ -226,6 +226,8 @@ class JournalReader:
         #: of each mark: its time, and the place of its frame as (number of the file, offset). The end of a run that
         #: another one follows is a mark as well: what was not marked any more is answered there
         self._times: list[int] = []
+        #: and up to when it was drained for the answers at it: text that had waited is answered as of earlier times
+        self._cuts: list[int] = []
         self._places: list[tuple[int, int]] = []
         #: (first serial, last serial, mark number), sorted
         self._ranges: list[tuple[int, int, int]] = []
@@ -240,7 +242,7 @@ class JournalReader:
         """Find the marks of one file, and where its last whole frame ends."""
         number, base, rest = len(self._ends), 0, b""
         if self._begins_run(number):
-            self._times.append(self._begun[number].time)
+            self._note(self._begun[number].time)
             self._places.append((number, 0))
         with _opened(path) as file:
             while more := file.read(max(_CHUNK, _missing(rest))):
@@ -263,12 +265,17 @@ class JournalReader:
             if not found[0]:
                 return off
             size, mark = _START.unpack_from(data, off)[0], len(self._times)
-            self._times.append(int.from_bytes(data[off + 8 : off + 16], "little"))
+            self._note(int.from_bytes(data[off + 8 : off + 16], "little"))
             self._places.append((number, base + off))
             pairs = (size - f.HEADER_SIZE) // _RANGE.size * _RANGE.size
             payload = view[off + f.HEADER_SIZE : off + f.HEADER_SIZE + pairs]
             self._ranges += [(first, last, mark) for first, last in _RANGE.iter_unpack(payload)]
             off += size
+
+    def _note(self, cut: int) -> None:
+        """A mark: what the run had taken in by then is at least that of the marks before."""
+        self._cuts.append(cut)
+        self._times.append(max(cut, self._times[-1]) if self._times else cut)
 
     def span_of(self, serial: int) -> tuple[int, int, int] | None:
         """(first, last, mark): ``serial`` and all others from first to last were answered at that mark; ``None`` where
@@ -299,7 +306,7 @@ class JournalReader:
             until = self._places[mark] if mark < len(self._places) else last
             blocks = self._read(until)
             self._at, self._given = mark, until
-        return blocks, self._times[min(mark, len(self._times) - 1)] if self._times else 0
+        return blocks, self._cuts[min(mark, len(self._cuts) - 1)] if self._cuts else 0
 
     def _read(self, until: tuple[int, int]) -> list[bytes]:
         runs: list[list[bytes]] = [[]]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from auditns_connector._native import lib
 from auditns_connector.attribution.attributor import Correlator
-from auditns_connector.audittext.scanner import Points, TextStream
+from auditns_connector.audittext.scanner import MOST_PART, Points, TextStream
 from auditns_connector.daemon.collector import collecting
 from auditns_connector.daemon.log import Talk
 from auditns_connector.host.observer import KEEP, Observer
@@ -26,9 +26,9 @@ from auditns_connector.pipeline.selector import Watch
 from auditns_connector.pipeline.text_stage import Enricher
 from auditns_connector.sinks.base import Sink
 from auditns_connector.sinks.loss import Block
+from auditns_connector.sources.base import AuditSource
 
 if TYPE_CHECKING:
-    from auditns_connector.audittext.serials import SerialGap
     from auditns_connector.config.streams import Definition
     from auditns_connector.emit.events import EventWriter
     from auditns_connector.pipeline.standalone_records import Narrator
@@ -52,34 +52,20 @@ _CLOSE: Final = 2.0
 _WATCHED: Final = 0.0005
 #: how long the end waits for an event whose successors have come already (seconds)
 _LATE: Final = 0.05
+#: how long what had arrived when the run was to end is worked on; what is left then is told (seconds)
+_REST: Final = 2.0
+#: work is done in slices of about this: in between others are served (seconds)
+_SLICE: Final = 0.05
+#: so much text is answered at once at least (bytes)
+_LEAST_PART: Final = 8 << 10
+#: so many processes that have ended are kept at most: a storm makes them faster than they expire
+MOST_ENDED: Final = 100_000
 
 
 #: later than all events (CLOCK_MONOTONIC ns)
 END_OF_TIME: Final = 1 << 63
 #: bytes of audit text that are kept without copying
 _TEXT: Final = 3 << 19
-
-
-class AuditInput(Protocol):
-    """Where audit text comes from."""
-
-    def fileno(self) -> int:
-        """For the selector."""
-
-    def fill(self, stream: TextStream) -> int | None:
-        """Put what is there now into ``stream``; returns how many bytes, ``None`` when there will never be more."""
-
-    def counters(self) -> dict[str, int]:
-        """received, lost and so on."""
-
-    def take_gaps(self, *, final: bool = False) -> "list[SerialGap]":
-        """Holes in the serials that the source found since it was last asked; ``final``: those still open as well."""
-
-    def late(self) -> bool:
-        """Whether an event is missing that may still be on its way."""
-
-    def quick(self, pipeline: "Pipeline") -> NativeLoop | None:
-        """Whoever may do rounds of ``pipeline`` with this input in a quicker way."""
 
 
 class AnswerTaker(Protocol):
@@ -120,7 +106,7 @@ class Pipeline:
         observer: Observer,
         correlator: Correlator,
         enricher: Enricher,
-        audit: AuditInput | None,
+        audit: AuditSource | None,
         outputs: dict[str, list[Sink]],
         talk: Talk,
         *,
@@ -167,6 +153,12 @@ class Pipeline:
         self.on_rules: list[Callable[[], None]] = []
         #: does the usual rounds
         self._quick: NativeLoop | None = None
+        #: when others were served last, and whether that is being done in the middle of something
+        self._served, self._between = 0.0, False
+        #: how much text is worked on at once (bytes)
+        self._part = MOST_PART
+        #: up to when kernel events were drained for the newest text (CLOCK_MONOTONIC ns)
+        self._cut = 0
         #: called once when the run ends, before anything is closed
         self.at_end: list[Callable[[], None]] = []
 
@@ -185,6 +177,9 @@ class Pipeline:
                 self._on_signal(number, None)
             self.selector.register(reader, selectors.EVENT_READ, lambda: reader.recv(64))
             self._register()
+            if self.audit is not None:
+                self.audit.begin()
+            self.observer.between = self._serve_between
             self.observer.exec_rules.read()
             with collecting() as collector:
                 while not self.stopping:
@@ -199,8 +194,10 @@ class Pipeline:
 
     def _register(self) -> None:
         if self.audit is not None:
-            self.selector.register(self.audit.fileno(), selectors.EVENT_READ, self._on_audit_ready)
-            self._quick = self.audit.quick(self)
+            self.selector.share(self.audit.fileno(), self._on_audit_ready)
+            for fd in self.audit.filenos():
+                self.selector.register(fd, selectors.EVENT_READ, self.on_audit)
+            self._quick = NativeLoop(self, self.audit, self.hold)
         if self.observer.perf is not None:
             for fd in self.observer.perf.filenos():
                 self.selector.register(fd, selectors.EVENT_READ, self._catch_up)
@@ -223,7 +220,7 @@ class Pipeline:
         """False when nothing was there to be done."""
         quick = self._quick.rounds if self._quick is not None and self._quick.ready() else None
         came = self.selector.serve(self._timeout(), quick)
-        now = time.monotonic()
+        now = self._served = time.monotonic()
         self._end_idle(time.monotonic_ns() - self.hold)
         if self.streams is not None:
             self.streams.go_on()
@@ -233,12 +230,7 @@ class Pipeline:
             call()
         if self.observer.model.outputs:
             self._narrate()  # a request of the control socket has something to tell
-        broken = False
-        for sink in self._sinks:
-            due = sink.deadline()
-            if due is not None and due <= now:
-                sink.on_ready()
-            broken |= sink.broken
+        broken = self._serve_sinks(now)
         if self._hup:
             self._hup = False
             for sink in self._sinks:
@@ -262,6 +254,32 @@ class Pipeline:
         oldest = self.stream.oldest
         if oldest is not None and oldest <= before:
             self._deliver(self.stream.idle(before), self.observer.catch_up())
+
+    def _serve_sinks(self, now: float) -> bool:
+        """Let those go on whose time has come; True where one is broken."""
+        broken = False
+        for sink in self._sinks:
+            due = sink.deadline()
+            if due is not None and due <= now:
+                sink.on_ready()
+            broken |= sink.broken
+        return broken
+
+    def _serve_between(self) -> None:
+        """In the middle of work on kernel events or text: serve control requests, sinks and streams, if that was long
+        ago. Neither text nor kernel events are read."""
+        now = time.monotonic()
+        if self._between or now - self._served < _SLICE:
+            return
+        self._between = True
+        try:
+            self.selector.serve(0.0)
+            self._serve_sinks(now)
+            if self.streams is not None:
+                self.streams.go_on()
+        finally:
+            self._between = False
+            self._served = time.monotonic()
 
     def _timeout(self) -> float:
         due = self._tick
@@ -303,6 +321,8 @@ class Pipeline:
     # -- its steps
 
     def _on_audit_ready(self) -> None:
+        if self._between:
+            return
         pause = self.pace.pause(time.monotonic())
         if pause:
             if self.streams is not None and self.streams.watched:
@@ -312,14 +332,16 @@ class Pipeline:
 
     def on_audit(self) -> int:
         """Take in what audit has to say; how many bytes that is."""
-        came = self.audit.fill(self.stream) if self.audit is not None else 0
+        if self.audit is None or self._between:
+            return 0
+        came = self.audit.fill(self.stream)
         if came is None:
             self.stopping = self.stopping or "end of input"
         if not came:
             return 0
         self.stream.at(time.monotonic_ns())
-        points = self.stream.part()
-        self.came(points, self.observer.look() if points.some or self.stream.left else 0)
+        points = self.stream.part(self._part)
+        self.came(points, self.observer.look(self.audit.taken) if points.some or self.stream.left else 0)
         return came
 
     def came(self, points: Points, cut: int) -> None:
@@ -334,11 +356,22 @@ class Pipeline:
 
     def _deliver_all(self, points: Points, cut: int) -> None:
         """Deliver ``points`` and those of what else was read before ``cut``."""
+        self._cut = cut
+        began = time.monotonic()
         self._deliver(points, cut)
         while self.stream.left:
-            self._deliver(self.stream.part(), cut)
+            now = time.monotonic()
+            if now - began > _SLICE / 2:
+                self._part = max(self._part // 2, _LEAST_PART)
+            elif now - began < _SLICE / 8:
+                self._part = min(self._part * 2, MOST_PART)
+            self._serve_between()
+            began = time.monotonic()
+            self._deliver(self.stream.part(self._part), cut)
 
     def _catch_up(self) -> None:
+        if self._between:
+            return
         self.observer.catch_up()
         self._narrate()
         # what made the source readable may be the beginning of a system call, whose outcome comes next
@@ -377,12 +410,14 @@ class Pipeline:
         if self.narrator is not None:
             if outputs:
                 self._write_all(self.narrator.tell(outputs))
-            gaps = self.audit.take_gaps(final=final) if self.audit is not None else []
+            dropped = self.audit.take_dropped() if self.audit is not None else []
+            if dropped:
+                self._write_all(self.narrator.dropped(dropped))
             if final:
                 self.narrator.finish()
                 self._write_all(self.narrator.late(END_OF_TIME))
-            if gaps or self.narrator.missing:
-                self._write_all(self.narrator.gaps(gaps))
+            if self.narrator.missing:
+                self._write_all(self.narrator.gaps())
         if self.events is not None:
             self.write({"events": self.events.tell(outputs)})
 
@@ -429,13 +464,28 @@ class Pipeline:
         self._narrate()
         if self.narrator is not None:
             self._write_all(self.narrator.late(cut))
-        self.observer.mark(cut, [], expire=max(1, cut - KEEP))
+        self.observer.model.losses.tell_forgotten(cut)
+        self.observer.mark(cut, [], expire=self._expire(cut))
         self._settle_journal()
+        for notice in self.audit.take_notices() if self.audit is not None else []:
+            self.talk.warn(notice)
         for call in self.each_tick:
             call()
         for sink in self._sinks:
             while sink.notices:
                 self.talk.warn(sink.notices.pop(0))
+
+    def _expire(self, now: int) -> int:
+        """Who ended before this time may be forgotten: text that has come and is not answered yet does not ask for
+        them, nor does what is still on its way. Where too many have ended some must be forgotten earlier."""
+        oldest = self.audit.oldest if self.audit is not None else 0
+        if self.stream.pending or self.stream.left:
+            oldest = min(oldest or now, self._cut or now)
+        model, before = self.observer.model, max(1, (oldest or now) - KEEP)
+        model.losses.expected = before
+        if len(model.dead) > MOST_ENDED:
+            before = max(before, model.dead[len(model.dead) - MOST_ENDED].end or 0)
+        return before
 
     def _settle_journal(self) -> None:
         journal = self.observer.journal
@@ -453,14 +503,9 @@ class Pipeline:
         if self.events is not None and not self.events.done and self.stopping != "output closed":
             self._catch_up()
         if self.audit is not None and self.stopping not in ("output closed", "count reached"):
-            came = self.stopping != "end of input" and self.audit.fill(self.stream)
-            if self.audit.late() and select.select([self.audit], [], [], _LATE)[0]:
-                # another CPU was about to hand it over when we stopped
-                came = self.audit.fill(self.stream) or came
-            cut = self.observer.catch_up()
-            if came:
-                self._deliver_all(self.stream.part(), cut)
-            self._deliver(self.stream.flush(eof=True), cut)
+            if self.stopping != "end of input":
+                self._take_rest(self.audit)
+            self._deliver(self.stream.flush(eof=True), self.observer.catch_up())
             self._narrate(final=True)
         for call in self.at_end:
             call()
@@ -472,6 +517,24 @@ class Pipeline:
                 self.talk.warn(sink.notices.pop(0))
             sink.close(0.1)
         self.selector.close()
+
+    def _take_rest(self, audit: AuditSource) -> None:
+        """Answer what had arrived when the run was to end, as far as there is time for it; tell what is left."""
+        if self.narrator is not None and self.narrator.incomplete:
+            select.select([audit.fileno()], [], [], _LATE)  # another CPU was about to hand it over when we stopped
+        audit.finish()
+        end = time.monotonic() + _REST
+        while (came := audit.fill(self.stream)) is not None:
+            if came:
+                self.stream.at(time.monotonic_ns())
+                self._deliver_all(self.stream.part(self._part), self.observer.look(audit.taken))
+            else:
+                select.select([audit.fileno(), *audit.filenos()], [], [], _LATE)
+            if time.monotonic() > end and not audit.within_line:
+                dropped = audit.take_dropped(rest=True)
+                if dropped and self.narrator is not None:
+                    self._write_all(self.narrator.dropped(dropped))
+                break
 
     # -- what is going on
 
@@ -485,7 +548,9 @@ class Pipeline:
         if self.observer.connector is not None:
             sources["connector"] = self.observer.connector.counters()
         if self.audit is not None:
-            sources["audit"] = self.audit.counters()
+            sources["audit"] = {"received": self.stream.lines, **self.audit.counters()}
+            if self.narrator is not None:
+                sources["audit"]["lost"] += self.narrator.lost
         sources["procfs"] = self.observer.counters
         if self.observer.journal is not None:
             sources["journal"] = {"written": self.observer.journal.written, "failed": self.observer.journal.failed}
@@ -523,6 +588,8 @@ class Pipeline:
         for source in (self.observer.perf, self.observer.connector, self.audit):
             if source is not None:
                 found += source.counters().get("lost", 0)
+        if self.narrator is not None:
+            found += self.narrator.lost
         return found + sum(sink.counters().get("dropped_records", 0) for sink in self._sinks)
 
 

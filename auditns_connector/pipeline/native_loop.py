@@ -9,13 +9,13 @@ up: that the pipeline does as it always does, and what was done here is as if it
 
 import select
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from auditns_connector._native import ffi, lib
 from auditns_connector.attribution.attributor import CAREFUL, NOT_CLEAR, OF_ONE
 from auditns_connector.host.observer import MUCH
 from auditns_connector.pipeline.coalescing import BUSY, WINDOW
+from auditns_connector.sources.base import AuditSource
 
 if TYPE_CHECKING:
     from auditns_connector.pipeline.loop import Pipeline
@@ -31,17 +31,16 @@ _OTHER: Final = int(lib.LOOP_OTHER)
 
 
 class NativeLoop:
-    """Rounds of ``pipeline``, which reads audit text from the descriptor ``fd``; ``took`` is told how many bytes.
-    ``hold`` is how long an event is waited for whose end has not come (ns)."""
+    """Rounds of ``pipeline``, which reads audit text from ``audit``. ``hold`` is how long an event is waited for whose
+    end has not come (ns)."""
 
     #: drains kernel events: int64_t (*)(struct perf_look *)
     see: Any = ffi.addressof(lib, "perf_look")
 
-    def __init__(self, pipeline: "Pipeline", fd: int, took: Callable[[int], None], hold: int) -> None:
+    def __init__(self, pipeline: "Pipeline", audit: AuditSource, hold: int) -> None:
         self._pipeline = pipeline
         self._observer, self._model = pipeline.observer, pipeline.observer.model
-        self._fd = fd
-        self._took = took
+        self._fd = audit.fileno()
         self._out: Any = ffi.new("char[]", _ROOM)
         self._held: Any = ffi.new("char[]", _ROOM)
         self._stream, scan, self._points = pipeline.stream.c_parts
@@ -49,7 +48,7 @@ class NativeLoop:
         self._c: Any = ffi.new(
             "struct native_loop *",
             {
-                "fd": fd, "stream": self._stream, "scan": scan, "points": self._points,
+                "fd": self._fd, "intake": audit.reader, "stream": self._stream, "scan": scan, "points": self._points,
                 "touched": self._model.touched.c, "careful": CAREFUL, "next": _NEVER,
                 "see": self.see, "look": self._look or ffi.NULL,
                 "out": self._out, "room": _ROOM, "held": self._held, "held_room": _ROOM, "much": MUCH,
@@ -145,8 +144,6 @@ class NativeLoop:
     def settle(self) -> None:
         """Have all others know what was done here."""
         c, pipeline = self._c, self._pipeline
-        self._took(c.bytes)
-        c.bytes = 0
         if c.held_len:
             block, c.held_len = ffi.buffer(self._held, c.held_len)[:], 0
             self._observer.wait_with(block)

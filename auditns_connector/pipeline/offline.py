@@ -34,7 +34,7 @@ class ReplayAnswers:
         self.nodes: set[bytes] = set()
         #: what the first frame says of the run
         self.hello: dict[str, Any] = {}
-        (first, *others), self._now = self._reader.upto(0)
+        first, *others = self._reader.upto(0)[0]
         self._apply([first, *others])
         hello = next((frame for frame in f.iter_frames(first) if frame.kind == f.K_HELLO), None)
         if hello is not None:
@@ -64,8 +64,7 @@ class ReplayAnswers:
                 self.model.outputs.clear()
                 self.model.queries.clear()
                 self.model.namespaces.born.clear()
-                self._now = max(self._now, now)
-            correlator.answer(points, self._now, choice, first, end)
+            correlator.answer(points, now, choice, first, end)
             first = end
         return choice
 

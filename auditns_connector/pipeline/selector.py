@@ -28,6 +28,13 @@ class Watch(selectors.EpollSelector):
         self._calls[key.fd] = data
         return key
 
+    def share(self, fd: int, call: Callable[[], Any]) -> None:
+        """Wait until ``fd`` can be read, as the first of those who wait for it: who begins to after us, with
+        EPOLLEXCLUSIVE, is woken only where we do not wait."""
+        self.register(fd, selectors.EVENT_READ, call)
+        self._own.unregister(fd)
+        self._own.register(fd, select.EPOLLIN | select.EPOLLEXCLUSIVE)
+
     def modify(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
         """Wait otherwise for ``fileobj``."""
         key = super().modify(fileobj, events, data)

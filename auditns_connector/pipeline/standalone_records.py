@@ -81,6 +81,8 @@ class Narrator:
         self._tracker = SerialTracker() if track else None
         #: holes found by :meth:`saw` and not told yet
         self.missing: list[SerialGap] = []
+        #: events that never arrived, as far as was told
+        self.lost = 0
         self._next = -1
         self.formatters: dict[type, Formatter] = {
             Loss: self._loss,
@@ -136,6 +138,18 @@ class Narrator:
                     self.missing += tracker.feed(serial, ms)
                     last = serial
         self._next = last + 1
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether an event is missing that may still be on its way."""
+        return self._tracker is not None and self._tracker.open
+
+    def dropped(self, gaps: Sequence[SerialGap]) -> list[dict[str, Block]]:
+        """CONTAINER_LOST for events that we had no room for."""
+        for gap in gaps:
+            if self._tracker is not None and gap.events:
+                self.missing += self._tracker.skip_all(gap)
+        return self._lost("intake", gaps)
 
     def finish(self) -> None:
         """Nothing more comes: every hole that is still open is a loss."""
@@ -206,15 +220,19 @@ class Narrator:
         pid = process.pid if process is not None else getattr(output, "opid", 0)
         return self.wanted.tells(self._model.containers, kind, pid, container)
 
-    def gaps(self, gaps: Iterable[SerialGap]) -> list[dict[str, Block]]:
-        """CONTAINER_LOST for audit events that never arrived; ``from`` and ``to`` are their serials. What :meth:`saw`
-        found is told with them."""
-        own, self.missing = self.missing, []
+    def gaps(self) -> list[dict[str, Block]]:
+        """CONTAINER_LOST for audit events that never arrived, as :meth:`saw` found; ``from`` and ``to`` are their
+        serials."""
+        gaps, self.missing = self.missing, []
+        self.lost += sum(gap.events for gap in gaps)
+        return self._lost("audit", gaps)
+
+    def _lost(self, source: str, gaps: Iterable[SerialGap]) -> list[dict[str, Block]]:
         self._rows.clear()
         found: list[Told] = []
-        for gap in (*gaps, *own):
+        for gap in gaps:
             tails = {
-                numeric: text.container_lost("audit", None, gap.events, str(gap.first), str(gap.last), numeric)
+                numeric: text.container_lost(source, None, gap.events, str(gap.first), str(gap.last), numeric)
                 for numeric in (False, True)
             }
             found.append((gap.to_ms, tails, None))

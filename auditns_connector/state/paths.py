@@ -3,3 +3,5 @@
 RUN_DIR = "/run/auditns"
 CONTROL = RUN_DIR + "/control"
 STREAMS = RUN_DIR + "/streams"
+#: audit text that waits while memory does not hold it goes into a file without a name there
+SPOOL_DIR = "/var/lib/auditns"

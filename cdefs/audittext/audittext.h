@@ -93,10 +93,6 @@ struct auditns_stream {
 int64_t auditns_stream_scan(struct auditns_stream *stream, struct auditns_scan *scan, struct auditns_points *points,
                             uint64_t most, int mode);
 
-/* Read once from fd into what is free behind the text, which ends the last points. Returns how many bytes, 0 at the
- * end, or a negative errno; -ENOBUFS: make room first. */
-int64_t auditns_stream_read(struct auditns_stream *stream, int fd);
-
 /* The least and the greatest time and serial of some points; complete: every serial between is there (never
  * where it is more than AUDITNS_MAX_RANGE of them). */
 struct auditns_range {

@@ -10,6 +10,7 @@
 #include "sinks/file_writer.h"
 #include "audittext/audittext.h"
 #include "attribution/cache.h"
+#include "intake/intake.h"
 #include "loop/loop.h"
 
 /* auditd numbers its own events itself: their serials are no step in the kernel's. */
@@ -84,12 +85,11 @@ static void count(struct native_loop *q, int64_t now)
 int loop_round(struct native_loop *q)
 {
     struct auditns_stream *stream = q->stream;
-    int64_t got = auditns_stream_read(stream, q->fd), now;
+    int64_t got = intake_read_self(q->intake, stream), now;
 
     q->size = q->drained = 0;
     if (got <= 0)
         return LOOP_NOTHING;
-    q->bytes += (uint64_t)got;
     q->scan->now = monotonic();
     q->scanned = auditns_stream_scan(stream, q->scan, q->points, UINT32_MAX, AUDITNS_MODE_MORE) >= 0;
     if (q->scanned && !stream->consumed && !q->points->line_n)

@@ -4,6 +4,7 @@
 
 /* What usual rounds work on, and what they have done since somebody last took note of it. Times are CLOCK_MONOTONIC ns. */
 struct native_loop {
+    struct intake *intake;
     struct auditns_stream *stream;
     struct auditns_scan *scan;
     struct auditns_points *points;
@@ -16,7 +17,7 @@ struct native_loop {
     uint64_t room, held_room;
     uint64_t next;              /* the serial that comes next */
     uint64_t changes;           /* of the scan: how many there were */
-    uint64_t bytes, answered, events, counted[4];
+    uint64_t answered, events, counted[4];
     uint64_t held_len, much;    /* much: of frames, to be taken in soon */
     uint64_t came, most;        /* how many events came since `began`; most: in a window of time, with which it goes on */
     int64_t began, window;

@@ -59,7 +59,7 @@ def test_everything_can_be_set() -> None:
         ns_source = "audit"
         perf_buffer = "1M"
         connector_buffer = 65536
-        input_queue = "1G"
+        input_queue = ["1M", "2G"]
         [output.file]
         enabled = false
         path = "/l/é"
@@ -95,7 +95,7 @@ def test_everything_can_be_set() -> None:
     )
     assert got.marks == ((7, 2**64 - 2), (0x64, 0x5F3C21E0A9B84D17))
     assert got.journal == config.Journal("/var/j", 0, 0)
-    assert got.sources == config.Sources("on", "off", "audit", 1 << 20, 1 << 16, 1 << 30)
+    assert got.sources == config.Sources("on", "off", "audit", 1 << 20, 1 << 16, (1 << 20, 2 << 30))
     assert got.file == config.FileOutput(False, "/l/é", 0o600, "root", 100 << 10, 1, 64 << 10)
     assert got.socket == config.SocketOutput(True, "/run/s", 0o600, "wheel", 128 << 10, 2)
     assert got.child == config.ChildOutput(True, ("/sbin/x", "", "a b"), "symbolic", 1 << 20)

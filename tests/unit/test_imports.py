@@ -32,8 +32,6 @@ UPWARDS: set[tuple[str, str]] = {
     ("model.table", "model.apply.procfs"),
     ("model.table", "model.apply.registration"),
     ("model.table", "model.apply.time_namespaces"),
-    ("sources.stdin", "pipeline.loop"),
-    ("sources.stdin", "pipeline.native_loop"),
 }
 #: modules that need one another, each circle with all its modules
 CIRCLES: set[frozenset[str]] = {

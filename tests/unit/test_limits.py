@@ -25,7 +25,6 @@ COMPLEX = {
     ("auditns_connector/model/apply/procfs.py", "_take"),
     ("auditns_connector/model/apply/time_namespaces.py", "answered"),
     ("auditns_connector/model/containers.py", "belongs"),
-    ("auditns_connector/pipeline/loop.py", "_round"),
 }
 
 

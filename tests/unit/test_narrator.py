@@ -134,11 +134,24 @@ def test_an_attempt_is_an_event_of_the_container_it_is_about() -> None:
 
 
 def test_holes_in_the_audit_serials() -> None:
-    w = World()
-    out = joined(narrator(w).gaps([SerialGap(7, 9, 3, 1_700_000_000_000, 1_700_000_001_000)]))
-    assert out["raw"] == (
-        b"type=CONTAINER_LOST msg=audit(1700000001.000:%d): source=audit cpu=? count=3 from=7 to=9\n" % HALF
-    )
+    n, gap = narrator(World()), SerialGap(7, 9, 3, 1_700_000_000_000, 1_700_000_001_000)
+    n.missing.append(gap)
+    line = b"type=CONTAINER_LOST msg=audit(1700000001.000:%d): source=%s cpu=? count=3 from=7 to=9\n"
+    assert joined(n.gaps())["raw"] == line % (HALF, b"audit")
+    assert (n.missing, n.lost) == ([], 3)
+    assert joined(n.dropped([gap]))["raw"] == line % (HALF + 1, b"intake")
+
+
+def test_what_was_dropped_for_want_of_room_is_no_hole_as_well() -> None:
+    n = narrator(World(), track=True)
+    n.saw(seen([100, 101], ms=1000))
+    n.dropped([SerialGap(102, 200, 99, 1001, 1002)])
+    n.saw(seen([201, 202], ms=1003))
+    assert (n.next, n.incomplete) == (203, False)
+    n.dropped([SerialGap(205, 300, 96, 1004, 1005)])  # and 203 and 204 are missing
+    n.saw(seen([301], ms=1006))
+    n.saw(seen([302], ms=9000))
+    assert [(gap.first, gap.last) for gap in n.missing] == [(203, 204)]
 
 
 @pytest.mark.parametrize(
@@ -159,7 +172,7 @@ def test_holes_that_the_source_does_not_find(blocks: list[list[int]], missing: i
     n.saw(seen([blocks[-1][-1] + 1], ms=9000))
     n.saw(seen([blocks[-1][-1] + 2], ms=9001))
     assert sum(gap.events for gap in n.missing) == missing
-    n.gaps([])
+    n.gaps()
     assert n.missing == []
 
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _DOUBTS: Final = 256
 _GAPS: Final = 1024
+#: a loss that is of no CPU
+NO_CPU: Final = 0xFFFF
 
 
 class Losses:
@@ -28,6 +30,11 @@ class Losses:
         self.polling = False
         #: CLOCK_MONOTONIC time from which epoch n is in doubt
         self.doubt: list[int] = []
+        #: what ended before this is not asked for any more, as far as text has come (CLOCK_MONOTONIC ns): who is
+        #: forgotten though he ended later is so for want of memory. Only where that is known
+        self.expected = 1 << 63
+        #: (first, last, how many): records that would have asked for such ones, not told yet
+        self.missed: tuple[int, int, int] | None = None
         #: (from, to) of the newest times in which events are missing
         self._gaps: deque[tuple[int, int]] = deque(maxlen=_GAPS)
         #: from when on every exec makes an audit record, as far as the rules say; None: it need not
@@ -51,6 +58,19 @@ class Losses:
                 model.confirmed = False
             else:  # nobody has been confirmed since the last loss: it goes on
                 self.doubt[-1] = min(self.doubt[-1], since)
+
+    def forgotten(self, low: int) -> None:
+        """A record stamped at ``low`` is answered with nobody, for who held its pid may be forgotten."""
+        if low >= self.expected:
+            first, last, count = self.missed or (low, low, 0)
+            self.missed = (min(first, low), max(last, low), count + 1)
+
+    def tell_forgotten(self, now: int) -> None:
+        """Tell of the records that were answered so since the last time, if any."""
+        if self.missed is not None:
+            first, last, count = self.missed
+            self.missed = None
+            self._model.outputs.append(Loss(last, "table", NO_CPU, count, first))
 
     def polled(self, time: int) -> None:
         """/proc was read after ``time``; there is no other source, so from then on nothing is sure."""
