@@ -21,7 +21,7 @@ from auditns_connector.audittext.scanner import Points, Tails
 from auditns_connector.emit import own_records as text
 from auditns_connector.model.containers import UNKNOWN, Container
 from auditns_connector.model.namespaces import NsSet
-from auditns_connector.model.process import NOT_KNOWN, Login, State
+from auditns_connector.model.process import NOT_KNOWN, Login, State, first_holder, valid_interval
 from auditns_connector.model.table import Model
 from auditns_connector.vocabulary import audit_text as pt
 from auditns_connector.vocabulary.record_types import NUMBERS
@@ -328,12 +328,12 @@ class Correlator:
         process = self._memory.settled(pid)
         if process is None:
             return None
-        since, until = lookup.valid_interval(process)
+        since, until = valid_interval(process)
         margin = low * _MS - offset - EPSILON
         if high * _MS - offset - EPSILON > until:
             return None
         if margin <= since and not (
-            lookup.first_holder(process) and process.start <= margin + EPSILON + window and margin >= model.horizon
+            first_holder(process) and process.start <= margin + EPSILON + window and margin >= model.horizon
         ):
             return None
         if model.gap_until and model.gap_until >= margin:  # what is missing may be another holder of the pid

@@ -11,14 +11,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from auditns_connector._native import ffi, lib
+from auditns_connector.vocabulary.timing import FOREVER
 
 if TYPE_CHECKING:
     from auditns_connector.audittext.scanner import Points, Tails
 
 _LEAST_BITS: Final = 10
 _MOST_BITS: Final = 18
-#: a time that is not known to end (ns)
-FOREVER: Final = (1 << 63) - 1
 #: times above this are nobody's (ns)
 _FAR: Final = 1 << 62
 _MAX_SETS: Final = 1024

@@ -7,11 +7,11 @@ plain fork, exec or exit of it; attribution/cache.c relies on that.
 from collections.abc import Callable
 from typing import Final
 
-from auditns_connector.attribution.cache import FOREVER, Answer, Known
-from auditns_connector.attribution.lookup import first_holder, valid_interval
+from auditns_connector.attribution.cache import Answer, Known
 from auditns_connector.model.containers import UNKNOWN
-from auditns_connector.model.process import Process, State
+from auditns_connector.model.process import Process, State, first_holder, valid_interval
 from auditns_connector.model.table import Model
+from auditns_connector.vocabulary.timing import FOREVER
 
 #: number and kind of an answer
 Numbered = tuple[int, int]

@@ -47,7 +47,7 @@ def _at(model: "Model", pid: int, low: int, now: int, number: int) -> int | None
         return None
     if space.initial:
         return number
-    made = creator.made or []
+    made = model.table.made(creator)
     unknown = []
     for time, child, tid in made:
         if not low <= time <= high:

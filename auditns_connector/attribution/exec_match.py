@@ -99,7 +99,8 @@ def _narrowed(model: "Model", found: list[_Match], low: int, name: bytes | None,
     """Those of ``found`` that the record may mean."""
     if len(found) == 1:
         return found
-    named = [item for item in found if item[0].filename == name] or found
+    file = model.table.hash(name) if name is not None else None
+    named = [item for item in found if item[0].file == file] or found
     called = [item for item in named if item[0].comm == comm] or named
     if model.losses.execs_complete(called[0][0].time):
         return called[:1]  # every exec makes a record and records come in order: it is the first not yet told of

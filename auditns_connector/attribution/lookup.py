@@ -14,13 +14,12 @@ Where the clock was set there are several times to try; one at which nobody can 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from auditns_connector.attribution.cache import FOREVER
 from auditns_connector.model import thread_namespaces as threadsets
 from auditns_connector.model.containers import UNKNOWN
 from auditns_connector.model.namespaces import NsSet
 from auditns_connector.model.process import NOT_KNOWN, Process, State
 from auditns_connector.vocabulary.namespaces import PID
-from auditns_connector.vocabulary.timing import EPSILON, LATE, START_TICK
+from auditns_connector.vocabulary.timing import EPSILON, FOREVER, LATE, START_TICK
 
 if TYPE_CHECKING:
     from auditns_connector.model.table import Model
@@ -44,21 +43,6 @@ def holders(model: "Model", pid: int, low: int, high: int, until: int = FOREVER)
     if not found and late is not None and late.start <= min(high + LATE, until):
         found.append(late)
     return found
-
-
-def valid_interval(process: Process) -> tuple[int, int]:
-    """``(since, until)``: a stamp in ``(since, until]``, less :data:`EPSILON`, means the present state of ``process``
-    (CLOCK_MONOTONIC ns, :data:`FOREVER` where it lives)."""
-    since = process.state.since
-    if process.scanned:
-        since = max(since, process.start + START_TICK)
-    return min(since, FOREVER), FOREVER if process.end is None else min(process.end, FOREVER)
-
-
-def first_holder(process: Process) -> bool:
-    """Nobody is remembered to have held the pid before ``process``, and its state has always been the present one: the
-    interval of :func:`valid_interval` also holds for stamps that are behind its beginning, down to the horizon."""
-    return process.prev is None and process.past is None and not process.scanned
 
 
 def unproven(model: "Model", found: Sequence[Process], low: int, high: int) -> bool:

@@ -74,7 +74,7 @@ class NetWatch:
 
     def _member(self, inst: Instance) -> int:
         for nsset in self._model.namespaces.sets_of(inst):
-            for tid in nsset.members:
+            for tid in self._model.namespaces.tasks(nsset):
                 return tid
         return 0
 

@@ -67,7 +67,7 @@ class NsAsker:
     def _inhabitants(self, inst: Instance) -> list[int]:
         if inst.initial:
             return [os.getpid(), 2, 1]
-        return list(islice((tid for nsset in inst.sets for tid in nsset.members), _TRIES))
+        return list(islice((tid for nsset in inst.sets for tid in self._namespaces.tasks(nsset)), _TRIES))
 
     @property
     def waiting(self) -> bool:

@@ -37,9 +37,9 @@ class Naming:
         if not due:
             return
         first = dict.fromkeys(due, 0)
-        for process in model.processes.values():
+        for process in model.table.living_in(first):
             container = process.state.container
-            if process.end is None and container in first and container is not None:
+            if container is not None:
                 known = model.alive(first[container])
                 if known is None or process.start < known.start:
                     first[container] = process.pid

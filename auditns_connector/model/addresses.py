@@ -158,7 +158,7 @@ class Packets:
             seen: dict[Container, int | None] = {}
             model = self._model
             for nsset in model.namespaces.sets_of(inst):
-                for tid in nsset.members:
+                for tid in model.namespaces.tasks(nsset):
                     process = model.threads.get(tid) or model.processes.get(tid)
                     if process is not None and process.state.container is not None:
                         seen[process.state.container] = None

@@ -41,6 +41,18 @@ def proof_of(hello: dict[str, Any]) -> str:
     return CONNECTOR if hello.get("connector") else NOTHING
 
 
+class Tids(Protocol):
+    """A set of tasks."""
+
+    def __contains__(self, tid: int, /) -> bool: ...
+
+    def add(self, tid: int, /) -> None:
+        """``tid`` is in it."""
+
+    def discard(self, tid: int, /) -> None:
+        """``tid`` is not."""
+
+
 class Lives(Protocol):
     """What :class:`Exits` does with processes; times are CLOCK_MONOTONIC ns."""
 
@@ -63,11 +75,11 @@ class Lives(Protocol):
 class Exits:
     """Ends of processes in ``model``, as perf tells them."""
 
-    def __init__(self, model: Lives) -> None:
+    def __init__(self, model: Lives, sampled: Tids) -> None:
         self._model = model
         self.proof = NOTHING
         #: tasks whose exit sample has come, and whose EXIT has not
-        self.sampled: set[int] = set()
+        self.sampled = sampled
         #: suspended processes by pid, with the namespaces that were left empty
         self.suspended: dict[int, tuple[Process, Sequence[Instance]]] = {}
 

@@ -112,6 +112,15 @@ class Inside:
         self.levels.pop(inst.number, None)
         self.maps.pop(inst.number, None)
 
+    def counting(self, nsset: NsSet | None) -> bool:
+        """Whether :meth:`counted` wants to be told who is born in ``nsset``."""
+        ns = nsset.inst[PID] if nsset is not None and self._births else None
+        while ns is not None and not ns.initial:
+            if ns.number in self._births:
+                return True
+            ns = ns.origin
+        return False
+
     def _fill(self, ns: int, known: Process, number: int) -> None:
         """``known`` is the first whose number in ``ns`` a ring told. Numbers are given one after the other; where as
         many were born since the first process as have been given, everyone's is known.

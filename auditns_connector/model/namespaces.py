@@ -14,7 +14,7 @@ the set counts its living members (as a *set of thread ids*: a counter leaks whe
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from auditns_connector.vocabulary.frames import NAMESPACES_PAYLOAD
@@ -112,7 +112,12 @@ class NsSet:
         self.inst = inst
         #: the NAMESPACES payload that this set answers to; None where it holds unknowns
         self.raw = raw
+        #: thread ids, and numbers below 0 that stand for several, see :meth:`Namespaces.tasks`
         self.members: set[int] = set()
+
+
+def _nobody(_: int) -> list[int]:
+    return []
 
 
 class Namespaces:
@@ -139,6 +144,8 @@ class Namespaces:
         self.limbo: dict[int, Instance] = {}
         self.created = 0
         self.ended = 0
+        #: the tasks that the member -number of a set stands for, see rows.py
+        self.packed: Callable[[int], list[int]] = _nobody
 
     # -- instances
 
@@ -259,6 +266,12 @@ class Namespaces:
         if held is False and self.vacant.get((inst.index, inst.ino)) is inst:
             del self.vacant[inst.index, inst.ino]
         return True
+
+    def tasks(self, nsset: NsSet) -> Iterator[int]:
+        """The threads that live in ``nsset``."""
+        yield from (tid for tid in nsset.members if tid > 0)
+        for tid in [tid for tid in nsset.members if tid < 0]:
+            yield from self.packed(-tid)
 
     # -- serials
 

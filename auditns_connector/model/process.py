@@ -4,6 +4,7 @@ from typing import Final, NamedTuple
 
 from auditns_connector.model.containers import CgroupSet, Container
 from auditns_connector.model.namespaces import NsSet
+from auditns_connector.vocabulary.timing import FOREVER, START_TICK
 
 #: where an attribution comes from
 OBSERVED: Final = "observed"
@@ -31,10 +32,11 @@ class State(NamedTuple):
 
 
 class Exec(NamedTuple):
-    """One successful exec as the kernel told it, with the state of the process at that very moment."""
+    """One successful exec as the kernel told it, with the state of the process at that very moment. ``file`` is the
+    name of the program as a number (:meth:`Rows.hash`)."""
 
     time: int
-    filename: bytes
+    file: int
     comm: bytes
     state: State
 
@@ -58,6 +60,7 @@ class Process:
 
     __slots__ = (
         "apart",
+        "behind",
         "cgroups",
         "clone_parent",
         "comm",
@@ -76,15 +79,18 @@ class Process:
         "own_since",
         "past",
         "pid",
+        "place",
         "placeholder",
         "prev",
         "registered",
+        "row",
         "sampled",
         "scanned",
         "start",
         "state",
         "threads",
         "unresolved",
+        "version",
         "via",
     )
 
@@ -135,6 +141,13 @@ class Process:
         self.unresolved = False
         #: the cgroup id that a sample in its cgroup had; 0: there was none
         self.sampled = 0
+        #: its row in the table (0: it is held, see rows.py), and which version of that this is
+        self.row = 0
+        self.version = 0
+        #: while it is a row: execs in a former state that no record has told of
+        self.behind: list[Exec] | None = None
+        #: its pid is the so manieth that came to be remembered
+        self.place = 0
         #: the container whose mount namespace it entered, see rule 5 of containers.py
         self.via: Container | None = None
 
@@ -164,3 +177,18 @@ class Process:
     def same_namespaces(self) -> bool:
         """False where the threads of the process live in different namespaces."""
         return self.threads is None or all(ns is self.state.nsset for ns in self.threads.values())
+
+
+def valid_interval(process: Process) -> tuple[int, int]:
+    """``(since, until)``: a stamp in ``(since, until]``, less :data:`timing.EPSILON`, means the present state of
+    ``process`` (CLOCK_MONOTONIC ns, :data:`FOREVER` where it lives)."""
+    since = process.state.since
+    if process.scanned:
+        since = max(since, process.start + START_TICK)
+    return min(since, FOREVER), FOREVER if process.end is None else min(process.end, FOREVER)
+
+
+def first_holder(process: Process) -> bool:
+    """Nobody is remembered to have held the pid before ``process``, and its state has always been the present one: the
+    interval of :func:`valid_interval` also holds for stamps that are behind its beginning, down to the horizon."""
+    return process.prev is None and process.past is None and not process.scanned

@@ -5,13 +5,14 @@ method writes what it is named for and nothing else: who belongs where, and who 
 by its caller.
 """
 
-from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+from auditns_connector._native import lib
 from auditns_connector.model.containers import CgroupSet, Container
 from auditns_connector.model.namespaces import NsSet
 from auditns_connector.model.process import Apart, Exec, Process, State
+from auditns_connector.model.rows import Rows
 
 #: times of threads apart, and former states, remembered of one process; what is older is not answered
 KEPT: Final = 64
@@ -21,58 +22,55 @@ KEPT_EXECS: Final = 32
 KEPT_MADE: Final = 64
 
 
-class Processes:
-    """Processes by pid, threads by tid, and the ended ones in the order of their ends."""
-
-    def __init__(self) -> None:
-        #: the newest incarnation of each pid, alive or ended; the former ones are behind it (``prev``)
-        self.newest: dict[int, Process] = {}
-        #: threads that are not leaders
-        self.threads: dict[int, Process] = {}
-        self.dead: deque[Process] = deque()
+class Processes(Rows):
+    """Processes by pid (``newest``), threads by tid, and the ended ones in the order of their ends (``dead``)."""
 
     # -- pids
 
+    def _own(self, process: Process) -> None:
+        """``process`` is written by Python: it is no row of the table."""
+        if process.row:
+            self.hold(process.pid)
+
     def put(self, process: Process, former: Process | None, epoch: int) -> None:
         """``process`` holds its pid now, after ``former``; what is known of it is of the loss epoch ``epoch``."""
+        self.hold(process.pid)
+        before = self.held.get(process.pid)
+        process.place = before.place if before is not None else self.next_place()
         if former is not None:
             process.prev = former
         process.epoch = epoch
-        self.newest[process.pid] = process
+        self.keep(process)
 
     def take_back(self, process: Process) -> None:
         """``process`` is not to hold its pid yet: its beginning is told once more."""
-        del self.newest[process.pid]
+        self._own(process)
+        self.release(process.pid)
         if process.prev is not None:
-            self.newest[process.pid] = process.prev
+            process.prev.place = self.next_place()
+            self.keep(process.prev)
 
     def end(self, process: Process, time: int) -> None:
         """``process`` has ended at ``time`` (CLOCK_MONOTONIC ns)."""
+        self._own(process)
         process.end = time
+        if self.held.get(process.pid) is process:
+            self.keep(process)
 
     def revive(self, process: Process) -> None:
         """What was taken for the end of ``process`` was none."""
         process.end = None
+        self.keep(process)
 
     def bury(self, process: Process) -> None:
         """All about the end of ``process`` is done: it is kept until :meth:`expire`."""
-        self.dead.append(process)
+        if not lib.table_bury(self.c, process.pid, process.start, process.end or 0):
+            raise MemoryError("no memory for the process table")
 
     def expire(self, before: int) -> None:
         """Forget processes that ended before ``before`` (CLOCK_MONOTONIC ns)."""
-        dead, processes = self.dead, self.newest
-        while dead and (dead[0].end or 0) < before:
-            process = dead.popleft()
-            newest = processes.get(process.pid)
-            if newest is process:
-                if process.prev is not None:
-                    process.prev = None
-                del processes[process.pid]
-                continue
-            while newest is not None:
-                if newest.prev is process:
-                    newest.prev = None
-                newest = newest.prev
+        lib.table_expire(self.c, before)
+        self.drain()
 
     # -- who a process is
 
@@ -93,6 +91,7 @@ class Processes:
 
     def began(self, process: Process, start: int) -> None:
         """The placeholder ``process`` began at ``start`` (CLOCK_MONOTONIC ns)."""
+        self._own(process)
         process.start, process.placeholder = start, False
 
     def stand_in(self, process: Process) -> None:
@@ -101,22 +100,27 @@ class Processes:
 
     def scanned(self, process: Process) -> None:
         """``process`` is first known from /proc."""
+        self._own(process)
         process.scanned = True
 
     def newborn(self, process: Process, newborn: bool) -> None:
         """Whether the record that tells the namespaces of ``process`` is still to come."""
+        self._own(process)
         process.newborn = newborn
 
     def clone_parent(self, process: Process, told: bool) -> None:
         """Whether ``process`` was made with CLONE_PARENT."""
+        self._own(process)
         process.clone_parent = told
 
     def comm(self, process: Process, comm: bytes) -> None:
         """``process`` is called ``comm``."""
+        self._own(process)
         process.comm = comm
 
     def confirm(self, process: Process, epoch: int) -> None:
         """What is known of ``process`` was known for sure in the loss epoch ``epoch``."""
+        self._own(process)
         process.epoch = epoch
 
     def ids(self, process: Process, ids: tuple[int, int | None, int | None, int | None]) -> None:
@@ -140,6 +144,7 @@ class Processes:
 
     def change(self, process: Process, state: State) -> None:
         """``state`` holds for ``process`` from now on."""
+        self._own(process)
         old = process.state
         if state.since <= old.since and process.past is None:
             process.state = state  # known better from the beginning
@@ -154,10 +159,12 @@ class Processes:
 
     def restate(self, process: Process, state: State) -> None:
         """The present state of ``process`` is ``state``, and had been so."""
+        self._own(process)
         process.state = state
 
     def replace(self, process: Process, state: State, *, after: bool) -> None:
         """``state`` holds now; ``after`` the present one, which is a former one from now on."""
+        self._own(process)
         if after:
             process.past = [*(process.past or ()), process.state][-KEPT:]
         process.state = state
@@ -165,6 +172,7 @@ class Processes:
     def amend(self, process: Process, right: Callable[[State, int], State], *, execs: bool = True) -> None:
         """Put every state of ``process`` right, former ones and (``execs``) those at its execs: ``right`` is given the
         state and the time for which it is wanted."""
+        self._own(process)
         process.state = right(process.state, process.state.since)
         if process.past:
             process.past = [right(state, state.since) for state in process.past]
@@ -173,42 +181,51 @@ class Processes:
 
     def amend_past(self, process: Process, right: Callable[[State, int], State]) -> None:
         """The same of the former states alone."""
+        self._own(process)
         if process.past:
             process.past = [right(state, state.since) for state in process.past]
 
     def amend_execs(self, process: Process, right: Callable[[State, int], State]) -> None:
         """The same of the states at its execs alone."""
+        self._own(process)
         if process.execs:
             process.execs = [exec_._replace(state=right(exec_.state, exec_.time)) for exec_ in process.execs]
 
     def set_cgroups(self, process: Process, cgroups: CgroupSet | None) -> None:
         """The cgroups of ``process``."""
+        self._own(process)
         process.cgroups = cgroups
 
     def sampled(self, process: Process, cgroup: int) -> None:
         """A sample in the cgroup of ``process`` had the id ``cgroup``."""
+        self._own(process)
         process.sampled = cgroup
 
     def unresolved(self, process: Process, unresolved: bool) -> None:
         """Whether the cgroup of ``process`` is still to be told."""
+        self._own(process)
         process.unresolved = unresolved
 
     def register(self, process: Process, container: Container | None) -> None:
         """``process`` was registered in ``container``, itself or whom it descends from."""
+        self._own(process)
         process.registered = container
 
     def entered(self, process: Process, container: Container | None) -> None:
         """The container whose mount namespace ``process`` has entered."""
+        self._own(process)
         process.via = container
 
     def own(self, process: Process, since: int | None) -> None:
         """When ``process`` first ran a program of its container's own; None: it did not."""
+        self._own(process)
         process.own_since = since
 
     # -- execs and children
 
     def execed(self, process: Process, exec_: Exec) -> None:
         """``process`` has execed."""
+        self._own(process)
         if process.execs is None:
             process.execs = [exec_]
         else:
@@ -218,6 +235,12 @@ class Processes:
 
     def exec_told(self, process: Process, time: int) -> None:
         """A record told of the exec at ``time``: neither it nor one before it is to be told of again."""
+        if process.row:
+            lib.table_exec_told(self.c, process.row, time)
+            if process.behind is not None:
+                process.behind = [exec_ for exec_ in process.behind if exec_.time > time]
+            self.find(process.pid)
+            return
         if process.execs is not None:
             process.execs = [exec_ for exec_ in process.execs if exec_.time > time] or None
         self.not_before(process, time)
@@ -225,9 +248,14 @@ class Processes:
     def not_before(self, process: Process, time: int) -> None:
         """Records of ``process`` that are still to come were made at or after ``time``."""
         process.floor = max(process.floor, time)
+        if process.row:
+            lib.table_not_before(self.c, process.row, time)
 
-    def made(self, creator: Process, time: int, pid: int, tid: int) -> None:
+    def has_made(self, creator: Process, time: int, pid: int, tid: int) -> None:
         """``creator`` has made thread ``tid`` of process ``pid`` (which may be itself) at ``time``."""
+        if creator.row:
+            lib.table_made(self.c, creator.row, time, pid, tid)
+            return
         made = creator.made
         if made is None:
             creator.made = [(time, pid, tid)]
@@ -240,30 +268,35 @@ class Processes:
 
     def thread(self, process: Process, tid: int, nsset: NsSet | None) -> None:
         """Thread ``tid`` of ``process`` lives, in ``nsset``."""
+        self._own(process)
         if process.threads is None:
             process.threads = {}
         process.threads[tid] = nsset
-        self.threads[tid] = process
+        self.keep_thread(process, tid)
 
     def thread_gone(self, process: Process, tid: int) -> NsSet | None:
         """Thread ``tid`` of ``process`` is gone; returns where it was."""
-        if self.threads.get(tid) is process:
-            del self.threads[tid]
+        self._own(process)
+        if self.threads.held.get(tid) is process:
+            self.release_thread(tid)
         return process.threads.pop(tid, None) if process.threads is not None else None
 
     def leader_gone(self, process: Process, gone: bool) -> None:
         """Whether the leader of ``process`` has exited while other threads live on."""
+        self._own(process)
         process.leader_gone = gone
 
     def alone(self, process: Process) -> dict[int, NsSet | None]:
         """``process`` has no other threads than its leader any more; returns those it had."""
+        self._own(process)
         threads, process.threads = process.threads or {}, None
         for tid in threads:
-            self.threads.pop(tid, None)
+            self.release_thread(tid)
         return threads
 
     def apart(self, process: Process, tid: int, nsset: NsSet | None, time: int) -> None:
         """Thread ``tid`` of ``process`` is in ``nsset`` from ``time`` on, and not where the leader is."""
+        self._own(process)
         if process.apart is None:
             process.apart = []
         process.apart.append(Apart(tid, nsset, time))
@@ -274,6 +307,7 @@ class Processes:
 
     def together(self, process: Process, tid: int, time: int) -> None:
         """Thread ``tid`` of ``process`` is where it was no longer."""
+        self._own(process)
         for apart in process.apart or ():
             if apart.tid == tid and apart.until is None:
                 apart.until = time

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
 
+from auditns_connector._native import ffi, lib
 from auditns_connector.attribution.cache import Touched
 from auditns_connector.attribution.call_order import Calls
 from auditns_connector.errors import DecodeError
@@ -31,6 +32,7 @@ from auditns_connector.model.exits import SAMPLES, Exits, proof_of
 from auditns_connector.model.inner_ids import Inside
 from auditns_connector.model.namespaces import Instance, Namespaces, NsSet
 from auditns_connector.model.outputs import Output
+from auditns_connector.model.packing import pack
 from auditns_connector.model.process import NOT_KNOWN, REGISTERED, Process, State
 from auditns_connector.model.processes import Processes
 from auditns_connector.vocabulary import frames as f
@@ -38,6 +40,15 @@ from auditns_connector.vocabulary.namespaces import ALL_ORDER, PID, USER
 
 #: where perf is not had, what these say is taken in another way
 _NOT_PERF: Final = (f.S_CN, f.S_AUDIT)
+#: frames that may change a process, which Python writes then
+_OF_A_PROCESS: Final = frozenset(
+    (f.K_FORK, f.K_EXEC, f.K_EXIT, f.K_EXIT_SAMPLE, f.K_COMM, f.K_NAMESPACES, f.K_ATTACH, f.K_NEWTASK, f.K_UNSHARE,
+     f.K_SETNS)
+)  # fmt: skip
+_DONE: Final = int(lib.TABLE_DONE)
+_WANT: Final = int(lib.TABLE_WANT)
+_EFFECTS: Final = int(lib.TABLE_EFFECTS)
+_NO_MEMORY: Final = int(lib.TABLE_NO_MEMORY)
 
 
 class Query(NamedTuple):
@@ -57,7 +68,7 @@ class Model:
         self.namespaces = Namespaces()
         self.cgroups = Cgroups()
         self.containers = Containers(self.namespaces)
-        self.table = Processes()
+        self.table = Processes(self.namespaces, self.containers)
         self.processes = self.table.newest
         self.threads = self.table.threads
         self.dead = self.table.dead
@@ -84,6 +95,8 @@ class Model:
         self.gap_until = 0
         #: what ended before this is forgotten (CLOCK_MONOTONIC ns)
         self.horizon = 0
+        #: False: nothing is packed, every frame is taken in by Python (tests compare the two)
+        self.packs = True
         #: counts what was taken in
         self.applied = 0
         #: told of all frames, for those who remember answers; see attribution/cache.py
@@ -93,7 +106,7 @@ class Model:
         self.initial: NsSet | None = None
         #: time of the newest answer of /proc (CLOCK_MONOTONIC ns)
         self.heard = 0
-        self.exits = Exits(self)
+        self.exits = Exits(self, self.table.sampled_tasks)
         self.kernel = KernelEvents(self)
         self.life = NsLife(self)
         self.losses = Losses(self)
@@ -102,6 +115,7 @@ class Model:
         self.by_connector = ByConnector(self)
         #: the process whose end is being taken in
         self.ending: Process | None = None
+        self.table.vacated, self.table.emptied = self.life.left, self._emptied
         self.registry = Registry(self)
         self.packets = Packets(self)
         self.containers.on_end = self.registry.on_end
@@ -153,34 +167,76 @@ class Model:
         if not seen:
             self.saw(block)
         self.applied += 1
-        off, end = 0, len(block)
-        unpack, handlers, head, cn = f.HEADER.unpack_from, self._handlers, f.HEADER_SIZE, f.S_CN
-        suspended = self.exits.suspended
+        off, end, table, packs = 0, len(block), self.table, self.packs
+        frames, c = ffi.from_buffer(block), table.c
         while off < end:
-            if end - off < head:
-                raise DecodeError(f"{end - off} stray bytes after the last frame")
-            size, kind, source, cpu, time, pid, tid, ppid, ptid, cgroup, arg = unpack(block, off)
-            body, off = off + head, off + size
-            if body > off or off > end:
-                raise DecodeError(f"frame of {size} bytes where {end - off + size} are left")
-            handler = handlers.get(kind)
-            if handler is None:
-                if kind == f.K_LOST:
-                    self.losses.lost(time, source, cpu, arg, cgroup)
-                else:
-                    self.unknown_frames += 1
-                continue
-            if not self.perf and source in _NOT_PERF:
-                handler = self.by_connector.handlers.get(kind, handler)
-            elif source == cn:
-                if suspended:
-                    self.exits.connector(kind, pid, tid)
-                continue
-            if suspended:
-                self.exits.look_at(kind, pid, tid, ppid)
-            if time > self.now:
-                self.now = time
-            handler(time, pid, tid, ppid, ptid, cgroup, arg, block[body:off])
+            if packs and self.exits.proof == SAMPLES and not self.exits.suspended:
+                how = lib.table_apply(c, frames, end, off)
+                off = c.at
+                if c.now > self.now:
+                    self.now = c.now
+                if c.effects:
+                    table.drain()
+                if how == _DONE:
+                    break
+                if how == _EFFECTS or (how == _WANT and self._packed(c.want, block, off)):
+                    continue
+                if how == _NO_MEMORY:
+                    raise MemoryError("no memory for the process table")
+            off = self._frame(block, off, end)
+
+    def _packed(self, pid: int, block: bytes, off: int) -> bool:
+        """Pack process ``pid``, which makes a child that may be plain."""
+        process = self.table.held[pid]
+        size, nsset = f.HEADER.unpack_from(block, off)[0], process.state.nsset
+        payload = block[off + f.HEADER_SIZE : off + size]
+        if nsset is None or (payload and payload != nsset.raw) or self.inside.counting(nsset):
+            return False
+        return pack(self, process)
+
+    def _frame(self, block: bytes, off: int, end: int) -> int:
+        """Take in the one frame at ``off``; returns where the next begins."""
+        if end - off < f.HEADER_SIZE:
+            raise DecodeError(f"{end - off} stray bytes after the last frame")
+        size, kind, source, cpu, time, pid, tid, ppid, ptid, cgroup, arg = f.HEADER.unpack_from(block, off)
+        body, off = off + f.HEADER_SIZE, off + size
+        if body > off or off > end:
+            raise DecodeError(f"frame of {size} bytes where {end - off + size} are left")
+        handler = self._handlers.get(kind)
+        if handler is None:
+            if kind == f.K_LOST:
+                self.losses.lost(time, source, cpu, arg, cgroup)
+            else:
+                self.unknown_frames += 1
+            return off
+        self._hand(handler, kind, source, time, pid, tid, ppid, ptid, cgroup, arg, block[body:off])
+        return off
+
+    def _hand(
+        self, handler: Callable[..., None], kind: int, source: int, time: int, pid: int, tid: int, ppid: int,
+        ptid: int, cgroup: int, arg: int, payload: bytes,
+    ) -> None:  # fmt: skip
+        """Give a frame of a known kind to ``handler``, or to who takes its place."""
+        if not self.perf and source in _NOT_PERF:
+            handler = self.by_connector.handlers.get(kind, handler)
+        elif source == f.S_CN:
+            if self.exits.suspended:
+                self.exits.connector(kind, pid, tid)
+            return
+        if kind in _OF_A_PROCESS and not (
+            0 <= pid < f.MOST_PIDS and 0 <= tid < f.MOST_PIDS and 0 <= ppid < f.MOST_PIDS and 0 <= ptid < f.MOST_PIDS
+        ):
+            self.unknown_frames += 1  # no kernel gives such a number
+            return
+        if self.exits.suspended:
+            self.exits.look_at(kind, pid, tid, ppid)
+        if time > self.now:
+            self.now = time
+        if kind in _OF_A_PROCESS:
+            self.table.hold_task(pid)
+            if tid != pid:
+                self.table.hold_task(tid)
+        handler(time, pid, tid, ppid, ptid, cgroup, arg, payload)
 
     # -- processes
 
@@ -253,6 +309,12 @@ class Model:
         self.containers.leave(process.state.container, time)
         self.ending = None
         self.table.bury(process)
+
+    def _emptied(self, process: Process, container: Container | None, time: int) -> None:
+        """``process`` was the last of its kind in the table."""
+        self.ending = process
+        self.containers.leave(container, time)
+        self.ending = None
 
     # -- ends that are not sure, see exits.py
 
@@ -389,6 +451,8 @@ class Model:
         self.tells_clone_parent = "newtask" in hello.get("features", ())
         self.kernel.exec_samples = "exec_sample" in hello.get("features", ())
         self.exits.proof = proof_of(hello)
+        if self.exits.proof != SAMPLES:
+            self.table.hold_all()
         self.v2_only = bool(hello.get("v2_only", False))
         self.sample_root = int(hello.get("sample_root", 0))
         self.lag = int(hello.get("lag_ns", self.lag))
@@ -417,10 +481,7 @@ class Model:
 
     def incarnation(self, pid: int, start: int) -> Process | None:
         """The process that held ``pid`` from ``start`` on, as long as it is remembered."""
-        process = self.processes.get(pid)
-        while process is not None and process.start != start:
-            process = process.prev
-        return process
+        return self.table.incarnation(pid, start)
 
     def expire(self, before: int) -> None:
         """Forget processes that ended before ``before`` (CLOCK_MONOTONIC ns): nobody asks for them any more."""

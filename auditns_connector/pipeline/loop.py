@@ -484,7 +484,7 @@ class Pipeline:
         model, before = self.observer.model, max(1, (oldest or now) - KEEP)
         model.losses.expected = before
         if len(model.dead) > MOST_ENDED:
-            before = max(before, model.dead[len(model.dead) - MOST_ENDED].end or 0)
+            before = max(before, model.dead.end(len(model.dead) - MOST_ENDED))
         return before
 
     def _settle_journal(self) -> None:

@@ -118,7 +118,7 @@ class SerialStore:
         for serial, inst in namespaces.minted.items():
             witnesses: list[list[int]] = []
             for nsset in inst.sets:
-                for tid in nsset.members:
+                for tid in model.namespaces.tasks(nsset):
                     process = model.alive(tid)
                     if process is not None and len(witnesses) < _WITNESSES:
                         witnesses.append([process.pid, process.start])

@@ -228,7 +228,7 @@ class Router:
     def _members(self, inst: Instance) -> Iterable[int]:
         found = set()
         for nsset in self._model.namespaces.sets_of(inst):
-            for tid in nsset.members:
+            for tid in self._model.namespaces.tasks(nsset):
                 process = self._model.threads.get(tid) or self._model.alive(tid)
                 if process is not None:
                     found.add(process.pid)

@@ -78,6 +78,8 @@ IDS_PAYLOAD: Final = struct.Struct("<II")
 #: /proc/PID/cgroup and, before that, of comm; state (a letter); 1 where the cgroup could be read
 PROCESS_PAYLOAD: Final = struct.Struct("<9QIIIHBB")
 CPU_UNKNOWN: Final = 0xFFFF
+#: PID_MAX_LIMIT of the kernel: every pid and tid is smaller
+MOST_PIDS: Final = 1 << 22
 #: no frame is larger: a PROC frame is the largest, kernel frames stay under 8 KiB
 MAX_FRAME: Final = 256 * 1024 * 1024
 

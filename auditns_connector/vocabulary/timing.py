@@ -25,3 +25,5 @@ SLACK: Final = 20 * MS
 RECENT: Final = 10_000 * MS
 #: how long after a time of the clock that was missed records from it may still come
 MISSED: Final = 1_000 * MS
+#: a time that is not known to end
+FOREVER: Final = (1 << 63) - 1

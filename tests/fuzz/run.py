@@ -1,7 +1,7 @@
 """Fuzz: ``python -m tests.fuzz.run [--seconds N] [--target NAME] [--replay]``.
 
-The C (text, kernel) is built with clang's libFuzzer, AddressSanitizer and UBSan below the user's cache folder; what
-parses in Python (targets.py) runs under atheris (python.py). Each begins with seeds (recorded text, the grammar of
+The C (text, kernel, table) is built with clang's libFuzzer, AddressSanitizer and UBSan below the user's cache folder;
+what parses in Python (targets.py) runs under atheris (python.py). Each begins with seeds (recorded text, the grammar of
 the property tests, records as the kernel writes them, files as we write them) and what earlier runs found. A crash ends
 it with exit code 1 and names the input; put that below tests/fuzz/regressions/TARGET under the name of the defect.
 --replay only goes once through seeds and regressions.
@@ -42,7 +42,11 @@ FLAGS = (
     "generated_impl.h",
 )
 #: which rooms of cdefs/ each target is made of
-ROOMS = {"text": ("audittext", "attribution", "json"), "kernel": ("frames", "kernel", "sinks")}
+ROOMS = {
+    "text": ("audittext", "attribution", "json"),
+    "kernel": ("frames", "kernel", "sinks"),
+    "table": ("frames", "table"),
+}
 NAMES = (*ROOMS, *targets.TARGETS)
 
 
@@ -71,6 +75,10 @@ def seeds(target: str) -> Iterator[bytes]:
                 yield b"\xff\x85" + text[at : at + 4000]
         for seed in range(60):
             yield bytes((seed * 5 % 256, seed * 7 % 256)) + stream(seed).replace(b"\n\n", b"\n")[:4000]
+        return
+    if target == "table":
+        for seed in range(40):
+            yield bytes((0, *(seed * step * step % 256 for step in range(1, 400))))
         return
     for what in (0, 1, 2, 4, 0x40, 0x80, 0x100, 0x200, 0x400, 0x40000000, 0x80000000, 77):
         body = struct.pack("<iiiiiiii", *range(1, 9))

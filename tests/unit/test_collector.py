@@ -80,6 +80,7 @@ def living() -> int:
 def test_what_ended_is_freed_without_the_collector() -> None:
     w = World(lifecycle=True)
     w.fork(1, 100, 1000)
+    assert w.model.alive(100) is not None  # from now on it is an object, and stays one
     with collecting():
         before = living()
         for i in range(20):

@@ -54,6 +54,7 @@ CIRCLES: set[frozenset[str]] = {
             "model.apply.restore",
             "model.apply.time_namespaces",
             "model.inner_ids",
+            "model.packing",
             "model.table",
             "model.thread_namespaces",
         )

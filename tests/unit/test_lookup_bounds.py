@@ -4,12 +4,12 @@ import pytest
 
 from auditns_connector.attribution.attributor import Correlator
 from auditns_connector.attribution.exec_match import find_exec, find_only_exec
-from auditns_connector.attribution.lookup import FOREVER, find, first_holder, holders, valid_interval
+from auditns_connector.attribution.lookup import find, holders
 from auditns_connector.audittext.scanner import TextStream
-from auditns_connector.model.process import Process, State
-from auditns_connector.model.processes import Processes
+from auditns_connector.model.process import Process, State, first_holder, valid_interval
+from auditns_connector.model.table import Model
 from auditns_connector.vocabulary import frames as f
-from auditns_connector.vocabulary.timing import EXEC_TIME, LATE
+from auditns_connector.vocabulary.timing import EXEC_TIME, FOREVER, LATE
 from tests.unit.world import HEX, MS, REAL, World, contid
 
 INSIDE = contid(HEX)
@@ -167,7 +167,7 @@ def test_the_interval_for_which_the_present_state_is_the_answer() -> None:
     process = Process(500, 1000, State(1000, None, None, "observed"), None)
     assert valid_interval(process) == (1000, FOREVER)
     process.end = 5000
-    Processes().change(process, State(3000, None, None, "observed"))
+    Model().table.change(process, State(3000, None, None, "observed"))
     assert valid_interval(process) == (3000, 5000)
     assert not first_holder(process)
 

@@ -110,6 +110,7 @@ class World:
     def who_exec(self, pid: int, at: float, name: str = "/bin/x") -> str | None:
         """The contid text for an execve record."""
         comm = name.rpartition("/")[2][:15].encode()
+        self.model.table.hold(pid)
         times, process = [int(at * MS)], self.model.processes[pid]
         before = process.execs, process.floor
         answer = self._text(find_exec(self.model, pid, -1, times, self.now, name.encode(), comm))

@@ -175,7 +175,7 @@ class NsLife:
         if inst.owner is None or inst.owner is provisional:
             return
         for nsset in model.namespaces.sets_of(inst):
-            for tid in sorted(nsset.members):
+            for tid in sorted(model.namespaces.tasks(nsset)):
                 process = model.processes.get(tid)
                 if process is not None and process.end is None and process.state.container is provisional:
                     self._rehouse(process, inst, provisional, inst.owner, time)

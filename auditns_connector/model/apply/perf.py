@@ -34,8 +34,7 @@ class KernelEvents:
 
     def fork(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
         m = self._model
-        if m.exits.sampled:
-            m.exits.sampled.discard(tid)  # the EXIT of whoever had that number before is missing
+        m.exits.sampled.discard(tid)  # the EXIT of whoever had that number before is missing
         if pid == ppid:
             process = m.known(pid, time)
             nsset = base = process.nsset_of(ptid)
@@ -47,7 +46,7 @@ class KernelEvents:
                 threadsets.add(m, process, tid, nsset, time)
                 m.inside.counted(None, nsset, time, ptid)
                 m.timens.new_thread(process, tid, ptid)
-                m.table.made(process, time, pid, tid)
+                m.table.has_made(process, time, pid, tid)
                 if nsset is not base:
                     m.life.changed(process, base, nsset, fresh, time, "clone", tid=tid)
             return
@@ -58,7 +57,7 @@ class KernelEvents:
             m.confirmed = True
             m.ask(pid)
             return
-        m.table.made(creator, time, pid, tid)
+        m.table.has_made(creator, time, pid, tid)
         state = creator.state
         base = state.nsset if ptid == ppid else creator.nsset_of(ptid)
         nsset = base
@@ -134,8 +133,7 @@ class KernelEvents:
             m.move(process, moved, time)
         if cgroup:
             self._sampled(process, cgroup, time)
-        filename = payload.partition(b"\0")[0]
-        m.table.execed(process, Exec(time, filename, process.comm, process.state))
+        m.table.execed(process, Exec(time, m.table.hash(payload.partition(b"\0")[0]), process.comm, process.state))
         if process.own_since is None:
             m.inside.ran(process, time)
 
@@ -284,11 +282,19 @@ class KernelEvents:
         found: set[Container | None] = set()
         for nsset in m.namespaces.sets_of(mnt):
             for tid in nsset.members:
-                process = m.threads.get(tid) or m.processes.get(tid)
-                found.add(process.state.container if process is not None else UNKNOWN)
+                found.add(self._container_of(tid))
                 if len(found) > 1:
                     return UNKNOWN if UNKNOWN in found else None
         return found.pop() if found else None
+
+    def _container_of(self, member: int) -> Container | None:
+        """The container that a member of a set of namespaces belongs to."""
+        m = self._model
+        if member < 0:
+            profile = m.table.profiles[-member]
+            return profile.state.container if profile is not None else UNKNOWN
+        process = m.threads.get(member) or m.processes.get(member)
+        return process.state.container if process is not None else UNKNOWN
 
     def cgroup(
         self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
@@ -296,8 +302,12 @@ class KernelEvents:
         m = self._model
         paths = m.cgroups.path_of
         if len(paths) >= _MAX_CGROUPS:
-            del paths[next(iter(paths))]
-        paths[cgroup] = payload.partition(b"\0")[0].decode("utf-8", "surrogateescape")
+            m.table.forget_cgroup(oldest := next(iter(paths)))
+            del paths[oldest]
+        path = payload.partition(b"\0")[0].decode("utf-8", "surrogateescape")
+        if paths.get(cgroup, path) != path:
+            m.table.forget_cgroup(cgroup)
+        paths[cgroup] = path
 
     def attach(
         self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes

@@ -14,7 +14,7 @@ from auditns_connector.model import thread_namespaces as threadsets
 from auditns_connector.model.containers import UNKNOWN, CgroupSet
 from auditns_connector.model.namespaces import NsSet
 from auditns_connector.model.process import NOT_KNOWN, PROCFS, Process, State
-from auditns_connector.vocabulary.frames import PROCESS_PAYLOAD
+from auditns_connector.vocabulary.frames import MOST_PIDS, PROCESS_PAYLOAD
 from auditns_connector.vocabulary.namespaces import ALL_ORDER, TIME
 
 if TYPE_CHECKING:
@@ -150,6 +150,9 @@ class Resync:
         model = self._model
         pid, start = answer.pid, answer.start
         model.heard = max(model.heard, time)
+        if not 0 <= pid < MOST_PIDS:
+            return
+        model.table.hold(pid)
         newest = model.processes.get(pid)
         if start is None:
             if answer.gone and newest is not None:
@@ -223,7 +226,7 @@ class Resync:
         model.inside.told(process, answer.nspid)
         model.inside.ran(process, process.start)
         self._time(process, time, answer, whole=True)
-        others = [tid for tid in answer.tids if tid != process.pid]
+        others = [tid for tid in answer.tids if tid != process.pid and 0 < tid < MOST_PIDS]
         for tid in others:
             threadsets.add(model, process, tid, process.state.nsset)
         if answer.ended:

@@ -150,6 +150,7 @@ class Registry:
         if wanted == UNSET:
             raise Refused("EINVAL", "2^64-1 means unset and cannot be set")
         inside = self.may_set(request)
+        self._model.table.hold(target.pid)  # a row of the table does not show its threads
         if not hook and (target.threads or any(self._children(target))):
             raise Refused("EBUSY", "the process has children or threads already")
         self._check_place(target, inside, request)
@@ -279,7 +280,7 @@ class Registry:
                 model.settle(process, time, REGISTERED)
         if replaced is not None and replaced.key in containers.taken:
             replaced.told = True  # it does not end, it is called otherwise from now on
-            for process in [p for p in model.processes.values() if p.end is None and p.state.container is replaced]:
+            for process in model.table.living_in([replaced]):
                 model.settle(process, time, REGISTERED)
 
     @staticmethod

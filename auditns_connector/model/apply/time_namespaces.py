@@ -176,6 +176,10 @@ class TimeNs:
         if entry is not None and entry.process is process:
             del self._children[tid]
 
+    def awaits(self, process: Process) -> bool:
+        """Whether a call of a task of ``process`` is under way."""
+        return bool(self._calls) and any(task in self._calls for task in (process.pid, *(process.threads or ())))
+
     def plain(self, process: Process) -> bool:
         """Whether children of ``process``, and what it execs, are where it is itself, as far as is known."""
         if not (self._children or self._doubts):

@@ -1,0 +1,66 @@
+/* The dead, in the order of their ends: a ring of who they were, whether rows or held by Python. */
+#include <stdlib.h>
+#include "table/table_impl.h"
+
+#define FIRST_ROOM 64
+
+int table_bury(struct table *t, int32_t pid, uint64_t start, uint64_t end)
+{
+    struct table_rows *rows = t->rows;
+
+    if (t->dead == rows->dead_room) {
+        uint32_t room = rows->dead_room ? rows->dead_room * 2 : FIRST_ROOM;
+        struct table_dead_row *dead = malloc(room * sizeof(*dead));
+        if (!dead)
+            return 0;
+        for (uint32_t i = 0; i < t->dead; i++)
+            dead[i] = rows->dead[(rows->dead_first + i) & (rows->dead_room - 1)];
+        free(rows->dead);
+        rows->dead = dead;
+        rows->dead_room = room;
+        rows->dead_first = 0;
+    }
+    rows->dead[(rows->dead_first + t->dead++) & (rows->dead_room - 1)] =
+        (struct table_dead_row){.start = start, .end = end, .pid = pid};
+    return 1;
+}
+
+/* The row of who is `dead` is forgotten; 0 where there is none. */
+static int forget(struct table *t, const struct table_dead_row *dead)
+{
+    struct slot *slot = slot_of(t, dead->pid);
+    uint32_t *link = slot ? &slot->process : NULL, newer = 0, row;
+
+    for (; link && *link; newer = *link, link = &process_at(t, *link)->prev) {
+        struct process *p = process_at(t, *link);
+        if (p->start != dead->start || p->end != dead->end)
+            continue;
+        if (p->object)
+            effect_add(t, TABLE_FORGOTTEN, *link, p, 0, p->end);
+        if (newer)
+            process_at(t, newer)->version++;
+        row = *link;
+        *link = p->prev;
+        process_free(t, row);
+        return 1;
+    }
+    return 0;
+}
+
+void table_expire(struct table *t, uint64_t before)
+{
+    struct table_rows *rows = t->rows;
+
+    while (t->dead && rows->dead[rows->dead_first].end < before) {
+        struct table_dead_row dead = rows->dead[rows->dead_first];
+        rows->dead_first = (rows->dead_first + 1) & (rows->dead_room - 1);
+        t->dead--;
+        if (!forget(t, &dead)) {
+            struct process who = {.pid = dead.pid, .start = dead.start};
+            struct slot *slot = slot_of(t, dead.pid);
+            effect_add(t, TABLE_FORGOTTEN, 0, &who, 0, dead.end);
+            if (slot && slot->process)
+                process_at(t, slot->process)->version++;
+        }
+    }
+}

@@ -1,0 +1,145 @@
+/* The process table for what is plain: rows for processes whose whole state is one, changed by frames alone;
+ * auditns_connector/model/rows.py says what for. A process is either a row here or held by Python, never both. */
+
+#define TABLE_PIDS 4194304 /* PID_MAX_LIMIT of the kernel: no pid is this large */
+#define TABLE_COMM 16
+#define TABLE_RAW 64
+#define TABLE_EXECS 32
+#define TABLE_MADE 64
+#define TABLE_SAME_START 50000000
+
+/* What a frame did beside changing rows; `profile` has no member (no living process) any more. */
+#define TABLE_NO_MEMBER 1
+#define TABLE_NO_PROCESS 2
+#define TABLE_UNUSED 3
+#define TABLE_FORGOTTEN 4
+
+/* Why table_apply returned: all is applied; the frame at `at` is for Python; so it is unless `want` is packed; look at
+ * the effects and go on; these are no frames; there is no memory. */
+#define TABLE_DONE 0
+#define TABLE_FRAME 1
+#define TABLE_WANT 2
+#define TABLE_EFFECTS 3
+#define TABLE_BAD 4
+#define TABLE_NO_MEMORY 5
+
+/* How a pid, or a tid, is held by Python */
+#define TABLE_HELD_ENDED 1
+#define TABLE_HELD 2
+#define TABLE_HELD_THREAD 4
+/* or what of a tid has come: its exit sample, and its EXIT has not */
+#define TABLE_SAMPLED 8
+
+/* All that the processes of one kind have in common, and hand down to their children. */
+struct table_profile {
+    uint8_t raw[TABLE_RAW];     /* what FORK frames say of their namespaces */
+    uint64_t cgroup;            /* samples in their cgroup have this id; 0: whose samples have one are Python's */
+    uint32_t child;             /* the profile of their children; 0: these are Python's, and threads too */
+    uint32_t number;            /* of their answer */
+    uint32_t generation;        /* in which that holds */
+    uint32_t epoch;             /* of losses, in which all this was known for sure */
+    uint32_t rows;              /* processes, ended ones too, and profiles of which it is the child */
+    uint32_t living, members;   /* processes alive; tasks that hold the namespaces. The child's are one more for each */
+    uint8_t kind;               /* how answers are counted */
+    uint8_t execs;              /* an exec in the known cgroup changes nothing */
+    uint8_t used;
+};
+
+struct table_effect {
+    uint64_t time, start;
+    int32_t pid, tid;
+    uint32_t what, profile;
+};
+
+/* A row, as Python reads it */
+struct table_row {
+    uint64_t start, end, since, creator_start, not_before, place, execs_lost;
+    int32_t pid, creator;
+    uint32_t row, prev, profile, version, execs, threads, made;
+    uint8_t ended, counted, leader_gone, newborn, clone_parent, behind, held_before, early, scanned;
+    char comm[TABLE_COMM];
+};
+
+struct table_exec_row {
+    uint64_t time, file;
+    char comm[TABLE_COMM];
+};
+
+struct table_thread_row {
+    int32_t tid;
+    uint32_t counted;
+};
+
+struct table_made_row {
+    uint64_t time;
+    int32_t pid, tid;
+};
+
+struct table_dead_row {
+    uint64_t start, end;
+    int32_t pid;
+};
+
+struct table_rows;
+
+struct table {
+    struct table_rows *rows;
+    struct table_effect *effect;
+    uint32_t effects, effect_room;
+    uint64_t now;               /* time of the newest frame that was applied here */
+    uint64_t at;                /* where table_apply stopped */
+    uint64_t frames;            /* applied here */
+    uint64_t places;            /* given to processes in order of appearance */
+    int32_t want;
+    uint32_t epoch;
+    uint32_t processes, threads, dead, generation, round;
+    struct table_profile *profile;
+    uint32_t profiles;
+    /* processes that it would help to have here */
+    uint32_t wanted;
+    int32_t wanted_pid[256];
+};
+
+struct table *table_new(uint64_t seed);
+void table_free(struct table *t);
+
+/* Apply whole frames from `off` on; see TABLE_DONE and the others. */
+int table_apply(struct table *t, const uint8_t *block, uint64_t len, uint64_t off);
+
+/* Rows: 0 is none. The newest of a pid, and its version in *version; the process that thread tid is of. */
+uint32_t table_find(const struct table *t, int32_t pid, uint32_t *version);
+int32_t table_thread_of(const struct table *t, int32_t tid);
+void table_read(const struct table *t, uint32_t row, struct table_row *out);
+uint32_t table_read_execs(const struct table *t, uint32_t row, struct table_exec_row *out);
+uint32_t table_read_threads(const struct table *t, uint32_t row, struct table_thread_row *out, uint32_t room);
+uint32_t table_read_made(const struct table *t, uint32_t row, struct table_made_row *out);
+uint32_t table_read_dead(const struct table *t, uint32_t back, struct table_dead_row *out);
+/* Pids (living: whose process is alive) of newest rows, or of the rows of one profile, or the tids that are members of
+ * it, as many as there is room for; returns how many there are. */
+uint32_t table_pids(const struct table *t, uint32_t profile, int living, int32_t *out, uint32_t room);
+uint32_t table_members(const struct table *t, uint32_t profile, int32_t *out, uint32_t room);
+
+/* Pack: 0 where there is no memory. The newest row of the pid; threads are its other tids. */
+uint32_t table_pack(struct table *t, const struct table_row *row, const struct table_exec_row *execs,
+                    const int32_t *tids, const struct table_made_row *made);
+/* Drop a row that Python holds from now on; its end, if it had one, stays in the queue of the dead. */
+void table_unpack(struct table *t, uint32_t row);
+/* of the bits `what`, `how` says how Python holds pid; 0 where there is no memory */
+int table_hold(struct table *t, int32_t pid, int how, int what);
+int table_held(const struct table *t, int32_t pid);
+
+void table_exec_told(struct table *t, uint32_t row, uint64_t time);
+void table_not_before(struct table *t, uint32_t row, uint64_t time);
+int table_made(struct table *t, uint32_t row, uint64_t time, int32_t pid, int32_t tid);
+void table_object(struct table *t, uint32_t row, int has);
+/* rows of pid without a place have this one */
+void table_place(struct table *t, int32_t pid, uint64_t place);
+
+/* Who ended at `end` is kept until table_expire. 0 where there is no memory. */
+int table_bury(struct table *t, int32_t pid, uint64_t start, uint64_t end);
+void table_expire(struct table *t, uint64_t before);
+
+uint32_t table_profile_add(struct table *t, const uint8_t *raw, uint64_t cgroup, uint32_t epoch, int execs);
+void table_profile_child(struct table *t, uint32_t profile, uint32_t child);
+/* the key is the table's own: a name as a number */
+uint64_t table_hash(const struct table *t, const char *text, uint64_t len);

@@ -1,0 +1,200 @@
+"""The table in C against the readable rules: whatever frames come, both know, tell and refuse the same."""
+
+import itertools
+import lzma
+import os
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from auditns_connector.errors import DecodeError
+from auditns_connector.model.table import Model
+from auditns_connector.vocabulary import frames as f
+from auditns_connector.vocabulary.namespaces import CLONE_NEWTIME, FLAGS, INITIAL_INODES_618, PERF_ORDER
+from tests.reference import plain_frames as rules
+from tests.unit.world import MS, World
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+JOURNALS = sorted(GOLDEN.rglob("*.journal"))
+#: a recording too large for the repository; where it is, it is compared too
+LARGE = os.environ.get("AUDITNS_LARGE_JOURNAL", "")
+_AT: Any = st.sampled_from([1, 1, 1, 20, 2000])
+_PIDS = (100, 101, 102, 103, 104)
+_TIDS = (*_PIDS, 200, 201, 202)
+_ODD = (0, -1, 1 << 22, (1 << 31) - 1)
+_PLACES = (b"/", b"/system.slice/docker-" + b"a" * 64 + b".scope", b"/user.slice")
+
+
+def raw(changed: dict[str, int]) -> bytes:
+    inodes = {**INITIAL_INODES_618, **changed}
+    return f.NAMESPACES_PAYLOAD.pack(4, *(inodes[name] for name in PERF_ORDER))
+
+
+NAMESPACES = st.dictionaries(
+    st.sampled_from(PERF_ORDER), st.integers(4026540000, 4026540003), max_size=2
+).map(raw) | st.just(raw({}))  # fmt: skip
+PID = st.sampled_from(_PIDS)
+TID = st.sampled_from(_TIDS)
+
+
+def frame(kind: int, source: int = f.S_PERF, **fields: Any) -> Any:
+    """Frames of a kind, with fields from strategies."""
+    return st.fixed_dictionaries(fields).map(lambda found: (kind, source, found))
+
+
+SAME = st.just(raw({})) | st.just(b"")
+CGROUP = st.sampled_from([0, 50, 51])
+PLACE = st.sampled_from([place + b"\0" for place in _PLACES])
+FRAME = st.one_of(
+    PID.flatmap(lambda pid: frame(f.K_FORK, pid=st.just(pid), tid=st.just(pid), ppid=PID, ptid=PID, payload=SAME)),
+    PID.flatmap(lambda pid: frame(f.K_FORK, pid=st.just(pid), tid=st.just(pid), ppid=PID, ptid=PID, payload=SAME)),
+    PID.flatmap(lambda p: frame(f.K_FORK, pid=st.just(p), tid=st.just(p), ppid=PID, ptid=TID, payload=NAMESPACES)),
+    PID.flatmap(lambda pid: frame(f.K_FORK, pid=st.just(pid), ppid=st.just(pid), tid=TID, ptid=TID, payload=SAME)),
+    frame(f.K_FORK, pid=PID, tid=PID, ppid=PID, ptid=TID, payload=NAMESPACES),
+    frame(f.K_EXEC, pid=PID, tid=PID, ppid=st.just(0) | TID, cgroup=st.sampled_from([0, 50, 51, 52, 59]),
+          payload=st.sampled_from([b"/bin/x\0", b"/bin/" + b"y" * 300, b""])),
+    frame(f.K_COMM, pid=PID, tid=TID, arg=st.sampled_from([0, 1]),
+          payload=st.sampled_from([b"one\0", b"another name\0", b"x" * 15 + b"\0", b"z" * 40])),
+    PID.flatmap(lambda pid: frame(f.K_EXIT, pid=st.just(pid), tid=st.just(pid) | TID)),
+    PID.flatmap(lambda pid: frame(f.K_EXIT, pid=st.just(pid), tid=st.just(pid) | TID)),
+    PID.flatmap(lambda p: frame(f.K_EXIT_SAMPLE, pid=st.just(p), tid=st.just(p) | TID, cgroup=CGROUP)),
+    frame(f.K_NEWTASK, tid=TID, arg=st.sampled_from([0x8000, FLAGS["pid"], CLONE_NEWTIME, 0x2_0000_0000])),
+    frame(f.K_NAMESPACES, pid=PID, tid=TID, payload=NAMESPACES),
+    frame(f.K_UNSHARE, pid=PID, tid=PID, arg=st.sampled_from([0, FLAGS["net"], CLONE_NEWTIME])),
+    frame(f.K_SETNS, pid=PID, tid=PID, arg=st.just(0)),
+    frame(f.K_ATTACH, tid=PID, cgroup=st.sampled_from([50, 51, 52]), payload=PLACE),
+    frame(f.K_CGROUP, cgroup=st.sampled_from([50, 51, 52]), payload=PLACE),
+    frame(f.K_FORK, f.S_CN, pid=PID, tid=PID, ppid=PID, ptid=PID),
+    frame(f.K_MARK, f.S_PIPELINE, arg=st.sampled_from([0, 1, 2])),
+    frame(f.K_LOST, arg=st.just(3)),
+    frame(f.K_LOGIN, f.S_CONTROL, pid=PID, arg=st.just(1000)),
+)  # fmt: skip
+HISTORY = st.lists(st.tuples(_AT, FRAME, st.booleans()), min_size=1, max_size=60)
+
+
+class Both:
+    """The table and the rules, shown the same."""
+
+    def __init__(self) -> None:
+        world = World(timens=True, lifecycle=True, sandbox_types=["pid", "user"])
+        for number, place in enumerate(_PLACES, 50):
+            world.put(f.K_CGROUP, cgroup=number, payload=place + b"\0")
+        for pid in _PIDS[:3]:
+            world.proc(pid, 1, 0, cg=_PLACES[pid % 3].decode(), tids=[pid, 300 + pid] if pid == 101 else [pid])
+        self.models = (Model(), rules.reference())
+        self.errors: list[type[Exception] | None] = []
+        for model in self.models:
+            model.apply(b"".join(world.log))
+        self.now = 5000 * MS
+
+    def apply(self, block: bytes) -> None:
+        """Both take in ``block``; what they refuse they refuse alike."""
+        refused: list[object] = []
+        for model in self.models:
+            try:
+                model.apply(block)
+                refused.append(None)
+            except DecodeError as error:
+                refused.append(str(error))
+            except Exception as error:
+                refused.append(type(error))
+        assert refused[0] == refused[1]
+
+    def step(self, wait: int, what: tuple[int, int, dict[str, Any]]) -> bytes:
+        """The next frame."""
+        kind, source, fields = what
+        self.now += wait * MS + 1000
+        if kind == f.K_MARK and fields["arg"]:
+            fields = {**fields, "arg": self.now - (0 if fields["arg"] == 1 else 1000 * MS)}
+        return f.pack(kind, source, self.now, **fields)
+
+    def check(self) -> None:
+        """Both know the same."""
+        one, other = (rules.dump(model) for model in self.models)
+        for key in one:
+            assert one[key] == other[key], key
+
+    def finish(self) -> None:
+        """And so where nothing is packed any more."""
+        self.check()
+        one, other = (rules.held(model) for model in self.models)
+        for key in one:
+            assert one[key] == other[key], key
+
+
+@settings(deadline=None)
+@given(HISTORY)
+def test_one_frame_at_a_time(history: list[Any]) -> None:
+    both = Both()
+    for wait, what, look in history:
+        both.apply(both.step(wait, what))
+        if look:
+            both.check()
+    both.finish()
+
+
+@settings(deadline=None)
+@given(HISTORY)
+def test_all_at_once(history: list[Any]) -> None:
+    both = Both()
+    both.apply(b"".join(both.step(wait, what) for wait, what, _ in history))
+    both.finish()
+
+
+@settings(deadline=None)
+@given(HISTORY, st.randoms(use_true_random=False), st.sampled_from(_ODD))
+def test_damaged_frames(history: list[Any], chance: random.Random, odd: int) -> None:
+    both = Both()
+    for wait, what, _ in history:
+        block = bytearray(both.step(wait, what))
+        for _ in range(chance.choice((0, 0, 1, 2))):
+            if len(block) > 32 and chance.random() < 0.4:
+                at = 16 + 4 * chance.randrange(4)
+                block[at : at + 4] = odd.to_bytes(4, "little", signed=odd < 0)
+            elif block and chance.random() < 0.1:
+                del block[chance.randrange(len(block)) :]
+            elif block:
+                block[chance.randrange(len(block))] = chance.randrange(256)
+        if len(block) > 4 and block[4] in (f.K_HELLO, f.K_LOST):
+            continue  # what these say of the whole run is no matter of the table
+        both.apply(bytes(block))
+    both.finish()
+
+
+def compare(block: bytes, parts: int) -> int:
+    """Both take in a journal; returns how many frames the table applied."""
+    models = (Model(), rules.reference())
+    offs, off = [0], 0
+    while off < len(block):
+        off += int.from_bytes(block[off : off + 4], "little")
+        offs.append(min(off, len(block)))
+    cuts = [offs[len(offs) * part // parts] if part < parts else offs[-1] for part in range(parts + 1)]
+    for first, end in itertools.pairwise(cuts):
+        for model in models:
+            model.apply(block[first:end])
+        one, other = (rules.dump(model) for model in models)
+        for key in one:
+            assert one[key] == other[key], key
+        for model in models:
+            model.outputs.clear()
+            model.queries.clear()
+    one, other = (rules.held(model) for model in models)
+    for key in one:
+        assert one[key] == other[key], key
+    return int(models[0].table.c.frames)
+
+
+@pytest.mark.parametrize("path", JOURNALS, ids=lambda path: path.parent.name)
+@pytest.mark.parametrize("parts", [1, 40])
+def test_journals(path: Path, parts: int) -> None:
+    assert compare(path.read_bytes(), parts) > 0
+
+
+@pytest.mark.skipif(not Path(LARGE).is_file(), reason="AUDITNS_LARGE_JOURNAL names no recording")
+def test_a_large_journal() -> None:
+    data = Path(LARGE).read_bytes()
+    assert compare(lzma.decompress(data) if LARGE.endswith(".xz") else data, 25) > 0
