@@ -29,7 +29,7 @@ def run_events(args: argparse.Namespace) -> int:
     audit = ReadlogSource() if args.ns_source == "audit" else None
     observer, notices = host_observer(
         perf=args.perf, connector=args.connector, ns_source=args.ns_source, events=True, journal=journal,
-        all_serials=True, audit=audit is not None, options={"lifecycle": True},
+        all_serials=True, audit=audit is not None, options={"lifecycle": True, "sandbox_types": sorted(args.sandbox)},
     )  # fmt: skip
     program: Program | None = None
     try:

@@ -15,6 +15,7 @@ from auditns_connector.cli.options import (
     milliseconds,
     seconds,
 )
+from auditns_connector.vocabulary.namespaces import ALL_ORDER, SANDBOX
 
 #: NS_* records a second, of one maker and in all; see pipeline/lifecycle_budget.py
 EACH, TOTAL = 500, 5000
@@ -51,6 +52,11 @@ def add_parser(subparsers: Any, name: str, text: str) -> None:
         "beyond are counted in a CONTAINER_LOST; 0: no limit (default: 500:5000)",
     )  # fmt: skip
     parser.add_argument(
+        "--sandbox", type=_sandbox, default=SANDBOX, metavar="TYPE[,TYPE…]",
+        help="a process outside every container is in a container of its own when it is in a namespace of one of these "
+        f"types other than the initial one ({', '.join(ALL_ORDER)}; none: in no case; default: pid)",
+    )  # fmt: skip
+    parser.add_argument(
         "--mark", action="append", type=_mark, default=[], metavar="MARK=ID",
         help="a packet with this netfilter mark is of this container, where its addresses do not tell",
     )  # fmt: skip
@@ -85,6 +91,13 @@ def _rates(text: str) -> tuple[int, int]:
     if not all(0 <= rate <= 1_000_000 for rate in found):
         raise ValueError
     return found
+
+
+def _sandbox(text: str) -> tuple[str, ...]:
+    types = () if text == "none" else tuple(text.split(","))
+    if not set(types) <= set(ALL_ORDER):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither none nor types of namespaces: {', '.join(ALL_ORDER)}")
+    return types
 
 
 def _mark(text: str) -> tuple[int, int]:
@@ -152,7 +165,7 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
             ns_source=args.ns_source,
             journal=journal,
             all_serials=args.ns != "off" or not args.no_lifecycle,
-            options=spelling.recorded(),
+            options={**spelling.recorded(), "sandbox_types": sorted(args.sandbox)},
         )
         observer.store = SerialStore(boot_id())
         observer.tell_lifecycle(not args.no_lifecycle)

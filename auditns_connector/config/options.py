@@ -14,7 +14,7 @@ from auditns_connector.config.readers import GIB, KIB, MIB, ContidTerm, Reader
 from auditns_connector.config.streams import Definition, read
 from auditns_connector.errors import ConfigError
 from auditns_connector.state.paths import CONTROL, RUN_DIR
-from auditns_connector.vocabulary.namespaces import ALL_ORDER
+from auditns_connector.vocabulary.namespaces import ALL_ORDER, SANDBOX
 
 DEFAULT_PATH: Final = "/etc/audit/auditns.toml"
 MAX_FILE: Final = 1 << 20
@@ -94,7 +94,7 @@ class Config(NamedTuple):
     lifecycle: bool = True
     lifecycle_rate: int = 500
     lifecycle_total: int = 5000
-    sandbox: tuple[str, ...] = ("pid", "user")
+    sandbox: tuple[str, ...] = SANDBOX
     coalesce_ms: float | None = None
     control: str = CONTROL
     other_users: bool = False

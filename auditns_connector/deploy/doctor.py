@@ -86,6 +86,7 @@ def examine(host: Host) -> list[Finding]:
         _readlog(host),
         *_rules(host),
         _plugin(host),
+        _sandbox(),
         _selinux(host),
         _streams(host),
     ]
@@ -258,6 +259,16 @@ def _plugin(host: Host) -> Finding:
             "plugin", "warn", text, f"sed -i 's/^active *=.*/active = yes/' {plugin.conf}; pkill -HUP auditd"
         )
     return Finding("plugin", "ok", f"the plugin is installed: {plugin.executable}")
+
+
+def _sandbox() -> Finding:
+    """What makes a container outside every runtime: since 0.2.0 a user namespace alone does not."""
+    text = (
+        "a pid namespace outside every runtime is a container, a sandbox; a user namespace alone is none any more, and "
+        'whoever is in one is the host\'s; sandbox = ["pid", "user"] in auditns.toml, or auditns listen --sandbox '
+        "pid,user, makes it one as in 0.1.0"
+    )
+    return Finding("sandbox", "ok", text)
 
 
 def _selinux(host: Host) -> Finding:

@@ -48,11 +48,13 @@ def label(who: Who) -> str:
     if who.contid == "?":
         return "?"
     known = who.container or {}
+    runtime, number = str(known.get("runtime") or ""), str(known.get("id") or "")
+    if (
+        known.get("kind") == "sandbox"
+    ):  # a namespace's inode, and what tells it from later ones; a unit may have several
+        return clean(f"{known.get('name') or runtime}/{number.partition('@')[0]}", 60)
     if known.get("name"):
         return clean(str(known["name"]), 40)
-    runtime, number = str(known.get("runtime") or ""), str(known.get("id") or "")
-    if known.get("kind") == "sandbox":  # a namespace's inode, and what tells it from later ones
-        return clean(f"{runtime}/{number.partition('@')[0]}")
     if number:
         return clean(f"{runtime}/{number[:12]}" if runtime else number[:12], 40)
     return clean(who.contid, 40)

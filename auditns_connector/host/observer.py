@@ -23,7 +23,7 @@ from auditns_connector.journal.files import JournalWriter, ranges
 from auditns_connector.model.table import Model, Query
 from auditns_connector.state.namespace_serials import SerialStore, unused
 from auditns_connector.vocabulary import frames as f
-from auditns_connector.vocabulary.namespaces import INITIAL_INODES, INITIAL_INODES_618
+from auditns_connector.vocabulary.namespaces import INITIAL_INODES, INITIAL_INODES_618, SANDBOX
 
 if TYPE_CHECKING:
     from auditns_connector.audittext.scanner import Points
@@ -172,6 +172,7 @@ class Observer:
             "sample_root": number,
             "v2_only": [h.id for h in hierarchies] == [0],
             "lag_ns": 8_000_000 + int(time.clock_getres(6) * 1e9),  # CLOCK_REALTIME_COARSE: a tick
+            "sandbox_types": list(SANDBOX),
             **self._options,
         }
         return f.pack(f.K_HELLO, f.S_PIPELINE, time.monotonic_ns(), payload=json.dumps(self._hello).encode())

@@ -1,24 +1,14 @@
 """Containers: what makes one, what it is called, and when it is gone.
 
-The rule that decides to which container a process belongs stands in :meth:`Containers.belongs`, and nowhere else:
-
-1. a registration, inherited from the true creator (a runtime's container found *inside* a registered one nests in it);
-2. a runtime recognised from the process's cgroup path, the innermost match; below the cgroup of the container that
-   owns its pid namespace it is inside that one, whatever it is called;
-3. the owner of its pid namespace: the container of the namespace's first process, or of whoever made it;
-4. the owner of its user namespace, likewise;
-5. a container whose mount namespace it entered while everyone living there belongs to that container;
-6. otherwise it is a process of the host.
-
-A pid (or user) namespace made outside every container owns itself: that is a *sandbox*. A namespace made inside a
-container starts no further one. Where the evidence is missing the answer is :data:`UNKNOWN`, never a guess.
+To which container a process belongs is decided in membership.py, and nowhere else.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 from auditns_connector.model.namespaces import Instance, Namespaces
-from auditns_connector.model.runtimes import Runtime, derive_contid, free_contid, hash64, lent, places
+from auditns_connector.model.runtimes import Runtime, derive_contid, free_contid, hash64, lent, places, unit_of
+from auditns_connector.vocabulary.namespaces import SANDBOX
 
 _MAX_TOLD: Final = 8192
 Key = tuple[tuple[str, str], ...]
@@ -124,10 +114,12 @@ def cgroup_paths(raw: bytes) -> Iterator[tuple[str, str]]:
 class CgroupSet:
     """The cgroups of a process, one path for each hierarchy where it is not the root; interned."""
 
-    __slots__ = ("paths", "places", "runtimes")
+    __slots__ = ("paths", "places", "runtimes", "unit")
 
     def __init__(self, paths: tuple[tuple[int, str], ...]) -> None:
         self.paths = paths
+        #: the systemd unit that one of the paths names, cgroup v2's before all; "" where none does
+        self.unit = next(filter(None, (unit_of(path) for _, path in paths)), "")
         named = [(root, places(path)) for root, path in paths]
         best = max((found for _, found in named), key=len, default=[])
         #: the runtimes' containers that the paths name, outermost first
@@ -184,13 +176,40 @@ class Cgroups:
         return self.of([*((r, p) for r, p in old.paths if r != root), (root, path)])
 
 
+class Link(NamedTuple):
+    """One container that a cgroup path names: its key, the container if it is there already, and the path of its cgroup
+    by hierarchy."""
+
+    key: Key
+    container: Container | None
+    where: dict[int, str]
+
+
+class Named(NamedTuple):
+    """A container that cgroups name, with those around it, outermost first."""
+
+    links: tuple[Link, ...]
+    runtimes: tuple[Runtime, ...]
+
+    @property
+    def key(self) -> Key:
+        """The key of the innermost."""
+        return self.links[-1].key
+
+    @property
+    def container(self) -> Container | None:
+        """The innermost one, if it is there already."""
+        return self.links[-1].container
+
+
 class Containers:
-    """Every container with a living process, and the rule that says who belongs where."""
+    """Every container with a living process."""
 
     def __init__(self, namespaces: Namespaces) -> None:
         self._namespaces = namespaces
         self.boot_id = ""
-        self.sandbox_types: frozenset[str] = frozenset(("pid", "user"))
+        #: a process in a namespace of one of these types, made outside every container, is in a container of its own
+        self.sandbox_types: frozenset[str] = frozenset(SANDBOX)
         self.by_key: dict[Key, Container] = {}
         self.by_contid: dict[int, Container] = {}
         #: derived containers that a registered one has taken over as a whole
@@ -202,15 +221,23 @@ class Containers:
 
     # -- identity
 
-    def of_cgroups(self, cgroups: CgroupSet, now: int) -> Container | None:
-        """The container that the cgroups of a process name, created where it is new; parents first. Two cgroups of
-        one name at different places are two containers."""
+    def named(self, cgroups: CgroupSet) -> Named | None:
+        """The container that the cgroups of a process name, with those around it. Two cgroups of one name at different
+        places are two containers."""
         if not cgroups.runtimes:
             return None
-        parent: Container | None = None
         key: Key = ()
+        links = []
         for found, where in zip(cgroups.runtimes, cgroups.places, strict=True):
-            key, c = self._at(key, found, where)
+            key, there = self._at(key, found, where)
+            links.append(Link(key, there, where))
+        return Named(tuple(links), cgroups.runtimes)
+
+    def of_name(self, named: Named, now: int) -> Container:
+        """The container that was named, made where it is new; those around it first."""
+        parent: Container | None = None
+        for (key, there, where), found in zip(named.links, named.runtimes, strict=True):
+            c = there
             if c is None:
                 c = Container(key, "runtime", now, parent)
                 c.id, c.name, c.pod = found.id, found.name, found.pod
@@ -220,6 +247,7 @@ class Containers:
                 self.enter(parent)
             c.places.update(where)
             parent = c
+        assert parent is not None, "a name has links"
         return parent
 
     def _at(self, outer: Key, found: Runtime, where: dict[int, str]) -> tuple[Key, Container | None]:
@@ -299,83 +327,57 @@ class Containers:
             c.text = ",^".join(str(self.contid(link)) if link is not UNKNOWN else "?" for link in c.chain())
         return c.text
 
-    # -- the rule
+    # -- what follows from where a process belongs, see membership.py
 
-    def belongs(
-        self,
-        cgroups: CgroupSet | None,
-        pid_ns: Instance | None,
-        user_ns: Instance | None,
-        registered: Container | None,
-        creator: Container | None,
-        who: tuple[int, int],
-        now: int,
-        *,
-        set_up: bool,
-    ) -> Container | None:
-        """Where a process belongs by the evidence now in hand (rules 1-4 and 6 above); ``None`` is the host.
+    def below(self, owner: Container, cgroups: CgroupSet) -> bool:
+        """Whether what ``cgroups`` name is below the cgroups of ``owner``, in every hierarchy that says it."""
+        home = owner.home
+        return home is not None and all(
+            home.path(root) != "/" and place.startswith(home.path(root) + "/")
+            for root, place in cgroups.places[0].items()
+        )
 
-        ``creator`` is the container of the process that made it (or its own former one), which decides to whom a
-        namespace belongs that ``who`` (pid, start) is the first to live in. ``set_up``: it runs a program of its
-        container's own, so that its cgroup is no longer its runtime's doing alone.
-        """
-        if cgroups is None or pid_ns is None:
-            return UNKNOWN
-        found = self.of_cgroups(cgroups, now)
-        lost = registered is UNKNOWN  # whether it was registered was lost in an outage
-        if registered is not None and not lost:
-            if registered.first == who and (registered.home is None or not set_up):
-                registered.home = cgroups
-            if found is None or found in registered.chain() or found.key in registered.replaces:
-                return registered
-            if registered.first == who:
-                # its runtime moves it into its cgroup only now: one and the same container
-                registered.replaces |= {found.key}
-                self.learn(registered, cgroups)
-                if not found.live:
-                    self.taken[found.key] = registered
-                    self._drop(found, now)
-                return registered
-            self._nest(found, registered)
-            # a move into the cgroup of a container that was there before takes no registration away
-            return found if registered in found.chain() else registered
-        if found is not None:
-            owner = creator if pid_ns.owner is None and not pid_ns.initial else pid_ns.owner
-            if (
-                owner is not None
-                and self._inside(owner, cgroups)
-                and (set_up or (pid_ns.first, owner.sandbox) != (who, pid_ns))
-            ):
-                self._nest(found, owner)
-            self._own(pid_ns, found, who)
-            if user_ns is not None:
-                self._own(user_ns, found, who)
-            return found
-        for inst in (pid_ns, user_ns):
-            if inst is None:
-                return UNKNOWN
-            if inst.initial or inst.type not in self.sandbox_types:
-                continue
-            if inst.owner is None or (inst.owner is UNKNOWN and inst.first == who):
-                inst.owner = creator if creator is not None else self.sandbox_of(inst, now)
-                if creator is None:
-                    inst.owner.home = cgroups
-            owner = inst.owner
-            if owner.sandbox is inst and inst.first == who and not set_up:
-                owner.home = cgroups
-            return owner
-        return UNKNOWN if lost else None
+    def may_nest(self, named: Named, outer: Container) -> bool:
+        """Whether a container may be inside ``outer``: neither it nor one around it was there before."""
+        there = next((link.container for link in reversed(named.links) if link.container is not None), None)
+        if there is None:
+            return True
+        chain = there.chain()
+        # whoever is around another one lives by that alone
+        before = any(link.live > (link is not there) for link in chain)
+        return not before and outer not in chain and chain[-1] not in outer.chain()
 
-    def _nest(self, found: Container, outer: Container) -> None:
-        """``found`` is inside ``outer``, unless it, or one around it, was there before."""
+    def nest(self, found: Container, outer: Container) -> None:
+        """``found`` is inside ``outer``, with all that are around it."""
         chain = found.chain()
-        top = chain[-1]
-        if any(link.live > (link is not found) for link in chain) or outer in chain or top in outer.chain():
-            return
         for link in chain:
             link.gives_way, link.text = True, ""
-        top.parent = outer
+        chain[-1].parent = outer
         self.enter(outer)
+
+    def at_home(self, c: Container, cgroups: CgroupSet | None) -> None:
+        """The cgroups of the first process of ``c`` are ``cgroups``; a sandbox is called like their systemd unit."""
+        c.home = cgroups
+        unit = cgroups.unit if c.sandbox is not None and cgroups is not None else ""
+        if unit and unit != c.name:
+            c.name = unit
+            self.renames += 1
+
+    def seen(self, named: Named) -> None:
+        """The containers that are there have these cgroups too."""
+        for _, there, where in named.links:
+            if there is not None:
+                there.places.update(where)
+
+    def take_over(self, registered: Container, named: Named, now: int) -> None:
+        """The registered container is the one that cgroups name."""
+        key, found, where = named.links[-1]
+        registered.replaces |= {key}
+        registered.places.update(where)
+        if found is None or not found.live:
+            self.taken[key] = registered
+        if found is not None and not found.live:
+            self._drop(found, now)
 
     def put_inside(self, inner: Container, outer: Container, now: int) -> None:
         """``inner`` was taken for one that is not in ``outer``; what is wrong about it is put right."""
@@ -386,26 +388,6 @@ class Containers:
             if inner in other.chain():
                 other.text = ""
         self.renames += 1
-
-    @staticmethod
-    def _inside(owner: Container, cgroups: CgroupSet) -> bool:
-        """Whether what ``cgroups`` name is below the cgroups of ``owner``, in every hierarchy that says it."""
-        home = owner.home
-        return home is not None and all(
-            home.path(root) != "/" and place.startswith(home.path(root) + "/")
-            for root, place in cgroups.places[0].items()
-        )
-
-    @staticmethod
-    def _own(inst: Instance, c: Container, who: tuple[int, int]) -> None:
-        """A recognised container owns the namespaces its first process was the first to live in."""
-        if inst.initial:
-            return
-        owner = inst.owner
-        if owner is None or (
-            inst.first == who and (owner is UNKNOWN or owner.sandbox is inst) and owner not in c.chain()
-        ):
-            inst.owner = c
 
     # -- life
 

@@ -149,12 +149,7 @@ class Processes(Rows):
         if state.since <= old.since and process.past is None:
             process.state = state  # known better from the beginning
             return
-        if process.past is None:
-            process.past = [old]
-        else:
-            process.past.append(old)
-            # a process that changes all the time must not grow without end: what falls out is not answered
-            del process.past[:-KEPT]
+        process.past = _remembered(process.past, old)
         process.state = state
 
     def restate(self, process: Process, state: State) -> None:
@@ -166,7 +161,7 @@ class Processes(Rows):
         """``state`` holds now; ``after`` the present one, which is a former one from now on."""
         self._own(process)
         if after:
-            process.past = [*(process.past or ()), process.state][-KEPT:]
+            process.past = _remembered(process.past, process.state)
         process.state = state
 
     def amend(self, process: Process, right: Callable[[State, int], State], *, execs: bool = True) -> None:
@@ -311,3 +306,25 @@ class Processes(Rows):
         for apart in process.apart or ():
             if apart.tid == tid and apart.until is None:
                 apart.until = time
+
+
+def _remembered(past: list[State] | None, state: State) -> list[State]:
+    """``past`` with one state more. A process that changes all the time must not grow without end: of the oldest ones
+    only what they have in common is remembered, and where they were in different containers, nothing."""
+    if past is None:
+        return [state]
+    past.append(state)
+    if len(past) > KEPT:
+        oldest, next_ = past[0], past[1]
+        same = oldest.container is next_.container and oldest.login == next_.login
+        past[:2] = [_common(oldest, next_)] if same else [next_]
+    return past
+
+
+def _common(oldest: State, later: State) -> State:
+    """One state for the time of two that differ in namespaces alone."""
+    one, other = oldest.nsset, later.nsset
+    if one is None or other is None or one is other:
+        return oldest._replace(nsset=one if one is other else None)
+    inst = tuple(a if a is b else None for a, b in zip(one.inst, other.inst, strict=True))
+    return oldest._replace(nsset=one if inst == one.inst else NsSet(inst, None))

@@ -22,6 +22,8 @@ from typing import Final, NamedTuple
 
 UNSET: Final = 0xFFFFFFFFFFFFFFFF
 _HEX: Final = "[0-9a-f]{64}"
+#: units that hold processes: slices hold units alone (systemd.unit(5), systemd.slice(5))
+_UNIT: Final = re.compile(r"/([A-Za-z0-9:_.\\@-]{1,250}\.(?:service|scope|mount|socket|swap))(?=/|$)")
 _POD: Final = "[0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12}|[0-9a-f]{32}"
 
 
@@ -221,6 +223,12 @@ def places(path: str) -> list[tuple[Runtime, str]]:
             found.append((here, path[: match.end()]))
         base = match.end()
     return found
+
+
+def unit_of(path: str) -> str:
+    """The systemd unit that has the cgroup ``path`` or one above it, the innermost; "" where there is none."""
+    found = _UNIT.findall(path)
+    return str(found[-1]) if found else ""
 
 
 def runtime_of_bundle(annotations: Mapping[str, object], bundle: str) -> str:

@@ -30,13 +30,14 @@ from auditns_connector.model.clock import Clock
 from auditns_connector.model.containers import UNKNOWN, Cgroups, Container, Containers
 from auditns_connector.model.exits import SAMPLES, Exits, proof_of
 from auditns_connector.model.inner_ids import Inside
+from auditns_connector.model.membership import Evidence, belongs
 from auditns_connector.model.namespaces import Instance, Namespaces, NsSet
 from auditns_connector.model.outputs import Output
 from auditns_connector.model.packing import pack
 from auditns_connector.model.process import NOT_KNOWN, REGISTERED, Process, State
 from auditns_connector.model.processes import Processes
 from auditns_connector.vocabulary import frames as f
-from auditns_connector.vocabulary.namespaces import ALL_ORDER, PID, USER
+from auditns_connector.vocabulary.namespaces import ALL_ORDER
 
 #: where perf is not had, what these say is taken in another way
 _NOT_PERF: Final = (f.S_CN, f.S_AUDIT)
@@ -357,19 +358,22 @@ class Model:
         self.table.change(process, State(time, container, state.nsset, origin, state.login))
 
     def decide(self, process: Process, nsset: NsSet | None, former: Container | None, time: int) -> Container | None:
-        if nsset is None or process.unresolved:
+        if process.unresolved:
             return UNKNOWN
-        found = self.containers.belongs(
-            process.cgroups,
-            nsset.inst[PID],
-            nsset.inst[USER],
-            process.registered,
-            former,
-            (process.pid, process.start),
-            time,
+        cgroups, containers = process.cgroups, self.containers
+        evidence = Evidence(
+            containers=containers,
+            who=(process.pid, process.start),
+            now=time,
+            cgroups=cgroups,
+            named=None if cgroups is None else containers.named(cgroups),
+            namespaces=nsset,
+            registered=process.registered,
+            creator=former,
+            mounts=process.via,
             set_up=process.own_since is not None or process.scanned,
         )
-        return process.via if found is None else found
+        return belongs(evidence)
 
     def adopt(self, process: Process, creator: Container | None, origin: str) -> None:
         """Add a process that was there before we looked; ``creator`` is its parent's container."""
@@ -456,6 +460,7 @@ class Model:
         self.v2_only = bool(hello.get("v2_only", False))
         self.sample_root = int(hello.get("sample_root", 0))
         self.lag = int(hello.get("lag_ns", self.lag))
+        # a journal that does not say so is older than the option
         self.containers.sandbox_types = frozenset(hello.get("sandbox_types", ("pid", "user")))
         self.namespaces.mint_next = max(self.namespaces.mint_next, int(hello.get("mint_next", 0)))
         self.namespaces.dev = int(hello.get("ns_dev", 0))

@@ -31,6 +31,9 @@ PERF_ORDER: Final = ("net", "uts", "ipc", "pid", "user", "mnt", "cgroup")
 ALL_ORDER: Final = (*PERF_ORDER, "time")
 INDEX: Final[dict[str, int]] = {name: i for i, name in enumerate(ALL_ORDER)}
 NET, UTS, IPC, PID, USER, MNT, CGROUP, TIME = range(8)
+#: a process in a namespace of one of these types, made outside every container, is in a container of its own, where
+#: nothing else is asked for
+SANDBOX: Final = ("pid",)
 
 #: inodes of the initial namespaces: PROC_*_INIT_INO of include/linux/proc_ns.h. ``net`` and ``mnt``
 #: have fixed numbers only since 6.18 (4026531833 and 4026531832); on older kernels they are dynamic.

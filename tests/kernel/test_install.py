@@ -190,7 +190,7 @@ def test_the_plugin_under_auditd(installed: Installed, audited: str, token: str)
         assert [line for line in event(installed.log, f"after-{token}") if "type=CONTAINER_ID" in line]
         assert installed.plugins() == [pid]
 
-        installed.configure('record_names = "numeric"\nsandbox = ["pid"]')
+        installed.configure('record_names = "numeric"\nsandbox = ["pid", "user"]')
         installed.hup()
         until(lambda: "configuration read again" in installed.told(), "the good news")
         until(lambda: "next start of the plugin" in installed.told(), "what is not yet in use")

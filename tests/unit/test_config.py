@@ -248,7 +248,9 @@ def test_changed_names_what_tables_hold() -> None:
 
 
 def test_what_waits_for_the_next_start() -> None:
-    new = parse('control = "/run/c"\nsandbox = ["pid"]\ninfo = true\njournal = "/var/j"\n[sources]\nperf = "off"\n')
+    new = parse(
+        'control = "/run/c"\nsandbox = ["pid", "user"]\ninfo = true\njournal = "/var/j"\n[sources]\nperf = "off"\n'
+    )
     names = changed(Config.default(), new)
     assert at_next_start(names) == ["sandbox", "control", "journal.path", "sources.perf"]
     assert set(names) - set(at_next_start(names)) == {"info"}

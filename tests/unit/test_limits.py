@@ -24,7 +24,6 @@ COMPLEX = {
     ("auditns_connector/model/apply/connector.py", "answered"),
     ("auditns_connector/model/apply/procfs.py", "_take"),
     ("auditns_connector/model/apply/time_namespaces.py", "answered"),
-    ("auditns_connector/model/containers.py", "belongs"),
 }
 
 
