@@ -12,26 +12,27 @@ from typing import Final, overload
 
 from auditns_connector._native import ffi
 from auditns_connector.attribution import clone_result as clones
-from auditns_connector.attribution import exec_match, lookup
+from auditns_connector.attribution import exec_match, lookup, told_in_text
 from auditns_connector.attribution.cache import Answer, Known
 from auditns_connector.attribution.cache_fill import Memory, Numbered
 from auditns_connector.attribution.call_order import NUMBERS as CALL_NUMBERS
+from auditns_connector.attribution.objects import Objects
+from auditns_connector.attribution.told_in_text import Alone, TextAnswers
 from auditns_connector.audittext.grouping import Groups, find_calls, pick
 from auditns_connector.audittext.scanner import Points, Tails
+from auditns_connector.audittext.values import untrusted
 from auditns_connector.emit import own_records as text
 from auditns_connector.model.containers import UNKNOWN, Container
 from auditns_connector.model.namespaces import NsSet
 from auditns_connector.model.process import NOT_KNOWN, Login, State, first_holder, valid_interval
 from auditns_connector.model.table import Model
 from auditns_connector.vocabulary import audit_text as pt
-from auditns_connector.vocabulary.record_types import NUMBERS
+from auditns_connector.vocabulary import record_types as rectypes
 from auditns_connector.vocabulary.timing import EPSILON, LATE
 
 #: flags of points that need more than the state of a process at a time
-CAREFUL: Final = pt.P_TARGET | pt.P_EXEC | pt.P_NETFILTER | pt.P_HAS_TARGET | pt.P_NODE | pt.P_OWN | pt.P_LATE
-#: records that the kernel writes only behind a SYSCALL: an event that begins with one has lost its head
-_PARTS: Final = frozenset(
-    NUMBERS[name] for name in ("PATH", "CWD", "EXECVE", "SOCKADDR", "PROCTITLE", "MMAP", "FD_PAIR", "OPENAT2")
+CAREFUL: Final = (
+    pt.P_TARGET | pt.P_EXEC | pt.P_NETFILTER | pt.P_HAS_TARGET | pt.P_NODE | pt.P_OWN | pt.P_LATE | pt.P_OBJECT
 )
 #: so many points are grouped by process; fewer are answered sooner one by one
 _MANY: Final = 16
@@ -111,6 +112,13 @@ class Correlator:
         self.nodes = frozenset(nodes)
         self.tails = tuple(Tails(at_end=at_end and not numeric) for numeric in self.spellings)
         self._numbers: dict[_TailKey, int] = {}
+        #: what the text says of itself, and where that is not what the evidence says
+        self._texts = TextAnswers()
+        self.contradicted = 0
+        self.contradiction = ""
+        self._objects = Objects()
+        #: the number of no text, by the container that the event has in its own
+        self._silent: dict[Container, int] = {}
         #: by number: the container that the text speaks of
         self.holders: list[Container | None] = [None]
         #: by number: how it is counted
@@ -135,6 +143,8 @@ class Correlator:
     def begin(self, points: Points) -> "array[int]":
         """An empty choice for ``points``; to be filled by :meth:`answer` before the next one is begun."""
         self._begin()
+        self._texts.begin()
+        self._objects.begin()
         self.states = Told(points.n) if self._keeps else _NOBODY
         return array("I", bytes(4 * points.n))
 
@@ -150,6 +160,7 @@ class Correlator:
             self.holders = [None]
             self._kinds = bytearray(1)
             self._plain_numbers.clear()
+            self._silent.clear()
             self._memory.forget()
 
     @property
@@ -269,7 +280,7 @@ class Correlator:
         found = self._careful(points, i, pid, flags, ms, now)
         if found is None:
             return
-        choice[i] = self._number(found, self._record(points, i, flags))
+        choice[i] = self._numbered(points, i, flags, found)
         if self._keeps:
             self.states.put(i, found)
 
@@ -307,7 +318,7 @@ class Correlator:
             else:
                 found = self._careful(points, i, pid, flags, low, now)
                 if found is not None:
-                    numbers[group] = self._number(found, self._record(points, i, flags))
+                    numbers[group] = self._numbered(points, i, flags, found)
             told.append(HOST if found is None else found)
         groups.spread(numbers, count, choice)
         if lasting:
@@ -362,6 +373,21 @@ class Correlator:
                 self._plain_numbers[state.container] = number
         return number
 
+    def _numbered(self, points: Points, i: int, flags: int, state: State) -> int:
+        """The number of what is to be put in at point ``i``: nothing where the event has records of ours already, but
+        whose it is counts as well."""
+        if not flags & pt.P_OWN:
+            return self._number(state, self._record(points, i, flags))
+        container = state.container
+        number = 0 if container is None else self._silent.get(container, 0)
+        if container is not None and not number:
+            for tails in self.tails:
+                number = tails.add(b"")
+            self._silent[container] = number
+            self.holders.append(container)
+            self._kinds.append(NOT_CLEAR if container is UNKNOWN else OF_ONE)
+        return number
+
     def _number_had(self, state: State) -> Numbered | None:
         """:meth:`_plain_number`, and how it is counted, where there is a text already: to make one may mint serials,
         and only an answer does that."""
@@ -380,15 +406,51 @@ class Correlator:
 
     def _careful(self, points: Points, i: int, pid: int, flags: int, ms: int, now: int) -> State | None:
         """The state for a point that is no plain case; ``None`` where nothing is to be said."""
+        foreign = bool(flags & pt.P_NODE) and points.node(i) not in self.nodes
+        found = lookup.NOBODY if foreign else self._evidence(points, i, pid, flags, ms, now)
         if flags & pt.P_OWN:
+            found = self._said(points, i, found)
+        if flags & pt.P_OBJECT and pid > 0 and found is not None and found.container is not UNKNOWN:
+            self._objects.learn(points, i, found, self.model)
+        return found
+
+    def _said(self, points: Points, i: int, found: State | None) -> State | None:
+        """What the text of point ``i`` says already, or, where that is nothing, what the evidence has ``found``. Where
+        they contradict each other the text stays, and it is told."""
+        said = self._texts.answer(points, i, self.model.containers)
+        if said is None:
+            known = HOST if found is None else found
+            return known._replace(origin=told_in_text.JOURNAL) if self.next_stamps else known
+        other = None if found is None else found.container
+        if said.container is not UNKNOWN and other is not UNKNOWN and self._name(said) != (here := self._name(found)):
+            self.contradicted += 1
+            if self.contradicted == 1:
+                event = points.header(i)[4:-1].decode("latin-1")
+                self.contradiction = f"{event}: {self._name(said)} in the text, {here} by the evidence"
+        return said
+
+    def alone(self, points: Points) -> list[Alone]:
+        """The records of ours in the text that are events of their own, which have no point."""
+        return self._texts.alone(points, self.model.containers)
+
+    def _name(self, state: State | None) -> str:
+        container = None if state is None else state.container
+        return "host" if container is None else self.model.containers.text(container)
+
+    def _nameless(self, points: Points, i: int) -> State | None:
+        """The state for a record that names no process, by what the record table has for its type."""
+        settled = rectypes.of(points.rtype[i]).settled
+        if settled == "host" and not points.flags[i] & pt.P_LATE:
             return None
-        if flags & pt.P_NODE and points.node(i) not in self.nodes:
-            return lookup.NOBODY
+        found = self._objects.answer(points, i, self.model) if settled in ("bpf", "landlock") else None
+        return lookup.NOBODY if found is None else found
+
+    def _evidence(self, points: Points, i: int, pid: int, flags: int, ms: int, now: int) -> State | None:
+        """What the model knows of a point that is no plain case; ``None`` where nothing is to be said."""
         if flags & pt.P_NETFILTER:
             return self._packet(points, i, ms, now)
         if pid < 0:
-            cut = not flags & pt.P_LATE and points.rtype[i] in _PARTS
-            return lookup.NOBODY if cut or flags & (pt.P_SYSCALL | pt.P_TARGET) else None
+            return self._nameless(points, i)
         if pid == 0:
             return _IDLE  # the kernel itself
         model = self.model
@@ -415,7 +477,7 @@ class Correlator:
 
     def _packet(self, points: Points, i: int, ms: int, now: int) -> State | None:
         """The containers that a packet may belong to."""
-        line = bytes(points.block[points.line_off[i] : points.at[i]])
+        line = bytes(points.block[points.line_off[i] : points.at[i]]).partition(b"\n")[0]
         fields = dict(word.partition(b"=")[::2] for word in line.partition(b"): ")[2].split())
         times = self.model.clock.candidates(ms * 1_000_000, now)
         return self.model.packets.answer(fields, min(times, default=now) - EPSILON)
@@ -480,15 +542,3 @@ def children_of(points: Points, model: Model, first: int = 0, end: int | None = 
             times = model.clock.candidates(points.ms[i] * 1_000_000, model.now)
             found[i] = clones.child_of(model, points.pid[i], times, model.now, points.exit[i]) or 0
     return found
-
-
-def untrusted(raw: bytes) -> bytes | None:
-    """The bytes behind a value that audit_log_untrustedstring() wrote; ``None`` where there is none."""
-    if raw[:1] == b'"':
-        return raw.strip(b'"')
-    if not raw or raw == b"(null)":
-        return None
-    try:
-        return bytes.fromhex(raw.decode("ascii"))
-    except ValueError:
-        return None

@@ -74,6 +74,13 @@ def run(args: argparse.Namespace) -> int:
             return all(_write(output, block) for block in blocks) and not enricher.done
 
         TextInput(stream, deliver, answers).run(args.files or ["-"])
+    if correlator.contradicted:
+        count = correlator.contradicted
+        print(
+            f"auditns: {count} answers in the text contradict the evidence here, and stay; the first is of "
+            f"{correlator.contradiction}",
+            file=sys.stderr,
+        )
     print(
         f"auditns: {enricher.shown} of {enricher.events} events, {correlator.attributed} of containers, "
         f"{correlator.unknown} unknown",

@@ -95,6 +95,8 @@ class Renderer:
         self._colour = colour
         self._json = JsonLines()
         #: what is said of a process in JSON, numbered
+        #: by number of the event, whose the records of ours in the text are that stand alone
+        self._alone: dict[int, State] = {}
         self._texts = Tails()
         #: number and text for each state, less its time, of which nothing is said
         self._said: dict[Hashable, tuple[int, bytes]] = {}
@@ -113,7 +115,8 @@ class Renderer:
     ) -> bytes | memoryview:
         """One line for each event; ``name`` is "json" or "pretty". What is not ``lasting`` holds until the next
         call."""
-        if name == JSON:
+        self._alone = {alone.event: alone.state for alone in self._correlator.alone(points)}
+        if name == JSON and not self._alone:
             out = self._json.lines(points, self._who_numbers(points), self._texts, keep, first)
             return bytes(out) if lasting else out
         return self.reference(name, points, keep, first)
@@ -162,7 +165,9 @@ class Renderer:
                 records.append((kind, parse(body, kind)))
             if not records:
                 continue
-            who = jsonout.HOST if view.subject is None else self._who(view.subject)
+            alone = self._alone.get(points.l_event[view.lines[0]])
+            subject = jsonout.HOST if view.subject is None else self._who(view.subject)
+            who = subject if alone is None else self._describe(alone)
             more: dict[str, Any] = {"late": True} if view.late else {}
             if view.cut:
                 size = sum(points.l_len[i] for i in view.lines)

@@ -33,7 +33,7 @@ _KEEPS_NAMES: Final = 4
 _AWAY: Final = 3 << 30
 _SERIALS: Final = 1 << 32
 #: points that are no event's only record of the kernel
-_OTHERS: Final = pt.P_SYSCALL | pt.P_TARGET | pt.P_LATE
+_OTHERS: Final = pt.P_SYSCALL | pt.P_TARGET | pt.P_LATE | pt.P_OWN
 
 
 class Spelling(NamedTuple):

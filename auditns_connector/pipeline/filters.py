@@ -14,9 +14,10 @@ from collections.abc import Set as AbstractSet
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from auditns_connector.attribution.attributor import Correlator, untrusted
+from auditns_connector.attribution.attributor import Correlator
 from auditns_connector.audittext.grouping import UNCLEAR, find_keys, keep_events, keep_types, pick
 from auditns_connector.audittext.scanner import Points
+from auditns_connector.audittext.values import untrusted
 from auditns_connector.config.readers import number
 from auditns_connector.errors import ConfigError
 from auditns_connector.model.containers import UNKNOWN, Container, Containers
@@ -158,6 +159,11 @@ class EventFilter:
         if self._types:
             typed = keep_types(points, self._type_table, first, count)
             kept = bytearray(_both([kept, typed], kept))
+        for alone in correlator.alone(points):
+            if 0 <= alone.event - first < count:
+                kept[alone.event - first] = self.tells(
+                    correlator.model.containers, alone.kind, alone.pid, alone.state.container
+                )
         return kept
 
     def _good_numbers(self, choice: "array[int]", correlator: Correlator) -> bytearray:

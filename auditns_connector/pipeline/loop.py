@@ -303,7 +303,7 @@ class Pipeline:
                 sink.close(_CLOSE)
         if self._quick is not None:
             self._quick.settle()
-        for counter in ("answered", "attributed", "unknown"):
+        for counter in ("answered", "attributed", "unknown", "contradicted"):
             setattr(correlator, counter, getattr(self.correlator, counter))
         enricher.events, enricher.shown = self.enricher.events, self.enricher.shown
         self.correlator, self.enricher, self.outputs = correlator, enricher, outputs
@@ -563,6 +563,7 @@ class Pipeline:
                 "answered": correlator.answered,
                 "attributed": correlator.attributed,
                 "unknown": correlator.unknown,
+                "contradicted": correlator.contradicted,
             },
             "lost": self.lost(),
             "table": {

@@ -68,6 +68,8 @@ P_SUCCESS: Final = 2048
 """``success=yes``."""
 P_CUT: Final = 4096
 """The event was handed out before its end had come: it is too large, or too many are open."""
+P_OBJECT: Final = 8192
+"""The subject of an event with an object that outlives processes: a landlock domain or a BPF program begins or ends."""
 
 MODE_MORE: Final = 0
 MODE_FLUSH: Final = 1

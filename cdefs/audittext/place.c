@@ -50,7 +50,7 @@ static void place_syscall(struct auditns_scan *s, struct auditns_points *p, cons
     uint32_t flags = (e->own ? AUDITNS_P_OWN : 0) | AUDITNS_P_SUBJECT | AUDITNS_P_SYSCALL;
 
     if (e->point != NONE) { /* its place was taken by the record that came first */
-        flags |= p->flags[e->point] & AUDITNS_P_HAS_TARGET;
+        flags |= p->flags[e->point] & (AUDITNS_P_HAS_TARGET | AUDITNS_P_OBJECT);
         p->flags[e->point] = 0;
         s->voids++;
     }
@@ -71,9 +71,12 @@ void place(struct auditns_scan *s, struct auditns_points *p, const char *buf, st
     const char *body = buf + line + h->body, *stop = buf + h->stop;
 
     if (h->type & OWN) {
-        e->own = 1;
+        for (uint32_t i = e->own || e->point == NONE ? p->total : e->point; i < p->total; i++)
+            if (p->event[i] == e->id && p->flags[i]) /* the subject, and the targets behind it */
+                p->flags[i] |= AUDITNS_P_OWN;
         if (e->point != NONE)
             p->flags[e->point] |= AUDITNS_P_OWN;
+        e->own = 1;
         return;
     }
     if (e->recno < 0xffff)
@@ -92,6 +95,8 @@ void place(struct auditns_scan *s, struct auditns_points *p, const char *buf, st
         subject_fields(p, e->point, buf, body, stop);
     }
     e->kernel = 1;
+    if ((number == TYPE_BPF || number == TYPE_LANDLOCK_DOMAIN) && e->point != NONE)
+        p->flags[e->point] |= AUDITNS_P_OBJECT;
     if (number == TYPE_OBJ_PID) {
         uint32_t i = add_point(p, h, line, end, own | AUDITNS_P_TARGET, e->id, e->recno);
         target_fields(p, i, buf, body, stop);

@@ -26,6 +26,8 @@
 #define TYPE_EOE 1320
 #define TYPE_NETFILTER_PKT 1324
 #define TYPE_PROCTITLE 1327
+#define TYPE_BPF 1334
+#define TYPE_LANDLOCK_DOMAIN 1424
 
 /* memcmp of eight bytes at least, without the call */
 static inline int same(const char *a, const char *b, size_t n)

@@ -26,7 +26,7 @@ class Known(Renderer):
     """A renderer that takes every even pid for one of container "web", every third for unknown."""
 
     def __init__(self, colour: bool) -> None:
-        self.correlator: Any = SimpleNamespace(generation=0)
+        self.correlator: Any = SimpleNamespace(generation=0, alone=lambda points: [])
         #: by number of a point: what its clone returned
         self.made: dict[int, int] = {}
         super().__init__(self.correlator, colour)

@@ -5,9 +5,10 @@ from array import array
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from auditns_connector.attribution.attributor import Correlator, untrusted
+from auditns_connector.attribution.attributor import Correlator
 from auditns_connector.audittext.grouping import event_numbers
 from auditns_connector.audittext.scanner import Points, TextStream
+from auditns_connector.audittext.values import untrusted
 from auditns_connector.config.options import EventFilter as Configured
 from auditns_connector.pipeline.filters import ConfiguredFilter, EventFilter, configured, parse_contids
 from auditns_connector.vocabulary.audit_text import LINE_LATE

@@ -364,9 +364,12 @@ class Reference:
     def _place(self, event: Event, head: Head, line: int, end: int) -> None:
         """The points that a record makes."""
         if head.own:
-            event.own = True
             if event.point is not None:
                 event.point.flags |= p.P_OWN
+                if not event.own:  # and the targets behind it
+                    for point in self.points[self.points.index(event.point) :]:
+                        point.flags |= p.P_OWN if point.event == event.number else 0
+            event.own = True
             return
         event.recno = min(event.recno + 1, 0xFFFF)
         own = p.P_OWN if event.own else 0
@@ -375,7 +378,7 @@ class Reference:
         if head.type == rectypes.SYSCALL and not event.syscall:
             flags = own | p.P_SUBJECT | p.P_SYSCALL
             if event.point is not None:
-                flags |= event.point.flags & p.P_HAS_TARGET
+                flags |= event.point.flags & (p.P_HAS_TARGET | p.P_OBJECT)
                 self.points.remove(event.point)
             event.point = self._add_subject(head, line, end, flags, event)
             if event.point.flags & p.P_SUCCESS and event.point.sysno in EXECS.get(event.point.arch, ()):
@@ -387,6 +390,8 @@ class Reference:
             who |= p.P_USER if is_user(head.type) else 0
             event.point = self._add_subject(head, line, end, own | who, event)
         event.kernel = True
+        if head.type in (rectypes.BPF, rectypes.LANDLOCK_DOMAIN) and event.point is not None:
+            event.point.flags |= p.P_OBJECT
         if head.type == rectypes.OBJ_PID:
             point = Point(head, line, end, own | p.P_TARGET, event.number, event.recno)
             fill_target(point, head.body)

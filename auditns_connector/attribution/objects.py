@@ -1,0 +1,122 @@
+"""Landlock domains and BPF programs: whose they are when their end is told, which names no process.
+
+The kernel frees them when nobody holds them any more, often long after their maker has ended: ``BPF … op=UNLOAD`` and
+``LANDLOCK_DOMAIN … status=deallocated`` stand alone. Their beginning stands in an event with a SYSCALL; when that was
+attributed, the end is the same container's. A domain's record names its maker (``pid=``), which may be another process
+than the one that was denied: then its number must be that of the one denied, or of a living ancestor of it. Identifiers
+are not used twice in a boot (kernel/bpf/syscall.c counts up cyclically, security/landlock/id.c never goes back); what
+is known is dropped at its end, and with the model of its boot.
+"""
+
+import re
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from auditns_connector.audittext.grouping import event_numbers, keep_types
+from auditns_connector.audittext.scanner import Points
+from auditns_connector.model.process import Process, State
+from auditns_connector.vocabulary import record_types as rectypes
+
+if TYPE_CHECKING:
+    from auditns_connector.model.table import Model
+
+#: so many are kept, the oldest are given up: their end is unknown
+_MOST: Final = 65_536
+#: a 1 at each type that tells of objects
+_TYPES: Final = bytes(number in (rectypes.BPF, rectypes.LANDLOCK_DOMAIN) for number in range(1 << 16))
+_ANCESTORS: Final = 64
+#: what is looked for stands within so many bytes of a line
+_LINE: Final = 1024
+_BPF: Final = re.compile(rb"(?: |^)prog-id=([0-9]{1,10}) op=(LOAD|UNLOAD)\b")
+_DOMAIN: Final = re.compile(
+    rb"(?: |^)domain=([0-9a-f]{1,16}) status=(allocated|deallocated)\b(?:.*? pid=([0-9]{1,10})\b)?"
+)
+_ENDS: Final = (b"UNLOAD", b"deallocated")
+
+
+class Known(NamedTuple):
+    """Whose an object is, and the serial of the event of its beginning."""
+
+    state: State
+    serial: int
+
+
+class Objects:
+    """What was attributed of the objects that live."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, bytes], Known] = {}
+        self._model: Model | None = None
+        self._points: Points | None = None
+        self._lines: dict[int, list[int]] = {}
+
+    def answer(self, points: Points, i: int, model: "Model") -> State | None:
+        """The state for point ``i``, whose record tells the end of an object; ``None`` where that is not known."""
+        start = points.line_off[i]
+        match = _match(points.rtype[i], bytes(points.block[start : start + _LINE]).partition(b"\n")[0])
+        if match is None or match[2] not in _ENDS:
+            return None
+        self._of(model)
+        known = self._known.pop((points.rtype[i], match[1]), None)
+        return known.state if known is not None and known.serial < points.serial[i] else None
+
+    def learn(self, points: Points, i: int, state: State, model: "Model") -> None:
+        """Point ``i`` has ``state``: the objects that its event begins are of the same container."""
+        self._of(model)
+        for n in self._lines_of(points).get(points.event[i], ()):
+            kind, line = points.l_type[n], points.line(n)
+            match = _match(kind, line)
+            if match is None:
+                continue
+            if match[2] in _ENDS:
+                self._known.pop((kind, match[1]), None)
+                continue
+            if kind == rectypes.LANDLOCK_DOMAIN and not _made_by(model, match[3], points.pid[i]):
+                continue
+            if len(self._known) >= _MOST:
+                del self._known[next(iter(self._known))]
+            self._known[kind, match[1]] = Known(state, points.serial[i])
+
+    def begin(self) -> None:
+        """Other points come next."""
+        self._points = None
+
+    def _lines_of(self, points: Points) -> dict[int, list[int]]:
+        """Number of an event -> its lines that tell of objects."""
+        if self._points is not points:
+            self._points, self._lines = points, {}
+            if 1 in keep_types(points, _TYPES, *event_numbers(points)):
+                for n, kind in enumerate(points.l_type[: points.line_n].tolist()):
+                    if _TYPES[kind]:
+                        self._lines.setdefault(points.l_event[n], []).append(n)
+        return self._lines
+
+    def _of(self, model: "Model") -> None:
+        if self._model is not model:
+            self._model, self._known = model, {}
+
+
+def _match(kind: int, line: bytes) -> re.Match[bytes] | None:
+    body = line.partition(b"): ")[2]
+    if kind == rectypes.BPF:
+        return _BPF.search(body)
+    return _DOMAIN.search(body) if kind == rectypes.LANDLOCK_DOMAIN else None
+
+
+def _made_by(model: "Model", maker: bytes | None, pid: int) -> bool:
+    """Whether the process ``maker`` is ``pid``, or a living ancestor of it: nobody else can have had its number."""
+    if maker is None:
+        return False
+    number = int(maker)
+    process: Process | None = model.processes.get(pid)
+    if number == pid:
+        return True
+    for _ in range(_ANCESTORS):
+        if process is None or process.creator is None:
+            return False
+        creator, start = process.creator
+        process = model.processes.get(creator)
+        if process is None or process.start != start or process.end is not None:
+            return False
+        if creator == number:
+            return True
+    return False

@@ -1,0 +1,167 @@
+"""Whose an event is where its text says so already: CONTAINER_ID and CONTAINER_INFO records in it, in either spelling.
+
+They are of the event itself (same node, time and serial), wherever in it they stand; what stands inside ``msg='…'`` is
+no record. ``record=N`` names the record of the event that one is about; without it that is its subject. An event that
+has records of ours and no CONTAINER_ID for a process has it of the host: silence means that. ``contid=?`` is no
+answer. Records that contradict each other, or cannot be read, leave the event unknown, and so do more of them in one
+event than :data:`_MOST`.
+"""
+
+import re
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+from auditns_connector.audittext.grouping import event_numbers, keep_types
+from auditns_connector.audittext.scanner import Points
+from auditns_connector.audittext.values import untrusted
+from auditns_connector.model.containers import UNKNOWN, Container, Containers
+from auditns_connector.model.process import NOT_KNOWN, State
+from auditns_connector.vocabulary import audit_text as pt
+from auditns_connector.vocabulary import record_types as rectypes
+
+LOG: Final = "log"
+JOURNAL: Final = "journal"
+UNCLEAR: Final = State(0, UNKNOWN, None, NOT_KNOWN)
+HOST: Final = State(0, None, None, LOG)
+#: records of ours in one event that are looked at
+_MOST: Final = 64
+_MAX_ID: Final = (1 << 64) - 1
+#: a 1 at each type of ours
+_OURS: Final = bytes(number in rectypes.OWN for number in range(1 << 16))
+_CONTID: Final = re.compile(rb"(?:\?|[0-9]{1,20})(?:,\^?(?:\?|[0-9]{1,20}))*")
+_FIELDS: Final = (
+    (b"ctr-id", "id"),
+    (b"runtime", "runtime"),
+    (b"ctr-name", "name"),
+    (b"pod", "pod"),
+    (b"image", "image"),
+)
+
+
+class Alone(NamedTuple):
+    """A record of ours that is an event of its own: number of the event, type, ``pid=`` (-1: none), whose it is."""
+
+    event: int
+    kind: int
+    pid: int
+    state: State
+
+
+class TextAnswers:
+    """What the records of ours in the points' text say; containers are the same objects for the same words."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[str, ...], Container] = {}
+        self._points: Points | None = None
+        self._lines: dict[int, list[int]] = {}
+
+    def begin(self) -> None:
+        """Other points come next."""
+        self._points = None
+        if len(self._made) > 10_000:
+            self._made.clear()
+
+    def answer(self, points: Points, i: int, containers: Containers) -> State | None:
+        """What the text says of the process of point ``i``; ``None`` where it says ``?``, or nothing of this event."""
+        lines = self._of(points).get(points.event[i], [])
+        if not lines or len(lines) > _MOST:
+            return UNCLEAR if lines else None
+        target = bool(points.flags[i] & pt.P_TARGET)
+        said: set[bytes] = set()
+        about: dict[str, str] = {}
+        for n in lines:
+            kind = points.l_type[n]
+            if kind not in (rectypes.CONTAINER_ID, rectypes.CONTAINER_INFO):
+                continue
+            fields = _fields(points, n)
+            if kind == rectypes.CONTAINER_INFO:
+                about |= _words(fields)
+            elif _is_about(fields.get(b"record"), points.recno[i], target):
+                said.add(fields.get(b"contid", b""))
+        if not said:
+            return HOST
+        if len(said) > 1:
+            return UNCLEAR
+        return self._state(said.pop(), about, containers)
+
+    def alone(self, points: Points, containers: Containers) -> list[Alone]:
+        """The records of ours among the lines of ``points`` that are events of their own; whose they are says their
+        ``contid=``: none is the host."""
+        found = []
+        for event, lines in self._of(points).items():
+            kind = points.l_type[lines[0]]
+            if kind in rectypes.OWN_AUXILIARY or event >= pt.LINE_LATE:
+                continue
+            fields = _fields(points, lines[0])
+            pid = fields.get(b"pid", fields.get(b"opid", b""))
+            contid = fields.get(b"contid", b"-1")
+            state = HOST if contid == b"-1" else self._state(contid, {}, containers) or UNCLEAR
+            found.append(Alone(event, kind, int(pid) if re.fullmatch(rb"[0-9]{1,9}", pid) else -1, state))
+        return found
+
+    def _of(self, points: Points) -> dict[int, list[int]]:
+        """Number of an event -> its lines of ours."""
+        if self._points is not points:
+            self._points, self._lines = points, {}
+            if 1 in keep_types(points, _OURS, *event_numbers(points)):
+                for n, kind in enumerate(points.l_type[: points.line_n].tolist()):
+                    if _OURS[kind]:
+                        self._lines.setdefault(points.l_event[n], []).append(n)
+        return self._lines
+
+    def _state(self, contid: bytes, about: dict[str, str], containers: Containers) -> State | None:
+        words = contid.decode("latin-1")
+        if contid == b"?":
+            return None
+        ids = re.split(r",\^?", words)
+        if not _CONTID.fullmatch(contid) or any(one != "?" and int(one) > _MAX_ID for one in ids):
+            return UNCLEAR
+        known = containers.by_contid.get(int(ids[0])) if ids[0] != "?" else None
+        if known is not None and containers.text(known) == words:
+            return State(0, known, None, LOG)
+        mine = about if about.get("contid") == words else {}
+        key = (words, *(mine.get(name, "") for _, name in _FIELDS))
+        container = self._made.get(key)
+        if container is None:
+            container = self._made[key] = _container(words, ids, mine)
+        return State(0, container, None, LOG)
+
+
+def _fields(points: Points, n: int) -> dict[bytes, bytes]:
+    """The words of line ``n``; of a repeated name the first counts."""
+    body = points.line(n)[points.l_body[n] - points.l_off[n] :].partition(b"\x1d")[0]
+    return dict(word.partition(b"=")[::2] for word in reversed(body.split()))
+
+
+def _is_about(record: bytes | None, recno: int, target: bool) -> bool:
+    """Whether ``record=`` (``None``: there is none) means the record number ``recno``, that of a target or not."""
+    return not target if record is None else record == b"%d" % recno
+
+
+def _words(fields: dict[bytes, bytes]) -> dict[str, str]:
+    """What a CONTAINER_INFO says, by the names of a container's attributes, and of which contid."""
+    found = {"contid": fields.get(b"contid", b"").decode("latin-1")}
+    for field, name in _FIELDS:
+        value = untrusted(fields.get(field, b""))
+        if value is not None:
+            found[name] = value.decode("utf-8", "surrogateescape")
+    return found
+
+
+def _container(words: str, ids: Iterable[str], about: dict[str, str]) -> Container:
+    """The container that a text calls ``words``; a list of several is one whose chain has them all."""
+    container: Container | None = None
+    for one in reversed(list(ids)):
+        container = UNKNOWN if one == "?" else _link(int(one), container)
+    if container is None or container is UNKNOWN:
+        return UNKNOWN
+    container.text = words
+    container.runtime, container.id = about.get("runtime", ""), about.get("id", "")
+    container.name, container.pod, container.image = (about.get(name, "") for name in ("name", "pod", "image"))
+    return container
+
+
+def _link(contid: int, parent: Container | None) -> Container:
+    link = Container((("", str(contid)),), LOG, 0, parent)
+    link.contid, link.text, link.id = contid, str(contid), ""
+    return link
