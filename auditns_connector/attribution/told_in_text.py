@@ -76,8 +76,8 @@ class TextAnswers:
             fields = _fields(points, n)
             if kind == rectypes.CONTAINER_INFO:
                 about |= _words(fields)
-            elif _is_about(fields.get(b"record"), points.recno[i], target):
-                said.add(fields.get(b"contid", b""))
+            elif _is_about(fields.get(b"record", b"").strip(b'"'), points.recno[i], target):
+                said.add(fields.get(b"contid", b"").strip(b'"'))
         if not said:
             return HOST
         if len(said) > 1:
@@ -94,7 +94,7 @@ class TextAnswers:
                 continue
             fields = _fields(points, lines[0])
             pid = fields.get(b"pid", fields.get(b"opid", b""))
-            contid = fields.get(b"contid", b"-1")
+            contid = fields.get(b"contid", b"-1").strip(b'"')
             state = HOST if contid == b"-1" else self._state(contid, {}, containers) or UNCLEAR
             found.append(Alone(event, kind, int(pid) if re.fullmatch(rb"[0-9]{1,9}", pid) else -1, state))
         return found
@@ -133,14 +133,14 @@ def _fields(points: Points, n: int) -> dict[bytes, bytes]:
     return dict(word.partition(b"=")[::2] for word in reversed(body.split()))
 
 
-def _is_about(record: bytes | None, recno: int, target: bool) -> bool:
-    """Whether ``record=`` (``None``: there is none) means the record number ``recno``, that of a target or not."""
-    return not target if record is None else record == b"%d" % recno
+def _is_about(record: bytes, recno: int, target: bool) -> bool:
+    """Whether ``record=`` (empty: there is none) means the record number ``recno``, that of a target or not."""
+    return record == b"%d" % recno if record else not target
 
 
 def _words(fields: dict[bytes, bytes]) -> dict[str, str]:
     """What a CONTAINER_INFO says, by the names of a container's attributes, and of which contid."""
-    found = {"contid": fields.get(b"contid", b"").decode("latin-1")}
+    found = {"contid": fields.get(b"contid", b"").strip(b'"').decode("latin-1")}
     for field, name in _FIELDS:
         value = untrusted(fields.get(field, b""))
         if value is not None:

@@ -17,9 +17,10 @@ from array import array
 from typing import Final
 
 from auditns_connector.config.options import ChildOutput
-from auditns_connector.sinks.base import LineQueue, LostLine, add_notice, wait_until_flushed
+from auditns_connector.sinks.base import LineQueue, Loss, LostLine, add_notice, wait_until_flushed
 from auditns_connector.sinks.loss import Block
 from auditns_connector.sinks.outlet import Outlet
+from auditns_connector.sinks.quoting import quoted
 from auditns_connector.sinks.spawner import Spawner
 
 #: seconds between starts: doubled from the first to the second, anew after a child that lived long
@@ -57,6 +58,7 @@ class ChildSink:
         return self._epoll.fileno()
 
     def write(self, data: Block) -> None:
+        data = self._spelled(data)
         if self._outlet is None:
             self._queue.push(data)
             self._queue.trim()
@@ -65,6 +67,13 @@ class ChildSink:
             self._outlet.write(data)
         except OSError:
             self._ended()
+
+    def _spelled(self, data: Block) -> Block:
+        """As readers want it that know our records by number alone."""
+        return quoted(data) if self.options.record_names == "numeric" else data
+
+    def _lost_line(self, loss: Loss) -> bytes:
+        return bytes(self._spelled(self.lost(loss)))
 
     def on_ready(self) -> None:
         if self._closed:
@@ -134,7 +143,7 @@ class ChildSink:
         self._starts += 1
         self._started = now
         self._epoll.register(self._pidfd, select.EPOLLIN)
-        self._outlet = Outlet(ours.fileno(), self._queue, self._epoll, self.lost)
+        self._outlet = Outlet(ours.fileno(), self._queue, self._epoll, self._lost_line)
 
     def _wait_longer(self, now: float) -> None:
         self._due = now + self._backoff
