@@ -17,8 +17,8 @@ from array import array
 from typing import Final
 
 from auditns_connector.config.options import ChildOutput
-from auditns_connector.sinks.base import LineQueue, Loss, LostLine, add_notice, wait_until_flushed
-from auditns_connector.sinks.loss import Block
+from auditns_connector.sinks.base import LineQueue, LostLine, add_notice, wait_until_flushed
+from auditns_connector.sinks.loss import Block, Loss
 from auditns_connector.sinks.outlet import Outlet
 from auditns_connector.sinks.quoting import quoted
 from auditns_connector.sinks.spawner import Spawner

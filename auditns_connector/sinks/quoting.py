@@ -7,7 +7,7 @@ hexadecimal digits: ``contid=699790083033926586`` becomes the bytes 69 97 90 …
 import re
 from typing import Final
 
-from auditns_connector.sinks.base import Block
+from auditns_connector.sinks.loss import Block
 
 _MARK: Final = b"type=UNKNOWN[134"
 _RECORD: Final = re.compile(rb"^(?:node=[^ \n]{1,255} )?type=UNKNOWN\[134[0-7]\] msg=audit\([^)\n]*\):.*$", re.M)

@@ -14,7 +14,7 @@ S = b"msg=audit(1795307949.616:3702494):"
 USER = b"type=USER_CMD msg=audit(1795307949.617:3702495): pid=7 uid=0 auid=0 ses=1 msg='cmd=6C73 contid=12'\n"
 CALL = (
     b"type=SYSCALL " + S + b" arch=c000003e syscall=59 success=yes exit=0 a0=1 a1=2 a2=3 a3=4 items=0 ppid=1 pid=7 "
-    b'auid=0 uid=0 gid=0 euid=0 suid=0 fsuid=0 egid=0 sgid=0 fsgid=0 tty=(none) ses=1 comm="cat" exe="/bin/cat" key=(null)\n'
+    b'auid=0 uid=0 gid=0 euid=0 suid=0 fsuid=0 egid=0 sgid=0 fsgid=0 ses=1 comm="cat" exe="/bin/cat" key=(null)\n'
 )
 END = b"type=PROCTITLE " + S + b" proctitle=636174\ntype=EOE " + S + b" \n"
 #: a folder with another version, and a program ``run`` that starts it with its own libraries
