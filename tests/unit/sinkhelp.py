@@ -7,6 +7,7 @@ from pathlib import Path
 
 from auditns_connector.sinks.base import Sink
 from auditns_connector.sinks.loss import Loss
+from auditns_connector.sinks.spawner import Spawner
 
 
 def line(serial: int, size: int = 0) -> bytes:
@@ -53,3 +54,18 @@ def drain(fd: int) -> bytes:
             break
         pieces.append(piece)
     return b"".join(pieces)
+
+
+_SPAWNERS: list[Spawner] = []
+
+
+def spawner(argv: tuple[str, ...]) -> Spawner:
+    """A spawner that ends with the test, see :func:`end_spawners`."""
+    _SPAWNERS.append(Spawner(argv))
+    return _SPAWNERS[-1]
+
+
+def end_spawners() -> None:
+    """End those that the test has made."""
+    while _SPAWNERS:
+        _SPAWNERS.pop().close()

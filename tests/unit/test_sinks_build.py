@@ -14,8 +14,7 @@ from auditns_connector.errors import ConfigError
 from auditns_connector.sinks.base import Sink
 from auditns_connector.sinks.build import open_sinks
 from auditns_connector.sinks.loss import Loss
-from auditns_connector.sinks.spawner import Spawner
-from tests.unit.sinkhelp import drain, line, lost_line, until
+from tests.unit.sinkhelp import drain, end_spawners, line, lost_line, spawner, until
 
 
 def numeric_lost_line(loss: Loss) -> bytes:
@@ -33,6 +32,12 @@ def config(tmp_path: Path) -> Config:
     )
 
 
+@pytest.fixture(autouse=True)
+def spawners() -> Iterator[None]:
+    yield
+    end_spawners()
+
+
 @pytest.fixture
 def opened() -> Iterator[list[Sink]]:
     sinks: list[Sink] = []
@@ -44,7 +49,7 @@ def opened() -> Iterator[list[Sink]]:
 def open_all(config: Config, *args: Any) -> tuple[list[Sink], list[Sink]]:
     former = args[2:] or ([],)
     child = config.child
-    return open_sinks(config, args[0], args[1], former[0], Spawner(child.argv) if child.argv else None)
+    return open_sinks(config, args[0], args[1], former[0], spawner(child.argv) if child.argv else None)
 
 
 def test_each_output_gets_its_spelling(config: Config, opened: list[Sink]) -> None:

@@ -13,15 +13,21 @@ import pytest
 from auditns_connector.config.options import ChildOutput
 from auditns_connector.sinks import child as child_module
 from auditns_connector.sinks.child import ChildSink
-from auditns_connector.sinks.spawner import ENVIRONMENT, Spawner
-from tests.unit.sinkhelp import block, line, lost_line, read_all, until
+from auditns_connector.sinks.spawner import ENVIRONMENT
+from tests.unit.sinkhelp import block, end_spawners, line, lost_line, read_all, spawner, until
 
 LIMIT = 64 * 1024
 Start = Callable[..., ChildSink]
 
 
+@pytest.fixture(autouse=True)
+def spawners() -> Iterator[None]:
+    yield
+    end_spawners()
+
+
 def child_of(argv: tuple[str, ...], queue: int = LIMIT) -> ChildSink:
-    return ChildSink(ChildOutput(True, argv, "numeric", queue), lost_line, Spawner(argv))
+    return ChildSink(ChildOutput(True, argv, "numeric", queue), lost_line, spawner(argv))
 
 
 @pytest.fixture
