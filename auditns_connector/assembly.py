@@ -22,6 +22,7 @@ from auditns_connector.host.runtime_metadata import Naming
 from auditns_connector.model.outputs import ContainerOp
 from auditns_connector.pipeline.coalescing import Pace
 from auditns_connector.pipeline.loop import Pipeline
+from auditns_connector.pipeline.resume import resume
 from auditns_connector.registration.follower import Follower
 from auditns_connector.registration.service import Registrar, feed_marks
 from auditns_connector.registration.state_file import StateFile
@@ -67,6 +68,9 @@ class Parts:
     #: seconds until it ends by itself
     duration: float | None = None
     on_hup: Callable[[], None] | None = None
+    #: the program by whose name its position is kept, and the log that all events are written to ("": none); see
+    #: pipeline/resume.py
+    resumes: tuple[str, str] | None = None
     #: signals that came before; handlers append to it
     early: list[int] = field(default_factory=list)
 
@@ -95,6 +99,8 @@ class Program:
             narrator.formatters[ContainerOp] = lambda output, numeric: container_op(model, output, numeric)
             pipeline.more_status["lifecycle"] = narrator.lifecycle
         pipeline.more_status["privileges"] = held
+        if parts.resumes is not None:
+            resume(pipeline, *parts.resumes)
         if parts.marks:
             feed_marks(parts.observer, parts.marks)
         addresses = NetWatch(parts.observer, pipeline.selector, parts.talk)

@@ -63,6 +63,11 @@ class SerialTracker:
         return []
 
     @property
+    def holes(self) -> list[SerialGap]:
+        """Those that are open."""
+        return self._holes
+
+    @property
     def open(self) -> bool:
         """Holes are open."""
         return bool(self._holes)

@@ -131,6 +131,7 @@ class Plugin:
                     observer, correlator, enricher, outputs, talk, config.control, audit,
                     narrator=narrator, pace=Pace(config.coalesce_ms), marks=config.marks, streams=config.streams,
                     lifecycle=config.lifecycle, on_hup=self._reload, early=self._early,
+                    resumes=("plugin", self._whole_log()),
                 )
             )  # fmt: skip
             pipeline = self._program.pipeline
@@ -147,6 +148,13 @@ class Plugin:
         if lost:
             talk.warn("stopped", reason=pipeline.stopping, lost=lost)
         return 0
+
+    def _whole_log(self) -> str:
+        """The file that all events are written to; empty where there is none."""
+        from auditns_connector.pipeline.filters import configured
+
+        config = self._config
+        return config.file.path if config.file.enabled and not configured(config.include, config.exclude) else ""
 
     def _text_side(self, narrator: "Narrator", model: "Model") -> "tuple[Correlator, Enricher, dict[str, list[Sink]]]":
         """Correlator, enricher and outputs as the configuration wants them."""

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from auditns_connector.config.streams import Definition
     from auditns_connector.emit.events import EventWriter
     from auditns_connector.pipeline.standalone_records import Narrator
+    from auditns_connector.state.position import Position
 
 #: an event whose end has not come is answered so long after its last record (ns): the kernel hands the records of one
 #: over together
@@ -139,6 +140,8 @@ class Pipeline:
         self._hup = False
         self._tick = 0.0
         self.narrator = narrator
+        #: where the serial that was handed to the outputs last is kept
+        self.position: Position | None = None
         self.events = events
         self.early = early if early is not None else []
         #: is given every answered event
@@ -354,6 +357,11 @@ class Pipeline:
             self._deliver_all(points, cut)
             self.observer.take_in_much()
 
+    def note_position(self) -> None:
+        """All that was seen of audit is with the outputs."""
+        if self.position is not None and self.narrator is not None and self.narrator.newest is not None:
+            self.position.note(*self.narrator.newest)
+
     def _deliver_all(self, points: Points, cut: int) -> None:
         """Deliver ``points`` and those of what else was read before ``cut``."""
         self._cut = cut
@@ -390,6 +398,7 @@ class Pipeline:
         if points.n and self.narrator is not None:
             self.narrator.saw(points)
         self.write(blocks)
+        self.note_position()
         if self.streams is not None:
             self.streams.take(points, cut)
         if rules_changed:
@@ -416,6 +425,7 @@ class Pipeline:
             if final:
                 self.narrator.finish()
                 self._write_all(self.narrator.late(END_OF_TIME))
+            self._write_all(self.narrator.absent())
             if self.narrator.missing:
                 self._write_all(self.narrator.gaps())
         if self.events is not None:

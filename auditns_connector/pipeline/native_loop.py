@@ -154,6 +154,7 @@ class NativeLoop:
         pipeline.observer.exec_rules.passed(c.next - 1)
         if pipeline.narrator is not None:
             pipeline.narrator.passed(c.next - 1, c.ms)
+            pipeline.note_position()
         c.answered = c.events = 0
         for kind in range(4):
             c.counted[kind] = 0

@@ -6,11 +6,12 @@ told by the function that :attr:`Narrator.formatters` has for its class, so that
 """
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
+from auditns_connector.audittext.absence import Absence
 from auditns_connector.audittext.serials import SerialGap, SerialTracker, parse_stamp
 from auditns_connector.emit import own_records as text
 from auditns_connector.emit.lifecycle import OUTPUTS, LifecycleRows
@@ -75,6 +76,8 @@ class Narrator:
         self._model = model
         self.wanted = wanted if wanted else None
         self._node = b""
+        #: serial and time (ms since 1970) of the newest event of the kernel
+        self.newest: tuple[int, int] | None = None
         self._last_ms = 0
         self._mutex = threading.Lock()
         self._sink_lines: dict[str, LostLine] = {}
@@ -84,6 +87,8 @@ class Narrator:
         #: events that never arrived, as far as was told
         self.lost = 0
         self._next = -1
+        #: until what a restart has cost is known
+        self._absence: Absence | None = None
         self.formatters: dict[type, Formatter] = {
             Loss: self._loss,
         }
@@ -101,8 +106,12 @@ class Narrator:
         serial, ms = points.serial[last], points.ms[last]
         if points.rtype[last] not in rectypes.DAEMON:
             self.serials.saw(serial % MODULUS)
+            self.newest = serial % MODULUS, ms
         self._last_ms = ms
         self._node = points.lead(last) if points.flags[last] & P_NODE else b""
+        if self._absence is not None:
+            for each in self._of_kernel(points):
+                self._absence.feed(*each)
         if self._tracker is None:
             return
         if last == 0 and serial == self._next and not self._tracker.open:
@@ -114,7 +123,7 @@ class Narrator:
     @property
     def next(self) -> int | None:
         """The serial that comes next where none is missing; ``None`` where there is something to tell first."""
-        if self.missing or (self._tracker is not None and self._tracker.open):
+        if self.missing or self._absence is not None or (self._tracker is not None and self._tracker.open):
             return None
         return self._next if self._tracker is not None else -1
 
@@ -122,6 +131,7 @@ class Narrator:
         """The next events up to ``serial`` have come, without a hole, of this host and by the kernel."""
         self.serials.saw(serial % MODULUS)
         self._last_ms, self._node, self._next = ms, b"", serial + 1
+        self.newest = serial % MODULUS, ms
         if self._tracker is not None:
             self._tracker.skip(serial, ms)
 
@@ -131,13 +141,18 @@ class Narrator:
         if not tracker.open and span.complete and span.low == points.serial[0] == self._next and span.high == last:
             tracker.skip(last, points.ms[n - 1])  # nothing is missing
         else:
-            rows = zip(points.serial[:n].tolist(), points.ms[:n].tolist(), strict=True)
-            for i, (serial, ms) in enumerate(rows):
-                # auditd counts its own DAEMON_* events by itself, another host's are another sequence
-                if serial < MODULUS and points.rtype[i] not in rectypes.DAEMON and points.lead(i) == self._node:
-                    self.missing += tracker.feed(serial, ms)
-                    last = serial
+            for serial, ms in self._of_kernel(points):
+                self.missing += tracker.feed(serial, ms)
+                last = serial
         self._next = last + 1
+
+    def _of_kernel(self, points: "Points") -> Iterator[tuple[int, int]]:
+        """Serial and time of the events that this host's kernel numbers."""
+        rows = zip(points.serial[: points.n].tolist(), points.ms[: points.n].tolist(), strict=True)
+        for i, (serial, ms) in enumerate(rows):
+            # auditd counts its own DAEMON_* events by itself, another host's are another sequence
+            if serial < MODULUS and points.rtype[i] not in rectypes.DAEMON and points.lead(i) == self._node:
+                yield serial, ms
 
     @property
     def incomplete(self) -> bool:
@@ -151,10 +166,23 @@ class Narrator:
                 self.missing += self._tracker.skip_all(gap)
         return self._lost("intake", gaps)
 
+    def resume(self, serial: int, ms: int) -> None:
+        """A former run of this boot has written the events up to ``serial``, of the time ``ms``."""
+        self._absence = Absence(serial, ms)
+
+    def absent(self) -> list[dict[str, Block]]:
+        """CONTAINER_LOST for what came while nobody of ours was there, once that is certain."""
+        if self._absence is None or not self._absence.over:
+            return []
+        loss, self._absence = self._absence.loss, None
+        return [] if loss is None else self._lost("restart", [loss])
+
     def finish(self) -> None:
         """Nothing more comes: every hole that is still open is a loss."""
         if self._tracker is not None:
             self.missing += self._tracker.flush()
+        if self._absence is not None:
+            self._absence.finish()
 
     # -- outputs
 

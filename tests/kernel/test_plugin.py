@@ -4,6 +4,7 @@ import contextlib
 import grp
 import json
 import os
+import random
 import re
 import secrets
 import shutil
@@ -391,3 +392,62 @@ def test_a_reader_that_stalls_holds_nobody_up(audited: str, tmp_path: Path, laun
         assert counters["sinks"]["child"]["dropped_records"] > 0
         assert counters["sinks"]["file"]["dropped_records"] == 0
         assert "\nlost 0\n" in auditctl("-s") or counters["lost"] > 0
+
+
+def _whole_events(log: bytes) -> dict[int, list[bytes]]:
+    """The kernel's events by serial, each with its records but EOE."""
+    found: dict[int, list[bytes]] = {}
+    for line in log.splitlines():
+        if not ours(line + b"\n") and not line.startswith((b"type=DAEMON_", b"type=EOE ")):  # auditd logs no EOE
+            found.setdefault(int(line.partition(b"):")[0].rpartition(b":")[2]), []).append(line)
+    return found
+
+
+@pytest.mark.parametrize("kills", [4, pytest.param(100, marks=pytest.mark.nightly)])
+def test_killed_under_load_it_tells_once_what_is_missing(
+    audited: str, tmp_path: Path, launcher: Path, token: str, kills: int
+) -> None:
+    """By SIGKILL at random moments: every event of auditd's log is in ours, once and whole, or in the one record that
+    the next run begins with."""
+    plugin = Plugin(tmp_path, launcher, max_restarts="1000")
+    plugin.configure("lifecycle = false")
+    chance = random.Random(kills)
+    with plugin.auditd.serving():
+        plugin.answers(f"warm-{token}")
+        load = subprocess.Popen(["sh", "-c", f"while :; do /bin/true {token}; done"], stdin=subprocess.DEVNULL)
+        try:
+            for _ in range(kills):
+                size = len(plugin.read())
+                until(lambda: len(plugin.read()) > size + 20_000, "it writes", 60)  # noqa: B023 - called at once
+                time.sleep(chance.random() / 5)
+                before = plugin.pid
+                os.kill(before, signal.SIGKILL)
+                until(lambda: plugin.pid not in (0, before), "auditd starts it again", 60)  # noqa: B023 - called at once
+            size = len(plugin.read())
+            until(lambda: len(plugin.read()) > size + 20_000, "it writes", 60)
+        finally:
+            load.kill()
+            load.wait()
+        plugin.answers(f"last-{token}")
+    text = plugin.read()
+    assert text.endswith(b"\n")
+    raw, mine = _whole_events(plugin.auditd.log.read_bytes()), _whole_events(text)
+    lines = {line for records in raw.values() for line in records}
+    assert [line for records in mine.values() for line in records if line not in lines] == []  # none is torn
+    assert [serial for serial, records in mine.items() if len(records) > len(raw[serial])] == []  # none came twice
+    lost = {
+        serial for serial, records in raw.items() if serial >= min(mine) and len(mine.get(serial, ())) < len(records)
+    }
+    told = []
+    for line in text.splitlines():
+        if line.startswith(b"type=CONTAINER_LOST ") and b"source=audit" in line:
+            raise AssertionError(line)
+        found = re.search(rb"source=restart cpu=\? count=(\d+) from=(\d+) to=(\d+)", line)
+        if found:
+            told.append(tuple(map(int, found.groups())))
+    assert len(told) <= kills
+    between = {serial for _, first, last in told for serial in range(first, last + 1)}
+    assert lost <= between
+    absent = {serial for serial in between if serial not in mine or serial in lost}
+    assert sum(count for count, _, _ in told) == len(absent)
+    assert all(first in lost or first not in raw for _, first, _ in told)

@@ -1,0 +1,59 @@
+"""Which event of the kernel a log file of ours ends with."""
+
+import os
+import re
+import stat
+from typing import Final, NamedTuple
+
+from auditns_connector.sinks.loss import kernel_stamps
+
+#: no more of its end is read (bytes)
+_END: Final = 256 * 1024
+
+
+class Tail(NamedTuple):
+    """The last event: its serial, its time (ms since 1970), and whether its last record is there."""
+
+    serial: int
+    ms: int
+    whole: bool
+
+
+def read_tail(path: str) -> Tail | None:
+    """The end of ``path`` or, where no event of the kernel is there, of the file rotated last. ``None`` where there is
+    none, or it cannot be read: then it is not known how far a former run came."""
+    return _tail_of(path) or _tail_of(f"{path}.1")
+
+
+def _tail_of(path: str) -> Tail | None:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        info = os.fstat(fd)
+        if not stat.S_ISREG(info.st_mode):
+            return None
+        start = max(info.st_size - _END, 0)
+        data = os.pread(fd, info.st_size - start, start)
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+    if start:
+        data = data[data.find(b"\n") + 1 :]
+    return tail_of(data[: data.rfind(b"\n") + 1])
+
+
+def tail_of(data: bytes) -> Tail | None:
+    """The last event in whole lines."""
+    newest: tuple[int, int] | None = None
+    for time, serial in kernel_stamps(data):
+        ms = int(time.replace(b".", b""))
+        if newest is None or (ms, int(serial)) > newest:
+            newest = ms, int(serial)
+    if newest is None:
+        return None
+    mark = b"audit(%d.%03d:%d):" % (newest[0] // 1000, newest[0] % 1000, newest[1])
+    kinds = set(re.findall(rb"type=([^ ]+) msg=" + re.escape(mark), data))
+    return Tail(newest[1], newest[0], b"SYSCALL" not in kinds or b"EOE" in kinds)

@@ -1,0 +1,180 @@
+"""What is missing after a restart: told once, with the first and last serial and how many."""
+
+import random
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from auditns_connector.audittext.absence import Absence
+from auditns_connector.audittext.serials import FARTHEST, SerialGap
+from auditns_connector.pipeline.resume import written_last
+from auditns_connector.sinks.tail import Tail, read_tail, tail_of
+from auditns_connector.state.position import Position
+from tests.unit.test_narrator import joined, narrator, seen
+from tests.unit.world import World
+
+BOOT, OTHER = "11111111-2222-3333-4444-555555555555", "99999999-2222-3333-4444-555555555555"
+
+
+@given(
+    st.integers(0, (1 << 32) - 1),
+    st.lists(st.integers(1, 40), min_size=1, max_size=30, unique=True),
+    st.integers(0, 8),
+    st.integers(0, 1 << 32),
+)
+def test_what_lies_between_is_told_as_one_and_nothing_else(last: int, came: list[int], mess: int, seed: int) -> None:
+    """``came`` are steps behind ``last``, some of them out of order."""
+    chance = random.Random(seed)
+    came.sort()
+    for _ in range(mess):
+        i = chance.randrange(len(came))
+        came.insert(max(i - 3, 0), came.pop(i))
+    absence = Absence(last, 1000)
+    assert not absence.over
+    for step in came:
+        absence.feed((last + step) % (1 << 32), 1001)
+    absence.finish()
+    assert absence.over
+    missing = sorted(set(range(1, came[0])) - set(came))
+    if not missing:
+        assert absence.loss is None
+        return
+    assert absence.loss is not None
+    first, end, events = absence.loss[:3]
+    assert (first, end, events) == ((last + missing[0]) % (1 << 32), (last + missing[-1]) % (1 << 32), len(missing))
+
+
+def test_it_is_certain_when_nothing_can_come_late_any_more() -> None:
+    absence = Absence(100, 1000)
+    absence.feed(105, 5000)
+    absence.feed(103, 5000)
+    absence.feed(106, 6999)
+    assert not absence.over
+    absence.feed(107, 7000)
+    assert absence.over
+    assert absence.loss == SerialGap(101, 104, 3, 1000, 5000)
+
+
+@pytest.mark.parametrize("step", [1, 0, -1, -50])
+def test_where_it_goes_on_nothing_is_missing(step: int) -> None:
+    absence = Absence(100, 1000)
+    absence.feed(100 + step, 1001)
+    assert absence.over
+    assert absence.loss is None
+
+
+def test_it_may_have_been_long() -> None:
+    absence = Absence(100, 1000)
+    absence.feed(100 + FARTHEST + 50, 9000)
+    assert absence.over
+    assert absence.loss == SerialGap(101, 100 + FARTHEST + 49, FARTHEST + 49, 9000, 9000)
+
+
+def test_it_is_one_record_and_holes_elsewhere_are_another() -> None:
+    n = narrator(World(), track=True)
+    n.resume(100, 1000)
+    assert n.next is None
+    n.saw(seen([105, 106], ms=2000))
+    n.saw(seen([109], ms=2001))
+    assert n.absent() == []
+    n.saw(seen([110], ms=9000))
+    restart = joined(n.absent())["raw"]
+    assert re.sub(rb":\d+\)", b":S)", restart) == (
+        b"type=CONTAINER_LOST msg=audit(2.000:S): source=restart cpu=? count=4 from=101 to=104\n"
+    )
+    audit = joined(n.gaps())["raw"]
+    assert audit.endswith(b"source=audit cpu=? count=2 from=107 to=108\n")
+    assert (n.absent(), n.next) == ([], 111)
+
+
+def test_what_is_open_at_the_end_is_missing() -> None:
+    n = narrator(World(), track=True)
+    n.resume(100, 1000)
+    n.saw(seen([105, 103], ms=2000))
+    n.finish()
+    assert joined(n.absent())["raw"].endswith(b"source=restart cpu=? count=3 from=101 to=104\n")
+
+
+# -- how far it was
+
+
+def test_a_position_outlives_its_program_and_no_boot(tmp_path: Path) -> None:
+    first = Position("plugin", BOOT, str(tmp_path))
+    assert first.former is None
+    first.note(7, 1000)
+    first.note(4_000_000_000, 2000)
+    again = Position("plugin", BOOT, str(tmp_path))  # the first was not closed: it was killed
+    assert again.former == (4_000_000_000, 2000)
+    assert Position("listen", BOOT, str(tmp_path)).former is None
+    again.close()
+    again.note(5, 5)
+    assert Position("plugin", OTHER, str(tmp_path)).former is None
+    assert Position("plugin", BOOT, str(tmp_path)).former is None
+
+
+def test_without_a_directory_nothing_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    alone = Position("plugin", BOOT, str(tmp_path / "file/none"))
+    alone.note(1, 1)
+    assert alone.former is None
+    assert alone.notices
+
+
+def test_a_damaged_position_is_none(tmp_path: Path) -> None:
+    Position("plugin", BOOT, str(tmp_path)).note(7, 1000)
+    place = tmp_path / "position.plugin"
+    good = place.read_bytes()
+    for bad in (b"", good[:20], good[:16] + b"\xff" * 16, good + b"more"):
+        place.write_bytes(bad)
+        found = Position("plugin", BOOT, str(tmp_path)).former
+        assert found is None
+
+
+SYSCALL = b"type=SYSCALL msg=audit(1700000000.123:%d): arch=c000003e\n"
+EOE = b"type=EOE msg=audit(1700000000.123:%d): \n"
+CONTAINER_ID = b"type=CONTAINER_ID msg=audit(1700000000.123:%d): contid=1\n"
+OWN = b"type=NS_INIT msg=audit(1700000009.123:2147483999): pid=1\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "tail"),
+    [
+        (b"", None),
+        (OWN, None),
+        (SYSCALL % 7 + EOE % 7 + OWN, (7, True)),
+        (
+            SYSCALL % 7 + EOE % 7 + SYSCALL % 8 + CONTAINER_ID % 8,
+            (8, False),
+        ),
+        (SYSCALL % 8 + SYSCALL % 7 + EOE % 8 + EOE % 7, (8, True)),
+        (b"type=USER_CMD msg=audit(1700000000.123:9): pid=1\n", (9, True)),
+        (EOE % 7 + b"type=DAEMON_END msg=audit(1700000005.123:9999): op=terminate\n", (7, True)),
+        (b'{"v":1,"time":"1700000000.123","serial":9,"contid":null,"records":[{"type":"SYSCALL"}]}\n', (9, True)),
+    ],
+)
+def test_what_a_log_ends_with(text: bytes, tail: tuple[int, bool] | None) -> None:
+    assert tail_of(text) == (None if tail is None else Tail(tail[0], 1_700_000_000_123, tail[1]))
+
+
+def test_the_end_of_a_log_is_read_and_of_the_one_rotated_last(tmp_path: Path) -> None:
+    log = tmp_path / "audit.log"
+    assert read_tail(str(log)) is None
+    log.write_bytes(b"".join(SYSCALL % i + EOE % i for i in range(10_000)) + b"type=SYSC")
+    assert read_tail(str(log)) == Tail(9999, 1_700_000_000_123, True)
+    log.rename(tmp_path / "audit.log.1")
+    log.write_bytes(OWN)
+    assert read_tail(str(log)) == Tail(9999, 1_700_000_000_123, True)
+    log.unlink()
+    log.mkdir()
+    assert read_tail(str(log)) == Tail(9999, 1_700_000_000_123, True)
+
+
+def test_the_end_of_the_log_counts_where_it_is_of_this_boot() -> None:
+    handed = 5000, 1_700_000_001_000
+    assert written_last(handed, None) == handed
+    assert written_last(handed, Tail(4800, 1_700_000_000_000, True)) == (4800, 1_700_000_000_000)
+    assert written_last(handed, Tail(4800, 1_700_000_000_000, False)) == (4799, 1_700_000_000_000)
+    assert written_last(handed, Tail(900_000_000, 1_600_000_000_000, True)) == handed
