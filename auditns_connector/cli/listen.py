@@ -1,6 +1,7 @@
 """``auditns listen``: kernel events and the audit multicast group, no auditd needed."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -19,11 +20,14 @@ from auditns_connector.vocabulary.namespaces import ALL_ORDER, SANDBOX
 
 #: NS_* records a second, of one maker and in all; see pipeline/lifecycle_budget.py
 EACH, TOTAL = 500, 5000
+#: bytes that may wait for the output
+_QUEUE = 64 << 20
 
 if TYPE_CHECKING:
     from auditns_connector.assembly import Program
     from auditns_connector.auditrules.lease import RuleLease
     from auditns_connector.daemon.log import Talk
+    from auditns_connector.sinks.base import LostLine, Sink
 
 
 def add_parser(subparsers: Any, name: str, text: str) -> None:
@@ -80,6 +84,11 @@ def add_parser(subparsers: Any, name: str, text: str) -> None:
     parser.add_argument(
         "--other-users", action="store_true",
         help="streams and delegated sockets may belong to other users than root (keeps CAP_CHOWN and CAP_DAC_OVERRIDE)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--output", metavar="FILE",
+        help="append to FILE instead of stdout; it is opened again on SIGHUP, and when somebody moved or removed it; "
+        "--format raw or json",
     )  # fmt: skip
     add_control(parser)
     parser.add_argument("--quiet", action="store_true", help="say only warnings on stderr")
@@ -143,7 +152,6 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
     from auditns_connector.pipeline.coalescing import Pace
     from auditns_connector.pipeline.standalone_records import open_narrator
     from auditns_connector.pipeline.text_stage import Enricher
-    from auditns_connector.sinks.descriptor import open_descriptor
     from auditns_connector.sources.intake import Limits
     from auditns_connector.sources.readlog import ReadlogSource
     from auditns_connector.state.namespace_serials import SerialStore
@@ -152,6 +160,8 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
     wanted = event_filter(args)
     spelling = spellings.choose(args.record_names, version())
     name = formats(args, spelling)
+    if args.output:
+        _refuse_output(args.output, name)
     audit = ReadlogSource(limits=Limits())
     lease: RuleLease | None = None
     program: Program | None = None
@@ -198,12 +208,13 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
                 observer, [name], correlator=correlator, colour=name == "pretty" and sys.stdout.isatty(), wanted=wanted,
                 track=True, each=args.lifecycle_rate[0], total=args.lifecycle_rate[1],
             )  # fmt: skip
-            sink = open_descriptor(sys.stdout.fileno(), 64 << 20, narrator.sink_lost(name))
+            sink = _open_output(args.output, narrator.sink_lost(name))
             program = build(
                 Parts(
                     observer, correlator, enricher, {name: [sink]}, talk, args.control, audit,
                     narrator=narrator, pace=Pace(args.coalesce), marks=args.mark, lifecycle=not args.no_lifecycle,
-                    duration=args.duration,
+                    duration=args.duration, on_hup=_opened_again if args.output else None,
+                    resumes=_resumes(args, whole=not wanted and not args.count),
                 )
             )  # fmt: skip
             pipeline = program.pipeline
@@ -232,6 +243,39 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
         file=sys.stderr,
     )
     return 0
+
+
+def _refuse_output(path: str, name: str) -> None:
+    """Raise :class:`ConfigError` where ``path`` cannot be the log of a run in the format ``name``."""
+    from auditns_connector.config.log_file import objection
+    from auditns_connector.errors import ConfigError
+
+    if name == "pretty":
+        raise ConfigError("--output is a log: --format raw or json")
+    if why := objection(os.path.abspath(path)):
+        raise ConfigError(f"--output {path} is not allowed: {why}")
+
+
+def _open_output(path: str | None, lost: "LostLine") -> "Sink":
+    """stdout, or the log ``path``, which is rotated by others."""
+    from auditns_connector.config.options import FileOutput
+    from auditns_connector.sinks.descriptor import open_descriptor
+    from auditns_connector.sinks.file import FileSink
+
+    if not path:
+        return open_descriptor(sys.stdout.fileno(), _QUEUE, lost)
+    return FileSink(FileOutput(path=os.path.abspath(path), group="", max_size=0, queue=_QUEUE), lost)
+
+
+def _resumes(args: argparse.Namespace, *, whole: bool) -> tuple[str, str] | None:
+    """Only a log has a former run; where it is the ``whole`` of what came, its end says how far that was."""
+    if not args.output:
+        return None
+    return "listen", os.path.abspath(args.output) if whole else ""
+
+
+def _opened_again() -> None:
+    """On SIGHUP: outputs are opened again by the pipeline, and there is nothing else to read."""
 
 
 def _again(lease: "RuleLease", talk: "Talk") -> None:

@@ -41,7 +41,8 @@ class Journal(NamedTuple):
 
 
 class FileOutput(NamedTuple):
-    """The enriched log file; ``max_size`` 0 never rotates, ``keep`` old files beside the current one."""
+    """The enriched log file; ``max_size`` 0 never rotates, ``keep`` old files beside the current one.
+    An empty ``group``, which the file cannot say, leaves the group as it is."""
 
     enabled: bool = True
     path: str = "/var/log/auditns/audit.log"
@@ -128,7 +129,13 @@ def load(path: str = DEFAULT_PATH, *, missing_ok: bool = False) -> Config:
         raise ConfigError(f"{path}: there is no such file") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    return parse(text, path)
+    config = parse(text, path)
+    if config.file.enabled:
+        from auditns_connector.config.log_file import objection
+
+        if why := objection(config.file.path):
+            raise ConfigError(f"{path}: output.file.path: {config.file.path} is not allowed: {why}")
+    return config
 
 
 def parse(text: str, path: str = DEFAULT_PATH) -> Config:

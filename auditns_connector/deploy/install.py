@@ -10,7 +10,7 @@ import json
 import os
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -57,6 +57,7 @@ def install(prefix: str = "/", *, dry_run: bool = False, force: bool = False, sa
     old = place.manifest()
     with bundle.staged(place.at(LIB) + "/lib") as made:
         items = [*_library(place, made.lib), *_entry_points(place, made.interpreter)]
+        place.refuse_outside([place.at(MANIFEST), *(item.path for item in items), *old.files], old.directories)
         _refuse_foreign(place, items, old, force)
         say(f"use {made.interpreter}")
         kept = place.put(items, old, force)
@@ -76,6 +77,7 @@ def uninstall(prefix: str = "/", *, dry_run: bool = False, say: Say = print) -> 
     if not old.files:
         return ["nothing is installed" + (f" below {prefix}" if place.prefix else "")]
     place.check()
+    place.refuse_outside([place.at(MANIFEST), *old.files], old.directories)
     kept = place.take_away(old)
     hints = [f"{path} was changed and stays" for path in kept]
     if not dry_run:
@@ -113,10 +115,26 @@ class Place:
                 for line in file:
                     key, _, value = line.partition("=")
                     if key.strip().lower() == "plugin_dir" and value.strip().startswith("/"):
-                        return value.strip().rstrip("/")
+                        return self._below(os.path.normpath(value.strip()))
         except OSError:
             pass  # no auditd.conf, or not ours to read: then its default
         return self.at(PLUGINS)
+
+    def _below(self, path: str) -> str:
+        """``path`` as it stands in a configuration: below the prefix already, or to be taken as below it."""
+        return path if not self.prefix or path.startswith(self.prefix + "/") else self.at(path)
+
+    def refuse_outside(self, files: Iterable[str], directories: Iterable[str]) -> None:
+        """Raise :class:`AuditnsError` where one of these is not below the prefix, by its name or by a link in it. Of
+        directories those that lead to the prefix are no harm: they are removed where they are empty."""
+        if not self.prefix:
+            return
+        root = os.path.realpath(self.prefix) + "/"
+        led = [(path, os.path.realpath(os.path.dirname(path))) for path in files]
+        led += [(path, os.path.realpath(path)) for path in directories if not f"{self.prefix}/".startswith(f"{path}/")]
+        for path, real in led:
+            if os.path.normpath(path) != path or not f"{real}/".startswith(root):
+                raise AuditnsError(f"{path} leads outside of {self.prefix}: nothing is changed there")
 
     def manifest(self) -> Manifest:
         """What is installed; empty when nothing is. A manifest that cannot be understood is an error."""

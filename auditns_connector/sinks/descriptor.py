@@ -101,6 +101,9 @@ class _Descriptor:
     def fell_short(self, view: memoryview, count: int) -> int:
         return count
 
+    def check(self) -> None:
+        """The descriptor is all there is."""
+
     def reopen(self) -> None:
         """The descriptor is all there is."""
 

@@ -39,6 +39,9 @@ class Target(Protocol):
     def fell_short(self, view: memoryview, count: int) -> int:
         """A write to it took but ``count`` bytes of ``view``; returns how many of them stay. Raises OSError: none."""
 
+    def check(self) -> None:
+        """See to it that what is written can be found. Raises OSError."""
+
     def reopen(self) -> None:
         """Open anew before the next write."""
 
@@ -52,13 +55,15 @@ class Target(Protocol):
 class ThreadedSink:
     """Lines handed to a thread that writes them to ``target``; failures are retried, told and counted."""
 
-    def __init__(self, name: str, queue: int, lost: LostLine, target: Target) -> None:
+    def __init__(self, name: str, queue: int, lost: LostLine, target: Target, check_every: float = -1.0) -> None:
+        """``check_every``: the target is to check itself so often (seconds); negative: never."""
         self.name = name
         self.notices: list[str] = []
         self.broken = False
         self._queue = LineQueue(name, queue)
         self.lost = lost
         self._target = target
+        self._check_every = check_every
         self._lock = threading.Lock()
         #: for small blocks, by writer_copy; what that refuses is for :meth:`write`
         self.writer: Any = ffi.gc(lib.writer_new(queue), lib.writer_free)
@@ -210,7 +215,7 @@ class ThreadedSink:
             self._target.close()
 
     def _work(self) -> None:
-        retry = RETRY_FIRST
+        retry, checked, every = RETRY_FIRST, time.monotonic(), self._check_every
         while not self._closing:
             with self._lock:
                 self._account()
@@ -219,6 +224,9 @@ class ThreadedSink:
             try:
                 if reopen:
                     self._target.reopen()
+                elif every > 0 and (now := time.monotonic()) >= checked + every:
+                    checked = now
+                    self._target.check()
                 count = self._target.write(views) if views else 0 if reopen else self._serve(idle)
             except OSError as error:
                 self._failed(error)
@@ -235,7 +243,7 @@ class ThreadedSink:
         What comes is taken only where nothing is to come before it (``idle``)."""
         fd, room = self._target.direct()
         left = ffi.new("int64_t *", room)
-        short: int = lib.writer_serve(self.writer, fd, left, -1.0, idle)
+        short: int = lib.writer_serve(self.writer, fd, left, self._check_every, idle)
         self._target.wrote(room - left[0])
         if not short:
             return 0

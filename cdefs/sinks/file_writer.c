@@ -66,6 +66,14 @@ static struct timespec in(double seconds)
     return t;
 }
 
+static int is_past(const struct timespec *end)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec != end->tv_sec ? now.tv_sec > end->tv_sec : now.tv_nsec >= end->tv_nsec;
+}
+
 /* Wait until something is given (1), or it is time to return (0). */
 static int wait(struct writer *w, const struct timespec *end)
 {
@@ -161,6 +169,8 @@ int64_t writer_serve(struct writer *w, int fd, int64_t *room, double seconds, in
             w->told.lines += lines;
         w->told.bytes += took - part;
         *room -= took - part;
+        if (seconds >= 0 && is_past(&end))
+            break;
     }
     w->serving = w->open = w->called = 0;
     pthread_mutex_unlock(&w->lock);

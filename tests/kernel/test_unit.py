@@ -17,9 +17,10 @@ UNIT = Path(__file__).parents[2] / "audisp/auditns.service"
 #: in the place of the listener, which would refuse to run in a pid namespace
 PROGRAM = f"""#!{os.path.realpath(sys.executable)}
 import os, signal, socket, sys
+with open(sys.argv[-1], "a") as log:
+    print("listening:", *sys.argv[1:], file=log)
 with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
     manager.sendto(b"READY=1", os.environ["NOTIFY_SOCKET"])
-print("listening:", *sys.argv[1:], flush=True)
 signal.pause()
 """
 TARGET = "[Unit]\nRequires=basic.target try.service\nAfter=basic.target\nAllowIsolate=yes\n"
@@ -76,5 +77,5 @@ def test_the_service_starts_on_a_fresh_host(root: None, tmp_path: Path, token: s
         "750 /var/log/auditns",
         "640 /var/log/auditns/listen.log",
         "755 /run/auditns",
-        "listening: listen --rules --format raw --quiet",
+        "listening: listen --rules --format raw --quiet --output /var/log/auditns/listen.log",
     ]

@@ -9,6 +9,7 @@ import pytest
 
 from auditns_connector.config import options as config
 from auditns_connector.config import readers as confvalues
+from auditns_connector.config.log_file import auditd_log, objection
 from auditns_connector.config.options import Config, at_next_start, changed, load, parse, reload
 from auditns_connector.errors import ConfigError
 
@@ -254,3 +255,40 @@ def test_what_waits_for_the_next_start() -> None:
     names = changed(Config.default(), new)
     assert at_next_start(names) == ["sandbox", "control", "journal.path", "sources.perf"]
     assert set(names) - set(at_next_start(names)) == {"info"}
+
+
+def test_a_log_that_is_something_else_is_refused(tmp_path: Path) -> None:
+    conf, auditd, log = tmp_path / "auditns.toml", tmp_path / "auditd.conf", tmp_path / "audit.log"
+    auditd.write_text(f"log_file = {tmp_path}/auditd.log\n")
+    (tmp_path / "auditd.log").write_text("type=SYSCALL msg=audit(1.000:1): x=1\n")
+    (tmp_path / "link").symlink_to(tmp_path / "auditd.log")
+    passwd = tmp_path / "passwd"
+    passwd.write_text("root:x:0:0::/root:/bin/sh\n")
+    for path, why in (
+        (tmp_path / "auditd.log", "auditd's own log"),
+        (tmp_path / "auditd.log.1", "auditd's own log"),
+        (tmp_path / "link", "auditd's own log"),
+        (tmp_path, "a directory"),
+        (passwd, "something else"),
+        (Path("/dev/null"), "not a regular file"),
+    ):
+        assert why in objection(str(path), str(auditd))
+    assert objection(str(log), str(auditd)) == ""
+    log.write_text("type=SYSCALL msg=audit(1.000:1): x=1\n")
+    assert objection(str(log), str(auditd)) == ""
+
+    conf.write_text(f'[output.file]\npath = "{passwd}"\n')
+    conf.chmod(0o640)
+    with pytest.raises(ConfigError, match=r"output\.file\.path: .*passwd is not allowed: it holds something else"):
+        load(str(conf))
+    kept, complaint = reload(str(conf), Config.default())
+    assert (kept, "stays in use" in complaint) == (Config.default(), True)
+    conf.write_text(f'[output.file]\nenabled = false\npath = "{passwd}"\n')
+    assert load(str(conf)).file.enabled is False
+
+
+def test_auditds_log_is_what_its_configuration_says(tmp_path: Path) -> None:
+    conf = tmp_path / "auditd.conf"
+    assert auditd_log(str(conf)) == "/var/log/audit/audit.log"
+    conf.write_text("# log_file = /no\nLOG_FILE=/a/b\n")
+    assert auditd_log(str(conf)) == "/a/b"

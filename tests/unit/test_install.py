@@ -363,13 +363,50 @@ def test_unit_file(tmp_path: Path) -> None:
 
     text = (ROOT / "audisp/auditns.service").read_text()
     assert "Type=notify" in text
-    command = re.search(r"^ExecStart=sh -c 'exec auditns (.*) >>/var/log/auditns/listen\.log'$", text, re.M)
+    command = re.search(r"^ExecStart=sh -c 'exec auditns (.*)'$", text, re.M)
     assert command is not None
     args = cli.build_parser("listen").parse_args(command[1].split())
     assert (args.command, args.rules, args.format) == ("listen", True, "raw")
+    rotated = (ROOT / "audisp/auditns-logrotate.conf").read_text()
+    assert f"\n{args.output} {{" in rotated
+    assert "copytruncate" not in rotated
     if not shutil.which("systemd-analyze"):
         pytest.skip("needs systemd-analyze")
     unit = tmp_path / "auditns.service"
     unit.write_text(text)
     done = subprocess.run(["systemd-analyze", "verify", "--man=no", unit], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_plugin_dir_of_the_host_is_taken_as_below_the_prefix(tree: Tree) -> None:
+    (tree.prefix / "etc/audit").mkdir(parents=True)
+    for named in ("/etc/audit/plug", f"{tree.prefix}/etc/audit/plug", "/etc/audit/sub/../plug/"):
+        (tree.prefix / "etc/audit/auditd.conf").write_text(f"plugin_dir = {named}\n")
+        tree.install()
+        assert (tree.prefix / "etc/audit/plug/auditns.conf").exists()
+
+
+@pytest.mark.parametrize("link", ["etc/audit", "usr", "usr/lib/auditns-connector"])
+def test_no_link_leads_out_of_the_prefix(tree: Tree, tmp_path: Path, link: str) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (tree.prefix / link).parent.mkdir(parents=True, exist_ok=True)
+    (tree.prefix / link).symlink_to(outside)
+    for action in (tree.install, tree.uninstall):
+        with contextlib.suppress(AuditnsError):
+            action()
+        assert list(outside.iterdir()) == []
+
+
+def test_a_manifest_removes_nothing_outside_of_the_prefix(tree: Tree, tmp_path: Path) -> None:
+    tree.install()
+    victim = tmp_path / "victim"
+    victim.write_text("x")
+    manifest = tree.home / "manifest.json"
+    said = json.loads(manifest.read_text())
+    said["files"][str(victim)] = install.digest(b"x")
+    manifest.write_text(json.dumps(said))
+    for action in (tree.install, tree.uninstall):
+        with pytest.raises(AuditnsError, match="outside"):
+            action()
+    assert victim.exists()

@@ -158,14 +158,14 @@ def test_hup_opens_the_name_again(folder: Path) -> None:
     assert read_all(folder / "audit.log") == line(3)
 
 
-def test_a_line_torn_by_a_crash_is_ended_first(folder: Path) -> None:
+def test_a_line_torn_by_a_crash_is_cut_off(folder: Path) -> None:
     folder.mkdir()
     (folder / "audit.log").write_bytes(line(1) + b"type=SYSC")
     sink = FileSink(options(folder), lost_line)
     sink.write(line(2))
     assert sink.flush(10)
     sink.close(5)
-    assert read_all(folder / "audit.log") == line(1) + b"type=SYSC\n" + line(2)
+    assert read_all(folder / "audit.log") == line(1) + line(2)
     assert sink.counters()["torn"] == 1
 
 
@@ -406,3 +406,98 @@ def test_what_comes_while_a_block_is_written_does_not_wait_for_the_next(folder: 
         until(sink, lambda: not sink.counters()["queued_bytes"])
     sink.close(5)
     assert sink.counters()["written_records"] == 900
+
+
+# -- somebody does something with the file
+
+
+def test_a_removed_log_is_there_again_with_all_that_came_since(folder: Path) -> None:
+    sink = FileSink(options(folder), lost_line)
+    log = folder / "audit.log"
+    for i in range(1, 11):
+        sink.write(line(i))
+    assert sink.flush(10)
+    log.unlink()
+    for i in range(11, 31):
+        sink.write(line(i))
+        assert sink.flush(10)
+    until(sink, log.exists)
+    sink.write(line(31))
+    until(sink, lambda: read_all(log).endswith(line(31)))
+    sink.close(5)
+    there = read_all(log)
+    count = there.count(b"\n")
+    assert there == block(32 - count, count)
+    assert count >= 21
+    assert any("was removed: opened again" in notice for notice in sink.notices)
+    assert sink.counters()["rescued"] > 0
+
+
+def test_a_moved_log_is_opened_again_and_the_moved_one_keeps_its_lines(folder: Path) -> None:
+    sink = FileSink(options(folder), lost_line)
+    log = folder / "audit.log"
+    sink.write(line(1))
+    assert sink.flush(10)
+    log.rename(folder / "moved")
+    sink.write(line(2))
+    until(sink, log.exists)
+    sink.write(line(3))
+    assert sink.flush(10)
+    sink.close(5)
+    assert read_all(folder / "moved") + read_all(log) == block(1, 3)
+    assert sink.counters()["rescued"] == 0
+
+
+def test_a_removed_directory_is_made_again(folder: Path) -> None:
+    sink = FileSink(options(folder), lost_line)
+    log = folder / "audit.log"
+    sink.write(line(1))
+    assert sink.flush(10)
+    log.unlink()
+    folder.rmdir()
+    until(sink, log.exists)
+    sink.write(line(2))
+    assert sink.flush(10)
+    sink.close(5)
+    assert read_all(log).endswith(line(2))
+
+
+def test_a_log_that_was_cut_short_goes_on_and_is_rotated_by_its_real_size(folder: Path) -> None:
+    sink = FileSink(options(folder, max_size=len(line(1)) * 10), lost_line)
+    log = folder / "audit.log"
+    for i in range(8):
+        sink.write(line(i))
+    assert sink.flush(10)
+    os.truncate(log, 0)
+    until(sink, lambda: any("cut short" in notice for notice in sink.notices))
+    for i in range(8):
+        sink.write(line(i))
+    assert sink.flush(10)
+    sink.close(5)
+    assert not (folder / "audit.log.1").exists()
+    assert read_all(log) == block(0, 8)
+
+
+@pytest.mark.parametrize("content", [b"root:x:0:0::/root:/bin/bash\n", b"\n", b"type=\n", b"{}\n", b"\x7fELF"])
+def test_nothing_is_appended_to_a_file_of_something_else(folder: Path, content: bytes) -> None:
+    folder.mkdir()
+    log = folder / "audit.log"
+    log.write_bytes(content)
+    sink = FileSink(options(folder), lost_line)
+    sink.write(line(1))
+    until(sink, lambda: sink.notices)
+    assert "holds something else than audit records" in sink.notices[0]
+    sink.close(0.1)
+    assert log.read_bytes() == content
+
+
+@pytest.mark.parametrize("content", [b"", line(0), b"node=a.b " + line(0), b'{"v":1,"time":"1.000","serial":1}\n'])
+def test_a_log_of_ours_goes_on(folder: Path, content: bytes) -> None:
+    folder.mkdir()
+    log = folder / "audit.log"
+    log.write_bytes(content)
+    sink = FileSink(options(folder), lost_line)
+    sink.write(line(1))
+    assert sink.flush(10)
+    sink.close(5)
+    assert log.read_bytes() == content + line(1)

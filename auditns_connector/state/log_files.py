@@ -1,0 +1,19 @@
+"""Which files are logs of ours."""
+
+import errno
+import os
+import re
+from typing import Final
+
+#: what a log begins with: a record, or an object
+_OURS: Final = re.compile(rb'(?:node=[^ \n]{1,255} )?type=[A-Z][^ \n]{0,63} msg=audit\(\d|{"v":\d')
+_HEAD: Final = 512
+
+
+def refuse_foreign(fd: int, path: str) -> None:
+    """Close ``fd`` and raise PermissionError where it holds something that is no log of ours: its first line is neither
+    an audit record nor a JSON object of ours."""
+    head = os.pread(fd, _HEAD, 0)
+    if head and _OURS.match(head) is None:
+        os.close(fd)
+        raise PermissionError(errno.EPERM, "holds something else than audit records: move it away first", path)
