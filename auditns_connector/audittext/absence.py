@@ -53,9 +53,10 @@ class Absence:
 
     @property
     def loss(self) -> SerialGap | None:
-        """What is missing; ``None``: nothing."""
-        if not self._missing:
+        """What is missing, as far as is known; ``None``: nothing."""
+        found = [*self._missing, *filter(self._inside, self._tracker.holes)]
+        if not found:
             return None
-        missing = sorted(self._missing, key=lambda gap: (gap.first - self._last) % _MODULUS)
+        missing = sorted(found, key=lambda gap: (gap.first - self._last) % _MODULUS)
         events = sum(gap.events for gap in missing)
         return SerialGap(missing[0].first, missing[-1].last, events, missing[0].from_ms, missing[-1].to_ms)

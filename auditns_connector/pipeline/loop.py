@@ -361,6 +361,8 @@ class Pipeline:
         """All that was seen of audit is with the outputs."""
         if self.position is not None and self.narrator is not None and self.narrator.newest is not None:
             self.position.note(*self.narrator.newest)
+            if (absence := self.narrator.absence) is not None:
+                self.position.note_absent(absence)
 
     def _deliver_all(self, points: Points, cut: int) -> None:
         """Deliver ``points`` and those of what else was read before ``cut``."""

@@ -28,9 +28,22 @@ def resume(pipeline: "Pipeline", name: str, log: str = "") -> None:
     for notice in position.notices:
         pipeline.talk.warn(notice)
     if position.former is not None:
-        narrator.resume(*written_last(position.former, read_tail(log) if log else None))
+        tail = read_tail(log) if log else None
+        narrator.resume(*written_last(position.former, tail))
+        absent = position.absent
+        if absent is not None and (tail is None or (absent.first, absent.last) not in tail.restarts):
+            narrator.recall(absent)
+    pipeline.each_tick.append(lambda: _settle(pipeline, position))
     pipeline.position = position
     pipeline.at_end.append(position.close)
+
+
+def _settle(pipeline: "Pipeline", position: Position) -> None:
+    """What is missing is told, and that is written: the next run need not know."""
+    narrator = pipeline.narrator
+    waits = any(sink.counters()["queued_bytes"] for sinks in pipeline.outputs.values() for sink in sinks)
+    if narrator is not None and narrator.absence is None and not waits:
+        position.note_absent(None)
 
 
 def written_last(handed: tuple[int, int], tail: "Tail | None") -> tuple[int, int]:

@@ -89,6 +89,7 @@ class Narrator:
         self._next = -1
         #: until what a restart has cost is known
         self._absence: Absence | None = None
+        self._recalled: list[SerialGap] = []
         self.formatters: dict[type, Formatter] = {
             Loss: self._loss,
         }
@@ -170,12 +171,24 @@ class Narrator:
         """A former run of this boot has written the events up to ``serial``, of the time ``ms``."""
         self._absence = Absence(serial, ms)
 
+    def recall(self, gap: SerialGap) -> None:
+        """``gap`` was missing when the former run began, and that run may not have told it."""
+        self._recalled.append(gap)
+
+    @property
+    def absence(self) -> SerialGap | None:
+        """What is known to be missing since the former run and is not told yet."""
+        if self._recalled:
+            return self._recalled[0]
+        return None if self._absence is None else self._absence.loss
+
     def absent(self) -> list[dict[str, Block]]:
         """CONTAINER_LOST for what came while nobody of ours was there, once that is certain."""
-        if self._absence is None or not self._absence.over:
-            return []
-        loss, self._absence = self._absence.loss, None
-        return [] if loss is None else self._lost("restart", [loss])
+        found, self._recalled = self._recalled, []
+        if self._absence is not None and self._absence.over:
+            loss, self._absence = self._absence.loss, None
+            found += [] if loss is None else [loss]
+        return self._lost("restart", found)
 
     def finish(self) -> None:
         """Nothing more comes: every hole that is still open is a loss."""

@@ -11,12 +11,18 @@ from auditns_connector.sinks.loss import kernel_stamps
 _END: Final = 256 * 1024
 
 
+#: a CONTAINER_LOST, as text or as JSON
+_RESTART: Final = re.compile(rb'source"?[=:]"?restart[^\n]{0,80}?from"?[=:]"?(\d+)[" ,]+to"?[=:]"?(\d+)')
+
+
 class Tail(NamedTuple):
-    """The last event: its serial, its time (ms since 1970), and whether its last record is there."""
+    """The last event: its serial, its time (ms since 1970), and whether its last record is there; and first and last
+    serial of what was told as missing over a restart."""
 
     serial: int
     ms: int
     whole: bool
+    restarts: frozenset[tuple[int, int]] = frozenset()
 
 
 def read_tail(path: str) -> Tail | None:
@@ -56,4 +62,5 @@ def tail_of(data: bytes) -> Tail | None:
         return None
     mark = b"audit(%d.%03d:%d):" % (newest[0] // 1000, newest[0] % 1000, newest[1])
     kinds = set(re.findall(rb"type=([^ ]+) msg=" + re.escape(mark), data))
-    return Tail(newest[1], newest[0], b"SYSCALL" not in kinds or b"EOE" in kinds)
+    told = frozenset((int(found[1]), int(found[2])) for found in _RESTART.finditer(data))
+    return Tail(newest[1], newest[0], b"SYSCALL" not in kinds or b"EOE" in kinds, told)

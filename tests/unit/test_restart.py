@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from auditns_connector.attribution.attributor import Correlator
 from auditns_connector.audittext.absence import Absence
 from auditns_connector.audittext.serials import FARTHEST, SerialGap
+from auditns_connector.emit.render import Renderer
 from auditns_connector.pipeline.resume import written_last
 from auditns_connector.sinks.tail import Tail, read_tail, tail_of
 from auditns_connector.state.position import Position
@@ -115,6 +117,29 @@ def test_a_position_outlives_its_program_and_no_boot(tmp_path: Path) -> None:
     assert Position("plugin", BOOT, str(tmp_path)).former is None
 
 
+def test_what_was_not_told_yet_is_known_to_the_next_run(tmp_path: Path) -> None:
+    first = Position("plugin", BOOT, str(tmp_path))
+    first.note(7, 1000)
+    first.note_absent(SerialGap(3, 5, 2, 900, 950))
+    assert Position("plugin", BOOT, str(tmp_path)).absent == SerialGap(3, 5, 2, 950, 950)
+    first.note_absent(None)
+    assert Position("plugin", BOOT, str(tmp_path)).absent is None
+    first.note_absent(SerialGap(3, 5, 2, 900, 950))
+    assert Position("plugin", OTHER, str(tmp_path)).absent is None
+
+
+def test_it_is_told_at_once_and_apart_from_what_is_missing_now() -> None:
+    n = narrator(World(), track=True)
+    n.resume(100, 1000)
+    n.recall(SerialGap(3, 5, 2, 950, 950))
+    assert n.absence == SerialGap(3, 5, 2, 950, 950)
+    told = joined(n.absent())["raw"]
+    assert told.endswith(b"source=restart cpu=? count=2 from=3 to=5\n")
+    n.saw(seen([105], ms=2000))
+    assert n.absence == SerialGap(101, 104, 4, 1000, 2000)
+    assert n.absent() == []
+
+
 def test_without_a_directory_nothing_is_kept(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     alone = Position("plugin", BOOT, str(tmp_path / "file/none"))
@@ -127,7 +152,7 @@ def test_a_damaged_position_is_none(tmp_path: Path) -> None:
     Position("plugin", BOOT, str(tmp_path)).note(7, 1000)
     place = tmp_path / "position.plugin"
     good = place.read_bytes()
-    for bad in (b"", good[:20], good[:16] + b"\xff" * 16, good + b"more"):
+    for bad in (b"", good[:20], good[:16] + b"\xff" * 48, good + b"more"):
         place.write_bytes(bad)
         found = Position("plugin", BOOT, str(tmp_path)).former
         assert found is None
@@ -178,3 +203,13 @@ def test_the_end_of_the_log_counts_where_it_is_of_this_boot() -> None:
     assert written_last(handed, Tail(4800, 1_700_000_000_000, True)) == (4800, 1_700_000_000_000)
     assert written_last(handed, Tail(4800, 1_700_000_000_000, False)) == (4799, 1_700_000_000_000)
     assert written_last(handed, Tail(900_000_000, 1_600_000_000_000, True)) == handed
+
+
+def test_what_was_told_of_a_restart_is_found_again() -> None:
+    w = World()
+    line = joined(narrator(w).gaps([SerialGap(7, 9, 3, 1000, 2000)]))["raw"].replace(b"source=audit", b"source=restart")
+    objects = joined(narrator(w, "json", renderer=Renderer(Correlator(w.model))).gaps([SerialGap(7, 9, 3, 1000, 2000)]))
+    for told in (line, objects["json"].replace(b'"source":"audit"', b'"source":"restart"')):
+        found = tail_of(SYSCALL % 7 + told)
+        assert found is not None
+        assert found.restarts == {(7, 9)}
