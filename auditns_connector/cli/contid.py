@@ -67,8 +67,13 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(found._asdict()) if args.json else found.contid)
     elif args.action == "list":
         containers = _wanted(api.list_containers(control=args.control), args.contid)
-        for line in map(json.dumps, containers) if args.json else _table(list(containers)):
-            print(line)
+        from auditns_connector.daemon.terminal import show
+
+        if args.json:
+            for about in containers:
+                print(json.dumps(about))
+        else:
+            show(_table(list(containers)))
     else:
         api.delegate(args.pid, socket=args.socket, control=args.control)
         if args.socket:
@@ -85,12 +90,13 @@ def _wanted(containers: Iterable[dict[str, Any]], texts: list[str]) -> Iterator[
 
 
 def _table(containers: list[dict[str, Any]]) -> list[str]:
-    """Columns for people; what could move the cursor is shown escaped."""
-    rows = [("CONTID", "KIND", "RUNTIME", "LIVE", "ID", "NAME")]
+    """Columns for people."""
+    from auditns_connector.daemon.terminal import clean
+
+    rows: list[tuple[str, ...]] = [("CONTID", "KIND", "RUNTIME", "LIVE", "ID", "NAME")]
     for about in containers:
-        cells = (about["contid"], about["kind"], about.get("runtime", ""), str(about["live"]))
-        named = (str(about.get("id", ""))[:16], about.get("name", ""))
-        rows.append((*cells, *(repr(cell)[1:-1] for cell in named)))
+        cells = (about["contid"], about["kind"], about.get("runtime", ""), about["live"], str(about.get("id", ""))[:16])
+        rows.append(tuple(clean(str(cell)) for cell in (*cells, about.get("name", ""))))
     widths = [max(len(row[i]) for row in rows) for i in range(5)]
     form = "  ".join(f"{{:{width}}}" for width in widths) + "  {}"
     return [form.format(*row).rstrip() for row in rows]

@@ -38,17 +38,19 @@ def _write_json(findings: "list[Finding]", out: TextIO) -> None:
 
     good = all(finding.state != "fail" for finding in findings)
     answer = {"v": JSON_VERSION, "ok": good, "findings": [finding._asdict() for finding in findings]}
-    json.dump(answer, out, ensure_ascii=False)
+    json.dump(answer, out, ensure_ascii=True)
     out.write("\n")
 
 
 def _write_text(findings: "list[Finding]", out: TextIO) -> None:
+    from auditns_connector.daemon.terminal import escape
+
     colours = out.isatty()
     width = max(len(finding.id) for finding in findings)
     for finding in findings:
         state = f"{finding.state:4}"
         if colours:
             state = f"\x1b[{_COLOURS[finding.state]}m{state}\x1b[0m"
-        out.write(f"{state}  {finding.id:{width}}  {finding.text}\n")
+        out.write(f"{state}  {finding.id:{width}}  {escape(finding.text)}\n")
         if finding.remedy and finding.state != "ok":
-            out.write(f"      {'':{width}}  → {finding.remedy}\n")
+            out.write(f"      {'':{width}}  → {escape(finding.remedy)}\n")

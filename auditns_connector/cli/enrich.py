@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from auditns_connector.cli.options import add_filters, add_format, event_filter, formats
+from auditns_connector.daemon.terminal import complain, for_people
 
 
 def add_parser(subparsers: Any, name: str, text: str) -> None:
@@ -48,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     name = formats(args, spelling)
     with answers:
         for notice in answers.notices:
-            print(f"auditns: {notice}", file=sys.stderr)
+            complain(f"auditns: {notice}")
         correlator = Correlator(
             answers.model,
             spellings=(name == "numeric",),
@@ -68,10 +69,12 @@ def run(args: argparse.Namespace) -> int:
         )
         stream = enricher.stream = TextStream(whole=enricher.whole, patient=True)
         output = sys.stdout.fileno()
+        shape = for_people(name, sys.stdout.isatty())
 
         def deliver(points: Any) -> bool:
             blocks = enricher.take(points, lambda p: answers.answer(correlator, p)).values()
-            return all(_write(output, block) for block in blocks) and not enricher.done
+            shown = blocks if shape is None else [shape(bytes(block)) for block in blocks]
+            return all(_write(output, block) for block in shown) and not enricher.done
 
         TextInput(stream, deliver, answers).run(args.files or ["-"])
     if correlator.contradicted:

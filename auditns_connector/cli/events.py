@@ -3,6 +3,7 @@
 import argparse
 import sys
 
+from auditns_connector.daemon.terminal import complain
 from auditns_connector.errors import ConfigError
 
 
@@ -34,9 +35,9 @@ def run_events(args: argparse.Namespace) -> int:
     program: Program | None = None
     try:
         for notice in notices:
-            print(f"auditns: {notice}", file=sys.stderr)
+            complain(f"auditns: {notice}")
         if observer.ns_source == "perf" and not args.quiet:
-            print(f"auditns: {told('perf', perf=True)}", file=sys.stderr)
+            complain(f"auditns: {told('perf', perf=True)}")
         nm = observer.ns_source == "nm"
         whole = observer.perf is not None and "exec_sample" in observer.perf.features
         events = EventWriter(
@@ -65,7 +66,7 @@ def run_events(args: argparse.Namespace) -> int:
             audit.close()
         if program is not None:
             program.close()
-    print(f"auditns: {events.shown} of {events.seen} events shown, {lost} lost ({pipeline.stopping})", file=sys.stderr)
+    complain(f"auditns: {events.shown} of {events.seen} events shown, {lost} lost ({pipeline.stopping})")
     return 0
 
 

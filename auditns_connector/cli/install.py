@@ -1,8 +1,9 @@
 """``auditns install-plugin``: put the auditd plugin where auditd finds it, or take it away."""
 
 import argparse
-import sys
 from typing import Any
+
+from auditns_connector.daemon.terminal import complain
 
 
 def add_parser(subparsers: Any, name: str, text: str) -> None:
@@ -31,5 +32,5 @@ def run(args: argparse.Namespace) -> int:
     else:
         hints = install(args.prefix, dry_run=args.dry_run, force=args.force)
     for hint in hints:
-        print(f"auditns: {hint}", file=sys.stderr)
+        complain(f"auditns: {hint}")
     return 0

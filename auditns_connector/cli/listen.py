@@ -208,7 +208,7 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
                 observer, [name], correlator=correlator, colour=name == "pretty" and sys.stdout.isatty(), wanted=wanted,
                 track=True, each=args.lifecycle_rate[0], total=args.lifecycle_rate[1],
             )  # fmt: skip
-            sink = _open_output(args.output, narrator.sink_lost(name))
+            sink = _open_output(args.output, name, narrator.sink_lost(name))
             program = build(
                 Parts(
                     observer, correlator, enricher, {name: [sink]}, talk, args.control, audit,
@@ -256,14 +256,15 @@ def _refuse_output(path: str, name: str) -> None:
         raise ConfigError(f"--output {path} is not allowed: {why}")
 
 
-def _open_output(path: str | None, lost: "LostLine") -> "Sink":
+def _open_output(path: str | None, name: str, lost: "LostLine") -> "Sink":
     """stdout, or the log ``path``, which is rotated by others."""
     from auditns_connector.config.options import FileOutput
+    from auditns_connector.daemon.terminal import for_people
     from auditns_connector.sinks.descriptor import open_descriptor
     from auditns_connector.sinks.file import FileSink
 
     if not path:
-        return open_descriptor(sys.stdout.fileno(), _QUEUE, lost)
+        return open_descriptor(sys.stdout.fileno(), _QUEUE, lost, on_terminal=for_people(name, sys.stdout.isatty()))
     return FileSink(FileOutput(path=os.path.abspath(path), group="", max_size=0, queue=_QUEUE), lost)
 
 

@@ -10,6 +10,7 @@ from io import TextIOWrapper
 from typing import Final, NoReturn
 
 from auditns_connector import __version__
+from auditns_connector.daemon.terminal import complain
 from auditns_connector.errors import AuditnsError
 
 #: command -> (module, one line of help); a module is imported only when its command is wanted
@@ -76,7 +77,7 @@ def main() -> NoReturn:
         code = run(sys.argv[1:])
         sys.stdout.flush()
     except AuditnsError as error:
-        print(f"auditns: {error}", file=sys.stderr)
+        complain(f"auditns: {error}")
         code = error.exit_code
     except KeyboardInterrupt:
         code = 130
@@ -87,7 +88,7 @@ def main() -> NoReturn:
         code = 0 if isinstance(error, BrokenPipeError) else 1
         if code:
             where = f"{error.filename}: " if error.filename else ""
-            print(f"auditns: {where}{error.strerror or error}", file=sys.stderr)
+            complain(f"auditns: {where}{error.strerror or error}")
     sys.exit(code)
 
 

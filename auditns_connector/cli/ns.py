@@ -54,8 +54,9 @@ def run(args: argparse.Namespace) -> int:
 
         print(json.dumps({"v": 1, **({"pid": args.pid} if args.pid else {}), "namespaces": found}, indent=2))
         return 0
-    for line in table(found):
-        print(line)
+    from auditns_connector.daemon.terminal import show
+
+    show(table(found))
     return 0
 
 
@@ -118,15 +119,17 @@ def _named(containers: list[dict[str, Any]], at: int) -> dict[str, Any]:
 
 def label(container: dict[str, Any]) -> str:
     """What a container is called here: its name, else runtime and short id, else the contid."""
-    from auditns_connector.emit.pretty import clean
+    from auditns_connector.daemon.terminal import NOT_KNOWN, clean, named
 
+    if container["contid"] == NOT_KNOWN:
+        return NOT_KNOWN
     if container.get("name"):
-        return clean(str(container["name"]), 40)
+        return named(str(container["name"]))
     ino, at, _ = str(container.get("id", "")).partition("@")
     if at and str(container.get("runtime", "")).endswith("ns"):
-        return f"{container['runtime']}:[{ino}]"  # a sandbox: called as /proc calls its namespace
+        return clean(f"{container['runtime']}:[{ino}]", 40)  # a sandbox: called as /proc calls its namespace
     if container.get("id") and container.get("runtime"):
-        return clean(f"{container['runtime']}/{str(container['id'])[:12]}", 40)
+        return named(f"{container['runtime']}/{str(container['id'])[:12]}")
     return clean(str(container["contid"]), 40)
 
 
@@ -144,7 +147,7 @@ def age(seconds: float | None) -> str:
 
 def table(found: list[dict[str, Any]]) -> list[str]:
     """Lines for people, the heads first."""
-    from auditns_connector.emit.pretty import clean
+    from auditns_connector.daemon.terminal import clean
 
     cells = [list(_HEAD)]
     for row in found:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
 
+from auditns_connector.daemon.terminal import complain
 from auditns_connector.errors import AuditnsError
 
 if TYPE_CHECKING:
@@ -239,11 +240,11 @@ def main() -> NoReturn:
     try:
         code = run(sys.argv[1:])
     except AuditnsError as error:
-        print(f"audisp-auditns: {error}", file=sys.stderr)
+        complain(f"audisp-auditns: {error}")
         code = error.exit_code
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        print(f"audisp-auditns: {where}{error.strerror or error}", file=sys.stderr)
+        complain(f"audisp-auditns: {where}{error.strerror or error}")
         code = 1
     sys.exit(code)
 

@@ -29,8 +29,9 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(status, indent=2))
         return 0
-    for line in lines(status):
-        print(line)
+    from auditns_connector.daemon.terminal import show
+
+    show(lines(status))
     return 0
 
 

@@ -48,6 +48,7 @@ def add_parser(subparsers: Any, name: str, text: str) -> None:
     read.add_argument("--follow", action="store_true", help="go on when what was held has been read")
     read.add_argument("--duration", type=seconds, metavar="S", help="stop after S seconds")
     read.add_argument("--count", type=int, metavar="N", help="stop after N records")
+    add_control(read)
     send = commands.add_parser("send", help="send a message as an audit record (inside a container)")
     send.add_argument("--type", required=True, metavar="TYPE", help="USER_CMD, USER_LOGIN or another USER_ type")
     send.add_argument("text", metavar="TEXT", help="what to say; written encoded, as one field")
@@ -157,10 +158,12 @@ def _list(args: argparse.Namespace) -> None:
     if args.json:
         print(json.dumps({"v": 1, "streams": streams}, indent=2))
         return
+    from auditns_connector.daemon.terminal import show
+
     for s in streams:
         terms = " ".join(f"{key}={','.join(map(str, s[key]))}" for key in _LISTS if s[key])
         counters = s["counters"]
-        print(
+        show(
             f"{s['stream']}  {terms}  limit={s['backlog_limit']} held={s['held_records']} events={counters['events']}"
             f" lost={counters['lost_records']} readers={len(s['readers_now'])}{' paused' if s['paused'] else ''}"
         )
@@ -179,9 +182,9 @@ def _show(args: argparse.Namespace) -> None:
         print(json.dumps({"v": 1, **found}, indent=2))
         return
     from auditns_connector.cli.status import lines
+    from auditns_connector.daemon.terminal import show
 
-    for line in lines(found):
-        print(line)
+    show(lines(found))
 
 
 def _remove(args: argparse.Namespace) -> None:
@@ -193,11 +196,14 @@ def _read(args: argparse.Namespace) -> None:
 
     directory = _directory(args)
     left = args.count
+    from auditns_connector.daemon.terminal import for_people
+
     out = sys.stdout.buffer
     follow = args.follow or args.duration is not None
-    server = 0 if args.dir else client.control_server(CONTROL)
+    server = client.trusted_server(args.control)
+    shape = for_people("raw", sys.stdout.isatty())
     for line in client.read(directory, follow=follow, duration=args.duration, server=server):
-        out.write(line)
+        out.write(shape(line) if shape is not None else line)
         out.flush()
         if left is not None:
             left -= 1

@@ -92,8 +92,10 @@ def follow(take: "Callable[[], Snapshot]", args: argparse.Namespace, wait: Calla
 def _shown(snapshot: "Snapshot", args: argparse.Namespace) -> str:
     roots = tree(snapshot, everything=args.all)
     if not args.json:
+        from auditns_connector.daemon.terminal import escape
+
         ascii_only = (sys.stdout.encoding or "").lower().replace("-", "") not in ("utf8", "utf16")
-        return "\n".join(lines(roots, aged=not args.follow, branches=_PLAIN if ascii_only else _BRANCHES))
+        return "\n".join(map(escape, lines(roots, aged=not args.follow, branches=_PLAIN if ascii_only else _BRANCHES)))
     import json
 
     if args.follow:  # ages change all the time: that is no change
@@ -190,7 +192,7 @@ def _family(processes: list[list[Any]]) -> list[Node]:
 
 def lines(roots: list[Node], *, aged: bool = True, branches: tuple[tuple[str, str], ...] = _BRANCHES) -> list[str]:
     """The tree for people."""
-    from auditns_connector.emit.pretty import clean
+    from auditns_connector.daemon.terminal import clean
 
     out: list[str] = []
     stack: list[tuple[str, str, Any]] = []

@@ -5,6 +5,10 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
+from auditns_connector.daemon.terminal import escape
+
+#: things that :class:`Seldom` tells apart in one pause
+_MOST: Final = 256
 #: seconds for which :class:`Seldom` is silent
 PAUSE: Final = 60.0
 
@@ -42,8 +46,9 @@ class Talk:
         self._emit("warning", event, fields)
 
     def _emit(self, level: str, event: str, fields: dict[str, Any]) -> None:
+        shown = {name: escape(value) if isinstance(value, str) else value for name, value in fields.items()}
         try:
-            getattr(self._log(), level)(event, **fields)
+            getattr(self._log(), level)(escape(event), **shown)
         except OSError:
             self.quiet = True  # stderr is gone: there is nobody left to tell
 
@@ -59,6 +64,10 @@ class Seldom:
     def warn(self, what: str, event: str, **fields: Any) -> None:
         """Say ``event``, with how often it was left out."""
         now = self._clock()
+        if what not in self._said and len(self._said) >= _MOST:
+            self._said = {known: said for known, said in self._said.items() if now - said[0] < PAUSE}
+            if len(self._said) >= _MOST:
+                return  # so many different things at once are one thing
         when, left_out = self._said.get(what, (now - PAUSE, 0))
         if now - when < PAUSE:
             self._said[what] = when, left_out + 1

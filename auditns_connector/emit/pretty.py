@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from auditns_connector.daemon.terminal import HOST, MAX_TEXT, NOT_KNOWN, clean, named
 from auditns_connector.emit.fields import Fields
 from auditns_connector.emit.json_objects import Who
 from auditns_connector.vocabulary import syscalls
@@ -30,33 +31,23 @@ _NAMED: Final = (
 _CALLS: Final = {syscalls.NUMBERS[syscalls.X86_64][name]: name for name in _NAMED}
 _X86_64: Final = f"{syscalls.X86_64:x}"
 _WIDTH: Final = 20
-_MAX_TEXT: Final = 160
-
-
-def clean(words: str, limit: int = _MAX_TEXT) -> str:
-    """``words`` without anything a terminal would obey, and not longer than ``limit``."""
-    words = words[: limit + 1]  # who is watched chooses how much there is to escape
-    if not words.isprintable():
-        words = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in words)
-    return words if len(words) <= limit else words[: limit - 1] + "…"
 
 
 def label(who: Who) -> str:
     """What a container is called here: its name, else runtime and short id, else the contid."""
     if who.contid is None:
-        return "host"
-    if who.contid == "?":
-        return "?"
+        return HOST
+    if who.contid == NOT_KNOWN:
+        return NOT_KNOWN
     known = who.container or {}
     runtime, number = str(known.get("runtime") or ""), str(known.get("id") or "")
-    if (
-        known.get("kind") == "sandbox"
-    ):  # a namespace's inode, and what tells it from later ones; a unit may have several
-        return clean(f"{known.get('name') or runtime}/{number.partition('@')[0]}", 60)
+    if known.get("kind") == "sandbox":
+        # a namespace's inode, and what tells it from later ones; a unit may have several
+        return named(f"{known.get('name') or runtime}/{number.partition('@')[0]}", 60)
     if known.get("name"):
-        return clean(str(known["name"]), 40)
+        return named(str(known["name"]))
     if number:
-        return clean(f"{runtime}/{number[:12]}" if runtime else number[:12], 40)
+        return named(f"{runtime}/{number[:12]}" if runtime else number[:12])
     return clean(who.contid, 40)
 
 

@@ -18,7 +18,7 @@ from auditns_connector._native import lib
 from auditns_connector.attribution.attributor import Correlator
 from auditns_connector.audittext.scanner import MOST_PART, Points, TextStream
 from auditns_connector.daemon.collector import collecting
-from auditns_connector.daemon.log import Talk
+from auditns_connector.daemon.log import Seldom, Talk
 from auditns_connector.host.observer import KEEP, Observer
 from auditns_connector.pipeline.coalescing import Pace
 from auditns_connector.pipeline.native_loop import NativeLoop
@@ -127,6 +127,8 @@ class Pipeline:
         self.outputs = outputs
         self._sinks = _flat(outputs)
         self.talk = talk
+        #: for what others can bring about as often as they like
+        self.seldom = Seldom(talk)
         self.started = time.time()
         self.stream = TextStream(_TEXT, whole=enricher.whole)
         enricher.stream = self.stream
@@ -485,7 +487,8 @@ class Pipeline:
             call()
         for sink in self._sinks:
             while sink.notices:
-                self.talk.warn(sink.notices.pop(0))
+                notice = sink.notices.pop(0)
+                self.seldom.warn(notice, notice)
 
     def _expire(self, now: int) -> int:
         """Who ended before this time may be forgotten: text that has come and is not answered yet does not ask for
@@ -504,7 +507,8 @@ class Pipeline:
         if journal is not None:
             journal.flush()
             while journal.notices:
-                self.talk.warn(journal.notices.pop(0))
+                notice = journal.notices.pop(0)
+                self.seldom.warn(notice, notice)
 
     def _interval(self) -> float:
         if self.events is not None:

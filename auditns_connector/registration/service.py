@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from auditns_connector.control.peer import Held, Peer, describe_caller, translate
 from auditns_connector.control.server import ControlServer, Handler
+from auditns_connector.daemon.log import Seldom, Talk
 from auditns_connector.errors import AuditnsError
 from auditns_connector.model.apply import inner_ids_state as insidestate
 from auditns_connector.model.apply.registration import Refused, number
@@ -27,7 +28,6 @@ from auditns_connector.sources.procfs import Procfs
 from auditns_connector.vocabulary import frames as f
 
 if TYPE_CHECKING:
-    from auditns_connector.daemon.log import Talk
     from auditns_connector.host.observer import Observer
 
 #: containers in one answer of "contid-list"
@@ -66,7 +66,7 @@ class Registrar:
         self._observer = observer
         self._model = observer.model
         self._control = control
-        self._talk = talk
+        self._talk, self._seldom = talk, Seldom(talk)
         self._state = state
         self._audit_on = audit_on
         self._procfs = Procfs()
@@ -153,7 +153,7 @@ class Registrar:
         if answer.get("error") == "EEXIST" and container is not None and container.id == full_id:
             return {**answer, "ok": True, "again": True}
         if answer["ok"] and answer["contid"].partition(",")[0] != wanted:
-            self._talk.warn("an identifier was taken", id=full_id, wanted=wanted, given=answer["contid"])
+            self._seldom.warn("taken", "an identifier was taken", id=full_id, wanted=wanted, given=answer["contid"])
         return answer
 
     def _stopped(self, request: dict[str, Any], peer: Peer, sock: socket.socket) -> dict[str, Any]:

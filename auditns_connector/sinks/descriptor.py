@@ -2,18 +2,25 @@
 
 import os
 import select
+from collections.abc import Callable
 
 from auditns_connector.sinks.base import LineQueue, LostLine, Sink, add_notice, wait_until_flushed
 from auditns_connector.sinks.loss import Block
 from auditns_connector.sinks.outlet import Outlet, transmit_for
 from auditns_connector.sinks.threaded import BOUNDLESS, ThreadedSink
 
+#: makes of lines what is to be written
+Shape = Callable[[bytes], bytes]
 
-def open_descriptor(fd: int, queue: int, lost: LostLine, name: str = "stdout") -> Sink:
+
+def open_descriptor(
+    fd: int, queue: int, lost: LostLine, name: str = "stdout", *, on_terminal: Shape | None = None
+) -> Sink:
     """The sink for ``fd``, which stays the caller's: pipes, sockets and terminals are polled; regular files and
-    the like, which cannot be, are written by a thread. ``queue``: bytes that may wait."""
+    the like, which cannot be, are written by a thread. ``queue``: bytes that may wait; ``on_terminal``: what is done to
+    lines that go to a terminal."""
     try:
-        return DescriptorSink(fd, queue, lost, name)
+        return DescriptorSink(fd, queue, lost, name, on_terminal if os.isatty(fd) else None)
     except PermissionError:  # epoll_ctl: the file does not support polling
         return ThreadedSink(name, queue, lost, _Descriptor(fd))
 
@@ -21,8 +28,9 @@ def open_descriptor(fd: int, queue: int, lost: LostLine, name: str = "stdout") -
 class DescriptorSink:
     """A pipe, socket or terminal. ``broken`` is set when its reader has gone; what waited for it is no loss then."""
 
-    def __init__(self, fd: int, queue: int, lost: LostLine, name: str = "stdout") -> None:
+    def __init__(self, fd: int, queue: int, lost: LostLine, name: str = "stdout", shape: Shape | None = None) -> None:
         self.name = name
+        self._shape = shape
         self.notices: list[str] = []
         self.broken = False
         self._queue = LineQueue(name, queue)
@@ -40,7 +48,7 @@ class DescriptorSink:
         if self.broken:
             return
         try:
-            self._outlet.write(data)
+            self._outlet.write(data if self._shape is None else self._shape(bytes(data)))
         except OSError as error:
             self._break(error)
 

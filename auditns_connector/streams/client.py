@@ -19,7 +19,8 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from auditns_connector.errors import AuditnsError, NotPermittedError
-from auditns_connector.state.paths import STREAMS
+from auditns_connector.state.paths import SERVER, STREAMS
+from auditns_connector.vocabulary.namespaces import INITIAL_INODES
 
 _ROOM: Final = 1 << 16
 _UCRED: Final = struct.Struct("=iII")
@@ -114,6 +115,41 @@ def control_server(path: str) -> int:
         except OSError:
             return 0  # inside a container, or not root
         return server_of(sock)
+
+
+def trusted_server(control: str) -> int:
+    """The process that serves streams on this host; 0 inside a container, where a stream is as trustworthy as the
+    container's own root.
+
+    On the host a socket in a stream's directory may be one that a container's root has put there: who serves is known
+    by the control socket, or by a file beside it that root alone can write. Raises :class:`AuditnsError` where neither
+    is.
+    """
+    serving = control_server(control)
+    if serving or not on_host():
+        return serving
+    path = os.path.join(os.path.dirname(control), SERVER)
+    try:
+        with open(path, encoding="ascii") as file:
+            if os.fstat(file.fileno()).st_uid == 0:
+                return int(file.read(32))
+    except (OSError, ValueError):
+        pass  # told below
+    raise AuditnsError(f"{path} does not tell who serves streams here: no socket of a stream can be trusted")
+
+
+def on_host() -> bool:
+    """Whether we are in the initial pid and cgroup namespaces and in no container that a cgroup's path tells."""
+    from auditns_connector.model.runtimes import places
+
+    try:
+        inodes = [os.stat(f"/proc/self/ns/{kind}").st_ino for kind in ("pid", "cgroup")]
+        with open("/proc/self/cgroup", encoding="utf-8", errors="replace") as file:
+            paths = [line.rstrip("\n").split(":", 2)[2] for line in file if line.count(":") >= 2]
+    except OSError:
+        return True  # it cannot be told: then nothing is trusted that need not be
+    initial = [INITIAL_INODES[kind] for kind in ("pid", "cgroup")]
+    return inodes == initial and not any(map(places, paths))
 
 
 def read(directory: str, *, follow: bool = True, duration: float | None = None, server: int = 0) -> Iterator[bytes]:

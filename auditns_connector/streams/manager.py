@@ -19,6 +19,7 @@ from auditns_connector.errors import AuditnsError, ConfigError
 from auditns_connector.model.containers import UNKNOWN, Container
 from auditns_connector.state.directory import SafeDir
 from auditns_connector.state.event_serials import EventSerials
+from auditns_connector.state.paths import SERVER
 from auditns_connector.streams.peers import Who, identify
 from auditns_connector.streams.priority import Priority
 from auditns_connector.streams.requests import Requests
@@ -48,6 +49,7 @@ class Streams:
         self._own_serials: EventSerials | None = None
         self._priority = Priority()
         self._state = SafeDir(base)
+        self._state.write(SERVER, b"%d\n" % os.getpid(), 0o644)
         try:
             SafeDir(os.path.join(base, "streams")).close()
             self._folder = os.open(f"{base}/streams", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -125,6 +127,7 @@ class Streams:
         self.router.close()
         os.close(self._folder)
         os.close(self._private)
+        self._state.remove(SERVER)
         self._state.close()
 
     # -- coming and going

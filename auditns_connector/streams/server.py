@@ -11,7 +11,6 @@ import os
 import select
 import selectors
 import socket
-import stat
 import time
 from collections.abc import Callable
 from typing import Final
@@ -36,6 +35,8 @@ _CONNECTS: Final = 100
 _REQUESTS: Final = 100
 _LINES: Final = 1000
 _REST: Final = 0.05
+#: attempts to put a socket where somebody else puts directories
+_TRIES: Final = 16
 
 LostLine = Callable[[Gap], bytes]
 
@@ -57,20 +58,26 @@ class Listener:
             info = os.stat(fresh, dir_fd=private, follow_symlinks=False)
             self.inode = (info.st_dev, info.st_ino)
             self.sock.listen(64)
-            self._clear()
-            os.rename(fresh, name, src_dir_fd=private, dst_dir_fd=folder)
+            self._put(fresh, private)
         except OSError as error:
             self.sock.close()
             hint = OTHER_USERS_HINT if error.errno == errno.EPERM else ""
             raise AuditnsError(f"socket {name} of the stream: {error.strerror}{hint}") from error
 
-    def _clear(self) -> None:
-        """A directory in the socket's place cannot be replaced by a rename."""
-        try:
-            if stat.S_ISDIR(os.stat(self.name, dir_fd=self._folder, follow_symlinks=False).st_mode):
-                os.rename(self.name, f"{self.name}.moved", src_dir_fd=self._folder, dst_dir_fd=self._folder)
-        except FileNotFoundError:
-            return
+    def _put(self, fresh: str, private: int) -> None:
+        """Move the socket to its name. A directory there, which no rename replaces, is given a name that nobody can
+        have taken before; whoever owns the place may put another one there at once, so this is tried a few times."""
+        for _ in range(_TRIES):
+            try:
+                os.rename(fresh, self.name, src_dir_fd=private, dst_dir_fd=self._folder)
+                return
+            except OSError as error:
+                if error.errno not in (errno.EISDIR, errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+            with contextlib.suppress(FileNotFoundError):
+                aside = f".{self.name}.{os.urandom(8).hex()}"
+                os.rename(self.name, aside, src_dir_fd=self._folder, dst_dir_fd=self._folder)
+        raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
 
     def in_place(self) -> bool:
         """Whether the name still leads to this socket."""
@@ -299,9 +306,10 @@ class Server:
 
     def _on_reader(self, sock: socket.socket) -> None:
         try:
-            if len(self.readers) >= self.limit:
-                raise PermissionError(errno.EUSERS, "too many readers")
             who, home = self._admit(sock)
+            # those outside and those of each container inside have places of their own
+            if sum(reader.home is home for reader in self.readers) >= self.limit:
+                raise PermissionError(errno.EUSERS, "too many readers")
         except PermissionError:
             self.counters["refused"] += 1
             sock.close()

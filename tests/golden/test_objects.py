@@ -10,8 +10,8 @@ import pytest
 from auditns_connector._native import lib
 from auditns_connector.attribution.attributor import Told
 from auditns_connector.audittext.scanner import Points, TextStream
+from auditns_connector.daemon import terminal
 from auditns_connector.emit import json_objects as jsonout
-from auditns_connector.emit import pretty
 from auditns_connector.emit.fields import NUMERIC, UNTRUSTED
 from auditns_connector.emit.render import Renderer
 from auditns_connector.model.process import State
@@ -154,5 +154,5 @@ def test_colours_only_when_asked() -> None:
 
 
 def test_a_terminal_is_not_commanded_by_a_file_name() -> None:
-    assert pretty.clean("a\x1b[2Jb\n\u202e\udcff") == "a\\x1b[2Jb\\n\\u202e\\udcff"
-    assert len(pretty.clean("x" * 1000)) == 160
+    assert terminal.clean("a\x1b[2Jb\n\u202e\udcff") == "a\\x1b[2Jb\\n\\u202e\\udcff"
+    assert len(terminal.clean("x" * 1000)) == 160

@@ -5,7 +5,7 @@ import tracemalloc
 from hypothesis import given
 from hypothesis import strategies as st
 
-from auditns_connector.emit.pretty import clean
+from auditns_connector.daemon.terminal import clean
 
 
 @given(st.text(), st.integers(1, 30))

@@ -486,3 +486,58 @@ def test_backlogs_of_readers_are_bounded(host: Host) -> None:
     host.put(*range(1, 500), size=9000)
     assert reader.waiting <= host.stream.definition.backlog_limit + 1
     sock.close()
+
+
+def test_readers_outside_and_of_each_container_have_places_of_their_own(tmp_path: Path) -> None:
+    host = Host(tmp_path, readers=2)
+    try:
+        kept = []
+        for home in (ONE, None, TWO):
+            host.home = home
+            readers = [host.connect() for _ in range(3)]
+            kept += readers
+            host.put(1, home=home or ONE)
+            assert readers[2].recv(10) == b""  # one too many, whatever others hold
+            assert all(got(reader) for reader in readers[:2])
+        assert len(host.stream.server.readers) == 6
+    finally:
+        host.close()
+
+
+def test_directories_in_the_sockets_place_are_mended_whatever_else_is_there(host: Host) -> None:
+    folder = host.path / "web"
+    for _ in range(3):
+        (folder / "sock").unlink()
+        (folder / "sock").mkdir()
+        (folder / "sock" / "x").write_text("")
+        for name in ("sock.moved", ".sock.moved"):
+            (folder / name).mkdir(exist_ok=True)
+            (folder / name / "x").write_text("")
+        assert host.stream.server.check()
+        assert stat.S_ISSOCK((folder / "sock").lstat().st_mode)
+    host.home = ONE
+    reader = host.connect()
+    host.put(1)
+    assert got(reader) == [b"E1"]
+
+
+def test_on_the_host_only_who_serves_is_trusted(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    control = str(tmp_path / "control")
+    monkeypatch.setattr(client, "on_host", lambda: True)
+    with pytest.raises(AuditnsError, match="does not tell who serves"):
+        client.trusted_server(control)
+    server = tmp_path / "server"
+    for text, number in ((f"{os.getpid()}\n", os.getpid()), ("x", None), ("", None)):
+        server.write_text(text)
+        if number is None or os.getuid():
+            with pytest.raises(AuditnsError):
+                client.trusted_server(control)
+        else:
+            assert client.trusted_server(control) == number
+    if not os.getuid():
+        server.write_text("1\n")
+        os.chown(server, 1000, -1)
+        with pytest.raises(AuditnsError):
+            client.trusted_server(control)
+    monkeypatch.setattr(client, "on_host", lambda: False)
+    assert client.trusted_server(control) == 0

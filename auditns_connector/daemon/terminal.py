@@ -1,0 +1,77 @@
+"""What is shown to people: nothing from outside moves the cursor, hides itself or passes for something else.
+
+This is the one place that decides it. A character that is not printable (str.isprintable: control characters, C1
+included, format characters such as bidirectional marks, separators other than the space, what is not assigned) is shown
+escaped, as \\x1b or \\u202e. Names that containers have are shown in quotes where they could pass for our own words.
+"""
+
+import re
+import sys
+from collections.abc import Callable, Iterable
+from typing import Final, TextIO
+
+#: no more of one text is shown
+MAX_TEXT: Final = 160
+#: what stands for a process of no container, or of one that is not known
+HOST: Final = "host"
+NOT_KNOWN: Final = "?"
+_WORDS: Final = frozenset((HOST, NOT_KNOWN, "unknown", "unset", "kernel", "held", "-"))
+#: a name that needs no quotes: what the runtimes allow
+_PLAIN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/@+-]*")
+TOLD_ONCE: Final = (
+    "auditns: stdout is a terminal: bytes that it would obey are shown escaped; a file or a pipe gets them as they are"
+)
+
+
+def escape(words: str) -> str:
+    """``words`` without anything that a terminal would obey."""
+    if words.isprintable():
+        return words
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in words)
+
+
+def clean(words: str, limit: int = MAX_TEXT) -> str:
+    """The same, and not longer than ``limit``."""
+    words = escape(words[: limit + 1])  # who is watched chooses how much there is to escape
+    return words if len(words) <= limit else words[: limit - 1] + "…"
+
+
+def named(name: str, limit: int = 40) -> str:
+    """A name, in quotes where it could be taken for one of our words."""
+    shown = clean(name, limit)
+    if shown.casefold() not in _WORDS and _PLAIN.fullmatch(shown.removesuffix("…")):
+        return shown
+    return f'"{shown}"'
+
+
+def lines(data: bytes) -> bytes:
+    """Whole lines of text as they are shown on a terminal."""
+    shown = (escape(line) for line in data.decode("utf-8", "backslashreplace").split("\n"))
+    return "\n".join(shown).encode("utf-8")
+
+
+def objects(data: bytes) -> bytes:
+    """Lines of JSON, which escape all but DEL."""
+    return data.replace(b"\x7f", b"\\u007f")
+
+
+def for_people(name: str, terminal: bool) -> Callable[[bytes], bytes] | None:
+    """What is done to output of the format ``name`` on its way to a ``terminal``, which is said in one line; ``None``:
+    nothing. Lines for people are made as they are to be shown."""
+    if not terminal or name == "pretty":
+        return None
+    if name == "json":
+        return objects
+    complain(TOLD_ONCE)
+    return lines
+
+
+def show(text: str | Iterable[str], file: TextIO | None = None, *, flush: bool = False) -> None:
+    """Print lines for people."""
+    parts = text.split("\n") if isinstance(text, str) else text
+    print("\n".join(escape(line) for part in parts for line in part.split("\n")), file=file, flush=flush)
+
+
+def complain(text: str) -> None:
+    """Say one line on stderr."""
+    show(text, sys.stderr)
