@@ -376,6 +376,11 @@ def test_unit_file(tmp_path: Path) -> None:
     unit.write_text(text)
     done = subprocess.run(["systemd-analyze", "verify", "--man=no", unit], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+    rated = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", "--threshold=30", "--no-pager", unit],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert rated.returncode == 0, rated.stdout.splitlines()[-1]
 
 
 def test_a_plugin_dir_of_the_host_is_taken_as_below_the_prefix(tree: Tree) -> None:
