@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from auditns_connector.daemon.terminal import HOST, MAX_TEXT, NOT_KNOWN, clean, named
+from auditns_connector.daemon.terminal import HOST, NOT_KNOWN, clean, named
 from auditns_connector.emit.fields import Fields
 from auditns_connector.emit.json_objects import Who
 from auditns_connector.vocabulary import syscalls
