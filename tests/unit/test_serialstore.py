@@ -105,7 +105,7 @@ RUBBISH = [
 
 @pytest.mark.parametrize("data", RUBBISH)
 def test_rubbish_is_refused_and_that_is_told(folder: str, data: bytes) -> None:
-    os.mkdir(folder)
+    os.mkdir(folder, 0o755)  # whatever the umask: one that others may write to is refused
     Path(folder, FILE_NAME).write_bytes(data)
     store = SerialStore(BOOT, folder)
     assert len(store.notices) == 1
