@@ -72,6 +72,7 @@ test: venv
 nightly: FUZZ_SECONDS := 3600
 nightly: venv
 	-$(BIN)/python -m tests.peers
+	-$(BIN)/python -m tests.peers --kernels
 	AUDITNS_KERNEL_TESTS=1 $(BIN)/python -m pytest -m nightly
 	$(BIN)/python -m tests.bench.storm
 	$(BIN)/python -m tests.bench.accuracy --load idle,spin --repeat 3

@@ -1,4 +1,4 @@
-"""LAUREL and the audit tools in two versions: as installed here, and the newest that Debian has.
+"""LAUREL and the audit tools in two versions, as installed here and the newest that Debian has; and Debian's kernels.
 
 ``python -m tests.peers`` (``make peers``) fetches the newest from the Debian mirror that apt uses here and unpacks
 them, with the libraries they were built for, below the user's cache folder; nothing is installed. What a test or bench
@@ -23,6 +23,8 @@ from typing import Final, NamedTuple
 SUITE: Final = "sid"
 #: what :func:`fetch` unpacks, each with all it depends on
 PACKAGES: Final = ("laurel", "auditd")
+#: suites whose kernels are booted in a guest, each with those it needs beside it
+KERNELS: Final = {"bookworm": (), "bookworm-backports": ("bookworm",), "sid": ()}
 PROGRAMS: Final = ("laurel", "auditd", "auditctl", "ausearch", "aureport", "augenrules")
 KEYRING: Final = "/usr/share/keyrings/debian-archive-keyring.gpg"
 _SBIN: Final = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
@@ -200,6 +202,37 @@ def _write_launchers(root: Path) -> None:
             launcher.chmod(0o750)
 
 
+def kernel(suite: str) -> Path:
+    """The image of the kernel of that suite of KERNELS, as :func:`fetch_kernel` unpacked it."""
+    found = sorted((folder() / "kernels" / suite).glob("vmlinuz-*"))
+    if not found:
+        raise NotHereError(f"no kernel of {suite} is unpacked in {folder()}: run python -m tests.peers --kernels")
+    return found[-1]
+
+
+def fetch_kernel(suite: str) -> Path:
+    """Fetch the kernel of ``suite`` and keep its image. Raises :class:`NotHereError`."""
+    place = folder() / "kernels" / suite
+    place.mkdir(parents=True, exist_ok=True)
+    apt = Apt(place, [suite, *KERNELS[suite]])
+    apt.run("update")
+    names = [line.split()[1] for line in apt.run("--print-uris", "install", f"linux-image-amd64/{suite}").splitlines()]
+    # newer ones keep the image apart from the modules, which a guest does without
+    for shape in (r"linux-binary-\d\S+", r"linux-image-\d\S+"):
+        if package := next((match[0] for name in names if (match := re.match(shape, name.partition("_")[0]))), None):
+            break
+    else:
+        raise NotHereError(f"{suite} has no kernel package that is known here")
+    archive = apt.download_alone(package)
+    unpack([archive], place / "root")
+    (image,) = [path for top in ("boot", "usr/lib") for path in (place / "root" / top).rglob("vmlinuz*")]
+    kept = place / f"vmlinuz-{re.sub('^linux-[a-z]+-', '', package)}"
+    shutil.copyfile(image, kept)
+    for spent in ("root", "alone", "cache"):
+        shutil.rmtree(place / spent, ignore_errors=True)
+    return kept
+
+
 def ensure(say: bool = True) -> None:
     """Fetch them where they are not there yet; where that fails, say so and go on with what there is."""
     try:
@@ -212,8 +245,14 @@ def ensure(say: bool = True) -> None:
 
 def main() -> int:
     """Fetch, and tell what there is."""
-    argparse.ArgumentParser(prog="python -m tests.peers", description=(__doc__ or "").partition("\n")[0]).parse_args()
+    parser = argparse.ArgumentParser(prog="python -m tests.peers", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--kernels", action="store_true", help="fetch kernels instead, for guests")
+    kernels = parser.parse_args().kernels
     try:
+        for suite in KERNELS if kernels else ():
+            print(fetch_kernel(suite))
+        if kernels:
+            return 0
         fetch()
     except NotHereError as error:
         print(f"peers: {error}", file=sys.stderr)
