@@ -12,6 +12,7 @@ profile are one member there, called minus its number, as long as the table coun
 """
 
 import os
+import struct
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
@@ -24,6 +25,8 @@ from auditns_connector.model.row_views import Dead, Newest, Sampled, Threads
 
 _PIDS: Final = int(lib.TABLE_PIDS)
 _ENDED: Final = int(lib.TABLE_HELD_ENDED)
+#: struct table_row
+_ROW: Final = struct.Struct("<7Q2i7I9B16s3x")
 _HELD: Final = int(lib.TABLE_HELD)
 _THREAD: Final = int(lib.TABLE_HELD_THREAD)
 _NO_MEMBER: Final = int(lib.TABLE_NO_MEMBER)
@@ -62,6 +65,7 @@ class Rows:
         self.emptied: Callable[[Process, Container | None, int], None] = _nothing
         self._version: Any = ffi.new("uint32_t *")
         self._row: Any = ffi.new("struct table_row *")
+        self._row_bytes = ffi.buffer(self._row)
         self._execs: Any = ffi.new("struct table_exec_row[]", _MOST_EXECS)
         self._made: Any = ffi.new("struct table_made_row[]", _MOST_MADE)
 
@@ -77,9 +81,7 @@ class Rows:
         if not row:
             return self.held.get(pid)
         process = self._packed.get(row)
-        if process is None or process.version != self._version[0]:
-            process = self._read(row)
-        return process
+        return self._read(row) if process is None or process.version != self._version[0] else process
 
     def incarnation(self, pid: int, start: int) -> Process | None:
         """The process that held ``pid`` from ``start`` on, as long as it is remembered."""
@@ -90,33 +92,34 @@ class Rows:
 
     def _read(self, row: int) -> Process:
         """The object of ``row``, as the table has it now, with the former incarnations behind it."""
-        c = self._row
-        lib.table_read(self.c, row, c)
+        lib.table_read(self.c, row, self._row)
+        # fmt: off
+        (start, end, since, creator_start, floor, place, lost, pid, creator, _, prev, number, version, execs, threads,
+         _, ended, _, leader_gone, newborn, clone_parent, _, before, _, _, comm) = _ROW.unpack(self._row_bytes)
+        # fmt: on
         process = self._packed.get(row)
         if process is None:
-            process = self._packed[row] = self._new(c)
+            process = self._packed[row] = self._new(pid, start, since, number)
+            process.creator = (creator, creator_start)
             process.row = row
             lib.table_object(self.c, row, 1)
-        pid, prev, execs = process.pid, c.prev, c.execs
-        process.version, process.place = c.version, c.place
-        process.end = c.end if c.ended else None
-        process.comm = ffi.string(c.comm)
-        process.floor, process.execs_lost = c.not_before, c.execs_lost
-        process.leader_gone, process.newborn = bool(c.leader_gone), bool(c.newborn)
-        process.clone_parent = bool(c.clone_parent)
-        process.threads = {} if c.threads else None
-        before = self.held.get(pid) if c.held_before else None
+        process.version, process.place, process.floor, process.execs_lost = version, place, floor, lost
+        process.end = end if ended else None
+        process.comm = comm.rstrip(b"\0")
+        process.leader_gone, process.newborn = leader_gone != 0, newborn != 0
+        process.clone_parent = clone_parent != 0
+        process.threads = {} if threads else None
         process.execs = [*(process.behind or ()), *self._read_execs(row, process)] if execs or process.behind else None
-        process.prev = self._read(prev) if prev else before
-        if not process.place and process.prev is not None:
+        process.prev = self._read(prev) if prev else self.held.get(pid) if before else None
+        if not place and process.prev is not None:
             process.place = process.prev.place
         return process
 
-    def _new(self, c: Any) -> Process:
-        profile = self.profiles[c.profile]
+    def _new(self, pid: int, start: int, since: int, number: int) -> Process:
+        profile = self.profiles[number]
         assert profile is not None
-        process = Process(c.pid, c.start, profile.state._replace(since=c.since), profile.cgroups)
-        process.creator = (c.creator, c.creator_start)
+        _, container, nsset, origin, login = profile.state
+        process = Process(pid, start, State(since, container, nsset, origin, login), profile.cgroups)
         process.sampled, process.registered = profile.sampled, profile.registered
         process.via, process.own_since, process.epoch = profile.via, profile.own_since, profile.epoch
         return process

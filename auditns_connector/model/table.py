@@ -173,27 +173,23 @@ class Model:
         while off < end:
             if packs and self.exits.proof == SAMPLES and not self.exits.suspended:
                 how = lib.table_apply(c, frames, end, off)
-                off = c.at
-                if c.now > self.now:
-                    self.now = c.now
-                if c.effects:
+                if (at := c.at) != off:
+                    off, self.now = at, max(self.now, c.now)
+                if how == _EFFECTS:
                     table.drain()
+                    continue
                 if how == _DONE:
                     break
-                if how == _EFFECTS or (how == _WANT and self._packed(c.want, block, off)):
+                if how == _WANT and self._packed(c.want):
                     continue
                 if how == _NO_MEMORY:
                     raise MemoryError("no memory for the process table")
             off = self._frame(block, off, end)
 
-    def _packed(self, pid: int, block: bytes, off: int) -> bool:
-        """Pack process ``pid``, which makes a child that may be plain."""
+    def _packed(self, pid: int) -> bool:
+        """Pack process ``pid``, which makes children; False where they cannot be plain."""
         process = self.table.held[pid]
-        size, nsset = f.HEADER.unpack_from(block, off)[0], process.state.nsset
-        payload = block[off + f.HEADER_SIZE : off + size]
-        if nsset is None or (payload and payload != nsset.raw) or self.inside.counting(nsset):
-            return False
-        return pack(self, process)
+        return not self.inside.counting(process.state.nsset) and pack(self, process)
 
     def _frame(self, block: bytes, off: int, end: int) -> int:
         """Take in the one frame at ``off``; returns where the next begins."""
@@ -205,45 +201,50 @@ class Model:
             raise DecodeError(f"frame of {size} bytes where {end - off + size} are left")
         handler = self._handlers.get(kind)
         if handler is None:
-            if kind == f.K_LOST:
-                self.losses.lost(time, source, cpu, arg, cgroup)
-            else:
-                self.unknown_frames += 1
+            self._of_no_kind(kind, time, source, cpu, cgroup, arg)
             return off
-        self._hand(handler, kind, source, time, pid, tid, ppid, ptid, cgroup, arg, block[body:off])
-        return off
-
-    def _hand(
-        self, handler: Callable[..., None], kind: int, source: int, time: int, pid: int, tid: int, ppid: int,
-        ptid: int, cgroup: int, arg: int, payload: bytes,
-    ) -> None:  # fmt: skip
-        """Give a frame of a known kind to ``handler``, or to who takes its place."""
-        if not self.perf and source in _NOT_PERF:
-            handler = self.by_connector.handlers.get(kind, handler)
-        elif source == f.S_CN:
-            if self.exits.suspended:
-                self.exits.connector(kind, pid, tid)
-            return
-        if kind in _OF_A_PROCESS and not (
-            0 <= pid < f.MOST_PIDS and 0 <= tid < f.MOST_PIDS and 0 <= ppid < f.MOST_PIDS and 0 <= ptid < f.MOST_PIDS
-        ):
-            self.unknown_frames += 1  # no kernel gives such a number
-            return
+        if source in _NOT_PERF:
+            handler = self._not_of_perf(handler, kind, source, pid, tid)
+            if handler is None:
+                return off
         if self.exits.suspended:
             self.exits.look_at(kind, pid, tid, ppid)
         if time > self.now:
             self.now = time
         if kind in _OF_A_PROCESS:
-            self.table.hold_task(pid)
-            if tid != pid:
+            if (pid | tid | ppid | ptid) >> f.PID_BITS:
+                self.unknown_frames += 1  # no kernel gives such a number
+                return off
+            if lib.table_has(self.table.c, pid, tid):
+                self.table.hold_task(pid)
                 self.table.hold_task(tid)
-        handler(time, pid, tid, ppid, ptid, cgroup, arg, payload)
+        handler(time, pid, tid, ppid, ptid, cgroup, arg, block[body:off])
+        return off
+
+    def _of_no_kind(self, kind: int, time: int, source: int, cpu: int, cgroup: int, arg: int) -> None:
+        if kind == f.K_LOST:
+            self.losses.lost(time, source, cpu, arg, cgroup)
+        else:
+            self.unknown_frames += 1
+
+    def _not_of_perf(
+        self, handler: Callable[..., None], kind: int, source: int, pid: int, tid: int
+    ) -> Callable[..., None] | None:
+        """Who takes a frame of the connector, or of audit, in place of ``handler``; None: nobody does."""
+        if not self.perf:
+            own: Callable[..., None] = self.by_connector.handlers.get(kind, handler)
+            return own
+        if source != f.S_CN:
+            return handler
+        if self.exits.suspended:
+            self.exits.connector(kind, pid, tid)
+        return None
 
     # -- processes
 
     def alive(self, pid: int) -> Process | None:
         """The living process ``pid``."""
-        process = self.processes.get(pid)
+        process = self.table.find(pid)
         return process if process is not None and process.end is None else None
 
     def alive_since(self, pid: int, start: int) -> Process | None:

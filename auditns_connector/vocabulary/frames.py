@@ -79,7 +79,8 @@ IDS_PAYLOAD: Final = struct.Struct("<II")
 PROCESS_PAYLOAD: Final = struct.Struct("<9QIIIHBB")
 CPU_UNKNOWN: Final = 0xFFFF
 #: PID_MAX_LIMIT of the kernel: every pid and tid is smaller
-MOST_PIDS: Final = 1 << 22
+PID_BITS: Final = 22
+MOST_PIDS: Final = 1 << PID_BITS
 #: no frame is larger: a PROC frame is the largest, kernel frames stay under 8 KiB
 MAX_FRAME: Final = 256 * 1024 * 1024
 

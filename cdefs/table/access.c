@@ -12,6 +12,13 @@ uint32_t table_find(const struct table *t, int32_t pid, uint32_t *version)
     return row;
 }
 
+int table_has(const struct table *t, int32_t pid, int32_t tid)
+{
+    const struct slot *one = slot_of(t, pid), *other = slot_of(t, tid);
+
+    return (one && (one->process || one->thread)) || (other && (other->process || other->thread));
+}
+
 int32_t table_thread_of(const struct table *t, int32_t tid)
 {
     const struct slot *slot = slot_of(t, tid);

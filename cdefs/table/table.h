@@ -108,6 +108,8 @@ int table_apply(struct table *t, const uint8_t *block, uint64_t len, uint64_t of
 
 /* Rows: 0 is none. The newest of a pid, and its version in *version; the process that thread tid is of. */
 uint32_t table_find(const struct table *t, int32_t pid, uint32_t *version);
+/* whether rows are of pid, of tid or of the process of a thread with either number */
+int table_has(const struct table *t, int32_t pid, int32_t tid);
 int32_t table_thread_of(const struct table *t, int32_t tid);
 void table_read(const struct table *t, uint32_t row, struct table_row *out);
 uint32_t table_read_execs(const struct table *t, uint32_t row, struct table_exec_row *out);

@@ -11,9 +11,15 @@ from pathlib import Path
 
 import auditns_connector
 
-from . import events, growth, live, offline, report
+from . import events, growth, live, offline, report, table
 
-PARTS = {"offline": offline.bench, "live": live.bench, "events": events.bench, "growth": growth.bench}
+PARTS = {
+    "offline": offline.bench,
+    "live": live.bench,
+    "events": events.bench,
+    "growth": growth.bench,
+    "table": table.bench,
+}
 
 
 def main() -> int:

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from auditns_connector._native import ffi
 from auditns_connector.errors import DecodeError
+from auditns_connector.model import rows
 from auditns_connector.model.table import Model
 from auditns_connector.vocabulary import frames as f
 from auditns_connector.vocabulary.namespaces import CLONE_NEWTIME, FLAGS, INITIAL_INODES_618, PERF_ORDER
@@ -163,6 +165,12 @@ def test_damaged_frames(history: list[Any], chance: random.Random, odd: int) -> 
             continue  # what these say of the whole run is no matter of the table
         both.apply(bytes(block))
     both.finish()
+
+
+def test_rows_are_read_as_they_are_declared() -> None:
+    assert rows._ROW.size == ffi.sizeof("struct table_row")
+    fields = dict(ffi.typeof("struct table_row").fields)
+    assert [fields[name].offset for name in ("pid", "row", "ended", "comm")] == [56, 64, 92, 101]
 
 
 def compare(block: bytes, parts: int) -> int:

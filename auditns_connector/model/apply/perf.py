@@ -50,7 +50,7 @@ class KernelEvents:
                 if nsset is not base:
                     m.life.changed(process, base, nsset, fresh, time, "clone", tid=tid)
             return
-        creator = m.processes.get(ppid)
+        creator = m.table.find(ppid)
         if creator is None or creator.end is not None:
             nsset = m.namespaces.resolve(payload, None, time) if payload else None
             m.add(Process(pid, time, State(time, UNKNOWN, nsset, NOT_KNOWN), None))
