@@ -156,6 +156,7 @@ class Observer:
         self._sampled = next((h for h in hierarchies if h.id == number), None)
         self._hello = {
             "v": 1,
+            "guard": 1,
             "boot_id": boot_id(),
             "run": self._run,
             "kernel": os.uname().release,

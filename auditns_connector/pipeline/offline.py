@@ -10,7 +10,7 @@ from typing import Any, Final, Self
 from auditns_connector.attribution.attributor import Correlator
 from auditns_connector.audittext.scanner import Points
 from auditns_connector.errors import DecodeError
-from auditns_connector.journal.files import JournalReader
+from auditns_connector.journal.reader import JournalReader
 from auditns_connector.model.table import Model
 from auditns_connector.vocabulary import frames as f
 
@@ -41,8 +41,7 @@ class ReplayAnswers:
             self.hello = self._said(hello.payload)
             name = str(self.hello.get("node", ""))
             self.nodes = {name.encode(), name.partition(".")[0].encode()}
-        if self._reader.truncated:
-            self.notices.append("the journal is cut short at its end; events after that are unknown")
+        self.notices += self._reader.notices
 
     def _said(self, payload: bytes) -> dict[str, Any]:
         """What the payload of a HELLO says."""

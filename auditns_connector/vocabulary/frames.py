@@ -57,6 +57,7 @@ IDMAP         procfs        pid a process; cgroup number of its user namespace, 
                             JSON: {"uid": [[inside, outside, count] …], "gid": …}, outside as the host counts
 NSGONE        procfs        of an instance without tasks: ppid, cgroup, payload as in NSID; arg 0 the kernel says it is
                             gone, 1 that it lives on, 2 it cannot tell
+CHECK         pipeline      arg checksum of all before it, ptid 1 at the end; see journal/guard.py
 LOGIN         control       pid; arg low 32 bits the login uid inside its container, high 32 bits the session
 
 Sources of the layouts: include/uapi/linux/cn_proc.h, perf_event.h, include/trace/events/{sched,cgroup,task}.h.
@@ -118,6 +119,7 @@ K_IDMAP: Final = 53
 K_LOGIN: Final = 54
 K_NSGONE: Final = 55
 K_PROCESS: Final = 56
+K_CHECK: Final = 57
 
 #: bits of a RULES frame's arg
 RULES_EXECS: Final = 1

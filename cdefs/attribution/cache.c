@@ -187,6 +187,7 @@ static int follow(struct auditns_touched *t, const struct frame_header *head, co
         return 1;
     case K_COMM:
     case K_CGROUP:
+    case K_CHECK:
     case K_RULES: /* matters only where there are several execs or calls to choose from */
         return 1;
     case K_CLOCK:

@@ -9,7 +9,8 @@ import pytest
 from auditns_connector.attribution.attributor import Correlator
 from auditns_connector.audittext.scanner import Points, TextStream
 from auditns_connector.errors import AuditnsError, DecodeError
-from auditns_connector.journal.files import JournalReader, JournalWriter, ranges
+from auditns_connector.journal.files import JournalWriter, ranges
+from auditns_connector.journal.reader import JournalReader
 from auditns_connector.model.namespaces import MINTED
 from auditns_connector.pipeline.offline import ReplayAnswers
 from auditns_connector.pipeline.text_stage import RAW, Enricher
@@ -136,7 +137,12 @@ def test_the_former_run_is_kept(tmp_path: Path) -> None:
     JournalWriter(str(path), keep=2, former="keep").close()
     JournalWriter(str(path), keep=2, former="keep").close()  # an empty one is not worth keeping
     kept = {file.name: file.read_bytes() for file in path.parent.iterdir()}
-    assert kept == {"journal": b"", "journal.1": run(3)[0], "journal.2": run(2)[0]}
+    frames = {
+        name: b"".join(f.pack(*frame[:2], frame.time, payload=frame.payload) for frame in f.iter_frames(data)
+                       if frame.kind != f.K_CHECK)
+        for name, data in kept.items()
+    }  # fmt: skip
+    assert frames == {"journal": b"", "journal.1": run(3)[0], "journal.2": run(2)[0]}
     assert path.parent.stat().st_mode & 0o777 == 0o750
 
 
