@@ -1,10 +1,12 @@
 """How the records of ours are spelled, and where they stand, so that the host's audit tools read each event as before.
 
-What ausearch, aureport and auparse make of an added record (tried cell by cell, 3.0.9 to 4.2.1): behind the SYSCALL, by
-number, an event of the kernel is whole in all of them; by name in 4.x alone, for 3.x ends an event at a new name. By
-name beside 3.x the record is harmless at the end of the event only. Behind a record that ends its event (USER_* and the
-like) it is an event of its own and changes nothing. In a kernel event without a SYSCALL no place is whole: the tools'
-normaliser takes one record or a SYSCALL. There :data:`APART` makes ours an event of its own.
+What ausearch, aureport and auparse make of an added record (tried with tests/compare.py, 3.0.9 and 4.2.1): in front of
+PROCTITLE an event of the kernel is whole, by number in all of them, by name in 4.x alone, for 3.x ends an event at a
+new name. Right behind the SYSCALL it is not: their normaliser looks for SOCKADDR and PATH by their place in the event,
+and the rows of connect and rename change. By name beside 3.x the record is harmless at the very end only. Behind a
+record that ends its event (USER_* and the like) it is an event of its own and changes nothing. In a kernel event
+without a SYSCALL no place is whole: the normaliser takes one record or a SYSCALL. There :data:`APART` makes ours an
+event of its own.
 """
 
 import re
@@ -80,8 +82,14 @@ def choose(wanted: str, tools: str) -> Spelling:
 
 
 def stands_apart(points: "Points", i: int) -> bool:
-    """Whether point ``i`` is of an event of the kernel without a SYSCALL, where no place in it is whole."""
-    return not points.flags[i] & _OTHERS and rectypes.of(points.rtype[i]).edge != "alone"
+    """Whether point ``i`` is of an event with a record of the kernel and no SYSCALL, where no place in it is whole."""
+    if points.flags[i] & _OTHERS:
+        return False
+    if rectypes.of(points.rtype[i]).edge != "alone":
+        return True
+    # what follows a record at which tools end the event (MAC_TASK_CONTEXTS behind USER_*) is a kernel event to them
+    start, at = points.line_off[i], points.at[i]
+    return b"\n" in bytes(points.block[start:at]).rstrip(b"\n")
 
 
 def set_apart(points: "Points", choice: "array[int]", correlator: "Correlator") -> "array[int]":

@@ -9,8 +9,9 @@ serial      the event's serial, < 2^64
 pid         whom the point is about: ``pid=``, for a target ``opid=``; -1 when there is none to be read
 ppid sysno  fields of a SYSCALL, -1 when absent; ``arch`` likewise, 0 when absent; ``exit`` 0 when absent
 flags       P_* below; never 0
-at          where a record may be inserted: directly behind the SYSCALL, or behind the event's first kernel
-            record when it has none; behind its OBJ_PID for a target
+at          where a record may be inserted: in front of the event's PROCTITLE, or behind its last record where it has
+            none (tools look for SOCKADDR and PATH by their place in the event); as far behind its SYSCALL, or its first
+            record, as records came with nothing of others between; behind its OBJ_PID for a target
 hdr node    the ``msg=audit(…):`` and the ``node=HOST `` of the record, to be repeated in ours
 aux1        the value of ``comm=`` (for a target ``ocomm=``), as it stands in the text, quotes included
 aux2        of a P_EXEC: the value of ``name=`` of PATH item=0, as it stands in the text

@@ -122,8 +122,8 @@ uint64_t auditns_assemble(const char *buf, uint32_t consumed, const struct audit
                           const uint32_t *choice, const struct auditns_tails *tails, const uint8_t *keep,
                           uint32_t keep_first, uint32_t keep_count, char *out, uint64_t room);
 
-/* The same, but all that is inserted into an event stands behind its last line other than an EOE. The events must be
- * listed. */
+/* The same, but all that is inserted into an event stands behind its last line, other than an EOE where there is a
+ * PROCTITLE. The events must be listed. */
 uint64_t auditns_assemble_end(const char *buf, uint32_t consumed, const struct auditns_points *points,
                               const uint32_t *choice, const struct auditns_tails *tails, const uint8_t *keep,
                               uint32_t keep_first, uint32_t keep_count, char *out, uint64_t room);

@@ -6,6 +6,8 @@
 #include "audittext/lines_impl.h"
 #include "audittext/audittext.h"
 
+#define PROCTITLE 1327
+
 uint64_t auditns_lines(const char *buf, uint64_t len)
 {
     return newlines(buf, len);
@@ -108,11 +110,17 @@ uint64_t auditns_assemble(const char *buf, uint32_t consumed, const struct audit
     return o.total;
 }
 
-/* The last line of an event other than an EOE; its first one where there is none. */
+/* The last line of an event: the last other than an EOE where it has a PROCTITLE, at which tools end it; else an EOE in
+ * front of which ours stood would be an event of its own. */
 static uint32_t last_line(const struct auditns_points *p, uint32_t first, uint32_t end)
 {
-    while (end > first + 1 && p->l_type[end - 1] == AUDIT_EOE)
-        end--;
+    uint32_t last = end - 1;
+
+    while (last > first && p->l_type[last] == AUDIT_EOE)
+        last--;
+    for (uint32_t l = first; l <= last; l++)
+        if (p->l_type[l] == PROCTITLE)
+            return last;
     return end - 1;
 }
 

@@ -64,6 +64,17 @@ static void place_syscall(struct auditns_scan *s, struct auditns_points *p, cons
     e->syscall = 1;
 }
 
+/* Whether the place of an event may move on with its records: no other point stands behind it, and no younger event is
+ * open, so that what is handed out up to a younger one never ends before the place. */
+static int may_move(const struct auditns_scan *s, const struct auditns_points *p, const struct auditns_event *e)
+{
+    uint32_t last = p->total;
+
+    while (last && !p->flags[last - 1])
+        last--;
+    return e->point != NONE && e->point + 1 == last && (s->whole || e == &s->event[s->open - 1]);
+}
+
 void place(struct auditns_scan *s, struct auditns_points *p, const char *buf, struct auditns_event *e,
            const struct head *h, uint32_t line, uint32_t end)
 {
@@ -105,4 +116,6 @@ void place(struct auditns_scan *s, struct auditns_points *p, const char *buf, st
     } else if (number == TYPE_PATH && e->exec && !p->aux2_len[e->point]) {
         path_fields(p, e->point, buf, body, stop);
     }
+    if (number != TYPE_PROCTITLE && may_move(s, p, e))
+        p->at[e->point] = end;
 }

@@ -402,6 +402,9 @@ class Reference:
             found = target_words(head.body)
             if found.get(b"item") == b"0":
                 event.point.aux2 = found.get(b"name", b"")
+        newest = self._whole or next(reversed(self._open.values())) is event
+        if head.type != rectypes.PROCTITLE and newest and self.points and self.points[-1] is event.point:
+            event.point.at = end
 
     def _add_subject(self, head: Head, line: int, at: int, flags: int, event: Event) -> Point:
         point = Point(head, line, at, flags, event.number, event.recno)

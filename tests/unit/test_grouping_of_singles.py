@@ -10,6 +10,9 @@ SYSCALL = b"type=SYSCALL msg=audit(1.000:7): arch=c000003e syscall=1 success=yes
 TITLE = b"type=PROCTITLE msg=audit(1.000:7): proctitle=00\n"
 USER = b"type=USER_CMD msg=audit(1.000:7): pid=5 uid=0 msg='op=x'\n"
 CONTEXTS = b"type=MAC_TASK_CONTEXTS msg=audit(1.000:7): subj_selinux=a subj_apparmor=b\n"
+SADDR = b"type=SOCKADDR msg=audit(1.000:7): saddr=00\n"
+TARGET = b"type=OBJ_PID msg=audit(1.000:7): opid=6\n"
+EOE = b"type=EOE msg=audit(1.000:7): \n"
 OURS = b"type=CONTAINER_ID msg=audit(1.000:7): contid=4\n"
 NEXT = b"type=USER_END msg=audit(1.000:8): pid=6 uid=0 msg='op=y'\n"
 
@@ -24,17 +27,20 @@ def scan(text: bytes) -> Points:
         (LOGIN, LOGIN),
         (USER, USER),
         (LOGIN + SYSCALL + TITLE, LOGIN + SYSCALL),
-        (USER + CONTEXTS, USER),
-        (USER + SYSCALL + CONTEXTS + TITLE, USER + SYSCALL),
+        (USER + CONTEXTS, USER + CONTEXTS),
+        (USER + SYSCALL + CONTEXTS + TITLE, USER + SYSCALL + CONTEXTS),
+        (SYSCALL + SADDR + TITLE, SYSCALL + SADDR),
+        (SYSCALL + SADDR + EOE, SYSCALL + SADDR),
+        (SYSCALL + TARGET + TITLE, SYSCALL),
     ],
-    ids=["login", "user", "login-syscall", "user-contexts", "user-syscall"],
+    ids=["login", "user", "login-syscall", "user-contexts", "user-syscall", "title", "eoe", "target"],
 )
-def test_one_event_has_one_place_behind_its_syscall_or_its_first_record(event: bytes, behind: bytes) -> None:
+def test_an_event_has_one_place_in_front_of_its_title_or_at_its_end(event: bytes, behind: bytes) -> None:
     points = scan(event + NEXT + b"\n")
-    assert points.n == 2
+    assert points.flags[0] & pt.P_SUBJECT
     assert points.at[0] == len(behind)
     assert set(points.l_event[: points.line_n - 2]) == {points.event[0]}
-    assert points.at[1] == len(event + NEXT)
+    assert points.at[points.n - 1] == len(event + NEXT)
 
 
 @pytest.mark.parametrize("event", [LOGIN + OURS, USER + OURS, SYSCALL + TITLE + OURS], ids=["login", "user", "title"])

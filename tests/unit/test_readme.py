@@ -54,7 +54,7 @@ def test_records_in_readme_are_those_of_the_demo() -> None:
         assert any(re.fullmatch(".*".join(pieces), real) for real in enriched), line
     before, after = [body.splitlines() for kind, body in BLOCKS if body.startswith("type=")]
     assert [line for line in after if not line.startswith("type=CONTAINER_ID")] == before
-    contid = after[1].partition("contid=")[2]
+    (contid,) = [line.partition("contid=")[2] for line in after if "contid=" in line]
     assert f"{contid} is {int(contid):#018x}" in README
 
 
