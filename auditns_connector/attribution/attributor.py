@@ -8,23 +8,23 @@ long as it holds; everything else goes the careful way through attribution/looku
 
 from array import array
 from collections.abc import Collection, Sequence
-from typing import Final, overload
+from typing import Final
 
 from auditns_connector._native import ffi
 from auditns_connector.attribution import clone_result as clones
 from auditns_connector.attribution import exec_match, lookup, told_in_text
 from auditns_connector.attribution.cache import Answer, Known
-from auditns_connector.attribution.cache_fill import Memory, Numbered
+from auditns_connector.attribution.cache_fill import Memory
 from auditns_connector.attribution.call_order import NUMBERS as CALL_NUMBERS
 from auditns_connector.attribution.objects import Objects
+from auditns_connector.attribution.record_numbers import NOT_CLEAR, OF_ONE, RecordNumbers
+from auditns_connector.attribution.states import HOST, PointStates
 from auditns_connector.attribution.told_in_text import Alone, TextAnswers
 from auditns_connector.audittext.grouping import Groups, find_calls, pick
-from auditns_connector.audittext.scanner import Points, Tails
+from auditns_connector.audittext.scanner import Points
 from auditns_connector.audittext.values import untrusted
-from auditns_connector.emit import own_records as text
-from auditns_connector.model.containers import UNKNOWN, Container
-from auditns_connector.model.namespaces import NsSet
-from auditns_connector.model.process import NOT_KNOWN, Login, State, first_holder, valid_interval
+from auditns_connector.model.containers import UNKNOWN
+from auditns_connector.model.process import State, first_holder, valid_interval
 from auditns_connector.model.table import Model
 from auditns_connector.vocabulary import audit_text as pt
 from auditns_connector.vocabulary import record_types as rectypes
@@ -38,52 +38,16 @@ CAREFUL: Final = (
 _MANY: Final = 16
 #: so many points may well be known all of them
 _FEW: Final = 64
-_MAX_TAILS: Final = 50_000
 #: a 1 at the number of each system call that may return a child
 _CLONES: Final = bytes(number in clones.ANY_CALL for number in range(max(clones.ANY_CALL) + 1))
 _MS: Final = 1_000_000
 _ANY_FLAG: Final = (1 << 32) - 1
 #: an answer about a process that has been the same for so long may be wanted again (ns)
 _LASTING: Final = 1_000_000_000
-OF_NONE: Final = 0
-OF_ONE: Final = 1
-NOT_CLEAR: Final = 2
-HOST: Final = State(0, None, None, "")
 _IDLE: Final = State(0, None, None, "observed")
 
 
-class Told(Sequence[State]):
-    """The state of each point of an answer. Most points share theirs with others: ``found`` has each about once, and
-    ``which`` the place there for each point. Whoever was not asked about is :data:`HOST`."""
-
-    __slots__ = ("found", "which")
-
-    def __init__(self, points: int) -> None:
-        self.found: list[State] = [HOST]
-        self.which = array("I", bytes(4 * points))
-
-    def __len__(self) -> int:
-        return len(self.which)
-
-    @overload
-    def __getitem__(self, i: int) -> State: ...
-
-    @overload
-    def __getitem__(self, i: slice) -> list[State]: ...
-
-    def __getitem__(self, i: int | slice) -> "State | list[State]":
-        if isinstance(i, slice):
-            return [self.found[at] for at in self.which[i]]
-        return self.found[self.which[i]]
-
-    def put(self, i: int, state: State) -> None:
-        """Point ``i`` has ``state``."""
-        self.which[i] = len(self.found)
-        self.found.append(state)
-
-
-_NOBODY: Final = Told(0)
-_TailKey = tuple[Container | None, NsSet | None, str, int, Login | None, int | None]
+_NOBODY: Final = PointStates(0)
 
 
 class Correlator:
@@ -106,36 +70,21 @@ class Correlator:
         at_end: bool = False,
     ) -> None:
         self.model = model
-        self.spellings = tuple(spellings)
-        self.ns = ns
-        self.info = info
+        self.numbers = RecordNumbers(model, spellings, ns=ns, info=info, at_end=at_end)
+        self.spellings, self.ns, self.info = self.numbers.spellings, ns, info
         self.nodes = frozenset(nodes)
-        self.tails = tuple(Tails(at_end=at_end and not numeric) for numeric in self.spellings)
-        self._numbers: dict[_TailKey, int] = {}
+        #: texts by number, once for each spelling; and by number the container that the text speaks of
+        self.tails, self.holders = self.numbers.tails, self.numbers.holders
         #: what the text says of itself, and where that is not what the evidence says
         self._texts = TextAnswers()
         self.contradicted = 0
         self.contradiction = ""
         self._objects = Objects()
-        #: the number of no text, by the container that the event has in its own
-        self._silent: dict[Container, int] = {}
-        #: by number: the container that the text speaks of
-        self.holders: list[Container | None] = [None]
-        #: by number: how it is counted
-        self._kinds = bytearray(1)
-        #: where a text depends on the container alone (_brief): its number by container
-        self._plain_numbers: dict[Container | None, int] = {}
-        self._brief = ns == "off" and not info
         self._groups = Groups()
         self._memory = Memory(model, ns=ns != "off")
-        self._renames = 0
-        #: counts how often all that had been worked out was dropped, for a container is called otherwise now
-        self.generation = 0
-        self.answered = 0
-        self.attributed = 0
-        self.unknown = 0
+        self.answered = self.attributed = self.unknown = 0
         #: the state found for each point of the last answer, filled when ``keep_states`` is set
-        self.states = Told(0)
+        self.states = PointStates(0)
         self.keep_states = False
         #: the text is older than the moments it is answered at: see :meth:`_until`
         self.next_stamps = False
@@ -145,23 +94,17 @@ class Correlator:
         self._begin()
         self._texts.begin()
         self._objects.begin()
-        self.states = Told(points.n) if self._keeps else _NOBODY
+        self.states = PointStates(points.n) if self._keeps else _NOBODY
         return array("I", bytes(4 * points.n))
 
     def _begin(self) -> None:
-        """Forget the texts where containers are called otherwise now, or there are too many."""
-        renames = self.model.containers.renames
-        if self.tails[0].count > _MAX_TAILS or renames != self._renames:
-            self._renames = renames
-            self.generation += 1
-            for tails in self.tails:
-                tails.clear()
-            self._numbers.clear()
-            self.holders = [None]
-            self._kinds = bytearray(1)
-            self._plain_numbers.clear()
-            self._silent.clear()
+        if self.numbers.refresh():
             self._memory.forget()
+
+    @property
+    def generation(self) -> int:
+        """Counts how often all texts were dropped, for a container is called otherwise now."""
+        return self.numbers.generation
 
     @property
     def _keeps(self) -> bool:
@@ -224,24 +167,12 @@ class Correlator:
             self._answer_all(points, now, choice, first, n)
         if self.info:
             for i, child in children_of(points, self.model, first, n).items():
-                choice[i] = self._number(self.states[i], self._record(points, i, points.flags[i]), child)
-        kinds = pick(choice if n - first == points.n else choice[first:n], self._kinds)
+                choice[i] = self.numbers.of(self.states[i], self._record(points, i, points.flags[i]), child)
+        kinds = pick(choice if n - first == points.n else choice[first:n], self.numbers.kinds)
         self.count(n - first, kinds.count(OF_ONE), kinds.count(NOT_CLEAR))
         if points.n <= _FEW and not self._keeps:
-            self._memory.learn(self._memory.known(now), self._number_had)
+            self._memory.learn(self._memory.known(now), self.numbers.had)
         return choice
-
-    def reworded(self, number: int, changes: Sequence[tuple[bytes, bytes]]) -> int:
-        """The number of a text that is that of ``number`` with all that is named in ``changes`` replaced."""
-        new = 0
-        for tails in self.tails:
-            text = tails.text(number)
-            for old, other in changes:
-                text = text.replace(old, other)
-            new = tails.add(text)
-        self.holders.append(self.holders[number])
-        self._kinds.append(self._kinds[number])
-        return new
 
     # -- the ways of answering
 
@@ -269,7 +200,7 @@ class Correlator:
             if state is None:
                 self._answer_with_care(points, i, pid, flags, ms, now, choice)
                 continue
-            choice[i] = self._plain_number(state)
+            choice[i] = self.numbers.plain(state)
             if keep:
                 states.put(i, state)
 
@@ -298,7 +229,7 @@ class Correlator:
         numbers = array("I", bytes(4 * groups.find(points, which, count, CAREFUL)))
         told: list[State] = []
         lasting: list[Answer] = []
-        number_of = self._plain_numbers.get
+        number_of = self.numbers.by_container.get
         for group, (i, pid, flags, size, low, high) in enumerate(groups.rows()):
             alone = flags & CAREFUL
             if not alone:
@@ -308,9 +239,10 @@ class Correlator:
             else:
                 found = None
             if found is not None:
-                numbers[group] = number = number_of(found.container) or self._plain_number(found)
+                numbers[group] = number = number_of(found.container) or self.numbers.plain(found)
                 if not alone and low * _MS - offset - EPSILON - found.since > _LASTING:
-                    lasting.append(self._memory.lasting(self.model.processes[pid], (number, self._kinds[number])))
+                    numbered = (number, self.numbers.kinds[number])
+                    lasting.append(self._memory.lasting(self.model.processes[pid], numbered))
             elif size > 1:
                 before = groups.before(i)
                 count, left = before, ffi.unpack(which, count)[before:]
@@ -364,40 +296,12 @@ class Correlator:
                 return min(now, next_ms * _MS - (self.model.clock.offset or 0) + self.model.lag + LATE)
         return now
 
-    def _plain_number(self, state: State) -> int:
-        """:meth:`_number` of a plain case, where the container mostly says all."""
-        number = self._plain_numbers.get(state.container)
-        if number is None:
-            number = self._number(state, 0)
-            if self._brief:
-                self._plain_numbers[state.container] = number
-        return number
-
     def _numbered(self, points: Points, i: int, flags: int, state: State) -> int:
         """The number of what is to be put in at point ``i``: nothing where the event has records of ours already, but
         whose it is counts as well."""
         if not flags & pt.P_OWN:
-            return self._number(state, self._record(points, i, flags))
-        container = state.container
-        number = 0 if container is None else self._silent.get(container, 0)
-        if container is not None and not number:
-            for tails in self.tails:
-                number = tails.add(b"")
-            self._silent[container] = number
-            self.holders.append(container)
-            self._kinds.append(NOT_CLEAR if container is UNKNOWN else OF_ONE)
-        return number
-
-    def _number_had(self, state: State) -> Numbered | None:
-        """:meth:`_plain_number`, and how it is counted, where there is a text already: to make one may mint serials,
-        and only an answer does that."""
-        nsset = state.nsset if self._wanted(state.container) else None
-        number = self._numbers.get((state.container, nsset, "", 0, None, None))
-        return None if number is None else (number, self._kinds[number])
-
-    def _wanted(self, container: Container | None) -> bool:
-        """Whether NS_INFO is."""
-        return self.ns == "all" or (self.ns == "containers" and container is not None)
+            return self.numbers.of(state, self._record(points, i, flags))
+        return self.numbers.silent(state.container)
 
     @staticmethod
     def _record(points: Points, i: int, flags: int) -> int:
@@ -481,54 +385,6 @@ class Correlator:
         fields = dict(word.partition(b"=")[::2] for word in line.partition(b"): ")[2].split())
         times = self.model.clock.candidates(ms * 1_000_000, now)
         return self.model.packets.answer(fields, min(times, default=now) - EPSILON)
-
-    def _number(self, state: State, record: int, child: int | None = None) -> int:
-        """The number of the text that says ``state``, about record ``record`` of the event (0: about the event);
-        ``child`` is what a clone returned, as the host counts (0: not known, None: it is no clone)."""
-        container = state.container
-        wanted = self._wanted(container)
-        nsset = state.nsset if wanted else None
-        origin = state.origin if self.info else ""
-        login = state.login if self.info else None
-        key = (container, nsset, origin, record, login, child)
-        number = self._numbers.get(key)
-        if number is None:
-            number = 0
-            if container is not None or wanted:
-                for tails, numeric in zip(self.tails, self.spellings, strict=True):
-                    number = tails.add(self._tail(key, wanted, numeric))
-                self.holders.append(container)
-                self._kinds.append(NOT_CLEAR if container is UNKNOWN else OF_NONE if container is None else OF_ONE)
-            self._numbers[key] = number
-        return number
-
-    def _tail(self, key: _TailKey, wanted: bool, numeric: bool) -> bytes:
-        container, nsset, origin, record, login, child = key
-        model, out = self.model, b""
-        place = record or None
-        if container is not None:
-            contid = model.containers.text(container)
-            out += text.container_id(contid, place, numeric)
-            if self.info:
-                out += text.container_info(
-                    contid,
-                    origin or NOT_KNOWN,
-                    numeric,
-                    runtime=container.runtime or None,
-                    full_id=container.id or None,
-                    name=container.name or None,
-                    pod=container.pod or None,
-                    image=container.image or None,
-                    namespace=container.labels.get("namespace") or None,
-                    cauid=login.uid if login is not None else None,
-                    cses=login.session if login is not None else None,
-                    exit_pid=child,
-                )
-        if wanted:
-            serial = model.namespaces.serial
-            insts = nsset.inst if nsset is not None else (None,) * 8
-            out += text.ns_info([None if inst is None else serial(inst) for inst in insts], place, numeric)
-        return out
 
 
 def children_of(points: Points, model: Model, first: int = 0, end: int | None = None) -> dict[int, int]:

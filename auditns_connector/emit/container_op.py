@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from auditns_connector.emit import own_records as text
+from auditns_connector.audittext import own_records as text
 from auditns_connector.model.outputs import ContainerOp
 
 if TYPE_CHECKING:

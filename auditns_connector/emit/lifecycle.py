@@ -8,7 +8,7 @@ import struct
 from typing import TYPE_CHECKING, Any, Final
 
 from auditns_connector._native import ffi, lib
-from auditns_connector.emit.own_records import UNKNOWN
+from auditns_connector.audittext.own_records import UNKNOWN
 from auditns_connector.model.outputs import NsChange, NsDel, NsInit, NsLeft
 from auditns_connector.vocabulary import record_types as rectypes
 from auditns_connector.vocabulary.namespaces import ALL_ORDER, FLAGS

@@ -7,10 +7,10 @@ from collections.abc import Hashable, Iterator
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from auditns_connector.attribution.attributor import children_of
+from auditns_connector.audittext import own_records as text
 from auditns_connector.audittext.grouping import pick_numbers
 from auditns_connector.audittext.scanner import Points, Tails
 from auditns_connector.emit import json_objects as jsonout
-from auditns_connector.emit import own_records as text
 from auditns_connector.emit import pretty
 from auditns_connector.emit.fields import Fields, parse
 from auditns_connector.emit.json_native import JsonLines

@@ -14,7 +14,7 @@ from array import array
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from auditns_connector.emit.own_records import HEADER_PLACE
+from auditns_connector.audittext.own_records import HEADER_PLACE
 from auditns_connector.vocabulary import audit_text as pt
 from auditns_connector.vocabulary import record_types as rectypes
 
@@ -103,5 +103,5 @@ def set_apart(points: "Points", choice: "array[int]", correlator: "Correlator") 
         ms, serial = points.ms[i], points.serial[i]
         event = b" event=%d.%03d:%d\n" % (ms // 1000, ms % 1000, serial)
         header = b"msg=audit(%d.%03d:%d):" % (ms // 1000, ms % 1000, (serial + _AWAY) % _SERIALS)
-        out[i] = correlator.reworded(choice[i], ((HEADER_PLACE, header), (b"\n", event)))
+        out[i] = correlator.numbers.reworded(choice[i], ((HEADER_PLACE, header), (b"\n", event)))
     return out

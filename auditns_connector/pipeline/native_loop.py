@@ -12,7 +12,8 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from auditns_connector._native import ffi, lib
-from auditns_connector.attribution.attributor import CAREFUL, NOT_CLEAR, OF_ONE
+from auditns_connector.attribution.attributor import CAREFUL
+from auditns_connector.attribution.record_numbers import NOT_CLEAR, OF_ONE
 from auditns_connector.host.observer import MUCH
 from auditns_connector.pipeline.coalescing import BUSY, WINDOW
 from auditns_connector.sources.base import AuditSource

@@ -11,9 +11,9 @@ from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
+from auditns_connector.audittext import own_records as text
 from auditns_connector.audittext.absence import Absence
 from auditns_connector.audittext.serials import SerialGap, SerialTracker, parse_stamp
-from auditns_connector.emit import own_records as text
 from auditns_connector.emit.lifecycle import OUTPUTS, LifecycleRows
 from auditns_connector.model.containers import UNKNOWN
 from auditns_connector.model.outputs import ContainerOp, Loss, NsChange, NsDel, NsInit, NsLeft
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 #: milliseconds since 1970, the line in each spelling (None: it is a row's), and whose it is
 Told = tuple[int, "dict[bool, bytes] | None", "State | None"]
-#: makes the line of an output (see emit/own_records.py) for either spelling; b"" tells nothing
+#: makes the line of an output (see audittext/own_records.py) for either spelling; b"" tells nothing
 Formatter = Callable[[Any, bool], bytes]
 _NS: Final = 1_000_000
 #: what is filtered by its record type

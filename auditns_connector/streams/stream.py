@@ -7,8 +7,8 @@ import socket
 from collections.abc import Iterable
 from typing import Any, Final, Protocol
 
+from auditns_connector.audittext import own_records as text
 from auditns_connector.config.streams import Definition
-from auditns_connector.emit import own_records as text
 from auditns_connector.model.containers import Container
 from auditns_connector.streams.backlog import Backlog, Entry, Gap, RateLimit
 from auditns_connector.streams.peers import Who

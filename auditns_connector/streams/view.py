@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from auditns_connector.attribution.lookup import holders
+from auditns_connector.audittext import own_records as text
 from auditns_connector.audittext.scanner import Points
 from auditns_connector.config.streams import HOST
-from auditns_connector.emit import own_records as text
 from auditns_connector.model.apply.inner_ids_state import set_up_by_runtime
 from auditns_connector.model.containers import UNKNOWN, Container
 from auditns_connector.model.inner_ids import IdMap, translated

@@ -1,4 +1,4 @@
-/* Lines of the records of ours that come in numbers: how namespaces come to be, change and go. emit/own_records.py is
+/* Lines of the records of ours that come in numbers: how namespaces come to be, change and go. audittext/own_records.py is
  * the readable form of the same lines; a test holds both byte-identical. */
 
 #define RECORD_NS_INIT 0

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from auditns_connector.audittext import own_records as text
 from auditns_connector.audittext.scanner import Points, Tails, TextStream, assemble
-from auditns_connector.emit import own_records as text
 from auditns_connector.vocabulary import audit_text as p
 
 DATA = Path(__file__).parent / "data"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from auditns_connector._native import lib
-from auditns_connector.attribution.attributor import Told
+from auditns_connector.attribution.states import PointStates
 from auditns_connector.audittext.scanner import Points, TextStream
 from auditns_connector.daemon import terminal
 from auditns_connector.emit import json_objects as jsonout
@@ -32,7 +32,7 @@ class Known(Renderer):
         super().__init__(self.correlator, colour)
 
     def take(self, points: Points) -> None:
-        self.correlator.states = Told(points.n)
+        self.correlator.states = PointStates(points.n)
         for i, pid in enumerate(points.pid[: points.n]):
             self.correlator.states.put(i, State(i, None, None, origin=str(pid)))
 

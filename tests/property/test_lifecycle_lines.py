@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from auditns_connector._native import ffi, lib
-from auditns_connector.emit import own_records as text
+from auditns_connector.audittext import own_records as text
 from auditns_connector.emit.lifecycle import KINDS, RECORD, LifecycleRows
 from auditns_connector.model.containers import UNKNOWN, Container
 from auditns_connector.model.namespaces import Instance

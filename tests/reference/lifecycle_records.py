@@ -1,12 +1,12 @@
 """NS_INIT, NS_DEL and NS_CHANGE as audit text, to be read: what cdefs/records/lines.c makes of many at once.
 
-Formats as in emit/own_records.py: byte 0 stands for the ``msg=audit(…):``, byte 1 for the ``node=HOST `` prefix.
+Formats as in audittext/own_records.py: byte 0 stands for the ``msg=audit(…):``, byte 1 for the ``node=HOST `` prefix.
 """
 
 import os
 from typing import NamedTuple
 
-from auditns_connector.emit.own_records import encode_untrusted
+from auditns_connector.audittext.own_records import encode_untrusted
 from auditns_connector.vocabulary import record_types as rectypes
 from auditns_connector.vocabulary.namespaces import FLAGS
 

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
+from auditns_connector.audittext import own_records as text
 from auditns_connector.cli import main as cli
 from auditns_connector.cli import plugin
 from auditns_connector.config import options as config
 from auditns_connector.config.streams import SCHEMA, Definition, read
 from auditns_connector.emit import events
 from auditns_connector.emit import json_objects as jsonout
-from auditns_connector.emit import own_records as text
 from auditns_connector.vocabulary import record_types as rectypes
 from tests.kernel.support import need_tool
 from tests.reference import lifecycle_records

@@ -2,7 +2,7 @@
 
 import pytest
 
-from auditns_connector.emit import own_records as text
+from auditns_connector.audittext import own_records as text
 from auditns_connector.vocabulary import record_types as rectypes
 from tests.reference import lifecycle_records as lifecycle
 

@@ -21,7 +21,6 @@ FLOORS = (
 )  # fmt: skip
 #: (who, whom): imports that go up. One that is mended is to be taken out here; none is to be added
 UPWARDS: set[tuple[str, str]] = {
-    ("attribution.attributor", "emit.own_records"),
     ("audittext.scanner", "attribution.cache"),
     ("model.table", "attribution.cache"),
     ("model.table", "attribution.call_order"),

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from auditns_connector.attribution.attributor import Correlator
+from auditns_connector.audittext import own_records as text
 from auditns_connector.audittext.scanner import Points
 from auditns_connector.audittext.serials import SerialGap
-from auditns_connector.emit import own_records as text
 from auditns_connector.emit.container_op import container_op
 from auditns_connector.emit.render import Renderer
 from auditns_connector.model.outputs import ContainerOp

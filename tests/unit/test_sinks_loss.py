@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from auditns_connector.audittext import own_records as text
 from auditns_connector.emit import json_objects
-from auditns_connector.emit import own_records as text
 from auditns_connector.sinks.loss import Lifecycle, Loss, loss_of, marked
 from auditns_connector.sinks.threaded import BOUNDLESS, ThreadedSink
 from tests.unit.sinkhelp import block, lost_line
