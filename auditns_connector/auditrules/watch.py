@@ -7,13 +7,14 @@ on, what was before is no longer relied on. What is found goes to the model as R
 import os
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from auditns_connector.errors import AuditnsError
 from auditns_connector.vocabulary import frames as f
 from auditns_connector.vocabulary.syscalls import EXEC_CALLS, NAMESPACE_CALLS
 
 if TYPE_CHECKING:
+    from auditns_connector.auditrules.netlink import AuditControl
     from auditns_connector.audittext.scanner import Points
 
 
@@ -23,7 +24,7 @@ class RuleWatch:
     def __init__(self, feed: Callable[[bytes], None]) -> None:
         self._feed = feed
         self._found = self._changes = 0
-        self._control: Any = None
+        self._control: AuditControl | None = None
         self._next: int | None = None
 
     def read(self) -> None:

@@ -4,10 +4,13 @@ import argparse
 import os
 import select
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from auditns_connector.cli.options import add_filters, add_format, event_filter, formats
 from auditns_connector.daemon.terminal import complain, for_people
+
+if TYPE_CHECKING:
+    from auditns_connector.audittext.scanner import Points
 
 
 def add_parser(subparsers: Any, name: str, text: str) -> None:
@@ -71,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
         output = sys.stdout.fileno()
         shape = for_people(name, sys.stdout.isatty())
 
-        def deliver(points: Any) -> bool:
+        def deliver(points: Points) -> bool:
             blocks = enricher.take(points, lambda p: answers.answer(correlator, p)).values()
             shown = blocks if shape is None else [shape(bytes(block)) for block in blocks]
             return all(_write(output, block) for block in shown) and not enricher.done

@@ -4,7 +4,7 @@ Read from TOML (``[stream.NAME]``) and from the requests of ``auditns stream``, 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any, Final, NamedTuple
 
@@ -78,7 +78,7 @@ class Definition(NamedTuple):
         return out
 
 
-Contid = Any  # Callable[[Container], int | None]; a Protocol would say no more
+Contid = Callable[[Container], int | None]
 
 
 def _any(patterns: tuple[str, ...], words: list[str]) -> bool:

@@ -36,12 +36,12 @@ class Talk:
             )
         return self._logger
 
-    def say(self, event: str, **fields: Any) -> None:
+    def say(self, event: str, **fields: object) -> None:
         """Something a person may want to know."""
         if not self.quiet:
             self._emit("info", event, fields)
 
-    def warn(self, event: str, **fields: Any) -> None:
+    def warn(self, event: str, **fields: object) -> None:
         """Something a person should look at; said even when quiet."""
         self._emit("warning", event, fields)
 
@@ -61,7 +61,7 @@ class Seldom:
         #: what -> when it was said, and how often it was not said since
         self._said: dict[str, tuple[float, int]] = {}
 
-    def warn(self, what: str, event: str, **fields: Any) -> None:
+    def warn(self, what: str, event: str, **fields: object) -> None:
         """Say ``event``, with how often it was left out."""
         now = self._clock()
         if what not in self._said and len(self._said) >= _MOST:

@@ -1,7 +1,7 @@
 """Opening the kernel event sources that a host allows, best first, and telling what is had."""
 
 import os
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from auditns_connector.errors import AuditnsError, NotSupportedError
 from auditns_connector.host.namespace_source import AUTO, choose, told
@@ -9,12 +9,17 @@ from auditns_connector.host.observer import Observer
 from auditns_connector.model.table import Model
 from auditns_connector.vocabulary.namespaces import INITIAL_INODES
 
+if TYPE_CHECKING:
+    from auditns_connector.journal.files import JournalWriter
+    from auditns_connector.sources.connector import ConnectorSource
+    from auditns_connector.sources.perf import PerfSource
+
 
 class Opened(NamedTuple):
     """Event sources that listen already (``None``: not had), where namespaces are seen, messages for people."""
 
-    perf: Any | None
-    connector: Any | None
+    perf: "PerfSource | None"
+    connector: "ConnectorSource | None"
     ns_source: str
     notices: list[str]
 
@@ -43,8 +48,8 @@ def open_sources(
             "(docker: --pid host; from a shell: nsenter -t 1 -p)"
         )
     notices: list[str] = []
-    rings: Any | None = None
-    proc: Any | None = None
+    rings: PerfSource | None = None
+    proc: ConnectorSource | None = None
     try:
         if perf != "off" and ns_source in (AUTO, "perf"):
             rings = _open_perf(perf == "on" or ns_source == "perf", perf_buffer, calls, notices)
@@ -78,7 +83,7 @@ def open_sources(
     return Opened(rings, proc, chosen, notices)
 
 
-def _open_perf(forced: bool, size: int, calls: bool, notices: list[str]) -> Any | None:
+def _open_perf(forced: bool, size: int, calls: bool, notices: list[str]) -> "PerfSource | None":
     from auditns_connector.sources.perf import PerfSource
 
     try:
@@ -92,7 +97,7 @@ def _open_perf(forced: bool, size: int, calls: bool, notices: list[str]) -> Any 
     return rings
 
 
-def _open_connector(forced: bool, size: int, notices: list[str]) -> Any | None:
+def _open_connector(forced: bool, size: int, notices: list[str]) -> "ConnectorSource | None":
     from auditns_connector.sources.connector import ConnectorSource
 
     try:
@@ -124,7 +129,7 @@ def host_observer(
     audit: bool = True,
     perf_buffer: int = 16 << 20,
     connector_buffer: int = 64 << 20,
-    journal: Any | None = None,
+    journal: "JournalWriter | None" = None,
     all_serials: bool = False,
     options: dict[str, Any] | None = None,
 ) -> tuple[Observer, list[str]]:

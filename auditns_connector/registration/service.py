@@ -353,7 +353,7 @@ class Registrar:
         self.delegated.clear()
 
 
-def names(raw: Any) -> dict[str, str]:
+def names(raw: object) -> dict[str, str]:
     """What a request says of its container, as far as it makes sense."""
     if not isinstance(raw, dict):
         return {}

@@ -6,11 +6,14 @@ again is not taken for it. SCM_CREDENTIALS is not looked at: root of a user name
 
 import os
 import socket
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from auditns_connector.control.peer import Held, peer_of
 from auditns_connector.model.containers import UNKNOWN, Container
 from auditns_connector.model.process import Process
+
+if TYPE_CHECKING:
+    from auditns_connector.host.observer import Observer
 
 
 class Who(NamedTuple):
@@ -35,7 +38,7 @@ class Credentials(NamedTuple):
     exe: bytes | None = None
 
 
-def identify(sock: socket.socket, observer: Any) -> Who:
+def identify(sock: socket.socket, observer: "Observer") -> Who:
     """The peer of ``sock``. The model must have caught up; a process it does not know is asked for.
 
     A peer that has ended since it connected is known where the model remembers just one process of its number.

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 from auditns_connector.audittext.scanner import Points
 from auditns_connector.config.streams import CONTAINER, HOST
@@ -18,6 +18,9 @@ from auditns_connector.streams.stream import Stream
 from auditns_connector.streams.view import Viewer, Wanted, group, lies_in
 from auditns_connector.vocabulary import audit_text as pt
 from auditns_connector.vocabulary.namespaces import PID
+
+if TYPE_CHECKING:
+    from auditns_connector.host.observer import Observer
 
 #: points that no stream is given an event for
 _NOT_TOLD: Final = pt.P_LATE | pt.P_NETFILTER | pt.P_OWN
@@ -42,11 +45,11 @@ def _of_nothing(points: Points, wanted: Wanted, states: "Sequence[State]", home:
 class Router:
     """Hands events to ``streams`` (shared with the manager, by name)."""
 
-    def __init__(self, observer: Any, streams: dict[str, Stream], talk: Talk) -> None:
+    def __init__(self, observer: "Observer", streams: dict[str, Stream], talk: Talk) -> None:
         self._observer, self._streams, self._talk = observer, streams, talk
         self._model = observer.model
         self.viewer = Viewer(self._model, self.ask)
-        self._plans: dict[Container, tuple[tuple[Any, ...], _Plan]] = {}
+        self._plans: dict[Container, tuple[tuple[object, ...], _Plan]] = {}
         self._seen = -1
         self._unsettled = False
         self._failed: set[int] = set()

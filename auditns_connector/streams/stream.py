@@ -233,7 +233,7 @@ class Stream:
         os.close(self._folder)
 
 
-def _terms(definition: Definition) -> tuple[Any, ...]:
+def _terms(definition: Definition) -> tuple[object, ...]:
     return definition[1:6]
 
 
