@@ -191,6 +191,21 @@ def test_auditd_counts_its_own_events_by_itself(rtype: int) -> None:
     assert n.missing == []
 
 
+def test_what_others_count_is_no_hole_in_the_middle_either() -> None:
+    """auditd's own events, and those of another host, whose numbers are near the kernel's."""
+    n = narrator(World(), track=True)
+    n.saw(seen([100, 101], ms=1000))
+    auditds = seen([102, 140, 103], ms=1001)
+    auditds.rtype[1] = 1205
+    n.saw(auditds)
+    others = seen([104, 150, 105], ms=1002, node=b"node=there ")
+    for i in (0, 2):
+        others.flags[i] = others.node_len[i] = 0
+    n.saw(others)
+    n.finish()
+    assert n.missing == []
+
+
 @pytest.mark.parametrize("rtype", [1199, 1300])
 def test_what_the_kernel_counts_is_missed(rtype: int) -> None:
     n = narrator(World(), track=True)

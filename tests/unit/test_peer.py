@@ -83,6 +83,17 @@ def test_one_that_has_gone_is_nobody(kernel: bool, connected: tuple[socket.socke
     assert (about["start"], about["privileged"]) == (None, False)
 
 
+def test_what_was_read_is_believed_only_if_the_process_lives_still(
+    connected: tuple[socket.socket, "subprocess.Popen[bytes]"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the reading and the end of it somebody else may have come by the number."""
+    sock, _ = connected
+    known = peer_accepted(sock, Procfs())
+    monkeypatch.setattr(Held, "alive", lambda self: False)
+    about = told(sock, known)
+    assert (about["start"], about["privileged"]) == (None, False)
+
+
 def test_a_later_holder_of_its_pid_is_nobody(
     connected: tuple[socket.socket, "subprocess.Popen[bytes]"], monkeypatch: pytest.MonkeyPatch
 ) -> None:
