@@ -4,6 +4,7 @@
 # make lint   ruff, mypy --strict, manual pages      make bench   the benchmarks (as root)
 # make peers  fetch the newest LAUREL and audit tools, beside the installed ones, for benches and tests
 # make fuzz   ten minutes of fuzzing the C code (with clang)
+# make mutate each stated rule weakened in turn, to see that a test notices
 # make build  wheel and source distribution in dist/ make clean   remove what was built
 
 VENV := .venv
@@ -95,6 +96,9 @@ FUZZ_SECONDS := 600
 fuzz: venv
 	@$(BIN)/pip install --quiet --editable '.[fuzz]'
 	$(BIN)/python -m tests.fuzz.run --seconds $(FUZZ_SECONDS)
+
+mutate: venv
+	$(BIN)/python -m tests.mutate
 
 build: dev
 	rm -rf build dist

@@ -177,7 +177,7 @@ def test_samples_without_a_cgroup():
     assert counters["malformed"] == 0
 
 
-@pytest.mark.parametrize("loc", [0xFFFF, 0xFFFFFFFF, 40 << 16 | 30, 1 << 16 | 0xFFFF])
+@pytest.mark.parametrize("loc", [0xFFFF, 0xFFFFFFFF, 40 << 16 | 21, 40 << 16 | 30, 1 << 16 | 0xFFFF])
 def test_a_string_outside_the_raw_data_is_empty(loc):
     raw = struct.pack("<HBBiIii", 365, 0, 0, 20, loc, 20, 20) + b"/bin/true\0"
     found, _, _ = both(sample(raw, 1000, 20, 20))

@@ -1,0 +1,1 @@
+"""Whether a rule that is weakened is noticed: ``make mutate``."""
