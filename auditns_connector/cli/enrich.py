@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
         output = sys.stdout.fileno()
         shape = for_people(name, sys.stdout.isatty())
 
-        def deliver(points: Points) -> bool:
+        def deliver(points: "Points") -> bool:
             blocks = enricher.take(points, lambda p: answers.answer(correlator, p)).values()
             shown = blocks if shape is None else [shape(bytes(block)) for block in blocks]
             return all(_write(output, block) for block in shown) and not enricher.done
