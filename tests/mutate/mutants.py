@@ -276,7 +276,7 @@ MUTANTS: Final = (
     Mutant(
         "execs: by file name",
         "auditns_connector/attribution/exec_match.py",
-        "named = [item for item in found if item[0].filename == name] or found",
+        "named = [item for item in found if item[0].file == file] or found",
         "named = found",
         "tests/unit/test_stated_rules.py::test_an_exec_is_known_by_its_file",
     ),
@@ -545,5 +545,33 @@ MUTANTS: Final = (
         "if not words.isprintable():",
         "if False:",
         "tests/unit/test_pretty.py::test_cut_text_is_the_beginning_of_the_whole",
+    ),
+    Mutant(
+        "table: a fork into other namespaces is not plain",
+        "cdefs/table/apply.c",
+        "        !same_namespaces(is, head, payload) ||",
+        "       ",
+        "tests/property/test_process_table.py::test_journals",
+    ),
+    Mutant(
+        "table: an exec in another cgroup is not plain",
+        "cdefs/table/apply.c",
+        " || (head->cgroup && head->cgroup != is->cgroup)",
+        "",
+        "tests/property/test_process_table.py::test_journals",
+    ),
+    Mutant(
+        "table: an exit before the start is of somebody else",
+        "cdefs/table/apply.c",
+        "    if (p->start > head->time + TABLE_SAME_START)\n        return APPLIED;\n    if (!p->threads) {\n",
+        "    if (!p->threads) {\n",
+        "tests/unit/test_stated_rules.py::test_an_exit_before_the_start_is_of_a_former_holder",
+    ),
+    Mutant(
+        "table: the last thread ends the process",
+        "cdefs/table/apply.c",
+        "    if (!p->threads && p->leader_gone)\n        process_end(t, row, head->time);\n",
+        "",
+        "tests/property/test_process_table.py::test_journals",
     ),
 )

@@ -128,3 +128,16 @@ def test_every_exec_makes_a_record_only_where_nothing_may_keep_it_back() -> None
     assert not complete(*EXECS, never(codec.build_syscall_rule(0xC000003E, [1], "x")))
     assert not complete(*EXECS, status=STATUS._replace(rate_limit=5))
     assert not complete(*EXECS, status=STATUS._replace(enabled=0))
+
+
+def ended(w: World, pid: int, at: float) -> None:
+    """The kernel's sample of an exit, and the exit."""
+    w.put(f.K_EXIT_SAMPLE, at, pid=pid, tid=pid, cgroup=1)
+    w.exit(pid, at + 0.01)
+
+
+def test_an_exit_before_the_start_is_of_a_former_holder() -> None:
+    w = World()
+    w.fork(1, 100, 5000)
+    ended(w, 100, 1000)
+    assert w.model.alive(100) is not None
