@@ -10,6 +10,7 @@ from auditns_connector.auditrules import codec
 from auditns_connector.auditrules.coverage import all_audited
 from auditns_connector.model.clock import Clock
 from auditns_connector.model.containers import UNKNOWN, Containers
+from auditns_connector.model.membership import Evidence, belongs
 from auditns_connector.vocabulary import frames as f
 from tests.unit.world import HEX, MS, World, contid
 
@@ -82,16 +83,19 @@ def test_the_reading_of_a_stamp_that_is_recent_outrules_an_older_one() -> None:
 
 def test_without_evidence_it_is_unknown_not_the_hosts() -> None:
     w = World()
-    process = w.model.alive(1)
-    assert process is not None
-    belongs: Any = w.model.containers.belongs
-    assert belongs(None, None, None, None, None, (1, 0), 0, set_up=False) is UNKNOWN
+    init = w.model.alive(1)
+    assert init is not None
+    who = Evidence(w.model.containers, (100, 0), 0, None, None, init.state.nsset, None, None, None, False)
+    assert belongs(who) is UNKNOWN
+    assert belongs(who._replace(cgroups=init.cgroups)) is None
 
 
-@pytest.mark.parametrize(("types", "host"), [(["pid"], True), (["pid", "user"], False)])
-def test_only_the_configured_types_of_namespaces_make_a_sandbox(types: list[str], host: bool) -> None:
+@pytest.mark.parametrize(
+    ("types", "made", "host"), [(["pid"], "user", True), (["pid", "user"], "user", False), (["user"], "pid", True)]
+)
+def test_only_the_configured_types_of_namespaces_make_a_sandbox(types: list[str], made: str, host: bool) -> None:
     w = World(sandbox_types=types)
-    w.fork(1, 100, 1000, user=77)
+    w.fork(1, 100, 1000, **{made: 77})
     w.now += 100 * MS
     assert (w.who(100, 1050) is None) is host
 
@@ -100,7 +104,7 @@ def test_only_the_configured_types_of_namespaces_make_a_sandbox(types: list[str]
 def test_a_cgroup_is_below_another_by_whole_names(place: str, inside: bool) -> None:
     owner: Any = SimpleNamespace(home=SimpleNamespace(path=lambda root: "/a/b"))
     cgroups: Any = SimpleNamespace(places=[{0: place}])
-    assert Containers._inside(owner, cgroups) is inside
+    assert Containers.below(World().model.containers, owner, cgroups) is inside
 
 
 def test_a_clone_whose_stamp_can_mean_two_has_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
