@@ -541,10 +541,10 @@ MUTANTS: Final = (
     ),
     Mutant(
         "terminal: nothing that it obeys",
-        "auditns_connector/emit/pretty.py",
-        "if not words.isprintable():",
-        "if False:",
-        "tests/unit/test_pretty.py::test_cut_text_is_the_beginning_of_the_whole",
+        "auditns_connector/daemon/terminal.py",
+        "    if words.isprintable():",
+        "    if True:",
+        "tests/unit/test_terminal.py::test_every_output_for_people_is_harmless",
     ),
     Mutant(
         "table: a fork into other namespaces is not plain",
