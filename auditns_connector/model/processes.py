@@ -5,13 +5,14 @@ method writes what it is named for and nothing else: who belongs where, and who 
 by its caller.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
-from auditns_connector._native import lib
+from auditns_connector._native import ffi, lib
 from auditns_connector.model.containers import CgroupSet, Container
 from auditns_connector.model.namespaces import NsSet
 from auditns_connector.model.process import Apart, Exec, Process, State
+from auditns_connector.model.profiles import Profile
 from auditns_connector.model.rows import Rows
 
 #: times of threads apart, and former states, remembered of one process; what is older is not answered
@@ -24,6 +25,38 @@ KEPT_MADE: Final = 64
 
 class Processes(Rows):
     """Processes by pid (``newest``), threads by tid, and the ended ones in the order of their ends (``dead``)."""
+
+    # -- some of them, in the order in which their pids came to be remembered
+
+    def living(self, wanted: Callable[[Process | Profile], bool]) -> list[Process]:
+        """The living processes that are ``wanted``; packed ones are told by what they have in common."""
+        found = [process for process in self.held.values() if process.end is None and wanted(process)]
+        for profile in self.profiles:
+            if profile is not None and wanted(profile):
+                found += [self.newest[pid] for pid in self._pids(profile.number, living=True)]
+        return sorted(found, key=lambda process: process.place)
+
+    def living_in(self, containers: Iterable[Container | None]) -> list[Process]:
+        """The living processes of these containers."""
+        inside = set(containers)
+        return self.living(lambda one: one.state.container in inside)
+
+    def family(self, pid: int, start: int) -> list[Process]:
+        """Who descends from the process that holds ``pid`` since ``start``, alive or ended, in order of their starts.
+        No object is made of anybody else."""
+        out = ffi.new("struct table_link[]", int(self.c.processes) or 1)
+        count = int(lib.table_links(self.c, out, int(self.c.processes)))
+        links: list[tuple[int, int, int, tuple[int, int] | None]] = [
+            (link.start, link.place, link.pid, (link.creator, link.creator_start)) for link in list(out[0:count])
+        ]
+        packed = {link[2] for link in links}
+        links += [(p.start, p.place, p.pid, p.creator) for p in self.held.values() if p.pid not in packed]
+        line, found = {(pid, start)}, []
+        for began, _, child, creator in sorted(links, key=lambda link: link[:2]):
+            if creator in line and (child, began) != (pid, start):
+                line.add((child, began))
+                found.append(self.newest[child])
+        return found
 
     # -- pids
 

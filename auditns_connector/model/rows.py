@@ -13,7 +13,7 @@ profile are one member there, called minus its number, as long as the table coun
 
 import os
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from auditns_connector._native import ffi, lib
@@ -147,16 +147,6 @@ class Rows:
     def all(self) -> list[Process]:
         """The newest incarnation of every pid, in the order in which the pids came to be remembered."""
         found = [process for pid in self.pids() if (process := self.find(pid)) is not None]
-        found.sort(key=_place)
-        return found
-
-    def living_in(self, containers: Iterable[Container | None]) -> list[Process]:
-        """The living processes of these containers, in that order."""
-        wanted = set(containers)
-        found = [p for p in self.held.values() if p.end is None and p.state.container in wanted]
-        for profile in self.profiles:
-            if profile is not None and profile.state.container in wanted:
-                found += [self.newest[pid] for pid in self._pids(profile.number, living=True)]
         found.sort(key=_place)
         return found
 

@@ -105,6 +105,18 @@ uint32_t table_pids(const struct table *t, uint32_t profile, int living, int32_t
     return n;
 }
 
+uint32_t table_links(const struct table *t, struct table_link *out, uint32_t room)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 1; i <= t->rows->processes.used && n < room; i++) {
+        const struct process *p = process_at(t, i);
+        if (p->used && slot_of(t, p->pid)->process == i)
+            out[n++] = (struct table_link){p->start, p->creator_start, p->place, p->pid, p->creator};
+    }
+    return n;
+}
+
 uint32_t table_members(const struct table *t, uint32_t profile, int32_t *out, uint32_t room)
 {
     uint32_t n = 0;

@@ -80,6 +80,12 @@ struct table_dead_row {
     int32_t pid;
 };
 
+/* Who made whom */
+struct table_link {
+    uint64_t start, creator_start, place;
+    int32_t pid, creator;
+};
+
 struct table_rows;
 
 struct table {
@@ -119,6 +125,7 @@ uint32_t table_read_dead(const struct table *t, uint32_t back, struct table_dead
 /* Pids (living: whose process is alive) of newest rows, or of the rows of one profile, or the tids that are members of
  * it, as many as there is room for; returns how many there are. */
 uint32_t table_pids(const struct table *t, uint32_t profile, int living, int32_t *out, uint32_t room);
+uint32_t table_links(const struct table *t, struct table_link *out, uint32_t room);
 uint32_t table_members(const struct table *t, uint32_t profile, int32_t *out, uint32_t room);
 
 /* Pack: 0 where there is no memory. The newest row of the pid; threads are its other tids. */

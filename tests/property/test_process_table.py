@@ -120,8 +120,29 @@ class Both:
         for key in one:
             assert one[key] == other[key], key
 
+    def check_some(self) -> None:
+        """Both find the same where they look at some processes only, and those that all of them show."""
+        table, other = (model.table for model in self.models)
+        everybody = self.models[1].processes.values()
+        line = {(1, 0)}
+        for one in sorted(everybody, key=lambda process: process.start):
+            if one.creator in line:
+                line.add((one.pid, one.start))
+        found = [(one.pid, one.start) for one in other.family(1, 0)]
+        assert {(1, 0), *found} == line
+        assert [(one.pid, one.start) for one in table.family(1, 0)] == found
+        places = {one.state.container for one in everybody}
+        for place in places:
+            alive = [one.pid for one in everybody if one.end is None and one.state.container is place]
+            same = {
+                rules._container(one.state.container): one.state.container for one in self.models[0].processes.values()
+            }
+            assert [one.pid for one in other.living_in([place])] == alive
+            assert [one.pid for one in table.living_in([same[rules._container(place)]])] == alive
+
     def finish(self) -> None:
         """And so where nothing is packed any more."""
+        self.check_some()
         self.check()
         one, other = (rules.held(model) for model in self.models)
         for key in one:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from auditns_connector.model.containers import UNKNOWN, Container
 from auditns_connector.model.process import Login, Process, State
+from auditns_connector.model.profiles import Profile
 
 if TYPE_CHECKING:
     from auditns_connector.model.table import Model
@@ -24,7 +25,7 @@ def requests(model: "Model", saved: int, *, only: Collection[Process] | None = N
     """The requests that put it back, JSON-able, as of ``saved`` (CLOCK_MONOTONIC ns); ``only``: these logins alone."""
     logins: list[list[Any]] = []
     setup: list[list[Any]] = []
-    for process in model.processes.values() if only is None else only:
+    for process in model.table.living(_told_of) if only is None else only:
         if process.end is not None:
             continue
         login, container = process.state.login, process.state.container
@@ -37,6 +38,12 @@ def requests(model: "Model", saved: int, *, only: Collection[Process] | None = N
         {"op": "inside", "saved": saved, "logins": logins[at : at + MAX_NAMED], "setup": setup[at : at + MAX_NAMED]}
         for at in range(0, max(len(logins), len(setup)), MAX_NAMED)
     ]
+
+
+def _told_of(one: Process | Profile) -> bool:
+    container = one.state.container
+    set_up = one.own_since is None and container is not None and set_up_by_runtime(container)
+    return set_up or one.state.login is not None
 
 
 def checked(request: dict[str, Any]) -> dict[str, Any]:

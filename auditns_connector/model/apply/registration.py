@@ -297,17 +297,10 @@ class Registry:
 
     def _children(self, target: Process) -> Iterator[Process]:
         who = (target.pid, target.start)
-        return (p for p in self._model.processes.values() if p.end is None and p.creator == who)
+        return (p for p in self._model.table.family(*who) if p.end is None and p.creator == who)
 
     def _descendants(self, target: Process) -> list[Process]:
-        line = {(target.pid, target.start)}
-        out = []
-        for process in sorted(self._model.processes.values(), key=lambda p: p.start):
-            if process.creator in line and process is not target:
-                line.add((process.pid, process.start))
-                if process.end is None:
-                    out.append(process)
-        return out
+        return [p for p in self._model.table.family(target.pid, target.start) if p.end is None]
 
     # -- the end
 

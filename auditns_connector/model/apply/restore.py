@@ -30,8 +30,8 @@ def snapshots(model: "Model", only: Collection[Container] = ()) -> list[dict[str
     inside: dict[Container, list[Process]] = {container: [] for container in living}
     if not inside:
         return []
-    for process in model.processes.values():
-        if process.end is None and process.registered in inside:
+    for process in model.table.living(lambda one: one.registered in inside):
+        if process.registered is not None:
             inside[process.registered].append(process)
     owned: dict[Container, list[list[int]]] = {}
     for index in (PID, USER):
