@@ -40,7 +40,7 @@ _LATE: Final = 2_000_000_000
 #: frames that wait are taken in when they are more than this: some two hundred of them (bytes)
 MUCH: Final = 16384
 #: so many bytes of frames are taken in at once
-_PART: Final = 1 << 17
+_PART: Final = 1 << 15
 #: of no frame
 _NO_KIND: Final = 255
 #: without any source of events /proc is read no more often than this (ns)

@@ -556,7 +556,8 @@ class Pipeline:
 
     def status(self) -> dict[str, Any]:
         """Counters of every source, table, queue and sink, as a JSON-able object."""
-        self.observer.take_in()
+        if not self._between:
+            self.observer.take_in()
         model, correlator = self.observer.model, self.correlator
         sources: dict[str, Any] = {}
         if self.observer.perf is not None:

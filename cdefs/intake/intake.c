@@ -201,6 +201,8 @@ int64_t intake_read(struct intake *in, struct auditns_stream *s)
     } else if (in->busy) {
         got = -EAGAIN;
     } else {
+        if (in->apart)
+            queue_rest(&in->queue);
         dropped(in, &in->cutter.gap);
         in->cutter.dropping = 0;
         got = read_self(in, s);
@@ -279,7 +281,7 @@ void intake_tell(struct intake *in, struct intake_news *news)
     pthread_mutex_lock(&in->lock);
     b = queue_head(&in->queue);
     *news = (struct intake_news){
-        .taken = in->taken, .oldest = b ? b->begun : in->staged ? in->staged_at : 0, .bytes = in->bytes,
+        .taken = in->taken, .oldest = b ? b->begun : !in->busy && in->staged ? in->staged_at : 0, .bytes = in->bytes,
         .memory = in->queue.memory.tail - in->queue.memory.head, .spool = in->queue.spool.tail - in->queue.spool.head,
         .most = in->queue.most, .takeovers = in->takeovers, .dropped_events = in->dropped_events,
         .dropped_records = in->dropped_records, .apart = in->apart, .middle = in->middle, .failed = in->queue.failed};

@@ -67,6 +67,8 @@ int queue_add(struct queue *q, struct ring *ring, uint64_t size, int64_t now, co
 struct block *queue_head(struct queue *q);
 /* `size` bytes of the first block were read. */
 void queue_read(struct queue *q, uint64_t size);
+/* Give back the room of what was read. To be called where no block waits, and none is being put. */
+void queue_rest(struct queue *q);
 uint64_t queue_waits(const struct queue *q);
 
 /* Cuts text at the ends of events where there is no room for all of it. */

@@ -196,8 +196,11 @@ void queue_read(struct queue *q, uint64_t size)
     if (b->off < b->size)
         return;
     q->head = (q->head + 1) % q->cap;
-    if (--q->count)
-        return;
+    q->count--;
+}
+
+void queue_rest(struct queue *q)
+{
     if (q->memory.tail > KEEP)
         madvise(q->memory.map, q->memory.size, MADV_DONTNEED);
     q->memory.head = q->memory.tail = 0;

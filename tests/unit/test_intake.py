@@ -305,3 +305,28 @@ def test_what_there_is_no_time_for_at_the_end_is_told(fed: Fed) -> None:
     assert gap.first <= read
     assert gap.events >= 20_000 - read
     assert fed.source.fill(TextStream()) is None
+
+
+def test_text_is_whole_while_loop_and_thread_take_turns(fed: Fed) -> None:
+    text = events(0, 20_000)
+
+    def write() -> None:
+        for at in range(0, len(text), 3001):
+            fed.send(text[at : at + 3001])
+            time.sleep(0.0002 if at % 7 else 0.007)
+        fed.theirs.shutdown(socket.SHUT_WR)
+
+    fed.epoll.register(fed.source.filenos()[0], select.EPOLLIN)
+    thread = threading.Thread(target=write)
+    thread.start()
+    read, rounds, got = b"", 0, 0
+    while got is not None:
+        fed.epoll.poll()
+        rounds += 1
+        if rounds % 7 == 0:
+            time.sleep(0.008)
+        stream = TextStream(MIB)
+        got = fed.source.fill(stream)
+        read += stream.held()
+    thread.join()
+    assert read == text
