@@ -60,7 +60,7 @@ _SLICE: Final = 0.05
 #: so much text is answered at once at least (bytes)
 _LEAST_PART: Final = 8 << 10
 #: so many processes that have ended are kept at most: a storm makes them faster than they expire
-MOST_ENDED: Final = 100_000
+MOST_ENDED: Final = 30_000
 
 
 #: later than all events (CLOCK_MONOTONIC ns)
