@@ -100,7 +100,7 @@ class Program:
             pipeline.more_status["lifecycle"] = narrator.lifecycle
         pipeline.more_status["privileges"] = held
         if parts.resumes is not None:
-            resume(pipeline, *parts.resumes)
+            resume(pipeline, os.path.dirname(parts.control) or ".", *parts.resumes)
         if parts.marks:
             feed_marks(parts.observer, parts.marks)
         addresses = NetWatch(parts.observer, pipeline.selector, parts.talk)

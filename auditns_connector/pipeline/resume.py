@@ -15,16 +15,17 @@ _MODULUS: Final = 1 << 32
 _NEAR: Final = 1 << 20
 
 
-def resume(pipeline: "Pipeline", name: str, log: str = "") -> None:
+def resume(pipeline: "Pipeline", directory: str, name: str, log: str = "") -> None:
     """Have ``pipeline``, the program ``name``, tell what is missing since the former run, and note its own position.
 
-    ``log`` is the file that all events are written to; its end is what was written last, and what waited in the queue
-    of a program that was killed is missing. Without one that is what was handed to the outputs last.
+    ``directory``, where the control socket is, keeps the position. ``log`` is the file that all events are written to:
+    its end is what was written last, and what waited in the queue of a program that was killed is missing. Without one
+    that is what was handed to the outputs last.
     """
     narrator = pipeline.narrator
     if narrator is None:
         return
-    position = Position(name, pipeline.observer.model.containers.boot_id)
+    position = Position(name, pipeline.observer.model.containers.boot_id, directory)
     for notice in position.notices:
         pipeline.talk.warn(notice)
     if position.former is not None:

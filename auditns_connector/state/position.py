@@ -12,7 +12,6 @@ from typing import Final
 from auditns_connector.audittext.serials import SerialGap
 from auditns_connector.errors import AuditnsError
 from auditns_connector.state.directory import SafeDir
-from auditns_connector.state.paths import RUN_DIR
 
 #: boot id, serial, its event's time (ms since 1970); what is missing since the run before and may not be told yet:
 #: first and last serial, number (0: nothing), time
@@ -25,7 +24,7 @@ class Position:
     """The position of the program ``name``; :attr:`former` is where the one before it was in this boot, (serial, ms),
     or ``None``. Without a directory that can be had, nothing is kept, and ``notices`` say so."""
 
-    def __init__(self, name: str, boot_id: str, directory: str = RUN_DIR) -> None:
+    def __init__(self, name: str, boot_id: str, directory: str) -> None:
         self.notices: list[str] = []
         self.former: tuple[int, int] | None = None
         #: what the one before it may not have told any more

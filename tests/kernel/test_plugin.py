@@ -429,6 +429,7 @@ def test_killed_under_load_it_tells_once_what_is_missing(
             load.kill()
             load.wait()
         plugin.answers(f"last-{token}")
+    assert "Traceback" not in plugin.auditd.told
     text = plugin.read()
     assert text.endswith(b"\n")
     raw, mine = _whole_events(plugin.auditd.log.read_bytes()), _whole_events(text)
