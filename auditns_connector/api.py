@@ -10,10 +10,11 @@
 
 import errno
 from collections.abc import Iterator
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from auditns_connector.errors import AuditnsError
 from auditns_connector.state.paths import CONTROL
+from auditns_connector.vocabulary.values import JsonObject
 
 #: what a command ends with for each refusal
 EXIT_CODES: Final = {
@@ -46,7 +47,7 @@ class Found(NamedTuple):
     pid: int
     contid: str
     origin: str
-    container: dict[str, Any]
+    container: JsonObject
 
 
 def set_contid(
@@ -71,7 +72,7 @@ def get_contid(pid: int, *, control: str = CONTROL) -> Found:
     return Found(pid, str(answer["contid"]), str(answer.get("origin", "")), answer.get("container") or {})
 
 
-def list_containers(*, control: str = CONTROL) -> Iterator[dict[str, Any]]:
+def list_containers(*, control: str = CONTROL) -> Iterator[JsonObject]:
     """Every living container: contid, kind, live (processes) and what else is known. Raises as :func:`set_contid`."""
     first: int | None = 0
     while first is not None:
@@ -87,14 +88,14 @@ def delegate(pid: int, *, socket: str | None = None, control: str = CONTROL) -> 
     _ask(control, {"op": "contid-delegate", "pid": pid, "socket": socket})
 
 
-def wait(answer: dict[str, Any]) -> None:
+def wait(answer: JsonObject) -> None:
     """Sleep until audit stamps behind a set are told apart from those before it, as the answer says."""
     from time import sleep
 
     sleep(min(max(int(answer.get("wait_ms", 0)), 0), 50) / 1000)
 
 
-def _ask(control: str, request: dict[str, Any]) -> dict[str, Any]:
+def _ask(control: str, request: JsonObject) -> JsonObject:
     from auditns_connector.control.server import ask
 
     answer = ask(control, {"v": 1, **request})

@@ -8,10 +8,11 @@ that children are known when they are born. The C is in cdefs/attribution/cache.
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from auditns_connector._native import ffi, lib
 from auditns_connector.vocabulary.timing import FOREVER
+from auditns_connector.vocabulary.values import CData
 
 if TYPE_CHECKING:
     from auditns_connector.audittext.scanner import Points, Tails
@@ -58,7 +59,7 @@ class Touched:
     """When frames last spoke of a process, and whose answers follow them."""
 
     def __init__(self) -> None:
-        self.c: Any = ffi.new("struct auditns_touched *", {"now": 1})
+        self.c: CData = ffi.new("struct auditns_touched *", {"now": 1})
         self._known: Known | None = None
         #: what the one before had to tell
         self._told: list[tuple[int, int]] = []
@@ -105,15 +106,15 @@ class Known:
 
     def __init__(self, touched: Touched) -> None:
         self._touched = touched
-        self._missed: Any = ffi.new("uint32_t[]", 1024)
+        self._missed: CData = ffi.new("uint32_t[]", 1024)
         self._sets: dict[bytes, int] = {}
-        self._raw: Any = ffi.new("uint8_t[]", _MAX_SETS * _SET)
-        self.c: Any = ffi.new("struct auditns_known *", {"seed": _SEED, "sets": self._raw, "steady": FOREVER})
+        self._raw: CData = ffi.new("uint8_t[]", _MAX_SETS * _SET)
+        self.c: CData = ffi.new("struct auditns_known *", {"seed": _SEED, "sets": self._raw, "steady": FOREVER})
         self._begin(_LEAST_BITS)
         touched.attach(self)
 
     def _begin(self, bits: int) -> None:
-        self._answers: Any = ffi.new("struct auditns_answer[]", 1 << bits)
+        self._answers: CData = ffi.new("struct auditns_answer[]", 1 << bits)
         self.c.bits, self.c.used, self.c.answer = bits, 0, self._answers
 
     def forget(self) -> None:
@@ -128,7 +129,7 @@ class Known:
         c.offset, c.lag = offset, min(lag, _FAR)
         c.steady, c.gap = FOREVER if steady is None else min(steady, FOREVER), min(gap, FOREVER)
 
-    def find(self, points: "Points", first: int, end: int, careful: int, now: int, choice: Any) -> tuple[Any, int]:
+    def find(self, points: "Points", first: int, end: int, careful: int, now: int, choice: CData) -> tuple[CData, int]:
         """Put into ``choice`` (an array of typecode I) the answers of the points from ``first`` up to ``end`` that are
         known at ``now`` (CLOCK_MONOTONIC ns). Returns an array of the others' numbers, with those that have a flag of
         ``careful`` (a known exec apart), and how many they are; it holds until the next call."""
@@ -140,7 +141,7 @@ class Known:
         )  # fmt: skip
         return self._missed, int(count)
 
-    def find_all(self, points: "Points", careful: int, now: int, choice: Any) -> bool:
+    def find_all(self, points: "Points", careful: int, now: int, choice: CData) -> bool:
         """The same for all points, if all are known; else False, and nothing has happened."""
         found, now = ffi.from_buffer("uint32_t[]", choice), min(now, _FAR)
         return not lib.auditns_known_find(self._touched.c, points.c, 0, points.n, careful, now, found, ffi.NULL)

@@ -17,7 +17,7 @@ import os
 from collections.abc import Callable, Iterable
 from functools import partial
 from types import TracebackType
-from typing import Any, Final, NamedTuple, Self
+from typing import Final, NamedTuple, Self
 
 from auditns_connector.auditrules import codec as auditrule
 from auditns_connector.auditrules.codec import AuditStatus
@@ -25,6 +25,7 @@ from auditns_connector.auditrules.netlink import LOCKED_MESSAGE, AuditControl
 from auditns_connector.errors import AuditnsError, DecodeError, NotSupportedError
 from auditns_connector.state.directory import SafeDir
 from auditns_connector.state.paths import RUN_DIR
+from auditns_connector.vocabulary.values import Json, JsonObject
 
 KEY: Final = "auditns"
 STATE_PATH: Final = f"{RUN_DIR}/rules.json"
@@ -32,8 +33,6 @@ BACKLOG_LIMIT: Final = 8192
 _VERSION: Final = 1
 #: record types whose suppression leaves events without subject or end: SYSCALL PATH EXECVE OBJ_PID EOE
 _NEEDED: Final = frozenset({1300, 1302, 1309, 1318, 1320})
-
-
 #: what gives the kernel audit=1 at every boot, by the program that does it
 _AUDIT_AT_BOOT: Final = {
     "grubby": "grubby --update-kernel=ALL --args=audit=1 && reboot",
@@ -160,7 +159,7 @@ class RuleLease:
         self._proc = proc
         self._held = False
         #: the state as last written: somebody may take the file away
-        self._known: dict[str, Any] | None = None
+        self._known: JsonObject | None = None
 
     def acquire(self) -> None:
         """Load the rules and switch auditing on. Raises :class:`NotSupportedError` where the configuration is
@@ -204,7 +203,7 @@ class RuleLease:
             if state is not None and not self._living(state):
                 self._take_back(directory, state)
 
-    def _take_back(self, directory: SafeDir, state: dict[str, Any]) -> None:
+    def _take_back(self, directory: SafeDir, state: JsonObject) -> None:
         troubles = self._restore(state, "left behind by a killed run")
         if troubles:
             raise AuditnsError("cannot take back what a killed run left behind: " + "; ".join(troubles))
@@ -218,7 +217,7 @@ class RuleLease:
             cmdline = ""
         return hints(status, self._control.list_rules(), cmdline, boot_tool())
 
-    def _apply(self, directory: SafeDir, state: dict[str, Any], status: AuditStatus) -> None:
+    def _apply(self, directory: SafeDir, state: JsonObject, status: AuditStatus) -> None:
         """Change what is not yet so, each change written down first."""
         loaded = self._control.list_rules()
         missing = [rule for rule in self._rules if rule not in loaded]
@@ -287,7 +286,7 @@ class RuleLease:
             directory.remove(self._name)
         return troubles
 
-    def _with_known(self, state: dict[str, Any] | None) -> dict[str, Any] | None:
+    def _with_known(self, state: JsonObject | None) -> JsonObject | None:
         """``state`` of whoever came after the file was taken away, and what this lease had changed before."""
         if state is None or self._known is None:
             return self._known
@@ -297,7 +296,7 @@ class RuleLease:
                 state[name] = self._known[name]
         return state
 
-    def _restore(self, state: dict[str, Any], why: str) -> list[str]:
+    def _restore(self, state: JsonObject, why: str) -> list[str]:
         """Undo what ``state`` says was done, as far as it is still so."""
         troubles: dict[str, None] = {}  # in order, each once
 
@@ -324,7 +323,7 @@ class RuleLease:
             self.notices.append(f"removed {removed} audit rules {why}")
         return list(troubles)
 
-    def _read(self, directory: SafeDir) -> dict[str, Any] | None:
+    def _read(self, directory: SafeDir) -> JsonObject | None:
         """The state file, checked; None when there is none, or it is of another boot (whose rules are gone)."""
         data = directory.read(self._name)
         if data is None:
@@ -341,7 +340,7 @@ class RuleLease:
             return None
         return state
 
-    def _living(self, state: dict[str, Any] | None) -> list[list[int]]:
+    def _living(self, state: JsonObject | None) -> list[list[int]]:
         if state is None:
             return []
         return [holder for holder in state["holders"] if self._start_of(holder[0]) == holder[1]]
@@ -373,13 +372,13 @@ class RuleLease:
         self.close()
 
 
-def _checked(state: Any) -> dict[str, Any]:
+def _checked(state: Json) -> JsonObject:
     """``state`` when it has the form this module writes; else :class:`DecodeError`."""
 
-    def number(value: Any) -> bool:
+    def number(value: Json) -> bool:
         return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
-    def pair(value: Any) -> bool:
+    def pair(value: Json) -> bool:
         return isinstance(value, list) and len(value) == 2 and all(map(number, value))
 
     if not isinstance(state, dict) or state.get("version") != _VERSION:

@@ -5,10 +5,11 @@ import os
 from array import array
 from bisect import bisect_left
 from itertools import accumulate
-from typing import Any, Final
+from typing import Final
 
 from auditns_connector._native import ffi, lib
 from auditns_connector.audittext.scanner import Points
+from auditns_connector.vocabulary.values import CData, JsonObject
 
 #: odd, and known to nobody: pids cannot be chosen so that looking them up takes long
 _SEED: Final = int.from_bytes(os.urandom(8), "little") | 1
@@ -18,9 +19,9 @@ class Groups:
     """The groups of the last :meth:`find`; what its lists say holds until the next one."""
 
     def __init__(self) -> None:
-        self._c: Any = ffi.new("struct auditns_groups *", {"seed": _SEED})
-        self._arrays: dict[str, Any] = {}
-        self._which: tuple[Any, int] = (None, 0)
+        self._c: CData = ffi.new("struct auditns_groups *", {"seed": _SEED})
+        self._arrays: JsonObject = {}
+        self._which: tuple[CData, int] = (None, 0)
         self._count = 0
         self._grow(1024)
 
@@ -35,7 +36,7 @@ class Groups:
             setattr(self._c, name, self._arrays[name])
         self._c.cap = cap
 
-    def find(self, points: Points, which: Any, count: int, alone: int) -> int:
+    def find(self, points: Points, which: CData, count: int, alone: int) -> int:
         """Group the first ``count`` points of ``which`` (their numbers, ascending) by pid, in the order of their first
         points; one that has a flag of ``alone``, or no pid above 0, is a group of its own. Returns how many groups
         there are."""
@@ -57,7 +58,7 @@ class Groups:
         """How many of the points that were grouped come before point ``i``."""
         return bisect_left(ffi.unpack(*self._which), i)
 
-    def spread(self, numbers: Any, count: int, choice: Any) -> None:
+    def spread(self, numbers: CData, count: int, choice: CData) -> None:
         """Put into ``choice``, for each of the first ``count`` points that were grouped, what ``numbers`` has for its
         group (both arrays of typecode I)."""
         if count:

@@ -5,13 +5,14 @@ import itertools
 import json
 import sys
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 from auditns_connector.api import EXIT_CODES
 from auditns_connector.cli.options import add_contid, add_control
+from auditns_connector.cli.subparsers import Subparsers
+from auditns_connector.vocabulary.values import JsonObject
 
 
-def add_parser(subparsers: Any, name: str, text: str) -> None:
+def add_parser(subparsers: Subparsers, name: str, text: str) -> None:
     """Add the command."""
     codes = ", ".join(f"{code} {error}" for error, code in EXIT_CODES.items())
     parser = subparsers.add_parser(
@@ -81,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _wanted(containers: Iterable[dict[str, Any]], texts: list[str]) -> Iterator[dict[str, Any]]:
+def _wanted(containers: Iterable[JsonObject], texts: list[str]) -> Iterator[JsonObject]:
     from auditns_connector.pipeline.filters import join_contids, listed_wanted
 
     terms = join_contids(texts)
@@ -89,7 +90,7 @@ def _wanted(containers: Iterable[dict[str, Any]], texts: list[str]) -> Iterator[
     return itertools.compress(listed, listed_wanted(listed, terms))
 
 
-def _table(containers: list[dict[str, Any]]) -> list[str]:
+def _table(containers: list[JsonObject]) -> list[str]:
     """Columns for people."""
     from auditns_connector.daemon.terminal import clean
 

@@ -1,12 +1,12 @@
 """``auditns install-plugin``: put the auditd plugin where auditd finds it, or take it away."""
 
 import argparse
-from typing import Any
 
+from auditns_connector.cli.subparsers import Subparsers
 from auditns_connector.daemon.terminal import complain
 
 
-def add_parser(subparsers: Any, name: str, text: str) -> None:
+def add_parser(subparsers: Subparsers, name: str, text: str) -> None:
     """Add the command."""
     parser = subparsers.add_parser(
         name, help=text,

@@ -1,11 +1,13 @@
 """``auditns ns``: the namespaces of this host as they are now, or those of one process."""
 
 import argparse
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from auditns_connector.cli.options import add_contid, add_control
+from auditns_connector.cli.subparsers import Subparsers
 from auditns_connector.errors import AuditnsError
 from auditns_connector.vocabulary.namespaces import ALL_ORDER
+from auditns_connector.vocabulary.values import Json, JsonObject
 
 if TYPE_CHECKING:
     from auditns_connector.control.snapshot import Snapshot
@@ -14,7 +16,7 @@ _HEAD: Final = ("SERIAL", "TYPE", "INODE", "PROCS", "PID", "CONTAINER", "CREATOR
 _RIGHT: Final = frozenset(("SERIAL", "INODE", "PROCS", "PID", "AGE"))
 
 
-def add_parser(subparsers: Any, name: str, text: str) -> None:
+def add_parser(subparsers: Subparsers, name: str, text: str) -> None:
     """Add the command."""
     parser = subparsers.add_parser(
         name, help=text,
@@ -66,14 +68,14 @@ def rows(
     types: frozenset[str] = frozenset(),
     *,
     inhabited: bool = False,
-) -> list[dict[str, Any]]:
+) -> list[JsonObject]:
     """One object for each namespace, those of process ``pid`` alone where it is given, by type and age. ``inhabited``:
     those that one of the snapshot's processes is in.
 
     Raises :class:`AuditnsError` where there is no such process.
     """
     namespaces, containers, sets = snapshot["namespaces"], snapshot["containers"], snapshot["sets"]
-    first: dict[int, list[Any]] = {}
+    first: dict[int, list[Json]] = {}
     inside: dict[int, dict[int, None]] = {}
     wanted: set[int] | None = None if pid is None else set()
     for process in snapshot["processes"]:
@@ -110,14 +112,14 @@ def rows(
     return out
 
 
-def _named(containers: list[dict[str, Any]], at: int) -> dict[str, Any]:
+def _named(containers: list[JsonObject], at: int) -> JsonObject:
     if at < 0:
         return {"contid": "?"}
     known = containers[at]
     return {name: known[name] for name in ("contid", "runtime", "id", "name") if known[name]}
 
 
-def label(container: dict[str, Any]) -> str:
+def label(container: JsonObject) -> str:
     """What a container is called here: its name, else runtime and short id, else the contid."""
     from auditns_connector.daemon.terminal import NOT_KNOWN, clean, named
 
@@ -145,7 +147,7 @@ def age(seconds: float | None) -> str:
     return f"{whole}s"
 
 
-def table(found: list[dict[str, Any]]) -> list[str]:
+def table(found: list[JsonObject]) -> list[str]:
     """Lines for people, the heads first."""
     from auditns_connector.daemon.terminal import clean
 

@@ -3,8 +3,8 @@
 import argparse
 import sys
 from textwrap import indent
-from typing import Any
 
+from auditns_connector.cli.subparsers import Subparsers
 from auditns_connector.registration.hook_program import HOOK_PROGRAM, TIMEOUT, become
 from auditns_connector.state.paths import CONTROL
 
@@ -45,7 +45,7 @@ def snippets(program: str = HOOK_PROGRAM) -> str:
     return SNIPPETS.replace("WRAPPER", indent(WRAPPER, "    ")).replace("PROGRAM", program)
 
 
-def add_parser(subparsers: Any, name: str, text: str) -> None:
+def add_parser(subparsers: Subparsers, name: str, text: str) -> None:
     """Add one of the two commands."""
     if name == "install-hook":
         parser = subparsers.add_parser(

@@ -2,16 +2,18 @@
 
 import argparse
 import json
-from typing import Any, Final
+from typing import Final
 
 from auditns_connector.cli.options import add_control
+from auditns_connector.cli.subparsers import Subparsers
 from auditns_connector.errors import AuditnsError
+from auditns_connector.vocabulary.values import JsonObject
 
 #: seconds: the counters are wanted most while there is more to do than can be done, and then the answer comes late
 _PATIENCE: Final = 60.0
 
 
-def add_parser(subparsers: Any, name: str, text: str) -> None:
+def add_parser(subparsers: Subparsers, name: str, text: str) -> None:
     """Add the command."""
     parser = subparsers.add_parser(name, help=text, description="Show what the running listener or plugin has counted.")
     parser.add_argument("--json", action="store_true", help="one JSON object")
@@ -35,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def lines(status: dict[str, Any], prefix: str = "") -> list[str]:
+def lines(status: JsonObject, prefix: str = "") -> list[str]:
     """``section.name: value`` for every counter."""
     out = []
     for name, value in status.items():

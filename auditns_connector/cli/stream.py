@@ -7,8 +7,10 @@ import sys
 from typing import Any, Final
 
 from auditns_connector.cli.options import add_control, seconds
+from auditns_connector.cli.subparsers import Subparsers
 from auditns_connector.errors import AuditnsError, NotPermittedError
 from auditns_connector.state.paths import CONTROL
+from auditns_connector.vocabulary.values import JsonObject
 
 #: option -> key of the stream's definition, for values that are taken as they are
 _LISTS: Final = ("contid", "runtime", "name", "label", "pod")
@@ -16,7 +18,7 @@ _NUMBERS: Final = ("backlog_limit", "rate_limit", "message_limit", "readers")
 _WORDS: Final = ("overflow", "view", "record_names", "mode")
 
 
-def add_parser(subparsers: Any, name: str, text: str) -> None:
+def add_parser(subparsers: Subparsers, name: str, text: str) -> None:
     """Add the command and its own commands."""
     parser = subparsers.add_parser(
         name, help=text,
@@ -63,7 +65,7 @@ def add_parser(subparsers: Any, name: str, text: str) -> None:
 
 
 def _definition(parser: argparse.ArgumentParser) -> None:
-    many: dict[str, Any] = {"action": "append", "default": []}
+    many: JsonObject = {"action": "append", "default": []}
     parser.add_argument("--contid", metavar="ID", help="containers with this identifier, or inside one with it", **many)
     parser.add_argument("--runtime", metavar="R", help="containers of this runtime: docker, podman, lxc …", **many)
     parser.add_argument("--name", metavar="PATTERN", help="containers whose name or id matches a shell pattern", **many)
@@ -93,8 +95,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _options(args: argparse.Namespace) -> dict[str, Any]:
-    out: dict[str, Any] = {key: getattr(args, key) for key in _LISTS if getattr(args, key)}
+def _options(args: argparse.Namespace) -> JsonObject:
+    out: JsonObject = {key: getattr(args, key) for key in _LISTS if getattr(args, key)}
     for key in (*_NUMBERS, *_WORDS):
         if getattr(args, key) is not None:
             out[key] = getattr(args, key)
@@ -108,7 +110,7 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
     return out
 
 
-def _ask(args: argparse.Namespace, do: str, **more: Any) -> dict[str, Any]:
+def _ask(args: argparse.Namespace, do: str, **more: Any) -> JsonObject:
     from auditns_connector.control.server import ask
 
     answer = ask(args.control, {"v": 1, "op": "stream", "do": do, **more})

@@ -4,12 +4,14 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from auditns_connector.cli.ns import age, label
 from auditns_connector.cli.options import add_contid, add_control
+from auditns_connector.cli.subparsers import Subparsers
 from auditns_connector.errors import ConfigError
 from auditns_connector.vocabulary.namespaces import ALL_ORDER
+from auditns_connector.vocabulary.values import Json, JsonObject
 
 if TYPE_CHECKING:
     from auditns_connector.control.snapshot import Snapshot
@@ -22,10 +24,10 @@ _BRANCHES: Final = (("├─ ", "│  "), ("└─ ", "   "))
 _PLAIN: Final = (("|- ", "|  "), ("`- ", "   "))
 #: JSON readers, ours included, nest no deeper than some hundred levels
 _DEPTH: Final = 200
-Node = dict[str, Any]
+Node = JsonObject
 
 
-def add_parser(subparsers: Any, name: str, text: str) -> None:
+def add_parser(subparsers: Subparsers, name: str, text: str) -> None:
     """Add the command."""
     parser = subparsers.add_parser(
         name, help=text,
@@ -115,7 +117,7 @@ def tree(snapshot: "Snapshot", *, everything: bool = False) -> list[Node]:
 
     Processes of the host are listed with ``everything`` alone; where none is among the processes there is no host.
     """
-    members: dict[int, dict[int | None, list[list[Any]]]] = {}
+    members: dict[int, dict[int | None, list[list[Json]]]] = {}
     for process in snapshot["processes"]:
         members.setdefault(process[3], {}).setdefault(process[4], []).append(process)
     children: dict[int | None, list[int]] = {}
@@ -140,7 +142,7 @@ def tree(snapshot: "Snapshot", *, everything: bool = False) -> list[Node]:
     ]
 
 
-def _inside(snapshot: "Snapshot", members: dict[int | None, list[list[Any]]], listed: bool) -> Node:
+def _inside(snapshot: "Snapshot", members: dict[int | None, list[list[Json]]], listed: bool) -> Node:
     count = sum(map(len, members.values()))
     if not listed:
         return {"processes": count, "namespaces": []}
@@ -151,11 +153,11 @@ def _inside(snapshot: "Snapshot", members: dict[int | None, list[list[Any]]], li
     return {"processes": count, "namespaces": sets}
 
 
-def _serials(snapshot: "Snapshot", at: int | None) -> dict[str, Any] | None:
+def _serials(snapshot: "Snapshot", at: int | None) -> JsonObject | None:
     """Serials of what is not initial; ``None`` where nothing is known."""
     if at is None:
         return None
-    out: dict[str, Any] = {}
+    out: JsonObject = {}
     for name, n in zip(ALL_ORDER, snapshot["sets"][at], strict=True):
         if n is None:
             out[name] = None
@@ -164,7 +166,7 @@ def _serials(snapshot: "Snapshot", at: int | None) -> dict[str, Any] | None:
     return out
 
 
-def _family(processes: list[list[Any]]) -> list[Node]:
+def _family(processes: list[list[Json]]) -> list[Node]:
     """Processes below their creators, as far as these are among them; a line of more than ``_DEPTH`` begins anew."""
     nodes: dict[int, Node] = {process[0]: {"pid": process[0], "comm": process[2]} for process in processes}
     creators = {process[0]: process[1] for process in processes}
@@ -195,7 +197,7 @@ def lines(roots: list[Node], *, aged: bool = True, branches: tuple[tuple[str, st
     from auditns_connector.daemon.terminal import clean
 
     out: list[str] = []
-    stack: list[tuple[str, str, Any]] = []
+    stack: list[tuple[str, str, Json]] = []
 
     def title(root: Node) -> str:
         count = f"{root['processes']} process{'es' if root['processes'] != 1 else ''}"
@@ -207,7 +209,7 @@ def lines(roots: list[Node], *, aged: bool = True, branches: tuple[tuple[str, st
         words += [clean(f"{name}={root[name]}", 80) for name in ("image", "pod") if root.get(name)]
         return " ".join(words)
 
-    def below(kind: str, item: Any) -> tuple[str, list[tuple[str, Any]]]:
+    def below(kind: str, item: Json) -> tuple[str, list[tuple[str, Json]]]:
         """The text of a line, and what hangs below it."""
         if kind == "container":
             return title(item), [

@@ -7,7 +7,7 @@ complaint names the file, the key and what is allowed; a key that is not known i
 import os
 import stat
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from auditns_connector.config import readers as v
 from auditns_connector.config.readers import GIB, KIB, MIB, ContidTerm, Reader
@@ -15,6 +15,7 @@ from auditns_connector.config.streams import Definition, read
 from auditns_connector.errors import ConfigError
 from auditns_connector.state.paths import CONTROL, RUN_DIR
 from auditns_connector.vocabulary.namespaces import ALL_ORDER, SANDBOX
+from auditns_connector.vocabulary.values import Json, JsonObject
 
 DEFAULT_PATH: Final = "/etc/audit/auditns.toml"
 MAX_FILE: Final = 1 << 20
@@ -275,7 +276,7 @@ _DOTTED: Final = {
 }
 
 
-def _config(path: str, data: dict[str, Any]) -> Config:
+def _config(path: str, data: JsonObject) -> Config:
     tables = {name: data.pop(name) for name in _TABLES if name in data}
     top = _options(path, "", data, _TOP, also=_TABLES)
     journal = tables.get("journal", {})
@@ -321,7 +322,7 @@ def _together(path: str, config: Config) -> None:
         used[name] = output_path
 
 
-def _subtables(path: str, name: str, tables: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
+def _subtables(path: str, name: str, tables: JsonObject, keys: tuple[str, ...]) -> JsonObject:
     table = tables.get(name, {})
     if not isinstance(table, dict):
         raise ConfigError(f"{path}: {name}: is not a table; allowed: " + ", ".join(f"[{name}.{key}]" for key in keys))
@@ -332,8 +333,8 @@ def _subtables(path: str, name: str, tables: dict[str, Any], keys: tuple[str, ..
 
 
 def _options(
-    path: str, where: str, table: Any, schema: Mapping[str, Reader], also: tuple[str, ...] = ()
-) -> dict[str, Any]:
+    path: str, where: str, table: Json, schema: Mapping[str, Reader], also: tuple[str, ...] = ()
+) -> JsonObject:
     if not isinstance(table, dict):
         raise ConfigError(f"{path}: {where[:-1]}: is not a table; allowed: [{where[:-1]}] with {', '.join(schema)}")
     options = {}
@@ -348,7 +349,7 @@ def _options(
     return options
 
 
-def _marks(path: str, table: Any) -> tuple[tuple[int, int], ...]:
+def _marks(path: str, table: Json) -> tuple[tuple[int, int], ...]:
     if not isinstance(table, dict):
         raise ConfigError(f"{path}: netfilter.marks: is not a table; allowed: mark = contid lines")
     marks: dict[int, int] = {}
@@ -365,7 +366,7 @@ def _marks(path: str, table: Any) -> tuple[tuple[int, int], ...]:
     return tuple(sorted(marks.items()))
 
 
-def _streams(path: str, table: Any) -> tuple[Definition, ...]:
+def _streams(path: str, table: Json) -> tuple[Definition, ...]:
     if not isinstance(table, dict):
         raise ConfigError(f"{path}: stream: is not a table; allowed: [stream.NAME] tables")
     try:

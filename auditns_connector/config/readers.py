@@ -7,17 +7,19 @@ import os
 from collections.abc import Callable
 from typing import Any, Final
 
+from auditns_connector.vocabulary.values import Json
+
 KIB: Final = 1 << 10
 MIB: Final = 1 << 20
 GIB: Final = 1 << 30
 
 ContidTerm = int | str  # an identifier, or the words "unset" (a host process) and "unknown"
 
-Reader = Callable[[Any], Any]
+Reader = Callable[[Json], Json]
 
 
 def choice(*words: str) -> Reader:
-    def read(value: Any) -> str:
+    def read(value: Json) -> str:
         if isinstance(value, str) and value in words:
             return value
         raise ValueError(", ".join(f'"{word}"' for word in words))
@@ -25,14 +27,14 @@ def choice(*words: str) -> Reader:
     return read
 
 
-def boolean(value: Any) -> bool:
+def boolean(value: Json) -> bool:
     if not isinstance(value, bool):
         raise ValueError("true, false")
     return value
 
 
 def whole(low: int, high: int) -> Reader:
-    def read(value: Any) -> int:
+    def read(value: Json) -> int:
         if type(value) is int and low <= value <= high:
             return value
         raise ValueError(f"a whole number from {low} to {high}")
@@ -55,7 +57,7 @@ def size(low: int, high: int, *, zero: bool = False, none: bool = False, power: 
     allowed += (", a power of two" if power else "") + (", or 0 for no limit" if zero else "")
     allowed += ", or 0 for none" if none else ""
 
-    def read(value: Any) -> int:
+    def read(value: Json) -> int:
         size = -1
         if type(value) is int:
             size = value
@@ -73,7 +75,7 @@ def size(low: int, high: int, *, zero: bool = False, none: bool = False, power: 
 def pair(first: Reader, second: Reader) -> Reader:
     """Two values in a list."""
 
-    def read(value: Any) -> tuple[Any, Any]:
+    def read(value: Json) -> tuple[Any, Any]:
         if not isinstance(value, list) or len(value) != 2:
             raise ValueError("a list of two values")
         return first(value[0]), second(value[1])
@@ -84,7 +86,7 @@ def pair(first: Reader, second: Reader) -> Reader:
 def path_name(*, empty: bool = False, longest: int = 4095) -> Reader:
     allowed = f"an absolute path of a file, without .., of at most {longest} bytes" + (', or ""' if empty else "")
 
-    def read(value: Any) -> str:
+    def read(value: Json) -> str:
         if empty and value == "":
             return ""
         good = isinstance(value, str) and value.startswith("/") and not value.endswith("/") and value.isprintable()
@@ -98,7 +100,7 @@ def path_name(*, empty: bool = False, longest: int = 4095) -> Reader:
 def mode(most: int, allowed: str) -> Reader:
     """The permissions of a file: the owner's, and at the ``most`` these."""
 
-    def read(value: Any) -> int:
+    def read(value: Json) -> int:
         if isinstance(value, str) and 3 <= len(value) <= 4 and all(c in "01234567" for c in value):
             mode = int(value, 8)
             if mode & 0o600 == 0o600 and mode & ~most == 0:
@@ -108,14 +110,14 @@ def mode(most: int, allowed: str) -> Reader:
     return read
 
 
-def group(value: Any) -> str:
+def group(value: Json) -> str:
     if isinstance(value, str) and 0 < len(value) < 256 and value.isprintable() and ":" not in value:
         return value
     raise ValueError("the name of a group")
 
 
 def strings(allowed: str, check: Callable[[str], bool], most: int = 10_000) -> Reader:
-    def read(value: Any) -> tuple[str, ...]:
+    def read(value: Json) -> tuple[str, ...]:
         if isinstance(value, list) and len(value) <= most and all(isinstance(s, str) and check(s) for s in value):
             return tuple(value)
         raise ValueError(f"a list of {allowed}")
@@ -123,7 +125,7 @@ def strings(allowed: str, check: Callable[[str], bool], most: int = 10_000) -> R
     return read
 
 
-def number(value: Any, bits: int) -> int:
+def number(value: Json, bits: int) -> int:
     """``value`` as an unsigned number of ``bits``: a TOML integer, or a string in decimal or 0x-hex."""
     if isinstance(value, str) and value.isascii() and "_" not in value and len(value) < 32:
         body, base = (value[2:], 16) if value[:2].lower() == "0x" else (value, 10)
@@ -137,14 +139,14 @@ def number(value: Any, bits: int) -> int:
     raise ValueError(f"a number from 0 to 2^{bits}-1, decimal or 0x-hex")
 
 
-def contid(value: Any) -> int:
+def contid(value: Json) -> int:
     contid = number(value, 64)
     if contid == 0xFFFFFFFFFFFFFFFF:
         raise ValueError("any number below 2^64-1, which means unset")
     return contid
 
 
-def contids(value: Any) -> tuple[ContidTerm, ...]:
+def contids(value: Json) -> tuple[ContidTerm, ...]:
     try:
         if isinstance(value, list):
             return tuple(term if term in ("unset", "unknown") else contid(term) for term in value)
@@ -153,7 +155,7 @@ def contids(value: Any) -> tuple[ContidTerm, ...]:
     raise ValueError('a list of container identifiers (decimal, or strings in 0x-hex), "unset" and "unknown"')
 
 
-def coalesce(value: Any) -> float | None:
+def coalesce(value: Json) -> float | None:
     if value == "adaptive":
         return None
     if type(value) in (int, float) and 0 <= value <= 1000:
@@ -161,7 +163,7 @@ def coalesce(value: Any) -> float | None:
     raise ValueError('"adaptive", or milliseconds from 0 to 1000')
 
 
-def capabilities(value: Any) -> tuple[str, ...]:
+def capabilities(value: Json) -> tuple[str, ...]:
     from auditns_connector.vocabulary.capabilities import NUMBERS
 
     if isinstance(value, list) and all(isinstance(name, str) and name.upper() in NUMBERS for name in value):
@@ -169,14 +171,14 @@ def capabilities(value: Any) -> tuple[str, ...]:
     raise ValueError('a list of capabilities, such as "CAP_SETUID"')
 
 
-def argv(value: Any) -> tuple[str, ...]:
+def argv(value: Json) -> tuple[str, ...]:
     strings_only = isinstance(value, list) and all(isinstance(s, str) and "\0" not in s for s in value)
     if strings_only and len(value) <= 256 and (not value or value[0].startswith("/")):
         return tuple(value)
     raise ValueError("a list of strings, the first an absolute path")
 
 
-def show(value: Any) -> str:
+def show(value: Json) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     shown = '"' + value + '"' if isinstance(value, str) else repr(value)

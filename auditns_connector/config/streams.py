@@ -6,11 +6,12 @@ Read from TOML (``[stream.NAME]``) and from the requests of ``auditns stream``, 
 import re
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from auditns_connector.config import readers as v
 from auditns_connector.errors import ConfigError
 from auditns_connector.model.containers import UNKNOWN, Container
+from auditns_connector.vocabulary.values import Json, JsonObject
 
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9_-]|\.(?!\.)){0,62}")
 DROP_OLDEST: Final = "drop-oldest"
@@ -68,10 +69,10 @@ class Definition(NamedTuple):
                 found = link
         return found
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> JsonObject:
         """The keys that differ from their defaults, as :func:`read` takes them; without the stream's own name."""
         plain = Definition(self.stream)._asdict()
-        out: dict[str, Any] = {}
+        out: JsonObject = {}
         for key, value in self._asdict().items():
             if value != plain[key]:
                 out[key] = list(value) if isinstance(value, tuple) else f"{value:04o}" if key == "mode" else value
@@ -90,7 +91,7 @@ def _label(term: str, labels: Mapping[str, str]) -> bool:
     return key in labels and (not equals or fnmatchcase(labels[key], pattern))
 
 
-def _contids(value: Any) -> tuple[int, ...]:
+def _contids(value: Json) -> tuple[int, ...]:
     if not isinstance(value, list) or len(value) > 1000:
         raise ValueError("a list of container identifiers, decimal or in 0x-hex")
     return tuple(v.contid(term) for term in value)
@@ -119,7 +120,7 @@ SCHEMA: Final[Mapping[str, v.Reader]] = {
 }
 
 
-def stream_name(value: Any) -> str:
+def stream_name(value: Json) -> str:
     """``value``, if it may be a stream's name: it becomes a directory. Raises :class:`ConfigError`."""
     if isinstance(value, str) and _NAME.fullmatch(value) and not value.endswith("."):
         return value
@@ -129,16 +130,16 @@ def stream_name(value: Any) -> str:
     )
 
 
-def read(name: Any, table: Any, where: str = "stream") -> Definition:
+def read(name: Json, table: Json, where: str = "stream") -> Definition:
     """The stream that ``table`` describes. Raises :class:`ConfigError` that names the key and what is allowed."""
     return change(Definition(stream_name(name)), table, where)
 
 
-def change(old: Definition, table: Any, where: str = "stream") -> Definition:
+def change(old: Definition, table: Json, where: str = "stream") -> Definition:
     """``old`` with the keys in ``table``. Raises :class:`ConfigError`."""
     if not isinstance(table, dict):
         raise ConfigError(f"{where}.{old.stream}: is not a table; allowed: {', '.join(SCHEMA)}")
-    found: dict[str, Any] = {}
+    found: JsonObject = {}
     for key, value in table.items():
         reader = SCHEMA.get(key)
         if reader is None:

@@ -10,10 +10,11 @@ import select
 import socket
 import struct
 from types import TracebackType
-from typing import Any, Final, NamedTuple, Self
+from typing import Final, NamedTuple, Self
 
 from auditns_connector.sources.procfs import Procfs
 from auditns_connector.vocabulary.namespaces import INITIAL_INODES
+from auditns_connector.vocabulary.values import JsonObject
 
 #: include/uapi/asm-generic/socket.h; Python 3.11 has no name for it
 SO_PEERPIDFD: Final = 77
@@ -101,14 +102,14 @@ class Held:
         self.close()
 
 
-def describe_caller(procfs: Procfs, held: Held, peer: Peer) -> dict[str, Any]:
+def describe_caller(procfs: Procfs, held: Held, peer: Peer) -> JsonObject:
     """The caller as a REGISTER frame has it: identity, rights, ancestors, and the fields that CONTAINER_OP prints.
 
     ``start`` is None where the process has gone already; ``privileged``: root of the initial user namespace with
     CAP_AUDIT_CONTROL.
     """
     found = procfs.describe(held.pid) if held.pid > 0 else None
-    about: dict[str, Any] = {"pid": peer.pid, "start": None, "uid": peer.uid, "privileged": False, "ancestors": []}
+    about: JsonObject = {"pid": peer.pid, "start": None, "uid": peer.uid, "privileged": False, "ancestors": []}
     if found is None:
         return about
     initial = (found.get("ns") or {}).get("user") == INITIAL_INODES["user"]
@@ -171,9 +172,9 @@ def _label(pid: int) -> str:
     return _read(pid, "attr/current").rstrip("\0\n")
 
 
-def _ancestors(procfs: Procfs, found: dict[str, Any]) -> list[list[int]]:
+def _ancestors(procfs: Procfs, found: JsonObject) -> list[list[int]]:
     out: list[list[int]] = []
-    parent: dict[str, Any] | None = found
+    parent: JsonObject | None = found
     while parent is not None and parent["ppid"] and len(out) < _MAX_ANCESTORS:
         parent = procfs.describe(parent["ppid"])
         if parent is not None and parent["start"] is not None:
@@ -181,7 +182,7 @@ def _ancestors(procfs: Procfs, found: dict[str, Any]) -> list[list[int]]:
     return out
 
 
-def translate(procfs: Procfs, pid: int, caller: dict[str, Any]) -> int:
+def translate(procfs: Procfs, pid: int, caller: JsonObject) -> int:
     """``pid`` of the caller's pid namespace in ours; 0 where it names nobody there.
 
     In a namespace below ours each process has its pid of every level in its status; whether it is in the caller's

@@ -16,13 +16,14 @@ import struct
 import time
 from collections import deque
 from collections.abc import Callable, Collection
-from typing import Any, Final
+from typing import Final
 
 from auditns_connector.control.peer import Peer as Peer
 from auditns_connector.control.peer import peer_accepted
 from auditns_connector.daemon.log import Talk
 from auditns_connector.errors import AuditnsError, NotPermittedError
 from auditns_connector.sources.procfs import Procfs
+from auditns_connector.vocabulary.values import JsonObject
 
 MAX_REQUEST: Final = 64 * 1024
 MAX_ANSWER: Final = 1 << 20
@@ -31,9 +32,9 @@ _BACKLOG: Final = 512
 #: messages that wait for a subscriber; one that leaves more unread is dropped
 MAX_QUEUE: Final = 100_000
 
-Handler = Callable[[dict[str, Any], Peer, socket.socket], dict[str, Any]]
+Handler = Callable[[JsonObject, Peer, socket.socket], JsonObject]
 #: the same for a request that comes with a document, in a memfd that nobody can change any more
-DocumentHandler = Callable[[bytes, Peer, socket.socket], dict[str, Any]]
+DocumentHandler = Callable[[bytes, Peer, socket.socket], JsonObject]
 MAX_DOCUMENT: Final = 4 << 20
 #: include/uapi/linux/fcntl.h; Python 3.11 has them in fcntl only where its own headers did
 _F_GET_SEALS: Final = 1034
@@ -160,7 +161,7 @@ class ControlServer:
 
     # -- those who want to be told
 
-    def subscribe(self, client: socket.socket, messages: Collection[dict[str, Any]]) -> None:
+    def subscribe(self, client: socket.socket, messages: Collection[JsonObject]) -> None:
         """Send ``messages`` to ``client`` behind the answer to its request, and from now on what is published."""
         self._subscribers[client] = deque(json.dumps(message).encode() for message in messages)
 
@@ -169,7 +170,7 @@ class ControlServer:
         """Whether anybody wants to be told."""
         return bool(self._subscribers)
 
-    def publish(self, message: dict[str, Any]) -> None:
+    def publish(self, message: JsonObject) -> None:
         """Tell every subscriber."""
         data = json.dumps(message).encode()
         for client, queue in list(self._subscribers.items()):
@@ -219,7 +220,7 @@ class ControlServer:
             return line_of(answer) if document_handler is not None else _json(answer)
         return _json(self._malformed(f"no such request: {str(op)[:64]!r}"))
 
-    def _malformed(self, why: str) -> dict[str, Any]:
+    def _malformed(self, why: str) -> JsonObject:
         self.counters["malformed"] += 1
         return {"ok": False, "error": "EINVAL", "message": why}
 
@@ -243,11 +244,11 @@ class ControlServer:
         self._unlock()
 
 
-def _json(answer: dict[str, Any]) -> bytes:
+def _json(answer: JsonObject) -> bytes:
     return json.dumps(answer, default=str).encode()
 
 
-def line_of(answer: dict[str, Any]) -> bytes:
+def line_of(answer: JsonObject) -> bytes:
     """An answer as one line: "ok MS" (how long the asker is to wait, milliseconds) or "no ERROR: MESSAGE"."""
     if answer["ok"]:
         return f"ok {answer.get('wait_ms', 0)}".encode()
@@ -293,7 +294,7 @@ def _connect(sock: socket.socket, path: str, timeout: float) -> None:
             time.sleep(0.005)
 
 
-def ask(path: str, request: dict[str, Any], timeout: float = 5.0) -> dict[str, Any]:
+def ask(path: str, request: JsonObject, timeout: float = 5.0) -> JsonObject:
     """Send one request to the program that serves ``path`` and return its answer.
 
     Raises :class:`AuditnsError` where nobody serves or the answer makes no sense, and

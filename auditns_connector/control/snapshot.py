@@ -15,10 +15,11 @@ processes    [pid, creator's pid or 0, comm, container (position, -1 the host, -
 import base64
 import json
 import zlib
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from auditns_connector.model.containers import UNKNOWN, Container
 from auditns_connector.model.namespaces import Instance, NsSet
+from auditns_connector.vocabulary.values import JsonObject
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,14 +32,14 @@ VERSION: Final = 1
 HOST, NOT_KNOWN = -1, -2
 #: bytes of an answer's part: it must fit a socket's send buffer
 PART: Final = 96 * 1024
-Snapshot = dict[str, Any]
+Snapshot = JsonObject
 
 
 class _Maker:
     def __init__(self, model: "Model", now: int) -> None:
         self._model, self._now = model, now
-        self.namespaces: list[dict[str, Any]] = []
-        self.containers: list[dict[str, Any]] = []
+        self.namespaces: list[JsonObject] = []
+        self.containers: list[JsonObject] = []
         self.sets: list[list[int | None]] = []
         self._ns: dict[Instance, int] = {}
         self._container: dict[Container, int] = {}

@@ -6,9 +6,10 @@ asked for by ``{"op": "snapshot", "id", "part"}``. One snapshot is kept: whoever
 
 import gc
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from auditns_connector.errors import AuditnsError, NotPermittedError
+from auditns_connector.vocabulary.values import JsonObject
 
 if TYPE_CHECKING:
     import socket
@@ -26,7 +27,7 @@ class SnapshotServer:
         self._id = 0
         self._parts: list[str] = []
 
-    def answer(self, request: dict[str, Any], peer: "Peer", sock: "socket.socket") -> dict[str, Any]:
+    def answer(self, request: JsonObject, peer: "Peer", sock: "socket.socket") -> JsonObject:
         """One part of a snapshot."""
         from auditns_connector.control import snapshot
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from auditns_connector.daemon.terminal import escape
+from auditns_connector.vocabulary.values import JsonObject
 
 #: things that :class:`Seldom` tells apart in one pause
 _MOST: Final = 256
@@ -45,7 +46,7 @@ class Talk:
         """Something a person should look at; said even when quiet."""
         self._emit("warning", event, fields)
 
-    def _emit(self, level: str, event: str, fields: dict[str, Any]) -> None:
+    def _emit(self, level: str, event: str, fields: JsonObject) -> None:
         shown = {name: escape(value) if isinstance(value, str) else value for name, value in fields.items()}
         try:
             getattr(self._log(), level)(escape(event), **shown)

@@ -6,11 +6,12 @@ It gives up all others at its start, before it opens anything and before it has 
 
 import os
 from collections.abc import Collection
-from typing import Any, Final
+from typing import Final
 
 from auditns_connector._native import lib
 from auditns_connector.errors import NotPermittedError
 from auditns_connector.vocabulary.capabilities import mask, names_in
+from auditns_connector.vocabulary.values import JsonObject
 
 #: what each is for
 NEEDED: Final = {
@@ -40,7 +41,7 @@ def keep_only(more: Collection[str] = ()) -> None:
         raise NotPermittedError(f"privileges cannot be given up: {os.strerror(-failed)}")
 
 
-def held() -> dict[str, Any]:
+def held() -> JsonObject:
     """What this process has: names of its effective capabilities and of its bounding set, no_new_privs."""
     fields = {}
     with open("/proc/self/status", encoding="utf-8", errors="replace") as status:

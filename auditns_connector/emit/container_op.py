@@ -1,9 +1,10 @@
 """CONTAINER_OP and the NS_INFO that goes with a set, as text."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from auditns_connector.audittext import own_records as text
 from auditns_connector.model.outputs import ContainerOp
+from auditns_connector.vocabulary.values import Json
 
 if TYPE_CHECKING:
     from auditns_connector.model.table import Model
@@ -47,5 +48,5 @@ def container_op(model: "Model", output: ContainerOp, numeric: bool) -> bytes:
     return line
 
 
-def _bytes(value: Any) -> bytes | None:
+def _bytes(value: Json) -> bytes | None:
     return value.encode("utf-8", "surrogateescape") if isinstance(value, str) and value else None

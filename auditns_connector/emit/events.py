@@ -32,13 +32,14 @@ JSON: every object has ``v`` (1), ``event``, ``time`` (CLOCK_REALTIME, seconds w
 
 import json
 from collections.abc import Callable, Collection, Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from auditns_connector.attribution.lookup import holders
 from auditns_connector.model.exits import ACTS, ALWAYS, CONNECTOR, SAMPLES
 from auditns_connector.model.outputs import NsChange, Output
 from auditns_connector.vocabulary import frames as f
 from auditns_connector.vocabulary.namespaces import NAMES
+from auditns_connector.vocabulary.values import Json, JsonObject
 
 if TYPE_CHECKING:
     from auditns_connector.model.table import Model
@@ -68,7 +69,7 @@ _REASONS: Final = {1: "clone", 2: "set"}
 _NOT_NM: Final = frozenset(("user", "time"))
 #: order of the kinds where times are equal: what a thing is caused by comes first
 _NS_RANK: Final = 1
-Event = dict[str, Any]
+Event = JsonObject
 
 
 class ExitFilter:
@@ -281,7 +282,7 @@ class EventWriter:
         kind = event["event"]
         words = [self._stamp(time)] if self._times else []
         words.append(f"{kind}:")
-        pairs: list[tuple[str, Any]] = []
+        pairs: list[tuple[str, Json]] = []
         if kind == "fork":
             pairs.append(("ppid", event["ppid"]))
         if "pid" in event:
@@ -325,7 +326,7 @@ def _text(payload: bytes) -> str:
     return f.text(payload).decode("utf-8", "backslashreplace")
 
 
-def _clean(what: Any) -> str:
+def _clean(what: Json) -> str:
     """A value without spaces or anything a terminal would obey."""
     words = str(what)
     if words.isprintable() and " " not in words:

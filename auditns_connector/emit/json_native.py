@@ -2,11 +2,12 @@
 
 import os
 from array import array
-from typing import Any, Final
+from typing import Final
 
 from auditns_connector._native import ffi, lib
 from auditns_connector.audittext.scanner import Points, Tails
 from auditns_connector.emit.fields import NUMERIC, UNTRUSTED
+from auditns_connector.vocabulary.values import CData
 
 _KINDS: Final = {
     **dict.fromkeys(sorted(NUMERIC), lib.AUDITNS_JSON_NUMERIC),
@@ -21,8 +22,8 @@ class JsonLines:
     """The buffers of the C, used again and again."""
 
     def __init__(self) -> None:
-        self._json: Any = ffi.gc(lib.auditns_json_new(int.from_bytes(os.urandom(4), "little")), lib.auditns_json_free)
-        self._out: Any = ffi.new("char **")
+        self._json: CData = ffi.gc(lib.auditns_json_new(int.from_bytes(os.urandom(4), "little")), lib.auditns_json_free)
+        self._out: CData = ffi.new("char **")
         if not self._json:
             raise MemoryError("no memory for JSON output")
 

@@ -6,9 +6,10 @@ larger than 2^53 (contid, namespace serials) are strings.
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from auditns_connector.emit.fields import Fields, text
+from auditns_connector.vocabulary.values import Json, JsonObject
 
 VERSION: Final = 1
 
@@ -18,8 +19,8 @@ class Who(NamedTuple):
     fork or vfork returned, as the host counts (0: not known; None: it was no such call)."""
 
     contid: str | None
-    container: Mapping[str, Any] | None = None
-    ns: Mapping[str, Any] | None = None
+    container: Mapping[str, Json] | None = None
+    ns: Mapping[str, Json] | None = None
     exit_pid: int | None = None
 
 
@@ -34,11 +35,11 @@ def event(
     who: Who,
     targets: Iterable[tuple[int, int, Who]],
     records: Iterable[tuple[str, Fields]],
-    more: Mapping[str, Any] | None = None,
+    more: Mapping[str, Json] | None = None,
 ) -> bytes:
     """One event: ``ms`` milliseconds since 1970, ``node`` without ``node=`` (empty: none), ``targets`` as
     (record, pid, who), ``records`` as (type, fields) in the order of the text; ``more`` members follow the node."""
-    head: dict[str, Any] = {"v": VERSION, "time": f"{ms // 1000}.{ms % 1000:03d}", "serial": serial}
+    head: JsonObject = {"v": VERSION, "time": f"{ms // 1000}.{ms % 1000:03d}", "serial": serial}
     if node:
         head["node"] = text(node)
     head |= more or {}
@@ -52,7 +53,7 @@ def event(
 
 def describe(who: Who) -> str:
     """What an event, or a target, says of its process: members of a JSON object, without its braces."""
-    said: dict[str, Any] = {"contid": who.contid}
+    said: JsonObject = {"contid": who.contid}
     if who.container is not None:
         said["container"] = who.container
     if who.ns is not None:
@@ -66,7 +67,7 @@ def returned(exit_pid: int) -> str:
     return f',"exit_pid":{exit_pid or "null"}'
 
 
-def _open(members: dict[str, Any]) -> str:
+def _open(members: JsonObject) -> str:
     return _encode(members)[:-1]
 
 

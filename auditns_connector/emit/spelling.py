@@ -12,11 +12,12 @@ event of its own.
 import re
 from array import array
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from auditns_connector.audittext.own_records import HEADER_PLACE
 from auditns_connector.vocabulary import audit_text as pt
 from auditns_connector.vocabulary import record_types as rectypes
+from auditns_connector.vocabulary.values import Json
 
 if TYPE_CHECKING:
     from auditns_connector.attribution.attributor import Correlator
@@ -61,7 +62,7 @@ class Spelling(NamedTuple):
         return {"names": self.names, "place": place, "audit_tools": self.tools or "?"}
 
 
-def recorded(hello: Mapping[str, Any], wanted: str) -> Spelling | None:
+def recorded(hello: Mapping[str, Json], wanted: str) -> Spelling | None:
     """As :func:`choose` for the run that a journal's first frame is of; ``None`` where that does not say."""
     tools, names = hello.get("audit_tools"), hello.get("record_names")
     if (

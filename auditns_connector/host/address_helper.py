@@ -12,7 +12,8 @@ import json
 import os
 import select
 import sys
-from typing import Any
+
+from auditns_connector.vocabulary.values import JsonObject
 
 _CLONE_NEWNET = 0x40000000
 _IDLE = 60.0
@@ -25,12 +26,12 @@ def _enter(fd: int) -> None:
         raise OSError(number, os.strerror(number))
 
 
-def read(pid: int, inode: int, home: int) -> dict[str, Any]:
+def read(pid: int, inode: int, home: int) -> JsonObject:
     """The addresses of the network namespace of ``pid``, if that is the one with ``inode``; we are at ``home`` again
     afterwards."""
     from pyroute2 import IPRoute
 
-    found: dict[str, Any] = {"ino": inode, "dev": 0, "addrs": None}
+    found: JsonObject = {"ino": inode, "dev": 0, "addrs": None}
     try:
         fd = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:

@@ -10,11 +10,12 @@ import os
 import selectors
 import sys
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from auditns_connector.model.namespaces import Instance
 from auditns_connector.vocabulary import frames as f
 from auditns_connector.vocabulary.namespaces import NET
+from auditns_connector.vocabulary.values import JsonObject
 
 if TYPE_CHECKING:
     import subprocess
@@ -138,7 +139,7 @@ class NetWatch:
 
     def _take(self, line: bytes, now: int) -> None:
         try:
-            told: dict[str, Any] = json.loads(line)
+            told: JsonObject = json.loads(line)
         except ValueError:
             return  # what is no answer teaches nothing
         if len(line) > _MAX_ANSWER:

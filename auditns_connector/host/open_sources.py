@@ -1,13 +1,14 @@
 """Opening the kernel event sources that a host allows, best first, and telling what is had."""
 
 import os
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from auditns_connector.errors import AuditnsError, NotSupportedError
 from auditns_connector.host.namespace_source import AUTO, choose, told
 from auditns_connector.host.observer import Observer
 from auditns_connector.model.table import Model
 from auditns_connector.vocabulary.namespaces import INITIAL_INODES
+from auditns_connector.vocabulary.values import JsonObject
 
 if TYPE_CHECKING:
     from auditns_connector.journal.files import JournalWriter
@@ -131,7 +132,7 @@ def host_observer(
     connector_buffer: int = 64 << 20,
     journal: "JournalWriter | None" = None,
     all_serials: bool = False,
-    options: dict[str, Any] | None = None,
+    options: JsonObject | None = None,
 ) -> tuple[Observer, list[str]]:
     """An :class:`Observer` of this host that has subscribed and not yet scanned, and messages for people."""
     opened = open_sources(

@@ -7,12 +7,13 @@ owns is elsewhere in the network, provided that the addresses of all namespaces 
 """
 
 import json
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from auditns_connector.model.containers import UNKNOWN, Container
 from auditns_connector.model.namespaces import Instance
 from auditns_connector.model.process import NOT_KNOWN, OBSERVED, State
 from auditns_connector.vocabulary.namespaces import NET
+from auditns_connector.vocabulary.values import JsonObject
 
 if TYPE_CHECKING:
     from auditns_connector.model.table import Model
@@ -70,7 +71,7 @@ class Packets:
 
     def take(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
         """ADDRS frame: the addresses of one network namespace as they were at ``time``."""
-        told: dict[str, Any] = json.loads(payload.rstrip(b"\0"))
+        told: JsonObject = json.loads(payload.rstrip(b"\0"))
         inst = self._model.namespaces.current[NET].get(int(told["ino"]))
         if inst is None or (inst.dev and told["dev"] and inst.dev != int(told["dev"])):
             return
@@ -93,7 +94,7 @@ class Packets:
         """Whether the addresses of ``inst`` have been read."""
         return inst in self._of
 
-    def snapshot(self) -> list[dict[str, Any]]:
+    def snapshot(self) -> list[JsonObject]:
         """What is known, as payloads of ADDRS frames."""
         from socket import AF_INET, AF_INET6, inet_ntop
 

@@ -1,9 +1,10 @@
 """What a container is called beside its number, by those who know: a hook, or the files of its runtime."""
 
 import re
-from typing import Any, Final
+from typing import Final
 
 from auditns_connector.model.containers import Container, Containers
+from auditns_connector.vocabulary.values import JsonObject
 
 #: what may be said about a container, and how many bytes of a value are kept: all of them written in hexadecimal must
 #: fit into one record
@@ -18,7 +19,7 @@ def bounded(value: str) -> str:
     return raw.decode("utf-8", "surrogateescape")
 
 
-def describe(container: Container, like: Container | None, names: dict[str, Any]) -> None:
+def describe(container: Container, like: Container | None, names: JsonObject) -> None:
     """Give ``container`` what is known of it: what ``names`` say, else what was known of the derived one."""
     if like is not None and like.kind == "runtime":
         container.runtime, container.id = like.runtime, like.id
@@ -34,7 +35,7 @@ def describe(container: Container, like: Container | None, names: dict[str, Any]
             setattr(container, field, bounded(value))
 
 
-def add(containers: Containers, request: dict[str, Any]) -> None:
+def add(containers: Containers, request: JsonObject) -> None:
     """What a runtime's own files say about a living container; what was known already stays, save a pod's number from
     the cgroup path, for which its name stands better."""
     container = containers.by_key.get(tuple((str(r), str(i)) for r, i in request["key"]))

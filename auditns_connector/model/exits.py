@@ -15,11 +15,12 @@ namespaces may be another's; but it still belongs to its container, and it goes 
 """
 
 from collections.abc import Sequence
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from auditns_connector.model.namespaces import Instance
 from auditns_connector.model.process import Process
 from auditns_connector.vocabulary import frames as f
+from auditns_connector.vocabulary.values import JsonObject
 
 SAMPLES: Final = "samples"
 CONNECTOR: Final = "connector"
@@ -32,7 +33,7 @@ ACTS: Final = frozenset(
 )
 
 
-def proof_of(hello: dict[str, Any]) -> str:
+def proof_of(hello: JsonObject) -> str:
     """What proves an end in a run that began with ``hello`` (the payload of a HELLO frame)."""
     if not hello.get("perf", True):
         return ALWAYS

@@ -5,12 +5,13 @@ Fed by INSIDE, IDMAP and LOGIN frames and by the ``nspid`` of PROC frames. Read 
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from auditns_connector.model.containers import UNKNOWN, Container
 from auditns_connector.model.namespaces import Instance, NsSet
 from auditns_connector.model.process import Login, Process
 from auditns_connector.vocabulary.namespaces import MNT, PID, USER
+from auditns_connector.vocabulary.values import JsonObject
 
 if TYPE_CHECKING:
     from auditns_connector.model.table import Model
@@ -149,7 +150,7 @@ class Inside:
         inst = self._model.namespaces.current[USER].get(arg)
         if arg and inst is None:
             return
-        said: dict[str, Any] = json.loads(payload.rstrip(b"\0"))
+        said: JsonObject = json.loads(payload.rstrip(b"\0"))
         if len(self.maps) >= _MAX_MAPS:
             del self.maps[next(iter(self.maps))]
         uid, gid = (tuple((int(a), int(b), int(c)) for a, b, c in said.get(kind) or ()) for kind in ("uid", "gid"))

@@ -15,10 +15,11 @@ the set counts its living members (as a *set of thread ids*: a counter leaks whe
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from auditns_connector.vocabulary.frames import NAMESPACES_PAYLOAD
 from auditns_connector.vocabulary.namespaces import ALL_ORDER, FLAGS, INITIAL_INODES, PERF_ORDER, TIME
+from auditns_connector.vocabulary.values import JsonObject
 
 if TYPE_CHECKING:
     from auditns_connector.model.containers import Container
@@ -331,9 +332,9 @@ class Namespaces:
             self.minted.pop(inst.serial, None)
         return True
 
-    def describe(self, nsset: NsSet) -> dict[str, Any]:
+    def describe(self, nsset: NsSet) -> JsonObject:
         """``{type: {"serial", "dev", "ino"}}`` of a set, ``None`` for what is not known; mints what has no serial."""
-        out: dict[str, Any] = {}
+        out: JsonObject = {}
         for name, inst in zip(ALL_ORDER, nsset.inst, strict=True):
             out[name] = (
                 None if inst is None else {"serial": self.serial(inst), "dev": inst.dev or self.dev, "ino": inst.ino}

@@ -1,6 +1,8 @@
 """What the model has to tell beside answers: beginnings, changes and ends of namespaces, and losses."""
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+from auditns_connector.vocabulary.values import JsonObject
 
 if TYPE_CHECKING:
     from auditns_connector.model.containers import Container
@@ -76,7 +78,7 @@ class ContainerOp(NamedTuple):
     opid: int
     contid: str
     old: str
-    caller: "dict[str, Any]"
+    caller: "JsonObject"
     error: str
     nsset: "NsSet | None"
     container: "Container | None"

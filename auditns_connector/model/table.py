@@ -11,7 +11,7 @@ dead, with the former ones behind it; dead ones stay until :meth:`Model.expire`.
 import json
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from auditns_connector._native import ffi, lib
 from auditns_connector.attribution.cache import Touched
@@ -38,6 +38,7 @@ from auditns_connector.model.process import NOT_KNOWN, REGISTERED, Process, Stat
 from auditns_connector.model.processes import Processes
 from auditns_connector.vocabulary import frames as f
 from auditns_connector.vocabulary.namespaces import ALL_ORDER
+from auditns_connector.vocabulary.values import JsonObject
 
 #: where perf is not had, what these say is taken in another way
 _NOT_PERF: Final = (f.S_CN, f.S_AUDIT)
@@ -448,7 +449,7 @@ class Model:
     def _hello(
         self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
     ) -> None:
-        hello: dict[str, Any] = json.loads(payload.rstrip(b"\0") or b"{}")
+        hello: JsonObject = json.loads(payload.rstrip(b"\0") or b"{}")
         self.containers.boot_id = str(hello.get("boot_id", ""))
         self.perf = bool(hello.get("perf", True))
         self.lifecycle = bool(hello.get("lifecycle", False))

@@ -12,7 +12,7 @@ from array import array
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from auditns_connector.attribution.attributor import Correlator
 from auditns_connector.audittext.grouping import UNCLEAR, find_keys, keep_events, keep_types, pick
@@ -23,6 +23,7 @@ from auditns_connector.errors import ConfigError
 from auditns_connector.model.containers import UNKNOWN, Container, Containers
 from auditns_connector.model.runtimes import UNSET
 from auditns_connector.vocabulary.record_types import NUMBERS
+from auditns_connector.vocabulary.values import JsonObject
 
 if TYPE_CHECKING:
     from auditns_connector.config.options import EventFilter as Configured
@@ -97,7 +98,7 @@ def join_contids(texts: Sequence[str]) -> list[ContidTerms]:
     return joined + [term for term in terms if term.negated]
 
 
-def listed_wanted(listed: Sequence[dict[str, Any]], terms: Sequence[ContidTerms]) -> list[bool]:
+def listed_wanted(listed: Sequence[JsonObject], terms: Sequence[ContidTerms]) -> list[bool]:
     """Which of the containers ``listed``, objects with "contid" and "kind" as contid-list and snapshots have them, all
     ``terms`` want."""
     inner = {about["contid"] for about in listed if about["kind"] == "runtime" and ",^" in about["contid"]}

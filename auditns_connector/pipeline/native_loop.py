@@ -9,7 +9,7 @@ up: that the pipeline does as it always does, and what was done here is as if it
 
 import select
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from auditns_connector._native import ffi, lib
 from auditns_connector.attribution.attributor import CAREFUL
@@ -17,6 +17,7 @@ from auditns_connector.attribution.record_numbers import NOT_CLEAR, OF_ONE
 from auditns_connector.host.observer import MUCH
 from auditns_connector.pipeline.coalescing import BUSY, WINDOW
 from auditns_connector.sources.base import AuditSource
+from auditns_connector.vocabulary.values import CData
 
 if TYPE_CHECKING:
     from auditns_connector.pipeline.loop import Pipeline
@@ -36,17 +37,17 @@ class NativeLoop:
     end has not come (ns)."""
 
     #: drains kernel events: int64_t (*)(struct perf_look *)
-    see: Any = ffi.addressof(lib, "perf_look")
+    see: CData = ffi.addressof(lib, "perf_look")
 
     def __init__(self, pipeline: "Pipeline", audit: AuditSource, hold: int) -> None:
         self._pipeline = pipeline
         self._observer, self._model = pipeline.observer, pipeline.observer.model
         self._fd = audit.fileno()
-        self._out: Any = ffi.new("char[]", _ROOM)
-        self._held: Any = ffi.new("char[]", _ROOM)
+        self._out: CData = ffi.new("char[]", _ROOM)
+        self._held: CData = ffi.new("char[]", _ROOM)
         self._stream, scan, self._points = pipeline.stream.c_parts
-        self._look: Any = pipeline.observer.watch()
-        self._c: Any = ffi.new(
+        self._look: CData = pipeline.observer.watch()
+        self._c: CData = ffi.new(
             "struct native_loop *",
             {
                 "fd": self._fd, "intake": audit.reader, "stream": self._stream, "scan": scan, "points": self._points,
@@ -56,7 +57,7 @@ class NativeLoop:
                 "window": int(WINDOW * 1e9), "hold": hold,
             },
         )  # fmt: skip
-        self._tails: Any = None
+        self._tails: CData = None
         self._applied = -1
 
     def ready(self) -> bool:

@@ -5,7 +5,7 @@ import struct
 from array import array
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from auditns_connector.attribution.attributor import Correlator
 from auditns_connector.audittext.scanner import Points
@@ -13,6 +13,7 @@ from auditns_connector.errors import DecodeError
 from auditns_connector.journal.reader import JournalReader
 from auditns_connector.model.table import Model
 from auditns_connector.vocabulary import frames as f
+from auditns_connector.vocabulary.values import JsonObject
 
 #: ended processes are kept this long for text that is still on its way (ns): whoever writes it may be slow
 _KEEP: Final = 60_000_000_000
@@ -33,7 +34,7 @@ class ReplayAnswers:
         self._reader = JournalReader(paths)
         self.nodes: set[bytes] = set()
         #: what the first frame says of the run
-        self.hello: dict[str, Any] = {}
+        self.hello: JsonObject = {}
         first, *others = self._reader.upto(0)[0]
         self._apply([first, *others])
         hello = next((frame for frame in f.iter_frames(first) if frame.kind == f.K_HELLO), None)
@@ -43,7 +44,7 @@ class ReplayAnswers:
             self.nodes = {name.encode(), name.partition(".")[0].encode()}
         self.notices += self._reader.notices
 
-    def _said(self, payload: bytes) -> dict[str, Any]:
+    def _said(self, payload: bytes) -> JsonObject:
         """What the payload of a HELLO says."""
         try:
             return dict(json.loads(payload.rstrip(b"\0")))
@@ -132,7 +133,7 @@ class LiveAnswers:
         self._observer, self.notices = host_observer(all_serials=all_serials)
         self.model = self._observer.model
         self.nodes = own_nodes()
-        self.hello: dict[str, Any] = {}
+        self.hello: JsonObject = {}
         self._tick = 0
         self._observer.start()
 

@@ -8,10 +8,11 @@ pod: everything is bounded, and what is not of the expected type is left out.
 import json
 import os
 import stat
-from typing import Any, Final
+from typing import Final
 
 from auditns_connector.model.runtimes import runtime_of_bundle
 from auditns_connector.vocabulary.oci import ANNOTATIONS
+from auditns_connector.vocabulary.values import Json, JsonObject
 
 MAX_STATE: Final = 4 << 20
 MAX_CONFIG: Final = 4 << 20
@@ -22,7 +23,7 @@ class BadState(Exception):
     """Why the container cannot be registered."""
 
 
-def request_of(document: bytes, root: str | None) -> dict[str, Any]:
+def request_of(document: bytes, root: str | None) -> JsonObject:
     """The request, as the control socket takes it, for the state ``document``; ``root`` is the caller's root directory,
     where its bundle is; with None the bundle is not read. Raises :class:`BadState`."""
     try:
@@ -32,7 +33,7 @@ def request_of(document: bytes, root: str | None) -> dict[str, Any]:
     return request_from(state, {} if root is None else _config(state, root))
 
 
-def request_from(state: Any, config: Any) -> dict[str, Any]:
+def request_from(state: Json, config: Json) -> JsonObject:
     """As :func:`request_of`, with the state and the bundle's configuration read already. Raises :class:`BadState`."""
     if not isinstance(state, dict) or not isinstance(state.get("id"), str) or not state["id"]:
         raise BadState("stdin is not the state of a container")
@@ -41,7 +42,7 @@ def request_from(state: Any, config: Any) -> dict[str, Any]:
     pid = state["pid"]
     if not isinstance(pid, int) or isinstance(pid, bool) or not 0 < pid < 1 << 31:
         raise BadState("the state has no usable pid")
-    annotations: dict[str, Any] = {}
+    annotations: JsonObject = {}
     for source in (config, state):
         found = source.get("annotations") if isinstance(source, dict) else None
         if isinstance(found, dict):
@@ -55,7 +56,7 @@ def request_from(state: Any, config: Any) -> dict[str, Any]:
     return {"v": 1, "op": "contid-hook", "pid": pid, "names": names}
 
 
-def _config(state: Any, root: str) -> Any:
+def _config(state: Json, root: str) -> Json:
     """The bundle's config.json, as far as it can be had: it only adds names."""
     bundle = state.get("bundle") if isinstance(state, dict) else None
     if not isinstance(bundle, str) or not bundle.startswith("/") or "\0" in bundle:

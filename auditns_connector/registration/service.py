@@ -26,6 +26,7 @@ from auditns_connector.registration.oci_state import BadState, request_of
 from auditns_connector.registration.state_file import StateFile
 from auditns_connector.sources.procfs import Procfs
 from auditns_connector.vocabulary import frames as f
+from auditns_connector.vocabulary.values import JsonObject
 
 if TYPE_CHECKING:
     from auditns_connector.host.observer import Observer
@@ -90,7 +91,7 @@ class Registrar:
 
     # -- requests
 
-    def _ask(self, op: str, request: dict[str, Any], peer: Peer, sock: socket.socket, **more: Any) -> dict[str, Any]:
+    def _ask(self, op: str, request: JsonObject, peer: Peer, sock: socket.socket, **more: Any) -> JsonObject:
         """Feed one REGISTER frame and return what the model made of it."""
         pid = request.get("pid")
         with Held.by_socket(sock) as caller_held:
@@ -124,13 +125,13 @@ class Registrar:
         # stamps of audit records are coarse: only after this time is an event told apart from those before the set
         return {"ok": True, "contid": self._text(outcome.container), "wait_ms": self._model.lag // 1_000_000}
 
-    def _set(self, request: dict[str, Any], peer: Peer, sock: socket.socket) -> dict[str, Any]:
+    def _set(self, request: JsonObject, peer: Peer, sock: socket.socket) -> JsonObject:
         asked = request.get("id")
         asked = str(asked) if isinstance(asked, (int, str)) and not isinstance(asked, bool) else ""
         more = {"id": asked[:4096], "new": bool(request.get("new")), "names": names(request.get("names"))}
         return self._ask("set", request, peer, sock, unreaped=self._unreaped(asked), **more)
 
-    def _state_document(self, document: bytes, peer: Peer, sock: socket.socket) -> dict[str, Any]:
+    def _state_document(self, document: bytes, peer: Peer, sock: socket.socket) -> JsonObject:
         """A runtime's hook has passed the state of a container as it got it."""
         self._observer.catch_up()
         process = self._model.alive(peer.pid)
@@ -142,7 +143,7 @@ class Registrar:
             return {"ok": False, "error": "EINVAL", "message": str(error)}
         return self.handlers[request["op"]](request, peer, sock)
 
-    def _hook(self, request: dict[str, Any], peer: Peer, sock: socket.socket) -> dict[str, Any]:
+    def _hook(self, request: JsonObject, peer: Peer, sock: socket.socket) -> JsonObject:
         """A runtime's hook: the id is made from the runtime's own, the whole thread group is meant."""
         known = names(request.get("names"))
         runtime, full_id = known.get("runtime", ""), known.get("id", "")
@@ -156,7 +157,7 @@ class Registrar:
             self._seldom.warn("taken", "an identifier was taken", id=full_id, wanted=wanted, given=answer["contid"])
         return answer
 
-    def _stopped(self, request: dict[str, Any], peer: Peer, sock: socket.socket) -> dict[str, Any]:
+    def _stopped(self, request: JsonObject, peer: Peer, sock: socket.socket) -> JsonObject:
         """A runtime says that a container has ended; how many of its processes live on is told."""
         self._observer.catch_up()
         wanted = names({"id": request.get("id")}).get("id")
@@ -179,7 +180,7 @@ class Registrar:
         found = self._procfs.describe(pid)
         return found is not None and found["start"] is not None and abs(found["start"] - start) < _AGAIN
 
-    def _get(self, request: dict[str, Any], peer: Peer, sock: socket.socket) -> dict[str, Any]:
+    def _get(self, request: JsonObject, peer: Peer, sock: socket.socket) -> JsonObject:
         pid = request.get("pid")
         self._observer.catch_up()
         with Held.by_socket(sock) as held:
@@ -196,7 +197,7 @@ class Registrar:
             answer["container"] = self._about(state.container)
         return answer
 
-    def _may_see(self, caller: dict[str, Any], container: Container | None) -> bool:
+    def _may_see(self, caller: JsonObject, container: Container | None) -> bool:
         """A caller in a container sees what is inside it, one on the host sees all (the socket is root's)."""
         process = self._model.alive(int(caller["pid"]))
         if process is None or process.state.container is UNKNOWN:
@@ -204,7 +205,7 @@ class Registrar:
         inside = process.state.container
         return inside is None or (container is not None and inside in container.chain())
 
-    def _list(self, request: dict[str, Any], peer: Peer, sock: socket.socket) -> dict[str, Any]:
+    def _list(self, request: JsonObject, peer: Peer, sock: socket.socket) -> JsonObject:
         self._observer.catch_up()
         with Held.by_socket(sock) as held:
             caller = describe_caller(self._procfs, held, peer)
@@ -218,8 +219,8 @@ class Registrar:
         page = [self._about(container) for container in found[first : first + PAGE]]
         return {"ok": True, "containers": page, "more": first + PAGE if len(found) > first + PAGE else None}
 
-    def _about(self, container: Container) -> dict[str, Any]:
-        about: dict[str, Any] = {"contid": self._text(container), "kind": container.kind, "live": container.live}
+    def _about(self, container: Container) -> JsonObject:
+        about: JsonObject = {"contid": self._text(container), "kind": container.kind, "live": container.live}
         for field in ("runtime", "id", "name", "image", "pod"):
             if getattr(container, field):
                 about[field] = getattr(container, field)
@@ -238,7 +239,7 @@ class Registrar:
 
     # -- the delegated right
 
-    def _delegate(self, request: dict[str, Any], peer: Peer, sock: socket.socket) -> dict[str, Any]:
+    def _delegate(self, request: JsonObject, peer: Peer, sock: socket.socket) -> JsonObject:
         path = request.get("socket")
         if path is not None and (not isinstance(path, str) or not path.startswith("/") or "\0" in path):
             return {"ok": False, "error": "EINVAL", "message": "the path of a socket is absolute"}
@@ -275,13 +276,13 @@ class Registrar:
             former.close()
         self.delegated[who] = server
 
-    def _delegate_right_alone(self, request: dict[str, Any], peer: Peer, sock: socket.socket) -> dict[str, Any]:
+    def _delegate_right_alone(self, request: JsonObject, peer: Peer, sock: socket.socket) -> JsonObject:
         """From inside a container: the right can be handed on, but no socket is made for one who asks there."""
         return self._delegate({**request, "socket": None}, peer, sock)
 
     # -- others on this host, and our own next run
 
-    def _subscribe(self, request: dict[str, Any], peer: Peer, sock: socket.socket) -> dict[str, Any]:
+    def _subscribe(self, request: JsonObject, peer: Peer, sock: socket.socket) -> JsonObject:
         self._observer.catch_up()
         self._control.subscribe(sock, requests_of(self._model, time.monotonic_ns()))
         return {"ok": True, "boot_id": self._model.containers.boot_id}
@@ -339,7 +340,7 @@ class Registrar:
                 del self.delegated[who]
         self.keep()
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> JsonObject:
         """Counters, for auditns status."""
         registry = self._model.registry
         living, sockets = len(registry.living()), len(self.delegated)

@@ -2,11 +2,12 @@
 
 import json
 import os
-from typing import Any, Final
+from typing import Final
 
 from auditns_connector.errors import AuditnsError
 from auditns_connector.model.apply.restore_requests import checked
 from auditns_connector.state.directory import SafeDir
+from auditns_connector.vocabulary.values import JsonObject
 
 NAME: Final = "registrations.json"
 VERSION: Final = 1
@@ -20,7 +21,7 @@ class StateFile:
         self._last = b""
         self._failed = False
 
-    def write(self, boot_id: str, requests: list[dict[str, Any]], sockets: dict[tuple[int, int], str]) -> str:
+    def write(self, boot_id: str, requests: list[JsonObject], sockets: dict[tuple[int, int], str]) -> str:
         """Write the state; what is wrong is returned, once."""
         paths = [[pid, start, path] for (pid, start), path in sorted(sockets.items())]
         data = json.dumps({"v": VERSION, "boot_id": boot_id, "requests": requests, "sockets": paths}).encode()
@@ -33,7 +34,7 @@ class StateFile:
         self._failed = False
         return ""
 
-    def read(self, boot_id: str) -> tuple[list[dict[str, Any]], dict[tuple[int, int], str], str]:
+    def read(self, boot_id: str) -> tuple[list[JsonObject], dict[tuple[int, int], str], str]:
         """(requests, delegated sockets, what is wrong)."""
         where = f"{self._directory}/{NAME}"
         try:

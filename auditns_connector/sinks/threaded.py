@@ -10,12 +10,13 @@ import os
 import threading
 import time
 from collections import deque
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from auditns_connector._native import ffi, lib
 from auditns_connector.errors import AuditnsError
 from auditns_connector.sinks.base import LineQueue, LostLine, add_notice
 from auditns_connector.sinks.loss import Block, Lifecycle, marked
+from auditns_connector.vocabulary.values import CData
 
 #: seconds between attempts while writing fails: doubled from the first to the second
 RETRY_FIRST: Final = 0.5
@@ -66,10 +67,10 @@ class ThreadedSink:
         self._check_every = check_every
         self._lock = threading.Lock()
         #: for small blocks, by writer_copy; what that refuses is for :meth:`write`
-        self.writer: Any = ffi.gc(lib.writer_new(queue), lib.writer_free)
+        self.writer: CData = ffi.gc(lib.writer_new(queue), lib.writer_free)
         if self.writer == ffi.NULL:
             raise MemoryError("no memory for a thread that writes")
-        self._news: Any = ffi.new("struct writer_news *")
+        self._news: CData = ffi.new("struct writer_news *")
         #: what the writer was given and does not have a copy of
         self._kept: deque[Block] = deque()
         self._flushing = False

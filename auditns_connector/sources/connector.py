@@ -13,12 +13,13 @@ import socket
 import struct
 import threading
 import time
-from typing import Any, Final
+from typing import Final
 
 from auditns_connector._native import ffi, lib
 from auditns_connector.errors import NotPermittedError, NotSupportedError
 from auditns_connector.vocabulary import frames
 from auditns_connector.vocabulary.namespaces import CLONE_NEWUTS
+from auditns_connector.vocabulary.values import CData
 
 NETLINK_CONNECTOR: Final = 11
 NETLINK_NO_ENOBUFS: Final = 5
@@ -56,10 +57,10 @@ class ConnectorSource:
 
     def __init__(self, rcvbuf: int = 64 << 20, mask_all: bool = True) -> None:
         self.notices: list[str] = []
-        self._state: Any = ffi.new("struct cn_state *")
+        self._state: CData = ffi.new("struct cn_state *")
         self._state.filtered = not mask_all
-        self._room: Any = ffi.new("uint8_t[]", lib.CN_ROOM_MIN)
-        self._more: Any = ffi.new("int *")
+        self._room: CData = ffi.new("uint8_t[]", lib.CN_ROOM_MIN)
+        self._more: CData = ffi.new("int *")
         self._held = b""
         self._beat = threading.Event()
         self._beaten = threading.Event()

@@ -2,9 +2,10 @@
 
 import json
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from auditns_connector.vocabulary import frames as f
+from auditns_connector.vocabulary.values import Json
 
 if TYPE_CHECKING:
     from auditns_connector.model.namespaces import Instance
@@ -32,7 +33,7 @@ def read_maps(pid: int, ino: int) -> dict[str, list[list[int]]] | None:
     return found if found["uid"] else None
 
 
-def idmap_frame(inst: "Instance", maps: Any, now: int, pid: int = 0) -> bytes:
+def idmap_frame(inst: "Instance", maps: Json, now: int, pid: int = 0) -> bytes:
     """The IDMAP frame that gives ``inst`` its ``maps`` (as :func:`read_maps`, asked through ``pid`` at ``now``)."""
     payload = json.dumps(maps).encode()
     return f.pack(f.K_IDMAP, f.S_PROCFS, now, pid=pid, cgroup=inst.number, arg=inst.ino, payload=payload)

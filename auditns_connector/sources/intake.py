@@ -20,6 +20,7 @@ from auditns_connector.audittext.scanner import ROOM, TextStream
 from auditns_connector.audittext.serials import SerialGap
 from auditns_connector.errors import AuditnsError
 from auditns_connector.state.paths import SPOOL_DIR
+from auditns_connector.vocabulary.values import CData
 
 STREAM: Final = int(lib.INTAKE_STREAM)
 READLOG: Final = int(lib.INTAKE_READLOG)
@@ -71,12 +72,12 @@ class Intake:
         self._spool, complaint = open_spool(limits)
         if complaint:
             self.notices.append(complaint)
-        self.c: Any = lib.intake_new(fd, kind, limits.memory, limits.disk, self._spool)
+        self.c: CData = lib.intake_new(fd, kind, limits.memory, limits.disk, self._spool)
         if self.c == ffi.NULL:
             self._close_spool()
             raise AuditnsError(f"audit records cannot be taken in: {os.strerror(ffi.errno)}")
-        self._news: Any = ffi.new("struct intake_news *")
-        self._gap: Any = ffi.new("struct intake_gap *")
+        self._news: CData = ffi.new("struct intake_news *")
+        self._gap: CData = ffi.new("struct intake_gap *")
         self._failed = False
         self.taken = 0
 

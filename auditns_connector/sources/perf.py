@@ -15,13 +15,14 @@ import os
 import resource
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from auditns_connector._native import ffi, lib
 from auditns_connector.errors import NotPermittedError, NotSupportedError
 from auditns_connector.sources.tracefs import EventFormat, read_formats
 from auditns_connector.vocabulary import frames
 from auditns_connector.vocabulary.namespaces import FLAGS
+from auditns_connector.vocabulary.values import CData
 
 EXEC: Final = "sched/sched_process_exec"
 EXIT: Final = "sched/sched_process_exit"
@@ -78,7 +79,7 @@ def _bits(*bits: int) -> int:
     return sum(1 << bit for bit in bits)
 
 
-def fill_layout(layout: Any, event: str, form: EventFormat) -> str:
+def fill_layout(layout: CData, event: str, form: EventFormat) -> str:
     """Enter tracepoint ``event`` into a C ``struct perf_layout``; a message when its format is not one we can read."""
     fields = TRACEPOINTS[event][2]
     for name, sizes in fields.values():
@@ -127,13 +128,13 @@ class PerfSource:
     ) -> None:
         self.notices: list[str] = []
         self._features = {"task", "namespaces", "cgroup"}
-        self._layout: Any = ffi.new("struct perf_layout *")
+        self._layout: CData = ffi.new("struct perf_layout *")
         self._layout.has_cgroup = 1
-        self._counters: Any = ffi.new("struct perf_counters *")
-        self._frames: Any = ffi.new("uint8_t **")
-        self._set: Any = lib.perf_set_new()
+        self._counters: CData = ffi.new("struct perf_counters *")
+        self._frames: CData = ffi.new("uint8_t **")
+        self._set: CData = lib.perf_set_new()
         about = {"set": self._set, "layout": self._layout, "counters": self._counters}
-        self._look: Any = ffi.new("struct perf_look *", about)
+        self._look: CData = ffi.new("struct perf_look *", about)
         self._pages = pages
         self._watermark = min(watermark, pages * os.sysconf("SC_PAGESIZE") // 2)
         self._read_format: int = lib.PERF_FORMAT_LOST
@@ -173,19 +174,19 @@ class PerfSource:
         size = lib.perf_set_drain(self._set, self._layout, self._counters, limit, self._frames)
         return self.block(size, self._frames[0], cut)
 
-    def watch(self, clock: Any) -> Any:
+    def watch(self, clock: CData) -> CData:
         """A C ``struct perf_look`` for drains in one go with a sample of ``clock`` (a C ``struct clock_sample``)."""
         self._look.clock = clock
         return self._look
 
-    def look(self, clock: Any) -> tuple[int, bool, bytes]:
+    def look(self, clock: CData) -> tuple[int, bool, bytes]:
         """The same up to now, in one go with a sample of ``clock``: when that was, whether the sample is to be told,
         the frames."""
         look = self.watch(clock)
         size = lib.perf_look(look)
         return look.cut, look.told, self.block(size, look.frames, look.cut)
 
-    def block(self, size: int, frames: Any, cut: int | None) -> bytes:
+    def block(self, size: int, frames: CData, cut: int | None) -> bytes:
         """The frames that a C function has drained up to ``cut``; ``size`` is what it returned."""
         if size < 0:
             raise MemoryError(f"no memory for the frames of the perf rings: {os.strerror(-size)}")
@@ -249,7 +250,7 @@ class PerfSource:
     def _lost(self, fds: list[int]) -> int:
         return sum(int.from_bytes(os.read(fd, 16)[8:16], "little") for fd in fds)
 
-    def _attr(self, kind: int, config: int) -> Any:
+    def _attr(self, kind: int, config: int) -> CData:
         attr = ffi.new("struct perf_event_attr *")
         attr.type = kind
         attr.size = lib.PERF_ATTR_SIZE_VER5
@@ -263,7 +264,7 @@ class PerfSource:
         )
         return attr
 
-    def _dummy_attr(self) -> Any:
+    def _dummy_attr(self) -> CData:
         attr = self._attr(lib.PERF_TYPE_SOFTWARE, lib.PERF_COUNT_SW_DUMMY)
         attr.flags |= _bits(lib.PERF_BIT_COMM, lib.PERF_BIT_TASK, lib.PERF_BIT_COMM_EXEC)
         if "namespaces" in self._features:
@@ -272,7 +273,7 @@ class PerfSource:
             attr.flags |= _bits(lib.PERF_BIT_CGROUP)
         return attr
 
-    def _tracepoint_attr(self, event: str) -> Any:
+    def _tracepoint_attr(self, event: str) -> CData:
         attr = self._attr(lib.PERF_TYPE_TRACEPOINT, self._formats[event].id)
         attr.sample_period = 1
         if event in URGENT:
@@ -309,7 +310,7 @@ class PerfSource:
         self._layout.has_cgroup = 0
         return "the kernel tells no cgroup with perf samples (before Linux 5.7)"
 
-    def _open(self, attr_of: Callable[[], Any], cpu: int, steps: list[Callable[[], str]]) -> int:
+    def _open(self, attr_of: Callable[[], CData], cpu: int, steps: list[Callable[[], str]]) -> int:
         """Open an event; as long as the kernel does not know a bit of it, take back one of ``steps``."""
         raised = False
         while (fd := lib.perf_open(attr_of(), cpu)) < 0:

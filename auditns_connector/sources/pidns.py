@@ -10,12 +10,13 @@ are closed as soon as the namespace's last process is known to be gone.
 
 import os
 import time
-from typing import Any, Final
+from typing import Final
 
 from auditns_connector._native import ffi, lib
 from auditns_connector.errors import NotSupportedError
 from auditns_connector.sources.perf import NO_CUT, online_cpus
 from auditns_connector.vocabulary import frames
+from auditns_connector.vocabulary.values import CData
 
 PAGES: Final = 256
 _HEADER: Final = frames.HEADER_SIZE
@@ -31,12 +32,12 @@ class PidnsRing:
     def __init__(self, number: int, pid: int, ino: int, pages: int = PAGES) -> None:
         self.number, self._ino = number, ino
         self.unmatched = 0
-        self._layout: Any = ffi.new("struct perf_layout *")
-        self._counters: Any = ffi.new("struct perf_counters *")
-        self._frames: Any = ffi.new("uint8_t **")
+        self._layout: CData = ffi.new("struct perf_layout *")
+        self._counters: CData = ffi.new("struct perf_counters *")
+        self._frames: CData = ffi.new("uint8_t **")
         self._held = b""
         self._fds: list[int] = []
-        self._set: Any = lib.perf_set_new()
+        self._set: CData = lib.perf_set_new()
         try:
             self._open(pid, ino, pages)
         except BaseException:
@@ -120,7 +121,7 @@ class PidnsRing:
         self._fds = []
 
 
-def _attr() -> Any:
+def _attr() -> CData:
     attr = ffi.new("struct perf_event_attr *")
     attr.type = lib.PERF_TYPE_SOFTWARE
     attr.size = lib.PERF_ATTR_SIZE_VER5

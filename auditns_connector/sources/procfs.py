@@ -30,7 +30,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 from auditns_connector._native import ffi, lib
 from auditns_connector.model.containers import cgroup_paths
@@ -38,6 +38,7 @@ from auditns_connector.sources.initns import own_inode
 from auditns_connector.sources.procscan import ProcScan
 from auditns_connector.vocabulary import frames
 from auditns_connector.vocabulary import namespaces as nstypes
+from auditns_connector.vocabulary.values import CData, JsonObject
 
 _LINKS: Final = (*nstypes.ALL_ORDER, "pid_for_children", "time_for_children")
 _LINK_NAMES: Final = b"\0".join(name.encode("ascii") for name in _LINKS) + b"\0"
@@ -62,8 +63,8 @@ class Procfs:
         self._read = self._vanished = self._denied = self._malformed = 0
         #: raw text -> parsed: many processes share their cgroups
         self._cgroups: dict[bytes, dict[str, str]] = {}
-        self._link_inodes: Any = ffi.new("uint64_t[]", len(_LINKS))
-        self._link_errors: Any = ffi.new("int[]", len(_LINKS))
+        self._link_inodes: CData = ffi.new("uint64_t[]", len(_LINKS))
+        self._link_errors: CData = ffi.new("int[]", len(_LINKS))
 
     def scan(self) -> Iterator[bytes]:
         """Blocks of PROCESS frames, for each process there is; those begun during the scan may be missing.
@@ -119,7 +120,7 @@ class Procfs:
         finally:
             os.close(folder)
 
-    def describe(self, pid: int) -> dict[str, Any] | None:
+    def describe(self, pid: int) -> JsonObject | None:
         """The payload of :meth:`read_process`, not encoded."""
         try:
             folder = os.open(f"{self._root}/{pid}", _FOLDER)
@@ -131,7 +132,7 @@ class Procfs:
         finally:
             os.close(folder)
 
-    def _describe(self, pid: int, folder: int) -> dict[str, Any] | None:
+    def _describe(self, pid: int, folder: int) -> JsonObject | None:
         answer = _nothing(pid)
         try:
             stat = _file("stat", folder)
@@ -167,7 +168,7 @@ class Procfs:
         self._read += 1
         return answer
 
-    def _stat(self, stat: bytes, answer: dict[str, Any]) -> bool:
+    def _stat(self, stat: bytes, answer: JsonObject) -> bool:
         # comm may hold anything, ")" and newlines too; behind it are numbers, so the last ")" ends it
         head, _, tail = stat.rpartition(b") ")
         fields = tail.split()
@@ -247,7 +248,7 @@ class Procfs:
             self._cgroups[raw] = found
         return found
 
-    def _status(self, status: bytes, answer: dict[str, Any]) -> bool:
+    def _status(self, status: bytes, answer: JsonObject) -> bool:
         """False when it is a thread that is no process."""
         # its first line is comm, with newlines escaped: no comm can counterfeit a line
         try:
@@ -298,7 +299,7 @@ def boot_offset() -> int:
     return offset if offset > 1_000_000 else 0  # never suspended: what is left is the cost of reading
 
 
-def _nothing(pid: int) -> dict[str, Any]:
+def _nothing(pid: int) -> JsonObject:
     return {
         "pid": pid,
         "tids": None,

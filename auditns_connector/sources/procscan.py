@@ -6,9 +6,10 @@ from array import array
 from collections import deque
 from collections.abc import Iterator
 from queue import Empty, SimpleQueue
-from typing import Any, Final
+from typing import Final
 
 from auditns_connector._native import ffi, lib
+from auditns_connector.vocabulary.values import CData, Json
 
 _ROOM: Final = 256 * 1024
 #: processes that one thread reads in one go
@@ -26,7 +27,7 @@ class ProcScan:
             "root": folder, "tick": tick, "boot_offset": boot_offset, "ns_dev": ns_dev, "host_pid_ns": host_pid_ns
         }  # fmt: skip
         self._chunks: deque[array[int]] = deque()
-        self._states: list[Any] = []
+        self._states: list[Json] = []
         #: processes that must be read one by one (procfs.py); complete when :meth:`blocks` has ended
         self.hard: list[int] = []
 
@@ -61,8 +62,8 @@ class ProcScan:
         """What :data:`COUNTERS` have come to."""
         return [sum(getattr(state, name) for state in self._states) for name in COUNTERS]
 
-    def _state(self) -> Any:
-        state: Any = ffi.new("struct procfs_scan *", self._about)
+    def _state(self) -> CData:
+        state: CData = ffi.new("struct procfs_scan *", self._about)
         self._states.append(state)
         return state
 
@@ -75,13 +76,13 @@ class ProcScan:
             done.put(error.errno or 0)
         done.put(None)
 
-    def _next(self, state: Any) -> bytes | None:
+    def _next(self, state: CData) -> bytes | None:
         """The frames of the next chunk that nobody has taken; ``None`` where there is none."""
         try:
             pids = self._chunks.popleft()
         except IndexError:
             return None
-        at: Any = ffi.from_buffer("int32_t[]", pids)
+        at: CData = ffi.from_buffer("int32_t[]", pids)
         left, read, hards = len(pids), ffi.new("size_t *"), ffi.new("size_t *")
         out, hard, blocks = _memory("uint8_t[]", _ROOM), ffi.new("int32_t[]", left), []
         while left:

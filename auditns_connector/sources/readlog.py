@@ -17,7 +17,7 @@ import errno
 import socket
 import struct
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from auditns_connector._native import ffi, lib
 from auditns_connector.audittext.scanner import TextStream
@@ -25,6 +25,7 @@ from auditns_connector.errors import AuditnsError, NotPermittedError, NotSupport
 from auditns_connector.sources.initns import in_initial
 from auditns_connector.sources.intake import READLOG, SMALL, Intake, Limits
 from auditns_connector.vocabulary.record_types import NAMES, OWN
+from auditns_connector.vocabulary.values import CData
 
 NETLINK_AUDIT: Final = 9
 READLOG_GROUP: Final = 1
@@ -94,7 +95,7 @@ class ReadlogSource(Intake):
             raise
         self.notices += notices
         self._dropped = 0
-        self._counts: Any = ffi.new("struct readlog_counts *")
+        self._counts: CData = ffi.new("struct readlog_counts *")
 
     def drain(self) -> bytes:
         """Whole lines of what waits, for whoever looks for something; ``b""`` when nothing does. Never blocks."""

@@ -11,10 +11,11 @@ import os
 import re
 import stat
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from auditns_connector.model.runtimes import BY_NAME
 from auditns_connector.vocabulary.oci import ANNOTATIONS
+from auditns_connector.vocabulary.values import Json, JsonObject
 
 MAX_FILE: Final = 8 << 20
 _ID: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -107,7 +108,7 @@ class RuntimeFiles:
                         return self._stored(about)
         return {}
 
-    def _stored(self, about: dict[str, Any]) -> dict[str, str]:
+    def _stored(self, about: JsonObject) -> dict[str, str]:
         names = about.get("names")
         try:
             more = json.loads(_text(about.get("metadata")) or "{}")
@@ -130,11 +131,11 @@ class RuntimeFiles:
 
     # -- files
 
-    def _json(self, path: str) -> dict[str, Any]:
+    def _json(self, path: str) -> JsonObject:
         found = self._read(path)
         return found if isinstance(found, dict) else {}
 
-    def _read(self, path: str) -> Any:
+    def _read(self, path: str) -> Json:
         try:
             fd = os.open(os.path.join(self._root, path), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
@@ -157,7 +158,7 @@ def _said(found: dict[str, str]) -> dict[str, str]:
     return {name: value for name, value in found.items() if value}
 
 
-def _text(value: Any) -> str:
+def _text(value: Json) -> str:
     return value if isinstance(value, str) else ""
 
 

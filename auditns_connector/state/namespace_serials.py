@@ -8,13 +8,14 @@ one of them is still in a namespace of that type and inode.
 
 import json
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from auditns_connector.errors import AuditnsError
 from auditns_connector.model.apply.namespace_life import nsid
 from auditns_connector.model.namespaces import MINTED
 from auditns_connector.state.directory import SafeDir
 from auditns_connector.state.paths import RUN_DIR
+from auditns_connector.vocabulary.values import Json, JsonObject
 
 if TYPE_CHECKING:
     from auditns_connector.model.table import Model
@@ -43,7 +44,7 @@ class SerialStore:
         self.notices: list[str] = []
         self._boot_id = boot_id
         self._directory = directory
-        self._kept: list[Any] = []
+        self._kept: list[Json] = []
         self._saved: tuple[int, int] | None = None
         self._due = 0.0
         self.first = unused()
@@ -61,7 +62,7 @@ class SerialStore:
             self.notices.append(f"serials of namespaces are not kept across restarts: {error}")
             self._directory = None
 
-    def _read(self, folder: SafeDir) -> dict[str, Any]:
+    def _read(self, folder: SafeDir) -> JsonObject:
         data = folder.read(FILE_NAME)
         if data is None:
             return {}
@@ -83,7 +84,7 @@ class SerialStore:
             return {}
         return dict(state)
 
-    def _write(self, folder: SafeDir, living: list[Any]) -> None:
+    def _write(self, folder: SafeDir, living: list[Json]) -> None:
         state = {"v": _VERSION, "boot_id": self._boot_id, "next": self._reserved, "living": living}
         folder.write(FILE_NAME, json.dumps(state, separators=(",", ":")).encode())
 
@@ -114,7 +115,7 @@ class SerialStore:
         if self._directory is None or sign == self._saved or (now < self._due and not last):
             return
         self._saved, self._due = sign, now + _PAUSE
-        living: list[Any] = []
+        living: list[Json] = []
         for serial, inst in namespaces.minted.items():
             witnesses: list[list[int]] = []
             for nsset in inst.sets:

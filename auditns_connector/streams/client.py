@@ -16,11 +16,12 @@ import socket
 import struct
 import time
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 from auditns_connector.errors import AuditnsError, NotPermittedError
 from auditns_connector.state.paths import SERVER, STREAMS
 from auditns_connector.vocabulary.namespaces import INITIAL_INODES
+from auditns_connector.vocabulary.values import JsonObject
 
 _ROOM: Final = 1 << 16
 _UCRED: Final = struct.Struct("=iII")
@@ -57,7 +58,7 @@ def _connect(directory: str, name: str, kind: int) -> socket.socket:
     return sock
 
 
-def request(directory: str, question: dict[str, Any], timeout: float = 5.0) -> dict[str, Any]:
+def request(directory: str, question: JsonObject, timeout: float = 5.0) -> JsonObject:
     """Ask over ``talk``; the answer, which is good. Raises :class:`NotPermittedError` or :class:`AuditnsError`."""
     with _connect(directory, "talk", socket.SOCK_SEQPACKET) as sock:
         sock.settimeout(timeout)
@@ -74,9 +75,9 @@ def request(directory: str, question: dict[str, Any], timeout: float = 5.0) -> d
     return answer
 
 
-def state(directory: str) -> dict[str, Any]:
+def state(directory: str) -> JsonObject:
     """backlog_limit, rate_limit, overflow, paused, held_records, lost_records."""
-    found: dict[str, Any] = request(directory, {"op": "state"})["state"]
+    found: JsonObject = request(directory, {"op": "state"})["state"]
     return found
 
 

@@ -10,7 +10,7 @@ import os
 import socket
 import stat
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from auditns_connector.config.streams import HOST, Definition, change, read, stream_name
 from auditns_connector.control.peer import Peer
@@ -26,6 +26,7 @@ from auditns_connector.streams.requests import Requests
 from auditns_connector.streams.router import Router
 from auditns_connector.streams.server import Reader
 from auditns_connector.streams.stream import Stream, refused
+from auditns_connector.vocabulary.values import JsonObject
 
 if TYPE_CHECKING:
     from auditns_connector.audittext.scanner import Points
@@ -227,7 +228,7 @@ class Streams:
 
     # -- administration
 
-    def control(self, request: dict[str, Any], peer: Peer, sock: socket.socket) -> dict[str, Any]:
+    def control(self, request: JsonObject, peer: Peer, sock: socket.socket) -> JsonObject:
         """The control socket's request "stream": ``do`` is create, list, show, set or remove. For root of the host."""
         who = identify(sock, self._pipeline.observer)
         if peer.uid != 0 or who.container is not None:
@@ -241,7 +242,7 @@ class Streams:
         except KeyError as error:
             return {"ok": False, "error": "ENOENT", "message": f"there is no stream {error.args[0]}"}
 
-    def _manage(self, request: dict[str, Any]) -> dict[str, Any]:
+    def _manage(self, request: JsonObject) -> JsonObject:
         do = request.get("do")
         if do == "list":
             return {"streams": [self._status(stream) for stream in self.streams.values()]}
@@ -267,10 +268,10 @@ class Streams:
             raise ConfigError('do is "create", "list", "show", "set" or "remove"')
         return {"stream": self._status(stream)}
 
-    def _status(self, stream: Stream) -> dict[str, Any]:
+    def _status(self, stream: Stream) -> JsonObject:
         return {**stream.status(), "directory": f"{self.base}/streams/{stream.definition.stream}"}
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> JsonObject:
         """For ``auditns status``: counters of the streams, and of translation."""
         viewer, insiders = self.router.viewer, self._pipeline.observer.insiders.values()
         tally = viewer.tally

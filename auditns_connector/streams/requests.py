@@ -7,7 +7,7 @@ import json
 import socket
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from auditns_connector.audittext.scanner import TextStream
 from auditns_connector.model.containers import UNKNOWN, Container
@@ -19,6 +19,7 @@ from auditns_connector.streams.router import Router
 from auditns_connector.streams.stream import Stream
 from auditns_connector.vocabulary import frames as f
 from auditns_connector.vocabulary.namespaces import USER
+from auditns_connector.vocabulary.values import Json, JsonObject
 
 if TYPE_CHECKING:
     from auditns_connector.pipeline.loop import Pipeline
@@ -105,25 +106,25 @@ class Requests:
 
     # -- operations
 
-    def _state(self, stream: Stream, sock: socket.socket, request: dict[str, Any]) -> dict[str, Any]:
+    def _state(self, stream: Stream, sock: socket.socket, request: JsonObject) -> JsonObject:
         _, home = self._who(stream, sock)
         return {"state": stream.state_inside(home)}
 
-    def _pause(self, stream: Stream, sock: socket.socket, request: dict[str, Any]) -> dict[str, Any]:
+    def _pause(self, stream: Stream, sock: socket.socket, request: JsonObject) -> JsonObject:
         who, process, home = self._inside(stream, sock)
         if self._inside_uid(who, process, home) != 0:
             raise RefusedError("EPERM", "only root of the container may")
         stream.pause(home)
         return {}
 
-    def _resume(self, stream: Stream, sock: socket.socket, request: dict[str, Any]) -> dict[str, Any]:
+    def _resume(self, stream: Stream, sock: socket.socket, request: JsonObject) -> JsonObject:
         who, process, home = self._inside(stream, sock)
         if self._inside_uid(who, process, home) != 0:
             raise RefusedError("EPERM", "only root of the container may")
         stream.resume(home)
         return {}
 
-    def _send(self, stream: Stream, sock: socket.socket, request: dict[str, Any]) -> dict[str, Any]:
+    def _send(self, stream: Stream, sock: socket.socket, request: JsonObject) -> JsonObject:
         kind, text = request.get("type"), request.get("text")
         if not isinstance(kind, str) or not isinstance(text, str):
             raise RefusedError("EINVAL", "a message has a type and a text")
@@ -160,7 +161,7 @@ class Requests:
         pipeline.write(pipeline.enricher.take(points, lambda p: pipeline.correlator.answer(p, now)))
         self._router.take(points, pipeline.correlator.states, now)
 
-    def _login(self, stream: Stream, sock: socket.socket, request: dict[str, Any]) -> dict[str, Any]:
+    def _login(self, stream: Stream, sock: socket.socket, request: JsonObject) -> JsonObject:
         uid, session, number = request.get("uid"), request.get("session"), request.get("pid")
         if type(uid) is not int or not 0 <= uid < NO_ID:
             raise RefusedError("EINVAL", "uid is a number from 0 to 4294967294")
@@ -184,7 +185,7 @@ class Requests:
         self._keeper.keep()
         return {}
 
-    def _target(self, process: Process, home: Container, number: Any) -> Process | None:
+    def _target(self, process: Process, home: Container, number: Json) -> Process | None:
         """The process to be logged in: the asker's parent, or the one of that number inside."""
         model, viewer = self._pipeline.observer.model, self._router.viewer
         found: Process | None = None

@@ -5,7 +5,7 @@ import os
 import selectors
 import socket
 from collections.abc import Iterable
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from auditns_connector.audittext import own_records as text
 from auditns_connector.config.streams import Definition
@@ -13,6 +13,7 @@ from auditns_connector.model.containers import Container
 from auditns_connector.streams.backlog import Backlog, Entry, Gap, RateLimit
 from auditns_connector.streams.peers import Who
 from auditns_connector.streams.server import Reader, Server
+from auditns_connector.vocabulary.values import JsonObject
 
 #: logins a second; each looks at the processes of the container
 _LOGINS: Final = 10
@@ -197,7 +198,7 @@ class Stream:
             self.server = self._serve()
         self.tell_pauses()
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> JsonObject:
         """Definition, counters, what is held and who reads."""
         readers = [
             {"pid": r.who.pid, "uid": r.who.uid, "waiting_records": r.waiting, "lost_records": r.backlog.lost}
@@ -214,7 +215,7 @@ class Stream:
             "readers_now": readers,
         }
 
-    def state_inside(self, home: Container | None) -> dict[str, Any]:
+    def state_inside(self, home: Container | None) -> JsonObject:
         """What a reader inside may know: its own share."""
         readers = [r for r in self.server.readers if r.home is home]
         backlogs = [self.held, *(r.backlog for r in readers)]

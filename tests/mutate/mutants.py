@@ -472,8 +472,14 @@ MUTANTS: Final = (
     Mutant(
         "text: our own records get no points",
         "cdefs/audittext/place.c",
-        "            p->flags[e->point] |= AUDITNS_P_OWN;\n",
-        "            ;\n",
+        """                p->flags[i] |= AUDITNS_P_OWN;
+        if (e->point != NONE)
+            p->flags[e->point] |= AUDITNS_P_OWN;
+        e->own = 1;
+""",
+        """                ;
+        e->own = 1;
+""",
         "tests/property/test_text_scan.py::test_grammar_same_as_reference_at_any_cut",
     ),
     Mutant(

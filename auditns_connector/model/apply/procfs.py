@@ -8,7 +8,7 @@ they show to have changed was unknown from the moment the loss began.
 import json
 import struct
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from auditns_connector.model import thread_namespaces as threadsets
 from auditns_connector.model.containers import UNKNOWN, CgroupSet
@@ -16,6 +16,7 @@ from auditns_connector.model.namespaces import NsSet
 from auditns_connector.model.process import NOT_KNOWN, PROCFS, Process, State
 from auditns_connector.vocabulary.frames import MOST_PIDS, PROCESS_PAYLOAD
 from auditns_connector.vocabulary.namespaces import ALL_ORDER, TIME
+from auditns_connector.vocabulary.values import JsonObject
 
 if TYPE_CHECKING:
     from auditns_connector.model.table import Model
@@ -107,7 +108,7 @@ class Resync:
         )  # fmt: skip
         self._told(time, answer)
 
-    def _read(self, said: dict[str, Any]) -> Answer:
+    def _read(self, said: JsonObject) -> Answer:
         """The payload of a PROC frame."""
         inodes, uids, paths = said.get("ns") or {}, said.get("uids"), said.get("cg")
         return Answer(

@@ -1,15 +1,15 @@
 """What is registered as the REGISTER requests that put it back: of a state file, a new journal, a second program."""
 
 from collections.abc import Collection
-from typing import Any
 
 from auditns_connector.model.apply import inner_ids_state as insidestate
 from auditns_connector.model.apply.restore import loose, snapshots
 from auditns_connector.model.containers import Container
 from auditns_connector.model.table import Model
+from auditns_connector.vocabulary.values import Json, JsonObject
 
 
-def requests_of(model: Model, now: int, *, only: Collection[Container] = ()) -> list[dict[str, Any]]:
+def requests_of(model: Model, now: int, *, only: Collection[Container] = ()) -> list[JsonObject]:
     """Everything registered (or ``only`` these) as the requests that put it back, and what is known of processes inside
     containers; the last one closes the restore."""
     found = snapshots(model, only)
@@ -25,7 +25,7 @@ def requests_of(model: Model, now: int, *, only: Collection[Container] = ()) -> 
     return [*found, *inside, {"op": "restored", "saved": now, "loose": left, "delegates": rights}]
 
 
-def checked(request: dict[str, Any]) -> dict[str, Any]:
+def checked(request: JsonObject) -> JsonObject:
     """``request`` when it has the shape that apply/restore.py relies on; raises ValueError, KeyError, TypeError."""
     int(request["saved"])
     if request["op"] == "restored":
@@ -39,7 +39,7 @@ def checked(request: dict[str, Any]) -> dict[str, Any]:
     return request
 
 
-def _check_end(request: dict[str, Any]) -> None:
+def _check_end(request: JsonObject) -> None:
     for pid, start, key in request["delegates"]:
         int(pid), int(start), dict(key or ())
     for about in request["loose"]:
@@ -48,7 +48,7 @@ def _check_end(request: dict[str, Any]) -> None:
             _pairs(cg)
 
 
-def _check_container(request: dict[str, Any]) -> None:
+def _check_container(request: JsonObject) -> None:
     int(request["contid"])
     int(request["born"])
     keys = [request["key"], request["parent"] or [], request["owner"] or [], *request["replaces"], *request["taken"]]
@@ -67,7 +67,7 @@ def _check_container(request: dict[str, Any]) -> None:
         _pairs(cg)
 
 
-def _pairs(raw: Any) -> None:
+def _pairs(raw: Json) -> None:
     for item in raw:
         int(item[0])
         _ = item[1]
