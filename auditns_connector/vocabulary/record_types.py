@@ -15,8 +15,8 @@ settled what says whose the record is, where it has no such field, or none that 
         to, ``packet`` the addresses in it, ``bpf`` and ``landlock`` the program or domain in it, of which an earlier
         record said whose it is, ``host`` its nature: only the kernel itself writes it, ``own`` it is ours, ``-`` nobody
         asks. Where that is not in hand, the container is not known.
-place   where a CONTAINER_ID stands: ``syscall`` behind the SYSCALL of its event, or behind the record where the event
-        has none; ``record`` behind the record; ``-`` it has none
+place   where a CONTAINER_ID stands: ``syscall`` in the event of its SYSCALL, in front of the PROCTITLE, or behind the
+        record where the event has neither; ``record`` behind the record; ``-`` it has none
 edge    its place in an event: ``begin`` heads one of the kernel, ``part`` only ever follows such a head, ``member``
         follows one or is the whole event, ``lone`` is as a rule the whole event, ``alone`` tools end the event at it,
         ``end`` nothing but an EOE follows
