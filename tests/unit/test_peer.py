@@ -20,7 +20,10 @@ import os, socket, struct, sys
 sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 sock.connect(sys.argv[1])
 forged = struct.pack("=iII", int(sys.argv[2]), 0, 0)
-sock.sendmsg([b"hello"], [(socket.SOL_SOCKET, socket.SCM_CREDENTIALS, forged)] if os.geteuid() == 0 else [])
+try:
+    sock.sendmsg([b"hello"], [(socket.SOL_SOCKET, socket.SCM_CREDENTIALS, forged)])
+except PermissionError:
+    sock.send(b"hello")  # who may not lie says nothing; root of a container may not
 sys.stdin.read()
 """
 
