@@ -4,7 +4,7 @@ import argparse
 import json
 import os
 import sys
-from typing import Any, Final
+from typing import Final
 
 from auditns_connector.cli.options import add_control, seconds
 from auditns_connector.cli.subparsers import Subparsers
@@ -110,7 +110,7 @@ def _options(args: argparse.Namespace) -> JsonObject:
     return out
 
 
-def _ask(args: argparse.Namespace, do: str, **more: Any) -> JsonObject:
+def _ask(args: argparse.Namespace, do: str, **more: object) -> JsonObject:
     from auditns_connector.control.server import ask
 
     answer = ask(args.control, {"v": 1, "op": "stream", "do": do, **more})

@@ -5,13 +5,14 @@ is put together by one call in C. The readable form of the same lines is tests/r
 """
 
 import struct
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from auditns_connector._native import ffi, lib
 from auditns_connector.audittext.own_records import UNKNOWN
 from auditns_connector.model.outputs import NsChange, NsDel, NsInit, NsLeft
 from auditns_connector.vocabulary import record_types as rectypes
 from auditns_connector.vocabulary.namespaces import ALL_ORDER, FLAGS
+from auditns_connector.vocabulary.values import CData
 
 if TYPE_CHECKING:
     from auditns_connector.model.containers import Container
@@ -33,7 +34,7 @@ _PID, _UID, _AUID, _SES, _SNUM, _OLD_SNUM, _DEV, _INO, _OLD_INO, _COMM, _CONTID,
 Who = tuple[tuple[int, ...], int]
 
 
-def _types(numeric: bool) -> Any:
+def _types(numeric: bool) -> CData:
     names = [ffi.new("char[]", rectypes.spelling(kind, numeric).encode()) for kind in KINDS]
     return ffi.new("const char *[]", names), names
 

@@ -12,7 +12,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from auditns_connector._native import ffi, lib
 from auditns_connector.attribution.exec_match import execs_told
@@ -24,9 +24,14 @@ from auditns_connector.model.table import Model, Query
 from auditns_connector.state.namespace_serials import SerialStore, unused
 from auditns_connector.vocabulary import frames as f
 from auditns_connector.vocabulary.namespaces import INITIAL_INODES, INITIAL_INODES_618, SANDBOX
+from auditns_connector.vocabulary.values import CData, JsonObject
 
 if TYPE_CHECKING:
     from auditns_connector.audittext.scanner import Points
+    from auditns_connector.sources.cgroups import Hierarchy
+    from auditns_connector.sources.connector import ConnectorSource
+    from auditns_connector.sources.perf import PerfSource
+    from auditns_connector.sources.pidns import PidnsRing
 
 #: dead processes are kept this long for audit records still on their way (ns)
 KEEP: Final = 20_000_000_000
@@ -93,12 +98,12 @@ class Observer:
         self,
         model: Model,
         *,
-        perf: Any | None,
-        connector: Any | None = None,
+        perf: "PerfSource | None",
+        connector: "ConnectorSource | None" = None,
         ns_source: str = "perf",
         journal: JournalWriter | None = None,
         all_serials: bool = False,
-        options: dict[str, Any] | None = None,
+        options: JsonObject | None = None,
     ) -> None:
         from auditns_connector.sources import cgroups, procfs
 
@@ -123,17 +128,17 @@ class Observer:
         self._asker = NsAsker(model.namespaces, all_serials=all_serials)
         #: the serials of a former run of ours
         self.store: SerialStore | None = None
-        self._sampled: Any = None
+        self._sampled: Hierarchy | None = None
         #: frames that the model has seen and not taken in, and how many bytes they are
         self._waiting: list[bytes] = []
         self._waits = 0
         self._epoch = 0
         self._polled = 0
         #: rings inside pid namespaces (sources.pidns.PidnsRing) by the namespace's number; streams open and close them
-        self.insiders: dict[int, Any] = {}
-        self.clock: Any = ffi.new("struct clock_sample *", {"watch": lib.clock_watch_open(), "step": _CLOCK_STEP})
+        self.insiders: dict[int, PidnsRing] = {}
+        self.clock: CData = ffi.new("struct clock_sample *", {"watch": lib.clock_watch_open(), "step": _CLOCK_STEP})
         self.exec_rules = RuleWatch(self._feed)
-        self._hello: dict[str, Any] = {}
+        self._hello: JsonObject = {}
         self._run = time.monotonic_ns()
 
     # -- start
@@ -241,7 +246,7 @@ class Observer:
         if self.model.queries or self.model.namespaces.born:
             self._ask_all()
 
-    def watch(self) -> Any:
+    def watch(self) -> CData:
         """For drains in C: what they are given, ``None`` without perf. See :meth:`PerfSource.watch`."""
         return self.perf.watch(self.clock) if self.perf is not None else None
 

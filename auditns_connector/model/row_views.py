@@ -5,6 +5,7 @@ from typing import Any, Final, Protocol
 
 from auditns_connector._native import ffi, lib
 from auditns_connector.model.process import Process
+from auditns_connector.vocabulary.values import CData
 
 _SAMPLED: Final = int(lib.TABLE_SAMPLED)
 
@@ -12,7 +13,7 @@ _SAMPLED: Final = int(lib.TABLE_SAMPLED)
 class Rows(Protocol):
     """What is looked at, see rows.py."""
 
-    c: Any
+    c: CData
 
     def find(self, pid: int) -> Process | None:
         """The newest incarnation of ``pid``."""

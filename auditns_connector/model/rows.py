@@ -14,7 +14,7 @@ profile are one member there, called minus its number, as long as the table coun
 import os
 import struct
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Final
 
 from auditns_connector._native import ffi, lib
 from auditns_connector.model.containers import CgroupSet, Container, Containers
@@ -22,6 +22,7 @@ from auditns_connector.model.namespaces import Instance, Namespaces
 from auditns_connector.model.process import Exec, Process, State
 from auditns_connector.model.profiles import Profile, split_execs
 from auditns_connector.model.row_views import Dead, Newest, Sampled, Threads
+from auditns_connector.vocabulary.values import CData
 
 _PIDS: Final = int(lib.TABLE_PIDS)
 _ENDED: Final = int(lib.TABLE_HELD_ENDED)
@@ -45,7 +46,7 @@ class Rows:
         table = lib.table_new(_SEED)
         if not table:
             raise MemoryError("no memory for the process table")
-        self.c: Any = ffi.gc(table, lib.table_free)
+        self.c: CData = ffi.gc(table, lib.table_free)
         self._namespaces = namespaces
         self._containers = containers
         namespaces.packed = self._members
@@ -63,11 +64,11 @@ class Rows:
         self.vacated: Callable[[Process, Sequence[Instance], int, int], None] = _nothing
         #: told that a process was the last of its profile: (process, container, time)
         self.emptied: Callable[[Process, Container | None, int], None] = _nothing
-        self._version: Any = ffi.new("uint32_t *")
-        self._row: Any = ffi.new("struct table_row *")
+        self._version: CData = ffi.new("uint32_t *")
+        self._row: CData = ffi.new("struct table_row *")
         self._row_bytes = ffi.buffer(self._row)
-        self._execs: Any = ffi.new("struct table_exec_row[]", _MOST_EXECS)
-        self._made: Any = ffi.new("struct table_made_row[]", _MOST_MADE)
+        self._execs: CData = ffi.new("struct table_exec_row[]", _MOST_EXECS)
+        self._made: CData = ffi.new("struct table_made_row[]", _MOST_MADE)
 
     def hash(self, name: bytes) -> int:
         """``name`` as :attr:`Exec.file` has it."""

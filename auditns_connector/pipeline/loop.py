@@ -12,7 +12,7 @@ import time
 from array import array
 from collections.abc import Callable, Iterable, Mapping
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from auditns_connector._native import lib
 from auditns_connector.attribution.attributor import Correlator
@@ -27,6 +27,7 @@ from auditns_connector.pipeline.text_stage import Enricher
 from auditns_connector.sinks.base import Sink
 from auditns_connector.sinks.loss import Block
 from auditns_connector.sources.base import AuditSource
+from auditns_connector.vocabulary.values import CData, JsonObject
 
 if TYPE_CHECKING:
     from auditns_connector.config.streams import Definition
@@ -95,7 +96,7 @@ class AnswerTaker(Protocol):
     def configure(self, configured: "Iterable[Definition]") -> None:
         """The configuration's streams are now these."""
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> JsonObject:
         """Counters."""
 
 
@@ -151,7 +152,7 @@ class Pipeline:
         #: called with each round's end, for the control server and others
         self.each_tick: list[Callable[[], None]] = []
         #: further sections of :meth:`status`
-        self.more_status: dict[str, Callable[[], dict[str, Any]]] = {}
+        self.more_status: dict[str, Callable[[], JsonObject]] = {}
         #: called after each round: must be quick
         self.each_round: list[Callable[[], None]] = []
         #: called when the audit rules may have changed
@@ -446,7 +447,7 @@ class Pipeline:
         )  # fmt: skip
 
     @property
-    def writer(self) -> Any:
+    def writer(self) -> CData:
         """A ``struct writer *`` that the only output takes small blocks by; ``None`` where there is none."""
         return getattr(self._sinks[0], "writer", None) if len(self._sinks) == 1 else None
 
@@ -554,12 +555,12 @@ class Pipeline:
 
     # -- what is going on
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> JsonObject:
         """Counters of every source, table, queue and sink, as a JSON-able object."""
         if not self._between:
             self.observer.take_in()
         model, correlator = self.observer.model, self.correlator
-        sources: dict[str, Any] = {}
+        sources: JsonObject = {}
         if self.observer.perf is not None:
             sources["perf"] = self.observer.perf.counters()
         if self.observer.connector is not None:

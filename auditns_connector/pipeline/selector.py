@@ -20,7 +20,7 @@ class Watch(selectors.EpollSelector):
     def __init__(self) -> None:
         super().__init__()
         self._own = select.epoll.fromfd(os.dup(self.fileno()))
-        self._calls: dict[int, Callable[[], Any]] = {}
+        self._calls: dict[int, Callable[[], object]] = {}
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
         """Wait for ``fileobj`` as well; see :mod:`selectors`."""
@@ -28,7 +28,7 @@ class Watch(selectors.EpollSelector):
         self._calls[key.fd] = data
         return key
 
-    def share(self, fd: int, call: Callable[[], Any]) -> None:
+    def share(self, fd: int, call: Callable[[], object]) -> None:
         """Wait until ``fd`` can be read, as the first of those who wait for it: who begins to after us, with
         EPOLLEXCLUSIVE, is woken only where we do not wait."""
         self.register(fd, selectors.EVENT_READ, call)

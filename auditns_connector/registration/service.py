@@ -10,7 +10,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from auditns_connector.control.peer import Held, Peer, describe_caller, translate
 from auditns_connector.control.server import ControlServer, Handler
@@ -91,7 +91,7 @@ class Registrar:
 
     # -- requests
 
-    def _ask(self, op: str, request: JsonObject, peer: Peer, sock: socket.socket, **more: Any) -> JsonObject:
+    def _ask(self, op: str, request: JsonObject, peer: Peer, sock: socket.socket, **more: object) -> JsonObject:
         """Feed one REGISTER frame and return what the model made of it."""
         pid = request.get("pid")
         with Held.by_socket(sock) as caller_held:

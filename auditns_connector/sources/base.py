@@ -1,9 +1,10 @@
 """What every source of audit text is to the pipeline."""
 
-from typing import Any, Protocol
+from typing import Protocol
 
 from auditns_connector.audittext.scanner import TextStream
 from auditns_connector.audittext.serials import SerialGap
+from auditns_connector.vocabulary.values import CData
 
 
 class AuditSource(Protocol):
@@ -30,7 +31,7 @@ class AuditSource(Protocol):
         """The same of the oldest text that waits for :meth:`fill`; 0: none does."""
 
     @property
-    def reader(self) -> Any:
+    def reader(self) -> CData:
         """A ``struct intake *`` that C may read from."""
 
     @property

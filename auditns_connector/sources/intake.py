@@ -13,7 +13,7 @@ is answered, and the latest time that a record in it can speak of."""
 import errno
 import os
 import tempfile
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from auditns_connector._native import ffi, lib
 from auditns_connector.audittext.scanner import ROOM, TextStream
@@ -90,7 +90,7 @@ class Intake:
         return [int(lib.intake_fileno(self.c))]
 
     @property
-    def reader(self) -> Any:
+    def reader(self) -> CData:
         """The ``struct intake *`` that C may read from."""
         return self.c
 
@@ -124,7 +124,7 @@ class Intake:
                 stream.ahead()  # meanwhile whoever writes fills the socket again
         return None if self._ended and not size else size
 
-    def news(self) -> Any:
+    def news(self) -> CData:
         """The C ``struct intake_news`` of now, or of the end."""
         if self.c != ffi.NULL:
             lib.intake_tell(self.c, self._news)
@@ -190,5 +190,5 @@ class Intake:
             os.close(self._spool)
 
 
-def _serial_gap(gap: Any) -> SerialGap:
+def _serial_gap(gap: CData) -> SerialGap:
     return SerialGap(gap.first, gap.last, gap.events, gap.from_ms, gap.to_ms)

@@ -10,7 +10,7 @@ reader takes it.
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from auditns_connector.attribution.lookup import holders
 from auditns_connector.audittext import own_records as text
@@ -28,6 +28,7 @@ from auditns_connector.vocabulary import audit_text as pt
 from auditns_connector.vocabulary import record_types as rectypes
 from auditns_connector.vocabulary.namespaces import PID, USER
 from auditns_connector.vocabulary.timing import EPSILON
+from auditns_connector.vocabulary.values import CData
 
 _PID_WORDS: Final = re.compile(rb" (?:p|pp|op|tp|tty_p|peer_p|sig_p|s)id=(\d{1,10})(?= |$|\n|\x1d)")
 #: asks /proc about (pid, user namespace or None) and feeds the answer to the model; True when there was one
@@ -347,7 +348,7 @@ def group(points: Points, subjects: Iterable[int]) -> dict[int, Wanted]:
             by_event[number] = wanted[i] = Wanted([], i, [])
             aimed = aimed or bool(points.flags[i] & pt.P_HAS_TARGET)
     if by_event:
-        numbers: Any = points.l_event[: points.line_n]
+        numbers: CData = points.l_event[: points.line_n]
         for n, number in enumerate(numbers):
             event = by_event.get(number)
             if event is not None:

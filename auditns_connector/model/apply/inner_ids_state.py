@@ -8,11 +8,12 @@ orphans.
 """
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from auditns_connector.model.containers import UNKNOWN, Container
 from auditns_connector.model.process import Login, Process, State
 from auditns_connector.model.profiles import Profile
+from auditns_connector.vocabulary.values import Json, JsonObject
 
 if TYPE_CHECKING:
     from auditns_connector.model.table import Model
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
 MAX_NAMED: Final = 800
 
 
-def requests(model: "Model", saved: int, *, only: Collection[Process] | None = None) -> list[dict[str, Any]]:
+def requests(model: "Model", saved: int, *, only: Collection[Process] | None = None) -> list[JsonObject]:
     """The requests that put it back, JSON-able, as of ``saved`` (CLOCK_MONOTONIC ns); ``only``: these logins alone."""
-    logins: list[list[Any]] = []
-    setup: list[list[Any]] = []
+    logins: list[list[Json]] = []
+    setup: list[list[Json]] = []
     for process in model.table.living(_told_of) if only is None else only:
         if process.end is not None:
             continue
@@ -46,7 +47,7 @@ def _told_of(one: Process | Profile) -> bool:
     return set_up or one.state.login is not None
 
 
-def checked(request: dict[str, Any]) -> dict[str, Any]:
+def checked(request: JsonObject) -> JsonObject:
     """``request`` where it has the shape that :func:`restore` relies on; raises ValueError, KeyError, TypeError."""
     for pid, start, uid, session, since in request["logins"]:
         if not (int(pid) > 0 and int(start) >= 0 and 0 <= int(uid) < 1 << 32 and 0 <= int(session) < 1 << 32):
@@ -58,7 +59,7 @@ def checked(request: dict[str, Any]) -> dict[str, Any]:
     return request
 
 
-def restore(model: "Model", request: dict[str, Any]) -> None:
+def restore(model: "Model", request: JsonObject) -> None:
     """Put one request back; what is known already stays."""
     # those that have ended since we look belong to it as well: they may have events that nobody was asked about yet
     saved, processes = int(request["saved"]), sorted(model.processes.values(), key=lambda p: (p.start, p.pid))

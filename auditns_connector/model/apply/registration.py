@@ -21,7 +21,7 @@ import json
 import re
 from collections import OrderedDict
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from auditns_connector.model import container_names as names
 from auditns_connector.model.containers import UNKNOWN, Container, Key
@@ -29,6 +29,7 @@ from auditns_connector.model.outputs import ContainerOp
 from auditns_connector.model.process import REGISTERED, Process
 from auditns_connector.model.runtimes import UNSET, free_contid
 from auditns_connector.vocabulary.namespaces import PID, USER
+from auditns_connector.vocabulary.values import JsonObject
 
 if TYPE_CHECKING:
     from auditns_connector.model.table import Model
@@ -85,7 +86,7 @@ class Registry:
 
     def take(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
         """REGISTER frame."""
-        request: dict[str, Any] = json.loads(payload.rstrip(b"\0"))
+        request: JsonObject = json.loads(payload.rstrip(b"\0"))
         op = request.get("op")
         if op == "set":
             self._set(time, pid, request)
@@ -110,7 +111,7 @@ class Registry:
 
     # -- setting an id
 
-    def _set(self, time: int, pid: int, request: dict[str, Any]) -> None:
+    def _set(self, time: int, pid: int, request: JsonObject) -> None:
         asked = str(request.get("id", ""))
         target: Process | None = None
         old, contid = UNSET_TEXT, "?"
@@ -136,14 +137,14 @@ class Registry:
         out = ContainerOp(time, "set", pid, contid, old, _caller(request), error, nsset, container)
         self._model.outputs.append(out)
 
-    def _target(self, pid: int, request: dict[str, Any]) -> Process:
+    def _target(self, pid: int, request: JsonObject) -> Process:
         start = request.get("start")
         process = self._model.alive_since(pid, int(start)) if start is not None else None
         if process is None:
             raise Refused("ESRCH", "no such process")
         return process
 
-    def _decide(self, time: int, target: Process, wanted: int, request: dict[str, Any]) -> Container:
+    def _decide(self, time: int, target: Process, wanted: int, request: JsonObject) -> Container:
         hook = bool(request.get("hook"))
         if not request.get("audit", True):
             raise Refused("ENOPROTOOPT", "audit is off (auditctl -e 1 switches it on)")
@@ -168,7 +169,7 @@ class Registry:
         self._register(time, target, container, replaced, hook)
         return container
 
-    def may_set(self, request: dict[str, Any]) -> Container | None:
+    def may_set(self, request: JsonObject) -> Container | None:
         """The container (None: the host) in which the caller may set ids; raises :class:`Refused` (EPERM)."""
         caller = request.get("caller") or {}
         process = self._model.alive_since(int(caller.get("pid", 0)), int(caller.get("start") or 0))
@@ -185,7 +186,7 @@ class Registry:
         where = "is in a container" if inside is not None else "has not CAP_AUDIT_CONTROL"
         raise Refused("EPERM", f"the caller {where} and has not been given the right to set identifiers")
 
-    def _line(self, process: Process, caller: dict[str, Any]) -> Iterator[Who]:
+    def _line(self, process: Process, caller: JsonObject) -> Iterator[Who]:
         """The caller and its ancestors: true creators as far as they are remembered, then the kernel's parents."""
         step: Process | None = process
         for _ in range(_MAX_LINE):
@@ -198,7 +199,7 @@ class Registry:
             if process_ is not None:
                 yield process_.pid, process_.start
 
-    def _check_place(self, target: Process, inside: Container | None, request: dict[str, Any]) -> None:
+    def _check_place(self, target: Process, inside: Container | None, request: JsonObject) -> None:
         caller = request["caller"]
         process = self._model.alive(int(caller["pid"]))
         if process is not None and (target.pid, target.start) in self._line(process, caller):
@@ -225,7 +226,7 @@ class Registry:
         inside: Container | None,
         replaced: Container | None,
         parent: Container | None,
-        request: dict[str, Any],
+        request: JsonObject,
     ) -> Container:
         """The container that ``wanted`` means: a living one of the caller's, or a new one."""
         containers = self._model.containers
@@ -323,7 +324,7 @@ class Registry:
 
     # -- the delegated right
 
-    def _delegate(self, time: int, pid: int, request: dict[str, Any]) -> None:
+    def _delegate(self, time: int, pid: int, request: JsonObject) -> None:
         error = message = ""
         target: Process | None = None
         text = UNSET_TEXT
@@ -368,8 +369,8 @@ def _key(parent: Container | None, contid: int) -> Key:
     return (*(parent.key if parent is not None else ()), (REGISTERED_RUNTIME, str(contid)))
 
 
-def _caller(request: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = request.get("caller") or {}
+def _caller(request: JsonObject) -> JsonObject:
+    found: JsonObject = request.get("caller") or {}
     return found
 
 

@@ -6,13 +6,14 @@ come from a container without namespaces of its own: whether it did nobody can k
 """
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from auditns_connector.model import container_names as names
 from auditns_connector.model.apply.procfs import SAME_START
 from auditns_connector.model.containers import UNKNOWN, Container, Key
 from auditns_connector.model.process import PROCFS, REGISTERED, Process
 from auditns_connector.vocabulary.namespaces import PID, USER
+from auditns_connector.vocabulary.values import Json, JsonObject
 
 if TYPE_CHECKING:
     from auditns_connector.model.table import Model
@@ -23,7 +24,7 @@ MAX_MEMBERS: Final = 4000
 MAX_CGROUPS: Final = 200
 
 
-def snapshots(model: "Model", only: Collection[Container] = ()) -> list[dict[str, Any]]:
+def snapshots(model: "Model", only: Collection[Container] = ()) -> list[JsonObject]:
     """The registered containers alive now (or ``only`` these of them) as the requests (op "restore") that put them
     back, those around others first, JSON-able."""
     living = [container for container in model.registry.living() if not only or container in only]
@@ -49,7 +50,7 @@ def snapshots(model: "Model", only: Collection[Container] = ()) -> list[dict[str
 
 def _snapshot(
     model: "Model", container: Container, found: list[Process], owned: list[list[int]], taken: list[Key]
-) -> list[dict[str, Any]]:
+) -> list[JsonObject]:
     first = model.processes.get(container.first[0]) if container.first else None
     if any(index == PID for index, _, _ in owned):
         # whoever is in its pid namespace is its: the others need not be named
@@ -91,11 +92,11 @@ def above(model: "Model", process: Process | None) -> list[tuple[int, int]]:
     return out
 
 
-def _key(raw: Any) -> Key:
+def _key(raw: Json) -> Key:
     return tuple((str(runtime), str(id_)) for runtime, id_ in raw)
 
 
-def restore(model: "Model", time: int, request: dict[str, Any]) -> None:
+def restore(model: "Model", time: int, request: JsonObject) -> None:
     """Put one container back; no change where it is there already. Those that turn out to have no process left end
     with the last frame of the restore."""
     containers = model.containers
@@ -134,7 +135,7 @@ def restore(model: "Model", time: int, request: dict[str, Any]) -> None:
             model.settle(process, time, REGISTERED if process.registered is container else PROCFS)
 
 
-def _namespaces(model: "Model", request: dict[str, Any]) -> list[Any]:
+def _namespaces(model: "Model", request: JsonObject) -> list[Json]:
     found = []
     for index, dev, ino in request["ns"]:
         inst = model.namespaces.current[index].get(ino)
@@ -143,7 +144,7 @@ def _namespaces(model: "Model", request: dict[str, Any]) -> list[Any]:
     return found
 
 
-def _parent(model: "Model", request: dict[str, Any], known: list[Process]) -> Container | None:
+def _parent(model: "Model", request: JsonObject, known: list[Process]) -> Container | None:
     """The container around it; a sandbox is called otherwise after a restart, so it is taken from the first member."""
     if request["parent"] is None:
         return None
@@ -193,7 +194,7 @@ def _tied(process: Process, container: Container) -> bool:
     )
 
 
-def doubt_orphans(model: "Model", time: int, request: dict[str, Any]) -> None:
+def doubt_orphans(model: "Model", time: int, request: JsonObject) -> None:
     """Last of a restore: ``loose`` are those of the containers without a pid namespace of their own, each with its
     former cgroups and ancestors; a process forked since ``saved`` that may come from one of them is unknown."""
     containers = model.containers
@@ -217,7 +218,7 @@ def doubt_orphans(model: "Model", time: int, request: dict[str, Any]) -> None:
                 break
 
 
-def _may_come_from(process: Process, loose: dict[str, Any]) -> bool:
+def _may_come_from(process: Process, loose: JsonObject) -> bool:
     paths = [tuple((int(root), str(path)) for root, path in cg) for cg in loose["cg"]]
     if process.cgroups is None or process.cgroups.paths not in paths:
         return False
@@ -230,7 +231,7 @@ def _may_come_from(process: Process, loose: dict[str, Any]) -> bool:
     )
 
 
-def loose(request: dict[str, Any]) -> dict[str, Any] | None:
+def loose(request: JsonObject) -> JsonObject | None:
     """What :func:`doubt_orphans` wants of a restored container; ``None`` where a pid namespace tells whose they are."""
     if any(index == PID for index, _, _ in request["ns"]):
         return None
