@@ -12,9 +12,10 @@ from auditns_connector.audittext.grouping import pick_numbers
 from auditns_connector.audittext.scanner import Points, Tails
 from auditns_connector.emit import json_objects as jsonout
 from auditns_connector.emit import pretty
-from auditns_connector.emit.fields import Fields, parse
+from auditns_connector.emit.fields import Fields, argv_of, parse
 from auditns_connector.emit.json_native import JsonLines
 from auditns_connector.vocabulary import audit_text as pt
+from auditns_connector.vocabulary import record_types as rectypes
 
 if TYPE_CHECKING:
     from auditns_connector.attribution.attributor import Correlator
@@ -158,11 +159,19 @@ class Renderer:
                 continue
             records: list[tuple[str, Fields]] = []
             head = Head(b"", 0, 0)
-            for i in view.lines:
-                head, kind, body = read_line(points.line(i), points.l_body[i] - points.l_off[i])
-                if kind == "EOE":
-                    continue
-                records.append((kind, parse(body, kind)))
+            bodies = {
+                i: read_line(points.line(i), points.l_body[i] - points.l_off[i])
+                for i in view.lines
+                if points.l_type[i] != rectypes.EOE
+            }
+            execs = [i for i in bodies if points.l_type[i] == rectypes.EXECVE]
+            argv = argv_of([bodies[i][2] for i in execs])
+            for i, (head, kind, body) in bodies.items():  # noqa: B007
+                number = points.l_type[i]
+                known = rectypes.name(number) if number else kind
+                fields = parse(body, known, argv if number == rectypes.EXECVE else None, i in execs[:1])
+                if fields or i not in execs[1:]:
+                    records.append((kind, fields))
             if not records:
                 continue
             alone = self._alone.get(points.l_event[view.lines[0]])

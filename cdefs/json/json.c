@@ -113,13 +113,42 @@ static void put_targets(struct out *o, const struct given *g, const struct event
         PUT(o, "]");
 }
 
+static size_t body_size(const struct given *g, uint32_t line)
+{
+    const struct auditns_points *p = g->points;
+    uint32_t end = p->l_off[line] + p->l_len[line];
+    return end - (g->buf[end - 1] == '\n') - p->l_body[line];
+}
+
+/* Take the arguments of all EXECVE records; how many of these there are. */
+static uint32_t take_execs(struct auditns_json *j, const struct given *g, const struct event *e)
+{
+    const struct auditns_points *p = g->points;
+    size_t bytes = 0;
+    uint32_t execs = 0;
+
+    for (uint32_t i = e->line; i < e->line_end; i++)
+        if (p->l_type[i] == TYPE_EXECVE) {
+            bytes += body_size(g, i);
+            execs++;
+        }
+    if (execs)
+        begin_arguments(j->record, bytes);
+    for (uint32_t i = e->line, left = execs; left; i++)
+        if (p->l_type[i] == TYPE_EXECVE) {
+            take_arguments(j->record, g->buf + p->l_body[i], body_size(g, i));
+            left--;
+        }
+    return execs;
+}
+
 static void put_event(struct auditns_json *j, const struct given *g, const struct event *e)
 {
     const struct auditns_points *p = g->points;
     struct out *o = &j->out;
     struct head h = {.text = NULL};
     size_t start = o->len;
-    uint32_t subject = e->point, records = 0;
+    uint32_t subject = e->point, records = 0, execs = take_execs(j, g, e);
 
     while (subject < e->point_end && p->flags[subject] & AUDITNS_P_TARGET)
         subject++;
@@ -139,13 +168,23 @@ static void put_event(struct auditns_json *j, const struct given *g, const struc
         }
         if (p->l_type[i] == TYPE_EOE)
             continue;
+        size_t mark = o->len;
         if (records++)
             PUT(o, ",");
         PUT(o, "{\"type\":\"");
         put_text(o, line + h.name, h.name_len);
         PUT(o, "\"");
-        put_record(j->record, o, line + h.body, (size_t)(end - line) - h.body, p->l_type[i] == TYPE_EXECVE,
-                   p->l_type[i] == TYPE_PROCTITLE);
+        size_t begun = o->len;
+        int execve = p->l_type[i] == TYPE_EXECVE, first = execve && execs;
+        execs = first ? 0 : execs;
+        put_record(j->record, o, line + h.body, (size_t)(end - line) - h.body,
+                   (execve ? JSON_ARGV : 0) | (first ? JSON_FIRST : 0) |
+                       (p->l_type[i] == TYPE_PROCTITLE ? JSON_TITLE : 0));
+        if (execve && !first && o->len == begun) { /* all it has are arguments, which stand in the first */
+            o->len = mark;
+            records--;
+            continue;
+        }
         PUT(o, "}");
     }
     PUT(o, "]}\n");

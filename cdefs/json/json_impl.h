@@ -1,5 +1,5 @@
 /* Shared by the files that make JSON lines, not seen by cffi: json/out.c, json/value.c, json/names.c, json/usual.c,
- * json/record.c and json/json.c, each of which uses those before it. */
+ * json/argv.c, json/added.c, json/record.c and json/json.c, each of which uses those before it. */
 #ifndef AUDITNS_IMPL_JSON_H
 #define AUDITNS_IMPL_JSON_H
 
@@ -65,6 +65,9 @@ int is_number(const char *v, size_t n);
  * a title. NULL: it says "nothing". `bytes` is room for a line. */
 char *put_string(char *to, const char *v, size_t n, int untrusted, int title, char *bytes);
 
+/* The bytes behind an untrusted value, none where it says "nothing", for which there is room and PAD more. */
+char *take_string(char *to, const char *v, size_t n);
+
 /* A value of a field of that kind. */
 char *put_value(char *to, const char *v, size_t n, int kind, int title, char *bytes);
 
@@ -121,14 +124,53 @@ void usual_start(struct usual *usual, uint32_t seed);
 /* The fields of a record with the body line[:n]. NULL: it is not a usual one. */
 char *put_usual(struct usual *usual, char *to, const char *line, size_t n, int title);
 
+/* ---- json/argv.c: the arguments of an event ---- */
+
+struct argv {
+    struct out text, joined;
+    struct piece *piece;
+    uint32_t n, room, most;
+};
+
+void argv_free(struct argv *argv);
+void argv_begin(struct argv *argv, size_t bytes);
+int argv_has(const struct argv *argv, const char *name, size_t name_len, const char *v, size_t n);
+void argv_take(struct argv *argv, const char *name, size_t name_len, const char *v, size_t n);
+
+/* The list; 0: there are none, and nothing was put. */
+int argv_put(struct argv *argv, struct out *o);
+
+/* The length that an argument in pieces is said to have, from *at on, which is moved behind it: its field's name, and the
+ * value in quotes; 0: there is none any more. */
+int argv_length(struct argv *argv, uint32_t *at, struct out *name, struct out *length);
+
+/* ---- json/added.c: what ENRICHED format adds ---- */
+
+#define ADDED_END 0
+#define ADDED_VALUE 1
+#define ADDED_WORDS 2  /* they have no name */
+#define ADDED_QUOTED 3
+#define ADDED_OBJECT 4 /* v is what stands between the braces */
+
+int next_added(const char **at, const char *end, const char **name, size_t *name_len, const char **v, size_t *n);
+int next_braced(const char **at, const char *end, const char **name, size_t *name_len, const char **v, size_t *n);
+
 /* ---- json/record.c: any record ---- */
 
 struct record;
 struct record *record_new(uint32_t seed);
 void record_free(struct record *record);
 
+#define JSON_TITLE 1 /* spaces for the NULs of a title */
+#define JSON_ARGV 2  /* the arguments are put elsewhere */
+#define JSON_FIRST 4 /* here */
+
+/* The arguments of the EXECVE records of an event, whose bodies have so many bytes; then each of them is taken. */
+void begin_arguments(struct record *record, size_t bytes);
+void take_arguments(struct record *record, const char *body, size_t n);
+
 /* The fields of a record with that body; each is put as ,"name":value. */
-void put_record(struct record *record, struct out *o, const char *body, size_t n, int execve, int title);
+void put_record(struct record *record, struct out *o, const char *body, size_t n, int how);
 
 /* Whether memory was lacking since the last time. */
 int record_failed(struct record *record);

@@ -17,19 +17,14 @@ struct value {
     uint32_t next;
 };
 
-struct argument {
-    uint32_t number, order;
-    size_t off, len; /* escaped, in `arguments` */
-};
-
 struct record {
     struct usual usual;
     char line[AUDITNS_MAX_LINE + PAD];
-    struct out keys, values, arguments;
+    struct out keys, values, aside, name;
+    struct argv argv;
     struct field field[AUDITNS_MAX_LINE];
     struct value value[AUDITNS_MAX_LINE];
-    struct argument argument[AUDITNS_MAX_LINE];
-    uint32_t field_n, value_n, argument_n;
+    uint32_t field_n, value_n;
     struct { uint32_t round, field; } slots[SLOTS]; /* by name; those of another round are empty */
     uint32_t round, seed;
 };
@@ -50,14 +45,16 @@ void record_free(struct record *r)
         return;
     free(r->keys.at);
     free(r->values.at);
-    free(r->arguments.at);
+    free(r->aside.at);
+    free(r->name.at);
+    argv_free(&r->argv);
     free(r);
 }
 
 int record_failed(struct record *r)
 {
-    int failed = r->keys.failed || r->values.failed || r->arguments.failed;
-    r->keys.failed = r->values.failed = r->arguments.failed = 0;
+    int failed = r->keys.failed || r->values.failed || r->aside.failed || r->name.failed || r->argv.text.failed;
+    r->keys.failed = r->values.failed = r->aside.failed = r->name.failed = r->argv.text.failed = 0;
     return failed;
 }
 
@@ -125,58 +122,6 @@ static int kind_of(struct record *r, const char *name, size_t n)
     return found ? found->kind : 0;
 }
 
-static size_t digits_at(const char *s, size_t n, uint32_t *number)
-{
-    size_t i = 0;
-    *number = 0;
-    for (; i < n && i < 8 && s[i] >= '0' && s[i] <= '9'; i++)
-        *number = *number * 10 + (uint32_t)(s[i] - '0');
-    return i && i < 8 ? i : 0;
-}
-
-/* a12 or a12[3]: an argument's number, else NONE */
-static uint32_t argument_number(const char *s, size_t n)
-{
-    uint32_t number, piece;
-    size_t used = n && s[0] == 'a' ? digits_at(s + 1, n - 1, &number) : 0;
-    if (!used)
-        return NONE;
-    s += 1 + used;
-    n -= 1 + used;
-    if (!n)
-        return number;
-    used = s[0] == '[' ? digits_at(s + 1, n - 1, &piece) : 0;
-    return used && n == used + 2 && s[n - 1] == ']' ? number : NONE;
-}
-
-static int by_number(const void *one, const void *other)
-{
-    const struct argument *a = one, *b = other;
-    if (a->number != b->number)
-        return a->number < b->number ? -1 : 1;
-    return a->order < b->order ? -1 : a->order > b->order;
-}
-
-/* The arguments of an EXECVE as a list; pieces of one argument belong together. */
-static void put_arguments(struct record *r)
-{
-    struct out *o = &r->values;
-    for (uint32_t i = 1; i < r->argument_n; i++)
-        if (r->argument[i - 1].number > r->argument[i].number) {
-            qsort(r->argument, r->argument_n, sizeof(*r->argument), by_number);
-            break;
-        }
-    for (uint32_t i = 0; i < r->argument_n; i++) {
-        if (!i)
-            PUT(o, "[\"");
-        else if (r->argument[i].number != r->argument[i - 1].number)
-            PUT(o, "\",\"");
-        if (!r->arguments.failed)
-            put(o, r->arguments.at + r->argument[i].off, r->argument[i].len);
-    }
-    PUT(o, "\"]");
-}
-
 static void put_fields(struct record *r, struct out *o, uint32_t from)
 {
     if (r->keys.failed || r->values.failed)
@@ -198,86 +143,36 @@ static void put_fields(struct record *r, struct out *o, uint32_t from)
     }
 }
 
-/* What ENRICHED format adds: an object of strings, the last of a name counts. */
-static void put_enriched(struct record *r, const char *s, const char *end)
+typedef int (*next_field)(const char **at, const char *end, const char **name, size_t *name_len, const char **v, size_t *n);
+
+/* An object of what stands up to `end`: strings, the last of a name counts, words without a name as "text"; put into
+ * `aside`. An object in it is the last thing that was put there before. */
+static void put_object(struct record *r, const char *s, const char *end, next_field next)
 {
-    struct field *f = field_of(r, "enriched", 8);
-    uint32_t kept = r->field_n, values = r->value_n;
-    const char *name, *v;
-    size_t name_len, n;
-    int kind;
+    struct out *aside = &r->aside, *values = &r->values;
+    uint32_t kept = r->field_n, value_n = r->value_n;
+    size_t inner = aside->len, name_len, n, start;
+    const char *name, *v, *at = s;
+    int kind, words = 0;
 
-    if (!f)
-        return;
     begin_object(r);
-    while ((kind = next_word(&s, end, &name, &name_len, &v, &n)))
-        if (kind == 1) {
-            size_t start = r->values.len;
-            put_one(r, &r->values, v, n, 0, 0);
-            add_value(r, field_of(r, name, name_len), start, 1);
-        }
-    size_t start = r->arguments.len; /* put together aside, for it is made of what stands in `values` */
-    put_fields(r, &r->arguments, kept);
-    r->field_n = kept;
-    r->value_n = values;
-    size_t at = r->values.len;
-    PUT(&r->values, "{");
-    if (!r->arguments.failed && r->arguments.len > start)
-        put(&r->values, r->arguments.at + start + 1, r->arguments.len - start - 1);
-    PUT(&r->values, "}");
-    add_value(r, f, at, 1);
-}
-
-static void put_any(struct record *r, const char *s, const char *end, int execve, int title)
-{
-    struct out *values = &r->values;
-    const char *name, *v, *message = NULL, *message_end, *enriched;
-    size_t name_len, n, start;
-    int kind;
-
-    r->field_n = r->value_n = r->argument_n = 0;
-    r->keys.len = r->values.len = r->arguments.len = 0;
-    begin_object(r);
-    enriched = memchr(s, 0x1d, (size_t)(end - s));
-    message_end = enriched ? enriched : end;
-    v = memchr(s, '\'', (size_t)(message_end - s)) ? memmem(s, (size_t)(message_end - s), "msg='", 5) : NULL;
-    if (v && (v == s || v[-1] == ' '))
-        message = v;
-    const char *stop = message ? message : message_end, *at = s;
-    size_t words = 0; /* how many there are; they stand in `out` of the words, joined by spaces */
-    struct out *joined = &r->arguments;
-    while ((kind = next_word(&at, stop, &name, &name_len, &v, &n))) {
-        uint32_t number = kind == 1 && execve ? argument_number(name, name_len) : NONE;
-        if (kind == 2) {
-            words++;
-        } else if (number != NONE) {
-            start = joined->len;
-            if (need(joined, ROOM(n))) {
-                char *stop_at = put_string(joined->at + start, v, n, 1, 0, r->usual.bytes);
-                joined->len = stop_at ? (size_t)(stop_at - joined->at) : start;
-            }
-            r->argument[r->argument_n] = (struct argument){number, r->argument_n, start, joined->len - start};
-            r->argument_n++;
-        } else {
-            start = values->len;
-            put_one(r, values, v, n, kind_of(r, name, name_len),
-                    title && name_len == 9 && !memcmp(name, "proctitle", 9));
-            if (name_len == 4 && !memcmp(name, "type", 4)) /* the record's own is called so */
-                add_value(r, field_of(r, "nstype", 6), start, 0);
-            else
-                add_value(r, field_of(r, name, name_len), start, 0);
-        }
-    }
-    if (r->argument_n) {
+    while ((kind = next(&at, end, &name, &name_len, &v, &n)) != ADDED_END) {
         start = values->len;
-        put_arguments(r);
-        add_value(r, field_of(r, "argv", 4), start, 1);
+        if (kind == ADDED_WORDS) {
+            words++;
+            continue;
+        }
+        if (kind != ADDED_OBJECT)
+            put_one(r, values, v, n, 0, 0);
+        else if (!aside->failed)
+            put(values, aside->at, inner);
+        add_value(r, field_of(r, name, name_len), start, 1);
     }
     if (words) {
         start = values->len;
         PUT(values, "\"");
-        for (at = s; (kind = next_word(&at, stop, &name, &name_len, &v, &n));)
-            if (kind == 2) {
+        for (at = s; (kind = next(&at, end, &name, &name_len, &v, &n)) != ADDED_END;)
+            if (kind == ADDED_WORDS) {
                 put_text(values, v, n);
                 if (--words)
                     PUT(values, " ");
@@ -285,19 +180,125 @@ static void put_any(struct record *r, const char *s, const char *end, int execve
         PUT(values, "\"");
         add_value(r, field_of(r, "text", 4), start, 1);
     }
-    if (message) {
-        message += 5;
+    aside->len = 0;
+    put_fields(r, aside, kept);
+    if (!aside->failed && aside->len)
+        aside->at[0] = '{'; /* for the comma */
+    else
+        PUT(aside, "{");
+    PUT(aside, "}");
+    r->field_n = kept;
+    r->value_n = value_n;
+}
+
+/* What ENRICHED format adds: an object; one of its values may be an object. */
+static void put_enriched(struct record *r, const char *s, const char *end)
+{
+    const char *name, *v, *at = s;
+    size_t name_len, n;
+    int kind;
+
+    r->aside.len = 0;
+    while ((kind = next_added(&at, end, &name, &name_len, &v, &n)) != ADDED_END)
+        if (kind == ADDED_OBJECT)
+            put_object(r, v, v + n, next_braced);
+    put_object(r, s, end, next_added);
+}
+
+/* A record in its parts: the fields, what stands in msg='...', and what ENRICHED format adds; NULL where there is none. */
+struct parts {
+    const char *fields, *stop, *message, *message_end, *enriched;
+};
+
+static struct parts parts_of(const char *s, const char *end)
+{
+    const char *enriched = memchr(s, 0x1d, (size_t)(end - s)), *stop = enriched ? enriched : end;
+    const char *v = memchr(s, '\'', (size_t)(stop - s)) ? memmem(s, (size_t)(stop - s), "msg='", 5) : NULL;
+
+    if (v && v != s && v[-1] != ' ')
+        v = NULL;
+    return (struct parts){s, v ? v : stop, v, stop, enriched};
+}
+
+static void put_words(struct record *r, const struct parts *p, size_t words)
+{
+    struct out *values = &r->values;
+    size_t start = values->len, name_len, n;
+    const char *name, *v, *at = p->fields;
+    int kind;
+
+    PUT(values, "\"");
+    while ((kind = next_word(&at, p->stop, &name, &name_len, &v, &n)))
+        if (kind == 2) {
+            put_text(values, v, n);
+            if (--words)
+                PUT(values, " ");
+        }
+    PUT(values, "\"");
+    add_value(r, field_of(r, "text", 4), start, 1);
+}
+
+static void put_arguments(struct record *r)
+{
+    size_t start = r->values.len;
+
+    for (uint32_t at = 0; argv_length(&r->argv, &at, &r->name, &r->values); start = r->values.len)
+        add_value(r, field_of(r, r->name.at, r->name.len), start, 1);
+    if (argv_put(&r->argv, &r->values))
+        add_value(r, field_of(r, "argv", 4), start, 1);
+}
+
+static void put_any(struct record *r, const char *s, const char *end, int how)
+{
+    struct out *values = &r->values;
+    struct parts p = parts_of(s, end);
+    const char *name, *v, *at = s;
+    size_t name_len, n, start, words = 0;
+    int kind;
+
+    r->field_n = r->value_n = 0;
+    r->keys.len = r->values.len = 0;
+    if (p.enriched)
+        put_enriched(r, p.enriched + 1, end); /* first, and aside: names are told apart in one object at a time */
+    begin_object(r);
+    while ((kind = next_word(&at, p.stop, &name, &name_len, &v, &n))) {
+        if (kind == 2) {
+            words++;
+            continue;
+        }
+        if (how & JSON_ARGV && argv_has(&r->argv, name, name_len, v, n))
+            continue;
+        start = values->len;
+        put_one(r, values, v, n, kind_of(r, name, name_len),
+                how & JSON_TITLE && name_len == 9 && !memcmp(name, "proctitle", 9));
+        if (name_len == 4 && !memcmp(name, "type", 4)) /* the record's own is called so */
+            add_value(r, field_of(r, "nstype", 6), start, 0);
+        else
+            add_value(r, field_of(r, name, name_len), start, 0);
+    }
+    if (how & JSON_FIRST)
+        put_arguments(r);
+    if (words)
+        put_words(r, &p, words);
+    if (p.message) {
+        p.message += 5;
         start = values->len;
         PUT(values, "\"");
-        put_text(values, message, (size_t)(message_end - message) - (message_end > message && message_end[-1] == '\''));
+        put_text(values, p.message,
+                 (size_t)(p.message_end - p.message) - (p.message_end > p.message && p.message_end[-1] == '\''));
         PUT(values, "\"");
         add_value(r, field_of(r, "msg", 3), start, 1);
     }
-    if (enriched)
-        put_enriched(r, enriched + 1, end);
+    if (p.enriched) {
+        start = values->len;
+        if (!r->aside.failed)
+            put(values, r->aside.at, r->aside.len);
+        add_value(r, field_of(r, "enriched", 8), start, 1);
+    }
 }
 
-void put_record(struct record *r, struct out *o, const char *s, size_t n, int execve, int title)
+/* Put a body into `line`, with PAD behind it; returns its size. */
+static size_t take_line(struct record *r, const char *s, size_t n)
 {
     while (n && (*s == ' ' || *s == '\r')) {
         s++;
@@ -307,13 +308,37 @@ void put_record(struct record *r, struct out *o, const char *s, size_t n, int ex
         n--;
     memcpy(r->line, s, n);
     memset(r->line + n, 0, PAD);
-    if (!need(o, ROOM(n)))
+    return n;
+}
+
+void begin_arguments(struct record *r, size_t bytes)
+{
+    argv_begin(&r->argv, bytes);
+}
+
+void take_arguments(struct record *r, const char *s, size_t n)
+{
+    const char *name, *v, *at = r->line;
+    size_t name_len, v_len, size = take_line(r, s, n);
+    struct parts p = parts_of(r->line, r->line + size);
+    int kind;
+
+    while ((kind = next_word(&at, p.stop, &name, &name_len, &v, &v_len)))
+        if (kind == 1)
+            argv_take(&r->argv, name, name_len, v, v_len);
+}
+
+void put_record(struct record *r, struct out *o, const char *s, size_t n, int how)
+{
+    size_t size = take_line(r, s, n);
+
+    if (!need(o, ROOM(size)))
         return;
-    char *end = execve ? NULL : put_usual(&r->usual, o->at + o->len, r->line, n, title);
+    char *end = how & JSON_ARGV ? NULL : put_usual(&r->usual, o->at + o->len, r->line, size, how & JSON_TITLE);
     if (end) {
         o->len = (size_t)(end - o->at);
     } else {
-        put_any(r, r->line, r->line + n, execve, title);
+        put_any(r, r->line, r->line + size, how);
         put_fields(r, o, 0);
     }
 }

@@ -102,7 +102,16 @@ static inline char *copy_value(struct usual *u, char *to, const char **at, const
     return put_value(to, v, (size_t)(*at - v), kind, title, u->bytes);
 }
 
-/* All words up to `end`; those that ENRICHED format adds are strings, and what is no name=value is no part of them. */
+/* Whether a value that ENRICHED format adds ends where one of the kernel's would, if a name follows it. */
+static int is_plain_added(const char *v, const char *end)
+{
+    const char *quote = v < end && *v == '"' ? memchr(v + 1, '"', (size_t)(end - v - 1)) : NULL;
+    if (v == end || *v == ' ' || *v == '{')
+        return 0;
+    return *v != '"' || (quote && is_end(quote + 1, end));
+}
+
+/* All words up to `end`; those that ENRICHED format adds are strings. */
 static char *put_words(struct usual *u, char *to, const char *s, const char *end, int added, int title)
 {
     begin_object(u);
@@ -112,14 +121,9 @@ static char *put_words(struct usual *u, char *to, const char *s, const char *end
             continue;
         }
         struct name *name = name_at(u, s);
-        if (!name) {
-            const char *other[2];
-            size_t size[2];
-            if (!added || next_word(&s, end, &other[0], &size[0], &other[1], &size[1]) != 2)
-                return NULL;
-            continue;
-        }
-        if (!is_first(u, name))
+        if (!name || !is_first(u, name))
+            return NULL;
+        if (added && !is_plain_added(s + name->len + 1, end))
             return NULL;
         memcpy(to, name->said, sizeof(name->said));
         s += name->len + 1;

@@ -88,6 +88,17 @@ static void spaces_for_nul(char *bytes, size_t n)
     }
 }
 
+char *take_string(char *to, const char *v, size_t n)
+{
+    if (n >= 2 && v[0] == '"' && v[n - 1] == '"')
+        return (char *)memcpy(to, v + 1, n - 2) + n - 2;
+    if (!n || (n == 6 && !memcmp(v, "(null)", 6)))
+        return to;
+    if (from_hex(to, v, n))
+        return to + n / 2;
+    return (char *)memcpy(to, v, n) + n;
+}
+
 char *put_string(char *to, const char *v, size_t n, int untrusted, int title, char *bytes)
 {
     if (n >= 2 && v[0] == '"' && v[n - 1] == '"') {
