@@ -15,6 +15,7 @@ What comes out, less the records put in, is what went in, byte for byte. Names a
 
 import functools
 from array import array
+from codecs import BOM_UTF8
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -36,7 +37,7 @@ _POINT_FIELDS: Final[dict[str, tuple[str, str]]] = {
     "serial": ("uint64_t[]", "Q"),
     **dict.fromkeys(
         ("flags", "at", "hdr_off", "node_off", "line_off", "aux1_off", "aux2_off", "key_off", "event", "arch",
-         "aux1_len", "aux2_len", "key_len", "lead_len", "trail_len", "origin"),
+         "aux1_len", "aux2_len", "key_len", "lead_len", "trail_off", "trail_len", "origin"),
         ("uint32_t[]", "I"),
     ),
     **dict.fromkeys(("pid", "ppid", "sysno"), ("int32_t[]", "i")),
@@ -132,6 +133,39 @@ class Tails:
         return self._c
 
 
+class LineHead(NamedTuple):
+    """What a record's line says of it: ``body`` is what follows the header, ``escaped`` whether that lies in a string
+    of JSON, ``number`` the type's (0: not known)."""
+
+    node: bytes
+    ms: int
+    serial: int
+    kind: bytes
+    number: int
+    body: bytes
+    escaped: bool
+
+
+_head: Final = ffi.new("struct auditns_head *")
+
+
+def read_head(line: bytes) -> LineHead | None:
+    """The head of a line, with or without its newline; ``None`` where it is no record."""
+    bare = line.removesuffix(b"\n")
+    h = _head
+    if not lib.auditns_head(bare, len(bare), h):
+        return None
+    return LineHead(
+        bare[h.node_off : h.node_off + h.node_len],
+        h.ms,
+        h.serial,
+        bare[h.name_off : h.name_off + h.name_len],
+        h.type,
+        bare[h.body : h.end],
+        len(bare) - h.end > 1,
+    )
+
+
 class Range(NamedTuple):
     """The least and the greatest time (ms) and serial of some points; ``complete``: every serial between
     is there, and they are MAX_RANGE at most. Of no points the least are above the greatest."""
@@ -167,6 +201,7 @@ class Points:
     key_off: memoryview
     key_len: memoryview
     lead_len: memoryview
+    trail_off: memoryview
     trail_len: memoryview
     origin: memoryview
     event: memoryview
@@ -257,6 +292,8 @@ class Points:
 
     def header(self, i: int) -> bytes:
         """``msg=audit(…):`` of point ``i``."""
+        if not self.hdr_len[i]:  # journald has it in members of its own
+            return b"msg=audit(%d.%03d:%d):" % (*divmod(self.ms[i], 1000), self.serial[i])
         return self.bytes_at(self.hdr_off[i], self.hdr_len[i])
 
     def node(self, i: int) -> bytes:
@@ -264,20 +301,26 @@ class Points:
         return self.bytes_at(self.node_off[i], self.node_len[i])
 
     def lead(self, i: int) -> bytes:
-        """What stands in front of the ``type=`` of point ``i``: ``node=HOST `` with its space, or nothing."""
-        return self.bytes_at(self.line_off[i], self.lead_len[i])
+        """What stands in front of the ``type=`` of point ``i``: ``node=HOST `` with its space, what syslog and the like
+        put there, or nothing."""
+        skip = 3 if self.lead_len[i] and self.bytes_at(self.line_off[i], 3) == BOM_UTF8 else 0
+        return self.bytes_at(self.line_off[i] + skip, self.lead_len[i])
 
     def comm(self, i: int) -> bytes:
         """The value of comm= (ocomm= of a target) as it stands in the text."""
-        return self.bytes_at(self.aux1_off[i], self.aux1_len[i])
+        return self._value(self.aux1_off[i], self.aux1_len[i], i)
 
     def path(self, i: int) -> bytes:
         """The file name of a P_EXEC as it stands in the text."""
-        return self.bytes_at(self.aux2_off[i], self.aux2_len[i])
+        return self._value(self.aux2_off[i], self.aux2_len[i], i)
 
     def key(self, i: int) -> bytes:
         """The value of key= as it stands in the text."""
-        return self.bytes_at(self.key_off[i], self.key_len[i])
+        return self._value(self.key_off[i], self.key_len[i], i)
+
+    def _value(self, off: int, length: int, i: int) -> bytes:
+        raw = self.bytes_at(off, length)
+        return raw.replace(b'\\"', b'"') if self.trail_len[i] > 1 else raw
 
     def line(self, i: int) -> bytes:
         """Line ``i`` of the ready lines, newline included."""
@@ -324,6 +367,16 @@ class Scanner:
     def changes(self) -> int:
         """How many CONFIG_CHANGE records were scanned since the beginning."""
         return int(self.state.changes)
+
+    @property
+    def records(self) -> int:
+        """How many lines were records."""
+        return int(self.state.records)
+
+    @property
+    def foreign(self) -> int:
+        """How many lines were neither records nor empty."""
+        return int(self.state.foreign)
 
     @property
     def oldest(self) -> int | None:
@@ -390,6 +443,16 @@ class TextStream:
         self._scanner.want_whole()
         self._scanner.points.drop()
         c.scanned = c.start
+
+    @property
+    def records(self) -> int:
+        """As :attr:`Scanner.records`."""
+        return self._scanner.records
+
+    @property
+    def foreign(self) -> int:
+        """As :attr:`Scanner.foreign`."""
+        return self._scanner.foreign
 
     @property
     def oldest(self) -> int | None:

@@ -92,7 +92,17 @@ def run(args: argparse.Namespace) -> int:
         f"{correlator.unknown} unknown",
         file=sys.stderr,
     )
-    return 0
+    return _tell_foreign(stream)
+
+
+def _tell_foreign(stream: Any) -> int:
+    """Say how much was no audit text; the exit code, 1 where nothing was."""
+    if not stream.foreign:
+        return 0
+    lines = "1 line is no audit record" if stream.foreign == 1 else f"{stream.foreign} lines are no audit records"
+    hint = " (what ausearch -i has translated cannot be read: use ausearch --raw)" if not stream.records else ""
+    print(f"auditns: {lines}{hint}", file=sys.stderr)
+    return 0 if stream.records else 1
 
 
 def _write(fd: int, data: bytes | memoryview) -> bool:

@@ -119,9 +119,9 @@ class Argv:
         return found
 
 
-def argv_of(bodies: Sequence[bytes]) -> Argv:
-    """The arguments in the bodies of an event's EXECVE records."""
-    argv = Argv(sum(map(len, bodies)))
+def argv_of(bodies: Sequence[bytes], size: int | None = None) -> Argv:
+    """The arguments in the bodies of an event's EXECVE records, which have ``size`` bytes together."""
+    argv = Argv(sum(map(len, bodies)) if size is None else size)
     for body in bodies:
         kernel, _, _ = _parts(body)
         for name, raw, word in _WORD.findall(kernel):

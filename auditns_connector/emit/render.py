@@ -2,14 +2,15 @@
 
 import functools
 import operator
+import re
 from array import array
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from auditns_connector.attribution.attributor import children_of
 from auditns_connector.audittext import own_records as text
 from auditns_connector.audittext.grouping import pick_numbers
-from auditns_connector.audittext.scanner import Points, Tails
+from auditns_connector.audittext.scanner import LineHead, Points, Tails, read_head
 from auditns_connector.emit import json_objects as jsonout
 from auditns_connector.emit import pretty
 from auditns_connector.emit.fields import Fields, argv_of, parse
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from auditns_connector.model.process import State
 
 JSON: Final = "json"
-_HEADER_END: Final = b"):"
 _MAX_TEXTS: Final = 20_000
 
 
@@ -65,27 +65,43 @@ def views(points: Points, keep: bytes | bytearray | None = None, first: int = 0)
         yield View(lines[number], of[0] if of else None, targets.get(number, []), late, cut)
 
 
-class Head(NamedTuple):
-    """Node, time and serial of a record as its line says."""
-
-    node: bytes
-    ms: int
-    serial: int
+_ESCAPE: Final = re.compile(rb"\\([^u])", re.DOTALL)
+_MEANT: Final = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"b": b"\b", b"f": b"\f"}
 
 
-def read_line(line: bytes, body: int) -> tuple[Head, str, bytes]:
-    """(head, type name, body) of a line with a header, whose body begins at ``body``."""
-    node, rest = b"", line[:body]
-    if rest.startswith(b"node="):
-        node, _, rest = rest.partition(b" ")
-    kind, _, stamp = rest.removeprefix(b"type=").partition(b" msg=audit(")
-    seconds, _, rest = stamp.partition(b".")
-    ms, _, serial = rest.partition(b":")
-    return (
-        Head(node[5:], int(seconds) * 1000 + int(ms), int(serial.removesuffix(_HEADER_END))),
-        kind.decode("utf-8", "backslashreplace"),
-        line[body:].rstrip(b"\n"),
-    )
+class Record(NamedTuple):
+    """A record's line in its parts; ``size`` is that of the body as it stands there."""
+
+    head: LineHead
+    kind: str
+    body: bytes
+    size: int
+
+
+def read_line(line: bytes) -> Record:
+    """The parts of a line that is a record."""
+    head = read_head(line)
+    if head is None:
+        raise ValueError("not a record")
+    body = _ESCAPE.sub(lambda m: _MEANT.get(m[1], m[1]), head.body) if head.escaped else head.body
+    kind = head.kind.decode("utf-8", "backslashreplace")
+    if kind[:1].isdecimal() and head.number in rectypes.NAMES:
+        kind = rectypes.NAMES[head.number]  # the kernel's log has numbers
+    return Record(head, kind, body, len(head.body))
+
+
+def _records(read: Sequence[tuple[int, Record]]) -> list[tuple[str, Fields]]:
+    """Kind and fields of an event's records; the arguments of all EXECVE stand in the first."""
+    execs = [record for number, record in read if number == rectypes.EXECVE]
+    argv = argv_of([record.body for record in execs], sum(record.size for record in execs))
+    found = []
+    for number, record in read:
+        known = rectypes.name(number) if number else record.kind
+        first = bool(execs) and record is execs[0]
+        fields = parse(record.body, known, argv if number == rectypes.EXECVE else None, first)
+        if fields or first or number != rectypes.EXECVE:
+            found.append((record.kind, fields))
+    return found
 
 
 class Renderer:
@@ -157,23 +173,11 @@ class Renderer:
                 if line:
                     out.append(jsonout.foreign(line) if name == JSON else pretty.foreign(line))
                 continue
-            records: list[tuple[str, Fields]] = []
-            head = Head(b"", 0, 0)
-            bodies = {
-                i: read_line(points.line(i), points.l_body[i] - points.l_off[i])
-                for i in view.lines
-                if points.l_type[i] != rectypes.EOE
-            }
-            execs = [i for i in bodies if points.l_type[i] == rectypes.EXECVE]
-            argv = argv_of([bodies[i][2] for i in execs])
-            for i, (head, kind, body) in bodies.items():  # noqa: B007
-                number = points.l_type[i]
-                known = rectypes.name(number) if number else kind
-                fields = parse(body, known, argv if number == rectypes.EXECVE else None, i in execs[:1])
-                if fields or i not in execs[1:]:
-                    records.append((kind, fields))
+            read = [(points.l_type[i], read_line(points.line(i))) for i in view.lines]
+            records = _records([(number, record) for number, record in read if number != rectypes.EOE])
             if not records:
                 continue
+            head = read[0][1].head
             alone = self._alone.get(points.l_event[view.lines[0]])
             subject = jsonout.HOST if view.subject is None else self._who(view.subject)
             who = subject if alone is None else self._describe(alone)
@@ -190,12 +194,9 @@ class Renderer:
 
     def line(self, name: str, line: bytes, state: "State | None" = None) -> bytes:
         """An event of our own, given as lines of audit text; ``state`` is that of its process."""
-        records: list[tuple[str, Fields]] = []
-        head = Head(b"", 0, 0)
-        for one in line.splitlines(keepends=True):
-            at = one.index(_HEADER_END) + len(_HEADER_END)
-            head, kind, body = read_line(one, at)
-            records.append((kind, parse(body, kind)))
+        read = [read_line(one) for one in line.splitlines(keepends=True)]
+        records = [(record.kind, parse(record.body, record.kind)) for record in read]
+        head = read[-1].head
         contid = records[0][1].get("contid")
         who = jsonout.Who(contid if isinstance(contid, str) and contid != text.UNSET else None)
         if state is not None:

@@ -12,6 +12,7 @@ from typing import Final, Protocol
 
 from auditns_connector.audittext.scanner import Points, TextStream
 from auditns_connector.errors import AuditnsError
+from auditns_connector.pipeline.compressed import ENOUGH, may_be_compressed, reader
 
 #: how long an event is waited for whose end has not come (ns)
 HOLD: Final = 20_000_000
@@ -57,6 +58,30 @@ class TextInput:
                     os.close(fd)
         self._deliver(self._stream.flush(eof=True))
 
+    def _unpack(self, head: bytes, fd: int, path: str) -> bool:
+        """Feed an input that begins with ``head`` and may be compressed, to the end if it is."""
+        while len(head) < ENOUGH and may_be_compressed(head):
+            try:
+                more = os.read(fd, ENOUGH - len(head))
+            except BlockingIOError:
+                select.select([fd], [], [])
+                continue
+            if not more:
+                break
+            head += more
+        unpack = reader(head, fd, path)
+        if unpack is None:
+            return self._take(head)
+        while data := unpack(_BLOCK):
+            if not self._take(data):
+                return False
+        return True
+
+    def _take(self, data: bytes) -> bool:
+        self._unended = not data.endswith(b"\n")
+        self._stream.at(time.monotonic_ns())
+        return self._deliver(self._stream.push(data))
+
     def _copy(self, fd: int, path: str) -> bool:
         """Feed one input to its end; False when nobody wants more."""
         ready = select.poll()
@@ -64,6 +89,7 @@ class TextInput:
             ready.register(other, select.POLLIN)
         ready.register(fd, select.POLLIN)
         looked = time.monotonic_ns()
+        fresh = True
         while True:
             found = [one for one, _ in ready.poll(self._patience(looked))]
             now = time.monotonic_ns()
@@ -83,6 +109,12 @@ class TextInput:
                 raise AuditnsError(f"{path}: {error.strerror}") from error
             if not size:
                 return True
+            if fresh and may_be_compressed(bytes(room[:ENOUGH])[:size]):
+                if not self._unpack(bytes(room[:size]), fd, path):
+                    return False
+                fresh = False
+                continue
+            fresh = False
             self._unended = room[size - 1] != _NEWLINE
             self._stream.at(time.monotonic_ns())
             if not self._deliver(self._stream.filled(size)):

@@ -16,7 +16,7 @@ struct auditns_points {
     int64_t *ms, *exit;
     uint64_t *serial;
     uint32_t *flags, *at, *hdr_off, *node_off, *line_off, *aux1_off, *aux2_off, *key_off, *event, *arch;
-    uint32_t *aux1_len, *aux2_len, *key_len, *lead_len, *trail_len, *origin;
+    uint32_t *aux1_len, *aux2_len, *key_len, *lead_len, *trail_off, *trail_len, *origin;
     int32_t *pid, *ppid, *sysno;
     uint16_t *hdr_len, *node_len, *rtype, *recno;
     uint32_t *l_off, *l_len, *l_event, *l_body;
@@ -54,9 +54,20 @@ struct auditns_scan {
     uint32_t lone;              /* the open event, counted from 1, that the next line ends unless it is of it */
     uint64_t lines;             /* how many newlines were found */
     uint64_t changes;           /* how many CONFIG_CHANGE records: they may be part of a system call's event */
+    uint64_t records, foreign;  /* how many lines were records, and how many neither that nor empty */
     struct auditns_event event[AUDITNS_MAX_OPEN];
     struct auditns_closed closed[AUDITNS_CLOSED];
 };
+
+/* What the head of a line says; offsets are those of the line. */
+struct auditns_head {
+    int64_t ms;
+    uint64_t serial;
+    uint32_t node_off, node_len, name_off, name_len, body, end, type;
+};
+
+/* Whether the line, without its newline, is a record. */
+int auditns_head(const char *line, uint32_t len, struct auditns_head *head);
 
 /* Fill the table of type names: count names, NUL-ended one behind the other; bit 16 of a number: ours. */
 void auditns_text_types(const char *names, const uint32_t *numbers, uint32_t count);

@@ -38,7 +38,7 @@ static const char *digits(const char *p, const char *end, int most, uint64_t *va
     return p == start ? NULL : p;
 }
 
-/* Time and serial of "msg=audit(...):" at p, unless h has them; where it ends, NULL when it is none. */
+/* Time and serial of "msg=audit(...):", or of the "audit(...):" of the kernel's log, at p, unless h has them; where it ends, NULL when it is none. */
 static const char *parse_stamp(const char *p, const char *end, struct head *h)
 {
     const char *start = p;
@@ -49,9 +49,9 @@ static const char *parse_stamp(const char *p, const char *end, struct head *h)
         p += h->sec_len;
     } else {
         h->text = NULL;
-        if (end - p < 10 || memcmp(p, "msg=audit(", 10))
+        if (end - p < 10 || (memcmp(p, "msg=audit(", 10) && memcmp(p, "audit(", 6)))
             return NULL;
-        p = digits(p + 10, end, 11, &h->sec);
+        p = digits(p + (*p == 'm' ? 10 : 6), end, 11, &h->sec);
         if (!p)
             return NULL;
         h->sec_len = (uint32_t)(p - start);
@@ -71,30 +71,62 @@ static const char *parse_stamp(const char *p, const char *end, struct head *h)
     return p + 2;
 }
 
-/* [line, end) without its newline; h has what the last line with a good header said */
+/* The record has its header elsewhere, and its type's name up to the body. */
+static int head_of(const char *line, const char *p, const struct lead *lead, struct head *h)
+{
+    h->name = h->hdr = (uint32_t)(p - line);
+    h->name_len = (uint32_t)(lead->body - p);
+    h->hdr_len = 0;
+    h->body = (uint32_t)(lead->body - line);
+    h->type = type_numbered(lead->type);
+    h->ms = lead->ms;
+    h->serial = lead->serial;
+    h->text = NULL;
+    return 1;
+}
+
 int parse_head(const char *line, const char *end, struct head *h)
 {
-    const char *p = line, *q;
+    struct lead lead = {.host_len = 0};
+    const char *p = line, *q, *start = line;
 
     h->node = 0;
-    h->node_off = h->node_len = h->lead_len = 0;
+    h->node_off = h->node_len = h->lead_len = h->trail = 0;
+    if (end > line && end[-1] == '\r') {
+        h->trail = 1;
+        end--;
+    }
     if (end - p < 20)
         return 0;
-    if (*p == 'n') {
+    if (memcmp(p, "type=", 5) && memcmp(p, "node=", 5)) {
+        p = skip_lead(line, end, &lead);
+        if (!p)
+            return 0;
+        start += *line == '\xef' ? 3 : 0; /* a byte order mark is the file's */
+        if (lead.end) {
+            h->trail += (uint32_t)(end - lead.end);
+            end = lead.end;
+        }
+    }
+    if (end - p > 5 && *p == 'n') {
         if (memcmp(p, "node=", 5))
             return 0;
         q = memchr(p, ' ', (size_t)(end - p) < 261 ? (size_t)(end - p) : 261);
         if (!q || q == p + 5)
             return 0;
-        h->node_off = 5;
-        h->node_len = (uint32_t)(q - p - 5);
-        h->node = node_hash(p + 5, h->node_len);
+        lead.host = p + 5;
+        lead.host_len = (uint32_t)(q - p - 5);
         p = q + 1;
-        h->lead_len = (uint32_t)(p - line);
-        if (end - p < 20)
-            return 0;
     }
-    if (memcmp(p, "type=", 5))
+    if (lead.host_len) {
+        h->node_off = (uint32_t)(lead.host - line);
+        h->node_len = lead.host_len;
+        h->node = node_hash(lead.host, lead.host_len);
+    }
+    h->lead_len = (uint32_t)(p - start);
+    if (lead.type)
+        return head_of(line, p, &lead, h);
+    if (end - p < 20 || memcmp(p, "type=", 5))
         return 0;
     p += 5;
     const char *most = end - p < 64 ? end : p + 64;
@@ -110,5 +142,16 @@ int parse_head(const char *line, const char *end, struct head *h)
         return 0;
     h->body = (uint32_t)(body - line);
     h->type = type_number(p, (size_t)(q - p));
+    return 1;
+}
+
+int auditns_head(const char *line, uint32_t len, struct auditns_head *head)
+{
+    struct head h = {.text = NULL};
+
+    if (!parse_head(line, line + len, &h))
+        return 0;
+    *head = (struct auditns_head){h.ms,       h.serial, h.node_off,    h.node_len,
+                                  h.name,     h.name_len, h.body, len - h.trail, h.type & 0xffff};
     return 1;
 }

@@ -1,6 +1,8 @@
 /* Put the chosen records into the text. */
+#include <inttypes.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/types.h>
 #include "audittext/lines_impl.h"
@@ -19,24 +21,66 @@ static char *copy(char *out, const char *from, size_t n)
     return out + n;
 }
 
+#define STAMP 64 /* a header is no longer than this */
+
+static char *stamp(char *out, const struct auditns_points *p, uint32_t i)
+{
+    return out + snprintf(out, STAMP, "msg=audit(%" PRId64 ".%03d:%" PRIu64 "):", p->ms[i] / 1000, (int)(p->ms[i] % 1000),
+                          p->serial[i]);
+}
+
+static char *put_header(char *out, const char *buf, const struct auditns_points *p, uint32_t i)
+{
+    char made[STAMP];
+
+    if (p->hdr_len[i])
+        return copy(out, buf + p->hdr_off[i], p->hdr_len[i]);
+    return copy(out, made, (size_t)(stamp(made, p, i) - made));
+}
+
+static uint32_t header_size(const struct auditns_points *p, uint32_t i)
+{
+    char made[STAMP];
+    return p->hdr_len[i] ? p->hdr_len[i] : (uint32_t)(stamp(made, p, i) - made);
+}
+
 /* A text with its open places filled. Where the text before it has no newline at its end it has one in front instead of
  * at its own end: what was not ended stays so. */
 static char *put_tail(char *out, const char *buf, const struct auditns_points *p, uint32_t i, uint32_t at, const char *t,
                       const char *end)
 {
-    int ended = t == end || buf[at - 1] == '\n';
+    int ended = t == end || buf[at - 1] == '\n', json = p->trail_len[i] > 1;
+    const char *trail = buf + p->trail_off[i], *lead = buf + p->line_off[i];
 
+    lead += *lead == '\xef' ? 3 : 0; /* a byte order mark is the file's */
     if (!ended)
         *out++ = '\n';
-    for (; t < end - !ended; t++) {
-        if (*t > 1 || *t < 0)
+    for (; t < end; t++) {
+        if (*t == '\n') {
+            out = copy(out, trail, p->trail_len[i]);
+            if (ended || t + 1 < end)
+                *out++ = '\n';
+        } else if (*t > 1 || *t < 0) {
+            if (json && (*t == '"' || *t == '\\'))
+                *out++ = '\\';
             *out++ = *t;
-        else if (*t == 0)
-            out = copy(out, buf + p->hdr_off[i], p->hdr_len[i]);
-        else
-            out = copy(out, buf + p->line_off[i], p->lead_len[i]);
+        } else if (*t == 0) {
+            out = put_header(out, buf, p, i);
+        } else {
+            out = copy(out, lead, p->lead_len[i]);
+        }
     }
     return out;
+}
+
+/* How much longer a text is in a line that goes on behind the record. */
+static uint64_t more_of(const struct auditns_points *p, uint32_t i, const char *t, const char *end)
+{
+    uint64_t more = 0;
+
+    for (; t < end; t++)
+        more += *t == '\n' ? p->trail_len[i] : p->trail_len[i] > 1 && (*t == '"' || *t == '\\');
+    return more;
 }
 
 /* the chosen tail of point i: number and size, 0 when there is none */
@@ -48,8 +92,10 @@ static uint32_t tail_of(const struct auditns_points *p, uint32_t i, const uint32
     if (!c || c > tails->count || (p->flags[i] & (AUDITNS_P_LATE | AUDITNS_P_TARGET)) == AUDITNS_P_LATE)
         return 0;
     uint32_t headers = tails->headers[c - 1], nodes = tails->nodes[c - 1];
-    *size = (uint64_t)tails->off[c] - tails->off[c - 1] - headers - nodes + (uint64_t)headers * p->hdr_len[i] +
+    *size = (uint64_t)tails->off[c] - tails->off[c - 1] - headers - nodes + (uint64_t)headers * header_size(p, i) +
             (uint64_t)nodes * p->lead_len[i];
+    if (p->trail_len[i])
+        *size += more_of(p, i, tails->text + tails->off[c - 1], tails->text + tails->off[c]);
     return c;
 }
 
@@ -57,6 +103,7 @@ static uint32_t tail_of(const struct auditns_points *p, uint32_t i, const uint32
 struct text {
     char *at;
     uint64_t total, room;
+    int unended; /* the record that was put last has no newline: it was the last of the text, and is perhaps not here */
 };
 
 static void put_text(struct text *o, const char *from, size_t n)
@@ -64,6 +111,16 @@ static void put_text(struct text *o, const char *from, size_t n)
     o->total += n;
     if (n && o->total <= o->room)
         o->at = copy(o->at, from, n);
+}
+
+static void put_listed(struct text *o, const char *buf, const struct auditns_points *p, uint32_t i)
+{
+    const char *line = buf + p->l_off[i];
+
+    if (o->unended)
+        put_text(o, "\n", 1);
+    put_text(o, line, p->l_len[i]);
+    o->unended = p->l_event[i] < AUDITNS_LINE_LATE && line[p->l_len[i] - 1] != '\n';
 }
 
 /* What is chosen for point i, behind the text up to `at`. */
@@ -87,7 +144,7 @@ uint64_t auditns_assemble(const char *buf, uint32_t consumed, const struct audit
                           const struct auditns_tails *tails, const uint8_t *keep, uint32_t keep_first,
                           uint32_t keep_count, char *out, uint64_t room)
 {
-    struct text o = {out, 0, room};
+    struct text o = {out, 0, room, 0};
     uint32_t from = 0, point = 0;
 
     if (!keep && !p->listed) {
@@ -102,7 +159,7 @@ uint64_t auditns_assemble(const char *buf, uint32_t consumed, const struct audit
     for (uint32_t line = 0; line < p->line_n; line++) {
         int wanted = kept(p->l_event[line], keep, keep_first, keep_count);
         if (wanted)
-            put_text(&o, buf + p->l_off[line], p->l_len[line]);
+            put_listed(&o, buf, p, line);
         for (; point < p->n && p->at[point] == p->l_off[line] + p->l_len[line]; point++)
             if (wanted)
                 put_choice(&o, buf, p, point, p->at[point], choice, tails);
@@ -128,7 +185,7 @@ uint64_t auditns_assemble_end(const char *buf, uint32_t consumed, const struct a
                               const uint32_t *choice, const struct auditns_tails *tails, const uint8_t *keep,
                               uint32_t keep_first, uint32_t keep_count, char *out, uint64_t room)
 {
-    struct text o = {out, 0, room};
+    struct text o = {out, 0, room, 0};
     uint32_t point = 0, end;
 
     (void)consumed;
@@ -141,7 +198,7 @@ uint64_t auditns_assemble_end(const char *buf, uint32_t consumed, const struct a
         for (uint32_t l = line; l < end; l++) {
             uint32_t stop = p->l_off[l] + p->l_len[l];
             if (wanted)
-                put_text(&o, buf + p->l_off[l], p->l_len[l]);
+                put_listed(&o, buf, p, l);
             for (; l == last && event < AUDITNS_LINE_LATE && point < p->n && p->event[point] == event; point++)
                 if (wanted)
                     put_choice(&o, buf, p, point, stop, choice, tails);

@@ -3,7 +3,7 @@
 
 #define VALUES(X) X(ms) X(exit) X(serial) X(flags) X(event) X(arch) X(hdr_len) X(node_len) X(aux1_len) X(aux2_len) \
     X(key_len) X(lead_len) X(trail_len) X(origin) X(pid) X(ppid) X(sysno) X(rtype) X(recno)
-#define OFFSETS(X) X(at) X(hdr_off) X(node_off) X(line_off) X(aux1_off) X(aux2_off) X(key_off)
+#define OFFSETS(X) X(at) X(hdr_off) X(node_off) X(line_off) X(aux1_off) X(aux2_off) X(key_off) X(trail_off)
 
 /* drop what the last call handed out, and let the block begin where that ended */
 void release(struct auditns_scan *s, struct auditns_points *p)
@@ -81,7 +81,9 @@ uint32_t add_point(struct auditns_points *p, const struct head *h, uint32_t line
     p->node_off[i] = line + h->node_off;
     p->node_len[i] = (uint16_t)h->node_len;
     p->lead_len[i] = h->lead_len;
-    p->trail_len[i] = p->origin[i] = 0;
+    p->trail_len[i] = h->trail;
+    p->trail_off[i] = h->stop;
+    p->origin[i] = 0;
     p->event[i] = event;
     p->rtype[i] = (uint16_t)h->type;
     p->recno[i] = recno;

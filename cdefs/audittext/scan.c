@@ -127,8 +127,13 @@ static int one_line(struct auditns_scan *s, struct auditns_points *p, const char
     h->stop = end - (buf[end - 1] == '\n');
     int known = !s->in_long && end - line <= AUDITNS_MAX_LINE && parse_head(buf + line, buf + h->stop, h);
 
-    if (end - line > AUDITNS_MAX_LINE) /* as where its start is passed on before its end has come */
-        end_all(s, p, buf, INT64_MAX);
+    s->records += (uint64_t)known;
+    s->foreign += !known && h->stop > line && buf[line] != '\r';
+    if (known)
+        h->stop -= h->trail;
+
+    if (end - line > AUDITNS_MAX_LINE || (!known && buf[end - 1] != '\n'))
+        end_all(s, p, buf, INT64_MAX); /* as where its start is passed on before its end has come; nothing may follow */
     s->in_long = 0;
     s->changes += known && (h->type & 0xffff) == TYPE_CONFIG_CHANGE;
     if (s->whole)

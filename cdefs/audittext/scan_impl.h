@@ -80,18 +80,37 @@ static inline const char *word_stop(struct words *w, const char *s)
 /* The number of a type name, with its bits; eight bytes at least may be read at s. */
 uint32_t type_number(const char *s, size_t n);
 
+/* A number with its bits. */
+uint32_t type_numbered(uint32_t number);
+
+/* The name of a type, NULL where it has none. */
+const char *type_name(uint32_t number, size_t *n);
+
 /* ---- audittext/head.c ---- */
 
 /* Offsets are those of the line, but for `stop`: where the record ends in the block. */
 struct head {
     int64_t ms;
     uint64_t sec, serial, node;
-    uint32_t node_off, node_len, lead_len, name, name_len, hdr, sec_len, hdr_len, body, stop, type;
+    uint32_t node_off, node_len, lead_len, name, name_len, hdr, sec_len, hdr_len, body, trail, stop, type;
     const char *text; /* "msg=audit(...):", NULL when there is none yet: the records of an event have the same */
 };
 
 /* [line, end) without its newline; h has what the last line with a good header said */
 int parse_head(const char *line, const char *end, struct head *h);
+
+/* ---- audittext/lead.c: what may stand in front of a record ---- */
+
+struct lead {
+    const char *host, *end, *body; /* end: of the record, NULL for that of the line */
+    uint32_t host_len;
+    uint32_t type;                 /* not 0: there is no header, but a type's name up to `body`, and these */
+    int64_t ms;
+    uint64_t serial;
+};
+
+/* Where the record begins; NULL where there is none. */
+const char *skip_lead(const char *line, const char *end, struct lead *lead);
 
 /* ---- audittext/fields.c: what a record says, put into point i ---- */
 

@@ -38,6 +38,25 @@ static uint32_t type_known(const char *s, size_t n)
     return 0;
 }
 
+/* The spelling by number of a type we know by name means the same. */
+uint32_t type_numbered(uint32_t number)
+{
+    for (uint32_t at = 0; at < SLOTS; at++)
+        if (types[at].name && (types[at].number & 0xffff) == number)
+            return types[at].number;
+    return number;
+}
+
+const char *type_name(uint32_t number, size_t *n)
+{
+    for (uint32_t at = 0; at < SLOTS; at++)
+        if (types[at].name && (types[at].number & 0xffff) == number) {
+            *n = types[at].len;
+            return types[at].name;
+        }
+    return NULL;
+}
+
 uint32_t type_number(const char *s, size_t n)
 {
     uint32_t number = type_known(s, n);
@@ -51,12 +70,10 @@ uint32_t type_number(const char *s, size_t n)
         }
         if (number > 0xffff)
             return 0;
-        /* the spelling by number of a type we know by name means the same */
-        for (uint32_t at = 0; at < SLOTS; at++)
-            if (types[at].name && (types[at].number & 0xffff) == number)
-                return types[at].number;
-        return number;
+        return type_numbered(number);
     }
+    if (n == 4 && digits_of(eight_before(s, s + n)) == 4) /* as the kernel's log has it */
+        return type_numbered(number_of(eight_before(s, s + n), 4));
     if ((n > 10 && !memcmp(s, "CONTAINER_", 10)) || (n > 3 && !memcmp(s, "NS_", 3)))
         return OWN;
     return 0;

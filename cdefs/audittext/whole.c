@@ -12,7 +12,7 @@
 
 struct noted {
     uint64_t off;
-    uint32_t len, stop, type, hdr, hdr_len, body, lead_len, node_off, node_len, next;
+    uint32_t len, stop, trail, type, hdr, hdr_len, body, lead_len, node_off, node_len, next;
 };
 
 struct slot {
@@ -176,7 +176,7 @@ static void note(struct auditns_whole *w, struct slot *slot, uint64_t off, uint3
     struct noted *noted = &w->noted[i];
 
     w->noted_free = noted->next;
-    *noted = (struct noted){off,     len,         h->stop - line, h->type,     h->hdr, h->hdr_len,
+    *noted = (struct noted){off,     len,         h->stop - line, h->trail,    h->type, h->hdr, h->hdr_len,
                             h->body, h->lead_len, h->node_off,    h->node_len, NONE};
     if (slot->last == NONE)
         slot->line = i;
@@ -231,6 +231,7 @@ static void end_event(struct auditns_scan *s, struct auditns_points *p, const ch
         line = (uint32_t)(noted->off - s->base);
         end = line + noted->len;
         h.stop = line + noted->stop;
+        h.trail = noted->trail;
         h.type = noted->type;
         h.hdr = noted->hdr;
         h.hdr_len = noted->hdr_len;

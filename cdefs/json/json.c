@@ -113,52 +113,96 @@ static void put_targets(struct out *o, const struct given *g, const struct event
         PUT(o, "]");
 }
 
-static size_t body_size(const struct given *g, uint32_t line)
+/* A record of an event: its header, and its body. */
+struct line {
+    struct head head;
+    const char *text, *body;
+    size_t size;
+    int how; /* JSON_ESCAPED where it lies in a JSON string */
+};
+
+static void read_line(struct line *line, const struct given *g, uint32_t i)
 {
     const struct auditns_points *p = g->points;
-    uint32_t end = p->l_off[line] + p->l_len[line];
-    return end - (g->buf[end - 1] == '\n') - p->l_body[line];
+    const char *end = g->buf + p->l_off[i] + p->l_len[i];
+
+    line->text = g->buf + p->l_off[i];
+    end -= end[-1] == '\n';
+    parse_head(line->text, end, &line->head);
+    line->body = line->text + line->head.body;
+    line->size = (size_t)(end - line->body) - line->head.trail;
+    line->how = line->head.trail > 1 ? JSON_ESCAPED : 0;
 }
 
 /* Take the arguments of all EXECVE records; how many of these there are. */
 static uint32_t take_execs(struct auditns_json *j, const struct given *g, const struct event *e)
 {
     const struct auditns_points *p = g->points;
+    struct line line = {.head = {.text = NULL}};
     size_t bytes = 0;
     uint32_t execs = 0;
 
     for (uint32_t i = e->line; i < e->line_end; i++)
         if (p->l_type[i] == TYPE_EXECVE) {
-            bytes += body_size(g, i);
+            read_line(&line, g, i);
+            bytes += line.size;
             execs++;
         }
     if (execs)
         begin_arguments(j->record, bytes);
     for (uint32_t i = e->line, left = execs; left; i++)
         if (p->l_type[i] == TYPE_EXECVE) {
-            take_arguments(j->record, g->buf + p->l_body[i], body_size(g, i));
+            read_line(&line, g, i);
+            take_arguments(j->record, line.body, line.size, line.how);
             left--;
         }
     return execs;
+}
+
+static void put_type(struct out *o, const struct line *line)
+{
+    const char *name = line->text + line->head.name, *known;
+    size_t n = line->head.name_len;
+
+    if (*name >= '0' && *name <= '9' && (known = type_name(line->head.type & 0xffff, &n)))
+        name = known; /* the kernel's log has numbers */
+    put_text(o, name, n);
+}
+
+/* One record, perhaps the `first` EXECVE of its event. 0: all it has are arguments, which stand in the first. */
+static int put_line(struct auditns_json *j, const struct line *line, uint32_t type, int first)
+{
+    struct out *o = &j->out;
+    int how = line->how | (type == TYPE_PROCTITLE ? JSON_TITLE : 0);
+
+    PUT(o, "{\"type\":\"");
+    put_type(o, line);
+    PUT(o, "\"");
+    size_t begun = o->len;
+    if (type == TYPE_EXECVE)
+        how |= JSON_ARGV | (first ? JSON_FIRST : 0);
+    put_record(j->record, o, line->body, line->size, how);
+    if (type == TYPE_EXECVE && !first && o->len == begun)
+        return 0;
+    PUT(o, "}");
+    return 1;
 }
 
 static void put_event(struct auditns_json *j, const struct given *g, const struct event *e)
 {
     const struct auditns_points *p = g->points;
     struct out *o = &j->out;
-    struct head h = {.text = NULL};
+    struct line line = {.head = {.text = NULL}};
     size_t start = o->len;
     uint32_t subject = e->point, records = 0, execs = take_execs(j, g, e);
 
     while (subject < e->point_end && p->flags[subject] & AUDITNS_P_TARGET)
         subject++;
     for (uint32_t i = e->line; i < e->line_end; i++) {
-        const char *line = g->buf + p->l_off[i], *end = line + p->l_len[i];
-        if (end[-1] == '\n')
-            end--;
-        parse_head(line, end, &h);
+        uint32_t type = p->l_type[i];
+        read_line(&line, g, i);
         if (i == e->line) {
-            put_head(o, g, e, line, &h);
+            put_head(o, g, e, line.text, &line.head);
             if (subject < e->point_end)
                 put_who(o, g, subject);
             else
@@ -166,26 +210,17 @@ static void put_event(struct auditns_json *j, const struct given *g, const struc
             put_targets(o, g, e);
             PUT(o, ",\"records\":[");
         }
-        if (p->l_type[i] == TYPE_EOE)
+        if (type == AUDIT_EOE)
             continue;
         size_t mark = o->len;
-        if (records++)
+        if (records)
             PUT(o, ",");
-        PUT(o, "{\"type\":\"");
-        put_text(o, line + h.name, h.name_len);
-        PUT(o, "\"");
-        size_t begun = o->len;
-        int execve = p->l_type[i] == TYPE_EXECVE, first = execve && execs;
-        execs = first ? 0 : execs;
-        put_record(j->record, o, line + h.body, (size_t)(end - line) - h.body,
-                   (execve ? JSON_ARGV : 0) | (first ? JSON_FIRST : 0) |
-                       (p->l_type[i] == TYPE_PROCTITLE ? JSON_TITLE : 0));
-        if (execve && !first && o->len == begun) { /* all it has are arguments, which stand in the first */
+        if (put_line(j, &line, type, type == TYPE_EXECVE && execs))
+            records++;
+        else
             o->len = mark;
-            records--;
-            continue;
-        }
-        PUT(o, "}");
+        if (type == TYPE_EXECVE)
+            execs = 0;
     }
     PUT(o, "]}\n");
     if (!records)

@@ -164,10 +164,11 @@ void record_free(struct record *record);
 #define JSON_TITLE 1 /* spaces for the NULs of a title */
 #define JSON_ARGV 2  /* the arguments are put elsewhere */
 #define JSON_FIRST 4 /* here */
+#define JSON_ESCAPED 8 /* the body lies in a JSON string */
 
 /* The arguments of the EXECVE records of an event, whose bodies have so many bytes; then each of them is taken. */
 void begin_arguments(struct record *record, size_t bytes);
-void take_arguments(struct record *record, const char *body, size_t n);
+void take_arguments(struct record *record, const char *body, size_t n, int how);
 
 /* The fields of a record with that body; each is put as ,"name":value. */
 void put_record(struct record *record, struct out *o, const char *body, size_t n, int how);

@@ -297,16 +297,38 @@ static void put_any(struct record *r, const char *s, const char *end, int how)
     }
 }
 
-/* Put a body into `line`, with PAD behind it; returns its size. */
-static size_t take_line(struct record *r, const char *s, size_t n)
+/* What two characters stand for that a backslash begins; those of \u stay as they are. */
+static char *unescape(char *to, const char *s, size_t n)
 {
+    static const char from[] = "nrtbf", what[] = "\n\r\t\b\f";
+    const char *end = s + n, *at;
+
+    while (s < end) {
+        if (*s != '\\' || s + 1 == end || s[1] == 'u') {
+            *to++ = *s++;
+            continue;
+        }
+        at = memchr(from, s[1], sizeof(from) - 1);
+        *to++ = at ? what[at - from] : s[1];
+        s += 2;
+    }
+    return to;
+}
+
+/* Put a body into `line`, with PAD behind it; returns its size. */
+static size_t take_line(struct record *r, const char *s, size_t n, int how)
+{
+    if (how & JSON_ESCAPED) {
+        n = (size_t)(unescape(r->line, s, n) - r->line);
+        s = r->line;
+    }
     while (n && (*s == ' ' || *s == '\r')) {
         s++;
         n--;
     }
     while (n && (s[n - 1] == ' ' || s[n - 1] == '\r'))
         n--;
-    memcpy(r->line, s, n);
+    memmove(r->line, s, n);
     memset(r->line + n, 0, PAD);
     return n;
 }
@@ -316,10 +338,10 @@ void begin_arguments(struct record *r, size_t bytes)
     argv_begin(&r->argv, bytes);
 }
 
-void take_arguments(struct record *r, const char *s, size_t n)
+void take_arguments(struct record *r, const char *s, size_t n, int how)
 {
     const char *name, *v, *at = r->line;
-    size_t name_len, v_len, size = take_line(r, s, n);
+    size_t name_len, v_len, size = take_line(r, s, n, how);
     struct parts p = parts_of(r->line, r->line + size);
     int kind;
 
@@ -330,7 +352,7 @@ void take_arguments(struct record *r, const char *s, size_t n)
 
 void put_record(struct record *r, struct out *o, const char *s, size_t n, int how)
 {
-    size_t size = take_line(r, s, n);
+    size_t size = take_line(r, s, n, how);
 
     if (!need(o, ROOM(size)))
         return;

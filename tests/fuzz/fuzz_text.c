@@ -29,7 +29,7 @@ static struct auditns_points points;
 static struct auditns_json *json;
 
 #define ARRAYS(X) X(ms) X(exit) X(serial) X(flags) X(at) X(hdr_off) X(node_off) X(line_off) X(aux1_off) X(aux2_off) \
-    X(key_off) X(event) X(arch) X(aux1_len) X(aux2_len) X(key_len) X(lead_len) X(trail_len) X(origin) X(pid) X(ppid) \
+    X(key_off) X(event) X(arch) X(aux1_len) X(aux2_len) X(key_len) X(lead_len) X(trail_off) X(trail_len) X(origin) X(pid) X(ppid) \
     X(sysno) X(hdr_len) X(node_len) X(rtype) X(recno)
 #define LINE_ARRAYS(X) X(l_off) X(l_len) X(l_event) X(l_body) X(l_type)
 

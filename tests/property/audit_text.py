@@ -3,6 +3,8 @@
 import random
 from typing import Final
 
+from auditns_connector.vocabulary import record_types as rectypes
+
 NAMES: Final = [
     "SYSCALL",
     "PATH",
@@ -48,6 +50,26 @@ ARCHES: Final = ("c000003e", "40000003", "c00000b7", "c000003E", "0", "1c000003e
 NUMBERS: Final = ("0", "1", "59", "11", "221", "4711", "2147483647", "2147483648", "4294967295", "-1", "007", "1a", "",
                   "18446744073709555976", "99999999999")  # fmt: skip
 SERIALS: Final = ("1", "2", "257", "258", "18446744073709551615", "18446744073709551616", "99999999999999999999", "")
+
+
+LEADS: Final = [
+    "Nov 29 12:00:00 h1 audisp-syslog[12]: ",
+    "Nov  9 12:00:00 h2 kernel: [   12.345678] audit: ",
+    "<13>Nov 29 2026 12:00:00.123 h1 audispd: ",
+    "2026-11-29T12:00:00.123456+00:00 h1 tag: ",
+    '<13>1 2026-11-29T12:00:00Z h1 app 12 ID [x a="]b\\""][y] ',
+    "<13>1 2026-11-29T12:00:00Z - app - - - \ufeff",
+    "[  123.456789] audit: ",
+    "kern  :notice: [    5.1] audit: ",
+    "5,1234,5678,-;audit: ",
+    "audit: ",
+    "audispd: ",
+    "\ufeff",
+    "Nov 29 12:00:00 h1 sshd[7]: said: ",
+    "Nov 29 12:00:00 h1 sshd[7]: said ",
+    "{1",
+    "{2",
+]
 
 
 def body(rng: random.Random, name: str) -> str:
@@ -99,10 +121,29 @@ def event(rng: random.Random, ms: int, serial: str) -> list[bytes]:
     else:
         names = rng.choices(NAMES, k=rng.randrange(1, 6))
     node = rng.choice(["", "", "node=h1 ", "node=h2 ", "node=" + "x" * rng.randrange(253, 258) + " "])
-    return [
-        f"{node}type={name} msg=audit({ms // 1000}.{ms % 1000:03d}:{serial}): {body(rng, name)}\n".encode()
-        for name in names
-    ]
+    lead = rng.choice(LEADS) if not rng.randrange(4) else ""
+    stamp = f"audit({ms // 1000}.{ms % 1000:03d}:{serial}): "
+    end = rng.choice(["\n", "\n", "\n", "\r\n"])
+    lines = []
+    for name in names:
+        if lead.startswith("{"):
+            lines.append(_journal(lead, node, name, ms, serial, stamp, body(rng, name)) + end)
+        elif lead.endswith("audit: "):
+            lines.append(f"{lead}type={rectypes.number(name) or name} {stamp}{body(rng, name)}{end}")
+        else:
+            lines.append(f"{lead}{node}type={name} msg={stamp}{body(rng, name)}{end}")
+    return [line.encode() for line in lines]
+
+
+def _journal(lead: str, node: str, name: str, ms: int, serial: str, stamp: str, text: str) -> str:
+    """A record as journalctl -o json has it: with its header in the message, or in members of their own."""
+    text = text.replace("\x1d", " ").replace("\\", "\\\\").replace('"', '\\"')
+    if lead == "{1":
+        return f'{{"_HOSTNAME":"h1","MESSAGE":"{node}type={name} msg={stamp}{text}","PRIORITY":"5"}}'
+    return (
+        f'{{"_AUDIT_TYPE":"{rectypes.number(name)}","_SOURCE_REALTIME_TIMESTAMP":"{ms}000","_AUDIT_ID":"{serial}",'
+        f'"MESSAGE":"{name} {text}"}}'
+    )
 
 
 def stream(seed: int) -> bytes:

@@ -80,14 +80,15 @@ def is_less_ours(out: bytes, text: bytes, numeric: bool) -> bool:
     one of the input is taken for it. An unterminated last line is ended where one of ours follows it.
     """
     wanted, at = text.split(b"\n"), 0
-    kinds = [rectypes.spelling(number, numeric).encode() for number in rectypes.OWN_AUXILIARY]
+    names = [rectypes.spelling(number, numeric).encode() for number in rectypes.OWN_AUXILIARY]
+    kinds = tuple(name + start for name in names for start in (b" msg=audit(", b" audit("))
     lines = out.split(b"\n")
     for i, line in enumerate(lines):
         if at < len(wanted) and line == wanted[at]:
             at += 1
         elif i == len(lines) - 1 and not line:
             continue
-        elif not any(line.partition(b"type=")[2].startswith(kind + b" msg=audit(") for kind in kinds):
+        elif not line.partition(b"type=")[2].startswith(kinds):
             return False
     return at == len(wanted)
 

@@ -14,7 +14,7 @@ from auditns_connector.vocabulary.syscalls import EXECS
 
 HEADER: Final = re.compile(
     rb"(?P<node>node=[^ \n]{1,255} )?type=(?P<type>[^ \n]{1,63}) "
-    rb"(?P<hdr>msg=audit\((?P<sec>[0-9]{1,11})\.(?P<ms>[0-9]{3}):(?P<serial>[0-9]{1,20})\):)"
+    rb"(?P<hdr>(?:msg=)?audit\((?P<sec>[0-9]{1,11})\.(?P<ms>[0-9]{3}):(?P<serial>[0-9]{1,20})\):)"
 )
 _OWN_PREFIX: Final = ("CONTAINER_", "NS_")
 #: complete when the next line is not of it
@@ -32,7 +32,9 @@ class Point:
     def __init__(self, head: "Head", line: int, at: int, flags: int, event: int, recno: int) -> None:
         self.ms, self.serial, self.at, self.line_off = head.ms, head.serial, at, line
         self.flags = flags | (p.P_NODE if head.node else 0)
-        self.hdr, self.node, self.lead = head.hdr, head.node, head.lead
+        self.hdr, self.node, self.lead, self.trail = head.hdr, head.node, head.lead, head.trail
+        if not self.hdr:
+            self.hdr = b"msg=audit(%d.%03d:%d):" % (*divmod(head.ms, 1000), head.serial)
         self.rtype, self.recno, self.event = head.type, recno, event
         self.pid = self.ppid = self.sysno = -1
         self.arch = self.exit = self.origin = 0
@@ -53,6 +55,7 @@ class Head(NamedTuple):
     ms: int
     serial: int
     body: bytes
+    trail: bytes
 
 
 Key = tuple[bytes, int, int]
@@ -106,22 +109,161 @@ class Line(NamedTuple):
     end: int
 
 
+TIME: Final = re.compile(
+    rb"(?:[A-Za-z]{3} [\s\S][0-9] (?:[0-9]..[0-9] )?|[0-9]..[0-9]-..-..[T ])"
+    rb"[0-9][\s\S]:[\s\S][0-9]:[0-9][^ ]{0,33} "
+)
+HOST: Final = re.compile(rb"([^ ]{1,255}) ")
+BRACKET: Final = re.compile(rb"\[[^\]]{0,46}\] ")
+TAG: Final = re.compile(rb"([^ ]{1,128})( +)")
+PRIORITY: Final = re.compile(rb"<[0-9][^>]{0,2}>")
+WORDS: Final = re.compile(rb"[^ ]{1,255} ([^ ]{1,255}) [^ ]{1,255} [^ ]{1,255} [^ ]{1,255} ")
+DATA: Final = re.compile(rb'-?(?:\[(?:[^"\]]|"(?:[^"\\]|\\[\s\S])*")*\])* ')
+KMSG: Final = re.compile(rb"[0-9][^;]{0,46};")
+BOM: Final = b"\xef\xbb\xbf"
+
+
+class Lead(NamedTuple):
+    """What stands in front of a record: where that begins, the host it names, where the record ends, and, where it has
+    no header, its type, time and serial and where its body begins."""
+
+    start: int
+    host: bytes = b""
+    end: int = -1
+    made: tuple[int, int, int, int] | None = None
+
+
+def is_record(line: bytes, at: int) -> bool:
+    """Whether a record may begin there."""
+    return len(line) - at > 5 and line[at : at + 5] in (b"type=", b"node=")
+
+
+def skip_tags(line: bytes, at: int) -> int:
+    """Behind the names of programs; -1 where no record follows."""
+    programs = 0
+    for _ in range(5):
+        if is_record(line, at):
+            return at
+        if line[at : at + 1] == b"[":
+            bracket = BRACKET.match(line, at)
+            if bracket is None:
+                return -1
+            at = bracket.end()
+            continue
+        tag = TAG.match(line, at)
+        if tag is None:
+            return -1
+        if not tag[1].startswith(b":") and tag[1] not in (b"kernel:", b"audit:", b"audispd:"):
+            programs += 1
+            if programs > 1:
+                return -1
+        if tag[1].endswith(b":"):
+            at = tag.end(1) + 1
+        else:
+            at = tag.end()
+            if line[at : at + 1] != b":":
+                return -1
+    return -1
+
+
+def member(line: bytes, name: bytes) -> tuple[int, int] | None:
+    """Where the value of a member of JSON begins and ends."""
+    found = re.search(rb'"%b":"((?:[^"\\]|\\[\s\S])*)"' % name, line)
+    return found.span(1) if found else None
+
+
+def json_lead(line: bytes, at: int) -> Lead | None:
+    """A record in what journalctl -o json prints."""
+    part = line[at:]
+    message, host = member(part, b"MESSAGE"), member(part, b"_HOSTNAME")
+    if message is None:
+        return None
+    named = part[host[0] : host[1]] if host is not None and host[1] - host[0] <= 255 else b""
+    start = skip_tags(part[: message[1]], message[0])
+    if start >= 0:
+        return Lead(at + start, named, at + message[1])
+    word = re.compile(rb"[^ ]{1,63}(?= )").match(part[: message[1]], message[0])
+    numbers = []
+    for name in (b"_AUDIT_TYPE", b"_AUDIT_ID", b"_SOURCE_REALTIME_TIMESTAMP"):
+        where = member(part, name)
+        value = part[where[0] : where[1]] if where else b""
+        if word is None or not re.fullmatch(rb"[0-9]{1,18}", value):
+            return None
+        numbers.append(int(value))
+    if word is None or not 0 < numbers[0] <= 0xFFFF:
+        return None
+    made = (numbers[0], numbers[2] // 1000, numbers[1], at + word.end())
+    return Lead(at + message[0], named, at + message[1], made)
+
+
+def skip_lead(line: bytes) -> Lead | None:
+    """What stands in front of the record of a line; None where it is none."""
+    at = 3 if line.startswith(BOM) else 0
+    if is_record(line, at):
+        return Lead(at)
+    if len(line) - at < 20:
+        return None
+    if line[at : at + 1] == b"{":
+        return json_lead(line, at)
+    if line[at : at + 1] == b"<":
+        priority = PRIORITY.match(line, at)
+        if priority is None:
+            return None
+        at = priority.end()
+        if line[at : at + 2] == b"1 " and len(line) - at > 2:
+            words = WORDS.match(line, at + 2)
+            data = DATA.match(line, words.end()) if words else None
+            if words is None or data is None:
+                return None
+            at = data.end() + (3 if line[data.end() : data.end() + 3] == BOM else 0)
+            start = skip_tags(line, at)
+            return Lead(start, b"" if words[1].startswith(b"-") else words[1]) if start >= 0 else None
+    host = b""
+    time = TIME.match(line, at) if len(line) - at >= 20 else None
+    if time is not None:
+        named = HOST.match(line, time.end())
+        if named is None:
+            return None
+        host, at = named[1], named.end()
+    elif line[at : at + 1].isdigit():
+        kmsg = KMSG.match(line, at)
+        if kmsg is None or b"," not in kmsg[0]:
+            return None
+        at = kmsg.end()
+    start = skip_tags(line, at)
+    return Lead(start, host) if start >= 0 else None
+
+
 def read_head(line: bytes) -> Head | None:
     """The header of a line (without its newline), or None."""
-    match = HEADER.match(line)
+    trail = line[-1:] if line.endswith(b"\r") else b""
+    text = line.removesuffix(trail)
+    found = skip_lead(text) if len(text) >= 20 else None
+    if found is None:
+        return None
+    bom = 3 if text.startswith(BOM) else 0
+    if found.end >= 0:
+        trail, text = text[found.end :] + trail, text[: found.end]
+    match = HEADER.match(text, found.start)
+    if found.made is not None and not text.startswith(b"node=", found.start):
+        number, ms, serial, body = found.made
+        return Head(
+            found.host, text[bom : found.start], number, number in rectypes.OWN, b"", ms, serial, text[body:], trail
+        )
     if match is None or int(match["serial"]) >= 1 << 64:
         return None
     name = match["type"].decode("latin-1")
-    number = rectypes.number(name)
+    number = int(name) if re.fullmatch("[0-9]{4}", name) else rectypes.number(name)
     return Head(
-        node=(match["node"] or b"")[5:-1],
-        lead=match["node"] or b"",
+        node=match["node"][5:-1] if match["node"] else found.host,
+        lead=text[bom : match.start("type") - 5],
         type=number,
         own=number in rectypes.OWN or (number == 0 and name.startswith(_OWN_PREFIX) and name not in _OWN_PREFIX),
         hdr=match["hdr"],
         ms=int(match["sec"]) * 1000 + int(match["ms"]),
         serial=int(match["serial"]),
-        body=line[match.end() :],
+        body=text[match.end() :],
+        trail=trail,
     )
 
 
@@ -292,7 +434,7 @@ class Reference:
         head = None
         if not self._in_long and end - line <= p.MAX_LINE:
             head = read_head(bytes(self.text[line : end - self.text.endswith(b"\n", line, end)]))
-        if end - line > p.MAX_LINE:
+        if end - line > p.MAX_LINE or (head is None and not self.text.endswith(b"\n", line, end)):
             self._close_all()
         self._in_long = False
         for key, event in list(self._open.items()):
@@ -426,12 +568,18 @@ def assemble(
     inserted: dict[int, list[bytes]] = {}
     for point, pick in zip(points, choice, strict=True):
         if 0 < pick <= len(tails) and tails[pick - 1] and point.flags & (p.P_LATE | p.P_TARGET) != p.P_LATE:
-            tail = re.sub(rb"[\0\1]", lambda m, q=point: q.lead if m[0] == b"\1" else q.hdr, tails[pick - 1])  # type: ignore[misc]
+            tail = tails[pick - 1]
+            if len(point.trail) > 1:
+                tail = re.sub(rb'["\\]', rb"\\\g<0>", tail)
+            tail = tail.replace(b"\n", point.trail + b"\n")
+            tail = re.sub(rb"[\0\1]", lambda m, q=point: q.lead if m[0] == b"\1" else q.hdr, tail)  # type: ignore[misc]
             if not text.endswith(b"\n", 0, point.at):
                 tail = b"\n" + tail[:-1]
             inserted.setdefault(point.at, []).append(tail)
     out: list[bytes] = []
+    unended = False  # the last line of the text may be of an event that is not the last
     for line in lines:
         if keep is None or (line.event < len(keep) and keep[line.event]):
-            out += [text[line.off : line.end], *inserted.get(line.end, [])]
+            out += [b"\n" * unended, text[line.off : line.end], *inserted.get(line.end, [])]
+            unended = line.event < p.LINE_LATE and not text.endswith(b"\n", 0, line.end)
     return b"".join(out)
