@@ -6,7 +6,7 @@ import select
 import sys
 from typing import TYPE_CHECKING, Any
 
-from auditns_connector.cli.options import add_filters, add_format, event_filter, formats
+from auditns_connector.cli.options import add_filters, add_format, event_filter, formats, lines_for_people
 from auditns_connector.daemon.terminal import complain, for_people
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
             [name],
             wanted=wanted,
             limit=args.count,
-            colour=name == "pretty" and sys.stdout.isatty(),
+            lines=lines_for_people(args, live=not args.journal) if name == "pretty" else None,
             lasting=False,
             apart=args.placement == spellings.APART,
         )

@@ -13,6 +13,7 @@ from auditns_connector.cli.options import (
     add_format,
     event_filter,
     formats,
+    lines_for_people,
     milliseconds,
     seconds,
 )
@@ -196,17 +197,18 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
                 nodes=own_nodes(),
                 at_end=spelling.at_end,
             )
+            lines = lines_for_people(args, live=True) if name == "pretty" else None
             enricher = Enricher(
                 correlator,
                 [name],
                 wanted=wanted,
                 limit=args.count,
-                colour=name == "pretty" and sys.stdout.isatty(),
+                lines=lines,
                 apart=args.placement == spellings.APART,
             )
             narrator = open_narrator(
-                observer, [name], correlator=correlator, colour=name == "pretty" and sys.stdout.isatty(), wanted=wanted,
-                track=True, each=args.lifecycle_rate[0], total=args.lifecycle_rate[1],
+                observer, [name], correlator=correlator, lines=lines, wanted=wanted, track=True,
+                each=args.lifecycle_rate[0], total=args.lifecycle_rate[1],
             )  # fmt: skip
             sink = _open_output(args.output, name, narrator.sink_lost(name))
             program = build(

@@ -7,15 +7,20 @@ from auditns_connector.errors import ConfigError
 from auditns_connector.state.paths import CONTROL
 
 if TYPE_CHECKING:
+    from auditns_connector.emit.pretty import Pretty
     from auditns_connector.emit.spelling import Spelling
     from auditns_connector.pipeline.filters import EventFilter
 
 
 def add_format(parser: argparse.ArgumentParser, default: str) -> None:
-    """--format, --record-names, --placement, --ns, --info."""
+    """--format, --output-template, --record-names, --placement, --ns, --info."""
     parser.add_argument(
         "--format", choices=("raw", "json", "pretty"), default=default,
         help="raw: audit text for ausearch; json: one object an event; pretty: for people (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--output-template", metavar="TEXT",
+        help="lines for people with columns of your own, as in '{time} {container:20} {call} {object} {user}'",
     )  # fmt: skip
     parser.add_argument(
         "--record-names", choices=("auto", "symbolic", "numeric"), default="auto",
@@ -97,4 +102,22 @@ def event_filter(args: argparse.Namespace) -> "EventFilter":
 
 def formats(args: argparse.Namespace, spelling: "Spelling") -> str:
     """The enricher's name of the output format."""
+    if args.output_template is not None:
+        return "pretty"
     return "numeric" if args.format == "raw" and spelling.numeric else str(args.format)
+
+
+def lines_for_people(args: argparse.Namespace, *, live: bool) -> "Pretty":
+    """What makes lines for people on stdout, as wide as that is; ``live``: the ids in records are this host's."""
+    import shutil
+    import sys
+
+    from auditns_connector.emit.pretty import Pretty, Template
+
+    terminal = sys.stdout.isatty()
+    return Pretty(
+        colour=terminal,
+        live=live,
+        width=lambda: shutil.get_terminal_size().columns if terminal else None,
+        template=None if args.output_template is None else Template(args.output_template),
+    )

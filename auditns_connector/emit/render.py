@@ -107,9 +107,10 @@ def _records(read: Sequence[tuple[int, Record]]) -> list[tuple[str, Fields]]:
 class Renderer:
     """Writes answered points as JSON or for people; what was answered is taken from ``correlator.states``."""
 
-    def __init__(self, correlator: "Correlator", colour: bool = False) -> None:
+    def __init__(self, correlator: "Correlator", colour: bool = False, lines: "pretty.Pretty | None" = None) -> None:
+        """``lines`` makes those for people; where there are none, plain ones, in ``colour`` if wanted."""
         self._correlator = correlator
-        self._colour = colour
+        self._lines = lines if lines is not None else pretty.Pretty(colour=colour)
         self._json = JsonLines()
         #: what is said of a process in JSON, numbered
         #: by number of the event, whose the records of ours in the text are that stand alone
@@ -166,6 +167,7 @@ class Renderer:
     def reference(self, name: str, points: Points, keep: bytes | bytearray | None = None, first: int = 0) -> bytes:
         """The same as :meth:`render`, in Python throughout."""
         out = []
+        self._lines.begin()
         self._children = self._made(points)
         for view in views(points, keep, first):
             if isinstance(view, int):
@@ -189,7 +191,8 @@ class Renderer:
             if name == JSON:
                 out.append(jsonout.event(head.ms, head.serial, head.node, who, targets, records, more))
             else:
-                out.append(pretty.event(head.ms, who, targets, records, self._colour))
+                node = head.node.decode("utf-8", "backslashreplace")
+                out.append(self._lines.event(pretty.Event(head.ms, head.serial, node, who, targets, records)))
         return b"".join(out)
 
     def line(self, name: str, line: bytes, state: "State | None" = None) -> bytes:
@@ -203,7 +206,15 @@ class Renderer:
             who = self._describe(state)
         if name == JSON:
             return jsonout.event(head.ms, head.serial, head.node, who, (), records)
-        return pretty.event(head.ms, who, (), records, self._colour)
+        self._lines.begin()
+        node = head.node.decode("utf-8", "backslashreplace")
+        out = self._lines.event(pretty.Event(head.ms, head.serial, node, who, (), records))
+        self._lines.shown()
+        return out
+
+    def shown(self) -> None:
+        """What was rendered last has been shown."""
+        self._lines.shown()
 
     def _who(self, i: int) -> jsonout.Who:
         return self._describe(self._correlator.states[i], self._children.get(i))

@@ -31,6 +31,7 @@ from auditns_connector.vocabulary.audit_text import P_NODE
 if TYPE_CHECKING:
     from auditns_connector.attribution.attributor import Correlator
     from auditns_connector.audittext.scanner import Points
+    from auditns_connector.emit.pretty import Pretty
     from auditns_connector.emit.render import Renderer
     from auditns_connector.host.observer import Observer
     from auditns_connector.model.table import Model
@@ -365,15 +366,15 @@ class Narrator:
 
 def open_narrator(
     observer: "Observer", formats: Sequence[str], *, correlator: "Correlator | None" = None, colour: bool = False,
-    wanted: "EventFilter | ConfiguredFilter | None" = None, track: bool = False, directory: str | None = RUN_DIR,
-    each: int = EACH, total: int = TOTAL,
+    lines: "Pretty | None" = None, wanted: "EventFilter | ConfiguredFilter | None" = None, track: bool = False,
+    directory: str | None = RUN_DIR, each: int = EACH, total: int = TOTAL,
 ) -> Narrator:  # fmt: skip
     """The narrator of a run; ``correlator`` is needed for JSON and lines for people."""
     renderer = None
     if correlator is not None and not {RAW, NUMERIC}.issuperset(formats):
         from auditns_connector.emit.render import Renderer
 
-        renderer = Renderer(correlator, colour)
+        renderer = Renderer(correlator, colour, lines)
     serials = EventSerials(directory, boot_id=observer.model.containers.boot_id)
     return Narrator(
         observer.model,

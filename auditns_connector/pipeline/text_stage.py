@@ -6,7 +6,7 @@ block of bytes for each output format asked for.
 
 from array import array
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from auditns_connector.attribution.attributor import Correlator
 from auditns_connector.audittext.grouping import event_numbers
@@ -14,6 +14,9 @@ from auditns_connector.audittext.scanner import Points, Tails, TextStream, put_t
 from auditns_connector.emit.spelling import set_apart
 from auditns_connector.pipeline.filters import ConfiguredFilter, EventFilter
 from auditns_connector.vocabulary.audit_text import LINE_LATE, P_LATE, P_TARGET
+
+if TYPE_CHECKING:
+    from auditns_connector.emit.pretty import Pretty
 
 RAW: Final = "raw"
 NUMERIC: Final = "numeric"
@@ -34,6 +37,7 @@ class Enricher:
         wanted: EventFilter | ConfiguredFilter | None = None,
         limit: int | None = None,
         colour: bool = False,
+        lines: "Pretty | None" = None,
         lasting: bool = True,
         apart: bool = False,
     ) -> None:
@@ -51,7 +55,7 @@ class Enricher:
         if self._objects:
             from auditns_connector.emit.render import Renderer
 
-            self._renderer = Renderer(correlator, colour)
+            self._renderer = Renderer(correlator, colour, lines)
         #: which spelling of record types is wanted, where one text of all events is and nothing else
         self._spelling = -1
         if len(self._formats) == 1 and not self.whole and not self._objects and not apart:
@@ -118,6 +122,7 @@ class Enricher:
                 out[name] = put_together(points, choice, tails, keep, first, lasting=self._lasting)
             else:
                 out[name] = self._renderer.render(name, points, keep, first, lasting=self._lasting)
+                self._renderer.shown()
         return out
 
     def _select(self, points: Points, choice: "array[int]") -> tuple[int, bytearray, int]:
