@@ -45,7 +45,8 @@ def plain(text: bytes) -> bytes:
 def enrich(text: bytes, *args: str | Path) -> bytes:
     """Its output for ``text`` on stdin; nothing but our records is added."""
     done = auditns("enrich", *args, stdin=text)
-    assert done.returncode == 0, done.stderr
+    nothing = b"no audit record" in done.stderr and b"0 of 0 events" in done.stderr
+    assert done.returncode == int(nothing), done.stderr
     assert b"Traceback" not in done.stderr
     return by_name(done.stdout)
 
