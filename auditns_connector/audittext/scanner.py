@@ -31,6 +31,7 @@ from auditns_connector.vocabulary.audit_text import (
     MODE_IDLE,
     MODE_MORE,
 )  # fmt: skip
+from auditns_connector.vocabulary.values import CData, JsonObject
 
 _POINT_FIELDS: Final[dict[str, tuple[str, str]]] = {
     **dict.fromkeys(("ms", "exit"), ("int64_t[]", "q")),
@@ -98,8 +99,8 @@ class Tails:
         self.count = 0
         #: as many bytes as one of them has at most, where headers are no longer than is usual
         self.most = 0
-        self._c: Any = None
-        self._keep: Any = None
+        self._c: CData = None
+        self._keep: CData = None
 
     def add(self, text: bytes) -> int:
         """Add a text (whole lines, newlines included) and return its number."""
@@ -119,7 +120,7 @@ class Tails:
         """The text of that number."""
         return bytes(self._text[self._off[number - 1] : self._off[number]])
 
-    def c_struct(self) -> Any:
+    def c_struct(self) -> CData:
         """The same as the C functions take it; valid until the next ``add``."""
         if self._c is None:
             parts = [ffi.from_buffer(b) for b in (self._text, self._off, self._headers, self._nodes)]
@@ -221,12 +222,12 @@ class Points:
         self.n = 0
         self.line_n = 0
         self.consumed = 0
-        self.c: Any = ffi.new("struct auditns_points *")
+        self.c: CData = ffi.new("struct auditns_points *")
         #: what holds the block's memory
-        self.keep: Any = None
-        self._arrays: dict[str, Any] = {}
-        self._out: Any = None
-        self._range: Any = ffi.new("struct auditns_range *")
+        self.keep: CData = None
+        self._arrays: JsonObject = {}
+        self._out: CData = None
+        self._range: CData = ffi.new("struct auditns_range *")
 
     @property
     def block(self) -> memoryview:
@@ -260,7 +261,7 @@ class Points:
             found.first_ms, found.last_ms, found.low, found.high, bool(found.complete),
         )  # fmt: skip
 
-    def out(self, size: int) -> Any:
+    def out(self, size: int) -> CData:
         """A buffer of at least ``size`` bytes for the assembled text, used again and again."""
         if self._out is None or len(self._out) < size:
             self._out = ffi.new("char[]", size + size // 4)
@@ -276,7 +277,7 @@ class Points:
                     ffi.memmove(fresh, old, ffi.sizeof(old))
                 self._arrays[field] = fresh
                 setattr(self.c, field, fresh)
-                view: Any = memoryview(ffi.buffer(fresh)).cast("B")
+                view: CData = memoryview(ffi.buffer(fresh)).cast("B")
                 setattr(self, field, view.cast(code))
         self.c.cap, self.c.line_cap = cap, line_cap
 
@@ -340,7 +341,7 @@ class Scanner:
         self, whole: bool = False, patient: bool = False, *, limit: int = MAX_WHOLE, most: int = MAX_WHOLE_OPEN
     ) -> None:
         #: for the C functions
-        self.state: Any = ffi.gc(ffi.new("struct auditns_scan *"), lib.auditns_scan_free)
+        self.state: CData = ffi.gc(ffi.new("struct auditns_scan *"), lib.auditns_scan_free)
         self.state.patient = patient
         self._limits = limit, most
         self.points = Points()
@@ -425,7 +426,7 @@ class TextStream:
         most: int = MAX_WHOLE_OPEN,
     ) -> None:
         self._scanner = Scanner(whole, patient, limit=limit, most=most)
-        self._c: Any = ffi.new("struct auditns_stream *", {"least": ROOM})
+        self._c: CData = ffi.new("struct auditns_stream *", {"least": ROOM})
         self._use(bytearray(capacity))
 
     def _use(self, buffer: bytearray) -> None:
@@ -538,7 +539,7 @@ class TextStream:
         return self._scanner.points.ready(self._c.consumed)
 
     @property
-    def c_parts(self) -> tuple[Any, Any, Any]:
+    def c_parts(self) -> tuple[CData, CData, CData]:
         """The stream, the scan and the points as the C functions take them; they stay the same."""
         return self._c, self._scanner.state, self._scanner.points.c
 

@@ -7,13 +7,14 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from auditns_connector.cli.options import add_filters, add_format, event_filter, formats, lines_for_people
+from auditns_connector.cli.subparsers import Subparsers
 from auditns_connector.daemon.terminal import complain, for_people
 
 if TYPE_CHECKING:
     from auditns_connector.audittext.scanner import Points
 
 
-def add_parser(subparsers: Any, name: str, text: str) -> None:
+def add_parser(subparsers: Subparsers, name: str, text: str) -> None:
     """Add the command."""
     parser = subparsers.add_parser(
         name, help=text,

@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from auditns_connector.cli.options import (
     add_control,
@@ -17,6 +17,7 @@ from auditns_connector.cli.options import (
     milliseconds,
     seconds,
 )
+from auditns_connector.cli.subparsers import Subparsers
 from auditns_connector.vocabulary.namespaces import ALL_ORDER, SANDBOX
 
 #: NS_* records a second, of one maker and in all; see pipeline/lifecycle_budget.py
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from auditns_connector.sinks.base import LostLine, Sink
 
 
-def add_parser(subparsers: Any, name: str, text: str) -> None:
+def add_parser(subparsers: Subparsers, name: str, text: str) -> None:
     """Add the command."""
     parser = subparsers.add_parser(
         name, help=text,

@@ -5,7 +5,7 @@ import operator
 import re
 from array import array
 from collections.abc import Hashable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from auditns_connector.attribution.attributor import children_of
 from auditns_connector.audittext import own_records as text
@@ -17,6 +17,7 @@ from auditns_connector.emit.fields import Fields, argv_of, parse
 from auditns_connector.emit.json_native import JsonLines
 from auditns_connector.vocabulary import audit_text as pt
 from auditns_connector.vocabulary import record_types as rectypes
+from auditns_connector.vocabulary.values import JsonObject
 
 if TYPE_CHECKING:
     from auditns_connector.attribution.attributor import Correlator
@@ -183,7 +184,7 @@ class Renderer:
             alone = self._alone.get(points.l_event[view.lines[0]])
             subject = jsonout.HOST if view.subject is None else self._who(view.subject)
             who = subject if alone is None else self._describe(alone)
-            more: dict[str, Any] = {"late": True} if view.late else {}
+            more: JsonObject = {"late": True} if view.late else {}
             if view.cut:
                 size = sum(points.l_len[i] for i in view.lines)
                 more["truncated"] = {"records": len(view.lines), "bytes": size}
@@ -226,7 +227,7 @@ class Renderer:
     def _known(self, state: "State") -> jsonout.Who:
         model = self._correlator.model
         container = state.container
-        ns: dict[str, Any] | None = None
+        ns: JsonObject | None = None
         if state.nsset is not None and self._correlator.ns != "off":
             ns = {
                 kind: None if known is None else {**known, "serial": f"{known['serial']:x}"}

@@ -5,12 +5,13 @@ import ipaddress
 import os
 import struct
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from auditns_connector.vocabulary.namespaces import FLAGS
 from auditns_connector.vocabulary.syscall_names import error_name
+from auditns_connector.vocabulary.values import Json
 
-Fields = Mapping[str, Any]
+Fields = Mapping[str, Json]
 
 _PASSWD: Final = "/etc/passwd"
 _UNSET: Final = (1 << 32) - 1

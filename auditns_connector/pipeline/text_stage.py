@@ -6,7 +6,7 @@ block of bytes for each output format asked for.
 
 from array import array
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from auditns_connector.attribution.attributor import Correlator
 from auditns_connector.audittext.grouping import event_numbers
@@ -14,6 +14,7 @@ from auditns_connector.audittext.scanner import Points, Tails, TextStream, put_t
 from auditns_connector.emit.spelling import set_apart
 from auditns_connector.pipeline.filters import ConfiguredFilter, EventFilter
 from auditns_connector.vocabulary.audit_text import LINE_LATE, P_LATE, P_TARGET
+from auditns_connector.vocabulary.values import JsonObject
 
 if TYPE_CHECKING:
     from auditns_connector.emit.pretty import Pretty
@@ -79,7 +80,7 @@ class Enricher:
         """The limit of events is reached."""
         return self.limit is not None and self.shown >= self.limit
 
-    def take_known(self, points: Points, now: int) -> dict[str, Any] | None:
+    def take_known(self, points: Points, now: int) -> JsonObject | None:
         """:meth:`take` of what is known at ``now`` (CLOCK_MONOTONIC ns) without asking the model; ``None`` where that
         is not all, or more than one plain text is wanted."""
         if self._spelling < 0 or not points.some:
@@ -100,7 +101,7 @@ class Enricher:
         self.events += events
         self.shown += events
 
-    def take(self, points: Points, answer: Answer) -> dict[str, Any]:
+    def take(self, points: Points, answer: Answer) -> JsonObject:
         """One block for each format: all that ``points`` decided, with our records, less what is filtered out. It is
         bytes or a memoryview."""
         if not points.some or self.done:
@@ -112,7 +113,7 @@ class Enricher:
         if self._filter is not None or self.limit is not None:
             first, keep, events = self._select(points, choice)
         self.shown += events
-        out: dict[str, Any] = {}
+        out: JsonObject = {}
         if self._apart:
             choice = set_apart(points, choice, self._correlator)
         for name in self._formats:

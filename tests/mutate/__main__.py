@@ -80,7 +80,18 @@ class Copy:
 
     def test(self, *tests: str) -> tuple[bool, str]:
         """Whether all of ``tests`` pass, and the last lines that pytest wrote."""
-        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--no-header", *tests]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-x",
+            "-p",
+            "no:cacheprovider",
+            "--no-header",
+            "--hypothesis-seed=1",
+            *tests,
+        ]
         done = subprocess.run(
             command, cwd=self.root, capture_output=True, text=True, timeout=_TIMEOUT,
             env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(self.root)},
