@@ -461,7 +461,7 @@ def test_a_limit_of_nothing_takes_nothing(tmp_path: Path) -> None:
 def test_a_reader_on_the_host_is_not_taken_in(host: Host, tmp_path: Path) -> None:
     assert list(client.read(str(host.path / "web"), follow=False, server=os.getpid())) == []
     with pytest.raises(AuditnsError, match="somebody else"):
-        list(client.read(str(host.path / "web"), server=1))
+        list(client.read(str(host.path / "web"), server=os.getpid() + 1))
     assert client.control_server(str(tmp_path / "none")) == 0
 
 
