@@ -11,7 +11,7 @@ from pathlib import Path
 
 import auditns_connector
 
-from . import events, growth, live, offline, report, table
+from . import events, growth, hook, live, offline, report, table
 
 PARTS = {
     "offline": offline.bench,
@@ -19,6 +19,7 @@ PARTS = {
     "events": events.bench,
     "growth": growth.bench,
     "table": table.bench,
+    "hook": hook.bench,
 }
 
 

@@ -249,7 +249,7 @@ def test_containers_that_start_together_beside_spinners_are_all_registered(
     """40 of them, 8 at once, while 16 processes keep the processors busy: the hook waits for no interpreter's start."""
     with listening(tmp_path / "l", "--rules", "--format", "raw") as listener, contextlib.ExitStack() as stack:
         control = serving(listener)
-        runtimes.hooks = hook(control)
+        runtimes.hooks = hook(control, "--timeout=60000")
         for _ in range(16):
             stack.callback(subprocess.Popen(["sh", "-c", "while :; do :; done"]).kill)
         names = [secrets.token_hex(32) for _ in range(40)]
