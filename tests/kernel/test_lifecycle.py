@@ -346,7 +346,7 @@ def test_no_lifecycle_leaves_it_out(tmp_path: Path) -> None:
 
 def test_the_tree_is_followed(tmp_path: Path) -> None:
     control = tmp_path / "control"
-    with listening(tmp_path / "listen", control=control), (tmp_path / "out").open("wb") as out:
+    with listening(tmp_path / "listen", "--sandbox", "pid,user", control=control), (tmp_path / "out").open("wb") as out:
         command = [*AUDITNS, "tree", "--follow", "--interval", "0.2", "--json", "--control", str(control)]
         following = subprocess.Popen(
             command,
