@@ -1,5 +1,6 @@
 """What is missing between the last event that a former run wrote and the first one that this run sees. Pure."""
 
+from collections.abc import Iterable
 from typing import Final
 
 from auditns_connector.audittext.serials import FARTHEST, SerialGap, SerialTracker
@@ -9,19 +10,22 @@ _MODULUS: Final = 1 << 32
 
 
 class Absence:
-    """Begins behind serial ``last``, of the time ``ms`` (since 1970), and ends before the first serial of this run.
+    """Begins behind serial ``last``, of the time ``ms`` (since 1970), and ends before the first serial of this run. Of
+    what lies between the former run has written ``present``, (serial, ms) each.
 
     Feed it every event of this host's kernel until it is :attr:`over`: events may come in another order than they are
     numbered in, so what is missing is certain only a while later. :attr:`loss` is it then, as one piece.
     """
 
-    def __init__(self, last: int, ms: int) -> None:
+    def __init__(self, last: int, ms: int, present: Iterable[tuple[int, int]] = ()) -> None:
         self._last = last
         self._tracker = SerialTracker()
         self._tracker.skip(last, ms)
         #: how many serials lie between; -1: nothing has come yet
         self._size = -1
         self._missing: list[SerialGap] = []
+        for serial, stamp in present:
+            self._missing += self._tracker.feed(serial, stamp)
 
     def feed(self, serial: int, ms: int) -> None:
         """An event has come."""

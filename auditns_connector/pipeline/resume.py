@@ -30,7 +30,7 @@ def resume(pipeline: "Pipeline", directory: str, name: str, log: str = "") -> No
         pipeline.talk.warn(notice)
     if position.former is not None:
         tail = read_tail(log) if log else None
-        narrator.resume(*written_last(position.former, tail))
+        narrator.resume(*written_last(position.former, tail), () if tail is None else tail.present)
         absent = position.absent
         if absent is not None and (tail is None or (absent.first, absent.last) not in tail.restarts):
             narrator.recall(absent)
@@ -48,8 +48,10 @@ def _settle(pipeline: "Pipeline", position: Position) -> None:
 
 
 def written_last(handed: tuple[int, int], tail: "Tail | None") -> tuple[int, int]:
-    """Serial and time (ms since 1970) of the last event that was written whole. ``handed`` is what the outputs were
-    given last, ``tail`` the end of the log."""
+    """Serial and time (ms since 1970) of the last event up to which all were written whole. ``handed`` is what the
+    outputs were given last, ``tail`` the end of the log."""
     if tail is None or abs((tail.serial - handed[0] + _HALF) % _MODULUS - _HALF) > _NEAR:
         return handed
+    if tail.cut is not None:
+        return (tail.cut[0] - 1) % _MODULUS, tail.cut[1]
     return tail.serial if tail.whole else (tail.serial - 1) % _MODULUS, tail.ms

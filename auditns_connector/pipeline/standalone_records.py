@@ -168,9 +168,9 @@ class Narrator:
                 self.missing += self._tracker.skip_all(gap)
         return self._lost("intake", gaps)
 
-    def resume(self, serial: int, ms: int) -> None:
-        """A former run of this boot has written the events up to ``serial``, of the time ``ms``."""
-        self._absence = Absence(serial, ms)
+    def resume(self, serial: int, ms: int, present: Iterable[tuple[int, int]] = ()) -> None:
+        """A former run of this boot has written the events up to ``serial``, of the time ``ms``, and ``present``."""
+        self._absence = Absence(serial, ms, present)
 
     def recall(self, gap: SerialGap) -> None:
         """``gap`` was missing when the former run began, and that run may not have told it."""

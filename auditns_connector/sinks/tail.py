@@ -15,14 +15,25 @@ _END: Final = 256 * 1024
 _RESTART: Final = re.compile(rb'source"?[=:]"?restart[^\n]{0,80}?from"?[=:]"?(\d+)[" ,]+to"?[=:]"?(\d+)')
 
 
+_BEGUN: Final = re.compile(rb"(?m)^(?:node=\S+ )?type=SYSCALL msg=audit\((\d{1,16})\.(\d{3}):(\d{1,16})\):")
+_ENDED: Final = re.compile(rb"(?m)^(?:node=\S+ )?type=EOE msg=audit\((\d{1,16})\.(\d{3}):(\d{1,16})\):")
+#: records of an event come within this time of those of others (ms): the time after which auparse takes it for ended
+_INTERLEAVED: Final = 2000
+
+
 class Tail(NamedTuple):
     """The last event: its serial, its time (ms since 1970), and whether its last record is there; and first and last
-    serial of what was told as missing over a restart."""
+    serial of what was told as missing over a restart.
+
+    Records of several events may alternate, so an older one may be cut short as well: ``cut`` is the oldest such, and
+    ``present`` are the events behind it that are there as a whole, both as (serial, ms)."""
 
     serial: int
     ms: int
     whole: bool
     restarts: frozenset[tuple[int, int]] = frozenset()
+    cut: tuple[int, int] | None = None
+    present: tuple[tuple[int, int], ...] = ()
 
 
 def read_tail(path: str) -> Tail | None:
@@ -60,7 +71,21 @@ def tail_of(data: bytes) -> Tail | None:
             newest = ms, int(serial)
     if newest is None:
         return None
-    mark = b"audit(%d.%03d:%d):" % (newest[0] // 1000, newest[0] % 1000, newest[1])
-    kinds = set(re.findall(rb"type=([^ ]+) msg=" + re.escape(mark), data))
     told = frozenset((int(found[1]), int(found[2])) for found in _RESTART.finditer(data))
-    return Tail(newest[1], newest[0], b"SYSCALL" not in kinds or b"EOE" in kinds, told)
+    begun, ended = _stamps(_BEGUN, data), _stamps(_ENDED, data)
+    recent = [
+        (ms, serial)
+        for ms, serial in begun - ended
+        if ms >= newest[0] - _INTERLEAVED and not any(first <= serial <= last for first, last in told)
+    ]
+    cut = min(recent, default=None)
+    present = sorted(stamp for stamp in ended if cut is not None and stamp[1] > cut[1])
+    return Tail(
+        newest[1], newest[0], newest not in begun - ended, told,
+        None if cut is None else (cut[1], cut[0]), tuple((serial, ms) for ms, serial in present),
+    )  # fmt: skip
+
+
+def _stamps(records: "re.Pattern[bytes]", data: bytes) -> set[tuple[int, int]]:
+    """(ms, serial) of each of these records."""
+    return {(int(found[1] + found[2]), int(found[3])) for found in records.finditer(data)}

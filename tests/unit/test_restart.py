@@ -181,7 +181,8 @@ OWN = b"type=NS_INIT msg=audit(1700000009.123:2147483999): pid=1\n"
     ],
 )
 def test_what_a_log_ends_with(text: bytes, tail: tuple[int, bool] | None) -> None:
-    assert tail_of(text) == (None if tail is None else Tail(tail[0], 1_700_000_000_123, tail[1]))
+    found = tail_of(text)
+    assert (found and found[:2] + found[2:3]) == (None if tail is None else (tail[0], 1_700_000_000_123, tail[1]))
 
 
 def test_the_end_of_a_log_is_read_and_of_the_one_rotated_last(tmp_path: Path) -> None:
@@ -213,3 +214,25 @@ def test_what_was_told_of_a_restart_is_found_again() -> None:
         found = tail_of(SYSCALL % 7 + told)
         assert found is not None
         assert found.restarts == {(7, 9)}
+
+
+def test_an_older_event_that_was_cut_short_is_missing_too() -> None:
+    """Records of events alternate: behind what was cut others may be whole."""
+    text = SYSCALL % 6 + EOE % 6 + SYSCALL % 7 + SYSCALL % 8 + EOE % 8 + SYSCALL % 9
+    tail = tail_of(text)
+    assert tail is not None
+    assert (tail.cut, tail.present) == ((7, 1_700_000_000_123), ((8, 1_700_000_000_123),))
+    assert written_last((9, 1_700_000_000_123), tail) == (6, 1_700_000_000_123)
+    absence = Absence(6, 1_700_000_000_123, tail.present)
+    for serial in range(11, 200):
+        absence.feed(serial, 1_700_000_000_200 + serial)
+    absence.finish()
+    assert absence.loss is not None
+    assert absence.loss[:3] == (7, 10, 3)  # 7, 9, 10
+
+
+def test_what_was_told_as_missing_is_not_told_again() -> None:
+    told = b"type=CONTAINER_LOST msg=audit(1700000000.123:2147483655): source=restart cpu=? count=1 from=7 to=7\n"
+    tail = tail_of(SYSCALL % 7 + SYSCALL % 8 + EOE % 8 + told)
+    assert tail is not None
+    assert (tail.cut, tail.whole) == (None, True)

@@ -54,7 +54,7 @@ def test_what_comes_faster_than_it_is_worked_on_is_taken_in_bit_by_bit(limit: in
                 lines += stream.part().line_n
         feeder.join()
         assert (sum(taken), lines) == (200_000 * len(LINE), 200_000)
-        assert max(taken) <= limit + (1 << 20)
+        assert max(taken) <= limit + (3 << 19)  # beyond it goes what one read has room for
         source.close()
 
 
