@@ -330,7 +330,7 @@ class RuleLease:
             return None
         try:
             state = _checked(json.loads(data))
-        except (ValueError, DecodeError) as error:
+        except (ValueError, RecursionError, DecodeError) as error:
             raise AuditnsError(
                 f"{self._directory}/{self._name} is damaged ({error}): remove it, and the rules of key {KEY!r} "
                 f"(auditctl -D -k {KEY})"

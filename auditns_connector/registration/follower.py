@@ -83,7 +83,7 @@ class Follower:
         """Give the model one message; which it was, empty where it cannot be understood and is passed over."""
         try:
             request = checked(json.loads(data))
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError):
             return ""
         # both programs run on this host, and by one clock
         when = min(now, int(request["saved"]))

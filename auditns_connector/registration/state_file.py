@@ -52,7 +52,7 @@ class StateFile:
                 return [], {}, f"{where} is of another boot: not used"
             requests = [checked(request) for request in state["requests"]]
             return requests, {(int(p), int(s)): str(path) for p, s, path in state["sockets"]}, ""
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
             return [], {}, f"{where} cannot be understood ({type(error).__name__}): not used"
 
 

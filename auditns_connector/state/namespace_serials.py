@@ -71,12 +71,14 @@ class SerialStore:
             state = json.loads(data)
             if state["v"] != _VERSION or not isinstance(state["next"], int):
                 raise ValueError
+            if not 0 <= state["next"] < (1 << 64) - (1 << 40):  # there must be room for more
+                raise ValueError
             for index, dev, ino, serial, witnesses in state["living"]:
                 if not (0 <= index < 8 and dev >= 0 and ino > 0 and MINTED < serial < 1 << 64):
                     raise ValueError
                 if not all(pid > 0 and start >= 0 for pid, start in witnesses):
                     raise ValueError
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError):
             self.notices.append(f"{where} is not understood: serials of a former run are not taken over")
             return {}
         if state.get("boot_id") != self._boot_id:

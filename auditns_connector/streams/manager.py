@@ -139,7 +139,15 @@ class Streams:
         try:
             data = json.loads(self._state.read(STATE) or b"{}")
             kept = [read(name, table) for name, table in dict(data.get("streams", {})).items()]
-        except (AuditnsError, ValueError, AttributeError, TypeError, RecursionError) as error:
+        except (
+            AuditnsError,
+            ValueError,
+            LookupError,
+            AttributeError,
+            TypeError,
+            ArithmeticError,
+            RecursionError,
+        ) as error:
             self._talk.warn("the streams kept from before cannot be read", file=STATE, reason=str(error))
             return
         for definition in kept:

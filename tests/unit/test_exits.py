@@ -177,9 +177,11 @@ def test_the_same_without_tracepoints(hello: dict[str, Any]) -> None:
 def test_a_registration_and_a_login_stay() -> None:
     w = World()
     w.fork(1, 100, 10)
-    asked = {"op": "set", "opid": 100, "start": 10 * MS, "contid": 5, "caller": {"pid": 1, "start": 0}}
-    w.put(f.K_REGISTER, 20, f.S_CONTROL, payload=json.dumps(asked).encode())
+    w.fork(1, 90, 11)
+    asked = {"op": "set", "start": 10 * MS, "id": "5", "caller": {"pid": 90, "start": 11 * MS, "privileged": True}}
+    w.put(f.K_REGISTER, 20, f.S_CONTROL, pid=100, payload=json.dumps(asked).encode())
     registered = w.model.processes[100].registered
+    assert registered is not None
     w.put(f.K_LOGIN, 21, f.S_CONTROL, pid=100, arg=1000)
     w.changes_user(100, 40)
     w.fork(100, 101, 50)
@@ -188,7 +190,7 @@ def test_a_registration_and_a_login_stay() -> None:
         assert process.registered is registered
         assert process.state.login is not None
         assert process.state.login.uid == 1000
-    assert registered is None or w.who(101, 70) == "5"
+    assert w.who(101, 70) == "5"
 
 
 def test_an_exit_whose_sample_was_raised_before_perf_was_on_is_asked_about() -> None:

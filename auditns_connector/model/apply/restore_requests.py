@@ -49,12 +49,13 @@ def _check_end(request: JsonObject) -> None:
 
 
 def _check_container(request: JsonObject) -> None:
-    int(request["contid"])
-    int(request["born"])
+    if not 0 <= int(request["contid"]) < 1 << 64 or int(request["born"]) < 0 or not request["key"]:
+        raise ValueError("no container")
     keys = [request["key"], request["parent"] or [], request["owner"] or [], *request["replaces"], *request["taken"]]
     for key in keys:
-        for _runtime, _id in key:
-            pass
+        for runtime, ident in key:
+            if not (isinstance(runtime, str) and isinstance(ident, str)):
+                raise ValueError("no key")
     _pairs(request["members"])
     _pairs(request["above"])
     _pairs([request["first"]] if request["first"] else [])
