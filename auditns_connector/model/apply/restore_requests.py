@@ -56,9 +56,10 @@ def _check_container(request: JsonObject) -> None:
         for runtime, ident in key:
             if not (isinstance(runtime, str) and isinstance(ident, str)):
                 raise ValueError("no key")
-    _pairs(request["members"])
+    _processes(request["members"])
     _pairs(request["above"])
-    _pairs([request["first"]] if request["first"] else [])
+    _processes([request["first"]] if request["first"] else [])
+    _whole(request["saved"], request["born"], request["contid"])
     for index, _dev, ino in request["ns"]:
         if not 0 <= int(index) < 8 or int(ino) < 0:
             raise ValueError("no namespace")
@@ -66,6 +67,19 @@ def _check_container(request: JsonObject) -> None:
         raise ValueError("no names")
     for cg in request["cg"]:
         _pairs(cg)
+
+
+def _whole(*values: Json) -> None:
+    """Whole numbers of 64 bits, as they are written here."""
+    for value in values:
+        if not isinstance(value, int) or isinstance(value, bool) or not -(1 << 63) <= value < 1 << 64:
+            raise ValueError("no number")
+
+
+def _processes(raw: Json) -> None:
+    """(pid, start) of each."""
+    for pid, start in raw:
+        _whole(pid, start)
 
 
 def _pairs(raw: Json) -> None:
