@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import secrets
 import socket
 import subprocess
@@ -178,6 +179,10 @@ def test_a_journal_cut_short_or_damaged(recorded: tuple[bytes, Path], tmp_path: 
     for size in (len(data) - 1, len(data) - 60, len(data) // 2 + 3, len(data) // 5 + 1):
         damaged.write_bytes(data[:size])
         done = auditns("enrich", "--journal", damaged, stdin=text)
+        if size < len(data) - 60 and done.returncode:  # the cut is in the first block, of which nothing can be trusted
+            assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (1, b"", 1), done.stderr
+            assert str(damaged).encode() in done.stderr
+            continue
         assert done.returncode == 0, done.stderr
         assert b"cut short" in done.stderr
         assert plain(done.stdout) == text
@@ -229,7 +234,7 @@ def without_added(out: bytes, text: bytes) -> bool:
             at += 1
         elif at == len(wanted) - 1 and line == wanted[at] + b"\n":
             at += 1  # an unterminated last line that one of ours follows
-        elif b"type=CONTAINER_ID msg=audit(" not in line:
+        elif re.search(rb"type=CONTAINER_ID (msg=)?audit\(", line) is None:  # without msg= where printk's are
             return False
     return at == len(wanted)
 
