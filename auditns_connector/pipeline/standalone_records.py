@@ -112,8 +112,9 @@ class Narrator:
         self._last_ms = ms
         self._node = points.lead(last) if points.flags[last] & P_NODE else b""
         if self._absence is not None:
-            for each in self._of_kernel(points):
-                self._absence.feed(*each)
+            for serial, ms, rtype in self._of_kernel(points):
+                if rtype not in rectypes.FOLLOWERS:  # its head went to the former run: it is one of the missing
+                    self._absence.feed(serial, ms)
         if self._tracker is None:
             return
         if last == 0 and serial == self._next and not self._tracker.open:
@@ -143,18 +144,18 @@ class Narrator:
         if not tracker.open and span.complete and span.low == points.serial[0] == self._next and span.high == last:
             tracker.skip(last, points.ms[n - 1])  # nothing is missing
         else:
-            for serial, ms in self._of_kernel(points):
+            for serial, ms, _ in self._of_kernel(points):
                 self.missing += tracker.feed(serial, ms)
                 last = serial
         self._next = last + 1
 
-    def _of_kernel(self, points: "Points") -> Iterator[tuple[int, int]]:
-        """Serial and time of the events that this host's kernel numbers."""
+    def _of_kernel(self, points: "Points") -> Iterator[tuple[int, int, int]]:
+        """Serial, time and type of the points in events that this host's kernel numbers."""
         rows = zip(points.serial[: points.n].tolist(), points.ms[: points.n].tolist(), strict=True)
         for i, (serial, ms) in enumerate(rows):
             # auditd counts its own DAEMON_* events by itself, another host's are another sequence
             if serial < MODULUS and points.rtype[i] not in rectypes.DAEMON and points.lead(i) == self._node:
-                yield serial, ms
+                yield serial, ms, points.rtype[i]
 
     @property
     def incomplete(self) -> bool:

@@ -297,6 +297,8 @@ FIRST_EVENT: Final = 1300
 FIRST_ANOM_MSG: Final = 2100
 #: kernel records to which, as a rule, no SYSCALL belongs
 LONE_KERNEL: Final = frozenset(number for number, row in TYPES.items() if row.edge == "lone")
+#: kernel records that only ever follow another: an event that begins with one has lost its head
+FOLLOWERS: Final = frozenset(number for number, row in TYPES.items() if row.edge in ("part", "end"))
 #: our own, in the free range of kernel events
 OWN: Final[dict[int, str]] = {number: row.name for number, row in TYPES.items() if row.settled == "own"}
 #: those of ours that stand in the event of another record; the rest are events of their own

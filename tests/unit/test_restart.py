@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from auditns_connector.attribution.attributor import Correlator
 from auditns_connector.audittext.absence import Absence
+from auditns_connector.audittext.scanner import TextStream
 from auditns_connector.audittext.serials import FARTHEST, SerialGap
 from auditns_connector.emit.render import Renderer
 from auditns_connector.pipeline.resume import written_last
@@ -236,3 +237,16 @@ def test_what_was_told_as_missing_is_not_told_again() -> None:
     tail = tail_of(SYSCALL % 7 + SYSCALL % 8 + EOE % 8 + told)
     assert tail is not None
     assert (tail.cut, tail.whole) == (None, True)
+
+
+def test_an_event_whose_head_went_to_the_former_run_is_missing() -> None:
+    w = World()
+    n = narrator(w)
+    n.resume(6, 1_700_000_000_123)
+    part = b'type=CWD msg=audit(1700000000.200:8): cwd="/"\n' + EOE % 8
+    stream = TextStream()
+    n.saw(stream.push(part + b"".join(SYSCALL % i + EOE % i for i in range(9, 300))))
+    n.saw(stream.flush(eof=True))
+    n.finish()
+    assert n.absence is not None
+    assert n.absence[:3] == (7, 8, 2)
