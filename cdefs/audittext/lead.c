@@ -39,8 +39,11 @@ static const char *skip_word(const char *p, const char *end, size_t most)
 /* Behind "hh:mm:ss" and what belongs to it, up to the space; NULL where there is no time. */
 static const char *skip_clock(const char *p, const char *end)
 {
-    if (end - p < 9 || p[2] != ':' || p[5] != ':' || !is_digit(p[0]) || !is_digit(p[4]) || !is_digit(p[7]))
+    if (end - p < 9 || p[2] != ':' || p[5] != ':')
         return NULL;
+    for (int i = 0; i < 8; i += 3)
+        if (!is_digit(p[i]) || !is_digit(p[i + 1]))
+            return NULL;
     return skip_word(p, end, 40);
 }
 

@@ -111,7 +111,7 @@ class Line(NamedTuple):
 
 TIME: Final = re.compile(
     rb"(?:[A-Za-z]{3} [\s\S][0-9] (?:[0-9]..[0-9] )?|[0-9]..[0-9]-..-..[T ])"
-    rb"[0-9][\s\S]:[\s\S][0-9]:[0-9][^ ]{0,33} "
+    rb"[0-9]{2}:[0-9]{2}:[0-9]{2}[^ ]{0,32} "
 )
 HOST: Final = re.compile(rb"([^ ]{1,255}) ")
 BRACKET: Final = re.compile(rb"\[[^\]]{0,46}\] ")
