@@ -22,6 +22,8 @@ from auditns_connector.errors import AuditnsError, NotSupportedError
 PACKAGE: Final = Path(__file__).parents[1]
 #: packages that ours imports at run time, beside the standard library; a test compares it with the source
 THIRD_PARTY: Final = ("pyroute2", "structlog")
+#: packages that only commands import which a plugin is not, where they are needed
+OPTIONAL: Final = ("zstandard",)
 #: the part of cffi that extension modules need
 BACKEND: Final = "_cffi_backend"
 EXTENSIONS: Final = ("_native",)

@@ -313,7 +313,8 @@ def test_everything_imported_is_bundled() -> None:
                 names |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
                 names.add(node.module.partition(".")[0])
-    assert names - sys.stdlib_module_names - {bundle.PACKAGE.name} == set(bundle.THIRD_PARTY)
+    others = names - sys.stdlib_module_names - {bundle.PACKAGE.name}
+    assert others == {*bundle.THIRD_PARTY, *bundle.OPTIONAL}
 
 
 def test_shipped_files_are_found_in_an_installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
