@@ -28,8 +28,9 @@ NEEDED: Final = {
 #: where an output belongs to a group
 GROUPS: Final = frozenset({"CAP_CHOWN"})
 #: where streams and delegated sockets belong to other users, in directories of theirs
-OTHER_USERS_HINT: Final = " (other_users = true in the configuration, or listen --other-users, keeps the right to)"
 OTHER_USERS: Final = frozenset({"CAP_CHOWN", "CAP_DAC_OVERRIDE"})
+#: behind the message that one of these cannot be made
+OTHER_USERS_HINT: Final = " (other_users = true in the configuration, or listen --other-users, keeps the right to)"
 
 
 def keep_only(more: Collection[str] = ()) -> None:
