@@ -20,7 +20,7 @@ from auditns_connector.errors import AuditnsError
 from auditns_connector.host.addresses import NetWatch
 from auditns_connector.host.runtime_metadata import Naming
 from auditns_connector.model.outputs import ContainerOp
-from auditns_connector.pipeline.coalescing import Pace
+from auditns_connector.pipeline.coalescing import Coalescer
 from auditns_connector.pipeline.loop import Pipeline
 from auditns_connector.pipeline.resume import resume
 from auditns_connector.registration.follower import Follower
@@ -32,10 +32,10 @@ from auditns_connector.vocabulary.record_types import NS_INIT
 if TYPE_CHECKING:
     from auditns_connector.attribution.attributor import Correlator
     from auditns_connector.config.streams import Definition
-    from auditns_connector.daemon.log import Talk
+    from auditns_connector.daemon.log import Log
     from auditns_connector.emit.events import EventWriter
     from auditns_connector.host.observer import Observer
-    from auditns_connector.pipeline.standalone_records import Narrator
+    from auditns_connector.pipeline.standalone_records import StandaloneRecords
     from auditns_connector.pipeline.text_stage import Enricher
     from auditns_connector.sinks.base import Sink
     from auditns_connector.sources.base import AuditSource
@@ -50,15 +50,15 @@ class Parts:
     enricher: "Enricher"
     #: format -> where it goes
     outputs: "dict[str, list[Sink]]"
-    talk: "Talk"
+    log: "Log"
     #: path of the control socket
     control: str
     audit: "AuditSource | None" = None
     #: makes stand-alone records of what the model has to say
-    narrator: "Narrator | None" = None
+    standalone: "StandaloneRecords | None" = None
     #: shows kernel events; status is then all that is served
     events: "EventWriter | None" = None
-    pace: Pace = field(default_factory=Pace)
+    coalescer: Coalescer = field(default_factory=Coalescer)
     #: (netfilter mark, contid) pairs
     marks: Sequence[tuple[int, int]] = ()
     #: streams of the configuration
@@ -82,11 +82,11 @@ class Program:
         self._parts = parts
         self._streams = list(parts.streams)
         self.pipeline = Pipeline(
-            parts.observer, parts.correlator, parts.enricher, parts.audit, parts.outputs, parts.talk,
-            narrator=parts.narrator, events=parts.events, pace=parts.pace, early=parts.early,
+            parts.observer, parts.correlator, parts.enricher, parts.audit, parts.outputs, parts.log,
+            standalone=parts.standalone, events=parts.events, coalescer=parts.coalescer, early=parts.early,
             duration=parts.duration, on_hup=parts.on_hup,
         )  # fmt: skip
-        self.control = ControlServer.open(parts.control, self.pipeline.selector, parts.talk)
+        self.control = ControlServer.open(parts.control, self.pipeline.selector, parts.log)
         if self.control is not None:
             self._serve_status(self.control)
         if parts.events is None:
@@ -94,21 +94,21 @@ class Program:
 
     def _attach(self) -> None:
         parts, pipeline = self._parts, self.pipeline
-        model, narrator = parts.observer.model, parts.narrator
-        if narrator is not None:
-            narrator.formatters[ContainerOp] = lambda output, numeric: container_op(model, output, numeric)
-            pipeline.more_status["lifecycle"] = narrator.lifecycle
+        model, standalone = parts.observer.model, parts.standalone
+        if standalone is not None:
+            standalone.formatters[ContainerOp] = lambda output, numeric: container_op(model, output, numeric)
+            pipeline.more_status["lifecycle"] = standalone.lifecycle
         pipeline.more_status["privileges"] = held
         if parts.resumes is not None:
             resume(pipeline, os.path.dirname(parts.control) or ".", *parts.resumes)
         if parts.marks:
             feed_marks(parts.observer, parts.marks)
-        addresses = NetWatch(parts.observer, pipeline.selector, parts.talk)
+        addresses = NetWatch(parts.observer, pipeline.selector, parts.log)
         pipeline.each_round.append(addresses.tick)
         pipeline.at_end.append(addresses.close)
         pipeline.each_tick.append(Naming(parts.observer).tick)
         if self.control is None:
-            follower = Follower(parts.observer, pipeline.selector, parts.control, parts.talk, self._take_over)
+            follower = Follower(parts.observer, pipeline.selector, parts.control, parts.log, self._take_over)
             pipeline.each_tick.append(follower.tick)
             pipeline.at_end.append(follower.close)
             self._tell_initial_namespaces()
@@ -121,11 +121,11 @@ class Program:
     def _tell_initial_namespaces(self) -> None:
         """Records of the namespaces that were there before anybody could see them begin."""
         parts = self._parts
-        narrator, model = parts.narrator, parts.observer.model
-        if not parts.lifecycle or narrator is None:
+        standalone, model = parts.standalone, parts.observer.model
+        if not parts.lifecycle or standalone is None:
             return
-        if narrator.wanted is None or narrator.wanted.tells(model.containers, NS_INIT, 0, None):
-            for blocks in narrator.introduce(time.monotonic_ns()):
+        if standalone.wanted is None or standalone.wanted.tells(model.containers, NS_INIT, 0, None):
+            for blocks in standalone.emit_initial_namespaces(time.monotonic_ns()):
                 self.pipeline.write(blocks)
 
     def _keep_serials(self) -> None:
@@ -147,7 +147,7 @@ class Program:
 
     def _serve_registrations(self, control: ControlServer) -> Registrar:
         parts, pipeline = self._parts, self.pipeline
-        registrar = Registrar(parts.observer, control, parts.talk, state=StateFile(parts.control))
+        registrar = Registrar(parts.observer, control, parts.log, state=StateFile(parts.control))
         registrar.restore()
         pipeline.more_status["registrations"] = registrar.status
         pipeline.more_status["control"] = lambda: dict(control.counters)
@@ -159,9 +159,9 @@ class Program:
     def _serve_streams(self, control: ControlServer, registrar: Registrar) -> None:
         parts, pipeline = self._parts, self.pipeline
         try:
-            streams = Streams(pipeline, os.path.dirname(parts.control) or ".", parts.talk, registrar.keep)
+            streams = Streams(pipeline, os.path.dirname(parts.control) or ".", parts.log, registrar.keep)
         except AuditnsError as error:
-            parts.talk.warn("no streams", reason=str(error))
+            parts.log.warning("no streams", reason=str(error))
             return
         pipeline.streams = streams
         pipeline.each_tick.append(streams.tick)

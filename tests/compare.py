@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from auditns_connector.attribution.attributor import Correlator
-from auditns_connector.audittext.scanner import Points, TextStream
+from auditns_connector.audittext.scanner import InsertionPoints, TextStream
 from auditns_connector.emit.spelling import APART, choose, stands_apart
 from auditns_connector.model.table import Model
 from auditns_connector.pipeline.text_stage import NUMERIC, RAW, Enricher
@@ -88,7 +88,7 @@ def enriched(text: bytes, names: str, placement: str, version: str) -> Enriched:
     source = TextStream(whole=enricher.whole, patient=True)
     out, lone, records = [], set(), 0
 
-    def answer(points: Points) -> "array[int]":
+    def answer(points: InsertionPoints) -> "array[int]":
         nonlocal records
         choice = correlator.answer(points, 1)
         records += sum(map(bool, choice))

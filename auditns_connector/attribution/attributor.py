@@ -21,7 +21,7 @@ from auditns_connector.attribution.record_numbers import NOT_CLEAR, OF_ONE, Reco
 from auditns_connector.attribution.states import HOST, PointStates
 from auditns_connector.attribution.told_in_text import Alone, TextAnswers
 from auditns_connector.audittext.grouping import Groups, find_calls, pick
-from auditns_connector.audittext.scanner import Points
+from auditns_connector.audittext.scanner import InsertionPoints
 from auditns_connector.audittext.values import untrusted
 from auditns_connector.model.containers import UNKNOWN
 from auditns_connector.model.process import State, first_holder, valid_interval
@@ -31,7 +31,7 @@ from auditns_connector.vocabulary import record_types as rectypes
 from auditns_connector.vocabulary.timing import EPSILON, LATE
 
 #: flags of points that need more than the state of a process at a time
-CAREFUL: Final = (
+NEEDS_LOOKUP: Final = (
     pt.P_TARGET | pt.P_EXEC | pt.P_NETFILTER | pt.P_HAS_TARGET | pt.P_NODE | pt.P_OWN | pt.P_LATE | pt.P_OBJECT
 )
 #: so many points are grouped by process; fewer are answered sooner one by one
@@ -45,8 +45,6 @@ _ANY_FLAG: Final = (1 << 32) - 1
 #: an answer about a process that has been the same for so long may be wanted again (ns)
 _LASTING: Final = 1_000_000_000
 _IDLE: Final = State(0, None, None, "observed")
-
-
 _NOBODY: Final = PointStates(0)
 
 
@@ -89,7 +87,7 @@ class Correlator:
         #: the text is older than the moments it is answered at: see :meth:`_until`
         self.next_stamps = False
 
-    def begin(self, points: Points) -> "array[int]":
+    def begin(self, points: InsertionPoints) -> "array[int]":
         """An empty choice for ``points``; to be filled by :meth:`answer` before the next one is begun."""
         self._begin()
         self._texts.begin()
@@ -111,24 +109,24 @@ class Correlator:
         """Whether the state of each point is wanted, by others or for CONTAINER_INFO."""
         return self.keep_states or self.info
 
-    def answer_known(self, points: Points, now: int) -> "array[int] | None":
+    def answer_known(self, points: InsertionPoints, now: int) -> "array[int] | None":
         """:meth:`answer`, where all is known without the model, which may not have taken in yet what
         :meth:`Model.saw` was told of with True; ``None`` where it must be asked."""
         known = self.ready(now) if points.n <= _FEW else None
         if known is None:
             return None
         choice = self.begin(points)
-        if not known.find_all(points, CAREFUL, now, choice):
+        if not known.find_all(points, NEEDS_LOOKUP, now, choice):
             return None
         self._count_known(known, points.n)
         return choice
 
-    def join_known(self, points: Points, now: int, which: int) -> bytes | memoryview | None:
+    def join_known(self, points: InsertionPoints, now: int, which: int) -> bytes | memoryview | None:
         """``points`` with what :meth:`answer_known` has for them put in, of :attr:`tails` those numbered ``which``."""
         known = self.ready(now) if points.n <= _FEW else None
         if known is None:
             return None
-        block = known.join(points, CAREFUL, now, self.tails[which])
+        block = known.join(points, NEEDS_LOOKUP, now, self.tails[which])
         if block is not None:
             self._count_known(known, points.n)
         return block
@@ -151,8 +149,9 @@ class Correlator:
         return self._memory.known(now)
 
     def answer(
-        self, points: Points, now: int, choice: "array[int] | None" = None, first: int = 0, end: int | None = None
-    ) -> "array[int]":
+        self, points: InsertionPoints, now: int, choice: "array[int] | None" = None, first: int = 0,
+        end: int | None = None,
+    ) -> "array[int]":  # fmt: skip
         """One number of a text in :attr:`tails` for each point, 0 for nothing; ``now``: monotonic ns of the asking.
 
         With ``choice`` (from :meth:`begin`) only the points from ``first`` up to ``end`` are answered.
@@ -161,7 +160,7 @@ class Correlator:
             choice = self.begin(points)
         n = points.n if end is None else end
         self.model.packets.begin()
-        if n - first == 1 and points.flags[first] & CAREFUL:  # an exec that came alone
+        if n - first == 1 and points.flags[first] & NEEDS_LOOKUP:  # an exec that came alone
             self._answer_with_care(points, first, points.pid[first], points.flags[first], points.ms[first], now, choice)
         else:
             self._answer_all(points, now, choice, first, n)
@@ -176,21 +175,21 @@ class Correlator:
 
     # -- the ways of answering
 
-    def _answer_all(self, points: Points, now: int, choice: "array[int]", first: int, n: int) -> None:
+    def _answer_all(self, points: InsertionPoints, now: int, choice: "array[int]", first: int, n: int) -> None:
         """Answer the points from ``first`` up to ``n``."""
         clock, offset = self.model.clock, self.model.clock.offset or 0
         span = points.range(first, n)
         oldest, newest = span.first_ms * _MS, span.last_ms * _MS
-        careful = CAREFUL if first < n and clock.steady(oldest, now) and clock.steady(newest, now) else -1
+        careful = NEEDS_LOOKUP if first < n and clock.steady(oldest, now) and clock.steady(newest, now) else -1
         window = min(self.model.lag, now - newest + offset)
         left: Sequence[int] = range(first, n)
-        if n - first >= _MANY and careful == CAREFUL:
+        if n - first >= _MANY and careful == NEEDS_LOOKUP:
             left = self._by_process(points, now, choice, first, n, offset, window)
         if left:
             self._one_by_one(points, now, choice, left, offset, window, careful)
 
     def _one_by_one(
-        self, points: Points, now: int, choice: "array[int]", which: Sequence[int], offset: int, window: int,
+        self, points: InsertionPoints, now: int, choice: "array[int]", which: Sequence[int], offset: int, window: int,
         careful: int,
     ) -> None:  # fmt: skip
         keep, states = self._keeps, self.states
@@ -205,10 +204,10 @@ class Correlator:
                 states.put(i, state)
 
     def _answer_with_care(
-        self, points: Points, i: int, pid: int, flags: int, ms: int, now: int, choice: "array[int]"
+        self, points: InsertionPoints, i: int, pid: int, flags: int, ms: int, now: int, choice: "array[int]"
     ) -> None:
         """Answer point ``i``, which may be no plain case."""
-        found = self._careful(points, i, pid, flags, ms, now)
+        found = self._full_lookup(points, i, pid, flags, ms, now)
         if found is None:
             return
         choice[i] = self._numbered(points, i, flags, found)
@@ -216,22 +215,22 @@ class Correlator:
             self.states.put(i, found)
 
     def _by_process(
-        self, points: Points, now: int, choice: "array[int]", first: int, end: int, offset: int, window: int
+        self, points: InsertionPoints, now: int, choice: "array[int]", first: int, end: int, offset: int, window: int
     ) -> Sequence[int]:
         """As :meth:`_one_by_one`, but each process is asked for once, which is the same where one answer holds for all
         its points. From the first point of a process on for which it does not, points are left; these are returned."""
         groups, keep = self._groups, self._keeps
         known = self._memory.known(now)
-        careful = _ANY_FLAG if keep else CAREFUL  # what is known does not say which state it was
+        careful = _ANY_FLAG if keep else NEEDS_LOOKUP  # what is known does not say which state it was
         which, count = known.find(points, first, end, careful, now, choice)
         left: Sequence[int] = ()
         exec_match.execs_told(self.model)
-        numbers = array("I", bytes(4 * groups.find(points, which, count, CAREFUL)))
+        numbers = array("I", bytes(4 * groups.find(points, which, count, NEEDS_LOOKUP)))
         told: list[State] = []
         lasting: list[Answer] = []
         number_of = self.numbers.by_container.get
         for group, (i, pid, flags, size, low, high) in enumerate(groups.rows()):
-            alone = flags & CAREFUL
+            alone = flags & NEEDS_LOOKUP
             if not alone:
                 found = self._plain(pid, low, high, offset, window)
             elif alone == pt.P_EXEC and pid > 0:
@@ -248,7 +247,7 @@ class Correlator:
                 count, left = before, ffi.unpack(which, count)[before:]
                 break
             else:
-                found = self._careful(points, i, pid, flags, low, now)
+                found = self._full_lookup(points, i, pid, flags, low, now)
                 if found is not None:
                     numbers[group] = self._numbered(points, i, flags, found)
             told.append(HOST if found is None else found)
@@ -283,7 +282,7 @@ class Correlator:
             return None
         return process.state
 
-    def _until(self, points: Points, i: int, now: int) -> int:
+    def _until(self, points: InsertionPoints, i: int, now: int) -> int:
         """When the record of point ``i`` was written, at the latest: ``now``, when it was taken in. Where that is the
         time at which a run answered it, the next event in the text says more: it was written later, and is stamped
         soon after that."""
@@ -296,7 +295,7 @@ class Correlator:
                 return min(now, next_ms * _MS - (self.model.clock.offset or 0) + self.model.lag + LATE)
         return now
 
-    def _numbered(self, points: Points, i: int, flags: int, state: State) -> int:
+    def _numbered(self, points: InsertionPoints, i: int, flags: int, state: State) -> int:
         """The number of what is to be put in at point ``i``: nothing where the event has records of ours already, but
         whose it is counts as well."""
         if not flags & pt.P_OWN:
@@ -304,11 +303,11 @@ class Correlator:
         return self.numbers.silent(state.container)
 
     @staticmethod
-    def _record(points: Points, i: int, flags: int) -> int:
+    def _record(points: InsertionPoints, i: int, flags: int) -> int:
         """The number of the record that an answer belongs to, where the event has more than one process."""
         return points.recno[i] if flags & (pt.P_TARGET | pt.P_HAS_TARGET) else 0
 
-    def _careful(self, points: Points, i: int, pid: int, flags: int, ms: int, now: int) -> State | None:
+    def _full_lookup(self, points: InsertionPoints, i: int, pid: int, flags: int, ms: int, now: int) -> State | None:
         """The state for a point that is no plain case; ``None`` where nothing is to be said."""
         foreign = bool(flags & pt.P_NODE) and points.node(i) not in self.nodes
         found = lookup.NOBODY if foreign else self._evidence(points, i, pid, flags, ms, now)
@@ -318,7 +317,7 @@ class Correlator:
             self._objects.learn(points, i, found, self.model)
         return found
 
-    def _said(self, points: Points, i: int, found: State | None) -> State | None:
+    def _said(self, points: InsertionPoints, i: int, found: State | None) -> State | None:
         """What the text of point ``i`` says already, or, where that is nothing, what the evidence has ``found``. Where
         they contradict each other the text stays, and it is told."""
         said = self._texts.answer(points, i, self.model.containers)
@@ -333,7 +332,7 @@ class Correlator:
                 self.contradiction = f"{event}: {self._name(said)} in the text, {here} by the evidence"
         return said
 
-    def alone(self, points: Points) -> list[Alone]:
+    def alone(self, points: InsertionPoints) -> list[Alone]:
         """The records of ours in the text that are events of their own, which have no point."""
         return self._texts.alone(points, self.model.containers)
 
@@ -341,7 +340,7 @@ class Correlator:
         container = None if state is None else state.container
         return "host" if container is None else self.model.containers.text(container)
 
-    def _nameless(self, points: Points, i: int) -> State | None:
+    def _nameless(self, points: InsertionPoints, i: int) -> State | None:
         """The state for a record that names no process, by what the record table has for its type."""
         settled = rectypes.of(points.rtype[i]).settled
         if settled == "host" and not points.flags[i] & pt.P_LATE:
@@ -349,7 +348,7 @@ class Correlator:
         found = self._objects.answer(points, i, self.model) if settled in ("bpf", "landlock") else None
         return lookup.NOBODY if found is None else found
 
-    def _evidence(self, points: Points, i: int, pid: int, flags: int, ms: int, now: int) -> State | None:
+    def _evidence(self, points: InsertionPoints, i: int, pid: int, flags: int, ms: int, now: int) -> State | None:
         """What the model knows of a point that is no plain case; ``None`` where nothing is to be said."""
         if flags & pt.P_NETFILTER:
             return self._packet(points, i, ms, now)
@@ -379,7 +378,7 @@ class Correlator:
         self.model.touched.exec_told(pid, all_of_them=found is not None)
         return found
 
-    def _packet(self, points: Points, i: int, ms: int, now: int) -> State | None:
+    def _packet(self, points: InsertionPoints, i: int, ms: int, now: int) -> State | None:
         """The containers that a packet may belong to."""
         line = bytes(points.block[points.line_off[i] : points.at[i]]).partition(b"\n")[0]
         fields = dict(word.partition(b"=")[::2] for word in line.partition(b"): ")[2].split())
@@ -387,7 +386,7 @@ class Correlator:
         return self.model.packets.answer(fields, min(times, default=now) - EPSILON)
 
 
-def children_of(points: Points, model: Model, first: int = 0, end: int | None = None) -> dict[int, int]:
+def children_of(points: InsertionPoints, model: Model, first: int = 0, end: int | None = None) -> dict[int, int]:
     """By number of the point of a successful clone, fork or vfork: whom it made, as the host counts; 0: not known."""
     n = points.n if end is None else end
     found = {}

@@ -15,7 +15,7 @@ from auditns_connector.vocabulary.timing import FOREVER
 from auditns_connector.vocabulary.values import CData
 
 if TYPE_CHECKING:
-    from auditns_connector.audittext.scanner import Points, Tails
+    from auditns_connector.audittext.scanner import InsertionPoints, RecordTexts
 
 _LEAST_BITS: Final = 10
 _MOST_BITS: Final = 18
@@ -129,7 +129,9 @@ class Known:
         c.offset, c.lag = offset, min(lag, _FAR)
         c.steady, c.gap = FOREVER if steady is None else min(steady, FOREVER), min(gap, FOREVER)
 
-    def find(self, points: "Points", first: int, end: int, careful: int, now: int, choice: CData) -> tuple[CData, int]:
+    def find(
+        self, points: "InsertionPoints", first: int, end: int, careful: int, now: int, choice: CData
+    ) -> tuple[CData, int]:
         """Put into ``choice`` (an array of typecode I) the answers of the points from ``first`` up to ``end`` that are
         known at ``now`` (CLOCK_MONOTONIC ns). Returns an array of the others' numbers, with those that have a flag of
         ``careful`` (a known exec apart), and how many they are; it holds until the next call."""
@@ -141,12 +143,14 @@ class Known:
         )  # fmt: skip
         return self._missed, int(count)
 
-    def find_all(self, points: "Points", careful: int, now: int, choice: CData) -> bool:
+    def find_all(self, points: "InsertionPoints", careful: int, now: int, choice: CData) -> bool:
         """The same for all points, if all are known; else False, and nothing has happened."""
         found, now = ffi.from_buffer("uint32_t[]", choice), min(now, _FAR)
         return not lib.auditns_known_find(self._touched.c, points.c, 0, points.n, careful, now, found, ffi.NULL)
 
-    def join(self, points: "Points", careful: int, now: int, tails: "Tails") -> bytes | memoryview | None:
+    def join(
+        self, points: "InsertionPoints", careful: int, now: int, tails: "RecordTexts"
+    ) -> bytes | memoryview | None:
         """The text of ``points`` with the answers put in, if all are known; else ``None``, and nothing has happened."""
         n = points.n
         if len(self._missed) < n:

@@ -70,7 +70,7 @@ class Memory:
         process = model.processes.get(pid)
         if process is None or process.epoch != model.epoch or pid in model.calls.pending or pid in model.exits.sampled:
             return None
-        return None if process.apart and self._ns else process
+        return None if process.thread_namespaces and self._ns else process
 
     def lasting(self, process: Process, number: Numbered) -> Answer:
         """The answer about ``process`` as it is now."""
@@ -92,7 +92,7 @@ class Memory:
             process.end is None
             and state.container is not UNKNOWN
             and state.nsset is not None
-            and not (process.unresolved or process.newborn or process.apart)
+            and not (process.unresolved or process.newborn or process.thread_namespaces)
             and process.same_namespaces()
             and model.timens.plain(process)
         ):

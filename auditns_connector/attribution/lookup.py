@@ -98,8 +98,8 @@ def _at(model: "Model", pid: int, ppid: int, low: int, until: int) -> State | No
 
 def _states(model: "Model", process: Process, low: int, high: int) -> list[State]:
     """The states of ``process`` that a record stamped between ``low`` and ``high`` can mean, asked for now."""
-    if process.floor > low:
-        low, high = process.floor, max(high, process.floor)
+    if process.not_before > low:
+        low, high = process.not_before, max(high, process.not_before)
     upcoming = model.calls.next(process.pid)
     if upcoming is not None and model.losses.calls_complete(upcoming) and upcoming >= process.start:
         high = max(low, min(high, upcoming))
@@ -150,7 +150,7 @@ def doubtful(model: "Model", process: Process, high: int) -> bool:
 
 def _with_threads(model: "Model", process: Process, states: list[State], low: int, high: int) -> list[State]:
     """``states`` with what all threads had in common between ``low`` and ``high``: any of them may be meant."""
-    if process.apart is None or not states:
+    if process.thread_namespaces is None or not states:
         return states
     merged: NsSet | None = states[0].nsset
     for nsset in threadsets.between(process, low, high):

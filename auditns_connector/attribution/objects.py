@@ -12,7 +12,7 @@ import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from auditns_connector.audittext.grouping import event_numbers, keep_types
-from auditns_connector.audittext.scanner import Points
+from auditns_connector.audittext.scanner import InsertionPoints
 from auditns_connector.model.process import Process, State
 from auditns_connector.vocabulary import record_types as rectypes
 
@@ -46,10 +46,10 @@ class Objects:
     def __init__(self) -> None:
         self._known: dict[tuple[int, bytes], Known] = {}
         self._model: Model | None = None
-        self._points: Points | None = None
+        self._points: InsertionPoints | None = None
         self._lines: dict[int, list[int]] = {}
 
-    def answer(self, points: Points, i: int, model: "Model") -> State | None:
+    def answer(self, points: InsertionPoints, i: int, model: "Model") -> State | None:
         """The state for point ``i``, whose record tells the end of an object; ``None`` where that is not known."""
         start = points.line_off[i]
         match = _match(points.rtype[i], bytes(points.block[start : start + _LINE]).partition(b"\n")[0])
@@ -59,7 +59,7 @@ class Objects:
         known = self._known.pop((points.rtype[i], match[1]), None)
         return known.state if known is not None and known.serial < points.serial[i] else None
 
-    def learn(self, points: Points, i: int, state: State, model: "Model") -> None:
+    def learn(self, points: InsertionPoints, i: int, state: State, model: "Model") -> None:
         """Point ``i`` has ``state``: the objects that its event begins are of the same container."""
         self._of(model)
         for n in self._lines_of(points).get(points.event[i], ()):
@@ -80,7 +80,7 @@ class Objects:
         """Other points come next."""
         self._points = None
 
-    def _lines_of(self, points: Points) -> dict[int, list[int]]:
+    def _lines_of(self, points: InsertionPoints) -> dict[int, list[int]]:
         """Number of an event -> its lines that tell of objects."""
         if self._points is not points:
             self._points, self._lines = points, {}

@@ -5,7 +5,7 @@ from typing import Final
 
 from auditns_connector.attribution.cache_fill import Numbered
 from auditns_connector.audittext import own_records as text
-from auditns_connector.audittext.scanner import Tails
+from auditns_connector.audittext.scanner import RecordTexts
 from auditns_connector.model.containers import UNKNOWN, Container
 from auditns_connector.model.namespaces import NsSet
 from auditns_connector.model.process import NOT_KNOWN, Login, State
@@ -28,7 +28,7 @@ class RecordNumbers:
         self.spellings = tuple(spellings)
         self.ns = ns
         self.info = info
-        self.tails = tuple(Tails(at_end=at_end and not numeric) for numeric in self.spellings)
+        self.tails = tuple(RecordTexts(at_end=at_end and not numeric) for numeric in self.spellings)
         self._numbers: dict[_TailKey, int] = {}
         #: by number: the container that the text speaks of
         self.holders: list[Container | None] = [None]

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from auditns_connector.audittext.grouping import event_numbers, keep_types
-from auditns_connector.audittext.scanner import Points
+from auditns_connector.audittext.scanner import InsertionPoints
 from auditns_connector.audittext.values import untrusted
 from auditns_connector.model.containers import UNKNOWN, Container, Containers
 from auditns_connector.model.process import NOT_KNOWN, State
@@ -52,7 +52,7 @@ class TextAnswers:
 
     def __init__(self) -> None:
         self._made: dict[tuple[str, ...], Container] = {}
-        self._points: Points | None = None
+        self._points: InsertionPoints | None = None
         self._lines: dict[int, list[int]] = {}
 
     def begin(self) -> None:
@@ -61,7 +61,7 @@ class TextAnswers:
         if len(self._made) > 10_000:
             self._made.clear()
 
-    def answer(self, points: Points, i: int, containers: Containers) -> State | None:
+    def answer(self, points: InsertionPoints, i: int, containers: Containers) -> State | None:
         """What the text says of the process of point ``i``; ``None`` where it says ``?``, or nothing of this event."""
         lines = self._of(points).get(points.event[i], [])
         if not lines or len(lines) > _MOST:
@@ -84,7 +84,7 @@ class TextAnswers:
             return UNCLEAR
         return self._state(said.pop(), about, containers)
 
-    def alone(self, points: Points, containers: Containers) -> list[Alone]:
+    def alone(self, points: InsertionPoints, containers: Containers) -> list[Alone]:
         """The records of ours among the lines of ``points`` that are events of their own; whose they are says their
         ``contid=``: none is the host."""
         found = []
@@ -99,7 +99,7 @@ class TextAnswers:
             found.append(Alone(event, kind, int(pid) if re.fullmatch(rb"[0-9]{1,9}", pid) else -1, state))
         return found
 
-    def _of(self, points: Points) -> dict[int, list[int]]:
+    def _of(self, points: InsertionPoints) -> dict[int, list[int]]:
         """Number of an event -> its lines of ours."""
         if self._points is not points:
             self._points, self._lines = points, {}
@@ -127,7 +127,7 @@ class TextAnswers:
         return State(0, container, None, LOG)
 
 
-def _fields(points: Points, n: int) -> dict[bytes, bytes]:
+def _fields(points: InsertionPoints, n: int) -> dict[bytes, bytes]:
     """The words of line ``n``; of a repeated name the first counts."""
     body = points.line(n)[points.l_body[n] - points.l_off[n] :].partition(b"\x1d")[0]
     return dict(word.partition(b"=")[::2] for word in reversed(body.split()))

@@ -15,7 +15,7 @@ from auditns_connector.vocabulary.syscalls import EXEC_CALLS, NAMESPACE_CALLS
 
 if TYPE_CHECKING:
     from auditns_connector.auditrules.netlink import AuditControl
-    from auditns_connector.audittext.scanner import Points
+    from auditns_connector.audittext.scanner import InsertionPoints
 
 
 class RuleWatch:
@@ -48,7 +48,7 @@ class RuleWatch:
             self._feed(f.pack(f.K_RULES, f.S_AUDIT, time.monotonic_ns(), arg=found))
         self._found = found
 
-    def before_answer(self, points: "Points", changes: int) -> bool:
+    def before_answer(self, points: "InsertionPoints", changes: int) -> bool:
         """Look at the events about to be answered; ``changes`` counts the CONFIG_CHANGE records that came so far. True
         when :meth:`read` is to be called after it."""
         changed = changes != self._changes

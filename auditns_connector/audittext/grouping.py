@@ -8,7 +8,7 @@ from itertools import accumulate
 from typing import Final
 
 from auditns_connector._native import ffi, lib
-from auditns_connector.audittext.scanner import Points
+from auditns_connector.audittext.scanner import InsertionPoints
 from auditns_connector.vocabulary.values import CData, JsonObject
 
 #: odd, and known to nobody: pids cannot be chosen so that looking them up takes long
@@ -36,7 +36,7 @@ class Groups:
             setattr(self._c, name, self._arrays[name])
         self._c.cap = cap
 
-    def find(self, points: Points, which: CData, count: int, alone: int) -> int:
+    def find(self, points: InsertionPoints, which: CData, count: int, alone: int) -> int:
         """Group the first ``count`` points of ``which`` (their numbers, ascending) by pid, in the order of their first
         points; one that has a flag of ``alone``, or no pid above 0, is a group of its own. Returns how many groups
         there are."""
@@ -78,7 +78,7 @@ def pick_numbers(which: "array[int]", numbers: "array[int]") -> "array[int]":
     return found
 
 
-def find_calls(points: Points, first: int, end: int, wanted: bytes) -> list[int]:
+def find_calls(points: InsertionPoints, first: int, end: int, wanted: bytes) -> list[int]:
     """The points from ``first`` up to ``end`` whose system call has a 1 in ``wanted``, which has a byte for each
     number."""
     found = ffi.new("uint32_t[]", max(end - first, 1))
@@ -90,14 +90,14 @@ def find_calls(points: Points, first: int, end: int, wanted: bytes) -> list[int]
 UNCLEAR: Final = int(lib.AUDITNS_KEY_UNCLEAR)
 
 
-def event_numbers(points: Points) -> tuple[int, int]:
+def event_numbers(points: InsertionPoints) -> tuple[int, int]:
     """The number of the first event that the ready lines are of, and how many numbers there are from it to the last."""
     first, count = ffi.new("uint32_t *"), ffi.new("uint32_t *")
     lib.auditns_events(points.c, first, count)
     return first[0], count[0]
 
 
-def find_keys(points: Points, keys: list[bytes]) -> bytearray:
+def find_keys(points: InsertionPoints, keys: list[bytes]) -> bytearray:
     """For each point 1 where its key is one of ``keys``, 0 where it is not or has none, UNCLEAR where it is not plainly
     quoted."""
     found = bytearray(points.n)
@@ -121,7 +121,7 @@ def pick(choice: "array[int]", table: bytearray) -> bytearray:
     return found
 
 
-def keep_events(points: Points, good: bytes, first: int, count: int) -> bytearray:
+def keep_events(points: InsertionPoints, good: bytes, first: int, count: int) -> bytearray:
     """One byte for each of ``count`` events from number ``first`` on: 1 for those with a ``good`` point."""
     kept = bytearray(count)
     if count:
@@ -129,7 +129,7 @@ def keep_events(points: Points, good: bytes, first: int, count: int) -> bytearra
     return kept
 
 
-def keep_types(points: Points, types: bytes, first: int, count: int) -> bytearray:
+def keep_types(points: InsertionPoints, types: bytes, first: int, count: int) -> bytearray:
     """The same for those with a record whose type has a 1 in ``types`` (65536 bytes)."""
     kept = bytearray(count)
     if count:

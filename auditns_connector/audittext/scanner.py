@@ -75,7 +75,7 @@ def count_lines(block: bytes | memoryview, start: int = 0, end: int | None = Non
     return int(lib.auditns_lines(ffi.from_buffer(block) + start, stop - start)) if stop > start else 0
 
 
-class Tails:
+class RecordTexts:
     """The texts that may be inserted, numbered from 1; number 0 inserts nothing.
 
     In a text a byte 0 stands for the point's ``msg=audit(…):`` and a byte 1 for its ``node=HOST `` (or nothing).
@@ -178,7 +178,7 @@ class Range(NamedTuple):
     complete: bool
 
 
-class Points:
+class InsertionPoints:
     """The points and lines that the last scan decided: arrays of which the first ``n`` (``line_n``) count.
 
     The arrays and ``block`` are reused: what is wanted later must be taken before the next scan. For a large
@@ -244,7 +244,7 @@ class Points:
         """Whether there is anything to hand on."""
         return bool(self.consumed or self.line_n)
 
-    def ready(self, consumed: int) -> "Points":
+    def ready(self, consumed: int) -> "InsertionPoints":
         """A scan has decided so many bytes."""
         self.n, self.line_n, self.consumed = self.c.n, self.c.line_n, consumed
         return self
@@ -344,7 +344,7 @@ class Scanner:
         self.state: CData = ffi.gc(ffi.new("struct auditns_scan *"), lib.auditns_scan_free)
         self.state.patient = patient
         self._limits = limit, most
-        self.points = Points()
+        self.points = InsertionPoints()
         self.points.grow(1024, 4096)
         if whole:
             self.want_whole()
@@ -396,14 +396,14 @@ class Scanner:
         """Remember which events were kept, for what comes of them later."""
         lib.auditns_kept(self.state, first, len(keep), ffi.from_buffer("uint8_t[]", keep))
 
-    def feed(self, block: bytes | bytearray | memoryview, mode: int = MODE_MORE) -> Points:
+    def feed(self, block: bytes | bytearray | memoryview, mode: int = MODE_MORE) -> InsertionPoints:
         """Scan on. MODE_FLUSH decides the events that are open, MODE_EOF also takes an unterminated line."""
         points, c = self.points, self.points.c
         points.over(block)
         return points.ready(grown(points, lambda: lib.auditns_scan(self.state, c, c.buf, c.len, mode)))
 
 
-def grown(points: Points, scan: Callable[[], int]) -> int:
+def grown(points: InsertionPoints, scan: Callable[[], int]) -> int:
     """What ``scan`` returns, with as much room in ``points`` as it needs."""
     while (consumed := scan()) == _FULL:
         points.grow_both()
@@ -464,7 +464,7 @@ class TextStream:
         """What is scanned next came at ``now`` (CLOCK_MONOTONIC ns)."""
         self._scanner.state.now = now
 
-    def idle(self, before: int) -> Points:
+    def idle(self, before: int) -> InsertionPoints:
         """Decide the events of which nothing has come since ``before`` (CLOCK_MONOTONIC ns)."""
         self._scanner.state.idle = before
         return self.filled(0, MODE_IDLE)
@@ -512,7 +512,7 @@ class TextStream:
             c.start, c.end = 0, kept
         return memoryview(self._buffer)[c.end : c.end + size]
 
-    def filled(self, size: int, mode: int = MODE_MORE) -> Points:
+    def filled(self, size: int, mode: int = MODE_MORE) -> InsertionPoints:
         """Scan the ``size`` bytes that were put into :meth:`room`, and all else that is :attr:`left`."""
         self._c.end += size
         return self._scan(_MAX_PUSH, mode)
@@ -525,16 +525,16 @@ class TextStream:
         """Scan what :meth:`reading` brought, while it is in the processor's cache; to be decided by the next scan."""
         self._scan(_MAX_PUSH, MODE_AHEAD)
 
-    def part(self, most: int = MOST_PART) -> Points:
+    def part(self, most: int = MOST_PART) -> InsertionPoints:
         """Scan ``most`` bytes of what :meth:`reading`, :meth:`grew` or :meth:`put` took in; the rest is
         :attr:`left`."""
         return self._scan(most, MODE_MORE)
 
-    def _scan(self, most: int, mode: int) -> Points:
+    def _scan(self, most: int, mode: int) -> InsertionPoints:
         points, scan = self._scanner.points, self._scanner.state
         return points.ready(grown(points, lambda: lib.auditns_stream_scan(self._c, scan, points.c, most, mode)))
 
-    def scanned(self) -> Points:
+    def scanned(self) -> InsertionPoints:
         """The points of a scan that C has made of all that is there."""
         return self._scanner.points.ready(self._c.consumed)
 
@@ -558,7 +558,7 @@ class TextStream:
         """How many CONFIG_CHANGE records were scanned since the beginning."""
         return self._scanner.changes
 
-    def push(self, data: bytes | bytearray | memoryview) -> Points:
+    def push(self, data: bytes | bytearray | memoryview) -> InsertionPoints:
         """Take in more text; the points of what is decided by it (``n`` may be 0)."""
         if data:
             self.put(data)
@@ -572,15 +572,15 @@ class TextStream:
             self.grew(size)
         return size
 
-    def flush(self, eof: bool = False) -> Points:
+    def flush(self, eof: bool = False) -> InsertionPoints:
         """Decide the events that are still open; ``eof``: also a last line without a newline."""
         return self.filled(0, MODE_EOF if eof else MODE_FLUSH)
 
 
 def assemble(
-    points: Points,
+    points: InsertionPoints,
     choice: Sequence[int],
-    tails: Tails | Sequence[bytes],
+    tails: RecordTexts | Sequence[bytes],
     keep: bytes | bytearray | None = None,
     keep_first: int = 0,
 ) -> bytes:
@@ -590,18 +590,18 @@ def assemble(
     ``keep``, one byte for each event from number ``keep_first`` on, only the lines of events whose byte is not 0
     are written: the filters work so. Foreign and late lines then go too.
     """
-    if not isinstance(tails, Tails):
-        tails = Tails(tails)
+    if not isinstance(tails, RecordTexts):
+        tails = RecordTexts(tails)
     chosen = choice if isinstance(choice, array) and choice.typecode == "I" else array("I", choice)
     if len(chosen) != points.n:
         raise ValueError(f"{len(chosen)} choices for {points.n} points")
-    return bytes(put_together(points, chosen, tails, keep, keep_first))
+    return bytes(insert_records(points, chosen, tails, keep, keep_first))
 
 
-def put_together(
-    points: Points,
+def insert_records(
+    points: InsertionPoints,
     chosen: "array[int]",
-    tails: Tails,
+    tails: RecordTexts,
     keep: bytes | bytearray | None = None,
     keep_first: int = 0,
     *,

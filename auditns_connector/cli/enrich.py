@@ -11,7 +11,7 @@ from auditns_connector.cli.subparsers import Subparsers
 from auditns_connector.daemon.terminal import complain, for_people
 
 if TYPE_CHECKING:
-    from auditns_connector.audittext.scanner import Points
+    from auditns_connector.audittext.scanner import InsertionPoints
 
 
 def add_parser(subparsers: Subparsers, name: str, text: str) -> None:
@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
         output = sys.stdout.fileno()
         shape = for_people(name, sys.stdout.isatty())
 
-        def deliver(points: "Points") -> bool:
+        def deliver(points: "InsertionPoints") -> bool:
             blocks = enricher.take(points, lambda p: answers.answer(correlator, p)).values()
             shown = blocks if shape is None else [shape(bytes(block)) for block in blocks]
             return all(_write(output, block) for block in shown) and not enricher.done

@@ -11,7 +11,7 @@ def run_events(args: argparse.Namespace) -> int:
     """Show process events until a signal, the count or the duration is reached."""
     from auditns_connector.assembly import Parts, Program, build
     from auditns_connector.attribution.attributor import Correlator
-    from auditns_connector.daemon.log import Talk
+    from auditns_connector.daemon.log import Log
     from auditns_connector.daemon.notify import notify
     from auditns_connector.daemon.privileges import keep_only
     from auditns_connector.emit.events import EventWriter
@@ -24,7 +24,7 @@ def run_events(args: argparse.Namespace) -> int:
     from auditns_connector.sources.readlog import ReadlogSource
 
     kinds = _check(args)
-    talk = Talk(args.quiet)
+    log = Log(args.quiet)
     journal = JournalWriter(args.journal) if args.journal else None
     keep_only()
     audit = ReadlogSource() if args.ns_source == "audit" else None
@@ -51,7 +51,7 @@ def run_events(args: argparse.Namespace) -> int:
         sink = open_descriptor(sys.stdout.fileno(), 64 << 20, no_lost_line)
         program = build(
             Parts(
-                observer, correlator, Enricher(correlator, []), {"events": [sink]}, talk, args.control, audit,
+                observer, correlator, Enricher(correlator, []), {"events": [sink]}, log, args.control, audit,
                 events=events, duration=args.duration,
             )
         )  # fmt: skip

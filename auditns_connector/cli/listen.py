@@ -28,7 +28,7 @@ _QUEUE = 64 << 20
 if TYPE_CHECKING:
     from auditns_connector.assembly import Program
     from auditns_connector.auditrules.lease import RuleLease
-    from auditns_connector.daemon.log import Talk
+    from auditns_connector.daemon.log import Log
     from auditns_connector.sinks.base import LostLine, Sink
 
 
@@ -143,7 +143,7 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
     from auditns_connector.assembly import Parts, build
     from auditns_connector.attribution.attributor import Correlator
     from auditns_connector.auditrules.lease import RuleLease, take_back_leftovers
-    from auditns_connector.daemon.log import Talk
+    from auditns_connector.daemon.log import Log
     from auditns_connector.daemon.notify import notify
     from auditns_connector.daemon.privileges import OTHER_USERS, keep_only
     from auditns_connector.emit import spelling as spellings
@@ -151,14 +151,14 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
     from auditns_connector.host.observer import boot_id
     from auditns_connector.host.open_sources import host_observer, own_nodes
     from auditns_connector.journal.files import JournalWriter
-    from auditns_connector.pipeline.coalescing import Pace
-    from auditns_connector.pipeline.standalone_records import open_narrator
+    from auditns_connector.pipeline.coalescing import Coalescer
+    from auditns_connector.pipeline.standalone_records import open_standalone
     from auditns_connector.pipeline.text_stage import Enricher
     from auditns_connector.sources.intake import Limits
     from auditns_connector.sources.readlog import ReadlogSource
     from auditns_connector.state.namespace_serials import SerialStore
 
-    talk = Talk(args.quiet)
+    log = Log(args.quiet)
     wanted = event_filter(args)
     spelling = spellings.choose(args.record_names, version())
     name = formats(args, spelling)
@@ -183,13 +183,13 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
         observer.tell_lifecycle(not args.no_lifecycle)
         try:
             for notice in [*audit.take_notices(), *notices, *observer.store.notices]:
-                talk.warn(notice)
+                log.warning(notice)
             observer.start()
             if args.rules:
                 lease = RuleLease()
                 lease.acquire()
             for notice in lease.notices if lease is not None else take_back_leftovers():
-                talk.warn(notice)
+                log.warning(notice)
             correlator = Correlator(
                 observer.model,
                 spellings=(name == "numeric",),
@@ -207,15 +207,16 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
                 lines=lines,
                 apart=args.placement == spellings.APART,
             )
-            narrator = open_narrator(
+            standalone = open_standalone(
                 observer, [name], correlator=correlator, lines=lines, wanted=wanted, track=True,
                 each=args.lifecycle_rate[0], total=args.lifecycle_rate[1],
             )  # fmt: skip
-            sink = _open_output(args.output, name, narrator.sink_lost(name))
+            sink = _open_output(args.output, name, standalone.sink_lost(name))
             program = build(
                 Parts(
-                    observer, correlator, enricher, {name: [sink]}, talk, args.control, audit,
-                    narrator=narrator, pace=Pace(args.coalesce), marks=args.mark, lifecycle=not args.no_lifecycle,
+                    observer, correlator, enricher, {name: [sink]}, log, args.control, audit,
+                    standalone=standalone, coalescer=Coalescer(args.coalesce), marks=args.mark,
+                    lifecycle=not args.no_lifecycle,
                     duration=args.duration, on_hup=_opened_again if args.output else None,
                     resumes=_resumes(args, whole=not wanted and not args.count),
                 )
@@ -223,7 +224,7 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
             pipeline = program.pipeline
             pipeline.more_status["records"] = lambda: spelling.status(args.placement)
             if lease is not None:
-                pipeline.on_rules.append(partial(_again, lease, talk))
+                pipeline.on_rules.append(partial(_again, lease, log))
             notify("READY=1")
             pipeline.run()
             notify("STOPPING=1")
@@ -238,7 +239,7 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
             program.close()
         if lease is not None:
             for trouble in lease.close():
-                talk.warn(trouble)
+                log.warning(trouble)
     events = status["events"]
     print(
         f"auditns: {events['shown']} of {events['seen']} events shown, {events['attributed']} of containers, "
@@ -282,12 +283,12 @@ def _opened_again() -> None:
     """On SIGHUP: outputs are opened again by the pipeline, and there is nothing else to read."""
 
 
-def _again(lease: "RuleLease", talk: "Talk") -> None:
+def _again(lease: "RuleLease", log: "Log") -> None:
     """The rules may have been changed by somebody."""
     from auditns_connector.errors import AuditnsError
 
     try:
         for message in lease.ensure():
-            talk.warn(message)
+            log.warning(message)
     except AuditnsError as error:
-        talk.warn(f"our audit rules could not be checked: {error}")
+        log.warning("our audit rules could not be checked", reason=str(error))

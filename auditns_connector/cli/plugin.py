@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from auditns_connector.assembly import Program
     from auditns_connector.attribution.attributor import Correlator
     from auditns_connector.config.options import Config
-    from auditns_connector.daemon.log import Talk
+    from auditns_connector.daemon.log import Log
     from auditns_connector.model.table import Model
-    from auditns_connector.pipeline.standalone_records import Narrator
+    from auditns_connector.pipeline.standalone_records import StandaloneRecords
     from auditns_connector.pipeline.text_stage import Enricher
     from auditns_connector.sinks.base import Sink
     from auditns_connector.sinks.spawner import Spawner
@@ -57,11 +57,11 @@ def run(argv: Sequence[str]) -> int:
         # auditd hands a HUP on to a plugin that it has just started
         signal.signal(number, lambda number, frame: early.append(number))
     prepare()
-    from auditns_connector.daemon.log import Talk
+    from auditns_connector.daemon.log import Log
 
     config = conf.load(path, missing_ok=path == conf.DEFAULT_PATH)
     try:
-        return Plugin(path, config, Talk(), early).run()
+        return Plugin(path, config, Log(), early).run()
     finally:
         for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)  # Python would put the default back at its end, and die of one
@@ -70,13 +70,13 @@ def run(argv: Sequence[str]) -> int:
 class Plugin:
     """One run of the plugin; ``early`` are the signals that came before it serves."""
 
-    def __init__(self, path: str, config: "Config", talk: "Talk", early: list[int]) -> None:
+    def __init__(self, path: str, config: "Config", log: "Log", early: list[int]) -> None:
         self._early = early
         self._path = path
         self._config = config
-        self._talk = talk
+        self._log = log
         self._program: Program | None = None
-        self._narrator: Narrator | None = None
+        self._standalone: StandaloneRecords | None = None
         self._spawner: Spawner | None = None
         from auditns_connector.emit.spelling import choose
         from auditns_connector.host.audit_tools import version
@@ -91,14 +91,14 @@ class Plugin:
         from auditns_connector.host.observer import boot_id
         from auditns_connector.host.open_sources import host_observer
         from auditns_connector.journal.files import JournalWriter
-        from auditns_connector.pipeline.coalescing import Pace
-        from auditns_connector.pipeline.standalone_records import open_narrator
+        from auditns_connector.pipeline.coalescing import Coalescer
+        from auditns_connector.pipeline.standalone_records import open_standalone
         from auditns_connector.sinks.spawner import Spawner
         from auditns_connector.sources.intake import Limits
         from auditns_connector.sources.stdin import StdinSource
         from auditns_connector.state.namespace_serials import SerialStore
 
-        config, talk = self._config, self._talk
+        config, log = self._config, self._log
         child = config.child
         self._spawner = Spawner(child.argv, child.capabilities) if child.enabled else None
         keep_only(_more_capabilities(config))
@@ -120,17 +120,18 @@ class Plugin:
         observer.tell_lifecycle(config.lifecycle)
         try:
             for notice in [*audit.take_notices(), *notices, *observer.store.notices, *take_back_leftovers()]:
-                talk.warn(notice)
+                log.warning(notice)
             observer.start()
-            self._narrator = narrator = open_narrator(
+            self._standalone = standalone = open_standalone(
                 observer, (), track=True, each=config.lifecycle_rate, total=config.lifecycle_total
             )
-            correlator, enricher, outputs = self._text_side(narrator, observer.model)
-            narrator.formats = tuple(outputs)
+            correlator, enricher, outputs = self._text_side(standalone, observer.model)
+            standalone.formats = tuple(outputs)
             self._program = build(
                 Parts(
-                    observer, correlator, enricher, outputs, talk, config.control, audit,
-                    narrator=narrator, pace=Pace(config.coalesce_ms), marks=config.marks, streams=config.streams,
+                    observer, correlator, enricher, outputs, log, config.control, audit,
+                    standalone=standalone, coalescer=Coalescer(config.coalesce_ms), marks=config.marks,
+                    streams=config.streams,
                     lifecycle=config.lifecycle, on_hup=self._reload, early=self._early,
                     resumes=("plugin", self._whole_log()),
                 )
@@ -147,7 +148,7 @@ class Plugin:
                 self._spawner.close()
         lost = pipeline.lost()
         if lost:
-            talk.warn("stopped", reason=pipeline.stopping, lost=lost)
+            log.warning("stopped", reason=pipeline.stopping, lost=lost)
         return 0
 
     def _whole_log(self) -> str:
@@ -157,7 +158,9 @@ class Plugin:
         config = self._config
         return config.file.path if config.file.enabled and not configured(config.include, config.exclude) else ""
 
-    def _text_side(self, narrator: "Narrator", model: "Model") -> "tuple[Correlator, Enricher, dict[str, list[Sink]]]":
+    def _text_side(
+        self, standalone: "StandaloneRecords", model: "Model"
+    ) -> "tuple[Correlator, Enricher, dict[str, list[Sink]]]":
         """Correlator, enricher and outputs as the configuration wants them."""
         from auditns_connector.attribution.attributor import Correlator
         from auditns_connector.emit.spelling import APART, choose
@@ -170,7 +173,7 @@ class Plugin:
         config = self._config._replace(record_names=spelling.names)
         outputs = self._program.pipeline.outputs if self._program is not None else {}
         former = [sink for sinks in outputs.values() for sink in sinks]
-        lost = narrator.sink_lost
+        lost = standalone.sink_lost
         symbolic, numeric = open_sinks(config, lost(RAW), lost(NUMERIC), former, self._spawner)
         outputs = {name: sinks for name, sinks in ((RAW, symbolic), (NUMERIC, numeric)) if sinks}
         correlator = Correlator(
@@ -182,7 +185,7 @@ class Plugin:
             at_end=spelling.at_end,
         )
         wanted = configured(config.include, config.exclude)
-        narrator.wanted = wanted if wanted else None
+        standalone.wanted = wanted if wanted else None
         enricher = Enricher(correlator, list(outputs), wanted=wanted, apart=config.placement == APART)
         return correlator, enricher, outputs
 
@@ -194,36 +197,36 @@ class Plugin:
         former = self._config
         self._config, complaint = conf.reload(self._path, former)
         if complaint:
-            self._talk.warn(complaint)
+            self._log.warning(complaint)
             return
         changed = conf.changed(former, self._config)
         if not changed:
             return
-        from auditns_connector.pipeline.coalescing import Pace
+        from auditns_connector.pipeline.coalescing import Coalescer
 
-        program, narrator = self._program, self._narrator
-        if program is None or narrator is None:
+        program, standalone = self._program, self._standalone
+        if program is None or standalone is None:
             return  # it is being put together, from what was just read
         pipeline = program.pipeline
         try:
-            pipeline.replace(*self._text_side(narrator, pipeline.observer.model))
-            pipeline.pace = Pace(self._config.coalesce_ms)
+            pipeline.replace(*self._text_side(standalone, pipeline.observer.model))
+            pipeline.coalescer = Coalescer(self._config.coalesce_ms)
             if former.marks != self._config.marks:
                 feed_marks(pipeline.observer, self._config.marks)
             pipeline.observer.tell_lifecycle(self._config.lifecycle, self._config.ns != "off")
-            narrator.limit(self._config.lifecycle_rate, self._config.lifecycle_total)
+            standalone.limit(self._config.lifecycle_rate, self._config.lifecycle_total)
         except AuditnsError as error:
             self._config = former
-            self._talk.warn("the new configuration cannot be used; the old one stays", reason=str(error))
+            self._log.warning("the new configuration cannot be used; the old one stays", reason=str(error))
             return
         program.configure_streams(self._config.streams)
-        self._talk.say("configuration read again", changed=" ".join(changed))
+        self._log.info("configuration read again", changed=" ".join(changed))
         child = self._config.child
         later = conf.at_next_start(changed)
         if child.enabled and (self._spawner is None or not self._spawner.starts(child.argv, child.capabilities)):
             later += [name for name in changed if name.startswith("output.child.") and name not in later]
         if later:
-            self._talk.warn("some changes take effect at the next start of the plugin", options=" ".join(later))
+            self._log.warning("some changes take effect at the next start of the plugin", options=" ".join(later))
 
 
 def _more_capabilities(config: "Config") -> frozenset[str]:

@@ -57,7 +57,7 @@ def _peer_pidfd(sock: socket.socket) -> int:
     return int(struct.unpack("=i", sock.getsockopt(socket.SOL_SOCKET, SO_PEERPIDFD, 4))[0])
 
 
-class Held:
+class PidHandle:
     """A process held by its pidfd (``fd`` -1: it is gone, or cannot be held)."""
 
     def __init__(self, pid: int, fd: int) -> None:
@@ -102,7 +102,7 @@ class Held:
         self.close()
 
 
-def describe_caller(procfs: Procfs, held: Held, peer: Peer) -> JsonObject:
+def describe_caller(procfs: Procfs, held: PidHandle, peer: Peer) -> JsonObject:
     """The caller as a REGISTER frame has it: identity, rights, ancestors, and the fields that CONTAINER_OP prints.
 
     ``start`` is None where the process has gone already; ``privileged``: root of the initial user namespace with

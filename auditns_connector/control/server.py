@@ -20,7 +20,7 @@ from typing import Final
 
 from auditns_connector.control.peer import Peer as Peer
 from auditns_connector.control.peer import peer_accepted
-from auditns_connector.daemon.log import Talk
+from auditns_connector.daemon.log import Log
 from auditns_connector.errors import AuditnsError, NotPermittedError
 from auditns_connector.sources.procfs import Procfs
 from auditns_connector.vocabulary.values import JsonObject
@@ -70,13 +70,13 @@ class ControlServer:
         selector.register(self._socket, selectors.EVENT_READ, self._accept)
 
     @classmethod
-    def open(cls, path: str, selector: selectors.BaseSelector, talk: Talk) -> "ControlServer | None":
+    def open(cls, path: str, selector: selectors.BaseSelector, log: Log) -> "ControlServer | None":
         """The server of ``path``; ``None``, and a warning, where another program serves it."""
         try:
             os.makedirs(os.path.dirname(path) or ".", mode=0o755, exist_ok=True)
             return cls(path, selector)
         except (AuditnsError, OSError) as error:
-            talk.warn("no control socket", path=path, reason=str(error))
+            log.warning("no control socket", path=path, reason=str(error))
             return None
 
     def _take_lock(self) -> int:

@@ -120,7 +120,7 @@ def take(model: "Model", now: int, real: float, *, live: bool) -> Snapshot:
             maker.namespaces[at]["processes"] += 1
         container = maker.container(process.state.container)
         processes.append([pid, above, _comm(process), container, own, sorted(n for n in others if n is not None)])
-    for inst in model.namespaces.limbo.values():
+    for inst in model.namespaces.unproven_ends.values():
         if inst.held:
             maker.namespace(inst)
     return {

@@ -34,7 +34,7 @@ class SnapshotServer:
         number, part = request.get("id"), request.get("part", 0)
         if number is None:
             observer = self._observer
-            now = observer.catch_up()
+            now = observer.sync()
             self._id += 1
             self._parts = snapshot.pack(snapshot.take(observer.model, now, time.time(), live=True))
             number, part = self._id, 0

@@ -8,13 +8,13 @@ from typing import Any, Final
 from auditns_connector.daemon.terminal import escape
 from auditns_connector.vocabulary.values import JsonObject
 
-#: things that :class:`Seldom` tells apart in one pause
+#: things that :class:`RateLimitedLog` tells apart in one pause
 _MOST: Final = 256
-#: seconds for which :class:`Seldom` is silent
+#: seconds for which :class:`RateLimitedLog` is silent
 PAUSE: Final = 60.0
 
 
-class Talk:
+class Log:
     """``say("something happened", key=value)``; on a terminal in colours, else one plain line each."""
 
     def __init__(self, quiet: bool = False) -> None:
@@ -37,12 +37,12 @@ class Talk:
             )
         return self._logger
 
-    def say(self, event: str, **fields: object) -> None:
+    def info(self, event: str, **fields: object) -> None:
         """Something a person may want to know."""
         if not self.quiet:
             self._emit("info", event, fields)
 
-    def warn(self, event: str, **fields: object) -> None:
+    def warning(self, event: str, **fields: object) -> None:
         """Something a person should look at; said even when quiet."""
         self._emit("warning", event, fields)
 
@@ -54,15 +54,15 @@ class Talk:
             self.quiet = True  # stderr is gone: there is nobody left to tell
 
 
-class Seldom:
+class RateLimitedLog:
     """Warns of what somebody else can bring about as often as he likes: once a minute about each ``what``."""
 
-    def __init__(self, talk: Talk, clock: Callable[[], float] = time.monotonic) -> None:
-        self._talk, self._clock = talk, clock
+    def __init__(self, log: Log, clock: Callable[[], float] = time.monotonic) -> None:
+        self._log, self._clock = log, clock
         #: what -> when it was said, and how often it was not said since
         self._said: dict[str, tuple[float, int]] = {}
 
-    def warn(self, what: str, event: str, **fields: object) -> None:
+    def warning(self, what: str, event: str, **fields: object) -> None:
         """Say ``event``, with how often it was left out."""
         now = self._clock()
         if what not in self._said and len(self._said) >= _MOST:
@@ -74,4 +74,4 @@ class Seldom:
             self._said[what] = when, left_out + 1
             return
         self._said[what] = now, 0
-        self._talk.warn(event, **fields, **({"left_out": left_out} if left_out else {}))
+        self._log.warning(event, **fields, **({"left_out": left_out} if left_out else {}))

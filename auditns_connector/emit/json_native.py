@@ -5,7 +5,7 @@ from array import array
 from typing import Final
 
 from auditns_connector._native import ffi, lib
-from auditns_connector.audittext.scanner import Points, Tails
+from auditns_connector.audittext.scanner import InsertionPoints, RecordTexts
 from auditns_connector.emit.fields import NUMERIC, UNTRUSTED
 from auditns_connector.vocabulary.values import CData
 
@@ -28,7 +28,7 @@ class JsonLines:
             raise MemoryError("no memory for JSON output")
 
     def lines(
-        self, points: Points, who: "array[int]", texts: Tails, keep: bytes | bytearray | None, first: int
+        self, points: InsertionPoints, who: "array[int]", texts: RecordTexts, keep: bytes | bytearray | None, first: int
     ) -> memoryview:
         """One line for each event, all of which hold until the next call; ``who`` is for each point a number of
         ``texts``, 0 for a process of the host.

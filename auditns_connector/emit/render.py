@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from auditns_connector.attribution.attributor import children_of
 from auditns_connector.audittext import own_records as text
 from auditns_connector.audittext.grouping import pick_numbers
-from auditns_connector.audittext.scanner import LineHead, Points, Tails, read_head
+from auditns_connector.audittext.scanner import InsertionPoints, LineHead, RecordTexts, read_head
 from auditns_connector.emit import json_objects as jsonout
 from auditns_connector.emit import pretty
 from auditns_connector.emit.fields import Fields, argv_of, parse
@@ -39,7 +39,7 @@ class View(NamedTuple):
     cut: bool = False
 
 
-def views(points: Points, keep: bytes | bytearray | None = None, first: int = 0) -> Iterator[View | int]:
+def views(points: InsertionPoints, keep: bytes | bytearray | None = None, first: int = 0) -> Iterator[View | int]:
     """The events, which must be whole ones, in their order; of a foreign line (not with ``keep``) its number."""
     lines: dict[int, list[int]] = {}
     order: list[tuple[int, int]] = []
@@ -116,7 +116,7 @@ class Renderer:
         #: what is said of a process in JSON, numbered
         #: by number of the event, whose the records of ours in the text are that stand alone
         self._alone: dict[int, State] = {}
-        self._texts = Tails()
+        self._texts = RecordTexts()
         #: number and text for each state, less its time, of which nothing is said
         self._said: dict[Hashable, tuple[int, bytes]] = {}
         self._generation = 0
@@ -126,7 +126,7 @@ class Renderer:
     def render(
         self,
         name: str,
-        points: Points,
+        points: InsertionPoints,
         keep: bytes | bytearray | None = None,
         first: int = 0,
         *,
@@ -140,7 +140,7 @@ class Renderer:
             return bytes(out) if lasting else out
         return self.reference(name, points, keep, first)
 
-    def _who_numbers(self, points: Points) -> "array[int]":
+    def _who_numbers(self, points: InsertionPoints) -> "array[int]":
         """For each point the number of what is said of its process."""
         if self._generation != self._correlator.generation or self._texts.count > _MAX_TEXTS:
             self._generation = self._correlator.generation
@@ -162,10 +162,12 @@ class Renderer:
             said = self._said[key] = (self._texts.add(text), text)
         return said
 
-    def _made(self, points: Points) -> dict[int, int]:
+    def _made(self, points: InsertionPoints) -> dict[int, int]:
         return children_of(points, self._correlator.model)
 
-    def reference(self, name: str, points: Points, keep: bytes | bytearray | None = None, first: int = 0) -> bytes:
+    def reference(
+        self, name: str, points: InsertionPoints, keep: bytes | bytearray | None = None, first: int = 0
+    ) -> bytes:
         """The same as :meth:`render`, in Python throughout."""
         out = []
         self._lines.begin()

@@ -21,7 +21,7 @@ from auditns_connector.vocabulary.values import Json
 
 if TYPE_CHECKING:
     from auditns_connector.attribution.attributor import Correlator
-    from auditns_connector.audittext.scanner import Points
+    from auditns_connector.audittext.scanner import InsertionPoints
 
 AUTO: Final = "auto"
 SYMBOLIC: Final = "symbolic"
@@ -82,7 +82,7 @@ def choose(wanted: str, tools: str) -> Spelling:
     return Spelling(numeric, old and not numeric, tools)
 
 
-def stands_apart(points: "Points", i: int) -> bool:
+def stands_apart(points: "InsertionPoints", i: int) -> bool:
     """Whether point ``i`` is of an event with a record of the kernel and no SYSCALL, where no place in it is whole."""
     if points.flags[i] & _OTHERS:
         return False
@@ -93,7 +93,7 @@ def stands_apart(points: "Points", i: int) -> bool:
     return b"\n" in bytes(points.block[start:at]).rstrip(b"\n")
 
 
-def set_apart(points: "Points", choice: "array[int]", correlator: "Correlator") -> "array[int]":
+def set_apart(points: "InsertionPoints", choice: "array[int]", correlator: "Correlator") -> "array[int]":
     """``choice``, with what is said of such events made events of ours: ``event=TIME:SERIAL`` names theirs, the time is
     the same, the serial is theirs moved by 3 * 2^30 modulo 2^32."""
     found = [i for i, number in enumerate(choice) if number and stands_apart(points, i)]

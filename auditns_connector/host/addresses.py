@@ -20,7 +20,7 @@ from auditns_connector.vocabulary.values import JsonObject
 if TYPE_CHECKING:
     import subprocess
 
-    from auditns_connector.daemon.log import Talk
+    from auditns_connector.daemon.log import Log
     from auditns_connector.host.observer import Observer
 
 #: seconds after the first reading of a namespace at which it is read again, then every _PERIOD
@@ -35,10 +35,10 @@ class NetWatch:
     """Keeps ``observer``'s model informed of addresses; the helper's answers are waited for with ``selector``, whose
     data is what to call."""
 
-    def __init__(self, observer: "Observer", selector: selectors.BaseSelector, talk: "Talk") -> None:
+    def __init__(self, observer: "Observer", selector: selectors.BaseSelector, log: "Log") -> None:
         self._observer, self._selector = observer, selector
         self._model = observer.model
-        self._talk = talk
+        self._log = log
         self._process: subprocess.Popen[bytes] | None = None
         self._buffer = b""
         self._asked = 0
@@ -118,7 +118,7 @@ class NetWatch:
     def _failed(self, why: str) -> None:
         self._failures += 1
         if self._failures == 3:
-            self._talk.warn("the addresses of network namespaces cannot be read; packets are contid=?", reason=why)
+            self._log.warning("the addresses of network namespaces cannot be read; packets are contid=?", reason=why)
 
     def _read(self) -> None:
         assert self._process is not None

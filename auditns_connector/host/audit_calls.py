@@ -12,7 +12,7 @@ from auditns_connector.vocabulary.audit_text import P_NODE, P_SYSCALL
 from auditns_connector.vocabulary.syscalls import NUMBERS
 
 if TYPE_CHECKING:
-    from auditns_connector.audittext.scanner import Points
+    from auditns_connector.audittext.scanner import InsertionPoints
     from auditns_connector.model.clock import Clock
 
 _KINDS: Final = {"unshare": f.K_UNSHARE, "setns": f.K_SETNS}
@@ -22,7 +22,7 @@ CALLS: Final[dict[tuple[int, int], int]] = {
 }
 
 
-def call_frames(points: "Points", clock: "Clock", now: int, own: int, nodes: Collection[bytes]) -> bytes:
+def call_frames(points: "InsertionPoints", clock: "Clock", now: int, own: int, nodes: Collection[bytes]) -> bytes:
     """One frame for each record in ``points`` of a successful unshare or setns by another process than ``own``.
 
     ``nodes`` are the ``node=`` names that mean this host, ``now`` is CLOCK_MONOTONIC ns."""

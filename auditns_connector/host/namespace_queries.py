@@ -51,9 +51,9 @@ class NsAsker:
             if found is not None:
                 serial = found.id
                 break
-        former = inst.maybe
+        former = inst.possible_predecessor
         # it has gone already; but if its inode's former holder is still there, it was that one
-        if not serial and former is not None and former.proper and alive(former.serial or 0, name, former.ino):
+        if not serial and former is not None and former.has_kernel_id and alive(former.serial or 0, name, former.ino):
             serial = former.serial or 0
         now = time.monotonic_ns()
         return nsid(inst, serial, now, asked)
@@ -72,20 +72,20 @@ class NsAsker:
     @property
     def waiting(self) -> bool:
         """There are namespaces without tasks about which the kernel has not been asked yet."""
-        return any(inst.held is None for inst in self._namespaces.limbo.values())
+        return any(inst.held is None for inst in self._namespaces.unproven_ends.values())
 
     def proofs(self) -> list[bytes]:
         """NSGONE frames: what is new about the namespaces without tasks."""
-        limbo = self._namespaces.limbo
-        if not limbo:
+        unproven_ends = self._namespaces.unproven_ends
+        if not unproven_ends:
             return []
-        held = [inst for inst in limbo.values() if inst.held]
+        held = [inst for inst in unproven_ends.values() if inst.held]
         if len(held) > _HELD_A_ROUND:
             start = self._turn % len(held)
             self._turn = start + _HELD_A_ROUND
             held = (held + held)[start : start + _HELD_A_ROUND]
         out = []
-        for inst in [*(inst for inst in limbo.values() if not inst.held), *held]:
+        for inst in [*(inst for inst in unproven_ends.values() if not inst.held), *held]:
             there = alive(inst.serial or 0, ALL_ORDER[inst.index], inst.ino)
             if there and inst.held:
                 continue

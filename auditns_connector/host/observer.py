@@ -4,7 +4,7 @@ journaled in the order it was taken in.
 The order at the start is *subscribe, scan /proc, replay what arrived meanwhile*, so that nothing falls between. Before
 audit events are answered, :meth:`Observer.look` drains every source up to now: what happened before is in hand. What
 need not be known for answers that are remembered waits there, up to a second; whoever asks the model has it taken in
-first, and :meth:`Observer.catch_up` does both.
+first, and :meth:`Observer.sync` does both.
 """
 
 import json
@@ -27,7 +27,7 @@ from auditns_connector.vocabulary.namespaces import INITIAL_INODES, INITIAL_INOD
 from auditns_connector.vocabulary.values import CData, JsonObject
 
 if TYPE_CHECKING:
-    from auditns_connector.audittext.scanner import Points
+    from auditns_connector.audittext.scanner import InsertionPoints
     from auditns_connector.sources.cgroups import Hierarchy
     from auditns_connector.sources.connector import ConnectorSource
     from auditns_connector.sources.perf import PerfSource
@@ -201,10 +201,10 @@ class Observer:
 
     # -- the stream
 
-    def look(self, upto: int = 0) -> int:
+    def drain_to_now(self, upto: int = 0) -> int:
         """Drain all that happened before ``upto`` (CLOCK_MONOTONIC ns; 0: now); returns that moment. What says nothing
         new of those who are remembered (:meth:`Model.saw`) waits to be taken in: many frames at once cost less, and an
-        answer that is remembered need not wait for them. Whoever asks the model calls :meth:`take_in` first."""
+        answer that is remembered need not wait for them. Whoever asks the model calls :meth:`apply_deferred` first."""
         if upto or self.perf is None or self.connector is not None or self.insiders:
             cut = upto or time.monotonic_ns()
             self._sample_clock()
@@ -215,13 +215,13 @@ class Observer:
                 self.tell_clock()
             if block and self.tap is not None:
                 self.tap(block)
-        self.heard(cut, block, bool(block) and self.model.saw(block))
+        self.absorb(cut, block, bool(block) and self.model.saw(block))
         return cut
 
-    def heard(self, cut: int, block: bytes, quiet: bool) -> None:
+    def absorb(self, cut: int, block: bytes, quiet: bool) -> None:
         """The model was shown the frames ``block`` up to ``cut``; ``quiet`` is what :meth:`Model.saw` said of them."""
         if quiet and block:
-            self.wait_with(block)
+            self.defer(block)
         elif block:
             self._feed(block, seen=True)
         if self.model.queries or self.model.namespaces.born:
@@ -235,12 +235,12 @@ class Observer:
         for call in self.followed:
             call(cut)
 
-    def wait_with(self, block: bytes) -> None:
+    def defer(self, block: bytes) -> None:
         """Frames that the model was shown, and that may wait. Nothing else happens: more may have been drained."""
         self._waiting.append(block)
         self._waits += len(block)
 
-    def take_in(self) -> None:
+    def apply_deferred(self) -> None:
         """Have the model take in what waits, and know of the execs that were answered without it."""
         self._end_waiting()
         if self.model.queries or self.model.namespaces.born:
@@ -263,15 +263,15 @@ class Observer:
         others = self.connector is not None or self.insiders or self.followed or self.journal is not None
         return self.perf is not None and self.tap is None and not others
 
-    def take_in_much(self) -> None:
-        """:meth:`take_in` where more waits than costs little."""
+    def apply_many_deferred(self) -> None:
+        """:meth:`apply_deferred` where more waits than costs little."""
         if self._waits > MUCH:
-            self.take_in()
+            self.apply_deferred()
 
-    def catch_up(self) -> int:
+    def sync(self) -> int:
         """Take in all that happened before now; returns that moment (CLOCK_MONOTONIC ns)."""
-        cut = self.look()
-        self.take_in()
+        cut = self.drain_to_now()
+        self.apply_deferred()
         return cut
 
     def _poll(self, now: int) -> None:
@@ -425,7 +425,7 @@ class Observer:
             self._feed(self._drain(time.monotonic_ns()) if queries or answers else b"")
             self._feed(b"".join(answers))
 
-    def take_calls(self, points: "Points", nodes: Collection[bytes]) -> None:
+    def take_calls(self, points: "InsertionPoints", nodes: Collection[bytes]) -> None:
         """Ask /proc about the processes that audit says have called unshare or setns (namespace source "audit")."""
         from auditns_connector.host.audit_calls import call_frames
 

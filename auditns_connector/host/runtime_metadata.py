@@ -47,7 +47,7 @@ class Naming:
             times = self._asked.get(container, (0, 0.0))[0]
             wait = _AGAIN[times] if times < len(_AGAIN) else float("inf")
             self._asked[container] = times + 1, now + wait
-            own = not container.gives_way
+            own = not container.yields_id
             names = self._files.names(container.runtime, container.id, command_line(first[container]), own)
             if any(value != _known(container, name) for name, value in names.items()):
                 payload = json.dumps({"op": "names", "key": container.key, "names": names}).encode()

@@ -22,7 +22,6 @@ class Container:
         "contid",
         "ended",
         "first",
-        "gives_way",
         "home",
         "id",
         "image",
@@ -41,6 +40,7 @@ class Container:
         "sandbox",
         "text",
         "told",
+        "yields_id",
     )
 
     def __init__(self, key: Key, kind: str, born: int, parent: "Container | None") -> None:
@@ -77,7 +77,7 @@ class Container:
         #: may be the container's doing
         self.home: CgroupSet | None = None
         #: whoever gave it its id may write to a part of the cgroup tree only: another that wants its number gets it
-        self.gives_way = False
+        self.yields_id = False
 
     def __repr__(self) -> str:
         return f"<Container {self.kind} {self.runtime}/{self.id[:16]} {self.text or self.contid}>"
@@ -241,7 +241,7 @@ class Containers:
             if c is None:
                 c = Container(key, "runtime", now, parent)
                 c.id, c.name, c.pod = found.id, found.name, found.pod
-                c.gives_way = parent is not None or any(map(lent, where.values()))
+                c.yields_id = parent is not None or any(map(lent, where.values()))
                 self.by_key[key] = c
                 self._claim(c, derive_contid(found.runtime, found.id))
                 self.enter(parent)
@@ -294,12 +294,12 @@ class Containers:
 
     def _stands(self, contid: int, c: Container) -> bool:
         holder = self.by_contid.get(contid, c)
-        return holder is not c and (c.gives_way or not holder.gives_way)
+        return holder is not c and (c.yields_id or not holder.yields_id)
 
     def holder(self, contid: int) -> Container | None:
         """The living container that has this identifier and does not give way for a registered one."""
         found = self.by_contid.get(contid)
-        return None if found is None or found.gives_way else found
+        return None if found is None or found.yields_id else found
 
     def number(self, c: Container, contid: int) -> None:
         """``c`` has this identifier from now on, and who had it gets another."""
@@ -351,7 +351,7 @@ class Containers:
         """``found`` is inside ``outer``, with all that are around it."""
         chain = found.chain()
         for link in chain:
-            link.gives_way, link.text = True, ""
+            link.yields_id, link.text = True, ""
         chain[-1].parent = outer
         self.enter(outer)
 
@@ -381,7 +381,7 @@ class Containers:
 
     def put_inside(self, inner: Container, outer: Container, now: int) -> None:
         """``inner`` was taken for one that is not in ``outer``; what is wrong about it is put right."""
-        former, inner.parent, inner.gives_way = inner.parent, outer, True
+        former, inner.parent, inner.yields_id = inner.parent, outer, True
         self.enter(outer)
         self.leave(former, now)
         for other in self.by_key.values():

@@ -7,7 +7,7 @@ outlived its last task (by a bind mount or a descriptor).
 
 So an instance ends in one of three ways: the kernel proves that it is gone; it has no kernel id, and its last task has
 left; or its inode has been given to another one. Until then an instance with a kernel id waits in
-:attr:`Namespaces.limbo`.
+:attr:`Namespaces.unproven_ends`.
 
 Tasks share their set of namespaces far more often than not, so a task points to an interned :class:`NsSet`, and only
 the set counts its living members (as a *set of thread ids*: a counter leaks where threads exec).
@@ -45,10 +45,10 @@ class Instance:
         "ino",
         "joined",
         "last",
-        "maybe",
         "number",
         "origin",
         "owner",
+        "possible_predecessor",
         "serial",
         "sets",
         "told",
@@ -69,7 +69,7 @@ class Instance:
         #: after that: True the kernel says it lives on, False it is gone, None not known
         self.held: bool | None = None
         #: the former instance with this inode, while it is open whether this is the same one
-        self.maybe: Instance | None = None
+        self.possible_predecessor: Instance | None = None
         #: the process that left it last
         self.last: Process | None = None
         #: it turned out to be a former instance that had outlived its tasks
@@ -89,7 +89,7 @@ class Instance:
         return len(self.sets)
 
     @property
-    def proper(self) -> bool:
+    def has_kernel_id(self) -> bool:
         """It has the kernel's own id for a serial."""
         return self.serial is not None and self.serial < MINTED
 
@@ -140,9 +140,9 @@ class Namespaces:
         self.born: list[Instance] = []
         self.died: deque[tuple[Instance, int]] = deque()
         #: (type index, inode) -> the instance without tasks that it may still mean
-        self.vacant: dict[tuple[int, int], Instance] = {}
+        self.empty_by_inode: dict[tuple[int, int], Instance] = {}
         #: number -> instance without tasks whose end the kernel has not told yet
-        self.limbo: dict[int, Instance] = {}
+        self.unproven_ends: dict[int, Instance] = {}
         self.created = 0
         self.ended = 0
         #: the tasks that the member -number of a set stands for, see rows.py
@@ -156,7 +156,7 @@ class Namespaces:
         inst = Instance(self.created, index, dev, ino, now, initial)
         self.current[index][ino] = inst
         self.unnumbered[self.created] = inst
-        inst.maybe = self.vacant.pop((index, ino), None)
+        inst.possible_predecessor = self.empty_by_inode.pop((index, ino), None)
         return inst
 
     def find(self, index: int, dev: int, ino: int, now: int) -> Instance:
@@ -224,9 +224,9 @@ class Namespaces:
         if inst.ended is not None:
             inst.ended = inst.held = None
             self.ended -= 1
-            self.limbo.pop(inst.number, None)
-            if self.vacant.get((inst.index, inst.ino)) is inst:
-                del self.vacant[inst.index, inst.ino]
+            self.unproven_ends.pop(inst.number, None)
+            if self.empty_by_inode.get((inst.index, inst.ino)) is inst:
+                del self.empty_by_inode[inst.index, inst.ino]
             self.current[inst.index].setdefault(inst.ino, inst)
 
     def leave(self, nsset: NsSet, tid: int, now: int) -> Sequence[Instance]:
@@ -249,10 +249,10 @@ class Namespaces:
                 self.ended += 1
                 if self.current[inst.index].get(inst.ino) is inst:
                     del self.current[inst.index][inst.ino]
-                    if inst.serial is None or inst.proper:
-                        self.vacant[inst.index, inst.ino] = inst
-                if inst.proper:
-                    self.limbo[inst.number] = inst
+                    if inst.serial is None or inst.has_kernel_id:
+                        self.empty_by_inode[inst.index, inst.ino] = inst
+                if inst.has_kernel_id:
+                    self.unproven_ends[inst.number] = inst
                 else:
                     self.died.append((inst, now))
         return vacated
@@ -260,12 +260,12 @@ class Namespaces:
     def gone(self, inst: Instance, now: int, held: bool | None = False) -> bool:
         """``inst`` without tasks has ended: proven (``held`` False), or there is no way to know (None). True when that
         is news."""
-        if self.limbo.pop(inst.number, None) is None:
+        if self.unproven_ends.pop(inst.number, None) is None:
             return False
         inst.held = held
         self.died.append((inst, now))
-        if held is False and self.vacant.get((inst.index, inst.ino)) is inst:
-            del self.vacant[inst.index, inst.ino]
+        if held is False and self.empty_by_inode.get((inst.index, inst.ino)) is inst:
+            del self.empty_by_inode[inst.index, inst.ino]
         return True
 
     def tasks(self, nsset: NsSet) -> Iterator[int]:
@@ -290,12 +290,12 @@ class Namespaces:
         inst.serial = serial
         self.serials[serial] = inst
         self.unnumbered.pop(inst.number, None)
-        if inst.ended is not None and inst.proper:
+        if inst.ended is not None and inst.has_kernel_id:
             self._wait(inst)  # it was asked in its last moment
 
     def join(self, inst: Instance, former: Instance) -> None:
         """``inst`` is ``former``, which had outlived its tasks: it goes on under the same serial."""
-        self.limbo.pop(former.number, None)
+        self.unproven_ends.pop(former.number, None)
         self.unnumbered.pop(inst.number, None)
         former.held = True
         inst.serial, inst.born, inst.told, inst.joined = former.serial, former.born, former.told, True
@@ -306,9 +306,9 @@ class Namespaces:
             self._wait(inst)
 
     def _wait(self, inst: Instance) -> None:
-        self.limbo[inst.number] = inst
+        self.unproven_ends[inst.number] = inst
         if inst.ino not in self.current[inst.index]:
-            self.vacant[inst.index, inst.ino] = inst
+            self.empty_by_inode[inst.index, inst.ino] = inst
 
     def serial(self, inst: Instance) -> int:
         """The serial of ``inst``; minted now where nobody asked the kernel for it."""
@@ -320,13 +320,13 @@ class Namespaces:
     def forget(self, inst: Instance) -> bool:
         """Drop the record of a dead instance's serial; a minted one is never given again all the same. False where it
         lives again, or may."""
-        if inst.number in self.limbo or inst.ended is None:
+        if inst.number in self.unproven_ends or inst.ended is None:
             return False
         self.unnumbered.pop(inst.number, None)
         # the process and the container it knows know it: without this only the garbage collector would free them
-        inst.last = inst.maybe = inst.owner = None
-        if self.vacant.get((inst.index, inst.ino)) is inst:
-            del self.vacant[inst.index, inst.ino]
+        inst.last = inst.possible_predecessor = inst.owner = None
+        if self.empty_by_inode.get((inst.index, inst.ino)) is inst:
+            del self.empty_by_inode[inst.index, inst.ino]
         if inst.serial is not None and self.serials.get(inst.serial) is inst:
             del self.serials[inst.serial]
             self.minted.pop(inst.serial, None)

@@ -37,8 +37,8 @@ def pack(model: "Model", process: Process) -> bool:
 
     def profile(origin: str):  # type: ignore[no-untyped-def]
         return table.profile(
-            state._replace(since=0, origin=origin), process.cgroups, process.sampled, process.registered, process.via,
-            process.own_since, process.epoch, cgroup, execs=execs, forks=forks,
+            state._replace(since=0, origin=origin), process.cgroups, process.sampled, process.registered,
+            process.entered_container,            process.own_since, process.epoch, cgroup, execs=execs, forks=forks,
         )  # fmt: skip
 
     own = profile(state.origin)
@@ -58,7 +58,7 @@ def _may_be(model: "Model", process: Process) -> bool:
         and process.end is None
         and 0 < pid < MOST_PIDS
         and model.table.held.get(pid) is process
-        and not (process.unresolved or process.apart or process.leader_gone)
+        and not (process.unresolved or process.thread_namespaces or process.leader_gone)
         and len(threads) <= _MOST_THREADS
         and len(process.comm) <= _MOST_COMM
         and b"\0" not in process.comm

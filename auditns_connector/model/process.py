@@ -59,22 +59,21 @@ class Process:
     Fields are written by the process table (processes.py) and by nobody else."""
 
     __slots__ = (
-        "apart",
         "behind",
         "cgroups",
         "clone_parent",
         "comm",
         "creator",
         "end",
+        "entered_container",
         "epoch",
         "execs",
         "execs_lost",
-        "floor",
         "ids",
         "inside",
         "leader_gone",
-        "made",
         "newborn",
+        "not_before",
         "nspid",
         "own_since",
         "past",
@@ -82,16 +81,17 @@ class Process:
         "place",
         "placeholder",
         "prev",
+        "recent_children",
         "registered",
         "row",
         "sampled",
         "scanned",
         "start",
         "state",
+        "thread_namespaces",
         "threads",
         "unresolved",
         "version",
-        "via",
     )
 
     def __init__(self, pid: int, start: int, state: State, cgroups: CgroupSet | None) -> None:
@@ -113,14 +113,14 @@ class Process:
         #: made with CLONE_PARENT: its real parent is not its creator but the creator's
         self.clone_parent = False
         #: records still to come were made at or after this time (ns): an exec or a call that was told of
-        self.floor = 0
+        self.not_before = 0
         #: other threads than the leader: tid -> its namespaces; None while there is one thread
         self.threads: dict[int, NsSet | None] | None = None
         #: when threads were in other namespaces than the leader; see thread_namespaces.py
-        self.apart: list[Apart] | None = None
+        self.thread_namespaces: list[Apart] | None = None
         self.leader_gone = False
         #: (time, pid, tid) of the newest processes and threads that it made, see clones.py
-        self.made: list[tuple[int, int, int]] | None = None
+        self.recent_children: list[tuple[int, int, int]] | None = None
         #: its FORK came without namespaces: the record that tells them is still to come
         self.newborn = False
         #: execs that no record has told of, and when the newest one was that is not among them for want of room
@@ -149,7 +149,7 @@ class Process:
         #: its pid is the so manieth that came to be remembered
         self.place = 0
         #: the container whose mount namespace it entered, see rule 5 of containers.py
-        self.via: Container | None = None
+        self.entered_container: Container | None = None
 
     def states(self, low: int, high: int) -> list[State]:
         """The states that held at some time between ``low`` and ``high``, newest first."""

@@ -113,7 +113,7 @@ class Processes(Rows):
         process.creator = (creator.pid, creator.start)
         process.comm = creator.comm
         process.registered = creator.registered
-        process.via = creator.via
+        process.entered_container = creator.entered_container
         process.unresolved = creator.unresolved
         process.sampled = creator.sampled
 
@@ -242,7 +242,7 @@ class Processes(Rows):
     def entered(self, process: Process, container: Container | None) -> None:
         """The container whose mount namespace ``process`` has entered."""
         self._own(process)
-        process.via = container
+        process.entered_container = container
 
     def own(self, process: Process, since: int | None) -> None:
         """When ``process`` first ran a program of its container's own; None: it did not."""
@@ -275,7 +275,7 @@ class Processes(Rows):
 
     def not_before(self, process: Process, time: int) -> None:
         """Records of ``process`` that are still to come were made at or after ``time``."""
-        process.floor = max(process.floor, time)
+        process.not_before = max(process.not_before, time)
         if process.row:
             lib.table_not_before(self.c, process.row, time)
 
@@ -284,9 +284,9 @@ class Processes(Rows):
         if creator.row:
             lib.table_made(self.c, creator.row, time, pid, tid)
             return
-        made = creator.made
+        made = creator.recent_children
         if made is None:
-            creator.made = [(time, pid, tid)]
+            creator.recent_children = [(time, pid, tid)]
             return
         made.append((time, pid, tid))
         if len(made) == 2 * KEPT_MADE:
@@ -325,18 +325,18 @@ class Processes(Rows):
     def apart(self, process: Process, tid: int, nsset: NsSet | None, time: int) -> None:
         """Thread ``tid`` of ``process`` is in ``nsset`` from ``time`` on, and not where the leader is."""
         self._own(process)
-        if process.apart is None:
-            process.apart = []
-        process.apart.append(Apart(tid, nsset, time))
-        if len(process.apart) > KEPT:
+        if process.thread_namespaces is None:
+            process.thread_namespaces = []
+        process.thread_namespaces.append(Apart(tid, nsset, time))
+        if len(process.thread_namespaces) > KEPT:
             # what falls out may have been anywhere: nothing is known of that time any more
-            del process.apart[0]
-            process.apart[0].nsset, process.apart[0].since = None, 0
+            del process.thread_namespaces[0]
+            process.thread_namespaces[0].nsset, process.thread_namespaces[0].since = None, 0
 
     def together(self, process: Process, tid: int, time: int) -> None:
         """Thread ``tid`` of ``process`` is where it was no longer."""
         self._own(process)
-        for apart in process.apart or ():
+        for apart in process.thread_namespaces or ():
             if apart.tid == tid and apart.until is None:
                 apart.until = time
 

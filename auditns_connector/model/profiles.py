@@ -7,11 +7,21 @@ from auditns_connector.model.process import Exec, Process, State
 class Profile:
     """What the packed processes of one kind have in common; ``number`` is that of struct table_profile."""
 
-    __slots__ = ("cgroups", "epoch", "key", "number", "own_since", "registered", "sampled", "state", "via")
+    __slots__ = (
+        "cgroups",
+        "entered_container",
+        "epoch",
+        "key",
+        "number",
+        "own_since",
+        "registered",
+        "sampled",
+        "state",
+    )
 
     def __init__(
         self, number: int, key: tuple[object, ...], state: State, cgroups: CgroupSet | None, sampled: int,
-        registered: Container | None, via: Container | None, own_since: int | None, epoch: int,
+        registered: Container | None, entered_container: Container | None, own_since: int | None, epoch: int,
     ) -> None:  # fmt: skip
         self.number = number
         self.key = key
@@ -19,7 +29,7 @@ class Profile:
         self.cgroups = cgroups
         self.sampled = sampled
         self.registered = registered
-        self.via = via
+        self.entered_container = entered_container
         self.own_since = own_since
         self.epoch = epoch
 

@@ -95,8 +95,8 @@ class Rows:
         """The object of ``row``, as the table has it now, with the former incarnations behind it."""
         lib.table_read(self.c, row, self._row)
         # fmt: off
-        (start, end, since, creator_start, floor, place, lost, pid, creator, _, prev, number, version, execs, threads,
-         _, ended, _, leader_gone, newborn, clone_parent, _, before, _, _, comm) = _ROW.unpack(self._row_bytes)
+        (start, end, since, creator_start, not_before, place, lost, pid, creator, _, prev, number, version, execs,
+         threads, _, ended, _, leader_gone, newborn, clone_parent, _, before, _, _, comm) = _ROW.unpack(self._row_bytes)
         # fmt: on
         process = self._packed.get(row)
         if process is None:
@@ -104,7 +104,7 @@ class Rows:
             process.creator = (creator, creator_start)
             process.row = row
             lib.table_object(self.c, row, 1)
-        process.version, process.place, process.floor, process.execs_lost = version, place, floor, lost
+        process.version, process.place, process.not_before, process.execs_lost = version, place, not_before, lost
         process.end = end if ended else None
         process.comm = comm.rstrip(b"\0")
         process.leader_gone, process.newborn = leader_gone != 0, newborn != 0
@@ -122,7 +122,8 @@ class Rows:
         _, container, nsset, origin, login = profile.state
         process = Process(pid, start, State(since, container, nsset, origin, login), profile.cgroups)
         process.sampled, process.registered = profile.sampled, profile.registered
-        process.via, process.own_since, process.epoch = profile.via, profile.own_since, profile.epoch
+        process.entered_container = profile.entered_container
+        process.own_since, process.epoch = profile.own_since, profile.epoch
         return process
 
     def _read_execs(self, row: int, process: Process) -> list[Exec]:
@@ -132,7 +133,7 @@ class Rows:
     def made(self, process: Process) -> list[tuple[int, int, int]]:
         """(time, pid, tid) of the newest processes and threads that ``process`` made."""
         if not process.row:
-            return process.made or []
+            return process.recent_children or []
         count = lib.table_read_made(self.c, process.row, self._made)
         return [(m.time, m.pid, m.tid) for m in self._made[0:count]]
 
@@ -196,7 +197,7 @@ class Rows:
     def _take(self, process: Process) -> None:
         """What is counted of a row is counted by Python before the row goes."""
         row, c, nsset = process.row, self._row, process.state.nsset
-        process.made = self.made(process) or None
+        process.recent_children = self.made(process) or None
         lib.table_read(self.c, row, c)
         process.threads = None
         if not c.ended:
@@ -250,19 +251,23 @@ class Rows:
 
     def profile(
         self, state: State, cgroups: CgroupSet | None, sampled: int, registered: Container | None,
-        via: Container | None, own_since: int | None, epoch: int, cgroup: int, *, execs: bool, forks: bool,
+        entered_container: Container | None, own_since: int | None, epoch: int, cgroup: int, *, execs: bool,
+        forks: bool,
     ) -> Profile:  # fmt: skip
         """The profile with all this, the state's ``since`` apart. ``cgroup`` is the id of samples that change nothing;
         ``execs`` and ``forks``: neither do execs there, and forks."""
         _, container, nsset, origin, login = state
-        key = (container, nsset, origin, login, cgroups, sampled, registered, via, own_since, epoch, cgroup, forks)
+        key = (
+            container, nsset, origin, login, cgroups, sampled, registered, entered_container, own_since, epoch, cgroup,
+            forks,
+        )  # fmt: skip
         found = self._profiles.get(key)
         if found is None:
             raw = nsset.raw if nsset is not None and nsset.raw is not None else ffi.NULL
             number = int(lib.table_profile_add(self.c, raw if forks else ffi.NULL, cgroup, epoch, execs))
             if not number:
                 raise MemoryError("no memory for the process table")
-            found = Profile(number, key, state, cgroups, sampled, registered, via, own_since, epoch)
+            found = Profile(number, key, state, cgroups, sampled, registered, entered_container, own_since, epoch)
             self._profiles[key] = found
             self.profiles += [None] * (number + 1 - len(self.profiles))
             self.profiles[number] = found
@@ -280,10 +285,10 @@ class Rows:
         self._populate(profile)
         execs, behind = split_execs(process)
         tids = list(process.threads or ())
-        row, made = self._row, process.made or []
+        row, made = self._row, process.recent_children or []
         row.pid, row.start, row.since, row.profile = pid, process.start, since, profile.number
         row.creator, row.creator_start = process.creator or (0, 0)
-        row.not_before, row.place = process.floor, process.place
+        row.not_before, row.place = process.not_before, process.place
         row.newborn, row.clone_parent = process.newborn, process.clone_parent
         row.behind, row.early, row.scanned = bool(behind), early, process.scanned
         row.execs_lost = process.execs_lost
@@ -304,7 +309,7 @@ class Rows:
         else:
             self.held[pid] = former
             lib.table_hold(self.c, pid, _ENDED, _HELD | _ENDED)
-        process.row, process.behind, process.made = int(number), behind or None, None
+        process.row, process.behind, process.recent_children = int(number), behind or None, None
         self._packed[process.row] = process
         process.version = -1
 

@@ -373,7 +373,7 @@ class Model:
             namespaces=nsset,
             registered=process.registered,
             creator=former,
-            mounts=process.via,
+            mounts=process.entered_container,
             set_up=process.own_since is not None or process.scanned,
         )
         return belongs(evidence)

@@ -52,7 +52,7 @@ def moved(model: "Model", process: Process, tid: int, nsset: NsSet | None, time:
 
 def leader_moved(model: "Model", process: Process, time: int) -> None:
     """The leader has gone elsewhere; the other threads stay where they are."""
-    apart = {entry.tid for entry in process.apart or () if entry.until is None}
+    apart = {entry.tid for entry in process.thread_namespaces or () if entry.until is None}
     for tid, nsset in (process.threads or {}).items():
         if tid not in apart:
             moved(model, process, tid, nsset, time)
@@ -62,6 +62,6 @@ def between(process: Process, low: int, high: int) -> list[NsSet | None]:
     """The sets of threads apart at some time between ``low`` and ``high``."""
     return [
         entry.nsset
-        for entry in process.apart or ()
+        for entry in process.thread_namespaces or ()
         if entry.since <= high and (entry.until is None or entry.until >= low)
     ]

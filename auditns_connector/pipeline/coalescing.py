@@ -21,7 +21,7 @@ LEAST: Final = 0.0005
 MUCH: Final = 128 * 1024
 
 
-class Pace:
+class Coalescer:
     """``fixed_ms`` is how long to wait always (milliseconds), unless much comes; ``None`` is adaptive. Times are
     seconds."""
 
@@ -46,7 +46,7 @@ class Pace:
         """Whether there may be a pause."""
         return self.fixed != 0 and (self.fixed is not None or self._rate > BUSY)
 
-    def took(self, events: int, now: float, size: int = 0) -> None:
+    def note_batch(self, events: int, now: float, size: int = 0) -> None:
         """``events`` were read at ``now``, in ``size`` bytes where that may be much."""
         self._much = size >= MUCH
         self._rate = self._rate * math.exp((self._last - now) / WINDOW) + events / WINDOW

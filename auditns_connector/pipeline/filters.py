@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from auditns_connector.attribution.attributor import Correlator
 from auditns_connector.audittext.grouping import UNCLEAR, find_keys, keep_events, keep_types, pick
-from auditns_connector.audittext.scanner import Points
+from auditns_connector.audittext.scanner import InsertionPoints
 from auditns_connector.audittext.values import untrusted
 from auditns_connector.config.readers import number
 from auditns_connector.errors import ConfigError
@@ -148,7 +148,9 @@ class EventFilter:
     def __bool__(self) -> bool:
         return any((self._contids, self._runtimes, self._names, self._keys, self._pids, self._types))
 
-    def keep(self, points: Points, choice: "array[int]", correlator: Correlator, first: int, count: int) -> bytearray:
+    def keep(
+        self, points: InsertionPoints, choice: "array[int]", correlator: Correlator, first: int, count: int
+    ) -> bytearray:
         """One byte for each of ``count`` events from number ``first`` on: 1 for those that are wanted; ``choice`` is
         what ``correlator`` has answered."""
         good: list[bytes | bytearray] = [self._good_keys(points)] if self._keys else []
@@ -180,7 +182,7 @@ class EventFilter:
         self._verdicts += bytes(self._who(containers, holder) for holder in holders[len(self._verdicts) :])
         return self._verdicts
 
-    def _good_keys(self, points: Points) -> bytearray:
+    def _good_keys(self, points: InsertionPoints) -> bytearray:
         """One byte for each point: 1 where it has one of the keys."""
         found = find_keys(points, self._key_list)
         at = found.find(UNCLEAR)
@@ -222,7 +224,9 @@ class ConfiguredFilter:
     def __bool__(self) -> bool:
         return self._include is not None or bool(self._exclude)
 
-    def keep(self, points: Points, choice: "array[int]", correlator: Correlator, first: int, count: int) -> bytearray:
+    def keep(
+        self, points: InsertionPoints, choice: "array[int]", correlator: Correlator, first: int, count: int
+    ) -> bytearray:
         """As :meth:`EventFilter.keep`."""
         all_events = b"\1" * count
         included = [self._include.keep(points, choice, correlator, first, count)] if self._include is not None else []

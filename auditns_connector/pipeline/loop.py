@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from auditns_connector._native import lib
 from auditns_connector.attribution.attributor import Correlator
-from auditns_connector.audittext.scanner import MOST_PART, Points, TextStream
+from auditns_connector.audittext.scanner import MOST_PART, InsertionPoints, TextStream
 from auditns_connector.daemon.collector import collecting
-from auditns_connector.daemon.log import Seldom, Talk
+from auditns_connector.daemon.log import Log, RateLimitedLog
 from auditns_connector.host.observer import KEEP, Observer
-from auditns_connector.pipeline.coalescing import Pace
+from auditns_connector.pipeline.coalescing import Coalescer
 from auditns_connector.pipeline.native_loop import NativeLoop
-from auditns_connector.pipeline.selector import Watch
+from auditns_connector.pipeline.selector import Selector
 from auditns_connector.pipeline.text_stage import Enricher
 from auditns_connector.sinks.base import Sink
 from auditns_connector.sinks.loss import Block
@@ -32,7 +32,7 @@ from auditns_connector.vocabulary.values import CData, JsonObject
 if TYPE_CHECKING:
     from auditns_connector.config.streams import Definition
     from auditns_connector.emit.events import EventWriter
-    from auditns_connector.pipeline.standalone_records import Narrator
+    from auditns_connector.pipeline.standalone_records import StandaloneRecords
     from auditns_connector.state.position import Position
 
 #: an event whose end has not come is answered so long after its last record (ns): the kernel hands the records of one
@@ -81,7 +81,7 @@ class AnswerTaker(Protocol):
     def watched(self) -> bool:
         """Whether somebody reads, and wants events soon."""
 
-    def take(self, points: Points, now: int) -> None:
+    def take(self, points: InsertionPoints, now: int) -> None:
         """Points that were just answered."""
 
     def go_on(self) -> None:
@@ -110,16 +110,16 @@ class Pipeline:
         enricher: Enricher,
         audit: AuditSource | None,
         outputs: dict[str, list[Sink]],
-        talk: Talk,
+        log: Log,
         *,
-        narrator: "Narrator | None" = None,
+        standalone: "StandaloneRecords | None" = None,
         events: "EventWriter | None" = None,
-        pace: Pace | None = None,
+        coalescer: Coalescer | None = None,
         early: list[int] | None = None,
         duration: float | None = None,
         on_hup: Callable[[], None] | None = None,
     ) -> None:
-        """``narrator`` makes stand-alone records of what the model has to say; ``events`` shows kernel events
+        """``standalone`` makes stand-alone records of what the model has to say; ``events`` shows kernel events
         themselves; ``early`` are signals that came before :meth:`run`, and handlers append to it those behind it."""
         self.observer = observer
         self.correlator = correlator
@@ -127,22 +127,22 @@ class Pipeline:
         self.audit = audit
         self.outputs = outputs
         self._sinks = _flat(outputs)
-        self.talk = talk
+        self.log = log
         #: for what others can bring about as often as they like
-        self.seldom = Seldom(talk)
+        self.rate_limited = RateLimitedLog(log)
         self.started = time.time()
         self.stream = TextStream(_TEXT, whole=enricher.whole)
         enricher.stream = self.stream
         #: how long an event is waited for whose end has not come (ns)
         self.hold = HOLD
-        self.pace = pace or Pace()
-        self.selector = Watch()
+        self.coalescer = coalescer or Coalescer()
+        self.selector = Selector()
         self.stopping = ""
         self._end = None if duration is None else time.monotonic() + duration
         self._on_hup = on_hup
         self._hup = False
         self._tick = 0.0
-        self.narrator = narrator
+        self.standalone = standalone
         #: where the serial that was handed to the outputs last is kept
         self.position: Position | None = None
         self.events = events
@@ -157,7 +157,7 @@ class Pipeline:
         self.each_round: list[Callable[[], None]] = []
         #: called when the audit rules may have changed
         self.on_rules: list[Callable[[], None]] = []
-        #: does the usual rounds
+        #: the rounds of the fast path
         self._quick: NativeLoop | None = None
         #: when others were served last, and whether that is being done in the middle of something
         self._served, self._between = 0.0, False
@@ -206,9 +206,9 @@ class Pipeline:
             self._quick = NativeLoop(self, self.audit, self.hold)
         if self.observer.perf is not None:
             for fd in self.observer.perf.filenos():
-                self.selector.register(fd, selectors.EVENT_READ, self._catch_up)
+                self.selector.register(fd, selectors.EVENT_READ, self._sync)
         if self.observer.connector is not None and self.observer.tap is not None:
-            self.selector.register(self.observer.connector.fileno(), selectors.EVENT_READ, self._catch_up)
+            self.selector.register(self.observer.connector.fileno(), selectors.EVENT_READ, self._sync)
         for sink in self._sinks:
             self.selector.register(sink.fileno(), selectors.EVENT_READ, sink.on_ready)
 
@@ -225,7 +225,7 @@ class Pipeline:
     def _round(self) -> bool:
         """False when nothing was there to be done."""
         quick = self._quick.rounds if self._quick is not None and self._quick.ready() else None
-        came = self.selector.serve(self._timeout(), quick)
+        came = self.selector.poll_once(self._timeout(), quick)
         now = self._served = time.monotonic()
         self._end_idle(time.monotonic_ns() - self.hold)
         if self.streams is not None:
@@ -259,7 +259,7 @@ class Pipeline:
             return
         oldest = self.stream.oldest
         if oldest is not None and oldest <= before:
-            self._deliver(self.stream.idle(before), self.observer.catch_up())
+            self._deliver(self.stream.idle(before), self.observer.sync())
 
     def _serve_sinks(self, now: float) -> bool:
         """Let those go on whose time has come; True where one is broken."""
@@ -279,7 +279,7 @@ class Pipeline:
             return
         self._between = True
         try:
-            self.selector.serve(0.0)
+            self.selector.poll_once(0.0)
             self._serve_sinks(now)
             if self.streams is not None:
                 self.streams.go_on()
@@ -317,8 +317,8 @@ class Pipeline:
         if enricher.whole:
             self.stream.want_whole()
         self._sinks = _flat(outputs)
-        if self.narrator is not None:
-            self.narrator.formats = tuple(outputs)
+        if self.standalone is not None:
+            self.standalone.formats = tuple(outputs)
         for sink in self._sinks:
             self.selector.register(sink.fileno(), selectors.EVENT_READ, sink.on_ready)
         if self.streams is not None:
@@ -329,7 +329,7 @@ class Pipeline:
     def _on_audit_ready(self) -> None:
         if self._between:
             return
-        pause = self.pace.pause(time.monotonic())
+        pause = self.coalescer.pause(time.monotonic())
         if pause:
             if self.streams is not None and self.streams.watched:
                 pause = min(pause, _WATCHED)
@@ -347,27 +347,29 @@ class Pipeline:
             return 0
         self.stream.at(time.monotonic_ns())
         points = self.stream.part(self._part)
-        self.came(points, self.observer.look(self.audit.taken) if points.some or self.stream.left else 0)
+        self.process_text(
+            points, self.observer.drain_to_now(self.audit.taken) if points.some or self.stream.left else 0
+        )
         return came
 
-    def came(self, points: Points, cut: int) -> None:
+    def process_text(self, points: InsertionPoints, cut: int) -> None:
         """Audit text has come, with ``points``; ``cut`` is up to when the observer has looked."""
         now = time.monotonic()
         if self._quick is not None:
             self._quick.settle()
         if points.some or self.stream.left:
-            self.pace.took(points.n, now, points.consumed)
+            self.coalescer.note_batch(points.n, now, points.consumed)
             self._deliver_all(points, cut)
-            self.observer.take_in_much()
+            self.observer.apply_many_deferred()
 
     def note_position(self) -> None:
         """All that was seen of audit is with the outputs."""
-        if self.position is not None and self.narrator is not None and self.narrator.newest is not None:
-            self.position.note(*self.narrator.newest)
-            if (absence := self.narrator.absence) is not None:
+        if self.position is not None and self.standalone is not None and self.standalone.newest is not None:
+            self.position.note(*self.standalone.newest)
+            if (absence := self.standalone.absence) is not None:
                 self.position.note_absent(absence)
 
-    def _deliver_all(self, points: Points, cut: int) -> None:
+    def _deliver_all(self, points: InsertionPoints, cut: int) -> None:
         """Deliver ``points`` and those of what else was read before ``cut``."""
         self._cut = cut
         began = time.monotonic()
@@ -382,15 +384,15 @@ class Pipeline:
             began = time.monotonic()
             self._deliver(self.stream.part(self._part), cut)
 
-    def _catch_up(self) -> None:
+    def _sync(self) -> None:
         if self._between:
             return
-        self.observer.catch_up()
+        self.observer.sync()
         self._narrate()
         # what made the source readable may be the beginning of a system call, whose outcome comes next
         self._tick = min(self._tick, time.monotonic() + _OUTCOME)
 
-    def _deliver(self, points: Points, cut: int) -> None:
+    def _deliver(self, points: InsertionPoints, cut: int) -> None:
         self._narrate()
         if points.n and self.observer.ns_source == "audit":
             self.observer.take_calls(points, self.correlator.nodes)
@@ -400,8 +402,8 @@ class Pipeline:
             blocks = self.enricher.take(points, lambda p: self._answer(p, cut))
         if points.n and self.observer.journal is not None:
             self.observer.mark(cut, points.serial[: points.n].tolist())
-        if points.n and self.narrator is not None:
-            self.narrator.saw(points)
+        if points.n and self.standalone is not None:
+            self.standalone.saw(points)
         self.write(blocks)
         self.note_position()
         if self.streams is not None:
@@ -411,28 +413,28 @@ class Pipeline:
             for call in self.on_rules:
                 call()
 
-    def _answer(self, points: Points, cut: int) -> "array[int]":
+    def _answer(self, points: InsertionPoints, cut: int) -> "array[int]":
         found = self.correlator.answer_known(points, cut) if self.enricher.plain_tails is None else None
         if found is None:
-            self.observer.take_in()
+            self.observer.apply_deferred()
             found = self.correlator.answer(points, cut)
         return found
 
     def _narrate(self, *, final: bool = False) -> None:
         """Tell what there is to tell."""
         outputs, self.observer.model.outputs = self.observer.model.outputs, []
-        if self.narrator is not None:
+        if self.standalone is not None:
             if outputs:
-                self._write_all(self.narrator.tell(outputs))
+                self._write_all(self.standalone.format_outputs(outputs))
             dropped = self.audit.take_dropped() if self.audit is not None else []
             if dropped:
-                self._write_all(self.narrator.dropped(dropped))
+                self._write_all(self.standalone.dropped(dropped))
             if final:
-                self.narrator.finish()
-                self._write_all(self.narrator.late(END_OF_TIME))
-            self._write_all(self.narrator.absent())
-            if self.narrator.missing:
-                self._write_all(self.narrator.gaps())
+                self.standalone.finish()
+                self._write_all(self.standalone.late(END_OF_TIME))
+            self._write_all(self.standalone.absent())
+            if self.standalone.missing:
+                self._write_all(self.standalone.gaps())
         if self.events is not None:
             self.write({"events": self.events.tell(outputs)})
 
@@ -473,23 +475,23 @@ class Pipeline:
     def _on_tick(self, now: float) -> None:
         self._tick = now + self._interval()
         self.observer.tick()
-        cut = self.observer.catch_up()
+        cut = self.observer.sync()
         if self.observer.prove():
             self._tick = min(self._tick, now + _PROOF_TICK)
         self._narrate()
-        if self.narrator is not None:
-            self._write_all(self.narrator.late(cut))
+        if self.standalone is not None:
+            self._write_all(self.standalone.late(cut))
         self.observer.model.losses.tell_forgotten(cut)
         self.observer.mark(cut, [], expire=self._expire(cut))
         self._settle_journal()
         for notice in self.audit.take_notices() if self.audit is not None else []:
-            self.talk.warn(notice)
+            self.log.warning(notice)
         for call in self.each_tick:
             call()
         for sink in self._sinks:
             while sink.notices:
                 notice = sink.notices.pop(0)
-                self.seldom.warn(notice, notice)
+                self.rate_limited.warning(notice, notice)
 
     def _expire(self, now: int) -> int:
         """Who ended before this time may be forgotten: text that has come and is not answered yet does not ask for
@@ -509,7 +511,7 @@ class Pipeline:
             journal.flush()
             while journal.notices:
                 notice = journal.notices.pop(0)
-                self.seldom.warn(notice, notice)
+                self.rate_limited.warning(notice, notice)
 
     def _interval(self) -> float:
         if self.events is not None:
@@ -518,11 +520,11 @@ class Pipeline:
 
     def _finish(self) -> None:
         if self.events is not None and not self.events.done and self.stopping != "output closed":
-            self._catch_up()
+            self._sync()
         if self.audit is not None and self.stopping not in ("output closed", "count reached"):
             if self.stopping != "end of input":
                 self._take_rest(self.audit)
-            self._deliver(self.stream.flush(eof=True), self.observer.catch_up())
+            self._deliver(self.stream.flush(eof=True), self.observer.sync())
             self._narrate(final=True)
         for call in self.at_end:
             call()
@@ -531,26 +533,26 @@ class Pipeline:
         for sink in self._sinks:
             sink.flush(max(0.0, end - time.monotonic()))
             while sink.notices:
-                self.talk.warn(sink.notices.pop(0))
+                self.log.warning(sink.notices.pop(0))
             sink.close(0.1)
         self.selector.close()
 
     def _take_rest(self, audit: AuditSource) -> None:
         """Answer what had arrived when the run was to end, as far as there is time for it; tell what is left."""
-        if self.narrator is not None and self.narrator.incomplete:
+        if self.standalone is not None and self.standalone.incomplete:
             select.select([audit.fileno()], [], [], _LATE)  # another CPU was about to hand it over when we stopped
         audit.finish()
         end = time.monotonic() + _REST
         while (came := audit.fill(self.stream)) is not None:
             if came:
                 self.stream.at(time.monotonic_ns())
-                self._deliver_all(self.stream.part(self._part), self.observer.look(audit.taken))
+                self._deliver_all(self.stream.part(self._part), self.observer.drain_to_now(audit.taken))
             else:
                 select.select([audit.fileno(), *audit.filenos()], [], [], _LATE)
             if time.monotonic() > end and not audit.within_line:
                 dropped = audit.take_dropped(rest=True)
-                if dropped and self.narrator is not None:
-                    self._write_all(self.narrator.dropped(dropped))
+                if dropped and self.standalone is not None:
+                    self._write_all(self.standalone.dropped(dropped))
                 break
 
     # -- what is going on
@@ -558,7 +560,7 @@ class Pipeline:
     def status(self) -> JsonObject:
         """Counters of every source, table, queue and sink, as a JSON-able object."""
         if not self._between:
-            self.observer.take_in()
+            self.observer.apply_deferred()
         model, correlator = self.observer.model, self.correlator
         sources: JsonObject = {}
         if self.observer.perf is not None:
@@ -567,8 +569,8 @@ class Pipeline:
             sources["connector"] = self.observer.connector.counters()
         if self.audit is not None:
             sources["audit"] = {"received": self.stream.lines, **self.audit.counters()}
-            if self.narrator is not None:
-                sources["audit"]["lost"] += self.narrator.lost
+            if self.standalone is not None:
+                sources["audit"]["lost"] += self.standalone.lost
         sources["procfs"] = self.observer.counters
         if self.observer.journal is not None:
             sources["journal"] = {"written": self.observer.journal.written, "failed": self.observer.journal.failed}
@@ -607,8 +609,8 @@ class Pipeline:
         for source in (self.observer.perf, self.observer.connector, self.audit):
             if source is not None:
                 found += source.counters().get("lost", 0)
-        if self.narrator is not None:
-            found += self.narrator.lost
+        if self.standalone is not None:
+            found += self.standalone.lost
         return found + sum(sink.counters().get("dropped_records", 0) for sink in self._sinks)
 
 

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from auditns_connector.attribution.attributor import Correlator
-from auditns_connector.audittext.scanner import Points
+from auditns_connector.audittext.scanner import InsertionPoints
 from auditns_connector.errors import DecodeError
 from auditns_connector.journal.reader import JournalReader
 from auditns_connector.model.table import Model
@@ -51,7 +51,7 @@ class ReplayAnswers:
         except (ValueError, TypeError, RecursionError) as error:
             raise DecodeError(f"{' '.join(self._paths)}: the journal is damaged ({error})") from error
 
-    def answer(self, correlator: Correlator, points: Points) -> "array[int]":
+    def answer(self, correlator: Correlator, points: InsertionPoints) -> "array[int]":
         """Advance the model mark by mark, answering runs of points on the way."""
         choice = correlator.begin(points)
         correlator.next_stamps = True
@@ -87,7 +87,7 @@ class ReplayAnswers:
         ) as error:
             raise DecodeError(f"{' '.join(self._paths)}: the journal is damaged ({error})") from error
 
-    def _runs(self, points: Points) -> Iterator[tuple[int, int]]:
+    def _runs(self, points: InsertionPoints) -> Iterator[tuple[int, int]]:
         """(mark, end): up to point ``end`` the events were answered at that mark, one run after the other."""
         n, serials, stamps, everything = points.n, points.serial, points.ms, points.range()
         i = 0
@@ -137,9 +137,9 @@ class LiveAnswers:
         self._tick = 0
         self._observer.start()
 
-    def answer(self, correlator: Correlator, points: Points) -> "array[int]":
+    def answer(self, correlator: Correlator, points: InsertionPoints) -> "array[int]":
         """All points, by what is known now."""
-        now = self._observer.catch_up()
+        now = self._observer.sync()
         choice = correlator.answer(points, now)
         self._forget(now)
         self.model.outputs.clear()
@@ -151,7 +151,7 @@ class LiveAnswers:
 
     def drain(self) -> None:
         """Take in what the kernel has to tell while no text comes."""
-        self._forget(self._observer.catch_up())
+        self._forget(self._observer.sync())
         self.model.outputs.clear()
 
     def _forget(self, now: int) -> None:

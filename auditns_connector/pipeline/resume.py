@@ -22,18 +22,18 @@ def resume(pipeline: "Pipeline", directory: str, name: str, log: str = "") -> No
     its end is what was written last, and what waited in the queue of a program that was killed is missing. Without one
     that is what was handed to the outputs last.
     """
-    narrator = pipeline.narrator
-    if narrator is None:
+    standalone = pipeline.standalone
+    if standalone is None:
         return
     position = Position(name, pipeline.observer.model.containers.boot_id, directory)
     for notice in position.notices:
-        pipeline.talk.warn(notice)
+        pipeline.log.warning(notice)
     if position.former is not None:
         tail = read_tail(log) if log else None
-        narrator.resume(*written_last(position.former, tail), () if tail is None else tail.present)
+        standalone.resume(*written_last(position.former, tail), () if tail is None else tail.present)
         absent = position.absent
         if absent is not None and (tail is None or (absent.first, absent.last) not in tail.restarts):
-            narrator.recall(absent)
+            standalone.recall(absent)
     pipeline.each_tick.append(lambda: _settle(pipeline, position))
     pipeline.position = position
     pipeline.at_end.append(position.close)
@@ -41,9 +41,9 @@ def resume(pipeline: "Pipeline", directory: str, name: str, log: str = "") -> No
 
 def _settle(pipeline: "Pipeline", position: Position) -> None:
     """What is missing is told, and that is written: the next run need not know."""
-    narrator = pipeline.narrator
+    standalone = pipeline.standalone
     waits = any(sink.counters()["queued_bytes"] for sinks in pipeline.outputs.values() for sink in sinks)
-    if narrator is not None and narrator.absence is None and not waits:
+    if standalone is not None and standalone.absence is None and not waits:
         position.note_absent(None)
 
 

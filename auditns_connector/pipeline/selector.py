@@ -14,7 +14,7 @@ from typing import Any
 Wait = Callable[[select.epoll, float], list[tuple[int, int]]]
 
 
-class Watch(selectors.EpollSelector):
+class Selector(selectors.EpollSelector):
     """A selector; the ``data`` of what is registered is a function to be called when it is ready."""
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class Watch(selectors.EpollSelector):
         del self._calls[key.fd]
         return key
 
-    def serve(self, timeout: float, wait: Wait | None = None) -> bool:
+    def poll_once(self, timeout: float, wait: Wait | None = None) -> bool:
         """Wait up to ``timeout`` seconds, and call what is registered with each descriptor that is ready; ``wait`` does
         the waiting if it is given. False when there was none."""
         own = self._own

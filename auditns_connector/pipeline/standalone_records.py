@@ -1,8 +1,9 @@
 """Stand-alone records: what the model has to tell beside answers, as audit events of our own.
 
-The pipeline hands :meth:`Narrator.tell` the model's outputs; out come whole lines for each output format. Each is an
-event of one record: its time is that of what happened, its serial comes from :mod:`eventserial`. A kind of output is
-told by the function that :attr:`Narrator.formatters` has for its class, so that other parts can add theirs.
+The pipeline hands :meth:`StandaloneRecords.format_outputs` the model's outputs; out come whole lines for each output
+format. Each is an event of one record: its time is that of what happened, its serial comes from
+:mod:`~auditns_connector.state.event_serials`. A kind of output is formatted by the function that
+:attr:`StandaloneRecords.formatters` has for its class, so that other parts can add theirs.
 """
 
 import threading
@@ -30,7 +31,7 @@ from auditns_connector.vocabulary.audit_text import P_NODE
 
 if TYPE_CHECKING:
     from auditns_connector.attribution.attributor import Correlator
-    from auditns_connector.audittext.scanner import Points
+    from auditns_connector.audittext.scanner import InsertionPoints
     from auditns_connector.emit.pretty import Pretty
     from auditns_connector.emit.render import Renderer
     from auditns_connector.host.observer import Observer
@@ -52,7 +53,7 @@ _KINDS: Final[dict[type, int]] = {
 }
 
 
-class Narrator:
+class StandaloneRecords:
     """Writes stand-alone records for ``formats`` (names of text_stage.py); JSON and lines for people need ``renderer``.
 
     What the filter ``wanted`` does not let through is not told; losses always are. ``track`` looks for holes in
@@ -100,7 +101,7 @@ class Narrator:
 
     # -- what the kernel's events say about ours
 
-    def saw(self, points: "Points") -> None:
+    def saw(self, points: "InsertionPoints") -> None:
         """Note the newest kernel serial, and the ``node=`` prefix that records of this host have."""
         last = points.n - 1
         if last < 0:
@@ -138,7 +139,7 @@ class Narrator:
         if self._tracker is not None:
             self._tracker.skip(serial, ms)
 
-    def _track(self, tracker: SerialTracker, points: "Points") -> None:
+    def _track(self, tracker: SerialTracker, points: "InsertionPoints") -> None:
         n, span = points.n, points.range()
         last = points.serial[n - 1]
         if not tracker.open and span.complete and span.low == points.serial[0] == self._next and span.high == last:
@@ -149,7 +150,7 @@ class Narrator:
                 last = serial
         self._next = last + 1
 
-    def _of_kernel(self, points: "Points") -> Iterator[tuple[int, int, int]]:
+    def _of_kernel(self, points: "InsertionPoints") -> Iterator[tuple[int, int, int]]:
         """Serial, time and type of the points in events that this host's kernel numbers."""
         rows = zip(points.serial[: points.n].tolist(), points.ms[: points.n].tolist(), strict=True)
         for i, (serial, ms) in enumerate(rows):
@@ -201,7 +202,7 @@ class Narrator:
 
     # -- outputs
 
-    def tell(self, outputs: Iterable[Any]) -> list[dict[str, Block]]:
+    def format_outputs(self, outputs: Iterable[Any]) -> list[dict[str, Block]]:
         """One block of lines for each format, several times where lines that may be dropped first and others alternate;
         empty where there is nothing to tell."""
         rows, spellings = self._rows, dict.fromkeys(name == NUMERIC for name in self.formats)
@@ -344,7 +345,7 @@ class Narrator:
 
     # -- namespaces
 
-    def introduce(self, now: int) -> list[dict[str, Block]]:
+    def emit_initial_namespaces(self, now: int) -> list[dict[str, Block]]:
         """NS_INIT of the initial namespaces, which were there before anybody could tell; ``now`` is CLOCK_MONOTONIC."""
         first, ms = self._model.initial, self._ms(now)
         self._rows.clear()
@@ -365,19 +366,19 @@ class Narrator:
         )
 
 
-def open_narrator(
+def open_standalone(
     observer: "Observer", formats: Sequence[str], *, correlator: "Correlator | None" = None, colour: bool = False,
     lines: "Pretty | None" = None, wanted: "EventFilter | ConfiguredFilter | None" = None, track: bool = False,
     directory: str | None = RUN_DIR, each: int = EACH, total: int = TOTAL,
-) -> Narrator:  # fmt: skip
-    """The narrator of a run; ``correlator`` is needed for JSON and lines for people."""
+) -> StandaloneRecords:  # fmt: skip
+    """The stand-alone records of a run; ``correlator`` is needed for JSON and lines for people."""
     renderer = None
     if correlator is not None and not {RAW, NUMERIC}.issuperset(formats):
         from auditns_connector.emit.render import Renderer
 
         renderer = Renderer(correlator, colour, lines)
     serials = EventSerials(directory, boot_id=observer.model.containers.boot_id)
-    return Narrator(
+    return StandaloneRecords(
         observer.model,
         serials,
         formats,

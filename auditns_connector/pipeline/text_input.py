@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
-from auditns_connector.audittext.scanner import Points, TextStream
+from auditns_connector.audittext.scanner import InsertionPoints, TextStream
 from auditns_connector.errors import AuditnsError
 from auditns_connector.pipeline.compressed import ENOUGH, may_be_compressed, reader
 
@@ -35,7 +35,7 @@ class Watched(Protocol):
 class TextInput:
     """Feeds ``stream`` and gives what is decided to ``deliver``, which returns False when nobody wants more."""
 
-    def __init__(self, stream: TextStream, deliver: Callable[[Points], bool], watched: Watched) -> None:
+    def __init__(self, stream: TextStream, deliver: Callable[[InsertionPoints], bool], watched: Watched) -> None:
         self._stream, self._deliver, self._watched = stream, deliver, watched
         self._unended = False
 

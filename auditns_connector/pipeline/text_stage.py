@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from auditns_connector.attribution.attributor import Correlator
 from auditns_connector.audittext.grouping import event_numbers
-from auditns_connector.audittext.scanner import Points, Tails, TextStream, put_together
+from auditns_connector.audittext.scanner import InsertionPoints, RecordTexts, TextStream, insert_records
 from auditns_connector.emit.spelling import set_apart
 from auditns_connector.pipeline.filters import ConfiguredFilter, EventFilter
 from auditns_connector.vocabulary.audit_text import LINE_LATE, P_LATE, P_TARGET
@@ -24,7 +24,7 @@ NUMERIC: Final = "numeric"
 JSON: Final = "json"
 PRETTY: Final = "pretty"
 
-Answer = Callable[[Points], "array[int]"]
+Answer = Callable[[InsertionPoints], "array[int]"]
 
 
 class Enricher:
@@ -80,7 +80,7 @@ class Enricher:
         """The limit of events is reached."""
         return self.limit is not None and self.shown >= self.limit
 
-    def take_known(self, points: Points, now: int) -> JsonObject | None:
+    def take_known(self, points: InsertionPoints, now: int) -> JsonObject | None:
         """:meth:`take` of what is known at ``now`` (CLOCK_MONOTONIC ns) without asking the model; ``None`` where that
         is not all, or more than one plain text is wanted."""
         if self._spelling < 0 or not points.some:
@@ -92,7 +92,7 @@ class Enricher:
         return {self._formats[0]: block}
 
     @property
-    def plain_tails(self) -> Tails | None:
+    def plain_tails(self) -> RecordTexts | None:
         """The texts to put in, where one plain text of all events is wanted and nothing else."""
         return self._correlator.tails[self._spelling] if self._spelling >= 0 else None
 
@@ -101,7 +101,7 @@ class Enricher:
         self.events += events
         self.shown += events
 
-    def take(self, points: Points, answer: Answer) -> JsonObject:
+    def take(self, points: InsertionPoints, answer: Answer) -> JsonObject:
         """One block for each format: all that ``points`` decided, with our records, less what is filtered out. It is
         bytes or a memoryview."""
         if not points.some or self.done:
@@ -120,13 +120,13 @@ class Enricher:
             if name in (RAW, NUMERIC):
                 index = self._correlator.spellings.index(name == NUMERIC)
                 tails = self._correlator.tails[index]
-                out[name] = put_together(points, choice, tails, keep, first, lasting=self._lasting)
+                out[name] = insert_records(points, choice, tails, keep, first, lasting=self._lasting)
             else:
                 out[name] = self._renderer.render(name, points, keep, first, lasting=self._lasting)
                 self._renderer.shown()
         return out
 
-    def _select(self, points: Points, choice: "array[int]") -> tuple[int, bytearray, int]:
+    def _select(self, points: InsertionPoints, choice: "array[int]") -> tuple[int, bytearray, int]:
         """The first event's number, one byte for each event: 1 for those that pass filter and limit, and how many these
         are."""
         first, count = event_numbers(points)
@@ -151,7 +151,7 @@ class Enricher:
         return first, keep, sum(keep) - sum(keep[i] for i in late)
 
     @staticmethod
-    def _late(points: Points, first: int) -> set[int]:
+    def _late(points: InsertionPoints, first: int) -> set[int]:
         """The events, counted from number ``first``, of records that belong to one that was handed out before."""
         rows = zip(points.event[: points.n], points.flags[: points.n], strict=True)
         return {number - first for number, flags in rows if flags & P_LATE and not flags & P_TARGET}

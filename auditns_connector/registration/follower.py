@@ -16,7 +16,7 @@ from auditns_connector.model.apply.restore_requests import checked
 from auditns_connector.vocabulary import frames as f
 
 if TYPE_CHECKING:
-    from auditns_connector.daemon.log import Talk
+    from auditns_connector.daemon.log import Log
     from auditns_connector.host.observer import Observer
 
 _TIMEOUT: Final = 2.0
@@ -31,13 +31,13 @@ class Follower:
         observer: "Observer",
         selector: selectors.BaseSelector,
         path: str,
-        talk: "Talk",
+        log: "Log",
         take_over: Callable[[ControlServer], None],
     ) -> None:
         self._observer, self._selector = observer, selector
         self._take_over = take_over
         self._path = path
-        self._talk = talk
+        self._log = log
         self._sock: socket.socket | None = None
         self._served = False
         self._connect()
@@ -52,7 +52,7 @@ class Follower:
             answer = json.loads(sock.recv(MAX_ANSWER) or b"{}")
             if not isinstance(answer, dict) or not answer.get("ok"):
                 raise ValueError("refused")
-            now = self._observer.catch_up()
+            now = self._observer.sync()
             # what was registered before us must be known before we answer anything
             while (data := sock.recv(MAX_ANSWER)) and self._feed(data, now) != "restored":
                 pass
@@ -61,8 +61,8 @@ class Follower:
             return
         sock.setblocking(False)
         self._sock = sock
-        self._selector.register(sock, selectors.EVENT_READ, self._observer.catch_up)
-        self._talk.say("another program serves registrations; they are followed", path=self._path)
+        self._selector.register(sock, selectors.EVENT_READ, self._observer.sync)
+        self._log.info("another program serves registrations; they are followed", path=self._path)
 
     def _read(self, now: int) -> None:
         """Take in all that has been told. The other one tells us before it answers who asked, so that a registration
@@ -107,7 +107,7 @@ class Follower:
             return
         self._served = True
         self._take_over(control)
-        self._talk.say("registrations are served here now", path=self._path, at=round(time.time()))
+        self._log.info("registrations are served here now", path=self._path, at=round(time.time()))
 
     def close(self) -> None:
         """Stop following."""

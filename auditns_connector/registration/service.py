@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from auditns_connector.control.peer import Held, Peer, describe_caller, translate
+from auditns_connector.control.peer import Peer, PidHandle, describe_caller, translate
 from auditns_connector.control.server import ControlServer, Handler
-from auditns_connector.daemon.log import Seldom, Talk
+from auditns_connector.daemon.log import Log, RateLimitedLog
 from auditns_connector.errors import AuditnsError
 from auditns_connector.model.apply import inner_ids_state as insidestate
 from auditns_connector.model.apply.registration import Refused, number
@@ -59,7 +59,7 @@ class Registrar:
         self,
         observer: "Observer",
         control: ControlServer,
-        talk: "Talk",
+        log: "Log",
         *,
         state: StateFile | None = None,
         audit_on: Callable[[], bool] = audit_is_on,
@@ -67,7 +67,7 @@ class Registrar:
         self._observer = observer
         self._model = observer.model
         self._control = control
-        self._talk, self._seldom = talk, Seldom(talk)
+        self._log, self._rate_limited = log, RateLimitedLog(log)
         self._state = state
         self._audit_on = audit_on
         self._procfs = Procfs()
@@ -94,14 +94,14 @@ class Registrar:
     def _ask(self, op: str, request: JsonObject, peer: Peer, sock: socket.socket, **more: object) -> JsonObject:
         """Feed one REGISTER frame and return what the model made of it."""
         pid = request.get("pid")
-        with Held.by_socket(sock) as caller_held:
+        with PidHandle.by_socket(sock) as caller_held:
             caller = describe_caller(self._procfs, caller_held, peer)
             found = translate(self._procfs, pid, caller) if isinstance(pid, int) and 0 < pid < 1 << 31 else 0
-            with Held.by_pid(found) as held:
+            with PidHandle.by_pid(found) as held:
                 about = self._procfs.describe(found) if found else None
-                self._observer.catch_up()
+                self._observer.sync()
                 self._observer.name_namespaces(found)
-                now = self._observer.catch_up()
+                now = self._observer.sync()
                 alive = about is not None and held.alive()
                 frame = {
                     "op": op,
@@ -133,7 +133,7 @@ class Registrar:
 
     def _state_document(self, document: bytes, peer: Peer, sock: socket.socket) -> JsonObject:
         """A runtime's hook has passed the state of a container as it got it."""
-        self._observer.catch_up()
+        self._observer.sync()
         process = self._model.alive(peer.pid)
         # the bundle of somebody in a container is not looked for: its path could lead into the host's files
         on_host = process is not None and process.state.container is None
@@ -154,14 +154,16 @@ class Registrar:
         if answer.get("error") == "EEXIST" and container is not None and container.id == full_id:
             return {**answer, "ok": True, "again": True}
         if answer["ok"] and answer["contid"].partition(",")[0] != wanted:
-            self._seldom.warn("taken", "an identifier was taken", id=full_id, wanted=wanted, given=answer["contid"])
+            self._rate_limited.warning(
+                "taken", "an identifier was taken", id=full_id, wanted=wanted, given=answer["contid"]
+            )
         return answer
 
     def _stopped(self, request: JsonObject, peer: Peer, sock: socket.socket) -> JsonObject:
         """A runtime says that a container has ended; how many of its processes live on is told."""
-        self._observer.catch_up()
+        self._observer.sync()
         wanted = names({"id": request.get("id")}).get("id")
-        with Held.by_socket(sock) as held:
+        with PidHandle.by_socket(sock) as held:
             caller = describe_caller(self._procfs, held, peer)
         meant = [c for c in self._model.registry.living() if wanted and c.id == wanted and self._may_see(caller, c)]
         living = sum(c.live for c in meant)
@@ -182,8 +184,8 @@ class Registrar:
 
     def _get(self, request: JsonObject, peer: Peer, sock: socket.socket) -> JsonObject:
         pid = request.get("pid")
-        self._observer.catch_up()
-        with Held.by_socket(sock) as held:
+        self._observer.sync()
+        with PidHandle.by_socket(sock) as held:
             caller = describe_caller(self._procfs, held, peer)
         found = translate(self._procfs, pid, caller) if isinstance(pid, int) and 0 < pid < 1 << 31 else 0
         process = self._model.alive(found)
@@ -206,8 +208,8 @@ class Registrar:
         return inside is None or (container is not None and inside in container.chain())
 
     def _list(self, request: JsonObject, peer: Peer, sock: socket.socket) -> JsonObject:
-        self._observer.catch_up()
-        with Held.by_socket(sock) as held:
+        self._observer.sync()
+        with PidHandle.by_socket(sock) as held:
             caller = describe_caller(self._procfs, held, peer)
         first = request.get("from", 0)
         first = first if isinstance(first, int) and first >= 0 else 0
@@ -283,7 +285,7 @@ class Registrar:
     # -- others on this host, and our own next run
 
     def _subscribe(self, request: JsonObject, peer: Peer, sock: socket.socket) -> JsonObject:
-        self._observer.catch_up()
+        self._observer.sync()
         self._control.subscribe(sock, requests_of(self._model, time.monotonic_ns()))
         return {"ok": True, "boot_id": self._model.containers.boot_id}
 
@@ -310,7 +312,7 @@ class Registrar:
             paths = {who: server.path for who, server in self.delegated.items()}
             complaint = self._state.write(self._model.containers.boot_id, requests, paths)
             if complaint:
-                self._talk.warn("registrations cannot be kept over a restart", reason=complaint)
+                self._log.warning("registrations cannot be kept over a restart", reason=complaint)
 
     def restore(self) -> None:
         """Take up what a former run has left."""
@@ -318,8 +320,8 @@ class Registrar:
             return
         requests, sockets, complaint = self._state.read(self._model.containers.boot_id)
         if complaint:
-            self._talk.warn(complaint)
-        now = self._observer.catch_up()
+            self._log.warning(complaint)
+        now = self._observer.sync()
         for request in requests:
             payload = json.dumps(request).encode()
             self._observer.feed(f.pack(f.K_REGISTER, f.S_CONTROL, now, payload=payload))
@@ -328,7 +330,7 @@ class Registrar:
                 with contextlib.suppress(AuditnsError, OSError):
                     self.open_delegated(who, path)
         if self._model.registry.living():
-            self._talk.say("registrations taken up", containers=len(self._model.registry.living()))
+            self._log.info("registrations taken up", containers=len(self._model.registry.living()))
         self.keep(force=bool(requests))
 
     def tick(self) -> None:

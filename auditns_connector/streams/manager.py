@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from auditns_connector.config.streams import HOST, Definition, change, read, stream_name
 from auditns_connector.control.peer import Peer
-from auditns_connector.daemon.log import Seldom, Talk
+from auditns_connector.daemon.log import Log, RateLimitedLog
 from auditns_connector.errors import AuditnsError, ConfigError
 from auditns_connector.model.containers import UNKNOWN, Container
 from auditns_connector.state.directory import SafeDir
@@ -29,7 +29,7 @@ from auditns_connector.streams.stream import Stream, refused
 from auditns_connector.vocabulary.values import JsonObject
 
 if TYPE_CHECKING:
-    from auditns_connector.audittext.scanner import Points
+    from auditns_connector.audittext.scanner import InsertionPoints
     from auditns_connector.pipeline.loop import Pipeline
 
 STATE: Final = "streams.json"
@@ -41,12 +41,12 @@ COMMANDED: Final = "command"
 class Streams:
     """The streams of ``pipeline`` below ``base``. Raises :class:`AuditnsError` where that cannot be used."""
 
-    def __init__(self, pipeline: "Pipeline", base: str, talk: Talk, keep: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, pipeline: "Pipeline", base: str, log: Log, keep: Callable[[], None] = lambda: None) -> None:
         self.base = base
         #: called when there is something new to be kept over a restart
         self.keep = keep
         self.streams: dict[str, Stream] = {}
-        self._pipeline, self._talk, self._seldom = pipeline, talk, Seldom(talk)
+        self._pipeline, self._log, self._rate_limited = pipeline, log, RateLimitedLog(log)
         self._own_serials: EventSerials | None = None
         self._priority = Priority()
         self._state = SafeDir(base)
@@ -59,12 +59,12 @@ class Streams:
             self._private = _open_directory(".private", self._folder, 0o700)
         except OSError as error:
             raise AuditnsError(f"{base}/streams: {error.strerror}") from error
-        self.router = Router(pipeline.observer, self.streams, talk)
+        self.router = Router(pipeline.observer, self.streams, log)
         self.requests = Requests(pipeline, self.router, self)
 
     # -- the pipeline's side
 
-    def take(self, points: "Points", now: int) -> None:
+    def take(self, points: "InsertionPoints", now: int) -> None:
         """Points that were just answered."""
         if self.streams:
             self.router.take(points, self._pipeline.correlator.states, now)
@@ -99,9 +99,9 @@ class Streams:
 
     def serial(self) -> int:
         """A serial for a record that is an event of its own."""
-        narrator = self._pipeline.narrator
-        if narrator is not None:
-            return int(narrator.serials.take())
+        standalone = self._pipeline.standalone
+        if standalone is not None:
+            return int(standalone.serials.take())
         if self._own_serials is None:
             self._own_serials = EventSerials(self.base, boot_id=self._pipeline.observer.model.containers.boot_id)
         return self._own_serials.take()
@@ -115,9 +115,13 @@ class Streams:
             stream.tell_pauses()
             try:
                 if stream.server.check():
-                    self._seldom.warn(name, "the sockets of a stream were taken away and are back", stream=name)
+                    self._rate_limited.warning(
+                        name, "the sockets of a stream were taken away and are back", stream=name
+                    )
             except AuditnsError as error:
-                self._seldom.warn(name, "the sockets of a stream cannot be put back", stream=name, reason=str(error))
+                self._rate_limited.warning(
+                    name, "the sockets of a stream cannot be put back", stream=name, reason=str(error)
+                )
 
     def close(self) -> None:
         """Stop all; the directories stay."""
@@ -148,7 +152,7 @@ class Streams:
             ArithmeticError,
             RecursionError,
         ) as error:
-            self._talk.warn("the streams kept from before cannot be read", file=STATE, reason=str(error))
+            self._log.warning("the streams kept from before cannot be read", file=STATE, reason=str(error))
             return
         for definition in kept:
             if definition.stream not in self.streams:
@@ -173,7 +177,7 @@ class Streams:
         try:
             self._start(definition, origin)
         except AuditnsError as error:
-            self._talk.warn("a stream cannot be served", stream=definition.stream, reason=str(error))
+            self._log.warning("a stream cannot be served", stream=definition.stream, reason=str(error))
 
     def _start(self, definition: Definition, origin: str) -> Stream:
         if len(self.streams) >= MAX_STREAMS:
@@ -214,7 +218,7 @@ class Streams:
 
     def admit(self, stream: Stream, sock: socket.socket) -> tuple[Who, Container | None]:
         """Who may read: a process of the host whom the socket's mode lets in, or one of a container of the stream."""
-        self._pipeline.observer.catch_up()
+        self._pipeline.observer.sync()
         who = identify(sock, self._pipeline.observer)
         container = who.container
         if container is None:

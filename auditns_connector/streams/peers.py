@@ -8,7 +8,7 @@ import os
 import socket
 from typing import TYPE_CHECKING, NamedTuple
 
-from auditns_connector.control.peer import Held, peer_of
+from auditns_connector.control.peer import PidHandle, peer_of
 from auditns_connector.model.containers import UNKNOWN, Container
 from auditns_connector.model.process import Process
 
@@ -47,7 +47,7 @@ def identify(sock: socket.socket, observer: "Observer") -> Who:
     if not peer.pid:
         return Who(None, 0, peer.uid, peer.gid)  # not in our pid namespace
     model = observer.model
-    with Held.by_socket(sock) as held:
+    with PidHandle.by_socket(sock) as held:
         process: Process | None = model.alive(peer.pid)
         if process is None and held.alive():
             observer.ask_now(peer.pid)
@@ -61,7 +61,7 @@ def identify(sock: socket.socket, observer: "Observer") -> Who:
 
 def credentials(sock: socket.socket, pid: int) -> Credentials:
     """Login uid, session and program of the peer, process ``pid``."""
-    with Held.by_socket(sock) as held:
+    with PidHandle.by_socket(sock) as held:
         try:
             found = Credentials(_number(pid, "loginuid"), _number(pid, "sessionid"), os.fsencode(_exe(pid)))
         except (OSError, ValueError):

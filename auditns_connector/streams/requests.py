@@ -75,7 +75,7 @@ class Requests:
 
     def _who(self, stream: Stream, sock: socket.socket) -> tuple[Who, Container | None]:
         """The peer and the container that it is in for this stream; None for the host."""
-        self._pipeline.observer.catch_up()
+        self._pipeline.observer.sync()
         who = identify(sock, self._pipeline.observer)
         container = who.container
         if container is None:
@@ -157,7 +157,7 @@ class Requests:
         points = self._text.push(line)
         if not points.n:
             points = self._text.flush()
-        now = pipeline.observer.catch_up()
+        now = pipeline.observer.sync()
         pipeline.write(pipeline.enricher.take(points, lambda p: pipeline.correlator.answer(p, now)))
         self._router.take(points, pipeline.correlator.states, now)
 

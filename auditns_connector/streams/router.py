@@ -4,9 +4,9 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from auditns_connector.audittext.scanner import Points
+from auditns_connector.audittext.scanner import InsertionPoints
 from auditns_connector.config.streams import CONTAINER, HOST
-from auditns_connector.daemon.log import Talk
+from auditns_connector.daemon.log import Log
 from auditns_connector.errors import NotSupportedError
 from auditns_connector.model.apply.inner_ids_state import set_up_by_runtime
 from auditns_connector.model.containers import UNKNOWN, Container
@@ -34,7 +34,7 @@ def _nothing() -> bytes:
     return b""
 
 
-def _of_nothing(points: Points, wanted: Wanted, states: "Sequence[State]", home: Container) -> Entry:
+def _of_nothing(points: InsertionPoints, wanted: Wanted, states: "Sequence[State]", home: Container) -> Entry:
     """What a full backlog counts as lost of the event: how many records it would have been, and no text."""
     i = wanted.subject
     inside = lies_in(states[i].container, home)
@@ -45,8 +45,8 @@ def _of_nothing(points: Points, wanted: Wanted, states: "Sequence[State]", home:
 class Router:
     """Hands events to ``streams`` (shared with the manager, by name)."""
 
-    def __init__(self, observer: "Observer", streams: dict[str, Stream], talk: Talk) -> None:
-        self._observer, self._streams, self._talk = observer, streams, talk
+    def __init__(self, observer: "Observer", streams: dict[str, Stream], log: Log) -> None:
+        self._observer, self._streams, self._log = observer, streams, log
         self._model = observer.model
         self.viewer = Viewer(self._model, self.ask)
         self._plans: dict[Container, tuple[tuple[object, ...], _Plan]] = {}
@@ -82,7 +82,7 @@ class Router:
         self._plans[container] = (about, tuple(found))
         return tuple(found)
 
-    def take(self, points: Points, states: "Sequence[State]", now: int) -> None:
+    def take(self, points: InsertionPoints, states: "Sequence[State]", now: int) -> None:
         """Answered points: each event of a container goes to the streams that are for it."""
         if len(states) != points.n:
             return
@@ -109,7 +109,7 @@ class Router:
         for stream in touched:
             stream.pump()
 
-    def _plans_of(self, points: Points, states: "Sequence[State]") -> dict[int, _Plan]:
+    def _plans_of(self, points: InsertionPoints, states: "Sequence[State]") -> dict[int, _Plan]:
         """For each point that is the subject of an event: who is to have the event, and for which container."""
         plans: dict[int, _Plan] = {}
         struck: dict[int, _Plan] = {}
@@ -130,8 +130,8 @@ class Router:
         return plans
 
     def _entry(
-        self, points: Points, wanted: Wanted, states: "Sequence[State]", stream: Stream, home: Container, now: int,
-        made: dict[tuple[Container, str, bool], Entry | None],
+        self, points: InsertionPoints, wanted: Wanted, states: "Sequence[State]", stream: Stream, home: Container,
+        now: int, made: dict[tuple[Container, str, bool], Entry | None],
     ) -> Entry | None:  # fmt: skip
         """The event as ``stream`` shows it; streams that show it alike share what is ``made``."""
         definition = stream.definition
@@ -143,7 +143,7 @@ class Router:
         return made[key]
 
     @staticmethod
-    def _add_struck(points: Points, plans: dict[int, _Plan], struck: dict[int, _Plan]) -> None:
+    def _add_struck(points: InsertionPoints, plans: dict[int, _Plan], struck: dict[int, _Plan]) -> None:
         """Events go to the streams of their targets too; those that have them for their subject come first."""
         for i in range(points.n):
             if points.flags[i] & pt.P_HAS_TARGET and not points.flags[i] & (_NOT_TOLD | pt.P_TARGET):
@@ -168,7 +168,7 @@ class Router:
     def go_on(self) -> None:
         """Look for the pid namespaces of containers that are being set up."""
         if self._hurry_until and time.monotonic() < self._hurry_until:
-            self._observer.catch_up()
+            self._observer.sync()
             self.prepare()
             if all(self.viewer.home_namespaces(home)[0] is not None for home in self._homeless):
                 self._hurry_until = 0.0
@@ -215,9 +215,11 @@ class Router:
                 self._observer.insiders[inst.number] = PidnsRing(inst.number, pids[0], inst.ino)
             except NotSupportedError as error:
                 self._failed.add(inst.number)
-                self._talk.warn("short-lived processes of a container will have no number in its stream", reason=error)
+                self._log.warning(
+                    "short-lived processes of a container will have no number in its stream", reason=error
+                )
             else:
-                self._observer.catch_up()  # the ring's first word tells what was born before it
+                self._observer.sync()  # the ring's first word tells what was born before it
         else:
             self._failed.add(inst.number)
         for pid in pids:

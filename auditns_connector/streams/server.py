@@ -261,9 +261,9 @@ class Server:
         )
 
     def _register(self) -> None:
-        sock, talk = self._listeners
+        sock, log = self._listeners
         self._listen(sock, self._on_reader)
-        self._listen(talk, self._on_talker)
+        self._listen(log, self._on_talker)
 
     def _listen(self, listener: Listener, take: Callable[[socket.socket], None]) -> None:
         if listener in self._listeners:  # it may have been replaced meanwhile
@@ -333,9 +333,9 @@ class Server:
     def _hear(self, sock: socket.socket) -> None:
         if self._talkers.get(sock) is False:
             self._talkers[sock] = True
-            self.selector.register(sock, selectors.EVENT_READ, lambda: self._talk(sock))
+            self.selector.register(sock, selectors.EVENT_READ, lambda: self._log(sock))
 
-    def _talk(self, sock: socket.socket) -> None:
+    def _log(self, sock: socket.socket) -> None:
         if sock not in self._talkers:
             return
         if not self.requests.allows(1, time.monotonic_ns()):

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from auditns_connector.attribution.lookup import holders
 from auditns_connector.audittext import own_records as text
-from auditns_connector.audittext.scanner import Points
+from auditns_connector.audittext.scanner import InsertionPoints
 from auditns_connector.config.streams import HOST
 from auditns_connector.model.apply.inner_ids_state import set_up_by_runtime
 from auditns_connector.model.containers import UNKNOWN, Container
@@ -105,7 +105,9 @@ class Viewer:
             found = self._model.inside.number(process, ns)
         return found
 
-    def _names(self, points: Points, i: int, state: State, home: Container, raw: bytes, low: int, high: int) -> Names:
+    def _names(
+        self, points: InsertionPoints, i: int, state: State, home: Container, raw: bytes, low: int, high: int
+    ) -> Names:
         pid_ns, user_ns = self.home_namespaces(home)
         nsset = state.nsset
         own = nsset.inst[PID] if nsset is not None else None
@@ -140,7 +142,7 @@ class Viewer:
 
     # -- events
 
-    def is_own(self, points: Points, i: int, home: Container, low: int, high: int) -> bool:
+    def is_own(self, points: InsertionPoints, i: int, home: Container, low: int, high: int) -> bool:
         """Whether the event of point ``i`` was done by a program of the container and not by its runtime."""
         if not set_up_by_runtime(home):
             return True
@@ -162,7 +164,7 @@ class Viewer:
 
     def entry(
         self,
-        points: Points,
+        points: InsertionPoints,
         wanted: Wanted,
         states: Sequence[State],
         home: Container,
@@ -212,7 +214,7 @@ class Viewer:
         return Entry(points.serial[i], points.ms[i], records, home, make)
 
     def _shown(
-        self, points: Points, wanted: Wanted, states: Sequence[State], home: Container
+        self, points: InsertionPoints, wanted: Wanted, states: Sequence[State], home: Container
     ) -> tuple[list[bytes], int, list[tuple[int, str]], dict[int, Login | None]]:
         """The lines that ``home`` may see; which of them is the subject's (-1: none), which are of targets inside, with
         their contid, and who these have logged in as."""
@@ -237,7 +239,7 @@ class Viewer:
 
     def _from_outside(
         self,
-        points: Points,
+        points: InsertionPoints,
         wanted: Wanted,
         states: Sequence[State],
         home: Container,
@@ -279,7 +281,7 @@ class Viewer:
         return Entry(points.serial[i], points.ms[i], 1 + 2 * len(rest) + bool(end), home, make)
 
     def _is_own_target(
-        self, points: Points, t: int, states: Sequence[State], home: Container, low: int, high: int
+        self, points: InsertionPoints, t: int, states: Sequence[State], home: Container, low: int, high: int
     ) -> bool:
         """Whether the target of point ``t`` ran a program of ``home`` when it was struck."""
         if not lies_in(states[t].container, home):
@@ -290,7 +292,9 @@ class Viewer:
         since = process.own_since if process is not None else None
         return process is not None and since is not None and (low - EPSILON > since or process.start >= since)
 
-    def _host(self, points: Points, wanted: Wanted, states: Sequence[State], home: Container, numeric: bool) -> Entry:
+    def _host(
+        self, points: InsertionPoints, wanted: Wanted, states: Sequence[State], home: Container, numeric: bool
+    ) -> Entry:
         """The event as the host's own output has it."""
         i = wanted.subject
         lines = [(points.l_off[n], points.line(n)) for n in wanted.lines]
@@ -328,7 +332,7 @@ def lies_in(container: Container | None, home: Container) -> bool:
     return container is not None and container is not UNKNOWN and home in container.chain()
 
 
-def _end(points: Points, i: int, kinds: Sequence[int], header: bytes, node: bytes = b"") -> bytes:
+def _end(points: InsertionPoints, i: int, kinds: Sequence[int], header: bytes, node: bytes = b"") -> bytes:
     """The EOE record, where the event was decided before its own came; readers such as LAUREL wait for it."""
     return b"" if points.flags[i] & pt.P_SINGLE or rectypes.EOE in kinds else node + b"type=EOE " + header + b" \n"
 
@@ -337,7 +341,7 @@ def _stamp(ours: bytes, header: bytes, node: bytes = b"") -> bytes:
     return ours.replace(text.HEADER_PLACE, header).replace(text.NODE_PLACE, node)
 
 
-def group(points: Points, subjects: Iterable[int]) -> dict[int, Wanted]:
+def group(points: InsertionPoints, subjects: Iterable[int]) -> dict[int, Wanted]:
     """Number of a subject's point -> its event's lines and targets."""
     wanted: dict[int, Wanted] = {}
     by_event: dict[int, Wanted] = {}

@@ -1,4 +1,4 @@
-/* Shared by the files that make JSON lines, not seen by cffi: json/out.c, json/value.c, json/names.c, json/usual.c,
+/* Shared by the files that make JSON lines, not seen by cffi: json/out.c, json/value.c, json/names.c, json/fast.c,
  * json/argv.c, json/added.c, json/record.c and json/json.c, each of which uses those before it. */
 #ifndef AUDITNS_IMPL_JSON_H
 #define AUDITNS_IMPL_JSON_H
@@ -82,7 +82,7 @@ struct name {
     uint64_t words[NAME_WORDS], mask[NAME_WORDS]; /* the name with its '=', and ones for each byte of that */
     char said[32];                                /* ,"name": */
     uint8_t len, kind;
-    uint32_t object;                              /* the one where it was last, see json/usual.c */
+    uint32_t object;                              /* the one where it was last, see json/fast.c */
     struct name *next;                            /* what came behind it the last time; NULL: not known */
 };
 
@@ -98,7 +98,7 @@ void names_clear(struct names *names);
 /* NULL: it is not there. PAD bytes behind a name may be read. */
 struct name *name_find(const struct names *names, const char *s, size_t n);
 
-/* Add one that is not there; NULL: it is no usual name, or there are too many. */
+/* Add one that is not there; NULL: it is no plain name, or there are too many. */
 struct name *name_add(struct names *names, const char *s, size_t n);
 
 /* Whether this name, with its '=', is what stands at s. */
@@ -110,19 +110,19 @@ static inline int is_name(const struct name *name, const char *s)
     return !other;
 }
 
-/* ---- json/usual.c: usual records, quickly ---- */
+/* ---- json/fast.c: plain records, quickly ---- */
 
-struct usual {
+struct fast {
     struct names names;
     struct name *last; /* the name that came last */
     uint32_t object;   /* the number of the one in hand */
     char bytes[AUDITNS_MAX_LINE + PAD];
 };
 
-void usual_start(struct usual *usual, uint32_t seed);
+void fast_start(struct fast *fast, uint32_t seed);
 
-/* The fields of a record with the body line[:n]. NULL: it is not a usual one. */
-char *put_usual(struct usual *usual, char *to, const char *line, size_t n, int title);
+/* The fields of a record with the body line[:n]. NULL: it is not a plain one. */
+char *put_fast(struct fast *fast, char *to, const char *line, size_t n, int title);
 
 /* ---- json/argv.c: the arguments of an event ---- */
 

@@ -18,7 +18,7 @@ struct value {
 };
 
 struct record {
-    struct usual usual;
+    struct fast fast;
     char line[AUDITNS_MAX_LINE + PAD];
     struct out keys, values, aside, name;
     struct argv argv;
@@ -34,7 +34,7 @@ struct record *record_new(uint32_t seed)
     struct record *r = calloc(1, sizeof(*r));
     if (r) {
         r->seed = seed;
-        usual_start(&r->usual, seed);
+        fast_start(&r->fast, seed);
     }
     return r;
 }
@@ -113,12 +113,12 @@ static void add_value(struct record *r, struct field *f, size_t start, int only)
 static void put_one(struct record *r, struct out *o, const char *v, size_t n, int kind, int title)
 {
     if (need(o, ROOM(n)))
-        o->len = (size_t)(put_value(o->at + o->len, v, n, kind, title, r->usual.bytes) - o->at);
+        o->len = (size_t)(put_value(o->at + o->len, v, n, kind, title, r->fast.bytes) - o->at);
 }
 
 static int kind_of(struct record *r, const char *name, size_t n)
 {
-    const struct name *found = name_find(&r->usual.names, name, n);
+    const struct name *found = name_find(&r->fast.names, name, n);
     return found ? found->kind : 0;
 }
 
@@ -356,7 +356,7 @@ void put_record(struct record *r, struct out *o, const char *s, size_t n, int ho
 
     if (!need(o, ROOM(size)))
         return;
-    char *end = how & JSON_ARGV ? NULL : put_usual(&r->usual, o->at + o->len, r->line, size, how & JSON_TITLE);
+    char *end = how & JSON_ARGV ? NULL : put_fast(&r->fast, o->at + o->len, r->line, size, how & JSON_TITLE);
     if (end) {
         o->len = (size_t)(end - o->at);
     } else {

@@ -2,7 +2,7 @@
 
 #define LOOP_POINTS 64
 
-/* What usual rounds work on, and what they have done since somebody last took note of it. Times are CLOCK_MONOTONIC ns. */
+/* What the rounds of the fast path work on, and what they have done since somebody last took note of it. Times are CLOCK_MONOTONIC ns. */
 struct native_loop {
     struct intake *intake;
     struct auditns_stream *stream;
@@ -31,7 +31,7 @@ struct native_loop {
 };
 
 /* How a round went. Done: perhaps something is left for the caller; nothing: there was nothing to read; open: the event's
- * end is still to come; unseen: not usual, and the frames were not followed; unknown: not usual, and they were.
+ * end is still to come; unseen: not for the fast path, and the frames were not followed; unknown: not for the fast path, and they were.
  * Other: somebody else is ready, or it is time to come back. */
 #define LOOP_DONE 0
 #define LOOP_NOTHING 1

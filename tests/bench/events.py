@@ -100,9 +100,9 @@ def storm(seconds: float) -> str:
             ]
             used = time.process_time()
             while any(maker.poll() is None for maker in makers):
-                observer.mark(observer.catch_up(), [], expire=time.monotonic_ns() - 20_000_000_000)
+                observer.mark(observer.sync(), [], expire=time.monotonic_ns() - 20_000_000_000)
                 time.sleep(0.05)
-            observer.catch_up()
+            observer.sync()
             used = time.process_time() - used
             forks = sum(int(maker.communicate()[0]) for maker in makers)
             counted: dict[str, Any] = observer.perf.counters() if observer.perf else observer.connector.counters()

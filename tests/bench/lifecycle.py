@@ -21,7 +21,7 @@ from typing import Final
 from auditns_connector.model.outputs import NsDel
 from auditns_connector.model.table import Model
 from auditns_connector.pipeline.lifecycle_budget import LifecycleBudget
-from auditns_connector.pipeline.standalone_records import Narrator
+from auditns_connector.pipeline.standalone_records import StandaloneRecords
 from auditns_connector.state.event_serials import EventSerials
 
 STORM: Final = r"""
@@ -73,7 +73,7 @@ def replay(path: Path, *, unlimited: bool) -> None:
     """Table and lines of a recorded run."""
     model, spent = Model(), {"table": 0.0, "lines": 0.0}
     budget = LifecycleBudget(0, 0) if unlimited else None
-    narrator = Narrator(model, EventSerials(None), ("raw",), budget=budget)
+    standalone = StandaloneRecords(model, EventSerials(None), ("raw",), budget=budget)
     gc.freeze()
     gc.disable()
     lives = size = lines = 0
@@ -82,7 +82,7 @@ def replay(path: Path, *, unlimited: bool) -> None:
         model.apply(block)
         applied = time.process_time()
         outputs, model.outputs = model.outputs, []
-        text = b"".join(blocks["raw"] for blocks in narrator.tell(outputs))
+        text = b"".join(blocks["raw"] for blocks in standalone.format_outputs(outputs))
         told = time.process_time()
         spent["table"] += applied - began
         spent["lines"] += told - applied

@@ -3,13 +3,13 @@
 from pathlib import Path
 
 from auditns_connector.audittext import own_records as text
-from auditns_connector.audittext.scanner import Points, Tails, TextStream, assemble
+from auditns_connector.audittext.scanner import InsertionPoints, RecordTexts, TextStream, assemble
 from auditns_connector.vocabulary import audit_text as p
 
 DATA = Path(__file__).parent / "data"
 
 
-def tail(points: Points, i: int, numeric: bool) -> bytes:
+def tail(points: InsertionPoints, i: int, numeric: bool) -> bytes:
     """What to insert at point ``i``."""
     if points.flags[i] & p.P_OWN:
         return b""
@@ -21,9 +21,9 @@ def tail(points: Points, i: int, numeric: bool) -> bytes:
 
 def enrich(data: bytes, numeric: bool, size: int = 1 << 20) -> bytes:
     """The whole text, fed in pieces of ``size``."""
-    stream, tails, out = TextStream(), Tails(), []
+    stream, tails, out = TextStream(), RecordTexts(), []
 
-    def put(points: Points) -> None:
+    def put(points: InsertionPoints) -> None:
         choice = [tails.add(tail(points, i, numeric)) for i in range(points.n)]
         out.append(assemble(points, choice, tails))
 

@@ -9,7 +9,7 @@ import pytest
 
 from auditns_connector._native import lib
 from auditns_connector.attribution.states import PointStates
-from auditns_connector.audittext.scanner import Points, TextStream
+from auditns_connector.audittext.scanner import InsertionPoints, TextStream
 from auditns_connector.daemon import terminal
 from auditns_connector.emit import json_objects as jsonout
 from auditns_connector.emit.fields import NUMERIC, UNTRUSTED
@@ -31,12 +31,12 @@ class Known(Renderer):
         self.made: dict[int, int] = {}
         super().__init__(self.correlator, colour)
 
-    def take(self, points: Points) -> None:
+    def take(self, points: InsertionPoints) -> None:
         self.correlator.states = PointStates(points.n)
         for i, pid in enumerate(points.pid[: points.n]):
             self.correlator.states.put(i, State(i, None, None, origin=str(pid)))
 
-    def _made(self, points: Points) -> dict[int, int]:
+    def _made(self, points: InsertionPoints) -> dict[int, int]:
         return {i: child for i, child in self.made.items() if i < points.n}
 
     def _known(self, state: State) -> jsonout.Who:
@@ -57,7 +57,7 @@ def render(text: bytes, name: str, colour: bool = False, pieces: int = 1 << 20) 
     return out + one(known, stream.flush(eof=True), name)
 
 
-def one(known: Known, points: Points, name: str) -> bytes:
+def one(known: Known, points: InsertionPoints, name: str) -> bytes:
     """What an answer gives, in C as in Python, filtered too."""
     known.take(points)
     out = known.render(name, points)

@@ -18,7 +18,7 @@ from auditns_connector.host.observer import Observer
 from auditns_connector.model.namespaces import MINTED, Instance
 from auditns_connector.model.outputs import NsChange, NsDel, NsInit
 from auditns_connector.model.table import Model
-from auditns_connector.pipeline.standalone_records import Narrator
+from auditns_connector.pipeline.standalone_records import StandaloneRecords
 from auditns_connector.sources.perf import PerfSource
 from auditns_connector.state.event_serials import EventSerials
 from auditns_connector.vocabulary.namespaces import ALL_ORDER, FLAGS, INDEX, NET, UTS
@@ -98,7 +98,7 @@ def child(work: Callable[[], None]) -> int:
 
 def settle(observer: Observer) -> None:
     """Take in all that has happened, and what the kernel says of what has ended."""
-    observer.catch_up()
+    observer.sync()
     observer.prove()
 
 
@@ -182,7 +182,7 @@ def test_ten_thousand_made_and_unmade_have_as_many_serials(observer: Observer, n
 def test_a_serial_is_the_kernels_where_it_can_be_asked(observer: Observer) -> None:
     need(can_tell_life(), "ids of namespaces (Linux 6.18)")
     resident = Resident("uts")
-    observer.catch_up()
+    observer.sync()
     (begun,) = [o for o in of(observer, resident.pid) if isinstance(o, NsInit)]
     resident.stop()
     assert begun.inst.serial is not None
@@ -199,7 +199,7 @@ def test_an_end_is_proven_though_we_looked(observer: Observer, name: str) -> Non
     """No descriptor of ours keeps a namespace alive past its last process."""
     need(can_tell_life(), "file handles of namespaces (Linux 6.18)")
     resident = Resident(name)
-    observer.catch_up()
+    observer.sync()
     (begun,) = [o for o in of(observer, resident.pid) if isinstance(o, NsInit)]
     resident.stop()
 
@@ -211,7 +211,7 @@ def test_bind_mounted_it_outlives_its_processes_and_is_entered_as_the_same(obser
     place = tmp_path / "net"
     place.touch()
     resident = Resident("net")
-    observer.catch_up()
+    observer.sync()
     (begun,) = [o for o in of(observer, resident.pid) if isinstance(o, NsInit)]
     assert LIBC.mount(resident.path.encode(), bytes(place), None, MS_BIND, None) == 0
     try:
@@ -244,14 +244,14 @@ def test_bind_mounted_it_outlives_its_processes_and_is_entered_as_the_same(obser
 
 def test_a_process_of_its_own_is_told_from_its_beginning_to_its_end(observer: Observer) -> None:
     resident = Resident("uts")
-    observer.catch_up()
+    observer.sync()
     resident.stop()
     (begun_at,) = [o for o in of(observer, resident.pid) if isinstance(o, NsInit)]
     ends(observer, begun_at.inst)
-    narrator = Narrator(observer.model, EventSerials(None), ["raw"])
+    standalone = StandaloneRecords(observer.model, EventSerials(None), ["raw"])
     mine = begun_at.inst
     outputs = [o for o in observer.model.outputs if mine in (getattr(o, "inst", None), getattr(o, "old", None))]
-    text = b"".join(blocks["raw"] for blocks in narrator.tell(outputs)).decode()
+    text = b"".join(blocks["raw"] for blocks in standalone.format_outputs(outputs)).decode()
     kinds = re.findall(r"^type=(\w+)", text, re.MULTILINE)
     assert kinds == ["NS_INIT", "NS_CHANGE", "NS_CHANGE", "NS_DEL"]
     begun, changed, left, ended = text.splitlines()
@@ -272,10 +272,10 @@ def test_ausearch_takes_each_as_one_event(observer: Observer, tmp_path: Path, nu
     time.sleep(0.1)
     settle(observer)
     name = "numeric" if numeric else "raw"
-    narrator = Narrator(observer.model, EventSerials(None), [name])
+    standalone = StandaloneRecords(observer.model, EventSerials(None), [name])
     log = tmp_path / "log"
-    first = narrator.introduce(time.monotonic_ns())
-    told = [*first, *narrator.tell(observer.model.outputs)]
+    first = standalone.emit_initial_namespaces(time.monotonic_ns())
+    told = [*first, *standalone.format_outputs(observer.model.outputs)]
     log.write_bytes(b"".join(blocks[name] for blocks in told))
     count = log.read_bytes().count(b"\n")
     assert count >= 8 + 3 * 4
@@ -292,7 +292,7 @@ def test_inodes_are_recycled_and_serials_are_not(observer: Observer) -> None:
     serials, inodes = set(), set()
     for _ in range(30):
         resident = Resident("uts")
-        observer.catch_up()
+        observer.sync()
         state = observer.model.processes[resident.pid].state
         assert state.nsset is not None
         inst = state.nsset.inst[UTS]

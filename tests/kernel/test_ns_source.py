@@ -154,13 +154,13 @@ def test_no_source_of_events_at_all(tmp_path: Path) -> None:
     try:
         assert any(BLIND["procfs"] in notice for notice in notices)
         observer.start()
-        observer.catch_up()
+        observer.sync()
         model = observer.model
         with subprocess.Popen(["sleep", "30"]) as host:
             found = []
             for _ in range(3):
                 subprocess.run(["sleep", "0.3"], check=True)
-                found.append(observer.catch_up())
+                found.append(observer.sync())
             assert find(model, host.pid, -1, [found[1]], found[2]).container is None
             host.kill()
         assert find(model, host.pid, -1, [found[2] + 50_000_000], found[2] + 100_000_000).container is not None

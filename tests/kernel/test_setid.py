@@ -204,13 +204,13 @@ def test_without_tracepoints_the_connector_or_proc_tells_that_it_lives(
             process = subprocess.Popen(command, stdin=subprocess.PIPE)
             name = f"/proc/{process.pid}/comm"
             until(lambda: Path(name).read_text().startswith("busybox"), "the program to run")
-            until(lambda: observer.catch_up() and model.alive(process.pid), "the process to be known")
+            until(lambda: observer.sync() and model.alive(process.pid), "the process to be known")
             found = model.processes[process.pid]
             assert found.prev is None
             assert not found.placeholder
             assert found.state.container is None
             process.communicate(b"\n", 20)
-            until(lambda: observer.catch_up() and found.end, "the end")
+            until(lambda: observer.sync() and found.end, "the end")
             assert model.processes[process.pid] is found
             children = [p for p in model.processes.values() if p.creator == (found.pid, found.start)]
             assert [child.state.container for child in children] == [None, None]

@@ -80,7 +80,7 @@ def test_unshare_and_exec(observer: Observer, started: list[subprocess.Popen[str
     execed(child.pid, "sleep")
     truth = os.stat(f"/proc/{child.pid}/ns/time").st_ino
     need(truth != own(), "a kernel whose exec enters the time namespace")
-    observer.catch_up()
+    observer.sync()
     assert said(observer, child.pid) == truth
     name = (shutil.which("sleep") or "").encode()
     (exec_,) = [e for e in observer.model.processes[child.pid].execs or () if e.comm == b"sleep"]
@@ -96,12 +96,12 @@ def test_the_child_of_unshare_and_its_sibling(observer: Observer, started: list[
     child = start(started, "unshare", "-fT", "sh", "-c", "echo $$; sleep 30; :")
     assert child.stdout is not None
     inner = int(child.stdout.readline())
-    observer.catch_up()
+    observer.sync()
     assert said(observer, child.pid) == own()
     assert said(observer, inner) == os.stat(f"/proc/{inner}/ns/time").st_ino != own()
     guest = start(started, "nsenter", "-t", str(inner), "-T", "sleep", "30")
     execed(guest.pid, "sleep")
-    observer.catch_up()
+    observer.sync()
     assert said(observer, guest.pid) == said(observer, inner)
 
 
@@ -110,7 +110,7 @@ def test_clone3(observer: Observer, started: list[subprocess.Popen[str]]) -> Non
     child = start(started, sys.executable, "-c", CLONE3_NEWTIME)
     assert child.stdout is not None
     inner = int(child.stdout.readline())
-    observer.catch_up()
+    observer.sync()
     assert said(observer, inner) == os.stat(f"/proc/{inner}/ns/time").st_ino != own()
     assert said(observer, child.pid) == own()
     os.kill(inner, 9)
@@ -122,7 +122,7 @@ def test_the_short_lived_are_never_said_to_be_of_the_host(observer: Observer) ->
     children += [subprocess.Popen(["unshare", "-n", "true"]) for _ in range(10)]
     for child in children:
         child.wait()
-    observer.catch_up()
+    observer.sync()
     for child in children[:10]:
         last = (observer.model.processes[child.pid].execs or [])[-1]
         assert last.state.nsset is not None

@@ -143,8 +143,8 @@ MUTANTS: Final = (
     Mutant(
         "loop: a hole not said yet",
         "auditns_connector/pipeline/native_loop.py",
-        "narrator.next not in (rules.next, -1)",
-        "narrator.next not in (rules.next, -1, None)",
+        "standalone.next not in (rules.next, -1)",
+        "standalone.next not in (rules.next, -1, None)",
         "tests/unit/test_native_loop.py::test_the_loop_yields",
     ),
     Mutant(
@@ -388,7 +388,7 @@ MUTANTS: Final = (
     Mutant(
         "namespaces: gone only when proven",
         "auditns_connector/model/apply/namespace_life.py",
-        "if inst.serial is not None and not inst.proper:",
+        "if inst.serial is not None and not inst.has_kernel_id:",
         "if inst.serial is not None:",
         "tests/unit/test_nslife.py::test_gone_is_told_at_the_proof",
     ),

@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from auditns_connector.attribution.attributor import Correlator
-from auditns_connector.audittext.scanner import Points, TextStream
+from auditns_connector.audittext.scanner import InsertionPoints, TextStream
 from auditns_connector.pipeline.text_stage import JSON, NUMERIC, PRETTY, RAW, Enricher
 from auditns_connector.vocabulary import record_types as rectypes
 from tests.unit.world import HEX, World
@@ -61,7 +61,7 @@ def enrich(pieces: Sequence[bytes], formats: Sequence[str], *, flush: int | None
     text = TextStream(capacity=64, whole=enricher.whole)
     out = dict.fromkeys(formats, b"")
 
-    def take(points: Points) -> None:
+    def take(points: InsertionPoints) -> None:
         for name, block in enricher.take(points, lambda p: correlator.answer(p, NOW)).items():
             out[name] += block
 

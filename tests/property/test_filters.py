@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from auditns_connector.attribution.attributor import Correlator
 from auditns_connector.audittext.grouping import event_numbers
-from auditns_connector.audittext.scanner import Points, TextStream
+from auditns_connector.audittext.scanner import InsertionPoints, TextStream
 from auditns_connector.audittext.values import untrusted
 from auditns_connector.config.options import EventFilter as Configured
 from auditns_connector.pipeline.filters import ConfiguredFilter, EventFilter, configured, parse_contids
@@ -34,7 +34,7 @@ FILTER = st.builds(
 )
 
 
-def scanned(records: list[tuple[bytes, int, int, bytes]]) -> tuple[Points, Correlator, "array[int]"]:
+def scanned(records: list[tuple[bytes, int, int, bytes]]) -> tuple[InsertionPoints, Correlator, "array[int]"]:
     """Points of these (type, event, pid, key), answered."""
     text = b"".join(
         b"type=%b msg=audit(1700000000.010:%d): arch=c000003e syscall=257 success=yes pid=%d opid=%d key=%b\n"
@@ -49,7 +49,9 @@ def scanned(records: list[tuple[bytes, int, int, bytes]]) -> tuple[Points, Corre
     return points, correlator, correlator.answer(points, NOW)
 
 
-def reference(wanted: EventFilter, points: Points, correlator: Correlator, first: int, count: int) -> bytearray:
+def reference(
+    wanted: EventFilter, points: InsertionPoints, correlator: Correlator, first: int, count: int
+) -> bytearray:
     kept = bytearray(count)
     for i in range(points.n):
         number, key = points.event[i] - first, untrusted(points.key(i))

@@ -12,7 +12,7 @@ from auditns_connector._native import ffi
 from auditns_connector.attribution import attributor as correlate
 from auditns_connector.attribution.attributor import Correlator
 from auditns_connector.audittext.grouping import Groups, find_calls, pick, pick_numbers
-from auditns_connector.audittext.scanner import Points, count_lines
+from auditns_connector.audittext.scanner import InsertionPoints, count_lines
 from auditns_connector.vocabulary.audit_text import MAX_RANGE
 from tests.property.test_enrich_identity import NOW, world
 
@@ -22,9 +22,9 @@ POINT = st.tuples(
 )
 
 
-def points_of(rows: list[tuple[int, int, int]], first_ms: int = 0) -> Points:
+def points_of(rows: list[tuple[int, int, int]], first_ms: int = 0) -> InsertionPoints:
     """Points of these (pid, flags, ms)."""
-    points = Points()
+    points = InsertionPoints()
     points.grow(max(len(rows), 1), 1)
     points.n = points.c.n = len(rows)
     for i, (pid, flags, ms) in enumerate(rows):

@@ -50,19 +50,19 @@ class Waiting(World):
         self.now = self.now if at is None else int(at * MS)
         self._block += f.pack(kind, source, self.now, **fields)
 
-    def look(self) -> None:
+    def drain_to_now(self) -> None:
         """The observer drains what has come."""
         block, self._block = self._block, b""
-        self.observer.heard(self.now, block, bool(block) and self.model.saw(block))
+        self.observer.absorb(self.now, block, bool(block) and self.model.saw(block))
 
     @property
     def waits(self) -> int:
         """How many frames do."""
         return len(list(f.iter_frames(b"".join(self.observer._waiting))))
 
-    def take_in(self) -> None:
-        self.look()
-        self.observer.take_in()
+    def apply_deferred(self) -> None:
+        self.drain_to_now()
+        self.observer.apply_deferred()
 
 
 class Answers:
@@ -142,11 +142,11 @@ class Answers:
         points = points_of([(pid, 5 if exec_ else 1, -before) for pid, before, exec_ in rows], first)
         choice = None
         if isinstance(self.world, Waiting):
-            self.world.look()
+            self.world.drain_to_now()
             choice = self.correlator.answer_known(points, now)
             self.known += choice is not None
             if choice is None:
-                self.world.take_in()
+                self.world.apply_deferred()
         if choice is None:
             with mock.patch.object(correlate, "_MANY", self.many), mock.patch.object(correlate, "_LASTING", -(10**18)):
                 choice = self.correlator.answer(points, now)
@@ -156,10 +156,10 @@ class Answers:
     def told(self) -> list[object]:
         """What is known of execs that no record has told of."""
         if isinstance(self.world, Waiting):
-            self.world.take_in()
+            self.world.apply_deferred()
         processes = self.world.model.processes
         return [
-            (pid, process.floor, [e.time for e in process.execs or ()])
+            (pid, process.not_before, [e.time for e in process.execs or ()])
             for pid in PIDS
             if (process := processes.get(pid)) is not None
         ]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from auditns_connector.audittext.scanner import Points, Scanner, Tails, TextStream, assemble
+from auditns_connector.audittext.scanner import InsertionPoints, RecordTexts, Scanner, TextStream, assemble
 from auditns_connector.vocabulary import audit_text as points
 from auditns_connector.vocabulary import record_types as rectypes
 from tests.reference import audittext
@@ -24,7 +24,7 @@ TAILS = [
 PLAIN = ("ms", "serial", "flags", "pid", "ppid", "sysno", "arch", "exit", "rtype", "recno", "event", "origin")
 
 
-def take(found: Points, base: int) -> list[dict[str, Any]]:
+def take(found: InsertionPoints, base: int) -> list[dict[str, Any]]:
     """The ready points with their texts in place of spans, offsets counted from ``base``."""
     out = []
     for i in range(found.n):
@@ -42,10 +42,10 @@ def run_c(
 ) -> tuple[list[dict[str, Any]], list[Any], bytes]:
     """Points, lines and output of a stream that comes in these pieces, each scanned in ``ahead`` parts."""
     text = TextStream(capacity=64, whole=whole, patient=patient)
-    tails = Tails(TAILS)
+    tails = RecordTexts(TAILS)
     found, lines, out, base = [], [], [], 0
 
-    def collect(ready: Points) -> None:
+    def collect(ready: InsertionPoints) -> None:
         nonlocal base
         found.extend(take(ready, base))
         for i in range(ready.line_n):
@@ -171,7 +171,7 @@ def test_arbitrary_bytes_same_as_reference(pieces: list[bytes]) -> None:
 def test_output_less_ours_is_the_input(seed: int) -> None:
     text = stream(seed)
     marked = TextStream(capacity=100, patient=True)
-    tails = Tails([b"#ours#\1\0\n"])
+    tails = RecordTexts([b"#ours#\1\0\n"])
     out = b""
     for piece in [*cut(text, random.Random(seed)), None]:
         ready = marked.flush(eof=True) if piece is None else marked.push(piece)

@@ -212,11 +212,11 @@ def process(model: Model, one: Process) -> dict[str, Any]:
         "past": [_state(state) for state in one.past or ()], "execs": [_exec(exec_) for exec_ in one.execs or ()],
         "execs_lost": one.execs_lost,
         "cgroups": None if one.cgroups is None else one.cgroups.paths, "sampled": one.sampled, "comm": one.comm,
-        "creator": one.creator, "made": model.table.made(one), "floor": one.floor, "epoch": one.epoch,
-        "registered": _container(one.registered), "via": _container(one.via), "own_since": one.own_since,
+        "creator": one.creator, "made": model.table.made(one), "floor": one.not_before, "epoch": one.epoch,
+        "registered": _container(one.registered), "via": _container(one.entered_container), "own_since": one.own_since,
         "flags": (one.clone_parent, one.leader_gone, one.newborn, one.placeholder, one.scanned, one.unresolved),
         "inside": one.inside, "nspid": one.nspid,
-        "apart": [(apart.tid, _set(apart.nsset), apart.since, apart.until) for apart in one.apart or ()],
+        "apart": [(apart.tid, _set(apart.nsset), apart.since, apart.until) for apart in one.thread_namespaces or ()],
     }  # fmt: skip
 
 
@@ -234,7 +234,7 @@ def processes(model: Model) -> list[dict[str, Any]]:
 def namespaces(model: Model) -> list[object]:
     """Every namespace that is remembered, and who lives there."""
     all_ = {inst.number: inst for by_inode in model.namespaces.current for inst in by_inode.values()}
-    all_ |= {inst.number: inst for inst, _ in model.namespaces.died} | model.namespaces.limbo
+    all_ |= {inst.number: inst for inst, _ in model.namespaces.died} | model.namespaces.unproven_ends
     return [
         (
             number, inst.ino, inst.born, inst.ended, inst.serial, inst.first, inst.creator, _instance(inst.origin),

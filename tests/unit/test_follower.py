@@ -6,7 +6,7 @@ from pathlib import Path
 from auditns_connector.assembly import Parts, Program, build
 from auditns_connector.attribution.attributor import Correlator
 from auditns_connector.config.streams import Definition, read
-from auditns_connector.daemon.log import Talk
+from auditns_connector.daemon.log import Log
 from auditns_connector.host.observer import Observer
 from auditns_connector.model.table import Model
 from auditns_connector.pipeline.text_stage import Enricher
@@ -18,7 +18,7 @@ def program(path: str, *streams: Definition) -> Program:
     observer = Observer(Model(), perf=None, connector=None, ns_source="procfs")
     observer.start()
     correlator = Correlator(observer.model)
-    parts = Parts(observer, correlator, Enricher(correlator, []), {}, Talk(quiet=True), path, streams=streams)
+    parts = Parts(observer, correlator, Enricher(correlator, []), {}, Log(quiet=True), path, streams=streams)
     return build(parts)
 
 

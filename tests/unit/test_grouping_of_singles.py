@@ -2,7 +2,7 @@
 
 import pytest
 
-from auditns_connector.audittext.scanner import Points, TextStream
+from auditns_connector.audittext.scanner import InsertionPoints, TextStream
 from auditns_connector.vocabulary import audit_text as pt
 
 LOGIN = b"type=LOGIN msg=audit(1.000:7): pid=5 uid=0 res=1\n"
@@ -17,7 +17,7 @@ OURS = b"type=CONTAINER_ID msg=audit(1.000:7): contid=4\n"
 NEXT = b"type=USER_END msg=audit(1.000:8): pid=6 uid=0 msg='op=y'\n"
 
 
-def scan(text: bytes) -> Points:
+def scan(text: bytes) -> InsertionPoints:
     return TextStream(patient=True).push(text)
 
 

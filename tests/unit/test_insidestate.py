@@ -183,10 +183,10 @@ def test_the_head_of_a_rotated_journal_has_maps_and_logins(tmp_path: Path) -> No
     observer.start()
     inst = observer.model.namespaces.current[USER][INITIAL_INODES_618["user"]]
     maps = {"uid": [[0, 0, 4294967295]], "gid": [[0, 0, 4294967295]]}
-    observer.feed(idmap_frame(inst, maps, observer.catch_up()))
+    observer.feed(idmap_frame(inst, maps, observer.sync()))
     pid = next(iter(observer.model.processes))
-    observer.feed(f.pack(f.K_LOGIN, f.S_CONTROL, observer.catch_up(), pid=pid, tid=pid, arg=1000))
-    observer.mark(observer.catch_up(), [7])
+    observer.feed(f.pack(f.K_LOGIN, f.S_CONTROL, observer.sync(), pid=pid, tid=pid, arg=1000))
+    observer.mark(observer.sync(), [7])
     observer.close()
     found = list(f.iter_frames(path.read_bytes()))
     (told,) = [frame for frame in found if frame.kind == f.K_IDMAP]

@@ -66,11 +66,11 @@ def test_space_again_begins_anew_behind_a_loss(tmp_path: Path) -> None:
         observer = Observer(Model(), perf=None, connector=None, ns_source="procfs", journal=journal)
         observer.start()
         journal.flush()
-        observer.mark(observer.catch_up(), [7])
-        observer.mark(observer.catch_up(), [], expire=1)
+        observer.mark(observer.sync(), [7])
+        observer.mark(observer.sync(), [], expire=1)
     assert path.stat().st_size == 0
-    observer.mark(observer.catch_up(), [], expire=1)
-    observer.mark(observer.catch_up(), [8], expire=1)
+    observer.mark(observer.sync(), [], expire=1)
+    observer.mark(observer.sync(), [8], expire=1)
     observer.close()
     written = kinds(path)
     assert written[:2] == [f.K_HELLO, f.K_LOST]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from auditns_connector.attribution.attributor import Correlator
-from auditns_connector.audittext.scanner import Points, TextStream
+from auditns_connector.audittext.scanner import InsertionPoints, TextStream
 from auditns_connector.errors import AuditnsError, DecodeError
 from auditns_connector.journal.files import JournalWriter, ranges
 from auditns_connector.journal.reader import JournalReader
@@ -65,7 +65,7 @@ def told(paths: list[str], text: bytes) -> list[str]:
         correlator, stream = Correlator(answers.model, nodes=answers.nodes), TextStream()
         enricher = Enricher(correlator, [RAW])
 
-        def take(points: Points) -> bytes:
+        def take(points: InsertionPoints) -> bytes:
             return b"".join(enricher.take(points, lambda p: answers.answer(correlator, p)).values())
 
         out = take(stream.push(text)) + take(stream.flush(eof=True))

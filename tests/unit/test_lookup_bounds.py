@@ -32,11 +32,11 @@ def answers(w: World, at: float, until: float, name: bytes = NAME) -> set[str | 
     """What the ways of looking up say of pid 500 for the record of an exec stamped ``at`` and there at ``until``."""
     times, end = [int(at * MS)], int(until * MS)
     process = w.model.processes.get(500)
-    before = (process.execs, process.floor) if process is not None else None
+    before = (process.execs, process.not_before) if process is not None else None
     found = [find(w.model, 500, -1, times, end)]
     only = find_only_exec(w.model, 500, times, end)
     if process is not None and before is not None:
-        process.execs, process.floor = before
+        process.execs, process.not_before = before
     if only is not None:
         found.append(only)
     found.append(find_exec(w.model, 500, -1, times, end, name, name.rpartition(b"/")[2]))

@@ -8,14 +8,14 @@ import pytest
 
 from auditns_connector.attribution.attributor import Correlator
 from auditns_connector.audittext import own_records as text
-from auditns_connector.audittext.scanner import Points
+from auditns_connector.audittext.scanner import InsertionPoints
 from auditns_connector.audittext.serials import SerialGap
 from auditns_connector.emit.container_op import container_op
 from auditns_connector.emit.render import Renderer
 from auditns_connector.model.outputs import ContainerOp
 from auditns_connector.pipeline.filters import EventFilter
 from auditns_connector.pipeline.lifecycle_budget import LifecycleBudget
-from auditns_connector.pipeline.standalone_records import Narrator
+from auditns_connector.pipeline.standalone_records import StandaloneRecords
 from auditns_connector.sinks.loss import Lifecycle
 from auditns_connector.sinks.loss import Loss as SinkLoss
 from auditns_connector.state.event_serials import HALF, EventSerials
@@ -25,13 +25,13 @@ from tests.unit.test_registry import SHELL, TASK, Registering
 from tests.unit.world import MS, REAL, World
 
 
-def narrator(w: World, *formats: str, **more: Any) -> Narrator:
-    return Narrator(w.model, EventSerials(None), formats or ("raw",), **more)
+def standalone(w: World, *formats: str, **more: Any) -> StandaloneRecords:
+    return StandaloneRecords(w.model, EventSerials(None), formats or ("raw",), **more)
 
 
-def tell(w: World, n: Narrator) -> dict[str, bytes]:
+def tell(w: World, n: StandaloneRecords) -> dict[str, bytes]:
     outputs, w.model.outputs = w.model.outputs, []
-    return joined(n.tell(outputs))
+    return joined(n.format_outputs(outputs))
 
 
 def joined(several: list[dict[str, Any]]) -> dict[str, bytes]:
@@ -39,8 +39,8 @@ def joined(several: list[dict[str, Any]]) -> dict[str, bytes]:
     return {name: b"".join(blocks[name] for blocks in several) for name in (several[0] if several else ())}
 
 
-def seen(serials: list[int], ms: int = 1_700_000_000_123, node: bytes = b"", rtype: int = 1300) -> Points:
-    points = Points()
+def seen(serials: list[int], ms: int = 1_700_000_000_123, node: bytes = b"", rtype: int = 1300) -> InsertionPoints:
+    points = InsertionPoints()
     points.grow(max(len(serials), 1), 1)
     points.n = len(serials)
     points.over(node)
@@ -54,7 +54,7 @@ def test_a_loss_of_kernel_events_is_one_event() -> None:
     w = World()
     w.put(f.K_COMM, 1500, pid=1, tid=1)
     w.put(f.K_LOST, 2000, cpu=1, arg=17)
-    assert tell(w, narrator(w)) == {
+    assert tell(w, standalone(w)) == {
         "raw": b"type=CONTAINER_LOST msg=audit(1700000002.000:%d): source=perf cpu=1 count=17 from=1700000001.500"
         b" to=1700000002.000\n" % HALF
     }
@@ -63,14 +63,14 @@ def test_a_loss_of_kernel_events_is_one_event() -> None:
 def test_how_many_and_where_may_not_be_known() -> None:
     w = World()
     w.put(f.K_LOST, 2000, f.S_CN, cpu=f.CPU_UNKNOWN)
-    assert b"source=connector cpu=? count=? " in tell(w, narrator(w))["raw"]
+    assert b"source=connector cpu=? count=? " in tell(w, standalone(w))["raw"]
 
 
 def test_the_spellings_have_the_same_serials() -> None:
     w = World()
     w.put(f.K_LOST, 2000, cpu=1, arg=1)
     w.put(f.K_LOST, 2001, cpu=1, arg=1)
-    out = tell(w, narrator(w, "raw", "numeric"))
+    out = tell(w, standalone(w, "raw", "numeric"))
     assert out["numeric"].count(b"type=UNKNOWN[1343] ") == 2
     assert out["numeric"].replace(b"UNKNOWN[1343]", b"CONTAINER_LOST") == out["raw"]
     assert b":%d): " % (HALF + 1) in out["raw"]
@@ -78,7 +78,7 @@ def test_the_spellings_have_the_same_serials() -> None:
 
 def test_serials_stay_away_from_the_kernels_and_node_is_that_of_the_host() -> None:
     w = World()
-    n = narrator(w)
+    n = standalone(w)
     n.saw(seen([5000, 5001], node=b"node=here "))
     w.put(f.K_LOST, 2000, cpu=1, arg=1)
     line = tell(w, n)["raw"]
@@ -92,7 +92,7 @@ def test_serials_stay_away_from_the_kernels_and_node_is_that_of_the_host() -> No
 def test_as_json() -> None:
     w = World()
     w.put(f.K_LOST, 2000, cpu=1, arg=1)
-    line = tell(w, narrator(w, "json", renderer=Renderer(Correlator(w.model))))["json"]
+    line = tell(w, standalone(w, "json", renderer=Renderer(Correlator(w.model))))["json"]
     assert json.loads(line) == {
         "v": 1, "time": "1700000002.000", "serial": HALF, "contid": None,
         "records": [{"type": "CONTAINER_LOST", "source": "perf", "cpu": 1, "count": 1, "from": "1700000000.000",
@@ -109,7 +109,7 @@ def test_an_unset_contid_is_null_and_the_host() -> None:
 
 def test_an_attempt_is_an_event_of_the_container_it_is_about() -> None:
     w = Registering()
-    n = narrator(w, "json", renderer=Renderer(Correlator(w.model)))
+    n = standalone(w, "json", renderer=Renderer(Correlator(w.model)))
     n.formatters[ContainerOp] = lambda output, numeric: container_op(w.model, output, numeric)
     assert w.set(TASK, 4, 10, names={"name": "web"}) == ""
     assert w.set(TASK, 5, 11) == "EEXIST"
@@ -134,7 +134,7 @@ def test_an_attempt_is_an_event_of_the_container_it_is_about() -> None:
 
 
 def test_holes_in_the_audit_serials() -> None:
-    n, gap = narrator(World()), SerialGap(7, 9, 3, 1_700_000_000_000, 1_700_000_001_000)
+    n, gap = standalone(World()), SerialGap(7, 9, 3, 1_700_000_000_000, 1_700_000_001_000)
     n.missing.append(gap)
     line = b"type=CONTAINER_LOST msg=audit(1700000001.000:%d): source=%s cpu=? count=3 from=7 to=9\n"
     assert joined(n.gaps())["raw"] == line % (HALF, b"audit")
@@ -143,7 +143,7 @@ def test_holes_in_the_audit_serials() -> None:
 
 
 def test_what_was_dropped_for_want_of_room_is_no_hole_as_well() -> None:
-    n = narrator(World(), track=True)
+    n = standalone(World(), track=True)
     n.saw(seen([100, 101], ms=1000))
     n.dropped([SerialGap(102, 200, 99, 1001, 1002)])
     n.saw(seen([201, 202], ms=1003))
@@ -166,7 +166,7 @@ def test_what_was_dropped_for_want_of_room_is_no_hole_as_well() -> None:
 )
 def test_holes_that_the_source_does_not_find(blocks: list[list[int]], missing: int) -> None:
     w = World()
-    n = narrator(w, track=True)
+    n = standalone(w, track=True)
     for i, block in enumerate(blocks):
         n.saw(seen(block, ms=1000 + i))
     n.saw(seen([blocks[-1][-1] + 1], ms=9000))
@@ -179,7 +179,7 @@ def test_holes_that_the_source_does_not_find(blocks: list[list[int]], missing: i
 @pytest.mark.parametrize("rtype", [1200, 1203, 1299])
 def test_auditd_counts_its_own_events_by_itself(rtype: int) -> None:
     """Their serials are no step in the kernel's: ours do not follow them, and nothing is missing before them."""
-    n = narrator(World(), track=True)
+    n = standalone(World(), track=True)
     n.saw(seen([100, 101], ms=1000))
     n.saw(seen([7_000_000], ms=1001, rtype=rtype))
     assert n.serials.take() == 101 + HALF
@@ -193,7 +193,7 @@ def test_auditd_counts_its_own_events_by_itself(rtype: int) -> None:
 
 def test_what_others_count_is_no_hole_in_the_middle_either() -> None:
     """auditd's own events, and those of another host, whose numbers are near the kernel's."""
-    n = narrator(World(), track=True)
+    n = standalone(World(), track=True)
     n.saw(seen([100, 101], ms=1000))
     auditds = seen([102, 140, 103], ms=1001)
     auditds.rtype[1] = 1205
@@ -208,7 +208,7 @@ def test_what_others_count_is_no_hole_in_the_middle_either() -> None:
 
 @pytest.mark.parametrize("rtype", [1199, 1300])
 def test_what_the_kernel_counts_is_missed(rtype: int) -> None:
-    n = narrator(World(), track=True)
+    n = standalone(World(), track=True)
     n.saw(seen([100, 101], ms=1000))
     n.saw(seen([103], ms=1001, rtype=rtype))
     n.saw(seen([104], ms=9000))
@@ -218,7 +218,7 @@ def test_what_the_kernel_counts_is_missed(rtype: int) -> None:
 
 def test_lines_that_a_sink_dropped() -> None:
     w = World()
-    n = narrator(w, "raw")
+    n = standalone(w, "raw")
     n.saw(seen([100], ms=REAL // 1_000_000))
     line = n.sink_lost("numeric")
     assert line is n.sink_lost("numeric")
@@ -251,7 +251,7 @@ def namespaces() -> World:
 def test_a_namespace_begins_with_what_proc_said_of_its_maker_afterwards() -> None:
     w = namespaces()
     w.proc(100, 1, at=1004, start=1000, uids=[5, 0, 0, 0], loginuid=1000, sessionid=7)
-    begun, changed = tell(w, narrator(w))["raw"].splitlines()
+    begun, changed = tell(w, standalone(w))["raw"].splitlines()
     assert begun == (
         b"type=NS_INIT msg=audit(1700000001.002:%d): pid=100 uid=5 auid=1000 ses=7 type=4000000 old_snum=2 snum=a1"
         b" comm=6D7920636D64 dev=00:04 ino=11 res=1" % HALF
@@ -266,18 +266,18 @@ def test_what_proc_said_before_or_no_longer_is_unknown() -> None:
     w = World(lifecycle=True)
     w.proc(100, 1, at=900, start=800, uids=[5, 0, 0, 0], loginuid=1000, sessionid=7)
     w.unshare(100, 1002, uts=11)
-    assert b" pid=100 uid=? auid=? ses=? type=4000000 old_snum=? snum=? " in tell(w, narrator(w))["raw"]
+    assert b" pid=100 uid=? auid=? ses=? type=4000000 old_snum=? snum=? " in tell(w, standalone(w))["raw"]
 
 
 def test_the_initial_ones_are_told_once() -> None:
     w = namespaces()
-    n = narrator(w, "numeric")
-    out = joined(n.introduce(w.now))["numeric"].splitlines()
+    n = standalone(w, "numeric")
+    out = joined(n.emit_initial_namespaces(w.now))["numeric"].splitlines()
     assert len(out) == 8
     assert all(b": pid=0 uid=0 auid=4294967295 ses=4294967295 type=" in line for line in out)
     assert all(b" old_snum=0 " in line for line in out)
     assert all(line.startswith(b"type=UNKNOWN[1345] ") for line in out)
-    assert n.introduce(w.now) == []
+    assert n.emit_initial_namespaces(w.now) == []
 
 
 @pytest.mark.parametrize(
@@ -293,7 +293,7 @@ def test_the_initial_ones_are_told_once() -> None:
 def test_filters_hold_for_them_but_not_for_losses(wanted: dict[str, Any], kinds: list[bytes]) -> None:
     w = namespaces()
     w.put(f.K_LOST, 2000, cpu=1, arg=1)
-    lines = tell(w, narrator(w, wanted=EventFilter(**wanted)))["raw"].splitlines()
+    lines = tell(w, standalone(w, wanted=EventFilter(**wanted)))["raw"].splitlines()
     assert [line.split()[0].removeprefix(b"type=") for line in lines] == [*kinds, b"CONTAINER_LOST"]
 
 
@@ -302,7 +302,7 @@ def test_telling_mints_nothing() -> None:
     w = World(lifecycle=True)
     w.fork(1, 100, 1000, uts=11)
     before = w.model.namespaces.mint_next
-    tell(w, narrator(w))
+    tell(w, standalone(w))
     assert w.model.namespaces.mint_next == before
 
 
@@ -336,7 +336,7 @@ def storm() -> World:
 
 def test_beyond_a_rate_they_are_counted_and_told_as_one() -> None:
     w = storm()
-    n = narrator(w, budget=LifecycleBudget(each=40, total=1000))
+    n = standalone(w, budget=LifecycleBudget(each=40, total=1000))
     n.saw(seen([500]))
     lives(w, 100, 10_000, 20, 2000, 10)
     first = tell(w, n)["raw"].splitlines()
@@ -358,10 +358,10 @@ def test_beyond_a_rate_they_are_counted_and_told_as_one() -> None:
 
 def test_the_count_of_a_second_comes_before_what_the_next_one_tells_and_yields_to_nobody() -> None:
     w = storm()
-    n = narrator(w, budget=LifecycleBudget(each=8, total=1000))
+    n = standalone(w, budget=LifecycleBudget(each=8, total=1000))
     lives(w, 100, 10_000, 20, 2000, 100)
     outputs, w.model.outputs = w.model.outputs, []
-    told = n.tell(outputs)
+    told = n.format_outputs(outputs)
     assert [type(blocks["raw"]) for blocks in told] == [Lifecycle, bytes, Lifecycle]
     kinds = [re.findall(rb"type=([A-Z_]+)", blocks["raw"]) for blocks in told]
     assert [len(kind) for kind in kinds] == [8, 1, 8]
@@ -372,7 +372,7 @@ def test_the_count_of_a_second_comes_before_what_the_next_one_tells_and_yields_t
 
 def test_whose_it_was_is_what_is_around_the_sandboxes_and_the_nearest_known_user() -> None:
     w = storm()
-    n = narrator(w, budget=LifecycleBudget(each=8, total=1000))
+    n = standalone(w, budget=LifecycleBudget(each=8, total=1000))
     for i in range(10):  # each is a sandbox of its own, and its user id was never read
         w.fork(100, 10_000 + i, 2000 + i, pid=10_000 + i)
         w.fork(10_000 + i, 20_000 + i, 2000 + i)
@@ -387,7 +387,7 @@ def test_whose_it_was_is_what_is_around_the_sandboxes_and_the_nearest_known_user
 def test_a_count_in_json_and_for_people() -> None:
     w = storm()
     for name in ("json", "pretty"):
-        n = narrator(w, name, renderer=Renderer(Correlator(w.model)), budget=LifecycleBudget(each=8, total=1000))
+        n = standalone(w, name, renderer=Renderer(Correlator(w.model)), budget=LifecycleBudget(each=8, total=1000))
         lives(w, 100, 10_000 if name == "json" else 20_000, 4, 2000 if name == "json" else 4000, 1)
         tell(w, n)
         line = joined(n.late(9_000 * MS))[name]

@@ -18,16 +18,16 @@ import pytest
 
 from auditns_connector._native import ffi, lib
 from auditns_connector.attribution.attributor import Correlator
-from auditns_connector.audittext.scanner import Points
+from auditns_connector.audittext.scanner import InsertionPoints
 from auditns_connector.audittext.serials import SerialGap
 from auditns_connector.config.options import FileOutput
-from auditns_connector.daemon.log import Talk
+from auditns_connector.daemon.log import Log
 from auditns_connector.host.observer import Observer
 from auditns_connector.model.outputs import Loss
 from auditns_connector.model.table import Query
-from auditns_connector.pipeline.coalescing import Pace
+from auditns_connector.pipeline.coalescing import Coalescer
 from auditns_connector.pipeline.loop import Pipeline
-from auditns_connector.pipeline.standalone_records import open_narrator
+from auditns_connector.pipeline.standalone_records import open_standalone
 from auditns_connector.pipeline.text_stage import RAW, Enricher
 from auditns_connector.sinks.file import FileSink
 from auditns_connector.sinks.loss import Block
@@ -183,18 +183,18 @@ class Host:
     """A pipeline that writes to one sink, and the other end of the socket that it reads audit text from. Nothing in it
     waits for a clock: each :meth:`step` is one round."""
 
-    def __init__(self, sink: Any, *, native: bool, pace: float | None = 0) -> None:
+    def __init__(self, sink: Any, *, native: bool, coalescer: float | None = 0) -> None:
         self.rings, self.world = Rings(), known()
         self.observer = Observer(self.world.model, perf=self.rings)  # type: ignore[arg-type]
         correlator = Correlator(self.world.model)
         self._ours, self.theirs = socket.socketpair()
         audit, enricher = StdinSource(self._ours.fileno()), Enricher(correlator, (RAW,))
-        self.pipeline = Pipeline(self.observer, correlator, enricher, audit, {RAW: [sink]}, Talk(quiet=True))
-        self.pipeline.pace = Pace(pace)
-        self.pipeline.narrator = open_narrator(self.observer, (RAW,), track=True, directory=None)
+        self.pipeline = Pipeline(self.observer, correlator, enricher, audit, {RAW: [sink]}, Log(quiet=True))
+        self.pipeline.coalescer = Coalescer(coalescer)
+        self.pipeline.standalone = open_standalone(self.observer, (RAW,), track=True, directory=None)
         self.pipeline._register()
         assert self.pipeline._quick is not None
-        self.narrator = self.pipeline.narrator
+        self.standalone = self.pipeline.standalone
         self.loop = self.pipeline._quick
         self.loop._c.see = self.rings.see
         self._native = native
@@ -241,16 +241,16 @@ class Host:
         self._ours.close()
 
 
-def run(seed: int, *, native: bool, log: Path | None = None, pace: float | None = 0) -> tuple[bytes, Any, Host]:
+def run(seed: int, *, native: bool, log: Path | None = None, coalescer: float | None = 0) -> tuple[bytes, Any, Host]:
     """The text that comes out of a run, into a file if there is a ``log``, and what else is to be seen of it."""
     sink: Any = Kept() if log is None else FileSink(FileOutput(path=str(log), group=""), lost_line)
-    host = Host(sink, native=native, pace=pace)
+    host = Host(sink, native=native, coalescer=coalescer)
     for frames, piece in text(seed, host.world):
         host.come(frames, piece)
     host.end()
     status = host.pipeline.status()
     lives = sorted((pid, process.end is None) for pid, process in host.world.model.processes.items())
-    seen = status["events"], status["sources"]["audit"], status["queue"], host.narrator.next, lives
+    seen = status["events"], status["sources"]["audit"], status["queue"], host.standalone.next, lives
     return sink.text if log is None else log.read_bytes(), seen, host
 
 
@@ -258,8 +258,8 @@ def run(seed: int, *, native: bool, log: Path | None = None, pace: float | None 
 @pytest.mark.parametrize("way", ["kept", "file", "gathered"])
 def test_what_the_c_does_is_what_the_pipeline_does(seed: int, way: str, tmp_path: Path) -> None:
     slow, slow_seen, _ = run(seed, native=False)
-    log, pace = tmp_path / "log" if way == "file" else None, 1 if way == "gathered" else 0
-    quick, quick_seen, host = run(seed, native=True, log=log, pace=pace)
+    log, coalescer = tmp_path / "log" if way == "file" else None, 1 if way == "gathered" else 0
+    quick, quick_seen, host = run(seed, native=True, log=log, coalescer=coalescer)
     assert host.answered >= host.done > 40
     # a file's thread is given it by the C where it is ready for more
     assert way == "file" or 0 not in host.given
@@ -380,7 +380,7 @@ def test_what_is_drained_for_an_answer_comes_behind_what_was_drained_before(
         quiet.theirs.sendall(event(serial, quiet.now, who))
         how = lib.loop_round(quiet.loop._c)
     quiet.loop._go_on(how)
-    quiet.observer.take_in()
+    quiet.observer.apply_deferred()
     assert took == [1, 2, 3]
 
 
@@ -435,7 +435,7 @@ GATES: dict[str, Callable[[Quiet], object]] = {
     "streams": lambda q: setattr(q.pipeline, "streams", Followed()),
     "a sink whose reader has gone": lambda q: put_sink(q, Broken()),
     "a sink that waits": lambda q: put_sink(q, Waiting()),
-    "a hole in the serials": lambda q: q.narrator.missing.append(SerialGap(1, 1, 1, 0, 0)),
+    "a hole in the serials": lambda q: q.standalone.missing.append(SerialGap(1, 1, 1, 0, 0)),
     "objects are wanted": lambda q: setattr(q.pipeline.enricher, "_spelling", -1),
     "another serial comes next": lambda q: q.observer.exec_rules.passed(5000),
 }
@@ -464,7 +464,7 @@ def test_calls_that_audit_names_are_looked_for_before_each_answer(
     looked: list[list[int]] = []
     take = quiet.observer.take_calls
 
-    def take_calls(points: Points, nodes: Collection[bytes]) -> None:
+    def take_calls(points: InsertionPoints, nodes: Collection[bytes]) -> None:
         looked.append(points.serial[: points.n].tolist())
         take(points, nodes)
 

@@ -228,7 +228,7 @@ def test_it_is_the_same_even_when_the_visitor_left_before_it_was_asked() -> None
     w.exit(200, 2002)
     born(w, 300, 2003)
     w.unshare(300, 2004, net=11)
-    assert first.maybe is not None
+    assert first.possible_predecessor is not None
     nsid(w, first, 70, 2010)  # the former one is still there, so it was that one
     nsid(w, inst(w, 300, NET), 70, 2010)
     assert (first.serial, inst(w, 300, NET).serial) == (70, 70)
@@ -405,5 +405,5 @@ def test_a_storm_leaves_nothing_behind() -> None:
     w.put(f.K_MARK, 50_000, f.S_PIPELINE, arg=49_000 * MS)
     namespaces = w.model.namespaces
     assert len(namespaces.serials) + len(namespaces.unnumbered) <= len(ALL_ORDER)
-    assert (namespaces.limbo, namespaces.vacant, namespaces.minted) == ({}, {}, {})
+    assert (namespaces.unproven_ends, namespaces.empty_by_inode, namespaces.minted) == ({}, {}, {})
     assert all(len(namespaces.current[INDEX[name]]) == 1 for name in ("net", "ipc"))

@@ -64,7 +64,7 @@ def test_questions_that_come_up_while_others_are_asked_are_asked_too_however_man
     rings = Busy()
     observer = Observer(model, perf=rings)
     for _ in range(4):
-        observer.catch_up()
+        observer.sync()
     assert rings.raised == observer.counters["queries"] == 10
     assert not model.queries
     observer.close()

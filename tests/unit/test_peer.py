@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from auditns_connector.control import peer
-from auditns_connector.control.peer import Held, Peer, describe_caller, peer_accepted
+from auditns_connector.control.peer import Peer, PidHandle, describe_caller, peer_accepted
 from auditns_connector.sources.procfs import Procfs
 
 CONNECT = """
@@ -60,7 +60,7 @@ def connected(tmp_path: Path) -> Iterator[tuple[socket.socket, "subprocess.Popen
 
 
 def told(sock: socket.socket, known: Peer) -> dict[str, object]:
-    with Held.by_socket(sock) as held:
+    with PidHandle.by_socket(sock) as held:
         return describe_caller(Procfs(), held, known)
 
 
@@ -92,7 +92,7 @@ def test_what_was_read_is_believed_only_if_the_process_lives_still(
     """Between the reading and the end of it somebody else may have come by the number."""
     sock, _ = connected
     known = peer_accepted(sock, Procfs())
-    monkeypatch.setattr(Held, "alive", lambda self: False)
+    monkeypatch.setattr(PidHandle, "alive", lambda self: False)
     about = told(sock, known)
     assert (about["start"], about["privileged"]) == (None, False)
 

@@ -4,7 +4,7 @@ from array import array
 
 import pytest
 
-from auditns_connector.audittext.scanner import Tails, TextStream, assemble
+from auditns_connector.audittext.scanner import RecordTexts, TextStream, assemble
 from auditns_connector.vocabulary import audit_text as p
 
 SYSCALL = b"type=SYSCALL msg=audit(1.000:%d): arch=c000003e syscall=59 success=yes exit=0 ppid=1 pid=%d\n"
@@ -17,7 +17,7 @@ def test_nothing_in_gives_nothing() -> None:
     assert stream.push(b"").n == 0
     points = stream.flush(eof=True)
     assert (points.n, points.consumed) == (0, 0)
-    assert assemble(points, [], Tails()) == b""
+    assert assemble(points, [], RecordTexts()) == b""
 
 
 def test_an_event_is_kept_back_until_it_is_complete() -> None:
@@ -70,7 +70,7 @@ def test_a_choice_beyond_the_tails_inserts_nothing() -> None:
 
 
 def test_tails_may_be_forgotten() -> None:
-    tails = Tails([b"old\n"])
+    tails = RecordTexts([b"old\n"])
     stream = TextStream()
     points = stream.push(SYSCALL % (1, 7) + END % 1)
     assert b"old" in assemble(points, [1], tails)
@@ -81,7 +81,7 @@ def test_tails_may_be_forgotten() -> None:
 
 def test_a_text_that_does_not_fit_is_refused() -> None:
     with pytest.raises(ValueError, match="too large"):
-        Tails([b"\0" * 256])
+        RecordTexts([b"\0" * 256])
 
 
 def test_the_eoe_behind_a_proctitle_belongs_to_the_whole_event() -> None:

@@ -16,7 +16,7 @@ from auditns_connector.emit.render import Renderer
 from auditns_connector.pipeline.resume import written_last
 from auditns_connector.sinks.tail import Tail, read_tail, tail_of
 from auditns_connector.state.position import Position
-from tests.unit.test_narrator import joined, narrator, seen
+from tests.unit.test_narrator import joined, seen, standalone
 from tests.unit.world import World
 
 BOOT, OTHER = "11111111-2222-3333-4444-555555555555", "99999999-2222-3333-4444-555555555555"
@@ -77,7 +77,7 @@ def test_it_may_have_been_long() -> None:
 
 
 def test_it_is_one_record_and_holes_elsewhere_are_another() -> None:
-    n = narrator(World(), track=True)
+    n = standalone(World(), track=True)
     n.resume(100, 1000)
     assert n.next is None
     n.saw(seen([105, 106], ms=2000))
@@ -94,7 +94,7 @@ def test_it_is_one_record_and_holes_elsewhere_are_another() -> None:
 
 
 def test_what_is_open_at_the_end_is_missing() -> None:
-    n = narrator(World(), track=True)
+    n = standalone(World(), track=True)
     n.resume(100, 1000)
     n.saw(seen([105, 103], ms=2000))
     n.finish()
@@ -130,7 +130,7 @@ def test_what_was_not_told_yet_is_known_to_the_next_run(tmp_path: Path) -> None:
 
 
 def test_it_is_told_at_once_and_apart_from_what_is_missing_now() -> None:
-    n = narrator(World(), track=True)
+    n = standalone(World(), track=True)
     n.resume(100, 1000)
     n.recall(SerialGap(3, 5, 2, 950, 950))
     assert n.absence == SerialGap(3, 5, 2, 950, 950)
@@ -209,7 +209,7 @@ def test_the_end_of_the_log_counts_where_it_is_of_this_boot() -> None:
 
 def test_what_was_told_of_a_restart_is_found_again() -> None:
     w = World()
-    for n in (narrator(w), narrator(w, "json", renderer=Renderer(Correlator(w.model)))):
+    for n in (standalone(w), standalone(w, "json", renderer=Renderer(Correlator(w.model)))):
         n.recall(SerialGap(7, 9, 3, 1000, 2000))
         (told,) = joined(n.absent()).values()
         found = tail_of(SYSCALL % 7 + told)
@@ -241,7 +241,7 @@ def test_what_was_told_as_missing_is_not_told_again() -> None:
 
 def test_an_event_whose_head_went_to_the_former_run_is_missing() -> None:
     w = World()
-    n = narrator(w)
+    n = standalone(w)
     n.resume(6, 1_700_000_000_123)
     part = b'type=CWD msg=audit(1700000000.200:8): cwd="/"\n' + EOE % 8
     stream = TextStream()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from auditns_connector.audittext.scanner import Tails, TextStream, assemble, put_together
+from auditns_connector.audittext.scanner import RecordTexts, TextStream, assemble, insert_records
 from auditns_connector.config.options import FileOutput
 from auditns_connector.sinks import threaded
 from auditns_connector.sinks.file import FileSink, LogFile
@@ -48,13 +48,13 @@ def test_directory_and_file_are_made(folder: Path) -> None:
 @pytest.mark.parametrize("events", [3, 100])
 def test_assembled_text_lasts_until_it_is_written(folder: Path, events: int) -> None:
     sink = FileSink(options(folder), lost_line)
-    stream, tails = TextStream(), Tails([b"type=CONTAINER_ID \0 contid=1\n"])
+    stream, tails = TextStream(), RecordTexts([b"type=CONTAINER_ID \0 contid=1\n"])
     expected = []
     for number in range(200):
         points = stream.push(block(number * events, events, 200))
         chosen = array("I", [i % 2 for i in range(points.n)])
         expected.append(assemble(points, chosen, tails))
-        sink.write(put_together(points, chosen, tails, lasting=True))
+        sink.write(insert_records(points, chosen, tails, lasting=True))
     assert sink.flush(10)
     sink.close(5)
     assert read_all(folder / "audit.log") == b"".join(expected)

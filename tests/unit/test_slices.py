@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from auditns_connector.attribution.attributor import Correlator
-from auditns_connector.daemon.log import Talk
+from auditns_connector.daemon.log import Log
 from auditns_connector.host.observer import KEEP
 from auditns_connector.model.outputs import Loss
 from auditns_connector.pipeline import loop
-from auditns_connector.pipeline.coalescing import Pace
+from auditns_connector.pipeline.coalescing import Coalescer
 from auditns_connector.pipeline.loop import Pipeline
 from auditns_connector.pipeline.text_stage import RAW, Enricher
 from auditns_connector.sources.stdin import StdinSource
@@ -93,8 +93,8 @@ class Host:
         correlator = Correlator(self.world.model)
         self.sink = Kept()
         self.pipeline = Pipeline(
-            self.observer, correlator, Enricher(correlator, (RAW,)), self.audit, {RAW: [self.sink]}, Talk(quiet=True),
-            pace=Pace(0),
+            self.observer, correlator, Enricher(correlator, (RAW,)), self.audit, {RAW: [self.sink]}, Log(quiet=True),
+            coalescer=Coalescer(0),
         )  # fmt: skip
         self.observer.between = self.pipeline._serve_between
         self.asked: list[int] = []
@@ -126,7 +126,7 @@ def test_a_request_is_served_while_many_kernel_events_are_taken_in(host: Host, m
         asker.send(b"x")
         for number in range(20_000):
             host.rings.come(SECOND + number, f.K_COMM, pid=1, tid=1, payload=b"c%d\0" % number)
-        host.observer.catch_up()
+        host.observer.sync()
         assert len(host.asked) == 1
         assert host.asked[0] < host.world.model.applied
     assert host.world.model.processes[1].comm == b"c19999"
@@ -141,7 +141,7 @@ def test_whoever_is_served_in_between_finds_all_taken_in_that_came_before(
     def ask() -> None:
         keep.recv(1)
         host.rings.come(2 * SECOND, f.K_COMM, pid=1, tid=1, payload=b"later\0")
-        host.observer.catch_up()
+        host.observer.sync()
         seen.append(host.world.model.processes[1].comm)
 
     keep, asker = socket.socketpair()
@@ -150,7 +150,7 @@ def test_whoever_is_served_in_between_finds_all_taken_in_that_came_before(
         asker.send(b"x")
         for number in range(20_000):
             host.rings.come(SECOND + number, f.K_COMM, pid=1, tid=1, payload=b"c%d\0" % number)
-        host.observer.catch_up()
+        host.observer.sync()
     assert seen == [b"later"]
     assert host.world.model.processes[1].comm == b"later"
 

@@ -238,7 +238,7 @@ class _Observer:
     def __init__(self, w: World) -> None:
         self.model = w.model
 
-    def catch_up(self) -> int:
+    def sync(self) -> int:
         return 10_000 * MS
 
 

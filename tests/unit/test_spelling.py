@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from auditns_connector.attribution.attributor import Correlator
-from auditns_connector.audittext.scanner import Points, Tails, TextStream, assemble
+from auditns_connector.audittext.scanner import InsertionPoints, RecordTexts, TextStream, assemble
 from auditns_connector.emit.spelling import Spelling, choose, recorded
 from auditns_connector.host.audit_tools import version, version_in
 from auditns_connector.pipeline.text_stage import NUMERIC, RAW, Enricher
@@ -70,7 +70,7 @@ def test_the_version_is_read_from_a_tools_file(program: bytes, found: str, tmp_p
     assert version(("/nowhere", str(tmp_path))) == found
 
 
-def decided(source: TextStream, text: bytes) -> Iterator[Points]:
+def decided(source: TextStream, text: bytes) -> Iterator[InsertionPoints]:
     """What the text decides, then what its end does; the points of one are gone with the next."""
     yield source.push(text)
     yield source.flush(eof=True)
@@ -125,8 +125,8 @@ def test_what_stands_at_the_end_is_the_same_records(seed: int) -> None:
     out, there = b"", b""
     for points in decided(source, text):
         choice = [random.Random(seed + i).randrange(2) for i in range(points.n)]
-        out += assemble(points, choice, Tails([OURS], at_end=True))
-        there += assemble(points, choice, Tails([OURS]))
+        out += assemble(points, choice, RecordTexts([OURS], at_end=True))
+        there += assemble(points, choice, RecordTexts([OURS]))
     assert sorted(out.split(b"\n")) == sorted(there.split(b"\n"))
     assert [line for line in out.split(b"\n") if b"contid=1" not in line] == [
         line for line in there.split(b"\n") if b"contid=1" not in line
@@ -138,7 +138,7 @@ def test_what_is_kept_is_kept_with_its_records_at_the_end() -> None:
     source.put(b"".join(KILL) + OTHER)
     points = source.flush(eof=True)
     assert (
-        assemble(points, [1, 1, 1], Tails([OURS], at_end=True), b"\1\0")
+        assemble(points, [1, 1, 1], RecordTexts([OURS], at_end=True), b"\1\0")
         == b"".join(KILL[:3]) + 2 * (b"type=CONTAINER_ID" + S + b" contid=1\n") + KILL[3]
     )
 

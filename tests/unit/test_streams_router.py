@@ -9,7 +9,7 @@ from typing import Any
 from auditns_connector.attribution.attributor import Correlator
 from auditns_connector.audittext.scanner import TextStream
 from auditns_connector.config.streams import Definition
-from auditns_connector.daemon.log import Talk
+from auditns_connector.daemon.log import Log
 from auditns_connector.model.containers import Container
 from auditns_connector.model.table import Model
 from auditns_connector.streams.backlog import Entry, RateLimit
@@ -56,7 +56,7 @@ class Town(Scene):
 
     def route(self, streams: dict[str, Any], *records: str, at: float = 70) -> None:
         observer = SimpleNamespace(model=self.model, perf=None, insiders={}, ask_now=lambda pid: False)
-        router = Router(observer, streams, Talk())
+        router = Router(observer, streams, Log())
         correlator = Correlator(self.model)
         correlator.keep_states = True
         ms, text = REAL // 1_000_000 + int(at), ""
@@ -120,7 +120,7 @@ def test_a_process_is_found_by_what_it_is_called_inside() -> None:
     town.inside(301, 7, 41, ino=5009)
     town.fork(201, 202, 42, pid=5002)
     town.inside(202, 8, 42)
-    router = Router(SimpleNamespace(model=town.model, perf=None, insiders={}), {}, Talk())
+    router = Router(SimpleNamespace(model=town.model, perf=None, insiders={}), {}, Log())
     ns = town.model.namespaces.current[PID]
     assert router.called(7, ns[5001]) is town.model.processes[201]
     assert router.called(7, ns[5009]) is town.model.processes[301]
@@ -129,7 +129,7 @@ def test_a_process_is_found_by_what_it_is_called_inside() -> None:
 
 
 def test_logins_are_few_a_second() -> None:
-    router = Router(SimpleNamespace(model=Model(), perf=None, insiders={}), {}, Talk())
+    router = Router(SimpleNamespace(model=Model(), perf=None, insiders={}), {}, Log())
     requests = Requests(SimpleNamespace(), router, SimpleNamespace())
     stream: Any = SimpleNamespace(logins=RateLimit(1))
     stream.logins.allows(1, time.monotonic_ns())

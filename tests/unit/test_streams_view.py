@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from auditns_connector.attribution.attributor import Correlator
-from auditns_connector.audittext.scanner import Points, TextStream
+from auditns_connector.audittext.scanner import InsertionPoints, TextStream
 from auditns_connector.model.containers import Container
 from auditns_connector.model.namespaces import Instance
 from auditns_connector.streams.tailor import outsider
@@ -81,7 +81,7 @@ class Scene(World):
         return "".join(out)
 
 
-def _all(stream: TextStream, text: bytes) -> Iterable[Points]:
+def _all(stream: TextStream, text: bytes) -> Iterable[InsertionPoints]:
     yield stream.push(text)
     yield stream.flush(eof=True)
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from auditns_connector.cli import contid, main, ns, status, stream, tree
 from auditns_connector.cli import doctor as doctor_command
 from auditns_connector.daemon import terminal
-from auditns_connector.daemon.log import PAUSE, Seldom, Talk
+from auditns_connector.daemon.log import PAUSE, Log, RateLimitedLog
 from auditns_connector.deploy.doctor import Finding
 from auditns_connector.emit import pretty
 from auditns_connector.emit.json_objects import Who
@@ -94,10 +94,10 @@ def test_every_output_for_people_is_harmless(text: str) -> None:
 
 @given(TEXT, TEXT)
 def test_what_our_programs_say_is_harmless(text: str, value: str) -> None:
-    talk, out = Talk(), io.StringIO()
+    log, out = Log(), io.StringIO()
     with contextlib.redirect_stderr(out):
-        talk.warn(text, value=value, number=1)
-        talk.say(text, value=value)
+        log.warning(text, value=value, number=1)
+        log.info(text, value=value)
     harmless(out.getvalue())
     assert out.getvalue().count("\n") == 2
 
@@ -181,17 +181,17 @@ def test_warnings_that_somebody_can_cause_are_rare_whatever_they_say() -> None:
     said: list[tuple[str, dict[str, Any]]] = []
     now = [0.0]
 
-    class Ear(Talk):
-        def warn(self, event: str, **fields: Any) -> None:
+    class Ear(Log):
+        def warning(self, event: str, **fields: Any) -> None:
             said.append((event, fields))
 
-    seldom = Seldom(Ear(), lambda: now[0])
+    rate_limited = RateLimitedLog(Ear(), lambda: now[0])
     for i in range(10_000):
-        seldom.warn("same", "same")
-        seldom.warn(f"thing {i}", f"thing {i}")
+        rate_limited.warning("same", "same")
+        rate_limited.warning(f"thing {i}", f"thing {i}")
     assert len(said) <= 257
     now[0] = PAUSE
-    seldom.warn("same", "same")
+    rate_limited.warning("same", "same")
     assert said[-1] == ("same", {"left_out": 9999})
 
 

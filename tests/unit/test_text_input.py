@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from auditns_connector.audittext.scanner import Points, Scanner, Tails, TextStream, assemble
+from auditns_connector.audittext.scanner import InsertionPoints, RecordTexts, Scanner, TextStream, assemble
 from auditns_connector.errors import AuditnsError
 from auditns_connector.pipeline.text_input import TextInput
 from auditns_connector.vocabulary.audit_text import MODE_EOF
@@ -42,9 +42,9 @@ class Feed:
         self.pids: list[int] = []
         self.on_out: Callable[[], None] = lambda: None
 
-    def take(self, points: Points) -> bool:
+    def take(self, points: InsertionPoints) -> bool:
         self.pids += points.pid[: points.n].tolist()
-        block = assemble(points, [1] * points.n, Tails([OURS]))
+        block = assemble(points, [1] * points.n, RecordTexts([OURS]))
         self.out += block
         if block:
             self.on_out()

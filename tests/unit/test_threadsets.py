@@ -29,7 +29,7 @@ def test_threads_together_are_known() -> None:
     w = world()
     later(w, 9000)
     assert net(w, 2000) is not None
-    assert w.model.processes[100].apart is None
+    assert w.model.processes[100].thread_namespaces is None
 
 
 def test_a_thread_that_unshares_makes_it_unknown_from_then_on_and_shortly_before() -> None:
@@ -92,6 +92,6 @@ def test_a_storm_is_remembered_as_unknown() -> None:
     w = world()
     for n in range(200):
         w.unshare(100, 3000 + n, tid=101, net=11 + n % 2)
-    assert len(w.model.processes[100].apart or ()) <= processes.KEPT
+    assert len(w.model.processes[100].thread_namespaces or ()) <= processes.KEPT
     later(w, 9000)
     assert [net(w, at) for at in (2000, 3050, 3199)] == [None] * 3

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from auditns_connector.attribution.attributor import Correlator
-from auditns_connector.audittext.scanner import Points, TextStream
+from auditns_connector.audittext.scanner import InsertionPoints, TextStream
 from auditns_connector.pipeline.filters import EventFilter, join_contids
 from auditns_connector.pipeline.text_stage import JSON, PRETTY, RAW, Enricher
 from tests.unit.world import HEX, World, contid
@@ -49,7 +49,7 @@ class Told:
                 self.out += block
 
     @staticmethod
-    def _decided(source: TextStream, text: bytes) -> Iterator[Points]:
+    def _decided(source: TextStream, text: bytes) -> Iterator[InsertionPoints]:
         yield source.push(text)
         yield source.flush(eof=True)
 

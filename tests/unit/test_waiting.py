@@ -39,15 +39,15 @@ class Answering:
         self.observer = observer(self.model, perf=self.rings)
         self.correlator = Correlator(self.model, ns=ns)
 
-    def look(self, ms: float, block: bytes) -> None:
-        self.observer.heard(int(ms * MS), block, self.model.saw(block))
+    def drain_to_now(self, ms: float, block: bytes) -> None:
+        self.observer.absorb(int(ms * MS), block, self.model.saw(block))
 
     def ask(self, ms: float, flags: int = 1, before: int = 0) -> bytes:
         """The text about a record of 100, stamped ``before`` ms ago."""
         points, now = points_of([(100, flags, -before)], int(ms) + REAL // MS), int(ms * MS)
         choice = self.correlator.answer_known(points, now)
         if choice is None:
-            self.observer.take_in()
+            self.observer.apply_deferred()
             choice = self.correlator.answer(points, now)
         tails = self.correlator.tails[0]
         return bytes(tails._text[tails._off[choice[0] - 1] : tails._off[choice[0]]]) if choice[0] else b""
@@ -55,26 +55,28 @@ class Answering:
 
 def test_an_exec_that_was_answered_from_memory_is_no_candidate_for_the_next_one() -> None:
     a = Answering()
-    a.look(19_000, exec_(19_000, 50))
+    a.drain_to_now(19_000, exec_(19_000, 50))
     a.ask(19_001, 5, 1)
     a.ask(20_000)
-    a.look(20_010, exec_(20_010, 50) + at(20_010, f.K_SETNS, pid=1, tid=1))  # does not wait, for the sake of another
+    a.drain_to_now(
+        20_010, exec_(20_010, 50) + at(20_010, f.K_SETNS, pid=1, tid=1)
+    )  # does not wait, for the sake of another
     assert a.ask(20_011, 5, 1) == b""
-    a.look(20_011.5, attach(20_011.5, 51))
-    a.look(20_013, exec_(20_013, 51))
+    a.drain_to_now(20_011.5, attach(20_011.5, 51))
+    a.drain_to_now(20_013, exec_(20_013, 51))
     assert b"contid=" in a.ask(20_014, 5, 3)
     a.observer.close()
 
 
 def test_what_is_drained_for_an_answer_comes_behind_what_was_drained_before() -> None:
     a = Answering()
-    a.look(19_000, exec_(19_000, 50))
+    a.drain_to_now(19_000, exec_(19_000, 50))
     a.ask(19_001, 5, 1)
     a.ask(20_000)
-    a.look(20_001, exec_(20_001, 50))
+    a.drain_to_now(20_001, exec_(20_001, 50))
     del a.model.cgroups.path_of[50]  # as very many cgroups would: the exec raises a question when it is taken in
     a.rings.blocks = [attach(20_003, 52)]
-    a.look(20_002, attach(20_002, 51))
+    a.drain_to_now(20_002, attach(20_002, 51))
     assert a.model.processes[100].state.since == 20_003 * MS
     a.observer.close()
 
@@ -88,6 +90,6 @@ def test_an_exec_into_another_time_namespace_is_no_plain_one() -> None:
     a.world.put(f.K_MARK, 25_000, source=f.S_PIPELINE, arg=20_000 * MS)
     before = a.ask(30_000)
     assert a.ask(30_000) == before != b""
-    a.look(30_001, exec_(30_001))
+    a.drain_to_now(30_001, exec_(30_001))
     assert a.ask(31_000) != before
     a.observer.close()

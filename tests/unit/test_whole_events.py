@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from auditns_connector.attribution.attributor import Correlator
-from auditns_connector.audittext.scanner import Points, TextStream, assemble
+from auditns_connector.audittext.scanner import InsertionPoints, TextStream, assemble
 from auditns_connector.pipeline.filters import EventFilter
 from auditns_connector.pipeline.text_stage import JSON, RAW, Enricher
 from auditns_connector.vocabulary import audit_text as pt
@@ -41,7 +41,7 @@ class Run:
         self.stream = self.enricher.stream = TextStream(whole=True, limit=limit, most=most)
         self.out = dict.fromkeys(formats, b"")
 
-    def take(self, points: Points) -> None:
+    def take(self, points: InsertionPoints) -> None:
         for name, block in self.enricher.take(points, lambda p: self.correlator.answer(p, 30_000_000_000)).items():
             self.out[name] += block
 

@@ -112,13 +112,13 @@ class World:
         comm = name.rpartition("/")[2][:15].encode()
         self.model.table.hold(pid)
         times, process = [int(at * MS)], self.model.processes[pid]
-        before = process.execs, process.floor
+        before = process.execs, process.not_before
         answer = self._text(find_exec(self.model, pid, -1, times, self.now, name.encode(), comm))
-        after = process.execs, process.floor
-        process.execs, process.floor = before
+        after = process.execs, process.not_before
+        process.execs, process.not_before = before
         quick = find_only_exec(self.model, pid, times, self.now)
-        assert quick is None or (self._text(quick), process.execs, process.floor) == (answer, *after)
-        process.execs, process.floor = after
+        assert quick is None or (self._text(quick), process.execs, process.not_before) == (answer, *after)
+        process.execs, process.not_before = after
         return answer
 
     def inode(self, pid: int, at: float, index: int) -> int | None:

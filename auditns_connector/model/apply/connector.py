@@ -161,7 +161,12 @@ class ByConnector:
             table.confirm(process, first.epoch)
             table.comm(process, first.comm)
             table.register(process, first.registered)
-            table.entered(process, None if any(maker.via is not first.via for maker in makers) else first.via)
+            table.entered(
+                process,
+                None
+                if any(maker.entered_container is not first.entered_container for maker in makers)
+                else first.entered_container,
+            )
             if inherited is not UNKNOWN:
                 table.set_cgroups(process, first.cgroups)
             # a registration cannot be read from /proc: where the makers differ in it nobody will ever know

@@ -113,7 +113,7 @@ class NsLife:
 
     def _vacated(self, inst: Instance, process: Process, time: int) -> None:
         inst.last = process
-        if inst.serial is not None and not inst.proper:
+        if inst.serial is not None and not inst.has_kernel_id:
             self._model.outputs.append(NsDel(time, inst, None))
 
     # -- answers
@@ -127,7 +127,7 @@ class NsLife:
             inst = namespaces.current[ppid].get(_ino(payload)) if 0 <= ppid < len(namespaces.current) else None
             if inst is None or inst.serial is not None:
                 return
-        former, inst.maybe = inst.maybe, None
+        former, inst.possible_predecessor = inst.possible_predecessor, None
         same = former is not None and arg != 0 and arg == former.serial
         if 0 < arg < MINTED and not same and inst.ended is not None and inst.ended <= time:
             arg = 0  # asked too late: the inode may have been another's by then
@@ -137,17 +137,17 @@ class NsLife:
             self._joined(inst, known, time)
         else:
             namespaces.give(inst, arg)
-            if former is not None and former is not known and inst.proper:
+            if former is not None and former is not known and inst.has_kernel_id:
                 self._proven(former, time)  # its inode is another's now
-        if self._model.lifecycle and inst.ended is not None and not inst.proper:
+        if self._model.lifecycle and inst.ended is not None and not inst.has_kernel_id:
             self._model.outputs.append(NsDel(inst.ended, inst, None))
 
     def gone(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
         """NSGONE: what the kernel says of the instance without tasks whose number is ``cgroup``."""
-        inst = self._model.namespaces.limbo.get(cgroup)
+        inst = self._model.namespaces.unproven_ends.get(cgroup)
         if inst is None or not _meant(inst, ppid, payload):
-            inst = self._model.namespaces.vacant.get((ppid, _ino(payload)))
-            if inst is None or inst.number not in self._model.namespaces.limbo:
+            inst = self._model.namespaces.empty_by_inode.get((ppid, _ino(payload)))
+            if inst is None or inst.number not in self._model.namespaces.unproven_ends:
                 return
         if arg == HELD:
             inst.held = True

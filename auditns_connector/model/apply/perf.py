@@ -90,7 +90,7 @@ class KernelEvents:
         fresh: list[Instance] = []
         if nsset is not None:
             fresh = m.life.begin(nsset, base, (process.pid, process.start), process.creator)
-            if process.via is not None and (base is None or nsset.inst[MNT] is not base.inst[MNT]):
+            if process.entered_container is not None and (base is None or nsset.inst[MNT] is not base.inst[MNT]):
                 m.table.entered(process, None)
         container = m.decide(process, nsset, creator, time)
         origin = NOT_KNOWN if container is UNKNOWN else OBSERVED

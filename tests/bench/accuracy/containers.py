@@ -77,7 +77,7 @@ def cgroup2() -> Path:
 
 
 @dataclass(slots=True)
-class Held:
+class PidHandle:
     """A running container: what to put before a command to run it inside, the pid of its init, its 64-hex id."""
 
     enter: list[str]
@@ -147,7 +147,7 @@ class Containers:
         return ""
 
     @contextlib.contextmanager
-    def held(self, runtime: str, hold: Sequence[str], ready: str) -> Iterator[Held]:
+    def held(self, runtime: str, hold: Sequence[str], ready: str) -> Iterator[PidHandle]:
         """A container whose init is ``hold`` (truth mode=hold, which makes the file ``ready`` in its root) and stays
         until the end of the block."""
         name = self._name()
@@ -158,7 +158,7 @@ class Containers:
                 base, pid_file = self._oci(runtime), self.directory / f"{name}.pid"
                 stack.callback(call, [*base, "delete", "-f", name])
                 call([*base, "run", "-d", "--pid-file", pid_file, "--bundle", self._bundle(runtime, name, hold), name])
-                held = Held([*base, "exec", name], int(pid_file.read_text()), "")
+                held = PidHandle([*base, "exec", name], int(pid_file.read_text()), "")
             elif runtime == "podman":
                 base = self._podman()
                 pid_file, cidfile = self.directory / f"{name}.pid", self.directory / f"{name}.cid"
@@ -174,13 +174,13 @@ class Containers:
                 ]
                 stack.callback(call, [*base, "rm", "-f", "-t", "0", name])
                 call([*base, "run", *options, *_LIMITS, "--rootfs", str(self.root("podman")), *hold])
-                held = Held([*base, "exec", name], int(pid_file.read_text()), cidfile.read_text().strip())
+                held = PidHandle([*base, "exec", name], int(pid_file.read_text()), cidfile.read_text().strip())
             elif runtime == "lxc":
                 where = ["-P", str(self._state("lxc")), "-n", name]
                 stack.callback(call, ["lxc-stop", "-k", *where])
                 call(["lxc-start", *where, "-d", "-f", self._lxc_config(name), "--", *hold])
                 told = subprocess.run(["lxc-info", *where, "-pH"], capture_output=True, check=True)
-                held = Held(["lxc-attach", *where, "--"], int(told.stdout), "")
+                held = PidHandle(["lxc-attach", *where, "--"], int(told.stdout), "")
             else:
                 with (self.directory / f"{name}.output").open("wb") as output:
                     process = subprocess.Popen(
@@ -194,7 +194,7 @@ class Containers:
                 until(flag.exists, f"{runtime} container {name}", 20)
                 pid = _innermost(process.pid)
                 stack.callback(_kill, pid)
-                held = Held(["nsenter", "-t", str(pid), "-m", "-u", "-i", "-n", "-p", "-r"], pid, "")
+                held = PidHandle(["nsenter", "-t", str(pid), "-m", "-u", "-i", "-n", "-p", "-r"], pid, "")
             until(flag.exists, f"{runtime} container {name}", 20)
             yield held
 

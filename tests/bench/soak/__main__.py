@@ -84,7 +84,9 @@ def answers(model: Model) -> bytes:
     model.queries.clear()
     born, model.namespaces.born = model.namespaces.born, []
     out = [f.pack(f.K_NSID, f.S_PROCFS, model.now, cgroup=inst.number) for inst in born]
-    out += [f.pack(f.K_NSGONE, f.S_PROCFS, model.now, cgroup=number, arg=GONE) for number in model.namespaces.limbo]
+    out += [
+        f.pack(f.K_NSGONE, f.S_PROCFS, model.now, cgroup=number, arg=GONE) for number in model.namespaces.unproven_ends
+    ]
     return b"".join(out)
 
 

@@ -3,7 +3,7 @@
 #include <sys/types.h>
 #include "json/json_impl.h"
 
-void usual_start(struct usual *u, uint32_t seed)
+void fast_start(struct fast *u, uint32_t seed)
 {
     u->names.seed = ((uint64_t)seed * 0x9e3779b97f4a7c15u) | 1;
     u->object = 0;
@@ -11,7 +11,7 @@ void usual_start(struct usual *u, uint32_t seed)
     u->last = u->names.name;
 }
 
-static void begin_object(struct usual *u)
+static void begin_object(struct fast *u)
 {
     if (!++u->object || u->names.count == NAMES) {
         names_clear(&u->names);
@@ -21,7 +21,7 @@ static void begin_object(struct usual *u)
 }
 
 /* Whether a name has not been in this object before; now it has. */
-static inline int is_first(struct usual *u, struct name *name)
+static inline int is_first(struct fast *u, struct name *name)
 {
     int first = name->object != u->object;
     name->object = u->object;
@@ -33,8 +33,8 @@ static int is_called(const struct name *name, const char *text)
     return name->len == strlen(text) && !memcmp(name->said + 2, text, name->len);
 }
 
-/* The name at s, which is a word that is not empty; NULL where no usual one stands there. */
-static inline struct name *name_at(struct usual *u, const char *s)
+/* The name at s, which is a word that is not empty; NULL where no plain one stands there. */
+static inline struct name *name_at(struct fast *u, const char *s)
 {
     struct name *name = u->last->next; /* records are alike */
     if (!name || !is_name(name, s)) {
@@ -74,7 +74,7 @@ static inline int is_end(const char *s, const char *end)
 }
 
 /* The value at *at, which is moved to its end. */
-static inline char *copy_value(struct usual *u, char *to, const char **at, const char *end, int kind, int title)
+static inline char *copy_value(struct fast *u, char *to, const char **at, const char *end, int kind, int title)
 {
     const char *v = *at;
     if (*v == '"') {
@@ -112,7 +112,7 @@ static int is_plain_added(const char *v, const char *end)
 }
 
 /* All words up to `end`; those that ENRICHED format adds are strings. */
-static char *put_words(struct usual *u, char *to, const char *s, const char *end, int added, int title)
+static char *put_words(struct fast *u, char *to, const char *s, const char *end, int added, int title)
 {
     begin_object(u);
     while (s < end) {
@@ -132,7 +132,7 @@ static char *put_words(struct usual *u, char *to, const char *s, const char *end
     return to;
 }
 
-char *put_usual(struct usual *u, char *to, const char *line, size_t n, int title)
+char *put_fast(struct fast *u, char *to, const char *line, size_t n, int title)
 {
     static const char key[] = ",\"enriched\":";
     const char *end = line + n, *added = memchr(line, 0x1d, n), *stop = added ? added : end;
