@@ -11,11 +11,12 @@ from pathlib import Path
 
 import auditns_connector
 
-from . import events, growth, hook, live, offline, report, table
+from . import events, growth, hook, listener, live, offline, report, table
 
 PARTS = {
     "offline": offline.bench,
     "live": live.bench,
+    "listener": listener.bench,
     "events": events.bench,
     "growth": growth.bench,
     "table": table.bench,

@@ -65,7 +65,7 @@ class Figures(NamedTuple):
     delays: list[float]
 
 
-def _cpu(pid: int) -> int:
+def cpu_of(pid: int) -> int:
     """CPU time of a process so far, all threads (ns)."""
     total = 0
     for task in Path(f"/proc/{pid}/task").iterdir():
@@ -138,10 +138,10 @@ def measure(subject: Subject, rate: int, seconds: float, stamp: Path, place: Pat
     """One subject at one rate (0: as fast as this host forks)."""
     work = Path(tempfile.mkdtemp(prefix="run-", dir=place))
     with _plugin(work, subject, stamp) as pid:
-        before, start = _cpu(pid), time.monotonic()
+        before, start = cpu_of(pid), time.monotonic()
         made = subprocess.run([stamp, "-", str(rate), str(seconds)], capture_output=True, text=True, check=True)
         time.sleep(0.3)
-        used, wall = _cpu(pid) - before, time.monotonic() - start
+        used, wall = cpu_of(pid) - before, time.monotonic() - start
         os.kill(pid, signal.SIGCONT)  # it is still there
     given = _stamps(work / "given")
     read = isinstance(subject, tuple) and subject[1]
