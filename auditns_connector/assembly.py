@@ -126,7 +126,7 @@ class Program:
             return
         if standalone.wanted is None or standalone.wanted.tells(model.containers, NS_INIT, 0, None):
             for blocks in standalone.emit_initial_namespaces(time.monotonic_ns()):
-                self.pipeline.write(blocks)
+                self.pipeline.outputs.write(blocks)
 
     def _keep_serials(self) -> None:
         """Have the serials of namespaces that we mint kept for the next run."""
@@ -159,11 +159,13 @@ class Program:
     def _serve_streams(self, control: ControlServer, registrar: Registrar) -> None:
         parts, pipeline = self._parts, self.pipeline
         try:
-            streams = Streams(pipeline, os.path.dirname(parts.control) or ".", parts.log, registrar.keep)
+            streams = Streams(
+                pipeline.text, pipeline.selector, os.path.dirname(parts.control) or ".", parts.log, registrar.keep
+            )
         except AuditnsError as error:
             parts.log.warning("no streams", reason=str(error))
             return
-        pipeline.streams = streams
+        pipeline.text.streams = streams
         pipeline.each_tick.append(streams.tick)
         pipeline.at_end.append(streams.close)
         streams.load(self._streams)
@@ -172,8 +174,8 @@ class Program:
     def configure_streams(self, streams: "Sequence[Definition]") -> None:
         """The configuration's streams are now these."""
         self._streams = list(streams)
-        if self.pipeline.streams is not None:
-            self.pipeline.streams.configure(self._streams)
+        if self.pipeline.text.streams is not None:
+            self.pipeline.text.streams.configure(self._streams)
 
     def close(self) -> None:
         """Close the control socket; the pipeline ends by itself."""

@@ -75,6 +75,10 @@ class RuleWatch:
         """The serial that comes next where none is missing."""
         return self._next
 
+    def needs_python_loop(self) -> bool:
+        """Whether no serial was seen yet."""
+        return self._next is None
+
     def passed(self, serial: int) -> None:
         """The next events up to ``serial`` have come, without a hole and without a change of the rules."""
         self._next = serial + 1

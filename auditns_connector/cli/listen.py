@@ -224,7 +224,7 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
             pipeline = program.pipeline
             pipeline.more_status["records"] = lambda: spelling.status(args.placement)
             if lease is not None:
-                pipeline.on_rules.append(partial(_again, lease, log))
+                pipeline.text.on_rules.append(partial(_again, lease, log))
             notify("READY=1")
             pipeline.run()
             notify("STOPPING=1")

@@ -171,8 +171,7 @@ class Plugin:
 
         spelling = self._spelling = choose(self._config.record_names, self._spelling.tools)
         config = self._config._replace(record_names=spelling.names)
-        outputs = self._program.pipeline.outputs if self._program is not None else {}
-        former = [sink for sinks in outputs.values() for sink in sinks]
+        former = () if self._program is None else self._program.pipeline.outputs.sinks
         lost = standalone.sink_lost
         symbolic, numeric = open_sinks(config, lost(RAW), lost(NUMERIC), former, self._spawner)
         outputs = {name: sinks for name, sinks in ((RAW, symbolic), (NUMERIC, numeric)) if sinks}
@@ -210,7 +209,7 @@ class Plugin:
         pipeline = program.pipeline
         try:
             pipeline.replace(*self._text_side(standalone, pipeline.observer.model))
-            pipeline.coalescer = Coalescer(self._config.coalesce_ms)
+            pipeline.text.coalescer = Coalescer(self._config.coalesce_ms)
             if former.marks != self._config.marks:
                 feed_marks(pipeline.observer, self._config.marks)
             pipeline.observer.tell_lifecycle(self._config.lifecycle, self._config.ns != "off")

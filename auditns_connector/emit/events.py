@@ -198,6 +198,10 @@ class EventWriter:
         """The limit is reached."""
         return self.limit is not None and self.shown >= self.limit
 
+    def needs_python_loop(self) -> bool:
+        """Always: it is shown every event."""
+        return True
+
     def frames(self, block: bytes) -> None:
         """Note kernel events; they are written by the next :meth:`tell`."""
         self._blocks.append(block)

@@ -257,11 +257,10 @@ class Observer:
         block: bytes = self.perf.block(size, look.frames, look.cut)
         return block
 
-    @property
-    def alone(self) -> bool:
-        """Perf is the only source, and nobody else looks at its frames."""
+    def needs_python_loop(self) -> bool:
+        """Whether perf is not the only source, or somebody else looks at its frames or waits for each drain."""
         others = self.connector is not None or self.insiders or self.followed or self.journal is not None
-        return self.perf is not None and self.tap is None and not others
+        return bool(self.perf is None or self.tap is not None or others or self.ns_source == "audit")
 
     def apply_many_deferred(self) -> None:
         """:meth:`apply_deferred` where more waits than costs little."""

@@ -164,6 +164,10 @@ class Model:
         """Note frames that :meth:`apply` will be given; True where answers that are remembered may be given first."""
         return self.touched.saw(block, every=not self.perf or self.exits.proof != SAMPLES)
 
+    def needs_python_loop(self) -> bool:
+        """Whether there is something to be said, or the addresses of packets are asked for."""
+        return bool(self.outputs or self.packets.wanted)
+
     def apply(self, block: bytes, *, seen: bool = False) -> None:
         """Take in whole frames, ``seen`` where :meth:`saw` was told of them. Raises :class:`DecodeError` on bytes that
         are none."""

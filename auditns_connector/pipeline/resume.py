@@ -22,7 +22,7 @@ def resume(pipeline: "Pipeline", directory: str, name: str, log: str = "") -> No
     its end is what was written last, and what waited in the queue of a program that was killed is missing. Without one
     that is what was handed to the outputs last.
     """
-    standalone = pipeline.standalone
+    standalone = pipeline.text.standalone
     if standalone is None:
         return
     position = Position(name, pipeline.observer.model.containers.boot_id, directory)
@@ -35,15 +35,14 @@ def resume(pipeline: "Pipeline", directory: str, name: str, log: str = "") -> No
         if absent is not None and (tail is None or (absent.first, absent.last) not in tail.restarts):
             standalone.recall(absent)
     pipeline.each_tick.append(lambda: _settle(pipeline, position))
-    pipeline.position = position
+    pipeline.text.position = position
     pipeline.at_end.append(position.close)
 
 
 def _settle(pipeline: "Pipeline", position: Position) -> None:
     """What is missing is told, and that is written: the next run need not know."""
-    standalone = pipeline.standalone
-    waits = any(sink.counters()["queued_bytes"] for sinks in pipeline.outputs.values() for sink in sinks)
-    if standalone is not None and standalone.absence is None and not waits:
+    standalone = pipeline.text.standalone
+    if standalone is not None and standalone.absence is None and not pipeline.outputs.waits:
         position.note_absent(None)
 
 

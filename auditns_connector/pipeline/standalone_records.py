@@ -88,7 +88,8 @@ class StandaloneRecords:
         self.missing: list[SerialGap] = []
         #: events that never arrived, as far as was told
         self.lost = 0
-        self._next = -1
+        #: the serial that comes next where none is missing; -1: no holes are looked for
+        self.next = -1
         #: until what a restart has cost is known
         self._absence: Absence | None = None
         self._recalled: list[SerialGap] = []
@@ -118,37 +119,35 @@ class StandaloneRecords:
                     self._absence.feed(serial, ms)
         if self._tracker is None:
             return
-        if last == 0 and serial == self._next and not self._tracker.open:
+        if last == 0 and serial == self.next and not self._tracker.open:
             self._tracker.skip(serial, ms)
-            self._next = serial + 1
+            self.next = serial + 1
         else:
             self._track(self._tracker, points)
 
-    @property
-    def next(self) -> int | None:
-        """The serial that comes next where none is missing; ``None`` where there is something to tell first."""
-        if self.missing or self._absence is not None or (self._tracker is not None and self._tracker.open):
-            return None
-        return self._next if self._tracker is not None else -1
+    def needs_python_loop(self) -> bool:
+        """Whether there is something to tell before the next event."""
+        return bool(self.missing or self._absence is not None or self.incomplete)
 
     def passed(self, serial: int, ms: int) -> None:
         """The next events up to ``serial`` have come, without a hole, of this host and by the kernel."""
         self.serials.saw(serial % MODULUS)
-        self._last_ms, self._node, self._next = ms, b"", serial + 1
+        self._last_ms, self._node = ms, b""
         self.newest = serial % MODULUS, ms
         if self._tracker is not None:
             self._tracker.skip(serial, ms)
+            self.next = serial + 1
 
     def _track(self, tracker: SerialTracker, points: "InsertionPoints") -> None:
         n, span = points.n, points.range()
         last = points.serial[n - 1]
-        if not tracker.open and span.complete and span.low == points.serial[0] == self._next and span.high == last:
+        if not tracker.open and span.complete and span.low == points.serial[0] == self.next and span.high == last:
             tracker.skip(last, points.ms[n - 1])  # nothing is missing
         else:
             for serial, ms, _ in self._of_kernel(points):
                 self.missing += tracker.feed(serial, ms)
                 last = serial
-        self._next = last + 1
+        self.next = last + 1
 
     def _of_kernel(self, points: "InsertionPoints") -> Iterator[tuple[int, int, int]]:
         """Serial, time and type of the points in events that this host's kernel numbers."""

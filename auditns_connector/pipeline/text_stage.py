@@ -91,6 +91,10 @@ class Enricher:
         self.count(points.c.subjects)
         return {self._formats[0]: block}
 
+    def needs_python_loop(self) -> bool:
+        """Whether anything but one plain text of all events is wanted, or the state of each point."""
+        return self._spelling < 0 or self._correlator.keep_states or self._correlator.info
+
     @property
     def plain_tails(self) -> RecordTexts | None:
         """The texts to put in, where one plain text of all events is wanted and nothing else."""

@@ -30,7 +30,8 @@ from auditns_connector.vocabulary.values import JsonObject
 
 if TYPE_CHECKING:
     from auditns_connector.audittext.scanner import InsertionPoints
-    from auditns_connector.pipeline.loop import Pipeline
+    from auditns_connector.pipeline.selector import Selector
+    from auditns_connector.pipeline.text_side import TextSide
 
 STATE: Final = "streams.json"
 MAX_STREAMS: Final = 256
@@ -39,14 +40,17 @@ COMMANDED: Final = "command"
 
 
 class Streams:
-    """The streams of ``pipeline`` below ``base``. Raises :class:`AuditnsError` where that cannot be used."""
+    """The streams of ``text`` below ``base``. Raises :class:`AuditnsError` where that cannot be used."""
 
-    def __init__(self, pipeline: "Pipeline", base: str, log: Log, keep: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, text: "TextSide", selector: "Selector", base: str, log: Log, keep: Callable[[], None] = lambda: None
+    ) -> None:
         self.base = base
         #: called when there is something new to be kept over a restart
         self.keep = keep
         self.streams: dict[str, Stream] = {}
-        self._pipeline, self._log, self._rate_limited = pipeline, log, RateLimitedLog(log)
+        self._text, self._selector = text, selector
+        self._log, self._rate_limited = log, RateLimitedLog(log)
         self._own_serials: EventSerials | None = None
         self._priority = Priority()
         self._state = SafeDir(base)
@@ -59,20 +63,24 @@ class Streams:
             self._private = _open_directory(".private", self._folder, 0o700)
         except OSError as error:
             raise AuditnsError(f"{base}/streams: {error.strerror}") from error
-        self.router = Router(pipeline.observer, self.streams, log)
-        self.requests = Requests(pipeline, self.router, self)
+        self.router = Router(text.observer, self.streams, log)
+        self.requests = Requests(text, self.router, self)
 
     # -- the pipeline's side
 
     def take(self, points: "InsertionPoints", now: int) -> None:
         """Points that were just answered."""
         if self.streams:
-            self.router.take(points, self._pipeline.correlator.states, now)
+            self.router.take(points, self._text.correlator.states, now)
 
     @property
     def watched(self) -> bool:
         """Whether somebody reads, and wants events soon."""
         return any(stream.server.readers for stream in self.streams.values())
+
+    def needs_python_loop(self) -> bool:
+        """Whether there is any."""
+        return bool(self.streams)
 
     def deadline(self) -> float | None:
         """When :meth:`go_on` is due (time.monotonic seconds); None: no such time."""
@@ -91,19 +99,19 @@ class Streams:
 
     def attach(self) -> None:
         """Have the pipeline's text side keep what streams need; to be called when that side or the streams change."""
-        self._pipeline.enricher.want_states(bool(self.streams))
+        self._text.enricher.want_states(bool(self.streams))
         self._priority.boost(any(stream.writes for stream in self.streams.values()))
         if self.streams:
-            self._pipeline.stream.want_whole()
-            self._pipeline.observer.model.inside.kept = True
+            self._text.stream.want_whole()
+            self._text.observer.model.inside.kept = True
 
     def serial(self) -> int:
         """A serial for a record that is an event of its own."""
-        standalone = self._pipeline.standalone
+        standalone = self._text.standalone
         if standalone is not None:
             return int(standalone.serials.take())
         if self._own_serials is None:
-            self._own_serials = EventSerials(self.base, boot_id=self._pipeline.observer.model.containers.boot_id)
+            self._own_serials = EventSerials(self.base, boot_id=self._text.observer.model.containers.boot_id)
         return self._own_serials.take()
 
     def tick(self) -> None:
@@ -189,7 +197,7 @@ class Streams:
         except OSError as error:
             raise AuditnsError(f"{self.base}/streams/{definition.stream}: {error.strerror}") from error
         try:
-            stream = Stream(definition, folder, self._private, self._pipeline.selector, self)
+            stream = Stream(definition, folder, self._private, self._selector, self)
         except BaseException:
             os.close(folder)
             raise
@@ -218,14 +226,14 @@ class Streams:
 
     def admit(self, stream: Stream, sock: socket.socket) -> tuple[Who, Container | None]:
         """Who may read: a process of the host whom the socket's mode lets in, or one of a container of the stream."""
-        self._pipeline.observer.sync()
-        who = identify(sock, self._pipeline.observer)
+        self._text.observer.sync()
+        who = identify(sock, self._text.observer)
         container = who.container
         if container is None:
             return who, None
         if container is UNKNOWN:
             raise refused("it is not known who that is")
-        home = stream.definition.home(self._pipeline.observer.model.containers.contid, container)
+        home = stream.definition.home(self._text.observer.model.containers.contid, container)
         if home is not container:
             raise refused("the stream is not this container's")
         return who, None if stream.definition.view == HOST else container
@@ -242,7 +250,7 @@ class Streams:
 
     def control(self, request: JsonObject, peer: Peer, sock: socket.socket) -> JsonObject:
         """The control socket's request "stream": ``do`` is create, list, show, set or remove. For root of the host."""
-        who = identify(sock, self._pipeline.observer)
+        who = identify(sock, self._text.observer)
         if peer.uid != 0 or who.container is not None:
             return {"ok": False, "error": "EPERM", "message": "streams are managed by root of the host alone"}
         try:
@@ -285,7 +293,7 @@ class Streams:
 
     def status(self) -> JsonObject:
         """For ``auditns status``: counters of the streams, and of translation."""
-        viewer, insiders = self.router.viewer, self._pipeline.observer.insiders.values()
+        viewer, insiders = self.router.viewer, self._text.observer.insiders.values()
         tally = viewer.tally
         return {
             "withheld_events": viewer.withheld,

@@ -22,7 +22,7 @@ from auditns_connector.vocabulary.namespaces import USER
 from auditns_connector.vocabulary.values import Json, JsonObject
 
 if TYPE_CHECKING:
-    from auditns_connector.pipeline.loop import Pipeline
+    from auditns_connector.pipeline.text_side import TextSide
 
 
 class Keeper(Protocol):
@@ -35,11 +35,11 @@ class Keeper(Protocol):
 
 
 class Requests:
-    """Answers for all streams. ``pipeline`` is where messages enter as audit text, ``keeper`` numbers them and keeps
+    """Answers for all streams. ``side`` is where messages enter as audit text, ``keeper`` numbers them and keeps
     what is to outlast a restart."""
 
-    def __init__(self, pipeline: "Pipeline", router: Router, keeper: Keeper) -> None:
-        self._pipeline, self._router, self._keeper = pipeline, router, keeper
+    def __init__(self, side: "TextSide", router: Router, keeper: Keeper) -> None:
+        self._side, self._router, self._keeper = side, router, keeper
         self._text = TextStream(64 * 1024, whole=True)
         self._operations = {
             "state": self._state,
@@ -75,14 +75,14 @@ class Requests:
 
     def _who(self, stream: Stream, sock: socket.socket) -> tuple[Who, Container | None]:
         """The peer and the container that it is in for this stream; None for the host."""
-        self._pipeline.observer.sync()
-        who = identify(sock, self._pipeline.observer)
+        self._side.observer.sync()
+        who = identify(sock, self._side.observer)
         container = who.container
         if container is None:
             return who, None
         home = None
         if container is not UNKNOWN:
-            home = stream.definition.home(self._pipeline.observer.model.containers.contid, container)
+            home = stream.definition.home(self._side.observer.model.containers.contid, container)
         if home is None:
             raise RefusedError("EPERM", "the stream is not this container's")
         return who, home
@@ -144,7 +144,7 @@ class Requests:
             raise RefusedError("EBUSY", f"more than {stream.definition.message_limit} messages a second")
         who, process, _ = self._inside(stream, sock)
         about = credentials(sock, who.pid)
-        offset = self._pipeline.observer.model.clock.offset or 0
+        offset = self._side.observer.model.clock.offset or 0
         moment = time.monotonic_ns() if process.end is None else min(process.end, time.monotonic_ns())
         serial = self._keeper.serial()
         sender = Sender(who.pid, who.uid, about.auid, about.ses, about.exe)
@@ -153,13 +153,13 @@ class Requests:
 
     def inject(self, line: bytes) -> None:
         """Let a record take the way that audit's own take: answered, written to every output, given to streams."""
-        pipeline = self._pipeline
+        side = self._side
         points = self._text.push(line)
         if not points.n:
             points = self._text.flush()
-        now = pipeline.observer.sync()
-        pipeline.write(pipeline.enricher.take(points, lambda p: pipeline.correlator.answer(p, now)))
-        self._router.take(points, pipeline.correlator.states, now)
+        now = side.observer.sync()
+        side.outputs.write(side.enricher.take(points, lambda p: side.correlator.answer(p, now)))
+        self._router.take(points, side.correlator.states, now)
 
     def _login(self, stream: Stream, sock: socket.socket, request: JsonObject) -> JsonObject:
         uid, session, number = request.get("uid"), request.get("session"), request.get("pid")
@@ -178,7 +178,7 @@ class Requests:
         if target.state.login is not None:
             raise RefusedError("EPERM", "the login uid is set already, and is set once")
         arg = uid | (NO_ID if session is None else session) << 32
-        self._pipeline.observer.feed(
+        self._side.observer.feed(
             f.pack(f.K_LOGIN, f.S_CONTROL, time.monotonic_ns(), pid=target.pid, tid=target.pid, arg=arg)
         )
         stream.counters["logins"] += 1
@@ -187,7 +187,7 @@ class Requests:
 
     def _target(self, process: Process, home: Container, number: Json) -> Process | None:
         """The process to be logged in: the asker's parent, or the one of that number inside."""
-        model, viewer = self._pipeline.observer.model, self._router.viewer
+        model, viewer = self._side.observer.model, self._router.viewer
         found: Process | None = None
         if number is None:
             found = model.alive(parent_of(process.pid))

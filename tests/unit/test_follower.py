@@ -35,11 +35,11 @@ def test_who_takes_over_serves_the_streams_of_its_configuration(tmp_path: Path) 
     assert second.control is None
     for call in second.pipeline.each_tick:
         call()
-    assert second.pipeline.streams is None
+    assert second.pipeline.text.streams is None
     control.close()
     for call in list(second.pipeline.each_tick):
         call()
-    streams = second.pipeline.streams
+    streams = second.pipeline.text.streams
     assert isinstance(streams, Streams)
     assert [stream.definition for stream in streams.streams.values()] == [web]
     assert (tmp_path / "streams" / "web" / "sock").is_socket()

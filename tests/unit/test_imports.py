@@ -65,12 +65,6 @@ CIRCLES: set[frozenset[str]] = {
             "model.process",
         )
     ),
-    frozenset(
-        (
-            "pipeline.loop",
-            "pipeline.native_loop",
-        )
-    ),
 }
 
 

@@ -1,5 +1,6 @@
 """The loop in C does what the pipeline does: the same text comes out, the same is counted, the same losses are said."""
 
+import ast
 import fcntl
 import os
 import random
@@ -25,6 +26,7 @@ from auditns_connector.daemon.log import Log
 from auditns_connector.host.observer import Observer
 from auditns_connector.model.outputs import Loss
 from auditns_connector.model.table import Query
+from auditns_connector.pipeline import loop as loop_module
 from auditns_connector.pipeline.coalescing import Coalescer
 from auditns_connector.pipeline.loop import Pipeline
 from auditns_connector.pipeline.standalone_records import open_standalone
@@ -190,12 +192,12 @@ class Host:
         self._ours, self.theirs = socket.socketpair()
         audit, enricher = StdinSource(self._ours.fileno()), Enricher(correlator, (RAW,))
         self.pipeline = Pipeline(self.observer, correlator, enricher, audit, {RAW: [sink]}, Log(quiet=True))
-        self.pipeline.coalescer = Coalescer(coalescer)
-        self.pipeline.standalone = open_standalone(self.observer, (RAW,), track=True, directory=None)
+        self.pipeline.text.coalescer = Coalescer(coalescer)
+        self.pipeline.text.standalone = open_standalone(self.observer, (RAW,), track=True, directory=None)
         self.pipeline._register()
-        assert self.pipeline._quick is not None
-        self.standalone = self.pipeline.standalone
-        self.loop = self.pipeline._quick
+        assert self.pipeline._native is not None
+        self.standalone = self.pipeline.text.standalone
+        self.loop = self.pipeline._native
         self.loop._c.see = self.rings.see
         self._native = native
         #: rounds that the C did, and events that it answered
@@ -213,7 +215,7 @@ class Host:
     def step(self) -> None:
         """One round, by the C where it may do it."""
         if not self._native or not self.loop.ready():
-            self.pipeline.on_audit()
+            self.pipeline.text.read()
             return
         c = self.loop._c
         how = lib.loop_round(c)
@@ -234,7 +236,7 @@ class Host:
     def end(self) -> None:
         """The text ends."""
         self.theirs.close()
-        while not self.pipeline.stopping:
+        while not self.pipeline.text.ended:
             self.step()
         self.pipeline._finish()
         self.observer.close()
@@ -287,7 +289,7 @@ def test_the_c_waits_and_goes_on_by_itself() -> None:
         host.pipeline._round()
     thread.join()
     host.end()
-    sink = host.pipeline.outputs[RAW][0]
+    sink = host.pipeline.outputs.by_format[RAW][0]
     assert isinstance(sink, Kept)
     slow, _, _ = run(0, native=False)
     assert sink.text.count(b"type=SYSCALL") == slow.count(b"type=SYSCALL")
@@ -305,7 +307,7 @@ class Quiet(Host):
         assert self.loop.ready()
 
     def close(self) -> None:
-        self.pipeline.outputs[RAW][0].close(0)
+        self.pipeline.outputs.by_format[RAW][0].close(0)
         self.theirs.close()
         self._ours.close()
         self.observer.close()
@@ -321,28 +323,28 @@ def quiet() -> Iterator[Quiet]:
 def test_a_change_of_the_rules_that_came_alone_is_not_overlooked(quiet: Quiet) -> None:
     stamp = b"msg=audit(%d.%03d:1004): " % (quiet.now // 1000, quiet.now % 1000)
     quiet.come(b"", b'type=CONFIG_CHANGE %sauid=0 ses=1 op=remove_rule key="k" list=4 res=1\n' % stamp)
-    assert quiet.pipeline.stream.pending
+    assert quiet.pipeline.text.stream.pending
     quiet.come(b"", event(1004, quiet.now, 100))
     quiet.come(b"", event(1005, quiet.now, 100))
-    assert quiet.observer.exec_rules.changes == quiet.pipeline.stream.changes == 1
-    assert quiet.pipeline.enricher.events == 6
+    assert quiet.observer.exec_rules.changes == quiet.pipeline.text.stream.changes == 1
+    assert quiet.pipeline.text.enricher.events == 6
 
 
 @pytest.mark.parametrize("whole", [b"", event(1004, time.time_ns() // MS - 5, 100)], ids=["alone", "behind-another"])
 def test_an_event_without_its_end_is_waited_for_from_when_it_came(quiet: Quiet, whole: bytes) -> None:
     before = time.monotonic_ns()
     quiet.come(b"", whole + event(1004 + bool(whole), quiet.now, 100).partition(b"\n")[0] + b"\n")
-    assert quiet.pipeline.stream.pending
-    since = quiet.pipeline.stream.oldest
+    assert quiet.pipeline.text.stream.pending
+    since = quiet.pipeline.text.stream.oldest
     assert since is not None
     assert since >= before
     quiet.come(b"", b"")
-    assert quiet.pipeline.stream.oldest == since
+    assert quiet.pipeline.text.stream.oldest == since
 
 
 def test_a_clock_that_was_set_is_told_before_the_answer(quiet: Quiet, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[int] = []
-    monkeypatch.setattr(quiet.observer, "tell_clock", lambda: told.append(quiet.pipeline.enricher.events))
+    monkeypatch.setattr(quiet.observer, "tell_clock", lambda: told.append(quiet.pipeline.text.enricher.events))
     quiet.observer.clock.known = 0  # as after a journal that begins anew
     quiet.come(b"", event(1004, quiet.now, 100))
     assert told[:1] == [4]
@@ -412,12 +414,14 @@ class Waiting(Kept):
 class Followed:
     """A stream, an event writer, a journal: something that is there."""
 
-    streams = ("one",)
     done = False
+
+    def needs_python_loop(self) -> bool:
+        return True
 
 
 def put_sink(quiet: Quiet, sink: Kept) -> None:
-    quiet.pipeline.replace(quiet.pipeline.correlator, quiet.pipeline.enricher, {RAW: [sink]})  # type: ignore[list-item]
+    quiet.pipeline.replace(quiet.pipeline.text.correlator, quiet.pipeline.text.enricher, {RAW: [sink]})  # type: ignore[list-item]
 
 
 GATES: dict[str, Callable[[Quiet], object]] = {
@@ -431,27 +435,51 @@ GATES: dict[str, Callable[[Quiet], object]] = {
     "the model has something to say": lambda q: q.world.model.outputs.append(Loss("perf", 0, 1, 0, 0)),
     "the configuration is to be read again": lambda q: setattr(q.pipeline, "_hup", True),
     "the end": lambda q: setattr(q.pipeline, "stopping", "SIGTERM"),
-    "kernel events are shown": lambda q: setattr(q.pipeline, "events", Followed()),
-    "streams": lambda q: setattr(q.pipeline, "streams", Followed()),
+    "kernel events are shown": lambda q: setattr(q.pipeline.text, "events", Followed()),
+    "streams": lambda q: setattr(q.pipeline.text, "streams", Followed()),
     "a sink whose reader has gone": lambda q: put_sink(q, Broken()),
     "a sink that waits": lambda q: put_sink(q, Waiting()),
     "a hole in the serials": lambda q: q.standalone.missing.append(SerialGap(1, 1, 1, 0, 0)),
-    "objects are wanted": lambda q: setattr(q.pipeline.enricher, "_spelling", -1),
+    "the text has ended": lambda q: setattr(q.pipeline.text, "ended", True),
+    "no perf": lambda q: setattr(q.observer, "perf", None),
+    "no serial was seen": lambda q: setattr(q.observer.exec_rules, "_next", None),
+    "containers are described": lambda q: setattr(q.pipeline.text.correlator, "info", True),
+    "states are wanted": lambda q: setattr(q.pipeline.text.correlator, "keep_states", True),
+    "objects are wanted": lambda q: setattr(q.pipeline.text.enricher, "_spelling", -1),
     "another serial comes next": lambda q: q.observer.exec_rules.passed(5000),
 }
 
 
 @pytest.mark.parametrize("name", GATES)
 def test_the_loop_yields(quiet: Quiet, name: str) -> None:
+    perf = quiet.observer.perf
     GATES[name](quiet)
     assert not quiet.loop.ready()
     # the stand-ins are nothing that can be closed
     quiet.observer.connector = quiet.observer.journal = None
+    quiet.observer.perf = perf
+
+
+def test_one_gate_for_all() -> None:
+    """Each part that has a say is asked, and there is nobody else with one."""
+    host = Quiet()
+    host.pipeline.text.streams = host.pipeline.text.events = Followed()  # type: ignore[assignment]
+    asked = {type(part).__name__ for part in host.loop._parts}
+    host.close()
+    root = Path(loop_module.__file__).parents[1]
+    owners = {
+        node.name
+        for path in root.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef)
+        and any(isinstance(one, ast.FunctionDef) and one.name == "needs_python_loop" for one in node.body)
+    }
+    assert owners - {"Part", "AnswerTaker", "Streams", "EventWriter"} == asked - {"Followed"}
 
 
 def test_somebody_who_must_know_each_moment_is_called_before_each_answer(quiet: Quiet) -> None:
     answered: list[int] = []
-    quiet.observer.followed.append(lambda cut: answered.append(quiet.pipeline.enricher.events))
+    quiet.observer.followed.append(lambda cut: answered.append(quiet.pipeline.text.enricher.events))
     for serial in range(1004, 1008):
         quiet.come(b"", event(serial, quiet.now, 100))
     assert answered == [4, 5, 6, 7]

@@ -121,7 +121,7 @@ def host() -> Iterator[Host]:
 
 
 def test_a_request_is_served_while_many_kernel_events_are_taken_in(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "_SLICE", 0.0)
+    monkeypatch.setattr(loop, "SLICE", 0.0)
     with host.answers_requests() as asker:
         asker.send(b"x")
         for number in range(20_000):
@@ -135,7 +135,7 @@ def test_a_request_is_served_while_many_kernel_events_are_taken_in(host: Host, m
 def test_whoever_is_served_in_between_finds_all_taken_in_that_came_before(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "_SLICE", 0.0)
+    monkeypatch.setattr(loop, "SLICE", 0.0)
     seen = []
 
     def ask() -> None:
@@ -156,18 +156,18 @@ def test_whoever_is_served_in_between_finds_all_taken_in_that_came_before(
 
 
 def test_a_request_is_served_while_much_text_is_answered(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "_SLICE", 0.0)
+    monkeypatch.setattr(loop, "SLICE", 0.0)
     line = b'type=USER_CMD msg=audit(1700000000.001:%d): pid=1 uid=0 msg="x"\n'
     text = b"".join(line % serial for serial in range(3000))
     written: list[int] = []
     with host.answers_requests() as asker:
-        host.pipeline.stream.put(text)
+        host.pipeline.text.stream.put(text)
         asker.send(b"x")
-        monkeypatch.setattr(host.pipeline, "_part", 8192)
+        monkeypatch.setattr(host.pipeline.text, "_part", 8192)
         host.pipeline.selector.modify(
             host.keep, selectors.EVENT_READ, lambda: written.append(len(host.keep.recv(1)) and len(host.sink.text))
         )
-        host.pipeline._deliver_all(host.pipeline.stream.part(8192), SECOND)
+        host.pipeline.text._deliver_all(host.pipeline.text.stream.part(8192), SECOND)
     assert 0 < written[0] < len(host.sink.text)
     assert host.sink.text.count(b"type=USER_CMD") == 3000
 
@@ -177,7 +177,7 @@ def test_kernel_events_are_drained_up_to_when_the_text_was_taken_in(host: Host) 
     host.rings.live(500, 9 * SECOND, 11 * SECOND)
     host.theirs.sendall(b"type=SYSCALL msg=audit(1700000009.500:7): arch=c000003e syscall=2 exit=3 pid=500\n")
     host.theirs.sendall(b"type=EOE msg=audit(1700000009.500:7): \n")
-    assert host.pipeline.on_audit()
+    assert host.pipeline.text.read()
     assert host.rings.cuts[-1] == 10 * SECOND
     assert host.world.model.processes[500].end is None
 
@@ -202,7 +202,7 @@ def test_who_is_forgotten_for_want_of_memory_is_unknown_and_told(host: Host, mon
         host.rings.live(500 + number, at, at + MS)
     host.audit.at, host.rings.now = 90 * SECOND, 300 * SECOND
     told: list[Any] = []
-    monkeypatch.setattr(host.pipeline, "_narrate", lambda **_: told.extend(host.world.model.outputs))
+    monkeypatch.setattr(host.pipeline.text, "narrate", lambda **_: told.extend(host.world.model.outputs))
     host.pipeline._on_tick(0.0)
     assert host.world.model.horizon == 140 * SECOND + MS
     who = [host.world.who(500 + number, (100 + number) * 1000 + 0.5) for number in (0, 30, 45)]

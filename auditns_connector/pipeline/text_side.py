@@ -1,0 +1,303 @@
+"""The text side of a live program: audit text is taken in, answered and written, with what the model has to say.
+
+The order is *read audit text → note the moment → drain the kernel's events up to it → decide → write*. Much text is
+worked on in parts, between which others are served.
+"""
+
+import select
+import time
+from array import array
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Final, Protocol
+
+from auditns_connector.attribution.attributor import Correlator
+from auditns_connector.audittext.scanner import MOST_PART, InsertionPoints, TextStream
+from auditns_connector.host.observer import Observer
+from auditns_connector.pipeline.coalescing import Coalescer
+from auditns_connector.pipeline.outputs import Outputs
+from auditns_connector.pipeline.text_stage import Enricher
+from auditns_connector.sources.base import AuditSource
+from auditns_connector.vocabulary.values import JsonObject
+
+if TYPE_CHECKING:
+    from auditns_connector.config.streams import Definition
+    from auditns_connector.emit.events import EventWriter
+    from auditns_connector.pipeline.standalone_records import StandaloneRecords
+    from auditns_connector.state.position import Position
+
+#: an event whose end has not come is answered so long after its last record (ns): the kernel hands the records of one
+#: over together
+HOLD: Final = 20_000_000
+#: what a read leaves in the socket is no more than this, unless it was so much (bytes)
+_ALL: Final = 1 << 19
+#: how long the end waits for an event whose successors have come already (seconds)
+_LATE: Final = 0.05
+#: how long what had arrived when the run was to end is worked on; what is left then is told (seconds)
+_REST: Final = 2.0
+#: work is done in slices of about this: in between others are served (seconds)
+SLICE: Final = 0.05
+#: so much text is answered at once at least (bytes)
+_LEAST_PART: Final = 8 << 10
+#: later than all events (CLOCK_MONOTONIC ns)
+END_OF_TIME: Final = 1 << 63
+#: text gathers no longer than this while somebody reads a stream (seconds)
+_WATCHED: Final = 0.0005
+#: bytes of audit text that are kept without copying
+_TEXT: Final = 3 << 19
+
+
+class AnswerTaker(Protocol):
+    """Whoever is given each answered event as well: the streams of containers."""
+
+    @property
+    def watched(self) -> bool:
+        """Whether somebody reads, and wants events soon."""
+
+    def take(self, points: InsertionPoints, now: int) -> None:
+        """Points that were just answered."""
+
+    def needs_python_loop(self) -> bool:
+        """Whether anybody is to be given them."""
+
+    def go_on(self) -> None:
+        """Do what is due; called in every round."""
+
+    def deadline(self) -> float | None:
+        """When :meth:`go_on` is due (time.monotonic seconds)."""
+
+    def attach(self) -> None:
+        """The text side is another one now."""
+
+    def configure(self, configured: "Iterable[Definition]") -> None:
+        """The configuration's streams are now these."""
+
+    def status(self) -> JsonObject:
+        """Counters."""
+
+
+def _nothing() -> None:
+    """Nobody is to be called."""
+
+
+class TextSide:
+    """Answers what comes from ``audit`` and writes it to ``outputs``.
+
+    ``standalone`` makes records of what the model has to say; ``events`` shows kernel events themselves.
+    """
+
+    def __init__(
+        self,
+        observer: Observer,
+        correlator: Correlator,
+        enricher: Enricher,
+        audit: AuditSource | None,
+        outputs: Outputs,
+        *,
+        standalone: "StandaloneRecords | None" = None,
+        events: "EventWriter | None" = None,
+        coalescer: Coalescer | None = None,
+    ) -> None:
+        self.observer = observer
+        self.correlator = correlator
+        self.enricher = enricher
+        self.audit = audit
+        self.outputs = outputs
+        self.standalone = standalone
+        self.events = events
+        self.coalescer = coalescer or Coalescer()
+        self.stream = TextStream(_TEXT, whole=enricher.whole)
+        enricher.stream = self.stream
+        #: how long an event is waited for whose end has not come (ns)
+        self.hold = HOLD
+        #: where the serial that was handed to the outputs last is kept
+        self.position: Position | None = None
+        #: is given every answered event
+        self.streams: AnswerTaker | None = None
+        #: called when the audit rules may have changed
+        self.on_rules: list[Callable[[], None]] = []
+        #: called between two parts of much text: others may be served
+        self.between: Callable[[], None] = _nothing
+        #: called before text is worked on here: what the loop in C did is to be taken note of
+        self.before: Callable[[], None] = _nothing
+        #: others are being served in the middle of some work: no text is read
+        self.suspended = False
+        #: the input has ended
+        self.ended = False
+        #: how much text is worked on at once (bytes)
+        self._part = MOST_PART
+        #: up to when kernel events were drained for the newest text (CLOCK_MONOTONIC ns)
+        self._cut = 0
+
+    def replace(self, correlator: Correlator, enricher: Enricher) -> None:
+        """The configuration was read again."""
+        for counter in ("answered", "attributed", "unknown", "contradicted"):
+            setattr(correlator, counter, getattr(self.correlator, counter))
+        enricher.events, enricher.shown = self.enricher.events, self.enricher.shown
+        self.correlator, self.enricher = correlator, enricher
+        enricher.stream = self.stream
+        if enricher.whole:
+            self.stream.want_whole()
+        if self.standalone is not None:
+            self.standalone.formats = tuple(self.outputs.by_format)
+        if self.streams is not None:
+            self.streams.attach()
+
+    def needs_python_loop(self) -> bool:
+        """Whether the text is at its end."""
+        return self.ended
+
+    def pause(self, now: float) -> float:
+        """How long text that has come may gather at ``now`` before it is read (seconds)."""
+        pause = self.coalescer.pause(now)
+        if pause and self.streams is not None and self.streams.watched:
+            pause = min(pause, _WATCHED)
+        return pause
+
+    # -- its steps
+
+    def read(self) -> int:
+        """Take in what audit has to say; how many bytes that is."""
+        if self.audit is None or self.suspended:
+            return 0
+        came = self.audit.fill(self.stream)
+        self.ended |= came is None
+        if not came:
+            return 0
+        self.stream.at(time.monotonic_ns())
+        points = self.stream.part(self._part)
+        self.process(points, self.observer.drain_to_now(self.audit.taken) if points.some or self.stream.left else 0)
+        return came
+
+    def process(self, points: InsertionPoints, cut: int) -> None:
+        """Audit text has come, with ``points``; ``cut`` is up to when the observer has looked."""
+        now = time.monotonic()
+        self.before()
+        if points.some or self.stream.left:
+            self.coalescer.note_batch(points.n, now, points.consumed)
+            self._deliver_all(points, cut)
+            self.observer.apply_many_deferred()
+
+    def end_idle(self, before: int) -> None:
+        """Decide the events of which nothing has come since ``before``; what has come and was not read yet comes
+        first."""
+        oldest = self.stream.oldest
+        if oldest is None or oldest > before or self.read() > _ALL:
+            return
+        oldest = self.stream.oldest
+        if oldest is not None and oldest <= before:
+            self._deliver(self.stream.idle(before), self.observer.sync())
+
+    def due(self, latest: float) -> float:
+        """When :meth:`end_idle` has something to do (time.monotonic seconds), at the ``latest``."""
+        oldest = self.stream.oldest
+        return latest if oldest is None else min(latest, (oldest + self.hold) / 1e9)
+
+    def note_position(self) -> None:
+        """All that was seen of audit is with the outputs."""
+        if self.position is not None and self.standalone is not None and self.standalone.newest is not None:
+            self.position.note(*self.standalone.newest)
+            if (absence := self.standalone.absence) is not None:
+                self.position.note_absent(absence)
+
+    def _deliver_all(self, points: InsertionPoints, cut: int) -> None:
+        """Deliver ``points`` and those of what else was read before ``cut``."""
+        self._cut = cut
+        began = time.monotonic()
+        self._deliver(points, cut)
+        while self.stream.left:
+            now = time.monotonic()
+            if now - began > SLICE / 2:
+                self._part = max(self._part // 2, _LEAST_PART)
+            elif now - began < SLICE / 8:
+                self._part = min(self._part * 2, MOST_PART)
+            self.between()
+            began = time.monotonic()
+            self._deliver(self.stream.part(self._part), cut)
+
+    def _deliver(self, points: InsertionPoints, cut: int) -> None:
+        self.narrate()
+        if points.n and self.observer.ns_source == "audit":
+            self.observer.take_calls(points, self.correlator.nodes)
+        rules_changed = self.observer.exec_rules.before_answer(points, self.stream.changes)
+        blocks = self.enricher.take_known(points, cut)
+        if blocks is None:
+            blocks = self.enricher.take(points, lambda p: self._answer(p, cut))
+        if points.n and self.observer.journal is not None:
+            self.observer.mark(cut, points.serial[: points.n].tolist())
+        if points.n and self.standalone is not None:
+            self.standalone.saw(points)
+        self.outputs.write(blocks)
+        self.note_position()
+        if self.streams is not None:
+            self.streams.take(points, cut)
+        if rules_changed:
+            self.observer.exec_rules.read()
+            for call in self.on_rules:
+                call()
+
+    def _answer(self, points: InsertionPoints, cut: int) -> "array[int]":
+        found = self.correlator.answer_known(points, cut) if self.enricher.plain_tails is None else None
+        if found is None:
+            self.observer.apply_deferred()
+            found = self.correlator.answer(points, cut)
+        return found
+
+    def narrate(self, *, final: bool = False) -> None:
+        """Write what there is to be said beside the answers; ``final``: nothing more will come."""
+        outputs, self.observer.model.outputs = self.observer.model.outputs, []
+        if self.standalone is not None:
+            if outputs:
+                self.outputs.write_all(self.standalone.format_outputs(outputs))
+            dropped = self.audit.take_dropped() if self.audit is not None else []
+            if dropped:
+                self.outputs.write_all(self.standalone.dropped(dropped))
+            if final:
+                self.standalone.finish()
+                self.narrate_late(END_OF_TIME)
+            self.outputs.write_all(self.standalone.absent())
+            if self.standalone.missing:
+                self.outputs.write_all(self.standalone.gaps())
+        if self.events is not None:
+            self.outputs.write({"events": self.events.tell(outputs)})
+
+    def narrate_late(self, now: int) -> None:
+        """It is ``now`` (CLOCK_MONOTONIC ns): say what was left out of the seconds before."""
+        if self.standalone is not None:
+            self.outputs.write_all(self.standalone.late(now))
+
+    def expected(self, now: int) -> int:
+        """Since when text that is still to be answered may ask for processes (CLOCK_MONOTONIC ns): it has come already,
+        or is on its way."""
+        oldest = self.audit.oldest if self.audit is not None else 0
+        if self.stream.pending or self.stream.left:
+            oldest = min(oldest or now, self._cut or now)
+        return oldest or now
+
+    # -- the end
+
+    def finish(self) -> None:
+        """The run is over: answer what has come."""
+        if self.audit is None:
+            return
+        if not self.ended:
+            self._take_rest(self.audit)
+        self._deliver(self.stream.flush(eof=True), self.observer.sync())
+        self.narrate(final=True)
+
+    def _take_rest(self, audit: AuditSource) -> None:
+        """Answer what had arrived when the run was to end, as far as there is time for it; tell what is left."""
+        if self.standalone is not None and self.standalone.incomplete:
+            select.select([audit.fileno()], [], [], _LATE)  # another CPU was about to hand it over when we stopped
+        audit.finish()
+        end = time.monotonic() + _REST
+        while (came := audit.fill(self.stream)) is not None:
+            if came:
+                self.stream.at(time.monotonic_ns())
+                self._deliver_all(self.stream.part(self._part), self.observer.drain_to_now(audit.taken))
+            else:
+                select.select([audit.fileno(), *audit.filenos()], [], [], _LATE)
+            if time.monotonic() > end and not audit.within_line:
+                dropped = audit.take_dropped(rest=True)
+                if dropped and self.standalone is not None:
+                    self.outputs.write_all(self.standalone.dropped(dropped))
+                break
