@@ -6,6 +6,7 @@
 # make fuzz   ten minutes of fuzzing the C code (with clang)
 # make mutate each stated rule weakened in turn, to see that a test notices
 # make build  wheel and source distribution in dist/ make clean   remove what was built
+# make deb    a package for Debian and Ubuntu in dist/ make rpm     one for Fedora and its kin
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -15,7 +16,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 DEMO := tests/golden/demo
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: run test nightly lint bench peers fuzz build clean venv dev check-tools
+.PHONY: run test nightly lint bench peers fuzz build deb rpm clean venv dev check-tools
 .DEFAULT_GOAL := run
 
 # Say in one line how to install what is missing, with this system's package manager.
@@ -109,3 +110,7 @@ clean:
 	rm -rf build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache $(VENV)
 	rm -f auditns_connector/_native* auditns_connector/libexec/*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# the packages, into dist/; make deb wants debhelper, make rpm rpmbuild
+deb rpm: dev
+	packaging/build.sh $@ $(abspath $(BIN)/python)

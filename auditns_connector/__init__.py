@@ -1,3 +1,3 @@
 """Which container did it? Linux audit, enriched with container identifiers from user space."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -74,7 +74,9 @@ def hook(folder: Path) -> None:
     compiler = os.environ.get("CC", "cc").split()
     werror = ["-Werror"] if os.environ.get("AUDITNS_WERROR") == "1" else []
     staged = folder / f"{HOOK}.new"
-    subprocess.run([*compiler, *FLAGS, *werror, "-o", staged, HERE / "hook" / "auditns_oci_hook.c"], check=True)
+    flags = [word for name in ("CPPFLAGS", "CFLAGS", "LDFLAGS") for word in os.environ.get(name, "").split()]
+    source = HERE / "hook" / "auditns_oci_hook.c"
+    subprocess.run([*compiler, *FLAGS, *flags, *werror, "-o", staged, source], check=True)
     staged.chmod(0o755)
     staged.replace(folder / HOOK)
 

@@ -20,6 +20,8 @@ from typing import Final, NamedTuple
 from auditns_connector.errors import AuditnsError, NotSupportedError
 
 PACKAGE: Final = Path(__file__).parents[1]
+#: there, with the kind of the package, where a deb or rpm has installed all of this (packaging/stage.sh)
+PACKAGED: Final = PACKAGE.parent / "package"
 #: packages that ours imports at run time, beside the standard library; a test compares it with the source
 THIRD_PARTY: Final = ("pyroute2", "structlog")
 #: packages that only commands import which a plugin is not, where they are needed
@@ -113,6 +115,14 @@ def _copy_package(lib: Path) -> None:
             shutil.copytree(Path(spec.origin).parent, lib / name, ignore=_SKIP)
         else:
             shutil.copy(spec.origin, lib)
+
+
+def packaged() -> str:
+    """``deb`` or ``rpm`` where this program was installed by such a package, else ""."""
+    try:
+        return PACKAGED.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""  # a virtual environment, a source tree, or the plugin's copy
 
 
 # --- choosing the interpreter ---

@@ -24,6 +24,14 @@ CAPABILITIES: Final[dict[int, tuple[str, str]]] = {
 }
 
 
+#: what puts the plugin's files right, by what installed them
+_REINSTALL: Final = {
+    "": "auditns install-plugin",
+    "deb": "apt-get install --reinstall auditns-connector",
+    "rpm": "dnf reinstall auditns-connector",
+}
+
+
 class Finding(NamedTuple):
     """``state`` ok: nothing to do; warn: works, with a limit that the text names; fail: a part will not work.
     ``remedy`` is the one command (or setting) that mends it, or empty."""
@@ -43,6 +51,8 @@ class Plugin:
     active: bool = False
     executable: str = ""
     trouble: str = ""
+    #: deb or rpm where it came with such a package
+    package: str = ""
 
 
 @dataclass(slots=True)
@@ -248,10 +258,10 @@ def _plugin(host: Host) -> Finding:
     if not plugin.installed:
         state: State = "warn" if running else "ok"
         text = "the auditd plugin is not installed" + ("" if running else " (auditd does not run: it is not needed)")
-        return Finding("plugin", state, text, "auditns install-plugin")
+        return Finding("plugin", state, text, _REINSTALL[plugin.package])
     if plugin.trouble:
         return Finding(
-            "plugin", "fail", f"auditd will not start the plugin: {plugin.trouble}", "auditns install-plugin"
+            "plugin", "fail", f"auditd will not start the plugin: {plugin.trouble}", _REINSTALL[plugin.package]
         )
     if not plugin.active:
         text = f"the plugin is installed and switched off (active = no in {plugin.conf})"

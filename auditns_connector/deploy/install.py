@@ -53,6 +53,7 @@ def install(prefix: str = "/", *, dry_run: bool = False, force: bool = False, sa
     anything is changed where that can be known before.
     """
     place = Place(prefix, dry_run, say)
+    _refuse_packaged("it is switched on by active = yes in /etc/audit/plugins.d/auditns.conf, and a HUP to auditd")
     place.check()
     old = place.manifest()
     with bundle.staged(place.at(LIB) + "/lib") as made:
@@ -73,6 +74,7 @@ def install(prefix: str = "/", *, dry_run: bool = False, force: bool = False, sa
 def uninstall(prefix: str = "/", *, dry_run: bool = False, say: Say = print) -> list[str]:
     """Remove what :func:`install` has put below ``prefix`` and nobody has changed since; returns hints."""
     place = Place(prefix, dry_run, say)
+    _refuse_packaged("remove it with that package")
     old = place.manifest()
     if not old.files:
         return ["nothing is installed" + (f" below {prefix}" if place.prefix else "")]
@@ -298,6 +300,11 @@ class Place:
 def digest(data: bytes) -> str:
     """How the manifest names a file's content."""
     return hashlib.sha256(data).hexdigest()
+
+
+def _refuse_packaged(instead: str) -> None:
+    if kind := bundle.packaged():
+        raise NotSupportedError(f"the plugin belongs to the {kind} package auditns-connector: {instead}")
 
 
 def _library(place: Place, lib: Path) -> Iterator[Item]:

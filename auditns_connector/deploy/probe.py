@@ -6,12 +6,15 @@ import stat
 
 from auditns_connector.auditrules.lease import boot_tool
 from auditns_connector.auditrules.netlink import AuditControl
+from auditns_connector.deploy.bundle import packaged
 from auditns_connector.deploy.doctor import PLUGIN_CONF, Host, Plugin
 from auditns_connector.errors import AuditnsError
 from auditns_connector.sources.initns import in_initial
 
 #: auditd 3.0.9 wants at least these bits, auditd 4 no write permission beyond the owner's
 _EXECUTABLE_BITS = 0o750
+#: seconds that a plugin may take to read its configuration
+_PATIENCE = 20.0
 
 
 def gather(*, proc: str = "/proc", plugin_conf: str = PLUGIN_CONF) -> Host:
@@ -117,7 +120,7 @@ def _probe_audit(host: Host) -> None:
 
 def look_at_plugin(conf: str) -> Plugin:
     """The installation as auditd will see it: ``conf`` is the plugin's file in plugins.d."""
-    plugin = Plugin(conf=conf)
+    plugin = Plugin(conf=conf, package=packaged())
     try:
         about = os.lstat(conf)
     except OSError:
@@ -133,8 +136,25 @@ def look_at_plugin(conf: str) -> Plugin:
     if not stat.S_ISREG(about.st_mode) or about.st_uid != 0 or about.st_mode & stat.S_IWOTH:
         plugin.trouble = f"{conf} must be a regular file of root's that others cannot write"
     else:
-        plugin.trouble = _executable_trouble(plugin.executable)
+        plugin.trouble = _executable_trouble(plugin.executable) or _start_trouble(plugin.executable, settings)
     return plugin
+
+
+def _start_trouble(path: str, settings: dict[str, str]) -> str:
+    """Why the plugin would not start: it is run as auditd runs it, with its arguments, to check its configuration."""
+    import subprocess
+
+    command = [path, *settings.get("args", "").split(), "--check-config"]
+    try:
+        done = subprocess.run(
+            command, env={}, cwd="/", stdin=subprocess.DEVNULL, capture_output=True, timeout=_PATIENCE
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"{path} cannot be run: {getattr(error, 'strerror', '') or error}"
+    if done.returncode == 0:
+        return ""
+    said = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
+    return f"{path} does not start: {said[-1] if said else f'it ended with {done.returncode}'}"
 
 
 def _executable_trouble(path: str) -> str:
