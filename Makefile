@@ -112,5 +112,8 @@ clean:
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # the packages, into dist/; make deb wants debhelper, make rpm rpmbuild
-deb rpm: dev
-	packaging/build.sh $@ $(abspath $(BIN)/python)
+deb: dev
+	packaging/build.sh deb $(abspath $(BIN)/python)
+
+rpm: dev
+	packaging/build.sh rpm $(abspath $(BIN)/python)

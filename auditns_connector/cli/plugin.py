@@ -1,5 +1,6 @@
 """``audisp-auditns``: the auditd plugin. Audit text on stdin; outputs by /etc/audit/auditns.toml."""
 
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -49,8 +50,8 @@ def run(argv: Sequence[str]) -> int:
         args = build_parser().parse_args(argv)
         path, check = args.config, args.check_config
     if check:
-        conf.load(path)
-        print(f"{path}: good")
+        conf.load(path, missing_ok=path == conf.DEFAULT_PATH)
+        print(f"{path}: {'good' if os.path.exists(path) else 'not there, all options have their defaults'}")
         return 0
     early: list[int] = []
     for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):

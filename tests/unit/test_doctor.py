@@ -143,7 +143,7 @@ def installed(tmp_path: Path) -> Path:
     if os.geteuid() != 0:
         pytest.skip("files of root's cannot be made")
     program = tmp_path / "audisp-auditns"
-    program.write_text("")
+    program.write_text('#!/bin/sh\n[ "$*" = --check-config ]\n')
     program.chmod(0o750)
     conf = tmp_path / "auditns.conf"
     conf.write_text(f"# a comment = no\nactive = yes\n path = {program}\n")
@@ -154,6 +154,25 @@ def test_plugin_that_auditd_takes(installed: Path) -> None:
     plugin = look_at_plugin(str(installed))
     assert (plugin.installed, plugin.active, plugin.trouble) == (True, True, "")
     assert look_at_plugin(str(installed) + ".not").installed is False
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("#!/bin/sh\necho 'no module x' >&2\nexit 1\n", "does not start: no module x"),
+        ("#!/bin/sh\nexit 3\n", "does not start: it ended with 3"),
+        ("#!/nowhere/python3.9\n", "cannot be run: No such file or directory"),
+    ],
+)
+def test_plugin_is_started_to_see_whether_it_can_be(installed: Path, text: str, said: str) -> None:
+    (installed.parent / "audisp-auditns").write_text(text)
+    assert said in look_at_plugin(str(installed)).trouble
+
+
+def test_who_installed_the_plugin_puts_it_right() -> None:
+    for package, remedy in (("", "auditns install-plugin"), ("deb", "apt-get"), ("rpm", "dnf")):
+        host = replace(GOOD, plugin=replace(GOOD.plugin, trouble="it is gone", package=package))
+        assert [f.remedy.startswith(remedy) for f in examine(host) if f.id == "plugin"] == [True]
 
 
 def test_plugin_that_auditd_refuses(installed: Path) -> None:
