@@ -1,9 +1,9 @@
 """The join: points of audit text in, for each the number of the text to insert there out.
 
 Nothing is read or asked here; what happened before must be in the model when :meth:`Correlator.answer` is called. Most
-points are the plain case: one process, in one state for all the time that the stamp may mean. What such a process has
-for an answer, and for which stamps, is worked out once for each block of text, and remembered (cache.py) as
-long as it holds; everything else goes the careful way through attribution/lookup.py.
+points are the plain case: one process, in one state for all the time that the stamp may mean. Rows of the process table
+answer those by themselves (row_lookup.py); what is left is looked at once for each process and block of text, and
+everything that is not plain goes the careful way through attribution/lookup.py.
 """
 
 from array import array
@@ -13,18 +13,17 @@ from typing import Final
 from auditns_connector._native import ffi
 from auditns_connector.attribution import clone_result as clones
 from auditns_connector.attribution import exec_match, lookup, told_in_text
-from auditns_connector.attribution.cache import Answer, Known
-from auditns_connector.attribution.cache_fill import Memory
 from auditns_connector.attribution.call_order import NUMBERS as CALL_NUMBERS
 from auditns_connector.attribution.objects import Objects
 from auditns_connector.attribution.record_numbers import NOT_CLEAR, OF_ONE, RecordNumbers
+from auditns_connector.attribution.row_lookup import Numbered, RowLookup
 from auditns_connector.attribution.states import HOST, PointStates
 from auditns_connector.attribution.told_in_text import Alone, TextAnswers
-from auditns_connector.audittext.grouping import Groups, find_calls, pick
+from auditns_connector.audittext.grouping import Groups, pick
 from auditns_connector.audittext.scanner import InsertionPoints
 from auditns_connector.audittext.values import untrusted
 from auditns_connector.model.containers import UNKNOWN
-from auditns_connector.model.process import State, first_holder, valid_interval
+from auditns_connector.model.process import Process, State, first_holder, valid_interval
 from auditns_connector.model.table import Model
 from auditns_connector.vocabulary import audit_text as pt
 from auditns_connector.vocabulary import record_types as rectypes
@@ -38,13 +37,13 @@ NEEDS_LOOKUP: Final = (
 _MANY: Final = 16
 #: so many points may well be known all of them
 _FEW: Final = 64
-#: a 1 at the number of each system call that may return a child
-_CLONES: Final = bytes(number in clones.ANY_CALL for number in range(max(clones.ANY_CALL) + 1))
 _MS: Final = 1_000_000
 _ANY_FLAG: Final = (1 << 32) - 1
 #: an answer about a process that has been the same for so long may be wanted again (ns)
 _LASTING: Final = 1_000_000_000
 _IDLE: Final = State(0, None, None, "observed")
+
+
 _NOBODY: Final = PointStates(0)
 
 
@@ -79,7 +78,7 @@ class Correlator:
         self.contradiction = ""
         self._objects = Objects()
         self._groups = Groups()
-        self._memory = Memory(model, ns=ns != "off")
+        self._rows = RowLookup(model)
         self.answered = self.attributed = self.unknown = 0
         #: the state found for each point of the last answer, filled when ``keep_states`` is set
         self.states = PointStates(0)
@@ -96,8 +95,7 @@ class Correlator:
         return array("I", bytes(4 * points.n))
 
     def _begin(self) -> None:
-        if self.numbers.refresh():
-            self._memory.forget()
+        self._rows.begin(dropped=self.numbers.refresh())
 
     @property
     def generation(self) -> int:
@@ -110,29 +108,28 @@ class Correlator:
         return self.keep_states or self.info
 
     def answer_known(self, points: InsertionPoints, now: int) -> "array[int] | None":
-        """:meth:`answer`, where all is known without the model, which may not have taken in yet what
-        :meth:`Model.saw` was told of with True; ``None`` where it must be asked."""
-        known = self.ready(now) if points.n <= _FEW else None
-        if known is None:
+        """:meth:`answer`, where rows answer all; ``None`` where somebody must be looked at."""
+        rows = self.ready(now) if points.n <= _FEW else None
+        if rows is None:
             return None
         choice = self.begin(points)
-        if not known.find_all(points, NEEDS_LOOKUP, now, choice):
+        if not rows.find_all(points, NEEDS_LOOKUP, now, choice):
             return None
-        self._count_known(known, points.n)
+        self._count_rows(rows, points.n)
         return choice
 
     def join_known(self, points: InsertionPoints, now: int, which: int) -> bytes | memoryview | None:
         """``points`` with what :meth:`answer_known` has for them put in, of :attr:`tails` those numbered ``which``."""
-        known = self.ready(now) if points.n <= _FEW else None
-        if known is None:
+        rows = self.ready(now) if points.n <= _FEW else None
+        if rows is None:
             return None
-        block = known.join(points, NEEDS_LOOKUP, now, self.tails[which])
+        block = rows.join(points, NEEDS_LOOKUP, now, self.tails[which])
         if block is not None:
-            self._count_known(known, points.n)
+            self._count_rows(rows, points.n)
         return block
 
-    def _count_known(self, known: Known, n: int) -> None:
-        self.count(n, known.counted(OF_ONE), known.counted(NOT_CLEAR))
+    def _count_rows(self, rows: RowLookup, n: int) -> None:
+        self.count(n, rows.counted(OF_ONE), rows.counted(NOT_CLEAR))
 
     def count(self, answered: int, attributed: int, unknown: int) -> None:
         """So many points were answered."""
@@ -140,18 +137,22 @@ class Correlator:
         self.attributed += attributed
         self.unknown += unknown
 
-    def ready(self, now: int) -> Known | None:
-        """What is remembered, to be used as it is from ``now`` on until the model takes something in; ``None`` where
-        the states are wanted, which it does not say."""
+    def ready(self, now: int) -> RowLookup | None:
+        """The rows, to be asked from ``now`` on until Python takes a frame in; ``None`` where the states are wanted,
+        which rows do not say."""
         if self._keeps:
             return None
         self._begin()
-        return self._memory.known(now)
+        return self._rows.ready(now)
 
     def answer(
-        self, points: InsertionPoints, now: int, choice: "array[int] | None" = None, first: int = 0,
+        self,
+        points: InsertionPoints,
+        now: int,
+        choice: "array[int] | None" = None,
+        first: int = 0,
         end: int | None = None,
-    ) -> "array[int]":  # fmt: skip
+    ) -> "array[int]":
         """One number of a text in :attr:`tails` for each point, 0 for nothing; ``now``: monotonic ns of the asking.
 
         With ``choice`` (from :meth:`begin`) only the points from ``first`` up to ``end`` are answered.
@@ -165,12 +166,12 @@ class Correlator:
         else:
             self._answer_all(points, now, choice, first, n)
         if self.info:
-            for i, child in children_of(points, self.model, first, n).items():
+            for i, child in clones.children_of(points, self.model, first, n).items():
                 choice[i] = self.numbers.of(self.states[i], self._record(points, i, points.flags[i]), child)
         kinds = pick(choice if n - first == points.n else choice[first:n], self.numbers.kinds)
         self.count(n - first, kinds.count(OF_ONE), kinds.count(NOT_CLEAR))
         if points.n <= _FEW and not self._keeps:
-            self._memory.learn(self._memory.known(now), self.numbers.had)
+            self._rows.learn(self.numbers.had)
         return choice
 
     # -- the ways of answering
@@ -220,14 +221,12 @@ class Correlator:
         """As :meth:`_one_by_one`, but each process is asked for once, which is the same where one answer holds for all
         its points. From the first point of a process on for which it does not, points are left; these are returned."""
         groups, keep = self._groups, self._keeps
-        known = self._memory.known(now)
-        careful = _ANY_FLAG if keep else NEEDS_LOOKUP  # what is known does not say which state it was
-        which, count = known.find(points, first, end, careful, now, choice)
+        careful = _ANY_FLAG if keep else NEEDS_LOOKUP  # a row's answer does not say which state it was
+        which, count = self._rows.ready(now).find(points, first, end, careful, now, choice)
         left: Sequence[int] = ()
-        exec_match.execs_told(self.model)
         numbers = array("I", bytes(4 * groups.find(points, which, count, NEEDS_LOOKUP)))
         told: list[State] = []
-        lasting: list[Answer] = []
+        lasting: dict[int, Numbered] = {}
         number_of = self.numbers.by_container.get
         for group, (i, pid, flags, size, low, high) in enumerate(groups.rows()):
             alone = flags & NEEDS_LOOKUP
@@ -240,8 +239,7 @@ class Correlator:
             if found is not None:
                 numbers[group] = number = number_of(found.container) or self.numbers.plain(found)
                 if not alone and low * _MS - offset - EPSILON - found.since > _LASTING:
-                    numbered = (number, self.numbers.kinds[number])
-                    lasting.append(self._memory.lasting(self.model.processes[pid], numbered))
+                    lasting[pid] = (number, self.numbers.kinds[number])
             elif size > 1:
                 before = groups.before(i)
                 count, left = before, ffi.unpack(which, count)[before:]
@@ -252,8 +250,8 @@ class Correlator:
                     numbers[group] = self._numbered(points, i, flags, found)
             told.append(HOST if found is None else found)
         groups.spread(numbers, count, choice)
-        if lasting:
-            known.put(lasting)
+        for pid, numbered in lasting.items():
+            self._rows.number(self.model.processes[pid], numbered)
         if keep:
             base = len(self.states.found)
             self.states.found += told
@@ -267,7 +265,7 @@ class Correlator:
         A stamp means a moment up to ``window`` ns after it; ``offset`` is that of the clock.
         """
         model = self.model
-        process = self._memory.settled(pid)
+        process = self._settled(pid)
         if process is None:
             return None
         since, until = valid_interval(process)
@@ -281,6 +279,14 @@ class Correlator:
         if model.gap_until and model.gap_until >= margin:  # what is missing may be another holder of the pid
             return None
         return process.state
+
+    def _settled(self, pid: int) -> Process | None:
+        """Process ``pid``, where its present state is the answer about all of its validity."""
+        model = self.model
+        process = model.processes.get(pid)
+        if process is None or process.epoch != model.epoch or pid in model.calls.pending:
+            return None
+        return None if process.thread_namespaces and self.ns != "off" else process
 
     def _until(self, points: InsertionPoints, i: int, now: int) -> int:
         """When the record of point ``i`` was written, at the latest: ``now``, when it was taken in. Where that is the
@@ -374,9 +380,7 @@ class Correlator:
 
     def _only_exec(self, pid: int, times: Sequence[int], until: int) -> State | None:
         """What :func:`exec_match.find_only_exec` has for a record of an exec, which has been told now."""
-        found = exec_match.find_only_exec(self.model, pid, times, until)
-        self.model.touched.exec_told(pid, all_of_them=found is not None)
-        return found
+        return exec_match.find_only_exec(self.model, pid, times, until)
 
     def _packet(self, points: InsertionPoints, i: int, ms: int, now: int) -> State | None:
         """The containers that a packet may belong to."""
@@ -384,16 +388,3 @@ class Correlator:
         fields = dict(word.partition(b"=")[::2] for word in line.partition(b"): ")[2].split())
         times = self.model.clock.candidates(ms * 1_000_000, now)
         return self.model.packets.answer(fields, min(times, default=now) - EPSILON)
-
-
-def children_of(points: InsertionPoints, model: Model, first: int = 0, end: int | None = None) -> dict[int, int]:
-    """By number of the point of a successful clone, fork or vfork: whom it made, as the host counts; 0: not known."""
-    n = points.n if end is None else end
-    found = {}
-    for i in find_calls(points, first, n, _CLONES):
-        if points.sysno[i] not in clones.CALLS.get(points.arch[i], ()) or not points.flags[i] & pt.P_SUBJECT:
-            continue
-        if points.exit[i] > 0 and not points.flags[i] & pt.P_OWN:
-            times = model.clock.candidates(points.ms[i] * 1_000_000, model.now)
-            found[i] = clones.child_of(model, points.pid[i], times, model.now, points.exit[i]) or 0
-    return found

@@ -9,7 +9,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from auditns_connector.attribution.lookup import holders
+from auditns_connector.audittext.grouping import find_calls
+from auditns_connector.audittext.scanner import InsertionPoints
 from auditns_connector.model.processes import KEPT_MADE as KEPT
+from auditns_connector.vocabulary import audit_text as pt
 from auditns_connector.vocabulary.namespaces import PID
 from auditns_connector.vocabulary.syscalls import CLONE_CALLS, by_arch
 from auditns_connector.vocabulary.timing import EPSILON
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 #: arch -> numbers of clone, fork, vfork and clone3
 CALLS: Final = by_arch(CLONE_CALLS)
 ANY_CALL: Final = frozenset().union(*CALLS.values())
+#: a 1 at the number of each of these
+_WANTED: Final = bytes(number in ANY_CALL for number in range(max(ANY_CALL) + 1))
 #: a clone takes no longer than this from entry to fork event (ns)
 _LONGEST: Final = 1_000_000_000
 
@@ -62,3 +67,16 @@ def _at(model: "Model", pid: int, low: int, now: int, number: int) -> int | None
             unknown.append(tid)
     whole = len(made) < KEPT or made[0][0] < low
     return unknown[0] if len(unknown) == 1 and whole and not model.losses.missing(low, high) else None
+
+
+def children_of(points: InsertionPoints, model: "Model", first: int = 0, end: int | None = None) -> dict[int, int]:
+    """By number of the point of a successful clone, fork or vfork: whom it made, as the host counts; 0: not known."""
+    n = points.n if end is None else end
+    found = {}
+    for i in find_calls(points, first, n, _WANTED):
+        if points.sysno[i] not in CALLS.get(points.arch[i], ()) or not points.flags[i] & pt.P_SUBJECT:
+            continue
+        if points.exit[i] > 0 and not points.flags[i] & pt.P_OWN:
+            times = model.clock.candidates(points.ms[i] * 1_000_000, model.now)
+            found[i] = child_of(model, points.pid[i], times, model.now, points.exit[i]) or 0
+    return found

@@ -50,14 +50,6 @@ def find_only_exec(model: "Model", pid: int, times: Sequence[int], until: int) -
     return _taken(model, process, matches[0][0], times[0] - EPSILON) if matches else None
 
 
-def execs_told(model: "Model") -> None:
-    """Records of some execs were answered from the cache, without :func:`find_exec`: consume these as that does."""
-    for pid, time in model.touched.told():
-        process = model.processes.get(pid)
-        if process is not None and process.execs is not None:
-            model.table.exec_told(process, time)
-
-
 def _taken(model: "Model", process: Process, exec_: Exec, low: int) -> State:
     """The snapshot of ``exec_``, of which a record has told now; the record's entry was at ``low`` or later."""
     model.table.exec_told(process, exec_.time)

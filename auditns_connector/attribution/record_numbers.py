@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from auditns_connector.attribution.cache_fill import Numbered
+from auditns_connector.attribution.row_lookup import Numbered
 from auditns_connector.audittext import own_records as text
 from auditns_connector.audittext.scanner import RecordTexts
 from auditns_connector.model.containers import UNKNOWN, Container

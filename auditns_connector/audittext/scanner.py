@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 from auditns_connector._native import ffi, lib
-from auditns_connector.attribution.cache import SMALL, fresh
+from auditns_connector.audittext.memory import SMALL, fresh
 from auditns_connector.vocabulary import record_types as rectypes
 from auditns_connector.vocabulary.audit_text import (
     MAX_WHOLE,

@@ -148,7 +148,7 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
     from auditns_connector.daemon.privileges import OTHER_USERS, keep_only
     from auditns_connector.emit import spelling as spellings
     from auditns_connector.host.audit_tools import version
-    from auditns_connector.host.observer import boot_id
+    from auditns_connector.host.bootstrap import boot_id
     from auditns_connector.host.open_sources import host_observer, own_nodes
     from auditns_connector.journal.files import JournalWriter
     from auditns_connector.pipeline.coalescing import Coalescer

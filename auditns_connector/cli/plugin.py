@@ -89,7 +89,7 @@ class Plugin:
         from auditns_connector.assembly import Parts, build
         from auditns_connector.auditrules.lease import take_back_leftovers
         from auditns_connector.daemon.privileges import keep_only
-        from auditns_connector.host.observer import boot_id
+        from auditns_connector.host.bootstrap import boot_id
         from auditns_connector.host.open_sources import host_observer
         from auditns_connector.journal.files import JournalWriter
         from auditns_connector.pipeline.coalescing import Coalescer

@@ -7,7 +7,7 @@ from array import array
 from collections.abc import Hashable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from auditns_connector.attribution.attributor import children_of
+from auditns_connector.attribution.clone_result import children_of
 from auditns_connector.audittext import own_records as text
 from auditns_connector.audittext.grouping import pick_numbers
 from auditns_connector.audittext.scanner import InsertionPoints, LineHead, RecordTexts, read_head

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Final
 from auditns_connector.model.containers import UNKNOWN
 from auditns_connector.model.exits import SAMPLES
 from auditns_connector.model.namespaces import NsSet
-from auditns_connector.model.process import INHERITED, OBSERVED, Process, first_holder, valid_interval
+from auditns_connector.model.process import INHERITED, OBSERVED, Process, State, first_holder, valid_interval
 from auditns_connector.vocabulary.frames import MOST_PIDS
+from auditns_connector.vocabulary.namespaces import MNT, PID
 
 if TYPE_CHECKING:
     from auditns_connector.model.table import Model
@@ -33,12 +34,12 @@ def pack(model: "Model", process: Process) -> bool:
     forks = plain and nsset is not None and nsset.raw is not None and len(nsset.raw) == _RAW
     forks = forks and not model.inside.counting(nsset)
     cgroup = _cgroup(model, process)
-    execs = plain and (process.own_since is not None or state.container is None or state.container is UNKNOWN)
+    execs = plain and (process.own_since is not None or not _may_be_set_up(state))
 
     def profile(origin: str):  # type: ignore[no-untyped-def]
         return table.profile(
             state._replace(since=0, origin=origin), process.cgroups, process.sampled, process.registered,
-            process.entered_container,            process.own_since, process.epoch, cgroup, execs=execs, forks=forks,
+            process.entered_container, process.own_since, process.epoch, cgroup, execs=execs, forks=forks,
         )  # fmt: skip
 
     own = profile(state.origin)
@@ -81,6 +82,15 @@ def _packs_thread(model: "Model", process: Process, tid: int, nsset: NsSet | Non
         and model.table.threads.held.get(tid) is process
         and model.alive(tid) is None
     )
+
+
+def _may_be_set_up(state: State) -> bool:
+    """Whether an exec in ``state`` may be the first of a container's own programs: :meth:`Inside.ran`."""
+    container, nsset = state.container, state.nsset
+    if container is None or container is UNKNOWN or nsset is None:
+        return False
+    pid_ns, mnt_ns = nsset.inst[PID], nsset.inst[MNT]
+    return pid_ns is not None and mnt_ns is not None and not (pid_ns.initial and mnt_ns.initial)
 
 
 def _cgroup(model: "Model", process: Process) -> int:

@@ -266,8 +266,10 @@ class Processes(Rows):
         if process.row:
             lib.table_exec_told(self.c, process.row, time)
             if process.behind is not None:
-                process.behind = [exec_ for exec_ in process.behind if exec_.time > time]
-            self.find(process.pid)
+                process.behind = [exec_ for exec_ in process.behind if exec_.time > time] or None
+                if process.behind is None:
+                    lib.table_none_behind(self.c, process.row)
+            self.read(process)
             return
         if process.execs is not None:
             process.execs = [exec_ for exec_ in process.execs if exec_.time > time] or None

@@ -91,6 +91,10 @@ class Rows:
             process = process.prev
         return process
 
+    def read(self, process: Process) -> None:
+        """Have the packed ``process``, which may be a former holder of its pid, be as the table has it now."""
+        self._read(process.row)
+
     def _read(self, row: int) -> Process:
         """The object of ``row``, as the table has it now, with the former incarnations behind it."""
         lib.table_read(self.c, row, self._row)

@@ -14,7 +14,6 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from auditns_connector._native import ffi, lib
-from auditns_connector.attribution.cache import Touched
 from auditns_connector.attribution.call_order import Calls
 from auditns_connector.errors import DecodeError
 from auditns_connector.model import thread_namespaces as threadsets
@@ -101,8 +100,6 @@ class Model:
         self.packs = True
         #: counts what was taken in
         self.applied = 0
-        #: told of all frames, for those who remember answers; see attribution/cache.py
-        self.touched = Touched()
         self.calls = Calls()
         self.unknown_frames = 0
         self.initial: NsSet | None = None
@@ -160,24 +157,24 @@ class Model:
 
     # -- input
 
-    def saw(self, block: bytes) -> bool:
-        """Note frames that :meth:`apply` will be given; True where answers that are remembered may be given first."""
-        return self.touched.saw(block, every=not self.perf or self.exits.proof != SAMPLES)
+    @property
+    def plain(self) -> bool:
+        """Whether the table may apply plain frames by itself; that changes with frames that Python takes in alone."""
+        return self.packs and self.exits.proof == SAMPLES and not self.exits.suspended
 
     def needs_python_loop(self) -> bool:
-        """Whether there is something to be said, or the addresses of packets are asked for."""
-        return bool(self.outputs or self.packets.wanted)
+        """Whether there is something to be said, the addresses of packets are asked for, or frames are not for the
+        table."""
+        return bool(self.outputs or self.packets.wanted or not self.plain)
 
-    def apply(self, block: bytes, *, seen: bool = False) -> None:
-        """Take in whole frames, ``seen`` where :meth:`saw` was told of them. Raises :class:`DecodeError` on bytes that
-        are none."""
-        if not seen:
-            self.saw(block)
+    def apply(self, block: bytes) -> None:
+        """Take in whole frames. Raises :class:`DecodeError` on bytes that are none."""
         self.applied += 1
-        off, end, table, packs = 0, len(block), self.table, self.packs
+        off, end, table = 0, len(block), self.table
         frames, c = ffi.from_buffer(block), table.c
+        self.note_applied()
         while off < end:
-            if packs and self.exits.proof == SAMPLES and not self.exits.suspended:
+            if self.plain:
                 how = lib.table_apply(c, frames, end, off)
                 if (at := c.at) != off:
                     off, self.now = at, max(self.now, c.now)
@@ -191,6 +188,11 @@ class Model:
                 if how == _NO_MEMORY:
                     raise MemoryError("no memory for the process table")
             off = self._frame(block, off, end)
+
+    def note_applied(self) -> None:
+        """Count, and tell, what the table has applied when somebody in C had it do so."""
+        self.table.drain()
+        self.now = max(self.now, self.table.c.now)
 
     def _packed(self, pid: int) -> bool:
         """Pack process ``pid``, which makes children; False where they cannot be plain."""
@@ -245,6 +247,11 @@ class Model:
         if self.exits.suspended:
             self.exits.connector(kind, pid, tid)
         return None
+
+    def doubt(self) -> None:
+        """A new epoch of losses begins."""
+        self.epoch += 1
+        self.table.c.epoch = self.epoch
 
     # -- processes
 

@@ -301,8 +301,6 @@ class Pipeline:
 
     def status(self) -> JsonObject:
         """Counters of every source, table, queue and sink, as a JSON-able object."""
-        if not self.text.suspended:
-            self.observer.apply_deferred()
         return {
             "v": 1,
             "uptime_s": round(time.time() - self.started, 3),

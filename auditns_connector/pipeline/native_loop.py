@@ -2,9 +2,9 @@
 
 On a quiet host each event wakes us, and finds the processor's caches cold: what a round costs is how much code it goes
 through. So the round that most are is written down once more, in C (cdefs/loop/loop.c): a little audit text has come
-and nothing else; its events follow those before without a hole; perf's frames tell nothing that is not followed, and
-all that is asked is remembered (cache.py). The C waits for the next one, too, and comes back with whatever else turns
-up: that the pipeline does as it always does, and what was done here is as if it had done it.
+and nothing else; its events follow those before without a hole; perf's frames are plain, so that the process table
+applies them, and its rows answer all that is asked (row_lookup.py). The C waits for the next one, too, and comes back
+with whatever else turns up: that the pipeline does as it always does, and what was done here is as if it had done it.
 """
 
 import select
@@ -14,7 +14,7 @@ from typing import Final, Protocol
 from auditns_connector._native import ffi, lib
 from auditns_connector.attribution.attributor import NEEDS_LOOKUP
 from auditns_connector.attribution.record_numbers import NOT_CLEAR, OF_ONE
-from auditns_connector.host.observer import MUCH
+from auditns_connector.attribution.row_lookup import RowLookup
 from auditns_connector.pipeline.coalescing import BUSY, WINDOW
 from auditns_connector.pipeline.text_side import TextSide
 from auditns_connector.sources.base import AuditSource
@@ -48,20 +48,19 @@ class NativeLoop:
         self._observer, self._model = text.observer, text.observer.model
         self._fd = audit.fileno()
         self._out: CData = ffi.new("char[]", _ROOM)
-        self._held: CData = ffi.new("char[]", _ROOM)
         self._stream, scan, self._points = text.stream.c_parts
         self._look: CData = text.observer.watch()
         self._c: CData = ffi.new(
             "struct native_loop *",
             {
                 "fd": self._fd, "intake": audit.reader, "stream": self._stream, "scan": scan, "points": self._points,
-                "touched": self._model.touched.c, "careful": NEEDS_LOOKUP, "next": _NEVER,
+                "careful": NEEDS_LOOKUP, "next": _NEVER,
                 "see": self.see, "look": self._look or ffi.NULL,
-                "out": self._out, "room": _ROOM, "held": self._held, "held_room": _ROOM, "much": MUCH,
-                "window": int(WINDOW * 1e9), "hold": text.hold,
+                "out": self._out, "room": _ROOM, "window": int(WINDOW * 1e9), "hold": text.hold,
             },
         )  # fmt: skip
         self._tails: CData = None
+        self._rows: RowLookup | None = None
         self._applied = -1
 
     @property
@@ -82,9 +81,10 @@ class NativeLoop:
         standalone, tails, rules = text.standalone, text.enricher.plain_tails, observer.exec_rules
         if standalone is not None and standalone.next not in (rules.next, -1):
             return False
-        known = text.correlator.ready(time.monotonic_ns())
+        self._rows = text.correlator.ready(time.monotonic_ns())
         assert tails is not None
-        assert known is not None
+        assert self._rows is not None
+        c.lookup = self._rows.c
         self._tails = tails.c_struct()
         self._applied = self._model.applied
         c.tails, c.next, c.changes = self._tails, rules.next, rules.changes
@@ -116,7 +116,6 @@ class NativeLoop:
                     return []
         finally:
             self.settle()
-            self._observer.apply_many_deferred()
 
     def _go_on(self, how: int) -> bool:
         """After a round that went like that; False where the pipeline is to look after something now."""
@@ -128,37 +127,31 @@ class NativeLoop:
             text.read()
             return False
         if how == _UNSEEN:
-            self._pass_on(observer.drained(c.drained), None)
+            self._pass_on(observer.drained(c.drained))
             return False
-        block = ffi.buffer(look.frames, c.drained)[:] if c.drained else b""
         if how != _DONE:
-            self._pass_on(block, bool(c.quiet))
+            self._pass_on(ffi.buffer(look.frames, c.drained)[c.applied :] if c.drained else b"")
             return False
         open_ = not c.size or text.outputs.give(ffi.buffer(self._out, c.size)[:])
         text.coalescer.note_batch(c.came, look.cut / 1e9)
         c.came = 0
-        if block:
-            observer.absorb(look.cut, block, True)
-        observer.apply_many_deferred()
         return open_ and (self._applied == self._model.applied or self.ready())
 
-    def _pass_on(self, block: bytes, quiet: bool | None) -> None:
-        """Text has been read, and frames drained, but this is no round of the fast path. ``quiet`` says what the
-        model said of the frames, ``None`` where it was not shown them."""
+    def _pass_on(self, block: bytes) -> None:
+        """Text has been read, and frames drained, of which ``block`` is to be applied: the pipeline goes on."""
         observer, look, stream = self._observer, self._look, self._text.stream
         if look.told:
             observer.tell_clock()
-        if quiet is None:
-            quiet = bool(block) and self._model.saw(block)
-        observer.absorb(look.cut, block, quiet)
+        observer.absorb(look.cut, block)
         self._text.process(stream.scanned() if self._c.scanned else stream.part(), look.cut)
 
     def settle(self) -> None:
         """Have all others know what was done here."""
         c, text = self._c, self._text
-        if c.held_len:
-            block, c.held_len = ffi.buffer(self._held, c.held_len)[:], 0
-            self._observer.defer(block)
+        if c.bytes:
+            self._observer.count_applied(c.bytes)
+            self._model.note_applied()
+            c.bytes = 0
         if not c.answered:
             return
         text.correlator.count(c.answered, c.counted[OF_ONE], c.counted[NOT_CLEAR])

@@ -165,7 +165,7 @@ class TextSide:
             return 0
         self.stream.at(time.monotonic_ns())
         points = self.stream.part(self._part)
-        self.process(points, self.observer.drain_to_now(self.audit.taken) if points.some or self.stream.left else 0)
+        self.process(points, self.observer.sync(self.audit.taken) if points.some or self.stream.left else 0)
         return came
 
     def process(self, points: InsertionPoints, cut: int) -> None:
@@ -175,7 +175,6 @@ class TextSide:
         if points.some or self.stream.left:
             self.coalescer.note_batch(points.n, now, points.consumed)
             self._deliver_all(points, cut)
-            self.observer.apply_many_deferred()
 
     def end_idle(self, before: int) -> None:
         """Decide the events of which nothing has come since ``before``; what has come and was not read yet comes
@@ -238,7 +237,6 @@ class TextSide:
     def _answer(self, points: InsertionPoints, cut: int) -> "array[int]":
         found = self.correlator.answer_known(points, cut) if self.enricher.plain_tails is None else None
         if found is None:
-            self.observer.apply_deferred()
             found = self.correlator.answer(points, cut)
         return found
 
@@ -293,7 +291,7 @@ class TextSide:
         while (came := audit.fill(self.stream)) is not None:
             if came:
                 self.stream.at(time.monotonic_ns())
-                self._deliver_all(self.stream.part(self._part), self.observer.drain_to_now(audit.taken))
+                self._deliver_all(self.stream.part(self._part), self.observer.sync(audit.taken))
             else:
                 select.select([audit.fileno(), *audit.filenos()], [], [], _LATE)
             if time.monotonic() > end and not audit.within_line:

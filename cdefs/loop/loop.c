@@ -9,7 +9,8 @@
 #include "kernel/perf.h"
 #include "sinks/file_writer.h"
 #include "audittext/audittext.h"
-#include "attribution/cache.h"
+#include "table/table.h"
+#include "attribution/row_lookup.h"
 #include "intake/intake.h"
 #include "loop/loop.h"
 
@@ -32,18 +33,27 @@ static int in_order(const struct native_loop *q)
     return 1;
 }
 
-/* Follow the frames, and join if all points are known at `now` and of events that follow one another; returns how many
- * bytes are in `out`, or -1, and then it is as if the points had not been looked at. */
-static int64_t join(struct native_loop *q, const char *frames, uint64_t len, int64_t now)
+/* Have the table apply the frames; whether it took all of them. */
+static int apply(struct native_loop *q, const uint8_t *frames, uint64_t len)
+{
+    int how = len ? table_apply(q->lookup->table, frames, len, 0) : TABLE_DONE;
+
+    q->applied = len ? q->lookup->table->at : 0;
+    q->bytes += q->applied;
+    return how == TABLE_DONE;
+}
+
+/* Insert the texts if rows answer all points at `now`, and the events follow one another; returns how many bytes are in
+ * `out`, or -1, and then it is as if the points had not been looked at. */
+static int64_t join(struct native_loop *q, int64_t now)
 {
     struct auditns_points *p = q->points;
-    const struct auditns_known *k = q->touched->known;
+    const struct row_lookup *k = q->lookup;
     int64_t size;
 
-    q->quiet = !len || auditns_follow(q->touched, frames, len, 0);
-    if (!q->quiet || !in_order(q))
+    if (!in_order(q))
         return -1;
-    size = auditns_join(q->touched, p, (uint32_t)q->stream->consumed, q->careful, now, q->choice, q->tails, q->out, q->room);
+    size = lookup_join(q->lookup, p, (uint32_t)q->stream->consumed, q->careful, now, q->choice, q->tails, q->out, q->room);
     if (size < 0)
         return -1;
     q->next += p->n;
@@ -63,16 +73,6 @@ static int64_t monotonic(void)
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-/* The frames that were drained are followed; they wait with those before. */
-static void hold(struct native_loop *q)
-{
-    if ((uint64_t)q->drained > q->held_room - q->held_len)
-        return;
-    memcpy(q->held + q->held_len, q->look->frames, (size_t)q->drained);
-    q->held_len += (uint64_t)q->drained;
-    q->drained = 0;
-}
-
 static void count(struct native_loop *q, int64_t now)
 {
     if (now - q->began > q->window) {
@@ -88,6 +88,7 @@ int loop_round(struct native_loop *q)
     int64_t got = intake_read_self(q->intake, stream), now;
 
     q->size = q->drained = 0;
+    q->applied = 0;
     if (got <= 0)
         return LOOP_NOTHING;
     q->scan->now = monotonic();
@@ -98,10 +99,9 @@ int loop_round(struct native_loop *q)
     if (!q->scanned || q->drained < 0 || q->look->told || q->look->counters->suspect)
         return LOOP_UNSEEN;
     now = (int64_t)q->look->cut;
-    q->size = join(q, (const char *)q->look->frames, (uint64_t)q->drained, now);
+    q->size = apply(q, q->look->frames, (uint64_t)q->drained) ? join(q, now) : -1;
     if (q->size < 0)
         return LOOP_UNKNOWN;
-    hold(q);
     count(q, now);
     if (q->writer && writer_copy(q->writer, q->out, (size_t)q->size))
         q->size = 0;
@@ -124,7 +124,7 @@ int loop_rounds(struct native_loop *q)
         how = loop_round(q);
         if (how == LOOP_OPEN)
             continue;
-        if (how != LOOP_DONE || q->size || q->drained || q->held_len > q->much || q->came > q->most)
+        if (how != LOOP_DONE || q->size || q->came > q->most)
             return how;
     }
 }

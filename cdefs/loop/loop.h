@@ -2,36 +2,39 @@
 
 #define LOOP_POINTS 64
 
-/* What the rounds of the fast path work on, and what they have done since somebody last took note of it. Times are CLOCK_MONOTONIC ns. */
+/* What the rounds of the fast path work on, and what they have done since somebody last took note of it. Times are
+ * CLOCK_MONOTONIC ns. */
 struct native_loop {
     struct intake *intake;
     struct auditns_stream *stream;
     struct auditns_scan *scan;
     struct auditns_points *points;
-    struct auditns_touched *touched;
+    struct row_lookup *lookup;
     const struct auditns_tails *tails;
     int64_t (*see)(struct perf_look *); /* perf_look, or what a test puts in its place */
     struct perf_look *look;
     struct writer *writer;      /* where the text goes; NULL: it stays in `out`, for the caller to give */
-    char *out, *held;           /* held: frames that wait to be taken in */
-    uint64_t room, held_room;
+    char *out;
+    uint64_t room;
     uint64_t next;              /* the serial that comes next */
     uint64_t changes;           /* of the scan: how many there were */
     uint64_t answered, events, counted[4];
-    uint64_t held_len, much;    /* much: of frames, to be taken in soon */
+    uint64_t bytes;             /* of frames that the table has applied */
     uint64_t came, most;        /* how many events came since `began`; most: in a window of time, with which it goes on */
     int64_t began, window;
     int64_t end, hold;          /* end: of the rounds; hold: how long an event is waited for whose end has not come */
-    int64_t size, drained;      /* what is left for the caller: bytes in `out`, and of frames in `look`, or its error */
+    int64_t size;               /* what is left for the caller: bytes in `out` */
+    int64_t drained;            /* bytes of frames in `look`, or its error */
+    uint64_t applied;           /* of these: the caller is to apply the rest */
     int64_t ms;                 /* of the newest event */
     uint32_t careful;
     int epoll, fd;
-    int scanned, quiet;         /* all was scanned; what was followed last need not be taken in yet */
+    int scanned;                /* all was scanned */
     uint32_t choice[LOOP_POINTS];
 };
 
-/* How a round went. Done: perhaps something is left for the caller; nothing: there was nothing to read; open: the event's
- * end is still to come; unseen: not for the fast path, and the frames were not followed; unknown: not for the fast path, and they were.
+/* How a round went. Done: perhaps text is left for the caller; nothing: there was nothing to read; open: the event's end
+ * is still to come; unseen: not for the fast path, and no frame was applied; unknown: not for it, and `applied` were.
  * Other: somebody else is ready, or it is time to come back. */
 #define LOOP_DONE 0
 #define LOOP_NOTHING 1

@@ -231,6 +231,20 @@ void table_exec_told(struct table *t, uint32_t row, uint64_t time)
     }
 }
 
+void table_none_behind(struct table *t, uint32_t row)
+{
+    process_at(t, row)->behind = 0;
+}
+
+void table_answer(struct table *t, uint32_t row, uint32_t number, uint8_t kind)
+{
+    struct table_profile *is = &t->profile[process_at(t, row)->profile];
+
+    is->number = number;
+    is->kind = kind;
+    is->generation = t->generation;
+}
+
 void table_not_before(struct table *t, uint32_t row, uint64_t time)
 {
     struct process *p = process_at(t, row);

@@ -56,6 +56,7 @@ struct table *table_new(uint64_t seed)
         return NULL;
     }
     t->rows->seed = seed;
+    t->generation = 1;
     t->rows->processes.size = sizeof(struct process);
     t->rows->threads.size = sizeof(struct thread);
     t->rows->execs.size = sizeof(struct exec);
@@ -126,11 +127,12 @@ void effect_add(struct table *t, uint32_t what, uint32_t profile, const struct p
 
 uint32_t table_profile_add(struct table *t, const uint8_t *raw, uint64_t cgroup, uint32_t epoch, int execs)
 {
-    uint32_t i = 1;
+    uint32_t i = t->rows->profile_free;
 
-    while (i <= t->profiles && t->profile[i].used)
-        i++;
-    if (i > t->profiles) {
+    if (i) {
+        t->rows->profile_free = t->profile[i].child;
+    } else {
+        i = t->profiles + 1;
         if (i >= t->rows->profile_room) {
             uint32_t room = t->rows->profile_room ? t->rows->profile_room * 2 : FIRST_ROOM;
             struct table_profile *profile = realloc(t->profile, room * sizeof(*profile));
@@ -164,6 +166,8 @@ void profile_unref(struct table *t, uint32_t profile)
     effect_add(t, TABLE_UNUSED, profile, NULL, 0, 0);
     if (p->child && p->child != profile)
         profile_unref(t, p->child);
+    t->profile[profile].child = t->rows->profile_free;
+    t->rows->profile_free = profile;
 }
 
 /* One more task holds the namespaces; living: one more process is alive. The first of a profile keeps its child's. */

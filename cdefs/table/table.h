@@ -36,7 +36,7 @@ struct table_profile {
     uint64_t cgroup;            /* samples in their cgroup have this id; 0: whose samples have one are Python's */
     uint32_t child;             /* the profile of their children; 0: these are Python's, and threads too */
     uint32_t number;            /* of their answer */
-    uint32_t generation;        /* in which that holds */
+    uint32_t generation;        /* of numbers, in which that holds */
     uint32_t epoch;             /* of losses, in which all this was known for sure */
     uint32_t rows;              /* processes, ended ones too, and profiles of which it is the child */
     uint32_t living, members;   /* processes alive; tasks that hold the namespaces. The child's are one more for each */
@@ -97,8 +97,10 @@ struct table {
     uint64_t frames;            /* applied here */
     uint64_t places;            /* given to processes in order of appearance */
     int32_t want;
-    uint32_t epoch;
-    uint32_t processes, threads, dead, generation, round;
+    uint32_t epoch;             /* the present one: what profiles of others say is in doubt */
+    uint32_t generation;        /* of numbers of answers, from 1 */
+    uint32_t round;             /* of look-ups */
+    uint32_t processes, threads, dead;
     struct table_profile *profile;
     uint32_t profiles;
     /* processes that it would help to have here */
@@ -138,6 +140,10 @@ int table_hold(struct table *t, int32_t pid, int how, int what);
 int table_held(const struct table *t, int32_t pid);
 
 void table_exec_told(struct table *t, uint32_t row, uint64_t time);
+/* no exec in a former state is left that no record has told of */
+void table_none_behind(struct table *t, uint32_t row);
+/* the answer about all that are of the profile of the row, in this generation of numbers, and how it is counted */
+void table_answer(struct table *t, uint32_t row, uint32_t number, uint8_t kind);
 void table_not_before(struct table *t, uint32_t row, uint64_t time);
 int table_made(struct table *t, uint32_t row, uint64_t time, int32_t pid, int32_t tid);
 void table_object(struct table *t, uint32_t row, int has);

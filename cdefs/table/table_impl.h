@@ -58,6 +58,7 @@ struct table_rows {
     struct table_dead_row *dead;
     uint32_t dead_first, dead_room;
     uint32_t profile_room;
+    uint32_t profile_free;      /* the first of those that are used no more, linked by `child` */
     uint64_t seed;
 };
 

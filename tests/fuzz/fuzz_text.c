@@ -10,7 +10,8 @@
 
 #include "frames/frames.h"
 #include "audittext/audittext.h"
-#include "attribution/cache.h"
+#include "table/table.h"
+#include "attribution/row_lookup.h"
 #include "attribution/group.h"
 #include "json/json.h"
 #include "fuzz_types.h" /* made by run.py from vocabulary/record_types.py and emit/fields.py */
@@ -96,61 +97,37 @@ static void measure(const char *block, uint32_t consumed)
     hold(auditns_lines(block, consumed) == lines, "lines are counted");
 }
 
-/* A frame of a kind that is followed, about the process of a point; what else it says the text decides. */
-static uint64_t life(char *frame, uint32_t i, const char *block, uint32_t consumed)
+/* Rows answer those points that they can, all or some; the others are missed, in their order. */
+static void answer(void)
 {
-    uint8_t by = (uint8_t)block[i % (consumed ? consumed : points.len)];
-    struct frame_header head = {
-        .size = sizeof(head) + AUDITNS_SET, .kind = K_FORK + by % 4, .source = S_PERF, .time = (uint64_t)(100 + i) * 1000000,
-        .pid = points.pid[i] ^ by / 4 % 2, .tid = points.pid[i] ^ by / 4 % 2 ^ by / 8 % 2, .ppid = points.pid[i],
-        .ptid = points.pid[i], .cgroup = by / 16 % 2};
-
-    memcpy(frame, &head, sizeof(head));
-    memset(frame + sizeof(head), by / 32 % 2, AUDITNS_SET);
-    return head.size;
-}
-
-/* What is remembered of a process is found again until frames speak of it; the text stands for frames as well. */
-static void remember(const char *block, uint32_t consumed)
-{
-    static struct auditns_touched touched;
-    static struct auditns_answer places[64], more[128];
+    static struct table *table;
     static uint32_t choice[CAP], missed[CAP], calls[CAP];
-    static uint8_t wanted[400], found[CAP];
-    static const uint8_t answered[4] = {0, 1, 1, 1}, sets[AUDITNS_SET];
-    struct auditns_known known = {.seed = 0x9e3779b97f4a7c15u, .bits = 6, .answer = places, .sets = sets, .steady = INT64_MIN};
-    struct auditns_known larger = known;
-    uint32_t answers = 0;
+    static uint8_t wanted[400], found[CAP], raw[TABLE_RAW];
+    static const uint8_t answered[4] = {0, 1, 1, 1};
+    struct row_lookup lookup = {.steady = INT64_MIN, .gap = INT64_MIN, .lag = 1 << 20};
+    uint32_t answers = 0, version;
 
-    memset(places, 0, sizeof(places));
-    memset(more, 0, sizeof(more));
+    if (!table) {
+        hold((table = table_new(7)) != NULL, "memory");
+        for (int kind = 0; kind < 2; kind++)
+            table_profile_child(table, table_profile_add(table, raw, 0, 0, 1), 1);
+    }
+    lookup.table = table;
     memset(wanted + 40, 1, 100);
-    larger.bits = 7;
-    larger.answer = more;
-    touched.known = &known;
-    touched.horizon = 0;
-    auditns_follow(&touched, block, consumed, 0);
-    for (uint32_t i = 0; i < points.n; i++) {
-        struct auditns_answer answer = {
-            .since = INT64_MIN, .until = INT64_MAX, .stamp = touched.now, .pid = points.pid[i], .number = 1 + i % 3,
-            .set = (uint16_t)(i % 2), .threads = (uint8_t)(i / 2 % 2)};
-        if (points.pid[i] > 0)
-            hold(auditns_known_put(&known, &answer, 1, answer.stamp) == 1 || known.used == 32, "there is room");
+    for (uint32_t i = 0; i < points.n && i < 4096; i++) {
+        struct table_exec_row exec = {.time = (uint64_t)i, .file = i};
+        struct table_row row = {.pid = points.pid[i], .since = i % 7, .profile = 1 + i % 2, .execs = i % 2, .early = i % 3 > 0};
+        if (row.pid <= 0 || row.pid >= TABLE_PIDS || table_find(table, row.pid, &version))
+            continue;
+        uint32_t at = table_pack(table, &row, &exec, NULL, NULL);
+        hold(at, "memory");
+        table_answer(table, at, 1 + i % 3, (uint8_t)i);
     }
-    for (uint32_t i = 0; i < points.n; i++) {
-        char frame[sizeof(struct frame_header) + AUDITNS_SET];
-        auditns_follow(&touched, frame, life(frame, i, block, consumed), 0);
-    }
-    hold(known.used <= 32 && known.wanted_count <= AUDITNS_ROWS, "no more than there is room for");
-    auditns_known_move(&larger, &known, &touched, INT64_MIN);
-    hold(larger.used <= known.used, "no more than there was");
-    touched.known = &larger;
-    uint32_t n = auditns_known_find(&touched, &points, 0, points.n, AUDITNS_P_EXEC, points.n ? points.ms[0] : 0, choice, NULL);
-    hold(n <= 1 && (n || larger.told_count <= points.n), "all or none");
-    hold(!n || !larger.told_count, "none is as if it had not been asked");
-    larger.told_count = 0;
-    n = auditns_known_find(&touched, &points, 0, points.n, AUDITNS_P_EXEC, 7, choice, missed);
-    hold(n <= points.n && larger.told_count <= AUDITNS_ROWS, "no more are missed than asked for");
+    uint32_t n = lookup_find(&lookup, &points, 0, points.n, AUDITNS_P_EXEC, points.n ? points.ms[0] : 0, choice, NULL);
+    hold(n <= 1, "all or none");
+    n = lookup_find(&lookup, &points, 0, points.n, AUDITNS_P_EXEC, 7, choice, missed);
+    hold(n <= points.n, "no more are missed than asked for");
+    hold(table->wanted <= sizeof(table->wanted_pid) / sizeof(*table->wanted_pid), "no more than there is room for");
     for (uint32_t i = 0; i < n; i++) {
         hold(missed[i] < points.n && (!i || missed[i - 1] < missed[i]), "in their order");
         choice[missed[i]] = 0;
@@ -163,11 +140,13 @@ static void remember(const char *block, uint32_t consumed)
     for (uint32_t i = 0; i < n; i++)
         hold(points.sysno[calls[i]] >= 40 && points.sysno[calls[i]] < 140, "the call is a wanted one");
     auditns_pick_numbers(calls, n, choice, missed);
-    auditns_follow(&touched, block, consumed, 1);
-    memset(places, 0, sizeof(places));
-    known.used = 0;
-    auditns_known_move(&known, &larger, &touched, INT64_MIN);
-    hold(known.used == 0, "nothing holds that frames speak of");
+    for (uint32_t i = 0; i < points.n; i++) {
+        uint32_t row = table_find(table, points.pid[i], &version);
+        if (row)
+            table_unpack(table, row);
+    }
+    hold(!table->processes, "no row is left");
+    table->effects = table->wanted = 0;
 }
 
 /* Text in its order: assembled twice, once with nothing put in. */
@@ -220,7 +199,7 @@ static void take(const char *block, uint32_t consumed)
 
     hold(points.n <= CAP && points.line_n <= CAP, "counts");
     measure(block, consumed);
-    remember(block, consumed);
+    answer();
     for (uint32_t i = 0; i < points.n; i++) {
         choice[i] = i % 4;
         who[i] = i % 3;

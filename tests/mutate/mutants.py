@@ -43,11 +43,18 @@ MUTANTS: Final = (
         "tests/unit/test_native_loop.py::test_a_clock_that_was_set_is_told_before_the_answer",
     ),
     Mutant(
-        "loop: frames that are not followed",
+        "loop: frames that are not plain",
         "cdefs/loop/loop.c",
-        "if (!q->quiet || !in_order(q))",
-        "if (!in_order(q))",
-        "tests/unit/test_native_loop.py::test_frames_that_change_more_than_is_followed_are_taken_in_at_once",
+        "apply(q, q->look->frames, (uint64_t)q->drained) ? join(q, now) : -1",
+        "(apply(q, q->look->frames, (uint64_t)q->drained), join(q, now))",
+        "tests/unit/test_native_loop.py::test_frames_that_the_table_does_not_take_are_applied_behind_those_that_it_took",
+    ),
+    Mutant(
+        "loop: the table may not apply frames",
+        "auditns_connector/model/table.py",
+        " or not self.plain)",
+        ")",
+        "tests/unit/test_native_loop.py::test_the_loop_yields",
     ),
     Mutant(
         "loop: somebody else is ready",
@@ -94,8 +101,8 @@ MUTANTS: Final = (
     Mutant(
         "loop: packets",
         "auditns_connector/model/table.py",
-        "return bool(self.outputs or self.packets.wanted)",
-        "return bool(self.outputs)",
+        "return bool(self.outputs or self.packets.wanted or",
+        "return bool(self.outputs or",
         "tests/unit/test_native_loop.py::test_the_loop_yields",
     ),
     Mutant(
@@ -108,8 +115,8 @@ MUTANTS: Final = (
     Mutant(
         "loop: outputs",
         "auditns_connector/model/table.py",
-        "return bool(self.outputs or self.packets.wanted)",
-        "return bool(self.packets.wanted)",
+        "return bool(self.outputs or self.packets.wanted or",
+        "return bool(self.packets.wanted or",
         "tests/unit/test_native_loop.py::test_the_loop_yields",
     ),
     Mutant(

@@ -21,8 +21,6 @@ FLOORS = (
 )  # fmt: skip
 #: (who, whom): imports that go up. One that is mended is to be taken out here; none is to be added
 UPWARDS: set[tuple[str, str]] = {
-    ("audittext.scanner", "attribution.cache"),
-    ("model.table", "attribution.cache"),
     ("model.table", "attribution.call_order"),
     ("model.table", "model.apply.connector"),
     ("model.table", "model.apply.losses"),
@@ -34,12 +32,6 @@ UPWARDS: set[tuple[str, str]] = {
 }
 #: modules that need one another, each circle with all its modules
 CIRCLES: set[frozenset[str]] = {
-    frozenset(
-        (
-            "attribution.cache",
-            "audittext.scanner",
-        )
-    ),
     frozenset(
         (
             "model.addresses",

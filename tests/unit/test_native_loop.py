@@ -350,22 +350,12 @@ def test_a_clock_that_was_set_is_told_before_the_answer(quiet: Quiet, monkeypatc
     assert told[:1] == [4]
 
 
-def test_what_is_drained_for_an_answer_comes_behind_what_was_drained_before(
-    quiet: Quiet, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_drained_for_an_answer_comes_behind_what_was_drained_before(quiet: Quiet) -> None:
     mono = quiet.now * MS - (time.time_ns() - time.monotonic_ns())
 
     def exec_(at: int) -> bytes:
         return f.pack(f.K_EXEC, f.S_PERF, mono + at, pid=100, tid=100, ppid=100, payload=b"/bin/x\0")
 
-    took: list[int] = []
-    take = quiet.observer._apply
-
-    def apply(block: bytes, *, seen: bool) -> None:
-        took.extend(frame.time - mono for frame in f.iter_frames(block) if frame.kind == f.K_EXEC)
-        take(block, seen=seen)
-
-    monkeypatch.setattr(quiet.observer, "_apply", apply)
     see, blocks = quiet.rings._see, [exec_(1), exec_(2)]
 
     def drained(look: Any) -> int:
@@ -382,8 +372,9 @@ def test_what_is_drained_for_an_answer_comes_behind_what_was_drained_before(
         quiet.theirs.sendall(event(serial, quiet.now, who))
         how = lib.loop_round(quiet.loop._c)
     quiet.loop._go_on(how)
-    quiet.observer.apply_deferred()
-    assert took == [1, 2, 3]
+    execs = quiet.observer.model.processes[100].execs
+    assert execs is not None
+    assert [one.time - mono for one in execs] == [1, 2, 3]
 
 
 def test_whoever_else_is_ready_is_not_overlooked(quiet: Quiet) -> None:
@@ -446,6 +437,7 @@ GATES: dict[str, Callable[[Quiet], object]] = {
     "containers are described": lambda q: setattr(q.pipeline.text.correlator, "info", True),
     "states are wanted": lambda q: setattr(q.pipeline.text.correlator, "keep_states", True),
     "objects are wanted": lambda q: setattr(q.pipeline.text.enricher, "_spelling", -1),
+    "the table may not apply frames": lambda q: setattr(q.world.model, "packs", False),
     "another serial comes next": lambda q: q.observer.exec_rules.passed(5000),
 }
 
@@ -520,11 +512,20 @@ def test_a_hole_in_the_serials_is_left_to_the_pipeline(quiet: Quiet) -> None:
     assert lib.loop_round(quiet.loop._c) == lib.LOOP_UNKNOWN
 
 
-def test_frames_that_change_more_than_is_followed_are_taken_in_at_once(quiet: Quiet) -> None:
-    moved = f.pack(f.K_ATTACH, f.S_PERF, time.monotonic_ns(), tid=999, cgroup=5, payload=b"/a\0")
-    quiet.rings.come(moved)
+def test_frames_that_the_table_does_not_take_are_applied_behind_those_that_it_took(quiet: Quiet) -> None:
+    now, before = time.monotonic_ns(), quiet.observer.counters["frames_bytes"]
+    born = f.pack(f.K_FORK, f.S_PERF, now, pid=3000, tid=3000, ppid=100, ptid=100, payload=quiet.world.ns())
+    moved = f.pack(f.K_ATTACH, f.S_PERF, now + 1, tid=3000, cgroup=5, payload=b"/a\0")
+    gone = f.pack(f.K_EXIT_SAMPLE, f.S_PERF, now + 2, pid=3000, tid=3000)
+    gone += f.pack(f.K_EXIT, f.S_PERF, now + 2, pid=3000, tid=3000)
+    quiet.rings.come(born + moved + gone)
     quiet.theirs.sendall(event(1004, quiet.now, 100))
     how = lib.loop_round(quiet.loop._c)
     assert how == lib.LOOP_UNKNOWN
+    assert quiet.loop._c.applied == len(born)
     quiet.loop._go_on(how)
-    assert not quiet.observer._waiting
+    assert quiet.observer.counters["frames_bytes"] - before == len(born + moved + gone)
+    process = quiet.world.model.processes[3000]
+    assert (process.start, process.end) == (now, now + 2)
+    assert process.cgroups is not None
+    assert process.cgroups.path(0) == "/a"

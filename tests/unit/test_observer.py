@@ -1,6 +1,7 @@
 """The order in which what is asked and what happened come to the model."""
 
 import os
+from typing import Any
 
 from auditns_connector.host.observer import Observer
 from auditns_connector.model.table import Model, Query
@@ -28,12 +29,14 @@ class Rings:
 class Deaf(Observer):
     """Asks nobody anything."""
 
-    def _ask_all(self) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.questions.ask_all = self._drop  # type: ignore[method-assign]
+        self.bootstrap.scan = lambda: None  # type: ignore[method-assign]
+
+    def _drop(self) -> None:
         self.model.queries.clear()
         self.model.namespaces.born.clear()
-
-    def _scan(self) -> None:
-        pass
 
 
 def test_the_end_of_a_process_that_vanished_before_it_was_asked_is_known_before_the_answer() -> None:
@@ -43,7 +46,7 @@ def test_the_end_of_a_process_that_vanished_before_it_was_asked_is_known_before_
     observer = Observer(model, perf=Rings(exit_))
     observer.feed(f.pack(f.K_FORK, f.S_PERF, 10, pid=NOBODY, tid=NOBODY, ppid=1, ptid=1))
     model.queries = [Query("proc", NOBODY)]
-    observer._ask_all()
+    observer.questions.ask_all()
     assert observer.counters["vanished"] == 1
     assert model.processes[NOBODY].end == 20
     observer.close()
@@ -75,7 +78,7 @@ def test_nothing_is_asked_about_a_process_whose_end_is_known() -> None:
     observer = Observer(model, perf=None)
     for kind in (f.K_FORK, f.K_EXIT):
         observer.feed(f.pack(kind, f.S_PERF, 20, pid=os.getpid(), tid=os.getpid(), ppid=1, ptid=1))
-    assert observer._ask(Query("proc", os.getpid())) is None
+    assert observer.questions.ask(Query("proc", os.getpid())) is None
     assert observer.counters["queries"] == 0
     observer.feed(f.pack(f.K_FORK, f.S_PERF, 30, pid=os.getpid(), tid=os.getpid(), ppid=1, ptid=1))
-    assert observer._ask(Query("proc", os.getpid())) is not None
+    assert observer.questions.ask(Query("proc", os.getpid())) is not None

@@ -54,7 +54,7 @@ class Losses:
             model.gap_until = max(model.gap_until, time)
             if model.confirmed:
                 self.doubt.append(since)
-                model.epoch += 1
+                model.doubt()
                 model.confirmed = False
             else:  # nobody has been confirmed since the last loss: it goes on
                 self.doubt[-1] = min(self.doubt[-1], since)
@@ -78,7 +78,7 @@ class Losses:
         self.doubt.append(time)
         if len(self.doubt) > _DOUBTS:
             self.doubt[-_DOUBTS - 1] = 0  # of processes that ended long ago
-        self._model.epoch += 1
+        self._model.doubt()
 
     def rules(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
         """RULES frame."""

@@ -1,19 +1,15 @@
-"""Answers that are remembered are those that would be given anew, whatever has happened in between."""
+"""What rows answer is what would be found where there are no rows, whatever has happened in between."""
 
-from array import array
 from typing import Any
 from unittest import mock
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from auditns_connector.attribution import attributor as correlate
 from auditns_connector.attribution.attributor import Correlator
-from auditns_connector.attribution.cache import FOREVER, Answer, Known, Touched
 from auditns_connector.model.apply.perf import CLONE_INTO_CGROUP
 from auditns_connector.vocabulary import frames as f
-from tests.unit.test_observer import Deaf, Rings
 from tests.unit.world import MS, REAL, World
 
 from .test_grouping import points_of
@@ -38,45 +34,19 @@ ASK = st.none() | st.lists(st.tuples(PID, st.sampled_from([0, 1, 30, 1000, 3000]
 HISTORY = st.lists(st.tuples(st.sampled_from([0, 1, 20, 2000]), STEP, ASK), min_size=1, max_size=30)
 
 
-class Waiting(World):
-    """A world of which the model is told as late as may be."""
-
-    def __init__(self, **hello: Any) -> None:
-        self._block = b""
-        super().__init__(**hello)
-        self.observer = Deaf(self.model, perf=Rings())
-
-    def put(self, kind: int, at: float | None = None, source: int = f.S_PERF, **fields: Any) -> None:
-        self.now = self.now if at is None else int(at * MS)
-        self._block += f.pack(kind, source, self.now, **fields)
-
-    def drain_to_now(self) -> None:
-        """The observer drains what has come."""
-        block, self._block = self._block, b""
-        self.observer.absorb(self.now, block, bool(block) and self.model.saw(block))
-
-    @property
-    def waits(self) -> int:
-        """How many frames do."""
-        return len(list(f.iter_frames(b"".join(self.observer._waiting))))
-
-    def apply_deferred(self) -> None:
-        self.drain_to_now()
-        self.observer.apply_deferred()
-
-
 class Answers:
-    """A world and whoever answers from it."""
+    """A world and whoever answers from it: from blocks of text (``many`` 1), or a few points at a time, rows first."""
 
-    def __init__(self, ns: str, many: int, waiting: bool = False) -> None:
-        self.world = (Waiting if waiting else World)(timens=True)
+    def __init__(self, ns: str, many: int, *, packs: bool = True) -> None:
+        self.world = World(timens=True)
+        self.world.model.packs = packs
         for number, place in enumerate(PLACES, 50):
             self.world.put(f.K_CGROUP, cgroup=number, payload=place.encode() + b"\0")
         for pid in PIDS:
             self.world.proc(pid, 1, 0, cg=PLACES[pid % 3])
         self.now = 5000.0
         self.many = many
-        self.known = 0
+        self.by_rows = 0
         self.correlator = Correlator(self.world.model, ns=ns)
 
     def step(self, wait: int, name: str, who: Any, what: Any) -> None:
@@ -140,13 +110,8 @@ class Answers:
         """What is answered about records of these processes, so many ms ago; True: they tell of an exec."""
         first, now = int(self.now) + REAL // MS, int(self.now * MS)
         points = points_of([(pid, 5 if exec_ else 1, -before) for pid, before, exec_ in rows], first)
-        choice = None
-        if isinstance(self.world, Waiting):
-            self.world.drain_to_now()
-            choice = self.correlator.answer_known(points, now)
-            self.known += choice is not None
-            if choice is None:
-                self.world.apply_deferred()
+        choice = self.correlator.answer_known(points, now) if self.many > 1 and self.world.model.packs else None
+        self.by_rows += choice is not None
         if choice is None:
             with mock.patch.object(correlate, "_MANY", self.many), mock.patch.object(correlate, "_LASTING", -(10**18)):
                 choice = self.correlator.answer(points, now)
@@ -155,8 +120,6 @@ class Answers:
 
     def told(self) -> list[object]:
         """What is known of execs that no record has told of."""
-        if isinstance(self.world, Waiting):
-            self.world.apply_deferred()
         processes = self.world.model.processes
         return [
             (pid, process.not_before, [e.time for e in process.execs or ()])
@@ -171,24 +134,24 @@ class Answers:
 
 @settings(max_examples=600, deadline=None)
 @given(HISTORY, st.sampled_from(["off", "all"]))
-def test_what_is_remembered_is_what_would_be_answered(
+def test_what_rows_answer_is_what_would_be_found(
     history: list[tuple[int, Any, list[tuple[int, int, bool]] | None]], ns: str
 ) -> None:
-    remembering, waiting, asking = Answers(ns, 1), Answers(ns, 1 << 30, waiting=True), Answers(ns, 1 << 30)
+    blocks, few, asking = Answers(ns, 1), Answers(ns, 1 << 30), Answers(ns, 1 << 30, packs=False)
     for wait, step, rows in history:
-        for answers in (remembering, waiting, asking):
+        for answers in (blocks, few, asking):
             answers.step(wait, *step)
         if rows is None:
-            continue  # the next frames come together with these
+            continue
         for wanted in (rows, [(pid, 0, False) for pid in PIDS]):
             answered = asking.ask(wanted)
-            assert remembering.ask(wanted) == answered
-            assert waiting.ask(wanted) == answered
-    assert remembering.told() == waiting.told() == asking.told()
+            assert blocks.ask(wanted) == answered
+            assert few.ask(wanted) == answered
+    assert blocks.told() == few.told() == asking.told()
 
 
 def asked(told: Answers, pids: tuple[int, ...], before: int = 0) -> list[int]:
-    """Which of ``pids`` the table is asked for, to answer one point of each."""
+    """Which of ``pids`` is looked at, to answer one point of each."""
     seen = []
 
     def plain(self: Correlator, pid: int, *rest: Any) -> Any:
@@ -203,74 +166,48 @@ def asked(told: Answers, pids: tuple[int, ...], before: int = 0) -> list[int]:
     return seen
 
 
-def test_nobody_is_asked_for_twice_until_something_has_happened_to_it() -> None:
+def test_nobody_is_looked_at_twice_until_something_has_happened_to_it() -> None:
     told = Answers("off", 1)
     assert asked(told, PIDS) == list(PIDS)
     assert asked(told, PIDS) == []
-    told.step(1, "exec", 101, None)
+    told.step(1, "exec", 101, None)  # plain
     told.step(1, "unshare", 101, 0)
     told.step(1, "attach", 102, PLACES[0])
     assert asked(told, PIDS) == [101, 102]
-    assert asked(told, PIDS, before=5000) == list(PIDS)  # what is remembered does not hold for that time
+    assert asked(told, PIDS, before=5000) == list(PIDS)  # what rows have does not hold for that time
     assert asked(told, (103, 103)) == []
     told.step(1, "lost", None, 10)
     assert asked(told, PIDS) == list(PIDS)
 
 
-def test_a_child_is_known_before_the_model_has_heard_of_it() -> None:
-    told = Answers("off", 1 << 30, waiting=True)
-    assert isinstance(told.world, Waiting)
+def test_a_child_is_answered_without_being_looked_at() -> None:
+    told = Answers("off", 1 << 30)
     for child in (101, 102, 103):
         told.step(1, "left", child, None)
     told.ask([(100, 0, False)])
     told.step(30_000, "expire", None, 0)
     told.step(1, "born", 100, 101)
     told.step(1, "execed", 101, 1)
-    told.ask([(101, 0, True)])  # from now on it is known who 100 is, and which cgroup that was
+    told.ask([(101, 0, True)])  # from now on there is a number for the children of 100
     for child in (102, 103):
         told.step(1, "born", 100, child)
         told.step(1, "execed", child, 1)
-        known = told.known
+        before = told.by_rows
         told.ask([(child, 0, True)])
         told.ask([(child, 0, False)])
         told.step(1, "left", child, None)
         told.ask([(child, 1, False)])
-        assert told.known - known == 3
-        assert told.world.waits == 5  # fork, comm, exec, the sample at the exit, exit
+        assert told.by_rows - before == 3
         told.ask([(child, 5, True)])  # there was one exec alone
-        assert told.known - known == 3
-        assert told.world.waits == 0
+        assert told.by_rows - before == 3
 
 
-def test_without_perf_any_frame_may_speak_of_anybody() -> None:
-    touched = Touched()
-    frame = f.pack(f.K_COMM, f.S_CN, 1, pid=1)
-    assert not touched.saw(frame, every=False)  # there is nobody it would be followed for
-    assert touched.c.all == 0
-    Known(touched)
-    assert touched.saw(frame, every=False)
-    assert not touched.saw(frame, every=True)
-    assert touched.c.all == touched.c.now
-
-
-@pytest.mark.parametrize("cut", [1, 47, 49])
-def test_a_block_that_is_cut_short_may_have_spoken_of_anybody(cut: int) -> None:
-    touched = Touched()
-    frame = f.pack(f.K_COMM, f.S_PERF, 1, pid=1, payload=bytes(8))
-    broken = frame + (len(frame) + 1).to_bytes(4, "little") + frame[4:] if cut == 1 else frame[:cut]
-    touched.saw(broken, every=False)
-    assert (touched.c.all == touched.c.now) == (cut != 47)  # less than a header is refused by who takes it in
-
-
-def test_more_are_remembered_than_there_was_room_for_at_first() -> None:
-    touched = Touched()
-    known, many = Known(touched), range(1, 400_000)
-    for first in range(1, len(many), 1000):
-        known.put([Answer(0, FOREVER, 0, 0, 0, pid, pid) for pid in range(first, first + 1000)])
-    points = points_of([(pid, 1, 5) for pid in range(399_001, 399_101)])
-    choice = array("I", bytes(400))
-    known.see(offset=0, steady=0, gap=0, lag=0)
-    _, missed = known.find(points, 0, 100, 0, 5 * MS, choice)
-    assert (missed, choice.tolist()) == (0, list(range(399_001, 399_101)))
-    assert 1 << known.c.bits >= 2 * known.c.used
-    assert known.c.bits <= 18
+def test_two_who_answer_from_one_model_do_not_take_one_anothers_numbers() -> None:
+    told = Answers("off", 1 << 30)
+    rows = [(pid, 0, False) for pid in PIDS]
+    first = told.ask(rows)[:-1]
+    assert told.ask(rows)[:-1] == first
+    told.correlator, one = Correlator(told.world.model), told.correlator
+    assert told.ask(rows[::-1])[:-1] == first[::-1]  # its texts are numbered in another order
+    told.correlator = one
+    assert told.ask(rows)[:-1] == first

@@ -1,4 +1,4 @@
-"""Frames that wait while remembered answers are given: the model hears of all of them, and in their order."""
+"""What is drained before an answer is applied in its order, and an exec is answered once, by rows or the long way."""
 
 from auditns_connector.attribution.attributor import Correlator
 from auditns_connector.host.observer import Observer
@@ -40,27 +40,24 @@ class Answering:
         self.correlator = Correlator(self.model, ns=ns)
 
     def drain_to_now(self, ms: float, block: bytes) -> None:
-        self.observer.absorb(int(ms * MS), block, self.model.saw(block))
+        self.observer.absorb(int(ms * MS), block)
 
     def ask(self, ms: float, flags: int = 1, before: int = 0) -> bytes:
         """The text about a record of 100, stamped ``before`` ms ago."""
         points, now = points_of([(100, flags, -before)], int(ms) + REAL // MS), int(ms * MS)
         choice = self.correlator.answer_known(points, now)
         if choice is None:
-            self.observer.apply_deferred()
             choice = self.correlator.answer(points, now)
         tails = self.correlator.tails[0]
         return bytes(tails._text[tails._off[choice[0] - 1] : tails._off[choice[0]]]) if choice[0] else b""
 
 
-def test_an_exec_that_was_answered_from_memory_is_no_candidate_for_the_next_one() -> None:
+def test_an_exec_that_a_row_answered_is_no_candidate_for_the_next_one() -> None:
     a = Answering()
     a.drain_to_now(19_000, exec_(19_000, 50))
     a.ask(19_001, 5, 1)
     a.ask(20_000)
-    a.drain_to_now(
-        20_010, exec_(20_010, 50) + at(20_010, f.K_SETNS, pid=1, tid=1)
-    )  # does not wait, for the sake of another
+    a.drain_to_now(20_010, exec_(20_010, 50) + at(20_010, f.K_SETNS, pid=1, tid=1))
     assert a.ask(20_011, 5, 1) == b""
     a.drain_to_now(20_011.5, attach(20_011.5, 51))
     a.drain_to_now(20_013, exec_(20_013, 51))
@@ -73,10 +70,10 @@ def test_what_is_drained_for_an_answer_comes_behind_what_was_drained_before() ->
     a.drain_to_now(19_000, exec_(19_000, 50))
     a.ask(19_001, 5, 1)
     a.ask(20_000)
-    a.drain_to_now(20_001, exec_(20_001, 50))
-    del a.model.cgroups.path_of[50]  # as very many cgroups would: the exec raises a question when it is taken in
+    del a.model.cgroups.path_of[50]  # as very many cgroups would: the exec raises a question
+    a.model.table.forget_cgroup(50)
     a.rings.blocks = [attach(20_003, 52)]
-    a.drain_to_now(20_002, attach(20_002, 51))
+    a.drain_to_now(20_002, exec_(20_001, 50) + attach(20_002, 51))
     assert a.model.processes[100].state.since == 20_003 * MS
     a.observer.close()
 

@@ -1,0 +1,110 @@
+"""Answers from rows of the process table, without an object of any process.
+
+Most records on a busy host are of processes whose whole state is one (model/rows.py), and for those the number of the
+text that answers is the same for all of a profile. A profile is given its number when somebody of it was asked about
+and answered the long way (attributor.py); children are rows of the same profiles, so they are answered as soon as they
+are born. The numbers hold for one *generation*: where texts are dropped, the next one begins.
+
+What a row can answer is stated in cdefs/attribution/row_lookup.c, after :mod:`lookup` and :mod:`exec_match`.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from auditns_connector._native import ffi, lib
+from auditns_connector.audittext.memory import SMALL, fresh
+from auditns_connector.audittext.scanner import InsertionPoints, RecordTexts
+from auditns_connector.model.packing import pack
+from auditns_connector.model.process import Process, State
+from auditns_connector.model.table import Model
+from auditns_connector.vocabulary.timing import FOREVER
+from auditns_connector.vocabulary.values import CData
+
+#: number and kind of an answer
+Numbered = tuple[int, int]
+#: times above this are nobody's (ns)
+_FAR: Final = 1 << 62
+
+
+class RowLookup:
+    """Answers about processes of ``model`` that are rows."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._table = model.table.c
+        self._generation = 0
+        self._missed: CData = ffi.new("uint32_t[]", 1024)
+        self.c: CData = ffi.new("struct row_lookup *", {"table": self._table, "steady": FOREVER})
+        self._applied = -1
+
+    def begin(self, *, dropped: bool) -> None:
+        """Texts are numbered anew where they were ``dropped``; and where somebody else has numbered meanwhile."""
+        if dropped or self._table.generation != self._generation:
+            self._table.generation += 1
+            self._generation = self._table.generation
+
+    def ready(self, now: int) -> "RowLookup":
+        """Read stamps as the model does at ``now`` (CLOCK_MONOTONIC ns)."""
+        model, c = self._model, self.c
+        if self._applied != model.applied:
+            self._applied = model.applied
+            steady = model.clock.clear_since(now)
+            c.offset, c.lag = model.clock.offset or 0, min(model.lag, _FAR)
+            c.steady = FOREVER if steady is None else min(steady, FOREVER)
+            c.gap, c.horizon = min(model.gap_until, FOREVER), min(model.horizon, FOREVER)
+        return self
+
+    def find(
+        self, points: InsertionPoints, first: int, end: int, careful: int, now: int, choice: CData
+    ) -> tuple[CData, int]:
+        """Put into ``choice`` (an array of typecode I) the answers of the points from ``first`` up to ``end`` that rows
+        have at ``now`` (CLOCK_MONOTONIC ns). Returns an array of the others' numbers, with those that have a flag of
+        ``careful`` (an only exec apart), and how many they are; it holds until the next call."""
+        if len(self._missed) < end - first:
+            self._missed = ffi.new("uint32_t[]", 2 * (end - first))
+        count = lib.lookup_find(
+            self.c, points.c, first, end, careful, min(now, _FAR), ffi.from_buffer("uint32_t[]", choice), self._missed
+        )
+        return self._missed, int(count)
+
+    def find_all(self, points: InsertionPoints, careful: int, now: int, choice: CData) -> bool:
+        """The same for all points, if rows answer all; else False, and nothing has happened."""
+        found, now = ffi.from_buffer("uint32_t[]", choice), min(now, _FAR)
+        return not lib.lookup_find(self.c, points.c, 0, points.n, careful, now, found, ffi.NULL)
+
+    def join(self, points: InsertionPoints, careful: int, now: int, tails: RecordTexts) -> bytes | memoryview | None:
+        """The text of ``points`` with the answers inserted, if rows answer all; else ``None``, and nothing has
+        happened."""
+        n = points.n
+        if len(self._missed) < n:
+            self._missed = ffi.new("uint32_t[]", 2 * n)
+        room = points.consumed + n * tails.most
+        out = fresh("char[]", room)
+        size = lib.lookup_join(
+            self.c, points.c, points.consumed, careful, min(now, _FAR), self._missed, tails.c_struct(), out, room
+        )
+        if size < 0:
+            return None
+        return ffi.buffer(out, size)[:] if size <= SMALL else memoryview(ffi.buffer(out, size))
+
+    def counted(self, kind: int) -> int:
+        """How many answers of that kind the last call found."""
+        return int(self.c.counted[kind])
+
+    def learn(self, number_of: Callable[[State], Numbered | None]) -> None:
+        """Number those that were asked about and missed, as far as there is a text."""
+        table = self._table
+        if not table.wanted:
+            return
+        wanted = ffi.unpack(table.wanted_pid, table.wanted)
+        table.wanted = 0
+        for pid in dict.fromkeys(wanted):
+            process = self._model.processes.get(pid)
+            if process is not None:
+                self.number(process, number_of(process.state))
+
+    def number(self, process: Process, numbered: Numbered | None) -> None:
+        """``numbered`` is the answer about ``process`` as it is now, and about all of its kind; ``None``: there is no
+        text yet."""
+        if numbered is not None and pack(self._model, process):
+            lib.table_answer(self._table, process.row, *numbered)

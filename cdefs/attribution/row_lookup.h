@@ -1,0 +1,24 @@
+/* Answers from rows of the process table; attribution/row_lookup.py says what for. */
+
+#define LOOKUP_EXECS 256
+
+/* How stamps are to be read (CLOCK_MONOTONIC ns), and what the last call found. */
+struct row_lookup {
+    struct table *table;
+    int64_t offset, lag;        /* CLOCK_REALTIME minus CLOCK_MONOTONIC; how far behind its stamp an event may be */
+    int64_t steady, gap;        /* the stamps that have one meaning, and of whose time nothing is missing, begin here */
+    int64_t horizon;            /* who ended before this is forgotten */
+    uint32_t counted[4];        /* by kind: the answers that the last call found */
+};
+
+/* Put into `choice` what rows say, at `now` (CLOCK_MONOTONIC ns), about the points from `first` up to `end`. The others,
+ * and those with a flag of `careful` (an exec may be answered none the less), go to `missed`; returns how many.
+ * missed NULL: all or none, 0 is all; and where it is none nothing is consumed, and the process is among `wanted_pid` of
+ * the table. */
+uint32_t lookup_find(struct row_lookup *lookup, const struct auditns_points *points, uint32_t first, uint32_t end,
+                     uint32_t careful, int64_t now, uint32_t *choice, uint32_t *missed);
+
+/* Where all points are answered by rows: insert the texts, as auditns_assemble does; -1 where not all are, or there is
+ * not room enough, and nothing has happened. */
+int64_t lookup_join(struct row_lookup *lookup, const struct auditns_points *points, uint32_t consumed, uint32_t careful,
+                    int64_t now, uint32_t *choice, const struct auditns_tails *tails, char *out, uint64_t room);
