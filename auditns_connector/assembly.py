@@ -18,7 +18,7 @@ from auditns_connector.daemon.privileges import held
 from auditns_connector.emit.container_op import container_op
 from auditns_connector.errors import AuditnsError
 from auditns_connector.host.addresses import NetWatch
-from auditns_connector.host.runtime_metadata import Naming
+from auditns_connector.host.runtime_metadata import ReaderThread, RuntimeMetadata
 from auditns_connector.model.outputs import ContainerOp
 from auditns_connector.pipeline.coalescing import Coalescer
 from auditns_connector.pipeline.loop import Pipeline
@@ -26,6 +26,7 @@ from auditns_connector.pipeline.resume import resume
 from auditns_connector.registration.follower import Follower
 from auditns_connector.registration.service import Registrar, feed_marks
 from auditns_connector.registration.state_file import StateFile
+from auditns_connector.sources.runtimefiles import RuntimeFiles
 from auditns_connector.streams.manager import Streams
 from auditns_connector.vocabulary.record_types import NS_INIT
 
@@ -106,7 +107,9 @@ class Program:
         addresses = NetWatch(parts.observer, pipeline.selector, parts.log)
         pipeline.each_round.append(addresses.tick)
         pipeline.at_end.append(addresses.close)
-        pipeline.each_tick.append(Naming(parts.observer).tick)
+        metadata = RuntimeMetadata(parts.observer, ReaderThread(RuntimeFiles()))
+        pipeline.each_tick.append(metadata.tick)
+        pipeline.each_round.append(metadata.each_round)
         if self.control is None:
             follower = Follower(parts.observer, pipeline.selector, parts.control, parts.log, self._take_over)
             pipeline.each_tick.append(follower.tick)

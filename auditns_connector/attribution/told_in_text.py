@@ -35,6 +35,9 @@ _FIELDS: Final = (
     (b"ctr-name", "name"),
     (b"pod", "pod"),
     (b"image", "image"),
+    (b"pod-ns", "namespace"),
+    (b"pod-uid", "pod_uid"),
+    (b"role", "role"),
 )
 
 
@@ -90,12 +93,15 @@ class TextAnswers:
         found = []
         for event, lines in self._of(points).items():
             kind = points.l_type[lines[0]]
-            if kind in rectypes.OWN_AUXILIARY or event >= pt.LINE_LATE:
+            if event >= pt.LINE_LATE:
                 continue
             fields = _fields(points, lines[0])
+            if kind in rectypes.OWN_AUXILIARY and not (kind == rectypes.CONTAINER_INFO and b"reason" in fields):
+                continue
             pid = fields.get(b"pid", fields.get(b"opid", b""))
             contid = fields.get(b"contid", b"-1").strip(b'"')
-            state = HOST if contid == b"-1" else self._state(contid, {}, containers) or UNCLEAR
+            about = _words(fields) if kind == rectypes.CONTAINER_INFO else {}
+            state = HOST if contid == b"-1" else self._state(contid, about, containers) or UNCLEAR
             found.append(Alone(event, kind, int(pid) if re.fullmatch(rb"[0-9]{1,9}", pid) else -1, state))
         return found
 
@@ -157,7 +163,8 @@ def _container(words: str, ids: Iterable[str], about: dict[str, str]) -> Contain
         return UNKNOWN
     container.text = words
     container.runtime, container.id = about.get("runtime", ""), about.get("id", "")
-    container.name, container.pod, container.image = (about.get(name, "") for name in ("name", "pod", "image"))
+    for _, name in _FIELDS[2:]:
+        setattr(container, name, about.get(name, ""))
     return container
 
 

@@ -10,7 +10,7 @@ old and new). ``numeric`` chooses the spelling of the type, see :func:`rectypes.
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from auditns_connector.vocabulary import record_types as rectypes
@@ -25,6 +25,8 @@ HEADER_PLACE: Final = b"\0"
 NODE_PLACE: Final = b"\1"
 
 _QUOTED: Final = bytes(c for c in range(0x21, 0x7F) if c != 0x22)
+#: what an element of a list may hold as it is
+_PLAIN: Final = bytes(c for c in _QUOTED if c not in b"%,:='")
 
 
 def encode_untrusted(value: bytes) -> bytes:
@@ -77,18 +79,57 @@ def container_info(
     pod: str | None = None,
     image: str | None = None,
     namespace: str | None = None,
+    pod_uid: str | None = None,
+    role: str | None = None,
     cauid: int | None = None,
     cses: int | None = None,
     exit_pid: int | None = None,
+    more: str = "",
 ) -> bytes:
-    """CONTAINER_INFO: what is known of a container; ``origin`` says how this process came to be counted to it,
-    ``cauid`` and ``cses`` who logged in inside it (user id and session there). ``exit_pid`` is what a clone returned,
-    as the host counts; 0: not known."""
-    names = (("ctr-name", name), ("pod", pod), ("pod-ns", namespace), ("image", image))
-    known = _untrusted((("runtime", runtime), ("ctr-id", full_id), *names))
+    """CONTAINER_INFO: what is known of a container; ``origin`` says how this process came to be counted to it (empty:
+    that is not said), ``cauid`` and ``cses`` who logged in inside it (user id and session there). ``exit_pid`` is what
+    a clone returned, as the host counts; 0: not known. ``more`` are ready fields, with a space before each."""
+    names = (("ctr-name", name), ("pod", pod), ("pod-ns", namespace), ("image", image), ("pod-uid", pod_uid))
+    known = _untrusted((("runtime", runtime), ("ctr-id", full_id), *names, ("role", role)))
+    how = f" origin={origin}" if origin else ""
     login = "" if cauid is None else f" cauid={cauid} cses={_number(cses)}"
     child = "" if exit_pid is None else f" exit-pid={exit_pid or '?'}"
-    return _line(rectypes.CONTAINER_INFO, numeric, f"contid={contid} origin={origin}{known}{login}{child}")
+    return _line(rectypes.CONTAINER_INFO, numeric, f"contid={contid}{how}{known}{login}{child}{more}")
+
+
+def container_alone(
+    reason: str,
+    contid: str,
+    kind: str,
+    numeric: bool,
+    *,
+    names: Iterable[tuple[str, str | None]],
+    since: str | None = None,
+    first: tuple[int, int] | None = None,
+    more: str = "",
+) -> bytes:
+    """CONTAINER_INFO as an event of its own: ``reason`` is why it is written, ``kind`` the container's. ``names`` are
+    untrusted strings by their fields; ``since`` is when it began (seconds.milliseconds), ``first`` pid and start of its
+    first process. ``more`` as in :func:`container_info`."""
+    fields = f"reason={reason} contid={contid} kind={kind}{_untrusted(names)}"
+    fields += f" since={since}" if since is not None else ""
+    fields += f" pid={first[0]} start={first[1]}" if first is not None else ""
+    return _line(rectypes.CONTAINER_INFO, numeric, fields + more)
+
+
+def item(value: bytes) -> str:
+    """An element of a list inside a value: whatever could end it, or the value, as %XX."""
+    if not value.translate(None, _PLAIN):
+        return value.decode("ascii")
+    return "".join(chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in value)
+
+
+def labels(pairs: Mapping[str, str]) -> str | None:
+    """``key=value,key=value`` of a container's labels; None where it has none."""
+    raw = (
+        (key.encode("utf-8", "surrogateescape"), text.encode("utf-8", "surrogateescape")) for key, text in pairs.items()
+    )
+    return ",".join(f"{item(key)}={item(text)}" for key, text in raw) or None
 
 
 def ns_info(

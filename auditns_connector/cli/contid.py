@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator
 
 from auditns_connector.api import EXIT_CODES
-from auditns_connector.cli.options import add_contid, add_control
+from auditns_connector.cli.options import add_contid, add_control, add_name
 from auditns_connector.cli.subparsers import Subparsers
 from auditns_connector.vocabulary.values import JsonObject
 
@@ -37,6 +37,7 @@ def add_parser(subparsers: Subparsers, name: str, text: str) -> None:
     one = actions.add_parser("list", help="the living containers")
     one.add_argument("--json", action="store_true", help="one JSON object a line")
     add_contid(one, "these, or those inside them")
+    add_name(one)
     one = actions.add_parser("delegate", help="let a process set identifiers inside its own container")
     one.add_argument("pid", type=_pid, metavar="PID")
     one.add_argument(
@@ -67,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
         found = api.get_contid(args.pid, control=args.control)
         print(json.dumps(found._asdict()) if args.json else found.contid)
     elif args.action == "list":
-        containers = _wanted(api.list_containers(control=args.control), args.contid)
+        containers = _wanted(_containers(args.control), args.contid, args.name)
         from auditns_connector.daemon.terminal import show
 
         if args.json:
@@ -82,22 +83,48 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _wanted(containers: Iterable[JsonObject], texts: list[str]) -> Iterator[JsonObject]:
+def _containers(control: str) -> Iterable[JsonObject]:
+    """Those that the running program knows; where none is running, those of a scan."""
+    from auditns_connector import api
+    from auditns_connector.errors import AuditnsError, NotPermittedError
+
+    try:
+        return list(api.list_containers(control=control))
+    except NotPermittedError:
+        raise
+    except AuditnsError:
+        from auditns_connector.control.snapshot_service import Snapshots
+
+        return listed(Snapshots(control).scan())
+
+
+def listed(snapshot: JsonObject) -> list[JsonObject]:
+    """The containers of a snapshot, as the running program lists its own."""
+    found = []
+    for at, about in enumerate(snapshot["containers"]):
+        live = sum(1 for process in snapshot["processes"] if process[3] == at)
+        kept = {name: what for name, what in about.items() if what and name not in ("parent", "age")}
+        found.append({"contid": about["contid"], "kind": about["kind"], "live": live, **kept})
+    return found
+
+
+def _wanted(containers: Iterable[JsonObject], texts: list[str], names: list[str]) -> Iterator[JsonObject]:
     from auditns_connector.pipeline.filters import join_contids, listed_wanted
 
     terms = join_contids(texts)
-    listed = list(containers)
-    return itertools.compress(listed, listed_wanted(listed, terms))
+    known = list(containers)
+    return itertools.compress(known, listed_wanted(known, terms, names))
 
 
 def _table(containers: list[JsonObject]) -> list[str]:
     """Columns for people."""
+    from auditns_connector.cli.ns import pod_of
     from auditns_connector.daemon.terminal import clean
 
-    rows: list[tuple[str, ...]] = [("CONTID", "KIND", "RUNTIME", "LIVE", "ID", "NAME")]
+    rows: list[tuple[str, ...]] = [("CONTID", "KIND", "RUNTIME", "LIVE", "ID", "POD", "NAME")]
     for about in containers:
         cells = (about["contid"], about["kind"], about.get("runtime", ""), about["live"], str(about.get("id", ""))[:16])
-        rows.append(tuple(clean(str(cell)) for cell in (*cells, about.get("name", ""))))
-    widths = [max(len(row[i]) for row in rows) for i in range(5)]
+        rows.append(tuple(clean(str(cell)) for cell in (*cells, pod_of(about) or "-", about.get("name", ""))))
+    widths = [max(len(row[i]) for row in rows) for i in range(6)]
     form = "  ".join(f"{{:{width}}}" for width in widths) + "  {}"
     return [form.format(*row).rstrip() for row in rows]

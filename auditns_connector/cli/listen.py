@@ -152,7 +152,7 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
     from auditns_connector.host.open_sources import host_observer, own_nodes
     from auditns_connector.journal.files import JournalWriter
     from auditns_connector.pipeline.coalescing import Coalescer
-    from auditns_connector.pipeline.standalone_records import open_standalone
+    from auditns_connector.pipeline.open_standalone import open_standalone
     from auditns_connector.pipeline.text_stage import Enricher
     from auditns_connector.sources.intake import Limits
     from auditns_connector.sources.readlog import ReadlogSource

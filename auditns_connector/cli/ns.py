@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING, Final
 
-from auditns_connector.cli.options import add_contid, add_control
+from auditns_connector.cli.options import add_contid, add_control, add_name
 from auditns_connector.cli.subparsers import Subparsers
 from auditns_connector.errors import AuditnsError
 from auditns_connector.vocabulary.namespaces import ALL_ORDER
@@ -12,7 +12,9 @@ from auditns_connector.vocabulary.values import Json, JsonObject
 if TYPE_CHECKING:
     from auditns_connector.control.snapshot import Snapshot
 
-_HEAD: Final = ("SERIAL", "TYPE", "INODE", "PROCS", "PID", "CONTAINER", "CREATOR", "AGE", "COMMAND")
+_HEAD: Final = ("SERIAL", "TYPE", "INODE", "PROCS", "PID", "CONTAINER", "POD", "CREATOR", "AGE", "COMMAND")
+#: what is said of a container
+_NAMED: Final = ("contid", "runtime", "id", "name", "pod", "namespace")
 _RIGHT: Final = frozenset(("SERIAL", "INODE", "PROCS", "PID", "AGE"))
 
 
@@ -32,6 +34,7 @@ def add_parser(subparsers: Subparsers, name: str, text: str) -> None:
     add_contid(
         parser, "those that these containers, or containers inside them, are in; also: unset (the host), unknown"
     )
+    add_name(parser)
     add_control(parser)
 
 
@@ -49,8 +52,8 @@ def run(args: argparse.Namespace) -> int:
     from auditns_connector.pipeline.filters import join_contids
 
     terms = join_contids(args.contid)
-    snapshot = only(Snapshots(args.control).take(), terms)
-    found = rows(snapshot, args.pid, frozenset(args.type), inhabited=bool(terms))
+    snapshot = only(Snapshots(args.control).take(), terms, args.name)
+    found = rows(snapshot, args.pid, frozenset(args.type), inhabited=bool(terms or args.name))
     if args.json:
         import json
 
@@ -116,7 +119,7 @@ def _named(containers: list[JsonObject], at: int) -> JsonObject:
     if at < 0:
         return {"contid": "?"}
     known = containers[at]
-    return {name: known[name] for name in ("contid", "runtime", "id", "name") if known[name]}
+    return {name: known[name] for name in _NAMED if known.get(name)}
 
 
 def label(container: JsonObject) -> str:
@@ -133,6 +136,14 @@ def label(container: JsonObject) -> str:
     if container.get("id") and container.get("runtime"):
         return named(f"{container['runtime']}/{str(container['id'])[:12]}")
     return clean(str(container["contid"]), 40)
+
+
+def pod_of(container: JsonObject) -> str:
+    """The pod a container is in, ``namespace/name``; empty where it is in none."""
+    from auditns_connector.daemon.terminal import clean
+
+    words = [str(container[name]) for name in ("namespace", "pod") if container.get(name)]
+    return clean("/".join(words), 60) if container.get("pod") else ""
 
 
 def age(seconds: float | None) -> str:
@@ -165,6 +176,7 @@ def table(found: list[JsonObject]) -> list[str]:
                 "held" if row["held"] else str(row["processes"]),
                 str(row["pid"] or "-"),
                 ",".join(label(container) for container in row["containers"][:3]) or "-",
+                ",".join(dict.fromkeys(pod for container in row["containers"] if (pod := pod_of(container)))) or "-",
                 made,
                 age(row["age_s"]),
                 clean(row["comm"] or "-", 40),

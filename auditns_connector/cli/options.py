@@ -56,6 +56,14 @@ def add_contid(parser: argparse._ActionsContainer, text: str) -> None:
     parser.add_argument("--contid", action="append", default=[], metavar="[!=]ID[,ID…]", help=text)
 
 
+def add_name(parser: argparse._ActionsContainer) -> None:
+    """--name."""
+    parser.add_argument(
+        "--name", action="append", default=[], metavar="PATTERN",
+        help="containers of this name or id, with * ?, or those inside them",
+    )  # fmt: skip
+
+
 def add_control(parser: argparse.ArgumentParser) -> None:
     """--control."""
     parser.add_argument("--control", default=CONTROL, metavar="PATH", help="control socket (default: %(default)s)")

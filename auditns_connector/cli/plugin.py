@@ -93,7 +93,7 @@ class Plugin:
         from auditns_connector.host.open_sources import host_observer
         from auditns_connector.journal.files import JournalWriter
         from auditns_connector.pipeline.coalescing import Coalescer
-        from auditns_connector.pipeline.standalone_records import open_standalone
+        from auditns_connector.pipeline.open_standalone import open_standalone
         from auditns_connector.sinks.spawner import Spawner
         from auditns_connector.sources.intake import Limits
         from auditns_connector.sources.stdin import StdinSource

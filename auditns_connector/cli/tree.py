@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from auditns_connector.cli.ns import age, label
-from auditns_connector.cli.options import add_contid, add_control
+from auditns_connector.cli.options import add_contid, add_control, add_name
 from auditns_connector.cli.subparsers import Subparsers
 from auditns_connector.errors import ConfigError
 from auditns_connector.vocabulary.namespaces import ALL_ORDER
@@ -25,6 +25,8 @@ _PLAIN: Final = (("|- ", "|  "), ("`- ", "   "))
 #: JSON readers, ours included, nest no deeper than some hundred levels
 _DEPTH: Final = 200
 Node = JsonObject
+#: what is said of a container
+_NAMED: Final = ("contid", "kind", "runtime", "id", "name", "role", "pod", "namespace", "pod_uid", "image")
 
 
 def add_parser(subparsers: Subparsers, name: str, text: str) -> None:
@@ -41,6 +43,7 @@ def add_parser(subparsers: Subparsers, name: str, text: str) -> None:
     )
     parser.add_argument("--json", action="store_true", help="one JSON object; with --follow one a line for each change")
     add_contid(parser, "these containers, or those inside them; also: unset (the host), unknown")
+    add_name(parser)
     add_control(parser)
 
 
@@ -63,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     source = Snapshots(args.control)
 
     def take() -> "Snapshot":
-        return only(source.take(), terms)
+        return only(source.take(), terms, args.name)
 
     if not args.follow:
         text = _shown(take(), args)
@@ -126,7 +129,7 @@ def tree(snapshot: "Snapshot", *, everything: bool = False) -> list[Node]:
 
     def node(at: int) -> Node:
         container = snapshot["containers"][at]
-        named = {name: container[name] for name in ("contid", "kind", "runtime", "id", "name", "pod", "image")}
+        named = {name: container.get(name) for name in _NAMED}
         return {
             **{name: what for name, what in named.items() if what},
             "age_s": container["age"],
@@ -206,7 +209,7 @@ def lines(roots: list[Node], *, aged: bool = True, branches: tuple[tuple[str, st
         if root["contid"] == "?":
             return f"unknown ({count})"
         words = [label(root), f"({count}" + (f", {age(root['age_s'])})" if aged else ")"), f"contid={root['contid']}"]
-        words += [clean(f"{name}={root[name]}", 80) for name in ("image", "pod") if root.get(name)]
+        words += [clean(f"{name}={root[name]}", 80) for name in ("image", "pod", "namespace") if root.get(name)]
         return " ".join(words)
 
     def below(kind: str, item: Json) -> tuple[str, list[tuple[str, Json]]]:

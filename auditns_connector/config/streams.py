@@ -51,13 +51,13 @@ class Definition(NamedTuple):
             return False
         if self.contid and contid not in self.contid:
             return False
-        if self.runtime and container.runtime not in self.runtime:
+        if self.runtime and not set(container.runtimes) & set(self.runtime):
             return False
         if self.name and not _any(self.name, [word for word in (container.name, container.id) if word]):
             return False
         if self.pod and not (container.pod and _any(self.pod, [container.pod])):
             return False
-        return not self.label or any(_label(term, container.labels) for term in self.label)
+        return not self.label or any(_label(term, _labels(container)) for term in self.label)
 
     def home(self, contid: "Contid", container: Container | None) -> Container | None:
         """The outermost of ``container`` and those around it that the stream is for; None: it is not for it."""
@@ -84,6 +84,11 @@ Contid = Callable[[Container], int | None]
 
 def _any(patterns: tuple[str, ...], words: list[str]) -> bool:
     return any(fnmatchcase(word, pattern) for word in words for pattern in patterns)
+
+
+def _labels(container: Container) -> Mapping[str, str]:
+    """A container's labels; the namespace of its pod is one of them, whatever the runtime says."""
+    return {**container.labels, "namespace": container.namespace} if container.namespace else container.labels
 
 
 def _label(term: str, labels: Mapping[str, str]) -> bool:

@@ -6,7 +6,8 @@ from one scan of /proc, so nothing is known of what was before), and four lists 
 namespaces   objects: type, serial (hex string, null: not asked), dev, ino, initial, born (seconds before ``time``,
              null: before we looked), creator (pid and comm, null), held (true: no process is in it, yet the kernel says
              it is there), processes (how many)
-containers   objects: contid (the chain, a string), kind, runtime, id, name, pod, image, parent (position or null), age
+containers   objects: contid (the chain, a string), kind, runtime, id, name, pod, namespace, pod_uid, image, role,
+             parent (position or null), age
 sets         lists of eight positions in ``namespaces`` in the order of nstypes.ALL_ORDER, null where not known
 processes    [pid, creator's pid or 0, comm, container (position, -1 the host, -2 unknown), set (position or null),
              sets of those threads that are in another one]
@@ -88,7 +89,7 @@ class _Maker:
         if at is None:
             parent = self.container(container.parent) if container.parent is not None else None
             at = self._container[container] = len(self.containers)
-            named = ("kind", "runtime", "id", "name", "pod", "image")
+            named = ("kind", "runtime", "id", "name", "pod", "namespace", "pod_uid", "image", "role")
             self.containers.append(
                 {
                     "contid": self._model.containers.text(container),
@@ -134,14 +135,14 @@ def take(model: "Model", now: int, real: float, *, live: bool) -> Snapshot:
     }
 
 
-def only(snapshot: Snapshot, terms: "Sequence[ContidTerms]") -> Snapshot:
-    """What all ``terms`` want of ``snapshot``: containers, and processes; the namespaces stay as they are. A container
-    stands alone where the one around it is not wanted."""
-    if not terms:
+def only(snapshot: Snapshot, terms: "Sequence[ContidTerms]", names: "Sequence[str]" = ()) -> Snapshot:
+    """What all ``terms``, and one of the patterns ``names``, want of ``snapshot``: containers, and processes; the
+    namespaces stay as they are. A container stands alone where the one around it is not wanted."""
+    if not terms and not names:
         return snapshot
     from auditns_connector.pipeline.filters import MEANS_HOST, MEANS_UNKNOWN, listed_wanted
 
-    wanted = listed_wanted(snapshot["containers"], terms)
+    wanted = listed_wanted(snapshot["containers"], terms, names)
     places = {at: place for place, at in enumerate(at for at, kept in enumerate(wanted) if kept)}
     containers = [
         {**about, "parent": places.get(about["parent"])}
@@ -149,7 +150,7 @@ def only(snapshot: Snapshot, terms: "Sequence[ContidTerms]") -> Snapshot:
         if kept
     ]
     for at, meant in ((HOST, MEANS_HOST), (NOT_KNOWN, MEANS_UNKNOWN)):
-        if all(term.takes(meant) for term in terms):
+        if not names and all(term.takes(meant) for term in terms):
             places[at] = at
     processes = [
         [*process[:3], places[process[3]], *process[4:]] for process in snapshot["processes"] if process[3] in places

@@ -61,7 +61,7 @@ class Snapshots:
                 raise
             except AuditnsError:
                 self.alone = True
-        return self._scan()
+        return self.scan()
 
     def _ask(self) -> "Snapshot":
         from auditns_connector.control import snapshot
@@ -84,14 +84,20 @@ class Snapshots:
                     raise AuditnsError(f"{self._path}: the answer cannot be understood: {error}") from error
         raise AuditnsError(f"{self._path}: others ask for snapshots all the time; try again")
 
-    def _scan(self) -> "Snapshot":
+    def scan(self) -> "Snapshot":
+        """One of this host as /proc and the runtimes' files show it now."""
         from auditns_connector.control import snapshot
         from auditns_connector.host.observer import Observer
+        from auditns_connector.host.runtime_metadata import ReaderAtOnce, RuntimeMetadata
         from auditns_connector.model.table import Model
+        from auditns_connector.sources.runtimefiles import RuntimeFiles
 
         observer = Observer(Model(), perf=None, connector=None, ns_source="procfs", all_serials=True)
         try:
             observer.start()
+            metadata = RuntimeMetadata(observer, ReaderAtOnce(RuntimeFiles()))
+            while metadata.ask_due():
+                continue
             return snapshot.take(observer.model, time.monotonic_ns(), time.time(), live=False)
         finally:
             observer.close()

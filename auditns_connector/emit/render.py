@@ -207,6 +207,8 @@ class Renderer:
         who = jsonout.Who(contid if isinstance(contid, str) and contid != text.UNSET else None)
         if state is not None:
             who = self._describe(state)
+            if who.container is not None and state.container is not None and state.container.labels:
+                who = who._replace(container={**who.container, "labels": state.container.labels})
         if name == JSON:
             return jsonout.event(head.ms, head.serial, head.node, who, (), records)
         self._lines.begin()
@@ -246,7 +248,9 @@ class Renderer:
             "id": container.id,
             "name": container.name,
             "pod": container.pod,
-            "namespace": container.labels.get("namespace", ""),
+            "namespace": container.namespace,
+            "pod_uid": container.pod_uid,
+            "role": container.role,
             "image": container.image,
             "origin": state.origin,
         }

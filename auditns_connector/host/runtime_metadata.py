@@ -1,59 +1,185 @@
-"""Asks the runtimes' files about containers that no hook has described; the answers enter as REGISTER frames."""
+"""Asks the runtimes' files about containers that no hook has described; the answers enter as REGISTER frames.
+
+The files are read by a thread of their own: some lie in a user's directory, and who reads there may have to wait for as
+long as that user likes. What comes back is fed by the main thread.
+"""
 
 import json
+import queue
+import threading
 import time
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from auditns_connector.model.containers import Container
-from auditns_connector.sources.runtimefiles import RuntimeFiles, command_line
+from auditns_connector.model.containers import Container, Key
+from auditns_connector.model.runtimes import BY_NAME
+from auditns_connector.sources.runtime_daemons import monitor_of
+from auditns_connector.sources.runtimefiles import NOTHING, Found, RuntimeFiles
 from auditns_connector.vocabulary import frames as f
 
 if TYPE_CHECKING:
     from auditns_connector.host.observer import Observer
 
 #: seconds after which a container without a name is asked for again: its files may come after its first process
-_AGAIN: Final = (1.0, 5.0, 30.0)
+_AGAIN: Final = (0.5, 2.0, 5.0, 30.0)
 _AT_ONCE: Final = 50
+#: questions that wait while the thread is held up; beyond them none are asked
+_MOST: Final = 1000
 _KINDS: Final = ("runtime", "registered")
 
 
-class Naming:
-    """Names the containers of ``observer``'s model; :meth:`tick` does a bounded part of it."""
+class Question(NamedTuple):
+    """Who is ``ident``, the container with the key ``key`` that a path of ``runtime`` told of? ``first`` is its first
+    process; ``own`` is False for what a user may have made."""
 
-    def __init__(self, observer: "Observer", files: RuntimeFiles | None = None) -> None:
+    key: Key
+    runtime: str
+    ident: str
+    first: int
+    own: bool
+
+
+Answer = tuple[Question, Found]
+
+
+class Reader(Protocol):
+    """Whoever answers questions."""
+
+    def ask(self, question: Question) -> bool:
+        """Take a question; False where there is no room."""
+
+    def answers(self) -> Iterator[Answer]:
+        """What has been answered since."""
+
+
+def answer_of(files: RuntimeFiles, question: Question) -> Found:
+    """What the files say."""
+    return files.names(question.runtime, question.ident, monitor_of(question.first), question.own)
+
+
+class ReaderAtOnce:
+    """Answers at once, in whoever asks."""
+
+    def __init__(self, files: RuntimeFiles) -> None:
+        self._files = files
+        self._answers: list[Answer] = []
+
+    def ask(self, question: Question) -> bool:
+        """Take a question, and answer it."""
+        self._answers.append((question, answer_of(self._files, question)))
+        return True
+
+    def answers(self) -> Iterator[Answer]:
+        """What has been answered since."""
+        found, self._answers = self._answers, []
+        yield from found
+
+
+class ReaderThread:
+    """Answers in a thread that begins with the first question; ``told`` is called there with each answer's coming."""
+
+    def __init__(self, files: RuntimeFiles, told: Callable[[], None] = lambda: None) -> None:
+        self._files = files
+        self._told = told
+        self._questions: queue.Queue[Question] = queue.Queue(_MOST)
+        self._answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
+        self._begun = False
+
+    def ask(self, question: Question) -> bool:
+        """Take a question; False where there is no room, for the thread is held up."""
+        try:
+            self._questions.put_nowait(question)
+        except queue.Full:
+            return False
+        if not self._begun:
+            self._begun = True
+            threading.Thread(target=self._work, name="runtime-files", daemon=True).start()
+        return True
+
+    def _work(self) -> None:
+        while True:
+            question = self._questions.get()
+            try:
+                found = answer_of(self._files, question)
+            except (OSError, ValueError):
+                self._files.counters["malformed"] += 1
+                found = NOTHING
+            self._answers.put((question, found))
+            self._told()
+
+    def answers(self) -> Iterator[Answer]:
+        """What has been answered since."""
+        while not self._answers.empty():
+            yield self._answers.get()
+
+
+class RuntimeMetadata:
+    """Names the containers of ``observer``'s model: :meth:`tick` asks for those that are due, and takes answers in."""
+
+    def __init__(self, observer: "Observer", reader: Reader) -> None:
         self._observer = observer
-        self._files = files or RuntimeFiles()
+        self._reader = reader
         #: container -> how often it was asked for, and when it is due again
         self._asked: dict[Container, tuple[int, float]] = {}
+        self._made = -1
+
+    def each_round(self) -> None:
+        """Ask for containers that have just come, and take answers in."""
+        if self._made != self._observer.model.containers.made:
+            self.tick()
+        self._take_answers()
 
     def tick(self) -> None:
         """Ask for containers that are new, or were not found before."""
+        self.ask_due()
+
+    def ask_due(self) -> int:
+        """:meth:`tick`; how many were due."""
         model, now = self._observer.model, time.monotonic()
+        self._made = model.containers.made
         # what is inside a container has its files there, and what it calls itself is nothing to look up here
         living = [c for c in model.containers.by_key.values() if c.kind in _KINDS and c.parent is None and c.live]
         if len(self._asked) > len(living):
             self._asked = {c: self._asked[c] for c in living if c in self._asked}
-        due = [c for c in living if not (c.name and c.image) and now >= self._asked.get(c, (0, 0.0))[1]][:_AT_ONCE]
-        if not due:
-            return
-        first = dict.fromkeys(due, 0)
-        for process in model.table.living_in(first):
-            container = process.state.container
-            if container is not None:
-                known = model.alive(first[container])
-                if known is None or process.start < known.start:
-                    first[container] = process.pid
-        for container in due:
+        due = [c for c in living if _nameless(c) and now >= self._asked.get(c, (0, 0.0))[1]][:_AT_ONCE]
+        for container, first in first_processes(self._observer, due).items():
             times = self._asked.get(container, (0, 0.0))[0]
             wait = _AGAIN[times] if times < len(_AGAIN) else float("inf")
-            self._asked[container] = times + 1, now + wait
-            own = not container.yields_id
-            names = self._files.names(container.runtime, container.id, command_line(first[container]), own)
-            if any(value != _known(container, name) for name, value in names.items()):
-                payload = json.dumps({"op": "names", "key": container.key, "names": names}).encode()
-                when = time.monotonic_ns()
-                self._observer.feed(f.pack(f.K_REGISTER, f.S_CONTROL, when, payload=payload))
+            runtime = container.key[-1][0]
+            runtime = runtime if runtime in BY_NAME else container.runtime
+            if self._reader.ask(Question(container.key, runtime, container.id, first, not container.yields_id)):
+                self._asked[container] = times + 1, now + wait
+        self._take_answers()
+        return len(due)
+
+    def _take_answers(self) -> None:
+        for question, found in self._reader.answers():
+            container = self._observer.model.containers.by_key.get(question.key)
+            if container is None or not any(value != getattr(container, name) for name, value in found.names.items()):
+                continue
+            request = {"op": "names", "key": question.key, "names": found.names, "labels": found.labels}
+            payload = json.dumps(request).encode()
+            self._observer.feed(f.pack(f.K_REGISTER, f.S_CONTROL, time.monotonic_ns(), payload=payload))
 
 
-def _known(container: Container, name: str) -> str:
-    return container.labels.get(name, "") if name == "namespace" else str(getattr(container, name))
+def _nameless(container: Container) -> bool:
+    return not (container.name and container.image) and not container.role
+
+
+def first_processes(observer: "Observer", containers: list[Container]) -> dict[Container, int]:
+    """The pid of the oldest living process of each of ``containers``, 0 where none is known; those that are alone in
+    their own pid namespace with it before others."""
+    model = observer.model
+    first = dict.fromkeys(containers, 0)
+    if not first:
+        return first
+    for process in model.table.living_in(first):
+        container = process.state.container
+        if container is not None:
+            known = model.alive(first[container])
+            if known is None or process.start < known.start:
+                first[container] = process.pid
+    for container in containers:
+        if container.init is not None and model.incarnation(*container.init) is model.alive(container.init[0]):
+            first[container] = container.init[0]
+    return first

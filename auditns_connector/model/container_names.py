@@ -4,12 +4,16 @@ import re
 from typing import Final
 
 from auditns_connector.model.containers import Container, Containers
-from auditns_connector.vocabulary.values import JsonObject
+from auditns_connector.model.runtimes import BY_NAME, KUBERNETES
+from auditns_connector.vocabulary.values import Json, JsonObject
 
 #: what may be said about a container, and how many bytes of a value are kept: all of them written in hexadecimal must
 #: fit into one record
-NAMES: Final = ("runtime", "id", "name", "image", "pod", "namespace")
+NAMES: Final = ("runtime", "id", "name", "image", "pod", "namespace", "pod_uid", "role")
 MAX_NAME: Final = 512
+#: labels that are kept: so many, of so many bytes together
+MAX_LABELS: Final = 64
+MAX_LABEL_BYTES: Final = 1024
 _NO_BYTE: Final = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 
 
@@ -19,31 +23,51 @@ def bounded(value: str) -> str:
     return raw.decode("utf-8", "surrogateescape")
 
 
+def bounded_labels(labels: Json) -> dict[str, str]:
+    """The labels that are kept, whole ones alone, in the order of their keys."""
+    found: dict[str, str] = {}
+    room = MAX_LABEL_BYTES
+    for key, value in sorted(labels.items()) if isinstance(labels, dict) else ():
+        if not (isinstance(key, str) and isinstance(value, str) and key) or len(found) >= MAX_LABELS:
+            continue
+        key, value = _NO_BYTE.sub("?", key), _NO_BYTE.sub("?", value)
+        size = len(key.encode("utf-8", "surrogateescape")) + len(value.encode("utf-8", "surrogateescape")) + 2
+        if size <= room:
+            found[key], room = value, room - size
+    return found
+
+
 def describe(container: Container, like: Container | None, names: JsonObject) -> None:
     """Give ``container`` what is known of it: what ``names`` say, else what was known of the derived one."""
     if like is not None and like.kind == "runtime":
-        container.runtime, container.id = like.runtime, like.id
-        container.name, container.image, container.pod = like.name, like.image, like.pod
+        for field in NAMES:
+            setattr(container, field, getattr(like, field))
         container.labels = dict(like.labels)
     for field in NAMES:
         value = names.get(field)
-        if not isinstance(value, str) or not value:
-            continue
-        if field == "namespace":
-            container.labels[field] = bounded(value)
-        else:
+        if isinstance(value, str) and value:
             setattr(container, field, bounded(value))
+    container.labels = bounded_labels(names.get("labels")) or container.labels
 
 
-def add(containers: Containers, request: JsonObject) -> None:
-    """What a runtime's own files say about a living container; what was known already stays, save a pod's number from
-    the cgroup path, for which its name stands better."""
+def add(containers: Containers, request: JsonObject) -> Container | None:
+    """What a runtime's own files say about a living container, which is returned; ``None`` where it is not there. What
+    is known stays, but for the runtime where several make such paths."""
     container = containers.by_key.get(tuple((str(r), str(i)) for r, i in request["key"]))
     if container is None:
-        return
+        return None
     for field, value in request["names"].items():
-        if field == "namespace":
-            container.labels.setdefault(field, bounded(str(value)))
-        elif field in NAMES and (not getattr(container, field) or (field == "pod" and container.kind == "runtime")):
+        if field == "runtime":
+            _told_runtime(container, str(value))
+        elif field in NAMES and not getattr(container, field):
             setattr(container, field, bounded(str(value)))
+    if not container.labels:
+        container.labels = bounded_labels(request.get("labels"))
     containers.renames += 1
+    return container
+
+
+def _told_runtime(container: Container, runtime: str) -> None:
+    row = BY_NAME.get(container.key[-1][0])
+    if row is not None and row.shared and runtime in BY_NAME and runtime != KUBERNETES:
+        container.runtime = runtime

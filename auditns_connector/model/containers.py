@@ -7,10 +7,24 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
 
 from auditns_connector.model.namespaces import Instance, Namespaces
-from auditns_connector.model.runtimes import Runtime, derive_contid, free_contid, hash64, lent, places, unit_of
+from auditns_connector.model.runtimes import (
+    KUBERNETES,
+    Runtime,
+    derive_contid,
+    free_contid,
+    hash64,
+    lent,
+    places,
+    unit_of,
+)
 from auditns_connector.vocabulary.namespaces import SANDBOX
 
 _MAX_TOLD: Final = 8192
+#: what is told of a container: it is new; it is called otherwise; somebody entered it; it is there
+SEEN: Final = "seen"
+NAMED: Final = "named"
+ENTRY: Final = "entry"
+PRESENT: Final = "present"
 Key = tuple[tuple[str, str], ...]
 
 
@@ -25,17 +39,21 @@ class Container:
         "home",
         "id",
         "image",
+        "init",
         "key",
         "kind",
         "labels",
         "live",
         "name",
+        "namespace",
         "owner",
         "parent",
         "places",
         "pod",
+        "pod_uid",
         "rehashed",
         "replaces",
+        "role",
         "runtime",
         "sandbox",
         "text",
@@ -57,8 +75,15 @@ class Container:
         self.text = ""
         self.name = ""
         self.image = ""
+        #: the pod's name, its namespace there, and its uid (of Podman's pods and ECS's tasks their ids)
         self.pod = ""
+        self.namespace = ""
+        self.pod_uid = ""
+        #: "pause" where it is there to hold a pod's namespaces alone
+        self.role = ""
         self.labels: dict[str, str] = {}
+        #: (pid, start) of the first process of a pid namespace of its own
+        self.init: tuple[int, int] | None = None
         self.sandbox: Instance | None = None
         #: the derived containers whose processes a registered id took over
         self.replaces: frozenset[Key] = frozenset()
@@ -86,6 +111,11 @@ class Container:
     def inner(self) -> bool:
         """Whether only a cgroup inside another container says what it is: that may be the word of the container."""
         return self.kind == "runtime" and self.parent is not None
+
+    @property
+    def runtimes(self) -> tuple[str, ...]:
+        """The words for its runtime: as it is known, and where only a path tells of it as that does."""
+        return (self.runtime, self.key[-1][0]) if self.kind == "runtime" else (self.runtime,)
 
     def chain(self) -> "list[Container]":
         """This container and those it is nested in, innermost first."""
@@ -218,6 +248,10 @@ class Containers:
         self.on_end: Callable[[Container, int], None] | None = None
         #: counts containers that are called otherwise now, by number or name
         self.renames = 0
+        #: counts containers that came to be
+        self.made = 0
+        #: told of a container that is new (SEEN), or is called otherwise (NAMED), and when
+        self.on_news: Callable[[str, Container, int], None] | None = None
 
     # -- identity
 
@@ -240,11 +274,13 @@ class Containers:
             c = there
             if c is None:
                 c = Container(key, "runtime", now, parent)
-                c.id, c.name, c.pod = found.id, found.name, found.pod
+                c.id, c.name, c.pod_uid = found.id, found.name, found.pod_uid
+                c.runtime = "" if found.runtime == KUBERNETES else found.runtime
                 c.yields_id = parent is not None or any(map(lent, where.values()))
                 self.by_key[key] = c
                 self._claim(c, derive_contid(found.runtime, found.id))
                 self.enter(parent)
+                self.tell(SEEN, c, now)
             c.places.update(where)
             parent = c
         assert parent is not None, "a name has links"
@@ -276,6 +312,7 @@ class Containers:
         c = Container(((f"{inst.type}ns", f"{inst.ino}@{inst.born}"),), "sandbox", now, None)
         c.sandbox = inst
         self.by_key[c.key] = c
+        self.tell(SEEN, c, now)
         return c
 
     def contid(self, c: Container) -> int | None:
@@ -317,7 +354,7 @@ class Containers:
             if c in other.chain():
                 other.text = ""
         if c.sandbox is None:
-            self._claim(c, derive_contid(c.runtime, c.id))
+            self._claim(c, derive_contid(c.key[-1][0], c.id))
         else:
             self.contid(c)
 
@@ -354,6 +391,12 @@ class Containers:
             link.yields_id, link.text = True, ""
         chain[-1].parent = outer
         self.enter(outer)
+
+    def tell(self, news: str, c: Container, now: int) -> None:
+        """``c`` is new, or called otherwise."""
+        self.made += news == SEEN
+        if self.on_news is not None:
+            self.on_news(news, c, now)
 
     def at_home(self, c: Container, cgroups: CgroupSet | None) -> None:
         """The cgroups of the first process of ``c`` are ``cgroups``; a sandbox is called like their systemd unit."""

@@ -100,6 +100,9 @@ def settle(evidence: Evidence, verdict: Verdict) -> Container | None:
     if found is not None:
         for step in verdict.steps:
             step(evidence, found)
+        pid_ns = evidence.inst(PID)
+        if pid_ns is not None and pid_ns.owner is found and evidence.first_in(pid_ns):
+            found.init = evidence.who
     return found
 
 

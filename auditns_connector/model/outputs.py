@@ -84,4 +84,13 @@ class ContainerOp(NamedTuple):
     container: "Container | None"
 
 
-Output = ContainerOp | Loss | NsInit | NsChange | NsLeft | NsDel
+class ContainerInfo(NamedTuple):
+    """What is known of a container is worth a record of its own: ``reason`` is seen, named, entry or present."""
+
+    time: int
+    reason: str
+    container: "Container"
+    state: "State"
+
+
+Output = ContainerInfo | ContainerOp | Loss | NsInit | NsChange | NsLeft | NsDel

@@ -21,6 +21,8 @@ from functools import cache
 from typing import Final, NamedTuple
 
 UNSET: Final = 0xFFFFFFFFFFFFFFFF
+#: of a pod's container whose runtime its path does not tell
+KUBERNETES: Final = "kubernetes"
 _HEX: Final = "[0-9a-f]{64}"
 #: units that hold processes: slices hold units alone (systemd.unit(5), systemd.slice(5))
 _UNIT: Final = re.compile(r"/([A-Za-z0-9:_.\\@-]{1,250}\.(?:service|scope|mount|socket|swap))(?=/|$)")
@@ -35,7 +37,7 @@ class Runtime(NamedTuple):
     #: the name people know it by, where the path tells it (LXC, nspawn, Garden, BPM); else ""
     name: str = ""
     #: what groups it with others: Kubernetes pod uid (with dashes), Podman pod id, ECS task id; else ""
-    pod: str = ""
+    pod_uid: str = ""
 
 
 class Path(NamedTuple):
@@ -55,6 +57,8 @@ class RuntimeRow(NamedTuple):
     not_containers: tuple[Path, ...] = ()
     #: its ids are names that people have given, and may be used again inside
     named: bool = False
+    #: several runtimes make such paths: which one it is, the files say
+    shared: bool = False
     #: value of the annotation io.container.manager
     manager: str = ""
     #: found in the path of its bundles
@@ -84,6 +88,7 @@ RUNTIMES: Final = (
         (Path(rf"docker-({_HEX})\.scope"), Path(rf"docker/({_HEX})"), Path(rf"[^/]*:docker:({_HEX})")),
         bundle=r"/moby/",
         files=("docker", "tasks"),
+        files_of_users=("docker", "tasks"),
     ),
     RuntimeRow(
         "containerd",
@@ -97,6 +102,7 @@ RUNTIMES: Final = (
         bundle=r"\A/run/containerd/",
         annotations="io.kubernetes.cri.",
         files=("tasks",),
+        files_of_users=("tasks",),
     ),
     RuntimeRow(
         "crio",
@@ -120,7 +126,7 @@ RUNTIMES: Final = (
         files_of_users=("monitor",),
     ),
     # Docker and containerd look alike here
-    RuntimeRow("kubernetes", (Path(rf"pod(?:{_POD})/({_HEX})"),), files=("docker", "tasks", "storage")),
+    RuntimeRow(KUBERNETES, (Path(rf"pod(?:{_POD})/({_HEX})"),), shared=True, files=("docker", "tasks", "storage")),
     RuntimeRow("lxc", (Path(r"lxc\.payload\.([^/]+)", "lxc"), Path(r"lxc(?:\.payload)?/([^/]+)", "lxc")), named=True),
     RuntimeRow(
         "nspawn",
@@ -132,7 +138,15 @@ RUNTIMES: Final = (
         ),
         named=True,
     ),
-    RuntimeRow("buildkit", (Path(r"buildkit/([0-9a-z]{25})", "buildkit/"),)),
+    RuntimeRow(
+        "buildkit",
+        (
+            Path(r"buildkit/([0-9a-z]{25})", "buildkit/"),
+            # of the systemd driver, and what that becomes where it is taken literally
+            Path(r"docker-([0-9a-z]{25})\.scope", "docker-[0-9a-z]{25}"),
+            Path(r"[^/]*:docker:([0-9a-z]{25})", ":docker:[0-9a-z]{25}"),
+        ),
+    ),
     RuntimeRow("garden", (Path(r"garden/(?:(?:good|bad)/)?(?!(?:good|bad)(?:/|\Z))([^/]+)", "garden/"),), named=True),
     RuntimeRow(
         "bpm",
@@ -145,7 +159,7 @@ RUNTIMES: Final = (
         named=True,
     ),
     # a full id under a parent of the administrator's choice (docker --cgroup-parent, ctr, nerdctl)
-    RuntimeRow("oci", (Path(rf"({_HEX})"),), files=("docker", "tasks", "storage")),
+    RuntimeRow("oci", (Path(rf"({_HEX})"),), shared=True, files=("docker", "tasks", "storage")),
 )
 BY_NAME: Final = {row.name: row for row in RUNTIMES}
 _PATHS: Final = tuple(path for row in RUNTIMES for path in (*row.paths, *row.not_containers))
@@ -190,7 +204,7 @@ def chain(path: str) -> list[Runtime]:
     its process counts as before.
 
     >>> chain("/lxc.payload.web.example/system.slice/cron.service")
-    [Runtime(runtime='lxc', id='web.example', name='web.example', pod='')]
+    [Runtime(runtime='lxc', id='web.example', name='web.example', pod_uid='')]
     """
     return [found for found, _ in places(path)]
 

@@ -31,7 +31,7 @@ from auditns_connector.model.exits import SAMPLES, Exits, proof_of
 from auditns_connector.model.inner_ids import Inside
 from auditns_connector.model.membership import Evidence, belongs
 from auditns_connector.model.namespaces import Instance, Namespaces, NsSet
-from auditns_connector.model.outputs import Output
+from auditns_connector.model.outputs import ContainerInfo, Output
 from auditns_connector.model.packing import pack
 from auditns_connector.model.process import NOT_KNOWN, REGISTERED, Process, State
 from auditns_connector.model.processes import Processes
@@ -77,6 +77,8 @@ class Model:
         self.outputs: list[Output] = []
         #: time of the newest frame (CLOCK_MONOTONIC ns)
         self.now = 0
+        #: when we began to look (CLOCK_MONOTONIC ns)
+        self.began = 0
         #: perf tells forks, execs, exits and namespaces: the connector's word on those is not needed
         self.perf = True
         self.lifecycle = False
@@ -118,6 +120,7 @@ class Model:
         self.registry = Registry(self)
         self.packets = Packets(self)
         self.containers.on_end = self.registry.on_end
+        self.containers.on_news = self._container_news
         self.inside = Inside(self)
         self._handlers: dict[int, Callable[..., None]] = {
             f.K_FORK: self.kernel.fork,
@@ -449,6 +452,10 @@ class Model:
         """The container of ``process`` had been in doubt since it began, and is ``container`` for all that time."""
         self.table.amend(process, lambda state, _: state._replace(container=container, origin=origin), execs=False)
 
+    def _container_news(self, news: str, container: Container, now: int) -> None:
+        state = State(now, container, None, "")
+        self.outputs.append(ContainerInfo(now, news, container, state))
+
     # -- everything else
 
     def ask(self, pid: int, cgroup: int = 0) -> None:
@@ -462,6 +469,7 @@ class Model:
     ) -> None:
         hello: JsonObject = json.loads(payload.rstrip(b"\0") or b"{}")
         self.containers.boot_id = str(hello.get("boot_id", ""))
+        self.began = self.began or time
         self.perf = bool(hello.get("perf", True))
         self.lifecycle = bool(hello.get("lifecycle", False))
         self.by_connector.nm = hello.get("ns_source") == "nm"

@@ -98,16 +98,23 @@ def join_contids(texts: Sequence[str]) -> list[ContidTerms]:
     return joined + [term for term in terms if term.negated]
 
 
-def listed_wanted(listed: Sequence[JsonObject], terms: Sequence[ContidTerms]) -> list[bool]:
-    """Which of the containers ``listed``, objects with "contid" and "kind" as contid-list and snapshots have them, all
-    ``terms`` want."""
+def listed_wanted(listed: Sequence[JsonObject], terms: Sequence[ContidTerms], names: Sequence[str] = ()) -> list[bool]:
+    """Which of the containers ``listed``, objects with "contid", "kind", "name" and "id" as contid-list and snapshots
+    have them, all ``terms`` want, and one of the patterns ``names``."""
     inner = {about["contid"] for about in listed if about["kind"] == "runtime" and ",^" in about["contid"]}
+    called = {
+        about["contid"]: [str(word) for word in (about.get("name"), about.get("id")) if word]
+        for about in listed
+        if about["contid"] not in inner
+    }
     out = []
     for about in listed:
         words = about["contid"].split(",^")
         ids = tuple(int(word) if word.isdecimal() else None for word in words)
         meant = meant_by(ids, [",^".join(words[i:]) in inner for i in range(len(words))])
-        out.append(all(term.takes(meant) for term in terms))
+        around = [word for i in range(len(words)) for word in called.get(",^".join(words[i:]), ())]
+        named = not names or any(fnmatchcase(word, pattern) for word in around for pattern in names)
+        out.append(named and all(term.takes(meant) for term in terms))
     return out
 
 
@@ -206,7 +213,7 @@ class EventFilter:
         if not all(terms.match(containers, container) for terms in self._contids):
             return False
         chain = [] if container is None else [link for link in container.chain() if not link.inner]
-        if self._runtimes and not any(link.runtime in self._runtimes for link in chain):
+        if self._runtimes and self._runtimes.isdisjoint(word for link in chain for word in link.runtimes):
             return False
         if not self._names:
             return True

@@ -152,11 +152,11 @@ class MakerOf:
             while around is not None and around.kind == "sandbox":
                 around = around.parent
             contid = None if around is None else self._model.containers.text(around)
-            maker = self._known[process, container] = Maker(self._uid(process), contid)
+            maker = self._known[process, container] = Maker(self.uid_of(process), contid)
         return maker, comm
 
-    def _uid(self, process: "Process") -> int | None:
-        """As /proc told it last, of the process or of whom it descends from."""
+    def uid_of(self, process: "Process") -> int | None:
+        """The user of ``process`` as /proc told it last, of itself or of whom it descends from."""
         found: Process | None = process
         for _ in range(_GENERATIONS):
             if found is None:

@@ -73,7 +73,7 @@ class Pipeline:
         self.rate_limited = RateLimitedLog(log)
         self.started = time.time()
         self.selector = Selector()
-        self.outputs = Outputs(outputs, self.selector)
+        self.outputs = Outputs(outputs, self.selector, standalone)
         self.text = TextSide(
             observer, correlator, enricher, audit, self.outputs,
             standalone=standalone, events=events, coalescer=coalescer,

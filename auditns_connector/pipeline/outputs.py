@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from selectors import EVENT_READ
 from typing import Final
 
+from auditns_connector.pipeline.container_records import Heads, give_headers
 from auditns_connector.pipeline.selector import Selector
 from auditns_connector.sinks.base import Sink
 from auditns_connector.sinks.loss import Block
@@ -18,14 +19,17 @@ Say = Callable[[str], None]
 class Outputs:
     """Sinks by the name of the format that they take."""
 
-    def __init__(self, by_format: Mapping[str, Sequence[Sink]], selector: Selector) -> None:
+    def __init__(self, by_format: Mapping[str, Sequence[Sink]], selector: Selector, heads: Heads | None = None) -> None:
+        """``heads`` makes what log files begin with."""
         self._selector = selector
+        self._heads = heads
         self.by_format: Mapping[str, Sequence[Sink]] = {}
         self.sinks: tuple[Sink, ...] = ()
         self._put(by_format)
 
     def _put(self, by_format: Mapping[str, Sequence[Sink]]) -> None:
         self.by_format = by_format
+        give_headers(by_format, self._heads)
         self.sinks = tuple(sink for sinks in by_format.values() for sink in sinks)
 
     def register(self) -> None:

@@ -17,24 +17,22 @@ from auditns_connector.audittext.absence import Absence
 from auditns_connector.audittext.serials import SerialGap, SerialTracker, parse_stamp
 from auditns_connector.emit.lifecycle import OUTPUTS, LifecycleRows
 from auditns_connector.model.containers import UNKNOWN
-from auditns_connector.model.outputs import ContainerOp, Loss, NsChange, NsDel, NsInit, NsLeft
+from auditns_connector.model.outputs import ContainerInfo, Loss, NsDel
 from auditns_connector.model.process import State
-from auditns_connector.pipeline.lifecycle_budget import EACH, TOTAL, Counted, LifecycleBudget, MakerOf
+from auditns_connector.pipeline.about_outputs import KINDS, state_of
+from auditns_connector.pipeline.container_records import ContainerRecords
+from auditns_connector.pipeline.lifecycle_budget import Counted, LifecycleBudget, MakerOf
 from auditns_connector.pipeline.text_stage import NUMERIC, RAW
 from auditns_connector.sinks.base import LostLine
 from auditns_connector.sinks.loss import Block, Lifecycle
 from auditns_connector.sinks.loss import Loss as SinkLoss
 from auditns_connector.state.event_serials import MODULUS, EventSerials
-from auditns_connector.state.paths import RUN_DIR
 from auditns_connector.vocabulary import record_types as rectypes
 from auditns_connector.vocabulary.audit_text import P_NODE
 
 if TYPE_CHECKING:
-    from auditns_connector.attribution.attributor import Correlator
     from auditns_connector.audittext.scanner import InsertionPoints
-    from auditns_connector.emit.pretty import Pretty
     from auditns_connector.emit.render import Renderer
-    from auditns_connector.host.observer import Observer
     from auditns_connector.model.table import Model
     from auditns_connector.pipeline.filters import ConfiguredFilter, EventFilter
 
@@ -43,14 +41,6 @@ Told = tuple[int, "dict[bool, bytes] | None", "State | None"]
 #: makes the line of an output (see audittext/own_records.py) for either spelling; b"" tells nothing
 Formatter = Callable[[Any, bool], bytes]
 _NS: Final = 1_000_000
-#: what is filtered by its record type
-_KINDS: Final[dict[type, int]] = {
-    NsInit: rectypes.NS_INIT,
-    NsChange: rectypes.NS_CHANGE,
-    NsLeft: rectypes.NS_CHANGE,
-    NsDel: rectypes.NS_DEL,
-    ContainerOp: rectypes.CONTAINER_OP,
-}
 
 
 class StandaloneRecords:
@@ -93,8 +83,10 @@ class StandaloneRecords:
         #: until what a restart has cost is known
         self._absence: Absence | None = None
         self._recalled: list[SerialGap] = []
+        self.containers = ContainerRecords(model)
         self.formatters: dict[type, Formatter] = {
             Loss: self._loss,
+            ContainerInfo: self.containers.line,
         }
         self._rows = LifecycleRows(model)
         self._maker = MakerOf(model)
@@ -205,26 +197,37 @@ class StandaloneRecords:
         """One block of lines for each format, several times where lines that may be dropped first and others alternate;
         empty where there is nothing to tell."""
         rows, spellings = self._rows, dict.fromkeys(name == NUMERIC for name in self.formats)
-        budget, serial = self._budget, self.serials.seen
+        serial = self.serials.seen
         rows.clear()
         self._maker.forget()
         found: list[Told] = []
-        for output in outputs:
-            if self.wanted is not None and not self._passes(output):
+        for output in self.containers.ready(outputs):
+            if (self.wanted is not None and not self._passes(output)) or self._exceeds(output, serial, found):
                 continue
-            when = output.time
             if isinstance(output, OUTPUTS):
-                if when >= budget.until:
-                    self._counted(budget.over(when), found)
-                if budget.admits(when, serial, *self._maker.of(output)):
-                    ms = self._ms(when)
-                    rows.add(output, ms)
-                    found.append((ms, None, getattr(output, "state", None)))
+                ms = self._ms(output.time)
+                rows.add(output, ms)
+                found.append((ms, None, getattr(output, "state", None)))
             elif (formatter := self.formatters.get(type(output))) is not None:
                 tails = {spelling: formatter(output, spelling) for spelling in spellings}
                 if any(tails.values()):
-                    found.append((self._ms(when), tails, _state(output)))
+                    found.append((self._ms(output.time), tails, state_of(output)))
         return self._write(found)
+
+    def _exceeds(self, output: Any, serial: int, found: list[Told]) -> bool:
+        """Whether ``output`` is one of those that are counted, and that its maker has had enough of this second."""
+        budget, when = self._budget, output.time
+        if isinstance(output, OUTPUTS):
+            maker, comm = self._maker.of(output)
+        elif (
+            isinstance(output, ContainerInfo) and (own := self.containers.maker(output, self._maker.uid_of)) is not None
+        ):
+            maker, comm = own, b""
+        else:
+            return False
+        if when >= budget.until:
+            self._counted(budget.over(when), found)
+        return not budget.admits(when, serial, maker, comm)
 
     def limit(self, each: int, total: int) -> None:
         """From now on so many lines of how namespaces come and go a second: of one maker, and in all (0: no limit)."""
@@ -254,7 +257,7 @@ class StandaloneRecords:
         found.append((self._ms(counted.last.time), tails, None))
 
     def _passes(self, output: Any) -> bool:
-        kind = _KINDS.get(type(output))
+        kind = KINDS.get(type(output))
         if self.wanted is None or kind is None:
             return True
         process = output.inst.last if isinstance(output, NsDel) else getattr(output, "process", None)
@@ -356,6 +359,24 @@ class StandaloneRecords:
                 found.append((ms, None, None))
         return self._write(found)
 
+    # -- containers
+
+    def header(self, name: str) -> Callable[[], bytes]:
+        """Makes what a new log file of format ``name`` begins with: the containers that live then. May be called in any
+        thread."""
+
+        def lines() -> bytes:
+            state, ms = State(0, None, None, ""), self._last_ms or self._ms(self._model.now)
+            found = [
+                (ms, {name == NUMERIC: line}, state._replace(container=container))
+                for container, line in self.containers.present(name == NUMERIC)
+                if self.wanted is None
+                or self.wanted.tells(self._model.containers, rectypes.CONTAINER_INFO, 0, container)
+            ]
+            return bytes(self._block(name, found, self.serials.take(len(found)))) if found else b""
+
+        return lines
+
     # -- losses
 
     def _loss(self, loss: Loss, numeric: bool) -> bytes:
@@ -363,36 +384,3 @@ class StandaloneRecords:
         return text.container_lost(
             loss.source, cpu, loss.number or None, self._time(loss.since), self._time(loss.time), numeric
         )
-
-
-def open_standalone(
-    observer: "Observer", formats: Sequence[str], *, correlator: "Correlator | None" = None, colour: bool = False,
-    lines: "Pretty | None" = None, wanted: "EventFilter | ConfiguredFilter | None" = None, track: bool = False,
-    directory: str | None = RUN_DIR, each: int = EACH, total: int = TOTAL,
-) -> StandaloneRecords:  # fmt: skip
-    """The stand-alone records of a run; ``correlator`` is needed for JSON and lines for people."""
-    renderer = None
-    if correlator is not None and not {RAW, NUMERIC}.issuperset(formats):
-        from auditns_connector.emit.render import Renderer
-
-        renderer = Renderer(correlator, colour, lines)
-    serials = EventSerials(directory, boot_id=observer.model.containers.boot_id)
-    return StandaloneRecords(
-        observer.model,
-        serials,
-        formats,
-        renderer=renderer,
-        wanted=wanted,
-        track=track,
-        budget=LifecycleBudget(each, total),
-    )
-
-
-def _state(output: Any) -> "State | None":
-    """The state of the process that ``output`` is about; ``None`` where it is about none."""
-    if not isinstance(output, ContainerOp):
-        return getattr(output, "state", None)
-    if output.error == "ESRCH":
-        return None
-    # not the identifier that was asked for: after a refusal the process is still where it was
-    return State(output.time, output.container, None, "")

@@ -11,7 +11,7 @@ import stat
 from typing import Final
 
 from auditns_connector.model.runtimes import runtime_of_bundle
-from auditns_connector.vocabulary.oci import ANNOTATIONS
+from auditns_connector.vocabulary.oci import names_of
 from auditns_connector.vocabulary.values import Json, JsonObject
 
 MAX_STATE: Final = 4 << 20
@@ -49,10 +49,7 @@ def request_from(state: Json, config: Json) -> JsonObject:
             annotations.update(found)
     bundle = state.get("bundle") if isinstance(state.get("bundle"), str) else ""
     names = {"runtime": runtime_of_bundle(annotations, str(bundle)), "id": state["id"][:MAX_VALUE]}
-    for name, keys in ANNOTATIONS.items():
-        value = next((annotations[key] for key in keys if isinstance(annotations.get(key), str)), "")
-        if value:
-            names[name] = value[:MAX_VALUE]
+    names |= {name: value[:MAX_VALUE] for name, value in names_of(annotations).items()}
     return {"v": 1, "op": "contid-hook", "pid": pid, "names": names}
 
 

@@ -223,11 +223,11 @@ class Registrar:
 
     def _about(self, container: Container) -> JsonObject:
         about: JsonObject = {"contid": self._text(container), "kind": container.kind, "live": container.live}
-        for field in ("runtime", "id", "name", "image", "pod"):
+        for field in NAMES:
             if getattr(container, field):
                 about[field] = getattr(container, field)
-        if container.labels.get("namespace"):
-            about["namespace"] = container.labels["namespace"]
+        if container.labels:
+            about["labels"] = container.labels
         if container.first is not None:
             about["first"] = container.first[0]
         if container.rehashed:

@@ -20,8 +20,13 @@ class FileSink(ThreadedSink):
     """Appends to ``options.path``. Problems with it are never raised: they are told, counted and retried."""
 
     def __init__(self, options: FileOutput, lost: LostLine, name: str = "file") -> None:
-        super().__init__(name, options.queue, lost, LogFile(options, self.say), check_every=CHECK)
+        #: makes the lines that a file begins with which is opened in place of another; called in the thread that writes
+        self.header: Callable[[], bytes] = bytes
+        super().__init__(name, options.queue, lost, LogFile(options, self.say, self._head), check_every=CHECK)
         self.options = options
+
+    def _head(self) -> bytes:
+        return self.header()
 
 
 class LogFile:
@@ -31,9 +36,12 @@ class LogFile:
     names is let go, and the lines that went to a file without a name since the last look are written again.
     """
 
-    def __init__(self, options: FileOutput, say: Callable[[str], None]) -> None:
+    def __init__(self, options: FileOutput, say: Callable[[str], None], header: Callable[[], bytes] = bytes) -> None:
         self._options = options
         self._say = say
+        self._header = header
+        #: it is not the first file of this run
+        self._again = False
         self._directory, self._name = os.path.split(options.path)
         self._gid = -1
         self._no_group = False
@@ -112,7 +120,10 @@ class LogFile:
             if there is not None and (there.st_dev, there.st_ino) == (info.st_dev, info.st_ino):
                 if info.st_size < self._size:
                     self._say(f"{self._options.path} was cut short by somebody")
-                self._size = self._safe = info.st_size
+                cut, self._size = self._size > 0 == info.st_size, info.st_size
+                if cut:
+                    self._begin()
+                self._safe = self._size
                 return
             if not expected or not info.st_nlink:
                 self._say(f"{self._options.path} was {'moved' if info.st_nlink else 'removed'}: opened again")
@@ -166,6 +177,22 @@ class LogFile:
         self._limit = self._options.max_size
         if self._size and os.pread(fd, 1, self._size - 1) != b"\n":
             self._mend(fd)
+        if self._again and not self._size:
+            self._begin()
+        self._again = True
+
+    def _begin(self) -> None:
+        """The first lines of a file that follows another one; a disk that has no room for them may have some later."""
+        lines = self._header()
+        try:
+            written = os.write(self._fd, lines) if lines else 0
+        except OSError as error:
+            self._say(f"{self._options.path} begins without what is known of containers: {error.strerror}")
+            return
+        whole = lines.rfind(b"\n", 0, written) + 1
+        if whole < written:
+            os.ftruncate(self._fd, self._size + whole)
+        self._size += whole
 
     def _mend(self, fd: int) -> None:
         """A crash cut the last line short: the rest of it is nowhere, and a record of ours must not continue it."""

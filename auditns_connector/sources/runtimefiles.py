@@ -1,25 +1,27 @@
-"""What container runtimes have written down on this host about a container: its name, image and pod.
+"""What container runtimes have written down on this host about a container: its name, image, pod and labels.
 
 For what no hook told of. Read when a container is new, never while audit events wait. A file that is not there or
-makes no sense says nothing. Layouts: moby ``container/container.go`` (config.v2.json), containers/storage
-``containers.json``, the OCI bundle's ``config.json`` with the annotations of containerd's CRI plugin, nerdctl and
-CRI-O, conmon(8)'s command line; seen at work: Podman.
+makes no sense says nothing, and so does one that somebody else than the runtime's user can have written
+(owned_files.py). Layouts: moby ``container/container.go`` (config.v2.json) and ``daemon/daemon.go`` (its place with
+``--userns-remap``), containers/storage ``containers.json``, the OCI bundle's ``config.json`` with the annotations of
+containerd's CRI plugin, nerdctl and CRI-O, containerd's shim (its command line; its directory is the bundle),
+conmon(8)'s command line. Seen at work: Docker, containerd's CRI plugin, Podman.
 """
 
 import json
-import os
 import re
-import stat
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from auditns_connector.model.runtimes import BY_NAME
-from auditns_connector.vocabulary.oci import ANNOTATIONS
+from auditns_connector.sources.owned_files import OwnedFiles
+from auditns_connector.sources.runtime_daemons import Daemons, Monitor, option
+from auditns_connector.vocabulary.oci import LABELS, names_of
 from auditns_connector.vocabulary.values import Json, JsonObject
 
-MAX_FILE: Final = 8 << 20
 _ID: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
-_DOCKER: Final = "var/lib/docker/containers"
+#: the part of Docker's data root that belongs to a mapped user namespace
+_REMAPPED: Final = re.compile(r"[0-9]{1,10}\.[0-9]{1,10}", re.ASCII)
 _TASKS: Final = (
     "run/containerd/io.containerd.runtime.v2.task",
     "run/docker/containerd/daemon/io.containerd.runtime.v2.task",
@@ -27,153 +29,185 @@ _TASKS: Final = (
 _STORAGE: Final = "var/lib/containers/storage"
 _BUNDLES: Final = ("run/containers/storage", "var/run/containers/storage", "var/lib/containers/storage")
 _DRIVERS: Final = ("overlay", "vfs", "btrfs", "zfs", "overlay2")
-_LABELS: Final = {
-    "pod": "io.kubernetes.pod.name",
-    "namespace": "io.kubernetes.pod.namespace",
-    "container": "io.kubernetes.container.name",
-}
+#: Docker's namespace in containerd
+_MOBY: Final = "moby"
+_MANAGERS: Final = {row.manager: row.name for row in BY_NAME.values() if row.manager}
+
+
+class Found(NamedTuple):
+    """What is known of a container: ``names`` by the names of model/container_names.py."""
+
+    names: dict[str, str]
+    labels: dict[str, str]
+
+    def __bool__(self) -> bool:
+        return bool(self.names)
+
+
+NOTHING: Final = Found({}, {})
+_Reader = Callable[[str, Monitor, int], Found]
 
 
 class RuntimeFiles:
     """Looks below ``root``."""
 
     def __init__(self, root: str = "/") -> None:
-        self._root = root
-        self.counters = {"read": 0, "malformed": 0}
+        self._files = OwnedFiles(root)
+        self._daemons = Daemons(self._files)
+        self.counters = self._files.counters
         #: by the names that model/runtimes.py gives them
-        self._readers: dict[str, Callable[[str, list[str]], dict[str, str]]] = {
-            "docker": lambda ident, monitor: self._docker(ident),
-            "tasks": lambda ident, monitor: self._tasks(ident),
-            "storage": lambda ident, monitor: _said(self._conmon(ident, monitor)) | _said(self._storage(ident)),
-            "monitor": lambda ident, monitor: self._conmon(ident, monitor, ()),
+        self._readers: dict[str, _Reader] = {
+            "docker": self._docker,
+            "tasks": self._tasks,
+            "storage": lambda ident, monitor, uid: _joined(
+                self._conmon(ident, monitor, uid, _BUNDLES), self._storage(ident, _STORAGE, uid)
+            ),
+            "monitor": lambda ident, monitor, uid: self._conmon(ident, monitor, uid, ()),
         }
 
-    def names(self, runtime: str, ident: str, monitor: list[str], own: bool = True) -> dict[str, str]:
-        """What is known of a container: any of name, image, pod, namespace. ``monitor`` is the command line of the
-        parent of its first process, which for Podman and CRI-O is conmon's. A container that is not the host's
-        ``own`` but a user's is in no file of the system's runtimes."""
+    def names(self, runtime: str, ident: str, monitor: Monitor, own: bool = True) -> Found:
+        """What is known of the container with the id ``ident`` that ``runtime``, as its path tells it, has made.
+        ``monitor`` is the parent of its first process. A container that is not the host's ``own`` but a user's is in no
+        file of the system's runtimes."""
         row = BY_NAME.get(runtime)
-        if row is None or not _ID.fullmatch(ident):
-            return {}
+        if row is None or not _ID.fullmatch(ident) or not (own or monitor.uid > 0):
+            return NOTHING
+        if own and monitor.uid > 0:
+            monitor = Monitor()  # no runtime of the system's
+        uid = 0 if own else monitor.uid
         for reader in row.files if own else row.files_of_users:
-            found = _said(self._readers[reader](ident, monitor))
+            found = self._readers[reader](ident, monitor, uid)
             if found:
                 return found
-        return {}
+        return NOTHING
 
-    def _docker(self, ident: str) -> dict[str, str]:
-        config = self._json(f"{_DOCKER}/{ident}/config.v2.json")
+    # -- Docker
+
+    def _docker(self, ident: str, monitor: Monitor, uid: int) -> Found:
+        for root in self._daemons.docker_roots(uid):
+            mapped = [name for name in self._files.listed(root) if _REMAPPED.fullmatch(name)]
+            for place in (root, *(f"{root}/{name}" for name in mapped)):
+                config = self._files.object(f"{place}/containers/{ident}/config.v2.json", uid)
+                if config and config.get("ID", ident) == ident:
+                    return self._of_docker(config)
+        return NOTHING
+
+    @staticmethod
+    def _of_docker(config: JsonObject) -> Found:
         inner = config.get("Config")
         inner = inner if isinstance(inner, dict) else {}
         labels = inner.get("Labels")
         labels = labels if isinstance(labels, dict) else {}
-        return {
-            "name": _text(labels.get(_LABELS["container"])) or _text(config.get("Name")).removeprefix("/"),
-            "image": _text(inner.get("Image")),
-            "pod": _text(labels.get(_LABELS["pod"])),
-            "namespace": _text(labels.get(_LABELS["namespace"])),
-        }
+        known = names_of(labels)
+        known.setdefault("name", _text(config.get("Name")).removeprefix("/"))
+        names = _said({**known, "image": _text(inner.get("Image"))})
+        return Found({"runtime": "docker", **names}, _strings(labels)) if names else NOTHING
 
-    def _tasks(self, ident: str) -> dict[str, str]:
-        for top in _TASKS:
-            try:
-                namespaces = os.listdir(os.path.join(self._root, top))
-            except OSError:
-                continue  # no containerd has run there
-            for namespace in namespaces:
-                found = self._annotations(f"{top}/{namespace}/{ident}/config.json")
-                if found:
-                    return found
-        return {}
+    # -- containerd
 
-    def _conmon(self, ident: str, monitor: list[str], bundles: tuple[str, ...] = _BUNDLES) -> dict[str, str]:
+    def _tasks(self, ident: str, monitor: Monitor, uid: int) -> Found:
+        tops = list(_TASKS) if uid == 0 else []
+        namespace = option(monitor.argv, "-namespace") if monitor.name.startswith("containerd-shim") else ""
+        bundle, _, last = monitor.cwd.rpartition("/")
+        if namespace and last == option(monitor.argv, "-id"):
+            # a shim works in the bundle of the container that it was started for; those of its pod are beside it
+            tops.insert(0, bundle.rpartition("/")[0])
+        for top in tops:
+            for name in dict.fromkeys([namespace] if namespace else self._files.listed(top)):
+                found = self._annotated(f"{top}/{name}/{ident}/config.json", uid)
+                if found is not None:
+                    runtime = "docker" if name == _MOBY else "containerd"
+                    return Found({"runtime": runtime, **found.names}, found.labels)
+        return NOTHING
+
+    # -- Podman and CRI-O
+
+    def _conmon(self, ident: str, monitor: Monitor, uid: int, bundles: tuple[str, ...]) -> Found:
         """conmon -c ID … -b BUNDLE … -n NAME: right for whatever storage, another user's too."""
-        if not monitor or os.path.basename(monitor[0]) != "conmon" or _option(monitor, "-c") != ident:
+        if monitor.name != "conmon" or option(monitor.argv, "-c") != ident:
             for top in bundles:
                 for driver in _DRIVERS:
-                    found = self._annotations(f"{top}/{driver}-containers/{ident}/userdata/config.json")
+                    found = self._annotated(f"{top}/{driver}-containers/{ident}/userdata/config.json", uid)
                     if found:
                         return found
-            return {}
-        bundle = _option(monitor, "-b")
-        found = self._annotations(f"{bundle.lstrip('/')}/config.json") if bundle.startswith("/") else {}
-        return {"name": _option(monitor, "-n")} | found
+            return NOTHING
+        bundle = option(monitor.argv, "-b")
+        known = self._annotated(f"{bundle}/config.json", uid) if bundle.startswith("/") else None
+        stored = NOTHING
+        driver, _, rest = bundle.rpartition(f"/{ident}/userdata")
+        if driver.endswith("-containers") and not rest:
+            stored = self._stored_in(driver, ident, uid)
+        name = option(monitor.argv, "-n")
+        return _joined(Found({"name": name} if name else {}, {}), known or NOTHING, stored)
 
-    def _storage(self, ident: str) -> dict[str, str]:
+    def _storage(self, ident: str, storage: str, uid: int) -> Found:
         for driver in _DRIVERS:
-            for name in ("containers.json", "volatile-containers.json"):
-                known = self._read(f"{_STORAGE}/{driver}-containers/{name}")
-                for about in known if isinstance(known, list) else []:
-                    if isinstance(about, dict) and about.get("id") == ident:
-                        return self._stored(about)
-        return {}
+            found = self._stored_in(f"{storage}/{driver}-containers", ident, uid)
+            if found:
+                return found
+        return NOTHING
 
-    def _stored(self, about: JsonObject) -> dict[str, str]:
+    def _stored_in(self, folder: str, ident: str, uid: int) -> Found:
+        for name in ("containers.json", "volatile-containers.json"):
+            known = self._files.json(f"{folder}/{name}", uid)
+            for about in known if isinstance(known, list) else []:
+                if isinstance(about, dict) and about.get("id") == ident:
+                    return self._stored(about)
+        return NOTHING
+
+    @staticmethod
+    def _stored(about: JsonObject) -> Found:
         names = about.get("names")
-        try:
-            more = json.loads(_text(about.get("metadata")) or "{}")
-        except (ValueError, RecursionError):
-            more = {}
-        image = _text(more.get("image-name")) if isinstance(more, dict) else ""
+        more = _decoded(about.get("metadata"))
+        image = _text(more.get("image-name"))
         name = _text(names[0]) if isinstance(names, list) and names else ""
-        return {"name": name, "image": image or _text(about.get("image"))}
+        return Found(_said({"name": name, "image": image or _text(about.get("image"))}), {})
 
-    def _annotations(self, path: str) -> dict[str, str]:
-        found = self._json(path).get("annotations")
-        if not isinstance(found, dict):
-            return {}
-        out = {}
-        for name, keys in ANNOTATIONS.items():
-            value = next((found[key] for key in keys if isinstance(found.get(key), str)), "")
-            if value:
-                out[name] = value
-        return out
+    # -- bundles
 
-    # -- files
-
-    def _json(self, path: str) -> JsonObject:
-        found = self._read(path)
-        return found if isinstance(found, dict) else {}
-
-    def _read(self, path: str) -> Json:
-        try:
-            fd = os.open(os.path.join(self._root, path), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError:
-            return None  # it is not there, or not a file
-        try:
-            about = os.fstat(fd)
-            if not stat.S_ISREG(about.st_mode) or about.st_size > MAX_FILE:
-                return None
-            self.counters["read"] += 1
-            with open(fd, "rb", closefd=False) as file:
-                return json.loads(file.read(MAX_FILE))
-        except (OSError, ValueError, RecursionError):
-            self.counters["malformed"] += 1
+    def _annotated(self, path: str, uid: int) -> Found | None:
+        """What a bundle's configuration says of its container; ``None`` where there is none."""
+        config = self._files.object(path, uid)
+        if not config:
             return None
-        finally:
-            os.close(fd)
+        annotations = config.get("annotations")
+        annotations = annotations if isinstance(annotations, dict) else {}
+        names = names_of(annotations)
+        if not names and not isinstance(config.get("ociVersion"), str):
+            return None
+        manager = _MANAGERS.get(_text(annotations.get("io.container.manager")))
+        if manager:
+            names["runtime"] = manager
+        labels = next((found for key in LABELS if (found := _decoded(annotations.get(key)))), {})
+        return Found(names, _strings(labels))
+
+
+def _joined(*several: Found) -> Found:
+    """What all of them say; the later word counts."""
+    names: dict[str, str] = {}
+    labels: dict[str, str] = {}
+    for found in reversed(several):
+        names = {**names, **{name: value for name, value in found.names.items() if name not in names}}
+        labels = labels or found.labels
+    return Found(names, labels)
+
+
+def _decoded(value: Json) -> JsonObject:
+    """The object that is written down as JSON in ``value``."""
+    try:
+        found = json.loads(_text(value) or "{}")
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _said(found: dict[str, str]) -> dict[str, str]:
     return {name: value for name, value in found.items() if value}
 
 
+def _strings(found: JsonObject) -> dict[str, str]:
+    return {key: value for key, value in found.items() if isinstance(value, str)}
+
+
 def _text(value: Json) -> str:
     return value if isinstance(value, str) else ""
-
-
-def _option(words: list[str], name: str) -> str:
-    """The word behind ``name`` on a command line."""
-    at = words.index(name) + 1 if name in words else len(words)
-    return words[at] if at < len(words) else ""
-
-
-def command_line(pid: int) -> list[str]:
-    """The command line of the parent of process ``pid``; empty when one of them has gone."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            parent = int(file.read(4096).rpartition(b") ")[2].split()[1])
-        with open(f"/proc/{parent}/cmdline", "rb") as file:
-            return [word.decode("utf-8", "surrogateescape") for word in file.read(65536).split(b"\0")]
-    except (OSError, IndexError, ValueError):
-        return []  # it has gone: nobody tells any more

@@ -65,7 +65,7 @@ def test_not_recognised_by_path(runtimes: Runtimes, runtime: str) -> None:
     [
         ("runc", f"/docker/{FULL_ID}", Runtime("docker", FULL_ID)),
         ("crun", f"/machine.slice/libpod-{FULL_ID}.scope/container", Runtime("podman", FULL_ID)),
-        ("runc", f"/kubepods/burstable/pod{POD}/{FULL_ID}", Runtime("kubernetes", FULL_ID, pod=POD)),
+        ("runc", f"/kubepods/burstable/pod{POD}/{FULL_ID}", Runtime("kubernetes", FULL_ID, pod_uid=POD)),
         (
             "nspawn",
             rf"/machine.slice/machine-my\x2d{FULL_ID[:8]}.scope",

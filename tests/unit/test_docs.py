@@ -180,7 +180,8 @@ def filled(name: str, annotation: str) -> Any:
     """A value for a parameter of such a function, by its type, save where it must be a certain one."""
     place, actor = lifecycle_records.NsPlace(1, 4, 3), lifecycle_records.Actor(1, 2, 3, 4, b"x", "5")
     certain = {"numeric": False, "serials": [1] * 8, "inodes": [1] * 8, "nstype": "net"}
-    certain |= {"caller": "pid=1 uid=0 auid=0 tty=x ses=1 subj=x"}
+    certain |= {"names": [(field, "x") for field in ("ctr-name", "labels", "unit")], "first": (1, 2), "more": ""}
+    certain |= {"pairs": {"k": "v"}, "caller": "pid=1 uid=0 auid=0 tty=x ses=1 subj=x"}
     kinds = {"NsPlace": place, "Actor": actor, "int": 1, "bytes": b"x", "bool": True, "str": "x"}
     return certain[name] if name in certain else next(v for kind, v in kinds.items() if kind in annotation)
 

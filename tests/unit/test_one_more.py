@@ -65,7 +65,8 @@ def test_a_runtime_is_a_row(copied: Copied) -> None:
         "from auditns_connector.model.runtimes import chain, runtime_of_bundle\n"
         "from auditns_connector.sources.runtimefiles import RuntimeFiles\n"
         "print(chain('/a/dummy-17/b')[0][:3], runtime_of_bundle({}, '/x/dummy/17'))\n"
-        "print(RuntimeFiles().names('dummy', '17', []))"
+        "from auditns_connector.sources.runtime_daemons import Monitor\n"
+        "print(RuntimeFiles().names('dummy', '17', Monitor()).names)"
     )
     assert said.splitlines() == ["('dummy', '17', '17') dummy", "{}"]
     assert len(copied.touched) == 1

@@ -240,7 +240,7 @@ def test_the_list_is_filtered_alike() -> None:
     ]
 
     def found(*terms: str) -> list[str]:
-        return [about["contid"] for about in _wanted(known, list(terms))]
+        return [about["contid"] for about in _wanted(known, list(terms), [])]
 
     assert found() == ["2", "4,^2", "5,^4,^2", "4", "6,^?"]
     assert found("2") == ["2", "4,^2", "5,^4,^2"]
@@ -249,3 +249,21 @@ def test_the_list_is_filtered_alike() -> None:
     assert found("5", "!=2") == []
     assert found("!=2") == ["4", "6,^?"]
     assert found("6") == ["6,^?"]
+
+
+def test_names_are_filtered_alike() -> None:
+    """What only a cgroup inside a container tells of is called as whoever is inside likes."""
+    known = [
+        {"contid": "2", "kind": "runtime", "id": "aa", "name": "web"},
+        {"contid": "4,^2", "kind": "runtime", "id": "bb", "name": "victim"},
+        {"contid": "5,^4,^2", "kind": "registered", "name": "own"},
+        {"contid": "4", "kind": "runtime", "name": "victim"},
+    ]
+
+    def found(*names: str) -> list[str]:
+        return [about["contid"] for about in _wanted(known, [], list(names))]
+
+    assert found("web") == found("aa") == ["2", "4,^2", "5,^4,^2"]
+    assert found("victim") == ["4"]
+    assert found("o?n", "v*") == ["5,^4,^2", "4"]
+    assert found("bb") == []

@@ -300,7 +300,7 @@ def test_names_are_kept_and_bounded(world: Registering) -> None:
     container = world.model.processes[TASK].state.container
     assert container is not None
     assert (len(container.name), container.image, container.pod) == (512, "i?", "")
-    assert container.labels == {"namespace": "ns"}
+    assert (container.namespace, container.labels) == ("ns", {})
 
 
 def snapshot(world: World) -> list[bytes]:

@@ -40,23 +40,26 @@ RECOGNISED = [
     (f"{USER}/user.slice/docker-{ID}.scope", Runtime("docker", ID)),
     (f"/system.slice:docker:{ID}", Runtime("docker", ID)),
     # Kubernetes, cgroupfs: Docker and containerd look alike
-    (f"/kubepods/pod{POD}/{ID}", Runtime("kubernetes", ID, pod=POD)),
-    (f"/kubepods/burstable/pod{POD}/{ID}", Runtime("kubernetes", ID, pod=POD)),
-    (f"/kubepods/besteffort/pod{POD}/{ID}", Runtime("kubernetes", ID, pod=POD)),
-    (f"/kubepods/besteffort/pod{STATIC}/{ID}", Runtime("kubernetes", ID, pod=STATIC)),
+    (f"/kubepods/pod{POD}/{ID}", Runtime("kubernetes", ID, pod_uid=POD)),
+    (f"/kubepods/burstable/pod{POD}/{ID}", Runtime("kubernetes", ID, pod_uid=POD)),
+    (f"/kubepods/besteffort/pod{POD}/{ID}", Runtime("kubernetes", ID, pod_uid=POD)),
+    (f"/kubepods/besteffort/pod{STATIC}/{ID}", Runtime("kubernetes", ID, pod_uid=STATIC)),
     # Kubernetes, systemd
-    (f"{BURSTABLE}/cri-containerd-{ID}.scope", Runtime("containerd", ID, pod=POD)),
-    (f"/kubepods.slice/kubepods-pod{STATIC}.slice/cri-containerd-{ID}.scope", Runtime("containerd", ID, pod=STATIC)),
-    (f"{BURSTABLE}/docker-{ID}.scope", Runtime("docker", ID, pod=POD)),
-    (f"{BURSTABLE}/crio-{ID}.scope", Runtime("crio", ID, pod=POD)),
-    (f"{BURSTABLE}/crio-{ID}.scope/container", Runtime("crio", ID, pod=POD)),
-    (f"/kubepods/burstable/pod{POD}/crio-{ID}", Runtime("crio", ID, pod=POD)),
+    (f"{BURSTABLE}/cri-containerd-{ID}.scope", Runtime("containerd", ID, pod_uid=POD)),
+    (
+        f"/kubepods.slice/kubepods-pod{STATIC}.slice/cri-containerd-{ID}.scope",
+        Runtime("containerd", ID, pod_uid=STATIC),
+    ),
+    (f"{BURSTABLE}/docker-{ID}.scope", Runtime("docker", ID, pod_uid=POD)),
+    (f"{BURSTABLE}/crio-{ID}.scope", Runtime("crio", ID, pod_uid=POD)),
+    (f"{BURSTABLE}/crio-{ID}.scope/container", Runtime("crio", ID, pod_uid=POD)),
+    (f"/kubepods/burstable/pod{POD}/crio-{ID}", Runtime("crio", ID, pod_uid=POD)),
     # the kubelet says systemd, the runtime does cgroupfs
     (
         f"/system.slice/containerd.service/kubepods-pod{POD_}.slice:cri-containerd:{ID}",
-        Runtime("containerd", ID, pod=POD),
+        Runtime("containerd", ID, pod_uid=POD),
     ),
-    (f"/kubepods-burstable-pod{POD_}.slice:crio:{ID}", Runtime("crio", ID, pod=POD)),
+    (f"/kubepods-burstable-pod{POD_}.slice:crio:{ID}", Runtime("crio", ID, pod_uid=POD)),
     # containerd's own tools, where the id is a full one
     (f"/k8s.io/{ID}", Runtime("containerd", ID)),
     (f"/system.slice/nerdctl-{ID}.scope", Runtime("containerd", ID)),
@@ -68,9 +71,9 @@ RECOGNISED = [
     (f"/machine.slice/libpod-{ID}.scope/container", Runtime("podman", ID)),
     (f"/machine.slice/libpod-{ID}.scope/container/system.slice/a.service", Runtime("podman", ID)),
     (f"/libpod_parent/libpod-{ID}", Runtime("podman", ID)),
-    (f"/libpod_parent/{ID2}/libpod-{ID}", Runtime("podman", ID, pod=ID2)),
-    (f"/my-parent/{ID2}/libpod-{ID}", Runtime("podman", ID, pod=ID2)),
-    (f"/machine.slice/machine-libpod_pod_{ID2}.slice/libpod-{ID}.scope", Runtime("podman", ID, pod=ID2)),
+    (f"/libpod_parent/{ID2}/libpod-{ID}", Runtime("podman", ID, pod_uid=ID2)),
+    (f"/my-parent/{ID2}/libpod-{ID}", Runtime("podman", ID, pod_uid=ID2)),
+    (f"/machine.slice/machine-libpod_pod_{ID2}.slice/libpod-{ID}.scope", Runtime("podman", ID, pod_uid=ID2)),
     (f"{USER}/user.slice/libpod-{ID}.scope", Runtime("podman", ID)),
     (f"{USER}/user.slice/libpod-{ID}.scope/container", Runtime("podman", ID)),
     (f"{USER}/user.slice/podman-4711.scope/{ID}", Runtime("podman", ID)),
@@ -93,12 +96,14 @@ RECOGNISED = [
     ("/machine.slice/machine-qemu2.scope/payload", Runtime("nspawn", "qemu2", "qemu2")),
     # BuildKit
     (f"/docker/buildkit/{BUILD}", Runtime("buildkit", BUILD)),
+    (f"/system.slice/docker-{BUILD}.scope", Runtime("buildkit", BUILD)),
+    (f"/system.slice/system.slice:docker:{BUILD}", Runtime("buildkit", BUILD)),
     (f"/system.slice/buildkit.service/buildkit/{BUILD}", Runtime("buildkit", BUILD)),
     # ECS
-    (f"/ecs/{TASK}/{ID}", Runtime("ecs", ID, pod=TASK)),
-    (f"/ecs/my_cluster/{TASK}/{ID}", Runtime("ecs", ID, pod=TASK)),
-    (f"/ecstasks.slice/ecstasks-{TASK}.slice/docker-{ID}.scope", Runtime("ecs", ID, pod=TASK)),
-    (f"/ecs/{TASK}/{TASK}-2345678901", Runtime("ecs", f"{TASK}-2345678901", pod=TASK)),
+    (f"/ecs/{TASK}/{ID}", Runtime("ecs", ID, pod_uid=TASK)),
+    (f"/ecs/my_cluster/{TASK}/{ID}", Runtime("ecs", ID, pod_uid=TASK)),
+    (f"/ecstasks.slice/ecstasks-{TASK}.slice/docker-{ID}.scope", Runtime("ecs", ID, pod_uid=TASK)),
+    (f"/ecs/{TASK}/{TASK}-2345678901", Runtime("ecs", f"{TASK}-2345678901", pod_uid=TASK)),
     (f"/{TASK}-2345678901", Runtime("ecs", f"{TASK}-2345678901")),
     # Cloud Foundry
     ("/garden/0f1e2d3c-4b5a", Runtime("garden", "0f1e2d3c-4b5a", "0f1e2d3c-4b5a")),
@@ -166,6 +171,8 @@ NOT_RECOGNISED = [
     f"/process_api/{TASK}",
     "/docker/buildkit",
     f"/docker/buildkit/{BUILD}x",
+    f"/system.slice/docker-{BUILD}x.scope",
+    f"/system.slice/docker-{BUILD}.service",
     f"/docker/{BUILD}",
     f"/ecs/{TASK}",
     "/garden",
@@ -218,7 +225,7 @@ def test_nested(path: str, expected: list[tuple[str, str]]) -> None:
 
 def test_the_pod_is_that_of_the_container_itself() -> None:
     path = f"/kubepods/pod{POD}/{ID}/docker/{ID2}"
-    assert chain(path) == [Runtime("kubernetes", ID, pod=POD), Runtime("docker", ID2)]
+    assert chain(path) == [Runtime("kubernetes", ID, pod_uid=POD), Runtime("docker", ID2)]
 
 
 def test_contid_of_a_hexadecimal_id_is_its_first_16_digits() -> None:

@@ -99,9 +99,20 @@ def test_of_one_process_and_of_some_types(shot: snapshot.Snapshot) -> None:
 
 def test_lines_of_namespaces(shot: snapshot.Snapshot) -> None:
     lines = ns.table(ns.rows(shot))
-    assert lines[0].split() == ["SERIAL", "TYPE", "INODE", "PROCS", "PID", "CONTAINER", "CREATOR", "AGE", "COMMAND"]
+    assert lines[0].split() == [
+        "SERIAL",
+        "TYPE",
+        "INODE",
+        "PROCS",
+        "PID",
+        "CONTAINER",
+        "POD",
+        "CREATOR",
+        "AGE",
+        "COMMAND",
+    ]
     (net,) = [line for line in lines if " net " in line and " 11 " in line]
-    assert net.split()[3:] == ["3", "100", f"docker/{HEX[:12]}", "50", "containerd", "9s", "init"]
+    assert net.split()[3:] == ["3", "100", f"docker/{HEX[:12]}", "-", "50", "containerd", "9s", "init"]
     (held,) = [line for line in lines if " held " in line]
     assert " ipc " in held
 

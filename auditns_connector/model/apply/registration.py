@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from auditns_connector.model import container_names as names
-from auditns_connector.model.containers import UNKNOWN, Container, Key
+from auditns_connector.model.containers import NAMED, SEEN, UNKNOWN, Container, Key
 from auditns_connector.model.outputs import ContainerOp
 from auditns_connector.model.process import REGISTERED, Process
 from auditns_connector.model.runtimes import UNSET, free_contid
@@ -107,7 +107,9 @@ class Registry:
         elif op == "marks":
             self._model.packets.marks = {int(mark): int(contid) for mark, contid in request["marks"]}
         elif op == "names":
-            names.add(self._model.containers, request)
+            named = names.add(self._model.containers, request)
+            if named is not None:
+                self._model.containers.tell(NAMED, named, time)
 
     # -- setting an id
 
@@ -273,6 +275,7 @@ class Registry:
             container.first = who
         self.changes += 1
         self.fresh.append(container)
+        containers.tell(SEEN, container, time)
         members = [target, *self._descendants(target)] if hook else [target]
         former = (None, UNKNOWN, target.registered)
         for process in members:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from auditns_connector.model import container_names as names
 from auditns_connector.model.apply.procfs import SAME_START
-from auditns_connector.model.containers import UNKNOWN, Container, Key
+from auditns_connector.model.containers import SEEN, UNKNOWN, Container, Key
 from auditns_connector.model.process import PROCFS, REGISTERED, Process
 from auditns_connector.vocabulary.namespaces import PID, USER
 from auditns_connector.vocabulary.values import Json, JsonObject
@@ -64,8 +64,8 @@ def _snapshot(
         "born": container.born,
         "first": container.first,
         "names": {
-            **{name: getattr(container, name) for name in ("runtime", "id", "name", "image", "pod")},
-            **container.labels,
+            **{name: getattr(container, name) for name in names.NAMES},
+            "labels": container.labels,
         },
         "replaces": sorted(container.replaces),
         "taken": taken,
@@ -123,6 +123,7 @@ def restore(model: "Model", time: int, request: JsonObject) -> None:
         for inst in _namespaces(model, request):
             inst.owner = container
         containers.enter(parent)
+        containers.tell(SEEN, container, time)
         model.registry.changes += 1
     for process in known:
         model.table.register(process, container)

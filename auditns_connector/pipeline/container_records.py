@@ -1,0 +1,107 @@
+"""Stand-alone CONTAINER_INFO: what is new about containers, and what a new log file begins with.
+
+Written whatever ``info`` says. Containers that an unprivileged user can make as fast as he likes (sandboxes, and what
+only a cgroup inside a user's part of the tree tells of) share the budget of the records of namespaces; those beyond it
+are counted, and told when the next log file begins.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
+
+from auditns_connector.emit.container_info import container_alone, number_of
+from auditns_connector.model.containers import PRESENT, SEEN, Container
+from auditns_connector.model.outputs import ContainerInfo, Output
+from auditns_connector.pipeline.lifecycle_budget import Maker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from auditns_connector.model.process import Process
+    from auditns_connector.model.table import Model
+
+#: containers whose number is not known yet that are remembered
+_MOST_WAITING: Final = 4096
+
+
+class ContainerRecords:
+    """The lines about the containers of ``model``."""
+
+    def __init__(self, model: "Model") -> None:
+        self._model = model
+        #: news of containers without a number
+        self._waiting: list[ContainerInfo] = []
+
+    def ready(self, outputs: "Iterable[Output]") -> "Iterator[Output]":
+        """``outputs``, with news of containers as soon as these have a number."""
+        waiting, self._waiting = self._waiting, []
+        for output in (*waiting, *outputs):
+            if isinstance(output, ContainerInfo):
+                if not self._living(output.container) and output.reason != SEEN:
+                    continue  # it has ended since: nothing more is to be said of it
+                if not number_of(self._model, output.container):
+                    if self._living(output.container):
+                        self._waiting.append(output)
+                        del self._waiting[:-_MOST_WAITING]
+                    continue
+            yield output
+
+    @property
+    def waits(self) -> bool:
+        """Whether there are any without a number."""
+        return bool(self._waiting)
+
+    @staticmethod
+    def _living(container: Container) -> bool:
+        return container.ended is None
+
+    def maker(self, info: ContainerInfo, uid_of: "Callable[[Process], int | None]") -> Maker | None:
+        """Whose budget the line is written from; None: nobody's, it is written in any case."""
+        container = info.container
+        if (
+            info.reason != SEEN
+            or container.kind == "registered"
+            or (container.sandbox is None and not container.yields_id)
+        ):
+            return None
+        around = container.parent
+        while around is not None and around.kind == "sandbox":
+            around = around.parent
+        who = container.sandbox.first if container.sandbox is not None else container.init
+        process = self._model.incarnation(*who) if who is not None else None
+        uid = uid_of(process) if process is not None else None
+        return Maker(uid, None if around is None else number_of(self._model, around) or "?")
+
+    def line(self, info: ContainerInfo, numeric: bool) -> bytes:
+        """The line, with the places for stamp and node left open."""
+        return container_alone(self._model, info.container, info.reason, numeric)
+
+    def present(self, numeric: bool) -> list[tuple[Container, bytes]]:
+        """Of every container that lives now, those around others first."""
+        living = sorted(
+            (c for c in list(self._model.containers.by_key.values()) if c.live > 0),
+            key=lambda c: (len(c.key), c.born, c.key),
+        )
+        made = ((c, container_alone(self._model, c, PRESENT, numeric)) for c in living)
+        return [(container, line) for container, line in made if line]
+
+
+@runtime_checkable
+class Headed(Protocol):
+    """A sink whose files begin with lines of ours."""
+
+    header: Callable[[], bytes]
+
+
+class Heads(Protocol):
+    """Whoever makes these lines."""
+
+    def header(self, name: str) -> Callable[[], bytes]:
+        """Makes those of format ``name``."""
+
+
+def give_headers(outputs: "Mapping[str, Sequence[object]]", heads: Heads | None) -> None:
+    """Have the log files among ``outputs`` (by format) begin with the containers that live."""
+    for name, sinks in outputs.items():
+        for sink in sinks:
+            if heads is not None and isinstance(sink, Headed):
+                sink.header = heads.header(name)
