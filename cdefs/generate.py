@@ -24,7 +24,7 @@ def _numbers(module: ModuleType, prefixes: tuple[str, ...], c_prefix: str = "") 
 
 def header() -> str:
     """generated.h"""
-    from auditns_connector.vocabulary import audit_text, frames, record_types, timing
+    from auditns_connector.vocabulary import archive, audit_text, frames, record_types, timing
 
     lines: list[str] = ["", "/* frames.py: kinds and sources of frames */"]
     lines += _numbers(frames, ("K_", "S_", "RULES_"))
@@ -32,11 +32,18 @@ def header() -> str:
     lines += _numbers(audit_text, ("P_", "MODE_", "LINE_", "MAX_", "CLOSED", "OLDER_MS"), "AUDITNS_")
     lines += ["", "/* timing.py, nanoseconds */"]
     lines += _numbers(timing, ("EPSILON", "LATE", "EXEC_TIME", "SLACK", "RECENT"), "AUDITNS_")
+    lines += ["", "/* archive.py: kinds of terms, holders and tallies, flags of events */"]
+    lines += _numbers(archive, ("TERM_", "HOLDER_", "TALLY_", "EVENT_"), "ARCHIVE_")
     lines += ["", "/* record_types.py */"]
     numbers = {
         "AUDIT_EOE": record_types.EOE,
         "AUDIT_FIRST_DAEMON": record_types.DAEMON[0],
         "AUDIT_LAST_DAEMON": record_types.DAEMON[-1],
+        "AUDIT_CONTAINER_ID": record_types.CONTAINER_ID,
+        "AUDIT_CONTAINER_INFO": record_types.CONTAINER_INFO,
+        "AUDIT_CONTAINER_LOST": record_types.CONTAINER_LOST,
+        "AUDIT_FIRST_OWN": min(record_types.OWN),
+        "AUDIT_LAST_OWN": max(record_types.OWN),
         "FIRST_EVENT": record_types.FIRST_EVENT,
         "FIRST_ANOM_MSG": record_types.FIRST_ANOM_MSG,
     }

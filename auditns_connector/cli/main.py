@@ -22,6 +22,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "oci-hook": ("ocihook", "register a container; called by container runtimes"),
     "install-hook": ("ocihook", "make Podman and CRI-O call oci-hook"),
     "stream": ("stream", "a stream of audit events for each container"),
+    "archive": ("archive", "seal rotated text into an archive, write it out, check it, prune it"),
     "ns": ("ns", "namespaces by serial: who is in them, who made them, and when"),
     "tree": ("tree", "containers, their namespaces and their processes, once or as they change"),
     "doctor": ("doctor", "what this host allows, what is missing, and the command that mends it"),

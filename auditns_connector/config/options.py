@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from auditns_connector.config import readers as v
+from auditns_connector.config.archive import SCHEMA as _ARCHIVE
+from auditns_connector.config.archive import ArchiveOptions
 from auditns_connector.config.readers import GIB, KIB, MIB, ContidTerm, Reader
 from auditns_connector.config.streams import Definition, read
 from auditns_connector.errors import ConfigError
@@ -101,6 +103,7 @@ class Config(NamedTuple):
     control: str = CONTROL
     other_users: bool = False
     journal: Journal = Journal()
+    archive: ArchiveOptions = ArchiveOptions()
     sources: Sources = Sources()
     file: FileOutput = FileOutput()
     socket: SocketOutput = SocketOutput()
@@ -264,7 +267,7 @@ _TOP: Final[Mapping[str, Reader]] = {
     "coalesce_ms": v.coalesce,
     "control": v.path_name(longest=107),
 }
-_TABLES: Final[tuple[str, ...]] = ("journal", "sources", "output", "filter", "netfilter", "stream")
+_TABLES: Final[tuple[str, ...]] = ("journal", "archive", "sources", "output", "filter", "netfilter", "stream")
 _DOTTED: Final = {
     "file": "output.file",
     "socket": "output.socket",
@@ -288,6 +291,7 @@ def _config(path: str, data: JsonObject) -> Config:
     config = Config(
         **top,
         journal=Journal(**_options(path, "journal.", journal, _JOURNAL)),
+        archive=ArchiveOptions(**_options(path, "archive.", tables.get("archive", {}), _ARCHIVE)),
         sources=Sources(**_options(path, "sources.", tables.get("sources", {}), _SOURCES)),
         file=FileOutput(**_options(path, "output.file.", output["file"], _FILE)),
         socket=SocketOutput(**_options(path, "output.socket.", output["socket"], _SOCKET)),
@@ -313,6 +317,7 @@ def _together(path: str, config: Config) -> None:
     used = {"control": config.control}
     for name, output_path in (
         ("journal.path", config.journal.path),
+        ("archive.path", config.archive.path),
         ("output.file.path", config.file.path if config.file.enabled else ""),
         ("output.socket.path", config.socket.path if config.socket.enabled else ""),
     ):

@@ -72,6 +72,20 @@ def size(low: int, high: int, *, zero: bool = False, none: bool = False, power: 
     return read
 
 
+_AGES: Final = {"h": 3600, "d": 86_400}
+
+
+def age(value: Json) -> int:
+    """A time to keep something, in seconds; 0 is for ever."""
+    if value == 0 and type(value) is int:
+        return 0
+    if isinstance(value, str) and value[-1:] in _AGES and value[:-1].isascii() and value[:-1].isdigit():
+        seconds = int(value[:-1][:12]) * _AGES[value[-1]]
+        if 0 < seconds <= 100 * 366 * 86_400:
+            return seconds
+    raise ValueError('days or hours, as "90d" or "36h", at most 100 years, or 0 for no limit')
+
+
 def pair(first: Reader, second: Reader) -> Reader:
     """Two values in a list."""
 

@@ -66,6 +66,13 @@ def prepare(*, daemon: bool = True) -> None:
             sys.stderr = SyslogStream(os.path.basename(sys.argv[0]) or "auditns")
 
 
+def give_way() -> None:
+    """Work with what others leave, of the disk too (its priority follows that of the CPU, ioprio_set(2)); never with
+    nothing, as the idle classes would on a host that is always busy."""
+    os.nice(19)
+    os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+
+
 def reset_signals(*, keep_hup: bool = False) -> None:
     """Default dispositions and nothing blocked; SIGPIPE is ignored, so that a closed pipe is an error to handle.
 

@@ -33,7 +33,15 @@ def test_shipped_file_holds_every_key() -> None:
     """Whoever adds an option adds it to the file whose comments teach it."""
     text = SHIPPED.read_text()
     keys = set(re.findall(r"^([a-z_]+) =", text, re.M))
-    schemas = (config._TOP, config._JOURNAL, config._SOURCES, config._FILE, config._SOCKET, config._CHILD)
+    schemas = (
+        config._TOP,
+        config._JOURNAL,
+        config._SOURCES,
+        config._FILE,
+        config._SOCKET,
+        config._CHILD,
+        config._ARCHIVE,
+    )
     assert keys == {key for schema in (*schemas, config._FILTER) for key in schema}
     for table in ("journal", "sources", "output.file", "output.child", "filter.include", "netfilter.marks"):
         assert f"\n[{table}]\n" in text

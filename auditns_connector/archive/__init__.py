@@ -1,0 +1,1 @@
+"""Rotated text sealed into segments, grouped by container, with an index and a catalogue."""

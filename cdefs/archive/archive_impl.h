@@ -1,0 +1,86 @@
+/* Shared by the files of cdefs/archive; not seen by cffi. */
+#ifndef AUDITNS_IMPL_ARCHIVE_H
+#define AUDITNS_IMPL_ARCHIVE_H
+
+#include <stdlib.h>
+#include "audittext/scan_impl.h"
+#ifndef AUDITNS_ARCHIVE /* it has no guard of its own, for cffi reads it */
+#define AUDITNS_ARCHIVE
+#include "archive/archive.h"
+#endif
+
+/* A part of the text. */
+struct span {
+    const char *at;
+    uint32_t len;
+};
+
+/* The event in hand. */
+struct work {
+    struct span contid;         /* of its subject; len 0: none */
+    struct span exe, key;
+    uint32_t holder, failed;
+    struct span node;
+};
+
+static inline int span_is(struct span a, const char *s, size_t n)
+{
+    return a.len == n && !memcmp(a.at, s, n);
+}
+
+static inline int same_span(struct span a, struct span b)
+{
+    return a.len == b.len && !memcmp(a.at, b.at, a.len);
+}
+
+static inline struct span unquoted(struct span s)
+{
+    while (s.len && *s.at == '"')
+        s.at++, s.len--;
+    while (s.len && s.at[s.len - 1] == '"')
+        s.len--;
+    return s;
+}
+
+static inline uint64_t mixed(uint64_t h, uint64_t x)
+{
+    h = (h ^ x) * 0x9e3779b97f4a7c15u;
+    return h ^ h >> 29;
+}
+
+/* Room for one more of what `*at` holds. 0: no memory. */
+int archive_room(void *at, uint32_t *room, uint32_t used, size_t size);
+
+/* What the end of the kernel's part of a body is: at 0x1D begins what auditd adds. */
+const char *archive_body_end(const char *body, const char *end);
+
+/* The value of the first word NAME= of a body; at NULL: there is none. */
+struct span archive_field(const char *body, const char *end, const char *name, uint32_t len);
+
+/* ---- archive/holder.c ---- */
+
+/* Whose the event is, by the lines of ours in [l, end). subject: its point, NONE where it has none. */
+void archive_holder(const struct archive_text *a, const struct auditns_points *p, uint32_t l, uint32_t end,
+                    uint32_t subject, struct work *w);
+
+/* The contid of the CONTAINER_ID about a target, len 0: none. */
+struct span archive_target(const struct auditns_points *p, uint32_t l, uint32_t end, uint32_t recno);
+
+/* The number of the event's group. NONE: no memory. */
+uint32_t archive_group(struct archive_text *a, const struct work *w);
+
+/* ---- archive/terms.c ---- */
+
+/* The terms of a line. 0: no memory. */
+int archive_line(struct archive_text *a, struct work *w, const char *body, const char *end, uint32_t type);
+
+int archive_add_term(struct archive_text *a, uint32_t kind, const char *value, uint32_t len);
+
+/* ---- archive/tallies.c ---- */
+
+int archive_count(struct archive_text *a, uint32_t group, uint32_t kind, uint32_t value, uint32_t length, uint64_t count,
+                  int64_t ms);
+int archive_note_info(struct archive_text *a, const char *body, const char *end, uint32_t group);
+int archive_note_serial(struct archive_text *a, struct span node, uint64_t serial, int64_t ms);
+
+#endif

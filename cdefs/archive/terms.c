@@ -1,0 +1,260 @@
+/* The terms of a line: what a block's filter is asked for. tests/reference/archive_terms.py is the readable reference. */
+#define _GNU_SOURCE /* memrchr */
+#include <arpa/inet.h>
+#include "archive/archive_impl.h"
+
+#define TYPE_USER_LOGIN 1112
+#define MOST_DECODED 8192
+
+uint32_t archive_term(uint32_t kind, const char *s, uint32_t len)
+{
+    uint64_t h = mixed(0xaf63bd4c8601b7df, kind);
+    uint32_t i = 0;
+
+    for (; len - i >= 8; i += 8)
+        h = mixed(h, eight(s + i));
+    h = mixed(mixed(h, eight_before(s + i, s + len)), len);
+    return (uint32_t)(h ^ h >> 32);
+}
+
+int archive_add_term(struct archive_text *a, uint32_t kind, const char *value, uint32_t len)
+{
+    if (!archive_room(&a->term, &a->term_room, a->terms, sizeof(*a->term)))
+        return 0;
+    a->term[a->terms++] = archive_term(kind, value, len);
+    return 1;
+}
+
+static int hex_digit(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+static int from_hex(struct span s, char *out, uint32_t room, uint32_t *len)
+{
+    if (!s.len || s.len % 2 || s.len / 2 > room)
+        return 0;
+    for (uint32_t i = 0; i < s.len; i += 2) {
+        int high = hex_digit(s.at[i]), low = hex_digit(s.at[i + 1]);
+        if (high < 0 || low < 0)
+            return 0;
+        out[i / 2] = (char)(high << 4 | low);
+    }
+    *len = s.len / 2;
+    return 1;
+}
+
+/* The bytes behind a value that audit_log_untrustedstring() wrote; 0 where there is none. */
+static int untrusted(struct span raw, char *buf, struct span *out)
+{
+    if (raw.len && *raw.at == '"') {
+        *out = unquoted(raw);
+        return out->len > 0;
+    }
+    out->at = buf;
+    return from_hex(raw, buf, MOST_DECODED, &out->len);
+}
+
+static struct span last_component(struct span path)
+{
+    while (path.len > 1 && path.at[path.len - 1] == '/')
+        path.len--;
+    const char *slash = memrchr(path.at, '/', path.len);
+    if (slash && path.len > 1) {
+        path.len -= (uint32_t)(slash + 1 - path.at);
+        path.at = slash + 1;
+    }
+    return path;
+}
+
+static int text_term(struct archive_text *a, uint32_t kind, uint32_t last, struct span raw)
+{
+    char buf[MOST_DECODED];
+    struct span value;
+
+    if (!untrusted(raw, buf, &value))
+        return 1;
+    if (!archive_add_term(a, kind, value.at, value.len))
+        return 0;
+    value = last_component(value);
+    return !last || archive_add_term(a, last, value.at, value.len);
+}
+
+static int plain_term(struct archive_text *a, uint32_t kind, struct span raw)
+{
+    return !raw.len || span_is(raw, "?", 1) || archive_add_term(a, kind, raw.at, raw.len);
+}
+
+/* Keys are separated by a byte 1. */
+static int key_terms(struct archive_text *a, struct span raw)
+{
+    char buf[MOST_DECODED];
+    struct span keys;
+
+    if (!untrusted(raw, buf, &keys))
+        return 1;
+    while (keys.len) {
+        const char *stop = memchr(keys.at, 1, keys.len);
+        uint32_t len = stop ? (uint32_t)(stop - keys.at) : keys.len;
+        if (len && !archive_add_term(a, ARCHIVE_TERM_KEY, keys.at, len))
+            return 0;
+        keys.at += stop ? len + 1 : len;
+        keys.len -= stop ? len + 1 : len;
+    }
+    return 1;
+}
+
+static int contid_terms(struct archive_text *a, struct span s)
+{
+    const char *end;
+
+    s = unquoted(s);
+    end = s.at + s.len;
+    for (const char *p = s.at; p < end;) {
+        const char *start = p;
+        while (p < end && *p != ',' && *p != '^')
+            p++;
+        if (p > start && !archive_add_term(a, ARCHIVE_TERM_CONTID, start, (uint32_t)(p - start)))
+            return 0;
+        p++;
+    }
+    return 1;
+}
+
+/* A struct sockaddr in hex: its address. */
+static int sockaddr_term(struct archive_text *a, struct span raw)
+{
+    char buf[MOST_DECODED], text[INET6_ADDRSTRLEN];
+    uint32_t len;
+
+    if (!from_hex(raw, buf, sizeof(buf), &len) || len < 3)
+        return 1;
+    uint16_t family;
+    memcpy(&family, buf, sizeof(family));
+    if (family == 1) { /* unix: a path, or a name behind a NUL */
+        uint32_t skip = 2 + !buf[2], n = 0;
+        while (skip + n < len && buf[skip + n])
+            n++;
+        return !n || archive_add_term(a, ARCHIVE_TERM_ADDR, buf + skip, n);
+    }
+    int inet = family == 2 && len >= 8, inet6 = family == 10 && len >= 24;
+    if (!inet && !inet6)
+        return 1;
+    if (!inet_ntop(inet ? AF_INET : AF_INET6, buf + (inet ? 4 : 8), text, sizeof(text)))
+        return 1;
+    return archive_add_term(a, ARCHIVE_TERM_ADDR, text, (uint32_t)strlen(text));
+}
+
+static int is_argument(const char *t, size_t n)
+{
+    if (n < 2 || *t != 'a')
+        return 0;
+    for (size_t i = 1; i < n; i++)
+        if (t[i] < '0' || t[i] > '9')
+            return 0;
+    return 1;
+}
+
+#define NAMED(word) (n == sizeof(word) - 1 && x == eight(word "\0\0\0\0\0\0\0"))
+
+/* One word NAME=VALUE that the kernel wrote. */
+static int kernel_word(struct archive_text *a, struct work *w, const char *t, size_t n, struct span v, uint32_t type)
+{
+    uint64_t x = n <= 8 ? first_of(eight_before(t, v.at + v.len), n) : 0;
+
+    switch (*t) {
+    case 'p':
+        if (NAMED("pid") || NAMED("ppid"))
+            return plain_term(a, ARCHIVE_TERM_PID, v);
+        return !NAMED("path") || text_term(a, ARCHIVE_TERM_PATH, ARCHIVE_TERM_BASE, v);
+    case 'o':
+        if (NAMED("opid"))
+            return plain_term(a, ARCHIVE_TERM_PID, v);
+        if (NAMED("ocomm"))
+            return text_term(a, ARCHIVE_TERM_COMM, 0, v);
+        if (NAMED("old-auid"))
+            return plain_term(a, ARCHIVE_TERM_AUID, v);
+        return !(n == 10 && !memcmp(t, "old-contid", 10)) || contid_terms(a, v);
+    case 'a':
+        if (NAMED("auid"))
+            return plain_term(a, ARCHIVE_TERM_AUID, v);
+        if (type == TYPE_EXECVE && is_argument(t, n))
+            return text_term(a, ARCHIVE_TERM_ARG, 0, v);
+        return 1;
+    case 'u':
+        return !NAMED("uid") || plain_term(a, ARCHIVE_TERM_UID, v);
+    case 'e':
+        if (NAMED("exe")) {
+            w->exe = v;
+            return text_term(a, ARCHIVE_TERM_EXE, ARCHIVE_TERM_EXENAME, v);
+        }
+        return !NAMED("euid") || plain_term(a, ARCHIVE_TERM_UID, v);
+    case 'n':
+        return !(NAMED("name") && type == TYPE_PATH) || text_term(a, ARCHIVE_TERM_PATH, ARCHIVE_TERM_BASE, v);
+    case 'k':
+        if (!NAMED("key"))
+            return 1;
+        w->key = v;
+        return key_terms(a, v);
+    case 'c':
+        if (NAMED("comm"))
+            return text_term(a, ARCHIVE_TERM_COMM, 0, v);
+        if (NAMED("contid"))
+            return contid_terms(a, v);
+        return !NAMED("cwd") || text_term(a, ARCHIVE_TERM_PATH, 0, v);
+    case 's':
+        if (NAMED("syscall"))
+            return plain_term(a, ARCHIVE_TERM_SYSCALL, v);
+        if (NAMED("success"))
+            w->failed |= span_is(v, "no", 2);
+        else if (NAMED("saddr"))
+            return type == TYPE_NETFILTER_PKT ? plain_term(a, ARCHIVE_TERM_ADDR, v) : sockaddr_term(a, v);
+        return 1;
+    case 'd':
+        return !NAMED("daddr") || plain_term(a, ARCHIVE_TERM_ADDR, v);
+    case 'r':
+        w->failed |= NAMED("res") && span_is(v, "0", 1);
+        return 1;
+    }
+    return 1;
+}
+
+/* One word of msg='…': what the sender says of itself. */
+static int user_word(struct archive_text *a, struct work *w, const char *t, size_t n, struct span v)
+{
+    uint64_t x = n <= 8 ? first_of(eight_before(t, v.at + v.len), n) : 0;
+
+    if (v.len && v.at[v.len - 1] == '\'')
+        v.len--;
+    if (NAMED("exe"))
+        return text_term(a, ARCHIVE_TERM_EXE, ARCHIVE_TERM_EXENAME, v);
+    if (NAMED("addr"))
+        return plain_term(a, ARCHIVE_TERM_ADDR, v);
+    if (NAMED("res"))
+        w->failed |= span_is(v, "failed", 6) || span_is(v, "0", 1);
+    return 1;
+}
+
+int archive_line(struct archive_text *a, struct work *w, const char *t, const char *end, uint32_t type)
+{
+    struct words words = words_of(t, end);
+    int user = 0;
+
+    if (type == TYPE_PROCTITLE || type == AUDIT_EOE)
+        return 1;
+    while (t < end) {
+        const char *q = word_stop(&words, t), *eq;
+        if (!user && q - t > 5 && !memcmp(t, "msg='", 5)) {
+            user = 1;
+            t += 5;
+        }
+        eq = memchr(t, '=', (size_t)(q - t));
+        if (eq) {
+            struct span value = {eq + 1, (uint32_t)(q - eq - 1)};
+            if (!(user ? user_word(a, w, t, (size_t)(eq - t), value) : kernel_word(a, w, t, (size_t)(eq - t), value, type)))
+                return 0;
+        }
+        t = q + 1;
+    }
+    return 1;
+}
