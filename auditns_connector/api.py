@@ -27,6 +27,7 @@ EXIT_CODES: Final = {
     "EXDEV": 15,
     "EEXIST": 16,
     "ENOTUNIQ": 17,
+    "EAGAIN": 18,
 }
 
 

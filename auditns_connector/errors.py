@@ -17,6 +17,13 @@ class ConfigError(AuditnsError):
     exit_code = 2
 
 
+class BehindError(AuditnsError):
+    """So much happens on the host that what a question is about has not been worked through yet."""
+
+    def __init__(self) -> None:
+        super().__init__("so much happens on this host that its newest processes are not known yet; ask again")
+
+
 class NotPermittedError(AuditnsError):
     """The kernel refuses this process what it asked for."""
 

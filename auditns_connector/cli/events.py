@@ -14,6 +14,7 @@ def run_events(args: argparse.Namespace) -> int:
     from auditns_connector.daemon.log import Log
     from auditns_connector.daemon.notify import notify
     from auditns_connector.daemon.privileges import keep_only
+    from auditns_connector.daemon.process import boost_priority
     from auditns_connector.emit.events import EventWriter
     from auditns_connector.host.namespace_source import told
     from auditns_connector.host.open_sources import host_observer
@@ -26,6 +27,7 @@ def run_events(args: argparse.Namespace) -> int:
     kinds = _check(args)
     log = Log(args.quiet)
     journal = JournalWriter(args.journal) if args.journal else None
+    boost_priority()
     keep_only()
     audit = ReadlogSource() if args.ns_source == "audit" else None
     observer, notices = host_observer(

@@ -146,6 +146,7 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
     from auditns_connector.daemon.log import Log
     from auditns_connector.daemon.notify import notify
     from auditns_connector.daemon.privileges import OTHER_USERS, keep_only
+    from auditns_connector.daemon.process import boost_priority
     from auditns_connector.emit import spelling as spellings
     from auditns_connector.host.audit_tools import version
     from auditns_connector.host.bootstrap import boot_id
@@ -170,6 +171,7 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
     try:
         # the journal may stand in somebody's own directory: it is opened with all of root's rights
         journal = JournalWriter(args.journal) if args.journal else None
+        boost_priority()
         keep_only(OTHER_USERS if args.other_users else ())
         observer, notices = host_observer(
             perf=args.perf,

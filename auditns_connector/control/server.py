@@ -21,7 +21,7 @@ from typing import Final
 from auditns_connector.control.peer import Peer as Peer
 from auditns_connector.control.peer import peer_accepted
 from auditns_connector.daemon.log import Log
-from auditns_connector.errors import AuditnsError, NotPermittedError
+from auditns_connector.errors import AuditnsError, BehindError, NotPermittedError
 from auditns_connector.sources.procfs import Procfs
 from auditns_connector.vocabulary.values import JsonObject
 
@@ -29,6 +29,8 @@ MAX_REQUEST: Final = 64 * 1024
 MAX_ANSWER: Final = 1 << 20
 MAX_CLIENTS: Final = 64
 _BACKLOG: Final = 512
+#: a program that is behind is asked again after so long (seconds)
+_ASK_AGAIN: Final = 0.1
 #: messages that wait for a subscriber; one that leaves more unread is dropped
 MAX_QUEUE: Final = 100_000
 
@@ -216,7 +218,8 @@ class ControlServer:
             if handler is not None:
                 return _json(handler(request, peer, client))
         except AuditnsError as error:
-            answer = {"ok": False, "error": "EIO", "message": str(error)}
+            code = "EAGAIN" if isinstance(error, BehindError) else "EIO"
+            answer = {"ok": False, "error": code, "message": str(error)}
             return line_of(answer) if document_handler is not None else _json(answer)
         return _json(self._malformed(f"no such request: {str(op)[:64]!r}"))
 
@@ -295,11 +298,21 @@ def _connect(sock: socket.socket, path: str, timeout: float) -> None:
 
 
 def ask(path: str, request: JsonObject, timeout: float = 5.0) -> JsonObject:
-    """Send one request to the program that serves ``path`` and return its answer.
+    """Send one request to the program that serves ``path`` and return its answer; where that program is behind, again
+    and again for ``timeout`` seconds.
 
     Raises :class:`AuditnsError` where nobody serves or the answer makes no sense, and
     :class:`NotPermittedError` where the socket is closed to us.
     """
+    end = time.monotonic() + timeout
+    while True:
+        answer = _ask_once(path, request, timeout)
+        if answer.get("error") != "EAGAIN" or time.monotonic() > end:
+            return answer
+        time.sleep(_ASK_AGAIN)
+
+
+def _ask_once(path: str, request: JsonObject, timeout: float) -> JsonObject:
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC) as sock:
         sock.settimeout(timeout)
         try:

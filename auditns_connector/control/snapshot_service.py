@@ -8,7 +8,7 @@ import gc
 import time
 from typing import TYPE_CHECKING
 
-from auditns_connector.errors import AuditnsError, NotPermittedError
+from auditns_connector.errors import AuditnsError, BehindError, NotPermittedError
 from auditns_connector.vocabulary.values import JsonObject
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class SnapshotServer:
         number, part = request.get("id"), request.get("part", 0)
         if number is None:
             observer = self._observer
-            now = observer.sync()
+            now = observer.sync_within()
             self._id += 1
             self._parts = snapshot.pack(snapshot.take(observer.model, now, time.time(), live=True))
             number, part = self._id, 0
@@ -57,7 +57,7 @@ class Snapshots:
         if not self.alone:
             try:
                 return self._ask()
-            except NotPermittedError:
+            except (BehindError, NotPermittedError):
                 raise
             except AuditnsError:
                 self.alone = True
@@ -69,6 +69,8 @@ class Snapshots:
 
         for _ in range(3):
             answer = ask(self._path, {"v": 1, "op": "snapshot"})
+            if answer.get("error") == "EAGAIN":
+                raise BehindError  # a scan of ours would know less
             if not answer.get("ok"):
                 raise AuditnsError(str(answer.get("message", "refused")))
             parts = [str(answer["data"])]

@@ -50,21 +50,37 @@ class Feed:
         self.between: Callable[[], None] = _nothing
         #: what is still to be applied of a block of frames that is more than a little
         self._slices: deque[bytes] = deque()
-        self._applying = False
+        self.applying = False
 
     def feed(self, block: bytes) -> None:
-        """Let the model take in whole frames."""
+        """Let the model take in whole frames: when this returns all are applied."""
         if not block:
             return
         self.bytes += len(block)
-        if self.journal is not None:
-            self.journal.write(block)
         self._slices += _parts(block)
-        nested, self._applying = self._applying, True
+        nested, self.applying = self.applying, True
         try:
             while self._slices:
-                self._model.apply(self._slices.popleft())
+                self._apply(self._slices.popleft())
                 if not nested and self._slices:
                     self.between()  # whoever feeds frames there has these applied first
         finally:
-            self._applying = nested
+            self.applying = nested
+
+    def feed_behind(self, block: bytes) -> None:
+        """:meth:`feed`, but frames that come while others are being applied wait for these."""
+        if self._slices:
+            self.bytes += len(block)
+            self._slices.append(block)
+        else:
+            self.feed(block)
+
+    def feed_first(self, block: bytes) -> None:
+        """Have ``block`` applied before whatever waits."""
+        self.bytes += len(block)
+        self._apply(block)
+
+    def _apply(self, block: bytes) -> None:
+        if self.journal is not None:
+            self.journal.write(block)
+        self._model.apply(block)

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Final
 from auditns_connector._native import ffi, lib
 from auditns_connector.auditrules.watch import RuleWatch
 from auditns_connector.daemon.process import growing
+from auditns_connector.errors import BehindError
 from auditns_connector.host.bootstrap import Bootstrap
 from auditns_connector.host.feed import Feed
+from auditns_connector.host.pacing import Pacing
 from auditns_connector.host.questions import Questions
 from auditns_connector.journal.files import JournalWriter, ranges
 from auditns_connector.model.table import Model
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
 KEEP: Final = 20_000_000_000
 #: an offset that moved this much is worth a CLOCK frame (ns)
 _CLOCK_STEP: Final = 100_000
+#: so long a request waits for kernel events to be worked through (seconds)
+PATIENCE: Final = 0.3
 #: without any source of events /proc is read no more often than this (ns)
 POLL: Final = 200_000_000
 
@@ -62,14 +66,15 @@ class Observer:
         #: called at the end of each :meth:`sync` with its moment: what else must be known before an answer
         self.followed: list[Callable[[int], None]] = []
         self._to_model = Feed(model, journal)
-        self.questions = Questions(model, self._to_model, self._drain_all, all_serials=all_serials)
+        self.pacing = Pacing()
+        self.questions = Questions(model, self._to_model, self._drain_all, self.pacing, all_serials=all_serials)
         self.bootstrap = Bootstrap(model, self._to_model, self.questions, options or {})
         self._epoch = 0
         self._polled = 0
         #: rings inside pid namespaces (sources.pidns.PidnsRing) by the namespace's number; streams open and close them
         self.insiders: dict[int, PidnsRing] = {}
         self.clock: CData = ffi.new("struct clock_sample *", {"watch": lib.clock_watch_open(), "step": _CLOCK_STEP})
-        self.exec_rules = RuleWatch(self.feed)
+        self.exec_rules = RuleWatch(self._to_model.feed)
 
     # -- its parts
 
@@ -148,11 +153,36 @@ class Observer:
         self.absorb(cut, block)
         return cut
 
+    def sync_step(self) -> int:
+        """:meth:`sync`, but where much happens of a fifth of a second alone: see host/pacing.py."""
+        return self.sync(self.pacing.step(time.monotonic_ns()))
+
+    def sync_within(self, seconds: float = PATIENCE) -> int:
+        """:meth:`sync` for a request that is to be answered soon. Raises :class:`BehindError` where so much has
+        happened that it takes longer than ``seconds``; what was done of it stays done."""
+        pacing, now = self.pacing, time.monotonic_ns()
+        if pacing.refuses(now):
+            raise BehindError
+        while (cut := self.sync_step()) and pacing.behind:
+            if time.monotonic_ns() - now > seconds * 1e9:
+                pacing.refuse(time.monotonic_ns())
+                raise BehindError
+        return cut
+
+    def sync_unless_applying(self) -> None:
+        """:meth:`sync`, but for whoever is served in the middle of it."""
+        if not self._to_model.applying:
+            self.sync()
+
+    def forget(self, before: int) -> None:
+        """Forget who ended before ``before`` (CLOCK_MONOTONIC ns), ahead of frames that are still to be applied."""
+        self._to_model.feed_first(f.pack(f.K_MARK, f.S_PIPELINE, self.model.now, arg=before))
+
     def absorb(self, cut: int, block: bytes) -> None:
         """Apply ``block``, the frames up to ``cut``, ask what they leave open, and tell who must know each moment."""
-        self.feed(block)
-        if self.questions.open:
-            self.questions.ask_all()
+        self.pacing.note(cut, len(block))
+        self._to_model.feed(block)
+        self.questions.ask_wanted()
         if self._epoch != self.model.epoch:
             self._epoch = self.model.epoch
             self.bootstrap.scan()
@@ -184,7 +214,7 @@ class Observer:
             return
         self._polled = time.monotonic_ns()
         self.bootstrap.scan()
-        self.feed(f.pack(f.K_RESYNC, f.S_PROCFS, self._polled, arg=3))
+        self._to_model.feed(f.pack(f.K_RESYNC, f.S_PROCFS, self._polled, arg=3))
         self._epoch = self.model.epoch
         self.questions.ask_all()
 
@@ -197,7 +227,7 @@ class Observer:
 
     def mark(self, now: int, serials: list[int], expire: int = 0) -> None:
         """Note that the audit events ``serials`` were answered at ``now``, and forget who ended before ``expire``."""
-        self.feed(f.pack(f.K_MARK, f.S_PIPELINE, now, arg=expire, payload=ranges(serials)))
+        self._to_model.feed(f.pack(f.K_MARK, f.S_PIPELINE, now, arg=expire, payload=ranges(serials)))
         journal = self.journal
         if journal is None:
             return
@@ -227,11 +257,14 @@ class Observer:
 
     def _drain_all(self) -> None:
         """Apply all that has happened by now, without asking anything."""
-        self.feed(self._drain(time.monotonic_ns()))
+        cut = time.monotonic_ns()
+        block = self._drain(cut)
+        self.pacing.note(cut, len(block))
+        self._to_model.feed(block)
 
     def feed(self, block: bytes) -> None:
-        """Let the model take frames; from elsewhere than the kernel, too: requests of the control socket."""
-        self._to_model.feed(block)
+        """Let the model take frames from elsewhere than the kernel, as requests of the control socket."""
+        self._to_model.feed_behind(block)
 
     def _sample_clock(self) -> None:
         if lib.clock_look(self.clock):
@@ -240,7 +273,7 @@ class Observer:
     def tell_clock(self) -> None:
         """Have the model know the newest sample of the clock."""
         now = self.clock
-        self.feed(f.pack(f.K_CLOCK, f.S_PIPELINE, now.at, arg=now.offset, cgroup=now.before, ppid=now.missed))
+        self._to_model.feed(f.pack(f.K_CLOCK, f.S_PIPELINE, now.at, arg=now.offset, cgroup=now.before, ppid=now.missed))
 
     # -- questions
 
@@ -257,8 +290,8 @@ class Observer:
         return self.questions.ask_now(pid)
 
     def prove(self) -> bool:
-        """See :meth:`Questions.prove`."""
-        return self.questions.prove()
+        """See :meth:`Questions.prove`; not while we are behind."""
+        return not self.pacing.behind and self.questions.prove()
 
     def tell_lifecycle(self, wanted: bool, all_serials: bool = False) -> None:
         """Have the model make outputs of how namespaces come and go, or no more; that, or ``all_serials``, asks for the

@@ -6,11 +6,13 @@ process, or namespace, from one about the next that has its number.
 
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Final
 
 from auditns_connector.host.feed import Feed
 from auditns_connector.host.namespace_queries import NsAsker
+from auditns_connector.host.pacing import Pacing
 from auditns_connector.model.table import Model, Query
 from auditns_connector.sources import cgroups
 from auditns_connector.sources.procfs import Procfs
@@ -21,16 +23,27 @@ if TYPE_CHECKING:
     from auditns_connector.sources.cgroups import Hierarchy
 
 _ROUNDS: Final = 4
+#: while we are behind nothing is asked more often than this (ns)
+_ASK_EVERY: Final = 250_000_000
+#: so many questions are looked through for those that have lost their point
+_MANY: Final = 4096
 
 
 class Questions:
-    """Asks for ``model``. ``drain`` has everything that has happened by now fed; ``all_serials`` asks for the kernel's
-    id of every namespace that appears, not only of those an identifier is made from."""
+    """Asks for ``model``. ``drain`` has everything that has happened by now fed, ``pacing`` knows whether that is much;
+    ``all_serials`` asks for the kernel's id of every namespace that appears, not only of those an identifier is made
+    from."""
 
-    def __init__(self, model: Model, feed: Feed, drain: Callable[[], None], *, all_serials: bool) -> None:
+    def __init__(
+        self, model: Model, feed: Feed, drain: Callable[[], None], pacing: Pacing, *, all_serials: bool
+    ) -> None:
         self._model = model
         self._feed = feed
         self._drain = drain
+        self._pacing = pacing
+        #: when something was asked while we were behind, and answers that came before their time: (time, frames)
+        self._asked = 0
+        self._early: deque[tuple[int, bytes]] = deque()
         self._asker = NsAsker(model.namespaces, all_serials=all_serials)
         self.procfs = Procfs()
         #: the hierarchy that samples of perf are of, ``None`` before it is known
@@ -47,22 +60,61 @@ class Questions:
         time where much goes on meanwhile."""
         model = self._model
         for _ in range(_ROUNDS):
-            queries, model.queries = model.queries, []
-            born, model.namespaces.born = model.namespaces.born, []
-            if not queries and not born:
+            self._drop_moot()
+            if not model.queries and not model.namespaces.born:
                 return
-            answers = [answer for query in dict.fromkeys(queries) if (answer := self.ask(query))]
-            answers += [self._asker.identify(inst) for inst in self._asker.wants(born)]
-            if queries or answers:
+            asked, answers = bool(model.queries), self._answers()
+            if asked or answers:
                 # where nothing is there to be read any more the process has ended, which tells as much
                 self._drain()
-            self._feed.feed(b"".join(answers))
+            self._feed.feed(answers)
+            if self._pacing.heavy:
+                return
+
+    def ask_wanted(self) -> None:
+        """:meth:`ask_all`, but while kernel events of long ago are being applied, answers wait for what happened before
+        they were read."""
+        while self._early and self._early[0][0] <= self._pacing.drained_to:
+            self._feed.feed(self._early.popleft()[1])
+        if not self.open:
+            return
+        now = time.monotonic_ns()
+        if not self._pacing.far(now):
+            self.ask_all()
+        elif now - self._asked > _ASK_EVERY:
+            self._asked = now
+            self._drop_moot()
+            answers = self._answers()
+            self._early.append((time.monotonic_ns(), answers))
+
+    def _answers(self) -> bytes:
+        """The answers to all there is to be asked."""
+        model = self._model
+        queries, model.queries = model.queries, []
+        born, model.namespaces.born = model.namespaces.born, []
+        answers = [answer for query in queries if (answer := self.ask(query))]
+        answers += [self._asker.identify(inst) for inst in self._asker.wants(born)]
+        return b"".join(answers)
+
+    def drop_moot(self) -> None:
+        """Where there are many questions, leave out those that have lost their point."""
+        if len(self._model.queries) > _MANY:
+            self._drop_moot()
+
+    def _drop_moot(self) -> None:
+        queries = self._model.queries
+        if queries:
+            self._model.queries = [query for query in dict.fromkeys(queries) if not self._moot(query)]
+
+    def _moot(self, query: Query) -> bool:
+        """The end of the process has been seen: there is nothing left in /proc to read."""
+        process = self._model.processes.get(query.pid)
+        return process is not None and process.end is not None and query.what != "alive"
 
     def ask(self, query: Query) -> bytes | None:
         """The answer to one question, as a frame; ``None`` where there is none any more."""
-        process = self._model.processes.get(query.pid)
-        if process is not None and process.end is not None and query.what != "alive":
-            return None  # its end has been seen: there is nothing left in /proc to read
+        if self._moot(query):
+            return None
         self.counters["queries"] += 1
         if query.what == "alive":
             return self.procfs.read_alive(query.pid)

@@ -43,6 +43,10 @@ _OUTCOME: Final = 0.005
 _PROOF_TICK: Final = 0.1
 #: so many processes that have ended are kept at most: a storm makes them faster than they expire
 MOST_ENDED: Final = 30_000
+#: and so many more until some are forgotten
+_MORE_ENDED: Final = 1000
+#: what the model has to say is written at the latest when it is so much
+_MOST_OUTPUTS: Final = 4096
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -161,10 +165,12 @@ class Pipeline:
     def _round(self) -> bool:
         """False when nothing was there to be done."""
         native = self._native.rounds if self._native is not None and self._native.ready() else None
-        came = self.selector.poll_once(self._timeout(), native)
+        came = self.selector.poll_once(0.0 if self.observer.pacing.behind else self._timeout(), native)
         text = self.text
         now = self._served = time.monotonic()
         text.end_idle(time.monotonic_ns() - text.hold)
+        if self.observer.pacing.behind:
+            self._sync()
         if text.streams is not None:
             text.streams.go_on()
         if now >= self._tick:
@@ -197,7 +203,10 @@ class Pipeline:
         """In the middle of work on kernel events or text: serve control requests, sinks and streams, if that was long
         ago. Neither text nor kernel events are read."""
         text, now = self.text, time.monotonic()
-        if text.suspended or now - self._served < SLICE:
+        if text.suspended:
+            return
+        self._limit_memory()
+        if now - self._served < SLICE:
             return
         text.suspended = True
         try:
@@ -208,6 +217,14 @@ class Pipeline:
         finally:
             text.suspended = False
             self._served = time.monotonic()
+
+    def _limit_memory(self) -> None:
+        """What a storm's events leave behind is written, and who ended forgotten, while more of them are applied."""
+        self.text.narrate_events(_MOST_OUTPUTS)
+        self.observer.questions.drop_moot()
+        dead = self.observer.model.dead
+        if len(dead) > MOST_ENDED + _MORE_ENDED:
+            self.observer.forget(dead.end(len(dead) - MOST_ENDED))
 
     def _timeout(self) -> float:
         due = self.outputs.due(self.text.due(self._tick))
@@ -240,7 +257,7 @@ class Pipeline:
     def _sync(self) -> None:
         if self.text.suspended:
             return
-        self.observer.sync()
+        self.observer.sync_step()
         self.text.narrate()
         # what made the source readable may be the beginning of a system call, whose outcome comes next
         self._tick = min(self._tick, time.monotonic() + _OUTCOME)
@@ -249,7 +266,7 @@ class Pipeline:
         self._tick = now + self._interval()
         observer, text = self.observer, self.text
         observer.tick()
-        cut = observer.sync()
+        cut = observer.sync_step()
         if observer.prove():
             self._tick = min(self._tick, now + _PROOF_TICK)
         text.narrate()
@@ -288,7 +305,8 @@ class Pipeline:
     def _finish(self) -> None:
         events = self.text.events
         if events is not None and not events.done and self.stopping != "output closed":
-            self._sync()
+            self.observer.sync()
+            self.text.narrate()
         if self.stopping not in ("output closed", "count reached"):
             self.text.finish()
         for call in self.at_end:

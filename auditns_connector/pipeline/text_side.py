@@ -156,16 +156,25 @@ class TextSide:
     # -- its steps
 
     def read(self) -> int:
-        """Take in what audit has to say; how many bytes that is."""
+        """Take in what audit has to say; how many bytes that is. Where we are behind, more of it was taken in before
+        the kernel's events were drained last: that needs no further drain."""
         if self.audit is None or self.suspended:
             return 0
-        came = self.audit.fill(self.stream)
+        came = more = self._read_block(self.audit)
+        while more and 0 < self.audit.oldest <= self.observer.pacing.drained_to:
+            self.between()
+            more = self._read_block(self.audit)
+            came += more
+        return came
+
+    def _read_block(self, audit: AuditSource) -> int:
+        came = audit.fill(self.stream)
         self.ended |= came is None
         if not came:
             return 0
         self.stream.at(time.monotonic_ns())
         points = self.stream.part(self._part)
-        self.process(points, self.observer.sync(self.audit.taken) if points.some or self.stream.left else 0)
+        self.process(points, self.observer.sync(audit.taken) if points.some or self.stream.left else 0)
         return came
 
     def process(self, points: InsertionPoints, cut: int) -> None:
@@ -184,7 +193,8 @@ class TextSide:
             return
         oldest = self.stream.oldest
         if oldest is not None and oldest <= before:
-            self._deliver(self.stream.idle(before), self.observer.sync())
+            taken = self.audit.taken if self.audit is not None else 0
+            self._deliver(self.stream.idle(before), self.observer.sync(taken))
 
     def due(self, latest: float) -> float:
         """When :meth:`end_idle` has something to do (time.monotonic seconds), at the ``latest``."""
@@ -257,6 +267,13 @@ class TextSide:
                 self.outputs.write_all(self.standalone.gaps())
         if self.events is not None:
             self.outputs.write({"events": self.events.tell(outputs)})
+
+    def narrate_events(self, most: int) -> None:
+        """Write what there is to be said of kernel events where it is more than ``most``; they are still coming."""
+        outputs = self.observer.model.outputs
+        if self.standalone is not None and len(outputs) > most:
+            self.observer.model.outputs = []
+            self.outputs.write_all(self.standalone.format_outputs(outputs))
 
     def narrate_late(self, now: int) -> None:
         """It is ``now`` (CLOCK_MONOTONIC ns): say what was left out of the seconds before."""

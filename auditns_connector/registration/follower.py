@@ -61,7 +61,7 @@ class Follower:
             return
         sock.setblocking(False)
         self._sock = sock
-        self._selector.register(sock, selectors.EVENT_READ, self._observer.sync)
+        self._selector.register(sock, selectors.EVENT_READ, self._observer.sync_unless_applying)
         self._log.info("another program serves registrations; they are followed", path=self._path)
 
     def _read(self, now: int) -> None:

@@ -99,9 +99,9 @@ class Registrar:
             found = translate(self._procfs, pid, caller) if isinstance(pid, int) and 0 < pid < 1 << 31 else 0
             with PidHandle.by_pid(found) as held:
                 about = self._procfs.describe(found) if found else None
-                self._observer.sync()
+                self._observer.sync_within()
                 self._observer.name_namespaces(found)
-                now = self._observer.sync()
+                now = self._observer.sync_within()
                 alive = about is not None and held.alive()
                 frame = {
                     "op": op,
@@ -133,7 +133,7 @@ class Registrar:
 
     def _state_document(self, document: bytes, peer: Peer, sock: socket.socket) -> JsonObject:
         """A runtime's hook has passed the state of a container as it got it."""
-        self._observer.sync()
+        self._observer.sync_within()
         process = self._model.alive(peer.pid)
         # the bundle of somebody in a container is not looked for: its path could lead into the host's files
         on_host = process is not None and process.state.container is None
@@ -161,7 +161,7 @@ class Registrar:
 
     def _stopped(self, request: JsonObject, peer: Peer, sock: socket.socket) -> JsonObject:
         """A runtime says that a container has ended; how many of its processes live on is told."""
-        self._observer.sync()
+        self._observer.sync_within()
         wanted = names({"id": request.get("id")}).get("id")
         with PidHandle.by_socket(sock) as held:
             caller = describe_caller(self._procfs, held, peer)
@@ -184,7 +184,7 @@ class Registrar:
 
     def _get(self, request: JsonObject, peer: Peer, sock: socket.socket) -> JsonObject:
         pid = request.get("pid")
-        self._observer.sync()
+        self._observer.sync_within()
         with PidHandle.by_socket(sock) as held:
             caller = describe_caller(self._procfs, held, peer)
         found = translate(self._procfs, pid, caller) if isinstance(pid, int) and 0 < pid < 1 << 31 else 0
@@ -208,7 +208,7 @@ class Registrar:
         return inside is None or (container is not None and inside in container.chain())
 
     def _list(self, request: JsonObject, peer: Peer, sock: socket.socket) -> JsonObject:
-        self._observer.sync()
+        self._observer.sync_within()
         with PidHandle.by_socket(sock) as held:
             caller = describe_caller(self._procfs, held, peer)
         first = request.get("from", 0)
@@ -285,7 +285,7 @@ class Registrar:
     # -- others on this host, and our own next run
 
     def _subscribe(self, request: JsonObject, peer: Peer, sock: socket.socket) -> JsonObject:
-        self._observer.sync()
+        self._observer.sync_within()
         self._control.subscribe(sock, requests_of(self._model, time.monotonic_ns()))
         return {"ok": True, "boot_id": self._model.containers.boot_id}
 

@@ -18,7 +18,7 @@ from typing import Final
 from auditns_connector._native import ffi, lib
 from auditns_connector.errors import NotPermittedError, NotSupportedError
 from auditns_connector.vocabulary import frames
-from auditns_connector.vocabulary.namespaces import CLONE_NEWUTS
+from auditns_connector.vocabulary.namespaces import CLONE_NEWPID
 from auditns_connector.vocabulary.values import CData
 
 NETLINK_CONNECTOR: Final = 11
@@ -229,7 +229,7 @@ def probe_nm() -> bool:
     """Whether this kernel sends PROC_EVENT_NM: a child really unshares a namespace, and the events are looked at."""
     failed = ffi.new("int *")
     with ConnectorSource(rcvbuf=4 << 20) as source:
-        child = lib.cn_unshare_child(CLONE_NEWUTS, failed)
+        child = lib.cn_unshare_child(CLONE_NEWPID, failed)
         if child < 0 or failed[0]:
             raise NotPermittedError(f"unshare for the probe failed: {os.strerror(-child if child < 0 else failed[0])}")
         deadline = time.monotonic() + ACK_WAIT

@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING, Final
 from auditns_connector.config.streams import HOST, Definition, change, read, stream_name
 from auditns_connector.control.peer import Peer
 from auditns_connector.daemon.log import Log, RateLimitedLog
-from auditns_connector.errors import AuditnsError, ConfigError
+from auditns_connector.errors import AuditnsError, BehindError, ConfigError
 from auditns_connector.model.containers import UNKNOWN, Container
 from auditns_connector.state.directory import SafeDir
 from auditns_connector.state.event_serials import EventSerials
 from auditns_connector.state.paths import SERVER
 from auditns_connector.streams.peers import Who, identify
-from auditns_connector.streams.priority import Priority
 from auditns_connector.streams.requests import Requests
 from auditns_connector.streams.router import Router
 from auditns_connector.streams.server import Reader
@@ -52,7 +51,6 @@ class Streams:
         self._text, self._selector = text, selector
         self._log, self._rate_limited = log, RateLimitedLog(log)
         self._own_serials: EventSerials | None = None
-        self._priority = Priority()
         self._state = SafeDir(base)
         self._state.write(SERVER, b"%d\n" % os.getpid(), 0o644)
         try:
@@ -100,7 +98,6 @@ class Streams:
     def attach(self) -> None:
         """Have the pipeline's text side keep what streams need; to be called when that side or the streams change."""
         self._text.enricher.want_states(bool(self.streams))
-        self._priority.boost(any(stream.writes for stream in self.streams.values()))
         if self.streams:
             self._text.stream.want_whole()
             self._text.observer.model.inside.kept = True
@@ -136,7 +133,6 @@ class Streams:
         for stream in self.streams.values():
             stream.close()
         self.streams.clear()
-        self._priority.boost(False)
         self.router.close()
         os.close(self._folder)
         os.close(self._private)
@@ -226,7 +222,10 @@ class Streams:
 
     def admit(self, stream: Stream, sock: socket.socket) -> tuple[Who, Container | None]:
         """Who may read: a process of the host whom the socket's mode lets in, or one of a container of the stream."""
-        self._text.observer.sync()
+        try:
+            self._text.observer.sync_within()
+        except BehindError as error:
+            raise refused(str(error)) from None
         who = identify(sock, self._text.observer)
         container = who.container
         if container is None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from auditns_connector.audittext.scanner import TextStream
+from auditns_connector.errors import BehindError
 from auditns_connector.model.containers import UNKNOWN, Container
 from auditns_connector.model.inner_ids import NO_ID, translated
 from auditns_connector.model.process import Process
@@ -75,7 +76,10 @@ class Requests:
 
     def _who(self, stream: Stream, sock: socket.socket) -> tuple[Who, Container | None]:
         """The peer and the container that it is in for this stream; None for the host."""
-        self._side.observer.sync()
+        try:
+            self._side.observer.sync_within()
+        except BehindError as error:
+            raise RefusedError("EAGAIN", str(error)) from None
         who = identify(sock, self._side.observer)
         container = who.container
         if container is None:

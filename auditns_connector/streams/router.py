@@ -168,7 +168,7 @@ class Router:
     def go_on(self) -> None:
         """Look for the pid namespaces of containers that are being set up."""
         if self._hurry_until and time.monotonic() < self._hurry_until:
-            self._observer.sync()
+            self._observer.sync_unless_applying()
             self.prepare()
             if all(self.viewer.home_namespaces(home)[0] is not None for home in self._homeless):
                 self._hurry_until = 0.0

@@ -25,6 +25,7 @@
 #define MAX_STATE (4 << 20)
 #define MAX_WAIT 50         /* ms */
 #define RETRY 2             /* ms between attempts to connect while the server's backlog is full */
+#define AGAIN 50            /* ms until a server that is behind is asked again */
 #define SEALS (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
 
 static const char request[] = "{\"v\": 1, \"op\": \"contid-state\"}";
@@ -169,7 +170,7 @@ static void ask(int sock, int memory)
             give_up_errno("control socket");
 }
 
-/* The answer is one line: "ok MS", or why not. */
+/* The answer is one line: "ok MS", or why not. Returns where it is to be asked again: the server is behind. */
 static void finish(int sock, int64_t timeout)
 {
     char line[512];
@@ -190,6 +191,8 @@ static void finish(int sock, int64_t timeout)
             sleep_ms(wait < MAX_WAIT ? wait : MAX_WAIT);
         _exit(0);
     }
+    if (!strncmp(line, "no EAGAIN:", 10) && now_ms() + AGAIN < deadline)
+        return;
     if (!strncmp(line, "no ", 3))
         give_up(line + 3, "refused");
     give_up("it gave no answer that makes sense", "control socket");
@@ -245,8 +248,13 @@ int main(int argc, char **argv)
     }
     deadline = now_ms() + timeout;
     int memory = document(timeout);
-    int sock = connected(control, timeout);
 
-    ask(sock, memory);
-    finish(sock, timeout);
+    for (;;) {
+        int sock = connected(control, timeout);
+
+        ask(sock, memory);
+        finish(sock, timeout);
+        close(sock);
+        sleep_ms(AGAIN);
+    }
 }

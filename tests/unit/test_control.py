@@ -15,8 +15,10 @@ import pytest
 
 from auditns_connector import api
 from auditns_connector.control import server as control
+from auditns_connector.control.peer import Peer
 from auditns_connector.control.server import MAX_CLIENTS, MAX_REQUEST, ControlServer
-from auditns_connector.errors import AuditnsError
+from auditns_connector.errors import AuditnsError, BehindError
+from auditns_connector.vocabulary.values import JsonObject
 
 
 class Served:
@@ -210,3 +212,21 @@ def test_refusals_have_their_errno_and_exit_code(served: Served) -> None:
 def test_nobody_serves(tmp_path: Path) -> None:
     with pytest.raises(AuditnsError, match="nobody serves"):
         api.get_contid(1, control=str(tmp_path / "none"))
+
+
+def test_a_program_that_is_behind_says_so_and_is_asked_again(served: Served) -> None:
+    asked: list[JsonObject] = []
+
+    def behind(request: JsonObject, peer: Peer, sock: socket.socket) -> JsonObject:
+        asked.append(request)
+        if len(asked) < 3:
+            raise BehindError
+        return {"ok": True}
+
+    served.server.handlers["thing"] = behind
+    assert control.ask(served.path, {"op": "thing"}, timeout=60.0) == {"ok": True}
+    assert len(asked) == 3
+    asked.clear()
+    answer = control.ask(served.path, {"op": "thing"}, timeout=0.05)
+    assert answer["error"] == "EAGAIN"
+    assert "ask again" in answer["message"]

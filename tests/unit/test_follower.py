@@ -11,7 +11,6 @@ from auditns_connector.host.observer import Observer
 from auditns_connector.model.table import Model
 from auditns_connector.pipeline.text_stage import Enricher
 from auditns_connector.streams.manager import Streams
-from auditns_connector.streams.priority import BOOSTED
 
 
 def program(path: str, *streams: Definition) -> Program:
@@ -23,7 +22,7 @@ def program(path: str, *streams: Definition) -> Program:
 
 
 def test_who_takes_over_serves_the_streams_of_its_configuration(tmp_path: Path) -> None:
-    path, priority = str(tmp_path / "control"), os.getpriority(os.PRIO_PROCESS, 0)
+    path = str(tmp_path / "control")
     first = program(path)
     control = first.control
     assert control is not None
@@ -43,11 +42,9 @@ def test_who_takes_over_serves_the_streams_of_its_configuration(tmp_path: Path) 
     assert isinstance(streams, Streams)
     assert [stream.definition for stream in streams.streams.values()] == [web]
     assert (tmp_path / "streams" / "web" / "sock").is_socket()
-    assert os.getpriority(os.PRIO_PROCESS, 0) == (priority if os.geteuid() else min(priority, BOOSTED))
     for one in (second, first):
         for call in one.pipeline.at_end:
             call()
-    assert os.getpriority(os.PRIO_PROCESS, 0) == priority or os.geteuid()
     for one in (first, second):
         one.pipeline.selector.close()
         one.pipeline.observer.close()

@@ -122,11 +122,11 @@ def hook(*args: str, stdin: bytes | None = b"", keep_open: bool = False) -> tupl
 
 
 class Listener:
-    """Serves the control socket for one connection: keeps the request and its document, gives ``answer``."""
+    """Serves the control socket for one connection an answer: keeps the request and its document, gives ``answers``."""
 
-    def __init__(self, path: str, answer: bytes | None) -> None:
-        self.request, self.document, self.seals = b"", b"", 0
-        self._answer = answer
+    def __init__(self, path: str, *answers: bytes) -> None:
+        self.request, self.document, self.seals, self.asked = b"", b"", 0, 0
+        self._answers = answers
         self._server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._server.bind(path)
         self._server.listen(1)
@@ -134,16 +134,18 @@ class Listener:
         self._thread.start()
 
     def _serve(self) -> None:
-        client, _ = self._server.accept()
-        with client:
-            self.request, fds, _, _ = socket.recv_fds(client, 65536, 4)
-            for fd in fds:
-                self.document += os.pread(fd, 1 << 23, 0)
-                self.seals = fcntl.fcntl(fd, 1034)
-                os.close(fd)
-            if self._answer is not None:
-                client.send(self._answer)
-            client.recv(1)  # until it has ended
+        for answer in self._answers:
+            client, _ = self._server.accept()
+            with client:
+                self.request, fds, _, _ = socket.recv_fds(client, 65536, 4)
+                self.document = b""
+                for fd in fds:
+                    self.document += os.pread(fd, 1 << 23, 0)
+                    self.seals = fcntl.fcntl(fd, 1034)
+                    os.close(fd)
+                self.asked += 1
+                client.send(answer)
+                client.recv(1)  # until it has ended
 
     def __enter__(self) -> "Listener":
         return self
@@ -151,6 +153,14 @@ class Listener:
     def __exit__(self, *_: object) -> None:
         self._thread.join()
         self._server.close()
+
+
+def test_a_listener_that_is_behind_is_asked_again(tmp_path: Path) -> None:
+    path = str(tmp_path / "c")
+    with Listener(path, b"no EAGAIN: much happens", b"no EAGAIN: still", b"ok 3") as listener:
+        assert hook("--control", path, "--timeout=60000", stdin=b"{}") == (0, "")
+    assert listener.asked == 3
+    assert listener.document == b"{}"
 
 
 LONG = json.dumps({**STATE, "annotations": {str(number): "x" for number in range(100_000)}}).encode()

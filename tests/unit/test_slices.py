@@ -2,6 +2,7 @@
 
 import selectors
 import socket
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,8 +10,10 @@ import pytest
 
 from auditns_connector.attribution.attributor import Correlator
 from auditns_connector.daemon.log import Log
+from auditns_connector.errors import BehindError
 from auditns_connector.host.observer import KEEP
 from auditns_connector.model.outputs import Loss
+from auditns_connector.model.table import Query
 from auditns_connector.pipeline import loop
 from auditns_connector.pipeline.coalescing import Coalescer
 from auditns_connector.pipeline.loop import Pipeline
@@ -212,3 +215,165 @@ def test_who_is_forgotten_for_want_of_memory_is_unknown_and_told(host: Host, mon
     losses = [output for output in told if isinstance(output, Loss)]
     times = [(100 + number) * SECOND + MS // 2 - MS for number in (0, 30)]
     assert {(loss.source, loss.number, loss.since, loss.time) for loss in losses} == {("table", 2, *times)}
+
+
+def storm(host: Host, since: int, until: int, step: int = 20_000) -> None:
+    """So much in each moment that it is much: processes that make others which end at once."""
+    for number, at in enumerate(range(since, until, step)):
+        host.rings.come(at, f.K_COMM, pid=1, tid=1, payload=b"c%d\0" % number)
+
+
+def test_where_much_happens_it_is_taken_in_by_fifths_of_a_second(host: Host) -> None:
+    now = time.monotonic_ns()
+    host.rings.now = now + 3600 * SECOND
+    storm(host, now - 3 * SECOND, now)
+    host.observer.sync(now - 3 * SECOND)
+    host.observer.sync(now - 2 * SECOND)
+    before = host.observer.pacing.drained_to
+    assert host.observer.sync_step() == before + SECOND // 5
+    assert host.observer.pacing.behind
+    while host.observer.pacing.behind:
+        host.observer.sync_step()
+    assert host.observer.pacing.drained_to >= now
+    assert not host.rings.frames
+
+
+def test_a_request_that_comes_while_much_is_left_is_told_to_come_again(host: Host) -> None:
+    now = time.monotonic_ns()
+    host.rings.now = now + 3600 * SECOND
+    storm(host, now - 3 * SECOND, now)
+    host.observer.sync(now - 3 * SECOND)
+    host.observer.sync(now - 2 * SECOND)
+    with pytest.raises(BehindError):
+        host.observer.sync_within(0.0)
+    left = len(host.rings.frames)
+    with pytest.raises(BehindError):
+        host.observer.sync_within(60.0)  # others are refused without a try
+    assert len(host.rings.frames) == left > 0
+    host.observer.pacing._refuse_until = 0
+    assert host.observer.sync_within(600.0) >= now
+    assert not host.rings.frames
+
+
+def test_an_answer_of_proc_waits_for_what_happened_before_it(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.monotonic_ns()
+    host.rings.now = now + 3600 * SECOND
+    storm(host, now - 3 * SECOND, now)
+    host.observer.sync(now - 3 * SECOND)
+    host.observer.sync(now - 2 * SECOND)
+    answer = f.pack(f.K_COMM, f.S_PROCFS, now, pid=1, tid=1, payload=b"asked\0")
+    asked: list[int] = []
+    monkeypatch.setattr(host.observer.questions, "ask", lambda query: asked.append(query.pid) or answer)
+    host.world.model.queries.append(Query("alive", 1))
+    while host.observer.pacing.drained_to < now - SECOND // 2:
+        host.observer.sync_step()
+        assert host.world.model.processes[1].comm != b"asked"
+    assert asked == [1]
+    while host.observer.pacing.behind:
+        host.observer.sync_step()
+    host.observer.sync()
+    assert not host.observer.questions._early
+    assert host.world.model.processes[1].comm == b"asked"
+
+
+def test_what_is_to_be_said_is_written_and_who_ended_forgotten_while_more_is_taken_in(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "MOST_ENDED", 100)
+    monkeypatch.setattr(loop, "_MORE_ENDED", 10)
+    monkeypatch.setattr(loop, "_MOST_OUTPUTS", 50)
+    most: list[tuple[int, int]] = []
+    apply = host.world.model.apply
+
+    def watched(block: bytes) -> None:
+        apply(block)
+        most.append((len(host.world.model.outputs), len(host.world.model.dead)))
+
+    monkeypatch.setattr(host.world.model, "apply", watched)
+    written: list[int] = []
+
+    class Standalone:
+        def format_outputs(self, outputs: list[Any]) -> list[Any]:
+            written.append(len(outputs))
+            return []
+
+    host.pipeline.text.standalone = Standalone()  # type: ignore[assignment]
+    for number in range(3000):
+        host.rings.live(500 + number, SECOND + number * MS, SECOND + number * MS + 1)
+    for number in range(200):
+        host.rings.come(2 * SECOND + number * 10 * MS, f.K_LOST, cpu=0, arg=1)
+    host.rings.frames.sort(key=lambda frame: frame[0])
+    host.observer.sync(60 * SECOND)
+    a_slice = 32768 // 48
+    assert max(dead for _, dead in most) < 110 + a_slice
+    assert host.world.model.horizon > SECOND
+    assert written
+    assert max(outputs for outputs, _ in most) <= 50 + 200
+
+
+def test_the_journal_has_what_was_forgotten_where_it_was(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replayed, whoever was forgotten in between is so before the frames behind it."""
+    monkeypatch.setattr(loop, "MOST_ENDED", 100)
+    monkeypatch.setattr(loop, "_MORE_ENDED", 10)
+    blocks: list[bytes] = []
+
+    class Journal:
+        full = torn = False
+
+        def write(self, block: bytes) -> None:
+            blocks.append(block)
+
+        def close(self) -> None:
+            pass
+
+    host.observer.journal = Journal()  # type: ignore[assignment]
+    for number in range(3000):
+        host.rings.live(500 + number, SECOND + number * MS, SECOND + number * MS + 1)
+    host.observer.sync(60 * SECOND)
+    kinds = [frame.kind for frame in f.iter_frames(b"".join(blocks))]
+    assert f.K_MARK in kinds[:-1]
+    again = World()
+    for block in blocks:
+        again.model.apply(block)
+    assert again.model.horizon == host.world.model.horizon
+    assert again.model.processes.keys() == host.world.model.processes.keys()
+
+
+def test_frames_that_come_in_between_wait_for_those_before_them(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "SLICE", 0.0)
+    ours, theirs = socket.socketpair()
+    seen: list[bytes | None] = []
+
+    def serve() -> None:
+        ours.recv(1)
+        host.observer.feed(f.pack(f.K_COMM, f.S_CONTROL, 2 * SECOND, pid=1, tid=1, payload=b"fed\0"))
+        seen.append(host.world.model.processes[1].comm)
+
+    with ours, theirs:
+        host.pipeline.selector.register(ours, selectors.EVENT_READ, serve)
+        theirs.send(b"x")
+        storm(host, SECOND, 2 * SECOND, 50_000)
+        host.observer.sync(60 * SECOND)
+    assert seen
+    assert seen[0] != b"fed"
+    assert host.world.model.processes[1].comm == b"fed"
+
+
+def test_text_that_was_taken_in_before_the_last_drain_needs_none(host: Host) -> None:
+    """Where we are behind, all of it is answered in one round."""
+    host.observer.sync(50 * SECOND)
+    host.audit.at = 40 * SECOND
+    fills: list[int] = []
+    fill = host.audit.fill
+
+    def once(stream: Any) -> int | None:
+        fills.append(1)
+        host.theirs.sendall(b'type=USER_CMD msg=audit(1700000000.001:%d): pid=1 uid=0 msg="x"\n' % len(fills))
+        got = fill(stream)
+        if len(fills) == 5:
+            host.audit.at = 55 * SECOND
+        return got
+
+    host.audit.fill = once  # type: ignore[method-assign]
+    host.pipeline.text.read()
+    assert len(fills) == 5

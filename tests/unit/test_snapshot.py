@@ -249,7 +249,7 @@ class _Observer:
     def __init__(self, w: World) -> None:
         self.model = w.model
 
-    def sync(self) -> int:
+    def sync_within(self) -> int:
         return 10_000 * MS
 
 
