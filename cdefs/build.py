@@ -26,8 +26,8 @@ PACKAGE = "auditns_connector"
 HOOK = "auditns-oci-hook"
 #: lowest first: a header may use the types of those before it
 ROOMS = (
-    "frames", "kernel", "audittext", "archive", "table", "attribution", "json", "records", "sinks", "process", "intake",
-    "loop",
+    "frames", "kernel", "audittext", "archive", "table", "attribution", "json", "query", "records", "sinks", "process",
+    "intake", "loop",
 )  # fmt: skip
 FLAGS = ["-O2", "-std=gnu11", "-Wall", "-Wextra", "-fvisibility=hidden"]
 #: in front of every C file: the numbers of the vocabulary, see generate.py

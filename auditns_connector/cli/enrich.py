@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
         def deliver(points: "InsertionPoints") -> bool:
             blocks = enricher.take(points, lambda p: answers.answer(correlator, p)).values()
             shown = blocks if shape is None else [shape(bytes(block)) for block in blocks]
-            return all(_write(output, block) for block in shown) and not enricher.done
+            return all(write_all(output, block) for block in shown) and not enricher.done
 
         TextInput(stream, deliver, answers).run(args.files or ["-"])
     if correlator.contradicted:
@@ -106,7 +106,7 @@ def _tell_foreign(stream: Any) -> int:
     return 0 if stream.records else 1
 
 
-def _write(fd: int, data: bytes | memoryview) -> bool:
+def write_all(fd: int, data: bytes | memoryview) -> bool:
     """Write all of it, however long that takes; False when nobody reads any more."""
     from auditns_connector.errors import AuditnsError
 

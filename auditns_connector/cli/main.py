@@ -17,6 +17,8 @@ from auditns_connector.errors import AuditnsError
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "listen": ("listen", "show this host's audit events with their containers; needs no auditd"),
     "enrich": ("enrich", "read audit text, add the containers, write audit text"),
+    "search": ("search", "events of the log by container, time and what was done"),
+    "containers": ("containers", "all containers of the log: what they are called, when they were seen, what they did"),
     "status": ("status", "counters of the running listener or plugin"),
     "contid": ("contid", "set, get, list and delegate container identifiers"),
     "oci-hook": ("ocihook", "register a container; called by container runtimes"),

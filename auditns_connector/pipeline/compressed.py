@@ -52,7 +52,7 @@ def reader(head: bytes, fd: int, path: str) -> "Callable[[int], bytes] | None":
 
     def read(size: int) -> bytes:
         try:
-            return bytes(opened.read(size))
+            return bytes(opened.read1(size))  # read() would lose what it has where the rest is damaged
         except errors as error:
             raise AuditnsError(f"{path}: the compressed text is damaged or cut: {error}") from error
 

@@ -12,7 +12,7 @@ from array import array
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from auditns_connector.attribution.attributor import Correlator
 from auditns_connector.audittext.grouping import UNCLEAR, find_keys, keep_events, keep_types, pick
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _NOT: Final = bytes((1, 0)) + bytes(254)
 
 
-def _both(columns: Sequence[bytes | bytearray], none: bytes | bytearray) -> bytes:
+def both(columns: Sequence[bytes | bytearray], none: bytes | bytearray) -> bytes:
     """Where all ``columns`` have a 1, byte by byte; ``none`` where there are no columns."""
     found = int.from_bytes(none, "little")
     for column in columns:
@@ -49,6 +49,17 @@ def meant_by(ids: tuple[int | None, ...], inner: Sequence[bool]) -> set[object]:
 #: what means a process of the host, and one whose container is not known
 MEANS_HOST: Final[frozenset[object]] = frozenset(("unset",))
 MEANS_UNKNOWN: Final[frozenset[object]] = frozenset(("unknown",))
+
+
+class Filter(Protocol):
+    """What :class:`EventFilter` and :class:`ConfiguredFilter` are to whoever hands events out."""
+
+    def __bool__(self) -> bool: ...
+
+    def keep(
+        self, points: InsertionPoints, choice: "array[int]", correlator: Correlator, first: int, count: int
+    ) -> bytearray:
+        """As :meth:`EventFilter.keep`."""
 
 
 class ContidTerms(NamedTuple):
@@ -144,7 +155,7 @@ class EventFilter:
         self._names = tuple(names)
         self._keys = frozenset(key.encode("utf-8", "surrogateescape") for key in keys)
         self._pids = frozenset(pids)
-        self._types = frozenset(_type_number(name) for name in types)
+        self._types = frozenset(type_number(name) for name in types)
         self._key_list = sorted(self._keys)
         self._asks_who = bool(self._contids or self._runtimes or self._names)
         #: of the numbers of one correlator in one generation, as far as they were looked at
@@ -165,10 +176,10 @@ class EventFilter:
             good.append(bytes(map(self._pids.__contains__, points.pid[: points.n].tolist())))
         if self._asks_who:
             good.append(pick(choice, self._good_numbers(choice, correlator)))
-        kept = keep_events(points, _both(good, b"\1" * points.n), first, count)
+        kept = keep_events(points, both(good, b"\1" * points.n), first, count)
         if self._types:
             typed = keep_types(points, self._type_table, first, count)
-            kept = bytearray(_both([kept, typed], kept))
+            kept = bytearray(both([kept, typed], kept))
         for alone in correlator.alone(points):
             if 0 <= alone.event - first < count:
                 kept[alone.event - first] = self.tells(
@@ -239,7 +250,7 @@ class ConfiguredFilter:
         included = [self._include.keep(points, choice, correlator, first, count)] if self._include is not None else []
         excluded = [part.keep(points, choice, correlator, first, count) for part in self._exclude]
         others = [bytes(dropped).translate(_NOT) for dropped in excluded]
-        return bytearray(_both([*included, *others], all_events))
+        return bytearray(both([*included, *others], all_events))
 
     def tells(self, containers: Containers, kind: int, pid: int, container: Container | None) -> bool:
         """As :meth:`EventFilter.tells`."""
@@ -267,7 +278,7 @@ def configured(include: "Configured", exclude: "Configured") -> ConfiguredFilter
     )
 
 
-def _type_number(name: str) -> int:
+def type_number(name: str) -> int:
     number = NUMBERS.get(name.upper())
     if number is None and name.upper().startswith("UNKNOWN[") and name.endswith("]") and name[8:-1].isdecimal():
         number = int(name[8:-1])

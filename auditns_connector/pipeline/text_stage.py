@@ -12,7 +12,7 @@ from auditns_connector.attribution.attributor import Correlator
 from auditns_connector.audittext.grouping import event_numbers
 from auditns_connector.audittext.scanner import InsertionPoints, RecordTexts, TextStream, insert_records
 from auditns_connector.emit.spelling import set_apart
-from auditns_connector.pipeline.filters import ConfiguredFilter, EventFilter
+from auditns_connector.pipeline.filters import Filter
 from auditns_connector.vocabulary.audit_text import LINE_LATE, P_LATE, P_TARGET
 from auditns_connector.vocabulary.values import JsonObject
 
@@ -35,7 +35,7 @@ class Enricher:
         correlator: Correlator,
         formats: Sequence[str],
         *,
-        wanted: EventFilter | ConfiguredFilter | None = None,
+        wanted: Filter | None = None,
         limit: int | None = None,
         colour: bool = False,
         lines: "Pretty | None" = None,

@@ -5,6 +5,7 @@ read.
 """
 
 import errno
+from collections.abc import Callable
 from functools import cache
 from importlib import resources
 from typing import Final
@@ -43,6 +44,12 @@ def _table(arch: str) -> dict[int, str]:
 def call_name(arch: str, number: int) -> str | None:
     """The name of system call ``number`` where a record says ``arch=`` (hexadecimal, as it stands there)."""
     return _table(arch).get(number) if arch in _lines() else None
+
+
+def calls_named(match: Callable[[str], bool]) -> dict[str, frozenset[int]]:
+    """Architecture (hexadecimal, as records have it) -> the numbers of the calls there whose names ``match``."""
+    found = {arch: frozenset(n for n, name in _table(arch).items() if match(name)) for arch in _lines()}
+    return {arch: numbers for arch, numbers in found.items() if numbers}
 
 
 def error_name(arch: str, number: int) -> str | None:

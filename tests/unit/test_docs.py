@@ -65,6 +65,8 @@ def options(parser: argparse.ArgumentParser) -> set[str]:
 
 #: commands with a page of their own
 PAGE_OF = {"stream": "auditns-stream.8", "archive": "auditns-archive.8"}
+#: and those that ask the log, with one together
+ASKING = {"search", "containers"}
 FILTERS = {"--contid", "--runtime", "--name", "--type", "--key", "--pid", "--count"}
 
 
@@ -72,6 +74,8 @@ def described(command: str, parser: argparse.ArgumentParser) -> tuple[str, set[s
     """(what the manual says of a command, the options it names there)."""
     if command in PAGE_OF:
         said = page(PAGE_OF[command])
+    elif command in ASKING:
+        said = sections("auditns-search.8")[command] + sections("auditns-search.8")["CONDITIONS"]
     else:
         said = sections("auditns.8")[command]
         if "\n.BR FILTERS ." in said or "BR FILTERS." in said:

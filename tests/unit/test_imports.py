@@ -17,7 +17,7 @@ PACKAGE = ROOT.name
 FLOORS = (
     "errors", "_native", "vocabulary", "daemon", "audittext", "journal", "model", "model.apply", "state", "sources",
     "auditrules", "config", "attribution", "emit", "sinks", "host", "pipeline", "archive", "control", "streams",
-    "registration", "deploy", "api", "assembly", "cli",
+    "registration", "query", "deploy", "api", "assembly", "cli",
 )  # fmt: skip
 #: (who, whom): imports that go up. One that is mended is to be taken out here; none is to be added
 UPWARDS: set[tuple[str, str]] = {

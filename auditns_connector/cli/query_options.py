@@ -1,0 +1,102 @@
+"""Options of the commands that ask the log."""
+
+import argparse
+import os
+import time
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+from auditns_connector.errors import AuditnsError
+
+if TYPE_CHECKING:
+    from auditns_connector.query.asked import Options
+    from auditns_connector.query.logs import Text
+
+_MANY = "append"
+
+
+def add_texts(parser: argparse.ArgumentParser) -> None:
+    """FILE… and --config."""
+    parser.add_argument("files", nargs="*", metavar="FILE", help="audit text, also gzip and zstd; - is stdin")
+    parser.add_argument(
+        "--config", metavar="FILE", help="where the log to be asked is set (default: /etc/audit/auditns.toml)"
+    )
+
+
+def add_conditions(parser: argparse.ArgumentParser) -> None:
+    """What an event must have."""
+    group = parser.add_argument_group(
+        "conditions",
+        "Each may be given several times: any of its values will do. All that are given must hold. A value that begins "
+        "with != must not be there. Where PATTERN stands, * ? and [...] stand for anything.",
+    )
+
+    def add(option: str, metavar: str, text: str) -> None:
+        group.add_argument(f"--{option}", action=_MANY, default=[], metavar=metavar, help=text)
+
+    add(
+        "contid",
+        "ID[,ID...]",
+        "events of these containers or of containers inside them; also: unset (the host), unknown",
+    )
+    add("name", "PATTERN", "the container's name or id")
+    add("image", "PATTERN", "the container's image")
+    add("pod", "PATTERN", "the container's pod, by name or uid")
+    add("runtime", "PATTERN", "the container's runtime: docker, podman, ...")
+    add("entered-by", "PATTERN", "who came into the container from outside: user, program, session or id of the entry")
+    add("host", "PATTERN", "the host that wrote the text")
+    group.add_argument("--since", metavar="TIME", help="not older, as journalctl takes it: 14:00, -2h, yesterday, ...")
+    group.add_argument("--until", metavar="TIME", help="not newer")
+    add("pid", "PID[,PID...]", "subject or target")
+    add("auid", "USER[,USER...]", "who logged in: number, name on this host, or unset")
+    add("uid", "USER[,USER...]", "who it was then")
+    add("exe", "PATTERN", "the program's file")
+    add("comm", "PATTERN", "the program's name")
+    add("key", "PATTERN", "the key of the rule")
+    add("type", "TYPE[,TYPE...]", "a record of this type: a name as in the log, or a number")
+    add("syscall", "CALL[,CALL...]", "a system call by name (with * ?) or number")
+    group.add_argument("--success", action=_MANY, default=[], metavar="yes|no", help="how it ended")
+    add("file", "PATTERN", "a file: with a slash its whole path, else the last component")
+    add("argv", "PATTERN", "an argument of a program that was started, or all of them with spaces between")
+    add("addr", "PATTERN", "an address, a network, ADDRESS:PORT, or unix:PATH")
+
+
+def options_of(args: argparse.Namespace) -> "Options":
+    """What the options ask for. Raises :class:`ConfigError`."""
+    from auditns_connector.query.asked import CALLED, Options
+    from auditns_connector.query.conditions import OPTIONS
+    from auditns_connector.query.times import milliseconds
+
+    now = time.time()
+    return Options(
+        contids=args.contid,
+        called={name: getattr(args, name) for name in CALLED},
+        entered_by=args.entered_by,
+        hosts=args.host,
+        since=None if args.since is None else milliseconds(args.since, now),
+        until=None if args.until is None else milliseconds(args.until, now),
+        pids=args.pid,
+        types=args.type,
+        values={name: getattr(args, name) for name in OPTIONS},
+    )
+
+
+def texts_of(args: argparse.Namespace) -> "AbstractContextManager[Text]":
+    """The text that is asked: FILEs, or the log that is configured. Raises :class:`AuditnsError`."""
+    from auditns_connector.query.logs import files, log
+
+    if args.files:
+        return files(args.files)
+    return log(log_path(args.config), os.uname().nodename)
+
+
+def log_path(config: str | None) -> str:
+    """The log that the configuration names; who may not read that gets the default. Raises :class:`AuditnsError`."""
+    from auditns_connector.config.options import DEFAULT_PATH, Config, load
+
+    if config is None and not os.access(DEFAULT_PATH, os.R_OK):
+        return Config.default().file.path
+    found = load(config or DEFAULT_PATH).file
+    if not found.enabled:
+        raise AuditnsError(f"{config or DEFAULT_PATH}: output.file is not enabled, so there is no log; name files")
+    return found.path

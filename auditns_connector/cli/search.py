@@ -1,0 +1,76 @@
+"""``auditns search``: events of the log, by container, time and what was done."""
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from auditns_connector.cli.options import lines_for_people, positive
+from auditns_connector.cli.query_options import add_conditions, add_texts, options_of, texts_of
+from auditns_connector.cli.subparsers import Subparsers
+from auditns_connector.daemon.terminal import complain, for_people
+
+if TYPE_CHECKING:
+    from auditns_connector.query.search import Search
+
+
+def add_parser(subparsers: Subparsers, name: str, text: str) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        name, help=text,
+        description="Search audit text that has container records: the log of the plugin or listener with all that it "
+        "was rotated to, or FILEs. Nothing of this host is asked; who may read the text may search it.",
+        epilog="Example: auditns search --name web --since 14:00 --until 14:05 | ausearch -i; auditns-search(8)",
+    )  # fmt: skip
+    add_texts(parser)
+    add_conditions(parser)
+    parser.add_argument(
+        "--format", choices=("raw", "json", "pretty"), default="raw",
+        help="raw: audit text for ausearch; json: one object an event; pretty: for people (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--output-template", metavar="TEXT", help="lines for people with columns of your own")
+    parser.add_argument("--limit", type=positive, metavar="N", help="stop after N events")
+    parser.add_argument("--count", action="store_true", help="print how many events there are, and none of them")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
+    from auditns_connector.daemon.process import open_standard_streams
+    from auditns_connector.pipeline.text_stage import Enricher
+    from auditns_connector.query.answers import LogAnswers
+    from auditns_connector.query.asked import Asked
+    from auditns_connector.query.names import Names
+    from auditns_connector.query.search import Search, Shown
+
+    open_standard_streams()
+    answers = LogAnswers(Names())
+    asked = Asked(options_of(args), answers)
+    form = "pretty" if args.output_template is not None else str(args.format)
+    shown: tuple[str, ...] = () if args.count else (form,)
+    lines = lines_for_people(args, live=not args.files) if form == "pretty" else None
+    enricher = Enricher(answers, shown, wanted=asked, limit=args.limit, lines=lines, lasting=False)
+    output = sys.stdout.fileno()
+    shape = None if args.count else for_people(form, sys.stdout.isatty())
+
+    def deliver(block: memoryview | bytes) -> bool:
+        from auditns_connector.cli.enrich import write_all
+
+        return write_all(output, block if shape is None else shape(bytes(block)))
+
+    search = Search(answers, asked, Shown(answers, enricher, form, deliver).take)
+    with texts_of(args) as text:
+        ready = search.prepare(text, names=form != "raw" and not args.count)
+        search.forwards(text, learn=not ready)
+    if args.count:
+        os.write(output, b"%d\n" % enricher.shown)
+    return tell(search)
+
+
+def tell(search: "Search") -> int:
+    """Say what could not be searched; the exit code."""
+    if search.foreign and not search.records:
+        complain(
+            "auditns: none of this is audit text (what ausearch -i has translated cannot be read: use ausearch --raw)"
+        )
+        return 1
+    return 1 if search.failed else 0

@@ -1,0 +1,305 @@
+"""What is asked for: the conditions of a search, on events and on whose they are. Pure.
+
+An event is wanted when one of its processes (subject or target) fulfils every condition on containers, entries and
+pids, and its records fulfil those on values, times and types.
+"""
+
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+from auditns_connector.attribution.attributor import Correlator
+from auditns_connector.audittext.grouping import keep_events, keep_types, pick
+from auditns_connector.audittext.scanner import InsertionPoints, read_head
+from auditns_connector.errors import ConfigError
+from auditns_connector.pipeline.filters import (
+    MEANS_HOST,
+    MEANS_UNKNOWN,
+    ContidTerms,
+    both,
+    join_contids,
+    meant_by,
+    type_number,
+)
+from auditns_connector.query import terms as t
+from auditns_connector.query.answers import Holder, LogAnswers, ids_of
+from auditns_connector.query.columns import ARGV, fields_of
+from auditns_connector.query.conditions import Condition, of_option
+from auditns_connector.query.native import Values
+from auditns_connector.vocabulary import record_types as rectypes
+
+#: options on what a container is called, and the members of what is known of it that they mean
+CALLED: Final[dict[str, tuple[str, ...]]] = {
+    "name": ("name", "id"), "image": ("image",), "pod": ("pod", "pod_uid"), "runtime": ("runtime",),
+}  # fmt: skip
+#: what --entered-by means: any of these of the entry
+_ENTERED: Final = ("auid", "comm", "exe", "from", "how", "unit", "id", "ses", "login")
+#: the same value may be judged for so many events
+_MOST_VALUES: Final = 1 << 17
+#: more needles than that are no help
+_MANY: Final = 32
+_FOREVER: Final = 1 << 62
+
+
+class Options(NamedTuple):
+    """As given on the command line, each option's texts; times in ms since 1970."""
+
+    contids: Sequence[str] = ()
+    called: Mapping[str, Sequence[str]] = MappingProxyType({})
+    entered_by: Sequence[str] = ()
+    hosts: Sequence[str] = ()
+    since: int | None = None
+    until: int | None = None
+    pids: Sequence[str] = ()
+    types: Sequence[str] = ()
+    values: Mapping[str, Sequence[str]] = MappingProxyType({})
+
+
+class _Judged:
+    """The verdict of a condition on each distinct value."""
+
+    def __init__(self, condition: Condition, column: int) -> None:
+        self.condition, self.column = condition, column
+        self.verdict = bytearray(1)
+
+
+class Asked:
+    """The filter of a search; see the module. It tests what ``answers`` has answered last."""
+
+    def __init__(self, options: Options, answers: LogAnswers) -> None:
+        self._answers, self._names = answers, answers.names
+        self._contids: list[ContidTerms] = join_contids(options.contids)
+        self._called = [(CALLED[name], t.parse(texts)) for name, texts in options.called.items() if texts]
+        self._entered = t.parse(options.entered_by)
+        self._hosts = t.parse(options.hosts)
+        self.since = options.since
+        self.until = options.until
+        self._pids, self._not_pids = _numbers("pid", options.pids)
+        types = t.parse(options.types, listed=True)
+        self._types = [frozenset(map(type_number, part)) for part in types]
+        conditions = [one for option, texts in options.values.items() if texts for one in of_option(option, texts)]
+        columns = sorted({condition.column for condition in conditions})
+        self._judged = [_Judged(condition, columns.index(condition.column)) for condition in conditions]
+        self._values = None
+        if columns:
+            argv = columns.index(ARGV) if ARGV in columns else None
+            self._values = Values(fields_of(columns), len(columns), argv)
+        #: what the holders of one generation are judged as
+        self._verdicts = bytearray()
+        self._generation: tuple[LogAnswers, int] | None = None
+        #: the name of the host that text without node= is of
+        self.host = ""
+
+    def __bool__(self) -> bool:
+        return True
+
+    @property
+    def asks_names(self) -> bool:
+        """Whether it is asked what containers are called, or who entered them."""
+        return bool(self._called or self._entered)
+
+    @property
+    def asks_silence(self) -> bool:
+        """Whether it is asked which events are the host's, or not known."""
+        wanted = {one for terms in self._contids for one in terms.wanted}
+        return bool(wanted & {"unset", "unknown"}) or any(terms.negated for terms in self._contids) or self.asks_names
+
+    # -- which bytes a match must have
+
+    def needles(self, *, named: bool) -> list[list[bytes]]:
+        """For each condition that has some: byte strings of which one stands in every event that is wanted; ``named``:
+        all names are known that will be."""
+        found: list[Sequence[bytes] | None] = [judged.condition.needles for judged in self._judged]
+        wanted = [terms.wanted for terms in self._contids if not terms.negated]
+        found += [self._id_needles(one) for one in wanted]
+        for members, terms in self._called if named else ():
+            if terms.wanted and not terms.unwanted:
+                match = t.matcher(terms.wanted)
+                found.append(self._called_needles(members, match))
+        if self._pids:
+            found.append([b"pid=%d" % pid for pid in sorted(self._pids)])
+        if self._types[0]:
+            found.append([spelled for number in sorted(self._types[0]) for spelled in _type_needles(number)])
+        return [list(one) for one in found if one is not None and 0 < len(one) <= _MANY]
+
+    @staticmethod
+    def _id_needles(wanted: Iterable[object]) -> list[bytes] | None:
+        ids = {(one[0] if isinstance(one, tuple) else one) for one in wanted}
+        return (
+            [b"%d" % one for one in ids if isinstance(one, int)] if all(isinstance(one, int) for one in ids) else None
+        )
+
+    def _called_needles(self, members: Sequence[str], match: t.Match) -> list[bytes]:
+        found = self._names.contids(lambda about: any(match(about[name]) for name in members if name in about))
+        # where nothing is called so no event is wanted
+        return [b"%d" % ids[0] for contid in found if (ids := ids_of(contid))[0] is not None] or [b"\n\n"]
+
+    # -- events
+
+    def keep(
+        self, points: InsertionPoints, choice: "array[int]", correlator: Correlator, first: int, count: int
+    ) -> bytearray:
+        """One byte for each of ``count`` events from number ``first`` on: 1 for those that are wanted."""
+        table = self._answers.table
+        rows = len(table.number)
+        columns: list[bytes | bytearray] = []
+        if self.since is not None or self.until is not None:
+            low = -_FOREVER if self.since is None else self.since
+            high = _FOREVER if self.until is None else self.until
+            columns.append(bytes(low <= ms <= high for ms in table.ms))
+        if self._hosts:
+            columns.append(self._good_hosts(points, table.first))
+        if self._values is not None and rows:
+            columns += self._good_values(self._values, points, rows)
+        kept = _by_number(both(columns, b"\1" * rows), table.number, first, count)
+        for wanted, negated in zip(self._types, (False, True), strict=True):
+            if wanted:
+                having = keep_types(points, bytes(number in wanted for number in range(1 << 16)), first, count)
+                kept = bytearray(both([kept, bytes(not one for one in having) if negated else having], kept))
+        if self._asks_who:
+            kept = bytearray(both([kept, self._good_processes(points, self._answers, first, count)], kept))
+        return kept
+
+    @property
+    def _asks_who(self) -> bool:
+        return bool(self._contids or self._called or self._entered or self._pids or self._not_pids)
+
+    def _good_hosts(self, points: InsertionPoints, lines: "array[int]") -> bytes:
+        wanted, unwanted = t.matcher(self._hosts.wanted), t.matcher(self._hosts.unwanted)
+        known: dict[bytes, bool] = {}
+        found = bytearray()
+        for line in lines:
+            head = read_head(points.line(line))
+            node = b"" if head is None else head.node
+            verdict = known.get(node)
+            if verdict is None:
+                name = node.decode("utf-8", "surrogateescape") or self.host
+                short = name.partition(".")[0]
+                good = not self._hosts.wanted or wanted(name) or wanted(short)
+                verdict = known[node] = bool(name) and good and not unwanted(name) and not unwanted(short)
+            found.append(verdict)
+        return bytes(found)
+
+    def _good_values(self, values: Values, points: InsertionPoints, rows: int) -> list[bytearray]:
+        for judged in self._judged:
+            if len(values.strings[judged.column]) > _MOST_VALUES:
+                self._forget(values)
+                break
+        values.read(points)
+        found = []
+        for judged in self._judged:
+            strings, verdict, judge = values.strings[judged.column], judged.verdict, judged.condition.judge
+            verdict += bytes(judge(strings[number]) for number in range(len(verdict), len(strings) + 1))
+            good = values.good(judged.column, verdict, rows)
+            found.append(good.translate(_NOT) if judged.condition.negated else good)
+        return found
+
+    def _forget(self, values: Values) -> None:
+        """Number values anew: there are too many."""
+        for strings in values.strings:
+            strings.clear()
+        for judged in self._judged:
+            judged.verdict = bytearray(1)
+
+    def _good_processes(self, points: InsertionPoints, answers: LogAnswers, first: int, count: int) -> bytearray:
+        good: list[bytes | bytearray] = []
+        pids = points.pid[: points.n].tolist()
+        if self._pids:
+            good.append(bytes(map(self._pids.__contains__, pids)))
+        if self._contids or self._called or self._entered:
+            good.append(pick(answers.numbers_of, self._judge_holders(answers)))
+        kept = keep_events(points, both(good, b"\1" * points.n), first, count)
+        if self._not_pids:
+            bad = keep_events(points, bytes(map(self._not_pids.__contains__, pids)), first, count)
+            kept = bytearray(both([kept, bad.translate(_NOT)], kept))
+        for alone, holder in zip(answers.alone(points), answers.alone_holders, strict=True):
+            if 0 <= alone.event - first < count:
+                kept[alone.event - first] = self._good_pid(alone.pid) and self._good_holder(holder)
+        return kept
+
+    def _good_pid(self, pid: int) -> bool:
+        return (not self._pids or pid in self._pids) and pid not in self._not_pids
+
+    def _judge_holders(self, answers: LogAnswers) -> bytearray:
+        if self._generation != (answers, answers.generation):
+            self._generation, self._verdicts = (answers, answers.generation), bytearray()
+        self._verdicts += bytes(self._good_holder(one) for one in answers.people[len(self._verdicts) :])
+        return self._verdicts
+
+    def _good_holder(self, holder: Holder) -> bool:
+        meant = self._meant(holder)
+        if not all(terms.takes(meant) for terms in self._contids):
+            return False
+        return all(self._is_called(holder, *one) for one in self._called) and self._was_entered(holder)
+
+    def _meant(self, holder: Holder) -> "set[object] | frozenset[object]":
+        if not holder.contid:
+            return MEANS_HOST
+        ids = ids_of(holder.contid)
+        if ids[0] is None:
+            return MEANS_UNKNOWN
+        if ",^" not in holder.contid:  # a list: the packet may be any of theirs
+            return {one for one in ids if one is not None}
+        inner = [self._links(holder, i).get("kind") == "runtime" and i < len(ids) - 1 for i in range(len(ids))]
+        return meant_by(ids, inner)
+
+    def _links(self, holder: Holder, i: int) -> dict[str, str]:
+        """What is known of the container ``i`` steps outside of that of ``holder``."""
+        if not i:
+            return holder.about
+        lives = self._names.lives(",^".join(holder.contid.split(",^")[i:]))
+        return lives[-1].about if lives else {}
+
+    def _is_called(self, holder: Holder, members: Sequence[str], terms: t.Terms) -> bool:
+        """What is not known is neither called so nor otherwise."""
+        chain = [self._links(holder, i) for i in range(holder.contid.count(",^") + 1)] if holder.contid else []
+        words = [about[name] for about in chain for name in members if name in about]
+        if terms.unwanted and (not words or any(map(t.matcher(terms.unwanted), words))):
+            return False
+        return not terms.wanted or any(map(t.matcher(terms.wanted), words))
+
+    def _was_entered(self, holder: Holder) -> bool:
+        if not self._entered:
+            return True
+        entry = self._names.entry(holder.entry) if holder.entry else {}
+        words = [holder.entry, *(entry[name] for name in _ENTERED if name in entry), *_user_names(entry)]
+        if not holder.entry or (self._entered.unwanted and any(map(t.matcher(self._entered.unwanted), words))):
+            return False
+        return not self._entered.wanted or any(map(t.matcher(self._entered.wanted), words))
+
+
+_NOT: Final = bytes((1, 0)) + bytes(254)
+
+
+def _user_names(entry: dict[str, str]) -> list[str]:
+    """What this host calls the user who entered."""
+    import pwd
+
+    try:
+        return [pwd.getpwuid(int(entry["auid"])).pw_name]
+    except (KeyError, ValueError, OverflowError):
+        return []
+
+
+def _by_number(good: bytes, numbers: "array[int]", first: int, count: int) -> bytearray:
+    """``good``, which is by row, by number of the event."""
+    if len(numbers) == count and (not count or numbers[0] == first):
+        return bytearray(good)  # they are numbered as they come
+    kept = bytearray(count)
+    for number, verdict in zip(numbers, good, strict=True):
+        if 0 <= number - first < count:
+            kept[number - first] = verdict
+    return kept
+
+
+def _numbers(option: str, texts: Sequence[str]) -> tuple[frozenset[int], frozenset[int]]:
+    terms = t.parse(texts, listed=True)
+    if any(not word.isdecimal() or not 0 < int(word) < 1 << 31 for part in terms for word in part):
+        raise ConfigError(f"--{option}: a number from 1 to 2147483647 is allowed")
+    wanted, unwanted = (frozenset(map(int, part)) for part in terms)
+    return wanted, unwanted
+
+
+def _type_needles(number: int) -> list[bytes]:
+    return [spelled.encode() for spelled in {rectypes.name(number), f"UNKNOWN[{number}]", str(number)}]

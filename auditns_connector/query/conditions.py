@@ -1,0 +1,252 @@
+"""Conditions on events: what each option of a search means for one value as it stands in the text, and which bytes a
+match must have. Pure; users are those of this host."""
+
+import ipaddress
+import os
+import pwd
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from auditns_connector.audittext.values import untrusted
+from auditns_connector.emit.fields import argv_of
+from auditns_connector.emit.words import address
+from auditns_connector.errors import ConfigError
+from auditns_connector.query import terms as t
+from auditns_connector.vocabulary import syscall_names
+
+#: whether a value, as it stands in the text, is meant
+Judge = Callable[[bytes], bool]
+_UNSET: Final = "4294967295"
+_YES: Final = frozenset((b"yes", b"success", b"1"))
+_NO: Final = frozenset((b"no", b"failed", b"0"))
+#: more needles than that are no help
+_MANY: Final = 32
+
+
+class Condition(NamedTuple):
+    """On ``column``: some value of the event that ``judge`` takes, or, ``negated``, none. ``needles`` are such that one
+    stands in every event that fulfils it; ``None``: there are none."""
+
+    column: str
+    judge: Judge
+    negated: bool = False
+    needles: Sequence[bytes] | None = None
+
+
+def of_option(option: str, texts: Sequence[str]) -> list[Condition]:
+    """What ``--option TEXT…`` asks for. Raises :class:`ConfigError`."""
+    make, listed = _MAKERS[option]
+    asked = t.parse(texts, listed=listed)
+    if any(not word for word in (*asked.wanted, *asked.unwanted)):
+        raise ConfigError(f"--{option}: a value is empty")
+    found = [make(option, asked.wanted)] if asked.wanted else []
+    found += [make(option, asked.unwanted)._replace(negated=True, needles=None)] if asked.unwanted else []
+    return found
+
+
+def text_of(raw: bytes) -> str | None:
+    """The string behind an untrusted value, or one that is written as it is."""
+    value = untrusted(raw)
+    if value is None and raw not in (b"", b"(null)"):
+        value = raw
+    return None if value is None else value.decode("utf-8", "surrogateescape")
+
+
+def _text(option: str, words: Sequence[str]) -> Condition:
+    match = t.matcher(words)
+
+    def judge(raw: bytes) -> bool:
+        value = text_of(raw)
+        return value is not None and match(value)
+
+    return Condition(option, judge, needles=t.needles(words))
+
+
+def _key(option: str, words: Sequence[str]) -> Condition:
+    match = t.matcher(words)
+
+    def judge(raw: bytes) -> bool:
+        value = text_of(raw)  # several keys of one rule are joined by byte 1
+        return value is not None and any(map(match, value.split("\1")))
+
+    return Condition(option, judge, needles=t.needles(words))
+
+
+def _user(option: str, words: Sequence[str]) -> Condition:
+    numbers = frozenset(number for word in words for number in _ids(option, word))
+    raws = frozenset(str(number).encode() for number in numbers)
+    if int(_UNSET) in numbers:
+        raws |= {b"-1", b"unset"}
+    return Condition(option, _unquoted(raws), needles=[option.encode() + b"=" + raw for raw in sorted(raws)])
+
+
+def _unquoted(raws: frozenset[bytes]) -> Judge:
+    return lambda raw: raw.strip(b'"') in raws
+
+
+def _ids(option: str, word: str) -> list[int]:
+    """The user ids that a word means: a number, ``unset``, or a name of this host."""
+    if word == "unset":
+        return [int(_UNSET)]
+    if word.isdecimal() and int(word) <= int(_UNSET):
+        return [int(word)]
+    try:
+        return [pwd.getpwnam(word).pw_uid]
+    except KeyError:
+        raise ConfigError(f"--{option}: {word!r} is no user of this host; a number or unset is allowed") from None
+
+
+def _success(option: str, words: Sequence[str]) -> Condition:
+    if not set(words) <= {"yes", "no"}:
+        raise ConfigError(f"--{option}: {', '.join(words)} is not allowed; allowed: yes, no")
+    raws = frozenset(raw for word in words for raw in (_YES if word == "yes" else _NO))
+    names = (b"success=", b"res=")
+    return Condition(option, _unquoted(raws), needles=[name + raw for name in names for raw in sorted(raws)])
+
+
+def _syscall(option: str, words: Sequence[str]) -> Condition:
+    """By number, or by name: a number then, of the architecture that the record says."""
+    tables = [_call_numbers(option, word) for word in words]
+
+    def judge(raw: bytes) -> bool:
+        arch, _, number = raw.partition(b"\0")
+        call = int(number) if number.isdigit() else -1
+        return any(call in table.get(arch.decode("latin-1"), ()) or call in table.get("", ()) for table in tables)
+
+    numbers = {number for table in tables for numbers in table.values() for number in numbers}
+    return Condition(option, judge, needles=[b"syscall=%d" % number for number in sorted(numbers)][:_MANY] or None)
+
+
+def _call_numbers(option: str, word: str) -> Mapping[str, frozenset[int]]:
+    """Architecture ("" for any) -> the numbers that a word means there."""
+    if word.isdecimal():
+        return {"": frozenset((int(word),))}
+    found = syscall_names.calls_named(t.matcher([word]))
+    if not found:
+        raise ConfigError(f"--{option}: no architecture has a system call {word!r}")
+    return found
+
+
+def _file(option: str, words: Sequence[str]) -> Condition:
+    """A pattern with a slash means the whole path, one without its last component."""
+    whole = t.matcher([os.path.normpath(word) if not t.is_wild(word) else word for word in words if "/" in word])
+    last = t.matcher([word for word in words if "/" not in word])
+
+    def judge(raw: bytes) -> bool:
+        path = path_of(raw)
+        return path is not None and (whole(path) or last(path.rpartition("/")[2]))
+
+    # no component is divided, but the directory may stand elsewhere than the file
+    components = [max(map(t.piece, word.split("/")), key=len) for word in words]
+    return Condition(option, judge, needles=t.pieces_as_written(components))
+
+
+def path_of(raw: bytes) -> str | None:
+    """The path behind a value of the column "file": directory, NUL, name."""
+    cwd, _, name = raw.partition(b"\0")
+    value, base = text_of(name), text_of(cwd)
+    if value is None:
+        return None
+    return os.path.normpath(os.path.join(base, value)) if base else value
+
+
+def arguments_of(raw: bytes) -> list[str]:
+    """The arguments behind a value of the column "argv"."""
+    found = argv_of(raw.split(b"\0"), len(raw)).fields().get("argv", ())
+    return ["" if argument is None else str(argument) for argument in found]
+
+
+def _argv(option: str, words: Sequence[str]) -> Condition:
+    """A pattern means one argument, or all of them with spaces between."""
+    match = t.matcher(words)
+
+    def judge(raw: bytes) -> bool:
+        found = arguments_of(raw)
+        return any(map(match, found)) or match(" ".join(found))
+
+    pieces = t.pieces_as_written(max(map(t.piece, word.split()), key=len, default="") for word in words)
+    # an argument that is long stands in pieces, and the needle may be cut
+    return Condition(option, judge, needles=None if pieces is None else [*pieces, b"_len="])
+
+
+_PORT: Final = re.compile(r"(?:\[(?P<six>[0-9a-fA-F:.]+)\]|(?P<four>[0-9.]+))(?::(?P<port>[0-9]{1,5}))?")
+
+
+def _addr(option: str, words: Sequence[str]) -> Condition:
+    """Addresses, networks, ADDRESS:PORT, unix:PATH, and patterns for any of these or a host's name."""
+    networks = [found for word in words if (found := _network(word)) is not None]
+    others = t.matcher([word for word in words if _network(word) is None])
+
+    def judge(raw: bytes) -> bool:
+        return _means(raw, networks, others)
+
+    pieces = [_address_pieces(word) for word in words]
+    everywhere = any(one is None for one in pieces)
+    return Condition(option, judge, needles=None if everywhere else [one for some in pieces for one in some or ()])
+
+
+def address_of(raw: bytes) -> str | None:
+    """The address behind a value of the column "addr": as it is, or, behind a NUL, of a SOCKADDR."""
+    if raw[:1] == b"\0":
+        return address({"saddr": raw[1:].decode("latin-1")})
+    value = raw.strip(b'"').decode("utf-8", "surrogateescape")
+    return value if value not in ("", "?", "(null)") else None
+
+
+def _means(raw: bytes, networks: Sequence["_Network"], others: t.Match) -> bool:
+    value = address_of(raw)
+    if value is None:
+        return False
+    if others(value) or (value.startswith("unix:") and others(value[5:])):
+        return True
+    match = _PORT.fullmatch(value)
+    bare = value if match is None else match["six"] or match["four"]
+    if others(bare):
+        return True
+    try:
+        at = ipaddress.ip_address(bare)
+    except ValueError:
+        return False
+    return any(at in network for network in networks)
+
+
+_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def _network(word: str) -> _Network | None:
+    try:
+        return ipaddress.ip_network(word.strip("[]"), strict=False)
+    except ValueError:
+        return None
+
+
+def _address_pieces(word: str) -> list[bytes] | None:
+    network = _network(word)
+    if network is not None:
+        if network.num_addresses > 1:
+            return None
+        packed = network.network_address.packed.hex().upper().encode()
+        return [packed, str(network.network_address).encode()]
+    match = _PORT.fullmatch(word)
+    if match is not None:
+        port = b"" if match["port"] is None else b"%04X" % min(int(match["port"]), 0xFFFF)
+        inner = _address_pieces(match["six"] or match["four"])
+        return None if inner is None else [port + inner[0] if match["four"] else inner[0], inner[1]]
+    return t.pieces_as_written([t.piece(word.removeprefix("unix:@").removeprefix("unix:"))])
+
+
+#: option -> how its condition is made, and whether it takes lists
+_MAKERS: Final[dict[str, tuple[Callable[[str, Sequence[str]], Condition], bool]]] = {
+    "auid": (_user, True),
+    "uid": (_user, True),
+    "exe": (_text, False),
+    "comm": (_text, False),
+    "key": (_key, False),
+    "success": (_success, False),
+    "syscall": (_syscall, True),
+    "file": (_file, False),
+    "argv": (_argv, False),
+    "addr": (_addr, False),
+}
+OPTIONS: Final[Iterable[str]] = tuple(_MAKERS)

@@ -1,0 +1,137 @@
+/* Whose events are, by the records of ours in them; attribution/told_in_text.py has the same rules, readably. */
+#include <stdlib.h>
+#include "query/query_impl.h"
+
+#define MOST 64       /* records of ours in one event that are looked at */
+#define MOST_ENTRY 256
+
+struct said {
+    const char *contid;
+    size_t n;
+    uint32_t record; /* 0: it is about the subject */
+};
+
+struct event {
+    struct said said[MOST];
+    const char *entry; /* of the last one */
+    size_t entry_n;
+    uint32_t n, entries, ours;
+};
+
+static int field(const char *body, const char *end, const char *name, size_t len, const char **value, size_t *n)
+{
+    for (const char *s = body; s < end;) {
+        const char *q = memchr(s, ' ', (size_t)(end - s));
+        q = q ? q : end;
+        if ((size_t)(q - s) >= len && !memcmp(s, name, len)) {
+            *value = s + len;
+            *n = (size_t)(q - s) - len;
+            if (*n >= 2 && **value == '"' && (*value)[*n - 1] == '"') { /* as the child output quotes them */
+                ++*value;
+                *n -= 2;
+            }
+            return 1;
+        }
+        s = q + 1;
+    }
+    return 0;
+}
+
+#define FIELD(name, value, n) field(body, end, name, sizeof(name) - 1, value, n)
+
+static uint32_t decimal(const char *s, size_t n)
+{
+    uint32_t v = 0;
+    for (size_t i = 0; i < n && i < 6; i++)
+        v = v * 10 + (uint32_t)(s[i] - '0');
+    return v;
+}
+
+static void one_record(const struct auditns_points *p, uint32_t i, struct event *e, char *room)
+{
+    const char *end, *value, *body = body_of(p, i, room, &end);
+    size_t n;
+
+    if (!body)
+        return;
+    const char *stop = memchr(body, 0x1d, (size_t)(end - body));
+    end = stop ? stop : end;
+    if (p->l_type[i] == TYPE_CONTAINER_ID) {
+        struct said *s = &e->said[e->n++];
+        *s = (struct said){"", 0, 0};
+        if (FIELD("contid=", &value, &n))
+            *s = (struct said){value, n, 0};
+        if (FIELD("record=", &value, &n))
+            s->record = decimal(value, n);
+    } else if (p->l_type[i] == TYPE_CONTAINER_INFO && FIELD("entry=", &value, &n)) {
+        e->entry = value;
+        e->entry_n = n < MOST_ENTRY ? n : MOST_ENTRY;
+        e->entries++;
+    }
+}
+
+/* What is said of one point: 0 for no memory. */
+static int one_point(const struct auditns_points *p, uint32_t i, const struct event *e, struct auditns_strings *strings,
+                     uint32_t *who, char *room)
+{
+    int target = (p->flags[i] & AUDITNS_P_TARGET) != 0;
+    const struct said *found = NULL;
+
+    *who = e->ours > MOST ? AUDITNS_WHO_UNCLEAR : AUDITNS_WHO_HOST;
+    for (uint32_t k = 0; k < e->n && *who != AUDITNS_WHO_UNCLEAR; k++) {
+        const struct said *s = &e->said[k];
+        if (s->record ? s->record != p->recno[i] : target)
+            continue;
+        if (found && (found->n != s->n || memcmp(found->contid, s->contid, s->n)))
+            *who = AUDITNS_WHO_UNCLEAR;
+        found = s;
+    }
+    if (!found || *who == AUDITNS_WHO_UNCLEAR)
+        return 1;
+    size_t n = found->n;
+    if (n > AUDITNS_MAX_LINE) {
+        *who = AUDITNS_WHO_UNCLEAR;
+        return 1;
+    }
+    memcpy(room, found->contid, n);
+    room[n++] = 0;
+    if (!target && e->entries == 1) { /* it is the subject that came in, or whom it made */
+        memcpy(room + n, e->entry, e->entry_n);
+        n += e->entry_n;
+    }
+    uint32_t number = intern(strings, room, n);
+    *who = AUDITNS_WHO_FIRST + number - 1;
+    return number != 0;
+}
+
+/* rooms: MOST + 2 times the bytes of a line, for bodies that are escaped and for what is interned */
+static int all_points(const struct auditns_points *p, struct auditns_strings *strings, uint32_t *who, char *rooms)
+{
+    uint32_t point = 0;
+
+    for (uint32_t i = 0, stop; i < p->line_n; i = stop) {
+        uint32_t number = p->l_event[i];
+        struct event e;
+        e.n = e.entries = e.ours = 0;
+        for (stop = i; stop < p->line_n && p->l_event[stop] == number; stop++) {
+            uint32_t type = p->l_type[stop];
+            if (type < AUDIT_FIRST_OWN || type > AUDIT_LAST_OWN || number == AUDITNS_LINE_FOREIGN)
+                continue;
+            if (e.ours++ < MOST)
+                one_record(p, stop, &e, rooms + (e.ours - 1) * AUDITNS_MAX_LINE);
+        }
+        for (; point < p->n && p->event[point] == number; point++)
+            if (!one_point(p, point, &e, strings, &who[point], rooms + MOST * AUDITNS_MAX_LINE))
+                return 0;
+    }
+    return 1;
+}
+
+int auditns_who(const struct auditns_points *p, struct auditns_strings *strings, uint32_t *who)
+{
+    char *rooms = malloc((MOST + 2) * AUDITNS_MAX_LINE);
+    int done = rooms && all_points(p, strings, who, rooms);
+
+    free(rooms);
+    return done;
+}

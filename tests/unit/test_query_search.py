@@ -1,0 +1,299 @@
+"""``auditns search`` and ``containers`` over files: what each condition means, and what bad input does."""
+
+import gzip
+import io
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from auditns_connector.errors import AuditnsError, ConfigError
+from auditns_connector.query import logs
+from tests.unit.queries import BASE, DB, OTHER, WEB, Ask, asked, call, event, info, opened, sample
+
+__all__ = ["asked"]
+IN_WEB = [1, 2, 6, 7, 8, 9, 10]
+
+
+@pytest.mark.parametrize(
+    ("words", "serials"),
+    [
+        ([], [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]),
+        (["--contid", WEB], IN_WEB),
+        (["--contid", f"{WEB},{DB}"], [1, 2, 3, 4, 6, 7, 8, 9, 10]),
+        (["--contid", "unset"], [5]),
+        (["--contid", "!=unset", "--contid", f"!={WEB}"], [3, 4, 8]),
+        (["--name", "web"], IN_WEB),
+        (["--name", "w*", "--name", "db"], [1, 2, 3, 4, 6, 7, 8, 9, 10]),
+        (["--name", "!=web"], [3, 4, 8]),
+        (["--name", "nothing"], []),
+        (["--image", "nginx:*"], [1, 2, 3, 4, 6, 7, 8, 9, 10]),
+        (["--pod", "p-db"], [3, 4, 8]),
+        (["--runtime", "docker", "--pid", "61"], [4, 8]),
+        (["--pid", "50,60"], [1, 2, 3, 7, 8, 10]),
+        (["--pid", "!=50", "--contid", WEB], [6, 9]),
+        (["--entered-by", "1000"], [6]),
+        (["--entered-by", "nsenter"], [6]),
+        (["--entered-by", "/usr/bin/ns*"], [6]),
+        (["--entered-by", "daemon"], []),
+        (["--auid", "1000"], [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]),
+        (["--auid", "!=1000"], []),
+        (["--uid", "root", "--comm", "curl"], [7]),
+        (["--exe", "/usr/sbin/sshd"], [9]),
+        (["--exe", "*/cat"], [2, 4, 5, 10]),
+        (["--key", "exec"], [1, 3, 6]),
+        (["--type", "USER_LOGIN"], [9]),
+        (["--type", "1306"], [7]),
+        (["--syscall", "openat"], [2, 4, 5, 10]),
+        (["--syscall", "connect,kill"], [7, 8]),
+        (["--syscall", "exec*"], [1, 3, 6]),
+        (["--syscall", "257"], [2, 4, 5, 10]),
+        (["--success", "no"], [5, 10]),
+        (["--success", "no", "--contid", WEB], [10]),
+        (["--file", "/etc/shadow"], [2, 5]),
+        (["--file", "shadow"], [2, 5]),
+        (["--file", "/etc/*"], [2, 4, 5]),
+        (["--file", "!=/etc/*", "--syscall", "openat"], [10]),
+        (["--argv", "run me"], [1]),
+        (["--argv", "/bin/sh -c *"], [1]),
+        (["--argv", "run"], []),
+        (["--addr", "10.0.0.5"], [7]),
+        (["--addr", "10.0.0.5:443"], [7]),
+        (["--addr", "10.0.0.0/8"], [7, 9]),
+        (["--addr", "10.9.8.7"], [9]),
+        (["--addr", "10.0.0.5:80"], []),
+        (["--since", f"@{BASE + 8}"], [7, 8, 9, 10]),
+        (["--until", f"@{BASE + 3}"], [1, 2]),
+        (["--since", f"@{BASE + 2}", "--until", f"@{BASE + 5}.004"], [2, 3, 4]),
+    ],
+)
+def test_conditions(asked: Ask, words: list[str], serials: list[int]) -> None:
+    assert asked.serials(*words) == serials
+    assert asked.code == 0
+
+
+def test_what_is_found_is_the_text_as_it_was(asked: Ask) -> None:
+    assert sorted(asked("search").splitlines()) == sorted(sample().splitlines())
+    assert asked("search", "--file", "/etc/shadow") == opened(2, 2, 50, "shadow", ours=WEB) + opened(
+        5, 5, 99, "/etc/shadow", success="no", exit=-13
+    )
+
+
+@pytest.mark.parametrize("size", [200, 1000, 5000])
+def test_an_event_that_is_longer_than_windows(asked: Ask, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """What it is found by may stand in any of them."""
+    monkeypatch.setattr("auditns_connector.query.windows.SIZE", size)
+    words = [f'EXECVE a{i}="{"x" * 50}{i}"' for i in range(100)]
+    big = event(2, 2, call(59, 50, "long", key="exec"), *words, ours=WEB)
+    asked.path.write_text(opened(1, 1, 5, "x") * 1 + big + opened(3, 3, 6, "y"))
+    for needle in (
+        ["--comm", "long"],
+        ["--argv", f"*{'x' * 50}50"],
+        ["--contid", WEB],
+        ["--contid", WEB, "--comm", "long"],
+    ):
+        assert asked.serials(*needle) == [2]
+        assert sorted(asked("search", *needle).splitlines()) == sorted(big.splitlines())
+
+
+def test_count_and_limit(asked: Ask) -> None:
+    assert asked("search", "--count", "--contid", WEB, "--type", "SYSCALL") == "6\n"
+    assert asked.serials("--limit", "2", "--contid", WEB, "--type", "SYSCALL") == [1, 2]
+
+
+def test_json_has_the_names_that_other_records_told(asked: Ask) -> None:
+    (line,) = asked("search", "--format", "json", "--argv", "run me").splitlines()
+    one = json.loads(line)
+    assert one["contid"] == WEB
+    known = {
+        "kind": "runtime",
+        "runtime": "docker",
+        "name": "web",
+        "pod": "p-web",
+        "image": "nginx:1",
+        "namespace": "shop",
+    }
+    assert known.items() <= one["container"].items()
+
+
+def test_lines_for_people_have_names(asked: Ask) -> None:
+    assert asked("search", "--format", "pretty", "--argv", "run me").startswith("web ")
+
+
+def test_silence_is_not_known_where_nobody_put_records_in(asked: Ask) -> None:
+    asked.path.write_text(opened(1, 1, 5, "x"))
+    assert asked.serials("--contid", "unset") == []
+    assert asked.serials("--contid", "unknown") == [1]
+    assert asked.serials("--name", "!=web") == []
+
+
+def test_a_contid_that_came_back_is_another_container(asked: Ask) -> None:
+    text = info(9001, 0, WEB, "old") + opened(1, 1, 5, "x", ours=WEB)
+    asked.path.write_text(text + info(9002, 5, WEB, "new") + opened(2, 6, 5, "x", ours=WEB))
+    assert asked.serials("--name", "old") == [1]
+    assert asked.serials("--name", "new") == [2]
+    rows = [json.loads(line) for line in asked("containers", "--json").splitlines()]
+    assert [(row["name"], row["events"]) for row in rows] == [("old", 1), ("new", 1)]
+
+
+def test_hosts(asked: Ask) -> None:
+    asked.path.write_text(event(1, 1, "SYSCALL pid=1", node="node=h1.lan ") + event(2, 2, "SYSCALL pid=1"))
+    assert asked.serials("--host", "h1") == [1]
+    assert asked.serials("--host", "h1.*") == [1]
+    assert asked.serials("--host", "!=h2") == [1]  # of the other nobody knows
+
+
+def test_text_of_stdin(asked: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, write = os.pipe()
+    kept = os.dup(0)
+    os.write(write, sample().encode())
+    os.close(write)
+    try:
+        os.dup2(read, 0)
+        assert asked.serials("--name", "web", files=(Path("-"),)) == IN_WEB
+    finally:
+        os.dup2(kept, 0)
+        os.close(kept)
+        os.close(read)
+
+
+def test_compressed_text_and_what_is_cut_of_it(asked: Ask) -> None:
+    packed = gzip.compress(sample().encode() * 50)
+    whole, cut = asked.folder / "a.gz", asked.folder / "b.gz"
+    whole.write_bytes(packed)
+    cut.write_bytes(packed[: len(packed) * 2 // 3])
+    assert len(asked.serials(files=(whole,))) == 500
+    found = asked.serials(files=(cut, asked.path))
+    assert asked.code == 1
+    assert "cut" in asked.said
+    assert found[-10:] == list(range(1, 11))
+    assert len(found) > 10 + 50  # what stands before the cut
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (["--contid", "x"], "contid"),
+        (["--pid", "x"], "--pid"),
+        (["--pid", "0"], "--pid"),
+        (["--type", "NOPE"], "type"),
+        (["--syscall", "nope"], "system call"),
+        (["--success", "maybe"], "yes, no"),
+        (["--auid", "nobody-of-that-name"], "user"),
+        (["--since", "whenever"], "time"),
+        (["--comm", ""], "empty"),
+        (["--key", "!="], "empty"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(asked: Ask, words: list[str], what: str) -> None:
+    with pytest.raises(ConfigError, match=what):
+        asked("search", *words)
+
+
+def test_a_file_that_is_not_there(asked: Ask) -> None:
+    with pytest.raises(AuditnsError, match="No such file"):
+        asked("search", files=(asked.folder / "none",))
+
+
+def test_what_is_no_audit_text(asked: Ask) -> None:
+    asked.path.write_bytes(b"hello\n" * 3 + b"\0" * 5000)
+    assert asked.serials() == []
+    assert asked.code == 1
+    assert "audit text" in asked.said
+
+
+# -- the log and what it was rotated to
+
+
+def test_rotated_files_are_one_log(asked: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = sample().splitlines(keepends=True)
+    for number, part in ((3, lines[:9]), (2, lines[9:22]), (1, lines[22:30])):
+        (asked.folder / f"log.{number}").write_text("".join(part))
+    (asked.folder / "log").write_text("".join(lines[30:]))
+    packed = asked.folder / "log.3.gz"
+    packed.write_bytes(gzip.compress((asked.folder / "log.3").read_bytes()))
+    (asked.folder / "log.3").unlink()
+    (asked.folder / "log.1.gz").write_bytes(b"\x1f\x8b being written")
+    (asked.folder / "logs").write_text("another")
+    config = asked.folder / "auditns.toml"
+    config.write_text(f'[output.file]\npath = "{asked.folder}/log"\n')
+    shown = asked("search", "--config", str(config), files=())
+    assert sorted(shown.splitlines()) == sorted(sample().splitlines())
+    assert asked.code == 0
+    assert asked.serials("--config", str(config), "--name", "web", files=()) == IN_WEB
+
+
+def test_order_of_rotated_files() -> None:
+    ends = ("", ".1", ".10.gz", ".2.zst", "-20261129.gz", "-20261130", ".x", ".2.gz.tmp", ".1.gz")
+    names = [f"a.log{end}" for end in ends]
+    assert logs.rotated("/x/a.log", [*names, "ba.log"]) == [
+        "a.log-20261129.gz", "a.log-20261130", "a.log.10.gz", "a.log.2.zst", "a.log.1", "a.log",
+    ]  # fmt: skip
+
+
+def test_a_log_that_is_rotated_while_it_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "log").write_text("two\n")
+    (tmp_path / "log.1").write_text("one\n")
+    real, turned = os.open, []
+
+    def rotating(path: Any, *more: Any) -> int:
+        if str(path).endswith("log") and not turned:
+            turned.append(1)
+            (tmp_path / "log.1").rename(tmp_path / "log.2")
+            (tmp_path / "log").rename(tmp_path / "log.1")
+            (tmp_path / "log").write_text("three\n")
+        return real(path, *more)
+
+    monkeypatch.setattr(os, "open", rotating)
+    with logs.log(str(tmp_path / "log"), "h") as text:
+        assert [os.read(fd, 100) for _, fd in text.files] == [b"one\n", b"two\n", b"three\n"]
+
+
+def test_no_log() -> None:
+    with pytest.raises(AuditnsError, match="no such log"), logs.log("/nonexistent-folder/log", "h"):
+        pass
+
+
+# -- containers
+
+
+def test_containers(asked: Ask) -> None:
+    rows = {row["contid"]: row for row in map(json.loads, asked("containers", "--json").splitlines())}
+    assert set(rows) == {WEB, DB, OTHER, None}
+    web = rows[WEB]
+    assert (web["name"], web["image"], web["namespace"], web["pod"]) == ("web", "nginx:1", "shop", "p-web")
+    assert (web["events"], web["execs"], web["failures"], web["entries"]) == (7, 2, 1, 1)
+    assert (web["first_seen"], web["last_seen"]) == (f"{BASE}.001", f"{BASE + 12}.010")
+    assert rows[OTHER]["events"] == 0
+    assert rows[None]["failures"] == 1
+
+
+def test_containers_that_touched_a_file(asked: Ask) -> None:
+    rows = [json.loads(line)["contid"] for line in asked("containers", "--json", "--file", "/etc/shadow").splitlines()]
+    assert rows == [WEB, None]
+
+
+def test_containers_for_people(asked: Ask) -> None:
+    shown = asked("containers").splitlines()
+    assert shown[0].split()[:3] == ["CONTAINER", "CONTID", "RUNTIME"]
+    assert shown[1].split()[:5] == ["web", WEB, "docker", "nginx:1", "shop/p-web"]
+    assert shown[-1].split()[0] == "host"
+
+
+def test_names_cannot_do_anything_to_a_terminal(asked: Ask) -> None:
+    evil = "\x1b]0;x\x07\u202e".encode().hex().upper()
+    asked.path.write_text(
+        info(9001, 0, WEB, "web").replace('ctr-name="web"', f"ctr-name={evil}") + opened(1, 1, 5, "x", ours=WEB)
+    )
+    for shown in (asked("containers"), asked("search", "--format", "pretty")):
+        assert "\\x1b" in shown
+        assert shown.replace("\n", "").isprintable()
+
+
+def test_stdout_is_asked_for_nothing(asked: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counting writes a number and nothing else, whatever is found."""
+    assert asked("search", "--count", "--comm", "nothing") == "0\n"
+    assert isinstance(sys.stdout, io.TextIOBase)
