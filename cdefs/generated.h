@@ -36,6 +36,7 @@
 #define K_NSGONE 55
 #define K_PROCESS 56
 #define K_CHECK 57
+#define K_LOGINS 58
 #define RULES_EXECS 1
 #define RULES_CALLS 2
 #define S_PERF 1

@@ -237,7 +237,8 @@ class Correlator:
             else:
                 found = None
             if found is not None:
-                numbers[group] = number = number_of(found.container) or self.numbers.plain(found)
+                brief = number_of(found.container) if found.entry is None else None
+                numbers[group] = number = brief or self.numbers.plain(found)
                 if not alone and low * _MS - offset - EPSILON - found.since > _LASTING:
                     lasting[pid] = (number, self.numbers.kinds[number])
             elif size > 1:

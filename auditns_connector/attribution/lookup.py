@@ -165,13 +165,16 @@ def agreed(model: "Model", states: Sequence[State]) -> State:
     if not states:
         return NOBODY
     first = states[0]
-    nsset = first.nsset
+    nsset, entry = first.nsset, first.entry
     for state in states[1:]:
         if state.container is not first.container:
             return NOBODY
         if state.nsset is not nsset:
             nsset = _common(model, nsset, state.nsset)
-    return first if nsset is first.nsset else first._replace(nsset=nsset)
+        if state.entry is not entry:
+            entry = None
+    same = nsset is first.nsset and entry is first.entry
+    return first if same else first._replace(nsset=nsset, entry=entry)
 
 
 def _common(model: "Model", one: NsSet | None, other: NsSet | None) -> NsSet | None:

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from typing import Final
 
+from auditns_connector.attribution.entry_fields import entry_fields
 from auditns_connector.attribution.row_lookup import Numbered
 from auditns_connector.audittext import own_records as text
 from auditns_connector.audittext.scanner import RecordTexts
 from auditns_connector.model.containers import UNKNOWN, Container
+from auditns_connector.model.entry import Entry
 from auditns_connector.model.namespaces import NsSet
 from auditns_connector.model.process import NOT_KNOWN, Login, State
 from auditns_connector.model.table import Model
@@ -16,7 +18,7 @@ _MAX_TAILS: Final = 50_000
 OF_NONE: Final = 0
 OF_ONE: Final = 1
 NOT_CLEAR: Final = 2
-_TailKey = tuple[Container | None, NsSet | None, str, int, Login | None, int | None]
+_TailKey = tuple[Container | None, NsSet | None, str, int, Login | None, int | None, Entry | None]
 
 
 class RecordNumbers:
@@ -72,10 +74,11 @@ class RecordNumbers:
 
     def plain(self, state: State) -> int:
         """:meth:`of` of a plain case, where the container mostly says all."""
-        number = self.by_container.get(state.container)
+        brief = self._brief and state.entry is None
+        number = self.by_container.get(state.container) if brief else None
         if number is None:
             number = self.of(state, 0)
-            if self._brief:
+            if brief:
                 self.by_container[state.container] = number
         return number
 
@@ -83,7 +86,7 @@ class RecordNumbers:
         """:meth:`plain`, and how it is counted, where there is a text already: to make one may mint serials,
         and only an answer does that."""
         nsset = state.nsset if self._wanted(state.container) else None
-        number = self._numbers.get((state.container, nsset, "", 0, None, None))
+        number = self._numbers.get((state.container, nsset, "", 0, None, None, state.entry))
         return None if number is None else (number, self.kinds[number])
 
     def _wanted(self, container: Container | None) -> bool:
@@ -98,7 +101,7 @@ class RecordNumbers:
         nsset = state.nsset if wanted else None
         origin = state.origin if self.info else ""
         login = state.login if self.info else None
-        key = (container, nsset, origin, record, login, child)
+        key = (container, nsset, origin, record, login, child, state.entry)
         number = self._numbers.get(key)
         if number is None:
             number = 0
@@ -111,12 +114,15 @@ class RecordNumbers:
         return number
 
     def _tail(self, key: _TailKey, wanted: bool, numeric: bool) -> bytes:
-        container, nsset, origin, record, login, child = key
+        container, nsset, origin, record, login, child, entry = key
         model, out = self._model, b""
         place = record or None
         if container is not None:
             contid = model.containers.text(container)
             out += text.container_id(contid, place, numeric)
+            more = "" if entry is None else entry_fields(model, entry)
+            if not self.info and more:
+                out += text.container_info(contid, "", numeric, more=more)
             if self.info:
                 out += text.container_info(
                     contid,
@@ -133,6 +139,7 @@ class RecordNumbers:
                     cauid=login.uid if login is not None else None,
                     cses=login.session if login is not None else None,
                     exit_pid=child,
+                    more=more,
                 )
         if wanted:
             serial = model.namespaces.serial

@@ -124,6 +124,12 @@ def item(value: bytes) -> str:
     return "".join(chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in value)
 
 
+def untrusted(value: bytes | str) -> str:
+    """A value as :func:`encode_untrusted` has it, as text."""
+    raw = value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
+    return encode_untrusted(raw).decode("ascii")
+
+
 def labels(pairs: Mapping[str, str]) -> str | None:
     """``key=value,key=value`` of a container's labels; None where it has none."""
     raw = (

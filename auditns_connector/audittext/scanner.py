@@ -370,6 +370,11 @@ class Scanner:
         return int(self.state.changes)
 
     @property
+    def logins(self) -> int:
+        """How many LOGIN records were scanned since the beginning."""
+        return int(self.state.logins)
+
+    @property
     def records(self) -> int:
         """How many lines were records."""
         return int(self.state.records)
@@ -557,6 +562,11 @@ class TextStream:
     def changes(self) -> int:
         """How many CONFIG_CHANGE records were scanned since the beginning."""
         return self._scanner.changes
+
+    @property
+    def logins(self) -> int:
+        """How many LOGIN records were scanned since the beginning."""
+        return self._scanner.logins
 
     def push(self, data: bytes | bytearray | memoryview) -> InsertionPoints:
         """Take in more text; the points of what is decided by it (``n`` may be 0)."""

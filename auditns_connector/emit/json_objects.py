@@ -22,6 +22,8 @@ class Who(NamedTuple):
     container: Mapping[str, Json] | None = None
     ns: Mapping[str, Json] | None = None
     exit_pid: int | None = None
+    #: how it came into the container, where it or whom it descends from went in
+    entry: Mapping[str, Json] | None = None
 
 
 HOST: Final = Who(None)
@@ -56,6 +58,8 @@ def describe(who: Who) -> str:
     said: JsonObject = {"contid": who.contid}
     if who.container is not None:
         said["container"] = who.container
+    if who.entry is not None:
+        said["entry"] = who.entry
     if who.ns is not None:
         said["ns"] = who.ns
     members = _encode(said)[1:-1]

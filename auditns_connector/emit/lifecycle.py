@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from auditns_connector._native import ffi, lib
 from auditns_connector.audittext.own_records import UNKNOWN
+from auditns_connector.model.ancestry import program_of
 from auditns_connector.model.outputs import NsChange, NsDel, NsInit, NsLeft
 from auditns_connector.vocabulary import record_types as rectypes
 from auditns_connector.vocabulary.namespaces import ALL_ORDER, FLAGS
@@ -16,19 +17,22 @@ from auditns_connector.vocabulary.values import CData
 
 if TYPE_CHECKING:
     from auditns_connector.model.containers import Container
+    from auditns_connector.model.entry import Session
     from auditns_connector.model.namespaces import Instance
     from auditns_connector.model.process import Process
     from auditns_connector.model.table import Model
 
 #: struct lifecycle_record
-RECORD: Final = struct.Struct("=q5Q5q9I4x")
+RECORD: Final = struct.Struct("=q5Q6q11I4x")
 #: the record types, in the order of RECORD_NS_INIT and its like
 KINDS: Final = (rectypes.NS_INIT, rectypes.NS_CHANGE, rectypes.NS_DEL)
 #: what this module makes lines of
 OUTPUTS: Final = (NsInit, NsChange, NsLeft, NsDel)
 _FLAGS: Final = tuple(FLAGS[name] for name in ALL_ORDER)
 _INIT, _CHANGE, _DEL = range(3)
-_PID, _UID, _AUID, _SES, _SNUM, _OLD_SNUM, _DEV, _INO, _OLD_INO, _COMM, _CONTID, _LAST = (1 << i for i in range(12))
+_PID, _UID, _AUID, _SES, _SNUM, _OLD_SNUM, _DEV, _INO, _OLD_INO, _COMM, _CONTID, _LAST, _PPID, _EXE = (
+    1 << i for i in range(14)
+)
 
 #: pid, uid, auid, ses, and where comm and contid are (each place and length); flags of what is known of these
 Who = tuple[tuple[int, ...], int]
@@ -66,17 +70,21 @@ class LifecycleRows:
         if isinstance(output, NsDel):
             last = inst.last
             container = None if last is None else last.state.container
-            who = self._who(last, container, inst.ended or output.time, None)
+            session = None if last is None else last.state.session
+            who = self._who(last, container, inst.ended or output.time, None, session)
             self._row(_DEL, ms, inst, who, word=b"no" if output.held is False else b"unknown")
             return
-        who = self._who(output.process, output.state.container, output.time, output.comm)
+        state = output.state
+        who = self._who(output.process, state.container, output.time, output.comm, state.session)
         if isinstance(output, NsInit):
             self._row(_INIT, ms, inst, who, old=output.old)
         elif isinstance(output, NsLeft):
-            self._row(_CHANGE, ms, inst, who, old=inst, tid=output.tid, flags=_LAST, word=b"exit", left=True)
+            whence = self._whence(output.process, program_of(self._model.table, output.process))
+            self._row(_CHANGE, ms, inst, who, whence, old=inst, tid=output.tid, flags=_LAST, word=b"exit", left=True)
         else:
             tid, flags, word = output.tid, _LAST if output.last else 0, output.reason.encode()
-            self._row(_CHANGE, ms, inst, who, old=output.old, tid=tid, flags=flags, word=word)
+            whence = self._whence(output.process, output.exe)
+            self._row(_CHANGE, ms, inst, who, whence, old=output.old, tid=tid, flags=flags, word=word)
 
     def initial(self, inst: "Instance", ms: int) -> None:
         """One more row: a namespace that the kernel itself made at its start, before there was anybody else."""
@@ -111,8 +119,11 @@ class LifecycleRows:
             place = self._contids[container] = self._place(self._model.containers.text(container).encode("ascii"))
         return place
 
-    def _who(self, process: "Process | None", container: "Container | None", since: int, comm: bytes | None) -> Who:
-        """What is known of ``process``; ids only as /proc told them after ``since``."""
+    def _who(
+        self, process: "Process | None", container: "Container | None", since: int, comm: bytes | None,
+        logged_in: "Session | None",
+    ) -> Who:  # fmt: skip
+        """What is known of ``process``; its user only as /proc told it after ``since``."""
         if process is None:
             return (0, 0, 0, 0, 0, 0, *self._place(UNKNOWN.encode())), _CONTID
         ids = process.ids
@@ -125,6 +136,8 @@ class LifecycleRows:
                 flags, auid = flags | _AUID, login
             if session is not None:
                 flags, ses = flags | _SES, session
+        if logged_in is not None:
+            flags, auid, ses = flags | _AUID | _SES, logged_in.auid, logged_in.ses
         name = (process.comm if comm is None else comm) or None
         text = contid = (0, 0)
         if name is not None:
@@ -133,14 +146,20 @@ class LifecycleRows:
             flags, contid = flags | _CONTID, self._contid(container)
         return (process.pid, uid, auid, ses, *text, *contid), flags
 
+    def _whence(self, process: "Process", exe: bytes) -> Who:
+        """The parent of ``process``, and the program ``exe`` that it runs (place and length)."""
+        flags = (_PPID if process.creator is not None else 0) | (_EXE if exe else 0)
+        return (process.creator[0] if process.creator is not None else 0, *(self._place(exe) if exe else (0, 0))), flags
+
     def _row(
-        self, kind: int, ms: int, inst: "Instance", who: Who, *, old: "Instance | None" = None,
-        tid: int = 0, flags: int = 0, word: bytes = b"", left: bool = False,
+        self, kind: int, ms: int, inst: "Instance", who: Who, whence: Who = ((0, 0, 0), 0), *,
+        old: "Instance | None" = None, tid: int = 0, flags: int = 0, word: bytes = b"", left: bool = False,
     ) -> None:  # fmt: skip
         """``left``: it went from ``inst`` to nowhere, which is written as serial and inode 0."""
         (pid, uid, auid, ses, *texts), known = who
         snum, ino = (0, 0) if left else (inst.serial, inst.ino)
-        flags |= known | _DEV | _INO | (0 if snum is None else _SNUM)
+        (ppid, *exe), more = whence
+        flags |= known | more | _DEV | _INO | (0 if snum is None else _SNUM)
         old_snum, old_ino = None, 0
         if old is not None:
             old_snum, old_ino = old.serial, old.ino
@@ -148,7 +167,7 @@ class LifecycleRows:
         dev = inst.dev or self._model.namespaces.dev
         self._rows.append(
             RECORD.pack(
-                ms, snum or 0, old_snum or 0, dev, ino, old_ino, pid, tid, uid, auid, ses, _FLAGS[inst.index],
-                kind, flags, *texts, *(self._place(word) if word else (0, 0)),
+                ms, snum or 0, old_snum or 0, dev, ino, old_ino, pid, tid, uid, auid, ses, ppid, _FLAGS[inst.index],
+                kind, flags, *texts, *(self._place(word) if word else (0, 0)), *exe,
             )
         )  # fmt: skip

@@ -8,6 +8,7 @@ from collections.abc import Hashable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from auditns_connector.attribution.clone_result import children_of
+from auditns_connector.attribution.entry_fields import entry_object
 from auditns_connector.audittext import own_records as text
 from auditns_connector.audittext.grouping import pick_numbers
 from auditns_connector.audittext.scanner import InsertionPoints, LineHead, RecordTexts, read_head
@@ -155,7 +156,7 @@ class Renderer:
 
     def _say(self, state: "State") -> tuple[int, bytes]:
         """Number and text of what is said of a process in ``state``."""
-        key = state[1:]
+        key = state.container, state.nsset, state.origin, state.login, state.entry
         said = self._said.get(key)
         if said is None:
             text = jsonout.describe(self._describe(state)).encode("ascii")
@@ -255,4 +256,5 @@ class Renderer:
             "origin": state.origin,
         }
         login = {} if state.login is None else {"cauid": state.login.uid, "cses": state.login.session}
-        return jsonout.Who(contid, {field: what for field, what in known.items() if what} | login, ns)
+        entry = None if state.entry is None else entry_object(model, state.entry)
+        return jsonout.Who(contid, {field: what for field, what in known.items() if what} | login, ns, entry=entry)

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Final
 
 from auditns_connector.host.feed import Feed
 from auditns_connector.journal.files import JournalWriter
+from auditns_connector.model.logins import scanned
 from auditns_connector.model.table import Model
 from auditns_connector.sources import cgroups
+from auditns_connector.sources.loginuids import read_all
 from auditns_connector.state.namespace_serials import SerialStore, unused
 from auditns_connector.vocabulary import frames as f
 from auditns_connector.vocabulary.namespaces import INITIAL_INODES, INITIAL_INODES_618, SANDBOX
@@ -101,6 +103,7 @@ class Bootstrap:
             feed(block)
         questions.counters["scanned"] += questions.procfs.counters()["read"] - before
         feed(f.pack(f.K_RESYNC, f.S_PROCFS, began, arg=2))
+        feed(scanned(read_all(), time.monotonic_ns()))
 
     def restore(self) -> None:
         """What a former run has numbered."""

@@ -285,6 +285,10 @@ class Observer:
         """See :meth:`Questions.take_calls`."""
         self.questions.take_calls(points, nodes)
 
+    def take_logins(self, points: "InsertionPoints", nodes: Collection[bytes]) -> int:
+        """See :meth:`Questions.take_logins`."""
+        return self.questions.take_logins(points, nodes)
+
     def ask_now(self, pid: int) -> bool:
         """See :meth:`Questions.ask_now`."""
         return self.questions.ask_now(pid)

@@ -47,6 +47,8 @@ class NsChange(NamedTuple):
     #: no task is known in ``old`` any more
     last: bool = False
     comm: bytes = b""
+    #: the program that it runs, b"" not known
+    exe: bytes = b""
 
 
 class NsLeft(NamedTuple):

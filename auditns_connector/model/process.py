@@ -3,6 +3,7 @@
 from typing import Final, NamedTuple
 
 from auditns_connector.model.containers import CgroupSet, Container
+from auditns_connector.model.entry import Entry, Session
 from auditns_connector.model.namespaces import NsSet
 from auditns_connector.vocabulary.timing import FOREVER, START_TICK
 
@@ -28,7 +29,12 @@ class State(NamedTuple):
     container: Container | None
     nsset: NsSet | None
     origin: str
+    #: who logged in inside the container
     login: Login | None = None
+    #: how it came into the container, where it or whom it descends from went in; see entries.py
+    entry: Entry | None = None
+    #: who logged in on the host; None: not known
+    session: Session | None = None
 
 
 class Exec(NamedTuple):

@@ -123,8 +123,7 @@ class Rows:
     def _new(self, pid: int, start: int, since: int, number: int) -> Process:
         profile = self.profiles[number]
         assert profile is not None
-        _, container, nsset, origin, login = profile.state
-        process = Process(pid, start, State(since, container, nsset, origin, login), profile.cgroups)
+        process = Process(pid, start, profile.state._replace(since=since), profile.cgroups)
         process.sampled, process.registered = profile.sampled, profile.registered
         process.entered_container = profile.entered_container
         process.own_since, process.epoch = profile.own_since, profile.epoch
@@ -260,9 +259,9 @@ class Rows:
     ) -> Profile:  # fmt: skip
         """The profile with all this, the state's ``since`` apart. ``cgroup`` is the id of samples that change nothing;
         ``execs`` and ``forks``: neither do execs there, and forks."""
-        _, container, nsset, origin, login = state
+        nsset = state.nsset
         key = (
-            container, nsset, origin, login, cgroups, sampled, registered, entered_container, own_since, epoch, cgroup,
+            *state[1:], cgroups, sampled, registered, entered_container, own_since, epoch, cgroup,
             forks,
         )  # fmt: skip
         found = self._profiles.get(key)

@@ -27,8 +27,11 @@ from auditns_connector.model.apply.registration import Registry
 from auditns_connector.model.apply.time_namespaces import TimeNs
 from auditns_connector.model.clock import Clock
 from auditns_connector.model.containers import UNKNOWN, Cgroups, Container, Containers
+from auditns_connector.model.entries import CLONE, NOT_SEEN, Entries
+from auditns_connector.model.entry import Entry
 from auditns_connector.model.exits import SAMPLES, Exits, proof_of
 from auditns_connector.model.inner_ids import Inside
+from auditns_connector.model.logins import Logins
 from auditns_connector.model.membership import Evidence, belongs
 from auditns_connector.model.namespaces import Instance, Namespaces, NsSet
 from auditns_connector.model.outputs import ContainerInfo, Output
@@ -120,8 +123,10 @@ class Model:
         self.registry = Registry(self)
         self.packets = Packets(self)
         self.containers.on_end = self.registry.on_end
-        self.containers.on_news = self._container_news
+        self.containers.on_news = self.container_news
         self.inside = Inside(self)
+        self.entries = Entries(self)
+        self.logins = Logins(self)
         self._handlers: dict[int, Callable[..., None]] = {
             f.K_FORK: self.kernel.fork,
             f.K_EXEC: self.kernel.exec,
@@ -154,6 +159,7 @@ class Model:
             f.K_INSIDE: self.inside.forked,
             f.K_IDMAP: self.inside.mapped,
             f.K_LOGIN: self.inside.login,
+            f.K_LOGINS: self.logins.take,
             f.K_REGISTER: self.registry.take,
             f.K_ADDRS: self.packets.take,
         }
@@ -358,21 +364,27 @@ class Model:
 
     # -- where it belongs
 
-    def settle(self, process: Process, time: int, origin: str, creator: Container | None = None) -> None:
-        """Decide again where ``process`` belongs, now that its cgroup or namespaces are known otherwise."""
+    def settle(
+        self, process: Process, time: int, origin: str, creator: Container | None = None, *, how: str = NOT_SEEN
+    ) -> None:
+        """Decide again where ``process`` belongs, now that its cgroup or namespaces are known otherwise; ``how`` it may
+        have entered a container."""
         state = process.state
         container = self.decide(process, state.nsset, state.container if creator is None else creator, time)
         if container is state.container:
             if origin != state.origin and container is not UNKNOWN:
                 self.table.restate(process, state._replace(origin=origin))
             return
+        entry = state.entry
+        if origin != REGISTERED:
+            entry = self.entries.of(process, state, self.entries.move(process, container, how, time))
         self.containers.enter(container)
         self.containers.leave(state.container, time)
         if container is UNKNOWN:
             origin = NOT_KNOWN
         elif process.registered is container:
             origin = REGISTERED
-        self.table.change(process, State(time, container, state.nsset, origin, state.login))
+        self.table.change(process, state._replace(since=time, container=container, origin=origin, entry=entry))
 
     def decide(self, process: Process, nsset: NsSet | None, former: Container | None, time: int) -> Container | None:
         if process.unresolved:
@@ -397,7 +409,7 @@ class Model:
         state = process.state
         container = self.decide(process, state.nsset, creator, process.start)
         if container is not UNKNOWN:
-            self.table.restate(process, State(state.since, container, state.nsset, origin, state.login))
+            self.table.restate(process, state._replace(container=container, origin=origin))
         self.table.scanned(process)
         self.confirmed = True
         self.add(process)
@@ -435,25 +447,32 @@ class Model:
                 self.namespaces.leave(former, process.pid, time)
         self.table.restate(process, process.state._replace(nsset=nsset))
 
-    def resolved(self, process: Process, unresolved: bool, time: int, origin: str) -> None:
+    def resolved(self, process: Process, unresolved: bool, time: int, origin: str, *, how: str = NOT_SEEN) -> None:
         if not unresolved:
-            self.settle(process, time, origin)
+            self.settle(process, time, origin, how=how)
             return
         # made with CLONE_INTO_CGROUP: it was there from its first instant
         former = process.state.container
         parent = self.processes.get(process.creator[0]) if process.creator else None
         base = parent.state.container if parent is not None else UNKNOWN
         container = self.decide(process, process.state.nsset, base, time)
+        move = self.entries.move(process, container, CLONE, process.start)._replace(before=base)
+        entry = self.entries.of(process, process.state, move)
         self.containers.enter(container)
         self.containers.leave(former, time)
-        self.rewrite(process, container, origin if container is not UNKNOWN else NOT_KNOWN)
+        self.rewrite(process, container, origin if container is not UNKNOWN else NOT_KNOWN, entry)
 
-    def rewrite(self, process: Process, container: Container | None, origin: str) -> None:
+    def rewrite(self, process: Process, container: Container | None, origin: str, entry: Entry | None) -> None:
         """The container of ``process`` had been in doubt since it began, and is ``container`` for all that time."""
-        self.table.amend(process, lambda state, _: state._replace(container=container, origin=origin), execs=False)
 
-    def _container_news(self, news: str, container: Container, now: int) -> None:
-        state = State(now, container, None, "")
+        def right(state: State, _: int) -> State:
+            return state._replace(container=container, origin=origin, entry=entry)
+
+        self.table.amend(process, right, execs=False)
+
+    def container_news(self, news: str, container: Container, now: int, entry: Entry | None = None) -> None:
+        """Tell of ``container``, in an ``entry``: see :class:`ContainerInfo`."""
+        state = State(now, container, None, "", entry=entry)
         self.outputs.append(ContainerInfo(now, news, container, state))
 
     # -- everything else

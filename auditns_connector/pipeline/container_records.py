@@ -8,8 +8,9 @@ are counted, and told when the next log file begins.
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
+from auditns_connector.attribution.entry_fields import entry_fields
 from auditns_connector.emit.container_info import container_alone, number_of
-from auditns_connector.model.containers import PRESENT, SEEN, Container
+from auditns_connector.model.containers import ENTRY, PRESENT, SEEN, Container
 from auditns_connector.model.outputs import ContainerInfo, Output
 from auditns_connector.pipeline.lifecycle_budget import Maker
 
@@ -57,23 +58,24 @@ class ContainerRecords:
     def maker(self, info: ContainerInfo, uid_of: "Callable[[Process], int | None]") -> Maker | None:
         """Whose budget the line is written from; None: nobody's, it is written in any case."""
         container = info.container
-        if (
-            info.reason != SEEN
-            or container.kind == "registered"
-            or (container.sandbox is None and not container.yields_id)
-        ):
+        of_anybody = container.kind != "registered" and (container.sandbox is not None or container.yields_id)
+        if info.reason not in (SEEN, ENTRY) or not of_anybody:
             return None
         around = container.parent
         while around is not None and around.kind == "sandbox":
             around = around.parent
         who = container.sandbox.first if container.sandbox is not None else container.init
+        if info.state.entry is not None:
+            who = info.state.entry.who[:2]
         process = self._model.incarnation(*who) if who is not None else None
         uid = uid_of(process) if process is not None else None
         return Maker(uid, None if around is None else number_of(self._model, around) or "?")
 
     def line(self, info: ContainerInfo, numeric: bool) -> bytes:
         """The line, with the places for stamp and node left open."""
-        return container_alone(self._model, info.container, info.reason, numeric)
+        entry = info.state.entry
+        more = "" if entry is None else entry_fields(self._model, entry)
+        return container_alone(self._model, info.container, info.reason, numeric, more)
 
     def present(self, numeric: bool) -> list[tuple[Container, bytes]]:
         """Of every container that lives now, those around others first."""

@@ -87,7 +87,7 @@ class NativeLoop:
         c.lookup = self._rows.c
         self._tails = tails.c_struct()
         self._applied = self._model.applied
-        c.tails, c.next, c.changes = self._tails, rules.next, rules.changes
+        c.tails, c.next, c.changes, c.logins = self._tails, rules.next, rules.changes, text.stream.logins
         c.writer = text.outputs.writer or ffi.NULL
         c.most = _NEVER if text.coalescer.fixed == 0 else int(BUSY * WINDOW)
         return True

@@ -123,6 +123,8 @@ class TextSide:
         self.suspended = False
         #: the input has ended
         self.ended = False
+        #: how many LOGIN records the model has been told of
+        self._logins = 0
         #: how much text is worked on at once (bytes)
         self._part = MOST_PART
         #: up to when kernel events were drained for the newest text (CLOCK_MONOTONIC ns)
@@ -227,6 +229,8 @@ class TextSide:
         self.narrate()
         if points.n and self.observer.ns_source == "audit":
             self.observer.take_calls(points, self.correlator.nodes)
+        if self.stream.logins != self._logins:
+            self._logins += self.observer.take_logins(points, self.correlator.nodes)
         rules_changed = self.observer.exec_rules.before_answer(points, self.stream.changes)
         blocks = self.enricher.take_known(points, cut)
         if blocks is None:
@@ -254,7 +258,7 @@ class TextSide:
         """Write what there is to be said beside the answers; ``final``: nothing more will come."""
         outputs, self.observer.model.outputs = self.observer.model.outputs, []
         if self.standalone is not None:
-            if outputs:
+            if outputs or self.standalone.containers.waits:
                 self.outputs.write_all(self.standalone.format_outputs(outputs))
             dropped = self.audit.take_dropped() if self.audit is not None else []
             if dropped:

@@ -277,6 +277,7 @@ OBJ_PID: Final = 1318
 EOE: Final = 1320
 #: what auditd says about itself, under serials of its own (AUDIT_FIRST_DAEMON to AUDIT_LAST_DAEMON)
 DAEMON: Final = range(1200, 1300)
+LOGIN: Final = 1006
 NETFILTER_PKT: Final = 1324
 PROCTITLE: Final = 1327
 BPF: Final = 1334

@@ -54,6 +54,7 @@ struct auditns_scan {
     uint32_t lone;              /* the open event, counted from 1, that the next line ends unless it is of it */
     uint64_t lines;             /* how many newlines were found */
     uint64_t changes;           /* how many CONFIG_CHANGE records: they may be part of a system call's event */
+    uint64_t logins;            /* how many LOGIN records */
     uint64_t records, foreign;  /* how many lines were records, and how many neither that nor empty */
     struct auditns_event event[AUDITNS_MAX_OPEN];
     struct auditns_closed closed[AUDITNS_CLOSED];

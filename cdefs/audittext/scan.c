@@ -136,6 +136,7 @@ static int one_line(struct auditns_scan *s, struct auditns_points *p, const char
         end_all(s, p, buf, INT64_MAX); /* as where its start is passed on before its end has come; nothing may follow */
     s->in_long = 0;
     s->changes += known && (h->type & 0xffff) == TYPE_CONFIG_CHANGE;
+    s->logins += known && (h->type & 0xffff) == TYPE_LOGIN;
     if (s->whole)
         return whole_line(s, p, buf, line, end, known ? h : NULL);
     while (s->open && line - s->event[0].first > AUDITNS_MAX_SPAN)

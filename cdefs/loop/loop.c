@@ -25,7 +25,7 @@ static int in_order(const struct native_loop *q)
 {
     const struct auditns_points *p = q->points;
 
-    if (!p->n || p->n > LOOP_POINTS || q->scan->changes != q->changes)
+    if (!p->n || p->n > LOOP_POINTS || q->scan->changes != q->changes || q->scan->logins != q->logins)
         return 0;
     for (uint32_t i = 0; i < p->n; i++)
         if (p->serial[i] != q->next + i || is_daemon(p->rtype[i]))

@@ -17,7 +17,7 @@ struct native_loop {
     char *out;
     uint64_t room;
     uint64_t next;              /* the serial that comes next */
-    uint64_t changes;           /* of the scan: how many there were */
+    uint64_t changes, logins;   /* of the scan: how many there were */
     uint64_t answered, events, counted[4];
     uint64_t bytes;             /* of frames that the table has applied */
     uint64_t came, most;        /* how many events came since `began`; most: in a window of time, with which it goes on */

@@ -165,10 +165,18 @@ static uint8_t *put_change(uint8_t *p, const struct lifecycle_record *r, const u
         p = PUT(p, " tid=");
         p = put_signed(p, r->tid);
     }
+    p = PUT(p, " ppid=");
+    p = put_known(p, r, RECORD_KNOWS_PPID, r->ppid);
+    p = PUT(p, " auid=");
+    p = put_known(p, r, RECORD_KNOWS_AUID, r->auid);
+    p = PUT(p, " ses=");
+    p = put_known(p, r, RECORD_KNOWS_SES, r->ses);
     p = put_type(p, r);
     p = PUT(p, " reason=");
     p = put(p, pool + r->word, r->word_len);
     p = put_who(put_serials(p, r), r, pool);
+    p = PUT(p, " exe=");
+    p = r->flags & RECORD_KNOWS_EXE ? put_untrusted(p, pool + r->exe, r->exe_len) : PUT(p, "?");
     p = PUT(p, " dev=");
     p = put_dev(p, r);
     p = PUT(p, " old-ino=");
@@ -198,7 +206,7 @@ size_t records_room(const struct lifecycle_record *records, uint32_t count, size
 {
     size_t room = count * (LONGEST + node_len);
     for (uint32_t i = 0; i < count; i++)
-        room += 2 * (size_t)records[i].comm_len + records[i].contid_len + records[i].word_len;
+        room += 2 * (size_t)records[i].comm_len + 2 * (size_t)records[i].exe_len + records[i].contid_len + records[i].word_len;
     return room;
 }
 
@@ -214,7 +222,8 @@ int64_t records_lines(const struct lifecycle_record *records, uint32_t count, co
     for (uint32_t i = 0; i < count; i++) {
         const struct lifecycle_record *r = records + i;
         if (r->kind >= RECORD_KINDS || !inside(r->comm, r->comm_len, pool_len)
-            || !inside(r->contid, r->contid_len, pool_len) || !inside(r->word, r->word_len, pool_len))
+            || !inside(r->contid, r->contid_len, pool_len) || !inside(r->word, r->word_len, pool_len)
+            || !inside(r->exe, r->exe_len, pool_len))
             return -1;
         p = put_head(p, types[r->kind], node, node_len, r->ms, serial++);
         p = r->kind == RECORD_NS_INIT ? put_init(p, r, pool)

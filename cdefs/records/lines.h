@@ -19,15 +19,17 @@
 #define RECORD_KNOWS_COMM 512
 #define RECORD_HAS_CONTID 1024
 #define RECORD_IS_LAST 2048
+#define RECORD_KNOWS_PPID 4096
+#define RECORD_KNOWS_EXE 8192
 
-/* One record. comm, contid and word (the reason of an NS_CHANGE, held= of an NS_DEL) are bytes of a text pool. */
+/* One record. comm, exe, contid and word (the reason of an NS_CHANGE, held= of an NS_DEL) are bytes of a text pool. */
 struct lifecycle_record {
     int64_t ms;                                  /* milliseconds since 1970 */
     uint64_t snum, old_snum, dev, ino, old_ino;
-    int64_t pid, tid, uid, auid, ses;            /* tid 0: the leader */
+    int64_t pid, tid, uid, auid, ses, ppid;      /* tid 0: the leader */
     uint32_t nstype;                             /* its CLONE_NEW* flag */
     uint32_t kind, flags;
-    uint32_t comm, comm_len, contid, contid_len, word, word_len;
+    uint32_t comm, comm_len, contid, contid_len, word, word_len, exe, exe_len;
 };
 
 /* Bytes that these lines take at most. */

@@ -7,6 +7,7 @@ from auditns_connector._native import ffi, lib
 from auditns_connector.audittext import own_records as text
 from auditns_connector.emit.lifecycle import KINDS, RECORD, LifecycleRows
 from auditns_connector.model.containers import UNKNOWN, Container
+from auditns_connector.model.entry import Session
 from auditns_connector.model.namespaces import Instance
 from auditns_connector.model.outputs import NsChange, NsDel, NsInit, NsLeft
 from auditns_connector.model.process import OBSERVED, Process, State
@@ -41,9 +42,11 @@ def outputs(draw: st.DrawFn) -> list[NsInit | NsChange | NsLeft | NsDel]:
             container.text = str(which)
         else:
             container = which
-        state = State(0, container, None, OBSERVED)
+        session = draw(st.none() | st.builds(Session, U32, U32, st.just("procfs")))
+        state = State(0, container, None, OBSERVED, session=session)
         process = Process(draw(st.integers(0, (1 << 31) - 1)), 0, state, None)
         process.comm, process.ids = draw(COMM), draw(IDS)
+        process.creator = draw(st.none() | st.tuples(st.integers(0, 1 << 22), U32))
         tid, time = draw(st.integers(0, 1 << 22)), draw(st.integers(-5_000_000, 1 << 61))
         comm = draw(COMM)
         kind = draw(st.integers(0, 3))
@@ -51,7 +54,8 @@ def outputs(draw: st.DrawFn) -> list[NsInit | NsChange | NsLeft | NsDel]:
             out.append(NsInit(time, inst, old, process, state, comm))
         elif kind == 1:
             reason = draw(st.sampled_from(["clone", "unshare", "setns", "set"]))
-            out.append(NsChange(time, inst, old, process, state, reason, tid, last=draw(st.booleans()), comm=comm))
+            last, exe = draw(st.booleans()), draw(COMM)
+            out.append(NsChange(time, inst, old, process, state, reason, tid, last=last, comm=comm, exe=exe))
         elif kind == 2:
             out.append(NsLeft(time, inst, process, state, tid, comm))
         else:
@@ -68,7 +72,11 @@ def actor(
     ids = process.ids[1:] if process.ids is not None and process.ids[0] >= since else (None, None, None)
     container = (state or process.state).container
     contid = None if container is None else model.containers.text(container)
-    return reference.Actor(process.pid, *ids, comm=(process.comm if comm is None else comm) or None, contid=contid)
+    session = (state or process.state).session
+    uid, *whose = ids if session is None else (ids[0], session.auid, session.ses)
+    ppid = process.creator[0] if process.creator is not None else None
+    name = (process.comm if comm is None else comm) or None
+    return reference.Actor(process.pid, uid, *whose, comm=name, contid=contid, ppid=ppid)
 
 
 def place(inst: Instance) -> reference.NsPlace:
@@ -88,6 +96,7 @@ def expected(model: Model, output: NsInit | NsChange | NsLeft | NsDel, numeric: 
         return reference.ns_change(kind, "exit", place(inst), None, who, numeric, tid=output.tid, last=True)
     old = place(output.old) if output.old else reference.NsPlace(None, None, None)
     new = place(inst)
+    who = who._replace(exe=output.exe or None)
     return reference.ns_change(kind, output.reason, old, new, who, numeric, tid=output.tid, last=output.last)
 
 
@@ -109,16 +118,23 @@ def test_a_row_is_the_struct() -> None:
     assert RECORD.size == ffi.sizeof("struct lifecycle_record")
     assert len(KINDS) == lib.RECORD_KINDS
     row = ffi.new("struct lifecycle_record *")
-    ffi.memmove(row, RECORD.pack(*range(20)), RECORD.size)
+    ffi.memmove(row, RECORD.pack(*range(23)), RECORD.size)
     fields = [name for name, _ in ffi.typeof("struct lifecycle_record").fields]
-    assert [getattr(row, name) for name in fields] == list(range(20))
+    assert [getattr(row, name) for name in fields] == list(range(23))
 
 
 def test_a_row_that_names_what_is_not_there_is_refused() -> None:
     row = ffi.new("struct lifecycle_record *")
     names = [ffi.new("char[]", b"X")] * lib.RECORD_KINDS
     types, out = ffi.new("const char *[]", names), ffi.new("uint8_t[]", 1024)
-    for field, value in (("comm", 4), ("comm_len", 4), ("contid_len", 4), ("word", 1 << 31), ("kind", 3)):
+    for field, value in (
+        ("comm", 4),
+        ("comm_len", 4),
+        ("contid_len", 4),
+        ("word", 1 << 31),
+        ("exe_len", 4),
+        ("kind", 3),
+    ):
         ffi.buffer(row)[:] = bytes(RECORD.size)
         setattr(row, field, value)
         assert lib.records_lines(row, 1, b"abc", 3, types, b"", 0, 1, out) == -1

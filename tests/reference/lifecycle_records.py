@@ -28,6 +28,8 @@ class Actor(NamedTuple):
     ses: int | None = None
     comm: bytes | None = None
     contid: str | None = None
+    ppid: int | None = None
+    exe: bytes | None = None
 
     @property
     def ids(self) -> str:
@@ -87,8 +89,10 @@ def ns_change(
     return _line(
         rectypes.NS_CHANGE,
         numeric,
-        f"pid={_number(process.pid)}{f' tid={tid}' if tid else ''} type={FLAGS[nstype]:x} reason={reason}"
+        f"pid={_number(process.pid)}{f' tid={tid}' if tid else ''} ppid={_number(process.ppid)}"
+        f" auid={_number(process.auid)} ses={_number(process.ses)} type={FLAGS[nstype]:x} reason={reason}"
         f" old_snum={_number(old.snum, 'x')} snum={_number(place.snum, 'x')} {process.who}"
+        f" exe={'?' if process.exe is None else encode_untrusted(process.exe).decode()}"
         f" dev={place.where.partition(' ')[0][4:]} old-ino={_number(old.ino)} ino={_number(place.ino)}"
         f"{' last=1' if last else ''} res=1",
     )

@@ -52,12 +52,8 @@ class PlainFrames(KernelEvents):
         nsset = base
         if payload and (base is None or base.raw != payload):
             nsset = m.namespaces.resolve(payload, base, time, self._made(creator, time))
-        process = Process(
-            pid,
-            time,
-            State(time, state.container, nsset, INHERITED if state.origin == OBSERVED else state.origin, state.login),
-            creator.cgroups,
-        )
+        origin = INHERITED if state.origin == OBSERVED else state.origin
+        process = Process(pid, time, state._replace(since=time, nsset=nsset, origin=origin), creator.cgroups)
         m.table.inherit(process, creator)
         apart = m.timens.forked(process, ptid, creator)
         if apart is not None:
@@ -163,7 +159,7 @@ class PlainFrames(KernelEvents):
             return
         m.table.unresolved(process, True)
         former = process.state.container
-        m.rewrite(process, UNKNOWN, NOT_KNOWN)
+        m.rewrite(process, UNKNOWN, NOT_KNOWN, process.state.entry)
         m.containers.leave(former, time)
         m.ask(tid)
 

@@ -90,12 +90,13 @@ def test_namespace_lifecycle() -> None:
         b" ino=4026532142 held=no res=1"
     )
     assert body(lifecycle.ns_change("net", "unshare", old, new, systemd, numeric=False)) == (
-        b'pid=524 type=40000000 reason=unshare old_snum=1 snum=a1 comm="systemd" dev=00:04 old-ino=4026531957'
-        b" ino=4026532142 res=1"
+        b"pid=524 ppid=? auid=4294967295 ses=4294967295 type=40000000 reason=unshare old_snum=1 snum=a1"
+        b' comm="systemd" exe=? dev=00:04 old-ino=4026531957 ino=4026532142 res=1'
     )
+    inside = inside._replace(ppid=7, exe=b"/a b")
     assert body(lifecycle.ns_change("net", "exit", new, None, inside, numeric=False, tid=859, last=True)) == (
-        b"pid=858 tid=859 type=40000000 reason=exit old_snum=a1 snum=0 comm=612062 contid=7,^1 dev=00:04"
-        b" old-ino=4026532142 ino=0 last=1 res=1"
+        b"pid=858 tid=859 ppid=7 auid=2 ses=3 type=40000000 reason=exit old_snum=a1 snum=0 comm=612062 contid=7,^1"
+        b" exe=2F612062 dev=00:04 old-ino=4026532142 ino=0 last=1 res=1"
     )
 
 

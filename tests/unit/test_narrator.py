@@ -262,16 +262,17 @@ def test_a_namespace_begins_with_what_proc_said_of_its_maker_afterwards() -> Non
         b" comm=6D7920636D64 dev=00:04 ino=11 res=1" % HALF
     )
     assert changed == (
-        b"type=NS_CHANGE msg=audit(1700000001.002:%d): pid=100 type=4000000 reason=unshare old_snum=2 snum=a1"
-        b" comm=6D7920636D64 dev=00:04 old-ino=4026531838 ino=11 res=1" % (HALF + 1)
+        b"type=NS_CHANGE msg=audit(1700000001.002:%d): pid=100 ppid=1 auid=1000 ses=7 type=4000000"
+        b" reason=unshare old_snum=2 snum=a1 comm=6D7920636D64 exe=? dev=00:04 old-ino=4026531838 ino=11 res=1"
+        % (HALF + 1)
     )
 
 
-def test_what_proc_said_before_or_no_longer_is_unknown() -> None:
+def test_whose_user_it_is_proc_said_before_or_no_longer_is_unknown() -> None:
     w = World(lifecycle=True)
     w.proc(100, 1, at=900, start=800, uids=[5, 0, 0, 0], loginuid=1000, sessionid=7)
     w.unshare(100, 1002, uts=11)
-    assert b" pid=100 uid=? auid=? ses=? type=4000000 old_snum=? snum=? " in tell(w, standalone(w))["raw"]
+    assert b" pid=100 uid=? auid=1000 ses=7 type=4000000 old_snum=? snum=? " in tell(w, standalone(w))["raw"]
 
 
 def test_the_initial_ones_are_told_once() -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from auditns_connector.model import thread_namespaces as threadsets
 from auditns_connector.model.containers import UNKNOWN, CgroupSet, Container
+from auditns_connector.model.entries import NOT_SEEN, SETNS
 from auditns_connector.model.namespaces import Instance, NsSet
 from auditns_connector.model.process import INHERITED, NOT_KNOWN, PROCFS, Exec, Process, State
 from auditns_connector.vocabulary import frames as f
@@ -154,7 +155,9 @@ class ByConnector:
         inherited = container if container is not None else UNKNOWN
         nsset = self._born_into(makers, time)
         origin = NOT_KNOWN if inherited is UNKNOWN else INHERITED
-        process = Process(pid, time, State(time, inherited, nsset, origin), None)
+        common = {(maker.state.entry, maker.state.session) for maker in makers}
+        entry, session = common.pop() if len(common) == 1 and inherited is not UNKNOWN else (None, None)
+        process = Process(pid, time, State(time, inherited, nsset, origin, entry=entry, session=session), None)
         if makers:
             first = makers[0]
             table = model.table
@@ -286,7 +289,8 @@ class ByConnector:
             return
         origin = NOT_KNOWN if container is UNKNOWN else state.origin if container is state.container else PROCFS
         fresh = model.life.begin(nsset, base, (process.pid, process.start), None) if nsset is not None else []
-        self._place(process, nsset, container, origin, asked.since, held=asked.base)
+        how = SETNS if asked.reason == SETNS else NOT_SEEN
+        self._place(process, nsset, container, origin, asked.since, held=asked.base, how=how)
         self._release(asked)
 
         def answered(state: State, at: int) -> State:
@@ -318,9 +322,14 @@ class ByConnector:
         origin: str,
         since: int,
         held: NsSet | None = None,
+        how: str = NOT_SEEN,
     ) -> None:
-        """``process`` is in ``nsset`` and belongs to ``container`` since ``since``; it stays a member of ``held``."""
+        """``process`` is in ``nsset`` and belongs to ``container`` since ``since``; it stays a member of ``held``. It
+        may have entered that, ``how`` is told."""
         model, state = self._model, process.state
+        entry = state.entry
+        if container is not state.container:
+            entry = model.entries.of(process, state, model.entries.move(process, container, how, since))
         if process.end is None:
             model.containers.enter(container)
             model.containers.leave(state.container, since)
@@ -328,5 +337,5 @@ class ByConnector:
                 model.enter(nsset, process)
             if state.nsset is not None and state.nsset is not nsset and state.nsset is not held:
                 model.namespaces.leave(state.nsset, process.pid, since)
-        new = State(max(since, state.since), container, nsset, origin, state.login)
+        new = State(max(since, state.since), container, nsset, origin, state.login, entry, state.session)
         model.table.replace(process, new, after=state.since < since)

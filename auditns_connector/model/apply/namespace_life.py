@@ -8,6 +8,7 @@ descriptor. Where a task enters an inode whose former instance may live on, the 
 
 from typing import TYPE_CHECKING
 
+from auditns_connector.model.ancestry import program_of
 from auditns_connector.model.namespaces import MINTED, Instance, NsSet
 from auditns_connector.model.outputs import NsChange, NsDel, NsInit, NsLeft
 from auditns_connector.model.process import Process, State
@@ -98,7 +99,8 @@ class NsLife:
             outputs.append(NsInit(time, inst, old, *made, made[0].comm))
             self._model.ask(made[0].pid)
         last = old is not None and not old.sets and not old.initial and old.ended == time
-        outputs.append(NsChange(time, inst, old, process, process.state, reason, tid, source, last, process.comm))
+        exe = program_of(self._model.table, process)
+        outputs.append(NsChange(time, inst, old, process, process.state, reason, tid, source, last, process.comm, exe))
         if last and old is not None:
             self._vacated(old, process, time)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from auditns_connector.model import thread_namespaces as threadsets
 from auditns_connector.model.apply.procfs import SAME_START
 from auditns_connector.model.containers import UNKNOWN, Container
+from auditns_connector.model.entries import CGROUP, SETNS
 from auditns_connector.model.namespaces import Instance, NsSet
 from auditns_connector.model.process import INHERITED, NOT_KNOWN, OBSERVED, Exec, Process, State
 from auditns_connector.vocabulary import frames as f
@@ -63,12 +64,8 @@ class KernelEvents:
         nsset = base
         if payload and (base is None or base.raw != payload):
             nsset = m.namespaces.resolve(payload, base, time, self._made(creator, time))
-        process = Process(
-            pid,
-            time,
-            State(time, state.container, nsset, INHERITED if state.origin == OBSERVED else state.origin, state.login),
-            creator.cgroups,
-        )
+        origin = INHERITED if state.origin == OBSERVED else state.origin
+        process = Process(pid, time, state._replace(since=time, nsset=nsset, origin=origin), creator.cgroups)
         m.table.inherit(process, creator)
         apart = m.timens.forked(process, ptid, creator)
         if apart is not None:
@@ -94,7 +91,8 @@ class KernelEvents:
                 m.table.entered(process, None)
         container = m.decide(process, nsset, creator, time)
         origin = NOT_KNOWN if container is UNKNOWN else OBSERVED
-        m.table.restate(process, process.state._replace(container=container, origin=origin))
+        entry = m.entries.of(process, process.state, m.entries.move(process, container, SETNS, time))
+        m.table.restate(process, process.state._replace(container=container, origin=origin, entry=entry))
         m.add(process)
         maker = m.incarnation(*process.creator) if process.creator is not None else None
         m.life.changed(process, base, nsset, fresh, time, "clone", creator=maker)
@@ -178,7 +176,7 @@ class KernelEvents:
             return
         m.table.set_cgroups(process, moved)
         m.table.sampled(process, cgroup)
-        m.resolved(process, unresolved, time, OBSERVED)
+        m.resolved(process, unresolved, time, OBSERVED, how=CGROUP)
 
     def _sampled_as(self, process: Process, cgroup: int) -> None:
         """Samples in the cgroup of ``process`` have that id, and so have those of its creator if it is there too."""
@@ -270,7 +268,7 @@ class KernelEvents:
                 m.table.entered(process, inside)
             m.table.change(process, former._replace(since=time, nsset=nsset))
             threadsets.leader_moved(m, process, time)
-            m.settle(process, time, OBSERVED)
+            m.settle(process, time, OBSERVED, how=SETNS)
         if base is not None:
             m.namespaces.leave(base, tid, time)
         reason = call.reason if call is not None else "unshare" if fresh else "setns"
@@ -322,7 +320,7 @@ class KernelEvents:
         m.table.set_cgroups(process, m.cgroups.moved(process.cgroups or m.cgroups.root, arg, path))
         if arg == m.sample_root:
             m.table.unresolved(process, False)
-        m.settle(process, time, OBSERVED)
+        m.settle(process, time, OBSERVED, how=CGROUP)
 
     def newtask(
         self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
@@ -338,7 +336,7 @@ class KernelEvents:
             return
         m.table.unresolved(process, True)
         former = process.state.container
-        m.rewrite(process, UNKNOWN, NOT_KNOWN)
+        m.rewrite(process, UNKNOWN, NOT_KNOWN, process.state.entry)
         m.containers.leave(former, time)
         m.ask(tid)
 

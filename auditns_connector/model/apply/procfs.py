@@ -206,6 +206,7 @@ class Resync:
         """Note whose process it is, for those who tell of it."""
         if answer.ids is not None:
             self._model.table.ids(process, (time, *answer.ids))
+            self._model.logins.read(process, *answer.ids[1:])
 
     def _time(self, process: Process, time: int, answer: Answer, *, whole: bool) -> None:
         self._model.timens.answered(process, time, answer.inodes[TIME], answer.time_for_children, whole=whole)
@@ -224,6 +225,7 @@ class Resync:
         if not model.perf:
             model.by_connector.has_parent(process.pid, answer.ppid)
         self._ids(process, time, answer)
+        model.entries.found(process, parent, answer.nspid)
         model.inside.told(process, answer.nspid)
         model.inside.ran(process, process.start)
         self._time(process, time, answer, whole=True)

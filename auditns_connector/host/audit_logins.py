@@ -1,0 +1,43 @@
+"""LOGIN records of audit as frames: from then on a process and its children have another login uid and session."""
+
+import re
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Final
+
+from auditns_connector.model.logins import recorded
+from auditns_connector.vocabulary.record_types import LOGIN
+
+if TYPE_CHECKING:
+    from auditns_connector.audittext.scanner import InsertionPoints
+    from auditns_connector.model.clock import Clock
+
+_LINE: Final = re.compile(rb"^(?:node=[^ \n]* )?type=(?:LOGIN|UNKNOWN\[1006\]) [^\n]*", re.MULTILINE)
+_RECORD: Final = re.compile(
+    rb"(?:node=(?P<node>[^ ]*) )?type=\S+ (?:msg=)?"
+    rb"audit\((?P<s>[0-9]{1,12})\.(?P<ms>[0-9]{3}):(?P<serial>[0-9]{1,10})\): "
+    rb"(?:[^ ]+ )*?pid=(?P<pid>[0-9]{1,10}) (?:[^ ]+ )*?auid=(?P<auid>[0-9]{1,10}) (?:[^ ]+ )*?ses=(?P<ses>[0-9]{1,10})"
+    rb" res=1\b"
+)
+_MOST_ID: Final = 0xFFFFFFFF
+
+
+def login_frames(points: "InsertionPoints", clock: "Clock", now: int, nodes: Collection[bytes]) -> tuple[bytes, int]:
+    """The frames of the LOGIN records in the text of ``points``, and how many records these are. ``nodes`` are the
+    ``node=`` names that mean this host, ``now`` is CLOCK_MONOTONIC ns."""
+    if points.line_n:
+        kinds = points.l_type[: points.line_n].tolist()
+        lines = [points.line(i).rstrip(b"\n") for i, kind in enumerate(kinds) if kind == LOGIN]
+    else:
+        lines = _LINE.findall(bytes(points.block[: points.consumed]))
+    out = []
+    for line in lines:
+        record = _RECORD.match(line)
+        if record is None or (record["node"] is not None and record["node"] not in nodes):
+            continue
+        pid, auid, ses, serial = (int(record[name]) for name in ("pid", "auid", "ses", "serial"))
+        ms = int(record["s"]) * 1000 + int(record["ms"])
+        if max(auid, ses, serial) > _MOST_ID or pid >= 1 << 31:
+            continue
+        for since in clock.candidates(ms * 1_000_000, now)[:1]:
+            out.append(recorded(pid, auid, ses, since, (ms, serial)))
+    return b"".join(out), len(lines)

@@ -1,0 +1,135 @@
+"""Whose processes are: login uid (auid) and session (ses), by LOGIN records of audit, inheritance, and /proc.
+
+The kernel changes them by a write to /proc/PID/loginuid alone (kernel/auditsc.c audit_set_loginuid), and makes a LOGIN
+record of that. A record's stamp may be up to a tick earlier than the write: which of the two a child has that was born
+within that time is asked of /proc.
+"""
+
+import struct
+from typing import Final, Protocol
+
+from auditns_connector.model.containers import Containers
+from auditns_connector.model.entry import Session
+from auditns_connector.model.process import Process, State
+from auditns_connector.model.processes import KEPT_MADE, Processes
+from auditns_connector.vocabulary import frames as f
+
+#: one process of a LOGINS frame: pid, auid, ses
+ONE: Final = struct.Struct("<iII")
+#: where it is said that /proc told
+PROCFS: Final = "procfs"
+_MOST: Final = 65_536
+
+
+class Tables(Protocol):
+    """What is looked at, and whom /proc is asked about."""
+
+    containers: Containers
+    table: Processes
+    now: int
+    lag: int
+
+    def alive(self, pid: int) -> Process | None:
+        """The living process ``pid``."""
+
+    def ask(self, pid: int, cgroup: int = 0) -> None:
+        """Have /proc asked about process ``pid``."""
+
+
+class Logins:
+    """LOGINS frames on their way into ``model``."""
+
+    def __init__(self, model: Tables) -> None:
+        self._model = model
+        self._known: dict[Session, Session] = {}
+
+    def take(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
+        """LOGINS frame: who has which auid and ses at ``time``; ``arg`` (milliseconds since 1970) and ``cgroup`` are
+        time and serial of the LOGIN record that says so, 0 where /proc does."""
+        told = f"{arg // 1000}.{arg % 1000:03d}:{cgroup}" if arg else PROCFS
+        for at in range(0, len(payload) - ONE.size + 1, ONE.size):
+            who, auid, ses = ONE.unpack_from(payload, at)
+            process = self._model.alive(who) if who > 0 else None
+            if process is None:
+                continue
+            session = self._one(Session(auid, ses, told))
+            if arg:
+                self._logged_in(process, session, time)
+            elif process.state.session is None or process.state.session[:2] != session[:2]:
+                self._found(process, session)
+
+    def read(self, process: Process, auid: int | None, ses: int | None) -> None:
+        """/proc shows auid and ses of ``process``, of which nobody knew."""
+        if process.state.session is None and auid is not None and ses is not None:
+            self._found(process, self._one(Session(auid, ses, PROCFS)))
+
+    def _one(self, session: Session) -> Session:
+        """The one object for it."""
+        if len(self._known) >= _MOST:
+            self._known.clear()
+        return self._known.setdefault(session, session)
+
+    def _found(self, process: Process, session: Session) -> None:
+        self._model.table.amend(process, lambda state, _: state if state.session else state._replace(session=session))
+        entry = process.state.entry
+        if entry is not None and entry.session is None and entry.who[:2] == (process.pid, process.start):
+            entry.session = session
+            self._model.containers.renames += 1
+        if process.state.session is not session:  # it had another, and the record of the change is missing
+            self._model.table.change(process, process.state._replace(since=self._model.now, session=session))
+
+    def _logged_in(self, process: Process, session: Session, since: int) -> None:
+        model = self._model
+        self._from(process, session, max(since, process.start))
+        unsure = since + model.lag
+        for child in self._born_since(process, since):
+            if child.state.session is session:
+                continue
+            if child.start < unsure and child.end is None:
+                self._from(child, None, child.start)
+                model.ask(child.pid)
+            else:
+                self._from(child, None if child.start < unsure else session, child.start)
+
+    def _born_since(self, process: Process, since: int) -> list[Process]:
+        """Who descends from ``process`` and was born at ``since`` or later."""
+        model, found, makers = self._model, [process], [process]
+        while makers:
+            maker = makers.pop()
+            made = model.table.made(maker)
+            if len(made) >= KEPT_MADE and made[0][0] >= since:  # more than are remembered
+                family = model.table.family(process.pid, process.start)
+                return [child for child in family if child.start >= since]
+            born = {(pid, time) for time, pid, _ in made if time >= since and pid != maker.pid}
+            children = [
+                child for pid, time in sorted(born) if (child := model.table.incarnation(pid, time)) is not None
+            ]
+            found += children
+            makers += children
+        return found[1:]
+
+    def _from(self, process: Process, session: Session | None, since: int) -> None:
+        """``process`` has it from ``since`` on."""
+        table = self._model.table
+
+        def right(state: State, at: int) -> State:
+            return state._replace(session=session) if at >= since else state
+
+        table.amend_execs(process, right)
+        if since > process.state.since:
+            table.change(process, process.state._replace(since=since, session=session))
+        else:
+            table.amend(process, right, execs=False)
+
+
+def scanned(entries: list[tuple[int, int, int]], now: int) -> bytes:
+    """The LOGINS frame of what /proc shows at ``now``: (pid, auid, ses) of each process."""
+    payload = b"".join(ONE.pack(*entry) for entry in entries)
+    return f.pack(f.K_LOGINS, f.S_PROCFS, now, payload=payload) if payload else b""
+
+
+def recorded(pid: int, auid: int, ses: int, since: int, stamp: tuple[int, int]) -> bytes:
+    """The LOGINS frame of a LOGIN record with that ``stamp`` (milliseconds since 1970, serial); ``since`` is its time
+    by CLOCK_MONOTONIC (ns)."""
+    payload = ONE.pack(pid, auid, ses)
+    return f.pack(f.K_LOGINS, f.S_AUDIT, since, pid=pid, cgroup=stamp[1], arg=stamp[0], payload=payload)

@@ -1,0 +1,36 @@
+"""Login uid and session of all processes, as /proc shows them."""
+
+import os
+from typing import Final
+
+UNSET: Final = 0xFFFFFFFF
+_MOST: Final = 64
+
+
+def read_all(root: str = "/proc") -> list[tuple[int, int, int]]:
+    """(pid, auid, ses) of every process below ``root`` that could be read. Who never logged in has no session either
+    (kernel/auditsc.c): of those one file is read."""
+    found = []
+    for name in os.listdir(root):
+        if not name.isdecimal():
+            continue
+        auid = _number(f"{root}/{name}/loginuid")
+        ses = auid if auid in (None, UNSET) else _number(f"{root}/{name}/sessionid")
+        if auid is not None and ses is not None:
+            found.append((int(name), auid, ses))
+    return found
+
+
+def _number(path: str) -> int | None:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None  # it has gone, or the kernel has no audit
+    try:
+        raw = os.read(fd, _MOST)
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+    number = int(raw) if raw.strip().isdigit() else -1
+    return number if 0 <= number <= UNSET else None
