@@ -28,7 +28,7 @@ check-tools:
 		|| missing="$$missing headers"; \
 	command -v gcc >/dev/null || missing="$$missing gcc"; \
 	[ -n "$$missing" ] || exit 0; \
-	v=; case " $$missing " in *' python '*) v=3.11 ;; esac; \
+	v=; case " $$missing " in *' python '*) ! command -v python3 >/dev/null || v=3.11 ;; esac; \
 	case "$$py" in */python3.*) v="$${py##*/python}" ;; esac; \
 	echo "auditns needs what is not here:$$( echo " $$missing" | tr -s ' ' | sed 's/ python/ Python 3.11 or later/')." >&2; \
 	if command -v apt-get >/dev/null; then \

@@ -18,6 +18,7 @@ from typing import Final, Protocol, Self
 from auditns_connector.auditrules import codec as auditrule
 from auditns_connector.auditrules.codec import AuditStatus
 from auditns_connector.errors import AuditnsError, DecodeError, NotPermittedError, NotSupportedError
+from auditns_connector.sources import initns
 
 NETLINK_AUDIT: Final = 9
 AUDIT_GET: Final = 1000
@@ -192,12 +193,16 @@ class AuditControl:
             if change and self._locked():
                 return NotSupportedError(f"cannot {what}: {LOCKED_MESSAGE}")
             return NotPermittedError(
-                f"cannot {what}: it needs CAP_AUDIT_CONTROL in the initial pid namespace (be root)"
+                f"cannot {what}: it needs CAP_AUDIT_CONTROL in the host's user and pid namespaces: {initns.here()}"
             )
         if number == errno.ECONNREFUSED:
             return NotPermittedError(
-                f"cannot {what}: the kernel refuses audit requests here (a user namespace other than the host's, "
-                "or audit is disabled by audit=0 on the kernel command line)"
+                f"cannot {what}: "
+                + (
+                    f"the kernel takes audit requests from the host's user namespace alone: {initns.here()}"
+                    if initns.in_initial("user") is False
+                    else "audit is disabled by audit=0 on the kernel command line"
+                )
             )
         if number in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
             return NotSupportedError(f"{error} (this kernel does not take it)")

@@ -10,6 +10,7 @@ from auditns_connector.auditrules import codec as auditrule
 from auditns_connector.auditrules.codec import AuditStatus
 from auditns_connector.auditrules.lease import BACKLOG_LIMIT, hints
 from auditns_connector.host.namespace_source import AUTO, choose, told
+from auditns_connector.sources.initns import advice
 
 State = Literal["ok", "warn", "fail"]
 
@@ -103,10 +104,14 @@ def examine(host: Host) -> list[Finding]:
 
 
 def _elsewhere(host: Host) -> str:
-    """How to be where more is allowed; empty for root in the host's namespaces."""
-    if host.euid != 0:
-        return "sudo auditns doctor"
-    return "nsenter -t 1 -a auditns doctor" if False in host.initial.values() else ""
+    """How to be where more is allowed; empty for root in the host's namespaces with all that is needed."""
+    if where := advice(host.initial, host.euid, "auditns doctor"):
+        return where
+    missing = [name for bit, (name, _) in CAPABILITIES.items() if not host.capabilities >> bit & 1]
+    if not missing:
+        return ""
+    docker = " ".join(f"--cap-add {name.removeprefix('CAP_')}" for name in missing)
+    return f"give it {', '.join(missing)} (docker: --privileged, or {docker}; systemd: CapabilityBoundingSet=)"
 
 
 def _streams(host: Host) -> Finding:

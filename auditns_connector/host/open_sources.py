@@ -7,6 +7,7 @@ from auditns_connector.errors import AuditnsError, NotSupportedError
 from auditns_connector.host.namespace_source import AUTO, choose, told
 from auditns_connector.host.observer import Observer
 from auditns_connector.model.table import Model
+from auditns_connector.sources import initns
 from auditns_connector.vocabulary.namespaces import INITIAL_INODES
 from auditns_connector.vocabulary.values import JsonObject
 
@@ -46,7 +47,7 @@ def open_sources(
     if os.stat("/proc/self/ns/pid").st_ino != INITIAL_INODES["pid"]:
         raise NotSupportedError(
             "this is not the host's pid namespace: its process numbers mean other processes than those of audit "
-            "(docker: --pid host; from a shell: nsenter -t 1 -p)"
+            f"(docker: --pid host). Run it {initns.here()}"
         )
     notices: list[str] = []
     rings: PerfSource | None = None

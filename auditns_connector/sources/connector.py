@@ -17,6 +17,7 @@ from typing import Final
 
 from auditns_connector._native import ffi, lib
 from auditns_connector.errors import NotPermittedError, NotSupportedError
+from auditns_connector.sources import initns
 from auditns_connector.vocabulary import frames
 from auditns_connector.vocabulary.namespaces import CLONE_NEWPID
 from auditns_connector.vocabulary.values import CData
@@ -189,9 +190,11 @@ class ConnectorSource:
         try:
             self._socket.send(request(LISTEN, event_type=None if mask_all else FILTER))
         except ConnectionRefusedError:
-            raise NotSupportedError(
-                "no proc connector here: no CONFIG_PROC_EVENTS in the kernel, or not the initial network namespace"
-            ) from None
+            if initns.in_initial("net") is False:
+                raise NotPermittedError(
+                    f"the proc connector is in the host's network namespace alone: {initns.here()}"
+                ) from None
+            raise NotSupportedError("the kernel has no proc connector (CONFIG_PROC_EVENTS)") from None
         except PermissionError:
             raise NotPermittedError("the proc connector refuses to be listened to: it needs root") from None
         if not mask_all:
@@ -201,7 +204,8 @@ class ConnectorSource:
             wait = deadline - time.monotonic()
             if wait <= 0:
                 raise NotPermittedError(
-                    "the proc connector does not answer: it hears only root in the initial user and pid namespaces"
+                    "the proc connector does not answer: it hears root of the host's user and pid namespaces alone: "
+                    + initns.here()
                 )
             select.select([self._socket], [], [], wait)
             self._held = self.drain()

@@ -8,6 +8,7 @@ namespace alone, and else from a comparison with process 1.
 import errno
 import os
 import socket
+from collections.abc import Mapping
 from typing import Final
 
 from auditns_connector.vocabulary import namespaces as nstypes
@@ -40,6 +41,45 @@ def in_initial(name: str, proc: str = "/proc") -> bool | None:
         if answer is not None:
             return answer
     return _same_as_first(name, inode, proc)
+
+
+#: how a container gets what is the host's
+CONTAINER: Final = "docker run --privileged --pid host --network host --userns host"
+
+
+def advice(initial: Mapping[str, bool | None], euid: int, command: str = "") -> str:
+    """How to get where process and audit events are: in words, or with ``command`` as what to type. "" for root in
+    the host's namespaces: there it is not the place that is wrong.
+
+    ``initial``: :func:`in_initial` of user, pid and net. From another pid or user namespace no command leads out.
+    """
+    if initial.get("user") is False or initial.get("pid") is False:
+        run = f"run {command} " if command else ""
+        return f"{run}on the host, or in a container that shares its namespaces ({CONTAINER})"
+    if euid != 0:
+        return f"sudo {command}" if command else "be root"
+    if initial.get("net") is False:
+        enter = "nsenter -t 1 -n"
+        return (
+            f"{enter} {command}" if command else f"be in the host's network namespace (docker: --network host; {enter})"
+        )
+    return ""
+
+
+def here() -> str:
+    """:func:`advice` for this process."""
+    return advice({name: in_initial(name) for name in ("user", "pid", "net")}, os.geteuid()) or (
+        "this process lacks the capability, though it is root (docker: --privileged; systemd: CapabilityBoundingSet=)"
+    )
+
+
+def filtered(proc: str = "/proc") -> bool:
+    """Whether a seccomp filter may refuse what the kernel would give, as those of containers do."""
+    try:
+        with open(f"{proc}/self/status", encoding="ascii", errors="replace") as file:
+            return any(line.split() == ["Seccomp:", "2"] for line in file)
+    except OSError:
+        return False  # no /proc: then nothing can be said of it
 
 
 def _connector_here() -> bool | None:

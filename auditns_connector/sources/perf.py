@@ -19,6 +19,7 @@ from typing import Final
 
 from auditns_connector._native import ffi, lib
 from auditns_connector.errors import NotPermittedError, NotSupportedError
+from auditns_connector.sources import initns
 from auditns_connector.sources.tracefs import EventFormat, read_formats
 from auditns_connector.vocabulary import frames
 from auditns_connector.vocabulary.namespaces import FLAGS
@@ -331,7 +332,9 @@ class PerfSource:
         steps = [self._drop_lost_format, self._drop_cgroup, self._drop_namespaces]
         dummy = self._open(self._dummy_attr, cpu, steps)
         if dummy in (-errno.EPERM, -errno.EACCES):
-            raise NotPermittedError("perf_event_open is refused: it needs root, or CAP_PERFMON")
+            raise NotPermittedError(
+                f"perf_event_open is refused: it needs CAP_PERFMON in the host's user namespace: {initns.here()}"
+            )
         if dummy < 0:
             raise NotSupportedError(f"perf_event_open on CPU {cpu}: {os.strerror(-dummy)}")
         fds = [dummy]

@@ -22,6 +22,7 @@ from typing import Final, Self
 from auditns_connector._native import ffi, lib
 from auditns_connector.audittext.scanner import TextStream
 from auditns_connector.errors import AuditnsError, NotPermittedError, NotSupportedError
+from auditns_connector.sources import initns
 from auditns_connector.sources.initns import in_initial
 from auditns_connector.sources.intake import READLOG, SMALL, Intake, Limits
 from auditns_connector.vocabulary.record_types import NAMES, OWN
@@ -52,6 +53,11 @@ def open_socket(rcvbuf: int, notices: list[str]) -> socket.socket:
     try:
         sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_AUDIT)
     except OSError as error:
+        if error.errno != errno.EPROTONOSUPPORT and initns.filtered():
+            raise NotPermittedError(
+                "a seccomp filter, as containers have one, refuses sockets of audit (docker and podman: "
+                "--security-opt seccomp=unconfined, or --privileged)"
+            ) from error
         raise NotSupportedError(f"this kernel has no audit: {error.strerror}") from error
     try:
         try:
@@ -69,7 +75,7 @@ def open_socket(rcvbuf: int, notices: list[str]) -> socket.socket:
         sock.close()
         if error.errno in (errno.EPERM, errno.EACCES):
             raise NotPermittedError(
-                "reading audit records needs CAP_AUDIT_READ in the host's user namespace (be root)"
+                f"reading audit records needs CAP_AUDIT_READ in the host's user namespace: {initns.here()}"
             ) from error
         if error.errno in (errno.EINVAL, errno.EOPNOTSUPP):
             raise NotSupportedError("this kernel has no audit multicast group (it came with Linux 3.16)") from error

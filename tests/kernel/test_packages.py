@@ -62,12 +62,18 @@ class Root:
 
 
 @contextlib.contextmanager
-def fresh(release: str, folder: Path) -> Iterator[Root]:
+def fresh(release: str, folder: Path, packages: tuple[str, ...] = ("python3", "apt")) -> Iterator[Root]:
     need_root()
     need_tool("mmdebstrap")
     root = Root(folder / release)
     run_checked(
-        "mmdebstrap", "--quiet", "--variant=minbase", "--include=python3,apt", "--mode=root", release, str(root.path)
+        "mmdebstrap",
+        "--quiet",
+        "--variant=minbase",
+        f"--include={','.join(packages)}",
+        "--mode=root",
+        release,
+        str(root.path),
     )
     mounts = []
     try:
@@ -178,6 +184,44 @@ def test_deb_over_what_install_plugin_put_there(tmp_path: Path) -> None:
         assert "exec" in root.at("/usr/sbin/audisp-auditns").read_text()
         assert root.must("audisp-auditns", "--check-config") == "/etc/audit/auditns.toml: good\n"
         assert not list(root.at("/etc/audit").rglob("*.auditns-before"))
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("release", ["bookworm", "trixie"])
+def test_first_command_of_the_readme(release: str, tmp_path: Path) -> None:
+    """What is missing is named by packages that are there; installed by that line, the rest sets itself up."""
+    with fresh(release, tmp_path, packages=("apt", "make", "ca-certificates")) as root:
+        root.must("apt-get", "update", "-qq")
+        tree = root.at("/root/auditns")
+        listed = run_checked("git", "-C", str(TOP), "ls-files", "--cached", "--others", "--exclude-standard").split(
+            "\n"
+        )
+        for name in filter(None, listed):
+            if (TOP / name).is_file():
+                (tree / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(TOP / name, tree / name)
+        done = root.run("make", "-C", "/root/auditns", "run")
+        assert done.returncode == 2
+        line = re.search(r"Install it with: sudo (apt-get install -y .*)", done.stderr)
+        assert line, done.stderr
+        assert line[1].split()[-5:] == ["python3", "python3-venv", "python3-dev", "gcc", "make"]
+        root.must(*line[1].replace("install", "install -qq --no-install-recommends").split())
+        index = [f"{name}={value}" for name, value in os.environ.items() if name.startswith("PIP_")]
+        for path in ("/etc/pip.conf", "/root/.config/pip/pip.conf", "/root/.pip/pip.conf"):
+            if os.path.isfile(path):
+                root.at(path).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(path, root.at(path))
+        bundle = "/etc/ssl/certs/ca-certificates.crt"  # with what this host trusts besides
+        if os.path.isfile(bundle):
+            shutil.copy(bundle, root.at(bundle))
+        # as nobody: the recording; as root it would go on listening
+        done = root.run("env", *index, "make", "-C", "/root/auditns", "venv")
+        assert done.returncode == 0, done.stdout + done.stderr
+        root.must("chmod", "-R", "a+rX", "/root")
+        done = root.run("setpriv", "--reuid", "65534", "--clear-groups", "make", "-C", "/root/auditns", "run")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "Listening to this host needs root" in done.stderr
+        assert " execve cat /etc/shadow " in done.stdout
 
 
 def test_extension_needs_no_later_libc_than_debian_12_has() -> None:

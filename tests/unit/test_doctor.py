@@ -189,3 +189,39 @@ def test_plugin_that_auditd_refuses(installed: Path) -> None:
     assert "regular" in look_at_plugin(str(installed)).trouble
     installed.chmod(0o666)
     assert "others cannot write" in look_at_plugin(str(installed)).trouble
+
+
+@pytest.mark.parametrize(
+    ("initial", "euid", "said"),
+    [
+        ({"user": True, "pid": True, "net": True}, 1000, "sudo auditns doctor"),
+        ({"user": True, "pid": True, "net": False}, 0, "nsenter -t 1 -n auditns doctor"),
+        # from another pid namespace nsenter would find the container's first process, and sudo gives no more
+        ({"user": True, "pid": False, "net": True}, 0, "run auditns doctor on the host, or in a container that shares"),
+        ({"user": False, "pid": True, "net": True}, 65534, "run auditns doctor on the host, or in a container that"),
+    ],
+)
+def test_the_remedy_leads_out_of_where_it_is(initial: dict[str, bool], euid: int, said: str) -> None:
+    host = replace(GOOD, initial=initial, euid=euid, capabilities=0, connector_error="refused", nm=None)
+    remedies = {finding.remedy for finding in examine(host) if finding.id in ("privilege", "namespaces", "connector")}
+    assert [remedy[: len(said)] for remedy in remedies - {""}] == [said]
+
+
+def test_what_root_lacks_is_what_is_to_be_given() -> None:
+    host = replace(GOOD, capabilities=GOOD.capabilities & ~(1 << 37), readlog_error="refused")
+    remedies = {finding.remedy for finding in examine(host) if finding.state == "fail"}
+    assert [remedy.startswith("give it CAP_AUDIT_READ (docker: ") for remedy in remedies] == [True]
+
+
+def test_a_remedy_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    found = [
+        Finding("a", "fail", "x", "do it"),
+        Finding("b", "fail", "y", "do it"),
+        Finding("c", "warn", "z", "do that"),
+    ]
+    out = io.StringIO()
+    command._write_text(found, out)
+    assert [line.strip() for line in out.getvalue().splitlines() if "\N{RIGHTWARDS ARROW}" in line] == [
+        "→ do it",
+        "→ do that",
+    ]

@@ -69,7 +69,7 @@ def machine(tmp_path: Path) -> Machine:
 @pytest.mark.parametrize(
     ("python", "gcc", "missing", "packages"),
     [
-        (None, True, "Python 3.11 or later", "python3.11 python3.11-venv python3.11-dev gcc make"),
+        (None, True, "Python 3.11 or later", "python3 python3-venv python3-dev gcc make"),
         (OLD, True, "Python 3.11 or later", "python3.11 python3.11-venv python3.11-dev gcc make"),
         (VENV, True, "venv", "python3 python3-venv python3-dev gcc make"),
         (HEADERS, True, "headers", "python3 python3-venv python3-dev gcc make"),
@@ -95,7 +95,7 @@ def test_what_is_missing_gets_the_line_that_installs_it(
 
 def test_another_package_manager_and_none(machine: Machine) -> None:
     machine.command("dnf")
-    assert "sudo dnf install -y python3.11 python3.11-devel gcc make\n" in machine.make().stderr
+    assert "sudo dnf install -y python3 python3-devel gcc make\n" in machine.make().stderr
     (machine.bin / "dnf").unlink()
     assert "\nInstall Python 3.11 or later with its venv module and headers, gcc and make.\n" in machine.make().stderr
 
