@@ -197,9 +197,9 @@ class AuditControl:
             )
         if number == errno.ECONNREFUSED:
             return NotPermittedError(
-                f"cannot {what}: "
+                f"cannot {what}: the kernel refuses audit requests: "
                 + (
-                    f"the kernel takes audit requests from the host's user namespace alone: {initns.here()}"
+                    f"it takes them from the host's user namespace alone: {initns.here()}"
                     if initns.in_initial("user") is False
                     else "audit is disabled by audit=0 on the kernel command line"
                 )
