@@ -37,6 +37,15 @@ def unused() -> int:
     return MINTED | time.clock_gettime_ns(_CLOCK_BOOTTIME)
 
 
+_MOST: Final = (1 << 64) - 1
+
+
+def _check(number: object, low: int, high: int) -> None:
+    """Raise ValueError unless this is a whole number from ``low`` to ``high``; JSON's true and 1.0 are none."""
+    if type(number) is not int or not low <= number <= high:
+        raise ValueError
+
+
 class SerialStore:
     """One run's block of numbers (from :attr:`first` on) and the serials of the run before it."""
 
@@ -69,15 +78,15 @@ class SerialStore:
         where = f"{folder.path}/{FILE_NAME}"
         try:
             state = json.loads(data)
-            if state["v"] != _VERSION or not isinstance(state["next"], int):
+            if state["v"] != _VERSION:
                 raise ValueError
-            if not 0 <= state["next"] < (1 << 64) - (1 << 40):  # there must be room for more
-                raise ValueError
+            _check(state["next"], 0, (1 << 64) - (1 << 40) - 1)  # there must be room for more
             for index, dev, ino, serial, witnesses in state["living"]:
-                if not (0 <= index < 8 and dev >= 0 and ino > 0 and MINTED < serial < 1 << 64):
-                    raise ValueError
-                if not all(pid > 0 and start >= 0 for pid, start in witnesses):
-                    raise ValueError
+                for number, low, high in ((index, 0, 7), (dev, 0, _MOST), (ino, 1, _MOST), (serial, MINTED + 1, _MOST)):
+                    _check(number, low, high)
+                for pid, start in witnesses:
+                    _check(pid, 1, _MOST)
+                    _check(start, 0, _MOST)
         except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError):
             self.notices.append(f"{where} is not understood: serials of a former run are not taken over")
             return {}

@@ -127,6 +127,8 @@ def test_any_content_is_refused(data: bytes) -> None:
 
 @settings(max_examples=600, deadline=None)
 @given(VALUES, st.integers(0, 1 << 40))
+@example(0.0, 237)  # the index of a namespace's type as a float
+@example(True, 237)
 def test_a_part_that_is_another_is_refused_or_harmless(value: Any, seed: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, NAME).write_bytes(json.dumps(changed(GOOD, value, seed)).encode())
