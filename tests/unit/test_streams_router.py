@@ -55,7 +55,9 @@ class Town(Scene):
         self.exec(300, 34)
 
     def route(self, streams: dict[str, Any], *records: str, at: float = 70) -> None:
-        observer = SimpleNamespace(model=self.model, perf=None, insiders={}, ask_now=lambda pid: False)
+        observer = SimpleNamespace(
+            model=self.model, perf=None, insiders={}, ask_now=lambda pid: False, feed=self.model.apply
+        )
         router = Router(observer, streams, Log())
         correlator = Correlator(self.model)
         correlator.keep_states = True
