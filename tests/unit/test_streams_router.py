@@ -6,6 +6,8 @@ import time
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from auditns_connector.attribution.attributor import Correlator
 from auditns_connector.audittext.scanner import TextStream
 from auditns_connector.config.streams import Definition
@@ -18,6 +20,12 @@ from auditns_connector.streams.router import Router
 from auditns_connector.vocabulary.namespaces import PID
 from tests.unit.test_streams_view import HOSTS, KILL, OTHER, Scene, _all, syscall
 from tests.unit.world import REAL
+
+
+@pytest.fixture(autouse=True)
+def other_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The processes here are none of this host's, which may have some of the same numbers."""
+    monkeypatch.setattr("auditns_connector.streams.router.read_maps", lambda pid, ino: None)
 
 
 class Taker:
