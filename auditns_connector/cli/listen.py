@@ -28,7 +28,7 @@ _QUEUE = 64 << 20
 if TYPE_CHECKING:
     from auditns_connector.assembly import Program
     from auditns_connector.auditrules.lease import RuleLease
-    from auditns_connector.daemon.log import Log
+    from auditns_connector.daemon.log import RateLimitedLog
     from auditns_connector.sinks.base import LostLine, Sink
 
 
@@ -226,7 +226,7 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
             pipeline = program.pipeline
             pipeline.more_status["records"] = lambda: spelling.status(args.placement)
             if lease is not None:
-                pipeline.text.on_rules.append(partial(_again, lease, log))
+                pipeline.text.on_rules.append(partial(_again, lease, pipeline.rate_limited))
             notify("READY=1")
             pipeline.run()
             notify("STOPPING=1")
@@ -285,12 +285,12 @@ def _opened_again() -> None:
     """On SIGHUP: outputs are opened again by the pipeline, and there is nothing else to read."""
 
 
-def _again(lease: "RuleLease", log: "Log") -> None:
+def _again(lease: "RuleLease", rate_limited: "RateLimitedLog") -> None:
     """The rules may have been changed by somebody."""
     from auditns_connector.errors import AuditnsError
 
     try:
         for message in lease.ensure():
-            log.warning(message)
+            rate_limited.warning(message, message)
     except AuditnsError as error:
-        log.warning("our audit rules could not be checked", reason=str(error))
+        rate_limited.warning("rules", "our audit rules could not be checked", reason=str(error))

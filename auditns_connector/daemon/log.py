@@ -55,7 +55,7 @@ class Log:
 
 
 class RateLimitedLog:
-    """Warns of what somebody else can bring about as often as he likes: once a minute about each ``what``."""
+    """Tells of what somebody else can bring about as often as he likes: once a minute about each ``what``."""
 
     def __init__(self, log: Log, clock: Callable[[], float] = time.monotonic) -> None:
         self._log, self._clock = log, clock
@@ -64,6 +64,13 @@ class RateLimitedLog:
 
     def warning(self, what: str, event: str, **fields: object) -> None:
         """Say ``event``, with how often it was left out."""
+        self._say(self._log.warning, what, event, fields)
+
+    def info(self, what: str, event: str, **fields: object) -> None:
+        """The same of what a person may want to know."""
+        self._say(self._log.info, what, event, fields)
+
+    def _say(self, say: Callable[..., None], what: str, event: str, fields: JsonObject) -> None:
         now = self._clock()
         if what not in self._said and len(self._said) >= _MOST:
             self._said = {known: said for known, said in self._said.items() if now - said[0] < PAUSE}
@@ -74,4 +81,4 @@ class RateLimitedLog:
             self._said[what] = when, left_out + 1
             return
         self._said[what] = now, 0
-        self._log.warning(event, **fields, **({"left_out": left_out} if left_out else {}))
+        say(event, **fields, **({"left_out": left_out} if left_out else {}))

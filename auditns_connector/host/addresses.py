@@ -12,6 +12,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Final
 
+from auditns_connector.daemon.log import RateLimitedLog
 from auditns_connector.model.namespaces import Instance
 from auditns_connector.vocabulary import frames as f
 from auditns_connector.vocabulary.namespaces import NET
@@ -38,7 +39,7 @@ class NetWatch:
     def __init__(self, observer: "Observer", selector: selectors.BaseSelector, log: "Log") -> None:
         self._observer, self._selector = observer, selector
         self._model = observer.model
-        self._log = log
+        self._log = RateLimitedLog(log)
         self._process: subprocess.Popen[bytes] | None = None
         self._buffer = b""
         self._asked = 0
@@ -118,7 +119,9 @@ class NetWatch:
     def _failed(self, why: str) -> None:
         self._failures += 1
         if self._failures == 3:
-            self._log.warning("the addresses of network namespaces cannot be read; packets are contid=?", reason=why)
+            self._log.warning(
+                "helper", "the addresses of network namespaces cannot be read; packets are contid=?", reason=why
+            )
 
     def _read(self) -> None:
         assert self._process is not None

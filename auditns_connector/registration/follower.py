@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from auditns_connector.control.server import MAX_ANSWER, ControlServer
+from auditns_connector.daemon.log import RateLimitedLog
 from auditns_connector.errors import AuditnsError
 from auditns_connector.model.apply.restore_requests import checked
 from auditns_connector.vocabulary import frames as f
@@ -37,7 +38,7 @@ class Follower:
         self._observer, self._selector = observer, selector
         self._take_over = take_over
         self._path = path
-        self._log = log
+        self._log = RateLimitedLog(log)
         self._sock: socket.socket | None = None
         self._served = False
         self._connect()
@@ -62,7 +63,7 @@ class Follower:
         sock.setblocking(False)
         self._sock = sock
         self._selector.register(sock, selectors.EVENT_READ, self._observer.sync_unless_applying)
-        self._log.info("another program serves registrations; they are followed", path=self._path)
+        self._log.info("followed", "another program serves registrations; they are followed", path=self._path)
 
     def _read(self, now: int) -> None:
         """Take in all that has been told. The other one tells us before it answers who asked, so that a registration
@@ -107,7 +108,7 @@ class Follower:
             return
         self._served = True
         self._take_over(control)
-        self._log.info("registrations are served here now", path=self._path, at=round(time.time()))
+        self._log.info("served", "registrations are served here now", path=self._path, at=round(time.time()))
 
     def close(self) -> None:
         """Stop following."""

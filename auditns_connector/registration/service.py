@@ -312,7 +312,7 @@ class Registrar:
             paths = {who: server.path for who, server in self.delegated.items()}
             complaint = self._state.write(self._model.containers.boot_id, requests, paths)
             if complaint:
-                self._log.warning("registrations cannot be kept over a restart", reason=complaint)
+                self._rate_limited.warning("state", "registrations cannot be kept over a restart", reason=complaint)
 
     def restore(self) -> None:
         """Take up what a former run has left."""

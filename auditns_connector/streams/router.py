@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from auditns_connector.audittext.scanner import InsertionPoints
 from auditns_connector.config.streams import CONTAINER, HOST
-from auditns_connector.daemon.log import Log
+from auditns_connector.daemon.log import Log, RateLimitedLog
 from auditns_connector.errors import NotSupportedError
 from auditns_connector.model.apply.inner_ids_state import set_up_by_runtime
 from auditns_connector.model.containers import UNKNOWN, Container
@@ -46,7 +46,7 @@ class Router:
     """Hands events to ``streams`` (shared with the manager, by name)."""
 
     def __init__(self, observer: "Observer", streams: dict[str, Stream], log: Log) -> None:
-        self._observer, self._streams, self._log = observer, streams, log
+        self._observer, self._streams, self._log = observer, streams, RateLimitedLog(log)
         self._model = observer.model
         self.viewer = Viewer(self._model, self.ask)
         self._plans: dict[Container, tuple[tuple[object, ...], _Plan]] = {}
@@ -216,7 +216,7 @@ class Router:
             except NotSupportedError as error:
                 self._failed.add(inst.number)
                 self._log.warning(
-                    "short-lived processes of a container will have no number in its stream", reason=error
+                    "ring", "short-lived processes of a container will have no number in its stream", reason=error
                 )
             else:
                 self._observer.sync()  # the ring's first word tells what was born before it
