@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Final
 
-from auditns_connector.sinks.tail import read_tail
+from auditns_connector.sinks.tail import read_tail, tells_restart
 from auditns_connector.state.position import Position
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def resume(pipeline: "Pipeline", directory: str, name: str, log: str = "") -> No
         tail = read_tail(log) if log else None
         standalone.resume(*written_last(position.former, tail), () if tail is None else tail.present)
         absent = position.absent
-        if absent is not None and (tail is None or (absent.first, absent.last) not in tail.restarts):
+        if absent is not None and not (log and tells_restart(log, absent.first, absent.last)):
             standalone.recall(absent)
     pipeline.each_tick.append(lambda: _settle(pipeline, position))
     pipeline.text.position = position

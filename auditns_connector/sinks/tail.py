@@ -9,6 +9,11 @@ from auditns_connector.sinks.loss import kernel_stamps
 
 #: no more of its end is read (bytes)
 _END: Final = 256 * 1024
+#: and where a record of a restart is looked for, which may be some seconds of a storm from the end
+_FAR_END: Final = 64 << 20
+_BLOCK: Final = 1 << 20
+#: no such record is longer
+_LINE: Final = 4096
 
 
 #: a CONTAINER_LOST, as text or as JSON
@@ -42,17 +47,51 @@ def read_tail(path: str) -> Tail | None:
     return _tail_of(path) or _tail_of(f"{path}.1")
 
 
-def _tail_of(path: str) -> Tail | None:
+def tells_restart(path: str, first: int, last: int) -> bool:
+    """Whether ``path``, or the file rotated last, tells of events ``first`` to ``last`` as missing over a restart."""
+    return any(_tells(name, (first, last)) for name in (path, f"{path}.1"))
+
+
+def _tells(path: str, wanted: tuple[int, int]) -> bool:
+    fd, size = _open(path)
+    if fd < 0:
+        return False
+    try:
+        for at in range(size, max(size - _FAR_END, 0), -_BLOCK):
+            start = max(at - _BLOCK, 0)
+            data = os.pread(fd, at - start + _LINE, start)
+            if any((int(found[1]), int(found[2])) == wanted for found in _RESTART.finditer(data)):
+                return True
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+    return False
+
+
+def _open(path: str) -> tuple[int, int]:
+    """A descriptor and the size of a regular file; -1 where there is none."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError:
-        return None
+        return -1, 0
     try:
         info = os.fstat(fd)
-        if not stat.S_ISREG(info.st_mode):
-            return None
-        start = max(info.st_size - _END, 0)
-        data = os.pread(fd, info.st_size - start, start)
+    except OSError:
+        info = None
+    if info is None or not stat.S_ISREG(info.st_mode):
+        os.close(fd)
+        return -1, 0
+    return fd, info.st_size
+
+
+def _tail_of(path: str) -> Tail | None:
+    fd, size = _open(path)
+    if fd < 0:
+        return None
+    try:
+        start = max(size - _END, 0)
+        data = os.pread(fd, size - start, start)
     except OSError:
         return None
     finally:

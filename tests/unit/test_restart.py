@@ -14,7 +14,7 @@ from auditns_connector.audittext.scanner import TextStream
 from auditns_connector.audittext.serials import FARTHEST, SerialGap
 from auditns_connector.emit.render import Renderer
 from auditns_connector.pipeline.resume import written_last
-from auditns_connector.sinks.tail import Tail, read_tail, tail_of
+from auditns_connector.sinks.tail import Tail, read_tail, tail_of, tells_restart
 from auditns_connector.state.position import Position
 from tests.unit.test_narrator import joined, seen, standalone
 from tests.unit.world import World
@@ -250,3 +250,17 @@ def test_an_event_whose_head_went_to_the_former_run_is_missing() -> None:
     n.finish()
     assert n.absence is not None
     assert n.absence[:3] == (7, 8, 2)
+
+
+@pytest.mark.parametrize("behind", [0, 300_000, (1 << 20) - 40, 5 << 20])
+@pytest.mark.parametrize("rotated", [False, True])
+def test_what_was_told_some_seconds_of_a_storm_ago_is_found_as_well(tmp_path: Path, behind: int, rotated: bool) -> None:
+    told = b"type=CONTAINER_LOST msg=audit(1700000000.123:2147483655): source=restart cpu=? count=1 from=7 to=7\n"
+    log = tmp_path / "log"
+    (log.with_name("log.1") if rotated else log).write_bytes(SYSCALL % 6 + told + b"x" * behind)
+    if rotated:
+        log.write_bytes(SYSCALL % 7)
+    assert tells_restart(str(log), 7, 7)
+    assert not tells_restart(str(log), 7, 8)
+    assert not tells_restart(str(tmp_path / "nothing"), 7, 7)
+    assert not tells_restart(str(tmp_path), 7, 7)
