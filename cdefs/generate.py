@@ -44,8 +44,6 @@ def header() -> str:
         "AUDIT_CONTAINER_LOST": record_types.CONTAINER_LOST,
         "AUDIT_FIRST_OWN": min(record_types.OWN),
         "AUDIT_LAST_OWN": max(record_types.OWN),
-        "FIRST_EVENT": record_types.FIRST_EVENT,
-        "FIRST_ANOM_MSG": record_types.FIRST_ANOM_MSG,
     }
     lines += [f"#define {name} {value}" for name, value in numbers.items()]
     return _HEAD + "\n".join(lines) + "\n"
@@ -58,9 +56,23 @@ def _cases(table: Mapping[int, frozenset[int]]) -> Iterator[str]:
 
 def impl_header() -> str:
     """generated_impl.h"""
-    from auditns_connector.vocabulary import syscalls
+    from auditns_connector.vocabulary import record_types, syscalls
 
-    lines = ["", "/* syscalls.py: X(arch, whether the call nr loads another program) */", "#define EXEC_CALLS(X) \\"]
+    lines = [
+        "",
+        "/* record_types.py: bits above the number of a type, and X(first, last, bits) for each range of them */",
+    ]
+    bits = {
+        "OWN": "OWN_BIT",
+        "OWN_LONE": "OWN_ALONE_BIT",
+        "LONE": "LONE_BIT",
+        "SINGLE": "SINGLE_BIT",
+        "USER": "USER_BIT",
+    }
+    lines += [f"#define TYPE_{name} {getattr(record_types, bit):#x}u" for name, bit in bits.items()]
+    ranges = " ".join(f"X({first}, {last}, {bits:#x}u)" for first, last, bits in record_types.RANGES)
+    lines += [f"#define TYPE_RANGES(X) {ranges}"]
+    lines += ["", "/* syscalls.py: X(arch, whether the call nr loads another program) */", "#define EXEC_CALLS(X) \\"]
     lines += [" \\\n".join(_cases(syscalls.EXECS))]
     return _HEAD + "\n".join(lines) + "\n"
 

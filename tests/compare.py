@@ -83,9 +83,11 @@ class Enriched(NamedTuple):
 def enriched(text: bytes, names: str, placement: str, version: str) -> Enriched:
     """The text by the whole way of the product, on a host that knows no process: every event has a record of ours."""
     spelling = choose(names, version)
-    correlator = Correlator(Model(), spellings=(spelling.numeric,), at_end=spelling.at_end)
-    enricher = Enricher(correlator, [NUMERIC if spelling.numeric else RAW], apart=placement == APART)
-    source = TextStream(whole=enricher.whole, patient=True)
+    correlator = Correlator(Model(), spellings=(spelling.numeric,))
+    enricher = Enricher(
+        correlator, [NUMERIC if spelling.numeric else RAW], apart=placement == APART, at_end=spelling.at_end
+    )
+    source = TextStream(whole=enricher.whole, patient=True, at_end=enricher.at_end)
     out, lone, records = [], set(), 0
 
     def answer(points: InsertionPoints) -> "array[int]":

@@ -52,8 +52,7 @@ class Correlator:
 
     ``spellings`` says how record types are spelled, once for each of :attr:`tails`: False by name, True as UNKNOWN[n]
     (the numbers of an answer hold for all of them); ``ns`` is "off", "containers" or "all" (for whom NS_INFO is added);
-    ``info`` adds CONTAINER_INFO; ``nodes`` are the ``node=`` names that mean this host; ``at_end``: what is
-    spelled by name stands at the end of the event.
+    ``info`` adds CONTAINER_INFO; ``nodes`` are the ``node=`` names that mean this host.
     """
 
     def __init__(
@@ -64,10 +63,9 @@ class Correlator:
         ns: str = "off",
         info: bool = False,
         nodes: Collection[bytes] = (),
-        at_end: bool = False,
     ) -> None:
         self.model = model
-        self.numbers = RecordNumbers(model, spellings, ns=ns, info=info, at_end=at_end)
+        self.numbers = RecordNumbers(model, spellings, ns=ns, info=info)
         self.spellings, self.ns, self.info = self.numbers.spellings, ns, info
         self.nodes = frozenset(nodes)
         #: texts by number, once for each spelling; and by number the container that the text speaks of

@@ -22,15 +22,15 @@ _TailKey = tuple[Container | None, NsSet | None, str, int, Login | None, int | N
 
 
 class RecordNumbers:
-    """Numbers of texts about states of ``model``. ``spellings``, ``ns``, ``info`` and ``at_end`` are as for
+    """Numbers of texts about states of ``model``. ``spellings``, ``ns`` and ``info`` are as for
     :class:`attributor.Correlator`."""
 
-    def __init__(self, model: Model, spellings: Sequence[bool], *, ns: str, info: bool, at_end: bool) -> None:
+    def __init__(self, model: Model, spellings: Sequence[bool], *, ns: str, info: bool) -> None:
         self._model = model
         self.spellings = tuple(spellings)
         self.ns = ns
         self.info = info
-        self.tails = tuple(RecordTexts(at_end=at_end and not numeric) for numeric in self.spellings)
+        self.tails = tuple(RecordTexts() for _ in self.spellings)
         self._numbers: dict[_TailKey, int] = {}
         #: by number: the container that the text speaks of
         self.holders: list[Container | None] = [None]

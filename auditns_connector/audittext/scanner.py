@@ -81,11 +81,9 @@ class RecordTexts:
     In a text a byte 0 stands for the point's ``msg=audit(…):`` and a byte 1 for its ``node=HOST `` (or nothing).
     """
 
-    __slots__ = ("_c", "_headers", "_keep", "_nodes", "_off", "_text", "at_end", "count", "most")
+    __slots__ = ("_c", "_headers", "_keep", "_nodes", "_off", "_text", "count", "most")
 
-    def __init__(self, texts: Sequence[bytes] = (), *, at_end: bool = False) -> None:
-        #: they go to the end of the event, not to the point: for this the events must be whole
-        self.at_end = at_end
+    def __init__(self, texts: Sequence[bytes] = ()) -> None:
         self.clear()
         for text in texts:
             self.add(text)
@@ -221,7 +219,8 @@ class InsertionPoints:
     def __init__(self) -> None:
         self.n = 0
         self.line_n = 0
-        self.consumed = 0
+        #: so much of the block is not needed any more
+        self.released = 0
         self.c: CData = ffi.new("struct auditns_points *")
         #: what holds the block's memory
         self.keep: CData = None
@@ -240,18 +239,28 @@ class InsertionPoints:
         self.c.buf, self.c.len = self.keep, len(block)
 
     @property
+    def consumed(self) -> int:
+        """Up to where in the block lines have been handed out, these included."""
+        return int(self.c.out_end)
+
+    @property
+    def size(self) -> int:
+        """How many bytes of text are handed out: those in front of :attr:`consumed`."""
+        return int(self.c.out_end - self.c.out_from)
+
+    @property
     def some(self) -> bool:
         """Whether there is anything to hand on."""
-        return bool(self.consumed or self.line_n)
+        return bool(self.n or self.size or (self.line_n and self.c.listed))
 
-    def ready(self, consumed: int) -> "InsertionPoints":
-        """A scan has decided so many bytes."""
-        self.n, self.line_n, self.consumed = self.c.n, self.c.line_n, consumed
+    def ready(self, released: int) -> "InsertionPoints":
+        """A scan needs so many bytes no more."""
+        self.n, self.line_n, self.released = self.c.n, self.c.line_n, released
         return self
 
     def drop(self) -> None:
         """There are none any more."""
-        self.consumed = self.n = self.line_n = self.c.len = 0
+        self.released = self.n = self.line_n = self.c.len = self.c.out_from = self.c.out_end = 0
 
     def range(self, first: int = 0, end: int | None = None) -> Range:
         """What the points from ``first`` up to ``end`` (None: all ready ones) lie between."""
@@ -329,20 +338,28 @@ class InsertionPoints:
 
 
 class Scanner:
-    """The scan and its state. ``feed`` is given what the last one did not consume, and more behind it.
+    """The scan and its state. ``feed`` is given what the last one did not release, and more behind it.
 
-    ``whole``: each event is handed out when it has ended, with all its lines, wherever they stand among those of
-    others; it is cut at ``limit`` bytes or where ``most`` younger ones are open, and says so. What works on whole ones
-    needs it. ``patient``: a record of ours may follow any event, so none is complete before the line behind it is there
+    Lines are handed out as they come, and the points of an event when its place is reached or its end has shown.
+    ``hold``: no line is, before its event is decided. ``at_end``: ours stand behind the event's PROCTITLE. ``whole``:
+    each event is handed out when it has ended, with all its lines, wherever they stand among those of others; it is cut
+    at ``limit`` bytes or where ``most`` younger ones are open, and says so. What works on whole ones needs it.
+    ``patient``: a record of ours may follow any event, so none is complete before the line behind it is there
     (from the first such record on, and where whole events are wanted, it is so anyway).
     """
 
     def __init__(
-        self, whole: bool = False, patient: bool = False, *, limit: int = MAX_WHOLE, most: int = MAX_WHOLE_OPEN
+        self,
+        whole: bool = False,
+        patient: bool = False,
+        *,
+        at_end: bool = False,
+        limit: int = MAX_WHOLE,
+        most: int = MAX_WHOLE_OPEN,
     ) -> None:
         #: for the C functions
         self.state: CData = ffi.gc(ffi.new("struct auditns_scan *"), lib.auditns_scan_free)
-        self.state.patient = patient
+        self.state.patient, self.state.at_end = patient, at_end
         self._limits = limit, most
         self.points = InsertionPoints()
         self.points.grow(1024, 4096)
@@ -418,8 +435,8 @@ def grown(points: InsertionPoints, scan: Callable[[], int]) -> int:
 
 
 class TextStream:
-    """Audit text that arrives in pieces of any size. It keeps what is not decided yet: some 128 KiB at most, or twice
-    ``limit`` when ``whole`` events are asked for (see :class:`Scanner`, for ``patient`` and ``most`` as well)."""
+    """Audit text that arrives in pieces of any size. It keeps the lines of open events: some 2 MiB at most, or twice
+    ``limit`` when ``whole`` events are asked for (see :class:`Scanner`, for the others as well)."""
 
     def __init__(
         self,
@@ -427,10 +444,11 @@ class TextStream:
         whole: bool = False,
         patient: bool = False,
         *,
+        at_end: bool = False,
         limit: int = MAX_WHOLE,
         most: int = MAX_WHOLE_OPEN,
     ) -> None:
-        self._scanner = Scanner(whole, patient, limit=limit, most=most)
+        self._scanner = Scanner(whole, patient, at_end=at_end, limit=limit, most=most)
         self._c: CData = ffi.new("struct auditns_stream *", {"least": ROOM})
         self._use(bytearray(capacity))
 
@@ -439,8 +457,16 @@ class TextStream:
         self._c.buf = self._scanner.points.keep = ffi.from_buffer("char[]", buffer)
         self._c.size = len(buffer)
 
+    def hold(self, wanted: bool) -> None:
+        """Whether from now on no line is handed out before its event is decided."""
+        self._scanner.state.hold = wanted
+
+    def put_at_end(self, wanted: bool) -> None:
+        """Whether ours stand at the end of the events that begin from now on."""
+        self._scanner.state.at_end = wanted
+
     def want_whole(self) -> None:
-        """From now on hand out whole events. Ends the last points."""
+        """From now on hand out whole events: to be called where none is open (:meth:`flush`). Ends the last points."""
         if self._scanner.whole:
             return
         c = self._c
@@ -594,7 +620,7 @@ def assemble(
     keep: bytes | bytearray | None = None,
     keep_first: int = 0,
 ) -> bytes:
-    """``block[:consumed]`` with the chosen tail put in at every point.
+    """The text that is handed out, with the chosen tail put in at every point.
 
     ``choice[i]`` is a number of ``tails``, 0 for nothing (a plain sequence is numbered from 1 as well). With
     ``keep``, one byte for each event from number ``keep_first`` on, only the lines of events whose byte is not 0
@@ -620,22 +646,21 @@ def insert_records(
     """As :func:`assemble`, but what is returned holds only until the next call for the same ``points``, unless it is to
     be ``lasting``."""
     if keep is None and not points.c.listed and not any(chosen):
-        text = points.block[: points.consumed]
+        text = points.block[points.c.out_from : points.consumed]
         return bytes(text) if lasting else text
     buf = points.c.buf
     picks = ffi.from_buffer("uint32_t[]", chosen)
     kept = ffi.NULL if keep is None else ffi.from_buffer("uint8_t[]", keep)
     args = (buf, points.consumed, points.c, picks, tails.c_struct(), kept, keep_first, 0 if keep is None else len(keep))
-    join = lib.auditns_assemble_end if tails.at_end else lib.auditns_assemble
     plain = keep is None and not points.c.listed
-    room = points.consumed + points.n * tails.most if plain else join(*args, ffi.NULL, 0)
+    room = points.size + points.n * tails.most if plain else lib.auditns_assemble(*args, ffi.NULL, 0)
     own = lasting and room > SMALL
     new = functools.partial(fresh, "char[]") if own else points.out
     out = new(room)
-    size = join(*args, out, room)
+    size = lib.auditns_assemble(*args, out, room)
     if size > room:  # headers may be longer than is usual
         out = new(size)
-        join(*args, out, size)
+        lib.auditns_assemble(*args, out, size)
     if lasting and not own:
         copy: bytes = ffi.buffer(out, size)[:]
         return copy

@@ -60,7 +60,6 @@ def run(args: argparse.Namespace) -> int:
             ns=args.ns,
             info=args.info,
             nodes=answers.nodes,
-            at_end=spelling.at_end,
         )
         enricher = Enricher(
             correlator,
@@ -70,8 +69,9 @@ def run(args: argparse.Namespace) -> int:
             lines=lines_for_people(args, live=not args.journal) if name == "pretty" else None,
             lasting=False,
             apart=args.placement == spellings.APART,
+            at_end=spelling.at_end,
         )
-        stream = enricher.stream = TextStream(whole=enricher.whole, patient=True)
+        stream = enricher.stream = TextStream(whole=enricher.whole, patient=True, at_end=enricher.at_end)
         output = sys.stdout.fileno()
         shape = for_people(name, sys.stdout.isatty())
 

@@ -198,7 +198,6 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
                 ns=args.ns,
                 info=args.info,
                 nodes=own_nodes(),
-                at_end=spelling.at_end,
             )
             lines = lines_for_people(args, live=True) if name == "pretty" else None
             enricher = Enricher(
@@ -208,6 +207,7 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
                 limit=args.count,
                 lines=lines,
                 apart=args.placement == spellings.APART,
+                at_end=spelling.at_end,
             )
             standalone = open_standalone(
                 observer, [name], correlator=correlator, lines=lines, wanted=wanted, track=True,

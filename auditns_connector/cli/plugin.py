@@ -184,11 +184,12 @@ class Plugin:
             ns=config.ns,
             info=config.info,
             nodes=own_nodes(),
-            at_end=spelling.at_end,
         )
         wanted = configured(config.include, config.exclude)
         standalone.wanted = wanted if wanted else None
-        enricher = Enricher(correlator, list(outputs), wanted=wanted, apart=config.placement == APART)
+        enricher = Enricher(
+            correlator, list(outputs), wanted=wanted, apart=config.placement == APART, at_end=spelling.at_end
+        )
         return correlator, enricher, outputs
 
     def _reload(self) -> None:

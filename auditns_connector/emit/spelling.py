@@ -89,8 +89,7 @@ def stands_apart(points: "InsertionPoints", i: int) -> bool:
     if rectypes.of(points.rtype[i]).edge != "alone":
         return True
     # what follows a record at which tools end the event (MAC_TASK_CONTEXTS behind USER_*) is a kernel event to them
-    start, at = points.line_off[i], points.at[i]
-    return b"\n" in bytes(points.block[start:at]).rstrip(b"\n")
+    return bool(points.flags[i] & pt.P_FOLLOWED)
 
 
 def set_apart(points: "InsertionPoints", choice: "array[int]", correlator: "Correlator") -> "array[int]":

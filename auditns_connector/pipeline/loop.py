@@ -238,6 +238,7 @@ class Pipeline:
         """Go on with another text side (the configuration was read again); sinks it does not keep are closed."""
         if self._native is not None:
             self._native.settle()
+        self.text.finish_open(enricher)
         self.outputs.replace(outputs)
         self.text.replace(correlator, enricher)
 

@@ -122,7 +122,7 @@ class NativeLoop:
         c, look, text, observer = self._c, self._look, self._text, self._observer
         self.settle()
         if how == _OPEN:
-            return True
+            return not c.size or text.outputs.give(ffi.buffer(self._out, c.size)[:])
         if how == _NOTHING:
             text.read()
             return False

@@ -1,11 +1,12 @@
 """Audit text from files, pipes and terminals, one after the other, into a stream: what ``auditns enrich`` reads.
 
-Nothing waits: an event whose end has not come is decided after the same silence as in the listener, and while nothing
-comes the kernel's events are taken in.
+Nothing waits: a raw record is passed on as it comes, an event whose end has not come is decided after the same silence
+as in the listener, and while nothing comes the kernel's events are taken in.
 """
 
 import os
 import select
+import stat
 import time
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
@@ -83,7 +84,10 @@ class TextInput:
         return self._deliver(self._stream.push(data))
 
     def _copy(self, fd: int, path: str) -> bool:
-        """Feed one input to its end; False when nobody wants more."""
+        """Feed one input to its end; False when nobody wants more. Lines of a pipe or a terminal are passed on as they
+        come; a file is all there, and what stands in it is looked at first: so what is put in stands in its best place.
+        """
+        self._stream.hold(stat.S_ISREG(os.fstat(fd).st_mode))
         ready = select.poll()
         for other in self._watched.filenos():
             ready.register(other, select.POLLIN)

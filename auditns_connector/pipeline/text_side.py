@@ -105,7 +105,7 @@ class TextSide:
         self.standalone = standalone
         self.events = events
         self.coalescer = coalescer or Coalescer()
-        self.stream = TextStream(_TEXT, whole=enricher.whole)
+        self.stream = TextStream(_TEXT, whole=enricher.whole, at_end=enricher.at_end)
         enricher.stream = self.stream
         #: how long an event is waited for whose end has not come (ns)
         self.hold = HOLD
@@ -130,6 +130,11 @@ class TextSide:
         #: up to when kernel events were drained for the newest text (CLOCK_MONOTONIC ns)
         self._cut = 0
 
+    def finish_open(self, enricher: Enricher) -> None:
+        """``enricher`` will take over: where it takes events otherwise, what is open is answered on this side."""
+        if (enricher.whole, enricher.at_end) != (self.enricher.whole, self.enricher.at_end):
+            self._deliver(self.stream.flush(), self.observer.sync())
+
     def replace(self, correlator: Correlator, enricher: Enricher) -> None:
         """The configuration was read again."""
         for counter in ("answered", "attributed", "unknown", "contradicted"):
@@ -137,6 +142,7 @@ class TextSide:
         enricher.events, enricher.shown = self.enricher.events, self.enricher.shown
         self.correlator, self.enricher = correlator, enricher
         enricher.stream = self.stream
+        self.stream.put_at_end(enricher.at_end)
         if enricher.whole:
             self.stream.want_whole()
         if self.standalone is not None:
@@ -175,6 +181,7 @@ class TextSide:
         if not came:
             return 0
         self.stream.at(time.monotonic_ns())
+        self.stream.hold(self.streams is not None and self.streams.needs_python_loop())  # they take whole events
         points = self.stream.part(self._part)
         self.process(points, self.observer.sync(audit.taken) if points.some or self.stream.left else 0)
         return came
@@ -184,7 +191,7 @@ class TextSide:
         now = time.monotonic()
         self.before()
         if points.some or self.stream.left:
-            self.coalescer.note_batch(points.n, now, points.consumed)
+            self.coalescer.note_batch(points.n, now, points.size)
             self._deliver_all(points, cut)
 
     def end_idle(self, before: int) -> None:

@@ -41,11 +41,14 @@ class Enricher:
         lines: "Pretty | None" = None,
         lasting: bool = True,
         apart: bool = False,
+        at_end: bool = False,
     ) -> None:
         """``lasting`` False: what :meth:`take` gives of one format holds until its next call only. ``apart``: ours are
-        events of their own where no place in the event is whole (see emit/spelling.py)."""
+        events of their own where no place in the event is whole; ``at_end``: by name they stand at the end of the event
+        (see emit/spelling.py)."""
         self._apart = apart
-        self._at_end = RAW in formats and any(tails.at_end for tails in correlator.tails)
+        #: ours stand at the end of events: ``TextStream(at_end=…)``
+        self.at_end = at_end and RAW in formats
         self._lasting = lasting or len(set(formats)) > 1
         self._correlator = correlator
         self._formats = tuple(dict.fromkeys(formats))
@@ -73,7 +76,7 @@ class Enricher:
     @property
     def whole(self) -> bool:
         """Whether :meth:`take` must be given whole events: ``TextStream(whole=…)``."""
-        return self._objects or self._at_end or self._filter is not None or self.limit is not None
+        return self._objects or self._filter is not None or self.limit is not None
 
     @property
     def done(self) -> bool:

@@ -1,7 +1,7 @@
 """Points: the places in audit text where a record of ours may stand. Vocabulary of the scanner.
 
 Text is lines ``[node=HOST ]type=NAME msg=audit(SEC.mmm:SERIAL): fields…[0x1D more]``. The scanner groups lines
-into events (same node, time and serial; events may interleave) and gives *points* in the order of the text:
+into events (same node, time and serial; events may interleave) and gives *points*, in the order of their places:
 
 =========== ======================================================================================
 ms          time of the record, milliseconds since 1970
@@ -9,9 +9,10 @@ serial      the event's serial, < 2^64
 pid         whom the point is about: ``pid=``, for a target ``opid=``; -1 when there is none to be read
 ppid sysno  fields of a SYSCALL, -1 when absent; ``arch`` likewise, 0 when absent; ``exit`` 0 when absent
 flags       P_* below; never 0
-at          where a record may be inserted: in front of the event's PROCTITLE, or behind its last record where it has
-            none (tools look for SOCKADDR and PATH by their place in the event); as far behind its SYSCALL, or its first
-            record, as records came with nothing of others between; behind its OBJ_PID for a target
+at          where a record may be inserted: in front of the event's PROCTITLE, or else its EOE, or else behind its last
+            record (tools look for SOCKADDR and PATH by their place in the event), but in front of its first OBJ_PID;
+            behind its OBJ_PID for a target. ``at_end``: behind the PROCTITLE, or else the EOE. Never in front of a line
+            that was handed out.
 hdr node    the ``msg=audit(…):`` and the ``node=HOST `` of the record, to be repeated in ours
 aux1        the value of ``comm=`` (for a target ``ocomm=``), as it stands in the text, quotes included
 aux2        of a P_EXEC: the value of ``name=`` of PATH item=0, as it stands in the text
@@ -34,6 +35,11 @@ Rules
   open; when whoever reads says that it is idle; and at the end.
 * What comes of an event after that is *late*: it opens no event and gets no point, save an OBJ_PID, or a SYSCALL of a
   process that had none.
+* Lines are handed out as they come, points when their event is complete, or when their place is behind us (an OBJ_PID
+  has come). With ``hold`` no line of an event that is open is, nor what follows it. A line that was handed out is kept
+  until its event is complete.
+* Where records of ours may follow, an event is complete at the end of the text at its PROCTITLE once the text has shown
+  that they do not stand behind that.
 * Where whole events are wanted, an event is never complete at the end of the text there is, it is cut at MAX_WHOLE
   bytes (or twice as many with others' text) or when MAX_WHOLE_OPEN younger ones are open, and what is late makes an
   event of its own number (P_LATE). Numbers are then given in the order in which events end.
@@ -71,6 +77,8 @@ P_CUT: Final = 4096
 """The event was handed out before its end had come: it is too large, or too many are open."""
 P_OBJECT: Final = 8192
 """The subject of an event with an object that outlives processes: a landlock domain or a BPF program begins or ends."""
+P_FOLLOWED: Final = 16384
+"""A record that stands alone, as a rule, and more of the kernel's records came in its event."""
 
 MODE_MORE: Final = 0
 MODE_FLUSH: Final = 1
@@ -82,9 +90,9 @@ LINE_FOREIGN: Final = 0xFFFFFFFF
 LINE_LATE: Final = 0xFFFFFFFE
 
 MAX_LINE: Final = 65536
-MAX_SPAN: Final = 65536
-MAX_OPEN: Final = 256
-CLOSED: Final = 256
+MAX_SPAN: Final = 1 << 20
+MAX_OPEN: Final = 1024
+CLOSED: Final = 1024
 """How many decided events are remembered to tell what is late (one for each serial modulo this)."""
 MAX_WHOLE: Final = 1 << 24
 """An event larger than this (bytes) is not handed out whole, nor one with twice as much text in it and its like."""

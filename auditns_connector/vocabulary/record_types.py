@@ -293,9 +293,24 @@ NS_INIT: Final = 1345
 NS_DEL: Final = 1346
 NS_CHANGE: Final = 1347
 
-#: below it, and from FIRST_ANOM_MSG up, a record of a type that is not in the table is an event of its own
-FIRST_EVENT: Final = 1300
-FIRST_ANOM_MSG: Final = 2100
+#: bits above a type's number, for the scanner in C: ours; ours and an event of its own; a kernel record to which, as a
+#: rule, no SYSCALL belongs; a record that is, as a rule, an event of its own; a record that a user process sent
+OWN_BIT: Final = 0x10000
+OWN_ALONE_BIT: Final = 0x20000
+LONE_BIT: Final = 0x40000
+SINGLE_BIT: Final = 0x80000
+USER_BIT: Final = 0x100000
+#: (first, last, bits): what the number of a type says of its record, whether the type is in the table or not; types
+#: between them are the kernel's. 0 is a name that nobody knows.
+RANGES: Final = (
+    (1, 1004, SINGLE_BIT),
+    (1005, 1005, SINGLE_BIT | USER_BIT),
+    (1006, 1099, SINGLE_BIT),
+    (1100, 1199, SINGLE_BIT | USER_BIT),
+    (1200, 1299, SINGLE_BIT),
+    (2100, 2999, SINGLE_BIT | USER_BIT),
+    (3000, 65535, SINGLE_BIT),
+)
 #: kernel records to which, as a rule, no SYSCALL belongs
 LONE_KERNEL: Final = frozenset(number for number, row in TYPES.items() if row.edge == "lone")
 #: kernel records that only ever follow another: an event that begins with one has lost its head
@@ -305,10 +320,10 @@ OWN: Final[dict[int, str]] = {number: row.name for number, row in TYPES.items() 
 #: those of ours that stand in the event of another record; the rest are events of their own
 OWN_AUXILIARY: Final = frozenset(number for number in OWN if TYPES[number].edge == "part")
 
-#: bits above a type's number, for the scanner in C
-OWN_BIT: Final = 0x10000
-OWN_ALONE_BIT: Final = 0x20000
-LONE_BIT: Final = 0x40000
+
+def range_bits(number: int) -> int:
+    """What :data:`RANGES` says of a type."""
+    return next((bits for first, last, bits in RANGES if first <= number <= last), 0)
 
 
 def of(number: int) -> RecordType:
@@ -316,7 +331,7 @@ def of(number: int) -> RecordType:
     range says: a user's message, or a record of the kernel."""
     row = TYPES.get(number)
     if row is None:
-        kernel = not number or FIRST_EVENT <= number < FIRST_ANOM_MSG
+        kernel = not range_bits(number) & SINGLE_BIT
         place, edge = ("syscall", "member") if kernel else ("record", "alone")
         row = RecordType(number, name(number), "", "pid", "syscall" if kernel else "pid", place, edge, "fields")
     return row
@@ -325,8 +340,8 @@ def of(number: int) -> RecordType:
 def flagged(number: int) -> int:
     """A number of the table with the bits that the scanner goes by."""
     if number in OWN:
-        return number | OWN_BIT | (0 if number in OWN_AUXILIARY else OWN_ALONE_BIT)
-    return number | (LONE_BIT if number in LONE_KERNEL else 0)
+        return number | OWN_BIT | (0 if number in OWN_AUXILIARY else OWN_ALONE_BIT | SINGLE_BIT)
+    return number | range_bits(number) | (LONE_BIT if number in LONE_KERNEL else 0)
 
 
 def name(number: int) -> str:

@@ -11,6 +11,7 @@ struct auditns_points {
     uint32_t subjects;          /* how many of the ready points are the subject of an event */
     uint32_t late;              /* and how many that of records whose event was handed out before */
     uint32_t listed;            /* the ready lines stand event by event, wherever they lie in buf */
+    uint32_t out_from, out_end; /* else the text that is handed out now: a line may be before its event is decided */
     const char *buf;            /* the block that was scanned: set by the caller */
     uint32_t len;
     int64_t *ms, *exit;
@@ -30,7 +31,8 @@ struct auditns_event {
     uint32_t id, first, point;
     int32_t told;               /* the process of which a place was handed out before; 0: none */
     uint16_t recno;
-    uint8_t own, kernel, begun, lone, syscall, exec;
+    uint8_t own, kernel, begun, lone, syscall, exec, titled, passed;
+    uint16_t older, newer, chain; /* slots of others: see open.c */
 };
 
 struct auditns_closed {
@@ -46,16 +48,22 @@ struct auditns_whole;
 struct auditns_scan {
     int64_t clock;
     uint32_t consumed, line, searched;
-    uint32_t open, last, next_id, voids, in_long;
+    uint32_t open, slots, next_id, voids, in_long;
     struct auditns_whole *whole; /* NULL: events are handed out in the order of the text, else whole ones as they end */
     int64_t now, idle;          /* set by the caller: when the text came; mode idle: what has had none since is complete */
     uint64_t base;              /* where in all the text the block begins */
     uint32_t patient;           /* records of ours may follow: set by the caller, and by the first one that comes */
-    uint32_t lone;              /* the open event, counted from 1, that the next line ends unless it is of it */
+    uint32_t hold;              /* set by the caller: no line is handed out before its event is decided */
+    uint32_t at_end;            /* set by the caller: ours stand at the end of the event, behind its PROCTITLE */
+    uint32_t behind;            /* where records of ours were with a PROCTITLE: 0 none was seen yet, 1 before, 2 behind it */
+    uint32_t given;             /* up to where lines were handed out */
     uint64_t lines;             /* how many newlines were found */
     uint64_t changes;           /* how many CONFIG_CHANGE records: they may be part of a system call's event */
     uint64_t logins;            /* how many LOGIN records */
     uint64_t records, foreign;  /* how many lines were records, and how many neither that nor empty */
+    uint16_t oldest, newest, free, last;
+    uint16_t lone;              /* the open event that the next line ends unless it is of it */
+    uint16_t bucket[AUDITNS_MAX_OPEN];
     struct auditns_event event[AUDITNS_MAX_OPEN];
     struct auditns_closed closed[AUDITNS_CLOSED];
 };
@@ -79,7 +87,7 @@ int auditns_scan_whole(struct auditns_scan *scan, struct auditns_points *points,
 void auditns_scan_free(struct auditns_scan *scan);
 
 /* The earliest time at which the last record of an open event came; INT64_MAX where none is open. */
-int64_t auditns_scan_oldest(const struct auditns_scan *scan);
+int64_t auditns_scan_oldest(struct auditns_scan *scan);
 
 /* Set keep[number - first] for late events as it was for the event they belong to. */
 void auditns_keep_late(const struct auditns_scan *scan, const struct auditns_points *points, uint32_t first,
@@ -88,13 +96,14 @@ void auditns_keep_late(const struct auditns_scan *scan, const struct auditns_poi
 /* Remember what was kept of the events that are handed out. */
 void auditns_kept(struct auditns_scan *scan, uint32_t first, uint32_t count, const uint8_t *keep);
 
-/* Scan buf, which begins where the last call's consumed bytes ended. Returns how many bytes are decided, or -1
- * when the arrays of points or lines are full: grow them and call again with the same block; -2 for lack of memory. Ahead:
- * decide nothing yet, the next call scans on. */
+/* Scan buf, which begins where the last call's returned offset was. Returns how many bytes are not needed any more, or
+ * -1 when the arrays of points or lines are full: grow them and call again with the same block; -2 for lack of memory.
+ * Ahead: decide nothing yet, the next call scans on. Without `hold` and whole events lines are handed out as they come;
+ * the ready lines are then those that are still needed, seen before or not. */
 int64_t auditns_scan(struct auditns_scan *scan, struct auditns_points *points, const char *buf, uint32_t len, int mode);
 
-/* A buffer of text: from start to scanned it has been scanned, consumed bytes of that are decided, up to end it is
- * filled. */
+/* A buffer of text: from start to scanned it has been scanned, consumed bytes of that are not needed any more, up to end
+ * it is filled. */
 struct auditns_stream {
     char *buf;
     uint64_t size, start, scanned, end, consumed;
@@ -127,15 +136,10 @@ struct auditns_tails {
 /* How many newlines there are. */
 uint64_t auditns_lines(const char *buf, uint64_t len);
 
-/* Write buf[:consumed] with the chosen tails inserted to out, as much as there is room for (room 0: only count); returns
- * how many bytes it is. keep: NULL, or one byte for each of keep_count events from number keep_first on: lines of events
- * that are not kept, and foreign and late lines, are left out together with what would be inserted at them. */
+/* Write the text that is handed out, up to `consumed`, with the chosen tails inserted to out, as much as there is room for
+ * (room 0: only count); returns how many bytes it is. keep: NULL, or, where whole events are
+ * listed, one byte for each of keep_count events from number keep_first on: lines of events that are not kept, and foreign
+ * and late lines, are left out together with what would be inserted at them. */
 uint64_t auditns_assemble(const char *buf, uint32_t consumed, const struct auditns_points *points,
                           const uint32_t *choice, const struct auditns_tails *tails, const uint8_t *keep,
                           uint32_t keep_first, uint32_t keep_count, char *out, uint64_t room);
-
-/* The same, but all that is inserted into an event stands behind its last line, other than an EOE where there is a
- * PROCTITLE. The events must be listed. */
-uint64_t auditns_assemble_end(const char *buf, uint32_t consumed, const struct auditns_points *points,
-                              const uint32_t *choice, const struct auditns_tails *tails, const uint8_t *keep,
-                              uint32_t keep_first, uint32_t keep_count, char *out, uint64_t room);

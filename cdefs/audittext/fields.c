@@ -64,7 +64,7 @@ static const char *kernel_part(const char *body, const char *end)
     return gs ? gs : end;
 }
 
-/* whether the word is, or begins with, up to eight bytes; no byte of theirs is a space */
+/* whether the word whose first bytes are x is, or begins with, up to eight bytes; no byte of theirs is a space */
 #define IS(word) (first_of(x, sizeof(word) - 1) == eight(word "\0\0\0\0\0\0\0"))
 #define FIRST(bit) (!(seen & (bit)) && (seen |= (bit)))
 
@@ -90,12 +90,12 @@ static inline const char *word_ckmp(const char *s, const char *end)
 void subject_fields(struct auditns_points *p, uint32_t i, const char *buf, const char *t, const char *end)
 {
     unsigned seen = 0;
-    end = kernel_part(t, end);
-    struct words words = words_of(t, end);
-    while (t < end) {
-        const char *q = word_stop(&words, t);
-        size_t n = (size_t)(q - t);
-        uint64_t x = eight_before(t, end);
+    struct words words = words_of(t, kernel_part(t, end));
+    struct word word;
+
+    while (take_word(&words, t, &word)) {
+        size_t n = (size_t)(word.stop - t);
+        uint64_t x = word.first;
         switch (x & 0xff) {
         case 'p':
             if (IS("pid=") && FIRST(1))
@@ -134,10 +134,10 @@ void subject_fields(struct auditns_points *p, uint32_t i, const char *buf, const
                 return;
             break;
         }
-        t = q + 1;
+        t = word.stop + 1;
         if ((seen & 60) == 60) { /* the others begin with one of these letters */
-            t = word_ckmp(q, end);
-            words = words_of(t, end);
+            t = word_ckmp(word.stop, words.end);
+            words = words_of(t, words.end);
         }
     }
 }
@@ -145,19 +145,17 @@ void subject_fields(struct auditns_points *p, uint32_t i, const char *buf, const
 void target_fields(struct auditns_points *p, uint32_t i, const char *buf, const char *t, const char *end)
 {
     unsigned seen = 0;
-    end = kernel_part(t, end);
-    struct words words = words_of(t, end);
-    while (t < end) {
-        const char *q = word_stop(&words, t);
-        size_t n = (size_t)(q - t);
-        uint64_t x = eight_before(t, end);
+    struct words words = words_of(t, kernel_part(t, end));
+
+    for (struct word word; take_word(&words, t, &word); t = word.stop + 1) {
+        size_t n = (size_t)(word.stop - t);
+        uint64_t x = word.first;
         if (IS("opid=") && FIRST(1))
             p->pid[i] = number31(t + 5, n - 5);
         else if (IS("ocomm=") && FIRST(2)) {
             p->aux1_off[i] = (uint32_t)(t + 6 - buf);
             p->aux1_len[i] = (uint32_t)(n - 6);
         }
-        t = q + 1;
     }
 }
 
@@ -165,27 +163,20 @@ void target_fields(struct auditns_points *p, uint32_t i, const char *buf, const 
 void path_fields(struct auditns_points *p, uint32_t i, const char *buf, const char *t, const char *end)
 {
     unsigned seen = 0;
-    const char *name = NULL;
-    size_t name_len = 0;
-    end = kernel_part(t, end);
-    struct words words = words_of(t, end);
-    while (t < end) {
-        const char *q = word_stop(&words, t);
-        size_t n = (size_t)(q - t);
-        uint64_t x = eight_before(t, end);
+    struct word name = {NULL, NULL, 0};
+    struct words words = words_of(t, kernel_part(t, end));
+
+    for (struct word word; seen != 3 && take_word(&words, t, &word); t = word.stop + 1) {
+        uint64_t x = word.first;
         if (IS("item=") && FIRST(1)) {
-            if (n != 6 || t[5] != '0')
+            if (word.stop - t != 6 || t[5] != '0')
                 return;
         } else if (IS("name=") && FIRST(2)) {
-            name = t + 5;
-            name_len = n - 5;
+            name = word;
         }
-        if (seen == 3)
-            break;
-        t = q + 1;
     }
     if (seen == 3) {
-        p->aux2_off[i] = (uint32_t)(name - buf);
-        p->aux2_len[i] = (uint32_t)name_len;
+        p->aux2_off[i] = (uint32_t)(name.at + 5 - buf);
+        p->aux2_len[i] = (uint32_t)(name.stop - name.at - 5);
     }
 }

@@ -8,8 +8,6 @@
 #include "audittext/lines_impl.h"
 #include "audittext/audittext.h"
 
-#define PROCTITLE 1327
-
 uint64_t auditns_lines(const char *buf, uint64_t len)
 {
     return newlines(buf, len);
@@ -145,9 +143,9 @@ uint64_t auditns_assemble(const char *buf, uint32_t consumed, const struct audit
                           uint32_t keep_count, char *out, uint64_t room)
 {
     struct text o = {out, 0, room, 0};
-    uint32_t from = 0, point = 0;
+    uint32_t from = p->out_from, point = 0;
 
-    if (!keep && !p->listed) {
+    if (!p->listed) {
         for (uint32_t i = 0; i < p->n; i++) {
             put_text(&o, buf + from, p->at[i] - from);
             from = p->at[i];
@@ -163,46 +161,6 @@ uint64_t auditns_assemble(const char *buf, uint32_t consumed, const struct audit
         for (; point < p->n && p->at[point] == p->l_off[line] + p->l_len[line]; point++)
             if (wanted)
                 put_choice(&o, buf, p, point, p->at[point], choice, tails);
-    }
-    return o.total;
-}
-
-/* The last line of an event: the last other than an EOE where it has a PROCTITLE, at which tools end it; else an EOE in
- * front of which ours stood would be an event of its own. */
-static uint32_t last_line(const struct auditns_points *p, uint32_t first, uint32_t end)
-{
-    uint32_t last = end - 1;
-
-    while (last > first && p->l_type[last] == AUDIT_EOE)
-        last--;
-    for (uint32_t l = first; l <= last; l++)
-        if (p->l_type[l] == PROCTITLE)
-            return last;
-    return end - 1;
-}
-
-uint64_t auditns_assemble_end(const char *buf, uint32_t consumed, const struct auditns_points *p,
-                              const uint32_t *choice, const struct auditns_tails *tails, const uint8_t *keep,
-                              uint32_t keep_first, uint32_t keep_count, char *out, uint64_t room)
-{
-    struct text o = {out, 0, room, 0};
-    uint32_t point = 0, end;
-
-    (void)consumed;
-    for (uint32_t line = 0; line < p->line_n; line = end) {
-        uint32_t event = p->l_event[line];
-        int wanted = kept(event, keep, keep_first, keep_count);
-        for (end = line + 1; end < p->line_n && event < AUDITNS_LINE_LATE && p->l_event[end] == event;)
-            end++;
-        uint32_t last = last_line(p, line, end);
-        for (uint32_t l = line; l < end; l++) {
-            uint32_t stop = p->l_off[l] + p->l_len[l];
-            if (wanted)
-                put_listed(&o, buf, p, l);
-            for (; l == last && event < AUDITNS_LINE_LATE && point < p->n && p->event[point] == event; point++)
-                if (wanted)
-                    put_choice(&o, buf, p, point, stop, choice, tails);
-        }
     }
     return o.total;
 }

@@ -37,15 +37,17 @@ void release(struct auditns_scan *s, struct auditns_points *p)
     p->line_total = lm;
     p->line_used = p->line_n = 0;
 
-    for (uint32_t i = 0; !s->whole && i < s->open; i++) {
-        s->event[i].first -= shift;
-        if (s->event[i].point != NONE)
-            s->event[i].point -= k;
+    for (struct auditns_event *e = first_open(s); e; e = next_open(s, e)) {
+        e->first -= shift;
+        if (e->point != NONE)
+            e->point -= k;
     }
     s->base += shift;
+    s->given -= shift;
     s->line -= shift;
     s->searched -= shift;
     s->consumed = 0;
+    p->out_from = p->out_end = s->given;
 }
 
 /* take the void points out of the ready ones */
@@ -64,6 +66,17 @@ uint32_t compact(struct auditns_scan *s, struct auditns_points *p)
         }
         to++;
     }
+    return to;
+}
+
+uint32_t move_point(struct auditns_scan *s, struct auditns_points *p, uint32_t i)
+{
+    uint32_t to = p->total++;
+#define MOVE_ONE(f) p->f[to] = p->f[i];
+    VALUES(MOVE_ONE)
+    OFFSETS(MOVE_ONE)
+    p->flags[i] = 0;
+    s->voids++;
     return to;
 }
 

@@ -3,69 +3,11 @@
  * offsets of the block that begins where the last one was consumed, so no line is ever looked at twice. */
 #include "audittext/scan_impl.h"
 
-static struct auditns_closed *closed_slot(struct auditns_scan *s, uint64_t serial)
-{
-    return &s->closed[serial % AUDITNS_CLOSED];
-}
-
-static void close_event(struct auditns_scan *s, const struct auditns_points *p, uint32_t i)
-{
-    struct auditns_event *e = &s->event[i];
-
-    *closed_slot(s, e->serial) = (struct auditns_closed){
-        .ms = e->ms, .serial = e->serial, .node = e->node, .recno = e->recno, .used = 1,
-        .pid = e->told ? e->told : e->point != NONE && p->pid[e->point] > 0 ? p->pid[e->point] : 0};
-    if (s->lone > i)
-        s->lone = s->lone == i + 1 ? 0 : s->lone - 1;
-    s->open--;
-    memmove(e, e + 1, (s->open - i) * sizeof(*e));
-    s->last = 0;
-}
-
-static void close_all(struct auditns_scan *s, const struct auditns_points *p, int64_t before)
-{
-    for (uint32_t i = 0; i < s->open;)
-        if (s->event[i].seen <= before)
-            close_event(s, p, i);
-        else
-            i++;
-}
-
-static uint32_t find_event(const struct auditns_scan *s, const struct head *h)
-{
-    if (s->last < s->open && same_event(&s->event[s->last], h))
-        return s->last;
-    for (uint32_t i = s->open; i-- > 0;)
-        if (same_event(&s->event[i], h))
-            return i;
-    return NONE;
-}
-
-static uint32_t open_event(struct auditns_scan *s, const struct auditns_points *p, const struct head *h, uint32_t line,
-                           const struct auditns_closed *former)
-{
-    if (s->open == AUDITNS_MAX_OPEN)
-        close_event(s, p, 0);
-    uint32_t i = s->open++;
-    struct auditns_event *e = &s->event[i];
-    begin_event(e, s, h);
-    e->first = line;
-    e->id = s->next_id++;
-    if (former) {
-        e->recno = (uint16_t)former->recno;
-        e->told = former->pid;
-    }
-    if (s->next_id >= AUDITNS_LINE_LATE)
-        s->next_id = 0;
-    s->last = i;
-    return i;
-}
-
 /* a record of an event that was decided before */
 static uint32_t late_record(struct auditns_points *p, const char *buf, const struct head *h, struct auditns_closed *c,
                             uint32_t line, uint32_t end)
 {
-    if (!(h->type & OWN) && c->recno < 0xffff)
+    if (!(h->type & TYPE_OWN) && c->recno < 0xffff)
         c->recno++;
     if ((h->type & 0xffff) == TYPE_OBJ_PID) {
         uint32_t i = add_point(p, h, line, end, AUDITNS_P_TARGET | AUDITNS_P_LATE, AUDITNS_LINE_LATE,
@@ -79,23 +21,22 @@ static uint32_t late_record(struct auditns_points *p, const char *buf, const str
 static uint32_t record(struct auditns_scan *s, struct auditns_points *p, const char *buf, const struct head *h,
                        uint32_t line, uint32_t end)
 {
-    uint32_t at = find_event(s, h);
+    struct auditns_event *e = find_open(s, h);
 
-    if (at == NONE) {
-        struct auditns_closed *c = closed_slot(s, h->serial);
-        if (!c->used || c->serial != h->serial || c->ms != h->ms || c->node != h->node)
-            c = NULL;
-        if (c && (h->type & 0xffff) != TYPE_SYSCALL && !is_single(h->type))
+    if (!e) {
+        struct auditns_closed *c = find_closed(s, h);
+        if (c && (h->type & 0xffff) != TYPE_SYSCALL && !(h->type & TYPE_SINGLE))
             return late_record(p, buf, h, c, line, end);
-        at = open_event(s, p, h, line, c);
+        e = open_event(s, p, h, line, c);
     }
-    s->last = at;
-    struct auditns_event *e = &s->event[at];
     uint32_t id = e->id;
 
     e->seen = s->now;
-    if (h->type & OWN)
+    if (h->type & TYPE_OWN) {
         s->patient = 1;
+        if (e->titled)
+            s->behind = 2;
+    }
     int ended = follow(e, h);
     place(s, p, buf, e, h, line, end);
     if (e->told && e->point != NONE && p->pid[e->point] == e->told) { /* it has one where it was decided */
@@ -105,9 +46,9 @@ static uint32_t record(struct auditns_scan *s, struct auditns_points *p, const c
         e->exec = 0;
     }
     if (ended)
-        close_event(s, p, at);
+        close_event(s, p, e);
     else if (e->lone)
-        s->lone = at + 1;
+        set_lone(s, e);
     return id;
 }
 
@@ -139,10 +80,14 @@ static int one_line(struct auditns_scan *s, struct auditns_points *p, const char
     s->logins += known && (h->type & 0xffff) == TYPE_LOGIN;
     if (s->whole)
         return whole_line(s, p, buf, line, end, known ? h : NULL);
-    while (s->open && line - s->event[0].first > AUDITNS_MAX_SPAN)
-        close_event(s, p, 0);
-    if (s->lone && !(known && same_event(&s->event[s->lone - 1], h)))
-        close_event(s, p, s->lone - 1);
+    struct auditns_event *lone = lone_open(s), *oldest;
+    while ((oldest = first_open(s)) && line - oldest->first > AUDITNS_MAX_SPAN)
+        close_event(s, p, oldest);
+    if (s->lone && !(known && same_event(lone, h))) {
+        if (lone->titled && !s->behind)
+            s->behind = 1;
+        close_event(s, p, lone);
+    }
     s->lone = 0;
     if (!known) {
         add_line(p, line, end, AUDITNS_LINE_FOREIGN, line, 0);
@@ -150,19 +95,20 @@ static int one_line(struct auditns_scan *s, struct auditns_points *p, const char
     }
     if (h->ms > s->clock) {
         s->clock = h->ms;
-        while (s->open && h->ms - s->event[0].base >= AUDITNS_OLDER_MS) /* none is older than those that began before it */
-            close_event(s, p, 0);
+        while ((oldest = first_open(s)) && h->ms - oldest->base >= AUDITNS_OLDER_MS) /* none is older than those before it */
+            close_event(s, p, oldest);
     }
     uint32_t id = record(s, p, buf, h, line, end);
     add_line(p, line, end, id, line + h->body, h->type);
     return 1;
 }
 
+/* Each point may move on once a line, and once when lines are handed out. */
 static int room(const struct auditns_scan *s, const struct auditns_points *p)
 {
     if (s->whole)
         return whole_room(s, p);
-    return p->cap - p->total >= 2 && p->line_cap - p->line_total >= 2;
+    return p->cap - p->total >= 2 + p->total && p->line_cap - p->line_total >= 2;
 }
 
 /* What is left behind the last newline: 0 where it stays. */
@@ -183,22 +129,88 @@ static int rest_line(struct auditns_scan *s, struct auditns_points *p, const cha
     return 1;
 }
 
+/* The points of an open event wait, unless targets have come: then its place is behind us. */
+static void defer_event(struct auditns_scan *s, struct auditns_points *p, struct auditns_event *e, uint32_t end)
+{
+    uint32_t own = e->point;
+    int alone = !(p->flags[own] & AUDITNS_P_HAS_TARGET);
+
+    if (!alone && e->syscall && !s->at_end) {
+        e->told = p->pid[own] > 0 ? p->pid[own] : 0;
+        e->point = NONE;
+        e->passed = 1;
+        return;
+    }
+    for (uint32_t i = alone ? own : 0; i < (alone ? own + 1 : end); i++)
+        if (p->flags[i] && p->event[i] == e->id) {
+            uint32_t to = move_point(s, p, i);
+            e->point = i == own ? to : e->point;
+        }
+}
+
+/* The points of open events wait behind those that are ready, in the order in which the events began; a target at the end
+ * of the text does, where a record of ours may follow. */
+static void defer_points(struct auditns_scan *s, struct auditns_points *p)
+{
+    uint32_t end = p->total, last = end;
+
+    while (last && !p->flags[last - 1])
+        last--;
+    int target = s->patient && last-- && p->flags[last] & AUDITNS_P_TARGET && p->at[last] == s->line;
+    for (struct auditns_event *e = first_open(s); e; e = next_open(s, e)) {
+        if (e->point != NONE)
+            defer_event(s, p, e, end);
+        if (e->point == NONE && target && p->event[last] == e->id && p->flags[last])
+            move_point(s, p, last);
+    }
+    p->used = end;
+}
+
+/* Hand out lines up to `end`; what is put in stands in them. */
+static void hand_out_text(struct auditns_scan *s, struct auditns_points *p, uint32_t end)
+{
+    p->out_from = s->given;
+    p->out_end = s->given = end > s->given ? end : s->given;
+    for (uint32_t i = 0; i < p->used && (!p->flags[i] || p->at[i] <= p->out_from); i++)
+        p->at[i] = p->out_from;
+}
+
+/* As hand_out_text, up to the first line of an event that is open: what stands in it and behind it waits. */
+static void hand_out_decided(struct auditns_scan *s, struct auditns_points *p)
+{
+    uint32_t end = s->consumed;
+
+    while (p->used && (!p->flags[p->used - 1] || p->at[p->used - 1] > end))
+        p->used--;
+    for (uint32_t i = p->used; i < p->total; i++)
+        if (p->flags[i] && p->line_off[i] < s->consumed)
+            s->consumed = p->line_off[i];
+    hand_out_text(s, p, end);
+}
+
 static void hand_out(struct auditns_scan *s, struct auditns_points *p)
 {
     p->used = p->total;
     p->line_used = p->line_total;
+    p->listed = s->whole != NULL;
     if (s->whole) {
-        s->consumed = whole_first(s);
+        s->consumed = s->given = p->out_end = whole_first(s);
+        p->out_from = 0;
     } else {
-        s->consumed = s->open ? s->event[0].first : s->line;
-        while (p->used && p->line_off[p->used - 1] >= s->consumed)
-            p->used--;
-        while (p->line_used && p->l_off[p->line_used - 1] >= s->consumed)
+        s->consumed = s->open ? first_open(s)->first : s->line;
+        if (s->hold) {
+            hand_out_decided(s, p);
+        } else {
+            defer_points(s, p);
+            hand_out_text(s, p, s->line);
+        }
+        while (p->line_used && p->l_off[p->line_used - 1] >= p->out_end)
             p->line_used--;
     }
-    p->listed = s->whole != NULL;
     p->n = s->voids ? compact(s, p) : p->used;
     p->line_n = p->line_used;
+    while (p->line_used && p->l_off[p->line_used - 1] >= s->consumed && !s->whole)
+        p->line_used--;
     p->subjects = p->late = 0;
     for (uint32_t i = 0; i < p->n; i++) {
         if (!(p->flags[i] & (AUDITNS_P_SUBJECT | AUDITNS_P_NETFILTER)))
@@ -208,6 +220,12 @@ static void hand_out(struct auditns_scan *s, struct auditns_points *p)
         else
             p->subjects++;
     }
+}
+
+/* Whether an event is complete at the end of the text that there is. */
+static int ends_here(const struct auditns_scan *s, const struct auditns_event *e)
+{
+    return e->lone == COMPLETE && (!s->patient || (e->titled && s->behind == 1 && !s->hold));
 }
 
 int64_t auditns_scan(struct auditns_scan *s, struct auditns_points *p, const char *buf, uint32_t len, int mode)
@@ -238,20 +256,20 @@ int64_t auditns_scan(struct auditns_scan *s, struct auditns_points *p, const cha
         if (!room(s, p))
             return -1;
         end_all(s, p, buf, mode == AUDITNS_MODE_IDLE ? s->idle : INT64_MAX);
-    } else if (!s->whole && s->lone && s->event[s->lone - 1].lone == COMPLETE && !s->patient) {
-        close_event(s, p, s->lone - 1);
+    } else if (!s->whole && s->lone && ends_here(s, lone_open(s))) {
+        close_event(s, p, lone_open(s));
     }
     hand_out(s, p);
     return s->consumed;
 }
 
-int64_t auditns_scan_oldest(const struct auditns_scan *s)
+int64_t auditns_scan_oldest(struct auditns_scan *s)
 {
     int64_t oldest = INT64_MAX;
 
     if (s->whole)
         return whole_oldest(s);
-    for (uint32_t i = 0; i < s->open; i++)
-        oldest = s->event[i].seen < oldest ? s->event[i].seen : oldest;
+    for (const struct auditns_event *e = first_open(s); e; e = next_open(s, e))
+        oldest = e->seen < oldest ? e->seen : oldest;
     return oldest;
 }

@@ -1,5 +1,5 @@
-/* Shared by the files of the scanner, not seen by cffi: audittext/types.c, head.c, fields.c, points.c, place.c, whole.c
- * and scan.c, each of which uses those before it. */
+/* Shared by the files of the scanner, not seen by cffi: audittext/types.c, head.c, fields.c, points.c, place.c, open.c,
+ * whole.c and scan.c, each of which uses those before it. */
 #ifndef AUDITNS_IMPL_SCAN_H
 #define AUDITNS_IMPL_SCAN_H
 
@@ -14,9 +14,6 @@
 #endif
 
 #define NONE 0xffffffffu
-#define OWN 0x10000u          /* in a type number: the record is ours */
-#define OWN_LONE 0x20000u     /* ours, and an event of its own */
-#define LONE 0x40000u         /* a kernel record: its event is complete when the next line is not of it */
 #define TYPE_LOGIN 1006
 #define TYPE_SYSCALL 1300
 #define TYPE_PATH 1302
@@ -76,9 +73,26 @@ static inline const char *word_stop(struct words *w, const char *s)
     return s;
 }
 
+/* A word: [at, stop), and its first eight bytes, those behind the end of the text as 0. */
+struct word {
+    const char *at, *stop;
+    uint64_t first;
+};
+
+/* The word that begins at `at`; 0 where the text ends. */
+static inline int take_word(struct words *w, const char *at, struct word *word)
+{
+    if (at >= w->end)
+        return 0;
+    word->at = at;
+    word->stop = word_stop(w, at);
+    word->first = eight_before(at, w->end);
+    return 1;
+}
+
 /* ---- audittext/types.c ---- */
 
-/* The number of a type name, with its bits; eight bytes at least may be read at s. */
+/* The number of a type name, with its bits (TYPE_OWN …); eight bytes at least may be read at s. */
 uint32_t type_number(const char *s, size_t n);
 
 /* A number with its bits. */
@@ -131,6 +145,9 @@ void release(struct auditns_scan *s, struct auditns_points *p);
 /* Take the void points out of the ready ones. */
 uint32_t compact(struct auditns_scan *s, struct auditns_points *p);
 
+/* Put point i behind all others; returns its number there. */
+uint32_t move_point(struct auditns_scan *s, struct auditns_points *p, uint32_t i);
+
 uint32_t add_point(struct auditns_points *p, const struct head *h, uint32_t line, uint32_t at, uint32_t flags,
                    uint32_t event, uint16_t recno);
 void add_line(struct auditns_points *p, uint32_t off, uint32_t end, uint32_t event, uint32_t body, uint32_t type);
@@ -140,8 +157,6 @@ void add_line(struct auditns_points *p, uint32_t off, uint32_t end, uint32_t eve
 #define AWAITS 1              /* complete when the next line is not of it */
 #define STAYS 2               /* the same whatever comes of it, but a SYSCALL */
 #define COMPLETE 3            /* the same, and at the end of the block unless records of ours may follow */
-
-int is_single(uint32_t type);
 
 static inline int same_event(const struct auditns_event *e, const struct head *h)
 {
@@ -153,9 +168,31 @@ void begin_event(struct auditns_event *e, const struct auditns_scan *s, const st
 /* What a record does to the end of its event: whether that is complete with it, and e->lone. */
 int follow(struct auditns_event *e, const struct head *h);
 
-/* The points that a record makes; it is buf[line:end], which ends at `stop` but for its newline. */
+/* The points that a record makes, and where the event's stand with it; it is buf[line:end], which ends at `stop` but for
+ * its newline. */
 void place(struct auditns_scan *s, struct auditns_points *p, const char *buf, struct auditns_event *e,
            const struct head *h, uint32_t line, uint32_t end);
+
+/* ---- audittext/open.c: events that are open while lines are handed out in the order of the text ---- */
+
+/* In the order in which they began; NULL behind the last one. */
+struct auditns_event *first_open(struct auditns_scan *s);
+struct auditns_event *next_open(struct auditns_scan *s, const struct auditns_event *e);
+
+/* The one that the next line ends unless it is of it; NULL: there is none. */
+struct auditns_event *lone_open(struct auditns_scan *s);
+void set_lone(struct auditns_scan *s, const struct auditns_event *e);
+
+/* The event that a record is of, and what is remembered of it where it was decided; NULL: nothing. */
+struct auditns_event *find_open(struct auditns_scan *s, const struct head *h);
+struct auditns_closed *find_closed(struct auditns_scan *s, const struct head *h);
+
+struct auditns_event *open_event(struct auditns_scan *s, const struct auditns_points *p, const struct head *h,
+                                 uint32_t line, const struct auditns_closed *former);
+void close_event(struct auditns_scan *s, const struct auditns_points *p, struct auditns_event *e);
+
+/* Close those of which nothing has come since. */
+void close_all(struct auditns_scan *s, const struct auditns_points *p, int64_t before);
 
 /* ---- audittext/whole.c: events that are handed out when they have ended ---- */
 

@@ -2,8 +2,10 @@
 #include "audittext/scan_impl.h"
 
 #define SLOTS 1024 /* of the hash table: at least twice as many as there are types */
+#define NUMBERED 4096 /* no type that has a name has a number as large */
 
-static struct { const char *name; uint64_t first; uint32_t len, number; } types[SLOTS];
+static struct type { const char *name; uint64_t first; uint32_t len, number; } types[SLOTS];
+static const struct type *by_number[NUMBERED];
 
 static uint32_t type_hash(uint64_t first, size_t n)
 {
@@ -13,6 +15,7 @@ static uint32_t type_hash(uint64_t first, size_t n)
 void auditns_text_types(const char *names, const uint32_t *numbers, uint32_t count)
 {
     memset(types, 0, sizeof(types));
+    memset(by_number, 0, sizeof(by_number));
     for (uint32_t i = 0; i < count && i < SLOTS / 2; i++) {
         char first[8] = {0};
         size_t len = strlen(names);
@@ -24,6 +27,8 @@ void auditns_text_types(const char *names, const uint32_t *numbers, uint32_t cou
         types[at].first = eight(first);
         types[at].len = (uint32_t)len;
         types[at].number = numbers[i];
+        if ((numbers[i] & 0xffff) < NUMBERED)
+            by_number[numbers[i] & 0xffff] = &types[at];
         names += len + 1;
     }
 }
@@ -41,20 +46,22 @@ static uint32_t type_known(const char *s, size_t n)
 /* The spelling by number of a type we know by name means the same. */
 uint32_t type_numbered(uint32_t number)
 {
-    for (uint32_t at = 0; at < SLOTS; at++)
-        if (types[at].name && (types[at].number & 0xffff) == number)
-            return types[at].number;
+    if (number < NUMBERED && by_number[number])
+        return by_number[number]->number;
+#define RANGE(first, last, bits) if (number - (first) <= (last) - (first)) return number | (bits);
+    TYPE_RANGES(RANGE)
+#undef RANGE
     return number;
 }
 
 const char *type_name(uint32_t number, size_t *n)
 {
-    for (uint32_t at = 0; at < SLOTS; at++)
-        if (types[at].name && (types[at].number & 0xffff) == number) {
-            *n = types[at].len;
-            return types[at].name;
-        }
-    return NULL;
+    const struct type *type = number < NUMBERED ? by_number[number] : NULL;
+
+    if (!type)
+        return NULL;
+    *n = type->len;
+    return type->name;
 }
 
 uint32_t type_number(const char *s, size_t n)
@@ -75,6 +82,6 @@ uint32_t type_number(const char *s, size_t n)
     if (n == 4 && digits_of(eight_before(s, s + n)) == 4) /* as the kernel's log has it */
         return type_numbered(number_of(eight_before(s, s + n), 4));
     if ((n > 10 && !memcmp(s, "CONTAINER_", 10)) || (n > 3 && !memcmp(s, "NS_", 3)))
-        return OWN;
+        return TYPE_OWN;
     return 0;
 }

@@ -69,7 +69,8 @@ int auditns_scan_whole(struct auditns_scan *s, struct auditns_points *p, uint64_
         return 0;
     }
     memset(w->bucket, 0xff, w->buckets * sizeof(*w->bucket));
-    s->open = s->lone = s->voids = s->in_long = s->line = s->searched = s->consumed = 0;
+    close_all(s, p, INT64_MAX);
+    s->voids = s->in_long = s->line = s->searched = s->consumed = s->given = 0;
     p->n = p->line_n = p->used = p->line_used = p->total = p->line_total = 0;
     return 1;
 }
@@ -81,7 +82,7 @@ static uint32_t *bucket_of(struct auditns_whole *w, const struct auditns_event *
     return &w->bucket[(uint32_t)((e->serial * 0x9e3779b97f4a7c15u) >> 32) & (w->buckets - 1)];
 }
 
-static uint32_t find_open(struct auditns_whole *w, const struct head *h)
+static uint32_t find_slot(struct auditns_whole *w, const struct head *h)
 {
     if (w->last != NONE && same_event(&w->slot[w->last].event, h))
         return w->last;
@@ -291,7 +292,7 @@ int whole_line(struct auditns_scan *s, struct auditns_points *p, const char *buf
         while (w->open && h->ms - w->slot[w->oldest].event.base >= AUDITNS_OLDER_MS)
             end_event(s, p, buf, w->oldest, 0);
     }
-    uint32_t at = find_open(w, h);
+    uint32_t at = find_slot(w, h);
     if (at == NONE) {
         if (w->open == w->most)
             end_event(s, p, buf, w->oldest, 1);

@@ -53,7 +53,7 @@ static int64_t join(struct native_loop *q, int64_t now)
 
     if (!in_order(q))
         return -1;
-    size = lookup_join(q->lookup, p, (uint32_t)q->stream->consumed, q->careful, now, q->choice, q->tails, q->out, q->room);
+    size = lookup_join(q->lookup, p, p->out_end, q->careful, now, q->choice, q->tails, q->out, q->room);
     if (size < 0)
         return -1;
     q->next += p->n;
@@ -82,6 +82,26 @@ static void count(struct native_loop *q, int64_t now)
     q->came += q->points->n;
 }
 
+/* Give the text that the round has for its output to the writer. */
+static void give(struct native_loop *q)
+{
+    if (q->writer && writer_copy(q->writer, q->out, (size_t)q->size))
+        q->size = 0;
+}
+
+/* Lines of events whose place is still to come: nobody is asked for. 0: there is no room for them. */
+static int pass_on(struct native_loop *q)
+{
+    const struct auditns_points *p = q->points;
+
+    if (p->out_end - p->out_from > q->room)
+        return 0;
+    q->size = p->out_end - p->out_from;
+    memcpy(q->out, p->buf + p->out_from, (size_t)q->size);
+    give(q);
+    return 1;
+}
+
 int loop_round(struct native_loop *q)
 {
     struct auditns_stream *stream = q->stream;
@@ -93,7 +113,7 @@ int loop_round(struct native_loop *q)
         return LOOP_NOTHING;
     q->scan->now = monotonic();
     q->scanned = auditns_stream_scan(stream, q->scan, q->points, UINT32_MAX, AUDITNS_MODE_MORE) >= 0;
-    if (q->scanned && !stream->consumed && !q->points->line_n)
+    if (q->scanned && !q->points->n && q->scan->changes == q->changes && pass_on(q))
         return LOOP_OPEN;
     q->drained = q->see(q->look);
     if (!q->scanned || q->drained < 0 || q->look->told || q->look->counters->suspect)
@@ -103,8 +123,7 @@ int loop_round(struct native_loop *q)
     if (q->size < 0)
         return LOOP_UNKNOWN;
     count(q, now);
-    if (q->writer && writer_copy(q->writer, q->out, (size_t)q->size))
-        q->size = 0;
+    give(q);
     return LOOP_DONE;
 }
 
@@ -122,7 +141,7 @@ int loop_rounds(struct native_loop *q)
             ready[0].data.fd != q->fd)
             return LOOP_OTHER;
         how = loop_round(q);
-        if (how == LOOP_OPEN)
+        if (how == LOOP_OPEN && !q->size)
             continue;
         if (how != LOOP_DONE || q->size || q->came > q->most)
             return how;

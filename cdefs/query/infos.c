@@ -90,7 +90,7 @@ uint32_t auditns_infos(const char *buf, uint64_t len, struct auditns_seen *seen,
         if (end - line > AUDITNS_MAX_LINE || !parse_head(line, end, &h))
             continue;
         uint32_t type = h.type & 0xffff;
-        *own |= (h.type & OWN) != 0;
+        *own |= (h.type & TYPE_OWN) != 0;
         if (type != TYPE_CONTAINER_INFO || !is_new(seen, hash_of(line + h.body, end)))
             continue;
         found[n++] = (uint64_t)(line - buf);

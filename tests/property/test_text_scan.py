@@ -38,21 +38,32 @@ def take(found: InsertionPoints, base: int) -> list[dict[str, Any]]:
 
 
 def run_c(
-    pieces: list[bytes], flush_at: int | None = None, whole: bool = False, ahead: int = 1, patient: bool = True
+    pieces: list[bytes],
+    flush_at: int | None = None,
+    whole: bool = False,
+    ahead: int = 1,
+    patient: bool = True,
+    hold: bool = False,
+    at_end: bool = False,
 ) -> tuple[list[dict[str, Any]], list[Any], bytes]:
     """Points, lines and output of a stream that comes in these pieces, each scanned in ``ahead`` parts."""
-    text = TextStream(capacity=64, whole=whole, patient=patient)
+    text = TextStream(capacity=64, whole=whole, patient=patient, at_end=at_end)
+    text.hold(hold)
     tails = RecordTexts(TAILS)
     found, lines, out, base = [], [], [], 0
+    seen: set[int] = set()
 
     def collect(ready: InsertionPoints) -> None:
         nonlocal base
         found.extend(take(ready, base))
         for i in range(ready.line_n):
             off = ready.l_off[i] + base
-            lines.append(audittext.Line(off, ready.l_event[i], ready.l_type[i], off + ready.l_len[i]))
+            line = audittext.Line(off, ready.l_event[i], ready.l_type[i], off + ready.l_len[i])
+            if whole or off not in seen:  # those that are still needed are shown again
+                lines.append(line)
+                seen.add(off)
         out.append(assemble(ready, array("I", [s % 4 for s in ready.serial[: ready.n]]), tails))
-        base += ready.consumed
+        base += ready.released
 
     for i, piece in enumerate(pieces):
         if i == flush_at:
@@ -68,9 +79,14 @@ def run_c(
 
 
 def run_reference(
-    pieces: list[bytes], flush_at: int | None = None, whole: bool = False, patient: bool = True
+    pieces: list[bytes],
+    flush_at: int | None = None,
+    whole: bool = False,
+    patient: bool = True,
+    hold: bool = False,
+    at_end: bool = False,
 ) -> audittext.Reference:
-    reference = audittext.Reference(whole, patient)
+    reference = audittext.Reference(whole, patient, hold=hold, at_end=at_end)
     for i, piece in enumerate(pieces):
         if i == flush_at:
             reference.push(b"", points.MODE_FLUSH)
@@ -87,9 +103,16 @@ def shown(point: audittext.Point) -> dict[str, Any]:
     return out
 
 
-def compare(pieces: list[bytes], flush_at: int | None = None, whole: bool = False, patient: bool = True) -> bytes:
-    found, lines, out = run_c(pieces, flush_at, whole, patient=patient)
-    reference = run_reference(pieces, flush_at, whole, patient)
+def compare(
+    pieces: list[bytes],
+    flush_at: int | None = None,
+    whole: bool = False,
+    patient: bool = True,
+    hold: bool = False,
+    at_end: bool = False,
+) -> bytes:
+    found, lines, out = run_c(pieces, flush_at, whole, patient=patient, hold=hold, at_end=at_end)
+    reference = run_reference(pieces, flush_at, whole, patient, hold, at_end)
     assert found == [shown(point) for point in reference.points]
     assert [line for line in lines if line.event != points.LINE_FOREIGN] == [
         line for line in reference.lines if line.event != points.LINE_FOREIGN
@@ -111,8 +134,10 @@ def cut(text: bytes, rng: random.Random) -> list[bytes]:
 def test_grammar_same_as_reference_at_any_cut(seed: int) -> None:
     text = stream(seed)
     rng = random.Random(seed)
-    assert compare([text]) == compare(cut(text, rng))
-    compare(cut(text, rng), whole=True)
+    compare([text])
+    compare(cut(text, rng), at_end=bool(seed % 2))
+    assert compare([text], hold=True) == compare(cut(text, rng), hold=True)
+    compare(cut(text, rng), whole=True, at_end=bool(seed % 3))
     compare(cut(text, rng), whole=bool(seed % 2), patient=False)
 
 
@@ -185,8 +210,8 @@ def test_output_less_ours_is_the_input(seed: int) -> None:
 def test_keep_writes_the_lines_of_the_kept_events(seed: int) -> None:
     text = stream(seed)
     # everything in one piece, so that all event numbers are in one answer
-    ready = Scanner().feed(text, points.MODE_EOF)
-    reference = run_reference([text])
+    ready = Scanner(whole=True).feed(text, points.MODE_EOF)
+    reference = run_reference([text], whole=True)
     keep = bytes(i % 3 == 0 for i in range(100))
     picks = [s % 4 for s in ready.serial[: ready.n]]
     assert assemble(ready, picks, TAILS, keep) == audittext.assemble(
@@ -223,7 +248,8 @@ def test_cut_at_every_offset() -> None:
 
 def test_byte_by_byte() -> None:
     text = stream(3)
-    assert compare([text[i : i + 1] for i in range(len(text))]) == compare([text])
+    compare([text[i : i + 1] for i in range(len(text))])
+    assert compare([text[i : i + 1] for i in range(len(text))], hold=True) == compare([text], hold=True)
 
 
 @pytest.mark.parametrize("size", [8970, 65535, 65536, 65537, 10 << 20])
@@ -241,7 +267,8 @@ def test_many_open_events_are_bounded() -> None:
     text = b"".join(b"type=AVC msg=audit(1700000000.001:%d): pid=%d\n" % (i, i) for i in range(3000))
     stream_ = TextStream()
     assert stream_.push(text).n == 3000 - points.MAX_OPEN
-    assert compare([text]) == compare([text[:1000], text[1000:]])
+    assert compare([text], hold=True) == compare([text[:1000], text[1000:]], hold=True)
+    compare([text[:1000], text[1000:]])
 
 
 def test_every_type_name_is_known_to_c() -> None:

@@ -74,7 +74,9 @@ class Event:
     def __init__(self, number: int, first: int, base: int, former: Closed | None) -> None:
         self.number, self.first, self.base, self.former = number, first, base, former
         self.recno = former.recno if former is not None else 0
-        self.own = self.kernel = self.begun = self.syscall = False
+        #: the process of which a place was handed out before; 0: none
+        self.told = former.pid if former is not None else 0
+        self.own = self.kernel = self.begun = self.syscall = self.titled = self.passed = False
         #: 0, or AWAITS, STAYS or COMPLETE
         self.lone = 0
         self.point: Point | None = None
@@ -290,12 +292,12 @@ def is_single(number: int) -> bool:
     """Whether a record of this type, coming first, is as a rule a whole event."""
     if number in rectypes.OWN:
         return number not in rectypes.OWN_AUXILIARY
-    return number != 0 and not rectypes.FIRST_EVENT <= number < rectypes.FIRST_ANOM_MSG
+    return bool(rectypes.range_bits(number) & rectypes.SINGLE_BIT)
 
 
 def is_user(number: int) -> bool:
     """Whether a user process sent it."""
-    return number == 1005 or 1100 <= number < 1200 or rectypes.FIRST_ANOM_MSG <= number < 3000
+    return bool(rectypes.range_bits(number) & rectypes.USER_BIT)
 
 
 def fill_subject(point: Point, body: bytes) -> None:
@@ -329,26 +331,37 @@ def target_words(body: bytes) -> dict[bytes, bytes]:
 
 
 class Reference:
-    """The scan over a whole stream. ``points`` and ``lines`` grow; those before ``consumed`` are decided. ``patient``:
-    records of ours may follow.
+    """The scan over a whole stream. ``points`` and ``lines`` grow by what each push hands out; lines have been up to
+    ``given``. ``patient``: records of ours may follow. ``hold``: no line is handed out before its event is decided.
+    ``at_end``: ours stand behind the PROCTITLE.
 
     ``whole``: events are handed out as they end, each with all its lines, and ``points`` and ``lines`` are in that
     order.
     """
 
     def __init__(
-        self, whole: bool = False, patient: bool = False, *, limit: int = p.MAX_WHOLE, most: int = p.MAX_WHOLE_OPEN
+        self,
+        whole: bool = False,
+        patient: bool = False,
+        *,
+        hold: bool = False,
+        at_end: bool = False,
+        limit: int = p.MAX_WHOLE,
+        most: int = p.MAX_WHOLE_OPEN,
     ) -> None:
-        self._whole = whole
-        self._patient = patient
+        self._whole, self._patient, self._hold, self._at_end = whole, patient, hold, at_end
         self._limit, self._most = (limit, most) if whole else (0, p.MAX_OPEN)
         self._span = 2 * limit if whole else p.MAX_SPAN
         #: the event that the next line ends unless it is of it
         self._lone: Key | None = None
+        #: where records of ours were with a PROCTITLE: 0 none was seen yet, 1 before, 2 behind it
+        self._behind = 0
         self.text = bytearray()
         self.points: list[Point] = []
         self.lines: list[Line] = []
-        self.consumed = 0
+        self.given = 0
+        #: points in the order of their places, of events that are open, too
+        self._made: list[Point] = []
         self._line = 0
         self._in_long = False
         self._clock = 0
@@ -365,9 +378,47 @@ class Reference:
         self._rest(len(self.text), mode)
         if mode != p.MODE_MORE:
             self._close_all()
-        elif self._lone is not None and self._open[self._lone].lone == COMPLETE and not self._patient | self._whole:
+        elif self._lone is not None and not self._whole and self._ends_here(self._open[self._lone]):
             self._close(self._lone)
-        self.consumed = min([event.first for event in self._open.values()], default=self._line)
+        self._give()
+
+    def _ends_here(self, event: Event) -> bool:
+        """Whether an event is complete at the end of the text that there is."""
+        patient = self._patient and (self._hold or not event.titled or self._behind != 1)
+        return event.lone == COMPLETE and not patient
+
+    def _give(self) -> None:
+        """Hand out points and lines."""
+        decided = min([event.first for event in self._open.values()], default=self._line)
+        if self._whole:
+            self.points, self.given = self._made, decided
+            return
+        waiting = {event.number: event for event in self._open.values()}
+        if self._hold:
+            ready = [point for point in self._made if point.at <= decided]
+        else:
+            ready = [point for point in self._made if not self._waits(point, waiting.get(point.event))]
+            for event in waiting.values():
+                if event.point in ready:
+                    event.told, event.passed = max(event.point.pid, 0), True
+                    event.point = None
+        for point in ready:
+            point.at = max(point.at, self.given)
+            self._made.remove(point)
+        self.points += ready
+        if not self._hold:
+            self._made.sort(key=lambda point: point.event)  # those that are left are deferred, event by event
+        self.given = max(self.given, decided if self._hold else self._line)
+
+    def _waits(self, point: Point, event: Event | None) -> bool:
+        """Whether a point waits for the end of its event, if that is open: not where targets have come, for then its
+        place is behind us; a target at the end of the text does, where a record of ours may follow."""
+        if event is None or point.flags & p.P_LATE:
+            return False
+        subject = event.point
+        if subject is not None and (self._at_end or not event.syscall or not subject.flags & p.P_HAS_TARGET):
+            return True
+        return bool(point.flags & p.P_TARGET and self._patient and point.at == self._line)
 
     def _rest(self, end: int, mode: int) -> None:
         rest = end - self._line
@@ -396,8 +447,7 @@ class Reference:
                     pid, ppid = former.pid, former.ppid
         else:
             pid, ppid, number = point.pid if point is not None and point.pid > 0 else 0, 0, 0
-            if former is not None and former.pid:
-                pid = former.pid
+            pid = event.told or pid
         self._closed[key[2] % (p.CLOSED_WHOLE if self._whole else p.CLOSED)] = Closed(
             key, event.recno, pid, ppid, number
         )
@@ -419,7 +469,7 @@ class Reference:
         point = event.point
         if point is None:
             point = Point(head, line, end, 0, event.number, event.recno)
-            self.points.append(point)
+            self._made.append(point)
         elif point.pid > 0 and point.pid != former.pid:
             return
         point.flags = p.P_SUBJECT | p.P_LATE | point.flags & (p.P_NODE | p.P_HAS_TARGET)
@@ -442,6 +492,7 @@ class Reference:
                 self._close(key, cut=True)
         lone = self._lone
         if lone is not None and (head is None or lone != (head.node, head.ms, head.serial)):
+            self._behind = self._behind or int(self._open[lone].titled)
             self._close(lone)
         self._lone = None
         if head is None:
@@ -469,7 +520,7 @@ class Reference:
         if head.type == rectypes.OBJ_PID:
             point = Point(head, line, end, p.P_TARGET | p.P_LATE, p.LINE_LATE, former.recno)
             fill_target(point, head.body)
-            self.points.append(point)
+            self._made.append(point)
         return p.LINE_LATE
 
     def _record(self, head: Head, line: int, end: int) -> int:
@@ -484,14 +535,16 @@ class Reference:
             event = self._begin(key, line, former)
             event.lone = STAYS if former and self._whole else 0
         self._patient |= head.own
+        if head.own and event.titled:
+            self._behind = 2
         lone = event.lone
         ended = event.follow(head)
         if self._whole:
             event.noted.append((line, end, head))
         else:
             self._place(event, head, line, end)
-            if event.point is not None and event.former is not None and 0 < event.former.pid == event.point.pid:
-                self.points.remove(event.point)
+            if event.point is not None and 0 < event.told == event.point.pid:
+                self._made.remove(event.point)
                 event.point = None
         if self._whole and event.former is not None:
             event.lone = lone
@@ -504,54 +557,78 @@ class Reference:
         return event.number
 
     def _place(self, event: Event, head: Head, line: int, end: int) -> None:
-        """The points that a record makes."""
+        """The points that a record makes, and where the event's stand with it."""
         if head.own:
             if event.point is not None:
                 event.point.flags |= p.P_OWN
                 if not event.own:  # and the targets behind it
-                    for point in self.points[self.points.index(event.point) :]:
+                    for point in self._made[self._made.index(event.point) :]:
                         point.flags |= p.P_OWN if point.event == event.number else 0
             event.own = True
             return
         event.recno = min(event.recno + 1, 0xFFFF)
-        own = p.P_OWN if event.own else 0
         if head.type == rectypes.EOE:
+            self._follow_place(event, head, line, end)
             return
+        if event.point is not None and event.point.flags & p.P_SINGLE:
+            event.point.flags |= p.P_FOLLOWED
         if head.type == rectypes.SYSCALL and not event.syscall:
-            flags = own | p.P_SUBJECT | p.P_SYSCALL
-            if event.point is not None:
-                flags |= event.point.flags & (p.P_HAS_TARGET | p.P_OBJECT)
-                self.points.remove(event.point)
-            event.point = self._add_subject(head, line, end, flags, event)
-            if event.point.flags & p.P_SUCCESS and event.point.sysno in EXECS.get(event.point.arch, ()):
-                event.point.flags |= p.P_EXEC
-            event.syscall = True
-        elif event.point is None if is_single(head.type) else not event.kernel:
+            self._place_syscall(event, head, line, end)
+        elif event.point is None and not event.passed if is_single(head.type) else not event.kernel:
             who = p.P_NETFILTER if head.type == rectypes.NETFILTER_PKT else p.P_SUBJECT
             who |= p.P_SINGLE if is_single(head.type) or head.type in rectypes.LONE_KERNEL else 0
             who |= p.P_USER if is_user(head.type) else 0
-            event.point = self._add_subject(head, line, end, own | who, event)
+            event.point = self._add_subject(head, line, end, who, event)
+        else:
+            self._follow_place(event, head, line, end)
         event.kernel = True
+        event.titled |= head.type == rectypes.PROCTITLE
         if head.type in (rectypes.BPF, rectypes.LANDLOCK_DOMAIN) and event.point is not None:
             event.point.flags |= p.P_OBJECT
         if head.type == rectypes.OBJ_PID:
-            point = Point(head, line, end, own | p.P_TARGET, event.number, event.recno)
+            point = Point(head, line, end, p.P_OWN * event.own | p.P_TARGET, event.number, event.recno)
             fill_target(point, head.body)
-            self.points.append(point)
+            self._made.append(point)
             if event.point is not None:
                 event.point.flags |= p.P_HAS_TARGET
         elif head.type == rectypes.PATH and event.point and event.point.flags & p.P_EXEC and not event.point.aux2:
             found = target_words(head.body)
             if found.get(b"item") == b"0":
                 event.point.aux2 = found.get(b"name", b"")
-        newest = self._whole or next(reversed(self._open.values())) is event
-        if head.type != rectypes.PROCTITLE and newest and self.points and self.points[-1] is event.point:
-            event.point.at = end
+
+    def _place_syscall(self, event: Event, head: Head, line: int, end: int) -> None:
+        """The SYSCALL says whose the event is."""
+        flags = p.P_SUBJECT | p.P_SYSCALL
+        if event.point is not None:
+            flags |= event.point.flags & (p.P_HAS_TARGET | p.P_OBJECT)
+            self._made.remove(event.point)
+        event.point = self._add_subject(head, line, end, flags, event)
+        if event.point.flags & p.P_SUCCESS and event.point.sysno in EXECS.get(event.point.arch, ()):
+            event.point.flags |= p.P_EXEC
+        event.syscall = True
+
+    def _follow_place(self, event: Event, head: Head, line: int, end: int) -> None:
+        """Move the place of an event on, behind those of all other points."""
+        ends = head.type in (rectypes.EOE, rectypes.PROCTITLE)
+        point = event.point
+        if point is None or event.titled or (point.flags & p.P_HAS_TARGET and not (self._at_end and ends)):
+            return
+        front = head.type == rectypes.OBJ_PID or (ends and not self._at_end)
+        if front and self._whole:
+            return  # the lines of the event stand together: behind the last one is in front of this one
+        at = line if front else end
+        behind = self._made[self._made.index(point) :]
+        mine = [one for one in behind if one.event == event.number]
+        for one in mine:
+            one.at = at
+            if len(behind) > len(mine):
+                self._made.remove(one)
+                self._made.append(one)
 
     def _add_subject(self, head: Head, line: int, at: int, flags: int, event: Event) -> Point:
-        point = Point(head, line, at, flags, event.number, event.recno)
+        point = Point(head, line, at, flags | p.P_OWN * event.own, event.number, event.recno)
         fill_subject(point, head.body)
-        self.points.append(point)
+        self._made.append(point)
         return point
 
 

@@ -31,9 +31,9 @@ def test_rows_are_in_order_and_no_name_comes_twice() -> None:
 
 
 def test_what_tools_end_an_event_at_is_not_waited_for() -> None:
-    """A record below FIRST_EVENT, or from FIRST_ANOM_MSG on, is whole; the kernel goes on behind a LOGIN."""
+    """A record of a range with SINGLE_BIT is whole; the kernel goes on behind a LOGIN."""
     for number, row in rectypes.TYPES.items():
-        if rectypes.FIRST_EVENT <= number < rectypes.FIRST_ANOM_MSG or row.name == "LOGIN":
+        if not rectypes.range_bits(number) & rectypes.SINGLE_BIT or row.name == "LOGIN":
             assert row.edge != "alone" or number in rectypes.OWN, row
         else:
             assert (row.edge, row.place) == ("alone", "record"), row

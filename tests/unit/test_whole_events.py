@@ -187,6 +187,7 @@ def test_an_idle_event_is_decided_and_those_that_go_on_are_not() -> None:
 
 def test_idle_events_are_decided_where_the_text_keeps_its_order() -> None:
     stream = TextStream()
+    stream.hold(True)
     stream.at(100)
     stream.push(syscall(1, 7))
     stream.at(130)

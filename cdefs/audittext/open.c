@@ -1,0 +1,116 @@
+/* The events that are open while lines are handed out in the order of the text, in the order in which they began, and what
+ * is remembered of those that were decided. Slots are counted from 1. */
+#include "audittext/scan_impl.h"
+
+#define BUCKETS (sizeof(((struct auditns_scan *)0)->bucket) / sizeof(uint16_t))
+
+static uint16_t *bucket_of(struct auditns_scan *s, uint64_t serial)
+{
+    return &s->bucket[serial % BUCKETS];
+}
+
+static uint16_t slot_of(const struct auditns_scan *s, const struct auditns_event *e)
+{
+    return (uint16_t)(e - s->event + 1);
+}
+
+static struct auditns_event *event_at(struct auditns_scan *s, uint16_t slot)
+{
+    return slot ? &s->event[slot - 1] : NULL;
+}
+
+struct auditns_event *first_open(struct auditns_scan *s)
+{
+    return event_at(s, s->oldest);
+}
+
+struct auditns_event *next_open(struct auditns_scan *s, const struct auditns_event *e)
+{
+    return event_at(s, e->newer);
+}
+
+struct auditns_event *lone_open(struct auditns_scan *s)
+{
+    return event_at(s, s->lone);
+}
+
+void set_lone(struct auditns_scan *s, const struct auditns_event *e)
+{
+    s->lone = slot_of(s, e);
+}
+
+struct auditns_event *find_open(struct auditns_scan *s, const struct head *h)
+{
+    struct auditns_event *e = event_at(s, s->last);
+
+    if (!e || !same_event(e, h))
+        for (e = event_at(s, *bucket_of(s, h->serial)); e && !same_event(e, h); e = event_at(s, e->chain))
+            ;
+    if (e)
+        s->last = slot_of(s, e);
+    return e;
+}
+
+struct auditns_closed *find_closed(struct auditns_scan *s, const struct head *h)
+{
+    struct auditns_closed *c = &s->closed[h->serial % AUDITNS_CLOSED];
+    return c->used && c->serial == h->serial && c->ms == h->ms && c->node == h->node ? c : NULL;
+}
+
+struct auditns_event *open_event(struct auditns_scan *s, const struct auditns_points *p, const struct head *h,
+                                 uint32_t line, const struct auditns_closed *former)
+{
+    if (s->open == AUDITNS_MAX_OPEN)
+        close_event(s, p, first_open(s));
+    uint16_t slot = s->free;
+    if (slot)
+        s->free = event_at(s, slot)->chain;
+    else
+        slot = (uint16_t)++s->slots;
+    struct auditns_event *e = event_at(s, slot);
+    begin_event(e, s, h);
+    e->first = line;
+    e->id = s->next_id++;
+    if (s->next_id >= AUDITNS_LINE_LATE)
+        s->next_id = 0;
+    if (former) {
+        e->recno = (uint16_t)former->recno;
+        e->told = former->pid;
+    }
+    uint16_t *bucket = bucket_of(s, h->serial);
+    e->chain = *bucket;
+    *bucket = slot;
+    e->older = s->newest;
+    *(s->newest ? &event_at(s, s->newest)->newer : &s->oldest) = slot;
+    s->newest = s->last = slot;
+    s->open++;
+    return e;
+}
+
+void close_event(struct auditns_scan *s, const struct auditns_points *p, struct auditns_event *e)
+{
+    uint16_t slot = slot_of(s, e), *chain = bucket_of(s, e->serial);
+
+    s->closed[e->serial % AUDITNS_CLOSED] = (struct auditns_closed){
+        .ms = e->ms, .serial = e->serial, .node = e->node, .recno = e->recno, .used = 1,
+        .pid = e->told ? e->told : e->point != NONE && p->pid[e->point] > 0 ? p->pid[e->point] : 0};
+    while (*chain != slot)
+        chain = &event_at(s, *chain)->chain;
+    *chain = e->chain;
+    *(e->older ? &event_at(s, e->older)->newer : &s->oldest) = e->newer;
+    *(e->newer ? &event_at(s, e->newer)->older : &s->newest) = e->older;
+    e->chain = s->free;
+    s->free = slot;
+    s->open--;
+    s->lone = s->lone == slot ? 0 : s->lone;
+    s->last = s->last == slot ? 0 : s->last;
+}
+
+void close_all(struct auditns_scan *s, const struct auditns_points *p, int64_t before)
+{
+    for (struct auditns_event *e = first_open(s), *next; e; e = next) {
+        next = next_open(s, e);
+        if (e->seen <= before)
+            close_event(s, p, e);
+    }
+}
