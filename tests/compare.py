@@ -22,7 +22,7 @@ from typing import Final, NamedTuple
 from auditns_connector.attribution.attributor import Correlator
 from auditns_connector.audittext.scanner import InsertionPoints, TextStream
 from auditns_connector.emit.spelling import APART, choose, stands_apart
-from auditns_connector.model.table import Model
+from auditns_connector.model.apply.dispatch import Model
 from auditns_connector.pipeline.text_stage import NUMERIC, RAW, Enricher
 
 ENVIRONMENT: Final = {"LC_ALL": "C.UTF-8", "TZ": "UTC", "PATH": "/usr/sbin:/sbin:/usr/bin:/bin"}

@@ -13,7 +13,6 @@ from typing import Final
 from auditns_connector._native import ffi
 from auditns_connector.attribution import clone_result as clones
 from auditns_connector.attribution import exec_match, lookup, told_in_text
-from auditns_connector.attribution.call_order import NUMBERS as CALL_NUMBERS
 from auditns_connector.attribution.objects import Objects
 from auditns_connector.attribution.record_numbers import NOT_CLEAR, OF_ONE, RecordNumbers
 from auditns_connector.attribution.row_lookup import Numbered, RowLookup
@@ -22,9 +21,10 @@ from auditns_connector.attribution.told_in_text import Alone, TextAnswers
 from auditns_connector.audittext.grouping import Groups, pick
 from auditns_connector.audittext.scanner import InsertionPoints
 from auditns_connector.audittext.values import untrusted
-from auditns_connector.model.containers import UNKNOWN
+from auditns_connector.model.apply.dispatch import Model
+from auditns_connector.model.call_order import NUMBERS as CALL_NUMBERS
+from auditns_connector.model.places import UNKNOWN
 from auditns_connector.model.process import Process, State, first_holder, valid_interval
-from auditns_connector.model.table import Model
 from auditns_connector.vocabulary import audit_text as pt
 from auditns_connector.vocabulary import record_types as rectypes
 from auditns_connector.vocabulary.timing import EPSILON, LATE

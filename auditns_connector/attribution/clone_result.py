@@ -18,7 +18,7 @@ from auditns_connector.vocabulary.syscalls import CLONE_CALLS, by_arch
 from auditns_connector.vocabulary.timing import EPSILON
 
 if TYPE_CHECKING:
-    from auditns_connector.model.table import Model
+    from auditns_connector.model.apply.dispatch import Model
 
 #: arch -> numbers of clone, fork, vfork and clone3
 CALLS: Final = by_arch(CLONE_CALLS)

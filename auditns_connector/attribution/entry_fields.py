@@ -8,8 +8,8 @@ from auditns_connector.model.entry import Ancestor
 from auditns_connector.vocabulary.values import JsonObject
 
 if TYPE_CHECKING:
+    from auditns_connector.model.apply.dispatch import Model
     from auditns_connector.model.entry import Entry
-    from auditns_connector.model.table import Model
 
 _MS = 1_000_000
 #: how a chain ends of which more is not known

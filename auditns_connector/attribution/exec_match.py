@@ -16,7 +16,7 @@ from auditns_connector.model.process import Exec, Process, State
 from auditns_connector.vocabulary.timing import EPSILON, EXEC_TIME, LATE
 
 if TYPE_CHECKING:
-    from auditns_connector.model.table import Model
+    from auditns_connector.model.apply.dispatch import Model
 
 _Match = tuple[Exec, Process]
 

@@ -15,14 +15,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from auditns_connector.model import thread_namespaces as threadsets
-from auditns_connector.model.containers import UNKNOWN
-from auditns_connector.model.namespaces import NsSet
+from auditns_connector.model.places import UNKNOWN, NsSet
 from auditns_connector.model.process import NOT_KNOWN, Process, State
 from auditns_connector.vocabulary.namespaces import PID
 from auditns_connector.vocabulary.timing import EPSILON, FOREVER, LATE, START_TICK
 
 if TYPE_CHECKING:
-    from auditns_connector.model.table import Model
+    from auditns_connector.model.apply.dispatch import Model
 
 _ANCESTORS: Final = 64
 NOBODY: Final = State(0, UNKNOWN, None, NOT_KNOWN)

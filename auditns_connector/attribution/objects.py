@@ -17,7 +17,7 @@ from auditns_connector.model.process import Process, State
 from auditns_connector.vocabulary import record_types as rectypes
 
 if TYPE_CHECKING:
-    from auditns_connector.model.table import Model
+    from auditns_connector.model.apply.dispatch import Model
 
 #: so many are kept, the oldest are given up: their end is unknown
 _MOST: Final = 65_536

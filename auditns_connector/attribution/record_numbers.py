@@ -7,11 +7,10 @@ from auditns_connector.attribution.entry_fields import entry_fields
 from auditns_connector.attribution.row_lookup import Numbered
 from auditns_connector.audittext import own_records as text
 from auditns_connector.audittext.scanner import RecordTexts
-from auditns_connector.model.containers import UNKNOWN, Container
+from auditns_connector.model.apply.dispatch import Model
 from auditns_connector.model.entry import Entry
-from auditns_connector.model.namespaces import NsSet
+from auditns_connector.model.places import UNKNOWN, Container, NsSet
 from auditns_connector.model.process import NOT_KNOWN, Login, State
-from auditns_connector.model.table import Model
 
 _MAX_TAILS: Final = 50_000
 #: how an answer is counted: about nobody in a container, about one, unknown

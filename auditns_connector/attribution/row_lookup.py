@@ -14,9 +14,8 @@ from typing import Final
 from auditns_connector._native import ffi, lib
 from auditns_connector.audittext.memory import SMALL, fresh
 from auditns_connector.audittext.scanner import InsertionPoints, RecordTexts
-from auditns_connector.model.packing import pack
+from auditns_connector.model.apply.dispatch import Model
 from auditns_connector.model.process import Process, State
-from auditns_connector.model.table import Model
 from auditns_connector.vocabulary.timing import FOREVER
 from auditns_connector.vocabulary.values import CData
 
@@ -106,5 +105,5 @@ class RowLookup:
     def number(self, process: Process, numbered: Numbered | None) -> None:
         """``numbered`` is the answer about ``process`` as it is now, and about all of its kind; ``None``: there is no
         text yet."""
-        if numbered is not None and pack(self._model, process):
+        if numbered is not None and self._model.pack(process):
             lib.table_answer(self._table, process.row, *numbered)

@@ -14,7 +14,8 @@ from typing import Final, NamedTuple
 from auditns_connector.audittext.grouping import event_numbers, keep_types
 from auditns_connector.audittext.scanner import InsertionPoints
 from auditns_connector.audittext.values import untrusted
-from auditns_connector.model.containers import UNKNOWN, Container, Containers
+from auditns_connector.model.containers import Containers
+from auditns_connector.model.places import UNKNOWN, Container
 from auditns_connector.model.process import NOT_KNOWN, State
 from auditns_connector.vocabulary import audit_text as pt
 from auditns_connector.vocabulary import record_types as rectypes

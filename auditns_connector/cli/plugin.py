@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from auditns_connector.attribution.attributor import Correlator
     from auditns_connector.config.options import Config
     from auditns_connector.daemon.log import Log
-    from auditns_connector.model.table import Model
+    from auditns_connector.model.apply.dispatch import Model
     from auditns_connector.pipeline.standalone_records import StandaloneRecords
     from auditns_connector.pipeline.text_stage import Enricher
     from auditns_connector.sinks.base import Sink

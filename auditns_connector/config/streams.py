@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from auditns_connector.config import readers as v
 from auditns_connector.errors import ConfigError
-from auditns_connector.model.containers import UNKNOWN, Container
+from auditns_connector.model.places import UNKNOWN, Container
 from auditns_connector.vocabulary.values import Json, JsonObject
 
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9_-]|\.(?!\.)){0,62}")

@@ -18,15 +18,14 @@ import json
 import zlib
 from typing import TYPE_CHECKING, Final
 
-from auditns_connector.model.containers import UNKNOWN, Container
-from auditns_connector.model.namespaces import Instance, NsSet
+from auditns_connector.model.places import UNKNOWN, Container, Instance, NsSet
 from auditns_connector.vocabulary.values import JsonObject
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from auditns_connector.model.apply.dispatch import Model
     from auditns_connector.model.process import Process
-    from auditns_connector.model.table import Model
     from auditns_connector.pipeline.filters import ContidTerms
 
 VERSION: Final = 1

@@ -91,7 +91,7 @@ class Snapshots:
         from auditns_connector.control import snapshot
         from auditns_connector.host.observer import Observer
         from auditns_connector.host.runtime_metadata import ReaderAtOnce, RuntimeMetadata
-        from auditns_connector.model.table import Model
+        from auditns_connector.model.apply.dispatch import Model
         from auditns_connector.sources.runtimefiles import RuntimeFiles
 
         observer = Observer(Model(), perf=None, connector=None, ns_source="procfs", all_serials=True)

@@ -3,11 +3,11 @@
 from typing import TYPE_CHECKING
 
 from auditns_connector.audittext import own_records as text
-from auditns_connector.model.containers import Container
+from auditns_connector.model.places import Container
 from auditns_connector.model.runtimes import unit_of
 
 if TYPE_CHECKING:
-    from auditns_connector.model.table import Model
+    from auditns_connector.model.apply.dispatch import Model
 
 _MS = 1_000_000
 

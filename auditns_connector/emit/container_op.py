@@ -7,7 +7,7 @@ from auditns_connector.model.outputs import ContainerOp
 from auditns_connector.vocabulary.values import Json
 
 if TYPE_CHECKING:
-    from auditns_connector.model.table import Model
+    from auditns_connector.model.apply.dispatch import Model
 
 
 def container_op(model: "Model", output: ContainerOp, numeric: bool) -> bytes:

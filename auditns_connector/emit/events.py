@@ -42,7 +42,7 @@ from auditns_connector.vocabulary.namespaces import NAMES
 from auditns_connector.vocabulary.values import Json, JsonObject
 
 if TYPE_CHECKING:
-    from auditns_connector.model.table import Model
+    from auditns_connector.model.apply.dispatch import Model
 
 VERSION: Final = 1
 TYPES: Final = (

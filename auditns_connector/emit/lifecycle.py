@@ -16,11 +16,10 @@ from auditns_connector.vocabulary.namespaces import ALL_ORDER, FLAGS
 from auditns_connector.vocabulary.values import CData
 
 if TYPE_CHECKING:
-    from auditns_connector.model.containers import Container
+    from auditns_connector.model.apply.dispatch import Model
     from auditns_connector.model.entry import Session
-    from auditns_connector.model.namespaces import Instance
+    from auditns_connector.model.places import Container, Instance
     from auditns_connector.model.process import Process
-    from auditns_connector.model.table import Model
 
 #: struct lifecycle_record
 RECORD: Final = struct.Struct("=q5Q6q11I4x")
@@ -68,7 +67,7 @@ class LifecycleRows:
         """One more row."""
         inst = output.inst
         if isinstance(output, NsDel):
-            last = inst.last
+            last = output.process
             container = None if last is None else last.state.container
             session = None if last is None else last.state.session
             who = self._who(last, container, inst.ended or output.time, None, session)

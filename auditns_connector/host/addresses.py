@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from auditns_connector.daemon.log import RateLimitedLog
-from auditns_connector.model.namespaces import Instance
+from auditns_connector.model.places import Instance
 from auditns_connector.vocabulary import frames as f
 from auditns_connector.vocabulary.namespaces import NET
 from auditns_connector.vocabulary.values import JsonObject

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from auditns_connector.host.feed import Feed
 from auditns_connector.journal.files import JournalWriter
+from auditns_connector.model.apply.dispatch import Model
 from auditns_connector.model.logins import scanned
-from auditns_connector.model.table import Model
 from auditns_connector.sources import cgroups
 from auditns_connector.sources.loginuids import read_all
 from auditns_connector.state.namespace_serials import SerialStore, unused

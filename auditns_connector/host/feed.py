@@ -11,7 +11,7 @@ from typing import Final
 
 from auditns_connector._native import ffi, lib
 from auditns_connector.journal.files import JournalWriter
-from auditns_connector.model.table import Model
+from auditns_connector.model.apply.dispatch import Model
 from auditns_connector.vocabulary import frames as f
 
 #: so many bytes of frames are applied at once

@@ -12,7 +12,8 @@ from itertools import islice
 from typing import Final
 
 from auditns_connector.model.apply.namespace_life import GONE, HELD, UNKNOWN_END, nsid
-from auditns_connector.model.namespaces import Instance, Namespaces
+from auditns_connector.model.namespaces import Namespaces
+from auditns_connector.model.places import Instance
 from auditns_connector.sources.nsid import NsIds, alive
 from auditns_connector.vocabulary import frames as f
 from auditns_connector.vocabulary.namespaces import ALL_ORDER, PID, USER

@@ -20,7 +20,7 @@ from auditns_connector.host.feed import Feed
 from auditns_connector.host.pacing import Pacing
 from auditns_connector.host.questions import Questions
 from auditns_connector.journal.files import JournalWriter, ranges
-from auditns_connector.model.table import Model
+from auditns_connector.model.apply.dispatch import Model
 from auditns_connector.state.namespace_serials import SerialStore
 from auditns_connector.vocabulary import frames as f
 from auditns_connector.vocabulary.values import CData, JsonObject

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from auditns_connector.errors import AuditnsError, NotSupportedError
 from auditns_connector.host.namespace_source import AUTO, choose, told
 from auditns_connector.host.observer import Observer
-from auditns_connector.model.table import Model
+from auditns_connector.model.apply.dispatch import Model
 from auditns_connector.sources import initns
 from auditns_connector.vocabulary.namespaces import INITIAL_INODES
 from auditns_connector.vocabulary.values import JsonObject

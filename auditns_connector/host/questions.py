@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final
 from auditns_connector.host.feed import Feed
 from auditns_connector.host.namespace_queries import NsAsker
 from auditns_connector.host.pacing import Pacing
-from auditns_connector.model.table import Model, Query
+from auditns_connector.model.apply.dispatch import Model
+from auditns_connector.model.outputs import Query
 from auditns_connector.sources import cgroups
 from auditns_connector.sources.procfs import Procfs
 from auditns_connector.vocabulary import frames as f

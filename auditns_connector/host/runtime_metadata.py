@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from auditns_connector.model.containers import Container, Key
+from auditns_connector.model.places import Container, Key
 from auditns_connector.model.runtimes import BY_NAME
 from auditns_connector.sources.runtime_daemons import monitor_of
 from auditns_connector.sources.runtimefiles import NOTHING, Found, RuntimeFiles

@@ -9,14 +9,13 @@ owns is elsewhere in the network, provided that the addresses of all namespaces 
 import json
 from typing import TYPE_CHECKING, Final
 
-from auditns_connector.model.containers import UNKNOWN, Container
-from auditns_connector.model.namespaces import Instance
+from auditns_connector.model.places import UNKNOWN, Container, Instance
 from auditns_connector.model.process import NOT_KNOWN, OBSERVED, State
 from auditns_connector.vocabulary.namespaces import NET
 from auditns_connector.vocabulary.values import JsonObject
 
 if TYPE_CHECKING:
-    from auditns_connector.model.table import Model
+    from auditns_connector.model.tables import Tables
 
 _MAX_GROUPS: Final = 10_000
 _LOOPBACK: Final = bytes(15) + b"\x01"
@@ -53,7 +52,7 @@ class Group(Container):
 class Packets:
     """Addresses of the network namespaces of ``model``, and what follows from them."""
 
-    def __init__(self, model: "Model") -> None:
+    def __init__(self, model: "Tables") -> None:
         self._model = model
         #: a packet was asked for: addresses are followed only from then on
         self.wanted = False

@@ -3,7 +3,8 @@
 import re
 from typing import Final
 
-from auditns_connector.model.containers import Container, Containers
+from auditns_connector.model.containers import Containers
+from auditns_connector.model.places import Container
 from auditns_connector.model.runtimes import BY_NAME, KUBERNETES
 from auditns_connector.vocabulary.values import Json, JsonObject
 

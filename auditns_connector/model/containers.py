@@ -3,10 +3,12 @@
 To which container a process belongs is decided in membership.py, and nowhere else.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from auditns_connector.model.namespaces import Instance, Namespaces
+from auditns_connector.model.cgroups import CgroupSet
+from auditns_connector.model.namespaces import Namespaces
+from auditns_connector.model.places import UNKNOWN, Container, Instance, Key
 from auditns_connector.model.runtimes import (
     KUBERNETES,
     Runtime,
@@ -14,196 +16,14 @@ from auditns_connector.model.runtimes import (
     free_contid,
     hash64,
     lent,
-    places,
-    unit_of,
 )
 from auditns_connector.vocabulary.namespaces import SANDBOX
 
-_MAX_TOLD: Final = 8192
 #: what is told of a container: it is new; it is called otherwise; somebody entered it; it is there
 SEEN: Final = "seen"
 NAMED: Final = "named"
 ENTRY: Final = "entry"
 PRESENT: Final = "present"
-Key = tuple[tuple[str, str], ...]
-
-
-class Container:
-    """One container, from its first process to its last. ``parent`` is the container it runs inside."""
-
-    __slots__ = (
-        "born",
-        "contid",
-        "ended",
-        "first",
-        "home",
-        "id",
-        "image",
-        "init",
-        "key",
-        "kind",
-        "labels",
-        "live",
-        "name",
-        "namespace",
-        "owner",
-        "parent",
-        "places",
-        "pod",
-        "pod_uid",
-        "rehashed",
-        "replaces",
-        "role",
-        "runtime",
-        "sandbox",
-        "text",
-        "told",
-        "yields_id",
-    )
-
-    def __init__(self, key: Key, kind: str, born: int, parent: "Container | None") -> None:
-        #: (runtime, id) of this container and of those around it, outermost first: a container cannot pose as
-        #: another by naming a cgroup of its own like the other's
-        self.key = key
-        #: "runtime", "sandbox" or "registered"; "unknown" for the one object UNKNOWN
-        self.kind = kind
-        self.born = born
-        self.parent = parent
-        self.runtime, self.id = key[-1]
-        self.contid: int | None = None
-        #: the contid field's text, chain included; filled by :meth:`Containers.text`
-        self.text = ""
-        self.name = ""
-        self.image = ""
-        #: the pod's name, its namespace there, and its uid (of Podman's pods and ECS's tasks their ids)
-        self.pod = ""
-        self.namespace = ""
-        self.pod_uid = ""
-        #: "pause" where it is there to hold a pod's namespaces alone
-        self.role = ""
-        self.labels: dict[str, str] = {}
-        #: (pid, start) of the first process of a pid namespace of its own
-        self.init: tuple[int, int] | None = None
-        self.sandbox: Instance | None = None
-        #: the derived containers whose processes a registered id took over
-        self.replaces: frozenset[Key] = frozenset()
-        #: of a registered one: the container (None: the host) whose processes may put more tasks into it
-        self.owner: Container | None = None
-        #: of a registered one: (pid, start) of the process it was set on
-        self.first: tuple[int, int] | None = None
-        #: living processes in it, and containers nested in it
-        self.live = 0
-        self.ended: int | None = None
-        self.rehashed = False
-        self.told = False
-        #: where its cgroup is in each hierarchy, as far as seen
-        self.places: dict[int, str] = {}
-        #: the cgroups of its first process when that began to run a program of the container's own; what is below them
-        #: may be the container's doing
-        self.home: CgroupSet | None = None
-        #: whoever gave it its id may write to a part of the cgroup tree only: another that wants its number gets it
-        self.yields_id = False
-
-    def __repr__(self) -> str:
-        return f"<Container {self.kind} {self.runtime}/{self.id[:16]} {self.text or self.contid}>"
-
-    @property
-    def inner(self) -> bool:
-        """Whether only a cgroup inside another container says what it is: that may be the word of the container."""
-        return self.kind == "runtime" and self.parent is not None
-
-    @property
-    def runtimes(self) -> tuple[str, ...]:
-        """The words for its runtime: as it is known, and where only a path tells of it as that does."""
-        return (self.runtime, self.key[-1][0]) if self.kind == "runtime" else (self.runtime,)
-
-    def chain(self) -> "list[Container]":
-        """This container and those it is nested in, innermost first."""
-        out, c = [], self
-        while True:
-            out.append(c)
-            if c.parent is None:
-                return out
-            c = c.parent
-
-
-#: "we do not know": printed as ``contid=?``
-UNKNOWN: Final = Container((("", ""),), "unknown", 0, None)
-UNKNOWN.text = "?"
-
-
-def cgroup_paths(raw: bytes) -> Iterator[tuple[str, str]]:
-    """(hierarchy, path) of what /proc/PID/cgroup says, but for those at the root."""
-    for line in raw.decode("utf-8", "surrogateescape").split("\n"):
-        hierarchy, _, rest = line.partition(":")
-        path = rest.partition(":")[2]
-        if path != "/" and hierarchy.isdecimal():
-            yield hierarchy, path
-
-
-class CgroupSet:
-    """The cgroups of a process, one path for each hierarchy where it is not the root; interned."""
-
-    __slots__ = ("paths", "places", "runtimes", "unit")
-
-    def __init__(self, paths: tuple[tuple[int, str], ...]) -> None:
-        self.paths = paths
-        #: the systemd unit that one of the paths names, cgroup v2's before all; "" where none does
-        self.unit = next(filter(None, (unit_of(path) for _, path in paths)), "")
-        named = [(root, places(path)) for root, path in paths]
-        best = max((found for _, found in named), key=len, default=[])
-        #: the runtimes' containers that the paths name, outermost first
-        self.runtimes: tuple[Runtime, ...] = tuple(runtime for runtime, _ in best)
-        #: for each of these the hierarchies that say so too, and the path of the container's own cgroup there
-        self.places: tuple[dict[int, str], ...] = tuple({} for _ in best)
-        for root, found in named:
-            for level, ((runtime, place), wanted) in enumerate(zip(found, self.runtimes, strict=False)):
-                if runtime[:2] != wanted[:2]:
-                    break
-                self.places[level][root] = place
-
-    def path(self, root: int) -> str:
-        """The path in hierarchy ``root`` (0: cgroup v2)."""
-        for known, path in self.paths:
-            if known == root:
-                return path
-        return "/"
-
-
-class Cgroups:
-    """Interned cgroup sets, and what path a cgroup id means."""
-
-    def __init__(self) -> None:
-        self._sets: dict[tuple[tuple[int, str], ...], CgroupSet] = {}
-        self.root = self.of(())
-        #: what /proc/PID/cgroup says -> its set: most processes share theirs
-        self._told: dict[bytes, CgroupSet] = {}
-        self.path_of: dict[int, str] = {}
-
-    def of(self, paths: Iterable[tuple[int, str]]) -> CgroupSet:
-        """The one set of these ``(hierarchy, path)`` pairs."""
-        key = tuple(sorted((root, path) for root, path in paths if path and path != "/"))
-        found = self._sets.get(key)
-        if found is None:
-            if len(self._sets) > 100_000:
-                self._sets.clear()  # a cache only: processes keep the sets they point to
-            found = self._sets[key] = CgroupSet(key)
-        return found
-
-    def told(self, raw: bytes) -> CgroupSet:
-        """The set that the text of /proc/PID/cgroup means."""
-        found = self._told.get(raw)
-        if found is None:
-            if len(self._told) >= _MAX_TOLD:
-                self._told.clear()
-            found = self._told[raw] = self.of((int(root), path) for root, path in dict(cgroup_paths(raw)).items())
-        return found
-
-    def moved(self, old: CgroupSet, root: int, path: str) -> CgroupSet:
-        """``old`` after a move to ``path`` in hierarchy ``root``."""
-        if old.path(root) == (path or "/"):
-            return old
-        return self.of([*((r, p) for r, p in old.paths if r != root), (root, path)])
 
 
 class Link(NamedTuple):

@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple, Protocol
 
 from auditns_connector.model.ancestry import ancestor_of, ancestors, key_of
-from auditns_connector.model.containers import ENTRY, UNKNOWN, Container, Containers
+from auditns_connector.model.containers import ENTRY, Containers
 from auditns_connector.model.entry import MOST_OUTER, UNSET, Ancestor, Entry, Session
+from auditns_connector.model.places import UNKNOWN, Container
 from auditns_connector.model.process import Process, State
 from auditns_connector.model.processes import Processes
 from auditns_connector.vocabulary.namespaces import PID

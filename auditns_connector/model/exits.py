@@ -17,7 +17,7 @@ namespaces may be another's; but it still belongs to its container, and it goes 
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from auditns_connector.model.namespaces import Instance
+from auditns_connector.model.places import Instance
 from auditns_connector.model.process import Process
 from auditns_connector.vocabulary import frames as f
 from auditns_connector.vocabulary.values import JsonObject

@@ -7,14 +7,13 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from auditns_connector.model.containers import UNKNOWN, Container
-from auditns_connector.model.namespaces import Instance, NsSet
+from auditns_connector.model.places import UNKNOWN, Container, Instance, NsSet
 from auditns_connector.model.process import Login, Process
 from auditns_connector.vocabulary.namespaces import MNT, PID, USER
 from auditns_connector.vocabulary.values import JsonObject
 
 if TYPE_CHECKING:
-    from auditns_connector.model.table import Model
+    from auditns_connector.model.tables import Tables
 
 #: an INSIDE frame speaks of the child whose FORK has just this time
 _MAX_MAPS: Final = 65_536
@@ -53,7 +52,7 @@ def _unordered(one: _Birth, other: _Birth) -> bool:
 class Inside:
     """Numbers inside namespaces, for ``model``."""
 
-    def __init__(self, model: "Model") -> None:
+    def __init__(self, model: "Tables") -> None:
         self._model = model
         #: number of a pid namespace -> how many are around it
         self.levels: dict[int, int] = {}

@@ -26,8 +26,9 @@ by :func:`settle` when all is decided.
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from auditns_connector.model.containers import UNKNOWN, CgroupSet, Container, Containers, Named
-from auditns_connector.model.namespaces import Instance, NsSet
+from auditns_connector.model.cgroups import CgroupSet
+from auditns_connector.model.containers import Containers, Named
+from auditns_connector.model.places import UNKNOWN, Container, Instance, NsSet
 from auditns_connector.vocabulary.namespaces import ALL_ORDER, PID, USER
 
 

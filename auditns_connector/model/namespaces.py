@@ -15,106 +15,15 @@ the set counts its living members (as a *set of thread ids*: a counter leaks whe
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from auditns_connector.model.places import MINTED, Instance, NsSet
 from auditns_connector.vocabulary.frames import NAMESPACES_PAYLOAD
 from auditns_connector.vocabulary.namespaces import ALL_ORDER, FLAGS, INITIAL_INODES, PERF_ORDER, TIME
 from auditns_connector.vocabulary.values import JsonObject
 
-if TYPE_CHECKING:
-    from auditns_connector.model.containers import Container
-    from auditns_connector.model.process import Process
-
-MINTED: Final = 1 << 63
 _KNOWN: Final = len(PERF_ORDER)
 _FLAGS: Final = tuple(FLAGS[name] for name in ALL_ORDER)
-
-
-class Instance:
-    """One namespace. ``serial`` is fixed once given; ``sets`` are the :class:`NsSet` with members that hold it."""
-
-    __slots__ = (
-        "born",
-        "creator",
-        "dev",
-        "ended",
-        "first",
-        "held",
-        "index",
-        "initial",
-        "ino",
-        "joined",
-        "last",
-        "number",
-        "origin",
-        "owner",
-        "possible_predecessor",
-        "serial",
-        "sets",
-        "told",
-    )
-
-    def __init__(self, number: int, index: int, dev: int, ino: int, born: int, initial: bool) -> None:
-        #: counted up in the order of appearance: the same in every replay
-        self.number = number
-        self.index = index
-        self.dev = dev
-        self.ino = ino
-        self.born = born
-        self.initial = initial
-        self.serial: int | None = None
-        self.sets: dict[NsSet, None] = {}
-        #: when the last task known in it left
-        self.ended: int | None = None
-        #: after that: True the kernel says it lives on, False it is gone, None not known
-        self.held: bool | None = None
-        #: the former instance with this inode, while it is open whether this is the same one
-        self.possible_predecessor: Instance | None = None
-        #: the process that left it last
-        self.last: Process | None = None
-        #: it turned out to be a former instance that had outlived its tasks
-        self.joined = False
-        #: (pid, start) of the first process known in it
-        self.first: tuple[int, int] | None = None
-        self.creator: tuple[int, int] | None = None
-        #: the instance of the same type that its creator was in
-        self.origin: Instance | None = None
-        #: the container that processes of this pid or user namespace belong to; see containers.py
-        self.owner: Container | None = None
-        self.told = False
-
-    @property
-    def live(self) -> int:
-        """How many sets with members hold it."""
-        return len(self.sets)
-
-    @property
-    def has_kernel_id(self) -> bool:
-        """It has the kernel's own id for a serial."""
-        return self.serial is not None and self.serial < MINTED
-
-    @property
-    def type(self) -> str:
-        """Name of the type, as in /proc/PID/ns."""
-        return ALL_ORDER[self.index]
-
-    @property
-    def flag(self) -> int:
-        """The CLONE_NEW* flag of the type."""
-        return FLAGS[ALL_ORDER[self.index]]
-
-
-class NsSet:
-    """One combination of eight namespaces, interned; ``inst[i]`` is ``None`` where that namespace is not known."""
-
-    __slots__ = ("inst", "members", "raw")
-
-    def __init__(self, inst: tuple[Instance | None, ...], raw: bytes | None) -> None:
-        self.inst = inst
-        #: the NAMESPACES payload that this set answers to; None where it holds unknowns
-        self.raw = raw
-        #: thread ids, and numbers below 0 that stand for several, see :meth:`Namespaces.tasks`
-        self.members: set[int] = set()
 
 
 def _nobody(_: int) -> list[int]:
@@ -323,8 +232,8 @@ class Namespaces:
         if inst.number in self.unproven_ends or inst.ended is None:
             return False
         self.unnumbered.pop(inst.number, None)
-        # the process and the container it knows know it: without this only the garbage collector would free them
-        inst.last = inst.possible_predecessor = inst.owner = None
+        # the container it knows knows it: without this only the garbage collector would free them
+        inst.possible_predecessor = inst.owner = None
         if self.empty_by_inode.get((inst.index, inst.ino)) is inst:
             del self.empty_by_inode[inst.index, inst.ino]
         if inst.serial is not None and self.serials.get(inst.serial) is inst:

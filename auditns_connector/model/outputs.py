@@ -5,9 +5,17 @@ from typing import TYPE_CHECKING, NamedTuple
 from auditns_connector.vocabulary.values import JsonObject
 
 if TYPE_CHECKING:
-    from auditns_connector.model.containers import Container
-    from auditns_connector.model.namespaces import Instance, NsSet
+    from auditns_connector.model.places import Container, Instance, NsSet
     from auditns_connector.model.process import Process, State
+
+
+class Query(NamedTuple):
+    """Something to ask /proc: ``what`` is "proc", "alive" (the same, and the answer may be that it is gone) or
+    "cgroup"."""
+
+    what: str
+    pid: int
+    cgroup: int = 0
 
 
 class Loss(NamedTuple):
@@ -63,11 +71,13 @@ class NsLeft(NamedTuple):
 
 
 class NsDel(NamedTuple):
-    """A namespace is gone; ``held`` is False where the kernel proved it, None where only its tasks are known gone."""
+    """A namespace is gone; ``held`` is False where the kernel proved it, None where only its tasks are known gone.
+    ``process`` left it last, where that is known."""
 
     time: int
     inst: "Instance"
     held: bool | None
+    process: "Process | None"
 
 
 class ContainerOp(NamedTuple):

@@ -2,9 +2,9 @@
 
 from typing import Final, NamedTuple
 
-from auditns_connector.model.containers import CgroupSet, Container
+from auditns_connector.model.cgroups import CgroupSet
 from auditns_connector.model.entry import Entry, Session
-from auditns_connector.model.namespaces import NsSet
+from auditns_connector.model.places import Container, NsSet
 from auditns_connector.vocabulary.timing import FOREVER, START_TICK
 
 #: where an attribution comes from

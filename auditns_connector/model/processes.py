@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from auditns_connector._native import ffi, lib
-from auditns_connector.model.containers import CgroupSet, Container
-from auditns_connector.model.namespaces import NsSet
+from auditns_connector.model.cgroups import CgroupSet
+from auditns_connector.model.places import Container, NsSet
 from auditns_connector.model.process import Apart, Exec, Process, State
 from auditns_connector.model.profiles import Profile
 from auditns_connector.model.rows import Rows
@@ -334,6 +334,19 @@ class Processes(Rows):
             # what falls out may have been anywhere: nothing is known of that time any more
             del process.thread_namespaces[0]
             process.thread_namespaces[0].nsset, process.thread_namespaces[0].since = None, 0
+
+    def moved(self, process: Process, tid: int, nsset: NsSet | None, time: int) -> None:
+        """Thread ``tid`` of ``process`` is in ``nsset`` from ``time`` on."""
+        self.together(process, tid, time)
+        if nsset is not process.state.nsset:
+            self.apart(process, tid, nsset, time)
+
+    def leader_moved(self, process: Process, time: int) -> None:
+        """The leader of ``process`` has gone elsewhere; its other threads stay where they are."""
+        apart = {entry.tid for entry in process.thread_namespaces or () if entry.until is None}
+        for tid, nsset in (process.threads or {}).items():
+            if tid not in apart:
+                self.moved(process, tid, nsset, time)
 
     def together(self, process: Process, tid: int, time: int) -> None:
         """Thread ``tid`` of ``process`` is where it was no longer."""

@@ -1,6 +1,7 @@
 """What packed processes have in common; see rows.py."""
 
-from auditns_connector.model.containers import CgroupSet, Container
+from auditns_connector.model.cgroups import CgroupSet
+from auditns_connector.model.places import Container
 from auditns_connector.model.process import Exec, Process, State
 
 

@@ -17,8 +17,10 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from auditns_connector._native import ffi, lib
-from auditns_connector.model.containers import CgroupSet, Container, Containers
-from auditns_connector.model.namespaces import Instance, Namespaces
+from auditns_connector.model.cgroups import CgroupSet
+from auditns_connector.model.containers import Containers
+from auditns_connector.model.namespaces import Namespaces
+from auditns_connector.model.places import Container, Instance
 from auditns_connector.model.process import Exec, Process, State
 from auditns_connector.model.profiles import Profile, split_execs
 from auditns_connector.model.row_views import Dead, Newest, Sampled, Threads
@@ -152,7 +154,7 @@ class Rows:
     def all(self) -> list[Process]:
         """The newest incarnation of every pid, in the order in which the pids came to be remembered."""
         found = [process for pid in self.pids() if (process := self.find(pid)) is not None]
-        found.sort(key=_place)
+        found.sort(key=lambda process: process.place)
         return found
 
     def packed_thread(self, tid: int) -> int:
@@ -388,10 +390,6 @@ class Rows:
                 process.prev = None
                 return
             process = former
-
-
-def _place(process: Process) -> int:
-    return process.place
 
 
 def _nothing(*_: object) -> None:

@@ -7,55 +7,40 @@ what the leader's states say; whoever asks about a moment gets the sets of all o
 
 from typing import TYPE_CHECKING
 
-from auditns_connector.model.namespaces import NsSet
+from auditns_connector.model.places import NsSet
 from auditns_connector.model.process import Process
 
 if TYPE_CHECKING:
-    from auditns_connector.model.table import Model
+    from auditns_connector.model.tables import Tables
 
 
-def add(model: "Model", process: Process, tid: int, nsset: NsSet | None, time: int | None = None) -> None:
+def add(model: "Tables", process: Process, tid: int, nsset: NsSet | None, time: int | None = None) -> None:
     """Thread ``tid`` of ``process`` lives, in ``nsset`` since ``time`` (None: now)."""
     model.table.thread(process, tid, nsset)
     if nsset is not process.state.nsset:
-        moved(model, process, tid, nsset, model.now if time is None else time)
+        model.table.moved(process, tid, nsset, model.now if time is None else time)
     if nsset is not None:
         model.enter(nsset, process, tid)
 
 
-def put(model: "Model", process: Process, tid: int, nsset: NsSet, time: int) -> None:
+def put(model: "Tables", process: Process, tid: int, nsset: NsSet, time: int) -> None:
     """Thread ``tid`` of ``process`` is in ``nsset`` from ``time`` on."""
     former = process.nsset_of(tid)
     model.enter(nsset, process, tid)
     if process.threads is not None:
         model.table.thread(process, tid, nsset)
-        moved(model, process, tid, nsset, time)
+        model.table.moved(process, tid, nsset, time)
     if former is not None:
         model.namespaces.leave(former, tid, time)
 
 
-def drop(model: "Model", process: Process, tid: int, time: int) -> None:
+def drop(model: "Tables", process: Process, tid: int, time: int) -> None:
     """Thread ``tid`` of ``process`` is gone."""
     nsset = model.table.thread_gone(process, tid)
-    model.timens.left(process, tid)
+    model.task_ended(process, tid)
     model.table.together(process, tid, time)
     if nsset is not None:
         model.leave(nsset, process, tid, time)
-
-
-def moved(model: "Model", process: Process, tid: int, nsset: NsSet | None, time: int) -> None:
-    """Note that thread ``tid`` is in ``nsset`` from ``time`` on."""
-    model.table.together(process, tid, time)
-    if nsset is not process.state.nsset:
-        model.table.apart(process, tid, nsset, time)
-
-
-def leader_moved(model: "Model", process: Process, time: int) -> None:
-    """The leader has gone elsewhere; the other threads stay where they are."""
-    apart = {entry.tid for entry in process.thread_namespaces or () if entry.until is None}
-    for tid, nsset in (process.threads or {}).items():
-        if tid not in apart:
-            moved(model, process, tid, nsset, time)
 
 
 def between(process: Process, low: int, high: int) -> list[NsSet | None]:

@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from auditns_connector.attribution.entry_fields import entry_fields
 from auditns_connector.emit.container_info import container_alone, number_of
-from auditns_connector.model.containers import ENTRY, PRESENT, SEEN, Container
+from auditns_connector.model.containers import ENTRY, PRESENT, SEEN
 from auditns_connector.model.outputs import ContainerInfo, Output
+from auditns_connector.model.places import Container
 from auditns_connector.pipeline.lifecycle_budget import Maker
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from auditns_connector.model.apply.dispatch import Model
     from auditns_connector.model.process import Process
-    from auditns_connector.model.table import Model
 
 #: containers whose number is not known yet that are remembered
 _MOST_WAITING: Final = 4096

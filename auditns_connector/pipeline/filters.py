@@ -20,7 +20,8 @@ from auditns_connector.audittext.scanner import InsertionPoints
 from auditns_connector.audittext.values import untrusted
 from auditns_connector.config.readers import number
 from auditns_connector.errors import ConfigError
-from auditns_connector.model.containers import UNKNOWN, Container, Containers
+from auditns_connector.model.containers import Containers
+from auditns_connector.model.places import UNKNOWN, Container
 from auditns_connector.model.runtimes import UNSET
 from auditns_connector.vocabulary.record_types import NUMBERS
 from auditns_connector.vocabulary.values import JsonObject

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from auditns_connector.model.outputs import NsChange, NsDel, NsInit, NsLeft
 
 if TYPE_CHECKING:
-    from auditns_connector.model.containers import Container
+    from auditns_connector.model.apply.dispatch import Model
+    from auditns_connector.model.places import Container
     from auditns_connector.model.process import Process
-    from auditns_connector.model.table import Model
 
 #: lines of each maker that are told whatever the others do
 CERTAIN: Final = 8
@@ -140,7 +140,7 @@ class MakerOf:
     def of(self, output: NsInit | NsChange | NsLeft | NsDel) -> tuple[Maker, bytes]:
         """The maker, and what its process was called."""
         if isinstance(output, NsDel):
-            process = output.inst.last
+            process = output.process
             if process is None:
                 return OTHERS, b""
             container, comm = process.state.container, process.comm

@@ -11,7 +11,7 @@ from auditns_connector.attribution.attributor import Correlator
 from auditns_connector.audittext.scanner import InsertionPoints
 from auditns_connector.errors import DecodeError
 from auditns_connector.journal.reader import JournalReader
-from auditns_connector.model.table import Model
+from auditns_connector.model.apply.dispatch import Model
 from auditns_connector.vocabulary import frames as f
 from auditns_connector.vocabulary.values import JsonObject
 

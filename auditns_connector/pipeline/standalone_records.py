@@ -16,8 +16,8 @@ from auditns_connector.audittext import own_records as text
 from auditns_connector.audittext.absence import Absence
 from auditns_connector.audittext.serials import SerialGap, SerialTracker, parse_stamp
 from auditns_connector.emit.lifecycle import OUTPUTS, LifecycleRows
-from auditns_connector.model.containers import UNKNOWN
-from auditns_connector.model.outputs import ContainerInfo, Loss, NsDel
+from auditns_connector.model.outputs import ContainerInfo, Loss
+from auditns_connector.model.places import UNKNOWN
 from auditns_connector.model.process import State
 from auditns_connector.pipeline.about_outputs import KINDS, state_of
 from auditns_connector.pipeline.container_records import ContainerRecords
@@ -33,7 +33,7 @@ from auditns_connector.vocabulary.audit_text import P_NODE
 if TYPE_CHECKING:
     from auditns_connector.audittext.scanner import InsertionPoints
     from auditns_connector.emit.render import Renderer
-    from auditns_connector.model.table import Model
+    from auditns_connector.model.apply.dispatch import Model
     from auditns_connector.pipeline.filters import ConfiguredFilter, EventFilter
 
 #: milliseconds since 1970, the line in each spelling (None: it is a row's), and whose it is
@@ -260,7 +260,7 @@ class StandaloneRecords:
         kind = KINDS.get(type(output))
         if self.wanted is None or kind is None:
             return True
-        process = output.inst.last if isinstance(output, NsDel) else getattr(output, "process", None)
+        process = getattr(output, "process", None)
         state = getattr(output, "state", None) or (process.state if process is not None else None)
         container = state.container if state is not None else getattr(output, "container", UNKNOWN)
         pid = process.pid if process is not None else getattr(output, "opid", 0)

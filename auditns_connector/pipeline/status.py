@@ -7,7 +7,7 @@ from auditns_connector.pipeline.text_side import TextSide
 from auditns_connector.vocabulary.values import JsonObject
 
 if TYPE_CHECKING:
-    from auditns_connector.model.table import Model
+    from auditns_connector.model.apply.dispatch import Model
 
 
 def status(observer: Observer, text: TextSide) -> JsonObject:

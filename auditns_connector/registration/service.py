@@ -20,7 +20,7 @@ from auditns_connector.model.apply import inner_ids_state as insidestate
 from auditns_connector.model.apply.registration import Refused, number
 from auditns_connector.model.apply.restore_requests import requests_of
 from auditns_connector.model.container_names import MAX_NAME, NAMES
-from auditns_connector.model.containers import UNKNOWN, Container
+from auditns_connector.model.places import UNKNOWN, Container
 from auditns_connector.model.runtimes import derive_contid
 from auditns_connector.registration.oci_state import BadState, request_of
 from auditns_connector.registration.state_file import StateFile

@@ -8,7 +8,7 @@ from auditns_connector.vocabulary import frames as f
 from auditns_connector.vocabulary.values import Json
 
 if TYPE_CHECKING:
-    from auditns_connector.model.namespaces import Instance
+    from auditns_connector.model.places import Instance
 
 
 def read_maps(pid: int, ino: int) -> dict[str, list[list[int]]] | None:

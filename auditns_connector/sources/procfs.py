@@ -33,7 +33,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from auditns_connector._native import ffi, lib
-from auditns_connector.model.containers import cgroup_paths
+from auditns_connector.model.cgroups import cgroup_paths
 from auditns_connector.sources.initns import own_inode
 from auditns_connector.sources.procscan import ProcScan
 from auditns_connector.vocabulary import frames

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Final
 
 from auditns_connector.errors import AuditnsError
 from auditns_connector.model.apply.namespace_life import nsid
-from auditns_connector.model.namespaces import MINTED
+from auditns_connector.model.places import MINTED
 from auditns_connector.state.directory import SafeDir
 from auditns_connector.state.paths import RUN_DIR
 from auditns_connector.vocabulary.values import Json, JsonObject
 
 if TYPE_CHECKING:
-    from auditns_connector.model.table import Model
+    from auditns_connector.model.apply.dispatch import Model
 
 FILE_NAME: Final = "nserials.json"
 _LOCK: Final = "nserials.lock"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
 from auditns_connector.config.streams import DROP_NEWEST, DROP_OLDEST
-from auditns_connector.model.containers import Container
+from auditns_connector.model.places import Container
 
 _SECOND: Final = 1_000_000_000
 

@@ -16,7 +16,7 @@ from auditns_connector.config.streams import HOST, Definition, change, read, str
 from auditns_connector.control.peer import Peer
 from auditns_connector.daemon.log import Log, RateLimitedLog
 from auditns_connector.errors import AuditnsError, BehindError, ConfigError
-from auditns_connector.model.containers import UNKNOWN, Container
+from auditns_connector.model.places import UNKNOWN, Container
 from auditns_connector.state.directory import SafeDir
 from auditns_connector.state.event_serials import EventSerials
 from auditns_connector.state.paths import SERVER

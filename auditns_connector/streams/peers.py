@@ -9,7 +9,7 @@ import socket
 from typing import TYPE_CHECKING, NamedTuple
 
 from auditns_connector.control.peer import PidHandle, peer_of
-from auditns_connector.model.containers import UNKNOWN, Container
+from auditns_connector.model.places import UNKNOWN, Container
 from auditns_connector.model.process import Process
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from auditns_connector.audittext.scanner import TextStream
 from auditns_connector.errors import BehindError
-from auditns_connector.model.containers import UNKNOWN, Container
 from auditns_connector.model.inner_ids import NO_ID, translated
+from auditns_connector.model.places import UNKNOWN, Container
 from auditns_connector.model.process import Process
 from auditns_connector.streams.messages import RefusedError, Sender, parse, record
 from auditns_connector.streams.peers import Who, credentials, identify

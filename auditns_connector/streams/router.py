@@ -9,8 +9,7 @@ from auditns_connector.config.streams import CONTAINER, HOST
 from auditns_connector.daemon.log import Log, RateLimitedLog
 from auditns_connector.errors import NotSupportedError
 from auditns_connector.model.apply.inner_ids_state import set_up_by_runtime
-from auditns_connector.model.containers import UNKNOWN, Container
-from auditns_connector.model.namespaces import Instance
+from auditns_connector.model.places import UNKNOWN, Container, Instance
 from auditns_connector.model.process import Process, State
 from auditns_connector.sources.idmaps import idmap_frame, read_maps
 from auditns_connector.streams.backlog import Entry

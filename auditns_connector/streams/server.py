@@ -17,7 +17,7 @@ from typing import Final
 
 from auditns_connector.daemon.privileges import OTHER_USERS_HINT
 from auditns_connector.errors import AuditnsError
-from auditns_connector.model.containers import Container
+from auditns_connector.model.places import Container
 from auditns_connector.streams.backlog import Backlog, Entry, Gap, RateLimit
 from auditns_connector.streams.messages import MAX_LINE
 from auditns_connector.streams.peers import Who

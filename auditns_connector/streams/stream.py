@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 from auditns_connector.audittext import own_records as text
 from auditns_connector.config.streams import Definition
-from auditns_connector.model.containers import Container
+from auditns_connector.model.places import Container
 from auditns_connector.streams.backlog import Backlog, Entry, Gap, RateLimit
 from auditns_connector.streams.peers import Who
 from auditns_connector.streams.server import Reader, Server

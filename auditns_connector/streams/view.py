@@ -16,12 +16,11 @@ from auditns_connector.attribution.lookup import holders
 from auditns_connector.audittext import own_records as text
 from auditns_connector.audittext.scanner import InsertionPoints
 from auditns_connector.config.streams import HOST
+from auditns_connector.model.apply.dispatch import Model
 from auditns_connector.model.apply.inner_ids_state import set_up_by_runtime
-from auditns_connector.model.containers import UNKNOWN, Container
 from auditns_connector.model.inner_ids import IdMap, translated
-from auditns_connector.model.namespaces import Instance
+from auditns_connector.model.places import UNKNOWN, Container, Instance
 from auditns_connector.model.process import Login, Process, State
-from auditns_connector.model.table import Model
 from auditns_connector.streams.backlog import Entry
 from auditns_connector.streams.tailor import PID_RESULTS, WITHHELD, Names, Tailor, Tally, outsider
 from auditns_connector.vocabulary import audit_text as pt

@@ -17,6 +17,8 @@ LATE: Final = 100 * MS
 EXEC_TIME: Final = 1_000 * MS
 #: /proc tells a start in ticks, rounded down: a process seen there may have begun this much later
 START_TICK: Final = 10 * MS
+#: a start is told in ticks by /proc and exactly by FORK: two that are nearer than this are the same one
+SAME_START: Final = 50 * MS
 #: an offset that moved less than this is drift to follow, not a step of the clock
 STEP: Final = 1 * MS
 #: how far behind the present the kernel's coarse clock and our own sampling may be

@@ -209,7 +209,7 @@ static int exited(struct table *t, const struct frame_header *head)
     if (!sampled && head->tid == head->pid)
         return p->scanned ? TABLE_FRAME : APPLIED;
     not_sampled(t, head->tid);
-    if (p->start > head->time + TABLE_SAME_START)
+    if (p->start > head->time + AUDITNS_SAME_START)
         return APPLIED;
     if (!p->threads) {
         if (head->tid == head->pid)

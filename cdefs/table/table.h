@@ -6,7 +6,6 @@
 #define TABLE_RAW 64
 #define TABLE_EXECS 32
 #define TABLE_MADE 64
-#define TABLE_SAME_START 50000000
 
 /* What a frame did beside changing rows; `profile` has no member (no living process) any more. */
 #define TABLE_NO_MEMBER 1

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from auditns_connector._native import ffi, lib
-from auditns_connector.model.table import Model
+from auditns_connector.model.apply.dispatch import Model
 from tests.decoders import c_layout
 from tests.perfrecords import LAYOUT, comm, namespaces, raw_exec, raw_exit, sample, task
 

@@ -33,7 +33,7 @@ EVENT: Final = (
 _REAL: Final = 1_795_000_000
 _MEMORY: Final = """
 import os, sys
-from auditns_connector.model.table import Model
+from auditns_connector.model.apply.dispatch import Model
 from tests.bench.enrich import journal
 def resident():
     with open("/proc/self/statm") as file:

@@ -18,8 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from auditns_connector.model.apply.dispatch import Model
 from auditns_connector.model.outputs import NsDel
-from auditns_connector.model.table import Model
 from auditns_connector.pipeline.lifecycle_budget import LifecycleBudget
 from auditns_connector.pipeline.standalone_records import StandaloneRecords
 from auditns_connector.state.event_serials import EventSerials

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 from auditns_connector.daemon.collector import collecting
-from auditns_connector.model.table import Model
+from auditns_connector.model.apply.dispatch import Model
 from auditns_connector.vocabulary import frames as f
 
 from . import report

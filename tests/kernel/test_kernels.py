@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from auditns_connector.model.table import Model
+from auditns_connector.model.apply.dispatch import Model
 from tests import peers
 from tests.kernel import qemu
 from tests.kernel.programs import contids, event_of, events

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from auditns_connector.host.observer import Observer
-from auditns_connector.model.namespaces import MINTED, Instance
+from auditns_connector.model.apply.dispatch import Model
 from auditns_connector.model.outputs import NsChange, NsDel, NsInit
-from auditns_connector.model.table import Model
+from auditns_connector.model.places import MINTED, Instance
 from auditns_connector.pipeline.standalone_records import StandaloneRecords
 from auditns_connector.sources.perf import PerfSource
 from auditns_connector.state.event_serials import EventSerials

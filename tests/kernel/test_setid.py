@@ -14,7 +14,7 @@ from typing import Final
 import pytest
 
 from auditns_connector.host.observer import Observer
-from auditns_connector.model.table import Model
+from auditns_connector.model.apply.dispatch import Model
 from auditns_connector.sources.connector import ConnectorSource
 from auditns_connector.sources.perf import PerfSource
 from auditns_connector.vocabulary import frames as f

@@ -51,7 +51,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "loop: the table may not apply frames",
-        "auditns_connector/model/table.py",
+        "auditns_connector/model/apply/dispatch.py",
         " or not self.plain)",
         ")",
         "tests/unit/test_native_loop.py::test_the_loop_yields",
@@ -100,7 +100,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "loop: packets",
-        "auditns_connector/model/table.py",
+        "auditns_connector/model/apply/dispatch.py",
         "return bool(self.outputs or self.packets.wanted or",
         "return bool(self.outputs or",
         "tests/unit/test_native_loop.py::test_the_loop_yields",
@@ -114,7 +114,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "loop: outputs",
-        "auditns_connector/model/table.py",
+        "auditns_connector/model/apply/dispatch.py",
         "return bool(self.outputs or self.packets.wanted or",
         "return bool(self.packets.wanted or",
         "tests/unit/test_native_loop.py::test_the_loop_yields",
@@ -583,7 +583,7 @@ MUTANTS: Final = (
     Mutant(
         "table: an exit before the start is of somebody else",
         "cdefs/table/apply.c",
-        "    if (p->start > head->time + TABLE_SAME_START)\n        return APPLIED;\n    if (!p->threads) {\n",
+        "    if (p->start > head->time + AUDITNS_SAME_START)\n        return APPLIED;\n    if (!p->threads) {\n",
         "    if (!p->threads) {\n",
         "tests/unit/test_stated_rules.py::test_an_exit_before_the_start_is_of_a_former_holder",
     ),

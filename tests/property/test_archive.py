@@ -16,8 +16,9 @@ from auditns_connector.archive.reader import Archive, Wanted
 from auditns_connector.archive.terms import KINDS, Term
 from auditns_connector.attribution.told_in_text import TextAnswers
 from auditns_connector.audittext.scanner import Scanner
-from auditns_connector.model.containers import UNKNOWN, Containers
+from auditns_connector.model.containers import Containers
 from auditns_connector.model.namespaces import Namespaces
+from auditns_connector.model.places import UNKNOWN
 from auditns_connector.vocabulary import archive as numbers
 from auditns_connector.vocabulary import audit_text as pt
 from auditns_connector.vocabulary.audit_text import MODE_EOF

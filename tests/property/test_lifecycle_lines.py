@@ -6,12 +6,11 @@ from hypothesis import strategies as st
 from auditns_connector._native import ffi, lib
 from auditns_connector.audittext import own_records as text
 from auditns_connector.emit.lifecycle import KINDS, RECORD, LifecycleRows
-from auditns_connector.model.containers import UNKNOWN, Container
+from auditns_connector.model.apply.dispatch import Model
 from auditns_connector.model.entry import Session
-from auditns_connector.model.namespaces import Instance
 from auditns_connector.model.outputs import NsChange, NsDel, NsInit, NsLeft
+from auditns_connector.model.places import UNKNOWN, Container, Instance
 from auditns_connector.model.process import OBSERVED, Process, State
-from auditns_connector.model.table import Model
 from auditns_connector.vocabulary.namespaces import ALL_ORDER
 from tests.reference import lifecycle_records as reference
 
@@ -59,8 +58,8 @@ def outputs(draw: st.DrawFn) -> list[NsInit | NsChange | NsLeft | NsDel]:
         elif kind == 2:
             out.append(NsLeft(time, inst, process, state, tid, comm))
         else:
-            inst.last = draw(st.sampled_from([None, process]))
-            out.append(NsDel(time, inst, draw(st.sampled_from([False, None]))))
+            last = draw(st.sampled_from([None, process]))
+            out.append(NsDel(time, inst, draw(st.sampled_from([False, None])), last))
     return out
 
 
@@ -87,7 +86,7 @@ def expected(model: Model, output: NsInit | NsChange | NsLeft | NsDel, numeric: 
     inst = output.inst
     kind = ALL_ORDER[inst.index]
     if isinstance(output, NsDel):
-        who = actor(model, inst.last, None, output.time, None)
+        who = actor(model, output.process, None, output.time, None)
         return reference.ns_del(kind, place(inst), who, "no" if output.held is False else "unknown", numeric)
     who = actor(model, output.process, output.state, output.time, output.comm)
     if isinstance(output, NsInit):

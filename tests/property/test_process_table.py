@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from auditns_connector._native import ffi
 from auditns_connector.errors import DecodeError
 from auditns_connector.model import rows
-from auditns_connector.model.table import Model
+from auditns_connector.model.apply.dispatch import Model
 from auditns_connector.vocabulary import frames as f
 from auditns_connector.vocabulary.namespaces import CLONE_NEWTIME, FLAGS, INITIAL_INODES_618, PERF_ORDER
 from tests.reference import plain_frames as rules

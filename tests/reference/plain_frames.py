@@ -8,14 +8,13 @@ words that do not depend on where it is kept.
 from typing import Any
 
 from auditns_connector.model import thread_namespaces as threadsets
+from auditns_connector.model.apply.dispatch import Model
 from auditns_connector.model.apply.perf import CLONE_INTO_CGROUP, CLONE_PARENT, KernelEvents
-from auditns_connector.model.apply.procfs import SAME_START
-from auditns_connector.model.containers import UNKNOWN, Container
-from auditns_connector.model.namespaces import Instance, NsSet
+from auditns_connector.model.places import UNKNOWN, Container, Instance, NsSet
 from auditns_connector.model.process import INHERITED, NOT_KNOWN, OBSERVED, Exec, Process, State
-from auditns_connector.model.table import Model
 from auditns_connector.vocabulary import frames as f
 from auditns_connector.vocabulary.namespaces import CLONE_NEWTIME, PID
+from auditns_connector.vocabulary.timing import SAME_START
 
 
 class PlainFrames(KernelEvents):
@@ -30,14 +29,14 @@ class PlainFrames(KernelEvents):
             fresh = []
             if payload and (base is None or base.raw != payload):
                 nsset = m.namespaces.resolve(payload, base, time, self._made(process, time))
-                fresh = m.life.begin(nsset, base, (pid, process.start), (pid, process.start))
+                fresh = self._life.begin(nsset, base, (pid, process.start), (pid, process.start))
             if tid != pid:
                 threadsets.add(m, process, tid, nsset, time)
-                m.inside.counted(None, nsset, time, ptid)
-                m.timens.new_thread(process, tid, ptid)
+                self._inside.counted(None, nsset, time, ptid)
+                self._timens.new_thread(process, tid, ptid)
                 m.table.has_made(process, time, pid, tid)
                 if nsset is not base:
-                    m.life.changed(process, base, nsset, fresh, time, "clone", tid=tid)
+                    self._life.changed(process, base, nsset, fresh, time, "clone", tid=tid)
             return
         creator = m.processes.get(ppid)
         if creator is None or creator.end is not None:
@@ -55,7 +54,7 @@ class PlainFrames(KernelEvents):
         origin = INHERITED if state.origin == OBSERVED else state.origin
         process = Process(pid, time, state._replace(since=time, nsset=nsset, origin=origin), creator.cgroups)
         m.table.inherit(process, creator)
-        apart = m.timens.forked(process, ptid, creator)
+        apart = self._timens.forked(process, ptid, creator)
         if apart is not None:
             m.table.restate(process, process.state._replace(nsset=apart))
         if nsset is base and apart is None:
@@ -66,21 +65,21 @@ class PlainFrames(KernelEvents):
         m.table.confirm(process, creator.epoch)
         nsset = process.state.nsset
         if nsset is not None and (ns := nsset.inst[PID]) is not None and not ns.initial:
-            m.inside.counted(process, nsset, time, ptid)
+            self._inside.counted(process, nsset, time, ptid)
 
     def exec(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
         m = self._model
         process = m.known(pid, time)
         if process.threads is not None:
             self.leader_by_exec(process, ppid, time)
-        moved = m.timens.executed(process, ppid, time)
+        moved = self._timens.executed(process, ppid, time)
         if moved is not None and moved is not process.state.nsset:
             m.move(process, moved, time)
         if cgroup:
             self._sampled(process, cgroup, time)
         m.table.execed(process, Exec(time, m.table.hash(payload.partition(b"\0")[0]), process.comm, process.state))
         if process.own_since is None:
-            m.inside.ran(process, time)
+            self._inside.ran(process, time)
 
     def leader_by_exec(self, process: Process, old_tid: int, time: int) -> None:
         """A thread that execs becomes the leader, and is alone."""
@@ -154,7 +153,7 @@ class PlainFrames(KernelEvents):
             return
         m.table.clone_parent(process, bool(arg & CLONE_PARENT))
         if arg & CLONE_NEWTIME:
-            m.swap_set(process, m.timens.cloned(process) or process.state.nsset, time)
+            m.swap_set(process, self._timens.cloned(process) or process.state.nsset, time)
         if not arg & CLONE_INTO_CGROUP:
             return
         m.table.unresolved(process, True)
@@ -168,7 +167,7 @@ def reference() -> Model:
     """A model that packs nothing and goes by the rules above."""
     model = Model()
     model.packs = False
-    rules = model.kernel = PlainFrames(model)
+    rules = model.kernel = PlainFrames(model, model.life, model.timens, model.inside)
     model._handlers.update(
         {
             f.K_FORK: rules.fork, f.K_EXEC: rules.exec, f.K_EXIT: rules.exit, f.K_EXIT_SAMPLE: rules.exit_sample,

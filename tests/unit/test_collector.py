@@ -7,7 +7,7 @@ import pytest
 
 from auditns_connector.daemon import collector
 from auditns_connector.daemon.collector import collecting
-from auditns_connector.model.namespaces import Instance, NsSet
+from auditns_connector.model.places import Instance, NsSet
 from auditns_connector.model.process import Process
 from auditns_connector.vocabulary import frames as f
 from tests.unit.world import MS, World

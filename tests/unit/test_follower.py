@@ -8,7 +8,7 @@ from auditns_connector.attribution.attributor import Correlator
 from auditns_connector.config.streams import Definition, read
 from auditns_connector.daemon.log import Log
 from auditns_connector.host.observer import Observer
-from auditns_connector.model.table import Model
+from auditns_connector.model.apply.dispatch import Model
 from auditns_connector.pipeline.text_stage import Enricher
 from auditns_connector.streams.manager import Streams
 

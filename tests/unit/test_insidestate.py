@@ -10,10 +10,10 @@ from auditns_connector.attribution.exec_match import find_exec
 from auditns_connector.host.observer import Observer
 from auditns_connector.journal.files import JournalWriter
 from auditns_connector.model.apply import inner_ids_state as insidestate
+from auditns_connector.model.apply.dispatch import Model
 from auditns_connector.model.apply.namespace_life import nsid
 from auditns_connector.model.apply.restore_requests import checked, requests_of
 from auditns_connector.model.process import Login
-from auditns_connector.model.table import Model
 from auditns_connector.sources.idmaps import idmap_frame
 from auditns_connector.streams.view import Viewer
 from auditns_connector.vocabulary import frames as f
@@ -92,13 +92,13 @@ def test_a_follower_takes_a_login_at_its_time(scene: Scene) -> None:
     other.fork(201, 204, 76)
     other.exec(204, 76.5, "/bin/x")
     other.exit(204, 77)
-    insidestate.restore(other.model, request)
+    insidestate.restore(other.model, other.model.inside, request)
     logins = {pid: other.model.processes[pid].state.login for pid in (201, 202, 203, 204)}
     assert logins == {201: Login(1000, 5), 202: None, 203: Login(1000, 5), 204: Login(1000, 5)}
     assert find_exec(other.model, 204, 201, [76 * MS], 90 * MS, b"/bin/x", b"x").login == Login(1000, 5)
     assert find_exec(other.model, 204, 201, [76 * MS], 90 * MS, b"/bin/x", b"x").login == Login(1000, 5)
     assert [state.login for state in other.model.processes[201].states(41 * MS, 41 * MS)] == [None]
-    insidestate.restore(other.model, {**request, "logins": [[201, 40 * MS, 7, 7, 0]]})
+    insidestate.restore(other.model, other.model.inside, {**request, "logins": [[201, 40 * MS, 7, 7, 0]]})
     assert other.model.processes[201].state.login == Login(1000, 5)  # once only
 
 

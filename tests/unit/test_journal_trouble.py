@@ -8,8 +8,8 @@ from pathlib import Path
 from auditns_connector.host.observer import Observer
 from auditns_connector.journal.files import JournalWriter
 from auditns_connector.journal.reader import JournalReader
+from auditns_connector.model.apply.dispatch import Model
 from auditns_connector.model.outputs import Loss
-from auditns_connector.model.table import Model
 from auditns_connector.pipeline.offline import ReplayAnswers
 from auditns_connector.vocabulary import frames as f
 

@@ -11,7 +11,7 @@ from auditns_connector.audittext.scanner import InsertionPoints, TextStream
 from auditns_connector.errors import AuditnsError, DecodeError
 from auditns_connector.journal.files import JournalWriter, ranges
 from auditns_connector.journal.reader import JournalReader
-from auditns_connector.model.namespaces import MINTED
+from auditns_connector.model.places import MINTED
 from auditns_connector.pipeline.offline import ReplayAnswers
 from auditns_connector.pipeline.text_stage import RAW, Enricher
 from auditns_connector.vocabulary import frames as f

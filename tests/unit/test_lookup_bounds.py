@@ -6,8 +6,8 @@ from auditns_connector.attribution.attributor import Correlator
 from auditns_connector.attribution.exec_match import find_exec, find_only_exec
 from auditns_connector.attribution.lookup import find, holders
 from auditns_connector.audittext.scanner import TextStream
+from auditns_connector.model.apply.dispatch import Model
 from auditns_connector.model.process import Process, State, first_holder, valid_interval
-from auditns_connector.model.table import Model
 from auditns_connector.vocabulary import frames as f
 from auditns_connector.vocabulary.timing import EXEC_TIME, FOREVER, LATE
 from tests.unit.world import HEX, MS, REAL, World, contid

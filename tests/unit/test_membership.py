@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
-from auditns_connector.model.containers import UNKNOWN, Container, Containers
+from auditns_connector.model.containers import Containers
 from auditns_connector.model.membership import RULES, Evidence, decide, no_cgroup
 from auditns_connector.model.namespaces import Namespaces
+from auditns_connector.model.places import UNKNOWN, Container
 from auditns_connector.model.runtimes import unit_of
 from auditns_connector.vocabulary.namespaces import ALL_ORDER, INDEX, NET, PID, USER, UTS
 from tests.unit.world import HEX, World, contid

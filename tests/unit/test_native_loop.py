@@ -24,8 +24,7 @@ from auditns_connector.audittext.serials import SerialGap
 from auditns_connector.config.options import FileOutput
 from auditns_connector.daemon.log import Log
 from auditns_connector.host.observer import Observer
-from auditns_connector.model.outputs import Loss
-from auditns_connector.model.table import Query
+from auditns_connector.model.outputs import Loss, Query
 from auditns_connector.pipeline import loop as loop_module
 from auditns_connector.pipeline.coalescing import Coalescer
 from auditns_connector.pipeline.loop import Pipeline

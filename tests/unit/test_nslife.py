@@ -3,8 +3,8 @@
 from typing import Any
 
 from auditns_connector.model.apply.namespace_life import GONE, HELD, UNKNOWN_END
-from auditns_connector.model.namespaces import MINTED, Instance
 from auditns_connector.model.outputs import NsChange, NsDel, NsInit, NsLeft
+from auditns_connector.model.places import MINTED, Instance
 from auditns_connector.vocabulary import frames as f
 from auditns_connector.vocabulary.namespaces import ALL_ORDER, INDEX, INITIAL_INODES_618, IPC, MNT, NET, PID, USER, UTS
 from tests.unit.world import MS, World

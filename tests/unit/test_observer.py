@@ -4,7 +4,8 @@ import os
 from typing import Any
 
 from auditns_connector.host.observer import Observer
-from auditns_connector.model.table import Model, Query
+from auditns_connector.model.apply.dispatch import Model
+from auditns_connector.model.outputs import Query
 from auditns_connector.vocabulary import frames as f
 
 NOBODY = 2**22 - 1

@@ -3,7 +3,7 @@
 import pytest
 
 from auditns_connector.cli.contid import _wanted
-from auditns_connector.model.containers import Container
+from auditns_connector.model.places import Container
 from auditns_connector.pipeline.filters import EventFilter, parse_contids
 from tests.unit.test_registry import SHELL, TASK, Registering, again, snapshot
 from tests.unit.world import HEX, contid

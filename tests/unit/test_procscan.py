@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from auditns_connector.model.apply.dispatch import Model
 from auditns_connector.model.apply.procfs import Answer
-from auditns_connector.model.table import Model
 from auditns_connector.sources import procfs, procscan
 from auditns_connector.sources.procfs import Procfs
 from auditns_connector.vocabulary import frames

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from auditns_connector.model.namespaces import MINTED, Instance
+from auditns_connector.model.places import MINTED, Instance
 from auditns_connector.state.namespace_serials import BLOCK, FILE_NAME, SerialStore, unused
 from auditns_connector.vocabulary import frames as f
 from auditns_connector.vocabulary.namespaces import INITIAL_INODES_618, NET

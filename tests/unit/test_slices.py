@@ -12,8 +12,7 @@ from auditns_connector.attribution.attributor import Correlator
 from auditns_connector.daemon.log import Log
 from auditns_connector.errors import BehindError
 from auditns_connector.host.observer import KEEP
-from auditns_connector.model.outputs import Loss
-from auditns_connector.model.table import Query
+from auditns_connector.model.outputs import Loss, Query
 from auditns_connector.pipeline import loop
 from auditns_connector.pipeline.coalescing import Coalescer
 from auditns_connector.pipeline.loop import Pipeline

@@ -13,8 +13,8 @@ from auditns_connector.cli import ns, tree
 from auditns_connector.control import snapshot
 from auditns_connector.control.snapshot_service import Snapshots, SnapshotServer
 from auditns_connector.errors import AuditnsError
+from auditns_connector.model.apply.dispatch import Model
 from auditns_connector.model.apply.namespace_life import HELD
-from auditns_connector.model.table import Model
 from auditns_connector.pipeline.filters import join_contids
 from auditns_connector.vocabulary import frames as f
 from tests.unit.test_registry import TASK, Registering

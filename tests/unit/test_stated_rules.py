@@ -9,8 +9,9 @@ from auditns_connector.attribution import clone_result
 from auditns_connector.auditrules import codec
 from auditns_connector.auditrules.coverage import all_audited
 from auditns_connector.model.clock import Clock
-from auditns_connector.model.containers import UNKNOWN, Containers
+from auditns_connector.model.containers import Containers
 from auditns_connector.model.membership import Evidence, belongs
+from auditns_connector.model.places import UNKNOWN
 from auditns_connector.vocabulary import frames as f
 from tests.unit.world import HEX, MS, World, contid
 

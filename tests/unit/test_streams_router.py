@@ -12,8 +12,8 @@ from auditns_connector.attribution.attributor import Correlator
 from auditns_connector.audittext.scanner import TextStream
 from auditns_connector.config.streams import Definition
 from auditns_connector.daemon.log import Log
-from auditns_connector.model.containers import Container
-from auditns_connector.model.table import Model
+from auditns_connector.model.apply.dispatch import Model
+from auditns_connector.model.places import Container
 from auditns_connector.streams.backlog import Entry, RateLimit
 from auditns_connector.streams.requests import Requests
 from auditns_connector.streams.router import Router

@@ -14,7 +14,7 @@ import pytest
 
 from auditns_connector.config.streams import read as read_definition
 from auditns_connector.errors import AuditnsError
-from auditns_connector.model.containers import Container
+from auditns_connector.model.places import Container
 from auditns_connector.streams import client
 from auditns_connector.streams.backlog import Backlog, Entry, RateLimit
 from auditns_connector.streams.peers import Who

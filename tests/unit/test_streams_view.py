@@ -7,8 +7,7 @@ import pytest
 
 from auditns_connector.attribution.attributor import Correlator
 from auditns_connector.audittext.scanner import InsertionPoints, TextStream
-from auditns_connector.model.containers import Container
-from auditns_connector.model.namespaces import Instance
+from auditns_connector.model.places import Container, Instance
 from auditns_connector.streams.tailor import outsider
 from auditns_connector.streams.view import Viewer, group
 from auditns_connector.vocabulary import frames as f

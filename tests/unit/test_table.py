@@ -4,8 +4,8 @@ import pytest
 
 from auditns_connector.attribution.lookup import find
 from auditns_connector.errors import DecodeError
+from auditns_connector.model.apply.dispatch import Model
 from auditns_connector.model.apply.perf import CLONE_INTO_CGROUP, CLONE_PARENT
-from auditns_connector.model.table import Model
 from auditns_connector.vocabulary import frames as f
 from auditns_connector.vocabulary.namespaces import INITIAL_INODES_618, MNT, NET
 from tests.unit.world import HEX, MS, REAL, World, contid

@@ -5,8 +5,8 @@ from typing import Any
 
 from auditns_connector.attribution.exec_match import find_exec, find_only_exec
 from auditns_connector.attribution.lookup import find
+from auditns_connector.model.apply.dispatch import Model
 from auditns_connector.model.process import State
-from auditns_connector.model.table import Model
 from auditns_connector.vocabulary import frames as f
 from auditns_connector.vocabulary.namespaces import FLAGS, INITIAL_INODES_618, PERF_ORDER
 

@@ -17,15 +17,17 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from auditns_connector.model import thread_namespaces as threadsets
-from auditns_connector.model.containers import UNKNOWN, CgroupSet, Container
+from auditns_connector.model.cgroups import CgroupSet
 from auditns_connector.model.entries import NOT_SEEN, SETNS
-from auditns_connector.model.namespaces import Instance, NsSet
+from auditns_connector.model.places import UNKNOWN, Container, Instance, NsSet
 from auditns_connector.model.process import INHERITED, NOT_KNOWN, PROCFS, Exec, Process, State
 from auditns_connector.vocabulary import frames as f
 from auditns_connector.vocabulary.namespaces import INDEX, MNT, NAMES, PID, TIME, USER
 
 if TYPE_CHECKING:
-    from auditns_connector.model.table import Model
+    from auditns_connector.model.apply.namespace_life import NsLife
+    from auditns_connector.model.apply.perf import KernelEvents
+    from auditns_connector.model.tables import Tables
 
 _CLONE: Final = 1
 _MAX_ASKED: Final = 65536
@@ -57,8 +59,9 @@ class _Asked(NamedTuple):
 class ByConnector:
     """Handlers for frames of the connector, and of audit's word on system calls, in a model without perf."""
 
-    def __init__(self, model: "Model") -> None:
+    def __init__(self, model: "Tables", life: "NsLife", kernel: "KernelEvents") -> None:
         self._model = model
+        self._life, self._kernel = life, kernel
         #: PROC_EVENT_NM is had
         self.nm = False
         self._parent: dict[int, int] = {}
@@ -190,7 +193,7 @@ class ByConnector:
                 for held in list(process.threads.values()):
                     if held is not process.state.nsset:
                         self._place(process, None, UNKNOWN, NOT_KNOWN, time)
-            model.kernel.leader_by_exec(process, 0, time)
+            self._kernel.leader_by_exec(process, 0, time)
             self._pid_children.pop(pid, None)
         self._doubt(process, time, "")
         model.table.comm(process, b"")  # the connector does not tell the new one
@@ -220,19 +223,19 @@ class ByConnector:
         inst = insts[index] = model.namespaces.find(index, model.namespaces.dev, ino, time)
         if index == MNT:
             known = inst.live and not inst.initial
-            via = model.kernel.sole_container(inst) if known and reason != _CLONE else None
+            via = self._kernel.sole_container(inst) if known and reason != _CLONE else None
             model.table.entered(process, via)
         insts[USER] = None
         nsset = model.namespaces.intern(tuple(insts))
         since = process.start if reason == _CLONE else time
         former = process.state
-        fresh = model.life.begin(nsset, base, (pid, process.start), (pid, process.start))
+        fresh = self._life.begin(nsset, base, (pid, process.start), (pid, process.start))
         if tid != pid and process.threads is not None:
             threadsets.put(model, process, tid, nsset, time)
         else:
             self._doubt(process, since, "clone" if reason == _CLONE else "unshare", nsset)
         told = "clone" if reason == _CLONE else "unshare" if inst in fresh else "setns"
-        model.life.changed(process, base, nsset, fresh, time, told, tid=tid, state=former, source="nm")
+        self._life.changed(process, base, nsset, fresh, time, told, tid=tid, state=former, source="nm")
 
     # -- doubts and answers
 
@@ -288,7 +291,7 @@ class ByConnector:
             self._release(asked)
             return
         origin = NOT_KNOWN if container is UNKNOWN else state.origin if container is state.container else PROCFS
-        fresh = model.life.begin(nsset, base, (process.pid, process.start), None) if nsset is not None else []
+        fresh = self._life.begin(nsset, base, (process.pid, process.start), None) if nsset is not None else []
         how = SETNS if asked.reason == SETNS else NOT_SEEN
         self._place(process, nsset, container, origin, asked.since, held=asked.base, how=how)
         self._release(asked)
@@ -306,7 +309,7 @@ class ByConnector:
             reason = asked.reason or "unknown"
             if not fresh and reason == "unshare":
                 reason = "setns"
-            model.life.changed(process, former, nsset, fresh, asked.since, reason, source="procfs")
+            self._life.changed(process, former, nsset, fresh, asked.since, reason, source="procfs")
 
     def _release(self, asked: _Asked) -> None:
         """The process of ``asked`` lives where its state says, and nowhere else."""

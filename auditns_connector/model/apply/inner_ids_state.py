@@ -10,19 +10,20 @@ orphans.
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Final
 
-from auditns_connector.model.containers import UNKNOWN, Container
+from auditns_connector.model.places import UNKNOWN, Container
 from auditns_connector.model.process import Login, Process, State
 from auditns_connector.model.profiles import Profile
 from auditns_connector.vocabulary.values import Json, JsonObject
 
 if TYPE_CHECKING:
-    from auditns_connector.model.table import Model
+    from auditns_connector.model.inner_ids import Inside
+    from auditns_connector.model.tables import Tables
 
 #: processes named in one request: it must fit the send buffer of a control socket (some 200 KiB)
 MAX_NAMED: Final = 800
 
 
-def requests(model: "Model", saved: int, *, only: Collection[Process] | None = None) -> list[JsonObject]:
+def requests(model: "Tables", saved: int, *, only: Collection[Process] | None = None) -> list[JsonObject]:
     """The requests that put it back, JSON-able, as of ``saved`` (CLOCK_MONOTONIC ns); ``only``: these logins alone."""
     logins: list[list[Json]] = []
     setup: list[list[Json]] = []
@@ -59,7 +60,7 @@ def checked(request: JsonObject) -> JsonObject:
     return request
 
 
-def restore(model: "Model", request: JsonObject) -> None:
+def restore(model: "Tables", inside: "Inside", request: JsonObject) -> None:
     """Put one request back; what is known already stays."""
     # those that have ended since we look belong to it as well: they may have events that nobody was asked about yet
     saved, processes = int(request["saved"]), sorted(model.processes.values(), key=lambda p: (p.start, p.pid))
@@ -67,7 +68,7 @@ def restore(model: "Model", request: JsonObject) -> None:
         process = model.alive_since(int(pid), int(start))
         if process is not None and process.state.login is None:
             _log_in(model, process, Login(int(uid), int(session)), int(since))
-            model.inside.kept = model.inside.logged = True
+            inside.kept = inside.logged = True
     strangers: dict[str, list[Process]] = {}
     for pid, start, comm in request["setup"]:
         process = model.alive_since(int(pid), int(start))
@@ -83,7 +84,7 @@ def restore(model: "Model", request: JsonObject) -> None:
             model.table.own(process, None)
 
 
-def _log_in(model: "Model", process: Process, login: Login, since: int) -> None:
+def _log_in(model: "Tables", process: Process, login: Login, since: int) -> None:
     def logged_in(state: State, at: int) -> State:
         return state._replace(login=login) if at >= since else state
 
@@ -94,7 +95,7 @@ def _log_in(model: "Model", process: Process, login: Login, since: int) -> None:
         model.table.amend(process, logged_in, execs=False)
 
 
-def _parent(model: "Model", process: Process) -> Process | None:
+def _parent(model: "Tables", process: Process) -> Process | None:
     """Who made ``process``, where that cannot be somebody who was only given it."""
     if process.creator is None:
         return None
@@ -104,7 +105,7 @@ def _parent(model: "Model", process: Process) -> Process | None:
     return parent
 
 
-def _still_set_up(model: "Model", process: Process, strangers: dict[str, list[Process]], saved: int) -> bool:
+def _still_set_up(model: "Tables", process: Process, strangers: dict[str, list[Process]], saved: int) -> bool:
     """Whether ``process`` had not run a program of the container's and has run none since: it is called the same. Its
     children of the meantime likewise."""
     known = strangers.get(process.comm.decode("utf-8", "surrogateescape"), ())

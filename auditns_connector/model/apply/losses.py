@@ -13,7 +13,7 @@ from auditns_connector.model.outputs import Loss
 from auditns_connector.vocabulary import frames as f
 
 if TYPE_CHECKING:
-    from auditns_connector.model.table import Model
+    from auditns_connector.model.tables import Tables
 
 _DOUBTS: Final = 256
 _GAPS: Final = 1024
@@ -24,7 +24,7 @@ NO_CPU: Final = 0xFFFF
 class Losses:
     """What ``model`` was not told."""
 
-    def __init__(self, model: "Model") -> None:
+    def __init__(self, model: "Tables") -> None:
         self._model = model
         #: there is no source of events: only scans of /proc tell anything
         self.polling = False

@@ -9,16 +9,16 @@ descriptor. Where a task enters an inode whose former instance may live on, the 
 from typing import TYPE_CHECKING
 
 from auditns_connector.model.ancestry import program_of
-from auditns_connector.model.namespaces import MINTED, Instance, NsSet
 from auditns_connector.model.outputs import NsChange, NsDel, NsInit, NsLeft
+from auditns_connector.model.places import MINTED, Instance, NsSet
 from auditns_connector.model.process import Process, State
 from auditns_connector.vocabulary import frames as f
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from auditns_connector.model.containers import Container
-    from auditns_connector.model.table import Model
+    from auditns_connector.model.places import Container
+    from auditns_connector.model.tables import Tables
 
 #: answers of a NSGONE frame
 GONE, HELD, UNKNOWN_END = 0, 1, 2
@@ -42,8 +42,14 @@ def _meant(inst: Instance, index: int, payload: bytes) -> bool:
 class NsLife:
     """The life of namespaces in ``model``. Outputs are made where ``model.lifecycle`` is set."""
 
-    def __init__(self, model: "Model") -> None:
+    def __init__(self, model: "Tables") -> None:
         self._model = model
+        #: who left it last, by number of a namespace
+        self._last: dict[int, Process] = {}
+
+    def forget(self, inst: Instance) -> None:
+        """Nobody asks for ``inst`` any more."""
+        self._last.pop(inst.number, None)
 
     # -- events
 
@@ -114,9 +120,9 @@ class NsLife:
             self._vacated(inst, process, time)
 
     def _vacated(self, inst: Instance, process: Process, time: int) -> None:
-        inst.last = process
+        self._last[inst.number] = process
         if inst.serial is not None and not inst.has_kernel_id:
-            self._model.outputs.append(NsDel(time, inst, None))
+            self._model.outputs.append(NsDel(time, inst, None, process))
 
     # -- answers
 
@@ -142,7 +148,7 @@ class NsLife:
             if former is not None and former is not known and inst.has_kernel_id:
                 self._proven(former, time)  # its inode is another's now
         if self._model.lifecycle and inst.ended is not None and not inst.has_kernel_id:
-            self._model.outputs.append(NsDel(inst.ended, inst, None))
+            self._model.outputs.append(NsDel(inst.ended, inst, None, self._last.get(inst.number)))
 
     def gone(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
         """NSGONE: what the kernel says of the instance without tasks whose number is ``cgroup``."""
@@ -156,14 +162,15 @@ class NsLife:
         elif arg == GONE:
             self._proven(inst, time)
         elif self._model.namespaces.gone(inst, time, None) and self._model.lifecycle and inst.ended is not None:
-            self._model.outputs.append(NsDel(inst.ended, inst, None))
+            self._model.outputs.append(NsDel(inst.ended, inst, None, self._last.get(inst.number)))
 
     def _proven(self, inst: Instance, time: int) -> None:
         if self._model.namespaces.gone(inst, time) and self._model.lifecycle:
-            self._model.outputs.append(NsDel(time, inst, False))
+            self._model.outputs.append(NsDel(time, inst, False, self._last.get(inst.number)))
 
     def _joined(self, inst: Instance, former: Instance, time: int) -> None:
         """``inst`` is ``former``: nothing began, and whoever owned it owns it still."""
+        self.forget(former)
         model = self._model
         told = []
         for output in model.outputs:

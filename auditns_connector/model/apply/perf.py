@@ -7,16 +7,18 @@ kernel/exit.c and kernel/nsproxy.c: in which order these events come, and who is
 from typing import TYPE_CHECKING, Final
 
 from auditns_connector.model import thread_namespaces as threadsets
-from auditns_connector.model.apply.procfs import SAME_START
-from auditns_connector.model.containers import UNKNOWN, Container
 from auditns_connector.model.entries import CGROUP, SETNS
-from auditns_connector.model.namespaces import Instance, NsSet
+from auditns_connector.model.places import UNKNOWN, Container, Instance, NsSet
 from auditns_connector.model.process import INHERITED, NOT_KNOWN, OBSERVED, Exec, Process, State
 from auditns_connector.vocabulary import frames as f
 from auditns_connector.vocabulary.namespaces import CLONE_NEWTIME, FLAGS, MNT, PID
+from auditns_connector.vocabulary.timing import SAME_START
 
 if TYPE_CHECKING:
-    from auditns_connector.model.table import Model
+    from auditns_connector.model.apply.namespace_life import NsLife
+    from auditns_connector.model.apply.time_namespaces import TimeNs
+    from auditns_connector.model.inner_ids import Inside
+    from auditns_connector.model.tables import Tables
 
 CLONE_INTO_CGROUP: Final = 0x2_0000_0000
 CLONE_PARENT: Final = 0x8000
@@ -28,8 +30,9 @@ _MAX_CGROUPS: Final = 200_000
 class KernelEvents:
     """Kernel events on their way into ``model``."""
 
-    def __init__(self, model: "Model") -> None:
+    def __init__(self, model: "Tables", life: "NsLife", timens: "TimeNs", inside: "Inside") -> None:
         self._model = model
+        self._life, self._timens, self._inside = life, timens, inside
         #: execs are told by EXEC frames
         self.exec_samples = False
 
@@ -42,14 +45,14 @@ class KernelEvents:
             fresh = []
             if payload and (base is None or base.raw != payload):
                 nsset = m.namespaces.resolve(payload, base, time, self._made(process, time))
-                fresh = m.life.begin(nsset, base, (pid, process.start), (pid, process.start))
+                fresh = self._life.begin(nsset, base, (pid, process.start), (pid, process.start))
             if tid != pid:
                 threadsets.add(m, process, tid, nsset, time)
-                m.inside.counted(None, nsset, time, ptid)
-                m.timens.new_thread(process, tid, ptid)
+                self._inside.counted(None, nsset, time, ptid)
+                self._timens.new_thread(process, tid, ptid)
                 m.table.has_made(process, time, pid, tid)
                 if nsset is not base:
-                    m.life.changed(process, base, nsset, fresh, time, "clone", tid=tid)
+                    self._life.changed(process, base, nsset, fresh, time, "clone", tid=tid)
             return
         creator = m.table.find(ppid)
         if creator is None or creator.end is not None:
@@ -67,7 +70,7 @@ class KernelEvents:
         origin = INHERITED if state.origin == OBSERVED else state.origin
         process = Process(pid, time, state._replace(since=time, nsset=nsset, origin=origin), creator.cgroups)
         m.table.inherit(process, creator)
-        apart = m.timens.forked(process, ptid, creator)
+        apart = self._timens.forked(process, ptid, creator)
         if apart is not None:
             m.table.restate(process, process.state._replace(nsset=apart))
         if nsset is base and apart is None:
@@ -78,7 +81,7 @@ class KernelEvents:
         m.table.confirm(process, creator.epoch)
         nsset = process.state.nsset
         if nsset is not None and (ns := nsset.inst[PID]) is not None and not ns.initial:
-            m.inside.counted(process, nsset, time, ptid)
+            self._inside.counted(process, nsset, time, ptid)
 
     def _born_apart(self, process: Process, base: NsSet | None, creator: Container | None) -> None:
         """A child whose namespaces are not its creator's: who owns them decides."""
@@ -86,7 +89,7 @@ class KernelEvents:
         nsset, time = process.state.nsset, process.start
         fresh: list[Instance] = []
         if nsset is not None:
-            fresh = m.life.begin(nsset, base, (process.pid, process.start), process.creator)
+            fresh = self._life.begin(nsset, base, (process.pid, process.start), process.creator)
             if process.entered_container is not None and (base is None or nsset.inst[MNT] is not base.inst[MNT]):
                 m.table.entered(process, None)
         container = m.decide(process, nsset, creator, time)
@@ -95,7 +98,7 @@ class KernelEvents:
         m.table.restate(process, process.state._replace(container=container, origin=origin, entry=entry))
         m.add(process)
         maker = m.incarnation(*process.creator) if process.creator is not None else None
-        m.life.changed(process, base, nsset, fresh, time, "clone", creator=maker)
+        self._life.changed(process, base, nsset, fresh, time, "clone", creator=maker)
 
     def _made(self, creator: Process, time: int) -> int:
         """The types of which a child of ``creator`` cannot but have a new one where it differs: all that clone(2) makes
@@ -126,14 +129,14 @@ class KernelEvents:
         process = m.known(pid, time)
         if process.threads is not None:
             self.leader_by_exec(process, ppid, time)
-        moved = m.timens.executed(process, ppid, time)
+        moved = self._timens.executed(process, ppid, time)
         if moved is not None and moved is not process.state.nsset:
             m.move(process, moved, time)
         if cgroup:
             self._sampled(process, cgroup, time)
         m.table.execed(process, Exec(time, m.table.hash(payload.partition(b"\0")[0]), process.comm, process.state))
         if process.own_since is None:
-            m.inside.ran(process, time)
+            self._inside.ran(process, time)
 
     def leader_by_exec(self, process: Process, old_tid: int, time: int) -> None:
         """A thread that execs becomes the leader, and is alone."""
@@ -238,7 +241,7 @@ class KernelEvents:
         """unshare(2) or setns(2) by one task."""
         m = self._model
         process = m.known(pid, time)
-        call = m.timens.called(tid)
+        call = self._timens.called(tid)
         if process.newborn and tid == pid and call is None:
             self._born_late(process, payload)
             return
@@ -249,11 +252,11 @@ class KernelEvents:
         else:
             made = _ALL if call is not None and call.kind == f.K_UNSHARE and self._made(process, time) else 0
             nsset = m.namespaces.resolve(payload, base, time, made)
-        nsset = m.timens.after_call(process, tid, call, base, nsset, time)
+        nsset = self._timens.after_call(process, tid, call, base, nsset, time)
         if nsset is base:
             return
         who = (pid, process.start)
-        fresh = m.life.begin(nsset, base, who, who)
+        fresh = self._life.begin(nsset, base, who, who)
         former = process.state
         joined = nsset.inst[MNT]
         if joined is not None and (joined in fresh or joined.initial or (base and base.inst[MNT] is joined)):
@@ -262,17 +265,17 @@ class KernelEvents:
         m.enter(nsset, process, tid)
         if tid != pid and process.threads is not None:
             m.table.thread(process, tid, nsset)
-            threadsets.moved(m, process, tid, nsset, time)
+            m.table.moved(process, tid, nsset, time)
         else:
             if base is None or nsset.inst[MNT] is not base.inst[MNT]:
                 m.table.entered(process, inside)
             m.table.change(process, former._replace(since=time, nsset=nsset))
-            threadsets.leader_moved(m, process, time)
+            m.table.leader_moved(process, time)
             m.settle(process, time, OBSERVED, how=SETNS)
         if base is not None:
             m.namespaces.leave(base, tid, time)
         reason = call.reason if call is not None else "unshare" if fresh else "setns"
-        m.life.changed(process, base, nsset, fresh, time, reason, tid=tid, state=former)
+        self._life.changed(process, base, nsset, fresh, time, reason, tid=tid, state=former)
 
     def sole_container(self, mnt: Instance) -> Container | None:
         """The container that every living process in a mount namespace belongs to; the host where they differ."""
@@ -331,7 +334,7 @@ class KernelEvents:
             return
         m.table.clone_parent(process, bool(arg & CLONE_PARENT))
         if arg & CLONE_NEWTIME:
-            m.swap_set(process, m.timens.cloned(process) or process.state.nsset, time)
+            m.swap_set(process, self._timens.cloned(process) or process.state.nsset, time)
         if not arg & CLONE_INTO_CGROUP:
             return
         m.table.unresolved(process, True)
@@ -349,5 +352,5 @@ class KernelEvents:
         self, kind: int, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
     ) -> None:
         m = self._model
-        m.timens.call(kind, tid, arg)
+        self._timens.call(kind, tid, arg)
         m.calls.entered(pid, time)

@@ -11,18 +11,23 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from auditns_connector.model import thread_namespaces as threadsets
-from auditns_connector.model.containers import UNKNOWN, CgroupSet
-from auditns_connector.model.namespaces import NsSet
+from auditns_connector.model.cgroups import CgroupSet
+from auditns_connector.model.places import UNKNOWN, NsSet
 from auditns_connector.model.process import NOT_KNOWN, PROCFS, Process, State
 from auditns_connector.vocabulary.frames import MOST_PIDS, PROCESS_PAYLOAD
 from auditns_connector.vocabulary.namespaces import ALL_ORDER, TIME
+from auditns_connector.vocabulary.timing import SAME_START
 from auditns_connector.vocabulary.values import JsonObject
 
 if TYPE_CHECKING:
-    from auditns_connector.model.table import Model
+    from auditns_connector.model.apply.connector import ByConnector
+    from auditns_connector.model.apply.losses import Losses
+    from auditns_connector.model.apply.registration import Registry
+    from auditns_connector.model.apply.time_namespaces import TimeNs
+    from auditns_connector.model.inner_ids import Inside
+    from auditns_connector.model.logins import Logins
+    from auditns_connector.model.tables import Tables
 
-#: /proc tells a start time in ticks of 10 ms; two starts nearer than this are the same one (ns)
-SAME_START: Final = 50_000_000
 _KTHREADD: Final = 2
 _NO_START: Final = (1 << 64) - 1
 
@@ -51,8 +56,13 @@ class Answer(NamedTuple):
 class Resync:
     """Answers of /proc on their way into the table of ``model``."""
 
-    def __init__(self, model: "Model") -> None:
+    def __init__(
+        self, model: "Tables", by_connector: "ByConnector", inside: "Inside", losses: "Losses", logins: "Logins",
+        registry: "Registry", timens: "TimeNs",
+    ) -> None:  # fmt: skip
         self._model = model
+        self._by_connector, self._inside, self._losses = by_connector, inside, losses
+        self._logins, self._registry, self._timens = logins, registry, timens
         self._scan: list[tuple[int, Answer]] | None = None
         self._began = 0
         self._epoch = 0
@@ -62,7 +72,7 @@ class Resync:
     def mark(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
         """RESYNC frame: a scan begins (arg 1) or has ended (arg 2); there is nothing but scans (arg 3)."""
         if arg == 3:
-            self._model.losses.polled(time)
+            self._losses.polled(time)
             return
         if arg == 1:
             self._scan, self._began, self._epoch = [], time, self._model.epoch
@@ -82,8 +92,8 @@ class Resync:
         for process in [p for p in self._model.processes.values() if p.end is None and p.pid not in seen]:
             if process.start < self._began:
                 self._model.end(process, self._began)
-        if self._model.losses.doubt:
-            self._model.registry.after_loss(time, self._model.losses.doubt[-1])
+        if self._losses.doubt:
+            self._registry.after_loss(time, self._losses.doubt[-1])
 
     def proc(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
         """PROC frame: one process as /proc showed it."""
@@ -170,7 +180,7 @@ class Resync:
         if newest.end is not None and abs(newest.start - start) < SAME_START:
             self._time(newest, time, answer, whole=False)
             if not model.perf:
-                model.by_connector.answered(newest, time, self._nsset(answer), answer.cgroups)
+                self._by_connector.answered(newest, time, self._nsset(answer), answer.cgroups)
             return  # its exit event came before this answer
         process = newest if newest.end is None else None
         if process is not None and process.placeholder and start <= process.start + SAME_START:
@@ -186,15 +196,15 @@ class Resync:
         if model.perf and self._is_dead(answer) and process.threads is None:
             self._gone(process, time)  # its EXIT came before this answer, and was not taken for one
             return
-        model.inside.told(process, answer.nspid)
+        self._inside.told(process, answer.nspid)
         nsset, cgroups = self._nsset(answer), answer.cgroups
         doubtful = process.epoch < model.epoch
         if not model.perf:
-            model.by_connector.has_parent(pid, answer.ppid)
+            self._by_connector.has_parent(pid, answer.ppid)
         if doubtful:
             self._confirm(process, nsset, cgroups, time, answer)
         elif not model.perf:
-            model.by_connector.answered(process, time, nsset, cgroups)
+            self._by_connector.answered(process, time, nsset, cgroups)
         else:
             self._fill(process, nsset, cgroups, time)
         self._time(process, time, answer, whole=doubtful)
@@ -206,10 +216,10 @@ class Resync:
         """Note whose process it is, for those who tell of it."""
         if answer.ids is not None:
             self._model.table.ids(process, (time, *answer.ids))
-            self._model.logins.read(process, *answer.ids[1:])
+            self._logins.read(process, *answer.ids[1:])
 
     def _time(self, process: Process, time: int, answer: Answer, *, whole: bool) -> None:
-        self._model.timens.answered(process, time, answer.inodes[TIME], answer.time_for_children, whole=whole)
+        self._timens.answered(process, time, answer.inodes[TIME], answer.time_for_children, whole=whole)
 
     def _create(self, time: int, answer: Answer) -> None:
         model = self._model
@@ -219,15 +229,15 @@ class Resync:
         model.table.comm(process, answer.comm)
         if parent is not None:
             model.table.made_by(process, parent)
-        if model.losses.polling:  # where it was before nobody knows
+        if self._losses.polling:  # where it was before nobody knows
             model.table.replace(process, process.state._replace(since=time), after=True)
         model.adopt(process, parent.state.container if parent is not None else None, PROCFS)
         if not model.perf:
-            model.by_connector.has_parent(process.pid, answer.ppid)
+            self._by_connector.has_parent(process.pid, answer.ppid)
         self._ids(process, time, answer)
         model.entries.found(process, parent, answer.nspid)
-        model.inside.told(process, answer.nspid)
-        model.inside.ran(process, process.start)
+        self._inside.told(process, answer.nspid)
+        self._inside.ran(process, process.start)
         self._time(process, time, answer, whole=True)
         others = [tid for tid in answer.tids if tid != process.pid and 0 < tid < MOST_PIDS]
         for tid in others:
@@ -254,7 +264,7 @@ class Resync:
     ) -> None:
         """After a loss: the same as before it, or changed at a moment nobody saw."""
         model = self._model
-        began = model.losses.doubt[process.epoch]
+        began = self._losses.doubt[process.epoch]
         model.confirmed = True
         whole = self._scan is not None or self._began >= began
         model.table.confirm(process, self._epoch if whole else model.epoch)

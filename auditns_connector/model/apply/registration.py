@@ -19,28 +19,29 @@ may have threads: its thread group and all descendants are registered.
 
 import json
 import re
-from collections import OrderedDict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from auditns_connector.model import container_names as names
-from auditns_connector.model.containers import NAMED, SEEN, UNKNOWN, Container, Key
+from auditns_connector.model.containers import NAMED, SEEN
 from auditns_connector.model.outputs import ContainerOp
+from auditns_connector.model.places import UNKNOWN, Container, Key
 from auditns_connector.model.process import REGISTERED, Process
+from auditns_connector.model.registrations import Registrations, Who
 from auditns_connector.model.runtimes import UNSET, free_contid
 from auditns_connector.vocabulary.namespaces import PID, USER
 from auditns_connector.vocabulary.values import JsonObject
 
 if TYPE_CHECKING:
-    from auditns_connector.model.table import Model
+    from auditns_connector.model.addresses import Packets
+    from auditns_connector.model.inner_ids import Inside
+    from auditns_connector.model.tables import Tables
 
 REGISTERED_RUNTIME: Final = "registered"
 _NUMBER: Final = re.compile(r"0[xX][0-9a-fA-F]+|[0-9]+", re.ASCII)
 _KEEP_ENDED: Final = 4096
 #: ancestors looked at
 _MAX_LINE: Final = 4096
-
-Who = tuple[int, int]
 
 
 class Outcome(NamedTuple):
@@ -67,20 +68,13 @@ def number(text: str) -> int:
     return value
 
 
-class Registry:
+class Registry(Registrations):
     """Registered containers of ``model``; :attr:`last` is the outcome of the newest request."""
 
-    def __init__(self, model: "Model") -> None:
-        self._model = model
+    def __init__(self, model: "Tables", packets: "Packets", inside: "Inside") -> None:
+        super().__init__(model.containers)
+        self._model, self._packets, self._inside = model, packets, inside
         self.last = Outcome()
-        #: counts every change that is worth keeping over a restart
-        self.changes = 0
-        #: containers set since somebody last took this list away
-        self.fresh: list[Container] = []
-        #: who holds the delegated right, and the container (None: the host) it holds for
-        self.delegates: dict[Who, Container | None] = {}
-        #: registered ids whose container has ended: its owner and its last process
-        self.ended: OrderedDict[int, tuple[Container | None, Who]] = OrderedDict()
 
     # -- frames
 
@@ -95,17 +89,17 @@ class Registry:
         elif op == "restore":
             from auditns_connector.model.apply.restore import restore
 
-            restore(self._model, time, request)
+            restore(self._model, self, time, request)
         elif op == "restored":
             from auditns_connector.model.apply.restore import doubt_orphans
 
-            doubt_orphans(self._model, time, request)
+            doubt_orphans(self._model, self, time, request)
         elif op == "inside":
             from auditns_connector.model.apply.inner_ids_state import restore as restore_inside
 
-            restore_inside(self._model, request)
+            restore_inside(self._model, self._inside, request)
         elif op == "marks":
-            self._model.packets.marks = {int(mark): int(contid) for mark, contid in request["marks"]}
+            self._packets.marks = {int(mark): int(contid) for mark, contid in request["marks"]}
         elif op == "names":
             named = names.add(self._model.containers, request)
             if named is not None:
@@ -356,13 +350,8 @@ class Registry:
         if self.living():
             from auditns_connector.model.apply.restore import doubt_orphans, loose, snapshots
 
-            found = [loose(request) for request in snapshots(self._model)]
-            doubt_orphans(self._model, time, {"saved": since, "loose": [about for about in found if about]})
-
-    def living(self) -> list[Container]:
-        """The registered containers alive now, those around others first."""
-        found = [c for c in self._model.containers.by_key.values() if c.kind == REGISTERED and c.ended is None]
-        return sorted(found, key=lambda c: (len(c.chain()), c.born, c.key))
+            found = [loose(request) for request in snapshots(self._model, self.living())]
+            doubt_orphans(self._model, self, time, {"saved": since, "loose": [about for about in found if about]})
 
 
 UNSET_TEXT: Final = "-1"

@@ -9,14 +9,16 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Final
 
 from auditns_connector.model import container_names as names
-from auditns_connector.model.apply.procfs import SAME_START
-from auditns_connector.model.containers import SEEN, UNKNOWN, Container, Key
+from auditns_connector.model.containers import SEEN
+from auditns_connector.model.places import UNKNOWN, Container, Key
 from auditns_connector.model.process import PROCFS, REGISTERED, Process
+from auditns_connector.model.registrations import Registrations
 from auditns_connector.vocabulary.namespaces import PID, USER
+from auditns_connector.vocabulary.timing import SAME_START
 from auditns_connector.vocabulary.values import Json, JsonObject
 
 if TYPE_CHECKING:
-    from auditns_connector.model.table import Model
+    from auditns_connector.model.tables import Tables
 
 _INIT: Final = 1
 #: members named in one frame: it must stay far below frames.MAX_FRAME
@@ -24,10 +26,9 @@ MAX_MEMBERS: Final = 4000
 MAX_CGROUPS: Final = 200
 
 
-def snapshots(model: "Model", only: Collection[Container] = ()) -> list[JsonObject]:
-    """The registered containers alive now (or ``only`` these of them) as the requests (op "restore") that put them
-    back, those around others first, JSON-able."""
-    living = [container for container in model.registry.living() if not only or container in only]
+def snapshots(model: "Tables", living: Collection[Container]) -> list[JsonObject]:
+    """The registered containers ``living`` as the requests (op "restore") that put them back, those around others
+    first, JSON-able."""
     inside: dict[Container, list[Process]] = {container: [] for container in living}
     if not inside:
         return []
@@ -49,7 +50,7 @@ def snapshots(model: "Model", only: Collection[Container] = ()) -> list[JsonObje
 
 
 def _snapshot(
-    model: "Model", container: Container, found: list[Process], owned: list[list[int]], taken: list[Key]
+    model: "Tables", container: Container, found: list[Process], owned: list[list[int]], taken: list[Key]
 ) -> list[JsonObject]:
     first = model.processes.get(container.first[0]) if container.first else None
     if any(index == PID for index, _, _ in owned):
@@ -83,7 +84,7 @@ def _inside(process: Process, container: Container) -> bool:
     return inst is not None and inst.owner is container
 
 
-def above(model: "Model", process: Process | None) -> list[tuple[int, int]]:
+def above(model: "Tables", process: Process | None) -> list[tuple[int, int]]:
     """The ancestors of ``process`` as far as they are known."""
     out: list[tuple[int, int]] = []
     while process is not None and process.creator is not None and len(out) < 256:
@@ -96,7 +97,7 @@ def _key(raw: Json) -> Key:
     return tuple((str(runtime), str(id_)) for runtime, id_ in raw)
 
 
-def restore(model: "Model", time: int, request: JsonObject) -> None:
+def restore(model: "Tables", registered: Registrations, time: int, request: JsonObject) -> None:
     """Put one container back; no change where it is there already. Those that turn out to have no process left end
     with the last frame of the restore."""
     containers = model.containers
@@ -124,7 +125,7 @@ def restore(model: "Model", time: int, request: JsonObject) -> None:
             inst.owner = container
         containers.enter(parent)
         containers.tell(SEEN, container, time)
-        model.registry.changes += 1
+        registered.changes += 1
     for process in known:
         model.table.register(process, container)
     since = int(request["saved"])
@@ -136,7 +137,7 @@ def restore(model: "Model", time: int, request: JsonObject) -> None:
             model.settle(process, time, REGISTERED if process.registered is container else PROCFS)
 
 
-def _namespaces(model: "Model", request: JsonObject) -> list[Json]:
+def _namespaces(model: "Tables", request: JsonObject) -> list[Json]:
     found = []
     for index, dev, ino in request["ns"]:
         inst = model.namespaces.current[index].get(ino)
@@ -145,7 +146,7 @@ def _namespaces(model: "Model", request: JsonObject) -> list[Json]:
     return found
 
 
-def _parent(model: "Model", request: JsonObject, known: list[Process]) -> Container | None:
+def _parent(model: "Tables", request: JsonObject, known: list[Process]) -> Container | None:
     """The container around it; a sandbox is called otherwise after a restart, so it is taken from the first member."""
     if request["parent"] is None:
         return None
@@ -158,7 +159,7 @@ def _parent(model: "Model", request: JsonObject, known: list[Process]) -> Contai
     return parent if parent is not UNKNOWN else None
 
 
-def _inherit(model: "Model", line: set[tuple[int, int]], container: Container, since: int) -> None:
+def _inherit(model: "Tables", line: set[tuple[int, int]], container: Container, since: int) -> None:
     """Children forked since then, of parents that are members."""
     for process in sorted(model.processes.values(), key=lambda p: p.start):
         if process.end is None and process.creator in line and process.start > since - SAME_START:
@@ -168,7 +169,7 @@ def _inherit(model: "Model", line: set[tuple[int, int]], container: Container, s
                 line.add((process.pid, process.start))
 
 
-def _inner(model: "Model", container: Container) -> list[Container]:
+def _inner(model: "Tables", container: Container) -> list[Container]:
     """Containers of runtimes whose processes are all of the registered ``container``: they run inside it."""
     found: dict[Container, bool] = {}
     for process in model.processes.values():
@@ -195,7 +196,7 @@ def _tied(process: Process, container: Container) -> bool:
     )
 
 
-def doubt_orphans(model: "Model", time: int, request: JsonObject) -> None:
+def doubt_orphans(model: "Tables", registered: Registrations, time: int, request: JsonObject) -> None:
     """Last of a restore: ``loose`` are those of the containers without a pid namespace of their own, each with its
     former cgroups and ancestors; a process forked since ``saved`` that may come from one of them is unknown."""
     containers = model.containers
@@ -203,8 +204,8 @@ def doubt_orphans(model: "Model", time: int, request: JsonObject) -> None:
         process = model.alive_since(int(pid), int(start))
         inside = containers.by_key.get(_key(key)) if key is not None else None
         if process is not None and (key is None or inside is not None):
-            model.registry.delegates[(process.pid, process.start)] = inside
-    for container in reversed(model.registry.living()):
+            registered.delegates[(process.pid, process.start)] = inside
+    for container in reversed(registered.living()):
         if container.live == 0:
             containers.enter(container)
             containers.leave(container, time)  # it ended while nobody looked

@@ -3,16 +3,17 @@
 from collections.abc import Collection
 
 from auditns_connector.model.apply import inner_ids_state as insidestate
+from auditns_connector.model.apply.dispatch import Model
 from auditns_connector.model.apply.restore import loose, snapshots
-from auditns_connector.model.containers import Container
-from auditns_connector.model.table import Model
+from auditns_connector.model.places import Container
 from auditns_connector.vocabulary.values import Json, JsonObject
 
 
 def requests_of(model: Model, now: int, *, only: Collection[Container] = ()) -> list[JsonObject]:
     """Everything registered (or ``only`` these) as the requests that put it back, and what is known of processes inside
     containers; the last one closes the restore."""
-    found = snapshots(model, only)
+    living = [container for container in model.registry.living() if not only or container in only]
+    found = snapshots(model, living)
     for request in found:
         request["saved"] = now
     left = [about for request in found if (about := loose(request)) is not None]

@@ -14,13 +14,14 @@ until /proc answers; the answer holds from the moment of the doubt, if nothing h
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from auditns_connector.model.namespaces import Instance, NsSet
+from auditns_connector.model.places import Instance, NsSet
 from auditns_connector.model.process import Process, State
 from auditns_connector.vocabulary import frames as f
 from auditns_connector.vocabulary.namespaces import CLONE_NEWTIME, TIME
 
 if TYPE_CHECKING:
-    from auditns_connector.model.table import Model
+    from auditns_connector.model.apply.namespace_life import NsLife
+    from auditns_connector.model.tables import Tables
 
 #: from this kernel on an exec enters the time namespace for children
 _EXEC_ENTERS: Final = (6, 3)
@@ -60,8 +61,9 @@ class _Children(NamedTuple):
 class TimeNs:
     """What :class:`Model` asks about time namespaces, and tells of them."""
 
-    def __init__(self, model: "Model") -> None:
+    def __init__(self, model: "Tables", life: "NsLife") -> None:
         self._model = model
+        self._life = life
         #: the kernel has time namespaces
         self.wanted = False
         self._exec_enters = True
@@ -166,7 +168,7 @@ class TimeNs:
             return self._with(nsset, None)
         inst = self._model.namespaces.find(TIME, self._model.namespaces.dev, entry.ino, time)
         if inst is not old:
-            self._model.life.went(process, old, inst, time, "unshare", "procfs")
+            self._life.went(process, old, inst, time, "unshare", "procfs")
         return self._with(nsset, inst)
 
     def left(self, process: Process, tid: int) -> None:
@@ -218,7 +220,7 @@ class TimeNs:
             inst = self._model.namespaces.find(TIME, self._model.namespaces.dev, own, time)
             self._fill(process, doubt.since, inst)
             if inst is not doubt.old:
-                self._model.life.went(process, doubt.old, inst, doubt.since, doubt.reason, "procfs")
+                self._life.went(process, doubt.old, inst, doubt.since, doubt.reason, "procfs")
         if process.end is not None:
             return
         if children not in (0, own):

@@ -12,7 +12,7 @@ from auditns_connector.daemon.process import growing
 from auditns_connector.host import open_sources as wiring
 from auditns_connector.host.observer import Observer
 from auditns_connector.journal.reader import JournalReader
-from auditns_connector.model.table import Model
+from auditns_connector.model.apply.dispatch import Model
 
 
 class Recorded(Observer):

@@ -16,8 +16,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from auditns_connector.model.apply.dispatch import Model
 from auditns_connector.model.apply.namespace_life import GONE
-from auditns_connector.model.table import Model
 from auditns_connector.vocabulary import frames as f
 from auditns_connector.vocabulary.namespaces import INITIAL_INODES_618, PERF_ORDER
 from tests.bench.report import write_section

@@ -1,0 +1,202 @@
+"""What a process is in: namespaces, and the container that these, its cgroups and its creator put it into.
+
+A namespace of some types has a container that owns it, and a sandbox has the namespace that it is: so both stand here.
+Where they are kept, and what begins and ends them, is in namespaces.py and containers.py.
+"""
+
+from typing import Final
+
+from auditns_connector.model.cgroups import CgroupSet
+from auditns_connector.vocabulary.namespaces import ALL_ORDER, FLAGS
+
+#: serials from here on are minted, and not the kernel's
+MINTED: Final = 1 << 63
+Key = tuple[tuple[str, str], ...]
+
+
+class Instance:
+    """One namespace. ``serial`` is fixed once given; ``sets`` are the :class:`NsSet` with members that hold it."""
+
+    __slots__ = (
+        "born",
+        "creator",
+        "dev",
+        "ended",
+        "first",
+        "held",
+        "index",
+        "initial",
+        "ino",
+        "joined",
+        "number",
+        "origin",
+        "owner",
+        "possible_predecessor",
+        "serial",
+        "sets",
+        "told",
+    )
+
+    def __init__(self, number: int, index: int, dev: int, ino: int, born: int, initial: bool) -> None:
+        #: counted up in the order of appearance: the same in every replay
+        self.number = number
+        self.index = index
+        self.dev = dev
+        self.ino = ino
+        self.born = born
+        self.initial = initial
+        self.serial: int | None = None
+        self.sets: dict[NsSet, None] = {}
+        #: when the last task known in it left
+        self.ended: int | None = None
+        #: after that: True the kernel says it lives on, False it is gone, None not known
+        self.held: bool | None = None
+        #: the former instance with this inode, while it is open whether this is the same one
+        self.possible_predecessor: Instance | None = None
+        #: it turned out to be a former instance that had outlived its tasks
+        self.joined = False
+        #: (pid, start) of the first process known in it
+        self.first: tuple[int, int] | None = None
+        self.creator: tuple[int, int] | None = None
+        #: the instance of the same type that its creator was in
+        self.origin: Instance | None = None
+        #: the container that processes of this pid or user namespace belong to; see containers.py
+        self.owner: Container | None = None
+        self.told = False
+
+    @property
+    def live(self) -> int:
+        """How many sets with members hold it."""
+        return len(self.sets)
+
+    @property
+    def has_kernel_id(self) -> bool:
+        """It has the kernel's own id for a serial."""
+        return self.serial is not None and self.serial < MINTED
+
+    @property
+    def type(self) -> str:
+        """Name of the type, as in /proc/PID/ns."""
+        return ALL_ORDER[self.index]
+
+    @property
+    def flag(self) -> int:
+        """The CLONE_NEW* flag of the type."""
+        return FLAGS[ALL_ORDER[self.index]]
+
+
+class NsSet:
+    """One combination of eight namespaces, interned; ``inst[i]`` is ``None`` where that namespace is not known."""
+
+    __slots__ = ("inst", "members", "raw")
+
+    def __init__(self, inst: tuple[Instance | None, ...], raw: bytes | None) -> None:
+        self.inst = inst
+        #: the NAMESPACES payload that this set answers to; None where it holds unknowns
+        self.raw = raw
+        #: thread ids, and numbers below 0 that stand for several, see :meth:`Namespaces.tasks`
+        self.members: set[int] = set()
+
+
+class Container:
+    """One container, from its first process to its last. ``parent`` is the container it runs inside."""
+
+    __slots__ = (
+        "born",
+        "contid",
+        "ended",
+        "first",
+        "home",
+        "id",
+        "image",
+        "init",
+        "key",
+        "kind",
+        "labels",
+        "live",
+        "name",
+        "namespace",
+        "owner",
+        "parent",
+        "places",
+        "pod",
+        "pod_uid",
+        "rehashed",
+        "replaces",
+        "role",
+        "runtime",
+        "sandbox",
+        "text",
+        "told",
+        "yields_id",
+    )
+
+    def __init__(self, key: Key, kind: str, born: int, parent: "Container | None") -> None:
+        #: (runtime, id) of this container and of those around it, outermost first: a container cannot pose as
+        #: another by naming a cgroup of its own like the other's
+        self.key = key
+        #: "runtime", "sandbox" or "registered"; "unknown" for the one object UNKNOWN
+        self.kind = kind
+        self.born = born
+        self.parent = parent
+        self.runtime, self.id = key[-1]
+        self.contid: int | None = None
+        #: the contid field's text, chain included; filled by :meth:`Containers.text`
+        self.text = ""
+        self.name = ""
+        self.image = ""
+        #: the pod's name, its namespace there, and its uid (of Podman's pods and ECS's tasks their ids)
+        self.pod = ""
+        self.namespace = ""
+        self.pod_uid = ""
+        #: "pause" where it is there to hold a pod's namespaces alone
+        self.role = ""
+        self.labels: dict[str, str] = {}
+        #: (pid, start) of the first process of a pid namespace of its own
+        self.init: tuple[int, int] | None = None
+        self.sandbox: Instance | None = None
+        #: the derived containers whose processes a registered id took over
+        self.replaces: frozenset[Key] = frozenset()
+        #: of a registered one: the container (None: the host) whose processes may put more tasks into it
+        self.owner: Container | None = None
+        #: of a registered one: (pid, start) of the process it was set on
+        self.first: tuple[int, int] | None = None
+        #: living processes in it, and containers nested in it
+        self.live = 0
+        self.ended: int | None = None
+        self.rehashed = False
+        self.told = False
+        #: where its cgroup is in each hierarchy, as far as seen
+        self.places: dict[int, str] = {}
+        #: the cgroups of its first process when that began to run a program of the container's own; what is below them
+        #: may be the container's doing
+        self.home: CgroupSet | None = None
+        #: whoever gave it its id may write to a part of the cgroup tree only: another that wants its number gets it
+        self.yields_id = False
+
+    def __repr__(self) -> str:
+        return f"<Container {self.kind} {self.runtime}/{self.id[:16]} {self.text or self.contid}>"
+
+    @property
+    def inner(self) -> bool:
+        """Whether only a cgroup inside another container says what it is: that may be the word of the container."""
+        return self.kind == "runtime" and self.parent is not None
+
+    @property
+    def runtimes(self) -> tuple[str, ...]:
+        """The words for its runtime: as it is known, and where only a path tells of it as that does."""
+        return (self.runtime, self.key[-1][0]) if self.kind == "runtime" else (self.runtime,)
+
+    def chain(self) -> "list[Container]":
+        """This container and those it is nested in, innermost first."""
+        out, c = [], self
+        while True:
+            out.append(c)
+            if c.parent is None:
+                return out
+            c = c.parent
+
+
+#: "we do not know": printed as ``contid=?``
+UNKNOWN: Final = Container((("", ""),), "unknown", 0, None)
+UNKNOWN.text = "?"
