@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from auditns_connector.attribution.attributor import Correlator
 from auditns_connector.audittext.scanner import InsertionPoints, TextStream
+from auditns_connector.model.apply.dispatch import Model
 from auditns_connector.pipeline.text_stage import JSON, NUMERIC, PRETTY, RAW, Enricher
 from auditns_connector.vocabulary import record_types as rectypes
 from tests.unit.world import HEX, World
@@ -52,10 +53,17 @@ def world() -> World:
     return made
 
 
+def model() -> Model:
+    """The model of that world, and nobody else's: an exec that a record was answered by is answered no more."""
+    made = Model()
+    made.apply(b"".join(world().log))
+    return made
+
+
 def enrich(pieces: Sequence[bytes], formats: Sequence[str], *, flush: int | None = None) -> dict[str, bytes]:
     """The output in each format of text that comes in these pieces; at number ``flush`` a silence lets all go."""
     correlator = Correlator(
-        world().model, spellings=[name == NUMERIC for name in formats], ns="all", info=True, nodes={b"h1"}
+        model(), spellings=[name == NUMERIC for name in formats], ns="all", info=True, nodes={b"h1"}
     )
     enricher = Enricher(correlator, formats)
     text = TextStream(capacity=64, whole=enricher.whole)

@@ -13,7 +13,7 @@ from auditns_connector.config.options import EventFilter as Configured
 from auditns_connector.pipeline.filters import ConfiguredFilter, EventFilter, configured, parse_contids
 from auditns_connector.vocabulary.audit_text import LINE_LATE
 from auditns_connector.vocabulary.record_types import NUMBERS
-from tests.property.test_enrich_identity import NOW, world
+from tests.property.test_enrich_identity import NOW, model
 from tests.unit.world import HEX
 
 KEYS = (b'"open"', b'"exec"', b"6F70656E016578656301", b"(null)", b'"o"pen"', b'"open', b'"', b"open", b"", b'"a\x01b"')
@@ -44,7 +44,7 @@ def scanned(records: list[tuple[bytes, int, int, bytes]]) -> tuple[InsertionPoin
     stream = TextStream(whole=True)
     stream.put(text)
     points = stream.filled(0, 2)
-    correlator = Correlator(world().model)
+    correlator = Correlator(model())
     correlator.keep_states = True
     return points, correlator, correlator.answer(points, NOW)
 
