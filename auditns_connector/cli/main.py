@@ -19,6 +19,9 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "enrich": ("enrich", "read audit text, add the containers, write audit text"),
     "search": ("search", "events of the log by container, time and what was done"),
     "containers": ("containers", "all containers of the log: what they are called, when they were seen, what they did"),
+    "show": ("show", "the life of one container: processes, entries, programs, files, network, failures"),
+    "diff": ("diff", "what one container did that another one, or those of its image, did not"),
+    "report": ("report", "the whole log in a few tables"),
     "status": ("status", "counters of the running listener or plugin"),
     "contid": ("contid", "set, get, list and delegate container identifiers"),
     "oci-hook": ("ocihook", "register a container; called by container runtimes"),
@@ -60,7 +63,12 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
 def run(argv: Sequence[str]) -> int:
     """Run one command line; returns the exit code (0 done, 1 failed, 2 usage, 3 not permitted or supported)."""
     named = next((word for word in argv if not word.startswith("-")), "")
-    args = build_parser(named).parse_args(argv)
+    parser = build_parser(named)
+    args, spare = parser.parse_known_args(argv)
+    if spare and (not hasattr(args, "files") or any(word.startswith("-") and word != "-" for word in spare)):
+        parser.error(f"unrecognized arguments: {' '.join(spare)}")
+    if spare:  # files may stand behind options as well
+        args.files += spare
     if not args.command:
         build_parser("").print_help(sys.stderr)
         return 2

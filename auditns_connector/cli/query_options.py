@@ -11,6 +11,7 @@ from auditns_connector.errors import AuditnsError
 if TYPE_CHECKING:
     from auditns_connector.query.asked import Options
     from auditns_connector.query.logs import Text
+    from auditns_connector.query.page import Page
 
 _MANY = "append"
 
@@ -18,6 +19,11 @@ _MANY = "append"
 def add_texts(parser: argparse.ArgumentParser) -> None:
     """FILE… and --config."""
     parser.add_argument("files", nargs="*", metavar="FILE", help="audit text, also gzip and zstd; - is stdin")
+    add_config(parser)
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """--config."""
     parser.add_argument(
         "--config", metavar="FILE", help="where the log to be asked is set (default: /etc/audit/auditns.toml)"
     )
@@ -61,20 +67,64 @@ def add_conditions(parser: argparse.ArgumentParser) -> None:
     add("addr", "PATTERN", "an address, a network, ADDRESS:PORT, or unix:PATH")
 
 
+def add_times(parser: argparse.ArgumentParser) -> None:
+    """--since and --until."""
+    parser.add_argument("--since", metavar="TIME", help="not older, as journalctl takes it: 14:00, -2h, yesterday, ...")
+    parser.add_argument("--until", metavar="TIME", help="not newer")
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """--all, --json and --html."""
+    parser.add_argument("--all", action="store_true", help="every row of each table")
+    other = parser.add_mutually_exclusive_group()
+    other.add_argument("--json", action="store_true", help="one JSON object")
+    other.add_argument("--html", metavar="FILE", help="one HTML file that asks for nothing, with a timeline")
+
+
+def times_of(args: argparse.Namespace) -> tuple[int | None, int | None]:
+    """Since and until, in ms since 1970. Raises :class:`ConfigError`."""
+    from auditns_connector.query.times import milliseconds
+
+    now = time.time()
+    since, until = (None if text is None else milliseconds(text, now) for text in (args.since, args.until))
+    return since, until
+
+
+def show_page(page: "Page", args: argparse.Namespace) -> None:
+    """Print a page, or write it to the file that is wanted. Raises :class:`AuditnsError`."""
+    import json
+
+    from auditns_connector.daemon.terminal import show
+    from auditns_connector.query.page import as_object, lines
+
+    if args.json:
+        print(json.dumps(as_object(page), separators=(",", ":")))
+    elif args.html is not None:
+        from auditns_connector.query.html import render
+
+        text = render(page)
+        try:
+            with open(args.html, "w", encoding="utf-8", errors="backslashreplace") as file:
+                file.write(text)
+        except OSError as error:
+            raise AuditnsError(f"{args.html}: {error.strerror}") from error
+    else:
+        show(lines(page, every=args.all))
+
+
 def options_of(args: argparse.Namespace) -> "Options":
     """What the options ask for. Raises :class:`ConfigError`."""
     from auditns_connector.query.asked import CALLED, Options
     from auditns_connector.query.conditions import OPTIONS
-    from auditns_connector.query.times import milliseconds
 
-    now = time.time()
+    since, until = times_of(args)
     return Options(
         contids=args.contid,
         called={name: getattr(args, name) for name in CALLED},
         entered_by=args.entered_by,
         hosts=args.host,
-        since=None if args.since is None else milliseconds(args.since, now),
-        until=None if args.until is None else milliseconds(args.until, now),
+        since=since,
+        until=until,
         pids=args.pid,
         types=args.type,
         values={name: getattr(args, name) for name in OPTIONS},

@@ -1,6 +1,7 @@
 """``auditns search``: events of the log, by container, time and what was done."""
 
 import argparse
+import json
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -11,7 +12,9 @@ from auditns_connector.cli.subparsers import Subparsers
 from auditns_connector.daemon.terminal import complain, for_people
 
 if TYPE_CHECKING:
-    from auditns_connector.query.search import Search
+    from auditns_connector.query.answers import LogAnswers
+    from auditns_connector.query.asked import Asked
+    from auditns_connector.query.search import Deliver, Search
 
 
 def add_parser(subparsers: Subparsers, name: str, text: str) -> None:
@@ -25,8 +28,9 @@ def add_parser(subparsers: Subparsers, name: str, text: str) -> None:
     add_texts(parser)
     add_conditions(parser)
     parser.add_argument(
-        "--format", choices=("raw", "json", "pretty"), default="raw",
-        help="raw: audit text for ausearch; json: one object an event; pretty: for people (default: %(default)s)",
+        "--format", choices=("raw", "json", "pretty", "parquet"), default="raw",
+        help="raw: audit text for ausearch; json: one object an event; pretty: for people; parquet: rows for DuckDB "
+        "and the like (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument("--output-template", metavar="TEXT", help="lines for people with columns of your own")
     parser.add_argument("--limit", type=positive, metavar="N", help="stop after N events")
@@ -36,34 +40,59 @@ def add_parser(subparsers: Subparsers, name: str, text: str) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     from auditns_connector.daemon.process import open_standard_streams
-    from auditns_connector.pipeline.text_stage import Enricher
     from auditns_connector.query.answers import LogAnswers
     from auditns_connector.query.asked import Asked
     from auditns_connector.query.names import Names
-    from auditns_connector.query.search import Search, Shown
 
     open_standard_streams()
     answers = LogAnswers(Names())
     asked = Asked(options_of(args), answers)
+    if args.count:
+        return _run(args, answers, asked, "", lambda block: True)
+    if args.format == "parquet" and args.output_template is None:
+        return _export(args, answers, asked)
     form = "pretty" if args.output_template is not None else str(args.format)
-    shown: tuple[str, ...] = () if args.count else (form,)
-    lines = lines_for_people(args, live=not args.files) if form == "pretty" else None
-    enricher = Enricher(answers, shown, wanted=asked, limit=args.limit, lines=lines, lasting=False)
-    output = sys.stdout.fileno()
-    shape = None if args.count else for_people(form, sys.stdout.isatty())
+    output, shape = sys.stdout.fileno(), for_people(form, sys.stdout.isatty())
 
     def deliver(block: memoryview | bytes) -> bool:
         from auditns_connector.cli.enrich import write_all
 
         return write_all(output, block if shape is None else shape(bytes(block)))
 
+    return _run(args, answers, asked, form, deliver)
+
+
+def _run(args: argparse.Namespace, answers: "LogAnswers", asked: "Asked", form: str, deliver: "Deliver") -> int:
+    """Search, and hand out text of the format ``form``; "" to count."""
+    from auditns_connector.pipeline.text_stage import Enricher
+    from auditns_connector.query.search import Search, Shown
+
+    lines = lines_for_people(args, live=not args.files) if form == "pretty" else None
+    enricher = Enricher(answers, (form,) if form else (), wanted=asked, limit=args.limit, lines=lines, lasting=False)
     search = Search(answers, asked, Shown(answers, enricher, form, deliver).take)
     with texts_of(args) as text:
-        ready = search.prepare(text, names=form != "raw" and not args.count)
+        ready = search.prepare(text, names=form not in ("", "raw"))
         search.forwards(text, learn=not ready)
-    if args.count:
-        os.write(output, b"%d\n" % enricher.shown)
+    if not form:
+        os.write(sys.stdout.fileno(), b"%d\n" % enricher.shown)
     return tell(search)
+
+
+def _export(args: argparse.Namespace, answers: "LogAnswers", asked: "Asked") -> int:
+    """Parquet to stdout, which must be no terminal."""
+    from auditns_connector.errors import ConfigError
+    from auditns_connector.query.parquet import ParquetFile
+
+    if sys.stdout.isatty():
+        raise ConfigError("--format parquet is nothing for a terminal: send it to a file")
+    with open(sys.stdout.fileno(), "wb", closefd=False) as file, ParquetFile(file) as rows:
+
+        def deliver(block: memoryview | bytes) -> bool:
+            for line in bytes(block).splitlines():
+                rows.add(json.loads(line))
+            return True
+
+        return _run(args, answers, asked, "json", deliver)
 
 
 def tell(search: "Search") -> int:

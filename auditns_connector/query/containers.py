@@ -58,12 +58,14 @@ class Containers:
         (self._failed,) = of_option("success", ["no"])
         self._values = Values(fields_of(["success"]), 1)
         self._verdict = bytearray(1)
+        #: of the last events, by number from the first on, which were counted
+        self.kept = bytearray()
 
     def take(self, stream: TextStream, points: InsertionPoints) -> bool:
         """Count whole events."""
         choice = self._answers.answer(points)
         first, count = event_numbers(points)
-        kept = self._asked.keep(points, choice, self._answers, first, count)
+        kept = self.kept = self._asked.keep(points, choice, self._answers, first, count)
         failed = self._failures(points)
         rows = {number: row for row, number in enumerate(self._answers.table.number)}
         known: dict[int, Row] = {}

@@ -65,8 +65,9 @@ def options(parser: argparse.ArgumentParser) -> set[str]:
 
 #: commands with a page of their own
 PAGE_OF = {"stream": "auditns-stream.8", "archive": "auditns-archive.8"}
-#: and those that ask the log, with one together
-ASKING = {"search", "containers"}
+#: and those that ask the log, with one together; some take conditions
+ASKING_ANY = {"search", "containers", "report"}
+ASKING = {"search", "containers", "show", "diff", "report"}
 FILTERS = {"--contid", "--runtime", "--name", "--type", "--key", "--pid", "--count"}
 
 
@@ -75,7 +76,8 @@ def described(command: str, parser: argparse.ArgumentParser) -> tuple[str, set[s
     if command in PAGE_OF:
         said = page(PAGE_OF[command])
     elif command in ASKING:
-        said = sections("auditns-search.8")[command] + sections("auditns-search.8")["CONDITIONS"]
+        told = sections("auditns-search.8")
+        said = told[command] + (told["CONDITIONS"] if command in ASKING_ANY else "")
     else:
         said = sections("auditns.8")[command]
         if "\n.BR FILTERS ." in said or "BR FILTERS." in said:

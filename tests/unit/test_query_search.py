@@ -4,7 +4,10 @@ import gzip
 import io
 import json
 import os
+import re
+import shlex
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -297,3 +300,30 @@ def test_stdout_is_asked_for_nothing(asked: Ask, monkeypatch: pytest.MonkeyPatch
     """Counting writes a number and nothing else, whatever is found."""
     assert asked("search", "--count", "--comm", "nothing") == "0\n"
     assert isinstance(sys.stdout, io.TextIOBase)
+
+
+# -- README
+
+
+def questions() -> list[list[str]]:
+    """The commands of README's section on the log."""
+    section = (Path(__file__).parents[2] / "README.md").read_text().partition("### Ask the log")[2].partition("###")[0]
+    lines = section.partition("```sh")[2].partition("```")[0].splitlines()
+    return [shlex.split(line.partition(" # ")[0])[1:] for line in lines if line.startswith("auditns ")]
+
+
+@pytest.mark.parametrize(
+    ("number", "answer"), enumerate(["execve /bin/sh -c run me", "web ", "bash", "/etc/shadow", "web"])
+)
+def test_each_question_of_readme_is_one_command(asked: Ask, number: int, answer: str) -> None:
+    today = time.localtime()
+    at = int(time.mktime((today.tm_year, today.tm_mon, today.tm_mday, 14, 1, 0, 0, 0, -1)))
+    moved = re.sub(r"audit\((\d+)", lambda match: f"audit({int(match[1]) - BASE + at}", sample())
+    asked.path.write_text(moved)
+    words = [str(asked.folder / word) if word.endswith(".html") else word for word in questions()[number]]
+    found = asked(words[0], *words[1:])
+    assert asked.code == 0
+    if "--html" in words:
+        found = (asked.folder / "web.html").read_text()
+    assert answer in found
+    assert len(questions()) == 5
