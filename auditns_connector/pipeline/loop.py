@@ -136,10 +136,10 @@ class Pipeline:
     def _register(self) -> None:
         text, observer = self.text, self.observer
         if text.audit is not None:
-            self.selector.share(text.audit.fileno(), self._on_audit_ready)
+            self.selector.share(text.audit.fileno(), self._read)
             for fd in text.audit.filenos():
                 self.selector.register(fd, selectors.EVENT_READ, self._read)
-            self._native = NativeLoop(text, text.audit, self)
+            self._native = NativeLoop(text, text.audit, self, self.selector.others)
             text.before = self._native.settle
         if observer.perf is not None:
             for fd in observer.perf.filenos():
@@ -164,8 +164,8 @@ class Pipeline:
 
     def _round(self) -> bool:
         """False when nothing was there to be done."""
-        native = self._native.rounds if self._native is not None and self._native.ready() else None
-        came = self.selector.poll_once(0.0 if self.observer.pacing.behind else self._timeout(), native)
+        timeout = 0.0 if self.observer.pacing.behind else self._timeout()
+        came = self.selector.poll_once(timeout, None if self._native is None else self._native.wait)
         text = self.text
         now = self._served = time.monotonic()
         text.end_idle(time.monotonic_ns() - text.hold)
@@ -243,14 +243,6 @@ class Pipeline:
         self.text.replace(correlator, enricher)
 
     # -- its steps
-
-    def _on_audit_ready(self) -> None:
-        if self.text.suspended:
-            return
-        pause = self.text.pause(time.monotonic())
-        if pause:
-            time.sleep(pause)
-        self._read()
 
     def _read(self) -> None:
         self.text.read()

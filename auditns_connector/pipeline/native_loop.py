@@ -15,17 +15,17 @@ from auditns_connector._native import ffi, lib
 from auditns_connector.attribution.attributor import NEEDS_LOOKUP
 from auditns_connector.attribution.record_numbers import NOT_CLEAR, OF_ONE
 from auditns_connector.attribution.row_lookup import RowLookup
-from auditns_connector.pipeline.coalescing import BUSY, WINDOW
 from auditns_connector.pipeline.text_side import TextSide
+from auditns_connector.sinks.native import NativeOutput
 from auditns_connector.sources.base import AuditSource
 from auditns_connector.vocabulary.values import CData
 
 #: more text than this is not a little (bytes)
-_ROOM: Final = 64 * 1024
+_ROOM: Final = 256 * 1024
 _NEVER: Final = (1 << 64) - 1
 _DONE: Final = int(lib.LOOP_DONE)
-_NOTHING: Final = int(lib.LOOP_NOTHING)
 _OPEN: Final = int(lib.LOOP_OPEN)
+_NOTHING: Final = int(lib.LOOP_NOTHING)
 _UNSEEN: Final = int(lib.LOOP_UNSEEN)
 _OTHER: Final = int(lib.LOOP_OTHER)
 
@@ -38,12 +38,13 @@ class Part(Protocol):
 
 
 class NativeLoop:
-    """Rounds of the text side ``text``, which reads from ``audit``; ``loop`` may have other work to do."""
+    """Rounds of the text side ``text``, which reads from ``audit``; ``loop`` may have other work to do, and
+    waits for ``others`` beside the text."""
 
     #: drains kernel events: int64_t (*)(struct perf_look *)
     see: CData = ffi.addressof(lib, "perf_look")
 
-    def __init__(self, text: TextSide, audit: AuditSource, loop: Part) -> None:
+    def __init__(self, text: TextSide, audit: AuditSource, loop: Part, others: select.epoll) -> None:
         self._text, self._loop = text, loop
         self._observer, self._model = text.observer, text.observer.model
         self._fd = audit.fileno()
@@ -56,11 +57,14 @@ class NativeLoop:
                 "fd": self._fd, "intake": audit.reader, "stream": self._stream, "scan": scan, "points": self._points,
                 "careful": NEEDS_LOOKUP, "next": _NEVER,
                 "see": self.see, "look": self._look or ffi.NULL,
-                "out": self._out, "room": _ROOM, "window": int(WINDOW * 1e9), "hold": text.hold,
+                "out": self._out, "room": _ROOM, "hold": text.hold, "others": others.fileno(),
+                "coalescer": text.coalescer.c,
             },
         )  # fmt: skip
         self._tails: CData = None
         self._rows: RowLookup | None = None
+        #: what the C writes to by itself
+        self._natives: list[NativeOutput] = []
         self._applied = -1
 
     @property
@@ -88,32 +92,28 @@ class NativeLoop:
         self._tails = tails.c_struct()
         self._applied = self._model.applied
         c.tails, c.next, c.changes, c.logins = self._tails, rules.next, rules.changes, text.stream.logins
-        c.writer = text.outputs.writer or ffi.NULL
-        c.most = _NEVER if text.coalescer.fixed == 0 else int(BUSY * WINDOW)
+        natives = text.outputs.natives()
+        self._natives, c.by_caller = natives or [], natives is None
+        c.outputs = len(self._natives)
+        for number, output in enumerate(self._natives):
+            output.put(c.output[number])
         return True
 
-    def rounds(self, epoll: select.epoll, timeout: float) -> list[tuple[int, int]]:
+    def wait(self, epoll: select.epoll, timeout: float) -> list[tuple[int, int]]:
         """Wait for what ``epoll`` waits for up to ``timeout`` seconds, and do rounds of the fast path as long as they
-        are; returns what it has found for the pipeline to do."""
-        c, coalescer = self._c, self._text.coalescer
+        are; returns what it has found for the loop to do."""
+        c = self._c
+        self._text.adapt()
+        c.coalescer = self._text.coalescer.c
         c.epoll, c.end = epoll.fileno(), time.monotonic_ns() + int(timeout * 1e9)
+        if not self.ready():
+            lib.loop_wait(c)
+            return epoll.poll(0)
         try:
-            while True:
-                if not coalescer.gathers:
-                    how = lib.loop_rounds(c)
-                    if how == _OTHER:
-                        return epoll.poll(0)
-                else:
-                    oldest = self._text.stream.oldest
-                    end = c.end if oldest is None else min(c.end, oldest + c.hold)
-                    left = (end - time.monotonic_ns()) / 1e9
-                    ready = epoll.poll(max(left, 0.0))
-                    if left <= 0 or len(ready) != 1 or ready[0][0] != self._fd:
-                        return ready
-                    time.sleep(coalescer.pause(time.monotonic()))
-                    how = lib.loop_round(c)
+            while (how := lib.loop_rounds(c)) != _OTHER:
                 if not self._go_on(how):
                     return []
+            return epoll.poll(0)
         finally:
             self.settle()
 
@@ -122,7 +122,7 @@ class NativeLoop:
         c, look, text, observer = self._c, self._look, self._text, self._observer
         self.settle()
         if how == _OPEN:
-            return not c.size or text.outputs.give(ffi.buffer(self._out, c.size)[:])
+            return self._write_rest()
         if how == _NOTHING:
             text.read()
             return False
@@ -132,10 +132,20 @@ class NativeLoop:
         if how != _DONE:
             self._pass_on(ffi.buffer(look.frames, c.drained)[c.applied :] if c.drained else b"")
             return False
-        open_ = not c.size or text.outputs.give(ffi.buffer(self._out, c.size)[:])
-        text.coalescer.note_batch(c.came, look.cut / 1e9)
-        c.came = 0
-        return open_ and (self._applied == self._model.applied or self.ready())
+        return self._write_rest() and (self._applied == self._model.applied or self.ready())
+
+    def _write_rest(self) -> bool:
+        """Write what the C has not, or not whole; whether the fast path may go on."""
+        if not self._c.size:
+            return True
+        block = ffi.buffer(self._out, self._c.size)[:]
+        if self._c.by_caller:
+            self._text.outputs.give(block)
+        for number, output in enumerate(self._natives):
+            c = self._c.output[number]
+            if c.refused:
+                output.write_rest(block, c.part)
+        return self.ready()
 
     def _pass_on(self, block: bytes) -> None:
         """Text has been read, and frames drained, of which ``block`` is to be applied: the pipeline goes on."""
@@ -163,3 +173,8 @@ class NativeLoop:
         c.answered = c.events = 0
         for kind in range(4):
             c.counted[kind] = 0
+        for number, output in enumerate(self._natives):
+            done = c.output[number]
+            if done.bytes:
+                output.passed(done.bytes, done.lines)
+                done.bytes = done.lines = 0

@@ -9,7 +9,8 @@ from auditns_connector.pipeline.container_records import Heads, give_headers
 from auditns_connector.pipeline.selector import Selector
 from auditns_connector.sinks.base import Sink
 from auditns_connector.sinks.loss import Block
-from auditns_connector.vocabulary.values import CData, JsonObject
+from auditns_connector.sinks.native import MOST, NativeOutput
+from auditns_connector.vocabulary.values import JsonObject
 
 _CLOSE: Final = 2.0
 #: takes a notice for people
@@ -61,18 +62,25 @@ class Outputs:
         for blocks in several:
             self.write(blocks)
 
-    def give(self, block: Block) -> bool:
-        """Give the only format's block to its sinks; False where one of them is broken."""
-        broken = False
+    def give(self, block: Block) -> None:
+        """Give the only format's block to its sinks."""
         for sink in self.sinks:
             sink.write(block)
-            broken |= sink.broken
-        return not broken
+
+    def natives(self) -> list[NativeOutput] | None:
+        """What the loop in C may write to by itself; ``None``: :meth:`give` is to be called."""
+        found: list[NativeOutput] = []
+        for sink in self.sinks:
+            some = sink.natives()
+            if some is None or len(found) + len(some) > MOST:
+                return None
+            found += some
+        return found
 
     @property
-    def writer(self) -> CData:
-        """A ``struct writer *`` that the only sink takes small blocks by; ``None`` where there is none."""
-        return getattr(self.sinks[0], "writer", None) if len(self.sinks) == 1 else None
+    def prompt(self) -> bool:
+        """Somebody waits for each event."""
+        return any(sink.prompt for sink in self.sinks)
 
     def needs_python_loop(self) -> bool:
         """Whether one of them is to be looked after at a certain time, or has come to its end."""

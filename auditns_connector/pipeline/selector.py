@@ -19,7 +19,10 @@ class Selector(selectors.EpollSelector):
 
     def __init__(self) -> None:
         super().__init__()
-        self._own = select.epoll.fromfd(os.dup(self.fileno()))
+        #: all but what is shared
+        self.others = select.epoll.fromfd(os.dup(self.fileno()))
+        self._own = select.epoll()
+        self._own.register(self.others, select.EPOLLIN)
         self._calls: dict[int, Callable[[], object]] = {}
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
@@ -31,8 +34,7 @@ class Selector(selectors.EpollSelector):
     def share(self, fd: int, call: Callable[[], object]) -> None:
         """Wait until ``fd`` can be read, as the first of those who wait for it: who begins to after us, with
         EPOLLEXCLUSIVE, is woken only where we do not wait."""
-        self.register(fd, selectors.EVENT_READ, call)
-        self._own.unregister(fd)
+        self._calls[fd] = call
         self._own.register(fd, select.EPOLLIN | select.EPOLLEXCLUSIVE)
 
     def modify(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
@@ -50,8 +52,10 @@ class Selector(selectors.EpollSelector):
     def poll_once(self, timeout: float, wait: Wait | None = None) -> bool:
         """Wait up to ``timeout`` seconds, and call what is registered with each descriptor that is ready; ``wait`` does
         the waiting if it is given. False when there was none."""
-        own = self._own
+        own, others = self._own, self.others
         ready = own.poll(timeout) if wait is None else wait(own, timeout)
+        if any(fd == others.fileno() for fd, _ in ready):
+            ready = [one for one in ready if one[0] != others.fileno()] + others.poll(0)
         for fd, _ in ready:
             call = self._calls.get(fd)
             if call is not None:  # else it was let go while this batch was worked on
@@ -60,4 +64,5 @@ class Selector(selectors.EpollSelector):
 
     def close(self) -> None:
         self._own.close()
+        self.others.close()
         super().close()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from auditns_connector.attribution.attributor import Correlator
 from auditns_connector.audittext.scanner import MOST_PART, InsertionPoints, TextStream
 from auditns_connector.host.observer import Observer
-from auditns_connector.pipeline.coalescing import Coalescer
+from auditns_connector.pipeline.coalescing import MOST, Coalescer
 from auditns_connector.pipeline.outputs import Outputs
 from auditns_connector.pipeline.text_stage import Enricher
 from auditns_connector.sources.base import AuditSource
@@ -40,8 +40,6 @@ SLICE: Final = 0.05
 _LEAST_PART: Final = 8 << 10
 #: later than all events (CLOCK_MONOTONIC ns)
 END_OF_TIME: Final = 1 << 63
-#: text gathers no longer than this while somebody reads a stream (seconds)
-_WATCHED: Final = 0.0005
 #: bytes of audit text that are kept without copying
 _TEXT: Final = 3 << 19
 
@@ -154,12 +152,11 @@ class TextSide:
         """Whether the text is at its end."""
         return self.ended
 
-    def pause(self, now: float) -> float:
-        """How long text that has come may gather at ``now`` before it is read (seconds)."""
-        pause = self.coalescer.pause(now)
-        if pause and self.streams is not None and self.streams.watched:
-            pause = min(pause, _WATCHED)
-        return pause
+    def adapt(self) -> None:
+        """Text may gather as long as it suits those who wait for it now."""
+        watched = self.streams is not None and self.streams.watched
+        most = MOST if self.audit is None else self.audit.room
+        self.coalescer.adapt(most=most, prompt=watched or self.outputs.prompt, soon=watched)
 
     # -- its steps
 

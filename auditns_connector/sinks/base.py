@@ -20,6 +20,7 @@ from typing import Final, Protocol
 
 from auditns_connector.audittext.scanner import count_lines
 from auditns_connector.sinks.loss import Block, Lifecycle, Loss, joined, loss_of
+from auditns_connector.sinks.native import NativeOutput
 
 #: notices are for people; when nobody takes them away, the oldest stay
 MAX_NOTICES: Final = 64
@@ -61,6 +62,13 @@ class Sink(Protocol):
 
     def on_ready(self) -> None:
         """Go on: the descriptor is readable, or the deadline has come. Harmless at any time."""
+
+    @property
+    def prompt(self) -> bool:
+        """Somebody waits for each line as it comes."""
+
+    def natives(self) -> Sequence[NativeOutput] | None:
+        """What the loop in C may write to by itself until something waits; ``None``: ``write`` is to be called."""
 
     def deadline(self) -> float | None:
         """When ``on_ready`` wants to be called at the latest (``time.monotonic`` seconds); None: no such time."""
@@ -182,6 +190,11 @@ class LineQueue:
             self.written_records += count_lines(data)
         if self._keep_sent:
             self._remember(data)
+
+    def passed_lines(self, size: int, lines: int) -> None:
+        """The same of so many bytes and lines; not where they are to be taken back."""
+        self.written_bytes += size
+        self.written_records += lines
 
     def peek(self) -> list[memoryview]:
         """The next bytes to deliver, as a list for writev."""

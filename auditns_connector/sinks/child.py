@@ -75,6 +75,13 @@ class ChildSink:
     def _lost_line(self, loss: Loss) -> bytes:
         return bytes(self._spelled(self.lost(loss)))
 
+    @property
+    def prompt(self) -> bool:
+        return True
+
+    def natives(self) -> None:
+        """What the child was sent is kept for its successor."""
+
     def on_ready(self) -> None:
         if self._closed:
             return

@@ -2,12 +2,13 @@
 
 import os
 import select
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from auditns_connector.sinks.base import LineQueue, LostLine, Sink, add_notice, wait_until_flushed
 from auditns_connector.sinks.loss import Block
-from auditns_connector.sinks.outlet import Outlet, transmit_for
+from auditns_connector.sinks.outlet import Outlet, native_kind, transmit_for
 from auditns_connector.sinks.threaded import BOUNDLESS, ThreadedSink
+from auditns_connector.vocabulary.values import CData
 
 #: makes of lines what is to be written
 Shape = Callable[[bytes], bytes]
@@ -37,6 +38,7 @@ class DescriptorSink:
         self._epoll = select.epoll()
         try:
             self._outlet = Outlet(fd, self._queue, self._epoll, lost, transmit_for(fd))
+            self._kind = native_kind(fd)
         except BaseException:
             self._epoll.close()
             raise
@@ -49,6 +51,27 @@ class DescriptorSink:
             return
         try:
             self._outlet.write(data if self._shape is None else self._shape(bytes(data)))
+        except OSError as error:
+            self._break(error)
+
+    @property
+    def prompt(self) -> bool:
+        """Whoever reads a pipe or a terminal sees no difference between now and a moment later."""
+        return False
+
+    def natives(self) -> "Sequence[DescriptorSink] | None":
+        idle = self._queue.idle and not self.broken
+        return (self,) if idle and self._kind is not None and self._shape is None else None
+
+    def put(self, c: CData) -> None:
+        c.kind, c.fd = self._kind, self._outlet.fd
+
+    def passed(self, size: int, lines: int) -> None:
+        self._queue.passed_lines(size, lines)
+
+    def write_rest(self, data: Block, sent: int) -> None:
+        try:
+            self._outlet.write_rest(data, sent)
         except OSError as error:
             self._break(error)
 

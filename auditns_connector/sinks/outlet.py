@@ -5,12 +5,16 @@ import select
 import socket
 import stat
 from collections.abc import Callable
+from typing import Final
 
+from auditns_connector._native import ffi, lib
 from auditns_connector.sinks.base import LineQueue, LostLine, send_vector
 from auditns_connector.sinks.loss import Block
+from auditns_connector.sinks.native import PIPE, SOCKET
 
 #: sends some of the buffers without blocking; returns how many bytes went, 0 when none can now
 Transmit = Callable[[int, list[memoryview]], int]
+_TERMINAL: Final = 256
 
 
 class Outlet:
@@ -38,7 +42,12 @@ class Outlet:
             raise
         if sent == len(data):
             queue.passed(data)
-            return
+        else:
+            self.write_rest(data, sent)
+
+    def write_rest(self, data: Block, sent: int) -> None:
+        """Of ``data`` only ``sent`` bytes went; the rest waits. Raises OSError: receiver gone."""
+        queue = self.queue
         queue.push(data)
         queue.advance(sent)
         try:
@@ -70,7 +79,7 @@ def transmit_for(fd: int) -> Transmit:
     """How to write to an inherited descriptor without blocking.
 
     O_NONBLOCK would change the open file that others share (the shell's terminal), so: sockets have MSG_DONTWAIT;
-    a pipe that polls writable takes PIPE_BUF bytes (pipe(7)), a terminal at least 256.
+    a pipe that polls writable takes PIPE_BUF bytes (pipe(7)), a terminal at least :data:`_TERMINAL`.
     """
     mode = os.fstat(fd).st_mode
     if stat.S_ISSOCK(mode):
@@ -83,12 +92,27 @@ def transmit_for(fd: int) -> Transmit:
                 return 0
 
         return send
-    piece = select.PIPE_BUF if stat.S_ISFIFO(mode) else 256
+    if stat.S_ISFIFO(mode):
+        return write_pipe
     poll = select.poll()
     poll.register(fd, select.POLLOUT)
 
     def write(out: int, views: list[memoryview]) -> int:
         ready = poll.poll(0)
-        return os.write(out, views[0][:piece]) if ready else 0
+        return os.write(out, views[0][:_TERMINAL]) if ready else 0
 
     return write
+
+
+def write_pipe(fd: int, views: list[memoryview]) -> int:
+    """Write to a pipe as much as it takes without blocking."""
+    went = int(lib.output_write(fd, PIPE, ffi.from_buffer(views[0]), len(views[0])))
+    if went < 0:
+        raise OSError(-went, os.strerror(-went))
+    return went
+
+
+def native_kind(fd: int) -> int | None:
+    """How the loop in C writes to an inherited descriptor; ``None``: it cannot."""
+    mode = os.fstat(fd).st_mode
+    return SOCKET if stat.S_ISSOCK(mode) else PIPE if stat.S_ISFIFO(mode) else None

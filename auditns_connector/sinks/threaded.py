@@ -10,12 +10,14 @@ import os
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 from auditns_connector._native import ffi, lib
 from auditns_connector.errors import AuditnsError
 from auditns_connector.sinks.base import LineQueue, LostLine, add_notice
 from auditns_connector.sinks.loss import Block, Lifecycle, marked
+from auditns_connector.sinks.native import WRITER
 from auditns_connector.vocabulary.values import CData
 
 #: seconds between attempts while writing fails: doubled from the first to the second
@@ -104,6 +106,23 @@ class ThreadedSink:
                 self._queue.trim()
         if not given and not self._pausing:
             self._kick()
+
+    @property
+    def prompt(self) -> bool:
+        """What goes to a file is not waited for."""
+        return False
+
+    def natives(self) -> "Sequence[ThreadedSink]":
+        return (self,)
+
+    def put(self, c: CData) -> None:
+        c.kind, c.writer = WRITER, self.writer
+
+    def passed(self, size: int, lines: int) -> None:
+        """The writer counts by itself what it has written."""
+
+    def write_rest(self, data: Block, sent: int) -> None:
+        self.write(data)
 
     def _admits(self, data: Block) -> bool:
         """Whether the writer may have ``data`` at once: nothing is to come before it, and not too much waits there that

@@ -9,13 +9,16 @@ import os
 import select
 import socket
 import stat
+from typing import NamedTuple
 
 from auditns_connector.config.options import SocketOutput
 from auditns_connector.errors import AuditnsError, ConfigError
 from auditns_connector.sinks.base import LineQueue, LostLine, add_notice, wait_until_flushed
 from auditns_connector.sinks.loss import Block
+from auditns_connector.sinks.native import SOCKET
 from auditns_connector.sinks.outlet import Outlet
 from auditns_connector.sinks.paths import group_id, open_directory
+from auditns_connector.vocabulary.values import CData
 
 
 class SocketSink:
@@ -53,6 +56,22 @@ class SocketSink:
                 outlet.write(data)
             except OSError:
                 self._leave(fd)
+
+    @property
+    def prompt(self) -> bool:
+        return bool(self._readers)
+
+    def natives(self) -> "list[_Reader] | None":
+        if all(outlet.queue.idle for _, outlet in self._readers.values()):
+            return [_Reader(self, outlet) for _, outlet in self._readers.values()]
+        return None
+
+    def write_rest(self, outlet: Outlet, data: Block, sent: int) -> None:
+        """Of ``data`` only ``sent`` bytes went to the reader of ``outlet``."""
+        try:
+            outlet.write_rest(data, sent)
+        except OSError:
+            self._leave(outlet.fd)
 
     def on_ready(self) -> None:
         for fd, events in self._epoll.poll(0):
@@ -146,6 +165,22 @@ class SocketSink:
         except OSError as error:
             if error.errno != errno.ENOENT:
                 add_notice(self.notices, f"{self.name}: cannot remove {self.options.path}: {error.strerror}")
+
+
+class _Reader(NamedTuple):
+    """One reader, as the loop in C sees it."""
+
+    sink: SocketSink
+    outlet: Outlet
+
+    def put(self, c: CData) -> None:
+        c.kind, c.fd = SOCKET, self.outlet.fd
+
+    def passed(self, size: int, lines: int) -> None:
+        self.outlet.queue.passed_lines(size, lines)
+
+    def write_rest(self, data: Block, sent: int) -> None:
+        self.sink.write_rest(self.outlet, data, sent)
 
 
 def listen(path: str, mode: int, gid: int, own: tuple[int, int] | None = None) -> tuple[socket.socket, tuple[int, int]]:

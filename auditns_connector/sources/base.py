@@ -17,7 +17,10 @@ class AuditSource(Protocol):
         """Further descriptors that are readable when there is something for :meth:`fill`."""
 
     def begin(self) -> None:
-        """Whoever reads waits for :meth:`fileno` from now on; the source may begin to help."""
+        """Somebody is about to read what comes; the source may begin to help."""
+
+    def guard(self, on: bool) -> None:
+        """Whoever reads has other work now, or (``on`` False) waits for :meth:`fileno`."""
 
     def fill(self, stream: TextStream) -> int | None:
         """Put what is there now into ``stream``; returns how many bytes, ``None`` when there will never be more."""
@@ -29,6 +32,10 @@ class AuditSource(Protocol):
     @property
     def oldest(self) -> int:
         """The same of the oldest text that waits for :meth:`fill`; 0: none does."""
+
+    @property
+    def room(self) -> int:
+        """How many events may wait before they are read, so that whoever writes them need not wait."""
 
     @property
     def reader(self) -> CData:

@@ -1,9 +1,10 @@
 """Taking audit text in stands apart from thinking about it, for whoever writes it must never wait for us: auditd drops
 records while it does, and so does the kernel.
 
-While the loop keeps up it reads the text itself, as it comes. A thread in C (cdefs/intake) sleeps beside it. It takes
-over when text has waited unread for 5 ms, or a netlink socket's buffer is a quarter full, and waits for nobody then:
-neither for the interpreter, nor for an output or kernel events. The text goes into memory up to a limit, then into an
+While the loop keeps up it reads the text itself, as it comes. A thread in C (cdefs/intake) sleeps beside it. While the
+loop does anything else than wait for text, a timer wakes it every 5 ms; it takes over when text waits and was not read
+since the time before, or a netlink socket's buffer is a quarter full, and waits for nobody then: neither for the
+interpreter, nor for an output or kernel events. The text goes into memory up to a limit, then into an
 unlinked file up to another; above that whole events are dropped and counted. When all that waits was worked off the
 loop reads again.
 
@@ -26,6 +27,8 @@ STREAM: Final = int(lib.INTAKE_STREAM)
 READLOG: Final = int(lib.INTAKE_READLOG)
 #: so much is taken in at once by the loop itself: an event or two; after less than this there is hardly more (bytes)
 _LITTLE: Final = 16 * 1024
+#: events in a socket of the usual size, in a record each write, are some forty
+_ROOM: Final = 20
 #: no more than that is scanned before any of it is decided (bytes)
 _AHEAD: Final = 1 << 20
 
@@ -90,17 +93,27 @@ class Intake:
         return [int(lib.intake_fileno(self.c))]
 
     @property
+    def room(self) -> int:
+        """How many events may wait where they come from: half of what a socket of the usual size holds."""
+        return _ROOM
+
+    @property
     def reader(self) -> CData:
         """The ``struct intake *`` that C may read from."""
         return self.c
 
     def begin(self) -> None:
-        """Start the thread; whoever waits for :meth:`fileno` must do so already, with EPOLLEXCLUSIVE."""
+        """Start the thread, which guards the loop."""
         failed = lib.intake_start(self.c, self._full)
         if failed:
             self.notices.append(
                 f"audit text is taken in by the loop alone, whoever writes it may have to wait: {os.strerror(-failed)}"
             )
+
+    def guard(self, on: bool) -> None:
+        """The loop has other work from now on, and the thread takes over where text waits unread; or (``on`` False) it
+        waits for text itself."""
+        lib.intake_guard(self.c, on)
 
     def fill(self, stream: TextStream) -> int | None:
         """Put text into ``stream``: what is there, or one block of what was taken in before, at :attr:`taken`. Returns

@@ -36,6 +36,8 @@ _SO_RCVBUFFORCE: Final = 33
 _SO_MEMINFO: Final = 55
 _MEMINFO: Final = struct.Struct("=9I")
 _MEMINFO_DROPS: Final = 8
+#: what an event of some ten records takes of the socket's buffer (bytes)
+_EVENT: Final = 16_384
 _COUNTS: Final = ("received", "overruns", "foreign", "malformed", "truncated", "mended")
 # a kernel's record never gets a name of ours, should it ever use one of our numbers
 _NAMED: Final = [(name, number) for number, name in NAMES.items() if number not in OWN]
@@ -93,15 +95,20 @@ class ReadlogSource(Intake):
         self.silent = sock is None and in_initial("net") is False
         if self.silent:
             notices.append(SILENT_MESSAGE)
-        granted = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        self._granted = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
         try:
-            super().__init__(self._sock.fileno(), READLOG, limits, full=granted // 4)
+            super().__init__(self._sock.fileno(), READLOG, limits, full=self._granted // 4)
         except BaseException:
             self._sock.close()
             raise
         self.notices += notices
         self._dropped = 0
         self._counts: CData = ffi.new("struct readlog_counts *")
+
+    @property
+    def room(self) -> int:
+        """How many events may wait in the socket: a quarter of what its buffer holds."""
+        return max(1, self._granted // (4 * _EVENT))
 
     def drain(self) -> bytes:
         """Whole lines of what waits, for whoever looks for something; ``b""`` when nothing does. Never blocks."""

@@ -45,7 +45,7 @@ struct intake *intake_new(int fd, int kind, uint64_t memory, uint64_t disk, int 
     if (!in)
         return NULL;
     pthread_mutex_init(&in->lock, NULL);
-    in->epoll = in->quit = -1;
+    in->epoll = in->quit = in->timer = -1;
     in->news = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     in->kind = kind;
     in->reader = kind == INTAKE_READLOG ? readlog_reader(fd) : stream_reader(fd);
@@ -73,8 +73,8 @@ void intake_free(struct intake *in)
             ;
         pthread_join(in->thread, NULL);
     }
-    for (int i = 0; i < 3; i++) {
-        int fd = (int[]){in->epoll, in->quit, in->news}[i];
+    for (int i = 0; i < 4; i++) {
+        int fd = (int[]){in->epoll, in->quit, in->news, in->timer}[i];
         if (fd >= 0)
             close(fd);
     }

@@ -34,9 +34,11 @@ struct readlog_counts {
 /* Read `fd`, which must not block: a stream of text, or a NETLINK_AUDIT socket. At most `memory` bytes wait in memory,
  * then up to `disk` in the file `spool` (negative: there is none), which stays the caller's. NULL without memory. */
 struct intake *intake_new(int fd, int kind, uint64_t memory, uint64_t disk, int spool);
-/* Start the thread; returns 0, or -errno: then nobody takes over. `full`: bytes of a socket's buffer that are worth taking
- * over for (0: time alone tells). */
+/* Start the thread, guarding; returns 0, or -errno: then nobody takes over. `full`: bytes of a socket's buffer that are
+ * worth taking over for (0: time alone tells). */
 int intake_start(struct intake *in, uint64_t full);
+/* From now on the thread guards the loop, which has other work (1); or the loop waits for text itself (0). */
+void intake_guard(struct intake *in, int on);
 /* Readable while text waits that the thread has taken in. */
 int intake_fileno(const struct intake *in);
 /* Stop the thread, which must not have been left by fork(), and let go of everything but the descriptors. */

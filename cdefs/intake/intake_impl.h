@@ -93,9 +93,11 @@ int64_t intake_now(void);
 struct intake {
     pthread_mutex_t lock;
     struct reader *reader;
-    int kind, epoll, news, quit; /* news: an eventfd that is readable while text waits; quit: one that ends the thread */
+    int kind, epoll;
+    int news, quit, timer; /* news: an eventfd that is readable while text waits; quit: one that ends the thread */
     int started, signalled;
     uint64_t full;
+    int64_t patience;      /* so often the thread looks while it guards (ns) */
     pthread_t thread;
     /* with the lock held: */
     struct queue queue;

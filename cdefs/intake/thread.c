@@ -8,9 +8,14 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
 #include "intake/intake_impl.h"
 
-#define PATIENCE 5 /* text that waits unread for this long is taken (ms) */
+#define PATIENT 5000000       /* text that waits unread for this long is taken (ns) */
+#define IMPATIENT 1000000     /* the same where a socket may be full before that */
+#define QUICKLY_FULL (1 << 20) /* one that takes over for no more than this (bytes) */
 
 /* Put lines into the queue, or drop them. */
 static void publish(struct intake *in, char *data, size_t len, int64_t now)
@@ -115,23 +120,19 @@ static int filled(const struct intake *in)
            info[SK_MEMINFO_RMEM_ALLOC] >= in->full;
 }
 
-/* Text waits: does it go on waiting? 1: somebody has read meanwhile, 0: nobody, -1: the thread is to end. */
-static int patience(struct intake *in)
+/* The timer has come: text waits, and the loop has not read since it came the time before (`reads` times until then). */
+static int is_late(struct intake *in, uint64_t *reads)
 {
-    struct pollfd quit = {in->quit, POLLIN, 0};
-    uint64_t reads;
-    int since;
+    uint64_t expired, now;
+    ssize_t got = read(in->timer, &expired, sizeof(expired));
 
     pthread_mutex_lock(&in->lock);
-    reads = in->reads;
+    now = in->reads;
     pthread_mutex_unlock(&in->lock);
-    for (since = 0; since < PATIENCE && !filled(in); since += in->full ? 1 : PATIENCE)
-        if (poll(&quit, 1, in->full ? 1 : PATIENCE) > 0)
-            return -1;
-    pthread_mutex_lock(&in->lock);
-    since = reads != in->reads;
-    pthread_mutex_unlock(&in->lock);
-    return since;
+    if (got > 0 && readable(in) && (now == *reads || filled(in)))
+        return 1;
+    *reads = now;
+    return 0;
 }
 
 static void take_over(struct intake *in)
@@ -146,58 +147,74 @@ static void take_over(struct intake *in)
     pthread_mutex_unlock(&in->lock);
 }
 
-static int ended(struct intake *in)
+/* It is the thread that is to be woken by text. */
+static int reads_on(struct intake *in)
 {
-    int now;
+    int on;
 
     pthread_mutex_lock(&in->lock);
-    now = in->ended;
+    on = in->apart && !in->ended;
     pthread_mutex_unlock(&in->lock);
-    return now;
+    return on;
 }
 
 static void *serve(void *arg)
 {
     struct intake *in = arg;
-    struct epoll_event ready[2];
+    struct epoll_event ready[3], text = {EPOLLIN | EPOLLEXCLUSIVE, {.fd = in->reader->fd}};
+    uint64_t reads = 0;
+    int reading = 0;
 
     for (;;) {
-        int n = epoll_wait(in->epoll, ready, 2, -1), going;
+        int n = epoll_wait(in->epoll, ready, 3, -1), on;
 
-        for (int i = 0; i < n; i++)
+        for (int i = 0; i < n; i++) {
             if (ready[i].data.fd == in->quit)
                 return NULL;
-        going = patience(in);
-        if (going < 0)
-            return NULL;
-        if (!going && readable(in))
-            take_over(in);
+            if (ready[i].data.fd == in->timer && is_late(in, &reads))
+                take_over(in);
+        }
         while (take_once(in))
             ;
-        if (ended(in)) /* it would be readable for ever */
-            epoll_ctl(in->epoll, EPOLL_CTL_DEL, in->reader->fd, NULL);
+        on = reads_on(in);
+        if (on != reading && !epoll_ctl(in->epoll, on ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, text.data.fd, &text))
+            reading = on;
     }
+}
+
+void intake_guard(struct intake *in, int on)
+{
+    struct itimerspec often = {0};
+
+    if (!in->started)
+        return;
+    if (on)
+        often.it_value.tv_nsec = often.it_interval.tv_nsec = in->patience;
+    timerfd_settime(in->timer, 0, &often, NULL);
 }
 
 int intake_start(struct intake *in, uint64_t full)
 {
-    /* exclusive: it is not for us while somebody else waits for it, who must have begun before */
-    struct epoll_event text = {EPOLLIN | EPOLLEXCLUSIVE, {.fd = in->reader->fd}}, quit = {EPOLLIN, {.fd = 0}};
+    struct epoll_event timer = {EPOLLIN, {.fd = 0}}, quit = {EPOLLIN, {.fd = 0}};
     sigset_t all, former;
     int failed;
 
     in->full = full;
+    in->patience = full && full < QUICKLY_FULL ? IMPATIENT : PATIENT;
     in->epoll = epoll_create1(EPOLL_CLOEXEC);
     in->quit = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (in->epoll < 0 || in->quit < 0)
+    in->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    if (in->epoll < 0 || in->quit < 0 || in->timer < 0)
         return -errno;
+    timer.data.fd = in->timer;
     quit.data.fd = in->quit;
-    if (epoll_ctl(in->epoll, EPOLL_CTL_ADD, in->quit, &quit) || epoll_ctl(in->epoll, EPOLL_CTL_ADD, in->reader->fd, &text))
+    if (epoll_ctl(in->epoll, EPOLL_CTL_ADD, in->quit, &quit) || epoll_ctl(in->epoll, EPOLL_CTL_ADD, in->timer, &timer))
         return -errno;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &former);
     failed = pthread_create(&in->thread, NULL, serve, in);
     pthread_sigmask(SIG_SETMASK, &former, NULL);
     in->started = !failed;
+    intake_guard(in, 1);
     return -failed;
 }

@@ -1,4 +1,6 @@
 /* The fast path of a round, and the waiting between rounds: pipeline/native_loop.py says which it is. */
+#define _GNU_SOURCE
+#include <poll.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -8,10 +10,12 @@
 #include "kernel/clock.h"
 #include "kernel/perf.h"
 #include "sinks/file_writer.h"
+#include "sinks/native_output.h"
 #include "audittext/audittext.h"
 #include "table/table.h"
 #include "attribution/row_lookup.h"
 #include "intake/intake.h"
+#include "loop/coalescer.h"
 #include "loop/loop.h"
 
 /* auditd numbers its own events itself: their serials are no step in the kernel's. */
@@ -73,19 +77,14 @@ static int64_t monotonic(void)
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-static void count(struct native_loop *q, int64_t now)
-{
-    if (now - q->began > q->window) {
-        q->began = now;
-        q->came = 0;
-    }
-    q->came += q->points->n;
-}
-
-/* Give the text that the round has for its output to the writer. */
+/* Write what the round has made to all outputs; what one does not take whole is left for the caller. */
 static void give(struct native_loop *q)
 {
-    if (q->writer && writer_copy(q->writer, q->out, (size_t)q->size))
+    int all = !q->by_caller;
+
+    for (uint32_t i = 0; q->size && i < q->outputs; i++)
+        all &= output_give(&q->output[i], q->out, (size_t)q->size);
+    if (all)
         q->size = 0;
 }
 
@@ -122,28 +121,56 @@ int loop_round(struct native_loop *q)
     q->size = apply(q, q->look->frames, (uint64_t)q->drained) ? join(q, now) : -1;
     if (q->size < 0)
         return LOOP_UNKNOWN;
-    count(q, now);
+    coalescer_note(q->coalescer, q->points->n, now, (uint64_t)got);
     give(q);
     return LOOP_DONE;
 }
 
-int loop_rounds(struct native_loop *q)
+/* Text has come: let it gather until somebody else is ready, but no longer than until `end`; 1 where somebody is. */
+static int gather(const struct native_loop *q, int64_t end)
 {
+    int64_t now = monotonic(), pause = coalescer_pause(q->coalescer, now);
+    struct pollfd others = {q->others, POLLIN, 0};
+    struct timespec t;
+
+    pause = pause < end - now ? pause : end - now;
+    if (pause <= 0)
+        return 0;
+    t = (struct timespec){pause / 1000000000, pause % 1000000000};
+    return ppoll(&others, 1, &t, NULL) != 0;
+}
+
+/* Wait; 1 where text has come, and nobody else is ready. */
+static int wait(const struct native_loop *q)
+{
+    int64_t now = monotonic(), end = q->end, oldest = auditns_scan_oldest(q->scan);
     struct epoll_event ready[2];
 
-    for (;;) {
-        int64_t now = monotonic(), end = q->end, oldest = auditns_scan_oldest(q->scan);
-        int how;
+    if (oldest < end - q->hold)
+        end = oldest + q->hold;
+    return end > now && epoll_wait(q->epoll, ready, 2, (int)((end - now + 999999) / 1000000)) == 1 &&
+           ready[0].data.fd == q->fd && !gather(q, end);
+}
 
-        if (oldest < end - q->hold)
-            end = oldest + q->hold;
-        if (end <= now || epoll_wait(q->epoll, ready, 2, (int)((end - now + 999999) / 1000000)) != 1 ||
-            ready[0].data.fd != q->fd)
-            return LOOP_OTHER;
-        how = loop_round(q);
-        if (how == LOOP_OPEN && !q->size)
-            continue;
-        if (how != LOOP_DONE || q->size || q->came > q->most)
-            return how;
-    }
+void loop_wait(struct native_loop *q)
+{
+    if (q->end <= monotonic()) /* no time to wait: the loop goes on with other work */
+        return;
+    intake_guard(q->intake, 0);
+    wait(q);
+    intake_guard(q->intake, 1);
+}
+
+int loop_rounds(struct native_loop *q)
+{
+    int how;
+
+    if (q->end <= monotonic())
+        return LOOP_OTHER;
+    intake_guard(q->intake, 0);
+    do {
+        how = wait(q) ? loop_round(q) : LOOP_OTHER;
+    } while ((how == LOOP_DONE || how == LOOP_OPEN) && !q->size);
+    intake_guard(q->intake, 1);
+    return how;
 }

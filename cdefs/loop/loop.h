@@ -13,22 +13,23 @@ struct native_loop {
     const struct auditns_tails *tails;
     int64_t (*see)(struct perf_look *); /* perf_look, or what a test puts in its place */
     struct perf_look *look;
-    struct writer *writer;      /* where the text goes; NULL: it stays in `out`, for the caller to give */
+    struct coalescer *coalescer;
+    uint32_t outputs;           /* how many the text goes to */
+    int by_caller;              /* it stays in `out`, for the caller to write */
+    struct native_output output[OUTPUTS];
     char *out;
     uint64_t room;
     uint64_t next;              /* the serial that comes next */
     uint64_t changes, logins;   /* of the scan: how many there were */
     uint64_t answered, events, counted[4];
     uint64_t bytes;             /* of frames that the table has applied */
-    uint64_t came, most;        /* how many events came since `began`; most: in a window of time, with which it goes on */
-    int64_t began, window;
     int64_t end, hold;          /* end: of the rounds; hold: how long an event is waited for whose end has not come */
     int64_t size;               /* what is left for the caller: bytes in `out` */
     int64_t drained;            /* bytes of frames in `look`, or its error */
     uint64_t applied;           /* of these: the caller is to apply the rest */
     int64_t ms;                 /* of the newest event */
     uint32_t careful;
-    int epoll, fd;
+    int epoll, others, fd;      /* sets of descriptors: all that are waited for; and all but fd, which text comes on */
     int scanned;                /* all was scanned */
     uint32_t choice[LOOP_POINTS];
 };
@@ -46,5 +47,8 @@ struct native_loop {
 /* One round, where text has come. */
 int loop_round(struct native_loop *quick);
 
-/* Wait and do rounds as long as they are done and leave nothing. */
+/* Wait until somebody is ready or it is time to come back; text gathers meanwhile. */
+void loop_wait(struct native_loop *quick);
+
+/* The same, and do rounds as long as they are done and leave nothing. */
 int loop_rounds(struct native_loop *quick);

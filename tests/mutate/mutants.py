@@ -59,9 +59,23 @@ MUTANTS: Final = (
     Mutant(
         "loop: somebody else is ready",
         "cdefs/loop/loop.c",
-        " ||\n            ready[0].data.fd != q->fd)",
-        ")",
+        "ready[0].data.fd == q->fd && !gather(q, end)",
+        "!gather(q, end)",
         "tests/unit/test_native_loop.py::test_whoever_else_is_ready_is_not_overlooked",
+    ),
+    Mutant(
+        "loop: somebody else is ready while text gathers",
+        "cdefs/loop/loop.c",
+        "ppoll(&others, 1, &t, NULL) != 0",
+        "ppoll(&others, 1, &t, NULL) < 0",
+        "tests/unit/test_native_loop.py::test_text_gathers_until_somebody_else_is_ready",
+    ),
+    Mutant(
+        "loop: an output that did not take all",
+        "cdefs/loop/loop.c",
+        "    if (all)\n        q->size = 0;",
+        "    q->size = 0;",
+        "tests/unit/test_native_outputs.py::test_each_output_has_the_same_text",
     ),
     Mutant(
         "loop: who must know each moment",

@@ -129,14 +129,24 @@ def test_the_loop_reads_itself_again_when_all_is_worked_off(fed: Fed) -> None:
 
 def test_nobody_takes_over_from_a_loop_that_waits(fed: Fed) -> None:
     stream = TextStream()
-    fed.epoll.register(fed.source.filenos()[0], select.EPOLLIN)
+    fed.source.guard(False)
+    fed.read()  # where the thread had taken over before
+    before = fed.source.counters()["takeovers"]
     for serial in range(200):
         thread = threading.Thread(target=fed.send, args=(record(serial),))
         thread.start()
         assert fed.epoll.poll() != []
         thread.join()
         assert fed.source.fill(stream)
-    assert fed.source.counters()["takeovers"] <= 1  # where this test was kept from the CPU
+    assert fed.source.counters()["takeovers"] == before
+
+
+def test_the_thread_takes_over_where_the_loop_goes_on_with_other_work(fed: Fed) -> None:
+    fed.source.guard(False)
+    fed.send(events(0, 100))
+    fed.source.guard(True)
+    fed.until(takeovers=1, bytes=len(events(0, 100)))
+    assert fed.read() == events(0, 100)
 
 
 def test_a_line_that_the_loop_has_read_half_of(fed: Fed) -> None:
