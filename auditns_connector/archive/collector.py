@@ -78,9 +78,11 @@ class Collector:
 
     def __init__(self, capacity: int) -> None:
         #: memory that takes none before it is written to
-        self.buffer = mmap.mmap(-1, capacity)
+        self.buffer = mmap.mmap(-1, capacity, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        self.buffer.madvise(mmap.MADV_HUGEPAGE)
         self._keep: CData = ffi.from_buffer("char[]", self.buffer)
         self._c: CData = ffi.gc(ffi.new("struct archive_text *"), lib.archive_free)
+        self._out: CData = ffi.new("char[]", 2 * BLOCK)
         self._order: CData = None
         self._blocks: CData = None
         self._count = 0
@@ -158,9 +160,9 @@ class Collector:
         return bytes(ffi.buffer(out, lib.archive_block_table(self._c, self._order, block.c, out, room)))
 
     def text(self, block: PlannedBlock) -> memoryview:
-        """The block's text."""
+        """The block's text, until the next call."""
         room = lib.archive_block_text(self._c, self._order, block.c, ffi.NULL, 0)
-        out = ffi.new("char[]", room)
+        out = self._out = self._out if len(self._out) >= room else ffi.new("char[]", 2 * room)
         return memoryview(ffi.buffer(out, lib.archive_block_text(self._c, self._order, block.c, out, room)))
 
     def filters(self, size: int) -> tuple[int, bytes]:

@@ -65,6 +65,7 @@ class Segment:
         self._fd = fd
         self._map: mmap.mmap | None = None
         self._about: JsonObject | None = None
+        self._zstd: CData = None
         self.rows = 0
         self._filter: CData = None
         try:
@@ -197,11 +198,12 @@ class Segment:
                 raise Damaged("it is cut")
             table = unpack_table(self._view[e.offset : e.offset + e.table])
             module = zstd.module()
-            reader = module.ZstdDecompressor()
+            if self._zstd is None:
+                self._zstd = module.ZstdDecompressor()
             start = e.offset + e.table
             try:
-                raw = reader.decompress(table.payload, max_output_size=table.raw)
-                text = reader.decompress(self._view[start : start + e.frame], max_output_size=table.size)
+                raw = self._zstd.decompress(table.payload, max_output_size=table.raw)
+                text = self._zstd.decompress(self._view[start : start + e.frame], max_output_size=table.size)
             except module.ZstdError as error:
                 raise Damaged(str(error)) from error
             if len(text) != table.size or len(raw) != table.raw or table.events != e.events:

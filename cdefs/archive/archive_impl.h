@@ -57,6 +57,30 @@ const char *archive_body_end(const char *body, const char *end);
 /* The value of the first word NAME= of a body; at NULL: there is none. */
 struct span archive_field(const char *body, const char *end, const char *name, uint32_t len);
 
+/* Terms that a block had before: a hash with the number of the block it was last seen in. Some are forgotten. */
+#define SEEN_BITS 16
+
+struct seen {
+    uint64_t *marks;
+    uint32_t block;
+};
+
+static inline uint64_t *archive_new_seen(void)
+{
+    return calloc(1u << SEEN_BITS, sizeof(uint64_t));
+}
+
+static inline int is_new(struct seen *s, uint32_t term)
+{
+    uint64_t mark = (uint64_t)(s->block + 1) << 32 | term;
+    uint64_t *at = &s->marks[(term * 0x9e3779b1u) >> (32 - SEEN_BITS)];
+
+    if (*at == mark)
+        return 0;
+    *at = mark;
+    return 1;
+}
+
 /* ---- archive/holder.c ---- */
 
 /* Whose the event is, by the lines of ours in [l, end). subject: its point, NONE where it has none. */

@@ -107,7 +107,7 @@ uint64_t archive_block_table(const struct archive_text *a, const uint32_t *order
 {
     uint64_t most = 20 * ((uint64_t)block->pieces + block->count + 1);
     uint8_t *at = out;
-    uint32_t group = block->low_group;
+    uint32_t group = 0;
     int64_t before = 0;
 
     if (room < most)
@@ -147,27 +147,21 @@ uint64_t archive_block_text(const struct archive_text *a, const uint32_t *order,
     return (uint64_t)(at - out);
 }
 
-#define SEEN_BITS 16
-
 uint32_t archive_block_terms(const struct archive_text *a, const uint32_t *order, struct archive_block *blocks, uint32_t count)
 {
-    static const uint32_t mask = (1u << SEEN_BITS) - 1;
-    uint64_t *seen = calloc(mask + 1, sizeof(*seen)); /* a hash with the number of the block it was last seen in */
+    struct seen seen = {archive_new_seen(), 0};
     uint32_t most = 0;
 
-    for (uint32_t b = 0; b < count && seen; b++) {
+    for (uint32_t b = 0; b < count && seen.marks; b++) {
         blocks[b].terms = 0;
+        seen.block = b;
         for (uint32_t i = blocks[b].first; i < blocks[b].first + blocks[b].count; i++) {
             const struct archive_event *e = &a->event[order[i]];
-            for (uint32_t t = e->term; t < e->term + e->terms; t++) {
-                uint64_t mark = (uint64_t)(b + 1) << 32 | a->term[t];
-                uint64_t *at = &seen[(a->term[t] * 0x9e3779b1u) >> (32 - SEEN_BITS)];
-                blocks[b].terms += *at != mark;
-                *at = mark;
-            }
+            for (uint32_t t = e->term; t < e->term + e->terms; t++)
+                blocks[b].terms += is_new(&seen, a->term[t]);
         }
         most = blocks[b].terms > most ? blocks[b].terms : most;
     }
-    free(seen);
+    free(seen.marks);
     return most;
 }

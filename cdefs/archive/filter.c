@@ -44,19 +44,22 @@ void archive_filter_make(const struct archive_text *a, const uint32_t *order, co
 {
     uint32_t words = words_in(count);
     uint64_t size = row_size(count);
+    struct seen seen = {archive_new_seen(), 0};
 
     memset(out, 0, rows * size);
     for (uint32_t b = 0; b < count; b++) {
+        seen.block = b;
         uint8_t bit = (uint8_t)(1 << b % 8);
         for (uint32_t i = blocks[b].first; i < blocks[b].first + blocks[b].count; i++) {
             const struct archive_event *e = &a->event[order[i]];
             for (uint32_t t = e->term; t < e->term + e->terms; t++)
-                for (uint32_t k = 0; k < ARCHIVE_PROBES; k++)
+                for (uint32_t k = 0; k < ARCHIVE_PROBES && (k || !seen.marks || is_new(&seen, a->term[t])); k++)
                     out[probe(a->term[t], k, rows) * size + b / 8] |= bit;
             for (uint32_t r = 0; e->flags & ARCHIVE_EVENT_OPAQUE && r < rows; r++)
                 out[r * size + b / 8] |= bit;
         }
     }
+    free(seen.marks);
     for (uint32_t r = 0; r < rows; r++)
         put_eight((char *)out + r * size + words * 8, checksum(out + r * size, words, r));
 }

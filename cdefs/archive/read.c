@@ -75,7 +75,12 @@ int archive_open(const uint8_t *table, uint64_t len, uint32_t events, uint64_t t
 static int cover(uint8_t *covered, uint64_t off, uint64_t len)
 {
     for (uint64_t i = off; i < off + len;) {
-        if (i % 8 == 0 && off + len - i >= 8) {
+        if (i % 8 == 0 && off + len - i >= 64) {
+            if (eight((const char *)covered + i / 8))
+                return 0;
+            put_eight((char *)covered + i / 8, UINT64_MAX);
+            i += 64;
+        } else if (i % 8 == 0 && off + len - i >= 8) {
             if (covered[i / 8])
                 return 0;
             covered[i / 8] = 255;
@@ -129,11 +134,11 @@ int archive_scatter(const uint8_t *table, uint64_t len, uint32_t events, const c
 
 uint64_t archive_next(const uint8_t *covered, uint64_t len, uint64_t at, int want)
 {
-    uint8_t whole = want ? 0 : 255; /* a byte without what is wanted */
+    uint64_t whole = want ? 0 : UINT64_MAX; /* bytes without what is wanted */
 
     while (at < len) {
-        if (at % 8 == 0 && len - at >= 8 && covered[at / 8] == whole) {
-            at += 8;
+        if (at % 8 == 0 && len - at >= 64 && eight((const char *)covered + at / 8) == whole) {
+            at += 64;
             continue;
         }
         if ((covered[at / 8] >> at % 8 & 1) == want)
