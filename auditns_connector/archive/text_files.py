@@ -15,6 +15,8 @@ _LINE: Final = 4096
 _LOOK: Final = 1 << 16
 #: a file without a record stands behind those that have one
 _LAST: Final = 1 << 62
+#: how often something is tried that a rotation may disturb
+_TRIES: Final = 16
 
 
 def _name(text: bytes) -> str:
@@ -110,7 +112,7 @@ class TextFile:
         Rotation may rename it at any moment. So it is first moved aside, and what was moved is looked at."""
         directory, name = os.path.split(self.path)
         aside = os.path.join(directory, f".{name}.{os.urandom(8).hex()}.sealed")
-        for _ in range(16):
+        for _ in range(_TRIES):
             path = self._find(directory, name)
             if path is None:
                 return ""
@@ -176,3 +178,29 @@ def rotated(path: str) -> list[str]:
         if entry.startswith(name + ".") and number.isascii() and number.isdigit():
             found.append((int(number), os.path.join(directory, entry)))
     return [one for _, one in sorted(found, reverse=True)]
+
+
+def open_rotated(path: str, say: Callable[[str], None]) -> list[TextFile]:
+    """The files of :func:`rotated`, in that order, as they were at one moment."""
+    for _ in range(_TRIES):
+        texts: list[TextFile] = []
+        unreadable: set[tuple[int, int]] = set()
+        for name in rotated(path):
+            opened = open_all([name], say)
+            texts += opened
+            if not opened:
+                unreadable.add(_identity(name))
+        there = [_identity(name) for name in rotated(path)]
+        if [(text.dev, text.ino) for text in texts] == [one for one in there if one not in unreadable]:
+            return texts
+        for text in texts:
+            text.close()
+    raise AuditnsError(f"{path} is rotated again and again")
+
+
+def _identity(path: str) -> tuple[int, int]:
+    try:
+        info = os.stat(path)
+    except FileNotFoundError:
+        return (-1, -1)
+    return info.st_dev, info.st_ino

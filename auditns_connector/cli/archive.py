@@ -30,7 +30,8 @@ def add_parser(subparsers: Subparsers, name: str, text: str) -> None:
     seal = below.add_parser("seal", help="put text into the archive, and remove its files")
     add_archive(seal)
     seal.add_argument("files", nargs="*", metavar="FILE", help="audit text, also gzip or zstd, oldest records first")
-    seal.add_argument("--rotated", metavar="LOG", help="LOG.1, LOG.2 … as well")
+    seal.add_argument("--rotated", metavar="LOG", help="LOG.2, LOG.3 … as well, all but the newest")
+    seal.add_argument("--config", metavar="FILE", help="how much is to stay; default: /etc/audit/auditns.toml")
     seal.add_argument("--keep", action="store_true", help="leave the files")
     seal.add_argument("--no-wait", action="store_true", help="fail where somebody else is writing to the archive")
     seal.add_argument("--nice", action="store_true", help="give way to everything else")
@@ -66,15 +67,15 @@ def _age(text: str) -> int:
     return age(0 if text == "0" else text)
 
 
-def archive_options(given: str | None) -> "ArchiveOptions":
-    """The archive that is meant: ``given``, else the one of the configuration. Raises ConfigError where there is
-    none."""
+def archive_options(given: str | None, path: str | None = None) -> "ArchiveOptions":
+    """The archive that is meant: ``given``, else the one of the configuration, which is in ``path`` or where it is
+    otherwise. Raises ConfigError where there is none."""
     from auditns_connector.config.archive import ArchiveOptions
     from auditns_connector.config.options import DEFAULT_PATH, load
 
-    if given is not None and os.geteuid():
-        return ArchiveOptions(given)
-    config = load(missing_ok=True)
+    if given is not None and os.geteuid() and path is None:
+        return ArchiveOptions(given, min_free=0)
+    config = load(path or DEFAULT_PATH, missing_ok=path is None)
     if given is not None:
         same = os.path.realpath(given) == os.path.realpath(config.archive.path) if config.archive.path else False
         return config.archive if same else ArchiveOptions(given, min_free=0)
@@ -94,14 +95,13 @@ def _say(text: str) -> None:
 
 
 def _seal(args: argparse.Namespace) -> int:
-    from auditns_connector.archive.text_files import TextFile, open_all, rotated
+    from auditns_connector.archive.text_files import open_all, open_rotated
     from auditns_connector.daemon.process import give_way
 
     if args.nice:
         give_way()
-    options = archive_options(args.archive)
-    paths = [*(rotated(args.rotated) if args.rotated else []), *args.files]
-    if not paths and not args.rotated:
+    options = archive_options(args.archive, args.config)
+    if not args.files and not args.rotated:
         raise ConfigError("nothing to seal: give FILEs, or --rotated LOG")
     problems: list[str] = []
 
@@ -109,8 +109,9 @@ def _seal(args: argparse.Namespace) -> int:
         problems.append(text)
         _say(text)
 
-    texts = open_all(paths, say)
-    ahead = TextFile(args.rotated) if args.rotated and texts and os.path.exists(args.rotated) else None
+    texts = open_rotated(args.rotated, say) if args.rotated else []
+    ahead = texts.pop() if texts else None
+    texts += open_all(args.files, say)
     try:
         sealed = _seal_texts(options, texts, ahead, say, args)
     finally:

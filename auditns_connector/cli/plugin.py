@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
 
@@ -12,6 +13,7 @@ from auditns_connector.errors import AuditnsError
 if TYPE_CHECKING:
     import argparse
 
+    from auditns_connector.archive.background import BackgroundSealer
     from auditns_connector.assembly import Program
     from auditns_connector.attribution.attributor import Correlator
     from auditns_connector.config.options import Config
@@ -79,6 +81,7 @@ class Plugin:
         self._program: Program | None = None
         self._standalone: StandaloneRecords | None = None
         self._spawner: Spawner | None = None
+        self._sealer: BackgroundSealer | None = None
         from auditns_connector.emit.spelling import choose
         from auditns_connector.host.audit_tools import version
 
@@ -140,6 +143,9 @@ class Plugin:
                 )
             )  # fmt: skip
             pipeline = self._program.pipeline
+            pipeline.each_tick.append(self._tick_sealer)
+            self._choose_sealer()
+            pipeline.more_status["archive"] = lambda: self._sealer.counters() if self._sealer is not None else {}
             pipeline.more_status["records"] = lambda: self._spelling.status(self._config.placement)
             pipeline.run()
         finally:
@@ -149,6 +155,8 @@ class Plugin:
                 self._program.close()
             if self._spawner is not None:
                 self._spawner.close()
+            if self._sealer is not None:
+                self._sealer.close()
         lost = pipeline.lost()
         if lost:
             log.warning("stopped", reason=pipeline.stopping, lost=lost)
@@ -160,6 +168,21 @@ class Plugin:
 
         config = self._config
         return config.file.path if config.file.enabled and not configured(config.include, config.exclude) else ""
+
+    def _choose_sealer(self) -> None:
+        """By the configuration as it is now."""
+        config = self._config
+        if self._sealer is not None:
+            self._sealer.close()
+            self._sealer = None
+        if config.archive.path and config.file.enabled:
+            from auditns_connector.archive.background import BackgroundSealer
+
+            self._sealer = BackgroundSealer(config.archive.path, config.file.path, self._path, self._log.warning)
+
+    def _tick_sealer(self) -> None:
+        if self._sealer is not None:
+            self._sealer.tick(time.monotonic())
 
     def _text_side(
         self, standalone: "StandaloneRecords", model: "Model"
@@ -222,6 +245,8 @@ class Plugin:
             self._config = former
             self._log.warning("the new configuration cannot be used; the old one stays", reason=str(error))
             return
+        if (former.archive, former.file) != (self._config.archive, self._config.file):
+            self._choose_sealer()
         program.configure_streams(self._config.streams)
         self._log.info("configuration read again", changed=" ".join(changed))
         child = self._config.child

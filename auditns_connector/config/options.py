@@ -314,6 +314,10 @@ def _together(path: str, config: Config) -> None:
         raise ConfigError(f'{path}: sources.ns_source: "perf" is not allowed while sources.perf is "off"')
     if sources.connector == "off" and sources.ns_source == "nm":
         raise ConfigError(f'{path}: sources.ns_source: "nm" is not allowed while sources.connector is "off"')
+    if config.archive.path and config.file.enabled and config.file.max_size and config.file.keep < 2:
+        raise ConfigError(
+            f"{path}: output.file.keep: {config.file.keep} is not allowed with archive.path; allowed: from 2 on"
+        )
     used = {"control": config.control}
     for name, output_path in (
         ("journal.path", config.journal.path),

@@ -5,12 +5,13 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from auditns_connector.archive import seal as seal_module
+from auditns_connector.archive import text_files
 from auditns_connector.archive.check import check
 from auditns_connector.archive.files import ArchiveFiles
 from auditns_connector.archive.reader import Archive
@@ -18,7 +19,7 @@ from auditns_connector.archive.seal import LEAST_SEGMENT
 from auditns_connector.archive.text_files import TextFile, rotated
 from auditns_connector.errors import AuditnsError
 
-from .archive_help import event, seal, workload
+from .archive_help import event, seal, unheard, workload
 
 pytest.importorskip("zstandard")
 
@@ -202,6 +203,40 @@ def test_rotated_files_are_found_oldest_first(tmp_path: Path) -> None:
     for name in ("log", "log.1", "log.2", "log.10.gz", "log.x", "log.3.zst", "other.1"):
         (tmp_path / name).touch()
     assert [Path(path).name for path in rotated(str(tmp_path / "log"))] == ["log.10.gz", "log.3.zst", "log.2", "log.1"]
+
+
+def test_a_rotation_while_the_files_are_opened_changes_no_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(tmp_path, **{f"log.{n}": workload(3, first=10 * (9 - n)) for n in (1, 2, 3)})
+    opened, left = text_files.open_all, [2]
+
+    def rotate_first(paths: Sequence[str], say: Callable[[str], None]) -> list[TextFile]:
+        if left[0]:
+            left[0] -= 1
+            for n in (5, 4, 3, 2, 1):
+                if (tmp_path / f"log.{n}").exists():
+                    os.rename(tmp_path / f"log.{n}", tmp_path / f"log.{n + 1}")
+            (tmp_path / "log.1").write_bytes(workload(3, first=100 * (9 - left[0])))
+        return opened(paths, say)
+
+    monkeypatch.setattr(text_files, "open_all", rotate_first)
+    texts = text_files.open_rotated(str(tmp_path / "log"), unheard)
+    assert [text.first_ms for text in texts] == sorted(text.first_ms for text in texts)
+    assert len(texts) == 5
+    for text in texts:
+        text.close()
+
+
+def test_of_rotated_files_one_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    written(tmp_path, **{f"log.{n}": workload(3, first=10 * (9 - n)) for n in (1, 3)})
+    (tmp_path / "log.2").mkdir()
+    said: list[str] = []
+    texts = text_files.open_rotated(str(tmp_path / "log"), said.append)
+    assert [Path(text.path).name for text in texts] == ["log.3", "log.1"]
+    assert len(said) == 1
+    for text in texts:
+        text.close()
 
 
 def test_a_directory_of_something_else_is_left_alone(tmp_path: Path) -> None:
