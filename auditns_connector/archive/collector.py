@@ -16,8 +16,8 @@ BLOCK: Final = 1 << 18
 MOST_TALLIES: Final = 1 << 18
 MOST_INFOS: Final = 1 << 15
 #: events and terms of one segment: beyond them it is ended, so that its memory is bounded by more than its text
-MOST_EVENTS: Final = 1 << 20
-MOST_TERMS: Final = 12 << 20
+MOST_EVENTS: Final = 3 << 18
+MOST_TERMS: Final = 10 << 20
 #: bits of the filters for each byte of text: with the tables that is about 1 % of it
 _FILTER_BITS: Final = 0.08
 #: bits for each term: of blocks without a value about one in 300 is read in vain
@@ -188,6 +188,8 @@ class Collector:
         """What was counted."""
         for i in range(self._c.tallies):
             t = self._c.tally[i]
+            if not t.count:
+                continue  # it was another container's after all
             if t.kind == numbers.TALLY_TYPE:
                 value = b"%d" % t.value
             elif t.kind == numbers.TALLY_SYSCALL:

@@ -107,4 +107,12 @@ int archive_count(struct archive_text *a, uint32_t group, uint32_t kind, uint32_
 int archive_note_info(struct archive_text *a, const char *body, const char *end, uint32_t group);
 int archive_note_serial(struct archive_text *a, struct span node, uint64_t serial, int64_t ms);
 
+/* ---- archive/apart.c: whose an event is may stand in an event behind it (placement = "apart") ---- */
+
+/* Remember the event in hand, which says nothing of whose it is. 0: no memory. */
+int archive_remember(struct archive_text *a, uint64_t serial, int64_t ms);
+
+/* Give the event that is named `event` to a group: SECONDS.MILLISECONDS:SERIAL, of the same host. */
+int archive_give(struct archive_text *a, struct span event, uint32_t group);
+
 #endif

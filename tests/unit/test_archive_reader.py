@@ -145,6 +145,23 @@ def test_counts_of_containers(tmp_path: Path) -> None:
         assert {row.kind for row in archive.aggregates(("key",))} == {"key"}
 
 
+def test_whose_an_event_is_may_stand_apart(tmp_path: Path) -> None:
+    """With placement = "apart" a record of ours behind it says it, after whatever came in between."""
+    away = 3 << 30
+    text = b"type=SECCOMP msg=audit(1700000000.001:1): auid=0 uid=0 pid=7 comm=\"x\" sig=31 arch=c000003e syscall=1\n"
+    text += event(2, ms=1)
+    text += b"type=CONTAINER_ID msg=audit(1700000000.001:%d): contid=4 event=1700000000.001:1\n" % (1 + away)
+    text += b"type=SECCOMP msg=audit(1700000000.002:3): auid=0 uid=0 pid=8 comm=\"x\" sig=31 arch=c000003e syscall=1\n"
+    text += b"type=CONTAINER_ID msg=audit(1700000000.002:%d): contid=4 event=1700000000.002:77\n" % (3 + away)
+    with Archive(made(tmp_path, text)) as archive:
+        rows = {row.contid: row for row in archive.containers()}
+        assert {contid: row.events for contid, row in rows.items()} == {"": 2, "4": 3}
+        found = {(row.container, row.value): row.times for row in archive.aggregates(("type",))}
+        assert found[rows["4"].number, b"1326"] == found[rows[""].number, b"1326"] == 1
+        assert found[rows["4"].number, b"1340"] == 2
+        assert b"".join(part.tobytes() for part in archive.texts()) == text
+
+
 def test_ten_thousand_containers_in_one_segment(tmp_path: Path) -> None:
     text = b"".join(event(n, contid=str(1 + n % 10_000)) for n in range(20_000))
     with Archive(made(tmp_path, text)) as archive:
