@@ -13,6 +13,7 @@ exe      ``exe=``; ``exename`` is its last component
 path     ``name=`` of PATH, ``path=``, ``cwd=``: as they stand; ``base`` is the last component of the first two
 arg      ``a0=``, ``a1=`` … of EXECVE; not what was cut into pieces (``a1[0]=``)
 addr     of SOCKADDR (as inet_ntop(3) writes it, or the path), ``saddr=`` and ``daddr=`` of NETFILTER_PKT
+entry    ``entry=`` of CONTAINER_INFO
 ======== =========================================================================================
 
 Values are decoded: without quotes, and not in hexadecimal. Of what a user process says of itself (``msg='…'``) there

@@ -20,6 +20,7 @@ TERM_PATH: Final = 11
 TERM_BASE: Final = 12
 TERM_ARG: Final = 13
 TERM_ADDR: Final = 14
+TERM_ENTRY: Final = 15
 
 # Whose the events of a group are.
 HOLDER_CONTAINER: Final = 0
@@ -41,6 +42,7 @@ TALLY_FAILED: Final = 5
 TALLY_LOGIN: Final = 6
 TALLY_TARGET: Final = 7
 TALLY_LOSS: Final = 8
+TALLY_ENTRY: Final = 9
 
 EVENT_EXEC: Final = 1
 """A successful execve or execveat."""

@@ -119,7 +119,12 @@ static int count_line(struct archive_text *a, uint32_t group, const char *body, 
         uint64_t count = number_in(archive_field(body, end, "count", 5));
         return count_span(a, group, ARCHIVE_TALLY_LOSS, archive_field(body, end, "source", 6), count ? count : 1, ms);
     }
-    return type != AUDIT_CONTAINER_INFO || archive_note_info(a, body, end, group);
+    if (type != AUDIT_CONTAINER_INFO)
+        return 1;
+    if (span_is(archive_field(body, end, "reason", 6), "entry", 5) &&
+        !count_span(a, group, ARCHIVE_TALLY_ENTRY, archive_field(body, end, "entry-how", 9), 1, ms))
+        return 0;
+    return archive_note_info(a, body, end, group);
 }
 
 static int count_event(struct archive_text *a, const struct auditns_points *p, uint32_t l, uint32_t end, uint32_t first,

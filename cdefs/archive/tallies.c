@@ -100,11 +100,18 @@ int archive_count(struct archive_text *a, uint32_t group, uint32_t kind, uint32_
     return 1;
 }
 
+static int begins_with(struct span s, const char *with)
+{
+    size_t n = strlen(with);
+    return s.len >= n && !memcmp(s.at, with, n);
+}
+
 int archive_note_info(struct archive_text *a, const char *body, const char *end, uint32_t group)
 {
-    /* what differs from one event to the next stands at the end */
+    /* behind the names stands what differs from one process to the next */
     for (const char *s = body; (s = memchr(s, ' ', (size_t)(end - s))); s++) {
-        if (end - s > 10 && !memcmp(s, " exit-pid=", 10)) {
+        struct span word = {s, (uint32_t)(end - s)};
+        if (begins_with(word, " exit-pid=") || begins_with(word, " entry=") || begins_with(word, " cauid=")) {
             end = s;
             break;
         }

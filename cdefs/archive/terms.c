@@ -188,6 +188,8 @@ static int kernel_word(struct archive_text *a, struct work *w, const char *t, si
             w->exe = v;
             return text_term(a, ARCHIVE_TERM_EXE, ARCHIVE_TERM_EXENAME, v);
         }
+        if (NAMED("entry"))
+            return plain_term(a, ARCHIVE_TERM_ENTRY, v);
         return !NAMED("euid") || plain_term(a, ARCHIVE_TERM_UID, v);
     case 'n':
         return !(NAMED("name") && type == TYPE_PATH) || text_term(a, ARCHIVE_TERM_PATH, ARCHIVE_TERM_BASE, v);

@@ -48,6 +48,7 @@ PIECES = [
     b"type=CONTAINER_OP msg=audit(1700000000.041:8): op=drop opid=7 contid=-1 old-contid=3,^2",
     b"node=h1 type=PATH msg=audit(1700000000.010:1): item=0 name=\"/etc/a/\" inode=1",
     b"type=PROCTITLE msg=audit(1700000000.010:1): proctitle=00",
+    b'type=CONTAINER_INFO msg=audit(1700000000.010:1): contid=4 runtime="docker" entry=ab:7:9 entry-how=setns',
     b"no record",
     b"",
 ]  # fmt: skip

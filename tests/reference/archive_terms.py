@@ -12,7 +12,7 @@ from auditns_connector.vocabulary import record_types as rectypes
 Found = set[tuple[str, bytes]]
 #: values as they stand
 _PLAIN: Final = {b"pid": "pid", b"ppid": "pid", b"opid": "pid", b"auid": "auid", b"old-auid": "auid", b"uid": "uid",
-                 b"euid": "uid", b"syscall": "syscall", b"daddr": "addr"}  # fmt: skip
+                 b"euid": "uid", b"syscall": "syscall", b"daddr": "addr", b"entry": "entry"}  # fmt: skip
 #: values that are quoted or in hexadecimal
 _TEXT: Final = {b"comm": "comm", b"ocomm": "comm", b"exe": "exe", b"path": "path", b"cwd": "path"}
 _LAST: Final = {b"exe": "exename", b"path": "base", b"name": "base"}

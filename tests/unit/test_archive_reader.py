@@ -123,6 +123,8 @@ def test_counts_of_containers(tmp_path: Path) -> None:
         f"type=CONTAINER_ID {stamp} record=1 contid=4\n"
         f"type=CONTAINER_ID {stamp} record=2 contid=5,^4\n"
         f'type=CONTAINER_INFO {stamp} contid=4 origin=log runtime="docker" ctr-id="abcd" ctr-name="web" image=6120\n'
+        "type=CONTAINER_INFO msg=audit(1700000000.002:2147483652): reason=entry contid=4 kind=runtime "
+        'runtime="docker" image=6120 entry=ab:7:9 entry-how=setns entry-auid=1000\n'
         "type=LOGIN msg=audit(1700000000.002:2): pid=6 uid=0 old-auid=4294967295 auid=1000 ses=1 res=1\n"
         "type=CONTAINER_ID msg=audit(1700000000.002:2): contid=4\n"
         "type=CONTAINER_LOST msg=audit(1700000000.003:2147483651): source=perf cpu=1 count=17\n"
@@ -134,7 +136,7 @@ def test_counts_of_containers(tmp_path: Path) -> None:
         assert set(rows) == {("container", "4"), ("host", ""), ("unknown", "")}
         four = rows["container", "4"]
         assert (four.runtime, four.full_id, four.name, four.image) == ("docker", "abcd", "web", "a ")
-        assert (four.events, four.records, four.failures) == (2, 7, 1)
+        assert (four.events, four.records, four.failures) == (3, 8, 1)
         assert rows["unknown", ""].failures == 1
         found = {(row.container, row.kind, row.value): row.times for row in archive.aggregates()}
         assert found[four.number, "failed", b"kill"] == 1
@@ -142,16 +144,19 @@ def test_counts_of_containers(tmp_path: Path) -> None:
         assert found[four.number, "login", b"1000"] == 1
         assert found[four.number, "target", b"5,^4"] == 1
         assert found[rows["host", ""].number, "loss", b"perf"] == 17
+        assert found[four.number, "entry", b"setns"] == 1
+        assert next(archive.candidates(Wanted(terms=((Term("entry", b"ab:7:9"),),))))
+        assert not list(archive.candidates(Wanted(terms=((Term("entry", b"ab:7:8"),),))))
         assert {row.kind for row in archive.aggregates(("key",))} == {"key"}
 
 
 def test_whose_an_event_is_may_stand_apart(tmp_path: Path) -> None:
     """With placement = "apart" a record of ours behind it says it, after whatever came in between."""
     away = 3 << 30
-    text = b"type=SECCOMP msg=audit(1700000000.001:1): auid=0 uid=0 pid=7 comm=\"x\" sig=31 arch=c000003e syscall=1\n"
+    text = b'type=SECCOMP msg=audit(1700000000.001:1): auid=0 uid=0 pid=7 comm="x" sig=31 arch=c000003e syscall=1\n'
     text += event(2, ms=1)
     text += b"type=CONTAINER_ID msg=audit(1700000000.001:%d): contid=4 event=1700000000.001:1\n" % (1 + away)
-    text += b"type=SECCOMP msg=audit(1700000000.002:3): auid=0 uid=0 pid=8 comm=\"x\" sig=31 arch=c000003e syscall=1\n"
+    text += b'type=SECCOMP msg=audit(1700000000.002:3): auid=0 uid=0 pid=8 comm="x" sig=31 arch=c000003e syscall=1\n'
     text += b"type=CONTAINER_ID msg=audit(1700000000.002:%d): contid=4 event=1700000000.002:77\n" % (3 + away)
     with Archive(made(tmp_path, text)) as archive:
         rows = {row.contid: row for row in archive.containers()}
