@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from auditns_connector.cli.subparsers import Subparsers
-from auditns_connector.daemon.terminal import complain
+from auditns_connector.daemon.terminal import complain, show
 from auditns_connector.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def _seal(args: argparse.Namespace) -> int:
         for text in [*texts, *([ahead] if ahead else [])]:
             text.close()
     if sealed is not None:
-        print(
+        show(
             f"{sealed.records} records of {sealed.length} bytes in {sealed.segments} segments of {sealed.bytes} bytes; "
             f"{sealed.removed} files removed, {sealed.repeated} were there already\nhead {sealed.head}"
         )
@@ -172,8 +172,8 @@ def _check(args: argparse.Namespace) -> int:
     with ArchiveFiles(archive_options(args.archive).path) as files:
         found = check(files, args.head)
     for problem in found.problems:
-        print(problem)
-    print(f"{found.segments} segments\nhead {found.head}" if found.head else "no segment")
+        show(str(problem))
+    show(f"{found.segments} segments\nhead {found.head}" if found.head else "no segment")
     return 1 if found.problems else 0
 
 
@@ -196,7 +196,7 @@ def _prune(args: argparse.Namespace) -> int:
         finally:
             catalogue.close()
     for row, reason in gone:
-        print(f"segment {row.seq}: {row.records} records, {row.bytes} bytes: {reason}")
+        show(f"segment {row.seq}: {row.records} records, {row.bytes} bytes: {reason}")
     return 0
 
 
@@ -235,5 +235,5 @@ def _info(args: argparse.Namespace) -> int:
         return 0
     for name, value in about.items():
         if not isinstance(value, list) and name != "v":
-            print(f"{name}: {'-' if value is None else value}")
+            show(f"{name}: {'-' if value is None else value}")
     return 0

@@ -83,15 +83,13 @@ def run(args: argparse.Namespace) -> int:
         TextInput(stream, deliver, answers).run(args.files or ["-"])
     if correlator.contradicted:
         count = correlator.contradicted
-        print(
+        complain(
             f"auditns: {count} answers in the text contradict the evidence here, and stay; the first is of "
-            f"{correlator.contradiction}",
-            file=sys.stderr,
+            f"{correlator.contradiction}"
         )
-    print(
+    complain(
         f"auditns: {enricher.shown} of {enricher.events} events, {correlator.attributed} of containers, "
-        f"{correlator.unknown} unknown",
-        file=sys.stderr,
+        f"{correlator.unknown} unknown"
     )
     return _tell_foreign(stream)
 
@@ -102,7 +100,7 @@ def _tell_foreign(stream: Any) -> int:
         return 0
     lines = "1 line is no audit record" if stream.foreign == 1 else f"{stream.foreign} lines are no audit records"
     hint = " (what ausearch -i has translated cannot be read: use ausearch --raw)" if not stream.records else ""
-    print(f"auditns: {lines}{hint}", file=sys.stderr)
+    complain(f"auditns: {lines}{hint}")
     return 0 if stream.records else 1
 
 
