@@ -4,6 +4,7 @@ from pathlib import Path
 
 from tests.bench.accuracy.truth import HOST, Action, Labels
 from tests.bench.storm import load, score
+from tests.bench.storm.__main__ import keep
 
 MESSAGE = "type=USER msg=audit(10.001:%d): pid=7 uid=0 auid=0 ses=1 msg='op=storm-message seq=%d'\n"
 OURS = "type=CONTAINER_ID msg=audit(10.001:%d): contid=%s\n"
@@ -59,3 +60,13 @@ def test_a_container_for_the_hosts_is_wrong_and_so_is_none_for_a_containers(tmp_
 def test_a_storm_that_fails_does_not_count() -> None:
     assert load.Done(990, 10).counts
     assert not load.Done(989, 11).counts
+
+
+def test_pieces_make_one_table(tmp_path: Path) -> None:
+    """Whatever is run again takes the place of what was there."""
+    path = tmp_path / "rows"
+    assert keep(path, [["uts: plugin", "1"], ["userpid: control", "2"]]) == [
+        ["userpid: control", "2"],
+        ["uts: plugin", "1"],
+    ]
+    assert keep(path, [["uts: plugin †", "3"]]) == [["userpid: control", "2"], ["uts: plugin †", "3"]]

@@ -7,11 +7,13 @@ under plain auditd with a plugin that only copies (the control), with our plugin
     python -m tests.bench.storm --quick                            short, few processes, two storms
     python -m tests.bench.storm --storms userpid,all --subjects control,plugin
     python -m tests.bench.storm --write                            all of it, into BENCHMARKS.md (half an hour)
+    python -m tests.bench.storm --storms uts --rows FILE --write   a piece of it; the table is of all pieces in FILE
 
 Exit status 0: no answer was wrong and nothing is missing untold; 1: otherwise; 3: not possible here.
 """
 
 import argparse
+import json
 import os
 import shutil
 import sys
@@ -97,6 +99,17 @@ def run(names: list[str], subjects: list[str], count: int, live: int, timing: Ti
     return results
 
 
+def keep(path: Path, rows: list[list[str]]) -> list[list[str]]:
+    """Put ``rows`` into the file, in the place of former ones of the same storm and program; all that it has then, in
+    the order of storms and programs."""
+    former = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    known = {one[0].removesuffix(" †"): one for one in [*former, *rows]}
+    order = [f"{storm}: {program}" for storm in load.storms(1, load.LIVE) for program in PROGRAMS]
+    found = [known[name] for name in order if name in known]
+    path.write_text("".join(f"{json.dumps(one)}\n" for one in found))
+    return found
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, run, print."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.storm", description="What a storm does to audit.")
@@ -107,6 +120,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=0.0, metavar="S", help="of each storm (14; with --quick 3)")
     parser.add_argument("--later", type=float, default=0.0, metavar="S", help="from its end to the second look (60; 5)")
     parser.add_argument("--write", action="store_true", help="put the table into BENCHMARKS.md")
+    parser.add_argument("--rows", metavar="FILE", type=Path, help="add the rows to FILE; the table is of all in it")
     options = parser.parse_args(argv)
     quick = options.quick
     live = load.LIVE // 20 if quick else load.LIVE
@@ -124,11 +138,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except NotPossibleError as error:
         print(f"storm: {error}", file=sys.stderr)
         return 3
+    rows = [row(result) for result in results]
+    if options.rows:
+        rows = keep(options.rows, rows)
+        names = [name for name in storms if any(one[0].startswith(f"{name}: ") for one in rows)]
     what = "; ".join(f"{name}: {storms[name].about}" for name in names)
     head = f"{count} processes for {timing.storm:g} s, {load.RATE} messages a second. {what}."
     command = "python -m tests.bench.storm" + (" --quick" if quick else "")
     text = "\n\n".join(
-        ["## Storms", f"{head} {_ABOUT}", report.table(_HEADER, map(row, results)), f"`{command}`; {report.machine()}."]
+        ["## Storms", f"{head} {_ABOUT}", report.table(_HEADER, rows), f"`{command}`; {report.machine()}."]
     )
     print(f"\n{text}\n")
     if options.write:

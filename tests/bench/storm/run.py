@@ -27,13 +27,15 @@ PATIENCE: Final = 180.0
 #: workload numbers: the tagged one, what is done when the storm is over, and last of all
 WORK, OVER, LAST = 1, 2, 3
 _ROOT: Final = Path(__file__).parents[3]
-_PLUGIN: Final = "#!/bin/sh\nPYTHONPATH={root} exec {python} -m auditns_connector.cli.plugin --config {conf}\n"
+_PLUGIN: Final = (
+    "#!/bin/sh\n{before}\nPYTHONPATH={root} exec {python} -m auditns_connector.cli.plugin --config {conf}\n"
+)
 _CONF: Final = 'control = "{directory}/control"\n[output.file]\npath = "{directory}/ours.log"\nmax_size = 0\n'
 
 
 @dataclasses.dataclass(frozen=True)
 class Timing:
-    """Seconds: of the storm, and from its end to the second look at the memory."""
+    """Seconds: of the storm, and from its end to the second look at the memory; 0: nothing is measured."""
 
     storm: float
     later: float
@@ -75,6 +77,11 @@ class Program(ABC):
         """Have it at work during the block; gives its process id, 0 for the control."""
         yield 0
 
+    @contextlib.contextmanager
+    def trouble(self, directory: Path, pid: int) -> Iterator[None]:
+        """What befalls process ``pid`` during the storm: nothing, here."""
+        yield
+
     @abstractmethod
     def at_end(self, pid: int) -> float | None:
         """SIGTERM; seconds until it has ended."""
@@ -94,12 +101,18 @@ class Plugin(Program):
 
     name = "plugin"
     output = "ours.log"
+    #: further lines of its configuration
+    more = ""
+
+    def before(self, directory: Path) -> str:
+        """What the shell does that starts it."""
+        return ""
 
     def configure(self, auditd: Auditd, directory: Path, storm: Path) -> None:
         conf, script = directory / "auditns.toml", directory / "plugin.sh"
-        conf.write_text(_CONF.format(directory=directory))
+        conf.write_text(_CONF.format(directory=directory) + self.more)
         conf.chmod(0o640)
-        script.write_text(_PLUGIN.format(root=_ROOT, python=sys.executable, conf=conf))
+        script.write_text(_PLUGIN.format(root=_ROOT, python=sys.executable, conf=conf, before=self.before(directory)))
         script.chmod(0o750)
         auditd.add_plugin("auditns", str(script))
 
@@ -183,10 +196,11 @@ class Pass:
         with (
             load.messages(self._storm_program, whole) as sent,
             load.Workload(run, timing.storm).running(),
-            watcher.watching() if pid else contextlib.nullcontext(),
+            watcher.watching() if pid and timing.later else contextlib.nullcontext(),
         ):
             time.sleep(load.LEAD)
-            stormed = load.storm(self._storm_program, storm, timing.storm, live)
+            with subject.trouble(self.folder, pid):
+                stormed = load.storm(self._storm_program, storm, timing.storm, live)
             over = load.sentinel(run, OVER)
             caught_up = self._seen(subject, OVER, over) if pid else None
         self._sent = sent[0]
@@ -195,7 +209,7 @@ class Pass:
         if pid:
             self._seen(subject, LAST, end)
             time.sleep(max(0.0, over + timing.later - time.monotonic()))
-        later = watch.private_memory(pid) if pid else 0.0
+        later = watch.private_memory(pid) if pid and timing.later else 0.0
         return Result(
             name, subject.name, stormed, 0.0, 0, answers=watcher.answers, commands=watcher.commands,
             memory=(idle, watcher.peak, later), caught_up=caught_up,
