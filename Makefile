@@ -1,6 +1,7 @@
 # make run    set everything up, then listen on this host (as root; else the demo on a recorded sample)
 # make test   set everything up, then run the tests (as root, those on the real kernel too)
 # make nightly  what takes longer: other kernels, storms, the truth under load, an hour of fuzzing (as root)
+# make tiers  the tests that need no host beside busy programs, under another umask, as a user, in a container (as root)
 # make lint   ruff, mypy --strict, manual pages      make bench   the benchmarks (as root)
 # make peers  fetch the newest LAUREL and audit tools, beside the installed ones, for benches and tests
 # make fuzz   ten minutes of fuzzing the C code (with clang)
@@ -16,7 +17,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 DEMO := tests/golden/demo
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: run test nightly lint bench peers fuzz build deb rpm clean venv dev check-tools
+.PHONY: run test tiers nightly lint bench peers fuzz build deb rpm clean venv dev check-tools
 .DEFAULT_GOAL := run
 
 # Say in one line how to install what is missing, with this system's package manager.
@@ -71,11 +72,15 @@ run: venv
 test: venv
 	$(BIN)/python -m pytest
 
+tiers: venv
+	.ci/tiers
+
 nightly: FUZZ_SECONDS := 3600
 nightly: venv
 	-$(BIN)/python -m tests.peers
 	-$(BIN)/python -m tests.peers --kernels
 	AUDITNS_KERNEL_TESTS=1 $(BIN)/python -m pytest -m nightly
+	.ci/tiers
 	$(BIN)/python -m tests.bench.storm
 	$(BIN)/python -m tests.bench.accuracy --load idle,spin --repeat 3
 	$(BIN)/python -m tests.fuzz.run --seconds $(FUZZ_SECONDS)
