@@ -1,6 +1,7 @@
 """The plugin started oddly: signals while it starts (auditd hands its own on, whatever it is doing), a wrong stdin."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.programs import PLUGIN, environment, until
+from tests.kernel.programs import PLUGIN, by_name, environment, until
 
 pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("root")]
 
@@ -74,3 +75,41 @@ def test_stdin_that_nobody_can_wait_for(path: str, tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (2, b"", 1)
     assert b"auditns enrich reads files" in done.stderr
     assert not (tmp_path / "log").exists()
+
+
+@pytest.mark.parametrize("end", ["TERM", "INT", "EOF", "HUP"])
+@pytest.mark.parametrize("queue", ['["64M", 0]', '["2M", 0]'])
+def test_what_had_arrived_is_written_or_told_however_it_ends(end: str, queue: str, root: None, tmp_path: Path) -> None:
+    """While the plugin is behind, with room for all that has come and without."""
+    log, toml, many = tmp_path / "log/audit.log", tmp_path / "auditns.toml", 100_000
+    toml.write_text(
+        f'control = "{tmp_path}/control"\nlifecycle = false\n'
+        f'[output.file]\npath = "{log}"\nmax_size = 0\nqueue = "256M"\n'
+        f"[sources]\ninput_queue = {queue}\n"
+    )
+    toml.chmod(0o640)
+    now = time.time_ns() // 1_000_000
+    stamp, pid = f"{now // 1000}.{now % 1000:03d}", os.getpid()
+    text = "".join(
+        f'type=SYSCALL msg=audit({stamp}:{serial}): arch=c000003e syscall=59 success=yes pid={pid} comm="x" exe="/x"\n'
+        f"type=EOE msg=audit({stamp}:{serial}): \n"
+        for serial in range(1000, 1000 + many)
+    )  # fmt: skip
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        plugin = subprocess.Popen([*PLUGIN, "--config", str(toml)], stdin=theirs.fileno(), env=environment())
+        theirs.close()
+        until((tmp_path / "control").exists, "it serves")
+        ours.sendall(text.encode())
+        if end != "EOF":
+            plugin.send_signal(getattr(signal, f"SIG{end}"))
+        if end in ("EOF", "HUP"):
+            ours.shutdown(socket.SHUT_WR)
+        assert plugin.wait(60) == 0
+    written = by_name(log.read_bytes())
+    here = {int(serial) for serial in re.findall(rb"(?m)^type=SYSCALL msg=audit\([0-9.]+:(\d+)\)", written)}
+    told: set[int] = set()
+    for first, last in re.findall(rb"type=CONTAINER_LOST .*? from=(\d+) to=(\d+)$", written, re.M):
+        told |= set(range(int(first), int(last) + 1))
+    assert here | told >= set(range(1000, 1000 + many))
+    assert written.endswith(b"\n")
