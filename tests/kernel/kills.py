@@ -32,7 +32,8 @@ def judge(auditds: bytes, text: bytes, kills: int) -> None:
     told = [(int(count), int(first), int(last)) for count, first, last in _TOLD.findall(text)]
     assert len(told) <= kills
     between = {serial for _, first, last in told for serial in range(first, last + 1)}
-    assert lost <= between
+    untold = {serial: (raw[serial], mine.get(serial)) for serial in sorted(lost - between)[:5]}
+    assert not untold, (told, len(lost - between), untold)
     absent = {serial for serial in between if serial not in mine or serial in lost}
     assert sum(count for count, _, _ in told) == len(absent), (told, sorted(absent))
     assert all(first in lost or first not in raw for _, first, _ in told)

@@ -96,6 +96,7 @@ mount --make-rprivate /
 umount -R /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup
 mount -t tmpfs none "$1"; mkdir "$1/upper" "$1/work"
 mount -t overlay overlay -o "lowerdir=/var,upperdir=$1/upper,workdir=$1/work" /var
+[ -e /sys/kernel/tracing/events ] || mount -t tracefs none /sys/kernel/tracing
 mount -t tmpfs none /run; mkdir -p /run/systemd/system /var/systemd/user/auditns.service.d /var/lib/auditns
 rm -rf /var/log/auditns; mkdir -p /var/log; chmod 700 /run
 cp "$2" /var/systemd/user/auditns.service; cp "$3" /var/systemd/user/auditns.service.d/here.conf
