@@ -23,6 +23,8 @@ from auditns_connector.vocabulary.namespaces import ALL_ORDER, FLAGS, INITIAL_IN
 from auditns_connector.vocabulary.values import JsonObject
 
 _KNOWN: Final = len(PERF_ORDER)
+#: so many sets in which nobody lives may be remembered
+_EMPTY_SETS: Final = 4096
 _FLAGS: Final = tuple(FLAGS[name] for name in ALL_ORDER)
 
 
@@ -37,6 +39,8 @@ class Namespaces:
         #: by type index: inode -> the instance it means now
         self.current: tuple[dict[int, Instance], ...] = tuple({} for _ in ALL_ORDER)
         self._sets: dict[tuple[Instance | None, ...], NsSet] = {}
+        #: more of them are not remembered without a look at which are empty
+        self._most_sets = _EMPTY_SETS
         self.serials: dict[int, Instance] = {}
         #: those of them that were minted
         self.minted: dict[int, Instance] = {}
@@ -106,7 +110,14 @@ class Namespaces:
                 inodes = [inst.ino for inst in insts[:_KNOWN] if inst is not None]
                 raw = NAMESPACES_PAYLOAD.pack(self.dev, *inodes)
             found = self._sets[insts] = NsSet(insts, raw[:64] if raw is not None else None)
+            if len(self._sets) > self._most_sets:
+                self._drop_empty()
         return found
+
+    def _drop_empty(self) -> None:
+        """Forget the sets in which nobody lives: look-ups make such of what several have in common."""
+        self._sets = {insts: nsset for insts, nsset in self._sets.items() if nsset.members}
+        self._most_sets = 2 * len(self._sets) + _EMPTY_SETS
 
     def sets_of(self, inst: Instance) -> list[NsSet]:
         """The sets with living members that hold ``inst``."""
