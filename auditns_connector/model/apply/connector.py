@@ -13,7 +13,7 @@ Three things are not told there, and decide the rules below: whom a new process 
 * Where changes of namespaces are not told at all (sources audit and procfs) only an answer tells them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from auditns_connector.model import thread_namespaces as threadsets
@@ -265,26 +265,13 @@ class ByConnector:
     def answered(self, process: Process, time: int, nsset: NsSet | None, cgroups: CgroupSet | None) -> None:
         """/proc has shown ``process`` at ``time``."""
         model = self._model
-        asked = self._asked.get(process.pid)
-        if asked is not None and asked.process is not process:
-            asked = None
+        asked = self._in_question(process, time)
         if asked is None:
-            asked = _Asked(process, time, process.state.nsset, process.state.container, (), "")
-        elif asked.since > time:
-            if process.end is None:
-                model.ask(process.pid)  # something happened behind the answer
             return
-        else:
-            del self._asked[process.pid]
         if cgroups is not None:
             model.table.set_cgroups(process, cgroups)
-        base = asked.base
-        if nsset is None:
-            nsset = process.state.nsset
-        elif base is not None and self.nm and process.state.nsset is not None:
-            # what NM told is told already; left are the types it does not tell
-            pairs = zip(process.state.nsset.inst, base.inst, strict=True)
-            base = model.namespaces.intern(tuple(own if own is not None else old for own, old in pairs))
+        base = asked.base if nsset is None else self._not_told(process, asked.base)
+        nsset = nsset or process.state.nsset
         container = model.decide(process, nsset, asked.creator(), asked.since)
         state = process.state
         if nsset is state.nsset and container is state.container:
@@ -303,13 +290,36 @@ class ByConnector:
 
         model.table.amend_execs(process, answered)
         if nsset is not None and base is not None:
-            pairs = zip(nsset.inst, base.inst, strict=True)
-            before = tuple(new if old is None and new not in fresh else old for new, old in pairs)
-            former = model.namespaces.intern(before)
-            reason = asked.reason or "unknown"
-            if not fresh and reason == "unshare":
-                reason = "setns"
-            self._life.changed(process, former, nsset, fresh, asked.since, reason, source="procfs")
+            self._tell_change(asked, base, nsset, fresh)
+
+    def _in_question(self, process: Process, time: int) -> _Asked | None:
+        """What an answer of ``time`` about ``process`` answers; ``None`` where something has happened behind it."""
+        asked = self._asked.get(process.pid)
+        if asked is None or asked.process is not process:
+            return _Asked(process, time, process.state.nsset, process.state.container, (), "")
+        if asked.since > time:
+            if process.end is None:
+                self._model.ask(process.pid)
+            return None
+        del self._asked[process.pid]
+        return asked
+
+    def _not_told(self, process: Process, base: NsSet | None) -> NsSet | None:
+        """``base``, but what NM has told of ``process`` is told already; left are the types it does not tell."""
+        if base is None or not self.nm or process.state.nsset is None:
+            return base
+        pairs = zip(process.state.nsset.inst, base.inst, strict=True)
+        return self._model.namespaces.intern(tuple(own if own is not None else old for own, old in pairs))
+
+    def _tell_change(self, asked: _Asked, base: NsSet, nsset: NsSet, fresh: Sequence[Instance]) -> None:
+        """The process of ``asked`` went from ``base`` to ``nsset``, in which the ``fresh`` ones are new."""
+        pairs = zip(nsset.inst, base.inst, strict=True)
+        before = tuple(new if old is None and new not in fresh else old for new, old in pairs)
+        reason = asked.reason or "unknown"
+        if not fresh and reason == "unshare":
+            reason = "setns"
+        former = self._model.namespaces.intern(before)
+        self._life.changed(asked.process, former, nsset, fresh, asked.since, reason, source="procfs")
 
     def _release(self, asked: _Asked) -> None:
         """The process of ``asked`` lives where its state says, and nowhere else."""

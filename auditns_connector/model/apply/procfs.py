@@ -158,44 +158,56 @@ class Resync:
             self._model.end(process, time)
 
     def _take(self, time: int, answer: Answer) -> None:
-        model = self._model
-        pid, start = answer.pid, answer.start
+        model, pid = self._model, answer.pid
         model.heard = max(model.heard, time)
         if not 0 <= pid < MOST_PIDS:
             return
         model.table.hold(pid)
         newest = model.processes.get(pid)
-        if start is None:
+        if answer.start is None:
             if answer.gone and newest is not None:
                 self._gone(newest, time)
             return  # it vanished while it was read
         if newest is None:
             self._create(time, answer)
             return
-        if pid in model.exits.suspended:
-            if abs(newest.start - start) < SAME_START and not self._is_dead(answer):
-                model.exits.resume(pid)
-            else:
-                model.exits.finish(pid)
-        if newest.end is not None and abs(newest.start - start) < SAME_START:
+        self._take_exit(newest, answer.start, answer)
+        if newest.end is None:
+            self._take_living(newest, time, answer.start, answer)
+        elif abs(newest.start - answer.start) >= SAME_START:
+            self._create(time, answer)
+        else:  # its exit event came before this answer
             self._time(newest, time, answer, whole=False)
             if not model.perf:
                 self._by_connector.answered(newest, time, self._nsset(answer), answer.cgroups)
-            return  # its exit event came before this answer
-        process = newest if newest.end is None else None
-        if process is not None and process.placeholder and start <= process.start + SAME_START:
+
+    def _take_exit(self, newest: Process, start: int, answer: Answer) -> None:
+        """Where the end of ``newest`` was not sure, the answer about one that began at ``start`` says what it was."""
+        if newest.pid not in self._model.exits.suspended:
+            return
+        if abs(newest.start - start) < SAME_START and not self._is_dead(answer):
+            self._model.exits.resume(newest.pid)
+        else:
+            self._model.exits.finish(newest.pid)
+
+    def _take_living(self, process: Process, time: int, start: int, answer: Answer) -> None:
+        """``process``, alive as far as is known, holds the pid of one that began at ``start``."""
+        model = self._model
+        if process.placeholder and start <= process.start + SAME_START:
             model.table.began(process, start)
-        if process is not None and process.start - start > SAME_START:
+        if process.start - start > SAME_START:
             return  # the answer is about a former holder of the pid
-        if process is not None and start - process.start > SAME_START:
+        if start - process.start > SAME_START:
             model.end(process, min(start, time))
-            process = None
-        if process is None:
             self._create(time, answer)
-            return
-        if model.perf and self._is_dead(answer) and process.threads is None:
+        elif model.perf and self._is_dead(answer) and process.threads is None:
             self._gone(process, time)  # its EXIT came before this answer, and was not taken for one
-            return
+        else:
+            self._learn(process, time, answer)
+
+    def _learn(self, process: Process, time: int, answer: Answer) -> None:
+        """The answer is about ``process``, which lives."""
+        model, pid = self._model, answer.pid
         self._inside.told(process, answer.nspid)
         nsset, cgroups = self._nsset(answer), answer.cgroups
         doubtful = process.epoch < model.epoch

@@ -194,12 +194,10 @@ class TimeNs:
     def answered(self, process: Process, time: int, own: int, children: int, *, whole: bool) -> None:
         """What /proc showed at ``time`` of the leader of ``process``: the inodes of the time namespaces of its ``own``
         and for its ``children``, 0 for not told; ``whole``: nothing else is known of it."""
-        if not self.wanted:
+        if not self.wanted or not own:
             return
         pid = process.pid
         doubt, entry = self._doubts.get(pid), self._children.get(pid)
-        if not own:
-            return
         if doubt is None and entry is None:
             if whole and process.end is None and children not in (0, own):
                 self._children[pid] = _Children(process, children, process.start)
@@ -210,6 +208,13 @@ class TimeNs:
             if process.end is None:
                 self._model.ask(pid)  # something happened behind the answer: ask again
             return
+        self._settle(process, time, own, children, doubt, entry)
+
+    def _settle(
+        self, process: Process, time: int, own: int, children: int, doubt: _Doubt | None, entry: _Children | None
+    ) -> None:
+        """The answer settles ``doubt`` and ``entry``, which are older."""
+        pid = process.pid
         known = process.state.nsset.inst[TIME] if process.state.nsset is not None else None
         if doubt is None and entry is not None and known is not None and known.ino != own:
             # while it was read it has entered where its children are born: its exec event is still to come
