@@ -65,23 +65,37 @@ static int is_thread(const struct table *t, int32_t tid)
     return (slot && slot->thread) || held_of(t, tid) & TABLE_HELD_THREAD;
 }
 
-static int new_thread(struct table *t, const struct frame_header *head, const uint8_t *payload)
+/* Whether it is plain that process `maker` makes the task `made`: APPLIED, and `by` is its row; or why it is not. */
+static int makes(struct table *t, const struct frame_header *head, const uint8_t *payload, int32_t maker, int32_t made,
+                 uint32_t *by)
 {
     const struct table_profile *is;
-    uint32_t row, other;
+    uint32_t other;
 
-    switch (whose(t, head->pid, &row)) {
+    switch (whose(t, maker, by)) {
     case HELD:
-        t->want = head->pid;
+        t->want = maker;
         return TABLE_WANT;
     case OURS:
         break;
     default:
         return TABLE_FRAME;
     }
-    is = &t->profile[process_at(t, row)->profile];
-    if (head->tid == head->pid || head->tid <= 0 || head->tid >= TABLE_PIDS || !is->child || !is->members ||
-        !task_of(t, row, head->ptid) || !same_namespaces(is, head, payload) || is_thread(t, head->tid) || whose(t, head->tid, &other) != GONE)
+    is = &t->profile[process_at(t, *by)->profile];
+    if (!is->child || !task_of(t, *by, head->ptid) || !same_namespaces(is, head, payload) || is_thread(t, made) ||
+        whose(t, made, &other) != GONE)
+        return TABLE_FRAME;
+    return APPLIED;
+}
+
+static int new_thread(struct table *t, const struct frame_header *head, const uint8_t *payload)
+{
+    uint32_t row;
+    int how = makes(t, head, payload, head->pid, head->tid, &row);
+
+    if (how != APPLIED)
+        return how;
+    if (!t->profile[process_at(t, row)->profile].members)
         return TABLE_FRAME;
     if (!process_made(t, row, head->time, head->pid, head->tid) || !thread_add(t, row, head->tid))
         return TABLE_NO_MEMORY;
@@ -94,26 +108,19 @@ static int new_thread(struct table *t, const struct frame_header *head, const ui
 
 static int forked(struct table *t, const struct frame_header *head, const uint8_t *payload)
 {
-    const struct table_profile *is;
-    uint32_t by, former, row;
+    uint32_t by, former, row, child;
     struct process *p, *creator;
+    int how;
 
     if (head->pid == head->ppid)
         return new_thread(t, head, payload);
-    switch (whose(t, head->ppid, &by)) {
-    case HELD:
-        t->want = head->ppid;
-        return TABLE_WANT;
-    case OURS:
-        break;
-    default:
+    if ((how = makes(t, head, payload, head->ppid, head->pid, &by)) != APPLIED)
+        return how;
+    child = t->profile[process_at(t, by)->profile].child;
+    if (head->tid != head->pid || !t->profile[child].members)
         return TABLE_FRAME;
-    }
-    is = &t->profile[process_at(t, by)->profile];
-    if (head->tid != head->pid || !task_of(t, by, head->ptid) || !is->child || !t->profile[is->child].members ||
-        !same_namespaces(is, head, payload) || is_thread(t, head->pid) || whose(t, head->pid, &former) != GONE)
-        return TABLE_FRAME;
-    row = process_new(t, head->pid, is->child);
+    former = slot_of(t, head->pid) ? slot_of(t, head->pid)->process : 0;
+    row = process_new(t, head->pid, child);
     if (!row || !process_made(t, by, head->time, head->pid, head->tid))
         return TABLE_NO_MEMORY;
     not_sampled(t, head->tid);
