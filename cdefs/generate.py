@@ -24,7 +24,7 @@ def _numbers(module: ModuleType, prefixes: tuple[str, ...], c_prefix: str = "") 
 
 def header() -> str:
     """generated.h"""
-    from auditns_connector.vocabulary import archive, audit_text, frames, record_types, timing
+    from auditns_connector.vocabulary import archive, audit_text, frames, namespaces, record_types, timing
 
     lines: list[str] = ["", "/* frames.py: kinds and sources of frames */"]
     lines += _numbers(frames, ("K_", "S_", "RULES_"))
@@ -34,6 +34,8 @@ def header() -> str:
     lines += _numbers(timing, ("EPSILON", "LATE", "EXEC_TIME", "SLACK", "RECENT", "SAME_START"), "AUDITNS_")
     lines += ["", "/* archive.py: kinds of terms, holders and tallies, flags of events */"]
     lines += _numbers(archive, ("TERM_", "HOLDER_", "TALLY_", "EVENT_"), "ARCHIVE_")
+    lines += ["", "/* namespaces.py: how many types there are, and the place of one */"]
+    lines += [f"#define NS_TYPES {len(namespaces.ALL_ORDER)}", f"#define NS_PID {namespaces.PID}"]
     lines += ["", "/* record_types.py */"]
     numbers = {
         "AUDIT_EOE": record_types.EOE,
@@ -56,7 +58,7 @@ def _cases(table: Mapping[int, frozenset[int]]) -> Iterator[str]:
 
 def impl_header() -> str:
     """generated_impl.h"""
-    from auditns_connector.vocabulary import record_types, syscalls
+    from auditns_connector.vocabulary import namespaces, record_types, syscalls
 
     lines = [
         "",
@@ -74,6 +76,8 @@ def impl_header() -> str:
     lines += [f"#define TYPE_RANGES(X) {ranges}"]
     lines += ["", "/* syscalls.py: X(arch, whether the call nr loads another program) */", "#define EXEC_CALLS(X) \\"]
     lines += [" \\\n".join(_cases(syscalls.EXECS))]
+    names = r"\0".join((*namespaces.ALL_ORDER, "time_for_children"))
+    lines += ["", "/* namespaces.py: links of /proc/PID/ns */", f'#define NS_LINK_NAMES "{names}"']
     return _HEAD + "\n".join(lines) + "\n"
 
 

@@ -121,6 +121,10 @@
 #define ARCHIVE_EVENT_FAILED 2
 #define ARCHIVE_EVENT_OPAQUE 4
 
+/* namespaces.py: how many types there are, and the place of one */
+#define NS_TYPES 8
+#define NS_PID 3
+
 /* record_types.py */
 #define AUDIT_EOE 1320
 #define AUDIT_FIRST_DAEMON 1200

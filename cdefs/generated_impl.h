@@ -20,3 +20,6 @@
     X(0xc0000015, nr == 11 || nr == 362) \
     X(0x80000016, nr == 11 || nr == 354) \
     X(0x16, nr == 11 || nr == 354)
+
+/* namespaces.py: links of /proc/PID/ns */
+#define NS_LINK_NAMES "net\0uts\0ipc\0pid\0user\0mnt\0cgroup\0time\0time_for_children"

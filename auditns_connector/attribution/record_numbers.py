@@ -11,6 +11,7 @@ from auditns_connector.model.apply.dispatch import Model
 from auditns_connector.model.entry import Entry
 from auditns_connector.model.places import UNKNOWN, Container, NsSet
 from auditns_connector.model.process import NOT_KNOWN, Login, State
+from auditns_connector.vocabulary.namespaces import ALL_ORDER
 
 _MAX_TAILS: Final = 50_000
 #: how an answer is counted: about nobody in a container, about one, unknown
@@ -142,7 +143,7 @@ class RecordNumbers:
                 )
         if wanted:
             serial = model.namespaces.serial
-            insts = nsset.inst if nsset is not None else (None,) * 8
+            insts = nsset.inst if nsset is not None else (None,) * len(ALL_ORDER)
             out += text.ns_info([None if inst is None else serial(inst) for inst in insts], place, numeric)
         return out
 

@@ -19,10 +19,11 @@ from typing import Final
 
 from auditns_connector.model.places import MINTED, Instance, NsSet
 from auditns_connector.vocabulary.frames import NAMESPACES_PAYLOAD
-from auditns_connector.vocabulary.namespaces import ALL_ORDER, FLAGS, INITIAL_INODES, PERF_ORDER, TIME
+from auditns_connector.vocabulary.namespaces import ALL_ORDER, FLAGS, INITIAL_INODES, PERF_ORDER
 from auditns_connector.vocabulary.values import JsonObject
 
 _KNOWN: Final = len(PERF_ORDER)
+_UNTOLD: Final = (None,) * (len(ALL_ORDER) - _KNOWN)
 #: so many sets in which nobody lives may be remembered
 _EMPTY_SETS: Final = 4096
 _FLAGS: Final = tuple(FLAGS[name] for name in ALL_ORDER)
@@ -99,11 +100,11 @@ class Namespaces:
                 insts.append(self._new(index, dev, ino, now))
             else:
                 insts.append(self.find(index, dev, ino, now))
-        insts.append(base.inst[TIME] if base is not None else None)
+        insts += base.inst[_KNOWN:] if base is not None else _UNTOLD
         return self.intern(tuple(insts), raw)
 
     def intern(self, insts: tuple[Instance | None, ...], raw: bytes | None = None) -> NsSet:
-        """The one :class:`NsSet` of these eight instances."""
+        """The one :class:`NsSet` of these instances."""
         found = self._sets.get(insts)
         if found is None:
             if raw is None and None not in insts[:_KNOWN]:

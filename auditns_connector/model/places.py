@@ -86,7 +86,7 @@ class Instance:
 
 
 class NsSet:
-    """One combination of eight namespaces, interned; ``inst[i]`` is ``None`` where that namespace is not known."""
+    """One namespace of each type, interned; ``inst[i]`` is ``None`` where that one is not known."""
 
     __slots__ = ("inst", "members", "raw")
 

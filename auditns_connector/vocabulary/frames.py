@@ -70,16 +70,17 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from auditns_connector.errors import DecodeError
+from auditns_connector.vocabulary.namespaces import ALL_ORDER, PERF_ORDER
 
 HEADER: Final = struct.Struct("<IBBHQiiiiQQ")
 HEADER_SIZE: Final = HEADER.size  # 48
-NAMESPACES_PAYLOAD: Final = struct.Struct("<8Q")
+NAMESPACES_PAYLOAD: Final = struct.Struct(f"<{1 + len(PERF_ORDER)}Q")
 NM_PAYLOAD: Final = struct.Struct("<IIQQ")
 IDS_PAYLOAD: Final = struct.Struct("<II")
-#: eight inodes in nstypes.ALL_ORDER and that of time_for_children, 0 for what was not told; how many thread ids and how
+#: the inodes in nstypes.ALL_ORDER and that of time_for_children, 0 for what was not told; how many thread ids and how
 #: many numbers in pid namespaces (ours first) follow (s32 each; of one thread alone no id), how many bytes of
 #: /proc/PID/cgroup and, before that, of comm; state (a letter); 1 where the cgroup could be read
-PROCESS_PAYLOAD: Final = struct.Struct("<9QIIIHBB")
+PROCESS_PAYLOAD: Final = struct.Struct(f"<{len(ALL_ORDER) + 1}QIIIHBB")
 CPU_UNKNOWN: Final = 0xFFFF
 #: PID_MAX_LIMIT of the kernel: every pid and tid is smaller
 PID_BITS: Final = 22

@@ -1,4 +1,4 @@
-"""The eight Linux namespace types: names, clone flags and the inodes of the initial ones.
+"""The Linux namespace types: names, clone flags and the inodes of the initial ones.
 
 The order of ``PERF_ORDER`` is the one of PERF_RECORD_NAMESPACES (include/uapi/linux/perf_event.h,
 ``NET_NS_INDEX`` …); the kernel reports no time namespace there.
@@ -28,9 +28,12 @@ FLAGS: Final[dict[str, int]] = {
 }
 NAMES: Final[dict[int, str]] = {flag: name for name, flag in FLAGS.items()}
 PERF_ORDER: Final = ("net", "uts", "ipc", "pid", "user", "mnt", "cgroup")
+#: behind those come the types that perf does not tell
 ALL_ORDER: Final = (*PERF_ORDER, "time")
 INDEX: Final[dict[str, int]] = {name: i for i, name in enumerate(ALL_ORDER)}
-NET, UTS, IPC, PID, USER, MNT, CGROUP, TIME = range(8)
+NET, UTS, IPC, PID, USER, MNT, CGROUP, TIME = (
+    INDEX[name] for name in ("net", "uts", "ipc", "pid", "user", "mnt", "cgroup", "time")
+)
 #: a process in a namespace of one of these types, made outside every container, is in a container of its own, where
 #: nothing else is asked for
 SANDBOX: Final = ("pid",)

@@ -18,14 +18,13 @@
 #define MAX_TIDS 4096
 #define MAX_NSPIDS 64
 #define MAX_COMM 256
-#define LINKS 9
+#define LINKS (NS_TYPES + 1)
 
-_Static_assert(sizeof(struct frame_process) == 88, "frame_process");
+_Static_assert(sizeof(struct frame_process) == 8 * LINKS + 16, "frame_process");
 _Static_assert(sizeof(struct frame_header) + sizeof(struct frame_process) + 4 * (MAX_TIDS + MAX_NSPIDS) + MAX_COMM +
                TEXT + 8 <= PROCFS_MAX_FRAME, "PROCFS_MAX_FRAME");
 
-/* in the order of nstypes.ALL_ORDER */
-static const char LINK_NAMES[] = "net\0uts\0ipc\0pid\0user\0mnt\0cgroup\0time\0time_for_children";
+static const char LINK_NAMES[] = NS_LINK_NAMES;
 
 struct one {
     struct frame_process about;
@@ -243,7 +242,7 @@ static enum outcome take(struct procfs_scan *scan, struct one *p, int32_t pid, i
         return HARD;
     p->about.known |= PROCESS_CGROUP;
     p->about.cgroup_size = (uint32_t)len;
-    if (p->threads == 1 && scan->host_pid_ns && p->about.ino[3] == scan->host_pid_ns) {
+    if (p->threads == 1 && scan->host_pid_ns && p->about.ino[NS_PID] == scan->host_pid_ns) {
         p->nspids[p->about.nspids++] = pid; /* one thread alone: this is it, and its number is known */
         return TOLD;
     }

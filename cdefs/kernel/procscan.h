@@ -5,7 +5,7 @@
 
 /* The payload of a PROCESS frame; see vocabulary/frames.py. */
 struct frame_process {
-    uint64_t ino[8];
+    uint64_t ino[NS_TYPES];     /* in the order of vocabulary/namespaces.py ALL_ORDER */
     uint64_t time_for_children;
     uint32_t tids;
     uint32_t nspids;

@@ -1,5 +1,5 @@
-"""What docs/CONTRIBUTING.md says of one more runtime, sink and record: a dummy of each is put into a copy of the
-package, in three files at most, and works."""
+"""What docs/CONTRIBUTING.md says of one more runtime, sink, record and namespace type: a dummy of each is put into a
+copy of the package, in three files at most, and works."""
 
 import os
 import shutil
@@ -152,3 +152,43 @@ def test_a_record_is_a_row_its_fields_and_where_it_is_added(copied: Copied) -> N
     kinds = [line.split()[0] for line in said.splitlines() if line]
     assert kinds == ["type=SYSCALL", "type=CONTAINER_ID", "type=NS_DUMMY", "type=EOE"]
     assert len(copied.touched) == 3
+
+
+def test_a_namespace_type_is_a_name_its_flag_and_the_inode_of_the_initial_one(copied: Copied) -> None:
+    name = "vocabulary/namespaces.py"
+    copied.edit(name, '    "time": CLONE_NEWTIME,\n', '    "time": CLONE_NEWTIME,\n    "dummy": 0x1,\n')
+    copied.edit(name, '(*PERF_ORDER, "time")', '(*PERF_ORDER, "time", "dummy")')
+    copied.edit(name, '    "time": 0xEFFFFFFA,\n', '    "time": 0xEFFFFFFA,\n    "dummy": 0xEFFFFFF0,\n')
+    said = copied.run(
+        "import json, os\n"
+        "from auditns_connector.attribution.attributor import Correlator\n"
+        "from auditns_connector.audittext.scanner import TextStream, insert_records\n"
+        "from auditns_connector.sources.procfs import Procfs\n"
+        "from auditns_connector.vocabulary import frames as f\n"
+        "from auditns_connector.vocabulary.namespaces import INITIAL_INODES_618\n"
+        "from tests.unit.world import REAL, World\n"
+        "w = World(sandbox_types=['dummy'], lifecycle=True, timens=True)\n"
+        "w.proc(100, 1, 1000, ns={**INITIAL_INODES_618, 'dummy': 4026550000})\n"
+        "w.fork(100, 101, 1001, net=4026550001); w.unshare(101, 1002, net=4026550002); w.now += 10**9\n"
+        "nsset = w.model.processes[101].state.nsset\n"
+        "print(nsset.inst[-1].type, nsset.inst[-1].ino, w.model.processes[101].state.container.runtime)\n"
+        "text = b'type=SYSCALL msg=audit(%d.500:7): arch=c000003e syscall=2 success=yes exit=3 ppid=1 pid=101\\n'\n"
+        "text = (text + b'type=EOE msg=audit(%d.500:7): \\n').replace(b'%d', b'%d' % (REAL // 10**9 + 1))\n"
+        "points = TextStream().push(text)\n"
+        "correlator = Correlator(w.model, ns='all')\n"
+        "print(bytes(insert_records(points, correlator.answer(points, w.now), correlator.tails[0])).decode())\n"
+        "(frame,) = f.iter_frames(Procfs().read_process(os.getpid()))\n"
+        "print('dummy' in json.loads(frame.payload.rstrip(b'\\0'))['ns'])\n"
+    )
+    lines = [line for line in said.splitlines() if line]
+    assert lines[0] == "dummy 4026550000 dummyns"
+    assert [line.split()[0] for line in lines[1:-1]] == [
+        "type=SYSCALL",
+        "type=CONTAINER_ID",
+        "type=NS_INFO",
+        "type=EOE",
+    ]
+    assert " timens=" in lines[3]
+    assert " dummyns=" in lines[3]
+    assert lines[-1] == "True"
+    assert len(copied.touched) == 1

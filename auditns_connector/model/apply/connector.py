@@ -22,7 +22,7 @@ from auditns_connector.model.entries import NOT_SEEN, SETNS
 from auditns_connector.model.places import UNKNOWN, Container, Instance, NsSet
 from auditns_connector.model.process import INHERITED, NOT_KNOWN, PROCFS, Exec, Process, State
 from auditns_connector.vocabulary import frames as f
-from auditns_connector.vocabulary.namespaces import INDEX, MNT, NAMES, PID, TIME, USER
+from auditns_connector.vocabulary.namespaces import ALL_ORDER, INDEX, MNT, NAMES, PERF_ORDER, PID, USER
 
 if TYPE_CHECKING:
     from auditns_connector.model.apply.namespace_life import NsLife
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _CLONE: Final = 1
 _MAX_ASKED: Final = 65536
-_NOTHING: Final[tuple[Instance | None, ...]] = (None,) * 8
+_NOTHING: Final[tuple[Instance | None, ...]] = (None,) * len(ALL_ORDER)
 
 
 class _Asked(NamedTuple):
@@ -54,6 +54,11 @@ class _Asked(NamedTuple):
         born = self.process.start
         found = {next(iter(maker.states(born, born)), maker.state).container for maker in self.makers}
         return found.pop() if len(found) == 1 else UNKNOWN
+
+
+def _less_untold(insts: Sequence[Instance | None]) -> tuple[Instance | None, ...]:
+    """``insts`` without those of types whose changes NM does not tell: user, and what perf does not know either."""
+    return tuple(None if index == USER or index >= len(PERF_ORDER) else inst for index, inst in enumerate(insts))
 
 
 class ByConnector:
@@ -130,8 +135,7 @@ class ByConnector:
                 else:
                     common = [one if one is other else None for one, other in zip(common, insts, strict=True)]
         common = common or list(_NOTHING)
-        common[USER] = common[TIME] = None  # clone may have made new ones
-        return namespaces.intern(tuple(common))
+        return namespaces.intern(_less_untold(common))  # clone may have made new ones
 
     def _last_known(self, process: Process) -> NsSet | None:
         """The namespaces of ``process``, those before its doubt where that is not over."""
@@ -254,9 +258,7 @@ class ByConnector:
         else:
             asked = _Asked(process, since, state.nsset, state.container, (), reason)
         if nsset is None and self.nm and state.nsset is not None:
-            nsset = self._model.namespaces.intern(
-                (*state.nsset.inst[:USER], None, *state.nsset.inst[USER + 1 : TIME], None)
-            )
+            nsset = self._model.namespaces.intern(_less_untold(state.nsset.inst))
         inside = state.container if state.container is not None else UNKNOWN
         origin = state.origin if inside is not UNKNOWN else NOT_KNOWN
         self._place(process, nsset, inside, origin, since, held=asked.base)

@@ -104,7 +104,8 @@ class Resync:
     ) -> None:
         """PROCESS frame: the same of a scan."""
         values = PROCESS_PAYLOAD.unpack_from(payload)
-        children, tids, nspids, cgroup_size, comm_size, state, known = values[8:]
+        inodes = values[: len(ALL_ORDER)]
+        children, tids, nspids, cgroup_size, comm_size, state, known = values[len(ALL_ORDER) :]
         at = PROCESS_PAYLOAD.size
         numbers: Sequence[int] = (pid,)
         if tids or nspids != 1:
@@ -112,7 +113,7 @@ class Resync:
         at += 4 * (tids + nspids)
         comm, at = payload[at : at + comm_size], at + comm_size
         answer = Answer(
-            pid, ppid, None if arg == _NO_START else arg, comm, state in b"ZXx", cgroup, values[:8], children,
+            pid, ppid, None if arg == _NO_START else arg, comm, state in b"ZXx", cgroup, inodes, children,
             self._model.cgroups.told(payload[at : at + cgroup_size]) if known & 1 else None,
             numbers[tids:], numbers[:tids], None,
         )  # fmt: skip

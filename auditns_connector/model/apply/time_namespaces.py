@@ -268,4 +268,4 @@ class TimeNs:
     def _with(self, nsset: NsSet, inst: Instance | None) -> NsSet:
         if nsset.inst[TIME] is inst:
             return nsset
-        return self._model.namespaces.intern((*nsset.inst[:TIME], inst), nsset.raw)
+        return self._model.namespaces.intern((*nsset.inst[:TIME], inst, *nsset.inst[TIME + 1 :]), nsset.raw)
