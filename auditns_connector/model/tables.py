@@ -78,7 +78,7 @@ class Tables:
         self.process_ended: Callable[[Process], None] = _nothing
         self.task_ended: Callable[[Process, int], None] = _nothing
         self.namespaces_left: Callable[[Process, Sequence[Instance], int, int], None] = _nothing
-        self.table.vacated, self.table.emptied = self._vacated, self._emptied
+        self.table.emptied = self._emptied
         self.containers.on_news = self.container_news
         self.entries = Entries(self)
 
@@ -158,10 +158,6 @@ class Tables:
         self.containers.leave(process.state.container, time)
         self.ending = None
         self.table.bury(process)
-
-    def _vacated(self, process: Process, spaces: Sequence[Instance], time: int, tid: int) -> None:
-        """Thread ``tid`` of ``process``, the last of its kind in the table, has left ``spaces``."""
-        self.namespaces_left(process, spaces, time, tid)
 
     def _emptied(self, process: Process, container: Container | None, time: int) -> None:
         """``process`` was the last of its kind in the table."""

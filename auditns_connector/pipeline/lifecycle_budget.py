@@ -75,7 +75,7 @@ class LifecycleBudget:
         self._all = 0
         #: of each maker: how many were not told, and the name of the last one's process
         self._left: dict[Maker, tuple[int, bytes]] = {}
-        self._first = self._last = Mark(0, -1)
+        self._first = self._last = (0, -1)
 
     def admits(self, time: int, serial: int, maker: Maker, comm: bytes) -> bool:
         """Whether a line about what happened at ``time`` (ns), when ``serial`` was the newest of the kernel's seen, is
@@ -91,7 +91,7 @@ class LifecycleBudget:
             self._all += 1
             self.told += 1
             return True
-        self._last = Mark(time, serial)
+        self._last = (time, serial)
         if not self._left:
             self._first = self._last
         self._left[maker] = self._left.get(maker, (0, b""))[0] + 1, comm
@@ -120,7 +120,7 @@ class LifecycleBudget:
             return None
         maker, (most, comm) = max(self._left.items(), key=lambda item: item[1][0])
         count = sum(number for number, _ in self._left.values())
-        found = Counted(count, self._first, self._last, len(self._left), maker, most, comm)
+        found = Counted(count, Mark(*self._first), Mark(*self._last), len(self._left), maker, most, comm)
         self._left.clear()
         return found
 

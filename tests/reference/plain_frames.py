@@ -60,7 +60,7 @@ class PlainFrames(KernelEvents):
         if nsset is base and apart is None:
             m.add(process)
         else:
-            self._born_apart(process, base, state.container)
+            self._born_apart(process, base, state.container, creator)
         m.table.newborn(process, not payload)
         m.table.confirm(process, creator.epoch)
         nsset = process.state.nsset

@@ -69,7 +69,7 @@ class Model(Tables):
         )
         self._packing = Packing(self, self.timens, self.inside)
         self.process_ended, self.task_ended = self.by_connector.ended, self.timens.left
-        self.namespaces_left = self.life.left
+        self.namespaces_left = self.table.vacated = self.life.left
         self.containers.on_end = self.registry.on_end
         self._handlers: dict[int, Callable[..., None]] = {
             f.K_FORK: self.kernel.fork,
@@ -123,11 +123,11 @@ class Model(Tables):
     def apply(self, block: bytes) -> None:
         """Take in whole frames. Raises :class:`DecodeError` on bytes that are none."""
         self.applied += 1
-        off, end, table = 0, len(block), self.table
+        off, end, table, exits, packs = 0, len(block), self.table, self.exits, self.packs
         frames, c = ffi.from_buffer(block), table.c
         self.note_applied()
         while off < end:
-            if self.plain:
+            if packs and exits.proof == SAMPLES and not exits.suspended:  # :attr:`plain`, asked of every other frame
                 how = lib.table_apply(c, frames, end, off)
                 if (at := c.at) != off:
                     off, self.now = at, max(self.now, c.now)

@@ -68,7 +68,8 @@ class KernelEvents:
         if payload and (base is None or base.raw != payload):
             nsset = m.namespaces.resolve(payload, base, time, self._made(creator, time))
         origin = INHERITED if state.origin == OBSERVED else state.origin
-        process = Process(pid, time, state._replace(since=time, nsset=nsset, origin=origin), creator.cgroups)
+        born = State(time, state.container, nsset, origin, state.login, state.entry, state.session)
+        process = Process(pid, time, born, creator.cgroups)
         m.table.inherit(process, creator)
         apart = self._timens.forked(process, ptid, creator)
         if apart is not None:
@@ -76,15 +77,17 @@ class KernelEvents:
         if nsset is base and apart is None:
             m.add(process)
         else:
-            self._born_apart(process, base, state.container)
+            self._born_apart(process, base, state.container, creator)
         m.table.newborn(process, not payload)
         m.table.confirm(process, creator.epoch)
         nsset = process.state.nsset
         if nsset is not None and (ns := nsset.inst[PID]) is not None and not ns.initial:
             self._inside.counted(process, nsset, time, ptid)
 
-    def _born_apart(self, process: Process, base: NsSet | None, creator: Container | None) -> None:
-        """A child whose namespaces are not its creator's: who owns them decides."""
+    def _born_apart(
+        self, process: Process, base: NsSet | None, creator: Container | None, maker: Process | None
+    ) -> None:
+        """A child whose namespaces are not those of ``maker``, which was in ``creator``: who owns them decides."""
         m = self._model
         nsset, time = process.state.nsset, process.start
         fresh: list[Instance] = []
@@ -94,10 +97,13 @@ class KernelEvents:
                 m.table.entered(process, None)
         container = m.decide(process, nsset, creator, time)
         origin = NOT_KNOWN if container is UNKNOWN else OBSERVED
-        entry = m.entries.of(process, process.state, m.entries.move(process, container, SETNS, time))
-        m.table.restate(process, process.state._replace(container=container, origin=origin, entry=entry))
+        state = process.state
+        entry = state.entry
+        if container is not state.container:
+            entry = m.entries.of(process, state, m.entries.move(process, container, SETNS, time))
+        state = State(state.since, container, state.nsset, origin, state.login, entry, state.session)
+        m.table.restate(process, state)
         m.add(process)
-        maker = m.incarnation(*process.creator) if process.creator is not None else None
         self._life.changed(process, base, nsset, fresh, time, "clone", creator=maker)
 
     def _made(self, creator: Process, time: int) -> int:
@@ -121,7 +127,8 @@ class KernelEvents:
         epoch, creator = process.epoch, process.state.container
         nsset = m.namespaces.resolve(payload, base, process.start, self._made(process, process.start))
         m.table.restate(process, process.state._replace(since=process.start, nsset=nsset, origin=NOT_KNOWN))
-        self._born_apart(process, base, creator)
+        maker = m.incarnation(*process.creator) if process.creator is not None else None
+        self._born_apart(process, base, creator, maker)
         m.table.confirm(process, epoch)
 
     def exec(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
