@@ -37,6 +37,7 @@
 #define K_PROCESS 56
 #define K_CHECK 57
 #define K_LOGINS 58
+#define K_PROGRAMS 59
 #define RULES_EXECS 1
 #define RULES_CALLS 2
 #define S_PERF 1

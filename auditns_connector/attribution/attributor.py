@@ -12,7 +12,7 @@ from typing import Final
 
 from auditns_connector._native import ffi
 from auditns_connector.attribution import clone_result as clones
-from auditns_connector.attribution import exec_match, lookup, told_in_text
+from auditns_connector.attribution import exec_match, identity, lookup, told_in_text
 from auditns_connector.attribution.objects import Objects
 from auditns_connector.attribution.record_numbers import NOT_CLEAR, OF_ONE, RecordNumbers
 from auditns_connector.attribution.row_lookup import Numbered, RowLookup
@@ -52,7 +52,7 @@ class Correlator:
 
     ``spellings`` says how record types are spelled, once for each of :attr:`tails`: False by name, True as UNKNOWN[n]
     (the numbers of an answer hold for all of them); ``ns`` is "off", "containers" or "all" (for whom NS_INFO is added);
-    ``info`` adds CONTAINER_INFO; ``nodes`` are the ``node=`` names that mean this host.
+    ``info`` adds CONTAINER_INFO, with so many ``parents``; ``nodes`` are the ``node=`` names that mean this host.
     """
 
     def __init__(
@@ -62,11 +62,13 @@ class Correlator:
         spellings: Sequence[bool] = (False,),
         ns: str = "off",
         info: bool = False,
+        parents: int = 0,
         nodes: Collection[bytes] = (),
     ) -> None:
         self.model = model
+        info = info or parents > 0
         self.numbers = RecordNumbers(model, spellings, ns=ns, info=info)
-        self.spellings, self.ns, self.info = self.numbers.spellings, ns, info
+        self.spellings, self.ns, self.info, self._parents = self.numbers.spellings, ns, info, parents
         self.nodes = frozenset(nodes)
         #: texts by number, once for each spelling; and by number the container that the text speaks of
         self.tails, self.holders = self.numbers.tails, self.numbers.holders
@@ -164,13 +166,20 @@ class Correlator:
         else:
             self._answer_all(points, now, choice, first, n)
         if self.info:
-            for i, child in clones.children_of(points, self.model, first, n).items():
-                choice[i] = self.numbers.of(self.states[i], self._record(points, i, points.flags[i]), child)
+            self._say_more(points, choice, first, n)
         kinds = pick(choice if n - first == points.n else choice[first:n], self.numbers.kinds)
         self.count(n - first, kinds.count(OF_ONE), kinds.count(NOT_CLEAR))
         if points.n <= _FEW and not self._keeps:
             self._rows.learn(self.numbers.had)
         return choice
+
+    def _say_more(self, points: InsertionPoints, choice: "array[int]", first: int, n: int) -> None:
+        made = clones.children_of(points, self.model, first, n)
+        for i in range(first, n) if self._parents else made:
+            state, flags = self.states[i], points.flags[i]
+            if i in made or (state.container is not None and not flags & pt.P_OWN):
+                more = identity.fields(self.model, points.pid[i], state, self._parents)
+                choice[i] = self.numbers.of(state, self._record(points, i, flags), made.get(i), more)
 
     # -- the ways of answering
 

@@ -1,6 +1,6 @@
 """An entry, and where a process comes from, as fields of CONTAINER_INFO and as objects of JSON."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from auditns_connector.audittext import own_records as text
@@ -15,6 +15,8 @@ _MS = 1_000_000
 #: how a chain ends of which more is not known
 _CUT = "?"
 _PROCFS = "procfs"
+#: bytes of a list of parents
+_ROOM = 2048
 
 
 def entry_fields(model: "Model", entry: "Entry") -> str:
@@ -66,9 +68,18 @@ def entry_object(model: "Model", entry: "Entry") -> JsonObject:
     return told
 
 
-def ancestors_text(line: "Sequence[Ancestor | None]") -> str:
-    """``PID:START:COMM:FILE[:EXE[:procfs]]`` of each, the nearest first."""
-    return ",".join(_CUT if one is None else _ancestor(one) for one in line)
+def ancestors_text(line: "Iterable[Ancestor | None]") -> str:
+    """``PID:START:COMM:FILE[:EXE[:procfs]]`` of each, the nearest first, as far as there is room in a record."""
+    told: list[str] = []
+    room = _ROOM
+    for one in line:
+        word = _CUT if one is None else _ancestor(one)
+        room -= len(word) + 1
+        if room <= 0:
+            told.append(_CUT)
+            break
+        told.append(word)
+    return ",".join(told)
 
 
 def _ancestor(one: Ancestor) -> str:

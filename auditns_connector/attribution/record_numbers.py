@@ -18,7 +18,7 @@ _MAX_TAILS: Final = 50_000
 OF_NONE: Final = 0
 OF_ONE: Final = 1
 NOT_CLEAR: Final = 2
-_TailKey = tuple[Container | None, NsSet | None, str, int, Login | None, int | None, Entry | None]
+_TailKey = tuple[Container | None, NsSet | None, str, int, Login | None, int | None, Entry | None, str]
 
 
 class RecordNumbers:
@@ -86,22 +86,23 @@ class RecordNumbers:
         """:meth:`plain`, and how it is counted, where there is a text already: to make one may mint serials,
         and only an answer does that."""
         nsset = state.nsset if self._wanted(state.container) else None
-        number = self._numbers.get((state.container, nsset, "", 0, None, None, state.entry))
+        number = self._numbers.get((state.container, nsset, "", 0, None, None, state.entry, ""))
         return None if number is None else (number, self.kinds[number])
 
     def _wanted(self, container: Container | None) -> bool:
         """Whether NS_INFO is."""
         return self.ns == "all" or (self.ns == "containers" and container is not None)
 
-    def of(self, state: State, record: int, child: int | None = None) -> int:
+    def of(self, state: State, record: int, child: int | None = None, more: str = "") -> int:
         """The number of the text that says ``state``, about record ``record`` of the event (0: about the event);
-        ``child`` is what a clone returned, as the host counts (0: not known, None: it is no clone)."""
+        ``child`` is what a clone returned, as the host counts (0: not known, None: it is no clone); ``more`` are fields
+        of CONTAINER_INFO about the process itself."""
         container = state.container
         wanted = self._wanted(container)
         nsset = state.nsset if wanted else None
         origin = state.origin if self.info else ""
         login = state.login if self.info else None
-        key = (container, nsset, origin, record, login, child, state.entry)
+        key = (container, nsset, origin, record, login, child, state.entry, more if self.info else "")
         number = self._numbers.get(key)
         if number is None:
             number = 0
@@ -114,13 +115,14 @@ class RecordNumbers:
         return number
 
     def _tail(self, key: _TailKey, wanted: bool, numeric: bool) -> bytes:
-        container, nsset, origin, record, login, child, entry = key
+        container, nsset, origin, record, login, child, entry, more = key
         model, out = self._model, b""
         place = record or None
         if container is not None:
             contid = model.containers.text(container)
             out += text.container_id(contid, place, numeric)
-            more = "" if entry is None else entry_fields(model, entry)
+            if entry is not None:
+                more = entry_fields(model, entry) + more
             if not self.info and more:
                 out += text.container_info(contid, "", numeric, more=more)
             if self.info:

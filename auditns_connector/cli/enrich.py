@@ -59,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
             spellings=(name == "numeric",),
             ns=args.ns,
             info=args.info,
+            parents=args.parents,
             nodes=answers.nodes,
         )
         enricher = Enricher(

@@ -197,6 +197,7 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
                 spellings=(name == "numeric",),
                 ns=args.ns,
                 info=args.info,
+                parents=args.parents,
                 nodes=own_nodes(),
             )
             lines = lines_for_people(args, live=True) if name == "pretty" else None

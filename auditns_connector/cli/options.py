@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from auditns_connector.errors import ConfigError
 from auditns_connector.state.paths import CONTROL
+from auditns_connector.vocabulary.values import MOST_PARENTS
 
 if TYPE_CHECKING:
     from auditns_connector.emit.pretty import Pretty
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def add_format(parser: argparse.ArgumentParser, default: str) -> None:
-    """--format, --output-template, --record-names, --placement, --ns, --info."""
+    """--format, --output-template, --record-names, --placement, --ns, --info, --parents."""
     parser.add_argument(
         "--format", choices=("raw", "json", "pretty"), default=default,
         help="raw: audit text for ausearch; json: one object an event; pretty: for people (default: %(default)s)",
@@ -37,6 +38,10 @@ def add_format(parser: argparse.ArgumentParser, default: str) -> None:
         help="add NS_INFO, the namespaces of the process by serial number, to these events (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument("--info", action="store_true", help="add CONTAINER_INFO: runtime, full id, name, origin")
+    parser.add_argument(
+        "--parents", type=generations, default=0, metavar="N",
+        help="--info, and in it N parents of the process, up to the container's first one (JSON has them all)",
+    )  # fmt: skip
 
 
 def add_filters(parser: argparse.ArgumentParser) -> None:
@@ -73,6 +78,14 @@ def positive(text: str) -> int:
     """A whole number above 0."""
     number = int(text)
     if number < 1:
+        raise ValueError
+    return number
+
+
+def generations(text: str) -> int:
+    """A number of parents."""
+    number = int(text)
+    if not 0 <= number <= MOST_PARENTS:
         raise ValueError
     return number
 

@@ -206,6 +206,7 @@ class Plugin:
             spellings=[name == NUMERIC for name in outputs],
             ns=config.ns,
             info=config.info,
+            parents=config.parents,
             nodes=own_nodes(),
         )
         wanted = configured(config.include, config.exclude)

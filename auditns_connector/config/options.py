@@ -17,7 +17,7 @@ from auditns_connector.config.streams import Definition, read
 from auditns_connector.errors import ConfigError
 from auditns_connector.state.paths import CONTROL, RUN_DIR
 from auditns_connector.vocabulary.namespaces import ALL_ORDER, SANDBOX
-from auditns_connector.vocabulary.values import Json, JsonObject
+from auditns_connector.vocabulary.values import MOST_PARENTS, Json, JsonObject
 
 DEFAULT_PATH: Final = "/etc/audit/auditns.toml"
 MAX_FILE: Final = 1 << 20
@@ -95,6 +95,7 @@ class Config(NamedTuple):
     placement: str = "event"
     ns: str = "off"
     info: bool = False
+    parents: int = 0
     lifecycle: bool = True
     lifecycle_rate: int = 500
     lifecycle_total: int = 5000
@@ -259,6 +260,7 @@ _TOP: Final[Mapping[str, Reader]] = {
     "placement": v.choice("event", "apart"),
     "ns": v.choice("off", "containers", "all"),
     "info": v.boolean,
+    "parents": v.whole(0, MOST_PARENTS),
     "lifecycle": v.boolean,
     "lifecycle_rate": v.whole(0, 1_000_000),
     "lifecycle_total": v.whole(0, 1_000_000),

@@ -24,11 +24,12 @@ _NUMERIC = """
 argc auid capability code egid euid exit family fsgid fsuid gid inode item items len list lport lsm oauid obj_gid
 obj_uid ogid opid oses ouid pid ppid prog-id proto record res saved_gid saved_uid ses sgid sig spid suid syscall tpid
 tty_pid uid cauid cses old-auid old-ses tid inum old_inum ino old-ino last cpu count
-audit makers most
+audit makers most entry-pid entry-auid entry-ses
 """
 _UNTRUSTED = """
 acct cmd comm ctr-id ctr-name cwd data device dir exe file grp image key name new-fs-path new_group ocomm old-fs-path
 path pod pod-ns proctitle profile root_dir runtime sw vm watch invalid_context
+pod-uid role labels unit parents entry-comm entry-exe entry-unit entry-parents
 """
 #: decimal numbers by their name, whatever the record
 NUMERIC: Final = frozenset(_NUMERIC.split())

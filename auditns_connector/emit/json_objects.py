@@ -24,6 +24,8 @@ class Who(NamedTuple):
     exit_pid: int | None = None
     #: how it came into the container, where it or whom it descends from went in
     entry: Mapping[str, Json] | None = None
+    #: which process it is, and where it comes from
+    process: Mapping[str, Json] | None = None
 
 
 HOST: Final = Who(None)
@@ -60,6 +62,8 @@ def describe(who: Who) -> str:
         said["container"] = who.container
     if who.entry is not None:
         said["entry"] = who.entry
+    if who.process is not None:
+        said["process"] = who.process
     if who.ns is not None:
         said["ns"] = who.ns
     members = _encode(said)[1:-1]

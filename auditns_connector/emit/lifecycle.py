@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 
 from auditns_connector._native import ffi, lib
 from auditns_connector.audittext.own_records import UNKNOWN
-from auditns_connector.model.ancestry import program_of
 from auditns_connector.model.outputs import NsChange, NsDel, NsInit, NsLeft
 from auditns_connector.vocabulary import record_types as rectypes
 from auditns_connector.vocabulary.namespaces import ALL_ORDER, FLAGS
@@ -78,7 +77,7 @@ class LifecycleRows:
         if isinstance(output, NsInit):
             self._row(_INIT, ms, inst, who, old=output.old)
         elif isinstance(output, NsLeft):
-            whence = self._whence(output.process, program_of(self._model.table, output.process))
+            whence = self._whence(output.process, self._model.ancestry.program(output.process))
             self._row(_CHANGE, ms, inst, who, whence, old=inst, tid=output.tid, flags=_LAST, word=b"exit", left=True)
         else:
             tid, flags, word = output.tid, _LAST if output.last else 0, output.reason.encode()

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from auditns_connector.attribution.clone_result import children_of
 from auditns_connector.attribution.entry_fields import entry_object
+from auditns_connector.attribution.identity import described, holder_of
 from auditns_connector.audittext import own_records as text
-from auditns_connector.audittext.grouping import pick_numbers
 from auditns_connector.audittext.scanner import InsertionPoints, LineHead, RecordTexts, read_head
 from auditns_connector.emit import json_objects as jsonout
 from auditns_connector.emit import pretty
@@ -22,7 +22,7 @@ from auditns_connector.vocabulary.values import JsonObject
 
 if TYPE_CHECKING:
     from auditns_connector.attribution.attributor import Correlator
-    from auditns_connector.model.process import State
+    from auditns_connector.model.process import Process, State
 
 JSON: Final = "json"
 _MAX_TEXTS: Final = 20_000
@@ -123,6 +123,7 @@ class Renderer:
         self._generation = 0
         #: what the clones among the points in hand returned
         self._children: dict[int, int] = {}
+        self._pids: list[int] = []
 
     def render(
         self,
@@ -149,17 +150,21 @@ class Renderer:
             self._said.clear()
         self._children = self._made(points)
         states, children, say = self._correlator.states, self._children, self._say
-        who = pick_numbers(states.which, array("I", [say(state)[0] for state in states.found]))
+        about = list(zip(states.which.tolist(), points.pid[: points.n].tolist(), strict=True))
+        said = {one: say(states.found[one[0]], one[1]) for one in set(about)}
+        who = array("I", [said[one][0] for one in about])
         for i, child in children.items():  # of these more is said than their states
-            who[i] = self._texts.add(say(states[i])[1] + jsonout.returned(child).encode("ascii"))
+            who[i] = self._texts.add(said[about[i]][1] + jsonout.returned(child).encode("ascii"))
         return who
 
-    def _say(self, state: "State") -> tuple[int, bytes]:
-        """Number and text of what is said of a process in ``state``."""
-        key = state.container, state.nsset, state.origin, state.login, state.entry
+    def _say(self, state: "State", pid: int) -> tuple[int, bytes]:
+        """Number and text of what is said of process ``pid`` in ``state``: as it is when that is said first."""
+        process = holder_of(self._correlator.model, pid, state)
+        whose = None if process is None else (pid, process.start, process.cgroups)
+        key = state.container, state.nsset, state.origin, state.login, state.entry, whose
         said = self._said.get(key)
         if said is None:
-            text = jsonout.describe(self._describe(state)).encode("ascii")
+            text = jsonout.describe(self._describe(state, process=process)).encode("ascii")
             said = self._said[key] = (self._texts.add(text), text)
         return said
 
@@ -172,7 +177,7 @@ class Renderer:
         """The same as :meth:`render`, in Python throughout."""
         out = []
         self._lines.begin()
-        self._children = self._made(points)
+        self._children, self._pids = self._made(points), points.pid[: points.n].tolist()
         for view in views(points, keep, first):
             if isinstance(view, int):
                 line = points.line(view).rstrip(b"\n")
@@ -223,10 +228,13 @@ class Renderer:
         self._lines.shown()
 
     def _who(self, i: int) -> jsonout.Who:
-        return self._describe(self._correlator.states[i], self._children.get(i))
+        state = self._correlator.states[i]
+        return self._describe(state, self._children.get(i), holder_of(self._correlator.model, self._pids[i], state))
 
-    def _describe(self, state: "State", child: int | None = None) -> jsonout.Who:
+    def _describe(self, state: "State", child: int | None = None, process: "Process | None" = None) -> jsonout.Who:
         who = self._known(state)
+        if process is not None:
+            who = who._replace(process=described(self._correlator.model, process, state))
         return who if child is None else who._replace(exit_pid=child)
 
     def _known(self, state: "State") -> jsonout.Who:

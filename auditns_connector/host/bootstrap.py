@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from auditns_connector.host.feed import Feed
 from auditns_connector.journal.files import JournalWriter
+from auditns_connector.model.ancestry import scanned as scanned_programs
 from auditns_connector.model.apply.dispatch import Model
 from auditns_connector.model.logins import scanned
 from auditns_connector.sources import cgroups
@@ -103,7 +104,8 @@ class Bootstrap:
             feed(block)
         questions.counters["scanned"] += questions.procfs.counters()["read"] - before
         feed(f.pack(f.K_RESYNC, f.S_PROCFS, began, arg=2))
-        feed(scanned(read_all(), time.monotonic_ns()))
+        logins, programs = read_all()
+        feed(scanned(logins, time.monotonic_ns()) + scanned_programs(programs, time.monotonic_ns()))
 
     def restore(self) -> None:
         """What a former run has numbered."""

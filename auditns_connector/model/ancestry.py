@@ -1,42 +1,184 @@
-"""Where a process comes from: its parents as the table knows them, by who made whom."""
+"""Where a process comes from: its parents by who made whom, as the table knows them.
 
+A process that has ended is forgotten by the table after a while. Its children may live on, and theirs: then what is to
+be told of it stays here, as long as somebody descends from it within :data:`MOST` generations. So a chain is as long as
+what lives now, whatever is forked and ends in between.
+"""
+
+import struct
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
-from auditns_connector.model.entry import Ancestor
+from auditns_connector._native import ffi, lib
+from auditns_connector.model.entry import Ancestor, Session
+from auditns_connector.model.places import Container
 from auditns_connector.model.process import Process
-from auditns_connector.model.processes import Processes
+from auditns_connector.model.processes import KEPT_MADE, Processes
+from auditns_connector.vocabulary import frames as f
 
 #: a line of parents is followed no further than this
 MOST: Final = 64
+#: so many are kept before it is looked who of them is still wanted
+_FIRST: Final = 1024
+
+Who = tuple[int, int]
+#: one of a PROGRAMS frame: pid, and how many bytes follow
+ONE: Final = struct.Struct("<iI")
 
 
-def ancestors(table: Processes, process: Process) -> Iterator[Process | None]:
-    """The parents of ``process``, the nearest first. At the end of what is known stands ``None``, unless that is where
-    all processes come from."""
-    for _ in range(MOST):
-        if process.creator is None:
-            if process.pid > 1:
-                yield None
-            return
-        parent = table.incarnation(*process.creator)
-        yield parent
-        if parent is None:
-            return
-        process = parent
-    yield None
+class Kin(NamedTuple):
+    """What a process is to those that descend from it, alive or not; ``file`` as :attr:`Process.file`."""
+
+    pid: int
+    start: int
+    creator: Who | None
+    comm: bytes
+    file: int
+    container: Container | None
+    session: Session | None
+    unit: str
 
 
-def ancestor_of(table: Processes, process: Process) -> Ancestor:
-    """What is to be told of ``process`` as it is now."""
-    return Ancestor(process.pid, process.start, process.comm)
+class Ancestry:
+    """The parents of the processes of ``table``."""
+
+    def __init__(self, table: Processes) -> None:
+        self._table = table
+        self._gone: dict[Who, Kin] = {}
+        #: the programs of processes as /proc showed them when nobody had seen them run any
+        self._programs: dict[Who, bytes] = {}
+        self._limit = _FIRST
+        table.expired, table.forgetting = self._expired, self._forgetting
+
+    # -- asked
+
+    def kin(self, who: Who) -> Kin | None:
+        """The process that held a pid since a start; ``None`` where nobody remembers it."""
+        process = self._table.incarnation(*who)
+        return self._gone.get(who) if process is None else self.of(process)
+
+    @staticmethod
+    def of(process: Process) -> Kin:
+        """``process`` as it is now."""
+        state, cgroups = process.state, process.cgroups
+        unit = cgroups.unit if cgroups is not None else ""
+        return Kin(
+            process.pid,
+            process.start,
+            process.creator,
+            process.comm,
+            process.file,
+            state.container,
+            state.session,
+            unit,
+        )
+
+    def line(self, process: Process) -> Iterator[Kin | None]:
+        """The parents of ``process``, the nearest first. At the end of what is known stands ``None``, unless that is
+        where all processes come from."""
+        pid, creator = process.pid, process.creator
+        for _ in range(MOST):
+            if creator is None:
+                if pid > 1:
+                    yield None
+                return
+            parent = self.kin(creator)
+            yield parent
+            if parent is None:
+                return
+            pid, creator = parent.pid, parent.creator
+        yield None
+
+    def told(self, kin: Kin) -> Ancestor:
+        """What is to be told of ``kin``."""
+        file = self._table.name(kin.file)
+        exe = b"" if kin.file else self._program(kin)
+        return Ancestor(kin.pid, kin.start, kin.comm, file, exe, bool(exe))
+
+    def program(self, process: Process) -> bytes:
+        """The program that ``process`` runs; b"" is not known."""
+        return self.told(self.of(process)).program
+
+    def _program(self, kin: Kin) -> bytes:
+        """The program of one that nobody saw run any: /proc showed its own, or that of whoever it has it from."""
+        step: Kin | None = kin
+        for _ in range(MOST):
+            if step is None or step.file:
+                return b""
+            found = self._programs.get((step.pid, step.start))
+            if found is not None:
+                return found
+            step = None if step.creator is None else self.kin(step.creator)
+        return b""
+
+    # -- told
+
+    def programs(
+        self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
+    ) -> None:
+        """PROGRAMS frame: /proc shows which programs processes run."""
+        at = 0
+        while at + ONE.size <= len(payload):
+            who, size = ONE.unpack_from(payload, at)
+            at += ONE.size + size
+            process = self._table.find(who) if who > 0 else None
+            if process is not None and process.end is None and not process.file:
+                self._programs[(process.pid, process.start)] = payload[at - size : at]
+
+    def _expired(self) -> None:
+        """Rows were forgotten: those from whom somebody may descend stay."""
+        c = self._table.c
+        for row in c.forebear[0 : c.forebears] if c.forebears else ():
+            profile = self._table.profiles[row.profile]
+            if profile is None:
+                continue
+            state, cgroups = profile.state, profile.cgroups
+            unit = cgroups.unit if cgroups is not None else ""
+            creator = (row.creator, row.creator_start) if row.creator else None
+            comm = bytes(ffi.buffer(row.comm)).rstrip(b"\0")
+            self._keep(Kin(row.pid, row.start, creator, comm, row.file, state.container, state.session, unit))
+        c.forebears = 0
+        if len(self._gone) + len(self._programs) > self._limit:
+            self._sweep()
+
+    def _forgetting(self, process: Process) -> None:
+        c = self._table.c
+        children = process.recent_children or ()
+        known = any(pid != process.pid and lib.table_knows(c, pid, time) for time, pid, _ in children)
+        if known or process.heirs or process.scanned or len(children) >= KEPT_MADE:
+            self._keep(self.of(process))
+
+    def _keep(self, kin: Kin) -> None:
+        self._gone[(kin.pid, kin.start)] = kin
+        if kin.creator is not None:
+            self._table.has_heirs(*kin.creator)
+
+    def _sweep(self) -> None:
+        """Drop those from whom nobody descends any more."""
+        creators = dict(self._table.links())
+        wanted: dict[Who, Kin] = {}
+        for maker in set(creators.values()):
+            step: Who | None = maker
+            for _ in range(MOST):
+                if step is None or step in wanted:
+                    break
+                gone = self._gone.get(step)
+                if gone is not None:
+                    wanted[step] = gone
+                    step = gone.creator
+                else:
+                    step = creators.get(step)
+        self._gone = wanted
+        self._programs = {who: name for who, name in self._programs.items() if who in creators or who in wanted}
+        self._limit = max(_FIRST, 2 * (len(wanted) + len(self._programs)))
 
 
-def key_of(boot_id: str, process: Process) -> str:
-    """What ``process`` is called over everything: boot, pid, start."""
-    return f"{boot_id.replace('-', '')}:{process.pid}:{process.start}"
+def key_of(boot_id: str, who: Who) -> str:
+    """What a process is called over everything: boot, pid, start."""
+    return f"{boot_id.replace('-', '')}:{who[0]}:{who[1]}"
 
 
-def program_of(table: Processes, process: Process) -> bytes:
-    """The program that ``process`` runs, as far as it is known."""
-    return ancestor_of(table, process).program
+def scanned(programs: list[tuple[int, bytes]], now: int) -> bytes:
+    """The PROGRAMS frame of what /proc shows at ``now``: (pid, program) of each process."""
+    payload = b"".join(ONE.pack(pid, len(program)) + program for pid, program in programs)
+    return f.pack(f.K_PROGRAMS, f.S_PROCFS, now, payload=payload) if payload else b""

@@ -12,7 +12,7 @@ CRI) the chain of parents ends at the daemon, for the client is none of them.
 from collections.abc import Sequence
 from typing import Final, NamedTuple, Protocol
 
-from auditns_connector.model.ancestry import ancestor_of, ancestors, key_of
+from auditns_connector.model.ancestry import Ancestry, Kin, key_of
 from auditns_connector.model.containers import ENTRY, Containers
 from auditns_connector.model.entry import MOST_OUTER, UNSET, Ancestor, Entry, Session
 from auditns_connector.model.places import UNKNOWN, Container
@@ -35,6 +35,7 @@ class Tables(Protocol):
 
     containers: Containers
     table: Processes
+    ancestry: Ancestry
     now: int
 
     def container_news(self, news: str, container: Container, now: int, entry: Entry | None = None) -> None:
@@ -101,8 +102,8 @@ class Entries:
         if outer is not None and outer.depth >= MOST_OUTER:  # who goes to and fro must not be remembered without end
             *_, outer = outer.around()
         parents, unit = self._line(process, session)
-        id_ = key_of(model.containers.boot_id, process)
-        who = ancestor_of(model.table, process)
+        id_ = key_of(model.containers.boot_id, (process.pid, process.start))
+        who = model.ancestry.told(model.ancestry.of(process))
         entry = Entry(id_, container, how, time, who, session, parents, unit, outer)
         self.seen += 1
         model.container_news(ENTRY, container, model.now if time is None else time, entry)
@@ -113,17 +114,16 @@ class Entries:
         model = self._model
         found: list[Ancestor | None] = []
         unit = process.cgroups.unit if process.cgroups is not None else ""
-        for parent in ancestors(model.table, process):
+        for parent in model.ancestry.line(process):
             if parent is None:
                 found.append(None)
                 break
             if parent.pid == 1 or len(found) >= _MOST_PARENTS or not _of_session(parent, session):
                 break
-            outside = parent.cgroups.unit if parent.cgroups is not None else ""
-            if unit and outside != unit and found:
+            if unit and parent.unit != unit and found:
                 break
-            unit = outside or unit
-            found.append(ancestor_of(model.table, parent))
+            unit = parent.unit or unit
+            found.append(model.ancestry.told(parent))
         return tuple(found), unit
 
     def found(self, process: Process, parent: Process | None, numbers: Sequence[int]) -> None:
@@ -155,9 +155,9 @@ def _kept(entry: Entry | None, container: Container) -> Entry | None:
     return entry
 
 
-def _of_session(parent: Process, session: Session | None) -> bool:
+def _of_session(parent: Kin, session: Session | None) -> bool:
     """Whether ``parent`` is of the same session, or nobody is of any."""
     if session is None or session.auid == UNSET:
         return True
-    theirs = parent.state.session
+    theirs = parent.session
     return theirs is not None and theirs[:2] == session[:2]

@@ -75,6 +75,8 @@ class Process:
         "epoch",
         "execs",
         "execs_lost",
+        "file",
+        "heirs",
         "ids",
         "inside",
         "leader_gone",
@@ -108,6 +110,8 @@ class Process:
         self.past: list[State] | None = None
         self.cgroups = cgroups
         self.comm = b""
+        #: the program that it, or whom it descends from, ran last (:meth:`Rows.name`); 0: none was seen
+        self.file = 0
         #: number of a pid namespace -> what this process is called there, as perf told at its birth
         self.inside: dict[int, int] | None = None
         #: its numbers in all its pid namespaces, ours first, as /proc told
@@ -135,6 +139,8 @@ class Process:
         self.registered: Container | None = None
         #: real uid, login uid and session as /proc told them at the time that stands first; None where it did not
         self.ids: tuple[int, int | None, int | None, int | None] | None = None
+        #: somebody it made is forgotten by the table, and has descendants
+        self.heirs = False
         #: the former holder of this pid
         self.prev: Process | None = None
         #: known from an event other than its birth: ``start`` is when it was first heard of

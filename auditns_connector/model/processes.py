@@ -5,7 +5,7 @@ method writes what it is named for and nothing else: who belongs where, and who 
 by its caller.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from auditns_connector._native import ffi, lib
@@ -13,6 +13,7 @@ from auditns_connector.model.cgroups import CgroupSet
 from auditns_connector.model.places import Container, NsSet
 from auditns_connector.model.process import Apart, Exec, Process, State
 from auditns_connector.model.profiles import Profile
+from auditns_connector.model.program_names import ProgramNames
 from auditns_connector.model.rows import Rows
 
 #: times of threads apart, and former states, remembered of one process; what is older is not answered
@@ -23,7 +24,7 @@ KEPT_EXECS: Final = 32
 KEPT_MADE: Final = 64
 
 
-class Processes(Rows):
+class Processes(Rows, ProgramNames):
     """Processes by pid (``newest``), threads by tid, and the ended ones in the order of their ends (``dead``)."""
 
     # -- some of them, in the order in which their pids came to be remembered
@@ -44,11 +45,7 @@ class Processes(Rows):
     def family(self, pid: int, start: int) -> list[Process]:
         """Who descends from the process that holds ``pid`` since ``start``, alive or ended, in order of their starts.
         No object is made of anybody else."""
-        out = ffi.new("struct table_link[]", int(self.c.processes) or 1)
-        count = int(lib.table_links(self.c, out, int(self.c.processes)))
-        links: list[tuple[int, int, int, tuple[int, int] | None]] = [
-            (link.start, link.place, link.pid, (link.creator, link.creator_start)) for link in list(out[0:count])
-        ]
+        links = self._links()
         packed = {link[2] for link in links}
         links += [(p.start, p.place, p.pid, p.creator) for p in self.held.values() if p.pid not in packed]
         line, found = {(pid, start)}, []
@@ -57,6 +54,29 @@ class Processes(Rows):
                 line.add((child, began))
                 found.append(self.newest[child])
         return found
+
+    def _links(self) -> list[tuple[int, int, int, tuple[int, int] | None]]:
+        """Start, place, pid and creator of the newest rows."""
+        out = ffi.new("struct table_link[]", int(self.c.processes) or 1)
+        count = int(lib.table_links(self.c, out, int(self.c.processes)))
+        return [(link.start, link.place, link.pid, (link.creator, link.creator_start)) for link in list(out[0:count])]
+
+    def links(self) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+        """Who (pid, start) is remembered, and who made it, of the newest of each pid."""
+        for start, _, pid, creator in self._links():
+            if creator is not None and creator[0]:
+                yield (pid, start), creator
+        for process in self.held.values():
+            if process.creator is not None:
+                yield (process.pid, process.start), process.creator
+
+    def has_heirs(self, pid: int, start: int) -> None:
+        """Of the process of ``pid`` that began at ``start`` somebody descends whose parent is forgotten."""
+        process = self.held.get(pid)
+        while process is not None and process.start != start:
+            process = process.prev
+        if process is not None:
+            process.heirs = True
 
     # -- pids
 
@@ -103,6 +123,7 @@ class Processes(Rows):
     def expire(self, before: int) -> None:
         """Forget processes that ended before ``before`` (CLOCK_MONOTONIC ns)."""
         lib.table_expire(self.c, before)
+        self.expired()
         self.drain()
 
     # -- who a process is
@@ -111,7 +132,7 @@ class Processes(Rows):
         """``process`` was made by ``creator``, and has what a child has of that."""
         process.own_since = creator.own_since
         process.creator = (creator.pid, creator.start)
-        process.comm = creator.comm
+        process.comm, process.file = creator.comm, creator.file
         process.registered = creator.registered
         process.entered_container = creator.entered_container
         process.unresolved = creator.unresolved
@@ -254,6 +275,7 @@ class Processes(Rows):
     def execed(self, process: Process, exec_: Exec) -> None:
         """``process`` has execed."""
         self._own(process)
+        process.file = exec_.file
         if process.execs is None:
             process.execs = [exec_]
         else:

@@ -29,7 +29,7 @@ from auditns_connector.vocabulary.values import CData
 _PIDS: Final = int(lib.TABLE_PIDS)
 _ENDED: Final = int(lib.TABLE_HELD_ENDED)
 #: struct table_row
-_ROW: Final = struct.Struct("<7Q2i7I9B16s3x")
+_ROW: Final = struct.Struct("<8Q2i7I9Bx16s2x")
 _HELD: Final = int(lib.TABLE_HELD)
 _THREAD: Final = int(lib.TABLE_HELD_THREAD)
 _NO_MEMBER: Final = int(lib.TABLE_NO_MEMBER)
@@ -66,15 +66,15 @@ class Rows:
         self.vacated: Callable[[Process, Sequence[Instance], int, int], None] = _nothing
         #: told that a process was the last of its profile: (process, container, time)
         self.emptied: Callable[[Process, Container | None, int], None] = _nothing
+        #: called when rows have been forgotten, before their profiles are
+        self.expired: Callable[[], None] = _nothing
+        #: told of a held process that is forgotten
+        self.forgetting: Callable[[Process], None] = _nothing
         self._version: CData = ffi.new("uint32_t *")
         self._row: CData = ffi.new("struct table_row *")
         self._row_bytes = ffi.buffer(self._row)
         self._execs: CData = ffi.new("struct table_exec_row[]", _MOST_EXECS)
         self._made: CData = ffi.new("struct table_made_row[]", _MOST_MADE)
-
-    def hash(self, name: bytes) -> int:
-        """``name`` as :attr:`Exec.file` has it."""
-        return int(lib.table_hash(self.c, name, len(name)))
 
     # -- reading
 
@@ -101,7 +101,7 @@ class Rows:
         """The object of ``row``, as the table has it now, with the former incarnations behind it."""
         lib.table_read(self.c, row, self._row)
         # fmt: off
-        (start, end, since, creator_start, not_before, place, lost, pid, creator, _, prev, number, version, execs,
+        (start, end, since, creator_start, not_before, place, lost, file, pid, creator, _, prev, number, version, execs,
          threads, _, ended, _, leader_gone, newborn, clone_parent, _, before, _, _, comm) = _ROW.unpack(self._row_bytes)
         # fmt: on
         process = self._packed.get(row)
@@ -110,6 +110,7 @@ class Rows:
             process.creator = (creator, creator_start)
             process.row = row
             lib.table_object(self.c, row, 1)
+        process.file = file
         process.version, process.place, process.not_before, process.execs_lost = version, place, not_before, lost
         process.end = end if ended else None
         process.comm = comm.rstrip(b"\0")
@@ -204,7 +205,7 @@ class Rows:
         row, c, nsset = process.row, self._row, process.state.nsset
         process.recent_children = self.made(process) or None
         lib.table_read(self.c, row, c)
-        process.threads = None
+        process.threads, process.heirs = None, bool(c.heirs)
         if not c.ended:
             self._containers.enter(process.state.container)
             if c.counted and nsset is not None:
@@ -263,8 +264,7 @@ class Rows:
         ``execs`` and ``forks``: neither do execs there, and forks."""
         nsset = state.nsset
         key = (
-            *state[1:], cgroups, sampled, registered, entered_container, own_since, epoch, cgroup,
-            forks,
+            *state[1:], cgroups, sampled, registered, entered_container, own_since, epoch, cgroup, forks,
         )  # fmt: skip
         found = self._profiles.get(key)
         if found is None:
@@ -296,7 +296,7 @@ class Rows:
         row.not_before, row.place = process.not_before, process.place
         row.newborn, row.clone_parent = process.newborn, process.clone_parent
         row.behind, row.early, row.scanned = bool(behind), early, process.scanned
-        row.execs_lost = process.execs_lost
+        row.heirs, row.execs_lost, row.file = process.heirs, process.execs_lost, process.file
         row.execs, row.threads, row.made = len(execs), len(tids), len(made)
         ffi.memmove(row.comm, process.comm.ljust(16, b"\0"), 16)
         for tid in tids:
@@ -380,6 +380,7 @@ class Rows:
         if process is None:
             return
         if process.start == start and process.end == end:
+            self.forgetting(process)
             process.prev = None
             self.release(pid)
             lib.table_place(self.c, pid, process.place)
@@ -387,6 +388,7 @@ class Rows:
         while process is not None:
             former = process.prev
             if former is not None and former.start == start and former.end == end:
+                self.forgetting(former)
                 process.prev = None
                 return
             process = former

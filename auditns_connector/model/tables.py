@@ -7,6 +7,7 @@ behind it; dead ones stay until they are expired. What the model would like to k
 
 from collections.abc import Callable, Sequence
 
+from auditns_connector.model.ancestry import Ancestry
 from auditns_connector.model.call_order import Calls
 from auditns_connector.model.cgroups import Cgroups
 from auditns_connector.model.clock import Clock
@@ -80,6 +81,7 @@ class Tables:
         self.namespaces_left: Callable[[Process, Sequence[Instance], int, int], None] = _nothing
         self.table.emptied = self._emptied
         self.containers.on_news = self.container_news
+        self.ancestry = Ancestry(self.table)
         self.entries = Entries(self)
 
     def doubt(self) -> None:

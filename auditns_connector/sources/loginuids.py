@@ -1,24 +1,29 @@
-"""Login uid and session of all processes, as /proc shows them."""
+"""Login uid, session and program of all processes, as /proc shows them."""
 
 import os
 from typing import Final
 
 UNSET: Final = 0xFFFFFFFF
 _MOST: Final = 64
+_DELETED: Final = b" (deleted)"
 
 
-def read_all(root: str = "/proc") -> list[tuple[int, int, int]]:
-    """(pid, auid, ses) of every process below ``root`` that could be read. Who never logged in has no session either
-    (kernel/auditsc.c): of those one file is read."""
-    found = []
+def read_all(root: str = "/proc") -> tuple[list[tuple[int, int, int]], list[tuple[int, bytes]]]:
+    """(pid, auid, ses) and (pid, program) of every process below ``root`` that could be read. Who never logged in has
+    no session either (kernel/auditsc.c): of those one file is read. A kernel thread has no program."""
+    logins, programs = [], []
     for name in os.listdir(root):
         if not name.isdecimal():
             continue
         auid = _number(f"{root}/{name}/loginuid")
         ses = auid if auid in (None, UNSET) else _number(f"{root}/{name}/sessionid")
         if auid is not None and ses is not None:
-            found.append((int(name), auid, ses))
-    return found
+            logins.append((int(name), auid, ses))
+        try:
+            programs.append((int(name), os.readlink(os.fsencode(f"{root}/{name}/exe")).removesuffix(_DELETED)))
+        except OSError:
+            continue  # it has gone, or is a kernel thread
+    return logins, programs
 
 
 def _number(path: str) -> int | None:

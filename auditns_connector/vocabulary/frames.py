@@ -60,6 +60,7 @@ NSGONE        procfs        of an instance without tasks: ppid, cgroup, payload 
 CHECK         pipeline      arg checksum of all before it, ptid 1 at the end; see journal/guard.py
 LOGINS        procfs audit  payload: (s32 pid, u32 auid, u32 ses) of processes as /proc shows them; of a LOGIN
                             record one of them, and arg the record's time (ms since 1970), cgroup its serial
+PROGRAMS      procfs        payload: (s32 pid, u32 size, bytes) of processes: /proc/PID/exe
 LOGIN         control       pid; arg low 32 bits the login uid inside its container, high 32 bits the session
 
 Sources of the layouts: include/uapi/linux/cn_proc.h, perf_event.h, include/trace/events/{sched,cgroup,task}.h.
@@ -124,6 +125,7 @@ K_NSGONE: Final = 55
 K_PROCESS: Final = 56
 K_CHECK: Final = 57
 K_LOGINS: Final = 58
+K_PROGRAMS: Final = 59
 
 #: bits of a RULES frame's arg
 RULES_EXECS: Final = 1

@@ -40,9 +40,9 @@ void table_read(const struct table *t, uint32_t row, struct table_row *out)
     *out = (struct table_row){
         .start = p->start, .end = p->end, .since = p->since, .creator_start = p->creator_start,
         .not_before = p->not_before, .execs_lost = p->execs_lost, .place = p->place, .pid = p->pid, .creator = p->creator, .row = row,
-        .prev = p->prev, .profile = p->profile, .version = p->version, .execs = p->exec_count, .threads = threads,
+        .file = p->file, .prev = p->prev, .profile = p->profile, .version = p->version, .execs = p->exec_count, .threads = threads,
         .made = p->made_count, .ended = p->end != ALIVE, .counted = p->counted, .leader_gone = p->leader_gone,
-        .newborn = p->newborn, .clone_parent = p->clone_parent, .behind = p->behind, .early = p->early, .scanned = p->scanned,
+        .newborn = p->newborn, .clone_parent = p->clone_parent, .behind = p->behind, .early = p->early, .scanned = p->scanned, .heirs = p->heirs,
         .held_before = (held_of(t, p->pid) & (TABLE_HELD | TABLE_HELD_ENDED)) != 0};
     memcpy(out->comm, p->comm, TABLE_COMM);
 }
@@ -156,6 +156,7 @@ uint32_t table_pack(struct table *t, const struct table_row *row, const struct t
     p->behind = row->behind;
     p->early = row->early;
     p->scanned = row->scanned;
+    p->heirs = row->heirs;
     p->execs_lost = row->execs_lost;
     p->object = 1;
     memcpy(p->comm, row->comm, TABLE_COMM);
@@ -167,6 +168,7 @@ uint32_t table_pack(struct table *t, const struct table_row *row, const struct t
         if (!process_execed(t, i, &what))
             return 0;
     }
+    process_at(t, i)->file = row->file;
     for (uint32_t n = 0; n < row->threads; n++) {
         if (!thread_add(t, i, tids[n]))
             return 0;

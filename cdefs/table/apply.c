@@ -129,6 +129,7 @@ static int forked(struct table *t, const struct frame_header *head, const uint8_
     p->start = p->since = head->time;
     p->creator = creator->pid;
     p->creator_start = creator->start;
+    p->file = creator->file;
     memcpy(p->comm, creator->comm, TABLE_COMM);
     p->newborn = head->size == sizeof(*head);
     p->early = !former && !held_of(t, head->pid);
@@ -180,7 +181,9 @@ static int execed(struct table *t, const struct frame_header *head, const uint8_
     if (!is->execs || (head->cgroup && head->cgroup != is->cgroup) || (p->leader_gone && !is->members) ||
         (head->ppid && !task_of(t, row, head->ppid)))
         return TABLE_FRAME;
-    what.file = table_hash(t, (const char *)payload, strnlen((const char *)payload, room));
+    room = strnlen((const char *)payload, room);
+    what.file = table_hash(t, (const char *)payload, room);
+    table_name_put(t, what.file, (const char *)payload, room);
     memcpy(what.comm, p->comm, TABLE_COMM);
     if (!process_execed(t, row, &what))
         return TABLE_NO_MEMORY;

@@ -25,6 +25,52 @@ int table_bury(struct table *t, int32_t pid, uint64_t start, uint64_t end)
     return 1;
 }
 
+static struct process *incarnation(const struct table *t, int32_t pid, uint64_t start)
+{
+    const struct slot *slot = slot_of(t, pid);
+
+    for (uint32_t row = slot ? slot->process : 0; row; row = process_at(t, row)->prev)
+        if (process_at(t, row)->start == start)
+            return process_at(t, row);
+    return NULL;
+}
+
+int table_knows(const struct table *t, int32_t pid, uint64_t start)
+{
+    return incarnation(t, pid, start) || held_of(t, pid) & (TABLE_HELD | TABLE_HELD_ENDED);
+}
+
+/* Whether somebody may descend from it: a child is remembered, or was forgotten for its own children's sake. Of who was
+ * there before us, or has made many, not all children are known here. */
+static int has_heirs(const struct table *t, const struct process *p)
+{
+    for (uint32_t i = 0; i < p->made_count; i++)
+        if (p->made[i].pid != p->pid && table_knows(t, p->made[i].pid, p->made[i].time))
+            return 1;
+    return p->heirs || p->scanned || p->made_count >= TABLE_MADE;
+}
+
+static void remember(struct table *t, const struct process *p)
+{
+    struct process *creator = incarnation(t, p->creator, p->creator_start);
+    struct table_forebear *who;
+
+    if (creator)
+        creator->heirs = 1;
+    if (t->forebears == t->forebear_room) {
+        uint32_t room = t->forebear_room ? t->forebear_room * 2 : FIRST_ROOM;
+        who = realloc(t->forebear, room * sizeof(*who));
+        if (!who)
+            return;
+        t->forebear = who;
+        t->forebear_room = room;
+    }
+    who = &t->forebear[t->forebears++];
+    *who = (struct table_forebear){.start = p->start, .creator_start = p->creator_start, .file = p->file, .pid = p->pid,
+                                   .creator = p->creator, .profile = p->profile};
+    memcpy(who->comm, p->comm, TABLE_COMM);
+}
+
 /* The row of who is `dead` is forgotten; 0 where there is none. */
 static int forget(struct table *t, const struct table_dead_row *dead)
 {
@@ -39,6 +85,8 @@ static int forget(struct table *t, const struct table_dead_row *dead)
             effect_add(t, TABLE_FORGOTTEN, *link, p, 0, p->end);
         if (newer)
             process_at(t, newer)->version++;
+        if (has_heirs(t, p))
+            remember(t, p);
         row = *link;
         *link = p->prev;
         process_free(t, row);

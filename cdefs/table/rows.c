@@ -76,6 +76,8 @@ void table_free(struct table *t)
     free(rows->threads.base);
     free(rows->execs.base);
     free(rows->dead);
+    names_free(t);
+    free(t->forebear);
     free(rows);
     free(t->profile);
     free(t->effect);
@@ -287,6 +289,7 @@ int process_execed(struct table *t, uint32_t row, const struct exec *what)
     if (!i)
         return 0;
     *exec_at(t, i) = *what;
+    p->file = what->file;
     exec_at(t, i)->next = p->execs;
     p->execs = i;
     p->version++;

@@ -53,9 +53,11 @@ struct table_effect {
 /* A row, as Python reads it */
 struct table_row {
     uint64_t start, end, since, creator_start, not_before, place, execs_lost;
+    uint64_t file;              /* the program that it, or whom it descends from, ran last, as a number; 0: none was seen */
     int32_t pid, creator;
     uint32_t row, prev, profile, version, execs, threads, made;
     uint8_t ended, counted, leader_gone, newborn, clone_parent, behind, held_before, early, scanned;
+    uint8_t heirs;              /* somebody it made is forgotten, and has descendants */
     char comm[TABLE_COMM];
 };
 
@@ -85,6 +87,14 @@ struct table_link {
     int32_t pid, creator;
 };
 
+/* A process that is forgotten, and from whom somebody may descend */
+struct table_forebear {
+    uint64_t start, creator_start, file;
+    int32_t pid, creator;
+    uint32_t profile;
+    char comm[TABLE_COMM];
+};
+
 struct table_rows;
 
 struct table {
@@ -102,6 +112,9 @@ struct table {
     uint32_t processes, threads, dead;
     struct table_profile *profile;
     uint32_t profiles;
+    /* of those forgotten by table_expire, for the caller to take away before anything else is done */
+    struct table_forebear *forebear;
+    uint32_t forebears, forebear_room;
     /* processes that it would help to have here */
     uint32_t wanted;
     int32_t wanted_pid[256];
@@ -157,3 +170,8 @@ uint32_t table_profile_add(struct table *t, const uint8_t *raw, uint64_t cgroup,
 void table_profile_child(struct table *t, uint32_t profile, uint32_t child);
 /* the key is the table's own: a name as a number */
 uint64_t table_hash(const struct table *t, const char *text, uint64_t len);
+/* Names by these numbers; not all are remembered. */
+void table_name_put(struct table *t, uint64_t hash, const char *text, uint64_t len);
+const char *table_name(const struct table *t, uint64_t hash, uint32_t *len);
+/* whether the process of pid that began at `start` is remembered, or Python holds one */
+int table_knows(const struct table *t, int32_t pid, uint64_t start);

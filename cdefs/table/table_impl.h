@@ -13,14 +13,14 @@
 #define PAGE_PIDS 1024
 
 struct process {
-    uint64_t start, end, since, creator_start, not_before, place, execs_lost;
+    uint64_t start, end, since, creator_start, not_before, place, execs_lost, file;
     struct table_made_row *made;
     int32_t pid, creator;
     uint32_t prev, profile, execs, threads, version, missed;
     uint16_t made_count, made_room;
     uint8_t exec_count;
     uint8_t counted : 1, leader_gone : 1, newborn : 1, clone_parent : 1, behind : 1, early : 1, object : 1, used : 1;
-    uint8_t scanned : 1;
+    uint8_t scanned : 1, heirs : 1;
     char comm[TABLE_COMM];
 };
 
@@ -52,6 +52,8 @@ struct pool {
     uint32_t size, room, used, free;
 };
 
+struct name;
+
 struct table_rows {
     struct page *page[TABLE_PIDS / PAGE_PIDS];
     struct pool processes, threads, execs;
@@ -60,6 +62,7 @@ struct table_rows {
     uint32_t profile_room;
     uint32_t profile_free;      /* the first of those that are used no more, linked by `child` */
     uint64_t seed;
+    struct name *names;
 };
 
 static inline struct process *process_at(const struct table *t, uint32_t i)
@@ -96,6 +99,7 @@ static inline int held_of(const struct table *t, int32_t pid)
     return page ? page->held[pid % PAGE_PIDS] : 0;
 }
 
+void names_free(struct table *t);
 uint32_t pool_get(struct pool *pool);
 void pool_put(struct pool *pool, uint32_t i);
 struct page *page_for(struct table *t, int32_t pid);

@@ -14,6 +14,7 @@ from auditns_connector.daemon import terminal
 from auditns_connector.emit import json_objects as jsonout
 from auditns_connector.emit.fields import NUMERIC, UNTRUSTED
 from auditns_connector.emit.render import Renderer
+from auditns_connector.model.apply.dispatch import Model
 from auditns_connector.model.process import State
 from auditns_connector.vocabulary.audit_text import LINE_LATE
 
@@ -26,7 +27,7 @@ class Known(Renderer):
     """A renderer that takes every even pid for one of container "web", every third for unknown."""
 
     def __init__(self, colour: bool) -> None:
-        self.correlator: Any = SimpleNamespace(generation=0, alone=lambda points: [])
+        self.correlator: Any = SimpleNamespace(generation=0, alone=lambda points: [], model=Model())
         #: by number of a point: what its clone returned
         self.made: dict[int, int] = {}
         super().__init__(self.correlator, colour)

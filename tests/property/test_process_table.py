@@ -191,7 +191,7 @@ def test_damaged_frames(history: list[Any], chance: random.Random, odd: int) -> 
 def test_rows_are_read_as_they_are_declared() -> None:
     assert rows._ROW.size == ffi.sizeof("struct table_row")
     fields = dict(ffi.typeof("struct table_row").fields)
-    assert [fields[name].offset for name in ("pid", "row", "ended", "comm")] == [56, 64, 92, 101]
+    assert [fields[name].offset for name in ("pid", "row", "ended", "comm")] == [64, 72, 100, 110]
 
 
 def compare(block: bytes, parts: int) -> int:

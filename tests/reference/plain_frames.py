@@ -77,7 +77,7 @@ class PlainFrames(KernelEvents):
             m.move(process, moved, time)
         if cgroup:
             self._sampled(process, cgroup, time)
-        m.table.execed(process, Exec(time, m.table.hash(payload.partition(b"\0")[0]), process.comm, process.state))
+        m.table.execed(process, Exec(time, m.table.numbered(payload.partition(b"\0")[0]), process.comm, process.state))
         if process.own_since is None:
             self._inside.ran(process, time)
 
@@ -205,7 +205,9 @@ def process(model: Model, one: Process) -> dict[str, Any]:
     return {
         "pid": one.pid, "start": one.start, "end": one.end, "state": _state(one.state),
         "past": [_state(state) for state in one.past or ()], "execs": [_exec(exec_) for exec_ in one.execs or ()],
-        "execs_lost": one.execs_lost,
+        "execs_lost": one.execs_lost, "file": model.table.name(one.file), "session": one.state.session,
+        "parents": [kin and (*kin[:4], model.table.name(kin.file)) for kin in model.ancestry.line(one)],
+        "entry": one.state.entry and (one.state.entry.id, one.state.entry.how, one.state.entry.parents),
         "cgroups": None if one.cgroups is None else one.cgroups.paths, "sampled": one.sampled, "comm": one.comm,
         "creator": one.creator, "made": model.table.made(one), "floor": one.not_before, "epoch": one.epoch,
         "registered": _container(one.registered), "via": _container(one.entered_container), "own_since": one.own_since,

@@ -93,9 +93,9 @@ def test_nsenter_begins_an_entry_and_its_children_are_of_it() -> None:
     assert entry(w, 300) is entry(w, 301) is one
     assert fields(w, one) == {
         "entry": f"{BOOT.replace('-', '')}:300:300000000", "entry-how": "setns", "entry-time": "1700000000.302",
-        "entry-pid": "300", "entry-start": "300000000", "entry-comm": '"nsenter"', "entry-exe": "?",
+        "entry-pid": "300", "entry-start": "300000000", "entry-comm": '"nsenter"', "entry-exe": '"/usr/bin/nsenter"',
         "entry-auid": "1000", "entry-ses": "3", "entry-login": "1700000000.110:77", "entry-from": "session",
-        "entry-unit": '"session-3.scope"', "entry-parents": '"60:100000000:bash:"',
+        "entry-unit": '"session-3.scope"', "entry-parents": '"60:100000000:bash:/bin/bash"',
     }  # fmt: skip
     assert entry(w, 201) is None, "who was there is of none"
     w.fork(301, 310, 320)
@@ -394,7 +394,7 @@ def test_what_a_user_calls_his_processes_ends_no_field() -> None:
     w.attach(61, PATH, 300)
     told = fields(w, begun(w)[0])
     assert told["entry-comm"] == b'a,b:c "=\n\xff'.hex().upper()
-    assert told["entry-parents"] == '"60:100000000:a%2Cb%3Ac%20%22%3D%0A%FF:"'
+    assert told["entry-parents"] == '"60:100000000:a%2Cb%3Ac%20%22%3D%0A%FF:/bin/bash"'
 
 
 def test_a_replay_finds_the_same() -> None:

@@ -201,7 +201,7 @@ class ByConnector:
             self._pid_children.pop(pid, None)
         self._doubt(process, time, "")
         model.table.comm(process, b"")  # the connector does not tell the new one
-        model.table.execed(process, Exec(time, model.table.hash(b""), b"", process.state))
+        model.table.execed(process, Exec(time, model.table.numbered(b""), b"", process.state))
 
     def _call(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
         """An audit record of unshare or setns: something may have changed since."""

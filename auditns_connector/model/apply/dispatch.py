@@ -104,6 +104,7 @@ class Model(Tables):
             f.K_IDMAP: self.inside.mapped,
             f.K_LOGIN: self.inside.login,
             f.K_LOGINS: self.logins.take,
+            f.K_PROGRAMS: self.ancestry.programs,
             f.K_REGISTER: self.registry.take,
             f.K_ADDRS: self.packets.take,
         }

@@ -8,7 +8,6 @@ descriptor. Where a task enters an inode whose former instance may live on, the 
 
 from typing import TYPE_CHECKING
 
-from auditns_connector.model.ancestry import program_of
 from auditns_connector.model.outputs import NsChange, NsDel, NsInit, NsLeft
 from auditns_connector.model.places import MINTED, Instance, NsSet
 from auditns_connector.model.process import Process, State
@@ -105,7 +104,7 @@ class NsLife:
             outputs.append(NsInit(time, inst, old, *made, made[0].comm))
             self._model.ask(made[0].pid)
         last = old is not None and not old.sets and not old.initial and old.ended == time
-        exe = program_of(self._model.table, process)
+        exe = self._model.ancestry.program(process)
         outputs.append(NsChange(time, inst, old, process, process.state, reason, tid, source, last, process.comm, exe))
         if last and old is not None:
             self._vacated(old, process, time)

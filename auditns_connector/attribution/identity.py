@@ -1,0 +1,77 @@
+"""Which process an answer is about, and what is told of it beside its container: its key, its unit, its parents."""
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from auditns_connector.attribution.entry_fields import ancestor_object, ancestors_text
+from auditns_connector.audittext import own_records as text
+from auditns_connector.model.ancestry import key_of
+from auditns_connector.model.entry import Ancestor
+from auditns_connector.model.places import UNKNOWN, Container
+from auditns_connector.model.process import Process, State
+from auditns_connector.vocabulary.values import JsonObject
+
+if TYPE_CHECKING:
+    from auditns_connector.model.apply.dispatch import Model
+
+
+def holder_of(model: "Model", pid: int, state: State) -> Process | None:
+    """The process ``pid`` that was in ``state``; ``None`` where that is none of those remembered, or was not sure."""
+    process: Process | None = model.processes.get(pid) if pid > 0 else None
+    while process is not None:
+        for known in (process.state, *(process.past or ()), *(exec_.state for exec_ in process.execs or ())):
+            if known.since == state.since and known.container is state.container:
+                return process
+        process = process.prev
+    return None
+
+
+def key(model: "Model", process: Process) -> str:
+    """What joins the events of ``process`` over everything."""
+    return key_of(model.containers.boot_id, (process.pid, process.start))
+
+
+def unit(process: Process, state: State) -> str:
+    """The systemd unit of a process of the host."""
+    return process.cgroups.unit if process.cgroups is not None and state.container is None else ""
+
+
+def parents(model: "Model", process: Process, container: Container | None) -> Iterator[Ancestor | None]:
+    """The parents of ``process``, which is in ``container``, the nearest first, up to the container's first process, or
+    to the one that has come in from outside. ``None`` ends a line of which more is not known."""
+    if container is None or container is UNKNOWN:
+        return
+    if container.init == (process.pid, process.start):
+        return
+    chain = container.chain()
+    for parent in model.ancestry.line(process):
+        if parent is None:
+            yield None
+            return
+        if parent.container is None or parent.container not in chain:
+            return
+        yield model.ancestry.told(parent)
+        if container.init == (parent.pid, parent.start):
+            return
+
+
+def fields(model: "Model", pid: int, state: State, most: int) -> str:
+    """The fields of CONTAINER_INFO that tell process ``pid``, which was in ``state``, and so many of its parents."""
+    process = holder_of(model, pid, state) if most and state.container is not None else None
+    if process is None:
+        return ""
+    line = list(islice(parents(model, process, state.container), most))
+    told = f" key={key(model, process)}"
+    return told + (f" parents={text.untrusted(ancestors_text(line))}" if line else "")
+
+
+def described(model: "Model", process: Process, state: State) -> JsonObject:
+    """The same as an object."""
+    told: JsonObject = {"key": key(model, process)}
+    if name := unit(process, state):
+        told["unit"] = name
+    line = [None if one is None else ancestor_object(one) for one in parents(model, process, state.container)]
+    if line:
+        told["parents"] = line
+    return told
