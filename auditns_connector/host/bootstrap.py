@@ -140,11 +140,15 @@ class Bootstrap:
             self._feed.feed(f.pack(f.K_ADDRS, f.S_PROCFS, now, payload=json.dumps(about).encode()))
         if packets.marks:
             self._register(now, {"op": "marks", "marks": sorted(packets.marks.items())})
-        if registry.living() or registry.delegates or self._model.inside.kept:
+        if registry.living() or registry.delegates or self._model.inside.kept or self._keeps_entries:
             from auditns_connector.model.apply.restore_requests import requests_of
 
             for request in requests_of(self._model, now):
                 self._register(now, request)
+
+    @property
+    def _keeps_entries(self) -> bool:
+        return self._model.entries.kept or self._model.logins.kept
 
     def _register(self, now: int, request: JsonObject) -> None:
         self._feed.feed(f.pack(f.K_REGISTER, f.S_CONTROL, now, payload=json.dumps(request).encode()))

@@ -57,8 +57,8 @@ class Entries:
 
     def __init__(self, model: Tables) -> None:
         self._model = model
-        #: counts those that were seen
-        self.seen = 0
+        #: there was one: something to be kept over a restart
+        self.kept = False
 
     def move(self, process: Process, after: Container | None, how: str, time: int) -> Move:
         """``process`` goes to ``after`` at ``time`` (CLOCK_MONOTONIC ns), which is not done yet."""
@@ -79,10 +79,10 @@ class Entries:
             return None
         if after is UNKNOWN:
             return state.entry
-        kept = _kept(state.entry, after)
+        stays = kept(state.entry, after)
         if before is UNKNOWN or not live or self._same(before, after):
-            return kept
-        return self._begin(process, after, how, time, state, kept if kept is not None else state.entry)
+            return stays
+        return self._begin(process, after, how, time, state, stays if stays is not None else state.entry)
 
     def _same(self, before: Container | None, after: Container) -> bool:
         """Whether who was in ``before`` is in ``after`` without having gone into it: it is around that one, or it is
@@ -105,7 +105,7 @@ class Entries:
         id_ = key_of(model.containers.boot_id, (process.pid, process.start))
         who = model.ancestry.told(model.ancestry.of(process))
         entry = Entry(id_, container, how, time, who, session, parents, unit, outer)
-        self.seen += 1
+        self.kept = True
         model.container_news(ENTRY, container, model.now if time is None else time, entry)
         return entry
 
@@ -135,7 +135,7 @@ class Entries:
             return
         above = parent.state if parent is not None else None
         if above is not None and above.container is not None and above.container in container.chain():
-            entry = _kept(above.entry, container)
+            entry = kept(above.entry, container)
         else:
             pid_ns = state.nsset.inst[PID] if state.nsset is not None else None
             theirs = above.nsset.inst[PID] if above is not None and above.nsset is not None else None
@@ -147,7 +147,7 @@ class Entries:
             self._model.table.restate(process, state._replace(entry=entry))
 
 
-def _kept(entry: Entry | None, container: Container) -> Entry | None:
+def kept(entry: Entry | None, container: Container) -> Entry | None:
     """What stays of ``entry`` in ``container``: the entries into it and into those around it."""
     chain = container.chain()
     while entry is not None and entry.container not in chain:

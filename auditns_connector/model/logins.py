@@ -42,6 +42,8 @@ class Logins:
     def __init__(self, model: Tables) -> None:
         self._model = model
         self._known: dict[Session, Session] = {}
+        #: somebody has logged in: something to be kept over a restart
+        self.kept = False
 
     def take(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
         """LOGINS frame: who has which auid and ses at ``time``; ``arg`` (milliseconds since 1970) and ``cgroup`` are
@@ -54,6 +56,7 @@ class Logins:
                 continue
             session = self._one(Session(auid, ses, told))
             if arg:
+                self.kept = True
                 self._logged_in(process, session, time)
             elif process.state.session is None or process.state.session[:2] != session[:2]:
                 self._found(process, session)

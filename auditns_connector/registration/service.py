@@ -304,7 +304,8 @@ class Registrar:
         changed = registry.changes != self._kept
         # a host that starts hundreds of containers at once is not to write everything down for each
         due = now >= self._saved + (_SAVE_SOON if changed else _SAVE_EVERY)
-        if not (force or logins) and not (due and (changed or registry.living() or inside.logged)):
+        lasting = registry.living() or inside.logged or self._model.entries.kept
+        if not (force or logins) and not (due and (changed or lasting)):
             return
         self._kept, self._saved = registry.changes, now
         if self._state is not None:

@@ -342,12 +342,10 @@ def test_a_plugin_told_itself_to_read_its_configuration(
         os.kill(pid, signal.SIGHUP)
         act(f"old-{token}", sandbox=True)
         until(lambda: contids(event_of(plugin.read(), true(f"old-{token}"))), "it goes on")
-        assert b"type=CONTAINER_INFO " not in plugin.read()
+        assert b" origin=" not in plugin.read()
         plugin.configure('info = true\n[filter.exclude]\ncontid = ["unset"]')
         os.kill(pid, signal.SIGHUP)
-        until(
-            lambda: act(f"new-{token}", sandbox=True) or b"type=CONTAINER_INFO " in plugin.read(), "the new one is used"
-        )
+        until(lambda: act(f"new-{token}", sandbox=True) or b" origin=" in plugin.read(), "the new one is used")
         act(f"host-{token}")
         act(f"last-{token}", sandbox=True)
         until(lambda: event_of(plugin.read(), true(f"last-{token}")), "it goes on")

@@ -12,6 +12,7 @@ from auditns_connector.attribution.attributor import Correlator
 from auditns_connector.attribution.entry_fields import entry_fields, entry_object
 from auditns_connector.audittext.scanner import TextStream
 from auditns_connector.host.audit_logins import login_frames
+from auditns_connector.model.apply.restore_requests import checked, requests_of
 from auditns_connector.model.entry import Entry
 from auditns_connector.model.logins import recorded, scanned
 from auditns_connector.model.outputs import ContainerInfo
@@ -406,3 +407,97 @@ def test_a_replay_finds_the_same() -> None:
     again.now = w.now
     assert enriched(again, "json", 61, 500) == enriched(w, "json", 61, 500)
     assert re.search(r'"entry":', enriched(again, "json", 61, 500))
+
+
+# -- over a restart, and at the head of a rotated journal
+
+
+def again(w: World, at: float, pids: list[int]) -> World:
+    """The next run: /proc shows these processes, and the former run's requests are put back."""
+    found = World(boot_id=BOOT)
+    initial = w.model.namespaces.initial_inodes
+    for pid in pids:
+        one = w.model.processes[pid]
+        nsset = one.state.nsset
+        assert nsset is not None
+        ns = {**initial, **{inst.type: inst.ino for inst in nsset.inst if inst is not None and not inst.initial}}
+        paths = dict(one.cgroups.paths) if one.cgroups is not None else {}
+        session = one.state.session
+        found.proc(
+            pid, one.creator[0] if one.creator else 0, at=at, start=one.start // MS // 10 * 10, comm=one.comm.decode(),
+            ns=ns, cg=paths.get(0, "/"), nspid=[pid] if ns["pid"] == initial["pid"] else [pid, pid - 199],
+            loginuid=session.auid if session else UNSET, sessionid=session.ses if session else UNSET,
+        )  # fmt: skip
+    for request in requests_of(w.model, w.now):
+        checked(json.loads(json.dumps(request)))
+        found.put(f.K_REGISTER, at + 1, f.S_CONTROL, payload=json.dumps(request).encode())
+    return found
+
+
+def test_an_entry_outlasts_a_restart() -> None:
+    w = world()
+    container(w, 200, 200)
+    w.fork(60, 300, 300)
+    w.exec(300, 301, "/usr/bin/nsenter")
+    joins(w, 300, 302, mnt=902)
+    w.fork(300, 301, 303, pid=901, mnt=902)
+    w.fork(301, 302, 5000, pid=901, mnt=902)
+    (one,) = begun(w)
+    then = again(w, 6000, [50, 70, 60, 200, 201, 300, 301, 302])
+    for pid in (301, 302):
+        restored = entry(then, pid)
+        assert restored is not None
+        assert restored.id == one.id
+        assert entry_fields(then.model, restored) == entry_fields(w.model, one)
+    assert entry(then, 201) is None
+    assert begun(then) == [], "it is not told once more"
+    assert then.model.processes[301].state.session == (1000, 3, "1700000000.110:77")
+    then.fork(302, 303, 6100)
+    assert entry(then, 303) is entry(then, 302)
+
+
+def test_putting_back_what_is_known_changes_nothing() -> None:
+    w = world()
+    container(w, 200, 200)
+    w.attach(60, PATH, 300)
+    w.fork(60, 61, 310)
+    before = [entry(w, pid) for pid in (60, 61, 201)]
+    for request in requests_of(w.model, w.now):
+        w.put(f.K_REGISTER, 320, f.S_CONTROL, payload=json.dumps(request).encode())
+    assert [entry(w, pid) for pid in (60, 61, 201)] == before
+    assert w.model.processes[61].state.session == (1000, 3, "1700000000.110:77")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"entries": [{}]}, {"entries": 5}, {"of": [[1, 2, "nobody"]]}, {"of": [[-1, 0, "x"]]}, {"sessions": [[1, 2]]},
+        {"sessions": [[1, 2, -1, 0, "x"]]}, {"sessions": [[1, 2, 0, 0, 7]]}, {"sessions": [[1, 2, True, 0, "x"]]},
+    ],
+)  # fmt: skip
+def test_state_with_any_content_is_refused(change: dict[str, Any]) -> None:
+    w = world()
+    container(w, 200, 200)
+    w.attach(60, PATH, 300)
+    (request,) = [one for one in requests_of(w.model, w.now) if one["op"] == "entries"]
+    request = json.loads(json.dumps(request))
+    assert checked(request) == request
+    with pytest.raises((ValueError, KeyError, TypeError, AttributeError)):
+        checked({**request, **change})
+
+
+@pytest.mark.parametrize("field", ["id", "key", "ns", "how", "time", "who", "session", "parents", "unit", "outer"])
+@pytest.mark.parametrize("value", [5, "x", [1], {}, -1, True])
+def test_damaged_entries_are_refused_or_understood(field: str, value: Any) -> None:
+    w = world()
+    container(w, 200, 200)
+    w.attach(60, PATH, 300)
+    (request,) = [one for one in requests_of(w.model, w.now) if one["op"] == "entries"]
+    request = json.loads(json.dumps(request))
+    request["entries"][0][field] = value
+    try:
+        checked(request)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return
+    then = World(boot_id=BOOT)
+    then.put(f.K_REGISTER, 10, f.S_CONTROL, payload=json.dumps(request).encode())

@@ -98,6 +98,10 @@ class Registry(Registrations):
             from auditns_connector.model.apply.inner_ids_state import restore as restore_inside
 
             restore_inside(self._model, self._inside, request)
+        elif op == "entries":
+            from auditns_connector.model.apply.entries_state import restore as restore_entries
+
+            restore_entries(self._model, request)
         elif op == "marks":
             self._packets.marks = {int(mark): int(contid) for mark, contid in request["marks"]}
         elif op == "names":

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 
+from auditns_connector.model.apply import entries_state as entriesstate
 from auditns_connector.model.apply import inner_ids_state as insidestate
 from auditns_connector.model.apply.dispatch import Model
 from auditns_connector.model.apply.restore import loose, snapshots
@@ -23,7 +24,8 @@ def requests_of(model: Model, now: int, *, only: Collection[Container] = ()) -> 
         if (process := model.alive(pid)) is not None and process.start == start
     ]
     inside = insidestate.requests(model, now) if model.inside.kept and not only else []
-    return [*found, *inside, {"op": "restored", "saved": now, "loose": left, "delegates": rights}]
+    entries = entriesstate.requests(model, now) if not only else []
+    return [*found, *inside, *entries, {"op": "restored", "saved": now, "loose": left, "delegates": rights}]
 
 
 def checked(request: JsonObject) -> JsonObject:
@@ -33,6 +35,8 @@ def checked(request: JsonObject) -> JsonObject:
         _check_end(request)
     elif request["op"] == "inside":
         return insidestate.checked(request)
+    elif request["op"] == "entries":
+        return entriesstate.checked(request)
     elif request["op"] == "restore":
         _check_container(request)
     else:
