@@ -67,6 +67,8 @@ def views(points: InsertionPoints, keep: bytes | bytearray | None = None, first:
         yield View(lines[number], of[0] if of else None, targets.get(number, []), late, cut)
 
 
+_SILENT: Final = frozenset(rectypes.number(name) for name in ("BPRM_FCAPS", "PROCTITLE"))
+_SILENT_OF_EXEC: Final = _SILENT | {rectypes.number(name) for name in ("CWD", "PATH", "SOCKADDR")}
 _ESCAPE: Final = re.compile(rb"\\([^u])", re.DOTALL)
 _MEANT: Final = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"b": b"\b", b"f": b"\f"}
 
@@ -104,6 +106,18 @@ def _records(read: Sequence[tuple[int, Record]]) -> list[tuple[str, Fields]]:
         if fields or first or number != rectypes.EXECVE:
             found.append((record.kind, fields))
     return found
+
+
+def _spoken_of(points: InsertionPoints, lines: list[int]) -> list[int]:
+    """Of the lines of an event those that a line for people can speak of: with a system call no capabilities and no
+    title, and beside a program with its arguments no files."""
+    kinds = {points.l_type[i]: i for i in lines}
+    if rectypes.SYSCALL not in kinds:
+        return lines
+    silent = _SILENT
+    if rectypes.EXECVE in kinds and b" a0=" in points.line(kinds[rectypes.EXECVE]):
+        silent = _SILENT_OF_EXEC
+    return [i for i in lines if points.l_type[i] not in silent]
 
 
 class Renderer:
@@ -184,7 +198,8 @@ class Renderer:
                 if line:
                     out.append(jsonout.foreign(line) if name == JSON else pretty.foreign(line))
                 continue
-            read = [(points.l_type[i], read_line(points.line(i))) for i in view.lines]
+            wanted = view.lines if name == JSON else _spoken_of(points, view.lines)
+            read = [(points.l_type[i], read_line(points.line(i))) for i in wanted]
             records = _records([(number, record) for number, record in read if number != rectypes.EOE])
             if not records:
                 continue
