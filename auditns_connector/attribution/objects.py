@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 #: so many are kept, the oldest are given up: their end is unknown
 _MOST: Final = 65_536
 #: a 1 at each type that tells of objects
-_TYPES: Final = bytes(number in (rectypes.BPF, rectypes.LANDLOCK_DOMAIN) for number in range(1 << 16))
+_TYPES: Final = rectypes.marks((rectypes.BPF, rectypes.LANDLOCK_DOMAIN))
 _ANCESTORS: Final = 64
 #: what is looked for stands within so many bytes of a line
 _LINE: Final = 1024

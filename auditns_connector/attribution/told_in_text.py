@@ -28,7 +28,7 @@ HOST: Final = State(0, None, None, LOG)
 _MOST: Final = 64
 _MAX_ID: Final = (1 << 64) - 1
 #: a 1 at each type of ours
-_OURS: Final = bytes(number in rectypes.OWN for number in range(1 << 16))
+_OURS: Final = rectypes.marks(rectypes.OWN)
 _CONTID: Final = re.compile(rb"(?:\?|[0-9]{1,20})(?:,\^?(?:\?|[0-9]{1,20}))*")
 _FIELDS: Final = (
     (b"ctr-id", "id"),

@@ -23,7 +23,7 @@ from auditns_connector.errors import ConfigError
 from auditns_connector.model.containers import Containers
 from auditns_connector.model.places import UNKNOWN, Container
 from auditns_connector.model.runtimes import UNSET
-from auditns_connector.vocabulary.record_types import NUMBERS
+from auditns_connector.vocabulary.record_types import NUMBERS, marks
 from auditns_connector.vocabulary.values import JsonObject
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ class EventFilter:
         #: of the numbers of one correlator in one generation, as far as they were looked at
         self._verdicts = bytearray()
         self._judged: tuple[Correlator, int] | None = None
-        self._type_table = bytes(kind in self._types for kind in range(1 << 16)) if self._types else b""
+        self._type_table = marks(self._types) if self._types else b""
 
     def __bool__(self) -> bool:
         return any((self._contids, self._runtimes, self._names, self._keys, self._pids, self._types))

@@ -155,7 +155,7 @@ class Asked:
         kept = _by_number(both(columns, b"\1" * rows), table.number, first, count)
         for wanted, negated in zip(self._types, (False, True), strict=True):
             if wanted:
-                having = keep_types(points, bytes(number in wanted for number in range(1 << 16)), first, count)
+                having = keep_types(points, rectypes.marks(wanted), first, count)
                 kept = bytearray(both([kept, bytes(not one for one in having) if negated else having], kept))
         if self._asks_who:
             kept = bytearray(both([kept, self._good_processes(points, self._answers, first, count)], kept))

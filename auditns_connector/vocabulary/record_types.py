@@ -24,6 +24,7 @@ decode  how JSON decodes its body: ``fields``; ``argv``: a0, a1 … are one list
         what stands in ``msg='…'`` is one string of the sender's own
 """
 
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 
@@ -359,6 +360,14 @@ def number(name: str) -> int:
         if 1 <= len(digits) <= 5 and digits.isascii() and digits.isdigit() and int(digits) <= 0xFFFF:
             return int(digits)
     return 0
+
+
+def marks(types: Iterable[int]) -> bytes:
+    """A 1 at each of these types, of all that there may be."""
+    found = bytearray(1 << 16)
+    for one in types:
+        found[one] = 1
+    return bytes(found)
 
 
 def spelling(number: int, numeric: bool) -> str:
