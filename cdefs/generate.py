@@ -27,7 +27,7 @@ def header() -> str:
     from auditns_connector.vocabulary import archive, audit_text, frames, namespaces, record_types, timing
 
     lines: list[str] = ["", "/* frames.py: kinds and sources of frames */"]
-    lines += _numbers(frames, ("K_", "S_", "RULES_"))
+    lines += _numbers(frames, ("K_", "S_", "RULES_", "CPU_UNKNOWN"))
     lines += ["", "/* audit_text.py: flags of points, modes of a scan, marks of lines, bounds */"]
     lines += _numbers(audit_text, ("P_", "MODE_", "LINE_", "MAX_", "CLOSED", "OLDER_MS"), "AUDITNS_")
     lines += ["", "/* timing.py, nanoseconds */"]

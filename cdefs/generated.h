@@ -1,6 +1,7 @@
 /* Written by cdefs/generate.py from auditns_connector/vocabulary: change it there. */
 
 /* frames.py: kinds and sources of frames */
+#define CPU_UNKNOWN 65535
 #define K_FORK 1
 #define K_EXEC 2
 #define K_EXIT 3

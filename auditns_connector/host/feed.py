@@ -1,8 +1,8 @@
 """Frames on their way into the model: into the journal first, then applied, in slices between which others are served.
 
 Everything that the model learns goes through :meth:`Feed.feed`, so the journal has it in the order in which it was
-applied. The one exception are plain frames that the C loop has the process table apply (cdefs/loop), which it does only
-where there is no journal.
+applied. The one exception are plain frames that the C loop has the process table apply (cdefs/loop): it keeps them for
+the journal, which gets them before anything else is fed.
 """
 
 from collections import deque

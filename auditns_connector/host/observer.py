@@ -114,6 +114,11 @@ class Observer:
         """So many bytes of frames were applied by the C loop."""
         self._to_model.bytes += size
 
+    def note_native(self, block: bytes) -> None:
+        """The C loop had these frames applied, and gave the answers that are marked in them: for the journal."""
+        if self.journal is not None:
+            self.journal.write(block)
+
     # -- start
 
     def start(self) -> None:
@@ -205,7 +210,7 @@ class Observer:
 
     def needs_python_loop(self) -> bool:
         """Whether perf is not the only source, or somebody else looks at its frames or waits for each drain."""
-        others = self.connector is not None or self.insiders or self.followed or self.journal is not None
+        others = self.connector is not None or self.insiders or self.followed
         return bool(self.perf is None or self.tap is not None or others or self.ns_source == "audit")
 
     def _poll(self, now: int) -> None:

@@ -22,6 +22,8 @@ from auditns_connector.vocabulary.values import CData
 
 #: more text than this is not a little (bytes)
 _ROOM: Final = 256 * 1024
+#: what the journal is to have is handed over before it is more (bytes)
+_JOURNAL: Final = 512 * 1024
 _NEVER: Final = (1 << 64) - 1
 _DONE: Final = int(lib.LOOP_DONE)
 _OPEN: Final = int(lib.LOOP_OPEN)
@@ -63,6 +65,7 @@ class NativeLoop:
         )  # fmt: skip
         self._tails: CData = None
         self._rows: RowLookup | None = None
+        self._journal: CData = ffi.NULL
         #: what the C writes to by itself
         self._natives: list[NativeOutput] = []
         self._applied = -1
@@ -92,6 +95,11 @@ class NativeLoop:
         self._tails = tails.c_struct()
         self._applied = self._model.applied
         c.tails, c.next, c.changes, c.logins = self._tails, rules.next, rules.changes, text.stream.logins
+        if observer.journal is not None and self._journal == ffi.NULL:
+            self._journal = ffi.new("char[]", _JOURNAL)
+        c.journal, c.journal_room = self._journal, _JOURNAL if observer.journal is not None else 0
+        if observer.journal is None:
+            c.journal = ffi.NULL
         natives = text.outputs.natives()
         self._natives, c.by_caller = natives or [], natives is None
         c.outputs = len(self._natives)
@@ -158,6 +166,9 @@ class NativeLoop:
     def settle(self) -> None:
         """Have all others know what was done here."""
         c, text = self._c, self._text
+        if c.journal_len:
+            self._observer.note_native(ffi.buffer(self._journal, c.journal_len)[:])
+            c.journal_len = 0
         if c.bytes:
             self._observer.count_applied(c.bytes)
             self._model.note_applied()

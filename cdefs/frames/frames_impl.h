@@ -8,7 +8,6 @@
 
 #include "frames/frames.h"
 
-#define CPU_UNKNOWN 0xffff
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "frames are little-endian, as the kernel's events must be");
 

@@ -7,6 +7,7 @@
 #include <sys/epoll.h>
 #include <sys/types.h>
 #include <time.h>
+#include "frames/frames.h"
 #include "kernel/clock.h"
 #include "kernel/perf.h"
 #include "sinks/file_writer.h"
@@ -17,6 +18,8 @@
 #include "intake/intake.h"
 #include "loop/coalescer.h"
 #include "loop/loop.h"
+
+#define MARK (sizeof(struct frame_header) + 16)
 
 /* auditd numbers its own events itself: their serials are no step in the kernel's. */
 static int is_daemon(int32_t type)
@@ -37,6 +40,32 @@ static int in_order(const struct native_loop *q)
     return 1;
 }
 
+/* Have the journal contain `size` bytes, for which there is room. */
+static void note(struct native_loop *q, const void *data, size_t size)
+{
+    if (!q->journal || !size)
+        return;
+    memcpy(q->journal + q->journal_len, data, size);
+    q->journal_len += size;
+}
+
+/* The journal has room for so many bytes of frames and the mark behind them. */
+static int journal_takes(const struct native_loop *q, uint64_t size)
+{
+    return !q->journal || q->journal_room - q->journal_len >= size + MARK;
+}
+
+/* The points were answered at `now`: the mark that Observer.mark() makes. */
+static void mark(struct native_loop *q, int64_t now)
+{
+    struct frame_header head = {
+        .size = MARK, .kind = K_MARK, .source = S_PIPELINE, .cpu = CPU_UNKNOWN, .time = (uint64_t)now};
+    uint64_t range[] = {q->next - q->points->n, q->next - 1};
+
+    note(q, &head, sizeof(head));
+    note(q, range, sizeof(range));
+}
+
 /* Have the table apply the frames; whether it took all of them. */
 static int apply(struct native_loop *q, const uint8_t *frames, uint64_t len)
 {
@@ -44,6 +73,7 @@ static int apply(struct native_loop *q, const uint8_t *frames, uint64_t len)
 
     q->applied = len ? q->lookup->table->at : 0;
     q->bytes += q->applied;
+    note(q, frames, q->applied);
     return how == TABLE_DONE;
 }
 
@@ -62,6 +92,7 @@ static int64_t join(struct native_loop *q, int64_t now)
         return -1;
     q->next += p->n;
     q->ms = p->ms[p->n - 1];
+    mark(q, now);
     q->answered += p->n;
     q->events += p->subjects;
     for (int kind = 0; kind < 4; kind++)
@@ -115,7 +146,8 @@ int loop_round(struct native_loop *q)
     if (q->scanned && !q->points->n && q->scan->changes == q->changes && pass_on(q))
         return LOOP_OPEN;
     q->drained = q->see(q->look);
-    if (!q->scanned || q->drained < 0 || q->look->told || q->look->counters->suspect)
+    if (!q->scanned || q->drained < 0 || q->look->told || q->look->counters->suspect ||
+        !journal_takes(q, (uint64_t)q->drained))
         return LOOP_UNSEEN;
     now = (int64_t)q->look->cut;
     q->size = apply(q, q->look->frames, (uint64_t)q->drained) ? join(q, now) : -1;
@@ -170,7 +202,7 @@ int loop_rounds(struct native_loop *q)
     intake_guard(q->intake, 0);
     do {
         how = wait(q) ? loop_round(q) : LOOP_OTHER;
-    } while ((how == LOOP_DONE || how == LOOP_OPEN) && !q->size);
+    } while ((how == LOOP_DONE || how == LOOP_OPEN) && !q->size && q->journal_len <= q->journal_room / 2);
     intake_guard(q->intake, 1);
     return how;
 }

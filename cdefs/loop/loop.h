@@ -23,6 +23,8 @@ struct native_loop {
     uint64_t changes, logins;   /* of the scan: how many there were */
     uint64_t answered, events, counted[4];
     uint64_t bytes;             /* of frames that the table has applied */
+    char *journal;              /* what goes to the journal: frames that were applied, and which events answered; NULL: none */
+    uint64_t journal_room, journal_len;
     int64_t end, hold;          /* end: of the rounds; hold: how long an event is waited for whose end has not come */
     int64_t size;               /* what is left for the caller: bytes in `out` */
     int64_t drained;            /* bytes of frames in `look`, or its error */

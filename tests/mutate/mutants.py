@@ -80,8 +80,8 @@ MUTANTS: Final = (
     Mutant(
         "loop: who must know each moment",
         "auditns_connector/host/observer.py",
-        "self.insiders or self.followed or",
-        "self.insiders or",
+        "self.insiders or self.followed\n",
+        "self.insiders\n",
         "tests/unit/test_native_loop.py::test_the_loop_yields",
     ),
     Mutant(
@@ -99,11 +99,18 @@ MUTANTS: Final = (
         "tests/unit/test_native_loop.py::test_the_loop_yields",
     ),
     Mutant(
-        "loop: a journal",
-        "auditns_connector/host/observer.py",
-        " or self.journal is not None\n",
-        "\n",
-        "tests/unit/test_native_loop.py::test_the_loop_yields",
+        "loop: frames that the table applied are in the journal",
+        "cdefs/loop/loop.c",
+        "    note(q, frames, q->applied);\n",
+        "",
+        "tests/unit/test_native_loop.py::test_the_journal_is_the_same",
+    ),
+    Mutant(
+        "loop: events that were answered are marked in the journal",
+        "cdefs/loop/loop.c",
+        "    mark(q, now);\n",
+        "",
+        "tests/unit/test_native_loop.py::test_the_journal_is_the_same",
     ),
     Mutant(
         "loop: a tap",

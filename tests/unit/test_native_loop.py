@@ -24,6 +24,7 @@ from auditns_connector.audittext.serials import SerialGap
 from auditns_connector.config.options import FileOutput
 from auditns_connector.daemon.log import Log
 from auditns_connector.host.observer import Observer
+from auditns_connector.journal.files import JournalWriter
 from auditns_connector.model.outputs import Loss, Query
 from auditns_connector.pipeline import loop as loop_module
 from auditns_connector.pipeline.coalescing import Coalescer
@@ -260,6 +261,26 @@ def run(seed: int, *, native: bool, log: Path | None = None, coalescer: float | 
     return sink.text if log is None else log.read_bytes(), seen, host
 
 
+def journaled(seed: int, path: Path, *, native: bool) -> tuple[list[Any], Host]:
+    """What the journal of a run has, less times."""
+    host = Host(Kept(), native=native)
+    host.observer.journal = JournalWriter(str(path))
+    for frames, piece in text(seed, host.world):
+        host.come(frames, piece)
+    host.end()
+    kinds = (f.K_FORK, f.K_EXIT, f.K_EXIT_SAMPLE, f.K_MARK)
+    frames_of = f.iter_frames(path.read_bytes())
+    return [(one.kind, one.pid, one.ppid, bytes(one.payload)) for one in frames_of if one.kind in kinds], host
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_journal_is_the_same(seed: int, tmp_path: Path) -> None:
+    slow, _ = journaled(seed, tmp_path / "slow", native=False)
+    quick, host = journaled(seed, tmp_path / "quick", native=True)
+    assert host.answered >= host.done > 40
+    assert quick == slow
+
+
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("way", ["kept", "file", "gathered"])
 def test_what_the_c_does_is_what_the_pipeline_does(seed: int, way: str, tmp_path: Path) -> None:
@@ -443,7 +464,6 @@ GATES: dict[str, Callable[[Quiet], object]] = {
     "rings inside pid namespaces": lambda q: q.observer.insiders.update({7: Followed()}),
     "frames are shown to somebody": lambda q: setattr(q.observer, "tap", lambda frames: None),
     "somebody must know each moment": lambda q: q.observer.followed.append(lambda cut: None),
-    "a journal": lambda q: setattr(q.observer, "journal", Followed()),
     "addresses of packets are asked for": lambda q: setattr(q.world.model.packets, "wanted", True),
     "namespaces come from audit records": lambda q: setattr(q.observer, "ns_source", "audit"),
     "the model has something to say": lambda q: q.world.model.outputs.append(Loss("perf", 0, 1, 0, 0)),
@@ -471,7 +491,7 @@ def test_the_loop_yields(quiet: Quiet, name: str) -> None:
     GATES[name](quiet)
     assert not quiet.loop.ready()
     # the stand-ins are nothing that can be closed
-    quiet.observer.connector = quiet.observer.journal = None
+    quiet.observer.connector = None
     quiet.observer.perf = perf
 
 
