@@ -118,32 +118,44 @@ def measure(name: str, rate: int, seconds: float, load: Path, place: Path) -> Fi
     return Figures(execs, used / 1e3 / max(execs, 1), used / wall / 1e7, max(0, execs - seen))
 
 
+def rows_of(rate: int, turns: int, seconds: float, load: Path, place: Path) -> list[list[str]]:
+    """The rows of one rate."""
+    names = [_AUDITD, *_OURS]
+    runs: dict[str, list[Figures]] = {name: [] for name in names}
+    for _ in range(turns):
+        for name in names:
+            runs[name].append(measure(name, rate, seconds, load, place))
+    rows = []
+    for name, found in runs.items():
+        ratios = [one.cpu / base.cpu for one, base in zip(found, runs[_AUDITD], strict=True)]
+        rows.append(
+            [
+                f"{rate}/s: {name}",
+                f"{statistics.median(one.execs for one in found) / seconds:.0f}",
+                report.spread([one.load for one in found], 1),
+                report.spread([one.cpu for one in found], 0),
+                f"{statistics.median(ratios):.2f}",
+                str(sum(one.missing for one in found)),
+            ]
+        )
+    return rows
+
+
+def section(rows: list[list[str]]) -> str:
+    """The section of BENCHMARKS.md."""
+    header = ["rate: program", "exec/s", "CPU, % of a core", "µs an exec", "× auditd", "missing"]
+    return "\n\n".join(["## The listener, beside auditd alone", _WHAT, report.table(header, rows)])
+
+
 def bench(quick: bool) -> str:
     """The section of BENCHMARKS.md."""
     if os.geteuid() or not shutil.which("auditd"):
         return "## The listener\n\nNot measured: it needs root and auditd."
     seconds, turns, rates = (2.0, 1, RATES[1:2]) if quick else (5.0, 3, RATES)
-    rows = []
+    rows: list[list[str]] = []
     with tempfile.TemporaryDirectory(prefix="auditns-listener-", dir="/var/tmp") as place:
         load = Path(place) / "load"
         subprocess.run(["gcc", "-O2", "-o", load, Path(__file__).parent / "live" / "stamp.c"], check=True)
-        names = [_AUDITD, *_OURS]
         for rate in rates:
-            runs: dict[str, list[Figures]] = {name: [] for name in names}
-            for _ in range(turns):
-                for name in names:
-                    runs[name].append(measure(name, rate, seconds, load, Path(place)))
-            for name, found in runs.items():
-                ratios = [one.cpu / base.cpu for one, base in zip(found, runs[_AUDITD], strict=True)]
-                rows.append(
-                    [
-                        f"{rate}/s: {name}",
-                        f"{statistics.median(one.execs for one in found) / seconds:.0f}",
-                        report.spread([one.load for one in found], 1),
-                        report.spread([one.cpu for one in found], 0),
-                        f"{statistics.median(ratios):.2f}",
-                        str(sum(one.missing for one in found)),
-                    ]
-                )
-    header = ["rate: program", "exec/s", "CPU, % of a core", "µs an exec", "× auditd", "missing"]
-    return "\n\n".join(["## The listener, beside auditd alone", _WHAT, report.table(header, rows)])
+            rows += rows_of(rate, turns, seconds, load, Path(place))
+    return section(rows)
