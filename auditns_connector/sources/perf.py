@@ -64,8 +64,8 @@ TRACEPOINTS: Final[dict[str, tuple[str, str, dict[str, tuple[str, tuple[int, ...
 #: the price of time namespaces, of the reason of a change, and of the order of a process's own calls.
 CALLS: Final = (UNSHARE, SETNS)
 #: rare, and worth reading at once: they make a ring readable whatever its watermark, so that /proc can be asked about
-#: a namespace before it is gone
-URGENT: Final = (NEWTASK, UNSHARE, SETNS)
+#: a namespace before it is gone, and text that gathers is answered before a container becomes another
+URGENT: Final = (ATTACH, NEWTASK, UNSHARE, SETNS)
 _IDS: Final = {
     EXEC: "exec_id",
     EXIT: "exit_id",
