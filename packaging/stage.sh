@@ -29,6 +29,7 @@ put 640 audisp/auditns.toml /etc/audit/auditns.toml
 # where units are is debhelper's to know
 [ "$kind" = deb ] || put 644 audisp/auditns.service /usr/lib/systemd/system/auditns.service
 put 644 audisp/auditns-logrotate.conf /etc/logrotate.d/auditns-connector
+for file in audisp/metrics/*; do put 644 "$file" "/usr/share/auditns/metrics/${file##*/}"; done
 put 644 packaging/tmpfiles.conf /usr/lib/tmpfiles.d/auditns-connector.conf
 put 644 packaging/apparmor/usr.sbin.audisp-auditns /etc/apparmor.d/usr.sbin.audisp-auditns
 for page in man/*.[1-9]; do put 644 "$page" "/usr/share/man/man${page##*.}/${page##*/}"; done

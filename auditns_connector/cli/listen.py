@@ -144,7 +144,7 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
     from auditns_connector.attribution.attributor import Correlator
     from auditns_connector.auditrules.lease import RuleLease, take_back_leftovers
     from auditns_connector.daemon.log import Log
-    from auditns_connector.daemon.notify import notify
+    from auditns_connector.daemon.notify import notify, watched
     from auditns_connector.daemon.privileges import OTHER_USERS, keep_only
     from auditns_connector.daemon.process import boost_priority
     from auditns_connector.emit import spelling as spellings
@@ -229,6 +229,8 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
             if lease is not None:
                 pipeline.text.on_rules.append(partial(_again, lease, pipeline.rate_limited))
             notify("READY=1")
+            if watched():
+                pipeline.each_tick.append(lambda: notify("WATCHDOG=1"))
             pipeline.run()
             notify("STOPPING=1")
             status = pipeline.status()

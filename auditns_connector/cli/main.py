@@ -23,6 +23,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "diff": ("diff", "what one container did that another one, or those of its image, did not"),
     "report": ("report", "the whole log in a few tables"),
     "status": ("status", "counters of the running listener or plugin"),
+    "metrics": ("metrics", "the counters as OpenMetrics text, once or for whoever asks"),
     "contid": ("contid", "set, get, list and delegate container identifiers"),
     "oci-hook": ("ocihook", "register a container; called by container runtimes"),
     "install-hook": ("ocihook", "make Podman and CRI-O call oci-hook"),

@@ -1,7 +1,9 @@
-"""``auditns status``: the counters of the running listener or plugin."""
+"""``auditns status``: how the running listener or plugin does, and what it has counted."""
 
 import argparse
 import json
+import sys
+import time
 from typing import Final
 
 from auditns_connector.cli.options import add_control
@@ -11,23 +13,35 @@ from auditns_connector.vocabulary.values import JsonObject
 
 #: seconds: the counters are wanted most while there is more to do than can be done, and then the answer comes late
 _PATIENCE: Final = 60.0
+_HOME: Final = "\x1b[H\x1b[J"
 
 
 def add_parser(subparsers: Subparsers, name: str, text: str) -> None:
     """Add the command."""
-    parser = subparsers.add_parser(name, help=text, description="Show what the running listener or plugin has counted.")
-    parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser = subparsers.add_parser(
+        name, help=text, description="Show how the running listener or plugin does, and what it has counted.",
+        epilog="Example: auditns status --watch",
+    )  # fmt: skip
+    shape = parser.add_mutually_exclusive_group()
+    shape.add_argument("--json", action="store_true", help="one JSON object")
+    shape.add_argument(
+        "--watch", nargs="?", type=_seconds, const=1.0, metavar="SECONDS",
+        help="show it again and again, with what was counted in a second (every second)",
+    )  # fmt: skip
     add_control(parser)
+
+
+def _seconds(text: str) -> float:
+    if not 0.1 <= float(text) <= 86_400:
+        raise ValueError
+    return float(text)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    from auditns_connector.control.server import ask
-
-    answer = ask(args.control, {"v": 1, "op": "status"}, _PATIENCE)
-    if not answer.get("ok"):
-        raise AuditnsError(str(answer.get("message", "refused")))
-    status = answer["status"]
+    if args.watch:
+        return _watch(args.control, args.watch)
+    status = fetch(args.control)
     if args.json:
         print(json.dumps(status, indent=2))
         return 0
@@ -37,12 +51,62 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def lines(status: JsonObject, prefix: str = "") -> list[str]:
-    """``section.name: value`` for every counter."""
-    out = []
+def fetch(control: str) -> JsonObject:
+    """What the program behind the control socket says of itself; raises :class:`AuditnsError`."""
+    from auditns_connector.control.server import ask
+
+    answer = ask(control, {"v": 1, "op": "status"}, _PATIENCE)
+    if not answer.get("ok"):
+        raise AuditnsError(str(answer.get("message", "refused")))
+    status: JsonObject = answer["status"]
+    return status
+
+
+def lines(status: JsonObject, before: JsonObject | None = None, seconds: float = 0.0) -> list[str]:
+    """The verdict, then each section under its heading; ``before``: the status ``seconds`` ago, for what was counted
+    in a second since."""
+    from auditns_connector.metrics.verdict import verdict
+
+    flat = flatten(status)
+    old = {} if before is None else flatten(before)
+    out, heading = [verdict(status).line(), ""], ""
+    width = max(len(name.rpartition(".")[2]) for name in flat)
+    for name, value in sorted(flat.items(), key=lambda pair: pair[0].count(".") > 0):
+        section, _, last = name.rpartition(".")
+        if section != heading:
+            out += ["", section]
+            heading = section
+        rate = ""
+        was = old.get(name)
+        if seconds and isinstance(value, (int, float)) and isinstance(was, (int, float)) and value != was:
+            rate = f"  ({(value - was) / seconds:+.0f}/s)"
+        out.append(f"{'  ' if section else ''}{last:{width}}  {value}{rate}")
+    return out
+
+
+def flatten(status: JsonObject, prefix: str = "") -> JsonObject:
+    """``section.name`` -> value, in the order of ``status``."""
+    flat: JsonObject = {}
     for name, value in status.items():
         if isinstance(value, dict):
-            out += lines(value, f"{prefix}{name}.")
+            flat |= flatten(value, f"{prefix}{name}.")
         else:
-            out.append(f"{prefix}{name}: {value}")
-    return out
+            flat[f"{prefix}{name}"] = " ".join(map(str, value)) if isinstance(value, list) else value
+    return flat
+
+
+def _watch(control: str, pause: float) -> int:
+    from auditns_connector.daemon.terminal import escape, fit
+
+    before: JsonObject | None = None
+    then = 0.0
+    while True:
+        status, now = fetch(control), time.monotonic()
+        text = lines(status, before, now - then)
+        if sys.stdout.isatty():
+            sys.stdout.write(_HOME + "\n".join(fit([escape(line) for line in text])) + "\n")
+        else:
+            sys.stdout.write("\n".join(map(escape, text)) + "\n\n")
+        sys.stdout.flush()
+        before, then = status, now
+        time.sleep(pause)

@@ -87,7 +87,9 @@ def follow(take: "Callable[[], Snapshot]", args: argparse.Namespace, wait: Calla
         text = _shown(take(), args)
         if text != before:
             if screen:
-                print((_HOME if before else _CLEAR + _HOME) + text, flush=True)
+                from auditns_connector.daemon.terminal import fit
+
+                print((_HOME if before else _CLEAR + _HOME) + "\n".join(fit(text.split("\n"))), flush=True)
             else:
                 print(f"\n{text}" if before and not args.json else text, flush=True)
             before = text

@@ -12,6 +12,8 @@ from typing import Final, NamedTuple
 from auditns_connector.config import readers as v
 from auditns_connector.config.archive import SCHEMA as _ARCHIVE
 from auditns_connector.config.archive import ArchiveOptions
+from auditns_connector.config.metrics import SCHEMA as _METRICS
+from auditns_connector.config.metrics import MetricsOptions
 from auditns_connector.config.readers import GIB, KIB, MIB, ContidTerm, Reader
 from auditns_connector.config.streams import Definition, read
 from auditns_connector.errors import ConfigError
@@ -105,6 +107,7 @@ class Config(NamedTuple):
     other_users: bool = False
     journal: Journal = Journal()
     archive: ArchiveOptions = ArchiveOptions()
+    metrics: MetricsOptions = MetricsOptions()
     sources: Sources = Sources()
     file: FileOutput = FileOutput()
     socket: SocketOutput = SocketOutput()
@@ -269,7 +272,16 @@ _TOP: Final[Mapping[str, Reader]] = {
     "coalesce_ms": v.coalesce,
     "control": v.path_name(longest=107),
 }
-_TABLES: Final[tuple[str, ...]] = ("journal", "archive", "sources", "output", "filter", "netfilter", "stream")
+_TABLES: Final[tuple[str, ...]] = (
+    "journal",
+    "archive",
+    "metrics",
+    "sources",
+    "output",
+    "filter",
+    "netfilter",
+    "stream",
+)
 _DOTTED: Final = {
     "file": "output.file",
     "socket": "output.socket",
@@ -293,6 +305,7 @@ def _config(path: str, data: JsonObject) -> Config:
     config = Config(
         **top,
         journal=Journal(**_options(path, "journal.", journal, _JOURNAL)),
+        metrics=MetricsOptions(**_options(path, "metrics.", tables.get("metrics", {}), _METRICS)),
         archive=ArchiveOptions(**_options(path, "archive.", tables.get("archive", {}), _ARCHIVE)),
         sources=Sources(**_options(path, "sources.", tables.get("sources", {}), _SOURCES)),
         file=FileOutput(**_options(path, "output.file.", output["file"], _FILE)),
@@ -324,6 +337,7 @@ def _together(path: str, config: Config) -> None:
     for name, output_path in (
         ("journal.path", config.journal.path),
         ("archive.path", config.archive.path),
+        ("metrics.listen", config.metrics.listen.path if config.metrics.listen else ""),
         ("output.file.path", config.file.path if config.file.enabled else ""),
         ("output.socket.path", config.socket.path if config.socket.enabled else ""),
     ):

@@ -23,3 +23,10 @@ def notify(state: str, environment: MutableMapping[str, str] | None = None) -> b
     except OSError:
         return False
     return True
+
+
+def watched(environment: MutableMapping[str, str] | None = None) -> bool:
+    """Whether the manager restarts us when it does not hear ``WATCHDOG=1`` in time (WatchdogSec= of the unit): the
+    variables of sd_watchdog_enabled(3), which are another process's where WATCHDOG_PID says so."""
+    found = os.environ if environment is None else environment
+    return found.get("WATCHDOG_USEC", "").isdigit() and found.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())

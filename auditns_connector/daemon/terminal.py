@@ -5,9 +5,11 @@ included, format characters such as bidirectional marks, separators other than t
 escaped, as \\x1b or \\u202e. Names that containers have are shown in quotes where they could pass for our own words.
 """
 
+import os
 import re
+import shutil
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, TextIO
 
 #: no more of one text is shown
@@ -75,3 +77,12 @@ def show(text: str | Iterable[str], file: TextIO | None = None, *, flush: bool =
 def complain(text: str) -> None:
     """Say one line on stderr."""
     show(text, sys.stderr)
+
+
+def fit(shown: Sequence[str], size: os.terminal_size | None = None) -> list[str]:
+    """``shown``, escaped already, cut to what a terminal of ``size`` (this one's) holds with its cursor below: longer
+    lines end in …, and the last line says how many there are more."""
+    columns, rows = size or shutil.get_terminal_size()
+    room = max(rows - 2, 1)
+    cut = [line if len(line) < columns else line[: max(columns - 2, 1)] + "…" for line in shown[:room]]
+    return [*cut, f"… {len(shown) - room} more lines"] if len(shown) > room else cut

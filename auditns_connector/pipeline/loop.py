@@ -90,7 +90,7 @@ class Pipeline:
         self._tick = 0.0
         self.early = early if early is not None else []
         #: called with each round's end, for the control server and others
-        self.each_tick: list[Callable[[], None]] = []
+        self.each_tick: list[Callable[[], object]] = []
         #: further sections of :meth:`status`
         self.more_status: dict[str, Callable[[], JsonObject]] = {}
         #: called after each round: must be quick

@@ -1,5 +1,6 @@
 """What ``auditns status`` shows: the counters of every source, table, queue and output."""
 
+import time
 from typing import TYPE_CHECKING
 
 from auditns_connector.host.observer import Observer
@@ -23,6 +24,7 @@ def status(observer: Observer, text: TextSide) -> JsonObject:
             "contradicted": correlator.contradicted,
         },
         "lost": lost(observer, text),
+        "behind_s": round(text.behind(time.monotonic_ns()) / 1e9, 3),
         "table": _table(observer.model),
         "sources": _sources(observer, text),
         "ns_source": observer.ns_source,

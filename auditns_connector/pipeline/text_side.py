@@ -296,6 +296,10 @@ class TextSide:
             oldest = min(oldest or now, self._cut or now)
         return oldest or now
 
+    def behind(self, now: int) -> int:
+        """For how long the oldest text that is not answered has been here (ns); ``now`` is CLOCK_MONOTONIC."""
+        return max(0, now - self.expected(now))
+
     # -- the end
 
     def finish(self) -> None:

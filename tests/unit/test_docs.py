@@ -64,7 +64,7 @@ def options(parser: argparse.ArgumentParser) -> set[str]:
 
 
 #: commands with a page of their own
-PAGE_OF = {"stream": "auditns-stream.8", "archive": "auditns-archive.8"}
+PAGE_OF = {"stream": "auditns-stream.8", "metrics": "auditns-metrics.8", "archive": "auditns-archive.8"}
 #: and those that ask the log, with one together; some take conditions
 ASKING_ANY = {"search", "containers", "report"}
 ASKING = {"search", "containers", "show", "diff", "report"}

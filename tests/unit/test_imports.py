@@ -17,7 +17,7 @@ PACKAGE = ROOT.name
 FLOORS = (
     "errors", "_native", "vocabulary", "daemon", "audittext", "journal", "model", "model.apply", "state", "sources",
     "auditrules", "config", "attribution", "emit", "sinks", "host", "pipeline", "archive", "control", "streams",
-    "registration", "query", "deploy", "api", "assembly", "cli",
+    "registration", "query", "metrics", "deploy", "api", "assembly", "cli",
 )  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """What the service manager is told."""
 
+import os
 import socket
 from pathlib import Path
 
@@ -35,3 +36,11 @@ def test_abstract_address() -> None:
 def test_no_manager_is_no_trouble(path: str) -> None:
     assert notify.notify("READY=1", {"NOTIFY_SOCKET": path}) is False
     assert notify.notify("READY=1", {}) is False
+
+
+def test_a_watchdog_is_ours_or_another_process_s() -> None:
+    assert not notify.watched({})
+    assert notify.watched({"WATCHDOG_USEC": "120000000"})
+    assert notify.watched({"WATCHDOG_USEC": "120000000", "WATCHDOG_PID": str(os.getpid())})
+    assert not notify.watched({"WATCHDOG_USEC": "120000000", "WATCHDOG_PID": "1"})
+    assert not notify.watched({"WATCHDOG_USEC": "soon"})

@@ -93,8 +93,8 @@ def test_the_wheel_holds_extensions_data_and_entry_points(built: Path) -> None:
         )
     assert names >= {*EXTENSIONS, "auditns_connector/py.typed"}
     shipped = {name.split("/data/share/", 1)[1] for name in names if "/data/share/" in name}
-    for folder, where in (("audisp", "auditns/audisp"), ("man", "man")):
-        for path in (ROOT / folder).glob("*"):
+    for folder, where in (("audisp", "auditns/audisp"), ("audisp/metrics", "auditns/metrics"), ("man", "man")):
+        for path in filter(Path.is_file, (ROOT / folder).glob("*")):
             section = f"man{path.suffix[1:]}/" if folder == "man" else ""
             assert (f"{where}/{section}{path.name}") in shipped
     assert set(scripts["console_scripts"]) == {"auditns", "audisp-auditns"}

@@ -204,3 +204,10 @@ def test_streams_are_listed_harmlessly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "_ask", lambda args, do, **more: {"streams": [one], "stream": one})
     args = main.build_parser("stream").parse_args(["stream", "list"])
     harmless(printed(lambda: stream.run(args)))
+
+
+def test_what_is_shown_again_and_again_fits() -> None:
+    size = os.terminal_size((20, 5))
+    assert terminal.fit(["a" * 19, "b" * 20], size) == ["a" * 19, "b" * 18 + "…"]
+    assert terminal.fit([str(i) for i in range(9)], size) == ["0", "1", "2", "… 6 more lines"]
+    assert terminal.fit([], size) == []

@@ -1,0 +1,1 @@
+"""What the counters of a running program mean: a verdict for people, OpenMetrics for monitoring. Pure."""
