@@ -10,7 +10,7 @@ from auditns_connector.vocabulary.values import MOST_PARENTS
 if TYPE_CHECKING:
     from auditns_connector.emit.pretty import Pretty
     from auditns_connector.emit.spelling import Spelling
-    from auditns_connector.pipeline.filters import EventFilter
+    from auditns_connector.pipeline.filters import LiveFilter
 
 
 def add_format(parser: argparse.ArgumentParser, default: str) -> None:
@@ -45,7 +45,7 @@ def add_format(parser: argparse.ArgumentParser, default: str) -> None:
 
 
 def add_filters(parser: argparse.ArgumentParser) -> None:
-    """--contid, --runtime, --name, --type, --key, --pid, --count."""
+    """--contid, --runtime, --name, --type, --key, --pid, --match, --count."""
     group = parser.add_argument_group("filters", "each may be given several times; all kinds given must hold")
     add_contid(group, "events of these containers or of containers inside them; also: unset (the host), unknown")
     group.add_argument("--runtime", action="append", default=[], metavar="NAME", help="docker, podman, lxc, …")
@@ -53,6 +53,11 @@ def add_filters(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--type", action="append", default=[], metavar="TYPE", help="events with a record of this type")
     group.add_argument("--key", action="append", default=[], metavar="KEY", help="events that rules with this key made")
     group.add_argument("--pid", action="append", default=[], type=int, metavar="PID", help="events of this process")
+    group.add_argument(
+        "--match", action="append", default=[], metavar="FIELD=VALUE[,…]",
+        help="events where FIELD has one of these values, or with != none: key, contid, name, runtime, pid, exe, comm, "
+        "auid, syscall, success, record, sockaddr",
+    )  # fmt: skip
     parser.add_argument("--count", type=positive, metavar="N", help="stop after N events")
 
 
@@ -105,13 +110,13 @@ def milliseconds(text: str) -> float | None:
     return coalesce(text if text == "adaptive" else float(text))
 
 
-def event_filter(args: argparse.Namespace) -> "EventFilter":
+def event_filter(args: argparse.Namespace) -> "LiveFilter":
     """The filter that the options ask for. Raises :class:`ConfigError`."""
     from auditns_connector.pipeline.filters import EventFilter, join_contids
 
     if any(not 0 < pid < 1 << 31 for pid in args.pid):
         raise ConfigError("--pid: a process id is a number from 1 to 2147483647")
-    return EventFilter(
+    plain = EventFilter(
         contids=join_contids(args.contid),
         runtimes=args.runtime,
         names=args.name,
@@ -119,6 +124,26 @@ def event_filter(args: argparse.Namespace) -> "EventFilter":
         keys=args.key,
         pids=args.pid,
     )
+    if not args.match:
+        return plain
+    from auditns_connector.pipeline.rules import AllOf, EventMatch
+
+    return AllOf([plain, EventMatch(_matches(args.match))])
+
+
+def _matches(texts: list[str]) -> dict[str, list[str]]:
+    from auditns_connector.config.rules import FIELDS
+
+    found: dict[str, list[str]] = {}
+    for text in texts:
+        field, equals, values = text.partition("=")
+        negated = field.endswith("!")
+        field = field.removesuffix("!")
+        if field not in FIELDS or not equals or not values:
+            raise ConfigError(f"--match: {text!r} is not FIELD=VALUE with one of {', '.join(FIELDS)}")
+        words = [values] if field in ("contid", "name", "exe", "comm", "key") else values.split(",")
+        found.setdefault(field, []).extend(f"!={word}" if negated else word for word in words)
+    return found
 
 
 def formats(args: argparse.Namespace, spelling: "Spelling") -> str:

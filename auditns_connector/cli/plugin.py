@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from auditns_connector.config.options import Config
     from auditns_connector.daemon.log import Log
     from auditns_connector.model.apply.dispatch import Model
+    from auditns_connector.pipeline.rules import RuleSet
     from auditns_connector.pipeline.standalone_records import StandaloneRecords
     from auditns_connector.pipeline.text_stage import Enricher
     from auditns_connector.sinks.base import Sink
@@ -52,7 +53,9 @@ def run(argv: Sequence[str]) -> int:
         args = build_parser().parse_args(argv)
         path, check = args.config, args.check_config
     if check:
-        conf.load(path, missing_ok=path == conf.DEFAULT_PATH)
+        from auditns_connector.pipeline.rules import RuleSet
+
+        RuleSet(conf.load(path, missing_ok=path == conf.DEFAULT_PATH).rules)
         print(f"{path}: {'good' if os.path.exists(path) else 'not there, all options have their defaults'}")
         return 0
     early: list[int] = []
@@ -80,6 +83,7 @@ class Plugin:
         self._log = log
         self._program: Program | None = None
         self._standalone: StandaloneRecords | None = None
+        self._rules: RuleSet | None = None
         self._spawner: Spawner | None = None
         self._sealer: BackgroundSealer | None = None
         from auditns_connector.emit.spelling import choose
@@ -132,7 +136,6 @@ class Plugin:
                 observer, (), track=True, each=config.lifecycle_rate, total=config.lifecycle_total
             )
             correlator, enricher, outputs = self._text_side(standalone, observer.model)
-            standalone.formats = tuple(outputs)
             self._program = build(
                 Parts(
                     observer, correlator, enricher, outputs, log, config.control, audit,
@@ -146,6 +149,7 @@ class Plugin:
             pipeline.each_tick.append(self._tick_sealer)
             self._choose_sealer()
             pipeline.more_status["archive"] = lambda: self._sealer.counters() if self._sealer is not None else {}
+            pipeline.more_status["rules"] = lambda: self._rules.status() if self._rules is not None else {}
             pipeline.more_status["records"] = lambda: self._spelling.status(self._config.placement)
             pipeline.run()
         finally:
@@ -167,7 +171,8 @@ class Plugin:
         from auditns_connector.pipeline.filters import configured
 
         config = self._config
-        return config.file.path if config.file.enabled and not configured(config.include, config.exclude) else ""
+        filtered = configured(config.include, config.exclude) or any(rule.action == "drop" for rule in config.rules)
+        return config.file.path if config.file.enabled and not filtered else ""
 
     def _choose_sealer(self) -> None:
         """By the configuration as it is now."""
@@ -192,8 +197,9 @@ class Plugin:
         from auditns_connector.emit.spelling import APART, choose
         from auditns_connector.host.open_sources import own_nodes
         from auditns_connector.pipeline.filters import configured
+        from auditns_connector.pipeline.rules import RuleSet
         from auditns_connector.pipeline.text_stage import NUMERIC, RAW, Enricher
-        from auditns_connector.sinks.build import open_sinks
+        from auditns_connector.sinks.build import open_rule_logs, open_sinks
 
         spelling = self._spelling = choose(self._config.record_names, self._spelling.tools)
         config = self._config._replace(record_names=spelling.names)
@@ -209,12 +215,15 @@ class Plugin:
             parents=config.parents,
             nodes=own_nodes(),
         )
-        wanted = configured(config.include, config.exclude)
+        wanted = self._rules = RuleSet(config.rules, configured(config.include, config.exclude))
         standalone.wanted = wanted if wanted else None
+        standalone.formats = tuple(outputs)
+        logs = open_rule_logs(config, lost(NUMERIC if NUMERIC in outputs else RAW), former)
         enricher = Enricher(
-            correlator, list(outputs), wanted=wanted, apart=config.placement == APART, at_end=spelling.at_end
-        )
-        return correlator, enricher, outputs
+            correlator, list(outputs), wanted=wanted, apart=config.placement == APART, at_end=spelling.at_end,
+            logs=wanted.logged,
+        )  # fmt: skip
+        return correlator, enricher, {**outputs, **logs}
 
     def _reload(self) -> None:
         """HUP: read the configuration again; a bad one keeps the old and says so."""

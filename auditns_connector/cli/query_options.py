@@ -114,8 +114,8 @@ def show_page(page: "Page", args: argparse.Namespace) -> None:
 
 def options_of(args: argparse.Namespace) -> "Options":
     """What the options ask for. Raises :class:`ConfigError`."""
+    from auditns_connector.matching.conditions import OPTIONS
     from auditns_connector.query.asked import CALLED, Options
-    from auditns_connector.query.conditions import OPTIONS
 
     since, until = times_of(args)
     return Options(

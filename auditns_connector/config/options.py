@@ -10,11 +10,13 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from auditns_connector.config import readers as v
+from auditns_connector.config import rules
 from auditns_connector.config.archive import SCHEMA as _ARCHIVE
 from auditns_connector.config.archive import ArchiveOptions
 from auditns_connector.config.metrics import SCHEMA as _METRICS
 from auditns_connector.config.metrics import MetricsOptions
 from auditns_connector.config.readers import GIB, KIB, MIB, ContidTerm, Reader
+from auditns_connector.config.rules import Rule
 from auditns_connector.config.streams import Definition, read
 from auditns_connector.errors import ConfigError
 from auditns_connector.state.paths import CONTROL, RUN_DIR
@@ -108,6 +110,7 @@ class Config(NamedTuple):
     journal: Journal = Journal()
     archive: ArchiveOptions = ArchiveOptions()
     metrics: MetricsOptions = MetricsOptions()
+    rules: tuple[Rule, ...] = ()
     sources: Sources = Sources()
     file: FileOutput = FileOutput()
     socket: SocketOutput = SocketOutput()
@@ -273,15 +276,8 @@ _TOP: Final[Mapping[str, Reader]] = {
     "control": v.path_name(longest=107),
 }
 _TABLES: Final[tuple[str, ...]] = (
-    "journal",
-    "archive",
-    "metrics",
-    "sources",
-    "output",
-    "filter",
-    "netfilter",
-    "stream",
-)
+    "journal", "archive", "metrics", "sources", "output", "filter", "netfilter", "stream", "rule",
+)  # fmt: skip
 _DOTTED: Final = {
     "file": "output.file",
     "socket": "output.socket",
@@ -290,6 +286,7 @@ _DOTTED: Final = {
     "exclude": "filter.exclude",
     "marks": "netfilter.marks",
     "streams": "stream",
+    "rules": "rule",
 }
 
 
@@ -315,6 +312,7 @@ def _config(path: str, data: JsonObject) -> Config:
         exclude=EventFilter(**_options(path, "filter.exclude.", filters["exclude"], _FILTER)),
         marks=_marks(path, netfilter["marks"]),
         streams=_streams(path, tables.get("stream", {})),
+        rules=rules.read(path, tables.get("rule", [])),
     )
     _together(path, config)
     return config
@@ -340,6 +338,7 @@ def _together(path: str, config: Config) -> None:
         ("metrics.listen", config.metrics.listen.path if config.metrics.listen else ""),
         ("output.file.path", config.file.path if config.file.enabled else ""),
         ("output.socket.path", config.socket.path if config.socket.enabled else ""),
+        *((f"rule {rule.name}", rule.path) for rule in config.rules),
     ):
         for other, taken in used.items():
             if output_path and os.path.normpath(output_path) == os.path.normpath(taken):

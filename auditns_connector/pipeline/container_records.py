@@ -95,6 +95,10 @@ class Headed(Protocol):
     header: Callable[[], bytes]
 
 
+#: formats of all events; the file of a rule has those that it matches alone, and no heads
+_WHOLE: Final = ("raw", "numeric")
+
+
 class Heads(Protocol):
     """Whoever makes these lines."""
 
@@ -106,5 +110,5 @@ def give_headers(outputs: "Mapping[str, Sequence[object]]", heads: Heads | None)
     """Have the log files among ``outputs`` (by format) begin with the containers that live."""
     for name, sinks in outputs.items():
         for sink in sinks:
-            if heads is not None and isinstance(sink, Headed):
+            if heads is not None and isinstance(sink, Headed) and name in _WHOLE:
                 sink.header = heads.header(name)

@@ -63,6 +63,13 @@ class Filter(Protocol):
         """As :meth:`EventFilter.keep`."""
 
 
+class LiveFilter(Filter, Protocol):
+    """One that also says which of our records that stand alone are wanted."""
+
+    def tells(self, containers: Containers, kind: int, pid: int, container: Container | None) -> bool:
+        """As :meth:`EventFilter.tells`."""
+
+
 class ContidTerms(NamedTuple):
     """Identifiers, chains of them and the words "unset" and "unknown"; ``negated`` for ``!=``."""
 

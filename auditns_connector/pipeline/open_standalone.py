@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from auditns_connector.attribution.attributor import Correlator
     from auditns_connector.emit.pretty import Pretty
     from auditns_connector.host.observer import Observer
-    from auditns_connector.pipeline.filters import ConfiguredFilter, EventFilter
+    from auditns_connector.pipeline.filters import LiveFilter
 
 
 def open_standalone(
     observer: "Observer", formats: Sequence[str], *, correlator: "Correlator | None" = None, colour: bool = False,
-    lines: "Pretty | None" = None, wanted: "EventFilter | ConfiguredFilter | None" = None, track: bool = False,
+    lines: "Pretty | None" = None, wanted: "LiveFilter | None" = None, track: bool = False,
     directory: str | None = RUN_DIR, each: int = EACH, total: int = TOTAL,
 ) -> StandaloneRecords:  # fmt: skip
     """The stand-alone records of a run; ``correlator`` is needed for JSON and lines for people."""

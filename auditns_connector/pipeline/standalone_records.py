@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from auditns_connector.audittext.scanner import InsertionPoints
     from auditns_connector.emit.render import Renderer
     from auditns_connector.model.apply.dispatch import Model
-    from auditns_connector.pipeline.filters import ConfiguredFilter, EventFilter
+    from auditns_connector.pipeline.filters import LiveFilter
 
 #: milliseconds since 1970, the line in each spelling (None: it is a row's), and whose it is
 Told = tuple[int, "dict[bool, bytes] | None", "State | None"]
@@ -57,7 +57,7 @@ class StandaloneRecords:
         formats: Sequence[str],
         *,
         renderer: "Renderer | None" = None,
-        wanted: "EventFilter | ConfiguredFilter | None" = None,
+        wanted: "LiveFilter | None" = None,
         track: bool = False,
         budget: LifecycleBudget | None = None,
     ) -> None:

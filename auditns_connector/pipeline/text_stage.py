@@ -5,7 +5,7 @@ block of bytes for each output format asked for.
 """
 
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from auditns_connector.attribution.attributor import Correlator
@@ -42,11 +42,14 @@ class Enricher:
         lasting: bool = True,
         apart: bool = False,
         at_end: bool = False,
+        logs: "Mapping[str, bytearray] | None" = None,
     ) -> None:
         """``lasting`` False: what :meth:`take` gives of one format holds until its next call only. ``apart``: ours are
         events of their own where no place in the event is whole; ``at_end``: by name they stand at the end of the event
-        (see emit/spelling.py)."""
+        (see emit/spelling.py). ``logs``: outputs of their own, which get those events alone for which ``wanted``
+        has put a 1 there."""
         self._apart = apart
+        self._logs: Mapping[str, bytearray] = {} if logs is None else logs
         #: ours stand at the end of events: ``TextStream(at_end=…)``
         self.at_end = at_end and RAW in formats
         self._lasting = lasting or len(set(formats)) > 1
@@ -131,6 +134,9 @@ class Enricher:
             else:
                 out[name] = self._renderer.render(name, points, keep, first, lasting=self._lasting)
                 self._renderer.shown()
+        for name, logged in self._logs.items():
+            if any(logged):
+                out[name] = insert_records(points, choice, self._correlator.tails[0], logged, first, lasting=True)
         return out
 
     def _select(self, points: InsertionPoints, choice: "array[int]") -> tuple[int, bytearray, int]:

@@ -15,10 +15,10 @@ from auditns_connector.audittext.grouping import pick_numbers
 from auditns_connector.audittext.own_records import UNKNOWN as NOT_KNOWN
 from auditns_connector.audittext.own_records import UNSET
 from auditns_connector.audittext.scanner import InsertionPoints
+from auditns_connector.matching import native
 from auditns_connector.model.apply.dispatch import Model
 from auditns_connector.model.places import Container
 from auditns_connector.model.process import State
-from auditns_connector.query import native
 from auditns_connector.query.names import Names, words_of
 
 #: numbers of holders that are always there

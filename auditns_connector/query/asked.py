@@ -13,6 +13,9 @@ from auditns_connector.attribution.attributor import Correlator
 from auditns_connector.audittext.grouping import keep_events, keep_types, pick
 from auditns_connector.audittext.scanner import InsertionPoints, read_head
 from auditns_connector.errors import ConfigError
+from auditns_connector.matching import terms as t
+from auditns_connector.matching.conditions import of_option
+from auditns_connector.matching.judged import Judges, by_number
 from auditns_connector.pipeline.filters import (
     MEANS_HOST,
     MEANS_UNKNOWN,
@@ -22,11 +25,7 @@ from auditns_connector.pipeline.filters import (
     meant_by,
     type_number,
 )
-from auditns_connector.query import terms as t
 from auditns_connector.query.answers import Holder, LogAnswers, ids_of
-from auditns_connector.query.columns import ARGV, fields_of
-from auditns_connector.query.conditions import Condition, of_option
-from auditns_connector.query.native import Values
 from auditns_connector.vocabulary import record_types as rectypes
 
 #: options on what a container is called, and the members of what is known of it that they mean
@@ -35,8 +34,6 @@ CALLED: Final[dict[str, tuple[str, ...]]] = {
 }  # fmt: skip
 #: what --entered-by means: any of these of the entry
 _ENTERED: Final = ("auid", "comm", "exe", "from", "how", "unit", "id", "ses", "login")
-#: the same value may be judged for so many events
-_MOST_VALUES: Final = 1 << 17
 #: more needles than that are no help
 _MANY: Final = 32
 _FOREVER: Final = 1 << 62
@@ -56,14 +53,6 @@ class Options(NamedTuple):
     values: Mapping[str, Sequence[str]] = MappingProxyType({})
 
 
-class _Judged:
-    """The verdict of a condition on each distinct value."""
-
-    def __init__(self, condition: Condition, column: int) -> None:
-        self.condition, self.column = condition, column
-        self.verdict = bytearray(1)
-
-
 class Asked:
     """The filter of a search; see the module. It tests what ``answers`` has answered last."""
 
@@ -79,12 +68,7 @@ class Asked:
         types = t.parse(options.types, listed=True)
         self._types = [frozenset(map(type_number, part)) for part in types]
         conditions = [one for option, texts in options.values.items() if texts for one in of_option(option, texts)]
-        columns = sorted({condition.column for condition in conditions})
-        self._judged = [_Judged(condition, columns.index(condition.column)) for condition in conditions]
-        self._values = None
-        if columns:
-            argv = columns.index(ARGV) if ARGV in columns else None
-            self._values = Values(fields_of(columns), len(columns), argv)
+        self._judges = Judges(conditions)
         #: what the holders of one generation are judged as
         self._verdicts = bytearray()
         self._generation: tuple[LogAnswers, int] | None = None
@@ -110,7 +94,7 @@ class Asked:
     def needles(self, *, named: bool) -> list[list[bytes]]:
         """For each condition that has some: byte strings of which one stands in every event that is wanted; ``named``:
         all names are known that will be."""
-        found: list[Sequence[bytes] | None] = [judged.condition.needles for judged in self._judged]
+        found: list[Sequence[bytes] | None] = [condition.needles for condition in self._judges.conditions]
         wanted = [terms.wanted for terms in self._contids if not terms.negated]
         found += [self._id_needles(one) for one in wanted]
         for members, terms in self._called if named else ():
@@ -150,9 +134,8 @@ class Asked:
             columns.append(bytes(low <= ms <= high for ms in table.ms))
         if self._hosts:
             columns.append(self._good_hosts(points, table.first))
-        if self._values is not None and rows:
-            columns += self._good_values(self._values, points, rows)
-        kept = _by_number(both(columns, b"\1" * rows), table.number, first, count)
+        columns += self._judges.good(points, rows)
+        kept = by_number(both(columns, b"\1" * rows), table.number, first, count)
         for wanted, negated in zip(self._types, (False, True), strict=True):
             if wanted:
                 having = keep_types(points, rectypes.marks(wanted), first, count)
@@ -180,27 +163,6 @@ class Asked:
                 verdict = known[node] = bool(name) and good and not unwanted(name) and not unwanted(short)
             found.append(verdict)
         return bytes(found)
-
-    def _good_values(self, values: Values, points: InsertionPoints, rows: int) -> list[bytearray]:
-        for judged in self._judged:
-            if len(values.strings[judged.column]) > _MOST_VALUES:
-                self._forget(values)
-                break
-        values.read(points)
-        found = []
-        for judged in self._judged:
-            strings, verdict, judge = values.strings[judged.column], judged.verdict, judged.condition.judge
-            verdict += bytes(judge(strings[number]) for number in range(len(verdict), len(strings) + 1))
-            good = values.good(judged.column, verdict, rows)
-            found.append(good.translate(_NOT) if judged.condition.negated else good)
-        return found
-
-    def _forget(self, values: Values) -> None:
-        """Number values anew: there are too many."""
-        for strings in values.strings:
-            strings.clear()
-        for judged in self._judged:
-            judged.verdict = bytearray(1)
 
     def _good_processes(self, points: InsertionPoints, answers: LogAnswers, first: int, count: int) -> bytearray:
         good: list[bytes | bytearray] = []
@@ -280,17 +242,6 @@ def _user_names(entry: dict[str, str]) -> list[str]:
         return [pwd.getpwuid(int(entry["auid"])).pw_name]
     except (KeyError, ValueError, OverflowError):
         return []
-
-
-def _by_number(good: bytes, numbers: "array[int]", first: int, count: int) -> bytearray:
-    """``good``, which is by row, by number of the event."""
-    if len(numbers) == count and (not count or numbers[0] == first):
-        return bytearray(good)  # they are numbered as they come
-    kept = bytearray(count)
-    for number, verdict in zip(numbers, good, strict=True):
-        if 0 <= number - first < count:
-            kept[number - first] = verdict
-    return kept
 
 
 def _numbers(option: str, texts: Sequence[str]) -> tuple[frozenset[int], frozenset[int]]:

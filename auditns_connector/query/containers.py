@@ -6,12 +6,12 @@ from typing import Final
 from auditns_connector.audittext.grouping import event_numbers
 from auditns_connector.audittext.own_records import UNKNOWN
 from auditns_connector.audittext.scanner import InsertionPoints, TextStream
+from auditns_connector.matching.columns import fields_of
+from auditns_connector.matching.conditions import of_option
+from auditns_connector.matching.native import Values
 from auditns_connector.query.answers import Holder, LogAnswers
 from auditns_connector.query.asked import Asked
-from auditns_connector.query.columns import fields_of
-from auditns_connector.query.conditions import of_option
 from auditns_connector.query.names import same_container
-from auditns_connector.query.native import Values
 from auditns_connector.vocabulary.audit_text import P_EXEC, P_LATE, P_NODE, P_TARGET
 from auditns_connector.vocabulary.values import JsonObject
 

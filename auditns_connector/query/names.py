@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from auditns_connector.audittext.own_records import UNKNOWN
 from auditns_connector.audittext.scanner import read_head
 from auditns_connector.emit.render import read_line
-from auditns_connector.query.conditions import text_of
+from auditns_connector.matching.conditions import text_of
 
 #: field of a record -> what it is called in JSON and here
 ABOUT: Final = {

@@ -10,13 +10,13 @@ from auditns_connector.audittext.grouping import event_numbers
 from auditns_connector.audittext.own_records import UNKNOWN
 from auditns_connector.audittext.scanner import InsertionPoints, TextStream
 from auditns_connector.daemon.terminal import HOST, NOT_KNOWN
+from auditns_connector.matching.columns import fields_of
+from auditns_connector.matching.conditions import of_option, text_of
+from auditns_connector.matching.native import Values
 from auditns_connector.query.answers import Holder, LogAnswers
 from auditns_connector.query.asked import Asked
-from auditns_connector.query.columns import fields_of
-from auditns_connector.query.conditions import of_option, text_of
 from auditns_connector.query.containers import Containers, Row
 from auditns_connector.query.life import entry_line
-from auditns_connector.query.native import Values
 from auditns_connector.query.page import Band, Bar, Page, Table, moment
 from auditns_connector.vocabulary.audit_text import P_EXEC, P_LATE, P_TARGET
 from auditns_connector.vocabulary.record_types import CONTAINER_LOST, NUMBERS

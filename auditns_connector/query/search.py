@@ -14,12 +14,12 @@ from typing import Final
 from auditns_connector.audittext.scanner import InsertionPoints, TextStream, read_head
 from auditns_connector.daemon.terminal import complain
 from auditns_connector.errors import AuditnsError
+from auditns_connector.matching.native import Needles, NewInfos, has_time
 from auditns_connector.pipeline.text_stage import Enricher
 from auditns_connector.query import windows as w
 from auditns_connector.query.answers import LogAnswers
 from auditns_connector.query.asked import Asked
 from auditns_connector.query.logs import Text
-from auditns_connector.query.native import Needles, NewInfos, has_time
 
 #: windows before a run that are kept for an event that began in them: more than the largest event that is handed out
 _KEPT: Final = 32

@@ -42,7 +42,7 @@ def open_sinks(
     if config.file.enabled:
         from auditns_connector.sinks.file import FileSink
 
-        file = next((sink for sink in in_use if isinstance(sink, FileSink)), None)
+        file = next((sink for sink in in_use if isinstance(sink, FileSink) and sink.name == "file"), None)
         same = file is not None and (file.options, file.lost) == (config.file, tell)
         sinks.append(file if file is not None and same else FileSink(config.file, tell))
     if config.child.enabled and spawner is not None:
@@ -53,3 +53,19 @@ def open_sinks(
         same = child is not None and (child.options, child.lost) == (config.child, tell)
         sinks.append(child if child is not None and same else ChildSink(config.child, tell, spawner))
     return symbolic, numeric
+
+
+def open_rule_logs(config: Config, lost: LostLine, former: Iterable[Sink] = ()) -> dict[str, list[Sink]]:
+    """The files of the rules that log, by the rule's name, as :func:`open_sinks` opens the others; sizes, mode and
+    group are those of [output.file]."""
+    from auditns_connector.sinks.file import FileSink
+
+    in_use = {sink.name: sink for sink in former if isinstance(sink, FileSink)}
+    found: dict[str, list[Sink]] = {}
+    for rule in config.rules:
+        if rule.path:
+            options, name = config.file._replace(path=rule.path), f"rule {rule.name}"
+            old = in_use.get(name)
+            same = old is not None and (old.options, old.lost) == (options, lost)
+            found[rule.name] = [old if old is not None and same else FileSink(options, lost, name)]
+    return found

@@ -68,7 +68,7 @@ PAGE_OF = {"stream": "auditns-stream.8", "metrics": "auditns-metrics.8", "archiv
 #: and those that ask the log, with one together; some take conditions
 ASKING_ANY = {"search", "containers", "report"}
 ASKING = {"search", "containers", "show", "diff", "report"}
-FILTERS = {"--contid", "--runtime", "--name", "--type", "--key", "--pid", "--count"}
+FILTERS = {"--contid", "--runtime", "--name", "--type", "--key", "--pid", "--match", "--count"}
 
 
 def described(command: str, parser: argparse.ArgumentParser) -> tuple[str, set[str]]:
@@ -176,9 +176,9 @@ def test_default_file_and_manual_have_every_option() -> None:
         name = config._DOTTED.get(field, field)
         for part in getattr(value, "_fields", ()):
             assert (name, part) in shown
-        if not hasattr(value, "_fields") and name not in ("netfilter.marks", "stream"):
+        if not hasattr(value, "_fields") and name not in ("netfilter.marks", "stream", "rule"):
             assert ("", name) in shown
-    assert {"[netfilter.marks]", "[stream.NAME]"} <= sections("auditns.toml.5").keys()
+    assert {"[netfilter.marks]", "[stream.NAME]", "[[rule]]"} <= sections("auditns.toml.5").keys()
 
 
 # --- records

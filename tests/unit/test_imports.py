@@ -16,8 +16,8 @@ PACKAGE = ROOT.name
 #: the rooms, lowest first: one may import those before it
 FLOORS = (
     "errors", "_native", "vocabulary", "daemon", "audittext", "journal", "model", "model.apply", "state", "sources",
-    "auditrules", "config", "attribution", "emit", "sinks", "host", "pipeline", "archive", "control", "streams",
-    "registration", "query", "metrics", "deploy", "api", "assembly", "cli",
+    "auditrules", "config", "attribution", "emit", "matching", "sinks", "host", "pipeline", "archive", "control",
+    "streams", "registration", "query", "metrics", "deploy", "api", "assembly", "cli",
 )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ programs, addresses and results, and never says whose an event is.
 from collections.abc import Iterable
 from typing import Final
 
-from auditns_connector.query.native import JOINED, KERNEL, MESSAGE, PREFIX, Field
+from auditns_connector.matching.native import JOINED, KERNEL, MESSAGE, PREFIX, Field
 from auditns_connector.vocabulary import record_types as rectypes
 
 #: types with a process of their own, which say more of it

@@ -12,7 +12,7 @@ from auditns_connector.audittext.values import untrusted
 from auditns_connector.emit.fields import argv_of
 from auditns_connector.emit.words import address
 from auditns_connector.errors import ConfigError
-from auditns_connector.query import terms as t
+from auditns_connector.matching import terms as t
 from auditns_connector.vocabulary import syscall_names
 
 #: whether a value, as it stands in the text, is meant
