@@ -37,6 +37,7 @@ def run(args: argparse.Namespace) -> int:
     from auditns_connector.audittext.scanner import TextStream
     from auditns_connector.daemon.process import calm_collector, growing, open_standard_streams
     from auditns_connector.emit import spelling as spellings
+    from auditns_connector.emit.redaction import Redaction
     from auditns_connector.host.audit_tools import version
     from auditns_connector.pipeline.offline import LiveAnswers, ReplayAnswers
     from auditns_connector.pipeline.text_input import TextInput
@@ -67,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
             [name],
             wanted=wanted,
             limit=args.count,
+            redact=Redaction(args.redact),
             lines=lines_for_people(args, live=not args.journal) if name == "pretty" else None,
             lasting=False,
             apart=args.placement == spellings.APART,

@@ -148,6 +148,7 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
     from auditns_connector.daemon.privileges import OTHER_USERS, keep_only
     from auditns_connector.daemon.process import boost_priority
     from auditns_connector.emit import spelling as spellings
+    from auditns_connector.emit.redaction import Redaction
     from auditns_connector.host.audit_tools import version
     from auditns_connector.host.bootstrap import boot_id
     from auditns_connector.host.open_sources import host_observer, own_nodes
@@ -206,6 +207,7 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
                 [name],
                 wanted=wanted,
                 limit=args.count,
+                redact=Redaction(args.redact),
                 lines=lines,
                 apart=args.placement == spellings.APART,
                 at_end=spelling.at_end,

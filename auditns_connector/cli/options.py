@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def add_format(parser: argparse.ArgumentParser, default: str) -> None:
-    """--format, --output-template, --record-names, --placement, --ns, --info, --parents."""
+    """--format, --output-template, --redact, --record-names, --placement, --ns, --info, --parents."""
     parser.add_argument(
         "--format", choices=("raw", "json", "pretty"), default=default,
         help="raw: audit text for ausearch; json: one object an event; pretty: for people (default: %(default)s)",
@@ -22,6 +22,10 @@ def add_format(parser: argparse.ArgumentParser, default: str) -> None:
     parser.add_argument(
         "--output-template", metavar="TEXT",
         help="lines for people with columns of your own, as in '{time} {container:20} {call} {object} {user}'",
+    )  # fmt: skip
+    parser.add_argument(
+        "--redact", action="append", default=[], metavar="REGEX",
+        help="replace what REGEX finds in arguments and process titles of json and pretty by a mark",
     )  # fmt: skip
     parser.add_argument(
         "--record-names", choices=("auto", "symbolic", "numeric"), default="auto",

@@ -5,7 +5,6 @@ complaint names the file, the key and what is allowed; a key that is not known i
 """
 
 import os
-import stat
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
@@ -18,13 +17,14 @@ from auditns_connector.config.metrics import MetricsOptions
 from auditns_connector.config.readers import GIB, KIB, MIB, ContidTerm, Reader
 from auditns_connector.config.rules import Rule
 from auditns_connector.config.streams import Definition, read
+from auditns_connector.config.text import MAX_FILE as MAX_FILE
+from auditns_connector.config.text import read_text
 from auditns_connector.errors import ConfigError
 from auditns_connector.state.paths import CONTROL, RUN_DIR
 from auditns_connector.vocabulary.namespaces import ALL_ORDER, SANDBOX
 from auditns_connector.vocabulary.values import MOST_PARENTS, Json, JsonObject
 
 DEFAULT_PATH: Final = "/etc/audit/auditns.toml"
-MAX_FILE: Final = 1 << 20
 
 
 class Sources(NamedTuple):
@@ -133,7 +133,7 @@ def load(path: str = DEFAULT_PATH, *, missing_ok: bool = False) -> Config:
     With ``missing_ok`` a file that does not exist is the default configuration. Raises :class:`ConfigError`.
     """
     try:
-        text = _read(path)
+        text = read_text(path)
     except FileNotFoundError:
         if missing_ok:
             return Config.default()
@@ -187,31 +187,6 @@ def at_next_start(names: list[str]) -> list[str]:
     """Those of ``names`` (see :func:`changed`) that a reload does not take into use."""
     late = ("control", "sandbox", "journal", "sources", "other_users")
     return [name for name in names if name.partition(".")[0] in late]
-
-
-def _read(path: str) -> str:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
-    try:
-        info = os.fstat(fd)
-        if not stat.S_ISREG(info.st_mode):
-            raise ConfigError(f"{path}: not a regular file")
-        if os.geteuid() == 0:
-            if info.st_uid != 0:
-                raise ConfigError(f"{path}: belongs to uid {info.st_uid}; allowed: root (chown root {path})")
-            if info.st_mode & 0o002 or (info.st_mode & 0o020 and info.st_gid != 0):
-                mode = stat.S_IMODE(info.st_mode)
-                raise ConfigError(f"{path}: mode {mode:04o} lets others write it; allowed: 0640 (chmod 0640 {path})")
-        data = b""
-        while len(data) <= MAX_FILE and (piece := os.read(fd, MAX_FILE + 1 - len(data))):
-            data += piece
-    finally:
-        os.close(fd)
-    if len(data) > MAX_FILE:
-        raise ConfigError(f"{path}: larger than {MAX_FILE} bytes")
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not UTF-8 at byte {error.start}") from error
 
 
 # --- the schema: key -> how its value is read; the fields of the option classes bear the same names ---

@@ -22,6 +22,7 @@ from auditns_connector.vocabulary.values import JsonObject
 
 if TYPE_CHECKING:
     from auditns_connector.attribution.attributor import Correlator
+    from auditns_connector.emit.redaction import Redaction
     from auditns_connector.model.process import Process, State
 
 JSON: Final = "json"
@@ -123,8 +124,16 @@ def _spoken_of(points: InsertionPoints, lines: list[int]) -> list[int]:
 class Renderer:
     """Writes answered points as JSON or for people; what was answered is taken from ``correlator.states``."""
 
-    def __init__(self, correlator: "Correlator", colour: bool = False, lines: "pretty.Pretty | None" = None) -> None:
-        """``lines`` makes those for people; where there are none, plain ones, in ``colour`` if wanted."""
+    def __init__(
+        self,
+        correlator: "Correlator",
+        colour: bool = False,
+        lines: "pretty.Pretty | None" = None,
+        redact: "Redaction | None" = None,
+    ) -> None:
+        """``lines`` makes those for people; where there are none, plain ones, in ``colour`` if wanted. ``redact`` takes
+        what nobody is to read out of command lines."""
+        self._redact = redact if redact else None
         self._correlator = correlator
         self._lines = lines if lines is not None else pretty.Pretty(colour=colour)
         self._json = JsonLines()
@@ -151,7 +160,7 @@ class Renderer:
         """One line for each event; ``name`` is "json" or "pretty". What is not ``lasting`` holds until the next
         call."""
         self._alone = {alone.event: alone.state for alone in self._correlator.alone(points)}
-        if name == JSON and not self._alone:
+        if name == JSON and not self._alone and self._redact is None:
             out = self._json.lines(points, self._who_numbers(points), self._texts, keep, first)
             return bytes(out) if lasting else out
         return self.reference(name, points, keep, first)
@@ -203,6 +212,8 @@ class Renderer:
             records = _records([(number, record) for number, record in read if number != rectypes.EOE])
             if not records:
                 continue
+            if self._redact is not None:
+                self._redact.records(records)
             head = read[0][1].head
             alone = self._alone.get(points.l_event[view.lines[0]])
             subject = jsonout.HOST if view.subject is None else self._who(view.subject)

@@ -18,6 +18,7 @@ from auditns_connector.vocabulary.values import JsonObject
 
 if TYPE_CHECKING:
     from auditns_connector.emit.pretty import Pretty
+    from auditns_connector.emit.redaction import Redaction
 
 RAW: Final = "raw"
 NUMERIC: Final = "numeric"
@@ -43,6 +44,7 @@ class Enricher:
         apart: bool = False,
         at_end: bool = False,
         logs: "Mapping[str, bytearray] | None" = None,
+        redact: "Redaction | None" = None,
     ) -> None:
         """``lasting`` False: what :meth:`take` gives of one format holds until its next call only. ``apart``: ours are
         events of their own where no place in the event is whole; ``at_end``: by name they stand at the end of the event
@@ -62,7 +64,7 @@ class Enricher:
         if self._objects:
             from auditns_connector.emit.render import Renderer
 
-            self._renderer = Renderer(correlator, colour, lines)
+            self._renderer = Renderer(correlator, colour, lines, redact)
         #: which spelling of record types is wanted, where one text of all events is and nothing else
         self._spelling = -1
         if len(self._formats) == 1 and not self.whole and not self._objects and not apart:

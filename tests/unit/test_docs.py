@@ -165,6 +165,10 @@ def test_the_manual_shows_no_key_that_is_refused() -> None:
             assert options.keys() == SCHEMA.keys()
             assert read("x", {**options, "pod": ["p"]}) == Definition("x", pod=("p",))
             continue
+        if heading == "[[rule]]":
+            example = body[body.index("[[rule]]\nname") : body.index(".fi")]
+            assert [rule.action for rule in config.parse(example).rules] == ["drop"]
+            continue
         for table in re.findall(r"\[([a-z.]+)\]", heading) or [""]:
             config.parse("\n".join([f"[{table}]" if table else "", *lines]))
 

@@ -1,0 +1,64 @@
+"""Secrets on command lines: what patterns find in arguments and process titles is replaced by a mark. Pure.
+
+Raw text stays as it is: it is what the kernel wrote, and others verify it. A pattern may reach over several arguments
+(``--password secret``): it is looked for in all of them with spaces between, and each argument that it touches loses
+its part.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from auditns_connector.emit.fields import Fields
+from auditns_connector.errors import ConfigError
+
+MARK: Final = "[redacted]"
+#: longer command lines are replaced whole: a pattern may take long over what somebody chose
+LONGEST: Final = 1 << 16
+
+
+class Redaction:
+    """Replaces what ``patterns`` (as in Python's re) find. Raises :class:`ConfigError` for one that is none."""
+
+    def __init__(self, patterns: Sequence[str]) -> None:
+        self._patterns = []
+        for pattern in patterns:
+            try:
+                self._patterns.append(re.compile(pattern))
+            except (re.error, RecursionError, OverflowError) as error:
+                raise ConfigError(f"redact {pattern!r}: not a regular expression: {error}") from None
+
+    def __bool__(self) -> bool:
+        return bool(self._patterns)
+
+    def records(self, records: Sequence[tuple[str, Fields]]) -> None:
+        """Do it in these records, as (type, fields)."""
+        for _, fields in records:
+            argv = fields.get("argv")
+            if isinstance(argv, list):
+                fields["argv"] = self.arguments(argv)
+            title = fields.get("proctitle")
+            if isinstance(title, str):
+                fields["proctitle"] = " ".join(str(part) for part in self.arguments([title]))
+
+    def arguments(self, argv: Sequence[str | None]) -> list[str | None]:
+        """``argv`` without what is found; an argument that the kernel left out (None) stays."""
+        starts, text = [], ""
+        for argument in argv:
+            starts.append(len(text))
+            text += f"{'' if argument is None else argument} "
+        if len(text) > LONGEST:
+            return [None if argument is None else MARK for argument in argv]
+        spans = sorted(match.span() for pattern in self._patterns for match in pattern.finditer(text[:-1]))
+        return [None if one is None else _without(one, start, spans) for one, start in zip(argv, starts, strict=True)]
+
+
+def _without(argument: str, start: int, spans: Sequence[tuple[int, int]]) -> str:
+    """``argument``, which stands at ``start``, with a mark for each part that ``spans`` cover."""
+    out, at = "", 0
+    for low, high in spans:
+        low, high = max(low - start, at), min(high - start, len(argument))
+        if low < high:
+            out += argument[at:low] + MARK
+            at = high
+    return out + argument[at:]
