@@ -1,5 +1,16 @@
 """The project's exceptions: one root, one class for each thing a caller can do about it."""
 
+from collections.abc import Iterable
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """``; did you mean docker?`` where one of ``known`` is much like ``word``, else ""."""
+    import difflib
+
+    by_lower = {one.lower(): one for one in known}
+    near = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
+    return f"; did you mean {by_lower[near[0]]}?" if near else ""
+
 
 class AuditnsError(Exception):
     """Root of every error this package raises on purpose. ``exit_code`` is what a command ends with."""

@@ -49,10 +49,9 @@ def add_parser(subparsers: Subparsers, name: str, text: str) -> None:
 
 
 def _pid(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise ValueError
-    return number
+    if not text.isdecimal() or not 0 < int(text) < 1 << 31:
+        raise argparse.ArgumentTypeError(f"{text!r} is no process id: a number from 1 to 2147483647, as ps shows it")
+    return int(text)
 
 
 def run(args: argparse.Namespace) -> int:

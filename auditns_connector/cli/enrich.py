@@ -44,6 +44,8 @@ def run(args: argparse.Namespace) -> int:
     from auditns_connector.pipeline.text_stage import Enricher
 
     open_standard_streams()
+    if "-" in (args.files or ["-"]) and sys.stdin is not None and sys.stdin.isatty():
+        complain("auditns: audit text is read from this terminal; ^D ends it, and auditns enrich FILE reads a file")
     calm_collector()
     wanted = event_filter(args)
     with growing():

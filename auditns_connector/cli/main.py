@@ -11,7 +11,7 @@ from typing import Final, NoReturn
 
 from auditns_connector import __version__
 from auditns_connector.daemon.terminal import complain
-from auditns_connector.errors import AuditnsError
+from auditns_connector.errors import AuditnsError, suggestion
 
 #: command -> (module, one line of help); a module is imported only when its command is wanted
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
@@ -51,7 +51,7 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
         description="Which container did it? Linux audit events with container identifiers.",
         epilog="auditns(8), auditns.toml(5), auditns-records(5)",
     )
-    parser.add_argument("--version", action="version", version=f"auditns {__version__}")
+    parser.add_argument("-v", "--version", action="version", version=f"auditns {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
     for name, (module, text) in COMMANDS.items():
         if only is None or only == name:
@@ -63,7 +63,11 @@ def build_parser(only: str | None = None) -> argparse.ArgumentParser:
 
 def run(argv: Sequence[str]) -> int:
     """Run one command line; returns the exit code (0 done, 1 failed, 2 usage, 3 not permitted or supported)."""
+    if list(argv[:1]) == ["help"]:
+        argv = [*argv[1:2], "--help"]
     named = next((word for word in argv if not word.startswith("-")), "")
+    if named and argv[0] == named and named not in COMMANDS:
+        build_parser("").error(f"there is no command {named!r}{suggestion(named, COMMANDS)}")
     parser = build_parser(named)
     args, spare = parser.parse_known_args(argv)
     if spare and (not hasattr(args, "files") or any(word.startswith("-") and word != "-" for word in spare)):

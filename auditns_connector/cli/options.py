@@ -1,7 +1,7 @@
 """Options that several commands share."""
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from auditns_connector.errors import ConfigError
 from auditns_connector.state.paths import CONTROL
@@ -99,11 +99,18 @@ def generations(text: str) -> int:
     return number
 
 
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
 def seconds(text: str) -> float:
-    """A number of seconds above 0."""
-    number = float(text)
+    """A time above 0: seconds, or a number with s, m, h or d behind it, as ``5m``."""
+    unit = _UNITS.get(text[-1:], 0)
+    try:
+        number = float(text[:-1] if unit else text) * (unit or 1)
+    except ValueError:
+        number = 0.0
     if not 0 < number < 1e9:
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"{text!r} is no time: seconds, or as 90s, 5m, 2h, 1d")
     return number
 
 
@@ -116,10 +123,16 @@ def milliseconds(text: str) -> float | None:
 
 def event_filter(args: argparse.Namespace) -> "LiveFilter":
     """The filter that the options ask for. Raises :class:`ConfigError`."""
+    from auditns_connector.daemon.terminal import complain
+    from auditns_connector.errors import suggestion
+    from auditns_connector.model.runtimes import BY_NAME
     from auditns_connector.pipeline.filters import EventFilter, join_contids
 
     if any(not 0 < pid < 1 << 31 for pid in args.pid):
         raise ConfigError("--pid: a process id is a number from 1 to 2147483647")
+    for runtime in args.runtime:
+        if runtime not in BY_NAME and (near := suggestion(runtime, BY_NAME)):
+            complain(f"auditns: --runtime: no runtime is called {runtime!r}{near}")
     plain = EventFilter(
         contids=join_contids(args.contid),
         runtimes=args.runtime,

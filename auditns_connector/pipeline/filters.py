@@ -19,7 +19,7 @@ from auditns_connector.audittext.grouping import UNCLEAR, find_keys, keep_events
 from auditns_connector.audittext.scanner import InsertionPoints
 from auditns_connector.audittext.values import untrusted
 from auditns_connector.config.readers import number
-from auditns_connector.errors import ConfigError
+from auditns_connector.errors import ConfigError, suggestion
 from auditns_connector.model.containers import Containers
 from auditns_connector.model.places import UNKNOWN, Container
 from auditns_connector.model.runtimes import UNSET
@@ -293,5 +293,6 @@ def type_number(name: str) -> int:
     if number is None and name.isdecimal():
         number = int(name)
     if number is None or not 0 <= number < 65536:
-        raise ConfigError(f"record type {name!r}: a name as in the log, UNKNOWN[n] or a number is allowed")
+        near = suggestion(name, NUMBERS)
+        raise ConfigError(f"record type {name!r}: a name as in the log, UNKNOWN[n] or a number is allowed{near}")
     return number

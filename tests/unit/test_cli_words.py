@@ -1,0 +1,70 @@
+"""What the command line says to who mistypes, and the small words it takes."""
+
+import argparse
+import os
+import pty
+import subprocess
+import sys
+
+import pytest
+
+from auditns_connector import __version__
+from auditns_connector.cli import main as cli
+from auditns_connector.cli.options import seconds
+
+
+def said(*argv: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    """(exit code, stdout, stderr) of a command line."""
+    with pytest.raises(SystemExit) as ended:
+        sys.exit(cli.run(argv))
+    out = capsys.readouterr()
+    return int(ended.value.code or 0), out.out, out.err
+
+
+@pytest.mark.parametrize(
+    ("argv", "text"),
+    [
+        (("lisen",), "auditns: there is no command 'lisen'; did you mean listen? (see auditns --help)\n"),
+        (("zzz", "--json"), "auditns: there is no command 'zzz' (see auditns --help)\n"),
+        (("contid", "get", "abc"), "'abc' is no process id: a number from 1 to 2147483647"),
+        (("listen", "--duration", "5y"), "'5y' is no time: seconds, or as 90s, 5m, 2h, 1d"),
+    ],
+)
+def test_a_mistake_is_told_in_words(argv: tuple[str, ...], text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = said(*argv, capsys=capsys)
+    assert (code, out) == (2, "")
+    assert text in err
+
+
+@pytest.mark.parametrize("argv", [("help",), ("help", "enrich")])
+def test_help_is_a_command(argv: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = said(*argv, capsys=capsys)
+    assert (code, err) == (0, "")
+    assert out.startswith(f"usage: {' '.join(('auditns', *argv[1:]))} ")
+
+
+def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert said("-v", capsys=capsys) == (0, f"auditns {__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("5", 5), ("0.5", 0.5), ("90s", 90), ("5m", 300), ("2h", 7200), ("1d", 86400)]
+)
+def test_times(text: str, number: float) -> None:
+    assert seconds(text) == number
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "m", "5 y", "1e99", "nan", "inf"])
+def test_what_is_no_time(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError):
+        seconds(text)
+
+
+def test_text_from_a_terminal_is_announced() -> None:
+    main, other = pty.openpty()
+    code = "import sys; from auditns_connector.cli.main import main; "
+    code += "sys.argv[1:] = ['enrich', '--journal', '/nonexistent']; main()"
+    done = subprocess.run([sys.executable, "-c", code], stdin=other, capture_output=True, text=True)
+    os.close(main)
+    os.close(other)
+    assert "auditns: audit text is read from this terminal; ^D ends it" in done.stderr
