@@ -53,11 +53,7 @@ def run(argv: Sequence[str]) -> int:
         args = build_parser().parse_args(argv)
         path, check = args.config, args.check_config
     if check:
-        from auditns_connector.pipeline.rules import RuleSet
-
-        RuleSet(conf.load(path, missing_ok=path == conf.DEFAULT_PATH).rules)
-        print(f"{path}: {'good' if os.path.exists(path) else 'not there, all options have their defaults'}")
-        return 0
+        return _check(path)
     early: list[int] = []
     for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
         # auditd hands a HUP on to a plugin that it has just started
@@ -71,6 +67,22 @@ def run(argv: Sequence[str]) -> int:
     finally:
         for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)  # Python would put the default back at its end, and die of one
+
+
+def _check(path: str) -> int:
+    """Say what is wrong with the configuration, or what it will run into: 1 then."""
+    from auditns_connector.config import options as conf
+    from auditns_connector.config.hurts import hurts
+    from auditns_connector.pipeline.rules import RuleSet
+
+    config = conf.load(path, missing_ok=path == conf.DEFAULT_PATH)
+    RuleSet(config.rules)
+    found = hurts(config)
+    for line in found:
+        complain(f"audisp-auditns: {path}: {line}")
+    if not found:
+        print(f"{path}: {'good' if os.path.exists(path) else 'not there, all options have their defaults'}")
+    return int(bool(found))
 
 
 class Plugin:

@@ -96,7 +96,7 @@ def flatten(status: JsonObject, prefix: str = "") -> JsonObject:
 
 
 def _watch(control: str, pause: float) -> int:
-    from auditns_connector.daemon.terminal import escape, fit
+    from auditns_connector.daemon.terminal import escape, fit, show
 
     before: JsonObject | None = None
     then = 0.0
@@ -104,9 +104,9 @@ def _watch(control: str, pause: float) -> int:
         status, now = fetch(control), time.monotonic()
         text = lines(status, before, now - then)
         if sys.stdout.isatty():
-            sys.stdout.write(_HOME + "\n".join(fit([escape(line) for line in text])) + "\n")
+            print(_HOME, end="")
+            show(fit([escape(line) for line in text]), flush=True)
         else:
-            sys.stdout.write("\n".join(map(escape, text)) + "\n\n")
-        sys.stdout.flush()
+            show([*text, ""], flush=True)
         before, then = status, now
         time.sleep(pause)

@@ -25,7 +25,7 @@ PACKAGED: Final = PACKAGE.parent / "package"
 #: packages that ours imports at run time, beside the standard library; a test compares it with the source
 THIRD_PARTY: Final = ("pyroute2", "structlog")
 #: packages that only commands import which a plugin is not, where they are needed
-OPTIONAL: Final = ("zstandard",)
+OPTIONAL: Final = ("jinja2", "prometheus_client", "pyarrow", "zstandard")
 #: the part of cffi that extension modules need
 BACKEND: Final = "_cffi_backend"
 EXTENSIONS: Final = ("_native",)

@@ -1,0 +1,93 @@
+"""What a configuration that can be read will run into on this host: what ``audisp-auditns --check-config`` says."""
+
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
+
+from auditns_connector.config.log_file import objection
+from auditns_connector.errors import suggestion
+from auditns_connector.model.runtimes import BY_NAME
+from auditns_connector.vocabulary.record_types import NUMBERS
+
+if TYPE_CHECKING:
+    from auditns_connector.config.options import Config
+
+#: options that hold the names of runtimes
+_RUNTIMES: Final = ("include", "exclude")
+
+
+def hurts(config: "Config") -> list[str]:
+    """One line for each, ``option: what``, in the order of the file; empty where nothing is known to hurt."""
+    return [*_outputs(config), *_child(config), *_groups(config), *_places(config), *_words(config)]
+
+
+def _outputs(config: "Config") -> Iterator[str]:
+    enabled = (config.file.enabled, config.socket.enabled, config.child.enabled, *map(bool, config.streams))
+    if not any(enabled) and not any(rule.path for rule in config.rules):
+        yield "output: all outputs are off: nothing is written anywhere"
+
+
+def _child(config: "Config") -> Iterator[str]:
+    if config.child.enabled and config.child.argv:
+        program = config.child.argv[0]
+        if not os.path.isfile(program):
+            yield f"output.child.argv: {program}: there is no such program"
+        elif not os.access(program, os.X_OK):
+            yield f"output.child.argv: {program}: it cannot be executed"
+
+
+def _groups(config: "Config") -> Iterator[str]:
+    import grp
+
+    for name, used, group in (
+        ("output.file.group", config.file.enabled, config.file.group),
+        ("output.socket.group", config.socket.enabled, config.socket.group),
+    ):
+        if used and group:
+            try:
+                grp.getgrnam(group)
+            except KeyError:
+                known = [one.gr_name for one in grp.getgrall()]
+                yield f"{name}: there is no group {group!r} on this host{suggestion(group, known)}"
+
+
+def _places(config: "Config") -> Iterator[str]:
+    wanted = [
+        ("output.file.path", config.file.path if config.file.enabled else ""),
+        ("output.socket.path", config.socket.path if config.socket.enabled else ""),
+        ("journal.path", config.journal.path),
+        ("archive.path", config.archive.path),
+        *((f"rule {rule.name}: path", rule.path) for rule in config.rules),
+    ]
+    for name, path in wanted:
+        if path and (why := _unwritable(os.path.dirname(path))):
+            yield f"{name}: {path}: {why}"
+    for rule in config.rules:
+        if rule.path and (why := objection(rule.path)):
+            yield f"rule {rule.name}: path: {rule.path} is not allowed: {why}"
+
+
+def _unwritable(folder: str) -> str:
+    """Why nothing can be made in ``folder``, or in the nearest one above it that is there; "" where it can."""
+    while not os.path.isdir(folder) and folder != "/":
+        if os.path.lexists(folder):
+            return f"{folder} is no directory"
+        folder = os.path.dirname(folder)
+    if os.statvfs(folder).f_flag & os.ST_RDONLY:
+        return f"{folder} is read-only"
+    if os.geteuid() != 0:
+        return ""  # the plugin is root's
+    return "" if os.access(folder, os.W_OK | os.X_OK) else f"{folder} cannot be written"
+
+
+def _words(config: "Config") -> Iterator[str]:
+    named = [(f"filter.{name}.runtime", getattr(config, name).runtime) for name in _RUNTIMES]
+    named += [(f"rule {rule.name}: match.runtime", rule.match.get("runtime", ())) for rule in config.rules]
+    for name, words in named:
+        for word in words:
+            if (plain := word.removeprefix("!=")) not in BY_NAME:
+                yield f"{name}: no runtime is called {plain!r}{suggestion(plain, BY_NAME)}"
+    for name in _RUNTIMES:
+        for word in getattr(config, name).record:
+            if word not in NUMBERS and not word.startswith("UNKNOWN[") and not word.isdecimal():
+                yield f"filter.{name}.record: no record type is called {word!r}{suggestion(word, NUMBERS)}"
