@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -248,8 +250,10 @@ def test_a_daemon_inside_a_container_says_nothing_of_the_host(tmp_path: Path, mo
 
 
 def test_the_parent_of_a_process_as_it_is() -> None:
-    found = monitor_of(os.getpid())
-    assert (found.uid, found.cwd) == (os.geteuid(), os.readlink(f"/proc/{os.getppid()}/cwd"))
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        found = monitor_of(child.pid)
+        child.communicate(b"\n")
+    assert (found.uid, found.cwd) == (os.geteuid(), os.getcwd())
     assert monitor_of(1 << 22) == Monitor()
 
 
