@@ -33,6 +33,10 @@ class Absence:
             self._begin(serial, ms)
         self._keep(self._tracker.feed(serial, ms))
 
+    def complete(self, serial: int, ms: int) -> None:
+        """An event is whole with what the former run has written of it."""
+        self._keep(self._tracker.feed(serial, ms))
+
     def _begin(self, serial: int, ms: int) -> None:
         step = (serial - self._last + _HALF) % _MODULUS - _HALF
         self._size = max(step - 1, 0)

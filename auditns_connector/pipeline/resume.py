@@ -30,7 +30,11 @@ def resume(pipeline: "Pipeline", directory: str, name: str, log: str = "") -> No
         pipeline.log.warning(notice)
     if position.former is not None:
         tail = read_tail(log) if log else None
-        standalone.resume(*written_last(position.former, tail), () if tail is None else tail.present)
+        standalone.resume(
+            *written_last(position.former, tail),
+            () if tail is None else tail.present,
+            {} if tail is None else tail.halves,
+        )
         absent = position.absent
         if absent is not None and not (log and tells_restart(log, absent.first, absent.last)):
             standalone.recall(absent)

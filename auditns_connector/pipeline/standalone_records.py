@@ -7,13 +7,14 @@ format. Each is an event of one record: its time is that of what happened, its s
 """
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
 from auditns_connector.audittext import own_records as text
 from auditns_connector.audittext.absence import Absence
+from auditns_connector.audittext.divided import Half, continues
 from auditns_connector.audittext.serials import SerialGap, SerialTracker, parse_stamp
 from auditns_connector.emit.lifecycle import OUTPUTS, LifecycleRows
 from auditns_connector.model.outputs import ContainerInfo, Loss
@@ -82,6 +83,7 @@ class StandaloneRecords:
         self.next = -1
         #: until what a restart has cost is known
         self._absence: Absence | None = None
+        self._halves: Mapping[int, Half] = {}
         self._recalled: list[SerialGap] = []
         self.containers = ContainerRecords(model)
         self.formatters: dict[type, Formatter] = {
@@ -106,9 +108,11 @@ class StandaloneRecords:
         self._last_ms = ms
         self._node = points.lead(last) if points.flags[last] & P_NODE else b""
         if self._absence is not None:
-            for serial, ms, rtype in self._of_kernel(points):
-                if rtype not in rectypes.FOLLOWERS:  # its head went to the former run: it is one of the missing
+            for i, serial, ms in self._of_kernel(points):
+                if points.rtype[i] not in rectypes.FOLLOWERS:
                     self._absence.feed(serial, ms)
+                elif (half := self._halves.get(serial)) is not None and continues(half, points.line(i)):
+                    self._absence.complete(serial, ms)  # else its head went to the former run: it is one of the missing
         if self._tracker is None:
             return
         if last == 0 and serial == self.next and not self._tracker.open:
@@ -136,18 +140,18 @@ class StandaloneRecords:
         if not tracker.open and span.complete and span.low == points.serial[0] == self.next and span.high == last:
             tracker.skip(last, points.ms[n - 1])  # nothing is missing
         else:
-            for serial, ms, _ in self._of_kernel(points):
+            for _, serial, ms in self._of_kernel(points):
                 self.missing += tracker.feed(serial, ms)
                 last = serial
         self.next = last + 1
 
     def _of_kernel(self, points: "InsertionPoints") -> Iterator[tuple[int, int, int]]:
-        """Serial, time and type of the points in events that this host's kernel numbers."""
+        """The points in events that this host's kernel numbers, their serials and times."""
         rows = zip(points.serial[: points.n].tolist(), points.ms[: points.n].tolist(), strict=True)
         for i, (serial, ms) in enumerate(rows):
             # auditd counts its own DAEMON_* events by itself, another host's are another sequence
             if serial < MODULUS and points.rtype[i] not in rectypes.DAEMON and points.lead(i) == self._node:
-                yield serial, ms, points.rtype[i]
+                yield i, serial, ms
 
     @property
     def incomplete(self) -> bool:
@@ -161,9 +165,12 @@ class StandaloneRecords:
                 self.missing += self._tracker.skip_all(gap)
         return self._lost("intake", gaps)
 
-    def resume(self, serial: int, ms: int, present: Iterable[tuple[int, int]] = ()) -> None:
-        """A former run of this boot has written the events up to ``serial``, of the time ``ms``, and ``present``."""
-        self._absence = Absence(serial, ms, present)
+    def resume(
+        self, serial: int, ms: int, present: Iterable[tuple[int, int]] = (), halves: Mapping[int, Half] | None = None
+    ) -> None:
+        """A former run of this boot has written the events up to ``serial``, of the time ``ms``, and ``present``, and
+        of others the ``halves``."""
+        self._absence, self._halves = Absence(serial, ms, present), halves or {}
 
     def recall(self, gap: SerialGap) -> None:
         """``gap`` was missing when the former run began, and that run may not have told it."""

@@ -14,7 +14,7 @@ _NAMES: Final = "|".join(
     re.escape(rectypes.spelling(number, numeric)) for number in rectypes.OWN for numeric in (False, True)
 )
 #: a record of ours, as text or as the first of a JSON object
-_OWN: Final = re.compile(
+OWN_LINE: Final = re.compile(
     rf'^(?:(?:node=[^ \n]* )?type=(?:{_NAMES}) |{{"v":[^\n]{{0,4000}}?"records":\[{{"type":"(?:{_NAMES})")'.encode(),
     re.MULTILINE,
 )
@@ -64,18 +64,18 @@ def joined(early: Loss, late: Loss) -> Loss:
 
 def loss_of(sink: str, data: bytes) -> Loss:
     """The loss of the whole lines ``data``."""
-    records, own = data.count(b"\n"), len(_OWN.findall(data))
+    records, own = data.count(b"\n"), len(OWN_LINE.findall(data))
     audit = 0 if isinstance(data, Lifecycle) else max(records - own, 0)
     first = last = ""
     for found in _STAMP.finditer(data):  # of the first and the last record that audit made
-        if not audit or _OWN.match(data, found.start()) is None:
+        if not audit or OWN_LINE.match(data, found.start()) is None:
             first = first or _stamp_of(found, audit)
             break
     at = len(data)
     while at > 0:
         at = data.rfind(b"\n", 0, at - 1) + 1
         line = _STAMP.match(data, at)
-        if line is not None and (not audit or _OWN.match(data, at) is None):
+        if line is not None and (not audit or OWN_LINE.match(data, at) is None):
             last = _stamp_of(line, audit)
             break
     return Loss(sink, records, len(data), first, last, audit)
@@ -85,7 +85,7 @@ def kernel_stamps(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Time and serial of each line of ``data`` that is not a record of ours, as they stand there; those of a daemon
     are left out, which auditd numbers by itself."""
     for found in _STAMP.finditer(data):
-        if _OWN.match(data, found.start()) is None and b"DAEMON_" not in data[found.start() : found.end()]:
+        if OWN_LINE.match(data, found.start()) is None and b"DAEMON_" not in data[found.start() : found.end()]:
             yield (found[1], found[2]) if found[1] else (found[3], found[4])
 
 

@@ -3,9 +3,12 @@
 import os
 import re
 import stat
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from auditns_connector.sinks.loss import kernel_stamps
+from auditns_connector.audittext.divided import Half, half_of
+from auditns_connector.sinks.loss import OWN_LINE, kernel_stamps
 
 #: no more of its end is read (bytes)
 _END: Final = 256 * 1024
@@ -21,7 +24,8 @@ _RESTART: Final = re.compile(rb'source"?[=:]"?restart[^\n]{0,80}?from"?[=:]"?(\d
 
 
 _BEGUN: Final = re.compile(rb"(?m)^(?:node=\S+ )?type=SYSCALL msg=audit\((\d{1,16})\.(\d{3}):(\d{1,16})\):")
-_ENDED: Final = re.compile(rb"(?m)^(?:node=\S+ )?type=EOE msg=audit\((\d{1,16})\.(\d{3}):(\d{1,16})\):")
+#: a PROCTITLE is the last record of its event but the EOE, which says nothing
+_ENDED: Final = re.compile(rb"(?m)^(?:node=\S+ )?type=(?:EOE|PROCTITLE) msg=audit\((\d{1,16})\.(\d{3}):(\d{1,16})\):")
 #: records of an event come within this time of those of others (ms): the time after which auparse takes it for ended
 _INTERLEAVED: Final = 2000
 
@@ -31,7 +35,8 @@ class Tail(NamedTuple):
     serial of what was told as missing over a restart.
 
     Records of several events may alternate, so an older one may be cut short as well: ``cut`` is the oldest such, and
-    ``present`` are the events behind it that are there as a whole, both as (serial, ms)."""
+    ``present`` are the events behind it that are there as a whole, both as (serial, ms); ``halves`` say by the serial
+    what is there of those cut short."""
 
     serial: int
     ms: int
@@ -39,6 +44,7 @@ class Tail(NamedTuple):
     restarts: frozenset[tuple[int, int]] = frozenset()
     cut: tuple[int, int] | None = None
     present: tuple[tuple[int, int], ...] = ()
+    halves: Mapping[int, Half] = MappingProxyType({})
 
 
 def read_tail(path: str) -> Tail | None:
@@ -103,13 +109,10 @@ def _tail_of(path: str) -> Tail | None:
 
 def tail_of(data: bytes) -> Tail | None:
     """The last event in whole lines."""
-    newest: tuple[int, int] | None = None
-    for time, serial in kernel_stamps(data):
-        ms = int(time.replace(b".", b""))
-        if newest is None or (ms, int(serial)) > newest:
-            newest = ms, int(serial)
-    if newest is None:
+    stamps = {(int(time.replace(b".", b"")), int(serial)) for time, serial in set(kernel_stamps(data))}
+    if not stamps:
         return None
+    newest = max(stamps)
     told = frozenset((int(found[1]), int(found[2])) for found in _RESTART.finditer(data))
     begun, ended = _stamps(_BEGUN, data), _stamps(_ENDED, data)
     recent = [
@@ -118,11 +121,18 @@ def tail_of(data: bytes) -> Tail | None:
         if ms >= newest[0] - _INTERLEAVED and not any(first <= serial <= last for first, last in told)
     ]
     cut = min(recent, default=None)
-    present = sorted(stamp for stamp in ended if cut is not None and stamp[1] > cut[1])
+    present = sorted(stamp for stamp in stamps - (begun - ended) if cut is not None and stamp[1] > cut[1])
     return Tail(
         newest[1], newest[0], newest not in begun - ended, told,
         None if cut is None else (cut[1], cut[0]), tuple((serial, ms) for ms, serial in present),
+        {serial: half for _, serial in recent if (half := half_of(_records(data, serial))) is not None},
     )  # fmt: skip
+
+
+def _records(data: bytes, serial: int) -> list[bytes]:
+    """The kernel's records of one event."""
+    lines = re.findall(rb"(?m)^[^\n]*msg=audit\([0-9.]+:%d\):[^\n]*" % serial, data)
+    return [line for line in lines if OWN_LINE.match(line) is None]
 
 
 def _stamps(records: "re.Pattern[bytes]", data: bytes) -> set[tuple[int, int]]:
