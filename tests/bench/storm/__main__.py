@@ -39,7 +39,8 @@ _ABOUT: Final = (
     "auditd's log: share of the messages and of the workload's actions that is in it (in brackets what the kernel "
     "counts as lost). ours: how much of that is in our output; untold: what neither is there nor lies between serials "
     "that a CONTAINER_LOST names. Wrong: another container, or none for an action of a container. Answer: on a control "
-    "connection that stays open; status: the command. MiB: anonymous memory. Caught up: from the end of the storm to "
+    "connection that stays open, by one who need not wait for a CPU; status: the command. MiB: anonymous memory. "
+    "Caught up: from the end of the storm to "
     "the first event of afterwards in our output. A storm of which more than 1 % failed does not count: †."
 )
 

@@ -50,12 +50,18 @@ class Watcher:
             for thread in threads:
                 thread.join()
 
+    @staticmethod
+    def _come_first() -> None:
+        """What is measured is how long the answer takes, not how long the asker waits for a CPU."""
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), -20)
+
     def _memory(self) -> None:
         while not self._ended.wait(_EVERY):
             self.peak = max(self.peak, private_memory(self.pid))
 
     def _ask(self) -> None:
         """On one connection, which stays open."""
+        self._come_first()
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
             sock.settimeout(_PATIENCE)
             sock.connect(self.control)
