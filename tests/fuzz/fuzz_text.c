@@ -150,18 +150,19 @@ static void answer(void)
 }
 
 /* Text in its order: assembled twice, once with nothing put in. */
-static void take_plain(const char *block, uint32_t consumed, const uint32_t *choice, const uint32_t *nothing)
+static void take_plain(const char *block, const uint32_t *choice, const uint32_t *nothing)
 {
     char *out = NULL;
-    uint64_t size = auditns_assemble(block, consumed, &points, nothing, &tails, NULL, 0, 0, NULL, 0);
-    hold(size == consumed, "nothing put in, nothing changed");
-    size = auditns_assemble(block, consumed, &points, choice, &tails, NULL, 0, 0, NULL, 0);
-    hold(size >= consumed && (out = malloc(size + 1)), "text only grows");
-    hold(auditns_assemble(block, consumed, &points, choice, &tails, NULL, 0, 0, out, size) == size, "its size is foretold");
-    uint64_t at = 0;
-    for (uint64_t i = 0; i < size && at < consumed; i++)
+    uint32_t begun = points.out_from, end = points.out_end; /* what stands before was handed out with the block before */
+    uint64_t size = auditns_assemble(block, end, &points, nothing, &tails, NULL, 0, 0, NULL, 0);
+    hold(begun <= end && size == end - begun, "nothing put in, nothing changed");
+    size = auditns_assemble(block, end, &points, choice, &tails, NULL, 0, 0, NULL, 0);
+    hold(size >= end - begun && (out = malloc(size + 1)), "text only grows");
+    hold(auditns_assemble(block, end, &points, choice, &tails, NULL, 0, 0, out, size) == size, "its size is foretold");
+    uint64_t at = begun;
+    for (uint64_t i = 0; i < size && at < end; i++)
         at += out[i] == block[at];
-    hold(at == consumed, "what went in is there, in order");
+    hold(at == end, "what went in is there, in order");
     free(out);
 }
 
@@ -203,12 +204,12 @@ static void take(const char *block, uint32_t consumed)
     for (uint32_t i = 0; i < points.n; i++) {
         choice[i] = i % 4;
         who[i] = i % 3;
-        hold(points.flags[i] != 0 && points.at[i] <= (points.listed ? points.len : consumed), "a point lies in the text");
+        hold(points.flags[i] != 0 && points.at[i] <= (points.listed ? points.len : points.out_end), "a point lies in the text");
     }
     if (points.listed)
         take_listed(block, consumed, choice, who);
     else
-        take_plain(block, consumed, choice, nothing);
+        take_plain(block, choice, nothing);
 }
 
 /* A copy of its exact size: a step past its end is seen. */
