@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from auditns_connector.host.observer import boot_id
+from auditns_connector.host.bootstrap import boot_id
 from tests.kernel.programs import Program, auditns, contids, event_of, listening
 from tests.kernel.runtimes import Container, Runtimes
 from tests.kernel.support import AuditState, need, until
