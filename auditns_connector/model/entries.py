@@ -109,6 +109,17 @@ class Entries:
         model.container_news(ENTRY, container, model.now if time is None else time, entry)
         return entry
 
+    def in_session(self, entry: Entry, process: Process, session: Session | None) -> None:
+        """``process`` had that session when it began ``entry``, as is known only now: that is told again."""
+        if entry.who[:2] != (process.pid, process.start) or entry.session == session:
+            return
+        entry.session = session
+        entry.parents, entry.unit = self._line(process, session)
+        containers, container = self._model.containers, process.state.container
+        containers.renames += 1
+        if session is not None and container is not None and container is not UNKNOWN:
+            self._model.container_news(ENTRY, container, self._model.now, entry)
+
     def _line(self, process: Process, session: Session | None) -> tuple[tuple[Ancestor | None, ...], str]:
         """The parents of ``process`` up to the session's first process, or the daemon's, and the unit they end in."""
         model = self._model

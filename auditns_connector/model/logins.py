@@ -9,6 +9,7 @@ import struct
 from typing import Final, Protocol
 
 from auditns_connector.model.containers import Containers
+from auditns_connector.model.entries import Entries
 from auditns_connector.model.entry import Session
 from auditns_connector.model.process import Process, State
 from auditns_connector.model.processes import KEPT_MADE, Processes
@@ -26,6 +27,7 @@ class Tables(Protocol):
 
     containers: Containers
     table: Processes
+    entries: Entries
     now: int
     lag: int
 
@@ -64,7 +66,8 @@ class Logins:
     def read(self, process: Process, auid: int | None, ses: int | None) -> None:
         """/proc shows auid and ses of ``process``, of which nobody knew."""
         if process.state.session is None and auid is not None and ses is not None:
-            self._found(process, self._one(Session(auid, ses, PROCFS)))
+            recorded = (one for one in reversed(self._known) if one[:2] == (auid, ses) and one.told != PROCFS)
+            self._found(process, next(recorded, None) or self._one(Session(auid, ses, PROCFS)))
 
     def _one(self, session: Session) -> Session:
         """The one object for it."""
@@ -75,9 +78,8 @@ class Logins:
     def _found(self, process: Process, session: Session) -> None:
         self._model.table.amend(process, lambda state, _: state if state.session else state._replace(session=session))
         entry = process.state.entry
-        if entry is not None and entry.session is None and entry.who[:2] == (process.pid, process.start):
-            entry.session = session
-            self._model.containers.renames += 1
+        if entry is not None and entry.session is None:
+            self._model.entries.in_session(entry, process, session)
         if process.state.session is not session:  # it had another, and the record of the change is missing
             self._model.table.change(process, process.state._replace(since=self._model.now, session=session))
 
@@ -118,6 +120,9 @@ class Logins:
         def right(state: State, at: int) -> State:
             return state._replace(session=session) if at >= since else state
 
+        entry = process.state.entry
+        if entry is not None and entry.time is not None and entry.time >= since:
+            self._model.entries.in_session(entry, process, session)
         table.amend_execs(process, right)
         if since > process.state.since:
             table.change(process, process.state._replace(since=since, session=session))

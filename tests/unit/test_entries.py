@@ -252,7 +252,7 @@ def test_who_was_in_before_we_looked_is_told_where_its_namespace_proves_it() -> 
     assert (entry(w, 200), entry(w, 201)) == (None, None)
     told = fields(w, one)
     assert (told["entry-how"], told["entry-time"], told["entry-auid"]) == ("?", "?", "1000")
-    assert told["entry-login"] == "procfs"
+    assert told["entry-login"] == "1700000000.110:77", "the record that told of that session"
 
 
 # -- whose it is
@@ -276,7 +276,36 @@ def test_a_record_that_comes_late_is_of_those_born_since() -> None:
     assert [one and one[:2] for one in sessions] == [(UNSET, UNSET), None, (1000, 3)]
     assert 205 in [query.pid for query in w.model.queries], "of that one /proc is asked"
     w.proc(205, 50, at=300, start=205, loginuid=1000, sessionid=3)
-    assert w.model.processes[205].state.session == (1000, 3, "procfs")
+    assert w.model.processes[205].state.session == (1000, 3, "1700000000.200:77")
+
+
+def test_a_login_that_is_known_after_the_entry_puts_it_right() -> None:
+    """The kernel's events are read before the text: who has just logged in may have entered by then."""
+    w = world()
+    container(w, 200, 200)
+    w.fork(50, 90, 300)
+    w.fork(90, 91, 340)
+    w.attach(91, PATH, 350)
+    (one,) = begun(w)
+    assert (one.session, one.came_from) == ((UNSET, UNSET, "procfs"), "daemon")
+    login(w, 90, 310, 1001, 9, serial=80)
+    assert one.session == (1001, 9, "1700000000.310:80")
+    assert one.came_from == "session"
+    assert [parent and parent.pid for parent in one.parents] == [90]
+    assert begun(w) == [one], "it is told again"
+
+
+def test_a_child_within_the_tick_is_of_the_record_when_proc_shows_the_same_session() -> None:
+    w = world()
+    container(w, 200, 200)
+    w.fork(50, 90, 300)
+    w.fork(90, 91, 312)
+    w.attach(91, PATH, 350)
+    (one,) = begun(w)
+    login(w, 90, 310, 1001, 9, serial=80)
+    assert one.session is None, "not the old one, and the new one is not sure"
+    w.proc(91, 90, at=360, start=312, cg=PATH, loginuid=1001, sessionid=9)
+    assert one.session == (1001, 9, "1700000000.310:80")
 
 
 def test_a_second_login_is_another_session() -> None:
