@@ -150,6 +150,16 @@ def test_counts_of_containers(tmp_path: Path) -> None:
         assert {row.kind for row in archive.aggregates(("key",))} == {"key"}
 
 
+def test_records_that_contradict_each_other_are_of_nobody(tmp_path: Path) -> None:
+    one = event(1, contid="4")
+    text = one + one.splitlines(keepends=True)[2].replace(b"contid=4", b"contid=5") + event(2, contid="4")
+    with Archive(made(tmp_path, text)) as archive:
+        assert {(row.kind, row.contid): row.events for row in archive.containers()} == {
+            ("unknown", ""): 1,
+            ("container", "4"): 1,
+        }
+
+
 def test_whose_an_event_is_may_stand_apart(tmp_path: Path) -> None:
     """With placement = "apart" a record of ours behind it says it, after whatever came in between."""
     away = 3 << 30

@@ -180,6 +180,25 @@ def test_a_file_that_is_renamed_meanwhile_is_removed_by_its_new_name(tmp_path: P
     }
 
 
+def test_a_name_that_is_another_file_s_by_now_is_put_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the look at the name and its removal the log is rotated."""
+    (path,) = written(tmp_path, **{"log.1": workload(3)})
+    text = TextFile(str(path))
+    find, moved = TextFile._find, []
+
+    def rotate(self: TextFile, directory: str, name: str) -> str | None:
+        found = find(self, directory, name)
+        if not moved:
+            moved.append(found)
+            os.rename(path, tmp_path / "log.2")
+            path.write_bytes(b"another\n")
+        return found
+
+    monkeypatch.setattr(TextFile, "_find", rotate)
+    assert text.remove() == ""
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"log.1": b"another\n"}
+
+
 def test_a_file_that_is_written_to_meanwhile_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (path,) = written(tmp_path, log=workload(3))
     remove = seal_module.Sealer._remove_done
