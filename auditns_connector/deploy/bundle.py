@@ -24,8 +24,11 @@ PACKAGE: Final = Path(__file__).parents[1]
 PACKAGED: Final = PACKAGE.parent / "package"
 #: packages that ours imports at run time, beside the standard library; a test compares it with the source
 THIRD_PARTY: Final = ("pyroute2", "structlog")
-#: packages that only commands import which a plugin is not, where they are needed
-OPTIONAL: Final = ("jinja2", "prometheus_client", "pyarrow", "zstandard")
+#: packages that are imported where they are needed alone, as by the process that seals rotated text: copied where they
+#: are installed
+OPTIONAL: Final = ("zstandard",)
+#: packages that commands alone import, which a plugin never runs
+COMMANDS_ONLY: Final = ("jinja2", "prometheus_client", "pyarrow")
 #: the part of cffi that extension modules need
 BACKEND: Final = "_cffi_backend"
 EXTENSIONS: Final = ("_native",)
@@ -107,9 +110,11 @@ def _copy_package(lib: Path) -> None:
         if not list(PACKAGE.glob(f"{name}*.so")):
             raise AuditnsError(f"the extension module {name} is not built: run make, or pip install, first")
     shutil.copytree(PACKAGE, lib / PACKAGE.name, ignore=_SKIP)
-    for name in THIRD_PARTY:
+    for name in (*THIRD_PARTY, *OPTIONAL):
         spec = importlib.util.find_spec(name)
         if spec is None or spec.origin is None:
+            if name in OPTIONAL:
+                continue
             raise AuditnsError(f"the package {name} is not installed beside this one: pip install {name}")
         if spec.submodule_search_locations:
             shutil.copytree(Path(spec.origin).parent, lib / name, ignore=_SKIP)

@@ -22,7 +22,7 @@ def test_rotated_text_is_sealed_beside_the_work(audited: str, tmp_path: Path, la
 
     def sealed() -> int:
         counters = plugin.counters()
-        assert counters["archive"]["failures"] == 0, plugin.auditd.told()
+        assert counters["archive"]["failures"] == 0, plugin.auditd.told
         return int(counters["archive"]["sealings"])
 
     words = []

@@ -314,7 +314,7 @@ def test_everything_imported_is_bundled() -> None:
             elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
                 names.add(node.module.partition(".")[0])
     others = names - sys.stdlib_module_names - {bundle.PACKAGE.name}
-    assert others == {*bundle.THIRD_PARTY, *bundle.OPTIONAL}
+    assert others == {*bundle.THIRD_PARTY, *bundle.OPTIONAL, *bundle.COMMANDS_ONLY}
 
 
 def test_shipped_files_are_found_in_an_installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
