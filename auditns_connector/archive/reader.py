@@ -31,6 +31,7 @@ from auditns_connector.archive.segment_reader import Segment
 from auditns_connector.archive.terms import Term, hashes
 from auditns_connector.archive.text_files import head_of
 from auditns_connector.audittext.grouping import pick_numbers
+from auditns_connector.audittext.memory import fresh
 
 #: segments that are held open
 _MOST_OPEN: Final = 64
@@ -273,7 +274,7 @@ class Archive:
             hold.append(views)
         size = ffi.new("uint64_t *")
         count = int(lib.archive_order_size(parts, len(kept), size))
-        out = ffi.new("char[]", max(size[0], 1))
+        out = fresh("char[]", max(size[0], 1))
         starts, positions = array("I", bytes(4 * (count + 1))), array("I", bytes(4 * count))
         arrays = [ffi.from_buffer("uint32_t[]", one) for one in (starts, positions)]
         if not lib.archive_order(parts, len(kept), out, *arrays):
@@ -296,7 +297,7 @@ class Archive:
             segment = self._segment(row.seq)
             if segment is None:
                 continue
-            out = memoryview(bytearray(row.length))
+            out = memoryview(ffi.buffer(fresh("char[]", max(row.length, 1))))[: row.length]
             coverage = segment.scatter(out)
             self._tell(segment)
             for start, end in coverage.runs():
