@@ -35,7 +35,7 @@ class TextFile:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY)
+        self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK)
         info = os.fstat(self.fd)
         self.dev, self.ino = info.st_dev, info.st_ino
         self.failed = ""

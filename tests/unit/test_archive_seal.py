@@ -122,6 +122,16 @@ def test_an_event_that_two_files_share_is_one(tmp_path: Path) -> None:
     assert cat(tmp_path / "a") == first + last
 
 
+def test_a_next_file_that_is_being_compressed_is_not_followed(tmp_path: Path) -> None:
+    one, two = workload(30), workload(3000, first=31)
+    older, newer = written(tmp_path, **{"log.2": one, "log.1.gz": gzip.compress(two)[:1000]})
+    seal(tmp_path / "a", [older], ahead=newer)
+    assert cat(tmp_path / "a").startswith(one)
+    newer.write_bytes(gzip.compress(two))
+    seal(tmp_path / "a", [newer])
+    assert cat(tmp_path / "a") == one + two
+
+
 def test_a_line_without_an_end_stays_apart_from_the_next_file(tmp_path: Path) -> None:
     one, two = workload(3).removesuffix(b"\n"), workload(3, first=4)
     seal(tmp_path / "a", written(tmp_path, x=one, y=two))
@@ -162,8 +172,9 @@ def test_what_can_be_read_of_a_cut_file_is_sealed_and_the_file_stays(tmp_path: P
 def test_files_that_cannot_be_read_are_told_and_the_others_sealed(tmp_path: Path) -> None:
     said: list[str] = []
     (path,) = written(tmp_path, log=workload(3))
-    seal(tmp_path / "a", [tmp_path / "none", tmp_path, path], say=said.append)
-    assert len(said) == 2
+    os.mkfifo(tmp_path / "fifo")
+    seal(tmp_path / "a", [tmp_path / "none", tmp_path, tmp_path / "fifo", path], say=said.append)
+    assert len(said) == 3
     assert cat(tmp_path / "a") == workload(3)
 
 
