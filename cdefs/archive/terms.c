@@ -91,8 +91,8 @@ static int key_terms(struct archive_text *a, struct span raw)
     char buf[MOST_DECODED];
     struct span keys;
 
-    if (!untrusted(raw, buf, &keys))
-        return 1;
+    if (!untrusted(raw, buf, &keys)) /* a user's program may write one as it is */
+        return span_is(raw, "(null)", 6) || plain_term(a, ARCHIVE_TERM_KEY, unquoted(raw));
     while (keys.len) {
         const char *stop = memchr(keys.at, 1, keys.len);
         uint32_t len = stop ? (uint32_t)(stop - keys.at) : keys.len;

@@ -30,7 +30,7 @@ from .audit_text import stream
 pytest.importorskip("zstandard")
 
 PIECES = [
-    b'type=SYSCALL msg=audit(1700000000.010:1): arch=c000003e syscall=59 success=yes pid=7 ppid=1 exe="/bin/x"',
+    b'type=SYSCALL msg=audit(1700000000.010:1): arch=c000003e syscall=59 success=yes pid=7 exe="/bin/x" key=plain',
     b'type=EXECVE msg=audit(1700000000.010:1): argc=2 a0="/bin/x" a1=2F6574632F7061737377642E a10="y" a1[0]="no"',
     b"type=SOCKADDR msg=audit(1700000000.010:1): saddr=020000350A0000010000000000000000",
     b"type=SOCKADDR msg=audit(1700000000.010:1): saddr=0A00003500000000000000000000000000000000000000010000",

@@ -53,7 +53,9 @@ def _kernel(number: int, name: bytes, value: bytes) -> Found:
         return {("contid", one) for one in re.split(rb"[,^]", value.strip(b'"')) if one}
     if name == b"key":
         keys = decoded(value)
-        return {("key", key) for key in keys.split(b"\1") if key} if keys else set()
+        if keys is None:
+            return set() if value == b"(null)" else _plain("key", value.strip(b'"'))
+        return {("key", key) for key in keys.split(b"\1") if key}
     if name == b"saddr":
         return _plain("addr", value) if number == rectypes.NETFILTER_PKT else _sockaddr(value)
     if name == b"name":
