@@ -7,7 +7,6 @@ loss only when event time has gone on by ``window_ms`` or ``window_serials`` lat
 counter is 32 bits wide and wraps.
 """
 
-from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 _HALF: Final = 1 << 31
@@ -27,14 +26,6 @@ class SerialGap(NamedTuple):
     events: int
     from_ms: int
     to_ms: int
-
-
-def joined(gaps: Sequence[SerialGap]) -> SerialGap | None:
-    """Several gaps, in their order, as one; ``None`` of none."""
-    if not gaps:
-        return None
-    first, last = gaps[0], gaps[-1]
-    return SerialGap(first.first, last.last, sum(gap.events for gap in gaps), first.from_ms, last.to_ms)
 
 
 class SerialTracker:
@@ -75,11 +66,6 @@ class SerialTracker:
     def holes(self) -> list[SerialGap]:
         """Those that are open."""
         return self._holes
-
-    @property
-    def missing(self) -> SerialGap | None:
-        """All that are open as one; ``None`` where none is."""
-        return joined(self._holes)
 
     @property
     def open(self) -> bool:

@@ -46,7 +46,7 @@ def resume(pipeline: "Pipeline", directory: str, name: str, log: str = "") -> No
 def _settle(pipeline: "Pipeline", position: Position) -> None:
     """What is missing is told, and that is written: the next run need not know."""
     standalone = pipeline.text.standalone
-    if standalone is not None and standalone.untold is None and not pipeline.outputs.waits:
+    if standalone is not None and standalone.absence is None and not pipeline.outputs.waits:
         position.note_absent(None)
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from auditns_connector.audittext import own_records as text
 from auditns_connector.audittext.absence import Absence
 from auditns_connector.audittext.divided import Half, continues
-from auditns_connector.audittext.serials import SerialGap, SerialTracker, joined, parse_stamp
+from auditns_connector.audittext.serials import SerialGap, SerialTracker, parse_stamp
 from auditns_connector.emit.lifecycle import OUTPUTS, LifecycleRows
 from auditns_connector.model.outputs import ContainerInfo, Loss
 from auditns_connector.model.places import UNKNOWN
@@ -182,12 +182,6 @@ class StandaloneRecords:
         if self._recalled:
             return self._recalled[0]
         return None if self._absence is None else self._absence.loss
-
-    @property
-    def untold(self) -> SerialGap | None:
-        """:attr:`absence`, and what is missing since and not certain yet; for the next run if this one cannot tell."""
-        open_now = self._tracker.missing if self._tracker is not None else None
-        return joined([gap for gap in (self.absence, open_now) if gap is not None])
 
     def absent(self) -> list[dict[str, Block]]:
         """CONTAINER_LOST for what came while nobody of ours was there, once that is certain."""

@@ -211,8 +211,8 @@ class TextSide:
         """All that was seen of audit is with the outputs."""
         if self.position is not None and self.standalone is not None and self.standalone.newest is not None:
             self.position.note(*self.standalone.newest)
-            if (untold := self.standalone.untold) is not None:
-                self.position.note_absent(untold)
+            if (absence := self.standalone.absence) is not None:
+                self.position.note_absent(absence)
 
     def _deliver_all(self, points: InsertionPoints, cut: int) -> None:
         """Deliver ``points`` and those of what else was read before ``cut``."""

@@ -20,7 +20,7 @@ _LINE: Final = 4096
 
 
 #: a CONTAINER_LOST, as text or as JSON
-_RESTART: Final = re.compile(rb'source"?[=:]"?(?:restart|audit)[^\n]{0,80}?from"?[=:]"?(\d+)[" ,]+to"?[=:]"?(\d+)')
+_RESTART: Final = re.compile(rb'source"?[=:]"?restart[^\n]{0,80}?from"?[=:]"?(\d+)[" ,]+to"?[=:]"?(\d+)')
 
 
 _BEGUN: Final = re.compile(rb"(?m)^(?:node=\S+ )?type=SYSCALL msg=audit\((\d{1,16})\.(\d{3}):(\d{1,16})\):")

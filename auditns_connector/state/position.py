@@ -61,7 +61,7 @@ class Position:
             _NOTED.pack_into(self._map, 16, serial, ms)
 
     def note_absent(self, gap: SerialGap | None) -> None:
-        """``gap`` is missing, as far as is known, and may not be told yet; ``None``: nothing is."""
+        """``gap`` is missing since the run before, as far as is known, and may not be told yet; ``None``: it is."""
         if self._map is not None:
             said = (0, 0, 0, 0) if gap is None else (gap.first, gap.last, gap.events, gap.to_ms)
             _ABSENT.pack_into(self._map, 32, *said)

@@ -264,17 +264,3 @@ def test_what_was_told_some_seconds_of_a_storm_ago_is_found_as_well(tmp_path: Pa
     assert not tells_restart(str(log), 7, 8)
     assert not tells_restart(str(tmp_path / "nothing"), 7, 7)
     assert not tells_restart(str(tmp_path), 7, 7)
-
-
-def test_a_hole_that_is_not_certain_yet_is_left_to_the_next_run() -> None:
-    w = World()
-    n = standalone(w, track=True)
-    stream = TextStream()
-    n.saw(stream.push(SYSCALL % 5 + EOE % 5 + SYSCALL % 9 + EOE % 9))
-    n.saw(stream.flush(eof=True))
-    assert n.missing == []
-    assert n.untold is not None
-    assert n.untold[:3] == (6, 8, 3)
-    n.saw(stream.push(b"".join(SYSCALL % i + EOE % i for i in (6, 7, 8))))
-    n.saw(stream.flush(eof=True))
-    assert n.untold is None
