@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from auditns_connector.host.feed import Feed
+from auditns_connector.host.rollback import NEEDS, roll_back
 from auditns_connector.journal.files import JournalWriter
 from auditns_connector.model.ancestry import scanned as scanned_programs
 from auditns_connector.model.apply.dispatch import Model
@@ -48,13 +49,17 @@ def initial_inodes() -> dict[str, int]:
 
 
 class Bootstrap:
-    """Frames that say what was there before the first event. ``options`` go into HELLO as they are."""
+    """Frames that say what was there before the first event. ``options`` go into HELLO as they are; ``events`` drains
+    what has happened by now."""
 
-    def __init__(self, model: Model, feed: Feed, questions: "Questions", options: JsonObject) -> None:
+    def __init__(
+        self, model: Model, feed: Feed, questions: "Questions", options: JsonObject, events: "Callable[[], bytes]"
+    ) -> None:
         self._model = model
         self._feed = feed
         self._questions = questions
         self._options = options
+        self._events = events
         #: what only the opened sources know of HELLO, see :class:`observer.Observer`
         self.sources: JsonObject = {}
         #: the serials of a former run of ours
@@ -88,24 +93,36 @@ class Bootstrap:
         payload = json.dumps(hello).encode()
         self._feed.feed(f.pack(f.K_HELLO, f.S_PIPELINE, time.monotonic_ns(), payload=payload))
 
-    def scan(self) -> None:
-        """Everything /proc shows, between two RESYNC frames."""
-        questions, feed = self._questions, self._feed.feed
+    def scan(self, moment: int = 0) -> None:
+        """Everything /proc shows, between two RESYNC frames, as it was at ``moment`` (CLOCK_MONOTONIC ns; 0: now), from
+        which on the kernel's events are yet to be drained; and these."""
+        questions, whole = self._questions, bool(moment)
         questions.counters["resyncs"] += 1
-        began = time.monotonic_ns()
-        out = [f.pack(f.K_RESYNC, f.S_PROCFS, began, arg=1)]
+        if not moment:
+            self._feed.feed(self._events())
+            moment = time.monotonic_ns()
+        out = [f.pack(f.K_RESYNC, f.S_PROCFS, moment, arg=1)]
         paths = cgroups.cgroup_paths(questions.hierarchy) if questions.hierarchy is not None else {}
         for number, path in paths.items():
             text = path.encode("utf-8", "surrogateescape") + b"\0"
-            out.append(f.pack(f.K_CGROUP, f.S_PROCFS, began, cgroup=number, payload=text))
-        feed(b"".join(out))
+            out.append(f.pack(f.K_CGROUP, f.S_PROCFS, moment, cgroup=number, payload=text))
         before = questions.procfs.counters()["read"]
-        for block in questions.procfs.scan():
-            feed(block)
+        blocks = [(time.monotonic_ns(), block) for block in questions.procfs.scan()]
         questions.counters["scanned"] += questions.procfs.counters()["read"] - before
-        feed(f.pack(f.K_RESYNC, f.S_PROCFS, began, arg=2))
+        events, ended = self._events(), f.pack(f.K_RESYNC, f.S_PROCFS, moment, arg=2)
+        rolled = roll_back(moment, events, blocks, whole=whole) if self._can_roll_back() else None
+        if rolled is None:
+            self._feed.feed(b"".join([*out, *(block for _, block in blocks), ended, events]))
+        else:
+            self._feed.feed(b"".join([*out, rolled.before, ended, rolled.since]))
+        for pid in rolled.ask if rolled is not None else ():
+            self._model.ask(pid)
         logins, programs = read_all()
-        feed(scanned(logins, time.monotonic_ns()) + scanned_programs(programs, time.monotonic_ns()))
+        self._feed.feed(scanned(logins, time.monotonic_ns()) + scanned_programs(programs, time.monotonic_ns()))
+
+    def _can_roll_back(self) -> bool:
+        """Whether perf tells all that changes what a scan shows."""
+        return bool(self.sources.get("perf")) and NEEDS.issubset(self.sources.get("features", ()))
 
     def restore(self) -> None:
         """What a former run has numbered."""

@@ -68,7 +68,7 @@ class Observer:
         self._to_model = Feed(model, journal)
         self.pacing = Pacing()
         self.questions = Questions(model, self._to_model, self._drain_all, self.pacing, all_serials=all_serials)
-        self.bootstrap = Bootstrap(model, self._to_model, self.questions, options or {})
+        self.bootstrap = Bootstrap(model, self._to_model, self.questions, options or {}, self._drain_now)
         self._epoch = 0
         self._polled = 0
         #: rings inside pid namespaces (sources.pidns.PidnsRing) by the namespace's number; streams open and close them
@@ -127,9 +127,7 @@ class Observer:
             self._describe_sources()
             self.bootstrap.hello()
             self._sample_clock()
-            self.bootstrap.scan()
-            # up to a moment: an EXIT must not come without the sample that was raised on another CPU before it
-            self._drain_all()
+            self.bootstrap.scan(self.perf.began if self.perf is not None else 0)
             self.bootstrap.restore()
             self.questions.ask_all()
 
@@ -262,10 +260,14 @@ class Observer:
 
     def _drain_all(self) -> None:
         """Apply all that has happened by now, without asking anything."""
+        self._to_model.feed(self._drain_now())
+
+    def _drain_now(self) -> bytes:
+        # up to a moment: an EXIT must not come without the sample that was raised on another CPU before it
         cut = time.monotonic_ns()
         block = self._drain(cut)
         self.pacing.note(cut, len(block))
-        self._to_model.feed(block)
+        return block
 
     def feed(self, block: bytes) -> None:
         """Let the model take frames from elsewhere than the kernel, as requests of the control socket."""

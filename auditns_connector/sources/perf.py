@@ -150,6 +150,8 @@ class PerfSource:
                 self._add_cpu(cpu)
             for _, fds in self._rings:
                 self._enable(fds)
+            #: from this moment on all events are told (CLOCK_MONOTONIC ns)
+            self.began = time.monotonic_ns()
         except BaseException:
             self.close()
             raise

@@ -72,7 +72,8 @@ class Procfs:
         Raises OSError when ``root`` itself cannot be listed.
         """
         self._boot_offset = boot_offset()
-        pids = sorted(int(name) for name in os.listdir(self._root) if name.isdecimal())
+        # the youngest first: they are gone the soonest
+        pids = sorted((int(name) for name in os.listdir(self._root) if name.isdecimal()), reverse=True)
         found = ProcScan(
             self._root, tick=self._tick, boot_offset=self._boot_offset, ns_dev=self._dev or 0,
             host_pid_ns=own_inode("pid", self._root) or 0,

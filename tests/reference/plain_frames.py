@@ -63,6 +63,8 @@ class PlainFrames(KernelEvents):
             self._born_apart(process, base, state.container, creator)
         m.table.newborn(process, not payload)
         m.table.confirm(process, creator.epoch)
+        if creator.cgroups is None:
+            m.ask(pid)
         nsset = process.state.nsset
         if nsset is not None and (ns := nsset.inst[PID]) is not None and not ns.initial:
             self._inside.counted(process, nsset, time, ptid)

@@ -39,7 +39,8 @@ class Packing:
         state, nsset, table = process.state, process.state.nsset, self._tables.table
         plain = self._timens.plain(process)
         forks = plain and nsset is not None and nsset.raw is not None and len(nsset.raw) == _RAW
-        forks = forks and not self._inside.counting(nsset)
+        # of children of one whose cgroups are not known, /proc is asked
+        forks = forks and not self._inside.counting(nsset) and process.cgroups is not None
         cgroup = self._cgroup(process)
         execs = plain and (process.own_since is not None or not _may_be_set_up(state))
 

@@ -80,6 +80,8 @@ class KernelEvents:
             self._born_apart(process, base, state.container, creator)
         m.table.newborn(process, not payload)
         m.table.confirm(process, creator.epoch)
+        if creator.cgroups is None:
+            m.ask(pid)  # it may live longer than its creator did when that was asked about
         nsset = process.state.nsset
         if nsset is not None and (ns := nsset.inst[PID]) is not None and not ns.initial:
             self._inside.counted(process, nsset, time, ptid)
@@ -326,6 +328,9 @@ class KernelEvents:
             return  # a thread moved alone, or a process that an answer of /proc will tell of
         path = payload.partition(b"\0")[0].decode("utf-8", "surrogateescape")
         if process.cgroups is None and not m.v2_only:
+            # an answer that was read before this move must not be taken for what came of it
+            m.table.replace(process, process.state._replace(since=time), after=True)
+            m.ask(tid)
             return
         m.table.set_cgroups(process, m.cgroups.moved(process.cgroups or m.cgroups.root, arg, path))
         if arg == m.sample_root:

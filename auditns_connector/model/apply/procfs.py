@@ -264,9 +264,18 @@ class Resync:
 
     def _fill(self, process: Process, nsset: NsSet | None, cgroups: CgroupSet | None, time: int) -> None:
         model = self._model
-        if process.state.nsset is None and nsset is not None:
+        known = process.state.nsset
+        partly = known is None or None in known.inst[:TIME]
+        incomplete = process.cgroups is None or process.unresolved
+        if (partly or incomplete) and time < process.state.since:
+            model.ask(process.pid)  # something happened behind the answer
+            return
+        if partly and nsset is not None:
+            if known is not None:
+                pairs = zip(known.inst, nsset.inst, strict=True)
+                nsset = model.namespaces.intern(tuple(own if own is not None else told for own, told in pairs))
             model.put_namespaces(process, nsset, time, PROCFS)
-        if cgroups is not None and (process.cgroups is None or process.unresolved):
+        if cgroups is not None and incomplete:
             unresolved = process.unresolved
             model.table.unresolved(process, False)
             model.table.set_cgroups(process, cgroups)
@@ -277,6 +286,9 @@ class Resync:
     ) -> None:
         """After a loss: the same as before it, or changed at a moment nobody saw."""
         model = self._model
+        if time < process.state.since:
+            model.ask(process.pid)  # something happened behind the answer
+            return
         began = self._losses.doubt[process.epoch]
         model.confirmed = True
         whole = self._scan is not None or self._began >= began
@@ -293,9 +305,8 @@ class Resync:
             model.containers.leave(state.container, began)
         if nsset is not None and nsset is not state.nsset:
             model.put_namespaces(process, nsset, time, PROCFS)
-        if cgroups is not None:
-            model.table.set_cgroups(process, cgroups)
-            model.table.unresolved(process, False)
+        model.table.set_cgroups(process, cgroups)
+        model.table.unresolved(process, False)
         model.settle(process, time, PROCFS)
 
     # -- its parts

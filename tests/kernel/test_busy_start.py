@@ -1,0 +1,149 @@
+"""A listener that starts while processes are born and end without pause: whoever there is has an answer, and none is
+wrong; what it starts itself to look at the host is told to nobody."""
+
+import contextlib
+import re
+import secrets
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.kernel import cgroupfs
+from tests.kernel.programs import Program, contids, event_of, events, until
+from tests.kernel.support import AuditState, auditctl, need, need_tool
+
+pytestmark = pytest.mark.kernel
+#: what an answer is allowed to wait for (seconds)
+GRACE: Final = 0.1
+#: argv: a word, another, the pause between two births (µs), a file whose end is theirs. Each process of a chain makes
+#: the next one and then is /bin/true; each of a loop is made by the one that stays
+SOURCE: Final = r"""
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+int main(int argc, char **argv)
+{
+    int chain = !strcmp(argv[1], "chain");
+    char word[128];
+
+    if (argc != 5)
+        return 2;
+    signal(SIGCHLD, SIG_IGN);
+    for (long i = 0; !access(argv[4], F_OK); i++) {
+        pid_t pid = fork();
+
+        if (pid < 0)
+            return 1;
+        if ((pid == 0) == !chain) {
+            snprintf(word, sizeof(word), "%s-%s-%ld", argv[1], argv[2], i);
+            execl("/bin/true", "/bin/true", word, (char *)0);
+            _exit(1);
+        }
+        usleep((useconds_t)atoi(argv[3]));
+    }
+    return 0;
+}
+"""
+
+
+@pytest.fixture
+def quiet(audit_state: AuditState) -> AuditState:
+    """Auditing off and no auditd; put back as everything else."""
+    need("\npid 0\n" in auditctl("-s"), "no auditd running")
+    auditctl("-e", "0")
+    return AuditState.read()
+
+
+@pytest.fixture(scope="module")
+def births(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The program of :data:`SOURCE`."""
+    need_tool("gcc")
+    folder = tmp_path_factory.mktemp("births")
+    (folder / "births.c").write_text(SOURCE)
+    subprocess.run(["gcc", "-O2", "-o", folder / "births", folder / "births.c"], check=True)
+    return folder / "births"
+
+
+@contextlib.contextmanager
+def going_on(flag: Path, *commands: Sequence[str]) -> Iterator[None]:
+    """``commands`` run, as long as there is ``flag``."""
+    flag.touch()
+    started = []
+    try:
+        started += [subprocess.Popen(command) for command in commands]
+        yield
+    finally:
+        flag.unlink()
+        for process in started:
+            process.wait()
+
+
+def seconds(lines: Sequence[bytes]) -> float:
+    """The stamp of an event."""
+    stamp = re.search(rb"audit\((\d+\.\d+):", lines[0])
+    assert stamp is not None
+    return float(stamp[1])
+
+
+def answers(text: bytes, word: str) -> dict[str, list[tuple[float, list[str]]]]:
+    """(stamp, contids) of the execs of all programs whose word ends in ``word``, by what comes before it."""
+    found: dict[str, list[tuple[float, list[str]]]] = {}
+    pattern = re.compile(rf'a1="(\w+)-(\w+)-{word}-\d+"'.encode())
+    for lines in events(text).values():
+        said = pattern.search(b"\n".join(lines))
+        if said is not None:
+            found.setdefault(f"{said[1].decode()}-{said[2].decode()}", []).append((seconds(lines), contids(lines)))
+    return found
+
+
+def test_nobody_is_unknown_after_a_busy_start(quiet: AuditState, births: Path, tmp_path: Path, token: str) -> None:
+    need_tool("unshare")
+    name = secrets.token_hex(32)
+    before = cgroupfs.folders("/docker")
+    commands, flag = [], tmp_path / "goes-on"
+    for way in ("loop", "chain"):
+        commands.append([str(births), way, f"host-{token}", "2000", str(flag)])
+        inside = [str(births), way, f"docker-{token}", "4000", str(flag)]
+        commands.append(cgroupfs.command_in(f"/docker/{name}", inside))
+        inside = f"{births} {way} sandbox-{token} 4000 {flag} & while test -e {flag}; do sleep 0.1; done"
+        commands.append(["unshare", "-n", "-p", "-f", "sh", "-c", inside])
+    try:
+        with going_on(flag, *commands):
+            time.sleep(0.3)
+            program = Program(
+                tmp_path / "run", ["listen", "--control", tmp_path / "control", "--rules", "--format", "raw"]
+            )
+            try:
+                program.ready()
+                time.sleep(2)
+                subprocess.run(["/bin/true", f"end-{token}"], check=True)
+                until(lambda: event_of(program.out, f"end-{token}"), "the last event")
+                text = program.out
+                assert program.stop(signal.SIGTERM) == 0, program.err
+            finally:
+                program.kill()
+    finally:
+        cgroupfs.remove_new("/docker", before)
+    began = min(seconds(lines) for lines in events(text).values())
+    found = answers(text, token)
+    assert sorted(found) == [f"{way}-{where}" for way in ("chain", "loop") for where in ("docker", "host", "sandbox")]
+    wanted = {"host": [], "docker": [str(int(name[:16], 16))]}
+    for which, told in found.items():
+        way, where = which.split("-")
+        kinds = Counter(tuple(contid) for _, contid in told if contid != ["?"])
+        assert (set(kinds) == {tuple(wanted[where])}) if where in wanted else len(kinds) == 1, (which, kinds)
+        late = [at - began for at, contid in told if contid == ["?"] and at > began + GRACE]
+        assert late == [], f"{which}: {len(late)} of {len(told)} unknown, the last after {max(late):.3f} s"
+        assert len(told) > 50, f"{way} {where}"
+    changes = [line for line in text.splitlines() if b"type=NS_CHANGE" in line]
+    nowhere = [line for line in changes if b" snum=? " in line and b" old-snum=? " in line and b" old-ino=? " in line]
+    assert nowhere == []

@@ -1,0 +1,243 @@
+"""A listener that reads /proc in the middle of anything, against one that read it in no time when it subscribed."""
+
+import struct
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from auditns_connector.host.rollback import roll_back
+from auditns_connector.model.containers import UNKNOWN
+from auditns_connector.vocabulary import frames as f
+from auditns_connector.vocabulary.namespaces import ALL_ORDER, FLAGS, INITIAL_INODES_618
+from tests.unit.world import HEX, MS, World
+
+STEP: Final = 200
+FEATURES: Final = ["newtask", "exec_sample", "exit_sample", "attach", "namespaces"]
+_DOCKER: Final = f"/docker/{HEX}"
+_INITIAL: Final = dict(INITIAL_INODES_618)
+OPS: Final = ("fork", "fork", "fork", "chain", "chain", "sandbox", "exit", "attach", "net", "user", "thread", "exec")
+
+
+@dataclass
+class Task:
+    """A process as the kernel has it."""
+
+    start: int
+    ppid: int
+    ns: dict[str, int]
+    cgroup: str = "/"
+    threads: list[int] = field(default_factory=list)
+    #: the first of its pid namespace, without which nobody lives there
+    init: bool = False
+    #: how deep its pid namespace lies below the host's
+    depth: int = 0
+
+
+class Kernel:
+    """Runs a script of operations; has for each step the frames that perf tells and the processes as they then are."""
+
+    def __init__(self, script: list[tuple[str, int]]) -> None:
+        self.world = World(features=FEATURES, sandbox_types=["pid"])
+        self.tasks = {1: Task(0, 0, dict(_INITIAL)), 10: Task(0, 1, dict(_INITIAL))}
+        self.world.proc(10, 1)
+        self.next, self.inode = 11, 4026540000
+        self.steps: list[tuple[bytes, dict[int, Task]]] = []
+        self.before = {pid: replace(task) for pid, task in self.tasks.items()}
+        #: (step, process) of each move
+        self.moves: list[tuple[int, int]] = []
+        for number, (op, who) in enumerate(script):
+            before = len(self.world.log)
+            self._do(op, who, (number + 1) * STEP)
+            tasks = {pid: replace(task, threads=list(task.threads)) for pid, task in self.tasks.items()}
+            self.steps.append((b"".join(self.world.log[before:]), tasks))
+
+    def unsure(self, first: int) -> set[int]:
+        """Where somebody moved from step ``first`` on: all outside the host's pid namespace, for it may be his."""
+        tasks = [item for _, step in self.steps[first - 1 :] for item in step.items()]
+        moved = any(step >= first for step, _ in self.moves)
+        return {pid for pid, task in tasks if moved and task.ns["pid"] != _INITIAL["pid"]}
+
+    def _do(self, op: str, who: int, at: int) -> None:
+        world, pids = self.world, sorted(self.tasks)
+        pid = pids[who % len(pids)]
+        task = self.tasks[pid]
+        if op in ("fork", "chain", "sandbox"):
+            self._fork(op, pid, at)
+        elif op == "exit" and pid > 10 and not task.init:
+            self._exit(pid, at)
+        elif op == "attach" and pid > 1:
+            self.moves.append((at // STEP, pid))
+            task.cgroup = _DOCKER if task.cgroup == "/" else "/"
+            world.attach(pid, task.cgroup, at)
+        elif op in ("net", "user") and pid > 1:
+            self.inode += 1
+            task.ns = {**task.ns, op: self.inode}
+            world.put(f.K_UNSHARE, at, pid=pid, tid=pid, arg=FLAGS[op])
+            world.unshare(pid, at, **task.ns)
+        elif op == "thread" and pid > 1:
+            task.threads.append(self.next)
+            world.thread(pid, self.next, at)
+            self.next += 1
+        elif op == "exec" and pid > 1 and not task.threads:
+            world.exec(pid, at)
+
+    def _fork(self, op: str, pid: int, at: int) -> None:
+        creator, child = self.tasks[pid], self.next
+        self.next += 1
+        ns, flags = dict(creator.ns), 0
+        if op == "sandbox":
+            self.inode += 1
+            ns["pid"], flags = self.inode, FLAGS["pid"]
+        self.world.fork(pid, child, at, **ns)
+        if flags:
+            self.world.put(f.K_NEWTASK, at, tid=child, arg=flags)
+        self.tasks[child] = Task(at * MS, pid, ns, creator.cgroup, init=bool(flags), depth=creator.depth + bool(flags))
+        if op == "chain" and pid > 10 and not creator.init:
+            self._exit(pid, at + 1)
+
+    def _exit(self, pid: int, at: int) -> None:
+        for tid in (*self.tasks[pid].threads, pid):
+            self.world.exit(pid, at, tid)
+        del self.tasks[pid]
+
+
+def answer(pid: int, task: Task, time: int) -> bytes:
+    """The PROCESS frame of a process that is read at ``time`` (ms)."""
+    text = f"0::{task.cgroup}\n".encode()
+    tids = sorted((pid, *task.threads)) if task.threads else []
+    numbers = [*tids, pid, *[99] * task.depth]
+    inodes = [task.ns.get(name, 0) for name in ALL_ORDER]
+    head = f.PROCESS_PAYLOAD.pack(*inodes, task.ns.get("time", 0), len(tids), 1 + task.depth, len(text), 1, ord("S"), 1)
+    return f.pack(
+        f.K_PROCESS, f.S_PROCFS, time * MS, pid=pid, tid=pid, ppid=task.ppid, cgroup=4, arg=task.start,
+        payload=head + struct.pack(f"<{len(numbers)}i", *numbers) + b"c" + text,
+    )  # fmt: skip
+
+
+def started(kernel: Kernel, first: int, reads: list[int]) -> World:
+    """A listener that has subscribed before step ``first`` (counted from 1) and then read each process that there was
+    at one of ``reads`` (0: when it subscribed)."""
+    moment = first * STEP - STEP // 2
+    blocks = []
+    for turn, pid in enumerate(range(1, kernel.next)):
+        step = reads[turn % len(reads)] or first - 1
+        tasks = kernel.steps[step - 1][1] if step else kernel.before
+        if pid in tasks:
+            time = step * STEP + STEP // 2
+            blocks.append(((time + 1) * MS, answer(pid, tasks[pid], time)))
+    events = b"".join(block for block, _ in kernel.steps[first - 1 :])
+    rolled = roll_back(moment * MS, events, blocks, whole=True)
+    assert rolled is not None
+    world = World(features=FEATURES, sandbox_types=["pid"])
+    world.model = World(features=FEATURES, sandbox_types=["pid"]).model
+    for arg, block in ((1, rolled.before), (2, rolled.since)):
+        edge = f.pack(f.K_RESYNC, f.S_PROCFS, moment * MS, arg=arg)
+        world.model.apply(edge + block)
+    world.now = kernel.world.now
+    return world
+
+
+def scripts() -> st.SearchStrategy[tuple[list[tuple[str, int]], int, list[int]]]:
+    script = st.lists(st.tuples(st.sampled_from(OPS), st.integers(0, 30)), min_size=4, max_size=25)
+
+    def cut(steps: list[tuple[str, int]]) -> st.SearchStrategy[tuple[list[tuple[str, int]], int, list[int]]]:
+        def read(first: int) -> st.SearchStrategy[tuple[list[tuple[str, int]], int, list[int]]]:
+            reads = st.lists(st.integers(first, len(steps)), min_size=1, max_size=6)
+            return st.tuples(st.just(steps), st.just(first), reads)
+
+        return st.integers(1, len(steps)).flatmap(read)
+
+    return script.flatmap(cut)
+
+
+def answers(kernel: Kernel, world: World, first: int) -> list[tuple[int, int, str | None, str | None]]:
+    """(pid, step, what the one who read in no time says, what ``world`` says) for all who lived from ``first`` on."""
+    ideal = started(kernel, first, [0])
+    found = []
+    for step in range(first, len(kernel.steps) + 1):
+        at = step * STEP + STEP // 2
+        for pid in kernel.steps[step - 1][1]:
+            found.append((pid, step, label(ideal, pid, at), label(world, pid, at)))
+    return found
+
+
+def label(world: World, pid: int, at: int) -> str | None:
+    """As :meth:`World.who`, but a sandbox by its inode: minted serials are given in the order of asking."""
+    container = world.state(pid, at).container
+    sandbox = container.sandbox if container is not None and container is not UNKNOWN else None
+    return f"pid:[{sandbox.ino}]" if sandbox is not None else world.who(pid, at)
+
+
+Run = tuple[list[tuple[str, int]], int, list[int]]
+
+
+@settings(max_examples=100, deadline=None)
+@given(scripts())
+def test_a_listener_that_starts_in_the_middle_is_never_wrong(run: Run) -> None:
+    script, first, reads = run
+    kernel = Kernel(script)
+    wrong = [row for row in answers(kernel, started(kernel, first, reads), first) if row[3] not in (row[2], "?")]
+    assert wrong == []
+
+
+@settings(max_examples=100, deadline=None)
+@given(scripts())
+def test_whoever_was_read_is_known_from_the_reading_on(run: Run) -> None:
+    script, first, reads = run
+    kernel = Kernel(script)
+    found = answers(kernel, started(kernel, first, reads), first)
+    read = {pid: reads[turn % len(reads)] for turn, pid in enumerate(range(1, kernel.next))}
+    seen = {pid for pid, step in read.items() if pid in kernel.steps[step - 1][1]}
+    # nobody shows where one was that has moved before it was read, nor whose its pid namespace is
+    seen -= kernel.unsure(first)
+    late = [row for row in found if row[3] == "?" != row[2] and row[0] in seen and row[1] >= read[row[0]]]
+    assert late == []
+
+
+def test_a_chain_of_forks_is_known_from_the_subscription_on() -> None:
+    """Each is born of the one before it, which ends: only the last of them is there to be read."""
+    kernel = Kernel([("attach", 1), ("fork", 1), *[("chain", 99)] * 20])
+    found = answers(kernel, started(kernel, 5, [20]), 5)
+    assert len(found) > 30
+    assert [row for row in found if row[2] != row[3]] == []
+    assert {row[2] for row in found} == {None, kernel.world.who(10, STEP * 20)}
+
+
+def test_who_moved_while_the_scan_was_made_was_elsewhere_before() -> None:
+    for op, before in (("thread", "?"), ("fork", None)):  # a child shows where its creator was
+        kernel = Kernel([("fork", 1), (op, 1), ("attach", 1), ("fork", 1)])
+        world = started(kernel, 2, [4])
+        container = kernel.world.who(10, 4 * STEP)
+        assert container is not None
+        assert [world.who(10, step * STEP + STEP // 2) for step in (2, 3)] == [before, container]
+        assert [world.who(11, step * STEP + STEP // 2) for step in (2, 3)] == [None, None]
+
+
+def test_events_that_are_missing_leave_the_scan_as_it_is() -> None:
+    lost = f.pack(f.K_LOST, f.S_PERF, 5, arg=1)
+    assert roll_back(1, lost, [], whole=True) is None
+
+
+def test_an_answer_during_whose_reading_the_process_moved_is_asked_for_again() -> None:
+    read = answer(10, Task(0, 1, dict(_INITIAL), _DOCKER), 100)
+    moved = f.pack(f.K_ATTACH, f.S_PERF, 101 * MS, tid=10, cgroup=5, payload=_DOCKER.encode() + b"\0")
+    rolled = roll_back(50 * MS, moved, [(102 * MS, read)], whole=True)
+    assert rolled is not None
+    assert rolled.ask == [10]
+    frame = next(f.iter_frames(rolled.before))
+    assert not any(f.PROCESS_PAYLOAD.unpack_from(frame.payload)[:8])
+    assert frame.pid == 10
+
+
+@given(st.lists(st.binary(max_size=120), max_size=5))
+def test_frames_of_any_content_are_taken(payloads: list[bytes]) -> None:
+    kinds = (f.K_FORK, f.K_NAMESPACES, f.K_ATTACH, f.K_EXIT, f.K_EXEC, f.K_NEWTASK)
+    events = b"".join(
+        f.pack(kinds[number % 6], f.S_PERF, 10 + number, pid=5, tid=5, ppid=number % 3 + 4, payload=payload)
+        for number, payload in enumerate(payloads)
+    )
+    rolled = roll_back(5, events, [(12, answer(5, Task(0, 1, dict(_INITIAL)), 0))], whole=False)
+    assert rolled is not None
+    assert len(list(f.iter_frames(rolled.since))) >= len(payloads)
