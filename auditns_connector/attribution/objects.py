@@ -3,9 +3,10 @@
 The kernel frees them when nobody holds them any more, often long after their maker has ended: ``BPF … op=UNLOAD`` and
 ``LANDLOCK_DOMAIN … status=deallocated`` stand alone. Their beginning stands in an event with a SYSCALL; when that was
 attributed, the end is the same container's. A domain's record names its maker (``pid=``), which may be another process
-than the one that was denied: then its number must be that of the one denied, or of a living ancestor of it. Identifiers
-are not used twice in a boot (kernel/bpf/syscall.c counts up cyclically, security/landlock/id.c never goes back); what
-is known is dropped at its end, and with the model of its boot.
+than the one that was denied: then its number must be that of the one denied, or of a living ancestor of it. Without a
+SYSCALL that number says nothing: the maker may have ended long ago, and its number be another's. Identifiers are not
+used twice in a boot (kernel/bpf/syscall.c counts up cyclically, security/landlock/id.c never goes back); what is known
+is dropped at its end, and with the model of its boot.
 """
 
 import re
@@ -50,13 +51,14 @@ class Objects:
         self._lines: dict[int, list[int]] = {}
 
     def answer(self, points: InsertionPoints, i: int, model: "Model") -> State | None:
-        """The state for point ``i``, whose record tells the end of an object; ``None`` where that is not known."""
+        """The state for point ``i``, whose record tells of an object alone; ``None`` where that is not known."""
         start = points.line_off[i]
         match = _match(points.rtype[i], bytes(points.block[start : start + _LINE]).partition(b"\n")[0])
-        if match is None or match[2] not in _ENDS:
+        if match is None:
             return None
         self._of(model)
-        known = self._known.pop((points.rtype[i], match[1]), None)
+        key = points.rtype[i], match[1]
+        known = self._known.pop(key, None) if match[2] in _ENDS else self._known.get(key)
         return known.state if known is not None and known.serial < points.serial[i] else None
 
     def learn(self, points: InsertionPoints, i: int, state: State, model: "Model") -> None:

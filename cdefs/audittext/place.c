@@ -77,7 +77,8 @@ static void place_subject(struct auditns_points *p, const char *buf, struct audi
     if (h->type & TYPE_USER)
         who |= AUDITNS_P_USER;
     e->point = add_point(p, h, line, end, who | (e->own ? AUDITNS_P_OWN : 0), e->id, e->recno);
-    subject_fields(p, e->point, buf, buf + line + h->body, buf + h->stop);
+    if ((h->type & 0xffff) != TYPE_LANDLOCK_DOMAIN) /* its pid= is the maker's, who may have ended long ago */
+        subject_fields(p, e->point, buf, buf + line + h->body, buf + h->stop);
 }
 
 /* Let the place of an event, with its targets' where it has some, be `at`, behind those of all other points. */

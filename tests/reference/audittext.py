@@ -627,7 +627,8 @@ class Reference:
 
     def _add_subject(self, head: Head, line: int, at: int, flags: int, event: Event) -> Point:
         point = Point(head, line, at, flags | p.P_OWN * event.own, event.number, event.recno)
-        fill_subject(point, head.body)
+        if head.type != rectypes.LANDLOCK_DOMAIN:  # its pid= is the maker's, who may have ended long ago
+            fill_subject(point, head.body)
         self._made.append(point)
         return point
 

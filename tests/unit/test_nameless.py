@@ -77,6 +77,18 @@ def test_the_end_of_a_landlock_domain_is_its_makers(maker: int, whose: str) -> N
     assert host.show("LANDLOCK_DOMAIN domain=195ba459b status=deallocated denials=3") == whose
 
 
+def test_a_landlock_domain_without_a_system_call_is_not_of_whoever_has_its_makers_pid_now() -> None:
+    host = Host()
+    access = 'LANDLOCK_ACCESS domain=195ba459b blockers=fs.refer path="/usr/bin" dev="vda2" ino=351'
+    domain = 'LANDLOCK_DOMAIN domain=195ba459b status=allocated mode=enforcing pid=7 uid=0 exe="/x" comm="x"'
+    assert host.show(access, domain) == "?"
+    assert host.show(domain) == "?"
+    assert host.show(access, domain, call(7), "PROCTITLE proctitle=00") == HERE
+    assert host.show(domain) == HERE
+    assert host.show("LANDLOCK_DOMAIN domain=195ba459b status=deallocated denials=3") == HERE
+    assert host.show(domain) == "?"
+
+
 def test_a_load_that_was_not_attributed_leaves_its_end_unknown() -> None:
     host = Host()
     assert host.show("BPF prog-id=75 op=LOAD", call(4711), "PROCTITLE proctitle=00") == "?"
