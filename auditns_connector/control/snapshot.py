@@ -108,8 +108,9 @@ def take(model: "Model", now: int, real: float, *, live: bool) -> Snapshot:
     """What ``model`` knows at ``now`` (CLOCK_MONOTONIC ns; ``real``: the wall clock's seconds)."""
     maker = _Maker(model, now)
     processes = []
+    model.own.forget()
     for pid, process in sorted(model.processes.items()):
-        if process.end is not None:
+        if process.end is not None or model.own.made(process):
             continue
         creator = process.creator
         parent = model.processes.get(creator[0]) if creator is not None else None

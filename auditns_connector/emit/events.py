@@ -185,6 +185,8 @@ class EventWriter:
         self._details = details
         self._skip_both = f.S_PERF if connector_first else f.S_CN
         self._exits = ExitFilter(model, connector_first=connector_first)
+        #: processes that we have started ourselves
+        self._own: set[int] = set()
         self._nm = nm
         self._types = frozenset(types)
         self._pids = frozenset(pids)
@@ -211,13 +213,16 @@ class EventWriter:
         events: list[tuple[int, int, Event]] = []
         for block in self._blocks:
             for frame in f.iter_frames(block):
+                if self._of_ours(frame):
+                    continue
                 for shown in self._exits.take(frame):
                     events += ((shown.time, 0, event) for event in self._event(shown))
         self._blocks.clear()
         for shown in self._exits.proven():
             events += ((shown.time, 0, event) for event in self._event(shown))
+        self._model.own.forget()
         for output in outputs:
-            if isinstance(output, NsChange):
+            if isinstance(output, NsChange) and not self._model.own.did(output.process):
                 event = self._change(output)
                 if not self._nm or event["nstype"] in _NOT_NM:
                     events.append((output.time, _NS_RANK, event))
@@ -230,6 +235,20 @@ class EventWriter:
             self.shown += 1
             out.append(self._object(time, event) if self._json else self._line(time, event))
         return b"".join(out)
+
+    def _of_ours(self, frame: f.Frame) -> bool:
+        """Whether ``frame`` tells of a process that we have started, or of its start."""
+        kind, own, pid = frame.kind, self._own, frame.pid or frame.tid
+        if kind == f.K_LOST:
+            return False
+        if kind == f.K_FORK and frame.pid != frame.ppid:
+            above = frame.ppid
+            if above in own or (above == self._model.own.pid and above):
+                own.add(pid)
+                return True
+            own.discard(pid)  # the number is another's now
+            return False
+        return pid in own
 
     def _wanted(self, event: Event) -> bool:
         if self._types and event["event"] not in self._types:

@@ -76,6 +76,7 @@ class Bootstrap:
             "guard": 1,
             "boot_id": boot_id(),
             "run": self._run,
+            "self": os.getpid(),
             "kernel": os.uname().release,
             "node": os.uname().nodename,
             "lifecycle": self._model.lifecycle,

@@ -18,6 +18,7 @@ from auditns_connector.model.exits import Exits
 from auditns_connector.model.membership import Evidence, belongs
 from auditns_connector.model.namespaces import Namespaces
 from auditns_connector.model.outputs import ContainerInfo, Output, Query
+from auditns_connector.model.own_processes import OwnProcesses
 from auditns_connector.model.places import UNKNOWN, Container, Instance, NsSet
 from auditns_connector.model.process import NOT_KNOWN, REGISTERED, Process, State
 from auditns_connector.model.processes import Processes
@@ -83,6 +84,7 @@ class Tables:
         self.containers.on_news = self.container_news
         self.ancestry = Ancestry(self.table)
         self.entries = Entries(self)
+        self.own = OwnProcesses(self)
 
     def doubt(self) -> None:
         """A new epoch of losses begins."""

@@ -134,8 +134,9 @@ class MakerOf:
         self._known: dict[tuple[Process, Container | None], Maker] = {}
 
     def forget(self) -> None:
-        """What was said so far may have changed: more is known of who has which user id."""
+        """What was said so far may have changed: more is known of who has which user id, and who is one of ours."""
         self._known.clear()
+        self._model.own.forget()
 
     def of(self, output: NsInit | NsChange | NsLeft | NsDel) -> tuple[Maker, bytes]:
         """The maker, and what its process was called."""

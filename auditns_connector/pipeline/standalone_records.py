@@ -209,7 +209,7 @@ class StandaloneRecords:
         self._maker.forget()
         found: list[Told] = []
         for output in self.containers.ready(outputs):
-            if (self.wanted is not None and not self._passes(output)) or self._exceeds(output, serial, found):
+            if not self._passes(output) or self._exceeds(output, serial, found):
                 continue
             if isinstance(output, OUTPUTS):
                 ms = self._ms(output.time)
@@ -264,6 +264,8 @@ class StandaloneRecords:
         found.append((self._ms(counted.last.time), tails, None))
 
     def _passes(self, output: Any) -> bool:
+        if isinstance(output, OUTPUTS) and self._model.own.hides(output):
+            return False
         kind = KINDS.get(type(output))
         if self.wanted is None or kind is None:
             return True

@@ -214,6 +214,7 @@ class Model(Tables):
         hello: JsonObject = json.loads(payload.rstrip(b"\0") or b"{}")
         self.containers.boot_id = str(hello.get("boot_id", ""))
         self.began = self.began or time
+        self.own.begin(int(hello.get("self", 0)), time)
         self.perf = bool(hello.get("perf", True))
         self.lifecycle = bool(hello.get("lifecycle", False))
         self.by_connector.nm = hello.get("ns_source") == "nm"

@@ -1,0 +1,84 @@
+"""Which processes this program has started itself: probes, helpers, children of outputs, and what those start.
+
+What they do to namespaces is of no interest to whoever watches the host, so no line and no list tells of it. Audit
+records about them are answered as any others.
+"""
+
+from typing import Final, Protocol
+
+from auditns_connector.model.outputs import NsChange, NsDel, NsInit, NsLeft
+from auditns_connector.model.process import Process
+
+_GENERATIONS: Final = 16
+_MOST_HIDDEN: Final = 65536
+
+
+class Incarnations(Protocol):
+    """Who is remembered."""
+
+    def incarnation(self, pid: int, start: int) -> Process | None:
+        """The process that held ``pid`` from ``start`` on."""
+
+
+class OwnProcesses:
+    """Those of ``model``."""
+
+    def __init__(self, model: Incarnations) -> None:
+        self._model = model
+        #: the program's own process, and a time at which it lived (CLOCK_MONOTONIC ns); 0: that is not known
+        self.pid = self.since = 0
+        self._known: dict[tuple[int, int], bool] = {}
+        #: numbers of the namespaces that they made
+        self._hidden: dict[int, None] = {}
+
+    def begin(self, pid: int, since: int) -> None:
+        """The program is process ``pid``, which lives at ``since``."""
+        self.pid, self.since = pid, since
+        self.forget()
+
+    def forget(self) -> None:
+        """Who is who may have changed: what was worked out so far is dropped."""
+        self._known.clear()
+
+    def made(self, process: Process) -> bool:
+        """Whether ``process`` descends from the program."""
+        if not self.pid:
+            return False
+        line: list[tuple[int, int]] = []
+        creator, found = process.creator, False
+        for _ in range(_GENERATIONS):
+            if creator is None:
+                break
+            known = self._known.get(creator)
+            if known is not None:
+                found = known
+                break
+            line.append(creator)
+            if creator[0] == self.pid and creator[1] <= self.since:
+                found = True
+                break
+            above = self._model.incarnation(*creator)
+            creator = above.creator if above is not None else None
+        for who in line:
+            self._known[who] = found
+        return found
+
+    def did(self, process: Process) -> bool:
+        """Whether ``process`` is the program, or descends from it."""
+        itself = process.pid == self.pid and process.start <= self.since
+        return bool(self.pid) and (itself or self.made(process))
+
+    def hides(self, output: NsInit | NsChange | NsLeft | NsDel) -> bool:
+        """Whether ``output`` tells of what they did; to be asked once for each, in their order."""
+        if not self.pid:
+            return False
+        if isinstance(output, NsDel):
+            hidden = output.inst.number in self._hidden
+            self._hidden.pop(output.inst.number, None)
+            return hidden
+        hidden = self.did(output.process)
+        if hidden and isinstance(output, NsInit):
+            self._hidden[output.inst.number] = None
+            if len(self._hidden) > _MOST_HIDDEN:
+                del self._hidden[next(iter(self._hidden))]
+        return hidden
