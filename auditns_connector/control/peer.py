@@ -106,7 +106,7 @@ def describe_caller(procfs: Procfs, held: PidHandle, peer: Peer) -> JsonObject:
     """The caller as a REGISTER frame has it: identity, rights, ancestors, and the fields that CONTAINER_OP prints.
 
     ``start`` is None where the process has gone already; ``privileged``: root of the initial user namespace with
-    CAP_AUDIT_CONTROL.
+    CAP_AUDIT_CONTROL; ``ns`` and ``cg`` as :mod:`sources.procfs` has them.
     """
     found = procfs.describe(held.pid) if held.pid > 0 else None
     about: JsonObject = {"pid": peer.pid, "start": None, "uid": peer.uid, "privileged": False, "ancestors": []}
@@ -129,6 +129,7 @@ def describe_caller(procfs: Procfs, held: PidHandle, peer: Peer) -> JsonObject:
         about["privileged"] = peer.uid == 0 and initial and capable
         about["pid_ns"] = (found.get("ns") or {}).get("pid")
         about["depth"] = len(found.get("nspid") or [0])
+        about["ns"], about["cg"] = found.get("ns"), found.get("cg")
     return about
 
 

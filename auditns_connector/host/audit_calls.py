@@ -4,6 +4,7 @@ What changed /proc must tell. A record is stamped at the call's entry and read a
 stamp and the question, asked now, is answered with what the call left behind.
 """
 
+import re
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from auditns_connector.audittext.scanner import InsertionPoints
     from auditns_connector.model.clock import Clock
 
+_ARGUMENTS: Final = {f.K_UNSHARE: re.compile(rb" a0=([0-9a-f]{1,8}) "), f.K_SETNS: re.compile(rb" a1=([0-9a-f]{1,8}) ")}
 _KINDS: Final = {"unshare": f.K_UNSHARE, "setns": f.K_SETNS}
 #: (AUDIT_ARCH_*, number of the system call) -> kind of frame
 CALLS: Final[dict[tuple[int, int], int]] = {
@@ -35,5 +37,15 @@ def call_frames(points: "InsertionPoints", clock: "Clock", now: int, own: int, n
         if flags & P_NODE and points.node(i) not in nodes:
             continue
         for since in clock.candidates(points.ms[i] * 1_000_000, now)[:1]:
-            out.append(f.pack(kind, f.S_AUDIT, since, pid=points.pid[i], tid=points.pid[i]))
+            flags = _flags(bytes(points.block[points.line_off[i] : points.at[i]]), kind)
+            out.append(f.pack(kind, f.S_AUDIT, since, pid=points.pid[i], tid=points.pid[i], arg=flags))
     return b"".join(out)
+
+
+def _flags(record: bytes, kind: int) -> int:
+    """The CLONE_NEW* flags of a call: unshare's first argument, setns's second (0 there: any); 0: not told.
+
+    The kernel writes the arguments in front of all that a process may call itself (kernel/auditsc.c,
+    audit_log_exit)."""
+    found = _ARGUMENTS[kind].search(record)
+    return int(found[1], 16) if found else 0

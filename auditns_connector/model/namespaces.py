@@ -178,6 +178,18 @@ class Namespaces:
                     self.died.append((inst, now))
         return vacated
 
+    def end_empty(self, nsset: NsSet, ended: int) -> None:
+        """Nobody is known to live in what ``nsset`` was told for, a process that ``ended``: whoever is seen with one of
+        these inodes from now on is in another namespace."""
+        for inst in nsset.inst:
+            if inst is None or inst.sets or inst.initial or inst.ended is not None:
+                continue
+            inst.ended = ended
+            self.ended += 1
+            if self.current[inst.index].get(inst.ino) is inst:
+                del self.current[inst.index][inst.ino]
+            self.died.append((inst, ended))
+
     def gone(self, inst: Instance, now: int, held: bool | None = False) -> bool:
         """``inst`` without tasks has ended: proven (``held`` False), or there is no way to know (None). True when that
         is news."""

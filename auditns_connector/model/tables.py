@@ -29,6 +29,10 @@ def _nothing(*_: object) -> None:
     """Nobody is to know."""
 
 
+def _none(_: int) -> Sequence[Process]:
+    return ()
+
+
 class Tables:
     """Processes, namespaces and containers at every moment the inputs have told about."""
 
@@ -70,11 +74,15 @@ class Tables:
         #: frames of no kind that is known
         self.unknown_frames = 0
         self.initial: NsSet | None = None
+        #: moves between cgroups are told, or each exec tells where the process is
+        self.moves_told = True
         #: time of the newest answer of /proc (CLOCK_MONOTONIC ns)
         self.heard = 0
         self.exits = Exits(self, self.table.sampled_tasks)
         #: the process whose end is being applied
         self.ending: Process | None = None
+        #: without perf: the living children of a process, as parents are told
+        self.children_of: Callable[[int], Sequence[Process]] = _none
         # what else must know of an end, set by whoever applies frames (apply/dispatch.py): a process is gone, a task,
         # and the last task has left namespaces
         self.process_ended: Callable[[Process], None] = _nothing

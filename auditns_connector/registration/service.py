@@ -202,9 +202,9 @@ class Registrar:
     def _may_see(self, caller: JsonObject, container: Container | None) -> bool:
         """A caller in a container sees what is inside it, one on the host sees all (the socket is root's)."""
         process = self._model.alive(int(caller["pid"]))
-        if process is None or process.state.container is UNKNOWN:
+        inside = UNKNOWN if process is None else self._model.registry.standing(process, caller)
+        if inside is UNKNOWN:
             return False
-        inside = process.state.container
         return inside is None or (container is not None and inside in container.chain())
 
     def _list(self, request: JsonObject, peer: Peer, sock: socket.socket) -> JsonObject:

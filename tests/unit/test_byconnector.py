@@ -1,5 +1,6 @@
 """The table without perf: what the proc connector, PROC_EVENT_NM and /proc together allow to say."""
 
+import json
 from typing import Any
 
 import pytest
@@ -288,3 +289,123 @@ def test_the_change_of_a_child_made_by_a_process_in_doubt_is_told() -> None:
     w.answer(101, 100, 1004, 1003, pid=88)
     told = [(out.process.pid, out.inst.type, out.inst.ino) for out in w.model.outputs if isinstance(out, NsChange)]
     assert told == [(101, "pid", 88)]
+
+
+@pytest.mark.parametrize("name", ["net", "uts", "ipc", "mnt", "cgroup"])
+def test_a_process_of_the_host_that_makes_itself_such_a_namespace_stays_the_hosts(name: str) -> None:
+    w = Cn(sandbox_types=["pid"])
+    w.answer(100, 1, 900, 500)
+    w.nm(100, SET, name, 4026540000, 1000)
+    assert w.who(100, 1000) is None
+    w.later(1001)
+    assert w.asked() == {100}
+    w.answer(100, 1, 1002, 500, **{name: 4026540000})
+    assert w.who(100, 1000) is w.who(100, 1003) is None
+
+
+def test_one_that_prepares_a_pid_namespace_for_its_children_stays_the_hosts_and_they_are_not() -> None:
+    w = Cn(sandbox_types=["pid"])
+    w.answer(100, 1, 900, 500)
+    w.nm(100, SET, "pid", 4026540000, 1000)
+    assert w.who(100, 1000) is None
+    w.born(100, 101, 1010)
+    assert w.who(101, 1010) == "?"
+    w.answer(101, 100, 1011, 1010, pid=4026540000)
+    assert w.who(101, 1010) not in ("?", None)
+
+
+def test_one_that_joins_the_mounts_of_a_container_is_the_containers() -> None:
+    w = Cn(sandbox_types=["pid"])
+    w.answer(50, 1, 900, 500, cg=DOCKER, mnt=4026540000)
+    w.answer(100, 1, 900, 500)
+    w.nm(100, SET, "mnt", 4026540000, 1000)
+    assert w.who(100, 1002) == contid(HEX)
+
+
+@pytest.mark.parametrize(("kind", "flags", "still"), [
+    (f.K_UNSHARE, FLAGS["net"] | FLAGS["uts"], True), (f.K_UNSHARE, FLAGS["mnt"] | FLAGS["user"] | FLAGS["pid"], True),
+    (f.K_UNSHARE, 0, True), (f.K_SETNS, FLAGS["net"], True), (f.K_SETNS, FLAGS["mnt"], False), (f.K_SETNS, 0, False),
+])  # fmt: skip
+def test_by_audits_word_a_process_of_the_host_is_in_doubt_only_where_it_may_have_come_into_a_container(
+    kind: int, flags: int, still: bool
+) -> None:
+    w = Cn("audit", sandbox_types=["pid"])
+    w.answer(100, 1, 900, 500)
+    w.put(kind, 1000, f.S_AUDIT, pid=100, tid=100, arg=flags)
+    assert (w.who(100, 1000) is None) is still
+    assert w.asked() == {100}
+    w.answer(100, 1, 1002, 500, net=4026540000)
+    assert w.who(100, 1000) is None
+
+
+@pytest.mark.parametrize("source", ["nm", "audit", "procfs"])
+def test_a_process_of_a_container_stays_its_however_often_it_changes(source: str) -> None:
+    w = Cn(source)
+    w.answer(50, 1, 900, 500, cg=DOCKER)
+    for number in range(50):
+        if source == "nm":
+            w.nm(50, SET, "uts", 4026540000 + number, 1000 + number, old=4026540000 + number - 1)
+        w.put(f.K_UNSHARE, 1000 + number, f.S_AUDIT, pid=50, tid=50, arg=FLAGS["uts"])
+        assert w.who(50, 1000 + number) == contid(HEX)
+
+
+@pytest.mark.parametrize("source", ["nm", "audit", "procfs"])
+def test_two_user_namespaces_one_after_the_other_are_two_though_they_have_one_inode(source: str) -> None:
+    """The kernel gives an inode again at once; the answer about the first process comes when it has ended."""
+    for late in (False, True):
+        w = Cn(source, sandbox_types=["pid", "user"])
+        for number in range(3):
+            pid, at = 100 + number, 1000 + 100 * number
+            w.born(1, pid, at)
+            if late:
+                w.exit(pid, at + 20)
+            w.answer(pid, 1, at + 10, at, user=4026540000)
+            if not late:
+                w.exit(pid, at + 20)
+        told = [w.who(100 + number, 1010 + 100 * number) for number in range(3)]
+        assert None not in told
+        assert len(set(told) - {"?"}) == len([one for one in told if one != "?"])
+
+
+def test_what_version_1_tells_is_taken_from_no_other_source_than_the_chosen_one() -> None:
+    w = Cn("audit", lifecycle=True)
+    w.answer(100, 1, 900, 500)
+    w.model.outputs.clear()
+    w.nm(100, SET, "net", 4026540000, 1000)
+    assert w.model.outputs == []
+    w.put(f.K_UNSHARE, 1000, f.S_AUDIT, pid=100, tid=100, arg=FLAGS["net"])
+    w.answer(100, 1, 1002, 500, net=4026540000)
+    assert [type(output) for output in w.model.outputs].count(NsChange) == 1
+
+
+def test_host_root_may_set_and_get_though_its_parent_has_a_registered_child() -> None:
+    """Whoever that child made with CLONE_PARENT would look alike; so nothing is known of a shell's next command."""
+    w = Cn()
+    w.answer(50, 1, 900, 500)
+    for number, pid in enumerate((60, 70)):
+        w.born(50, pid, 1000 + 100 * number)
+        w.answer(pid, 50, 1010 + 100 * number, 1000 + 100 * number)
+        if pid == 60:
+            assert ask(w, 60, "7", 1050, by=50) == ""
+    assert w.who(70, 1120) == "?"
+    caller = {"ns": {**INITIAL_INODES_618}, "cg": {"0": "/user.slice"}}
+    assert ask(w, 50, "9", 1200, by=70, **caller) == "EBUSY"  # it has children: that is all
+    w.born(1, 80, 1210)
+    w.answer(80, 1, 1211, 1210)
+    for spoilt in (
+        {"ns": {**INITIAL_INODES_618, "pid": 5}},
+        {"cg": {"0": DOCKER}},
+        {"cg": None},
+        {"privileged": False},
+    ):
+        assert ask(w, 80, "9", 1220, by=70, **{**caller, **spoilt}) == "EPERM", spoilt
+    assert ask(w, 80, "9", 1230, by=70, **caller) == ""
+    assert w.who(80, 1250) == "9"
+
+
+def ask(w: Cn, pid: int, contid: str, at: float, by: int, **caller: Any) -> str:
+    """Process ``by`` asks for an identifier of ``pid``; returns the errno's name or ""."""
+    about = {"pid": by, "start": w.model.processes[by].start, "privileged": True, **caller}
+    request = {"op": "set", "start": w.model.processes[pid].start, "caller": about, "id": contid}
+    w.put(f.K_REGISTER, at, f.S_CONTROL, pid=pid, payload=json.dumps(request).encode())
+    return w.model.registry.last.error

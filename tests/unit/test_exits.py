@@ -96,7 +96,9 @@ def test_nobody_knows_after_an_exit_without_proof_until_the_process_acts() -> No
         assert (w.who(101, 30), w.who(101, 60)) == (IN, "?")
         w.put(kind, 100, pid=101, tid=101, **more)
         assert [w.who(101, at) for at in (30, 60, 110)] == [IN, IN, IN], "it was there all the time"
-        assert [query.what for query in w.model.queries if query.pid == 101] == ["alive"]
+        asked = [query.what for query in w.model.queries if query.pid == 101]
+        # without tracepoints nobody tells where a process is that has run a program
+        assert asked == (["alive", "proc"] if "arg" in more else ["alive"])
 
 
 def test_a_child_shows_that_its_creator_lives() -> None:

@@ -57,8 +57,8 @@ def test_audit_records_of_unshare_and_setns_become_frames() -> None:
     x86, i386 = "arch=c000003e", "arch=40000003"
     text = "".join(
         [
-            record(1, 10, x86, "syscall=272 success=yes exit=0 ppid=1 pid=100 comm=a"),
-            record(2, 11, x86, "syscall=308 success=yes exit=0 ppid=1 pid=101 comm=a"),
+            record(1, 10, x86, "syscall=272 success=yes exit=0 a0=44000000 a1=7 ppid=1 pid=100 comm=a"),
+            record(2, 11, x86, "syscall=308 success=yes exit=0 a0=3 a1=20000 ppid=1 pid=101 comm=a"),
             record(3, 12, x86, "syscall=272 success=no exit=-1 ppid=1 pid=102 comm=a"),
             record(4, 13, x86, "syscall=310 success=yes exit=0 ppid=1 pid=103 comm=a"),  # there: process_vm_readv
             record(5, 14, i386, "syscall=310 success=yes exit=0 ppid=1 pid=104 comm=a"),
@@ -73,12 +73,12 @@ def test_audit_records_of_unshare_and_setns_become_frames() -> None:
     points = stream.push(text.encode())
     block = auditcalls.call_frames(points, clock, 100 * MS, 7, {b"here"})
     block += auditcalls.call_frames(stream.flush(eof=True), clock, 100 * MS, 7, {b"here"})
-    told = [(frame.kind, frame.pid, frame.time, frame.source) for frame in f.iter_frames(block)]
+    told = [(frame.kind, frame.pid, frame.time, frame.source, frame.arg) for frame in f.iter_frames(block)]
     assert told == [
-        (f.K_UNSHARE, 100, 10 * MS, f.S_AUDIT),
-        (f.K_SETNS, 101, 11 * MS, f.S_AUDIT),
-        (f.K_UNSHARE, 104, 14 * MS, f.S_AUDIT),
-        (f.K_UNSHARE, 105, 16 * MS, f.S_AUDIT),
+        (f.K_UNSHARE, 100, 10 * MS, f.S_AUDIT, 0x44000000),
+        (f.K_SETNS, 101, 11 * MS, f.S_AUDIT, 0x20000),
+        (f.K_UNSHARE, 104, 14 * MS, f.S_AUDIT, 0),  # its arguments are not there
+        (f.K_UNSHARE, 105, 16 * MS, f.S_AUDIT, 0),
     ]
 
 

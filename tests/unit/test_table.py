@@ -505,3 +505,27 @@ def test_the_record_of_a_call_that_is_none_we_know_leaves_the_order_open() -> No
     w = unshared_where_every_call_is_told()
     w.told_call(100, 2000)
     assert w.inode(100, 5000, NET) is None
+
+
+def test_where_no_move_is_told_a_process_of_the_host_that_ran_a_program_is_in_doubt_until_proc_answers() -> None:
+    w = World(features=[], connector=True)
+    w.proc(100, 1, 10, start=5)
+    w.proc(200, 1, 10, start=5, cg=f"/docker/{HEX}")
+    for pid in (100, 200):
+        w.put(f.K_COMM, 100, pid=pid, tid=pid, arg=1, payload=b"x\0")
+    assert [w.who(pid, 130) for pid in (100, 200)] == ["?", contid(HEX)]
+    assert {query.pid for query in w.model.queries} == {100, 200}
+    w.fork(100, 101, 140)
+    assert w.who(101, 160) == "?"
+    w.proc(100, 1, 170, start=5, cg=f"/docker/{HEX}")
+    w.proc(101, 100, 170, start=140, cg="/")
+    assert [w.who(pid, 180) for pid in (100, 101)] == [contid(HEX), None]
+    assert [w.who(pid, 120 if pid == 100 else 160) for pid in (100, 101)] == [contid(HEX), None]
+    assert w.who(100, 50) is None
+
+
+def test_where_moves_are_told_an_exec_leaves_no_doubt() -> None:
+    w = World(features=["attach", "exit_sample"])
+    w.proc(100, 1, 10, start=5)
+    w.put(f.K_COMM, 100, pid=100, tid=100, arg=1, payload=b"x\0")
+    assert w.who(100, 130) is None

@@ -7,8 +7,9 @@ Three things are not told there, and decide the rules below: whom a new process 
   parent and all its living children are possible creators, and what they do not agree about is unknown. A process whose
   own parent has ended may have become anybody's child until /proc tells whose.
 * After FORK and EXEC, and after a change of namespaces, /proc is asked. Until it answers the process is unknown, save
-  one that was born in a container: it stays there. An answer holds from the event it was asked for; it is not used
-  where something happened to the process in between.
+  one that was born in a container: it stays there. So does one of the host that changes namespaces which make no
+  container. An answer holds from the event it was asked for; it is not used where something happened to the process in
+  between.
 * PROC_EVENT_NM tells changes as they happen. Its type pid is the namespace of children: they are born there.
 * Where changes of namespaces are not told at all (sources audit and procfs) only an answer tells them.
 """
@@ -22,7 +23,9 @@ from auditns_connector.model.entries import NOT_SEEN, SETNS
 from auditns_connector.model.places import UNKNOWN, Container, Instance, NsSet
 from auditns_connector.model.process import INHERITED, NOT_KNOWN, PROCFS, Exec, Process, State
 from auditns_connector.vocabulary import frames as f
-from auditns_connector.vocabulary.namespaces import ALL_ORDER, INDEX, MNT, NAMES, PERF_ORDER, PID, USER
+from auditns_connector.vocabulary.namespaces import (
+    ALL_ORDER, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWTIME, FLAGS, INDEX, MNT, NAMES, PERF_ORDER, PID, USER,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from auditns_connector.model.apply.namespace_life import NsLife
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
 
 _CLONE: Final = 1
 _MAX_ASKED: Final = 65536
+_FLAGS: Final = tuple(FLAGS[name] for name in ALL_ORDER)
+_ALL: Final = sum(_FLAGS)
 _NOTHING: Final[tuple[Instance | None, ...]] = (None,) * len(ALL_ORDER)
 
 
@@ -79,8 +84,8 @@ class ByConnector:
             f.K_FORK: self._fork,
             f.K_EXEC: self._exec,
             f.K_NM: self._nm,
-            f.K_UNSHARE: self._call,
-            f.K_SETNS: self._call,
+            f.K_UNSHARE: self._unshare,
+            f.K_SETNS: self._setns,
         }
 
     # -- parents
@@ -107,6 +112,10 @@ class ByConnector:
             self._parent.pop(child, None)
             self._orphans.add(child)
             self._model.ask(child)
+
+    def children(self, pid: int) -> list[Process]:
+        """The living processes whose parent ``pid`` is."""
+        return [child for one in sorted(self._children.get(pid, ())) if (child := self._model.alive(one)) is not None]
 
     def _makers(self, ppid: int) -> list[Process]:
         """Who may have made a process whose parent is ``ppid``; empty where that cannot be said."""
@@ -203,14 +212,36 @@ class ByConnector:
         model.table.comm(process, b"")  # the connector does not tell the new one
         model.table.execed(process, Exec(time, model.table.numbered(b""), b"", process.state))
 
-    def _call(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
-        """An audit record of unshare or setns: something may have changed since."""
+    def _unshare(
+        self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
+    ) -> None:
+        """An audit record of unshare, whose flags are in ``arg`` (0: not known). Its pid and time namespaces are those
+        of its children."""
+        self._called(pid, time, (arg or _ALL) & ~(CLONE_NEWPID | CLONE_NEWTIME), joins=False)
+
+    def _setns(
+        self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
+    ) -> None:
+        """The same of setns; 0: any type."""
+        self._called(pid, time, (arg or _ALL) & ~CLONE_NEWPID, joins=True)
+
+    def _called(self, pid: int, time: int, types: int, *, joins: bool) -> None:
+        """Process ``pid`` may be in other namespaces of ``types`` (CLONE_NEW* flags) since ``time``; where it ``joins``
+        somebody's mount namespace it may be that one's."""
         process = self._model.alive(pid)
-        if process is not None:
-            self._doubt(process, max(time, process.state.since), "unshare")
+        if process is None:
+            return
+        known = process.state.nsset
+        nsset = None
+        if known is not None and types & _ALL != _ALL and not (joins and types & CLONE_NEWNS):
+            insts = (None if flag & types else inst for inst, flag in zip(known.inst, _FLAGS, strict=True))
+            nsset = self._model.namespaces.intern(tuple(insts))
+        self._doubt(process, max(time, process.state.since), "unshare", nsset)
 
     def _nm(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
         model = self._model
+        if not self.nm:
+            return  # another source was chosen, and tells the same
         reason, _, _, ino = f.NM_PAYLOAD.unpack_from(payload)
         if arg not in NAMES:
             model.unknown_frames += 1
@@ -259,7 +290,11 @@ class ByConnector:
             asked = _Asked(process, since, state.nsset, state.container, (), reason)
         if nsset is None and self.nm and state.nsset is not None:
             nsset = self._model.namespaces.intern(_less_untold(state.nsset.inst))
-        inside = state.container if state.container is not None else UNKNOWN
+        inside: Container | None = state.container if state.container is not None else UNKNOWN
+        if nsset is not None and state.container is not UNKNOWN and reason:
+            # what it was moved to no event tells, with or without this one; an exec is what comes behind such a move
+            decided = self._model.decide(process, nsset, state.container, since)
+            inside = inside if decided is UNKNOWN else decided
         origin = state.origin if inside is not UNKNOWN else NOT_KNOWN
         self._place(process, nsset, inside, origin, since, held=asked.base)
         self._ask(asked)

@@ -70,6 +70,7 @@ class Model(Tables):
         self._packing = Packing(self, self.timens, self.inside)
         self.process_ended, self.task_ended = self.by_connector.ended, self.timens.left
         self.namespaces_left = self.table.vacated = self.life.left
+        self.children_of = self.by_connector.children
         self.containers.on_end = self.registry.on_end
         self._handlers: dict[int, Callable[..., None]] = {
             f.K_FORK: self.kernel.fork,
@@ -221,6 +222,7 @@ class Model(Tables):
         self.timens.begin(bool(hello.get("timens", False)), str(hello.get("kernel", "")))
         self.tells_clone_parent = "newtask" in hello.get("features", ())
         self.kernel.exec_samples = "exec_sample" in hello.get("features", ())
+        self.moves_told = not {"attach", "exec_sample"}.isdisjoint(hello.get("features", ("attach",)))
         self.exits.proof = proof_of(hello)
         if self.exits.proof != SAMPLES:
             self.table.hold_all()

@@ -243,6 +243,17 @@ class KernelEvents:
             self.leader_by_exec(process, next(iter(process.threads)) if process.leader_gone else pid, time)
         if tid == pid or arg:
             m.table.comm(process, payload.partition(b"\0")[0])
+        if arg and not m.moves_told:
+            self._may_have_moved(process, time)
+
+    def _may_have_moved(self, process: Process, time: int) -> None:
+        """``process`` has run a program, before which it may have been moved: /proc is asked. One of a container stays
+        its until then."""
+        m = self._model
+        m.ask(process.pid)
+        if process.state.container is None:
+            m.table.set_cgroups(process, None)
+            m.settle(process, time, NOT_KNOWN)
 
     def unshared(
         self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes

@@ -180,7 +180,10 @@ class Resync:
         else:  # its exit event came before this answer
             self._time(newest, time, answer, whole=False)
             if not model.perf:
-                self._by_connector.answered(newest, time, self._nsset(answer), answer.cgroups)
+                nsset = self._nsset(answer)
+                self._by_connector.answered(newest, time, nsset, answer.cgroups)
+                if nsset is not None:
+                    model.namespaces.end_empty(nsset, newest.end)
 
     def _take_exit(self, newest: Process, start: int, answer: Answer) -> None:
         """Where the end of ``newest`` was not sure, the answer about one that began at ``start`` says what it was."""
@@ -275,11 +278,26 @@ class Resync:
                 pairs = zip(known.inst, nsset.inst, strict=True)
                 nsset = model.namespaces.intern(tuple(own if own is not None else told for own, told in pairs))
             model.put_namespaces(process, nsset, time, PROCFS)
-        if cgroups is not None and incomplete:
+        if cgroups is not None and incomplete and not process.unresolved and not model.moves_told:
+            model.table.set_cgroups(process, cgroups)
+            self._since(process)
+        elif cgroups is not None and incomplete:
             unresolved = process.unresolved
             model.table.unresolved(process, False)
             model.table.set_cgroups(process, cgroups)
             model.resolved(process, unresolved, time, PROCFS)
+
+    def _since(self, process: Process) -> None:
+        """The cgroups of ``process`` were not known since its state began, and are told now."""
+        model, former = self._model, process.state
+        container = model.decide(process, former.nsset, None, former.since)
+        if container is UNKNOWN:
+            return
+        model.containers.enter(container)
+        model.containers.leave(former.container, former.since)
+        new = former._replace(container=container, origin=PROCFS)
+        model.table.restate(process, new)
+        model.table.amend_execs(process, lambda state, at: new if at >= former.since and state == former else state)
 
     def _confirm(
         self, process: Process, nsset: NsSet | None, cgroups: CgroupSet | None, time: int, answer: Answer

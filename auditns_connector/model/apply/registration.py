@@ -175,7 +175,7 @@ class Registry(Registrations):
         process = self._model.alive_since(int(caller.get("pid", 0)), int(caller.get("start") or 0))
         if process is None:
             raise Refused("EPERM", "who asks cannot be found among the processes of this host")
-        inside = process.state.container
+        inside = self.standing(process, caller)
         if inside is UNKNOWN:
             raise Refused("EPERM", "whether the caller is in a container is not known")
         if inside is None and caller.get("privileged"):
@@ -185,6 +185,21 @@ class Registry(Registrations):
                 return inside
         where = "is in a container" if inside is not None else "has not CAP_AUDIT_CONTROL"
         raise Refused("EPERM", f"the caller {where} and has not been given the right to set identifiers")
+
+    def standing(self, process: Process, caller: JsonObject) -> Container | None:
+        """The container of ``process``, which asks as ``caller``; ``None`` for the host.
+
+        Without perf nobody tells who made a process, so one whose parent has a registered child may be that one's for
+        all we know. Host root that /proc shows in the initial namespaces and in no container's cgroup asks as the
+        host then: what it could gain by a false name it has."""
+        found = process.state.container
+        if found is not UNKNOWN or self._model.perf or not caller.get("privileged"):
+            return found
+        namespaces, paths, initial = caller.get("ns"), caller.get("cg"), self._model.namespaces.initial_inodes
+        if not namespaces or paths is None or any(namespaces.get(name) != initial.get(name) for name in _OF_THE_HOST):
+            return found
+        named = self._model.cgroups.of((int(root), path) for root, path in paths.items())
+        return found if named.runtimes else None
 
     def _line(self, process: Process, caller: JsonObject) -> Iterator[Who]:
         """The caller and its ancestors: true creators as far as they are remembered, then the kernel's parents."""
@@ -298,6 +313,8 @@ class Registry(Registrations):
         return found
 
     def _children(self, target: Process) -> Iterator[Process]:
+        if not self._model.perf:
+            return iter(self._model.children_of(target.pid))  # nobody tells creators
         who = (target.pid, target.start)
         return (p for p in self._model.table.family(*who) if p.end is None and p.creator == who)
 
@@ -359,6 +376,7 @@ class Registry(Registrations):
 
 
 UNSET_TEXT: Final = "-1"
+_OF_THE_HOST: Final = ("pid", "user", "mnt")
 
 
 def _key(parent: Container | None, contid: int) -> Key:
