@@ -86,6 +86,11 @@ def run(args: argparse.Namespace) -> int:
             return all(write_all(output, block) for block in shown) and not enricher.done
 
         TextInput(stream, deliver, answers).run(args.files or ["-"])
+    if answers.foreign:
+        print(
+            f"auditns: {answers.foreign} events are unknown: by serial and time they are not of the journal's host",
+            file=sys.stderr,
+        )
     if correlator.contradicted:
         count = correlator.contradicted
         complain(

@@ -138,6 +138,17 @@ class JournalReader:
             last = min(last, max(self._ranges[i + 1][0] - 1, serial))
         return first, last, mark
 
+    def came_between(self, serial: int) -> tuple[int, int] | None:
+        """Between which times (ns) the record of an event that no mark names, ``serial``, can have come: serials are
+        given in the order in which records are written, and those before and behind it were answered at marks of which
+        the times are known. ``None`` where the run has answered no audit events."""
+        if not self._ranges:
+            return None
+        i = bisect.bisect_right(self._ranges, (serial, 1 << 64, 0))
+        since = self._times[self._ranges[i - 1][2]] if i else 0
+        until = self._times[self._ranges[i][2]] if i < len(self._ranges) else _FOREVER
+        return since, until
+
     def settled(self, mono: int | None) -> int:
         """The number of the first mark settled after ``mono`` (ns), for events that no mark names."""
         if mono is None:

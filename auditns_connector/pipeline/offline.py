@@ -13,11 +13,14 @@ from auditns_connector.errors import DecodeError
 from auditns_connector.journal.reader import JournalReader
 from auditns_connector.model.apply.dispatch import Model
 from auditns_connector.vocabulary import frames as f
+from auditns_connector.vocabulary.audit_text import P_NODE
 from auditns_connector.vocabulary.values import JsonObject
 
 #: ended processes are kept this long for text that is still on its way (ns): whoever writes it may be slow
 _KEEP: Final = 60_000_000_000
 _TICK: Final = 1_000_000_000
+#: a run may be so far behind with its answers (ns)
+_BEHIND: Final = 30_000_000_000
 #: what frames that make no sense lead to in the model
 _NO_SENSE: Final = (
     ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError, struct.error,
@@ -33,6 +36,8 @@ class ReplayAnswers:
         self._paths = paths
         self._reader = JournalReader(paths)
         self.nodes: set[bytes] = set()
+        #: events that cannot be of the host of the journal, as far as was answered
+        self.foreign = 0
         #: what the first frame says of the run
         self.hello: JsonObject = {}
         first, *others = self._reader.upto(0)[0]
@@ -41,7 +46,7 @@ class ReplayAnswers:
         if hello is not None:
             self.hello = self._said(hello.payload)
             name = str(self.hello.get("node", ""))
-            self.nodes = {name.encode(), name.partition(".")[0].encode()}
+            self.nodes = {part.encode() for part in (name, name.partition(".")[0]) if part}
         self.notices += self._reader.notices
 
     def _said(self, payload: bytes) -> JsonObject:
@@ -95,8 +100,8 @@ class ReplayAnswers:
             span = self._reader.span_of(serials[i])
             if span is None:
                 mark = self._settled(stamps[i])
-                i += 1
                 while i < n and self._reader.span_of(serials[i]) is None and self._settled(stamps[i]) == mark:
+                    self._check(points, i)
                     i += 1
             else:
                 first, last, mark = span
@@ -105,6 +110,17 @@ class ReplayAnswers:
                 while i < n and first <= serials[i] <= last:
                     i += 1
             yield mark, i
+
+    def _check(self, points: InsertionPoints, i: int) -> None:
+        """An event that the run did not answer and that was stamped when events of quite other serials came is no event
+        of that host: nobody there is asked for its process."""
+        offset, between = self.model.clock.offset, self._reader.came_between(points.serial[i])
+        if offset is None or between is None:
+            return
+        stamp = points.ms[i] * 1_000_000 - offset
+        if not between[0] - _BEHIND <= stamp <= between[1] + _TICK:
+            points.flags[i] |= P_NODE
+            self.foreign += 1
 
     def _settled(self, ms: int) -> int:
         offset = self.model.clock.offset
@@ -134,6 +150,7 @@ class LiveAnswers:
         self.model = self._observer.model
         self.nodes = own_nodes()
         self.hello: JsonObject = {}
+        self.foreign = 0
         self._tick = 0
         self._observer.start()
 

@@ -158,3 +158,68 @@ def test_what_is_no_journal_is_not_overwritten(tmp_path: Path) -> None:
 def test_a_former_journal_is_overwritten_where_that_is_wanted(first: str) -> None:
     JournalWriter(first).close()
     assert Path(first).read_bytes() == b""
+
+
+def long_run() -> list[bytes]:
+    """The frames of a run of five minutes that answers an event a second, whose serials are from 1000 on; pid 7 is held
+    by the host and by a Docker container in turn."""
+    world = World()
+    world.proc(100, 1, at=1, cg=f"/docker/{HEX}")
+    for second in range(300):
+        at = 1000 * second + 100
+        world.fork((1, 100)[second % 2], 7, at)
+        world.put(f.K_MARK, at=at + 50, source=f.S_PIPELINE, payload=ranges([1000 + second]))
+        world.exit(7, at + 500)
+    return world.log
+
+
+def text_of(serial: int, step: int = 1) -> bytes:
+    return b"".join(record(1000 * second + 120, serial + step * second, 7) for second in range(300))
+
+
+def answered(path: str, text: bytes) -> tuple[list[str], int]:
+    """The answers of ``text``, and how many events were found to be of another host."""
+    with ReplayAnswers([path]) as answers:
+        correlator, stream = Correlator(answers.model, nodes=answers.nodes), TextStream()
+        found = []
+        for take in (lambda: stream.push(text), lambda: stream.flush(eof=True)):
+            points = take()
+            choice, tails = answers.answer(correlator, points), correlator.tails[0]
+            for number in choice:
+                tail = bytes(tails._text[tails._off[number - 1] : tails._off[number]]) if number else b""
+                found.append(tail.partition(b" contid=")[2].strip().decode() or "host")
+        return found, answers.foreign
+
+
+def test_the_log_of_another_host_of_the_same_time_gets_no_answer(tmp_path: Path) -> None:
+    """It has no node= in front, and its serials are others."""
+    path = write(tmp_path / "journal", long_run())
+    own = ["host", contid(HEX)] * 150
+    assert answered(path, text_of(1000)) == (own, 0)
+    for serial, step in ((5_000_000, 1), (1, 0), (2_000_000, 7), (10, 1)):
+        found, foreign = answered(path, text_of(serial, step))
+        wrong = [(mine, theirs) for mine, theirs in zip(own, found, strict=True) if theirs != "?"]
+        assert len(wrong) < 35, (serial, step)  # as many seconds as a run may be behind
+        assert foreign > 260, (serial, step)
+
+
+def test_the_log_of_another_time_or_boot_gets_no_answer(tmp_path: Path) -> None:
+    path = write(tmp_path / "journal", long_run())
+    for later in (-7200_000, 7200_000, 86_400_000 * 300):
+        text = b"".join(
+            b"type=SYSCALL msg=audit(%d.120:%d): arch=c000003e syscall=82 success=yes pid=7\n"
+            % (1_700_000_000 + later // 1000 + second, 1000 + second)
+            for second in range(300)
+        )
+        assert set(answered(path, text)[0]) == {"?"}
+
+
+def test_events_that_the_run_has_missed_are_of_its_host_all_the_same(tmp_path: Path) -> None:
+    frames = long_run()
+    path = write(tmp_path / "journal", [frame for number, frame in enumerate(frames) if number % 3 or not marks(frame)])
+    assert answered(path, text_of(1000)) == (["host", contid(HEX)] * 150, 0)
+
+
+def marks(frame: bytes) -> bool:
+    (only,) = f.iter_frames(frame)
+    return only.kind == f.K_MARK
