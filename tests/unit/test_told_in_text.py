@@ -193,3 +193,13 @@ def test_a_record_of_ours_that_stands_alone_says_whose_it_is() -> None:
     assert told.objects[0]["contid"] == "9"
     told = Told('type=NS_DEL msg=audit(1700000000.100:8): pid=77 type=40000000 comm="x" res=1\n')
     assert told.objects[0]["contid"] is None
+
+
+@pytest.mark.parametrize("pid", [1 << 22, (1 << 31) - 1, 1 << 31, 10**12, -2])
+@pytest.mark.parametrize("journal", [True, False])
+def test_a_number_that_no_process_can_have_is_nobodys(pid: int, journal: bool) -> None:
+    text = CALL.replace(" pid=100", f" pid={pid}")
+    assert text != CALL
+    assert [event["contid"] for event in Told(text + TITLE, journal=journal).objects] == ["?"]
+    forged = TARGET.replace("opid=7", f"opid={pid}")
+    assert Told(CALL + forged + TITLE, journal=True).out.count(b'"?"') > 0
