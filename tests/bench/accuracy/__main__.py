@@ -12,14 +12,16 @@ them. Exit status 0: every subject that is ours met the bar; 1: it did not, or a
     python -m tests.bench.accuracy --workloads podman,pid-reuse --subjects laurel --json out.json
     python -m tests.bench.accuracy --load all --benchmarks BENCHMARKS.md
 
-``--keep DIR`` leaves the logs of every pass (raw.log: what auditd wrote; truth.log: what processes saw) for a look.
-Audit's settings, the rules and the wall clock are put back at the end, after a signal too.
+``--collect FILE`` gathers passes that are run one by one, for one table. ``--keep DIR`` leaves the logs of every pass
+(raw.log: what auditd wrote; truth.log: what processes saw) for a look. Audit's settings, the rules and the wall clock
+are put back at the end, after a signal too.
 """
 
 import argparse
 import contextlib
 import json
 import os
+import pickle
 import shutil
 import signal
 import sys
@@ -73,12 +75,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (NotPossibleError, WorkloadError) as error:
         print(f"accuracy: {error}", file=sys.stderr)
         return 3 if isinstance(error, NotPossibleError) else 1
-    command = _command(sys.argv[1:] if argv is None else argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    if options.collect:
+        results = _collected(Path(options.collect), results)
+        loads = Counter(result.condition for result in results)
+        words += ["--load", ",".join(loads), "--repeat", str(max(loads.values()))]
+    command = _command(words)
     if options.json:
         Path(options.json).write_text(json.dumps(report.to_json(results, command), indent=1) + "\n")
     if options.benchmarks:
         report.write_section(Path(options.benchmarks), report.section(results, command))
     return 1 if any(_failed(result) for result in results) else 0
+
+
+def _collected(path: Path, results: list[PassResult]) -> list[PassResult]:
+    """Those in the file ``path``, which this program has written, and ``results``; all are in it then."""
+    if path.exists():
+        results = [*pickle.loads(path.read_bytes()), *results]
+    path.write_bytes(pickle.dumps(results))
+    return results
 
 
 def _run(options: argparse.Namespace, directory: Path) -> list[PassResult]:
@@ -233,10 +248,19 @@ def _temporary() -> Iterator[Path]:
 def _command(words: Sequence[str]) -> str:
     """The command as it is to be repeated: without where results were written to."""
     kept = ["python -m tests.bench.accuracy"]
-    outputs = ("--json", "--benchmarks", "--keep")
-    for before, word in zip(["", *words], words, strict=False):
-        if before not in outputs and word.partition("=")[0] not in outputs:
-            kept.append(word)
+    outputs = ("--json", "--benchmarks", "--keep", "--collect")
+    given: dict[str, list[str]] = {}
+    name = ""
+    for word in words:
+        if word.startswith("--"):
+            name = word.partition("=")[0]
+            given.pop(name, None)  # what is said twice holds as it was said last
+            given[name] = [word]
+        else:
+            given.setdefault(name, []).append(word)
+    for option, parts in given.items():
+        if option not in outputs:
+            kept += parts
     return " ".join(kept)
 
 
@@ -256,6 +280,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--json", metavar="FILE", help="write everything to FILE")
     parser.add_argument("--benchmarks", metavar="FILE", help="write the section of BENCHMARKS.md into FILE")
+    parser.add_argument("--collect", metavar="FILE", help="add these passes to those in FILE, and tell of all")
     parser.add_argument("--keep", default="", metavar="DIR", help="keep the logs in DIR, which must not exist")
     parser.add_argument("--list", action="store_true", help="tell the workloads and end")
     options = parser.parse_args(argv)
