@@ -8,6 +8,7 @@
  *     double WORD           execs itself twice, and is true WORD then
  */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/sched.h>
 #include <pthread.h>
@@ -50,9 +51,11 @@ static pid_t child(int pid, const char *dir)
         args.flags = CLONE_INTO_CGROUP;
         args.cgroup = (uint64_t)fd;
     }
-    made = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
-    if (made < 0)
-        fail("clone3");
+    for (int i = 0; (made = (pid_t)syscall(SYS_clone3, &args, sizeof(args))) < 0; i++) {
+        if (errno != EEXIST || i == 2000)
+            fail("clone3");
+        usleep(1000); /* another process of the host has it just now */
+    }
     if (fd >= 0)
         close(fd);
     return made;

@@ -16,8 +16,6 @@ from tests.kernel.support import AuditState, auditctl, need, need_tool
 
 pytestmark = pytest.mark.kernel
 TURNS: Final = 12
-#: numbers that are given away again and again
-PIDS: Final = (31901, 31902)
 #: a signal says whose its target is
 TO_HOST, TO_CONTAINER = 10, 12
 
@@ -38,6 +36,17 @@ def adversary(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = Path(__file__).with_name("adversary.c")
     subprocess.run(["gcc", "-O2", "-pthread", "-o", program, source], check=True)
     return program
+
+
+@pytest.fixture
+def pids() -> list[int]:
+    """Two numbers that nobody has now, and nobody is given soon."""
+    newest = int(Path("/proc/sys/kernel/ns_last_pid").read_text())
+    most = int(Path("/proc/sys/kernel/pid_max").read_text())
+    free = (number for number in range(newest - 300, 300, -1) if not Path(f"/proc/{number}").exists())
+    later = (number for number in range(most - 300, newest, -1) if not Path(f"/proc/{number}").exists())
+    found = later if newest < 1000 else free
+    return [next(found), next(found)]
 
 
 @pytest.fixture
@@ -97,12 +106,12 @@ def test_who_execs_in_whatever_way_is_who_it_was(
 
 
 def test_a_number_that_is_given_away_by_choice_is_that_of_its_holder_then(
-    quiet: AuditState, adversary: Path, container: str, tmp_path: Path, token: str
+    quiet: AuditState, adversary: Path, container: str, pids: list[int], tmp_path: Path, token: str
 ) -> None:
     inside = unified(f"/docker/{container}")
     with listening(tmp_path / "run", "--rules", "--format", "raw", "--no-lifecycle") as run:
         for turn in range(4 * TURNS):
-            for number, pid in enumerate(PIDS):
+            for number, pid in enumerate(pids):
                 where = ("host", "docker")[(turn + number) % 2]
                 word = f"{where}-{token}-{turn}"
                 command = [str(adversary), "settid", str(pid), inside if where == "docker" else "-", word]
@@ -117,7 +126,7 @@ def test_a_number_that_is_given_away_by_choice_is_that_of_its_holder_then(
 
 
 def test_the_target_of_a_signal_is_who_had_the_number_then(
-    quiet: AuditState, adversary: Path, container: str, tmp_path: Path, token: str
+    quiet: AuditState, adversary: Path, container: str, pids: list[int], tmp_path: Path, token: str
 ) -> None:
     inside, key = unified(f"/docker/{container}"), f"adversary-{token}"
     rule = ["-a", "always,exit", "-F", "arch=b64", "-S", "kill,ptrace", "-F", f"exe={adversary}", "-k", key]
@@ -125,7 +134,7 @@ def test_the_target_of_a_signal_is_who_had_the_number_then(
         auditctl(*rule)
         try:
             for turn in range(4 * TURNS):
-                for number, pid in enumerate(PIDS):
+                for number, pid in enumerate(pids):
                     to_container = (turn + number) % 2
                     where = inside if to_container else "-"
                     signal = str(TO_CONTAINER if to_container else TO_HOST)
