@@ -74,6 +74,7 @@ class Observer:
         #: rings inside pid namespaces (sources.pidns.PidnsRing) by the namespace's number; streams open and close them
         self.insiders: dict[int, PidnsRing] = {}
         self.clock: CData = ffi.new("struct clock_sample *", {"watch": lib.clock_watch_open(), "step": _CLOCK_STEP})
+        lib.clock_look(self.clock)  # stamps from the subscription on have a time
         self.exec_rules = RuleWatch(self._to_model.feed)
 
     # -- its parts
@@ -126,6 +127,7 @@ class Observer:
         with growing():
             self._describe_sources()
             self.bootstrap.hello()
+            self.tell_clock()
             self._sample_clock()
             self.bootstrap.scan(self.perf.began if self.perf is not None else 0)
             self.bootstrap.restore()
