@@ -82,7 +82,7 @@ def test_host_root_sets_and_gets_identifiers(told: Any, run: str) -> None:
     assert asked["set"] == [0, ""]
     assert asked["get"] == ["4711\n", ""]
     assert asked["host"] == "unset\n"
-    assert "EXDEV" in asked["again"]
+    assert "EXDEV" in asked["again"] or "EBUSY" in asked["again"]
 
 
 @pytest.mark.parametrize("run", ["nm", "audit"])
