@@ -286,6 +286,9 @@ class Correlator:
             return None
         if model.gap_until and model.gap_until >= margin:  # what is missing may be another holder of the pid
             return None
+        container = process.state.container
+        if container is not None and container.renamed > margin:
+            return None
         return process.state
 
     def _settled(self, pid: int) -> Process | None:

@@ -11,7 +11,7 @@ name, same comm, not told of by another record. If what is left disagrees about 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from auditns_connector.attribution.lookup import NOBODY, agreed, doubtful, find, holders
+from auditns_connector.attribution.lookup import NOBODY, agreed, doubtful, find, holders, named_then
 from auditns_connector.model.process import Exec, Process, State
 from auditns_connector.vocabulary.timing import EPSILON, EXEC_TIME, LATE
 
@@ -58,7 +58,7 @@ def _taken(model: "Model", process: Process, exec_: Exec, low: int) -> State:
         return NOBODY
     if process.execs_lost >= low or doubtful(model, process, exec_.time) or model.losses.missing(low, exec_.time):
         return NOBODY
-    return exec_.state
+    return named_then(exec_.state, low)
 
 
 def _candidates(

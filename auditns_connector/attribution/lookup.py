@@ -92,7 +92,13 @@ def _at(model: "Model", pid: int, ppid: int, low: int, until: int) -> State | No
         for process in found
         for state in _with_threads(model, process, _states(model, process, low, high), low, high)
     ]
-    return agreed(model, states)
+    return named_then(agreed(model, states), low)
+
+
+def named_then(state: State, low: int) -> State:
+    """``state``, or :data:`NOBODY` where its container was called otherwise at ``low``."""
+    container = state.container
+    return NOBODY if container is not None and container.renamed > low else state
 
 
 def _states(model: "Model", process: Process, low: int, high: int) -> list[State]:

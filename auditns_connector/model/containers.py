@@ -68,6 +68,8 @@ class Containers:
         self.on_end: Callable[[Container, int], None] | None = None
         #: counts containers that are called otherwise now, by number or name
         self.renames = 0
+        #: the time of the newest frame (CLOCK_MONOTONIC ns)
+        self.now: Callable[[], int] = int
         #: counts containers that came to be
         self.made = 0
         #: told of a container that is new (SEEN), or is called otherwise (NAMED), and when
@@ -170,9 +172,9 @@ class Containers:
         """Another container has the derived id of ``c``: give ``c`` another one."""
         self.renames += 1
         c.contid = None
-        for other in [*self.by_key.values(), *self.taken.values()]:
+        for other in {c, *self.by_key.values(), *self.taken.values()}:
             if c in other.chain():
-                other.text = ""
+                other.text, other.renamed = "", self.now()
         if c.sandbox is None:
             self._claim(c, derive_contid(c.key[-1][0], c.id))
         else:

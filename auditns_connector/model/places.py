@@ -122,6 +122,7 @@ class Container:
         "pod",
         "pod_uid",
         "rehashed",
+        "renamed",
         "replaces",
         "role",
         "runtime",
@@ -165,6 +166,8 @@ class Container:
         self.live = 0
         self.ended: int | None = None
         self.rehashed = False
+        #: since when its text is the present one (CLOCK_MONOTONIC ns); what it was called before nobody keeps
+        self.renamed = 0
         self.told = False
         #: where its cgroup is in each hierarchy, as far as seen
         self.places: dict[int, str] = {}

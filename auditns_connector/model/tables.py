@@ -91,6 +91,7 @@ class Tables:
         self.table.emptied = self._emptied
         self.containers.on_news = self.container_news
         self.ancestry = Ancestry(self.table)
+        self.containers.now = lambda: self.now
         self.entries = Entries(self)
         self.own = OwnProcesses(self)
 

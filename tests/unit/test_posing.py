@@ -2,11 +2,13 @@
 
 import pytest
 
+from auditns_connector.attribution.attributor import Correlator
+from auditns_connector.audittext.scanner import TextStream
 from auditns_connector.cli.contid import _wanted
 from auditns_connector.model.places import Container
 from auditns_connector.pipeline.filters import EventFilter, parse_contids
 from tests.unit.test_registry import SHELL, TASK, Registering, again, snapshot
-from tests.unit.world import HEX, contid
+from tests.unit.world import HEX, MS, World, contid
 
 EVIL = "e" * 64
 VICTIM = contid(HEX)
@@ -267,3 +269,39 @@ def test_names_are_filtered_alike() -> None:
     assert found("victim") == ["4"]
     assert found("o?n", "v*") == ["5,^4,^2", "4"]
     assert found("bb") == []
+
+
+def test_an_answer_that_comes_late_does_not_call_a_container_what_it_was_called_only_later() -> None:
+    """It gave its number to another one between the event and the answer."""
+    outer, victim = "a" * 64, HEX
+    for late in (False, True):
+        w = World(sandbox_types=["pid"])
+        w.fork(1, 100, 1)
+        w.attach(100, f"/docker/{outer}", 2)
+        w.fork(100, 101, 3)
+        w.attach(101, f"/docker/{outer}/docker/{victim}", 4)
+        w.exec(101, 100)
+        before = f"{contid(victim)},^{contid(outer)}"
+        if not late:
+            assert w.who(101, 50) == before
+        w.fork(1, 200, 200)
+        w.attach(200, f"/docker/{victim}", 210)
+        assert w.who(200, 300) == contid(victim)
+        after = w.who(101, 300)
+        assert after not in (before, "?", None)
+        assert w.who(101, 50) == "?"
+        assert w.who_exec(101, 99) == "?"
+        correlator = Correlator(w.model)
+        text = b"".join(
+            b"type=SYSCALL msg=audit(%d.%03d:%d): arch=c000003e syscall=82 success=yes pid=101\n"
+            % (*divmod(1_700_000_000_000 + at, 1000), serial)
+            for serial, at in enumerate([50, 300, 60, 310] * 20, 1)
+        )
+        for _ in range(2):  # also when its text has been given already
+            stream = TextStream()
+            stream.put(text)
+            points = stream.flush(eof=True)
+            choice, tails = correlator.answer(points, 400 * MS), correlator.tails[0]
+            told = [bytes(tails.text(number)).partition(b" contid=")[2].strip().decode() for number in choice]
+            assert told == ["?", after, "?", after] * (len(told) // 4)
+            assert len(told) == 80
