@@ -1,7 +1,7 @@
 """Opening the kernel event sources that a host allows, best first, and telling what is had."""
 
 import os
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from auditns_connector.errors import AuditnsError, NotSupportedError
 from auditns_connector.host.namespace_source import AUTO, choose, told
@@ -15,10 +15,6 @@ if TYPE_CHECKING:
     from auditns_connector.journal.files import JournalWriter
     from auditns_connector.sources.connector import ConnectorSource
     from auditns_connector.sources.perf import PerfSource
-
-
-#: either of them tells in which cgroup a process is that execs
-MOVES: Final = frozenset(("attach", "exec_sample"))
 
 
 class Opened(NamedTuple):
@@ -48,7 +44,11 @@ def open_sources(
     tells; ``audit`` says whether audit records are read. Raises :class:`AuditnsError` where what is forced is not had,
     and in a pid namespace of its own.
     """
-    _need_the_hosts_pids()
+    if os.stat("/proc/self/ns/pid").st_ino != INITIAL_INODES["pid"]:
+        raise NotSupportedError(
+            "this is not the host's pid namespace: its process numbers mean other processes than those of audit "
+            f"(docker: --pid host). Run it {initns.here()}"
+        )
     notices: list[str] = []
     rings: PerfSource | None = None
     proc: ConnectorSource | None = None
@@ -60,9 +60,6 @@ def open_sources(
         ends = rings is not None and "exit_sample" in rings.features
         if connector == "on" or (connector == "auto" and (nm or events or not usable or not ends)):
             proc = _open_connector(connector == "on" or ns_source in ("nm", "audit"), connector_buffer, notices)
-        if nm and perf == AUTO and proc is not None:
-            rings = _if_it_tells_moves(rings, notices)
-            usable = usable and rings is not None
         chosen = choose(ns_source, perf=usable, connector=proc is not None, nm=nm, audit=audit)
         if rings is not None and not usable:
             notices.append("perf tells no namespaces here: it is not used")
@@ -86,23 +83,6 @@ def open_sources(
             "acts or /proc tells that it lives"
         )
     return Opened(rings, proc, chosen, notices)
-
-
-def _need_the_hosts_pids() -> None:
-    if os.stat("/proc/self/ns/pid").st_ino != INITIAL_INODES["pid"]:
-        raise NotSupportedError(
-            "this is not the host's pid namespace: its process numbers mean other processes than those of audit "
-            f"(docker: --pid host). Run it {initns.here()}"
-        )
-
-
-def _if_it_tells_moves(rings: "PerfSource | None", notices: list[str]) -> "PerfSource | None":
-    """``rings``, closed where the connector tells more without them: all that happens is asked of /proc then."""
-    if rings is None or not MOVES.isdisjoint(rings.features):
-        return rings
-    notices.append("perf tells no moves between cgroups here (no tracepoints): PROC_EVENT_NM is used without it")
-    rings.close()
-    return None
 
 
 def _open_perf(forced: bool, size: int, calls: bool, notices: list[str]) -> "PerfSource | None":

@@ -7,9 +7,8 @@ Three things are not told there, and decide the rules below: whom a new process 
   parent and all its living children are possible creators, and what they do not agree about is unknown. A process whose
   own parent has ended may have become anybody's child until /proc tells whose.
 * After FORK and EXEC, and after a change of namespaces, /proc is asked. Until it answers the process is unknown, save
-  one that was born in a container: it stays there. So does one of the host that changes namespaces which make no
-  container. An answer holds from the event it was asked for; it is not used where something happened to the process in
-  between.
+  one that was born in a container, and one of the host that changes namespaces which make no container. An answer holds
+  from the event it was asked for; it is not used where something happened to the process in between.
 * PROC_EVENT_NM tells changes as they happen. Its type pid is the namespace of children: they are born there.
 * Where changes of namespaces are not told at all (sources audit and procfs) only an answer tells them.
 """
@@ -24,7 +23,17 @@ from auditns_connector.model.places import UNKNOWN, Container, Instance, NsSet
 from auditns_connector.model.process import INHERITED, NOT_KNOWN, PROCFS, Exec, Process, State
 from auditns_connector.vocabulary import frames as f
 from auditns_connector.vocabulary.namespaces import (
-    ALL_ORDER, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWTIME, FLAGS, INDEX, MNT, NAMES, PERF_ORDER, PID, USER,
+    ALL_ORDER,
+    CLONE_NEWNS,
+    CLONE_NEWPID,
+    CLONE_NEWTIME,
+    FLAGS,
+    INDEX,
+    MNT,
+    NAMES,
+    PERF_ORDER,
+    PID,
+    USER,
 )  # fmt: skip
 
 if TYPE_CHECKING:
