@@ -286,10 +286,8 @@ class Correlator:
             return None
         if model.gap_until and model.gap_until >= margin:  # what is missing may be another holder of the pid
             return None
-        container = process.state.container
-        if container is not None and container.renamed > margin:
-            return None
-        return process.state
+        named = lookup.named_then(process.state, margin)
+        return None if named is lookup.NOBODY else named
 
     def _settled(self, pid: int) -> Process | None:
         """Process ``pid``, where its present state is the answer about all of its validity."""
