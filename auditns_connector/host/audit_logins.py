@@ -21,14 +21,17 @@ _RECORD: Final = re.compile(
 _MOST_ID: Final = 0xFFFFFFFF
 
 
-def login_frames(points: "InsertionPoints", clock: "Clock", now: int, nodes: Collection[bytes]) -> tuple[bytes, int]:
-    """The frames of the LOGIN records in the text of ``points``, and how many records these are. ``nodes`` are the
-    ``node=`` names that mean this host, ``now`` is CLOCK_MONOTONIC ns."""
+def login_frames(
+    points: "InsertionPoints", clock: "Clock", now: int, nodes: Collection[bytes], held: bytes = b""
+) -> tuple[bytes, int]:
+    """The frames of the LOGIN records in the text of ``points`` and in ``held``, and how many records these are.
+    ``nodes`` are the ``node=`` names that mean this host, ``now`` is CLOCK_MONOTONIC ns."""
     if points.line_n:
         kinds = points.l_type[: points.line_n].tolist()
         lines = [points.line(i).rstrip(b"\n") for i, kind in enumerate(kinds) if kind == LOGIN]
     else:
         lines = _LINE.findall(bytes(points.block[: points.consumed]))
+    lines += _LINE.findall(held)
     out = []
     for line in lines:
         record = _RECORD.match(line)

@@ -294,9 +294,9 @@ class Observer:
         """See :meth:`Questions.take_calls`."""
         self.questions.take_calls(points, nodes)
 
-    def take_logins(self, points: "InsertionPoints", nodes: Collection[bytes]) -> int:
+    def take_logins(self, points: "InsertionPoints", nodes: Collection[bytes], held: bytes = b"") -> None:
         """See :meth:`Questions.take_logins`."""
-        return self.questions.take_logins(points, nodes)
+        self.questions.take_logins(points, nodes, held)
 
     def ask_now(self, pid: int) -> bool:
         """See :meth:`Questions.ask_now`."""

@@ -145,14 +145,12 @@ class Questions:
         self._feed.feed(call_frames(points, self._model.clock, time.monotonic_ns(), os.getpid(), nodes))
         self.ask_all()
 
-    def take_logins(self, points: "InsertionPoints", nodes: Collection[bytes]) -> int:
-        """Have the model know the LOGIN records among ``points``; how many there are."""
+    def take_logins(self, points: "InsertionPoints", nodes: Collection[bytes], held: bytes) -> None:
+        """Have the model know the LOGIN records among ``points``, and in ``held``, the text behind them."""
         from auditns_connector.host.audit_logins import login_frames
 
-        frames, count = login_frames(points, self._model.clock, time.monotonic_ns(), nodes)
-        self._feed.feed(frames)
+        self._feed.feed(login_frames(points, self._model.clock, time.monotonic_ns(), nodes, held)[0])
         self.ask_all()
-        return count
 
     # -- namespaces
 

@@ -234,7 +234,9 @@ class TextSide:
         if points.n and self.observer.ns_source == "audit":
             self.observer.take_calls(points, self.correlator.nodes)
         if self.stream.logins != self._logins:
-            self._logins += self.observer.take_logins(points, self.correlator.nodes)
+            # also of events that have not ended: answers about those behind them may come first
+            self.observer.take_logins(points, self.correlator.nodes, self.stream.held())
+            self._logins = self.stream.logins
         rules_changed = self.observer.exec_rules.before_answer(points, self.stream.changes)
         blocks = self.enricher.take_known(points, cut)
         if blocks is None:

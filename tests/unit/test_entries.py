@@ -365,6 +365,17 @@ def test_login_records_are_read_from_the_text(whole: bool) -> None:
     assert w.model.processes[50].state.session == (1000, 4, "1700000000.200:9")
 
 
+def test_a_login_whose_event_has_not_ended_is_read_at_once() -> None:
+    """It has no EOE where no rule audits the write; what comes behind it is answered before it."""
+    w = World()
+    stream = TextStream(whole=True)
+    stream.put(LOGIN + b"\n")
+    points = stream.part()
+    assert (points.line_n, stream.logins) == (0, 1)
+    block, count = login_frames(points, w.model.clock, 300 * MS, (), stream.held())
+    assert (count, len(list(f.iter_frames(block)))) == (1, 1)
+
+
 # -- what is said of it
 
 
