@@ -10,7 +10,8 @@ syscall  ``syscall=`` as it stands, whatever the architecture
 key      each key of ``key=``
 comm     ``comm=``, ``ocomm=``
 exe      ``exe=``; ``exename`` is its last component
-path     ``name=`` of PATH, ``path=``, ``cwd=``: as they stand; ``base`` is the last component of the first two
+path     ``name=`` of PATH and of security modules' records, ``path=``, ``cwd=``: as they stand; ``base`` is the last
+         component of all but ``cwd=``
 arg      ``a0=``, ``a1=`` … of EXECVE; not what was cut into pieces (``a1[0]=``)
 addr     of SOCKADDR (as inet_ntop(3) writes it, or the path), ``saddr=`` and ``daddr=`` of NETFILTER_PKT
 entry    ``entry=`` of CONTAINER_INFO

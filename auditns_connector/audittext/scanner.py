@@ -500,6 +500,11 @@ class TextStream:
         self._scanner.state.idle = before
         return self.filled(0, MODE_IDLE)
 
+    @property
+    def base(self) -> int:
+        """Where in all the text the offsets of the last points begin, where whole events are handed out."""
+        return int(self._scanner.state.base)
+
     def keep_late(self, first: int, keep: bytearray) -> None:
         """As :meth:`Scanner.keep_late`."""
         self._scanner.keep_late(first, keep)

@@ -45,7 +45,7 @@ def add_parser(subparsers: Subparsers, name: str, text: str) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    from auditns_connector.cli.search import tell
+    from auditns_connector.cli.search import notices, tell
     from auditns_connector.query.answers import LogAnswers
     from auditns_connector.query.asked import Asked
     from auditns_connector.query.containers import Containers
@@ -58,7 +58,9 @@ def run(args: argparse.Namespace) -> int:
     search = Search(answers, asked, found.take)
     with texts_of(args) as text:
         ready = search.prepare(text, names=True)
-        search.forwards(text, learn=not ready)
+        counted = text.archive is not None and found.add_archive(text.archive)
+        search.forwards(text, learn=not ready, sealed=not counted)
+        notices(search, text)
     if args.json:
         for row in found.rows():
             sys.stdout.write(json.dumps(row.object(), separators=(",", ":")) + "\n")

@@ -3,7 +3,8 @@
 import argparse
 import os
 import time
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from auditns_connector.errors import AuditnsError
@@ -23,7 +24,8 @@ def add_texts(parser: argparse.ArgumentParser) -> None:
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
-    """--config."""
+    """--archive and --config."""
+    parser.add_argument("--archive", metavar="DIR", help="ask this archive as well (default: the configured one)")
     parser.add_argument(
         "--config", metavar="FILE", help="where the log to be asked is set (default: /etc/audit/auditns.toml)"
     )
@@ -131,13 +133,34 @@ def options_of(args: argparse.Namespace) -> "Options":
     )
 
 
-def texts_of(args: argparse.Namespace) -> "AbstractContextManager[Text]":
-    """The text that is asked: FILEs, or the log that is configured. Raises :class:`AuditnsError`."""
-    from auditns_connector.query.logs import files, log
+@contextmanager
+def texts_of(args: argparse.Namespace, *, copied: bool = False) -> "Iterator[Text]":
+    """The text that is asked: FILEs, or the log that is configured, with its archive; stdin is ``copied`` where it is
+    to be read from its end. Raises :class:`AuditnsError`."""
+    from auditns_connector.query.logs import archived, files, log
 
-    if args.files:
-        return files(args.files)
-    return log(log_path(args.config), os.uname().nodename)
+    place = archive_path(args)
+    with ExitStack() as stack:
+        if args.files:
+            text = stack.enter_context(files(args.files, copied=copied))
+        else:
+            found = log(log_path(args.config), os.uname().nodename, missing_ok=bool(place))
+            text = stack.enter_context(found)
+        if place:
+            text = stack.enter_context(archived(text, place))
+        yield text
+
+
+def archive_path(args: argparse.Namespace) -> str:
+    """The archive that is asked as well; "": none. Raises :class:`ConfigError`."""
+    from auditns_connector.config.options import DEFAULT_PATH, load
+
+    if args.archive is not None:
+        return str(args.archive)
+    if args.files or (args.config is None and not os.access(DEFAULT_PATH, os.R_OK)):
+        return ""
+    place = load(args.config or DEFAULT_PATH).archive.path
+    return place if place and os.path.isdir(place) else ""
 
 
 def log_path(config: str | None) -> str:

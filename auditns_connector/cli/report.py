@@ -21,7 +21,7 @@ def add_parser(subparsers: Subparsers, name: str, text: str) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    from auditns_connector.cli.search import tell
+    from auditns_connector.cli.search import notices, tell
     from auditns_connector.query.answers import LogAnswers
     from auditns_connector.query.asked import Asked
     from auditns_connector.query.names import Names
@@ -33,7 +33,9 @@ def run(args: argparse.Namespace) -> int:
     found = Tally(answers, asked)
     search = Search(answers, asked, found.take)
     with texts_of(args) as text:
-        ready = search.prepare(text, names=True)
-        search.forwards(text, learn=not ready)
+        ready = search.prepare(text, names=True, entries=True)
+        counted = text.archive is not None and found.add_archive(text.archive)
+        search.forwards(text, learn=not ready, sealed=not counted)
+        notices(search, text)
     show_page(found.page(), args)
     return tell(search)

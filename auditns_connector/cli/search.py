@@ -14,6 +14,7 @@ from auditns_connector.daemon.terminal import complain, for_people
 if TYPE_CHECKING:
     from auditns_connector.query.answers import LogAnswers
     from auditns_connector.query.asked import Asked
+    from auditns_connector.query.logs import Text
     from auditns_connector.query.search import Deliver, Search
 
 
@@ -34,6 +35,9 @@ def add_parser(subparsers: Subparsers, name: str, text: str) -> None:
     )  # fmt: skip
     parser.add_argument("--output-template", metavar="TEXT", help="lines for people with columns of your own")
     parser.add_argument("--limit", type=positive, metavar="N", help="stop after N events")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--reverse", action="store_true", help="the newest events first")
+    how.add_argument("--follow", action="store_true", help="go on with what comes to the log")
     parser.add_argument("--count", action="store_true", help="print how many events there are, and none of them")
 
 
@@ -70,9 +74,15 @@ def _run(args: argparse.Namespace, answers: "LogAnswers", asked: "Asked", form: 
     lines = lines_for_people(args, live=not args.files) if form == "pretty" else None
     enricher = Enricher(answers, (form,) if form else (), wanted=asked, limit=args.limit, lines=lines, lasting=False)
     search = Search(answers, asked, Shown(answers, enricher, form, deliver).take)
-    with texts_of(args) as text:
+    with texts_of(args, copied=args.reverse) as text:
         ready = search.prepare(text, names=form not in ("", "raw"))
-        search.forwards(text, learn=not ready)
+        if args.reverse:
+            search.backwards(text)
+        elif args.follow and text.files:
+            search.follow(text, sys.stdout.fileno())
+        else:
+            search.forwards(text, learn=not ready)
+        notices(search, text)
     if not form:
         os.write(sys.stdout.fileno(), b"%d\n" % enricher.shown)
     return tell(search)
@@ -93,6 +103,13 @@ def _export(args: argparse.Namespace, answers: "LogAnswers", asked: "Asked") -> 
             return True
 
         return _run(args, answers, asked, "json", deliver)
+
+
+def notices(search: "Search", text: "Text") -> None:
+    """Say what of the archive could not be read."""
+    for notice in text.archive.notices if text.archive is not None else ():
+        search.failed = True
+        complain(f"auditns: {notice}")
 
 
 def tell(search: "Search") -> int:

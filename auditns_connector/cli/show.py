@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from auditns_connector.cli.query_options import add_output, add_texts, add_times, show_page, texts_of, times_of
 from auditns_connector.cli.subparsers import Subparsers
+from auditns_connector.daemon.terminal import complain
 
 if TYPE_CHECKING:
     from auditns_connector.query.life import Life
@@ -41,6 +42,8 @@ def run(args: argparse.Namespace) -> int:
     if not life.events and not objects.names.lives(life.contid):
         raise AuditnsError(f"{args.container}: nothing in the text is of such a container")
     show_page(life.page(), args)
+    for notice in objects.notices:
+        complain(f"auditns: {notice}")
     return 1 if objects.failed else 0
 
 

@@ -1,7 +1,8 @@
 """Columns: what of an event is asked for, and the fields of the record types that have it.
 
 Fields in front of ``msg='`` are the kernel's. What stands inside is the sender's own word: it is looked at for
-programs, addresses and results, and never says whose an event is.
+programs, addresses and results, and never says whose an event is. An archive has the same values in its index
+(archive/terms.py), or these could not be found there.
 """
 
 from collections.abc import Iterable
@@ -24,10 +25,10 @@ _ACCESS: Final = frozenset(n for n in rectypes.TYPES if 1400 <= n < 1600 or 1800
 
 #: name of a column -> (field, where, types)
 FIELDS: Final[dict[str, tuple[tuple[str, int, frozenset[int]], ...]]] = {
-    "auid": (("auid", KERNEL, _OF_PROCESS), ("oauid", KERNEL, _TARGET)),
-    "uid": (("uid", KERNEL, _OF_PROCESS), ("ouid", KERNEL, _TARGET)),
+    "auid": (("auid", KERNEL, _OF_PROCESS),),
+    "uid": (("uid", KERNEL, _OF_PROCESS),),
     "exe": (("exe", KERNEL | MESSAGE, _OF_PROCESS),),
-    "comm": (("comm", KERNEL | MESSAGE, _OF_PROCESS), ("ocomm", KERNEL, _TARGET)),
+    "comm": (("comm", KERNEL, _OF_PROCESS), ("ocomm", KERNEL, _TARGET)),
     "key": (("key", KERNEL, _OF_PROCESS | {1305}),),
     "success": (("success", KERNEL, _OF_PROCESS), ("res", KERNEL | MESSAGE, _OF_PROCESS | {1305})),
     "syscall": (("arch", KERNEL | PREFIX, _OF_PROCESS), ("syscall", KERNEL | JOINED, _OF_PROCESS)),
@@ -41,7 +42,6 @@ FIELDS: Final[dict[str, tuple[tuple[str, int, frozenset[int]], ...]]] = {
         ("saddr", KERNEL, _PACKET),
         ("daddr", KERNEL, _PACKET),
         ("addr", MESSAGE, _BY_USERS),
-        ("hostname", MESSAGE, _BY_USERS),
     ),
     "entry": (("entry", KERNEL, _INFO), ("entry-outer", KERNEL, _INFO)),
     "lost": (("source", KERNEL, frozenset((rectypes.CONTAINER_LOST,))),),

@@ -22,16 +22,20 @@ _YES: Final = frozenset((b"yes", b"success", b"1"))
 _NO: Final = frozenset((b"no", b"failed", b"0"))
 #: more needles than that are no help
 _MANY: Final = 32
+#: words that are indexed are no longer (bytes)
+_LONGEST: Final = 1000
 
 
 class Condition(NamedTuple):
     """On ``column``: some value of the event that ``judge`` takes, or, ``negated``, none. ``needles`` are such that one
-    stands in every event that fulfils it; ``None``: there are none."""
+    stands in every event that fulfils it; ``None``: there are none. ``terms``, kind and value, are such that an event
+    which fulfils it has one of them in the index of an archive; none: there are no such."""
 
     column: str
     judge: Judge
     negated: bool = False
     needles: Sequence[bytes] | None = None
+    terms: Sequence[tuple[str, bytes]] = ()
 
 
 def of_option(option: str, texts: Sequence[str]) -> list[Condition]:
@@ -41,7 +45,7 @@ def of_option(option: str, texts: Sequence[str]) -> list[Condition]:
     if any(not word for word in (*asked.wanted, *asked.unwanted)):
         raise ConfigError(f"--{option}: a value is empty")
     found = [make(option, asked.wanted)] if asked.wanted else []
-    found += [make(option, asked.unwanted)._replace(negated=True, needles=None)] if asked.unwanted else []
+    found += [make(option, asked.unwanted)._replace(negated=True, needles=None, terms=())] if asked.unwanted else []
     return found
 
 
@@ -57,10 +61,23 @@ def _text(option: str, words: Sequence[str]) -> Condition:
     match = t.matcher(words)
 
     def judge(raw: bytes) -> bool:
-        value = text_of(raw)
+        value = written(raw)
         return value is not None and match(value)
 
-    return Condition(option, judge, needles=t.needles(words))
+    return Condition(option, judge, needles=t.needles(words), terms=_terms(option, words))
+
+
+def written(raw: bytes) -> str | None:
+    """The string behind a value that was in quotes or in hex."""
+    value = untrusted(raw)
+    return None if value is None else value.decode("utf-8", "surrogateescape")
+
+
+def _terms(kind: str, words: Sequence[str]) -> list[tuple[str, bytes]]:
+    """Words as an index has them; none where one is a pattern, or longer than what is indexed."""
+    if any(t.is_wild(word) or len(word) > _LONGEST for word in words):
+        return []
+    return [(kind, word.encode("utf-8", "surrogateescape")) for word in words]
 
 
 def _key(option: str, words: Sequence[str]) -> Condition:
@@ -78,7 +95,8 @@ def _user(option: str, words: Sequence[str]) -> Condition:
     raws = frozenset(str(number).encode() for number in numbers)
     if int(_UNSET) in numbers:
         raws |= {b"-1", b"unset"}
-    return Condition(option, _unquoted(raws), needles=[option.encode() + b"=" + raw for raw in sorted(raws)])
+    needles = [option.encode() + b"=" + raw for raw in sorted(raws)]
+    return Condition(option, _unquoted(raws), needles=needles, terms=[(option, raw) for raw in sorted(raws)])
 
 
 def _unquoted(raws: frozenset[bytes]) -> Judge:
@@ -115,7 +133,9 @@ def _syscall(option: str, words: Sequence[str]) -> Condition:
         return any(call in table.get(arch.decode("latin-1"), ()) or call in table.get("", ()) for table in tables)
 
     numbers = {number for table in tables for numbers in table.values() for number in numbers}
-    return Condition(option, judge, needles=[b"syscall=%d" % number for number in sorted(numbers)][:_MANY] or None)
+    few = sorted(numbers) if len(numbers) <= _MANY else []
+    terms = [(option, b"%d" % number) for number in few]
+    return Condition(option, judge, needles=[b"syscall=%d" % number for number in few] or None, terms=terms)
 
 
 def _call_numbers(option: str, word: str) -> Mapping[str, frozenset[int]]:
@@ -139,13 +159,14 @@ def _file(option: str, words: Sequence[str]) -> Condition:
 
     # no component is divided, but the directory may stand elsewhere than the file
     components = [max(map(t.piece, word.split("/")), key=len) for word in words]
-    return Condition(option, judge, needles=t.pieces_as_written(components))
+    ends = [word.rstrip("/").rpartition("/")[2] for word in words]
+    return Condition(option, judge, needles=t.pieces_as_written(components), terms=_terms("base", ends))
 
 
 def path_of(raw: bytes) -> str | None:
     """The path behind a value of the column "file": directory, NUL, name."""
     cwd, _, name = raw.partition(b"\0")
-    value, base = text_of(name), text_of(cwd)
+    value, base = written(name), written(cwd)
     if value is None:
         return None
     return os.path.normpath(os.path.join(base, value)) if base else value
@@ -167,7 +188,9 @@ def _argv(option: str, words: Sequence[str]) -> Condition:
 
     pieces = t.pieces_as_written(max(map(t.piece, word.split()), key=len, default="") for word in words)
     # an argument that is long stands in pieces, and the needle may be cut
-    return Condition(option, judge, needles=None if pieces is None else [*pieces, b"_len="])
+    needles = None if pieces is None else [*pieces, b"_len="]
+    terms = [] if any(" " in word for word in words) else _terms("arg", words)
+    return Condition(option, judge, needles=needles, terms=terms)
 
 
 _PORT: Final = re.compile(r"(?:\[(?P<six>[0-9a-fA-F:.]+)\]|(?P<four>[0-9.]+))(?::(?P<port>[0-9]{1,5}))?")
@@ -183,7 +206,19 @@ def _addr(option: str, words: Sequence[str]) -> Condition:
 
     pieces = [_address_pieces(word) for word in words]
     everywhere = any(one is None for one in pieces)
-    return Condition(option, judge, needles=None if everywhere else [one for some in pieces for one in some or ()])
+    needles = None if everywhere else [one for some in pieces for one in some or ()]
+    known = [_address_term(word) for word in words]
+    terms = [] if None in known else [("addr", one) for one in known if one is not None]
+    return Condition(option, judge, needles=needles, terms=terms)
+
+
+def _address_term(word: str) -> bytes | None:
+    """The address that a word means, as an index has it; ``None`` for networks and patterns."""
+    match = _PORT.fullmatch(word)
+    network = _network(word if match is None else match["six"] or match["four"])
+    if network is None or network.num_addresses > 1:
+        return None
+    return str(network.network_address).encode()
 
 
 def address_of(raw: bytes) -> str | None:

@@ -84,6 +84,19 @@ class Asked:
         return bool(self._called or self._entered)
 
     @property
+    def asks_entries(self) -> bool:
+        """Whether it is asked who entered."""
+        return bool(self._entered)
+
+    @property
+    def about_containers(self) -> bool:
+        """Whether containers decide alone, and not what an event is or when it was."""
+        return (
+            not (self._judged or self._entered or self._hosts or self._pids or self._not_pids or any(self._types))
+            and self.since is self.until is None
+        )
+
+    @property
     def asks_silence(self) -> bool:
         """Whether it is asked which events are the host's, or not known."""
         wanted = {one for terms in self._contids for one in terms.wanted}
@@ -107,12 +120,32 @@ class Asked:
             found.append([spelled for number in sorted(self._types[0]) for spelled in _type_needles(number)])
         return [list(one) for one in found if one is not None and 0 < len(one) <= _MANY]
 
+    def terms(self, *, named: bool) -> list[list[tuple[str, bytes]]]:
+        """The same as :meth:`needles` for the index of an archive: of each list an event that is wanted has one."""
+        found = [list(judged.condition.terms) for judged in self._judged]
+        found += [self._id_terms(terms.wanted) for terms in self._contids if not terms.negated]
+        for members, terms in self._called if named else ():
+            if terms.wanted and not terms.unwanted:
+                match = t.matcher(terms.wanted)
+                called = self._names.contids(lambda about: any(match(about[name]) for name in members if name in about))  # noqa: B023
+                found.append(
+                    [("contid", b"%d" % ids[0]) for one in called if (ids := ids_of(one))[0] is not None] or _NO_TERM
+                )
+        if self._pids:
+            found.append([("pid", b"%d" % pid) for pid in sorted(self._pids)])
+        if self._types[0]:
+            found.append([("type", b"%d" % number) for number in sorted(self._types[0])])
+        return [one for one in found if one]
+
+    @staticmethod
+    def _id_terms(wanted: Iterable[object]) -> list[tuple[str, bytes]]:
+        ids = {(one[0] if isinstance(one, tuple) else one) for one in wanted}
+        return [("contid", b"%d" % one) for one in ids if isinstance(one, int)] if _all_numbers(ids) else []
+
     @staticmethod
     def _id_needles(wanted: Iterable[object]) -> list[bytes] | None:
         ids = {(one[0] if isinstance(one, tuple) else one) for one in wanted}
-        return (
-            [b"%d" % one for one in ids if isinstance(one, int)] if all(isinstance(one, int) for one in ids) else None
-        )
+        return [b"%d" % one for one in ids if isinstance(one, int)] if _all_numbers(ids) else None
 
     def _called_needles(self, members: Sequence[str], match: t.Match) -> list[bytes]:
         found = self._names.contids(lambda about: any(match(about[name]) for name in members if name in about))
@@ -177,7 +210,7 @@ class Asked:
             kept = bytearray(both([kept, bad.translate(_NOT)], kept))
         for alone, holder in zip(answers.alone(points), answers.alone_holders, strict=True):
             if 0 <= alone.event - first < count:
-                kept[alone.event - first] = self._good_pid(alone.pid) and self._good_holder(holder)
+                kept[alone.event - first] = self._good_pid(alone.pid) and self.wants(holder)
         return kept
 
     def _good_pid(self, pid: int) -> bool:
@@ -186,10 +219,11 @@ class Asked:
     def _judge_holders(self, answers: LogAnswers) -> bytearray:
         if self._generation != (answers, answers.generation):
             self._generation, self._verdicts = (answers, answers.generation), bytearray()
-        self._verdicts += bytes(self._good_holder(one) for one in answers.people[len(self._verdicts) :])
+        self._verdicts += bytes(self.wants(one) for one in answers.people[len(self._verdicts) :])
         return self._verdicts
 
-    def _good_holder(self, holder: Holder) -> bool:
+    def wants(self, holder: Holder) -> bool:
+        """Whether the conditions on containers and entries take ``holder``."""
         meant = self._meant(holder)
         if not all(terms.takes(meant) for terms in self._contids):
             return False
@@ -232,6 +266,12 @@ class Asked:
 
 
 _NOT: Final = bytes((1, 0)) + bytes(254)
+#: no event has it
+_NO_TERM: Final = [("contid", b"none")]
+
+
+def _all_numbers(ids: Iterable[object]) -> bool:
+    return all(isinstance(one, int) for one in ids)
 
 
 def _user_names(entry: dict[str, str]) -> list[str]:

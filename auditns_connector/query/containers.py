@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
+from auditns_connector.archive.reader import Archive
 from auditns_connector.audittext.grouping import event_numbers
 from auditns_connector.audittext.own_records import UNKNOWN
 from auditns_connector.audittext.scanner import InsertionPoints, TextStream
@@ -10,6 +11,7 @@ from auditns_connector.matching.columns import fields_of
 from auditns_connector.matching.conditions import of_option
 from auditns_connector.matching.native import Values
 from auditns_connector.query.answers import Holder, LogAnswers
+from auditns_connector.query.archived import about_of
 from auditns_connector.query.asked import Asked
 from auditns_connector.query.names import same_container
 from auditns_connector.vocabulary.audit_text import P_EXEC, P_LATE, P_NODE, P_TARGET
@@ -90,11 +92,13 @@ class Containers:
         return True
 
     def _stand_alone(self, points: InsertionPoints, kept: bytearray, first: int, rows: dict[int, int]) -> None:
-        """Records of ours that are events say that a container was there."""
+        """Records of ours that are events count as those of the container that they speak of."""
         table = self._answers.table
         for alone, holder in zip(self._answers.alone(points), self._answers.alone_holders, strict=True):
-            if holder.contid not in ("", UNKNOWN) and kept[alone.event - first]:
-                self._row(holder, "").seen(table.ms[rows[alone.event]])
+            if kept[alone.event - first]:
+                row = self._row(holder, "")
+                row.events += 1
+                row.seen(table.ms[rows[alone.event]])
 
     def _failures(self, points: InsertionPoints) -> bytearray:
         values, strings = self._values, self._values.strings[0]
@@ -115,6 +119,26 @@ class Containers:
                 return row
         lives.append(Row(host, holder.contid, holder.about))
         return lives[-1]
+
+    def add_archive(self, archive: Archive) -> bool:
+        """Take what the catalogue of an archive has counted, where containers are all that is asked about; else False,
+        and nothing is taken."""
+        if not self._asked.about_containers:
+            return False
+        hosts = {row.host for row in archive.segments()}
+        host = hosts.pop() if len(hosts) == 1 else ""
+        for found in archive.containers():
+            contid = {"container": found.contid, "host": "", "unknown": UNKNOWN, "several": found.contid}.get(
+                found.kind
+            )
+            if contid is None or not self._asked.wants(holder := Holder(contid, "", about_of(found))):
+                continue
+            row = self._row(holder, found.node.decode("utf-8", "surrogateescape") or host)
+            row.events, row.execs = row.events + found.events, row.execs + found.execs
+            row.failures += found.failures
+            row.seen(found.first_ms)
+            row.seen(found.last_ms)
+        return True
 
     def rows(self) -> Iterator[Row]:
         """In the order in which they were first seen; the host and what is not known come last."""

@@ -2,10 +2,13 @@
 
 import os
 import re
+import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, NamedTuple
 
+from auditns_connector.archive.reader import Archive
 from auditns_connector.errors import AuditnsError
 
 #: audit.log.3, audit.log-20261130, audit.log-20261130-1780000000, each also .gz and .zst
@@ -17,11 +20,30 @@ _TRIES: Final = 20
 
 class Text(NamedTuple):
     """Files that are one text, oldest first, with descriptors. ``host``: who wrote what names no host itself ("": not
-    known); ``ours``: it comes from a program that puts in records of ours."""
+    known); ``ours``: it comes from a program that puts in records of ours. ``archive`` has what is older, and of each
+    file so many bytes as ``starts`` says."""
 
     files: tuple[tuple[str, int], ...]
     host: str
     ours: bool
+    archive: Archive | None = None
+    starts: tuple[int, ...] = ()
+
+    def start(self, number: int) -> int:
+        """Where file ``number`` begins to be of interest."""
+        return self.starts[number] if self.starts else 0
+
+
+@contextmanager
+def archived(text: Text, path: str) -> Iterator[Text]:
+    """``text`` with the archive at ``path``; the files must be open before. Raises :class:`AuditnsError`."""
+    with Archive(path) as archive:
+        starts = tuple(archive.sealed_upto(fd) if _is_file(fd) else 0 for _, fd in text.files)
+        yield text._replace(archive=archive, starts=starts)
+
+
+def _is_file(fd: int) -> bool:
+    return stat.S_ISREG(os.fstat(fd).st_mode)
 
 
 def rotated(path: str, names: list[str]) -> list[str]:
@@ -41,15 +63,16 @@ def rotated(path: str, names: list[str]) -> list[str]:
 
 
 @contextmanager
-def log(path: str, host: str) -> Iterator[Text]:
-    """The log ``path`` with all that it was rotated to, as they stand at one moment. Raises :class:`AuditnsError`."""
+def log(path: str, host: str, *, missing_ok: bool = False) -> Iterator[Text]:
+    """The log ``path`` with all that it was rotated to, as they stand at one moment; ``missing_ok``: there may be none.
+    Raises :class:`AuditnsError`."""
     opened: list[tuple[str, int]] = []
     try:
         for _ in range(_TRIES):
             if _open_all(path, opened):
                 break
             _close(opened)
-        if not opened:
+        if not opened and not missing_ok:
             raise AuditnsError(f"{path}: there is no such log; name files, or set [output.file] in auditns.toml")
         yield Text(tuple(opened), host, ours=True)
     finally:
@@ -75,19 +98,32 @@ def _open_all(path: str, opened: list[tuple[str, int]]) -> bool:
 
 
 @contextmanager
-def files(paths: list[str]) -> Iterator[Text]:
-    """``paths`` as they are given, one behind the other; ``-`` is stdin. Raises :class:`AuditnsError`."""
+def files(paths: list[str], *, copied: bool = False) -> Iterator[Text]:
+    """``paths`` as they are given, one behind the other; ``-`` is stdin, which is ``copied`` to a file where it is to
+    be read from its end. Raises :class:`AuditnsError`."""
     opened: list[tuple[str, int]] = []
     try:
         for path in paths:
             try:
-                fd = os.dup(0) if path == "-" else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+                if path == "-":
+                    fd = _copy(0) if copied and not _is_file(0) else os.dup(0)
+                else:
+                    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             except OSError as error:
                 raise AuditnsError(f"{path}: {error.strerror}") from error
             opened.append((path, fd))
         yield Text(tuple(opened), "", ours=False)
     finally:
         _close(opened)
+
+
+def _copy(fd: int) -> int:
+    """A file without a name that has all that can be read of ``fd``."""
+    with tempfile.TemporaryFile() as copy:
+        while data := os.read(fd, 1 << 20):
+            copy.write(data)
+        copy.flush()
+        return os.dup(copy.fileno())
 
 
 def _close(opened: list[tuple[str, int]]) -> None:

@@ -61,14 +61,15 @@ class Names:
         fields = {name: value for name, raw in words.items() if (value := _value(name, raw)) is not None}
         about = {member: fields[field] for field, member in ABOUT.items() if field in fields}
         if contid and contid != UNKNOWN and about:
-            self._about(ms, contid, about)
+            self.add(ms, contid, about)
         entry = fields.get("entry")
         came = {name.removeprefix(_ENTRY): value for name, value in fields.items() if name.startswith(_ENTRY)}
         if entry is not None and came and self._room(self._entries, entry):
             self._entries.setdefault(entry, {"id": entry}).update(came)
             self.changes += 1
 
-    def _about(self, ms: int, contid: str, about: dict[str, str]) -> None:
+    def add(self, ms: int, contid: str, about: dict[str, str]) -> None:
+        """What somebody knows of a container that had ``contid`` at ``ms``; ``about`` by the names of :data:`ABOUT`."""
         if not self._room(self._lives, contid):
             return
         lives = self._lives.setdefault(contid, [])

@@ -19,7 +19,9 @@ class Objects:
         self.text = text
         self.names = Names()
         self.failed = False
-        self._learned = self._search(Options(), lambda event: None).prepare(text, names=True)
+        #: what of the archive could not be read, each once
+        self.notices: dict[str, None] = {}
+        self._learned = self._search(Options(), lambda event: None).prepare(text, names=True, entries=True)
 
     @property
     def again(self) -> bool:
@@ -45,4 +47,7 @@ class Objects:
         search = self._search(options, take)
         search.prepare(self.text, names=False)
         search.forwards(self.text, learn=False)
+        for notice in self.text.archive.notices if self.text.archive is not None else ():
+            self.failed = True
+            self.notices[notice] = None
         self.failed = self.failed or search.failed

@@ -6,6 +6,8 @@ Works on distinct values in columns, so that ten million records take seconds.
 from collections import Counter
 from typing import Final
 
+from auditns_connector.archive.catalogue import ContainerRow
+from auditns_connector.archive.reader import Archive
 from auditns_connector.audittext.grouping import event_numbers
 from auditns_connector.audittext.own_records import UNKNOWN
 from auditns_connector.audittext.scanner import InsertionPoints, TextStream
@@ -14,6 +16,7 @@ from auditns_connector.matching.columns import fields_of
 from auditns_connector.matching.conditions import of_option, text_of
 from auditns_connector.matching.native import Values
 from auditns_connector.query.answers import Holder, LogAnswers
+from auditns_connector.query.archived import about_of
 from auditns_connector.query.asked import Asked
 from auditns_connector.query.containers import Containers, Row
 from auditns_connector.query.life import entry_line
@@ -144,6 +147,41 @@ class Tally:
         if not holder.contid:
             return HOST
         return holder.about.get("name") or holder.contid
+
+    def add_archive(self, archive: Archive) -> bool:
+        """As :meth:`Containers.add_archive`, with what was counted at sealing."""
+        if not self._containers.add_archive(archive):
+            return False
+        called = {row.number: self._called_row(row) for row in archive.containers()}
+        wanted = {number for number, (holder, _) in called.items() if holder is not None and self._asked.wants(holder)}
+        for row in archive.aggregates(("exec", "failed", "login", "target", "loss")):
+            value = row.value.decode("utf-8", "backslashreplace").replace("\0", "")
+            if row.kind == "loss":
+                self.losses.append((row.first_ms, f"{value}: told {row.times} times up to {moment(row.last_ms)}"))
+                continue
+            if row.container not in wanted:
+                continue
+            who = called[row.container][1]
+            if row.kind in ("exec", "failed"):
+                (self.execs if row.kind == "exec" else self.failures)[who, value or "-"] += row.times
+                continue
+            if row.kind == "login" and who == HOST:
+                continue
+            key = (who, value, NOT_KNOWN) if row.kind == "login" else (NOT_KNOWN, who, self._called_contid(value))
+            table = self.logins if row.kind == "login" else self.crossing
+            found = table.setdefault(key, [0, row.first_ms, row.last_ms])
+            found[0] += row.times
+        return True
+
+    def _called_row(self, row: ContainerRow) -> tuple[Holder | None, str]:
+        """Whose a row of the catalogue is, and what that is called."""
+        contid = {"container": row.contid, "host": "", "unknown": UNKNOWN}.get(row.kind)
+        holder = None if contid is None else Holder(contid, "", about_of(row))
+        return holder, NOT_KNOWN if holder is None else self.called(holder)
+
+    def _called_contid(self, contid: str) -> str:
+        lives = self._answers.names.lives(contid)
+        return lives[-1].about.get("name", contid) if lives else contid or HOST
 
     # -- showing
 

@@ -7,18 +7,24 @@ of one event no whole window of records of others may lie: what comes that much 
 """
 
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
+from auditns_connector.archive.reader import Archive
 from auditns_connector.audittext.scanner import InsertionPoints, TextStream, read_head
 from auditns_connector.daemon.terminal import complain
 from auditns_connector.errors import AuditnsError
 from auditns_connector.matching.native import Needles, NewInfos, has_time
+from auditns_connector.pipeline.text_input import HOLD
 from auditns_connector.pipeline.text_stage import Enricher
+from auditns_connector.query import archived, backwards
 from auditns_connector.query import windows as w
 from auditns_connector.query.answers import LogAnswers
+from auditns_connector.query.archived import ArchiveSearch
 from auditns_connector.query.asked import Asked
+from auditns_connector.query.following import Growing
 from auditns_connector.query.logs import Text
 
 #: windows before a run that are kept for an event that began in them: more than the largest event that is handed out
@@ -38,18 +44,19 @@ class Prefilter:
         found = [Needles(one) for one in asked.needles(named=named)]
         # the one that is likely to be rarest first: it must be in the window itself
         found.sort(key=lambda one: -min(map(len, one.needles)))
-        self._tests: list[Callable[[bytes], bool]] = [one.stands_in for one in found]
+        #: each passes where a window has what it must
+        self.tests: list[Callable[[bytes], bool]] = [one.stands_in for one in found]
         if asked.since is not None or asked.until is not None:
             since = 0 if asked.since is None else asked.since // 1000
             until = 1 << 40 if asked.until is None else asked.until // 1000
-            self._tests.append(lambda data: has_time(data, since, until))
+            self.tests.append(lambda data: has_time(data, since, until))
 
     def marked(self, windows: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:
         """Each window, and whether it may hold one."""
         former: _Window | None = None
         this: _Window | None = None
         for data in windows:
-            later = _Window(data, self._tests)
+            later = _Window(data, self.tests)
             if this is not None:
                 yield this.data, this.may(former, later)
             former, this = this, later
@@ -118,16 +125,24 @@ class Search:
         self._answers, self._asked, self._take = answers, asked, take
         self._infos = NewInfos()
         self.failed = False
+        self._single: TextStream | None = None
+        #: of a text that is followed, the beginning of its last line; None: it is not
+        self._held: bytes | None = None
         #: lines that are no records, and those that are
         self.foreign = self.records = 0
 
     # -- before the search
 
-    def prepare(self, text: Text, *, names: bool) -> bool:
-        """Learn what the text says of containers, where their ``names`` are wanted, and whether it has records of ours,
-        where that matters; False where it can be read once only, and is learned on the way."""
+    def prepare(self, text: Text, *, names: bool, entries: bool = False) -> bool:
+        """Learn what the text says of containers, where their ``names`` are wanted, of ``entries`` in an archive, and
+        whether it has records of ours, where that matters; False where it can be read once only, and is learned on the
+        way."""
         self._answers.assume = text.ours
         matters = names or self._asked.asks_names
+        if text.archive is not None:
+            self._answers.assume = True  # who seals has it of the plugin's log, or says so
+            if matters:
+                archived.learn(text.archive, self._answers.names, entries=entries or self._asked.asks_entries)
         if not matters and (text.ours or not self._asked.asks_silence):
             return True
         if not all(map(_rewinds, text.files)):
@@ -136,7 +151,7 @@ class Search:
             self.learn(data)
             if self._infos.own and not matters:
                 break
-        self._answers.assume = text.ours or self._infos.own
+        self._answers.assume = self._answers.assume or self._infos.own
         return True
 
     def learn(self, data: bytes) -> None:
@@ -145,27 +160,100 @@ class Search:
 
     # -- the search
 
-    def forwards(self, text: Text, *, learn: bool) -> bool:
-        """Search ``text`` in its order; ``learn`` of containers on the way. False when nobody wants more."""
+    def forwards(self, text: Text, *, learn: bool, sealed: bool = True) -> bool:
+        """Search ``text`` in its order, the archive's as well unless ``sealed`` is False; ``learn`` of containers on
+        the way. False when nobody wants more."""
+        if text.archive is not None and sealed and not self._archived(text.archive).forwards():
+            return False
         self._asked.host = text.host
+        run = self._pass(text, deque(maxlen=_KEPT), learn=learn)
+        return run is None or (run.wanted and run.end() and self._count(run))
+
+    def _pass(self, text: Text, former: "deque[bytes]", *, learn: bool) -> "_Run | None":
+        """Search all files; ``former`` has the last windows then. The run that is going on at the end, if there is one,
+        or that ended all."""
         windows = self._windows(text, tell=True)
         if learn:
             windows = self._learning(windows)
-        former: deque[bytes] = deque(maxlen=_KEPT)
         run: _Run | None = None
         for data, wanted in Prefilter(self._asked, named=not learn).marked(windows):
             if run is None and wanted:
                 run = _Run(self._take)
                 if not all(run.feed(before, wanted=False) for before in _begins(former, data)):
-                    return False
+                    return run
             if run is not None:
                 if not run.feed(data, wanted=wanted):
-                    return False
+                    return run
                 if not wanted and run.ended:
                     self._count(run)
                     run = None
             former.append(data)
-        return run is None or (run.end() and self._count(run))
+        return run
+
+    def backwards(self, text: Text) -> bool:
+        """Search ``text`` from its end, event by event. False when nobody wants more."""
+        self._asked.host = text.host
+        tests = Prefilter(self._asked, named=True).tests
+        for event in backwards.events(self._windows_back(text), tests, self._answers, self._asked):
+            if not self._one(event):
+                return False
+        if text.archive is None:
+            return True
+        return all(self._one(event) for event in self._archived(text.archive).backwards())
+
+    def _one(self, event: bytes | memoryview) -> bool:
+        """Hand out one event by itself."""
+        if self._single is None:
+            self._single = TextStream(whole=True, patient=True)
+        stream = self._single
+        return self._take(stream, stream.push(event)) and self._take(stream, stream.flush(eof=True))
+
+    def _windows_back(self, text: Text) -> Iterator[bytes]:
+        for number in range(len(text.files) - 1, -1, -1):
+            path, fd = text.files[number]
+            if _rewinds((path, fd)):
+                os.lseek(fd, 0, os.SEEK_SET)
+            try:
+                yield from w.backwards(path, fd, text.start(number))
+            except AuditnsError as error:
+                self.failed = True
+                complain(f"auditns: {error}; the rest was searched")
+
+    def follow(self, text: Text, reader: int) -> bool:
+        """Search ``text``, and then what comes to the last of its files, for as long as somebody reads at the
+        descriptor ``reader``. False when nobody wants more."""
+        if text.archive is not None and not self._archived(text.archive).forwards():
+            return False
+        self._asked.host = text.host
+        path, fd = text.files[-1]
+        pipe = not _rewinds((path, fd))
+        former: deque[bytes] = deque(maxlen=_KEPT)
+        self._held = b""
+        run = self._pass(text._replace(files=text.files[:-1]) if pipe else text, former, learn=True)
+        if run is not None and not run.wanted:
+            return False
+        if run is None:
+            run = _Run(self._take)
+            if not all(run.feed(before, wanted=False) for before in list(former)[-1:]):
+                return False
+        growing = Growing(path, fd, reader, self._held or b"")
+        self._held = None
+        return all(self._grown(run, piece) for piece in growing.pieces()) and run.end() and self._count(run)
+
+    def _grown(self, run: "_Run", piece: bytes) -> bool:
+        """Some more text has come, or none for a while."""
+        now = time.monotonic_ns()
+        if piece:
+            self.learn(piece)
+            run.stream.at(now)
+            return run.feed(piece, wanted=True)
+        oldest = run.stream.oldest
+        if oldest is None or oldest > now - HOLD:
+            return True
+        return self._take(run.stream, run.stream.idle(now - HOLD))
+
+    def _archived(self, archive: Archive) -> ArchiveSearch:
+        return ArchiveSearch(archive, self._answers, self._asked, self._take)
 
     def _learning(self, windows: Iterator[bytes]) -> Iterator[bytes]:
         for data in windows:
@@ -183,11 +271,13 @@ class Search:
         for number, (path, fd) in enumerate(text.files):
             data = b""
             if _rewinds((path, fd)):
-                os.lseek(fd, 0, os.SEEK_SET)
+                os.lseek(fd, text.start(number), os.SEEK_SET)
             try:
                 for data in w.forwards(w.opened(path, fd), w.SIZE):
                     if not data.endswith(b"\n") and number < last:
                         data += b"\n"  # its last line is never part of the next one's first
+                    elif self._held is not None and number == last:
+                        data, self._held = data[: (end := data.rfind(b"\n") + 1)], data[end:]
                     yield data
             except AuditnsError as error:
                 self.failed = True
@@ -222,13 +312,16 @@ class _Run:
         self.stream = TextStream(whole=True, patient=True)
         self._take = take
         self._fed = self._hot = 0
+        #: somebody wants more
+        self.wanted = True
 
     def feed(self, data: bytes, *, wanted: bool) -> bool:
         """One more window; ``wanted``: events that begin in it are of interest."""
         self._fed += len(data)
         if wanted:
             self._hot = self._fed
-        return self._take(self.stream, self.stream.push(data))
+        self.wanted = self._take(self.stream, self.stream.push(data))
+        return self.wanted
 
     @property
     def ended(self) -> bool:

@@ -68,16 +68,17 @@ def forwards(read: Read, size: int = SIZE) -> Iterator[bytes]:
         raise failure
 
 
-def backwards(path: str, fd: int) -> Iterator[bytes]:
-    """The same from the end, each window as it stands in the text. What cannot be read so is copied first."""
+def backwards(path: str, fd: int, first: int = 0) -> Iterator[bytes]:
+    """The same from the end up to byte ``first``, each window as it stands in the text. What cannot be read so is
+    copied first."""
     fd, end = _seekable(path, fd)
     try:
         tail = b""
-        while end:
-            start = max(0, end - SIZE_BACK)
+        while end > first:
+            start = max(first, end - SIZE_BACK)
             block = os.pread(fd, end - start, start) + tail
-            cut = block.find(b"\n") + 1 if start else 0
-            if start and not cut and len(block) <= 4 * SIZE_BACK:
+            cut = block.find(b"\n") + 1 if start > first else 0
+            if start > first and not cut and len(block) <= 4 * SIZE_BACK:
                 tail, end = block, start
                 continue
             tail, end = block[:cut], start

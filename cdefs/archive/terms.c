@@ -4,6 +4,8 @@
 #include "archive/archive_impl.h"
 
 #define TYPE_USER_LOGIN 1112
+/* what a security module says of a file that it was asked about */
+#define IS_ACCESS(type) ((type >= 1400 && type < 1600) || (type >= 1800 && type < 1900))
 #define MOST_DECODED 8192
 
 uint32_t archive_term(uint32_t kind, const char *s, uint32_t len)
@@ -192,7 +194,7 @@ static int kernel_word(struct archive_text *a, struct work *w, const char *t, si
             return plain_term(a, ARCHIVE_TERM_ENTRY, v);
         return !NAMED("euid") || plain_term(a, ARCHIVE_TERM_UID, v);
     case 'n':
-        return !(NAMED("name") && type == TYPE_PATH) || text_term(a, ARCHIVE_TERM_PATH, ARCHIVE_TERM_BASE, v);
+        return !(NAMED("name") && (type == TYPE_PATH || IS_ACCESS(type))) || text_term(a, ARCHIVE_TERM_PATH, ARCHIVE_TERM_BASE, v);
     case 'k':
         if (!NAMED("key"))
             return 1;

@@ -59,7 +59,8 @@ def _kernel(number: int, name: bytes, value: bytes) -> Found:
     if name == b"saddr":
         return _plain("addr", value) if number == rectypes.NETFILTER_PKT else _sockaddr(value)
     if name == b"name":
-        return _text("path", value, "base") if number == rectypes.PATH else set()
+        access = 1400 <= number < 1600 or 1800 <= number < 1900
+        return _text("path", value, "base") if number == rectypes.PATH or access else set()
     if number == rectypes.EXECVE and re.fullmatch(rb"a[0-9]+", name):
         return _text("arg", value)
     if name in _TEXT:

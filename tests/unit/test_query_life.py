@@ -158,9 +158,9 @@ def test_diff_wants_two(asked: Ask) -> None:
 def test_a_report(asked: Ask) -> None:
     found = shown(asked, "report")
     facts = found["facts"]
-    assert (facts["events"], facts["containers"], facts["losses_told"]) == ("10", "3", "1")
+    assert (facts["events"], facts["containers"], facts["losses_told"]) == ("15", "3", "1")
     assert [(one["container"], one["events"], one["failed"]) for one in found["containers"]] == [
-        ("web", "7", "1"), ("db", "2", "0"), ("host", "1", "1"), ("other", "0", "0"),
+        ("web", "9", "1"), ("db", "3", "0"), ("host", "2", "1"), ("other", "1", "0"),
     ]  # fmt: skip
     assert {(one["container"], one["program"]) for one in found["execs"]} == {
         ("web", "/bin/sh"), ("web", "/bin/bash"), ("db", "/bin/sh"),
@@ -178,7 +178,7 @@ def test_a_report(asked: Ask) -> None:
 
 def test_a_report_of_a_part(asked: Ask) -> None:
     found = shown(asked, "report", "--contid", DB)
-    assert found["facts"]["events"] == "3"  # the signal went there
+    assert found["facts"]["events"] == "4"  # the signal went there
     assert [one["container"] for one in found["execs"]] == ["db"]
 
 

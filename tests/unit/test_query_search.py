@@ -139,7 +139,7 @@ def test_a_contid_that_came_back_is_another_container(asked: Ask) -> None:
     assert asked.serials("--name", "old") == [1]
     assert asked.serials("--name", "new") == [2]
     rows = [json.loads(line) for line in asked("containers", "--json").splitlines()]
-    assert [(row["name"], row["events"]) for row in rows] == [("old", 1), ("new", 1)]
+    assert [(row["name"], row["events"]) for row in rows] == [("old", 2), ("new", 2)]
 
 
 def test_hosts(asked: Ask) -> None:
@@ -268,9 +268,9 @@ def test_containers(asked: Ask) -> None:
     assert set(rows) == {WEB, DB, OTHER, None}
     web = rows[WEB]
     assert (web["name"], web["image"], web["namespace"], web["pod"]) == ("web", "nginx:1", "shop", "p-web")
-    assert (web["events"], web["execs"], web["failures"], web["entries"]) == (7, 2, 1, 1)
+    assert (web["events"], web["execs"], web["failures"], web["entries"]) == (9, 2, 1, 1)
     assert (web["first_seen"], web["last_seen"]) == (f"{BASE}.001", f"{BASE + 12}.010")
-    assert rows[OTHER]["events"] == 0
+    assert rows[OTHER]["events"] == 1
     assert rows[None]["failures"] == 1
 
 

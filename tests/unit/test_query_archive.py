@@ -1,0 +1,227 @@
+"""The same questions asked of an archive, of text, and of both: the same answers. And the log from its end, and as it
+grows."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.unit.queries import BASE, DB, WEB, Ask, asked, executed, info, opened, sample
+from tests.unit.test_query_search import IN_WEB
+
+__all__ = ["asked"]
+pytest.importorskip("zstandard", reason="the extra archive has it")
+
+
+@pytest.fixture
+def archived(asked: Ask) -> Ask:
+    """The sample in an archive, with nothing left of its text."""
+    asked("archive", "seal", "--archive", str(asked.folder / "archive"))
+    assert asked.code == 0
+    asked.path.write_text("")
+    return asked
+
+
+def of(asked: Ask) -> list[str]:
+    return ["--archive", str(asked.folder / "archive")]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["--contid", WEB],
+        ["--contid", f"{WEB},{DB}"],
+        ["--contid", "unset"],
+        ["--contid", f"!={WEB}"],
+        ["--name", "web"],
+        ["--name", "w*", "--pid", "50"],
+        ["--name", "nothing"],
+        ["--image", "nginx:*"],
+        ["--pid", "50,60"],
+        ["--pid", "61"],
+        ["--entered-by", "1000"],
+        ["--auid", "1000"],
+        ["--uid", "root"],
+        ["--exe", "/usr/sbin/sshd"],
+        ["--exe", "*/cat"],
+        ["--comm", "cat"],
+        ["--key", "exec"],
+        ["--type", "USER_LOGIN"],
+        ["--syscall", "connect,kill"],
+        ["--success", "no"],
+        ["--file", "/etc/shadow"],
+        ["--file", "shadow"],
+        ["--file", "/etc/*"],
+        ["--argv", "run me"],
+        ["--argv=-c"],
+        ["--argv", "/bin/sh -c *"],
+        ["--addr", "10.0.0.5"],
+        ["--addr", "10.0.0.5:443"],
+        ["--addr", "10.0.0.0/8"],
+        ["--addr", "10.9.8.7"],
+        ["--since", f"@{BASE + 3}", "--until", f"@{BASE + 8}"],
+        ["--limit", "3"],
+        ["--reverse"],
+        ["--reverse", "--limit", "2", "--contid", WEB],
+    ],
+    ids=" ".join,
+)
+def test_an_archive_answers_as_text_does(asked: Ask, words: list[str]) -> None:
+    by_text = asked.serials(*words)
+    raw = sorted(asked("search", *words).splitlines())
+    asked("archive", "seal", "--archive", str(asked.folder / "archive"))
+    asked.path.write_text("")
+    assert asked.serials(*words, *of(asked)) == by_text
+    assert sorted(asked("search", *words, *of(asked)).splitlines()) == raw
+
+
+def test_what_is_sealed_and_what_is_not_are_one_log(asked: Ask) -> None:
+    lines = sample().splitlines(keepends=True)
+    asked.path.write_text("".join(lines[:22]))
+    asked("archive", "seal", "--archive", str(asked.folder / "archive"))
+    asked.path.write_text("".join(lines[22:]))
+    config = asked.folder / "auditns.toml"
+    config.write_text(f'[archive]\npath = "{asked.folder}/archive"\n[output.file]\npath = "{asked.path}"\n')
+    both: dict[str, Any] = {"files": ()}
+    assert asked.serials("--config", str(config), "--name", "web", **both) == IN_WEB
+    assert asked.serials("--config", str(config), "--name", "web", "--reverse", **both) == IN_WEB[::-1]
+    listed = asked("containers", "--json", "--config", str(config), **both)
+    rows = {row["contid"]: row for row in map(json.loads, listed.splitlines())}
+    assert (rows[WEB]["events"], rows[WEB]["execs"], rows[WEB]["name"]) == (9, 2, "web")
+
+
+def test_text_that_is_sealed_and_kept_is_found_once(asked: Ask) -> None:
+    asked("archive", "seal", "--keep", "--archive", str(asked.folder / "archive"))
+    with asked.path.open("a") as log:
+        log.write(opened(11, 20, 50, "/new", ours=WEB))
+    assert asked.serials(*of(asked), "--contid", WEB) == [*IN_WEB, 11]
+
+
+def test_lives_and_reports_of_an_archive(asked: Ask) -> None:
+    words = (["show", "web"], ["diff", "web", "db"], ["report", "--pid", "50"], ["containers"])
+    by_text = [asked(*some, "--json") for some in words]
+    report = json.loads(asked("report", "--json"))
+    asked("archive", "seal", "--archive", str(asked.folder / "archive"))
+    asked.path.write_text("")
+    assert [asked(*some, "--json", *of(asked)) for some in words[:3]] == by_text[:3]
+    counted = json.loads(asked("report", "--json", *of(asked)))
+    for table in ("containers", "execs", "failures"):
+        rows = [{k: v for k, v in row.items() if k not in ("entries", "first", "last")} for row in counted[table]]
+        other = [{k: v for k, v in row.items() if k not in ("entries", "first", "last")} for row in report[table]]
+        assert sorted(map(str, rows)) == sorted(map(str, other)), table
+
+
+def test_a_damaged_archive_is_told(archived: Ask) -> None:
+    (segment,) = (archived.folder / "archive").glob("*[0-9]*")
+    data = bytearray(segment.read_bytes())
+    data[200:900:7] = bytes(100)
+    segment.chmod(0o600)
+    segment.write_bytes(data)
+    archived("search", *of(archived))
+    assert archived.code == 1
+    assert segment.name in archived.said
+
+
+# -- from the end
+
+
+def test_the_newest_first(asked: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    forwards = asked.serials()
+    for size in (300, 1500, 1 << 20):
+        monkeypatch.setattr("auditns_connector.query.windows.SIZE_BACK", size)
+        assert asked.serials("--reverse") == forwards[::-1]
+        assert asked.serials("--reverse", "--name", "web") == IN_WEB[::-1]
+        assert asked.serials("--reverse", "--file", "/etc/shadow", "--limit", "1") == [5]
+    assert asked("search", "--reverse", "--limit", "1", "--contid", WEB).startswith("type=SYSCALL")
+
+
+def test_a_pipe_from_its_end(asked: Ask) -> None:
+    command = [sys.executable, "-m", "auditns_connector.cli.main", "search", "--reverse", "--format", "json"]
+    done = subprocess.run([*command, "--key", "open", "-"], input=sample().encode(), stdout=subprocess.PIPE, check=True)
+    assert [json.loads(line)["serial"] for line in done.stdout.splitlines()] == [10, 5, 4, 2]
+
+
+# -- as it grows
+
+
+class Following:
+    """``auditns search --follow`` in a process of its own."""
+
+    def __init__(self, *words: str) -> None:
+        command = [sys.executable, "-m", "auditns_connector.cli.main", "search", "--follow", "--format", "json", *words]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.found: list[dict[str, Any]] = []
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.found.append(json.loads(line))
+
+    def until(self, serial: int) -> None:
+        """Wait until it was found."""
+        end = time.monotonic() + 60
+        while not any(one["serial"] == serial for one in self.found):
+            assert time.monotonic() < end, self.found
+            assert self.process.poll() is None, self.process.stderr
+            time.sleep(0.02)
+
+    def stop(self) -> list[int]:
+        self.process.terminate()
+        self.process.wait(60)
+        self._reader.join(60)
+        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+            assert pipe is not None
+            pipe.close()
+        return [one["serial"] for one in self.found if one["serial"] < 9000]
+
+
+def test_what_comes_to_a_log_rotation_included(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    first = info(9001, 0, WEB, "web") + opened(1, 1, 50, "a", ours=WEB) + opened(2, 2, 51, "b")
+    log.write_text(first + opened(3, 3, 50, "c", ours=WEB)[:120])
+    following = Following("--name", "web", str(log))
+    try:
+        following.until(1)
+        with log.open("a") as file:
+            file.write(opened(3, 3, 50, "c", ours=WEB)[120:])
+        following.until(3)
+        log.rename(tmp_path / "log.1")
+        with (tmp_path / "log.1").open("a") as file:  # whoever writes has not seen it yet
+            file.write(opened(4, 4, 50, "d", ours=WEB))
+        following.until(4)
+        log.write_text(opened(5, 5, 60, "e") + executed(6, 6, 52, 50, "/bin/x", ours=WEB))
+        following.until(6)
+        assert next(one for one in following.found if one["serial"] == 6)["container"]["name"] == "web"
+    finally:
+        serials = following.stop()
+    assert serials == [1, 3, 4, 6]
+
+
+def test_a_pipe_that_goes_on(tmp_path: Path) -> None:
+    following = Following("--file", "a", "-")
+    try:
+        assert following.process.stdin is not None
+        following.process.stdin.write(opened(1, 1, 50, "a").encode())
+        following.process.stdin.flush()
+        following.until(1)
+    finally:
+        assert following.stop() == [1]
+
+
+def test_it_ends_where_nobody_reads(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text(sample())
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "auditns_connector.cli.main", "search", "--follow", "--key", "none", str(log)]
+    assert subprocess.run(command, stdout=write, timeout=120).returncode == 0
+    os.close(write)
