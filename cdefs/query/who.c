@@ -104,12 +104,16 @@ static int one_point(const struct auditns_points *p, uint32_t i, const struct ev
     return number != 0;
 }
 
-/* rooms: MOST + 2 times the bytes of a line, for bodies that are escaped and for what is interned */
-static int all_points(const struct auditns_points *p, struct auditns_strings *strings, uint32_t *who, char *rooms)
+/* MOST + 2 times the bytes of a line: for bodies that are escaped, and for what is interned. */
+#define ROOM ((MOST + 2) * AUDITNS_MAX_LINE)
+
+int auditns_who(const struct auditns_points *p, struct auditns_strings *strings, uint32_t *who)
 {
     uint32_t point = 0;
+    char *rooms = NULL;
+    int there = 1;
 
-    for (uint32_t i = 0, stop; i < p->line_n; i = stop) {
+    for (uint32_t i = 0, stop; i < p->line_n && there; i = stop) {
         uint32_t number = p->l_event[i];
         struct event e;
         e.n = e.entries = e.ours = 0;
@@ -117,21 +121,17 @@ static int all_points(const struct auditns_points *p, struct auditns_strings *st
             uint32_t type = p->l_type[stop];
             if (type < AUDIT_FIRST_OWN || type > AUDIT_LAST_OWN || number == AUDITNS_LINE_FOREIGN)
                 continue;
+            if (!rooms && !(rooms = malloc(ROOM)))
+                return 0;
             if (e.ours++ < MOST)
                 one_record(p, stop, &e, rooms + (e.ours - 1) * AUDITNS_MAX_LINE);
         }
         for (; point < p->n && p->event[point] == number; point++)
-            if (!one_point(p, point, &e, strings, &who[point], rooms + MOST * AUDITNS_MAX_LINE))
-                return 0;
+            if (!e.ours)
+                who[point] = AUDITNS_WHO_HOST;
+            else if (there)
+                there = one_point(p, point, &e, strings, &who[point], rooms + MOST * AUDITNS_MAX_LINE);
     }
-    return 1;
-}
-
-int auditns_who(const struct auditns_points *p, struct auditns_strings *strings, uint32_t *who)
-{
-    char *rooms = malloc((MOST + 2) * AUDITNS_MAX_LINE);
-    int done = rooms && all_points(p, strings, who, rooms);
-
     free(rooms);
-    return done;
+    return there;
 }

@@ -2,6 +2,7 @@
  *
  * The first bytes choose how the text is cut into pieces and whether whole events are asked for. Held besides what the
  * sanitizers hold: what comes out, less what was put in, is what went in; JSON is ASCII, one object a line. */
+#define _GNU_SOURCE /* memmem */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +15,7 @@
 #include "attribution/row_lookup.h"
 #include "attribution/group.h"
 #include "json/json.h"
+#include "query/query.h"
 #include "fuzz_types.h" /* made by run.py from vocabulary/record_types.py and emit/fields.py */
 
 #define CAP 65536
@@ -166,6 +168,64 @@ static void take_plain(const char *block, const uint32_t *choice, const uint32_t
     free(out);
 }
 
+/* Whole events are asked for their values, whose they are, and what they say of containers. */
+static void ask(const char *block)
+{
+    static const struct auditns_field field[] = {{"name", 4, 0, AUDITNS_FIELD_KERNEL | AUDITNS_FIELD_JOINED},
+                                                 {"cwd", 3, 0, AUDITNS_FIELD_KERNEL | AUDITNS_FIELD_PREFIX},
+                                                 {"exe", 3, 1, AUDITNS_FIELD_KERNEL | AUDITNS_FIELD_MESSAGE},
+                                                 {"key", 3, 1, AUDITNS_FIELD_KERNEL}};
+    static struct auditns_values values = {.field = field, .fields = 4, .argv = 2, .cap = 4 * CAP};
+    static uint64_t of_type[65536], serial[CAP], found[8], next;
+    static uint32_t event[4 * CAP], number[4 * CAP], first[CAP], lines[CAP], who[CAP], rows[CAP], own;
+    static uint8_t column[4 * CAP], mine[CAP], good[CAP];
+    static int64_t ms[CAP];
+    static struct auditns_strings *people;
+    static struct auditns_seen seen;
+    static const char words[] = "contid=msg=audit(";
+    static const uint32_t off[] = {0, 7, 17};
+
+    if (!people) {
+        hold((people = auditns_strings_new(7)) != NULL, "memory");
+        for (int i = 0; i < 3; i++)
+            hold((values.strings[i] = auditns_strings_new(7)) != NULL, "memory");
+        for (uint32_t i = 0; i < 65536; i++)
+            of_type[i] = 15;
+        values.of_type = of_type;
+        values.event = event;
+        values.number = number;
+        values.column = column;
+        values.room_len = 1 << 18;
+        hold((values.room = malloc(values.room_len)) != NULL, "memory");
+    }
+    uint32_t n = auditns_query_events(&points, rows, first, lines, ms, serial, mine);
+    hold(n <= points.line_n, "no more events than lines");
+    hold(auditns_values(&values, &points) == 0, "there is room for all values");
+    for (uint32_t i = 0; i < values.n; i++)
+        hold(event[i] < n && number[i] && number[i] <= auditns_strings_count(values.strings[column[i]]), "a value has its text");
+    uint8_t *verdict = calloc(1, auditns_strings_count(values.strings[1]) + 1);
+    hold(verdict != NULL, "memory");
+    auditns_values_good(&values, 1, verdict, good);
+    free(verdict);
+    hold(auditns_who(&points, people, who), "memory");
+    for (uint32_t i = 0; i < points.n; i++)
+        hold(who[i] < AUDITNS_WHO_FIRST + auditns_strings_count(people), "a process has its holder");
+    for (next = own = 0; next < points.len;) {
+        uint64_t before = next;
+        n = auditns_infos(block, points.len, &seen, &next, &own, found, 8);
+        hold(next > before, "it goes on");
+        for (uint32_t i = 0; i < n; i++)
+            hold(found[i] < points.len && (!found[i] || block[found[i] - 1] == '\n'), "a line begins there");
+    }
+    int64_t at = auditns_find(block, points.len, words, off, 2);
+    const char *one = memmem(block, points.len, words, 7), *other = memmem(block, points.len, words + 7, 10);
+    hold(at == (one && (!other || one < other) ? one - block : other ? other - block : -1), "it is where it is");
+    auditns_has_time(block, points.len, 1, 2);
+    auditns_strings_clear(people);
+    for (int i = 0; i < 3; i++)
+        auditns_strings_clear(values.strings[i]);
+}
+
 /* Whole events: as JSON, all and some, and as text. */
 static void take_listed(const char *block, uint32_t consumed, const uint32_t *choice, const uint32_t *who)
 {
@@ -174,6 +234,7 @@ static void take_listed(const char *block, uint32_t consumed, const uint32_t *ch
     uint64_t listed = 0;
     int64_t len = auditns_json(json, block, &points, who, &texts, NULL, 0, 0, &lines);
 
+    ask(block);
     hold(len >= 0, "JSON is made");
     for (int64_t i = 0; i < len; i++)
         hold((lines[i] >= ' ' && lines[i] < 0x7f) || lines[i] == '\n', "JSON is printable ASCII");

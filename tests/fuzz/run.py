@@ -43,7 +43,7 @@ FLAGS = (
 )
 #: which rooms of cdefs/ each target is made of
 ROOMS = {
-    "text": ("audittext", "table", "attribution", "json"),
+    "text": ("audittext", "table", "attribution", "json", "query"),
     "kernel": ("frames", "kernel", "sinks"),
     "table": ("frames", "table"),
 }
