@@ -61,9 +61,14 @@ class ArchiveSearch:
         """The events that are wanted, segment by segment; those of each in the order of its text."""
         for refs in self._archive.candidates(wanted_of(self._asked, named=True), reverse=reverse):
             self._asked.host = self._hosts.get(refs[0].segment, "")
-            kept = [found for ref in refs if (found := self._kept(ref)) is not None]
-            if kept:
-                yield self._archive.ordered(kept)
+            found = self._of_segment(refs)
+            if found is not None:
+                yield found
+            del found  # before the next one is read
+
+    def _of_segment(self, refs: list[BlockRef]) -> Ordered | None:
+        kept = [found for ref in refs if (found := self._kept(ref)) is not None]
+        return self._archive.ordered(kept) if kept else None
 
     def forwards(self) -> bool:
         """All of it; False when nobody wants more."""
@@ -74,6 +79,7 @@ class ArchiveSearch:
                     return False
             if not self._take(stream, stream.flush(eof=True)):
                 return False
+            del events, text
         return True
 
     def backwards(self) -> Iterator[memoryview]:

@@ -127,6 +127,9 @@ class Containers:
             return False
         hosts = {row.host for row in archive.segments()}
         host = hosts.pop() if len(hosts) == 1 else ""
+        entries: dict[int, set[str]] = {}
+        for tally in archive.aggregates(("entry",)):
+            entries.setdefault(tally.container, set()).add(tally.value.decode("latin-1"))
         for found in archive.containers():
             contid = {"container": found.contid, "host": "", "unknown": UNKNOWN, "several": found.contid}.get(
                 found.kind
@@ -136,6 +139,7 @@ class Containers:
             row = self._row(holder, found.node.decode("utf-8", "surrogateescape") or host)
             row.events, row.execs = row.events + found.events, row.execs + found.execs
             row.failures += found.failures
+            row.entries |= entries.get(found.number, set())
             row.seen(found.first_ms)
             row.seen(found.last_ms)
         return True

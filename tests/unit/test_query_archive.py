@@ -225,3 +225,46 @@ def test_it_ends_where_nobody_reads(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "auditns_connector.cli.main", "search", "--follow", "--key", "none", str(log)]
     assert subprocess.run(command, stdout=write, timeout=120).returncode == 0
     os.close(write)
+
+
+# -- while it is sealed
+
+
+def test_nothing_is_missed_or_doubled_while_text_is_sealed_and_rotated(asked: Ask) -> None:
+    """Whatever is sealed and removed between two looks, each event that was written is found once."""
+    config = asked.folder / "auditns.toml"
+    config.write_text(f'[archive]\npath = "{asked.folder}/archive"\n[output.file]\npath = "{asked.path}"\n')
+    asked.path.write_text("".join(opened(n, n, 50, f"/f{n}", ours=WEB) for n in range(1, 200)))
+    program = [sys.executable, "-m", "auditns_connector.cli.main", "archive"]
+    seal = [*program, "seal", "--archive", f"{asked.folder}/archive"]
+    written = 200
+    for turn in range(6):
+        asked.path.rename(asked.folder / "audit.log.1")
+        asked.path.write_text("".join(opened(n, n, 50, f"/f{n}", ours=WEB) for n in range(written, written + 50)))
+        written += 50
+        sealing = subprocess.Popen([*seal, f"{asked.folder}/audit.log.1"], stdout=subprocess.DEVNULL)
+        try:
+            while True:
+                found = asked.serials("--config", str(config), "--contid", WEB, files=())
+                assert sorted(found) == list(range(1, written)), turn
+                assert asked.code == 0, asked.said
+                if sealing.poll() is not None:
+                    break
+        finally:
+            assert sealing.wait(60) == 0
+        assert not (asked.folder / "audit.log.1").exists()
+
+
+def test_what_is_pruned_meanwhile_is_told_or_gone(asked: Ask) -> None:
+    for n in range(1, 4):
+        asked.path.write_text(opened(n, n, 50, f"/f{n}", ours=WEB))
+        asked("archive", "seal", "--archive", str(asked.folder / "archive"))
+    program = [sys.executable, "-m", "auditns_connector.cli.main", "archive"]
+    prune = [*program, "prune", "--archive", f"{asked.folder}/archive"]
+    pruning = subprocess.Popen([*prune, "--max-age", "1d"], stdout=subprocess.DEVNULL)
+    asked.path.write_text("")
+    while pruning.poll() is None:
+        found = asked.serials(*of(asked), "--contid", WEB)
+        assert set(found) <= {1, 2, 3}
+        assert found == sorted(found)
+    assert pruning.wait(60) == 0

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 
 from auditns_connector.errors import AuditnsError, ConfigError
 from auditns_connector.query import logs
+from tests.kernel.support import need_tool
 from tests.unit.queries import BASE, DB, OTHER, WEB, Ask, asked, call, event, info, opened, sample
 
 __all__ = ["asked"]
@@ -327,3 +329,53 @@ def test_each_question_of_readme_is_one_command(asked: Ask, number: int, answer:
         found = (asked.folder / "web.html").read_text()
     assert answer in found
     assert len(questions()) == 5
+
+
+# -- logs of several hosts, with clocks of their own
+
+
+def test_hosts_with_clocks_of_their_own(asked: Ask) -> None:
+    """One host is an hour ahead, and both have a container of the same number."""
+    far = event(1, 3600, "SYSCALL pid=5", f"CONTAINER_ID contid={WEB}", node="node=h1 ")
+    near = event(1, 1, "SYSCALL pid=6", f"CONTAINER_ID contid={WEB}", node="node=h2 ")
+    asked.path.write_text(far + near + far.replace(":1)", ":2)") + near.replace(":1)", ":2)"))
+    assert asked.serials() == [1, 1, 2, 2]
+    assert asked.serials("--until", f"@{BASE + 10}") == [1, 2]
+    assert asked.serials("--since", f"@{BASE + 10}", "--host", "h1") == [1, 2]
+    rows = [json.loads(line) for line in asked("containers", "--json").splitlines()]
+    assert sorted((row["host"], row["events"]) for row in rows) == [("h1", 2), ("h2", 2)]
+
+
+def test_text_packed_with_zstd(asked: Ask) -> None:
+    zstandard = pytest.importorskip("zstandard", reason="the extra zstd has it")
+    packed = asked.folder / "log.zst"
+    packed.write_bytes(zstandard.ZstdCompressor().compress(sample().encode()))
+    assert asked.serials("--name", "web", files=(packed,)) == IN_WEB
+    whole = packed.read_bytes()
+    two = whole + b"\x50\x2a\x4d\x18\x03\0\0\0abc" + zstandard.ZstdCompressor(write_checksum=True).compress(b"x\n")
+    packed.write_bytes(two)
+    assert asked.serials("--name", "web", files=(packed,)) == IN_WEB
+    assert asked.code == 0
+    for cut in (1, 2, 3, 10, len(two) - len(whole) - 3, len(two) - len(whole) + 1, len(two) // 2):
+        packed.write_bytes(two[:-cut])
+        asked.serials(files=(packed,))
+        assert asked.code == 1, cut
+        assert "cut" in asked.said
+
+
+def test_ausearch_reads_what_is_found(asked: Ask) -> None:
+    need_tool("ausearch")
+    found = asked("search", "--contid", WEB, "--syscall", "connect,openat")
+    read, write = os.pipe()
+    os.write(write, found.encode())
+    os.close(write)
+    done = subprocess.run(["ausearch", "-i"], stdin=read, capture_output=True, text=True, check=False)
+    os.close(read)
+    assert done.stdout.count("type=SYSCALL") == 3, done.stdout + done.stderr
+    assert "10.0.0.5" in done.stdout
+
+
+def test_ten_thousand_containers(asked: Ask) -> None:
+    asked.path.write_text("".join(opened(n, n // 100, 50, "/f", ours=str(10_000 + n)) for n in range(1, 10_001)))
+    assert len(asked("containers", "--json").splitlines()) == 10_000
+    assert asked.serials("--contid", "15000") == [5000]
