@@ -48,6 +48,11 @@ class Access:
         os.fchmod(fd, mode | (0o700 if directory else 0o600))
 
 
+def is_archive(path: str) -> bool:
+    """Whether there is an archive, of whatever version; a directory in which one is just being made is none yet."""
+    return os.path.exists(os.path.join(path, _FORMAT_FILE))
+
+
 class ArchiveFiles:
     """The directory ``path``. ``create``: make it where it is not there; its parent must be."""
 

@@ -90,7 +90,7 @@ def _line(row: "Row") -> tuple[str, ...]:
         *(clean(word, 40) if word else "-" if not row.contid else NOT_KNOWN for word in words),
         _time(row.first),
         _time(row.last),
-        *(str(count) for count in (row.events, row.execs, row.failures, len(row.entries))),
+        *(str(count) for count in (row.events, row.execs, row.failures, row.came)),
     )
 
 

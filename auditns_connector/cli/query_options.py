@@ -153,6 +153,7 @@ def texts_of(args: argparse.Namespace, *, copied: bool = False) -> "Iterator[Tex
 
 def archive_path(args: argparse.Namespace) -> str:
     """The archive that is asked as well; "": none. Raises :class:`ConfigError`."""
+    from auditns_connector.archive.files import is_archive
     from auditns_connector.config.options import DEFAULT_PATH, load
 
     if args.archive is not None:
@@ -160,7 +161,7 @@ def archive_path(args: argparse.Namespace) -> str:
     if args.files or (args.config is None and not os.access(DEFAULT_PATH, os.R_OK)):
         return ""
     place = load(args.config or DEFAULT_PATH).archive.path
-    return place if place and os.path.isdir(place) else ""
+    return place if place and is_archive(place) else ""
 
 
 def log_path(config: str | None) -> str:

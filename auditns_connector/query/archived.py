@@ -1,6 +1,7 @@
 """An archive asked: its index says which blocks may hold a match, their events are tested as those of text are, and
 what is kept comes in the order of the text."""
 
+import re
 from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
@@ -20,6 +21,8 @@ from auditns_connector.vocabulary.record_types import CONTAINER_INFO
 _PIECE = 1 << 20
 #: where fewer of a block's events are kept than one in so many, the others' text is let go
 _FEW = 4
+#: a record that may tell of an entry
+_NEW = re.compile(rb"(?:CONTAINER_INFO|UNKNOWN\[1342\]) .*entry-")
 _ABOUT = {"runtime": "runtime", "full_id": "id", "name": "name", "pod": "pod", "pod_ns": "namespace", "image": "image"}
 
 
@@ -34,12 +37,12 @@ def learn(archive: Archive, names: Names, *, entries: bool) -> None:
     for row in archive.containers():
         if row.kind == "container":
             names.add(row.first_ms, row.contid, about_of(row))
-    if entries:
-        told = Wanted(terms=((Term("type", b"%d" % CONTAINER_INFO),),))
-        for event in archive.events(told):
-            names.read(
-                line for line in event.text.splitlines(keepends=True) if b"CONTAINER_INFO" in line or b"[1342]" in line
-            )
+    entered = frozenset(tally.container for tally in archive.aggregates(("entry",))) if entries else frozenset()
+    if not entered:
+        return
+    for refs in archive.candidates(Wanted(containers=entered, terms=((Term("type", b"%d" % CONTAINER_INFO),),))):
+        for block in map(archive.read_block, refs):
+            names.read(line for line in (block.text if block else b"").splitlines(keepends=True) if _NEW.search(line))
 
 
 def about_of(row: ContainerRow) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """All containers of a text: what they are called, when they were seen, and how much they did."""
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
@@ -25,13 +26,29 @@ class Row:
     """A container on a host: ``first`` and ``last`` are ms since 1970; ``events`` are those of its processes, ``execs``
     and ``failures`` of them. ``entries`` are the ids of who came in from outside."""
 
-    __slots__ = ("about", "contid", "entries", "events", "execs", "failures", "first", "host", "last")
+    __slots__ = (
+        "about",
+        "contid",
+        "counted_entries",
+        "entries",
+        "events",
+        "execs",
+        "failures",
+        "first",
+        "host",
+        "last",
+    )
 
     def __init__(self, host: str, contid: str, about: dict[str, str]) -> None:
         self.host, self.contid, self.about = host, contid, about
         self.first, self.last = _NEVER, -_NEVER
-        self.events = self.execs = self.failures = 0
+        self.events = self.execs = self.failures = self.counted_entries = 0
         self.entries: set[str] = set()
+
+    @property
+    def came(self) -> int:
+        """How many entries there are: those of events, and those that were counted at sealing."""
+        return len(self.entries) + self.counted_entries
 
     def seen(self, ms: int) -> None:
         """It was there at ``ms``."""
@@ -42,7 +59,7 @@ class Row:
         times = {"first_seen": stamp(self.first), "last_seen": stamp(self.last)} if self.last >= self.first else {}
         return {
             "v": 1, "contid": self.contid or None, "host": self.host or None, **self.about, **times,
-            "events": self.events, "execs": self.execs, "failures": self.failures, "entries": len(self.entries),
+            "events": self.events, "execs": self.execs, "failures": self.failures, "entries": self.came,
         }  # fmt: skip
 
 
@@ -127,9 +144,9 @@ class Containers:
             return False
         hosts = {row.host for row in archive.segments()}
         host = hosts.pop() if len(hosts) == 1 else ""
-        entries: dict[int, set[str]] = {}
+        entries: Counter[int] = Counter()
         for tally in archive.aggregates(("entry",)):
-            entries.setdefault(tally.container, set()).add(tally.value.decode("latin-1"))
+            entries[tally.container] += tally.times
         for found in archive.containers():
             contid = {"container": found.contid, "host": "", "unknown": UNKNOWN, "several": found.contid}.get(
                 found.kind
@@ -139,7 +156,7 @@ class Containers:
             row = self._row(holder, found.node.decode("utf-8", "surrogateescape") or host)
             row.events, row.execs = row.events + found.events, row.execs + found.execs
             row.failures += found.failures
-            row.entries |= entries.get(found.number, set())
+            row.counted_entries += entries[found.number]
             row.seen(found.first_ms)
             row.seen(found.last_ms)
         return True

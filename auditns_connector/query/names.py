@@ -62,9 +62,13 @@ class Names:
         about = {member: fields[field] for field, member in ABOUT.items() if field in fields}
         if contid and contid != UNKNOWN and about:
             self.add(ms, contid, about)
-        entry = fields.get("entry")
+        if "entry" in fields:
+            self.add_entry(fields["entry"], fields)
+
+    def add_entry(self, entry: str, fields: dict[str, str]) -> None:
+        """What a record says of an entry; of ``fields`` those count that begin with ``entry-``."""
         came = {name.removeprefix(_ENTRY): value for name, value in fields.items() if name.startswith(_ENTRY)}
-        if entry is not None and came and self._room(self._entries, entry):
+        if came and self._room(self._entries, entry):
             self._entries.setdefault(entry, {"id": entry}).update(came)
             self.changes += 1
 

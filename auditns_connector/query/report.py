@@ -245,7 +245,7 @@ def _containers(rows: list[Row]) -> Table:
         ("container", "contid", "image", "first", "last", "events", "execs", "failed", "entries"),
         [
             (_name(row), row.contid or "-", row.about.get("image", "?" if row.contid else "-"), moment(row.first),
-             moment(row.last), str(row.events), str(row.execs), str(row.failures), str(len(row.entries)))
+             moment(row.last), str(row.events), str(row.execs), str(row.failures), str(row.came))
             for row in rows
         ],
         0, frozenset(("events", "execs", "failed", "entries")),
