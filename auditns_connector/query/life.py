@@ -16,6 +16,8 @@ from auditns_connector.query.page import Band, Bar, Mark, Page, Table, moment
 MOST: Final = 50_000
 #: marks of the timeline
 MOST_MARKS: Final = 5_000
+#: and of one process, so that there are some of all
+MOST_OF_ONE: Final = 100
 _NEVER: Final = 1 << 62
 Key = TypeVar("Key")
 Row = TypeVar("Row")
@@ -143,7 +145,7 @@ class Life:
             self.rows_dropped += 1
 
     def _mark(self, process: Process, mark: Mark) -> None:
-        if self._marks < MOST_MARKS:
+        if self._marks < MOST_MARKS and len(process.marks) < MOST_OF_ONE:
             process.marks.append(mark)
             self._marks += 1
         else:

@@ -314,10 +314,11 @@ def questions() -> list[list[str]]:
     return [shlex.split(line.partition(" # ")[0])[1:] for line in lines if line.startswith("auditns ")]
 
 
-@pytest.mark.parametrize(
-    ("number", "answer"), enumerate(["execve /bin/sh -c run me", "web ", "bash", "/etc/shadow", "web"])
-)
-def test_each_question_of_readme_is_one_command(asked: Ask, number: int, answer: str) -> None:
+ANSWERS = ("execve /bin/sh -c run me", "web ", "bash", "/etc/shadow", "web")
+
+
+@pytest.mark.parametrize("number", range(len(ANSWERS)))
+def test_each_question_of_readme_is_one_command(asked: Ask, number: int) -> None:
     today = time.localtime()
     at = int(time.mktime((today.tm_year, today.tm_mon, today.tm_mday, 14, 1, 0, 0, 0, -1)))
     moved = re.sub(r"audit\((\d+)", lambda match: f"audit({int(match[1]) - BASE + at}", sample())
@@ -327,8 +328,8 @@ def test_each_question_of_readme_is_one_command(asked: Ask, number: int, answer:
     assert asked.code == 0
     if "--html" in words:
         found = (asked.folder / "web.html").read_text()
-    assert answer in found
-    assert len(questions()) == 5
+    assert ANSWERS[number] in found
+    assert len(questions()) == len(ANSWERS)
 
 
 # -- logs of several hosts, with clocks of their own
