@@ -124,14 +124,14 @@ class Archive:
         there = self._files.segments()
         try:
             catalogue = Catalogue(self._files.join(CATALOGUE))
-            known = {row.seq for row in catalogue.segments()} | {row.seq for row in catalogue.pruned()}
+            missing = self._missing(catalogue, there)
+            if missing:
+                catalogue = catalogue.copied()
+                missing = self._missing(catalogue, there)  # less what was sealed meanwhile
         except CatalogueError as error:
             if there:
                 self.notices.append(f"{self.path}: {error}: the segments are read instead")
-            catalogue, known = Catalogue(None), set()
-        missing = [seq for seq in there if seq not in known]
-        if missing and known:
-            catalogue = catalogue.copied()
+            catalogue, missing = Catalogue(None), there
         for seq in missing:
             segment = self._segment(seq, listed=False)
             if segment is None:
@@ -142,6 +142,11 @@ class Archive:
             except Damaged as error:
                 self.notices.append(str(error))
         return catalogue
+
+    @staticmethod
+    def _missing(catalogue: Catalogue, there: Sequence[int]) -> list[int]:
+        known = {row.seq for row in catalogue.segments()} | {row.seq for row in catalogue.pruned()}
+        return [seq for seq in there if seq not in known]
 
     # -- segments and blocks
 
@@ -308,11 +313,17 @@ class Archive:
         info, head = os.fstat(fd), head_of(fd)
         good = 0
         for part in self._catalogue.parts(head) if head else []:
-            if (part.dev, part.ino) == (info.st_dev, info.st_ino) and part.start <= good:
+            here = part.segment in self._rows  # or it was sealed since, and is not of what is read
+            if here and (part.dev, part.ino) == (info.st_dev, info.st_ino) and part.start <= good:
                 good = max(good, part.start + part.length)
         return good
 
     # -- the catalogue
+
+    @property
+    def current(self) -> bool:
+        """Nothing was sealed or pruned since: what was counted is of the segments that are read."""
+        return {row.seq for row in self._catalogue.segments()} == set(self._rows)
 
     def containers(self) -> list[ContainerRow]:
         """Whose events are in the archive, the earliest first."""

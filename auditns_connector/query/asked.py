@@ -92,7 +92,7 @@ class Asked:
     def about_containers(self) -> bool:
         """Whether containers decide alone, and not what an event is or when it was."""
         return (
-            not (self._judged or self._entered or self._hosts or self._pids or self._not_pids or any(self._types))
+            not (self._judges or self._entered or self._hosts or self._pids or self._not_pids or any(self._types))
             and self.since is self.until is None
         )
 
@@ -122,7 +122,7 @@ class Asked:
 
     def terms(self, *, named: bool) -> list[list[tuple[str, bytes]]]:
         """The same as :meth:`needles` for the index of an archive: of each list an event that is wanted has one."""
-        found = [list(judged.condition.terms) for judged in self._judged]
+        found = [list(condition.terms) for condition in self._judges.conditions]
         found += [self._id_terms(terms.wanted) for terms in self._contids if not terms.negated]
         for members, terms in self._called if named else ():
             if terms.wanted and not terms.unwanted:

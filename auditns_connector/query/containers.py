@@ -138,8 +138,8 @@ class Containers:
         return lives[-1]
 
     def add_archive(self, archive: Archive) -> bool:
-        """Take what the catalogue of an archive has counted, where containers are all that is asked about; else False,
-        and nothing is taken."""
+        """Take what the catalogue of an archive has counted, where containers are all that is asked about, and nothing
+        was sealed since it was opened; else False, and nothing is taken."""
         if not self._asked.about_containers:
             return False
         hosts = {row.host for row in archive.segments()}
@@ -147,7 +147,10 @@ class Containers:
         entries: Counter[int] = Counter()
         for tally in archive.aggregates(("entry",)):
             entries[tally.container] += tally.times
-        for found in archive.containers():
+        counted = archive.containers()
+        if not archive.current:
+            return False
+        for found in counted:
             contid = {"container": found.contid, "host": "", "unknown": UNKNOWN, "several": found.contid}.get(
                 found.kind
             )

@@ -150,11 +150,12 @@ class Tally:
 
     def add_archive(self, archive: Archive) -> bool:
         """As :meth:`Containers.add_archive`, with what was counted at sealing."""
+        called = {row.number: self._called_row(row) for row in archive.containers()}
+        tallies = archive.aggregates(("exec", "failed", "login", "target", "loss"))
         if not self._containers.add_archive(archive):
             return False
-        called = {row.number: self._called_row(row) for row in archive.containers()}
         wanted = {number for number, (holder, _) in called.items() if holder is not None and self._asked.wants(holder)}
-        for row in archive.aggregates(("exec", "failed", "login", "target", "loss")):
+        for row in tallies:
             value = row.value.decode("utf-8", "backslashreplace").replace("\0", "")
             if row.kind == "loss":
                 self.losses.append((row.first_ms, f"{value}: told {row.times} times up to {moment(row.last_ms)}"))

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from auditns_connector.archive import seal as seal_module
+from auditns_connector.archive.catalogue import Catalogue, SegmentRow
 from auditns_connector.archive.reader import Archive, Wanted
 from auditns_connector.archive.segment_layout import TRAILER_SIZE
 from auditns_connector.archive.terms import Term
@@ -295,3 +296,22 @@ def test_pruned_and_sealed_while_it_is_read(tmp_path: Path, monkeypatch: pytest.
         assert archive.read_block(first[0]) is not None
         assert [refs[0].segment for refs in blocks] == [4]
         assert archive.notices == [f"{n:010d}.zst: pruned meanwhile" for n in (2, 3)]
+
+
+@pytest.mark.parametrize("seen", [0, 1])
+def test_a_segment_that_is_entered_while_the_catalogue_is_read_is_there_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seen: int
+) -> None:
+    """Its file has its name before its row is there; between the two looks the row came."""
+    path = made(tmp_path, workload(100), workload(200)[len(workload(100)) :])
+    real, looks = Catalogue.segments, []
+
+    def segments(catalogue: Catalogue) -> list[SegmentRow]:
+        looks.append(1)
+        return real(catalogue)[:seen] if len(looks) == 1 else real(catalogue)
+
+    monkeypatch.setattr(Catalogue, "segments", segments)
+    with Archive(path) as archive:
+        assert [row.seq for row in archive.segments()] == [1, 2]
+        assert archive.notices == []
+        assert b"".join(one.text for one in archive.events()) == workload(200)
