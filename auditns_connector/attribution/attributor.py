@@ -38,6 +38,8 @@ _MANY: Final = 16
 #: so many points may well be known all of them
 _FEW: Final = 64
 _MS: Final = 1_000_000
+#: in place of a number: the point is left for later
+_LEFT: Final = (1 << 32) - 1
 _ANY_FLAG: Final = (1 << 32) - 1
 #: an answer about a process that has been the same for so long may be wanted again (ns)
 _LASTING: Final = 1_000_000_000
@@ -191,10 +193,28 @@ class Correlator:
         careful = NEEDS_LOOKUP if first < n and clock.steady(oldest, now) and clock.steady(newest, now) else -1
         window = min(self.model.lag, now - newest + offset)
         left: Sequence[int] = range(first, n)
-        if n - first >= _MANY and careful == NEEDS_LOOKUP:
+        before = clock.first_real // _MS
+        if span.first_ms < before:
+            left = self._before(points, before, choice, first, n)
+        elif n - first >= _MANY and careful == NEEDS_LOOKUP:
             left = self._by_process(points, now, choice, first, n, offset, window)
         if left:
             self._one_by_one(points, now, choice, left, offset, window, careful)
+
+    def _before(
+        self, points: InsertionPoints, before: int, choice: "array[int]", first: int, end: int
+    ) -> Sequence[int]:
+        """Answer the points that are stamped ``before`` (ms) anything was known of: by nobody. Returns the others."""
+        left = self._rows.find_nobody(
+            points, first, end, NEEDS_LOOKUP, before, self.numbers.plain(lookup.NOBODY), choice
+        )  # fmt: skip
+        if self._keeps:
+            place, which = len(self.states.found), self.states.which
+            self.states.found.append(lookup.NOBODY)
+            which[first:end] = array("I", [place]) * (end - first)
+            for i in left:
+                which[i] = 0
+        return left
 
     def _one_by_one(
         self, points: InsertionPoints, now: int, choice: "array[int]", which: Sequence[int], offset: int, window: int,
@@ -203,13 +223,13 @@ class Correlator:
         keep, states = self._keeps, self.states
         for i in which:
             pid, flags, ms = points.pid[i], points.flags[i], points.ms[i]
-            state = None if flags & careful else self._plain(pid, ms, ms, offset, window)
-            if state is None:
+            process = None if flags & careful else self._plain(pid, ms, ms, offset, window)
+            if process is None:
                 self._answer_with_care(points, i, pid, flags, ms, now, choice)
                 continue
-            choice[i] = self.numbers.plain(state)
+            choice[i] = self.numbers.plain(process.state)
             if keep:
-                states.put(i, state)
+                states.put(i, process.state)
 
     def _answer_with_care(
         self, points: InsertionPoints, i: int, pid: int, flags: int, ms: int, now: int, choice: "array[int]"
@@ -226,19 +246,28 @@ class Correlator:
         self, points: InsertionPoints, now: int, choice: "array[int]", first: int, end: int, offset: int, window: int
     ) -> Sequence[int]:
         """As :meth:`_one_by_one`, but each process is asked for once, which is the same where one answer holds for all
-        its points. From the first point of a process on for which it does not, points are left; these are returned."""
+        its points. Those of a process for which it does not are left, and returned in their order: what an answer
+        leaves behind (which execs and calls were told of) matters to the same process alone, but for objects, whose
+        order is kept by leaving everything behind them."""
         groups, keep = self._groups, self._keeps
         careful = _ANY_FLAG if keep else NEEDS_LOOKUP  # a row's answer does not say which state it was
         which, count = self._rows.ready(now).find(points, first, end, careful, now, choice)
-        left: Sequence[int] = ()
+        rest: Sequence[int] = ()
+        several: set[int] = set()
         numbers = array("I", bytes(4 * groups.find(points, which, count, NEEDS_LOOKUP)))
         told: list[State] = []
-        lasting: dict[int, Numbered] = {}
+        lasting: dict[Process, Numbered] = {}
         number_of = self.numbers.by_container.get
         for group, (i, pid, flags, size, low, high) in enumerate(groups.rows()):
             alone = flags & NEEDS_LOOKUP
+            if pid in several and not alone & pt.P_OBJECT:
+                numbers[group] = _LEFT
+                told.append(HOST)
+                continue
+            process = None
             if not alone:
-                found = self._plain(pid, low, high, offset, window)
+                process = self._plain(pid, low, high, offset, window)
+                found = None if process is None else process.state
             elif alone == pt.P_EXEC and pid > 0:
                 found = self._only_exec(pid, (low * _MS - offset,), self._until(points, i, now))
             else:
@@ -246,11 +275,14 @@ class Correlator:
             if found is not None:
                 brief = number_of(found.container) if found.entry is None else None
                 numbers[group] = number = brief or self.numbers.plain(found)
-                if not alone and low * _MS - offset - EPSILON - found.since > _LASTING:
-                    lasting[pid] = (number, self.numbers.kinds[number])
+                if process is not None and low * _MS - offset - EPSILON - found.since > _LASTING:
+                    lasting[process] = (number, self.numbers.kinds[number])
             elif size > 1:
+                several.add(pid)
+                numbers[group] = _LEFT
+            elif several and alone & pt.P_OBJECT:
                 before = groups.before(i)
-                count, left = before, ffi.unpack(which, count)[before:]
+                count, rest = before, ffi.unpack(which, count)[before:]
                 break
             else:
                 found = self._full_lookup(points, i, pid, flags, low, now)
@@ -258,17 +290,20 @@ class Correlator:
                     numbers[group] = self._numbered(points, i, flags, found)
             told.append(HOST if found is None else found)
         groups.spread(numbers, count, choice)
-        for pid, numbered in lasting.items():
-            self._rows.number(self.model.processes[pid], numbered)
+        left = [i for i in ffi.unpack(which, count) if choice[i] == _LEFT] if several else []
+        for i in left:
+            choice[i] = 0
+        for process, numbered in lasting.items():
+            self._rows.number(process, numbered)
         if keep:
             base = len(self.states.found)
             self.states.found += told
             groups.spread(array("I", range(base, base + len(numbers))), count, self.states.which)
-        return left
+        return [*left, *rest]
 
-    def _plain(self, pid: int, low: int, high: int, offset: int, window: int) -> State | None:
-        """What all stamps from ``low`` to ``high`` (ms) have for an answer, as :func:`lookup.find` would find it for
-        each; ``None`` where that is not so plain.
+    def _plain(self, pid: int, low: int, high: int, offset: int, window: int) -> Process | None:
+        """Whose present state all stamps from ``low`` to ``high`` (ms) have for an answer, as :func:`lookup.find` would
+        find it for each; ``None`` where that is not so plain.
 
         A stamp means a moment up to ``window`` ns after it; ``offset`` is that of the clock.
         """
@@ -276,26 +311,35 @@ class Correlator:
         process = self._settled(pid)
         if process is None:
             return None
-        since, until = valid_interval(process)
         margin = low * _MS - offset - EPSILON
-        if high * _MS - offset - EPSILON > until:
+        early = first_holder(process)
+        while process.start > margin and process.prev is not None:
+            former = process.prev
+            if process.start <= high * _MS - offset + model.lag:
+                early = process.past is None and not process.scanned
+                if former.end is None or former.end >= margin:
+                    return None
+                break
+            process, early = former, first_holder(former)
+            if process.epoch != model.epoch:
+                return None
+        if process.thread_namespaces and self.ns != "off":
             return None
-        if margin <= since and not (
-            first_holder(process) and process.start <= margin + EPSILON + window and margin >= model.horizon
-        ):
+        since, until = valid_interval(process)
+        if high * _MS - offset - EPSILON > until or (process.end is not None and margin < model.horizon):
+            return None
+        if margin <= since and not (early and process.start <= margin + EPSILON + window and margin >= model.horizon):
             return None
         if model.gap_until and model.gap_until >= margin:  # what is missing may be another holder of the pid
             return None
-        named = lookup.named_then(process.state, margin)
-        return None if named is lookup.NOBODY else named
+        return process
 
     def _settled(self, pid: int) -> Process | None:
-        """Process ``pid``, where its present state is the answer about all of its validity."""
+        """The newest holder of ``pid``, where nothing is in doubt about it."""
         model = self.model
         process = model.processes.get(pid)
-        if process is None or process.epoch != model.epoch or pid in model.calls.pending:
-            return None
-        return None if process.thread_namespaces and self.ns != "off" else process
+        known = process is not None and process.epoch == model.epoch and pid not in model.calls.pending
+        return process if known else None
 
     def _until(self, points: InsertionPoints, i: int, now: int) -> int:
         """When the record of point ``i`` was written, at the latest: ``now``, when it was taken in. Where that is the
@@ -324,6 +368,8 @@ class Correlator:
 
     def _full_lookup(self, points: InsertionPoints, i: int, pid: int, flags: int, ms: int, now: int) -> State | None:
         """The state for a point that is no plain case; ``None`` where nothing is to be said."""
+        if flags & pt.P_LATE and not flags & (pt.P_SUBJECT | pt.P_TARGET):
+            return None  # an EOE: it is about nobody
         foreign = bool(flags & pt.P_NODE) and points.node(i) not in self.nodes
         found = lookup.NOBODY if foreign else self._evidence(points, i, pid, flags, ms, now)
         if flags & pt.P_OWN:

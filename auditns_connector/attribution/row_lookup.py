@@ -66,6 +66,17 @@ class RowLookup:
         )
         return self._missed, int(count)
 
+    def find_nobody(
+        self, points: InsertionPoints, first: int, end: int, careful: int, before: int, number: int, choice: CData
+    ) -> list[int]:
+        """Put ``number`` into ``choice`` for the points that are stamped ``before`` a time (ms); see the C. Returns the
+        others."""
+        if len(self._missed) < end - first:
+            self._missed = ffi.new("uint32_t[]", 2 * (end - first))
+        found = ffi.from_buffer("uint32_t[]", choice)
+        count = lib.lookup_nobody(points.c, first, end, careful, before, number, found, self._missed)
+        return ffi.unpack(self._missed, count) if count else []
+
     def find_all(self, points: InsertionPoints, careful: int, now: int, choice: CData) -> bool:
         """The same for all points, if rows answer all; else False, and nothing has happened."""
         found, now = ffi.from_buffer("uint32_t[]", choice), min(now, _FAR)

@@ -59,6 +59,11 @@ class Clock:
             return None
         return max(self._regimes[-1][0], self._stepped)
 
+    @property
+    def first_real(self) -> int:
+        """The earliest wall-clock time (ns) that is any :meth:`candidates`'; 0 where none is known of."""
+        return min((since - SLACK + offset for since, _, offset in self._regimes), default=0)
+
     def candidates(self, real: int, now: int) -> list[int]:
         """The CLOCK_MONOTONIC times (ns) that the wall-clock time ``real`` (ns) may have been, newest regime first.
 

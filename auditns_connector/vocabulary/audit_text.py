@@ -68,7 +68,8 @@ P_OWN: Final = 256
 """The event holds a record of ours already. Anyone who can write audit text can bring this about."""
 P_LATE: Final = 512
 """A target whose event was decided before it came; or, where whole events are handed out, the subject of records that
-came then. Its process is that of the event, whose number is its ``origin``."""
+came then (without P_SUBJECT: of an EOE alone, which says nothing of anybody). Its process is that of the event, whose
+number is its ``origin``."""
 P_SYSCALL: Final = 1024
 """The subject comes from a SYSCALL record."""
 P_SUCCESS: Final = 2048

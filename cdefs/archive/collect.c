@@ -171,7 +171,7 @@ static int take_event(struct archive_text *a, const struct auditns_points *p, ui
     int64_t ms = 0;
 
     for (uint32_t i = first; i < last && subject == NONE; i++)
-        if (p->flags[i] & (AUDITNS_P_SUBJECT | AUDITNS_P_NETFILTER))
+        if (p->flags[i] & (AUDITNS_P_SUBJECT | AUDITNS_P_NETFILTER | AUDITNS_P_LATE) && !(p->flags[i] & AUDITNS_P_TARGET))
             subject = i;
     if (subject != NONE) {
         ms = p->ms[subject];

@@ -17,6 +17,9 @@
 #define LATE ((int64_t)AUDITNS_LATE)
 #define EXEC_TIME ((int64_t)AUDITNS_EXEC_TIME)
 
+/* holders of a pid that are looked at, from the newest back */
+#define MOST_HOLDERS 64
+
 struct question {
     uint32_t careful;
     int64_t now, window;
@@ -29,16 +32,39 @@ struct execs_found {
     uint64_t time[LOOKUP_EXECS];
 };
 
+/* Whether the profile of a row has an answer. */
+static uint32_t answered(const struct table *t, uint32_t row)
+{
+    const struct table_profile *is = &t->profile[process_at(t, row)->profile];
+    return is->generation == t->generation && is->epoch == t->epoch ? row : 0;
+}
+
 /* The newest holder of pid, if it is a row whose profile has an answer; 0 otherwise. */
 static uint32_t row_of(const struct table *t, int32_t pid)
 {
     const struct slot *slot = slot_of(t, pid);
-    const struct table_profile *is;
+    return slot && slot->process ? answered(t, slot->process) : 0;
+}
 
-    if (!slot || !slot->process)
-        return 0;
-    is = &t->profile[process_at(t, slot->process)->profile];
-    return is->generation == t->generation && is->epoch == t->epoch ? slot->process : 0;
+/* The one row that may have held pid at some time from `time` to `high`; 0 where there are several, or none. *early: it has
+ * been the same since it began, and nobody held the pid before: it answers for times before that as well. */
+static uint32_t holder_at(const struct table *t, int32_t pid, int64_t time, int64_t high, int *early)
+{
+    const struct slot *slot = slot_of(t, pid);
+    uint32_t row = slot ? slot->process : 0;
+
+    for (unsigned steps = 0; row && steps < MOST_HOLDERS; steps++) {
+        const struct process *who = process_at(t, row), *former = who->prev ? process_at(t, who->prev) : NULL;
+        *early = who->early;
+        if ((int64_t)who->start <= time || !former)
+            return answered(t, row);
+        if ((int64_t)who->start <= high) {
+            *early = who->since == who->start && !who->scanned;
+            return former->end != ALIVE && (int64_t)former->end < time ? answered(t, row) : 0;
+        }
+        row = who->prev;
+    }
+    return 0;
 }
 
 /* exec_match.find_only_exec: whether a record stamped at `time` and there at `now` can mean the one exec of the process,
@@ -59,24 +85,28 @@ static int only_exec(const struct row_lookup *l, const struct process *p, int64_
 static uint32_t answer_of(const struct row_lookup *l, const struct auditns_points *p, uint32_t i, const struct question *q,
                           const struct execs_found *execs)
 {
-    uint32_t flags = p->flags[i] & q->careful, row = row_of(l->table, p->pid[i]);
+    uint32_t flags = p->flags[i] & q->careful, row;
     const struct process *who;
     int64_t time;
+    int early = 0;
 
-    if (!row || flags & ~AUDITNS_P_EXEC || __builtin_mul_overflow(p->ms[i], MS, &time) ||
+    if (p->pid[i] <= 0 || flags & ~AUDITNS_P_EXEC || __builtin_mul_overflow(p->ms[i], MS, &time) ||
         __builtin_sub_overflow(time, l->offset, &time))
         return 0;
     if (time < EPSILON || time < l->steady || time > q->now + SLACK || (flags && time <= q->now - RECENT))
         return 0;
+    row = flags ? row_of(l->table, p->pid[i]) : holder_at(l->table, p->pid[i], time - EPSILON, time + l->lag, &early);
+    if (!row)
+        return 0;
     who = process_at(l->table, row);
     time -= EPSILON;
-    if (time <= l->gap || (who->end != ALIVE && time > (int64_t)who->end))
+    if (time <= l->gap || (who->end != ALIVE && (time > (int64_t)who->end || time < l->horizon)))
         return 0;
     if (flags)
         return who->missed != l->table->round && execs->count < LOOKUP_EXECS && only_exec(l, who, time, q->now) ? row : 0;
     if (time > (int64_t)who->since)
         return row;
-    return who->early && (int64_t)who->since <= time + EPSILON + q->window && time >= l->horizon ? row : 0;
+    return early && (int64_t)who->since <= time + EPSILON + q->window && time >= l->horizon ? row : 0;
 }
 
 /* How far behind the newest stamp of the points an event of theirs may be: nothing is later than `now`. */
@@ -111,9 +141,11 @@ static uint32_t find(struct row_lookup *l, const struct auditns_points *p, uint3
     execs->count = 0;
     memset(l->counted, 0, sizeof(l->counted));
     for (uint32_t i = first; i < end; i++) {
-        uint32_t row = answer_of(l, p, i, q, execs);
         struct process *who;
 
+        if (p->flags[i] & AUDITNS_P_LATE && !(p->flags[i] & (AUDITNS_P_SUBJECT | AUDITNS_P_TARGET)))
+            continue; /* an EOE: it is about nobody */
+        uint32_t row = answer_of(l, p, i, q, execs);
         if (row) {
             const struct table_profile *is;
             who = process_at(t, row);
@@ -154,6 +186,20 @@ uint32_t lookup_find(struct row_lookup *l, const struct auditns_points *p, uint3
 
     if (missed || !n)
         consume(l->table, &execs);
+    return n;
+}
+
+uint32_t lookup_nobody(const struct auditns_points *p, uint32_t first, uint32_t end, uint32_t careful, int64_t before,
+                       uint32_t number, uint32_t *choice, uint32_t *missed)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = first; i < end; i++) {
+        if (p->ms[i] < before && p->pid[i] > 0 && !(p->flags[i] & careful & ~AUDITNS_P_EXEC))
+            choice[i] = number;
+        else
+            missed[n++] = i;
+    }
     return n;
 }
 

@@ -18,6 +18,12 @@ struct row_lookup {
 uint32_t lookup_find(struct row_lookup *lookup, const struct auditns_points *points, uint32_t first, uint32_t end,
                      uint32_t careful, int64_t now, uint32_t *choice, uint32_t *missed);
 
+/* Put `number`, the answer of nobody, into `choice` for the points from `first` up to `end` that are stamped before
+ * `before` (ms): no time that is known of can have stamped them. The others, and those with a flag of `careful` (but an
+ * exec) or without a process, go to `missed`; returns how many. */
+uint32_t lookup_nobody(const struct auditns_points *points, uint32_t first, uint32_t end, uint32_t careful, int64_t before,
+                       uint32_t number, uint32_t *choice, uint32_t *missed);
+
 /* Where all points are answered by rows: insert the texts, as auditns_assemble does; -1 where not all are, or there is
  * not room enough, and nothing has happened. */
 int64_t lookup_join(struct row_lookup *lookup, const struct auditns_points *points, uint32_t consumed, uint32_t careful,

@@ -213,12 +213,9 @@ static void hand_out(struct auditns_scan *s, struct auditns_points *p)
         p->line_used--;
     p->subjects = p->late = 0;
     for (uint32_t i = 0; i < p->n; i++) {
-        if (!(p->flags[i] & (AUDITNS_P_SUBJECT | AUDITNS_P_NETFILTER)))
-            continue;
-        if (p->flags[i] & AUDITNS_P_LATE)
-            p->late++;
-        else
-            p->subjects++;
+        uint32_t is = p->flags[i];
+        p->late += is & AUDITNS_P_LATE && !(is & AUDITNS_P_TARGET);
+        p->subjects += is & (AUDITNS_P_SUBJECT | AUDITNS_P_NETFILTER) && !(is & AUDITNS_P_LATE);
     }
 }
 

@@ -201,7 +201,8 @@ int whole_room(const struct auditns_scan *s, const struct auditns_points *p)
 
 /* ---- the end of an event ---- */
 
-/* What is late belongs to a process that was told before: its point says so, and nothing is put in there. */
+/* What is late belongs to a process that was told before: its point says so, and nothing is put in there. An EOE alone says
+ * nothing of anybody. */
 static void make_late(struct auditns_points *p, const struct slot *slot, const struct head *h, uint32_t line, uint32_t end)
 {
     const struct auditns_event *e = &slot->event;
@@ -209,7 +210,8 @@ static void make_late(struct auditns_points *p, const struct slot *slot, const s
 
     if (e->point != NONE && p->pid[i] > 0 && p->pid[i] != slot->pid)
         return; /* whose it is was not known, or it is of another process */
-    p->flags[i] = AUDITNS_P_SUBJECT | AUDITNS_P_LATE | (p->flags[i] & (AUDITNS_P_NODE | AUDITNS_P_HAS_TARGET));
+    p->flags[i] = (e->kernel || e->own ? AUDITNS_P_SUBJECT : 0) | AUDITNS_P_LATE |
+                  (p->flags[i] & (AUDITNS_P_NODE | AUDITNS_P_HAS_TARGET));
     p->pid[i] = slot->pid;
     p->ppid[i] = slot->ppid;
     p->sysno[i] = -1;

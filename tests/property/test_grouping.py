@@ -159,8 +159,9 @@ def test_answers_by_process_are_those_given_one_by_one(
                 correlator.answer(points, NOW, choice, first, end)
         counts = (correlator.answered, correlator.attributed, correlator.unknown)
         states = list(correlator.states)
-        seen.append((choice.tolist(), [described(state, ns=True) for state in states], counts))
-        closely.append((choice.tolist(), [described(state, ns)[1:3] for state in states]))
+        texts = [correlator.tails[0].text(number) if number else b"" for number in choice]
+        seen.append((texts, [described(state, ns=True) for state in states], counts))
+        closely.append((texts, [described(state, ns)[1:3] for state in states]))
     assert seen[0] == seen[1]
     assert closely[1] == closely[2]  # where it is plain, looking closely tells the same
     assert seen[1][2] == seen[2][2]

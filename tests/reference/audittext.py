@@ -472,7 +472,8 @@ class Reference:
             self._made.append(point)
         elif point.pid > 0 and point.pid != former.pid:
             return
-        point.flags = p.P_SUBJECT | p.P_LATE | point.flags & (p.P_NODE | p.P_HAS_TARGET)
+        subject = p.P_SUBJECT if event.kernel or event.own else 0
+        point.flags = subject | p.P_LATE | point.flags & (p.P_NODE | p.P_HAS_TARGET)
         point.pid, point.ppid, point.sysno, point.origin = former.pid, former.ppid, -1, former.number
         event.point = point
 
