@@ -22,6 +22,7 @@ from auditns_connector.model.inner_ids import IdMap, translated
 from auditns_connector.model.places import UNKNOWN, Container, Instance
 from auditns_connector.model.process import Login, Process, State
 from auditns_connector.streams.backlog import Entry
+from auditns_connector.streams.placing import Ours, Shown, put_together
 from auditns_connector.streams.tailor import PID_RESULTS, WITHHELD, Names, Tailor, Tally, outsider
 from auditns_connector.vocabulary import audit_text as pt
 from auditns_connector.vocabulary import record_types as rectypes
@@ -186,39 +187,35 @@ class Viewer:
         if subject_at < 0:
             self.withheld += 1
             return None
-        names = self._names(points, i, state, home, b"".join(keep), low, high)
+        names = self._names(points, i, state, home, b"".join(line.text for line in keep), low, high)
         header = points.header(i)
         info = b""
         if state.login is not None:
             info = text.container_info(chain, state.origin, numeric, cauid=state.login.uid, cses=state.login.session)
-        mine = _stamp(text.container_id(chain, subject_at + 1 if targets else None, numeric) + info, header)
-        added = {at: _stamp(text.container_id(whose, at + 1, numeric), header) for at, whose in targets}
+        mine = text.container_id(chain, subject_at + 1 if targets else None, numeric) + info
+        ours = [Ours(points.at[i], _stamp(mine, header))]
+        ours += [Ours(at, _stamp(text.container_id(whose, n + 1, numeric), header)) for n, at, whose in targets]
 
         def make() -> bytes:
             tailor = Tailor(names, self.tally)
-            out: list[bytes] = []
-            for at, line in enumerate(keep):
-                login = logins.get(at)
-                shown = (Tailor(names._replace(target=login), self.tally) if login else tailor).line(line)
-                if at == subject_at:
-                    out += (shown, mine)
-                else:
-                    out.append(shown)
-                if at in added:
-                    out.append(added[at])
-            return b"".join(out) + end
+            shown = []
+            for n, line in enumerate(keep):
+                login = logins.get(n)
+                whose = Tailor(names._replace(target=login), self.tally) if login else tailor
+                shown.append(line._replace(text=whose.line(line.text)))
+            return put_together(shown, ours, numeric=numeric, end=end)
 
         end = _end(points, i, [points.l_type[n] for n in wanted.lines], header)
-        records = len(keep) + 1 + len(added) + (1 if info else 0) + bool(end)
+        records = len(keep) + len(ours) + (1 if info else 0) + bool(end)
         return Entry(points.serial[i], points.ms[i], records, home, make)
 
     def _shown(
         self, points: InsertionPoints, wanted: Wanted, states: Sequence[State], home: Container
-    ) -> tuple[list[bytes], int, list[tuple[int, str]], dict[int, Login | None]]:
+    ) -> tuple[list[Shown], int, list[tuple[int, int, str]], dict[int, Login | None]]:
         """The lines that ``home`` may see; which of them is the subject's (-1: none), which are of targets inside, with
-        their contid, and who these have logged in as."""
-        struck = {points.line_off[t]: states[t] for t in wanted.targets if lies_in(states[t].container, home)}
-        keep: list[bytes] = []
+        where ours stands behind them and their contid, and who these have logged in as."""
+        struck = {points.line_off[t]: t for t in wanted.targets if lies_in(states[t].container, home)}
+        keep: list[Shown] = []
         subject_at, targets = -1, []
         logins: dict[int, Login | None] = {}
         for n in wanted.lines:
@@ -229,11 +226,11 @@ class Viewer:
                 target = struck.get(points.l_off[n])
                 if target is None:
                     continue
-                targets.append((len(keep), self._chain(target.container, home)))
-                logins[len(keep)] = target.login
+                targets.append((len(keep), points.at[target], self._chain(states[target].container, home)))
+                logins[len(keep)] = states[target].login
             if points.l_off[n] == points.line_off[wanted.subject]:
                 subject_at = len(keep)
-            keep.append(points.line(n))
+            keep.append(Shown(points.l_off[n], kind, points.line(n)))
         return keep, subject_at, targets, logins
 
     def _from_outside(
@@ -254,26 +251,27 @@ class Viewer:
         if not struck or not points.flags[i] & pt.P_SYSCALL:
             self.withheld += 1
             return None
-        header, actor = points.header(i), b""
-        rest: list[tuple[bytes, Names, bytes]] = []
+        header, actor = points.header(i), Shown(0, 0, b"")
+        rest: list[tuple[Shown, Names]] = []
+        ours: list[Ours] = []
         for n in wanted.lines:
-            line, target = points.line(n), struck.get(points.l_off[n])
-            if points.l_off[n] == points.line_off[i]:
+            line, target = Shown(points.l_off[n], points.l_type[n], points.line(n)), struck.get(points.l_off[n])
+            if line.off == points.line_off[i]:
                 actor = line
             elif target is not None:
                 state = states[target]
-                names = self._names(points, target, state, home, line, low, high)._replace(target=state.login)
-                ours = text.container_id(self._chain(state.container, home), len(rest) + 2, numeric)
-                rest.append((line, names, _stamp(ours, header)))
-        if not actor:
+                names = self._names(points, target, state, home, line.text, low, high)._replace(target=state.login)
+                rest.append((line, names))
+                mine = text.container_id(self._chain(state.container, home), len(rest) + 1, numeric)
+                ours.append(Ours(points.at[target], _stamp(mine, header)))
+        if not actor.text:
             self.withheld += 1
             return None
 
         def make() -> bytes:
-            out = [outsider(actor, points_arch, points_sysno)]
-            for line, names, ours in rest:
-                out += (Tailor(names, self.tally).target(line), ours)
-            return b"".join(out) + end
+            shown = [actor._replace(text=outsider(actor.text, points_arch, points_sysno))]
+            shown += [line._replace(text=Tailor(names, self.tally).target(line.text)) for line, names in rest]
+            return put_together(shown, ours, numeric=numeric, end=end)
 
         points_arch, points_sysno = points.arch[i], points.sysno[i]
         end = _end(points, i, (), header)
@@ -296,24 +294,21 @@ class Viewer:
     ) -> Entry:
         """The event as the host's own output has it."""
         i = wanted.subject
-        lines = [(points.l_off[n], points.line(n)) for n in wanted.lines]
+        lines = [Shown(points.l_off[n], points.l_type[n], points.line(n)) for n in wanted.lines]
         header, node = points.header(i), points.lead(i)
-        added: dict[int, bytes] = {}
+        ours: list[Ours] = []
         for t in (i, *wanted.targets):
             container = states[t].container
             if container is not None:
                 record = points.recno[t] if wanted.targets else None
-                ours = text.container_id(self._model.containers.text(container), record, numeric)
-                added[points.line_off[t]] = _stamp(ours, header, node)
+                mine = text.container_id(self._model.containers.text(container), record, numeric)
+                ours.append(Ours(points.at[t], _stamp(mine, header, node)))
 
         def make() -> bytes:
-            out: list[bytes] = []
-            for start, line in lines:
-                out += (line, added.get(start, b""))
-            return b"".join(out) + end
+            return put_together(lines, ours, numeric=numeric, end=end)
 
-        end = _end(points, i, [points.l_type[n] for n in wanted.lines], header, node)
-        return Entry(points.serial[i], points.ms[i], len(lines) + len(added) + bool(end), home, make)
+        end = _end(points, i, [line.kind for line in lines], header, node)
+        return Entry(points.serial[i], points.ms[i], len(lines) + len(ours) + bool(end), home, make)
 
     def _chain(self, container: Container | None, home: Container) -> str:
         """The contid text of ``container`` up to ``home`` and no further out."""

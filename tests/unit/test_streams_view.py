@@ -1,5 +1,6 @@
 """Which events a stream shows, and with which numbers: histories of a small world in, text out."""
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,6 +12,7 @@ from auditns_connector.model.places import Container, Instance
 from auditns_connector.streams.tailor import outsider
 from auditns_connector.streams.view import Viewer, group
 from auditns_connector.vocabulary import frames as f
+from auditns_connector.vocabulary import record_types as rectypes
 from auditns_connector.vocabulary.namespaces import INITIAL_INODES_618, PID, USER
 from tests.unit.world import HEX, REAL, World
 
@@ -54,8 +56,11 @@ class Scene(World):
         payload = f'{{"uid": {uid}, "gid": {gid}}}'.encode()
         self.put(f.K_IDMAP, source=f.S_PROCFS, cgroup=self.number(USER, 7001), payload=payload)
 
-    def show(self, *records: str, at: float, view: str = "container", home: Container | None = None) -> str:
-        """The event of these records (without headers) stamped at ``at`` ms, as a stream shows it."""
+    def show(
+        self, *records: str, at: float, view: str = "container", home: Container | None = None, names: bool = False
+    ) -> str:
+        """The event of these records (without headers) stamped at ``at`` ms, as a stream shows it; but for ``names``
+        it is spelled by number, and then read as if it were not."""
         self.now = max(self.now, int(at * 1e6) + 200_000_000)
         ms = REAL // 1_000_000 + int(at)
         stamp = f"msg=audit({ms // 1000}.{ms % 1000:03d}:77):"
@@ -72,12 +77,18 @@ class Scene(World):
             for i, wanted in group(points, subjects).items():
                 container = home or correlator.states[i].container
                 assert container is not None
-                entry = self.viewer.entry(points, wanted, correlator.states, container, view, False, self.now)
+                entry = self.viewer.entry(points, wanted, correlator.states, container, view, not names, self.now)
                 if entry is not None:
                     shown = entry.lines()
                     assert shown.count(b"\n") == entry.records
                     out.append(shown.decode().replace(stamp + " ", "").replace("type=", ""))
-        return "".join(out)
+        return "".join(out) if names else self.by_name("".join(out))
+
+    def by_name(self, shown: str) -> str:
+        self.spelled = shown
+        for number, name in rectypes.OWN.items():
+            shown = shown.replace(f"UNKNOWN[{number}]", name)
+        return re.sub(r'="((?:[0-9a-f]{2})+)"(?=[ \n])', r"=\1", shown)
 
 
 def _all(stream: TextStream, text: bytes) -> Iterable[InsertionPoints]:
@@ -323,6 +334,28 @@ def test_the_hosts_view_changes_nothing() -> None:
     scene = Scene()
     record = syscall(200, 100)
     assert scene.show(record, at=60, view="host") == f"{record}\nCONTAINER_ID contid={CONTID}\nEOE \n"
+
+
+def test_ours_stand_where_the_hosts_text_has_them() -> None:
+    """Behind SOCKADDR, by whose place readers find it, and in front of PROCTITLE; by number in quotes."""
+    scene = Scene()
+    records = (syscall(200, 100, 42, 0), "SOCKADDR saddr=0100", "PROCTITLE proctitle=78")
+    for view in ("container", "host"):
+        kinds = [line.split()[0] for line in scene.show(*records, at=60, view=view).splitlines()]
+        assert kinds == ["SYSCALL", "SOCKADDR", "CONTAINER_ID", "PROCTITLE", "EOE"]
+    assert "UNKNOWN[1340] " in scene.spelled
+    assert f'contid="{CONTID}"' in scene.spelled or len(CONTID) % 2
+
+
+def test_names_stand_at_the_end_of_the_event() -> None:
+    scene = Scene()
+    records = (syscall(200, 100, 42, 0), "SOCKADDR saddr=0100", "PROCTITLE proctitle=78")
+    for more, end in (((), ["PROCTITLE", "CONTAINER_ID", "EOE"]), (("EOE ",), ["PROCTITLE", "CONTAINER_ID", "EOE"])):
+        shown = scene.show(*records, *more, at=60, names=True)
+        assert [line.split()[0] for line in shown.splitlines()] == ["SYSCALL", "SOCKADDR", *end]
+        assert f"contid={CONTID}\n" in shown
+    shown = scene.show(*records[:2], at=60, names=True)
+    assert [line.split()[0] for line in shown.splitlines()] == ["SYSCALL", "SOCKADDR", "EOE", "CONTAINER_ID"]
 
 
 def test_a_login_inside_is_told_to_its_children() -> None:
