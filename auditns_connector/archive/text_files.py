@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from auditns_connector.audittext.scanner import read_head
+from auditns_connector.audittext.heads import read_head
 from auditns_connector.errors import AuditnsError
 from auditns_connector.pipeline.compressed import ENOUGH, reader
 

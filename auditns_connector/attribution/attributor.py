@@ -14,17 +14,18 @@ from auditns_connector._native import ffi
 from auditns_connector.attribution import clone_result as clones
 from auditns_connector.attribution import exec_match, identity, lookup, told_in_text
 from auditns_connector.attribution.objects import Objects
+from auditns_connector.attribution.plain_holder import plain_holder
 from auditns_connector.attribution.record_numbers import NOT_CLEAR, OF_ONE, RecordNumbers
 from auditns_connector.attribution.row_lookup import Numbered, RowLookup
 from auditns_connector.attribution.states import HOST, PointStates
 from auditns_connector.attribution.told_in_text import Alone, TextAnswers
-from auditns_connector.audittext.grouping import Groups, pick
+from auditns_connector.audittext.grouping import Groups, pick, take_marked
 from auditns_connector.audittext.scanner import InsertionPoints
 from auditns_connector.audittext.values import untrusted
 from auditns_connector.model.apply.dispatch import Model
 from auditns_connector.model.call_order import NUMBERS as CALL_NUMBERS
 from auditns_connector.model.places import UNKNOWN
-from auditns_connector.model.process import Process, State, first_holder, valid_interval
+from auditns_connector.model.process import Process, State
 from auditns_connector.vocabulary import audit_text as pt
 from auditns_connector.vocabulary import record_types as rectypes
 from auditns_connector.vocabulary.timing import EPSILON, LATE
@@ -264,14 +265,10 @@ class Correlator:
                 numbers[group] = _LEFT
                 told.append(HOST)
                 continue
-            process = None
-            if not alone:
-                process = self._plain(pid, low, high, offset, window)
-                found = None if process is None else process.state
-            elif alone == pt.P_EXEC and pid > 0:
+            process = None if alone else self._plain(pid, low, high, offset, window)
+            found = None if process is None else process.state
+            if alone == pt.P_EXEC and pid > 0:
                 found = self._only_exec(pid, (low * _MS - offset,), self._until(points, i, now))
-            else:
-                found = None
             if found is not None:
                 brief = number_of(found.container) if found.entry is None else None
                 numbers[group] = number = brief or self.numbers.plain(found)
@@ -290,11 +287,8 @@ class Correlator:
                     numbers[group] = self._numbered(points, i, flags, found)
             told.append(HOST if found is None else found)
         groups.spread(numbers, count, choice)
-        left = [i for i in ffi.unpack(which, count) if choice[i] == _LEFT] if several else []
-        for i in left:
-            choice[i] = 0
-        for process, numbered in lasting.items():
-            self._rows.number(process, numbered)
+        left = take_marked(choice, ffi.unpack(which, count), _LEFT) if several else []
+        self._rows.number_all(lasting)
         if keep:
             base = len(self.states.found)
             self.states.found += told
@@ -302,44 +296,7 @@ class Correlator:
         return [*left, *rest]
 
     def _plain(self, pid: int, low: int, high: int, offset: int, window: int) -> Process | None:
-        """Whose present state all stamps from ``low`` to ``high`` (ms) have for an answer, as :func:`lookup.find` would
-        find it for each; ``None`` where that is not so plain.
-
-        A stamp means a moment up to ``window`` ns after it; ``offset`` is that of the clock.
-        """
-        model = self.model
-        process = self._settled(pid)
-        if process is None:
-            return None
-        margin = low * _MS - offset - EPSILON
-        early = first_holder(process)
-        while process.start > margin and process.prev is not None:
-            former = process.prev
-            if process.start <= high * _MS - offset + model.lag:
-                early = process.past is None and not process.scanned
-                if former.end is None or former.end >= margin:
-                    return None
-                break
-            process, early = former, first_holder(former)
-            if process.epoch != model.epoch:
-                return None
-        if process.thread_namespaces and self.ns != "off":
-            return None
-        since, until = valid_interval(process)
-        if high * _MS - offset - EPSILON > until or (process.end is not None and margin < model.horizon):
-            return None
-        if margin <= since and not (early and process.start <= margin + EPSILON + window and margin >= model.horizon):
-            return None
-        if model.gap_until and model.gap_until >= margin:  # what is missing may be another holder of the pid
-            return None
-        return process
-
-    def _settled(self, pid: int) -> Process | None:
-        """The newest holder of ``pid``, where nothing is in doubt about it."""
-        model = self.model
-        process = model.processes.get(pid)
-        known = process is not None and process.epoch == model.epoch and pid not in model.calls.pending
-        return process if known else None
+        return plain_holder(self.model, pid, low * _MS - offset, high * _MS - offset, window, ns=self.ns != "off")
 
     def _until(self, points: InsertionPoints, i: int, now: int) -> int:
         """When the record of point ``i`` was written, at the latest: ``now``, when it was taken in. Where that is the

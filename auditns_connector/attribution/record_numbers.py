@@ -6,7 +6,7 @@ from typing import Final
 from auditns_connector.attribution.entry_fields import entry_fields
 from auditns_connector.attribution.row_lookup import Numbered
 from auditns_connector.audittext import own_records as text
-from auditns_connector.audittext.scanner import RecordTexts
+from auditns_connector.audittext.insertion import RecordTexts
 from auditns_connector.model.apply.dispatch import Model
 from auditns_connector.model.entry import Entry
 from auditns_connector.model.places import UNKNOWN, Container, NsSet

@@ -8,12 +8,13 @@ are born. The numbers hold for one *generation*: where texts are dropped, the ne
 What a row can answer is stated in cdefs/attribution/row_lookup.c, after :mod:`lookup` and :mod:`exec_match`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from auditns_connector._native import ffi, lib
+from auditns_connector.audittext.insertion import RecordTexts
 from auditns_connector.audittext.memory import SMALL, fresh
-from auditns_connector.audittext.scanner import InsertionPoints, RecordTexts
+from auditns_connector.audittext.scanner import InsertionPoints
 from auditns_connector.model.apply.dispatch import Model
 from auditns_connector.model.process import Process, State
 from auditns_connector.vocabulary.timing import FOREVER
@@ -112,6 +113,11 @@ class RowLookup:
             process = self._model.processes.get(pid)
             if process is not None:
                 self.number(process, number_of(process.state))
+
+    def number_all(self, numbered: Mapping[Process, Numbered]) -> None:
+        """:meth:`number` of several."""
+        for process, one in numbered.items():
+            self.number(process, one)
 
     def number(self, process: Process, numbered: Numbered | None) -> None:
         """``numbered`` is the answer about ``process`` as it is now, and about all of its kind; ``None``: there is no

@@ -4,6 +4,7 @@ cdefs/attribution/group.c."""
 import os
 from array import array
 from bisect import bisect_left
+from collections.abc import Iterable
 from itertools import accumulate
 from typing import Final
 
@@ -75,6 +76,14 @@ def pick_numbers(which: "array[int]", numbers: "array[int]") -> "array[int]":
             ffi.from_buffer("uint32_t[]", which), len(which), ffi.from_buffer("uint32_t[]", numbers),
             ffi.from_buffer("uint32_t[]", found),
         )  # fmt: skip
+    return found
+
+
+def take_marked(choice: "array[int]", which: Iterable[int], mark: int) -> list[int]:
+    """The places of ``which`` at which ``choice`` has ``mark``, and 0 from now on."""
+    found = [i for i in which if choice[i] == mark]
+    for i in found:
+        choice[i] = 0
     return found
 
 

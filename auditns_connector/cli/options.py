@@ -183,4 +183,5 @@ def lines_for_people(args: argparse.Namespace, *, live: bool) -> "Pretty":
         live=live,
         width=lambda: shutil.get_terminal_size().columns if terminal else None,
         template=None if args.output_template is None else Template(args.output_template),
+        namespaces=args.ns == "all" or any(name.startswith("NS_") for name in args.type),
     )

@@ -5,7 +5,8 @@ from array import array
 from typing import Final
 
 from auditns_connector._native import ffi, lib
-from auditns_connector.audittext.scanner import InsertionPoints, RecordTexts
+from auditns_connector.audittext.insertion import RecordTexts
+from auditns_connector.audittext.scanner import InsertionPoints
 from auditns_connector.emit.fields import NUMERIC, UNTRUSTED
 from auditns_connector.vocabulary.values import CData
 

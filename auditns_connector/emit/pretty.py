@@ -13,6 +13,7 @@ from auditns_connector.emit import words as w
 from auditns_connector.emit.fields import Fields
 from auditns_connector.emit.json_objects import Who
 from auditns_connector.errors import ConfigError
+from auditns_connector.vocabulary import record_types as rectypes
 from auditns_connector.vocabulary.syscall_names import call_name
 
 _CONTAINER: Final = "\x1b[1;36m"
@@ -26,6 +27,7 @@ _WIDTH: Final = 20
 _LEAST: Final = 40
 _PLACE: Final = re.compile(r"\{\{|\}\}|\{([a-z0-9_.-]*)(?::([0-9]{1,3}))?\}|[{}]")
 _CLOCK: Final = "%H:%M:%S"
+_NAMESPACES: Final = (rectypes.NS_INIT, rectypes.NS_CHANGE, rectypes.NS_DEL)
 
 
 def label(who: Who) -> str:
@@ -126,7 +128,8 @@ class Template:
 
 class Pretty:
     """Lines for people. ``width``: how many characters fit, ``None`` for any number; ``live``: the ids in records are
-    this host's."""
+    this host's; ``namespaces``: also how namespaces of the host itself come and go, not only those in the life of a
+    container."""
 
     def __init__(
         self,
@@ -135,7 +138,9 @@ class Pretty:
         live: bool = False,
         width: Callable[[], int | None] = lambda: None,
         template: Template | None = None,
+        namespaces: bool = False,
     ) -> None:
+        self._namespaces = namespaces
         self._colour, self._width, self._template = colour, width, template
         self.users = w.Users(live=live)
         #: the day of the last line that was shown, and of the last one that was made
@@ -150,7 +155,10 @@ class Pretty:
         self._shown = self._day
 
     def event(self, event: Event) -> bytes:
-        """One line; times are those of the local time zone. The day stands where it is another than before."""
+        """One line, or nothing; times are those of the local time zone. The day stands where it is another than
+        before."""
+        if not self._namespaces and event.who.contid is None and rectypes.number(event.main[0]) in _NAMESPACES:
+            return b""
         if self._template is not None:
             return self._encode(self._template.fill(self, event))
         fields = event.main[1]

@@ -11,7 +11,9 @@ from auditns_connector.attribution.clone_result import children_of
 from auditns_connector.attribution.entry_fields import entry_object
 from auditns_connector.attribution.identity import described, holder_of
 from auditns_connector.audittext import own_records as text
-from auditns_connector.audittext.scanner import InsertionPoints, LineHead, RecordTexts, read_head
+from auditns_connector.audittext.heads import LineHead, read_head
+from auditns_connector.audittext.insertion import RecordTexts
+from auditns_connector.audittext.scanner import InsertionPoints
 from auditns_connector.emit import json_objects as jsonout
 from auditns_connector.emit import pretty
 from auditns_connector.emit.fields import Fields, argv_of, parse

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 from auditns_connector.attribution.attributor import Correlator
 from auditns_connector.audittext.grouping import event_numbers
-from auditns_connector.audittext.scanner import InsertionPoints, RecordTexts, TextStream, insert_records
+from auditns_connector.audittext.insertion import RecordTexts, insert_records
+from auditns_connector.audittext.scanner import InsertionPoints, TextStream
 from auditns_connector.emit.spelling import set_apart
 from auditns_connector.pipeline.filters import Filter
 from auditns_connector.vocabulary.audit_text import LINE_LATE, P_LATE, P_TARGET

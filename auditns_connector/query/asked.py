@@ -11,7 +11,8 @@ from typing import Final, NamedTuple
 
 from auditns_connector.attribution.attributor import Correlator
 from auditns_connector.audittext.grouping import keep_events, keep_types, pick
-from auditns_connector.audittext.scanner import InsertionPoints, read_head
+from auditns_connector.audittext.heads import read_head
+from auditns_connector.audittext.scanner import InsertionPoints
 from auditns_connector.errors import ConfigError
 from auditns_connector.matching import terms as t
 from auditns_connector.matching.conditions import of_option

@@ -9,8 +9,8 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
 
+from auditns_connector.audittext.heads import read_head
 from auditns_connector.audittext.own_records import UNKNOWN
-from auditns_connector.audittext.scanner import read_head
 from auditns_connector.emit.render import read_line
 from auditns_connector.matching.conditions import text_of
 

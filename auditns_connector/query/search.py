@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from auditns_connector.archive.reader import Archive
-from auditns_connector.audittext.scanner import InsertionPoints, TextStream, read_head
+from auditns_connector.audittext.heads import read_head
+from auditns_connector.audittext.scanner import InsertionPoints, TextStream
 from auditns_connector.daemon.terminal import complain
 from auditns_connector.errors import AuditnsError
 from auditns_connector.matching.native import Needles, NewInfos, has_time

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from auditns_connector.audittext import own_records as text
-from auditns_connector.audittext.scanner import InsertionPoints, RecordTexts, TextStream, assemble
+from auditns_connector.audittext.insertion import RecordTexts, assemble
+from auditns_connector.audittext.scanner import InsertionPoints, TextStream
 from auditns_connector.vocabulary import audit_text as p
 
 DATA = Path(__file__).parent / "data"

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from auditns_connector.audittext.scanner import InsertionPoints, RecordTexts, Scanner, TextStream, assemble
+from auditns_connector.audittext.insertion import RecordTexts, assemble
+from auditns_connector.audittext.scanner import InsertionPoints, Scanner, TextStream
 from auditns_connector.vocabulary import audit_text as points
 from auditns_connector.vocabulary import record_types as rectypes
 from tests.reference import audittext

@@ -5,7 +5,7 @@ import socket
 import struct
 from typing import Final
 
-from auditns_connector.audittext.scanner import read_head
+from auditns_connector.audittext.heads import read_head
 from auditns_connector.audittext.values import untrusted
 from auditns_connector.vocabulary import record_types as rectypes
 

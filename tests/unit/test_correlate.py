@@ -1,7 +1,8 @@
 """The join on points of real audit text, answered from a small world."""
 
 from auditns_connector.attribution.attributor import Correlator
-from auditns_connector.audittext.scanner import TextStream, assemble
+from auditns_connector.audittext.insertion import assemble
+from auditns_connector.audittext.scanner import TextStream
 from auditns_connector.vocabulary.frames import K_COMM
 from tests.unit.world import MS, REAL, World
 

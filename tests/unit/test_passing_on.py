@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from auditns_connector.audittext.scanner import RecordTexts, TextStream, assemble
+from auditns_connector.audittext.insertion import RecordTexts, assemble
+from auditns_connector.audittext.scanner import TextStream
 from auditns_connector.vocabulary import audit_text as pt
 
 OURS = RecordTexts([b"\1type=UNKNOWN[1340] \0 contid=1\n"])

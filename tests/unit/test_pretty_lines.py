@@ -148,9 +148,17 @@ def test_an_argument_that_is_missing_is_shown_as_such() -> None:
 
 def test_namespaces_are_told_in_words() -> None:
     change = {"nstype": "40000000", "reason": "unshare", "old-ino": 4026, "ino": 4027, "pid": 7}
-    assert " net namespace 4026 -> 4027 (unshare) pid=7" in line([("NS_CHANGE", change)])
-    assert " new net namespace 4027 " in line([("NS_INIT", {"nstype": "40000000", "ino": 4027, "pid": 7})])
-    assert " net namespace 4027 is gone " in line([("NS_DEL", {"nstype": "40000000", "ino": 4027, "pid": 7})])
+    made = {"nstype": "40000000", "ino": 4027, "pid": 7}
+    for who, options in ((Who("5"), {}), (Who("?"), {}), (HOST, {"namespaces": True})):
+        assert " net namespace 4026 -> 4027 (unshare) pid=7" in line([("NS_CHANGE", change)], who, **options)
+        assert " new net namespace 4027 " in line([("NS_INIT", made)], who, **options)
+        assert " net namespace 4027 is gone " in line([("NS_DEL", made)], who, **options)
+
+
+@pytest.mark.parametrize("kind", ["NS_INIT", "NS_CHANGE", "NS_DEL", "UNKNOWN[1345]"])
+def test_namespaces_of_the_host_are_told_to_people_who_ask(kind: str) -> None:
+    """They come and go with every service and every tab of a browser."""
+    assert line([(kind, {"nstype": "40000000", "ino": 4027, "pid": 7})]) == ""
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 200])

@@ -4,7 +4,8 @@ from array import array
 
 import pytest
 
-from auditns_connector.audittext.scanner import RecordTexts, TextStream, assemble
+from auditns_connector.audittext.insertion import RecordTexts, assemble
+from auditns_connector.audittext.scanner import TextStream
 from auditns_connector.vocabulary import audit_text as p
 
 SYSCALL = b"type=SYSCALL msg=audit(1.000:%d): arch=c000003e syscall=59 success=yes exit=0 ppid=1 pid=%d\n"

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from auditns_connector.audittext.scanner import RecordTexts, TextStream, assemble, insert_records
+from auditns_connector.audittext.insertion import RecordTexts, assemble, insert_records
+from auditns_connector.audittext.scanner import TextStream
 from auditns_connector.config.options import FileOutput
 from auditns_connector.sinks import threaded
 from auditns_connector.sinks.file import FileSink, LogFile

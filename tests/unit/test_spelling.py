@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from auditns_connector.attribution.attributor import Correlator
-from auditns_connector.audittext.scanner import InsertionPoints, RecordTexts, TextStream, assemble
+from auditns_connector.audittext.insertion import RecordTexts, assemble
+from auditns_connector.audittext.scanner import InsertionPoints, TextStream
 from auditns_connector.emit.spelling import Spelling, choose, recorded
 from auditns_connector.host.audit_tools import version, version_in
 from auditns_connector.pipeline.text_stage import NUMERIC, RAW, Enricher

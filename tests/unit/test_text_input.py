@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from auditns_connector.audittext.scanner import InsertionPoints, RecordTexts, Scanner, TextStream, assemble
+from auditns_connector.audittext.insertion import RecordTexts, assemble
+from auditns_connector.audittext.scanner import InsertionPoints, Scanner, TextStream
 from auditns_connector.errors import AuditnsError
 from auditns_connector.pipeline.text_input import TextInput
 from auditns_connector.vocabulary.audit_text import MODE_EOF

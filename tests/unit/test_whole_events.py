@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import pytest
 
 from auditns_connector.attribution.attributor import Correlator
-from auditns_connector.audittext.scanner import InsertionPoints, TextStream, assemble
+from auditns_connector.audittext.insertion import assemble
+from auditns_connector.audittext.scanner import InsertionPoints, TextStream
 from auditns_connector.pipeline.filters import EventFilter
 from auditns_connector.pipeline.text_stage import JSON, RAW, Enricher
 from auditns_connector.vocabulary import audit_text as pt
