@@ -5,6 +5,7 @@
 # make lint   ruff, mypy --strict, manual pages      make bench   the benchmarks (as root)
 # make peers  fetch the newest LAUREL and audit tools, beside the installed ones, for benches and tests
 # make fuzz   ten minutes of fuzzing the C code (with clang)
+# make compare LOG=FILE  what audit tools and LAUREL make of a log before and after us
 # make mutate each stated rule weakened in turn, to see that a test notices
 # make build  wheel and source distribution in dist/ make clean   remove what was built
 # make deb    a package for Debian and Ubuntu in dist/ make rpm     one for Fedora and its kin
@@ -17,7 +18,7 @@ PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 DEMO := tests/golden/demo
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: run test tiers nightly lint bench peers fuzz build deb rpm clean venv dev check-tools
+.PHONY: run test tiers nightly lint bench compare peers fuzz build deb rpm clean venv dev check-tools
 .DEFAULT_GOAL := run
 
 # Say in one line how to install what is missing, with this system's package manager.
@@ -54,6 +55,11 @@ $(VENV)/.ready-dev: $(VENV)/.ready
 venv: $(VENV)/.ready
 
 dev: $(VENV)/.ready-dev
+
+# LOG = audit logs: what the audit tools, LAUREL and auparse make of them before and after
+compare: venv
+	$(BIN)/python -m tests.compare $(LOG)
+	$(BIN)/python -m tests.compare_json $(LOG) --reader laurel --reader auparse
 
 run: venv
 	@if [ "$$(id -u)" = 0 ]; then \

@@ -140,7 +140,8 @@ def test_a_record_is_a_row_its_fields_and_where_it_is_added(copied: Copied) -> N
     copied.edit("attribution/record_numbers.py", added, f"{added}            out += text.ns_dummy(numeric)\n")
     said = copied.run(
         "from auditns_connector.attribution.attributor import Correlator\n"
-        "from auditns_connector.audittext.scanner import TextStream, insert_records\n"
+        "from auditns_connector.audittext.insertion import insert_records\n"
+        "from auditns_connector.audittext.scanner import TextStream\n"
         "from tests.unit.world import HEX, REAL, World\n"
         "w = World(); w.fork(1, 100, 1000); w.attach(100, f'/docker/{HEX}', 1001); w.now += 10**9\n"
         "text = b'type=SYSCALL msg=audit(%d.500:7): arch=c000003e syscall=2 success=yes exit=3 ppid=1 pid=100\\n'\n"

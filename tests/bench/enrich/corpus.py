@@ -45,6 +45,8 @@ RAW: Final = "RAW"
 ENRICHED: Final = "ENRICHED"
 NASTY: Final = "nasty"
 OTHER_BOOT: Final = "another boot"
+#: made by ours (see offline.py)
+READ_BACK: Final = "enriched already"
 #: records of a recording
 RECORDED: Final = 250_000
 _STAMP: Final = re.compile(rb"audit\((\d+)\.(\d{3}):(\d+)\)")
@@ -69,9 +71,14 @@ def count(log: Path) -> int:
         return sum(block.count(b"\n") for block in iter(lambda: text.read(1 << 20), b""))
 
 
+def corpus_path(kind: str, records: int) -> Path:
+    """Where the log of that kind is, or will be."""
+    return folder() / f"{kind.lower().replace(' ', '-')}-{records}-varied.log"
+
+
 def corpus(kind: str, records: int) -> Path:
     """The log of that kind with at least ``records`` records; recorded or made when there is none."""
-    path = folder() / f"{kind.lower().replace(' ', '-')}-{records}-varied.log"
+    path = corpus_path(kind, records)
     if not path.exists():
         staged = path.with_suffix(".new")
         with staged.open("wb") as out:
