@@ -136,7 +136,8 @@ static void answer(void)
     }
     auditns_pick(choice, points.n, answered, found);
     for (uint32_t i = 0; i < points.n; i++)
-        answers += found[i];
+        answers += found[i] || /* an EOE that is late is about nobody */
+                   (points.flags[i] & (AUDITNS_P_LATE | AUDITNS_P_SUBJECT | AUDITNS_P_TARGET)) == AUDITNS_P_LATE;
     hold(answers + n == points.n, "the others are answered");
     n = auditns_calls(&points, 0, points.n, wanted, sizeof(wanted), calls);
     for (uint32_t i = 0; i < n; i++)
@@ -266,6 +267,8 @@ static void take(const char *block, uint32_t consumed)
         choice[i] = i % 4;
         who[i] = i % 3;
         hold(points.flags[i] != 0 && points.at[i] <= (points.listed ? points.len : points.out_end), "a point lies in the text");
+        hold(points.listed || points.at[i] >= points.out_from, "a place is not passed yet");
+        hold(points.listed || !i || points.at[i - 1] <= points.at[i], "points are in the order of their places");
     }
     if (points.listed)
         take_listed(block, consumed, choice, who);
@@ -298,7 +301,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         hold(auditns_scan_whole(&scan, &points, data[1] & 32 ? 2000 : 1 << 24, data[1] & 16 ? 3 : 300), "memory");
     const char *text = (const char *)data + 2;
     size -= 2;
-    size_t from = 0, end = 0, last = 0;
+    size_t from = 0, end = 0, last = 0, given = 0;
+    scan.patient = data[1] >> 3 & 1;
+    scan.hold = !scan.whole && data[1] & 32;
+    scan.at_end = data[1] >> 4 & 1;
     for (int mode = AUDITNS_MODE_MORE; mode != AUDITNS_MODE_EOF;) {
         end = size - end > piece ? end + piece : size;
         mode = end < size ? AUDITNS_MODE_MORE : AUDITNS_MODE_EOF;
@@ -314,11 +320,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         points.len = (uint32_t)(end - from);
         int64_t consumed = auditns_scan(&scan, &points, block, (uint32_t)(end - from), mode);
         hold(consumed >= 0 && (size_t)consumed <= end - from, "consumed lies in the block");
-        take(block, (uint32_t)consumed);
+        take(block, points.out_end);
+        given += points.listed ? 0 : points.out_end - points.out_from;
         free(block);
         from += (size_t)consumed;
         last = end;
     }
     hold(from == size, "at the end all is consumed");
+    hold(scan.whole || given == size, "all lines are handed out, each once");
     return 0;
 }
