@@ -6,7 +6,14 @@ import select
 import sys
 from typing import TYPE_CHECKING, Any
 
-from auditns_connector.cli.options import add_filters, add_format, event_filter, formats, lines_for_people
+from auditns_connector.cli.options import (
+    add_filters,
+    add_format,
+    asks_namespaces,
+    event_filter,
+    formats,
+    lines_for_people,
+)
 from auditns_connector.cli.subparsers import Subparsers
 from auditns_connector.daemon.terminal import complain, for_people
 
@@ -71,7 +78,9 @@ def run(args: argparse.Namespace) -> int:
             wanted=wanted,
             limit=args.count,
             redact=Redaction(args.redact),
-            lines=lines_for_people(args, live=not args.journal) if name == "pretty" else None,
+            lines=lines_for_people(args, live=not args.journal, namespaces=asks_namespaces(args))
+            if name == "pretty"
+            else None,
             lasting=False,
             apart=args.placement == spellings.APART,
             at_end=spelling.at_end,

@@ -11,6 +11,7 @@ from auditns_connector.cli.options import (
     add_control,
     add_filters,
     add_format,
+    asks_namespaces,
     event_filter,
     formats,
     lines_for_people,
@@ -201,7 +202,7 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
                 parents=args.parents,
                 nodes=own_nodes(),
             )
-            lines = lines_for_people(args, live=True) if name == "pretty" else None
+            lines = lines_for_people(args, live=True, namespaces=asks_namespaces(args)) if name == "pretty" else None
             enricher = Enricher(
                 correlator,
                 [name],

@@ -170,8 +170,14 @@ def formats(args: argparse.Namespace, spelling: "Spelling") -> str:
     return "numeric" if args.format == "raw" and spelling.numeric else str(args.format)
 
 
-def lines_for_people(args: argparse.Namespace, *, live: bool) -> "Pretty":
-    """What makes lines for people on stdout, as wide as that is; ``live``: the ids in records are this host's."""
+def asks_namespaces(args: argparse.Namespace) -> bool:
+    """Whether people who see all events want to be told how namespaces of the host itself come and go."""
+    return args.ns == "all" or any(name.startswith("NS_") for name in args.type)
+
+
+def lines_for_people(args: argparse.Namespace, *, live: bool, namespaces: bool) -> "Pretty":
+    """What makes lines for people on stdout, as wide as that is; ``live``: the ids in records are this host's;
+    ``namespaces`` as :class:`~auditns_connector.emit.pretty.Pretty` has it."""
     import shutil
     import sys
 
@@ -183,5 +189,5 @@ def lines_for_people(args: argparse.Namespace, *, live: bool) -> "Pretty":
         live=live,
         width=lambda: shutil.get_terminal_size().columns if terminal else None,
         template=None if args.output_template is None else Template(args.output_template),
-        namespaces=args.ns == "all" or any(name.startswith("NS_") for name in args.type),
+        namespaces=namespaces,
     )

@@ -71,7 +71,7 @@ def _run(args: argparse.Namespace, answers: "LogAnswers", asked: "Asked", form: 
     from auditns_connector.pipeline.text_stage import Enricher
     from auditns_connector.query.search import Search, Shown
 
-    lines = lines_for_people(args, live=not args.files) if form == "pretty" else None
+    lines = lines_for_people(args, live=not args.files, namespaces=True) if form == "pretty" else None
     enricher = Enricher(answers, (form,) if form else (), wanted=asked, limit=args.limit, lines=lines, lasting=False)
     search = Search(answers, asked, Shown(answers, enricher, form, deliver).take)
     with texts_of(args, copied=args.reverse) as text:
