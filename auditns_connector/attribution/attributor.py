@@ -206,9 +206,8 @@ class Correlator:
         self, points: InsertionPoints, before: int, choice: "array[int]", first: int, end: int
     ) -> Sequence[int]:
         """Answer the points that are stamped ``before`` (ms) anything was known of: by nobody. Returns the others."""
-        left = self._rows.find_nobody(
-            points, first, end, NEEDS_LOOKUP, before, self.numbers.plain(lookup.NOBODY), choice
-        )  # fmt: skip
+        nobody = self.numbers.plain(lookup.NOBODY)
+        left = self._rows.find_nobody(points, first, end, NEEDS_LOOKUP, before, nobody, choice)
         if self._keeps:
             place, which = len(self.states.found), self.states.which
             self.states.found.append(lookup.NOBODY)
@@ -246,10 +245,9 @@ class Correlator:
     def _by_process(
         self, points: InsertionPoints, now: int, choice: "array[int]", first: int, end: int, offset: int, window: int
     ) -> Sequence[int]:
-        """As :meth:`_one_by_one`, but each process is asked for once, which is the same where one answer holds for all
-        its points. Those of a process for which it does not are left, and returned in their order: what an answer
-        leaves behind (which execs and calls were told of) matters to the same process alone, but for objects, whose
-        order is kept by leaving everything behind them."""
+        """As :meth:`_one_by_one`, but each process is asked for once, where one answer holds for its points; others'
+        are left and returned in their order. What an answer leaves behind matters to the same process alone, but for
+        objects: everything behind one is left."""
         groups, keep = self._groups, self._keeps
         careful = _ANY_FLAG if keep else NEEDS_LOOKUP  # a row's answer does not say which state it was
         which, count = self._rows.ready(now).find(points, first, end, careful, now, choice)

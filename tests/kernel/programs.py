@@ -141,11 +141,11 @@ def whole_event_of(text: bytes, *words: str) -> list[bytes]:
 
 
 def contids(lines: Sequence[bytes]) -> list[str]:
-    """The contid fields of the CONTAINER_ID records among ``lines``, in either spelling."""
+    """The contid fields of the CONTAINER_ID records among ``lines``, in either spelling, quoted or not."""
     found = []
     for line in lines:
         if b"type=CONTAINER_ID " in line or b"type=UNKNOWN[1340] " in line:
-            found.append(line.rpartition(b" contid=")[2].decode())
+            found.append(line.rpartition(b" contid=")[2].decode().strip('"'))
     return found
 
 

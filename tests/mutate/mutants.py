@@ -718,8 +718,8 @@ MUTANTS: Final = (
     Mutant(
         "rows: a stamp behind the end",
         "cdefs/attribution/row_lookup.c",
-        " || (who->end != ALIVE && time > (int64_t)who->end))",
-        ")",
+        "(time > (int64_t)who->end || time < l->horizon)",
+        "time < l->horizon",
         "tests/unit/test_row_gates.py::test_a_row_answers_from_its_birth_to_its_end",
     ),
     Mutant(
@@ -739,7 +739,7 @@ MUTANTS: Final = (
     Mutant(
         "rows: a pid that had another holder",
         "cdefs/attribution/row_lookup.c",
-        "    return who->early && (int64_t)",
+        "    return early && (int64_t)",
         "    return (int64_t)",
         "tests/unit/test_row_gates.py::test_a_former_holder_of_the_pid_may_be_meant",
     ),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from auditns_connector.attribution.attributor import Correlator
 from auditns_connector.audittext.scanner import InsertionPoints, TextStream
+from auditns_connector.emit.pretty import Pretty
 from auditns_connector.model.apply.dispatch import Model
 from auditns_connector.pipeline.text_stage import JSON, NUMERIC, PRETTY, RAW, Enricher
 from auditns_connector.vocabulary import record_types as rectypes
@@ -65,7 +66,7 @@ def enrich(pieces: Sequence[bytes], formats: Sequence[str], *, flush: int | None
     correlator = Correlator(
         model(), spellings=[name == NUMERIC for name in formats], ns="all", info=True, nodes={b"h1"}
     )
-    enricher = Enricher(correlator, formats)
+    enricher = Enricher(correlator, formats, lines=Pretty(namespaces=True))
     text = TextStream(capacity=64, whole=enricher.whole)
     out = dict.fromkeys(formats, b"")
 

@@ -163,7 +163,8 @@ def test_a_namespace_type_is_a_name_its_flag_and_the_inode_of_the_initial_one(co
     said = copied.run(
         "import json, os\n"
         "from auditns_connector.attribution.attributor import Correlator\n"
-        "from auditns_connector.audittext.scanner import TextStream, insert_records\n"
+        "from auditns_connector.audittext.insertion import insert_records\n"
+        "from auditns_connector.audittext.scanner import TextStream\n"
         "from auditns_connector.sources.procfs import Procfs\n"
         "from auditns_connector.vocabulary import frames as f\n"
         "from auditns_connector.vocabulary.namespaces import INITIAL_INODES_618\n"

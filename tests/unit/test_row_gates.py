@@ -72,10 +72,17 @@ def test_who_may_be_forgotten_may_have_had_the_pid(asked: Asked) -> None:
 
 
 def test_a_former_holder_of_the_pid_may_be_meant(asked: Asked) -> None:
-    asked.end(200, 5500)
+    asked.end(200, 5999)
     asked.world.fork(100, 200, 6000)
     assert not asked.rows((200, 1, 5999))
     assert asked.rows((200, 1, 6010))
+    assert asked.rows((200, 1, 5900))  # the former one, alone
+
+
+def test_a_former_holder_that_ended_before_is_not_meant(asked: Asked) -> None:
+    asked.end(200, 5500)
+    asked.world.fork(100, 200, 6000)
+    assert asked.rows((200, 1, 5999))
 
 
 def test_a_state_that_has_changed_is_no_answer_for_before(asked: Asked) -> None:
