@@ -272,10 +272,10 @@ class Correlator:
                 numbers[group] = number = brief or self.numbers.plain(found)
                 if process is not None and low * _MS - offset - EPSILON - found.since > _LASTING:
                     lasting[process] = (number, self.numbers.kinds[number])
-            elif size > 1:
+            elif size > 1 and self.ns == "off":
                 several.add(pid)
                 numbers[group] = _LEFT
-            elif several and alone & pt.P_OBJECT:
+            elif size > 1 or (several and alone & pt.P_OBJECT):  # serials of namespaces are given in the points' order
                 before = groups.before(i)
                 count, rest = before, ffi.unpack(which, count)[before:]
                 break
