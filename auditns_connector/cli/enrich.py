@@ -96,8 +96,9 @@ def run(args: argparse.Namespace) -> int:
 
         TextInput(stream, deliver, answers).run(args.files or ["-"])
     if answers.foreign:
-        complain(
-            f"auditns: {answers.foreign} events are unknown: by serial and time they are not of the journal's host"
+        print(
+            f"auditns: {answers.foreign} events are unknown: by serial and time they are not of the journal's host",
+            file=sys.stderr,
         )
     if correlator.contradicted:
         count = correlator.contradicted
