@@ -34,6 +34,9 @@ def _answers(model: "Model", process: Process, low: int, high: int, window: int,
         return False
     if model.gap_until and model.gap_until >= margin:  # what is missing may be another holder of the pid
         return False
+    container = process.state.container
+    if container is not None and container.renamed > margin:
+        return False
     return margin > since or (early and process.start <= low + window and remembered)
 
 
