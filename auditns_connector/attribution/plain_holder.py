@@ -6,6 +6,7 @@ same for rows.
 
 from typing import TYPE_CHECKING
 
+from auditns_connector.attribution.lookup import named_then
 from auditns_connector.model.process import Process, first_holder, valid_interval
 from auditns_connector.vocabulary.timing import EPSILON
 
@@ -34,8 +35,7 @@ def _answers(model: "Model", process: Process, low: int, high: int, window: int,
         return False
     if model.gap_until and model.gap_until >= margin:  # what is missing may be another holder of the pid
         return False
-    container = process.state.container
-    if container is not None and container.renamed > margin:
+    if named_then(process.state, margin) is not process.state:
         return False
     return margin > since or (early and process.start <= low + window and remembered)
 
