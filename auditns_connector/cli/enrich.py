@@ -96,9 +96,8 @@ def run(args: argparse.Namespace) -> int:
 
         TextInput(stream, deliver, answers).run(args.files or ["-"])
     if answers.foreign:
-        print(
-            f"auditns: {answers.foreign} events are unknown: by serial and time they are not of the journal's host",
-            file=sys.stderr,
+        complain(
+            f"auditns: {answers.foreign} events are unknown: by serial and time they are not of the journal's host"
         )
     if correlator.contradicted:
         count = correlator.contradicted

@@ -264,11 +264,9 @@ class StandaloneRecords:
         found.append((self._ms(counted.last.time), tails, None))
 
     def _passes(self, output: Any) -> bool:
-        if isinstance(output, OUTPUTS) and self._model.own.hides(output):
-            return False
-        kind = KINDS.get(type(output))
-        if self.wanted is None or kind is None:
-            return True
+        kind, hidden = KINDS.get(type(output)), isinstance(output, OUTPUTS) and self._model.own.hides(output)
+        if hidden or self.wanted is None or kind is None:
+            return not hidden
         process = getattr(output, "process", None)
         state = getattr(output, "state", None) or (process.state if process is not None else None)
         container = state.container if state is not None else getattr(output, "container", UNKNOWN)

@@ -19,8 +19,6 @@ from tests.kernel.programs import Program, contids, event_of, events, until
 from tests.kernel.support import AuditState, auditctl, need, need_tool
 
 pytestmark = pytest.mark.kernel
-#: what an answer is allowed to wait for (seconds)
-GRACE: Final = 0.1
 #: argv: a word, another, the pause between two births (µs), a file whose end is theirs. Each process of a chain makes
 #: the next one and then is /bin/true; each of a loop is made by the one that stays
 SOURCE: Final = r"""
@@ -133,7 +131,6 @@ def test_nobody_is_unknown_after_a_busy_start(quiet: AuditState, births: Path, t
                 program.kill()
     finally:
         cgroupfs.remove_new("/docker", before)
-    began = min(seconds(lines) for lines in events(text).values())
     found = answers(text, token)
     assert sorted(found) == [f"{way}-{where}" for way in ("chain", "loop") for where in ("docker", "host", "sandbox")]
     wanted = {"host": [], "docker": [str(int(name[:16], 16))]}
@@ -141,9 +138,9 @@ def test_nobody_is_unknown_after_a_busy_start(quiet: AuditState, births: Path, t
         way, where = which.split("-")
         kinds = Counter(tuple(contid) for _, contid in told if contid != ["?"])
         assert (set(kinds) == {tuple(wanted[where])}) if where in wanted else len(kinds) == 1, (which, kinds)
-        late = [at - began for at, contid in told if contid == ["?"] and at > began + GRACE]
-        assert late == [], f"{which}: {len(late)} of {len(told)} unknown, the last after {max(late):.3f} s"
+        unknown = [contid == ["?"] for _, contid in sorted(told)]
+        assert True not in unknown[unknown.index(False) :], f"{which}: unknown again: {unknown}"
+        assert unknown.count(True) * 4 < len(told), which
         assert len(told) > 50, f"{way} {where}"
     changes = [line for line in text.splitlines() if b"type=NS_CHANGE" in line]
-    nowhere = [line for line in changes if b" snum=? " in line and b" old-snum=? " in line and b" old-ino=? " in line]
-    assert nowhere == []
+    assert [line for line in changes if b" old_snum=? snum=? " in line] == []

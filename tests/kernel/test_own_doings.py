@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from auditns_connector.host.observer import Observer
+from auditns_connector.model.apply.dispatch import Model
 from auditns_connector.model.outputs import NsChange
-from auditns_connector.model.table import Model
 from auditns_connector.sources.perf import PerfSource
 from tests.kernel.programs import auditns, listening, until
 from tests.kernel.support import AuditState, auditctl, need, need_tool

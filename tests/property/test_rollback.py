@@ -241,3 +241,54 @@ def test_frames_of_any_content_are_taken(payloads: list[bytes]) -> None:
     rolled = roll_back(5, events, [(12, answer(5, Task(0, 1, dict(_INITIAL)), 0))], whole=False)
     assert rolled is not None
     assert len(list(f.iter_frames(rolled.since))) >= len(payloads)
+
+
+def after_a_loss(kernel: Kernel, first: int, missing: int, reads: list[int]) -> World:
+    """A listener that has seen all but the last ``missing`` steps before step ``first``, and then reads /proc."""
+    moment = first * STEP - STEP // 2
+    seen = max(first - 1 - missing, 0)
+    world = World(features=FEATURES, sandbox_types=["pid"])
+    world.proc(10, 1)
+    for block, _ in kernel.steps[:seen]:
+        world.model.apply(block)
+    lost = f.pack(f.K_LOST, f.S_PERF, (moment - 20) * MS, arg=9, cgroup=(seen * STEP + STEP // 2) * MS)
+    world.model.apply(lost)
+    blocks = []
+    for turn, pid in enumerate(range(1, kernel.next)):
+        step = reads[turn % len(reads)]
+        if pid in kernel.steps[step - 1][1]:
+            time = step * STEP + STEP // 2
+            blocks.append(((time + 1) * MS, answer(pid, kernel.steps[step - 1][1][pid], time)))
+    events = b"".join(block for block, _ in kernel.steps[first - 1 :])
+    rolled = roll_back(moment * MS, events, blocks, whole=False)
+    assert rolled is not None
+    for arg, block in ((1, rolled.before), (2, rolled.since)):
+        world.model.apply(f.pack(f.K_RESYNC, f.S_PROCFS, moment * MS, arg=arg) + block)
+    world.now = kernel.world.now
+    return world
+
+
+@settings(max_examples=100, deadline=None)
+@given(scripts(), st.integers(1, 8))
+def test_after_a_loss_no_answer_is_wrong(run: Run, missing: int) -> None:
+    script, first, reads = run
+    kernel = Kernel(script)
+    world, wrong = after_a_loss(kernel, first, missing, reads), []
+    for step in range(first, len(kernel.steps) + 1):
+        at = step * STEP + STEP // 2
+        for pid in kernel.steps[step - 1][1]:
+            said, true = label(world, pid, at), label(kernel.world, pid, at)
+            if said not in (true, "?"):
+                wrong.append((pid, step, true, said))
+    assert wrong == []
+
+
+def test_a_chain_of_forks_is_known_again_after_a_loss() -> None:
+    kernel = Kernel([("attach", 1), ("fork", 1), *[("chain", 99)] * 20])
+    world = after_a_loss(kernel, 8, 3, [18])
+    for step in range(19, 23):
+        at, told = step * STEP + STEP // 2, []
+        for pid in kernel.steps[step - 1][1]:
+            told.append((label(kernel.world, pid, at), label(world, pid, at)))
+        assert [true for true, _ in told] == [said for _, said in told]
+        assert {true for true, _ in told} == {None, kernel.world.who(10, at)}

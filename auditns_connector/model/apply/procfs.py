@@ -278,7 +278,10 @@ class Resync:
                 pairs = zip(known.inst, nsset.inst, strict=True)
                 nsset = model.namespaces.intern(tuple(own if own is not None else told for own, told in pairs))
             model.put_namespaces(process, nsset, time, PROCFS)
-        if cgroups is not None and incomplete:
+        if cgroups is not None and incomplete and not process.unresolved and not model.moves_told:
+            model.table.set_cgroups(process, cgroups)
+            self._since(process)
+        elif cgroups is not None and incomplete:
             unresolved = process.unresolved
             model.table.unresolved(process, False)
             model.table.set_cgroups(process, cgroups)
