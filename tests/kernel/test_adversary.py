@@ -155,4 +155,3 @@ def test_the_target_of_a_signal_is_who_had_the_number_then(
         sure = [answer for answer in answers if answer != ["?"]]  # holders of a few ms ago may be meant as well
         assert len(answers) == 4 * TURNS
         assert sure == [expected[where]] * len(sure)
-        assert sure

@@ -177,7 +177,7 @@ def test_the_probe_agrees_with_the_kernel() -> None:
 
 @pytest.mark.parametrize(
     ("options", "error"),
-    [(["--user", "--map-root-user"], NotPermittedError), (["--net"], NotSupportedError)],
+    [(["--user", "--map-root-user"], NotPermittedError), (["--net"], NotPermittedError)],
     ids=["another user namespace", "another network namespace"],
 )
 def test_where_it_cannot_work_it_says_so(options: list[str], error: type[Exception]) -> None:
