@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from pyroute2.netlink.connector.cn_proc import ProcEventMarshal
 
-from auditns_connector.errors import NotPermittedError, NotSupportedError
+from auditns_connector.errors import NotPermittedError
 from auditns_connector.sources.connector import IGNORE, LISTEN, NETLINK_CONNECTOR, ConnectorSource, probe_nm, request
 from auditns_connector.vocabulary import frames
 from tests.kernel.support import in_child, need, need_tool
