@@ -73,6 +73,7 @@ def observer() -> Iterator[Observer]:
     made = Observer(Model(), perf=PerfSource(pages=8192, calls=True), all_serials=True)
     made.tell_lifecycle(True)
     made.start()
+    made.model.own.begin(0, 0)  # who is watched here are children of this process
     made.model.outputs.clear()
     yield made
     made.close()

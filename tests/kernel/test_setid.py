@@ -15,6 +15,7 @@ import pytest
 
 from auditns_connector.host.observer import Observer
 from auditns_connector.model.apply.dispatch import Model
+from auditns_connector.model.places import UNKNOWN
 from auditns_connector.sources.connector import ConnectorSource
 from auditns_connector.sources.perf import PerfSource
 from auditns_connector.vocabulary import frames as f
@@ -213,7 +214,9 @@ def test_without_tracepoints_the_connector_or_proc_tells_that_it_lives(
             until(lambda: observer.sync() and found.end, "the end")
             assert model.processes[process.pid] is found
             children = [p for p in model.processes.values() if p.creator == (found.pid, found.start)]
-            assert [child.state.container for child in children] == [None, None]
+            # no move between cgroups is seen, so who has run a program and is gone before /proc answers is unknown
+            assert len(children) == 2
+            assert {child.state.container for child in children} <= {None, UNKNOWN}
             assert process.pid not in model.exits.suspended
         finally:
             observer.close()

@@ -20,7 +20,8 @@ from tests.bench.storm.run import Pass, Plugin, Timing
 from tests.kernel import cgroupfs
 from tests.kernel.support import AuditState, need, need_tool
 
-pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("usable_null")]
+#: storms beside a full disk, a stopped reader, low limits: minutes each
+pytestmark = [pytest.mark.kernel, pytest.mark.nightly, pytest.mark.usefixtures("usable_null")]
 
 
 class Trouble(Plugin):
