@@ -235,6 +235,7 @@ def test_who_is_who_inside_outlives_a_restart(
         run(f"sh -c 'while :; do sleep 0.02; /bin/true born-{token}; done' & echo $! >> {log}")
         until(lambda: len(log.read_text().splitlines()) == 3, "a process started meanwhile")
         second = stack.enter_context(listening(base, "--info"))
+        until(lambda: event_of(second.out, f'a1="born-{token}"'), "born")
         run(f"sh -c 'echo $$ >> {log}; exec /bin/true late-{token}'; kill $! {sleeper}; echo end >> {log}")
         until(lambda: log.read_text().endswith("end\n"), "the shell's commands")
         for word in ("born", "late"):
