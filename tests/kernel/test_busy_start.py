@@ -125,8 +125,8 @@ def test_nobody_is_unknown_after_a_busy_start(quiet: AuditState, births: Path, t
                 time.sleep(2)
                 subprocess.run(["/bin/true", f"end-{token}"], check=True)
                 until(lambda: event_of(program.out, f"end-{token}"), "the last event")
-                text = program.out
                 assert program.stop(signal.SIGTERM) == 0, program.err
+                text = program.out  # now, for an event is written as it comes: ours may be behind what is there of it
             finally:
                 program.kill()
     finally:
