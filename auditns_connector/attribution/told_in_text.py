@@ -81,7 +81,7 @@ class TextAnswers:
             if kind == rectypes.CONTAINER_INFO:
                 about |= _words(fields)
             elif _is_about(fields.get(b"record", b"").strip(b'"'), points.recno[i], target):
-                said.add(fields.get(b"contid", b"").strip(b'"'))
+                said.add(_bare(fields.get(b"contid", b"")))
         if not said:
             return HOST
         if len(said) > 1:
@@ -100,7 +100,7 @@ class TextAnswers:
             if kind in rectypes.OWN_AUXILIARY and not (kind == rectypes.CONTAINER_INFO and b"reason" in fields):
                 continue
             pid = fields.get(b"pid", fields.get(b"opid", b""))
-            contid = fields.get(b"contid", b"-1").strip(b'"')
+            contid = _bare(fields.get(b"contid", b"-1"))
             about = _words(fields) if kind == rectypes.CONTAINER_INFO else {}
             state = HOST if contid == b"-1" else self._state(contid, about, containers) or UNCLEAR
             found.append(Alone(event, kind, int(pid) if re.fullmatch(rb"[0-9]{1,9}", pid) else -1, state))
@@ -147,7 +147,7 @@ def _is_about(record: bytes, recno: int, target: bool) -> bool:
 
 def _words(fields: dict[bytes, bytes]) -> dict[str, str]:
     """What a CONTAINER_INFO says, by the names of a container's attributes, and of which contid."""
-    found = {"contid": fields.get(b"contid", b"").strip(b'"').decode("latin-1")}
+    found = {"contid": _bare(fields.get(b"contid", b"")).decode("latin-1")}
     for field, name in _FIELDS:
         value = untrusted(fields.get(field, b""))
         if value is not None:
@@ -167,6 +167,11 @@ def _container(words: str, ids: Iterable[str], about: dict[str, str]) -> Contain
     for _, name in _FIELDS[2:]:
         setattr(container, name, about.get(name, ""))
     return container
+
+
+def _bare(value: bytes) -> bytes:
+    """``value`` without the quotes around it. With one alone, as the first word of "7 7" has it, it is no contid."""
+    return value[1:-1] if len(value) > 1 and value[:1] == value[-1:] == b'"' else value
 
 
 def _link(contid: int, parent: Container | None) -> Container:

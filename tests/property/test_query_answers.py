@@ -1,6 +1,6 @@
 """Whose events are, by the records of ours in them: what a search says is what told_in_text.py says."""
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from auditns_connector.attribution.told_in_text import TextAnswers
@@ -55,6 +55,7 @@ def called(state: State) -> str | None:
 
 
 @given(st.lists(EVENT, max_size=5))
+@example([(0, [("CONTAINER_ID", "", "7 7", '"', "")], False)])
 def test_both_say_the_same(events: list[tuple[int, list[tuple[str, str, str, str, str]], bool]]) -> None:
     stream = TextStream(whole=True, patient=True)
     stream.put(text_of(events))
