@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from auditns_connector.config.options import Config
     from auditns_connector.daemon.log import Log
     from auditns_connector.model.apply.dispatch import Model
+    from auditns_connector.pipeline.filters import LiveFilter
     from auditns_connector.pipeline.rules import RuleSet
     from auditns_connector.pipeline.standalone_records import StandaloneRecords
     from auditns_connector.pipeline.text_stage import Enricher
@@ -67,6 +68,13 @@ def run(argv: Sequence[str]) -> int:
     finally:
         for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)  # Python would put the default back at its end, and die of one
+
+
+def _rule_set(config: "Config", base: "LiveFilter") -> "RuleSet":
+    # what rules match by takes 14 ms to import: not at the start of who has none
+    from auditns_connector.pipeline.rules import RuleSet
+
+    return RuleSet(config.rules, base)
 
 
 def _check(path: str) -> int:
@@ -209,7 +217,6 @@ class Plugin:
         from auditns_connector.emit.spelling import APART, choose
         from auditns_connector.host.open_sources import own_nodes
         from auditns_connector.pipeline.filters import configured
-        from auditns_connector.pipeline.rules import RuleSet
         from auditns_connector.pipeline.text_stage import NUMERIC, RAW, Enricher
         from auditns_connector.sinks.build import open_rule_logs, open_sinks
 
@@ -227,13 +234,15 @@ class Plugin:
             parents=config.parents,
             nodes=own_nodes(),
         )
-        wanted = self._rules = RuleSet(config.rules, configured(config.include, config.exclude))
+        wanted: LiveFilter = configured(config.include, config.exclude)
+        rules = self._rules = _rule_set(config, wanted) if config.rules else None
+        wanted = wanted if rules is None else rules
         standalone.wanted = wanted if wanted else None
         standalone.formats = tuple(outputs)
         logs = open_rule_logs(config, lost(NUMERIC if NUMERIC in outputs else RAW), former)
         enricher = Enricher(
             correlator, list(outputs), wanted=wanted, apart=config.placement == APART, at_end=spelling.at_end,
-            logs=wanted.logged,
+            logs=None if rules is None else rules.logged,
         )  # fmt: skip
         return correlator, enricher, {**outputs, **logs}
 
