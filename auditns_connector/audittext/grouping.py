@@ -6,13 +6,16 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterable
 from itertools import accumulate
-from typing import Final
+from typing import Final, TypeVar
 
 from auditns_connector._native import ffi, lib
 from auditns_connector.audittext.scanner import InsertionPoints
 from auditns_connector.vocabulary.values import CData, JsonObject
 
 #: odd, and known to nobody: pids cannot be chosen so that looking them up takes long
+#: 0 for 1 and 1 for 0
+_NOT: Final = bytes((1, 0)) + bytes(254)
+_Column = TypeVar("_Column", bytes, bytearray)
 _SEED: Final = int.from_bytes(os.urandom(8), "little") | 1
 
 
@@ -144,3 +147,8 @@ def keep_types(points: InsertionPoints, types: bytes, first: int, count: int) ->
     if count:
         lib.auditns_keep_types(points.c, types, first, count, ffi.from_buffer("uint8_t[]", kept))
     return kept
+
+
+def inverted(column: _Column) -> _Column:
+    """``column`` with 0 for 1 and 1 for 0."""
+    return column.translate(_NOT)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
+from auditns_connector.audittext.grouping import inverted
 from auditns_connector.audittext.scanner import InsertionPoints
 from auditns_connector.matching.columns import ARGV, fields_of
 from auditns_connector.matching.conditions import Condition
@@ -10,7 +11,6 @@ from auditns_connector.matching.native import Values
 
 #: the same value may be judged for so many events
 _MOST_VALUES: Final = 1 << 17
-_NOT: Final = bytes((1, 0)) + bytes(254)
 
 
 class _Judged:
@@ -53,7 +53,7 @@ class Judges:
             strings, verdict, judge = values.strings[judged.column], judged.verdict, judged.condition.judge
             verdict += bytes(judge(strings[number]) for number in range(len(verdict), len(strings) + 1))
             good = values.good(judged.column, verdict, rows)
-            found.append(good.translate(_NOT) if judged.condition.negated else good)
+            found.append(inverted(good) if judged.condition.negated else good)
         return found
 
     def _forget(self, values: Values) -> None:

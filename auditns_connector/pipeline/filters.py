@@ -15,7 +15,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from auditns_connector.attribution.attributor import Correlator
-from auditns_connector.audittext.grouping import UNCLEAR, find_keys, keep_events, keep_types, pick
+from auditns_connector.audittext.grouping import UNCLEAR, find_keys, inverted, keep_events, keep_types, pick
 from auditns_connector.audittext.scanner import InsertionPoints
 from auditns_connector.audittext.values import untrusted
 from auditns_connector.config.readers import number
@@ -28,9 +28,6 @@ from auditns_connector.vocabulary.values import JsonObject
 
 if TYPE_CHECKING:
     from auditns_connector.config.options import EventFilter as Configured
-
-#: 0 for 1 and 1 for 0
-_NOT: Final = bytes((1, 0)) + bytes(254)
 
 
 def both(columns: Sequence[bytes | bytearray], none: bytes | bytearray) -> bytes:
@@ -257,7 +254,7 @@ class ConfiguredFilter:
         all_events = b"\1" * count
         included = [self._include.keep(points, choice, correlator, first, count)] if self._include is not None else []
         excluded = [part.keep(points, choice, correlator, first, count) for part in self._exclude]
-        others = [bytes(dropped).translate(_NOT) for dropped in excluded]
+        others = [inverted(dropped) for dropped in excluded]
         return bytearray(both([*included, *others], all_events))
 
     def tells(self, containers: Containers, kind: int, pid: int, container: Container | None) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from auditns_connector.attribution.attributor import Correlator
+from auditns_connector.audittext.grouping import inverted
 from auditns_connector.audittext.scanner import InsertionPoints
 from auditns_connector.config.rules import Rule
 from auditns_connector.errors import ConfigError
@@ -22,7 +23,6 @@ from auditns_connector.model.places import Container
 from auditns_connector.pipeline.filters import EventFilter, LiveFilter, both, join_contids
 from auditns_connector.vocabulary.values import JsonObject
 
-_NOT: Final = bytes((1, 0)) + bytes(254)
 #: field of a match -> option of a search
 _VALUES: Final = {
     "key": "key", "exe": "exe", "comm": "comm", "auid": "auid", "syscall": "syscall", "success": "success",
@@ -59,7 +59,7 @@ class EventMatch:
         columns: list[bytes | bytearray] = [
             one.keep(points, choice, correlator, first, count) for one in self._positive
         ]
-        columns += [one.keep(points, choice, correlator, first, count).translate(_NOT) for one in self._negative]
+        columns += [inverted(one.keep(points, choice, correlator, first, count)) for one in self._negative]
         if self._judges:
             table = events_of(points)
             good = both(self._judges.good(points, len(table.number)), b"\1" * len(table.number))
@@ -129,15 +129,15 @@ class RuleSet:
         kept: bytes = ones if self._base is None else bytes(self._base.keep(points, choice, correlator, first, count))
         undecided = kept
         for rule, match in self._rules:
-            found = both([match.keep(points, choice, correlator, first, count)], ones)
+            found: bytes | bytearray = match.keep(points, choice, correlator, first, count)
             if rule.action == "log":
                 found = both([found, kept], ones)
                 self.logged[rule.name] = bytearray(found)
             else:
                 found = both([found, undecided], ones)
-                undecided = both([undecided, found.translate(_NOT)], ones)
+                undecided = both([undecided, inverted(found)], ones)
             if rule.action == "drop":
-                kept = both([kept, found.translate(_NOT)], ones)
+                kept = both([kept, inverted(found)], ones)
             self.matched[rule.name] += found.count(1)
         return bytearray(kept)
 

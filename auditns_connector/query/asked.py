@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from auditns_connector.attribution.attributor import Correlator
-from auditns_connector.audittext.grouping import keep_events, keep_types, pick
+from auditns_connector.audittext.grouping import inverted, keep_events, keep_types, pick
 from auditns_connector.audittext.heads import read_head
 from auditns_connector.audittext.scanner import InsertionPoints
 from auditns_connector.errors import ConfigError
@@ -173,7 +173,7 @@ class Asked:
         for wanted, negated in zip(self._types, (False, True), strict=True):
             if wanted:
                 having = keep_types(points, rectypes.marks(wanted), first, count)
-                kept = bytearray(both([kept, bytes(not one for one in having) if negated else having], kept))
+                kept = bytearray(both([kept, inverted(having) if negated else having], kept))
         if self._asks_who:
             kept = bytearray(both([kept, self._good_processes(points, self._answers, first, count)], kept))
         return kept
@@ -208,7 +208,7 @@ class Asked:
         kept = keep_events(points, both(good, b"\1" * points.n), first, count)
         if self._not_pids:
             bad = keep_events(points, bytes(map(self._not_pids.__contains__, pids)), first, count)
-            kept = bytearray(both([kept, bad.translate(_NOT)], kept))
+            kept = bytearray(both([kept, inverted(bad)], kept))
         for alone, holder in zip(answers.alone(points), answers.alone_holders, strict=True):
             if 0 <= alone.event - first < count:
                 kept[alone.event - first] = self._good_pid(alone.pid) and self.wants(holder)
@@ -266,7 +266,6 @@ class Asked:
         return not self._entered.wanted or any(map(t.matcher(self._entered.wanted), words))
 
 
-_NOT: Final = bytes((1, 0)) + bytes(254)
 #: no event has it
 _NO_TERM: Final = [("contid", b"none")]
 
