@@ -13,7 +13,6 @@ from auditns_connector.vocabulary.values import JsonObject
 
 #: seconds: the counters are wanted most while there is more to do than can be done, and then the answer comes late
 _PATIENCE: Final = 60.0
-_HOME: Final = "\x1b[H\x1b[J"
 
 
 def add_parser(subparsers: Subparsers, name: str, text: str) -> None:
@@ -96,7 +95,7 @@ def flatten(status: JsonObject, prefix: str = "") -> JsonObject:
 
 
 def _watch(control: str, pause: float) -> int:
-    from auditns_connector.daemon.terminal import escape, fit, show
+    from auditns_connector.daemon.terminal import HOME, escape, fit, show
 
     before: JsonObject | None = None
     then = 0.0
@@ -104,7 +103,7 @@ def _watch(control: str, pause: float) -> int:
         status, now = fetch(control), time.monotonic()
         text = lines(status, before, now - then)
         if sys.stdout.isatty():
-            print(_HOME, end="")
+            print(HOME, end="")
             show(fit([escape(line) for line in text]), flush=True)
         else:
             show([*text, ""], flush=True)

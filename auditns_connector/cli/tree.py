@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from auditns_connector.control.snapshot import Snapshot
 
 _HOST, _UNKNOWN = -1, -2
-#: top left, and all behind it cleared
-_HOME: Final = "\x1b[H\x1b[J"
 _CLEAR: Final = "\x1b[2J"
 _BRANCHES: Final = (("├─ ", "│  "), ("└─ ", "   "))
 _PLAIN: Final = (("|- ", "|  "), ("`- ", "   "))
@@ -87,9 +85,9 @@ def follow(take: "Callable[[], Snapshot]", args: argparse.Namespace, wait: Calla
         text = _shown(take(), args)
         if text != before:
             if screen:
-                from auditns_connector.daemon.terminal import fit
+                from auditns_connector.daemon.terminal import HOME, fit
 
-                print((_HOME if before else _CLEAR + _HOME) + "\n".join(fit(text.split("\n"))), flush=True)
+                print((HOME if before else _CLEAR + HOME) + "\n".join(fit(text.split("\n"))), flush=True)
             else:
                 print(f"\n{text}" if before and not args.json else text, flush=True)
             before = text

@@ -17,7 +17,6 @@ from auditns_connector.config.metrics import MetricsOptions
 from auditns_connector.config.readers import GIB, KIB, MIB, ContidTerm, Reader
 from auditns_connector.config.rules import Rule
 from auditns_connector.config.streams import Definition, read
-from auditns_connector.config.text import MAX_FILE as MAX_FILE
 from auditns_connector.config.text import read_text
 from auditns_connector.errors import ConfigError
 from auditns_connector.state.paths import CONTROL, RUN_DIR

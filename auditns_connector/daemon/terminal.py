@@ -12,6 +12,8 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, TextIO
 
+#: to the top left, and all behind it cleared
+HOME: Final = "\x1b[H\x1b[J"
 #: no more of one text is shown
 MAX_TEXT: Final = 160
 #: what stands for a process of no container, or of one that is not known

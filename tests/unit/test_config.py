@@ -11,6 +11,7 @@ from auditns_connector.config import options as config
 from auditns_connector.config import readers as confvalues
 from auditns_connector.config.log_file import auditd_log, objection
 from auditns_connector.config.options import Config, at_next_start, changed, load, parse, reload
+from auditns_connector.config.text import MAX_FILE
 from auditns_connector.errors import ConfigError
 
 SHIPPED = Path(__file__).parents[2] / "audisp" / "auditns.toml"
@@ -209,7 +210,7 @@ def test_unreadable_things(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="not a regular file"):
         load(str(tmp_path / "fifo"))
     big = tmp_path / "big"
-    big.write_bytes(b"#" * (config.MAX_FILE + 1))
+    big.write_bytes(b"#" * (MAX_FILE + 1))
     big.chmod(0o600)
     with pytest.raises(ConfigError, match="larger than"):
         load(str(big))
