@@ -24,7 +24,7 @@ from auditns_connector.pipeline.coalescing import Coalescer
 from auditns_connector.pipeline.loop import Pipeline
 from auditns_connector.pipeline.resume import resume
 from auditns_connector.registration.follower import Follower
-from auditns_connector.registration.service import Registrar, feed_marks
+from auditns_connector.registration.service import Registrar, feed_expected, feed_marks
 from auditns_connector.registration.state_file import StateFile
 from auditns_connector.sources.runtimefiles import RuntimeFiles
 from auditns_connector.streams.manager import Streams
@@ -62,6 +62,8 @@ class Parts:
     coalescer: Coalescer = field(default_factory=Coalescer)
     #: (netfilter mark, contid) pairs
     marks: Sequence[tuple[int, int]] = ()
+    #: runtimes whose containers are expected to be registered
+    expect: Sequence[str] = ()
     #: streams of the configuration
     streams: "Sequence[Definition]" = ()
     #: records of how namespaces come and go are wanted
@@ -81,7 +83,8 @@ class Program:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._streams = list(parts.streams)
+        self._streams, self._expect = list(parts.streams), list(parts.expect)
+        self._registrar: Registrar | None = None
         self.pipeline = Pipeline(
             parts.observer, parts.correlator, parts.enricher, parts.audit, parts.outputs, parts.log,
             standalone=parts.standalone, events=parts.events, coalescer=parts.coalescer, early=parts.early,
@@ -152,6 +155,9 @@ class Program:
         parts, pipeline = self._parts, self.pipeline
         registrar = Registrar(parts.observer, control, parts.log, state=StateFile(parts.control))
         registrar.restore()
+        self._registrar = registrar
+        if self._expect:
+            feed_expected(parts.observer, self._expect)
         pipeline.more_status["registrations"] = registrar.status
         pipeline.more_status["control"] = lambda: dict(control.counters)
         pipeline.each_tick.append(registrar.tick)
@@ -179,6 +185,14 @@ class Program:
         self._streams = list(streams)
         if self.pipeline.text.streams is not None:
             self.pipeline.text.streams.configure(self._streams)
+
+    def configure_expected(self, expect: Sequence[str]) -> None:
+        """Registrations are expected of these runtimes' containers now. Who does not serve registrations does not know
+        which are missing."""
+        if list(expect) != self._expect:
+            self._expect = list(expect)
+            if self._registrar is not None:
+                feed_expected(self._parts.observer, self._expect)
 
     def close(self) -> None:
         """Close the control socket; the pipeline ends by itself."""

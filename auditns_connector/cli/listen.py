@@ -16,6 +16,7 @@ from auditns_connector.cli.options import (
     formats,
     lines_for_people,
     milliseconds,
+    runtimes,
     seconds,
 )
 from auditns_connector.cli.subparsers import Subparsers
@@ -66,6 +67,11 @@ def add_parser(subparsers: Subparsers, name: str, text: str) -> None:
     parser.add_argument(
         "--mark", action="append", type=_mark, default=[], metavar="MARK=ID",
         help="a packet with this netfilter mark is of this container, where its addresses do not tell",
+    )  # fmt: skip
+    parser.add_argument(
+        "--expect", type=runtimes, default=(), metavar="RUNTIME[,RUNTIME…]",
+        help="a container of these runtimes that is not registered 5 s after its first exec is told by a CONTAINER_OP "
+        "with error=ENOENT",
     )  # fmt: skip
     parser.add_argument("--duration", type=seconds, metavar="S", help="stop after S seconds")
     parser.add_argument("--journal", metavar="FILE", help="also record the kernel events, for auditns enrich --journal")
@@ -221,7 +227,7 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
             program = build(
                 Parts(
                     observer, correlator, enricher, {name: [sink]}, log, args.control, audit,
-                    standalone=standalone, coalescer=Coalescer(args.coalesce), marks=args.mark,
+                    standalone=standalone, coalescer=Coalescer(args.coalesce), marks=args.mark, expect=args.expect,
                     lifecycle=not args.no_lifecycle,
                     duration=args.duration, on_hup=_opened_again if args.output else None,
                     resumes=_resumes(args, whole=not wanted and not args.count),

@@ -1,9 +1,10 @@
 """``auditns oci-hook`` and ``auditns install-hook``: registration by container runtimes."""
 
 import argparse
-import sys
+import os
 from textwrap import indent
 
+from auditns_connector.cli.options import runtimes
 from auditns_connector.cli.subparsers import Subparsers
 from auditns_connector.registration.hook_program import HOOK_PROGRAM, TIMEOUT, become
 from auditns_connector.state.paths import CONTROL
@@ -36,6 +37,7 @@ Docker: it takes no hooks of its own, but a runtime that adds them; in /etc/dock
   {"runtimes": {"auditns": {"path": "/usr/local/sbin/auditns-runc"}}, "default-runtime": "auditns"}
   and as /usr/local/sbin/auditns-runc, executable:
 WRAPPER\
+[hook] expect of auditns.toml takes the names of runtimes that have got it: missing registrations are then told.
 Without a hook all of these are known by their cgroup paths, but for containers of plain runc and crun.
 """
 
@@ -48,9 +50,12 @@ def snippets(program: str = HOOK_PROGRAM) -> str:
 def add_parser(subparsers: Subparsers, name: str, text: str) -> None:
     """Add one of the two commands."""
     if name == "install-hook":
+        from auditns_connector.config.options import DEFAULT_PATH
+
         parser = subparsers.add_parser(
             name, help=text, formatter_class=argparse.RawDescriptionHelpFormatter,
-            description="Write the hooks.d file that makes Podman and CRI-O call auditns oci-hook.",
+            description="Write the hooks.d file that makes Podman and CRI-O call auditns oci-hook, and have the plugin "
+            "expect it of them.",
             epilog=snippets().replace("%", "%%"),
         )  # fmt: skip
         parser.add_argument("--dir", metavar="DIR", default="/usr/share/containers/oci/hooks.d",
@@ -58,7 +63,13 @@ def add_parser(subparsers: Subparsers, name: str, text: str) -> None:
         parser.add_argument("--program", metavar="FILE", help="the hook program (default: this installation's)")
         parser.add_argument("--strict", action="store_true", help="containers that cannot be registered do not start")
         parser.add_argument("--control", metavar="PATH", help="control socket, where it is not the default")
-        parser.add_argument("--uninstall", action="store_true", help="take it away again")
+        parser.add_argument(
+            "--expect", type=runtimes, metavar="RUNTIME[,RUNTIME…]", default=("podman", "crio"),
+            help="have the plugin tell of containers of these runtimes that are not registered: they are put into "
+            "[hook] expect of its configuration (default: podman,crio; none: it stays as it is)",
+        )  # fmt: skip
+        parser.add_argument("--config", metavar="FILE", default=DEFAULT_PATH, help="that file (default: %(default)s)")
+        parser.add_argument("--uninstall", action="store_true", help="take all of it away again")
         return
     parser = subparsers.add_parser(
         name, help=text,
@@ -84,7 +95,21 @@ def run(args: argparse.Namespace) -> int:
 
     if args.uninstall:
         uninstall(args.dir)
-        return 0
-    path = install(args.dir, program=args.program, strict=args.strict, control=args.control)
-    print(path, file=sys.stdout)
+    else:
+        print(install(args.dir, program=args.program, strict=args.strict, control=args.control))
+    _expect(args)
     return 0
+
+
+def _expect(args: argparse.Namespace) -> None:
+    """Have the configuration say what is expected, where a plugin reads one."""
+    from auditns_connector.daemon.terminal import complain
+    from auditns_connector.registration.expect_file import expect
+
+    if not args.expect:
+        return
+    if not os.path.isdir(os.path.dirname(os.path.abspath(args.config))):
+        words = ",".join(args.expect)
+        complain(f"auditns: no auditd is configured here; a listener is told by auditns listen --expect {words}")
+    elif expect(args.config, args.expect, more=not args.uninstall):
+        complain(f"auditns: {args.config}: [hook] expect is changed; a running plugin reads it on SIGHUP")

@@ -83,6 +83,18 @@ def add_control(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--control", default=CONTROL, metavar="PATH", help="control socket (default: %(default)s)")
 
 
+def runtimes(text: str) -> tuple[str, ...]:
+    """Names of runtimes with commas between; none: nothing."""
+    from auditns_connector.errors import suggestion
+    from auditns_connector.model.runtimes import BY_NAME
+
+    words = () if text == "none" else tuple(text.split(","))
+    for word in words:
+        if word not in BY_NAME:
+            raise argparse.ArgumentTypeError(f"no runtime is called {word!r}{suggestion(word, BY_NAME)}")
+    return words
+
+
 def positive(text: str) -> int:
     """A whole number above 0."""
     number = int(text)

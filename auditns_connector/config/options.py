@@ -12,6 +12,8 @@ from auditns_connector.config import readers as v
 from auditns_connector.config import rules
 from auditns_connector.config.archive import SCHEMA as _ARCHIVE
 from auditns_connector.config.archive import ArchiveOptions
+from auditns_connector.config.hook import SCHEMA as _HOOK
+from auditns_connector.config.hook import HookOptions
 from auditns_connector.config.metrics import SCHEMA as _METRICS
 from auditns_connector.config.metrics import MetricsOptions
 from auditns_connector.config.readers import GIB, KIB, MIB, ContidTerm, Reader
@@ -109,6 +111,7 @@ class Config(NamedTuple):
     journal: Journal = Journal()
     archive: ArchiveOptions = ArchiveOptions()
     metrics: MetricsOptions = MetricsOptions()
+    hook: HookOptions = HookOptions()
     rules: tuple[Rule, ...] = ()
     sources: Sources = Sources()
     file: FileOutput = FileOutput()
@@ -250,7 +253,7 @@ _TOP: Final[Mapping[str, Reader]] = {
     "control": v.path_name(longest=107),
 }
 _TABLES: Final[tuple[str, ...]] = (
-    "journal", "archive", "metrics", "sources", "output", "filter", "netfilter", "stream", "rule",
+    "journal", "archive", "metrics", "hook", "sources", "output", "filter", "netfilter", "stream", "rule",
 )  # fmt: skip
 _DOTTED: Final = {
     "file": "output.file",
@@ -277,6 +280,7 @@ def _config(path: str, data: JsonObject) -> Config:
         **top,
         journal=Journal(**_options(path, "journal.", journal, _JOURNAL)),
         metrics=MetricsOptions(**_options(path, "metrics.", tables.get("metrics", {}), _METRICS)),
+        hook=HookOptions(**_options(path, "hook.", tables.get("hook", {}), _HOOK)),
         archive=ArchiveOptions(**_options(path, "archive.", tables.get("archive", {}), _ARCHIVE)),
         sources=Sources(**_options(path, "sources.", tables.get("sources", {}), _SOURCES)),
         file=FileOutput(**_options(path, "output.file.", output["file"], _FILE)),

@@ -158,6 +158,8 @@ class Bootstrap:
             self._feed.feed(f.pack(f.K_ADDRS, f.S_PROCFS, now, payload=json.dumps(about).encode()))
         if packets.marks:
             self._register(now, {"op": "marks", "marks": sorted(packets.marks.items())})
+        if (expected := self._model.expectations.snapshot()) is not None:
+            self._register(now, expected)
         if registry.living() or registry.delegates or self._model.inside.kept or self._keeps_entries:
             from auditns_connector.model.apply.restore_requests import requests_of
 

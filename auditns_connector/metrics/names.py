@@ -71,6 +71,8 @@ FAMILIES: Final = (
     Family("auditns_registrations", "counter", "requests to register a container",
            ("registrations.accepted", "registrations.refused"), "result", ("accepted", "refused")),
     Family("auditns_registered_containers", "gauge", "registered containers that live", ("registrations.living",)),
+    Family("auditns_missing_registrations", "counter", "containers of expected runtimes not registered in time",
+           ("registrations.missing",)),
     Family("auditns_control_requests", "counter", "requests on the control socket", ("control.requests",)),
 )  # fmt: skip
 

@@ -114,6 +114,7 @@ class Container:
         "kind",
         "labels",
         "live",
+        "missed",
         "name",
         "namespace",
         "owner",
@@ -121,6 +122,7 @@ class Container:
         "places",
         "pod",
         "pod_uid",
+        "ran",
         "rehashed",
         "renamed",
         "replaces",
@@ -165,6 +167,10 @@ class Container:
         #: living processes in it, and containers nested in it
         self.live = 0
         self.ended: int | None = None
+        #: its first exec that was seen (CLOCK_MONOTONIC ns)
+        self.ran: int | None = None
+        #: that it was not registered is told
+        self.missed = False
         self.rehashed = False
         #: since when its text is the present one (CLOCK_MONOTONIC ns); what it was called before nobody keeps
         self.renamed = 0
@@ -202,4 +208,4 @@ class Container:
 
 #: "we do not know": printed as ``contid=?``
 UNKNOWN: Final = Container((("", ""),), "unknown", 0, None)
-UNKNOWN.text = "?"
+UNKNOWN.text, UNKNOWN.ran = "?", 0

@@ -20,7 +20,7 @@ from auditns_connector.model.namespaces import Namespaces
 from auditns_connector.model.outputs import ContainerInfo, Output, Query
 from auditns_connector.model.own_processes import OwnProcesses
 from auditns_connector.model.places import UNKNOWN, Container, Instance, NsSet
-from auditns_connector.model.process import NOT_KNOWN, REGISTERED, Process, State
+from auditns_connector.model.process import NOT_KNOWN, REGISTERED, Exec, Process, State
 from auditns_connector.model.processes import Processes
 from auditns_connector.vocabulary.timing import SAME_START
 
@@ -241,6 +241,13 @@ class Tables:
             set_up=process.own_since is not None or process.scanned,
         )
         return belongs(evidence)
+
+    def execed(self, process: Process, exec_: Exec) -> None:
+        """``process`` has execed."""
+        container = exec_.state.container
+        if container is not None and container.ran is None:
+            container.ran = exec_.time
+        self.table.execed(process, exec_)
 
     def adopt(self, process: Process, creator: Container | None, origin: str) -> None:
         """Add a process that was there before we looked; ``creator`` is its parent's container."""

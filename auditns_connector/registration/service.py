@@ -341,13 +341,21 @@ class Registrar:
             if process is None or process.start != who[1]:
                 server.close()
                 del self.delegated[who]
+        self._judge()
         self.keep()
+
+    def _judge(self) -> None:
+        """Registrations that are missing by now."""
+        now = time.monotonic_ns()
+        if self._model.expectations.due(now):
+            feed_request(self._observer, now, {"op": "judge"})
 
     def status(self) -> JsonObject:
         """Counters, for auditns status."""
         registry = self._model.registry
         living, sockets = len(registry.living()), len(self.delegated)
-        return {**self.counters, "living": living, "delegated": len(registry.delegates), "sockets": sockets}
+        expected = self._model.expectations.counters()
+        return {**self.counters, **expected, "living": living, "delegated": len(registry.delegates), "sockets": sockets}
 
     def close(self) -> None:
         """The last state is written; delegated sockets are closed."""
@@ -366,5 +374,14 @@ def names(raw: object) -> dict[str, str]:
 
 def feed_marks(observer: "Observer", marks: Sequence[tuple[int, int]]) -> None:
     """Tell the model which container a packet with a netfilter mark belongs to: (mark, contid) pairs."""
-    payload = json.dumps({"op": "marks", "marks": list(marks)}).encode()
-    observer.feed(f.pack(f.K_REGISTER, f.S_CONTROL, time.monotonic_ns(), payload=payload))
+    feed_request(observer, time.monotonic_ns(), {"op": "marks", "marks": list(marks)})
+
+
+def feed_expected(observer: "Observer", runtimes: Sequence[str]) -> None:
+    """Tell the model of which runtimes each container is expected to be registered."""
+    feed_request(observer, time.monotonic_ns(), {"op": "expect", "runtimes": list(runtimes)})
+
+
+def feed_request(observer: "Observer", now: int, request: JsonObject) -> None:
+    """Feed a REGISTER frame that is about no process."""
+    observer.feed(f.pack(f.K_REGISTER, f.S_CONTROL, now, payload=json.dumps(request).encode()))

@@ -48,7 +48,7 @@ class Started:
         self.listener, self.control, self.runtime = listener, serving(listener), runtime
         runtimes.hooks = hook(self.control)
         hooks = folder / "hooks.d"
-        done = auditns("install-hook", "--dir", hooks, "--control", self.control)
+        done = auditns("install-hook", "--dir", hooks, "--expect", "none", "--control", self.control)
         assert (done.returncode, done.stdout.decode().strip()) == (0, f"{hooks}/auditns.json"), done.stderr
         runtimes.podman_global = ["--hooks-dir", str(hooks)]
         self.first = self.start(runtimes)

@@ -15,6 +15,13 @@ class Mutant(NamedTuple):
 
 MUTANTS: Final = (
     Mutant(
+        "expectations: what a user or a container may have made",
+        "auditns_connector/model/apply/expectations.py",
+        "            and not container.yields_id\n",
+        "",
+        "tests/unit/test_expectations.py::test_others_are_not_expected",
+    ),
+    Mutant(
         "loop: events that auditd numbers itself",
         "cdefs/loop/loop.c",
         " || is_daemon(p->rtype[i])",

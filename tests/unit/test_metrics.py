@@ -42,7 +42,7 @@ STATUS: dict[str, Any] = {
                        "queued_bytes": 0}},
     "streams": {"withheld_events": 0, "web": {"events": 3, "lost_records": 0}},
     "lifecycle": {"told": 5, "counted": 0},
-    "registrations": {"accepted": 1, "refused": 0, "living": 1},
+    "registrations": {"accepted": 1, "refused": 0, "living": 1, "missing": 0},
     "control": {"connections": 1, "requests": 1, "refused": 0, "malformed": 0},
 }  # fmt: skip
 

@@ -219,7 +219,7 @@ class ByConnector:
             self._pid_children.pop(pid, None)
         self._doubt(process, time, "")
         model.table.comm(process, b"")  # the connector does not tell the new one
-        model.table.execed(process, Exec(time, model.table.numbered(b""), b"", process.state))
+        model.execed(process, Exec(time, model.table.numbered(b""), b"", process.state))
 
     def _unshare(
         self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes

@@ -17,6 +17,7 @@ from auditns_connector._native import ffi, lib
 from auditns_connector.errors import DecodeError
 from auditns_connector.model.addresses import Packets
 from auditns_connector.model.apply.connector import ByConnector
+from auditns_connector.model.apply.expectations import Expectations
 from auditns_connector.model.apply.losses import Losses
 from auditns_connector.model.apply.namespace_life import NsLife
 from auditns_connector.model.apply.packing import Packing
@@ -27,6 +28,7 @@ from auditns_connector.model.apply.time_namespaces import TimeNs
 from auditns_connector.model.exits import SAMPLES, proof_of
 from auditns_connector.model.inner_ids import Inside
 from auditns_connector.model.logins import Logins
+from auditns_connector.model.places import Container
 from auditns_connector.model.process import Process
 from auditns_connector.model.tables import Tables
 from auditns_connector.vocabulary import frames as f
@@ -62,6 +64,8 @@ class Model(Tables):
         self.logins = Logins(self)
         self.packets = Packets(self)
         self.registry = Registry(self, self.packets, self.inside)
+        self.expectations = Expectations(self)
+        self.registry.others = {"expect": self.expectations.expect, "judge": self.expectations.judge}
         self.kernel = KernelEvents(self, self.life, self.timens, self.inside)
         self.by_connector = ByConnector(self, self.life, self.kernel)
         self.answers = Resync(
@@ -71,7 +75,7 @@ class Model(Tables):
         self.process_ended, self.task_ended = self.by_connector.ended, self.timens.left
         self.namespaces_left = self.table.vacated = self.life.left
         self.children_of = self.by_connector.children
-        self.containers.on_end = self.registry.on_end
+        self.containers.on_end = self._container_ended
         self._handlers: dict[int, Callable[..., None]] = {
             f.K_FORK: self.kernel.fork,
             f.K_EXEC: self.kernel.exec,
@@ -206,6 +210,10 @@ class Model(Tables):
         if self.exits.suspended:
             self.exits.connector(kind, pid, tid)
         return None
+
+    def _container_ended(self, container: Container, time: int) -> None:
+        self.registry.on_end(container, time)
+        self.expectations.ended(container, time)
 
     # -- what is of no process
 

@@ -143,7 +143,7 @@ class KernelEvents:
             m.move(process, moved, time)
         if cgroup:
             self._sampled(process, cgroup, time)
-        m.table.execed(process, Exec(time, m.table.numbered(payload.partition(b"\0")[0]), process.comm, process.state))
+        m.execed(process, Exec(time, m.table.numbered(payload.partition(b"\0")[0]), process.comm, process.state))
         if process.own_since is None:
             self._inside.ran(process, time)
 

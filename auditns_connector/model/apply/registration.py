@@ -19,7 +19,7 @@ may have threads: its thread group and all descendants are registered.
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from auditns_connector.model import container_names as names
@@ -75,6 +75,8 @@ class Registry(Registrations):
         super().__init__(model.containers)
         self._model, self._packets, self._inside = model, packets, inside
         self.last = Outcome()
+        #: requests about registrations that others answer, by op
+        self.others: dict[str, Callable[[int, JsonObject], None]] = {}
 
     # -- frames
 
@@ -108,6 +110,8 @@ class Registry(Registrations):
             named = names.add(self._model.containers, request)
             if named is not None:
                 self._model.containers.tell(NAMED, named, time)
+        elif op in self.others:
+            self.others[op](time, request)
 
     # -- setting an id
 
