@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 from textwrap import indent
 
 from auditns_connector.cli.options import runtimes
@@ -11,7 +12,7 @@ from auditns_connector.state.paths import CONTROL
 
 #: what docker calls in place of runc
 WRAPPER = """\
-#!/usr/bin/python3
+#!PYTHON
 import json, os, sys
 HOOK = {"path": "PROGRAM", "args": ["auditns-oci-hook"]}
 if "--bundle" in sys.argv:
@@ -44,7 +45,9 @@ Without a hook all of these are known by their cgroup paths, but for containers 
 
 def snippets(program: str = HOOK_PROGRAM) -> str:
     """What to write for runtimes that read no hooks.d, with ``program`` as the hook."""
-    return SNIPPETS.replace("WRAPPER", indent(WRAPPER, "    ")).replace("PROGRAM", program)
+    python = "/usr/bin/python3" if os.access("/usr/bin/python3", os.X_OK) else sys.executable
+    shown = WRAPPER.replace("PYTHON", python)
+    return SNIPPETS.replace("WRAPPER", indent(shown, "    ")).replace("PROGRAM", program)
 
 
 def add_parser(subparsers: Subparsers, name: str, text: str) -> None:

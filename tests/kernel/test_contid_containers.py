@@ -232,7 +232,8 @@ def test_the_runtime_that_is_shown_for_docker(
         control = serving(listener)
         program = tmp_path / "auditns-runc"
         one = hook(control)["createRuntime"][0]
-        program.write_text(WRAPPER.replace('{"path": "PROGRAM", "args": ["auditns-oci-hook"]}', repr(one)))
+        shown = WRAPPER.replace("PYTHON", sys.executable)
+        program.write_text(shown.replace('{"path": "PROGRAM", "args": ["auditns-oci-hook"]}', repr(one)))
         program.chmod(0o755)
         runtimes.podman_global = ["--runtime", str(program)]
         container = runtimes.start("podman")

@@ -5,6 +5,7 @@ extension was built with; the others are made nightly. Needs mmdebstrap and a mi
 """
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -116,6 +117,15 @@ def test_deb_from_installing_to_purging(release: str, tmp_path: Path) -> None:
         assert " contid=6670987685971877633\n" in answered
         assert (root.at("/usr/share/man/man8/auditns.8.gz")).is_file()
         assert list(root.at("/usr/lib/auditns/auditns_connector/__pycache__").glob("*.pyc"))
+
+        (hook,) = set(re.findall(r'"path": "([^"]*-hook)"', root.must("auditns", "install-hook", "--help")))
+        assert hook.startswith("/usr/lib/auditns/")
+        assert "nobody serves it" in root.run(hook).stderr
+        root.must("auditns", "install-hook")
+        written = json.loads(root.at("/usr/share/containers/oci/hooks.d/auditns.json").read_text())
+        assert written["hook"]["path"] == hook
+        assert '\nexpect = ["crio", "podman"]\n' in toml.read_text()
+        root.must("auditns", "install-hook", "--uninstall")
 
         toml.write_text(toml.read_text() + "\n# mine\n")
         conf.write_text(conf.read_text().replace("active = no", "active = yes"))

@@ -4,6 +4,7 @@ import configparser
 import email
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -131,3 +132,8 @@ def test_the_wheel_installs_and_runs(built: Path, tmp_path: Path) -> None:
     for script in ("auditns", "audisp-auditns"):
         assert os.access(home / "bin" / script, os.X_OK)
         assert "usage" in run(home / "bin" / script, "--help", cwd=tmp_path)
+    # the hook that is printed is this installation's own, and a program
+    printed = run(home / "bin" / "auditns", "install-hook", "--help", cwd=tmp_path)
+    hooks = {path for path in re.findall(r'"path": "([^"]*)"', printed) if path.endswith("-hook")}
+    assert hooks == {f"{site.resolve()}/auditns_connector/libexec/auditns-oci-hook"}
+    assert run(*hooks, "--control", tmp_path / "none", cwd=tmp_path) == ""
