@@ -1,5 +1,7 @@
 """The truth bench's own judgement: what counts as right, wrong, unknown, missing and absent."""
 
+import dataclasses
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -158,19 +160,40 @@ def test_namespaces_are_scored_only_for_a_subject_that_tells_them() -> None:
 
 
 @pytest.mark.parametrize(
-    ("outcome", "outside", "lossless", "missed"),
+    ("said", "expected"),
     [
-        (RIGHT, False, True, False),
-        (UNKNOWN, False, True, True),
-        (UNKNOWN, True, True, False),
-        (UNKNOWN, False, False, False),
-        (ABSENT, True, True, True),
-        (ABSENT, False, False, False),
-        (WRONG, True, False, True),
-        (MISSING, True, False, True),
+        (Answer(ns={**NS, "net": None}), RIGHT),
+        (Answer(ns=NS), RIGHT),
+        (Answer(ns={**NS, "net": (4, 1)}), WRONG),
+        (Answer(ns={**NS, "net": None, "uts": None}), UNKNOWN),
+        (Answer(ns={name: ref for name, ref in NS.items() if name != "net"}), UNKNOWN),
     ],
 )
-def test_bar(outcome: str, outside: bool, lossless: bool, missed: bool) -> None:
+def test_unknown_is_right_where_the_records_cannot_tell_and_only_there(said: Answer, expected: str) -> None:
+    assert namespaces_outcome(said, NS, ("net",)) == expected
+    actions, answers = run_of((HOST, None), (HOST, None))
+    for event, kind in zip(actions, "es", strict=True):
+        actions[event] = dataclasses.replace(actions[event], kind=kind)
+        answers[event].ns = said.ns
+    seen = {action.ns_key: NS for action in actions.values()}
+    undecided = {(1, HOST, "s"): ("net",), (2, HOST, "e"): ("net",), (1, 1, "e"): ("net",)}
+    result = score(actions, answers, Labels(), lambda label: None, seen, undecided=undecided)
+    assert result.total.namespaces == Counter([namespaces_outcome(said, NS), expected])
+
+
+@pytest.mark.parametrize(
+    ("outcome", "lossless", "missed"),
+    [
+        (RIGHT, True, False),
+        (UNKNOWN, True, True),
+        (UNKNOWN, False, False),
+        (ABSENT, True, True),
+        (ABSENT, False, False),
+        (WRONG, False, True),
+        (MISSING, False, True),
+    ],
+)
+def test_bar(outcome: str, lossless: bool, missed: bool) -> None:
     said = {RIGHT: "16", UNKNOWN: "?", WRONG: "17", MISSING: None, ABSENT: None}[outcome]
     labels = Labels()
     labels.new("known", ID)
@@ -178,7 +201,7 @@ def test_bar(outcome: str, outside: bool, lossless: bool, missed: bool) -> None:
     if outcome == ABSENT:
         answers = {}
     result = score(actions, answers, labels, lambda label: contid_of(label.ident), {})
-    reasons = verdict(result, {1: "podman"}, [1] if outside else [], lossless=lossless)
+    reasons = verdict(result, {1: "podman"}, lossless=lossless)
     assert reasons == ([f"podman: 1 {outcome}"] if missed else [])
 
 

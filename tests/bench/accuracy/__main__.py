@@ -13,8 +13,8 @@ them. Exit status 0: every subject that is ours met the bar; 1: it did not, or a
     python -m tests.bench.accuracy --load all --benchmarks BENCHMARKS.md
 
 ``--collect FILE`` gathers passes that are run one by one, for one table. ``--keep DIR`` leaves the logs of every pass
-(raw.log: what auditd wrote; truth.log: what processes saw) for a look. Audit's settings, the rules and the wall clock
-are put back at the end, after a signal too.
+for a look (log/raw.log: what auditd wrote; truth.log: what processes saw). Audit's settings, the rules and the wall
+clock are put back at the end, after a signal too.
 """
 
 import argparse
@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _options(argv)
     if options.list:
         for load in WORKLOADS.values():
-            print(f"{load.name:16} {'(outside the bar) ' if load.outside else ''}{load.about}")
+            print(f"{load.name:16} {load.about}")
         return 0
     signal.signal(signal.SIGTERM, _terminate)
     try:
@@ -178,10 +178,10 @@ def _score(
     pids = shared_pids(actions.values())
     result = PassResult(name, seconds, planned, dict(audited), auditd.lost, pids, names)
     seen = run.namespaces()
-    outside = [load.number for load in workloads if load.outside]
     for subject in subjects:
-        scored = score(actions, subject.answers(directory), run.labels, subject.name_of, seen)
-        reasons = verdict(scored, names, outside, lossless=lossless(name))
+        answers = subject.answers(directory)
+        scored = score(actions, answers, run.labels, subject.name_of, seen, undecided=run.undecided)
+        reasons = verdict(scored, names, lossless=lossless(name))
         losses = subject.losses(directory)
         if not lossless(name) and not losses and scored.total.containers["right"] != scored.total.events:
             reasons.append("events are not right and no loss was told")

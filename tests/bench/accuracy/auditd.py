@@ -3,6 +3,7 @@
 import contextlib
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 from tests.kernel.auditd import Auditd as PrivateAuditd
@@ -21,6 +22,14 @@ class Auditd(PrivateAuditd):
 
     lost = 0
     backlog_limit = BACKLOG_LIMIT
+
+    def __init__(self, directory: Path, **settings: str) -> None:
+        super().__init__(directory, **settings)
+        # auditd shuts the folder of its log to all but root (auditd-event.c, fix_disk_permissions); the programs that
+        # ordinary users run lie in that of the run
+        folder = directory / "log"
+        folder.mkdir()
+        self.log = folder / self.log.name
 
     @contextlib.contextmanager
     def running(self, token: str, key: str) -> Iterator[None]:

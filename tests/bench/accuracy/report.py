@@ -17,7 +17,9 @@ JSON_VERSION: Final = 1
 KINDS: Final = {"host": "host", "known": "containers with a runtime's id", "sandbox": "other containers"}
 MEANING: Final = (
     "Right: the container the process was in (none for the host). Unknown: said to be unknown. "
-    "Missing: nothing said of a container's event. Absent: the event is not in the output."
+    "Missing: nothing said of a container's event. Absent: the event is not in the output. In the workload *threads* a "
+    "record names the process, whose threads are in different net and uts namespaces within the time that its stamp "
+    "may mean: there, and for these types alone, `?` is right."
 )
 
 

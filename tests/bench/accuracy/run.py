@@ -68,10 +68,16 @@ class Run:
         self.planned: Counter[int] = Counter()
         self.workload = 0
         self._seq = 1
+        #: types of namespaces that the records of such actions cannot tell (workload, label, kind)
+        self.undecided: dict[tuple[int, int, str], tuple[str, ...]] = {}
         self._lock = threading.Lock()
         self._host_log = directory / "truth.log"
         #: starts every subject anew, and waits until it is at work
         self.restart: Callable[[], None] = lambda: None
+
+    def cannot_tell(self, label: Label, *types: str) -> None:
+        """Records of actions without exec in this container do not say which namespaces of these types are meant."""
+        self.undecided[self.workload, label.number, "s"] = types
 
     def slow(self, full: int) -> int:
         """``full`` repeats of something slow in a full run, fewer in a short one, never under 2."""

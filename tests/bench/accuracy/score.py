@@ -20,6 +20,8 @@ ABSENT: Final = "absent"
 OUTCOMES: Final = (RIGHT, WRONG, UNKNOWN, MISSING, ABSENT)
 
 UNKNOWN_ANSWER: Final = "?"
+#: workload, label and kind of actions
+Doing = tuple[int, int, str]
 
 
 @dataclass(slots=True)
@@ -99,8 +101,9 @@ def container_outcome(answer: Answer | None, label: Label, names: Mapping[int, s
     return RIGHT
 
 
-def namespaces_outcome(answer: Answer | None, seen: Mapping[str, NsRef]) -> str:
-    """Whether the namespaces the subject told are those the process saw; one wrong type makes the event wrong."""
+def namespaces_outcome(answer: Answer | None, seen: Mapping[str, NsRef], undecided: Collection[str] = ()) -> str:
+    """Whether the namespaces the subject told are those the process saw; one wrong type makes the event wrong. Of types
+    that are ``undecided`` by the event's records an explicit unknown is right."""
     if answer is None:
         return ABSENT
     if answer.ns is None:
@@ -109,7 +112,8 @@ def namespaces_outcome(answer: Answer | None, seen: Mapping[str, NsRef]) -> str:
     if any(ref is not None and ref != seen[kind] for kind, ref in said.items()):
         return WRONG
     needed = [kind for kind in NS_SCORED if kind in seen]
-    return RIGHT if all(said.get(kind) is not None for kind in needed) else UNKNOWN
+    known = [kind for kind, ref in said.items() if ref is not None or kind in undecided]
+    return RIGHT if set(needed) <= set(known) else UNKNOWN
 
 
 def score(
@@ -119,10 +123,12 @@ def score(
     name_of: Callable[[Label], str | None],
     seen: Mapping[NsKey, Mapping[str, NsRef]],
     *,
+    undecided: Mapping[Doing, Collection[str]] | None = None,
     examples: int = 4,
 ) -> Score:
     """Score one subject. ``name_of``: what this subject has to call a label of kind known, None when it has no rule
-    (then its names only have to be consistent); ``examples``: at most so many of each workload."""
+    (then its names only have to be consistent); ``undecided``: types of namespaces that the records of such actions
+    cannot tell; ``examples``: at most so many of each workload."""
     tells_namespaces = any(answer.ns is not None for answer in answers.values())
     names = assign_names(_count_answers(actions, answers), _known_names(labels, actions, name_of))
     result = Score({}, [])
@@ -139,7 +145,8 @@ def score(
         of_kind.containers[outcome] += 1
         problem = "" if outcome == RIGHT else f"{outcome}: {_difference(answer, label, names, owners)}"
         if tells_namespaces and action.ns_key in seen:
-            ns_outcome = namespaces_outcome(answer, seen[action.ns_key])
+            cannot = (undecided or {}).get((action.workload, action.label, action.kind), ())
+            ns_outcome = namespaces_outcome(answer, seen[action.ns_key], cannot)
             tally.namespaces[ns_outcome] += 1
             of_kind.namespaces[ns_outcome] += 1
             if not problem and ns_outcome != RIGHT:
@@ -177,19 +184,14 @@ def _known_names(
     return {0: "", **{number: name for number, name in known.items() if name is not None}}
 
 
-def verdict(result: Score, names: Mapping[int, str], outside_bar: Collection[int], *, lossless: bool) -> list[str]:
+def verdict(result: Score, names: Mapping[int, str], *, lossless: bool) -> list[str]:
     """Why the bar is missed, by the ``names`` of the workloads; empty when it is met.
 
-    The bar: every event right. Workloads ``outside_bar``, and all of them where loss was forced, may be unknown but
-    never wrong or missing; where loss was forced an event may also be absent.
+    The bar: every event right. Where loss was forced they may be unknown or absent, but never wrong or missing.
     """
     reasons = []
     for number, tally in sorted(result.by_workload.items()):
-        allowed = {RIGHT}
-        if number in outside_bar or not lossless:
-            allowed.add(UNKNOWN)
-        if not lossless:
-            allowed.add(ABSENT)
+        allowed = {RIGHT} if lossless else {RIGHT, UNKNOWN, ABSENT}
         for what, counts in (("", tally.containers), ("namespaces ", tally.namespaces)):
             for outcome in OUTCOMES:
                 if outcome not in allowed and counts[outcome]:

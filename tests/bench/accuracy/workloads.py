@@ -1,7 +1,7 @@
 """The workloads: each makes audited actions whose container is known beforehand.
 
 A workload is a function of the run and of the number of cheap actions that it should make; its ``share`` is its part
-of the run's events. Those ``outside`` the bar must never be wrong, but need not be known: their records cannot tell.
+of the run's events. Where the records of actions cannot tell something, the body says so (:meth:`Run.cannot_tell`).
 """
 
 import contextlib
@@ -48,7 +48,6 @@ class Workload:
     number: int
     name: str
     share: float
-    outside: bool
     body: Body
     about: str
 
@@ -56,12 +55,12 @@ class Workload:
 WORKLOADS: Final[dict[str, Workload]] = {}
 
 
-def workload(name: str, share: float, *, outside: bool = False) -> Callable[[Body], Body]:
+def workload(name: str, share: float) -> Callable[[Body], Body]:
     """Register a workload; its docstring's first line is printed by ``--list``."""
 
     def register(body: Body) -> Body:
         about = (body.__doc__ or "").partition("\n")[0]
-        WORKLOADS[name] = Workload(len(WORKLOADS) + 1, name, share, outside, body, about)
+        WORKLOADS[name] = Workload(len(WORKLOADS) + 1, name, share, body, about)
         return body
 
     return register
@@ -215,12 +214,14 @@ def thread_exec(run: Run, n: int) -> None:
         run.contained(runtime, label, run.inside(label, "threadexec", n // 4))
 
 
-@workload("threads", 0.01, outside=True)
+@workload("threads", 0.01)
 def threads(run: Run, n: int) -> None:
-    """threads that unshare on their own: records carry only the thread group"""
+    """threads that unshare on their own: no record says which thread it was, so what they differ in is unknown"""
+    run.cannot_tell(run.labels[HOST], "net")
     run.host(HOST, "threads", n // 4, flags=NEWNET)
     if "podman" in run.runtimes:
         label = run.label_of("podman")
+        run.cannot_tell(label, "net", "uts")
         run.contained("podman", label, run.inside(label, "threads", n // 4, flags=NEWNET | NEWUTS))
 
 
@@ -317,7 +318,7 @@ def transition(run: Run, n: int) -> None:
     run.host(HOST, "transition", run.slow(12), flags=NEWUSER, gap=100_000)
 
 
-@workload("transition-fast", 0.01, outside=True)
+@workload("transition-fast", 0.01)
 def transition_fast(run: Run, n: int) -> None:
     """the same within microseconds: the audit stamp is coarser than that"""
     run.host(HOST, "transition", n // 2, flags=NEWUSER)
