@@ -2,16 +2,17 @@
 taken in the right instant; the record is matched to it.
 
 The entry into the system call lies in ``[stamp, stamp + LATE]``, for the clock that stamps may stand still that long.
-Who held the pid at some time of that may have made the record, and nobody else, however much later an exec of the same
-pid comes: the pid is another process's by then. The event comes behind the entry, up to :data:`EXEC_TIME`, and not
-after ``until``, the moment at which the record was there. Of one process it is the first after the entry: same file
-name, same comm, not told of by another record. If what is left disagrees about the container the answer is unknown.
+Who held the pid at some time of that may have made the record, unless the record names another one's parent, and nobody
+else, however much later an exec of the same pid comes: the pid is another process's by then. The event comes behind the
+entry, up to :data:`EXEC_TIME`, and not after ``until``, the moment at which the record was there. Of one process it is
+the first after the entry: same file name, same comm, not told of by another record. If what is left disagrees about the
+container the answer is unknown.
 """
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from auditns_connector.attribution.lookup import NOBODY, agreed, doubtful, find, holders, named_then
+from auditns_connector.attribution.lookup import NOBODY, agreed, doubtful, find, holders, may_be_child, named_then
 from auditns_connector.model.process import Exec, Process, State
 from auditns_connector.vocabulary.timing import EPSILON, EXEC_TIME, LATE
 
@@ -29,7 +30,7 @@ def find_exec(
     ``name`` is the PATH record's item 0, ``comm`` the SYSCALL record's; ``None`` where the record has none. ``times``,
     ``until`` and ``ppid`` are as for :func:`lookup.find`, which answers where there is no such exec.
     """
-    candidates = _candidates(model, pid, times, until, name, comm)
+    candidates = _candidates(model, pid, ppid, times, until, name, comm)
     if not candidates:
         return find(model, pid, ppid, times, until)
     exec_, process = candidates[0]
@@ -37,7 +38,10 @@ def find_exec(
     if state is NOBODY:
         return NOBODY
     taken = _taken(model, process, exec_, min(times) - EPSILON)
-    return state if taken is exec_.state else taken
+    if taken is not exec_.state:
+        return taken
+    told = [exec_.time for exec_, _ in candidates]
+    return named_then(state, min(told), max(told))
 
 
 def find_only_exec(model: "Model", pid: int, times: Sequence[int], until: int) -> State | None:
@@ -47,7 +51,10 @@ def find_only_exec(model: "Model", pid: int, times: Sequence[int], until: int) -
     if process is None or process.prev is not None or len(times) != 1 or not process.execs or len(process.execs) > 1:
         return None
     matches = _execs(model, pid, times[0], until)
-    return _taken(model, process, matches[0][0], times[0] - EPSILON) if matches else None
+    if not matches:
+        return None
+    exec_ = matches[0][0]
+    return named_then(_taken(model, process, exec_, times[0] - EPSILON), exec_.time, exec_.time)
 
 
 def _taken(model: "Model", process: Process, exec_: Exec, low: int) -> State:
@@ -58,16 +65,18 @@ def _taken(model: "Model", process: Process, exec_: Exec, low: int) -> State:
         return NOBODY
     if process.execs_lost >= low or doubtful(model, process, exec_.time) or model.losses.missing(low, exec_.time):
         return NOBODY
-    return named_then(exec_.state, low)
+    return exec_.state
 
 
 def _candidates(
-    model: "Model", pid: int, times: Sequence[int], until: int, name: bytes | None, comm: bytes | None
+    model: "Model", pid: int, ppid: int, times: Sequence[int], until: int, name: bytes | None, comm: bytes | None
 ) -> list[_Match]:
     """The execs that the record may mean, at any of ``times``."""
     matches = []
     for low in times:
         found = _execs(model, pid, low, until)
+        if len(found) > 1 and ppid >= 0:
+            found = [item for item in found if _of_parent(model, item[1], ppid, until)] or found
         if found:
             matches.append(_narrowed(model, found, low, name, comm))
     return list({id(exec_): (exec_, process) for match in matches for exec_, process in match}.values())
@@ -85,6 +94,12 @@ def _execs(model: "Model", pid: int, low: int, until: int) -> list[_Match]:
     ]
     found.sort(key=lambda item: item[0].time)
     return found
+
+
+def _of_parent(model: "Model", process: Process, ppid: int, until: int) -> bool:
+    """Whether a record that ``process`` made of an exec, and that was there ``until``, can name ``ppid`` as its parent:
+    it says who that was when the exec was over."""
+    return may_be_child(model, process, ppid, until if process.end is None else min(process.end, until))
 
 
 def _narrowed(model: "Model", found: list[_Match], low: int, name: bytes | None, comm: bytes | None) -> list[_Match]:

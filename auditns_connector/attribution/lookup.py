@@ -79,26 +79,30 @@ def _at(model: "Model", pid: int, ppid: int, low: int, until: int) -> State | No
         if not found:
             return None
         late = found[0]
-        return NOBODY if doubtful(model, late, late.start) else (late.past or [late.state])[0]
+        if doubtful(model, late, late.start):
+            return NOBODY
+        return named_then((late.past or [late.state])[0], late.start, min(high + LATE, until))
     for process in found:
         if doubtful(model, process, high) or (process.scanned and low < process.start + START_TICK):
             return NOBODY  # the other holder of the pid may be one we never heard of
     if unproven(model, found, low, high):
         return NOBODY
     if len(found) > 1 and ppid >= 0:
-        found = [process for process in found if _may_be_child(model, process, ppid, _last(process, high))] or found
+        found = [process for process in found if may_be_child(model, process, ppid, _last(process, high))] or found
     states = [
         state
         for process in found
         for state in _with_threads(model, process, _states(model, process, low, high), low, high)
     ]
-    return named_then(agreed(model, states), low)
+    return named_then(agreed(model, states), low, high)
 
 
-def named_then(state: State, low: int) -> State:
-    """``state``, or :data:`NOBODY` where its container was called otherwise at ``low``."""
+def named_then(state: State, low: int, high: int) -> State:
+    """``state``, its container as it was called from ``low`` to ``high``; :data:`NOBODY` where that is not known."""
     container = state.container
-    return NOBODY if container is not None and container.renamed > low else state
+    if container is None or (then := container.called(low, high)) is container:
+        return state
+    return NOBODY if then is UNKNOWN else state._replace(container=then)
 
 
 def _states(model: "Model", process: Process, low: int, high: int) -> list[State]:
@@ -116,7 +120,7 @@ def _last(process: Process, high: int) -> int:
     return high + EPSILON if process.end is None else min(process.end, high + EPSILON)
 
 
-def _may_be_child(model: "Model", process: Process, ppid: int, until: int) -> bool:
+def may_be_child(model: "Model", process: Process, ppid: int, until: int) -> bool:
     """Whether a record that ``process`` made before ``until`` can name ``ppid`` as its parent.
 
     That is its creator; or, made with CLONE_PARENT or left behind by its creator, somebody further up: whoever takes

@@ -35,7 +35,7 @@ def _answers(model: "Model", process: Process, low: int, high: int, window: int,
         return False
     if model.gap_until and model.gap_until >= margin:  # what is missing may be another holder of the pid
         return False
-    if named_then(process.state, margin) is not process.state:
+    if named_then(process.state, margin, margin) is not process.state:
         return False
     return margin > since or (early and process.start <= low + window and remembered)
 

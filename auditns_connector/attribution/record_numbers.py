@@ -85,7 +85,7 @@ class RecordNumbers:
     def had(self, state: State) -> Numbered | None:
         """:meth:`plain`, and how it is counted, where there is a text already: to make one may mint serials,
         and only an answer does that."""
-        if state.container is not None and state.container.renamed:
+        if state.container is not None and state.container.former:
             return None  # who asks about a time before that is to be told something else
         nsset = state.nsset if self._wanted(state.container) else None
         number = self._numbers.get((state.container, nsset, "", 0, None, None, state.entry, ""))

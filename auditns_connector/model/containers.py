@@ -3,6 +3,7 @@
 To which container a process belongs is decided in membership.py, and nowhere else.
 """
 
+import copy
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
@@ -171,14 +172,26 @@ class Containers:
     def rename(self, c: Container) -> None:
         """Another container has the derived id of ``c``: give ``c`` another one."""
         self.renames += 1
+        now, then = self.now(), dict[Container | None, Container]()
+        within = [other for other in {c, *self.by_key.values(), *self.taken.values()} if c in other.chain()]
+        for other in sorted(within, key=lambda other: len(other.chain())):
+            then[other] = self._as_it_is(other, then.get(other.parent) or other.parent)
+        for other in within:
+            other.lose_name(now, then[other])
         c.contid = None
-        for other in {c, *self.by_key.values(), *self.taken.values()}:
-            if c in other.chain():
-                other.text, other.renamed = "", self.now()
         if c.sandbox is None:
             self._claim(c, derive_contid(c.key[-1][0], c.id))
         else:
             self.contid(c)
+
+    def _as_it_is(self, c: Container, parent: Container | None) -> Container:
+        """A copy of ``c`` with the name it has now, inside ``parent``; :data:`UNKNOWN` where nobody gave it one."""
+        if any(link.contid is None for link in c.chain()):
+            return UNKNOWN
+        self.text(c)
+        then = copy.copy(c)
+        then.parent, then.former = parent, ()
+        return then
 
     def text(self, c: Container) -> str:
         """The value of a contid field: ``4,^2,^1`` for 4 inside 2 inside 1, ``?`` when unknown."""

@@ -12,6 +12,8 @@ from auditns_connector.vocabulary.namespaces import ALL_ORDER, FLAGS
 #: serials from here on are minted, and not the kernel's
 MINTED: Final = 1 << 63
 Key = tuple[tuple[str, str], ...]
+#: so many names that a container had before are remembered
+_NAMES: Final = 8
 
 
 class Instance:
@@ -106,6 +108,7 @@ class Container:
         "contid",
         "ended",
         "first",
+        "former",
         "home",
         "id",
         "image",
@@ -124,7 +127,6 @@ class Container:
         "pod_uid",
         "ran",
         "rehashed",
-        "renamed",
         "replaces",
         "role",
         "runtime",
@@ -172,8 +174,8 @@ class Container:
         #: that it was not registered is told
         self.missed = False
         self.rehashed = False
-        #: since when its text is the present one (CLOCK_MONOTONIC ns); what it was called before nobody keeps
-        self.renamed = 0
+        #: it as it was under the names it had before, oldest first, each with when it lost that (CLOCK_MONOTONIC ns)
+        self.former: tuple[tuple[int, Container], ...] = ()
         self.told = False
         #: where its cgroup is in each hierarchy, as far as seen
         self.places: dict[int, str] = {}
@@ -185,6 +187,20 @@ class Container:
 
     def __repr__(self) -> str:
         return f"<Container {self.kind} {self.runtime}/{self.id[:16]} {self.text or self.contid}>"
+
+    def lose_name(self, now: int, then: "Container") -> None:
+        """It is called otherwise from ``now`` on; ``then`` is it as it was until now."""
+        self.text = ""
+        self.former = (*self.former, (now, then))
+        if len(self.former) > _NAMES:
+            self.former = ((self.former[1][0], UNKNOWN), *self.former[2:])
+
+    def called(self, low: int, high: int) -> "Container":
+        """It as it was called from ``low`` to ``high``; :data:`UNKNOWN` where that changed, or is not remembered."""
+        if not self.former or low >= self.former[-1][0]:
+            return self
+        until, then = next(name for name in self.former if low < name[0])
+        return then if high < until else UNKNOWN
 
     @property
     def inner(self) -> bool:

@@ -330,6 +330,20 @@ MUTANTS: Final = (
         "tests/unit/test_stated_rules.py::test_an_exec_of_the_same_file_is_known_by_its_comm",
     ),
     Mutant(
+        "execs: by parent",
+        "auditns_connector/attribution/exec_match.py",
+        "found = [item for item in found if _of_parent(model, item[1], ppid, until)] or found",
+        "pass",
+        "tests/unit/test_lookup_bounds.py::test_execs_of_one_pid_within_one_tick_are_told_apart_by_their_parents",
+    ),
+    Mutant(
+        "names: an exec happened under the former one",
+        "auditns_connector/attribution/exec_match.py",
+        "    return named_then(state, min(told), max(told))\n",
+        "    return state\n",
+        "tests/unit/test_posing.py::test_an_answer_that_comes_late_does_not_call_a_container_what_it_was_called_only_later",
+    ),
+    Mutant(
         "execs: none is told of twice",
         "auditns_connector/attribution/exec_match.py",
         "    model.table.exec_told(process, exec_.time)\n",

@@ -204,3 +204,21 @@ def test_what_is_cached_of_the_later_holder_answers_for_nobody_before_it(inside:
     assert told(10_000 - before, exec_=True) in (right, "?")
     assert told(10_000 - before, exec_=False) in (right, "?")
     assert told(10_001, exec_=True) == other
+
+
+def test_execs_of_one_pid_within_one_tick_are_told_apart_by_their_parents() -> None:
+    """Two containers take turns at one pid and run the same program: their records differ in their parents alone."""
+    for known in (True, False):
+        w = World()
+        for who, number in ((100, 1), (200, 2)):
+            w.fork(1, who, number)
+            w.attach(who, f"/docker/{number:016x}{'0' * 48}", number + 2)
+        for parent, at in ((100, 1000), (200, 1001)):
+            w.fork(parent, 500, at)
+            w.exec(500, at + 0.3, "/bin/true")
+            w.exit(500, at + 0.6)
+        found = {}
+        for parent in (200, 100):
+            state = find_exec(w.model, 500, parent if known else -1, [1000 * MS], w.now, NAME, COMM)
+            found[parent] = w._text(state)
+        assert found == ({100: "1", 200: "2"} if known else {100: "?", 200: "?"})
