@@ -1,6 +1,7 @@
 """``python -m tests.bench.archive [--records N] [--write]``: seal a large corpus and ask it.
 
-Root is needed once, to record the workloads. The corpus is made in --folder and removed at the end.
+Root is needed once, to record the workloads. The corpus is made in --folder and removed at the end, or it stays
+with the archive in --keep DIR: a run that finds them there only asks.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from auditns_connector.archive.reader import Archive, Wanted
 from auditns_connector.archive.terms import Term
@@ -29,6 +31,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.archive")
     parser.add_argument("--records", type=int, default=100 * MILLION, metavar="N", help="records of the kernel's")
     parser.add_argument("--folder", default="/var/tmp", help="where there is room for text and archive")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="corpus and archive stay there; only asked if they do")
     parser.add_argument(
         "--duckdb", type=float, default=0.1, metavar="SHARE", help="of the text, for DuckDB; 0: without"
     )
@@ -38,11 +41,12 @@ def main() -> int:
     recordings()
     if args.record:
         return 0
-    folder = Path(tempfile.mkdtemp(prefix="auditns-archive-", dir=args.folder))
+    folder = args.keep or Path(tempfile.mkdtemp(prefix="auditns-archive-", dir=args.folder))
     try:
         text = bench(folder, args.records, args.duckdb)
     finally:
-        shutil.rmtree(folder)
+        if not args.keep:
+            shutil.rmtree(folder)
     text += f"\n\n`python -m tests.bench.archive --records {args.records}`; {report.machine()}."
     print(text)
     if args.write:
@@ -50,15 +54,27 @@ def main() -> int:
     return 0
 
 
+def sealed(folder: Path, records: int) -> tuple[dict[str, Any], Measured]:
+    """The corpus, its archive beside it, and what sealing took. A child makes the corpus: sealing is measured alone."""
+    about = folder / "sealed.json"
+    if not about.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "tests.bench.archive.corpus", str(folder), str(records)]
+        corpus = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+        archive = str(folder / "archive")
+        sealing = measured([*_auditns(), "archive", "seal", "--keep", "--archive", archive, *corpus["files"]])
+        about.write_text(json.dumps({"corpus": corpus, "sealing": sealing}))
+    said = json.loads(about.read_text())
+    return said["corpus"], Measured(*said["sealing"])
+
+
 def bench(folder: Path, records: int, share: float) -> str:
     """The corpus, the archive, the questions. What is large is made by a child: the peak of each begins with ours."""
-    command = [sys.executable, "-m", "tests.bench.archive.corpus", str(folder), str(records)]
-    corpus = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+    corpus, sealing = sealed(folder, records)
+    print(f"sealed: {sealing}", file=sys.stderr, flush=True)
     files = [Path(path) for path in corpus["files"]]
     size = sum(path.stat().st_size for path in files)
     archive = str(folder / "archive")
-    sealing = measured([*_auditns(), "archive", "seal", "--keep", "--archive", archive, *map(str, files)])
-    print(f"sealed: {sealing}", file=sys.stderr, flush=True)
     about = _sealing(archive, sealing, corpus["records"], size)
     values = _values(archive)
     rows = [
@@ -77,7 +93,7 @@ def bench(folder: Path, records: int, share: float) -> str:
     return "\n\n".join(text)
 
 
-def _corpus(corpus: dict[str, int], size: int) -> str:
+def _corpus(corpus: dict[str, Any], size: int) -> str:
     return (
         f"{corpus['records'] / MILLION:.1f} million records of {len(WORKLOADS)} recorded workloads in "
         f"{corpus['containers']} containers, {corpus['lines'] / MILLION:.1f} million lines with ours, "
