@@ -10,11 +10,12 @@ syscall  ``syscall=`` as it stands, whatever the architecture
 key      each key of ``key=``
 comm     ``comm=``, ``ocomm=``
 exe      ``exe=``; ``exename`` is its last component
-path     ``name=`` of PATH and of security modules' records, ``path=``, ``cwd=``: as they stand; ``base`` is the last
-         component of all but ``cwd=``
+path     ``name=`` of PATH and of security modules' records, ``path=``: joined with the ``cwd=`` in front of it,
+         without what leads nowhere; ``base`` is the last component. "": there is one that is relative, to what is
+         not known
 arg      ``a0=``, ``a1=`` … of EXECVE; not what was cut into pieces (``a1[0]=``)
 addr     of SOCKADDR (as inet_ntop(3) writes it, or the path), ``saddr=`` and ``daddr=`` of NETFILTER_PKT
-entry    ``entry=`` of CONTAINER_INFO
+entry    ``entry=`` of CONTAINER_INFO, and ``*``; ``how`` where ``entry-how=`` tells of one
 ======== =========================================================================================
 
 Values are decoded: without quotes, and not in hexadecimal. Of what a user process says of itself (``msg='…'``) there

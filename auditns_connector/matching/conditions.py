@@ -2,7 +2,6 @@
 match must have. Pure; users are those of this host."""
 
 import ipaddress
-import os
 import pwd
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,6 +11,7 @@ from auditns_connector.audittext.values import untrusted
 from auditns_connector.emit.fields import argv_of
 from auditns_connector.emit.words import address
 from auditns_connector.errors import ConfigError
+from auditns_connector.matching import paths
 from auditns_connector.matching import terms as t
 from auditns_connector.vocabulary import syscall_names
 
@@ -87,7 +87,7 @@ def _key(option: str, words: Sequence[str]) -> Condition:
         value = text_of(raw)  # several keys of one rule are joined by byte 1
         return value is not None and any(map(match, value.split("\1")))
 
-    return Condition(option, judge, needles=t.needles(words))
+    return Condition(option, judge, needles=t.needles(words), terms=_terms(option, words))
 
 
 def _user(option: str, words: Sequence[str]) -> Condition:
@@ -150,7 +150,7 @@ def _call_numbers(option: str, word: str) -> Mapping[str, frozenset[int]]:
 
 def _file(option: str, words: Sequence[str]) -> Condition:
     """A pattern with a slash means the whole path, one without its last component."""
-    whole = t.matcher([os.path.normpath(word) if not t.is_wild(word) else word for word in words if "/" in word])
+    whole = t.matcher([word if t.is_wild(word) else paths.normal(word) for word in words if "/" in word])
     last = t.matcher([word for word in words if "/" not in word])
 
     def judge(raw: bytes) -> bool:
@@ -159,17 +159,25 @@ def _file(option: str, words: Sequence[str]) -> Condition:
 
     # no component is divided, but the directory may stand elsewhere than the file
     components = [max(map(t.piece, word.split("/")), key=len) for word in words]
-    ends = [word.rstrip("/").rpartition("/")[2] for word in words]
-    return Condition(option, judge, needles=t.pieces_as_written(components), terms=_terms("base", ends))
+    terms = [term for word in words for term in _path_terms(word)]
+    # of some files only the name is indexed, for the directory that it is relative to came later
+    indexed = [] if len(terms) < len(words) else [*terms, ("path", b"")]
+    return Condition(option, judge, needles=t.pieces_as_written(components), terms=indexed)
+
+
+def _path_terms(word: str) -> list[tuple[str, bytes]]:
+    """What the index has of every file that a pattern means, if there is something."""
+    if t.is_wild(word):
+        last = word.rpartition("/")[2]  # of which a list of characters could be a part
+        return [] if "[" in word or "/" not in word or not last else _terms("base", [last])
+    return _terms("path", [paths.normal(word)]) if "/" in word else _terms("base", [word])
 
 
 def path_of(raw: bytes) -> str | None:
     """The path behind a value of the column "file": directory, NUL, name."""
     cwd, _, name = raw.partition(b"\0")
-    value, base = written(name), written(cwd)
-    if value is None:
-        return None
-    return os.path.normpath(os.path.join(base, value)) if base else value
+    value = written(name)
+    return None if value is None else paths.joined(written(cwd), value)
 
 
 def arguments_of(raw: bytes) -> list[str]:

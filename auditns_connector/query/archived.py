@@ -15,7 +15,6 @@ from auditns_connector.query.answers import LogAnswers
 from auditns_connector.query.asked import Asked
 from auditns_connector.query.names import Names
 from auditns_connector.vocabulary.audit_text import P_LATE
-from auditns_connector.vocabulary.record_types import CONTAINER_INFO
 
 #: text is scanned in pieces of so many bytes
 _PIECE = 1 << 20
@@ -40,7 +39,7 @@ def learn(archive: Archive, names: Names, *, entries: bool) -> None:
     entered = frozenset(tally.container for tally in archive.aggregates(("entry",))) if entries else frozenset()
     if not entered:
         return
-    for refs in archive.candidates(Wanted(containers=entered, terms=((Term("type", b"%d" % CONTAINER_INFO),),))):
+    for refs in archive.candidates(Wanted(containers=entered, terms=((Term("entry", b"how"),),))):
         for block in map(archive.read_block, refs):
             names.read(line for line in (block.text if block else b"").splitlines(keepends=True) if _NEW.search(line))
 

@@ -132,6 +132,8 @@ class Asked:
                 found.append(
                     [("contid", b"%d" % ids[0]) for one in called if (ids := ids_of(one))[0] is not None] or _NO_TERM
                 )
+        if self._entered.wanted:
+            found.append(self._entry_terms(self._entered.wanted))
         if self._pids:
             found.append([("pid", b"%d" % pid) for pid in sorted(self._pids)])
         if self._types[0]:
@@ -142,6 +144,14 @@ class Asked:
     def _id_terms(wanted: Iterable[object]) -> list[tuple[str, bytes]]:
         ids = {(one[0] if isinstance(one, tuple) else one) for one in wanted}
         return [("contid", b"%d" % one) for one in ids if isinstance(one, int)] if _all_numbers(ids) else []
+
+    def _entry_terms(self, wanted: Sequence[str]) -> list[tuple[str, bytes]]:
+        """A pattern may mean an entry of which nothing but the id is known."""
+        if any(map(t.is_wild, wanted)):
+            return [("entry", b"*")]
+        match = t.matcher(wanted)
+        ids = {*wanted, *self._names.entries(lambda about: any(map(match, _words_of(about))))}
+        return [("entry", one.encode("utf-8", "surrogateescape")) for one in sorted(ids)]
 
     @staticmethod
     def _id_needles(wanted: Iterable[object]) -> list[bytes] | None:
@@ -260,7 +270,7 @@ class Asked:
         if not self._entered:
             return True
         entry = self._names.entry(holder.entry) if holder.entry else {}
-        words = [holder.entry, *(entry[name] for name in _ENTERED if name in entry), *_user_names(entry)]
+        words = [holder.entry, *_words_of(entry)]
         if not holder.entry or (self._entered.unwanted and any(map(t.matcher(self._entered.unwanted), words))):
             return False
         return not self._entered.wanted or any(map(t.matcher(self._entered.wanted), words))
@@ -272,6 +282,11 @@ _NO_TERM: Final = [("contid", b"none")]
 
 def _all_numbers(ids: Iterable[object]) -> bool:
     return all(isinstance(one, int) for one in ids)
+
+
+def _words_of(entry: dict[str, str]) -> list[str]:
+    """What an entry may be asked for by."""
+    return [*(entry[name] for name in _ENTERED if name in entry), *_user_names(entry)]
 
 
 def _user_names(entry: dict[str, str]) -> list[str]:

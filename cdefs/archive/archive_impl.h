@@ -19,6 +19,8 @@ struct span {
 struct work {
     struct span contid;         /* of its subject; len 0: none */
     struct span exe, key;
+    struct span cwd;            /* as it stands in the CWD record before; len 0: there was none */
+    uint32_t has_cwd;           /* it stands in this record: the first counts */
     uint32_t holder, failed;
     struct span node;
 };
@@ -99,6 +101,17 @@ uint32_t archive_group(struct archive_text *a, const struct work *w);
 int archive_line(struct archive_text *a, struct work *w, const char *body, const char *end, uint32_t type);
 
 int archive_add_term(struct archive_text *a, uint32_t kind, const char *value, uint32_t len);
+
+#define MOST_DECODED 8192 /* longer values in hexadecimal have no terms */
+
+/* The bytes behind a value that audit_log_untrustedstring() wrote, in MOST_DECODED at buf or where they stand; 0 where
+ * there are none. */
+int archive_untrusted(struct span raw, char *buf, struct span *out);
+
+/* ---- archive/paths.c ---- */
+
+/* The terms of a file's name as it stands in a record: its path from the root, its last component. 0: no memory. */
+int archive_path(struct archive_text *a, const struct work *w, struct span raw);
 
 /* ---- archive/tallies.c ---- */
 

@@ -6,7 +6,6 @@
 #define TYPE_USER_LOGIN 1112
 /* what a security module says of a file that it was asked about */
 #define IS_ACCESS(type) ((type >= 1400 && type < 1600) || (type >= 1800 && type < 1900))
-#define MOST_DECODED 8192
 
 uint32_t archive_term(uint32_t kind, const char *s, uint32_t len)
 {
@@ -46,8 +45,7 @@ static int from_hex(struct span s, char *out, uint32_t room, uint32_t *len)
     return 1;
 }
 
-/* The bytes behind a value that audit_log_untrustedstring() wrote; 0 where there is none. */
-static int untrusted(struct span raw, char *buf, struct span *out)
+int archive_untrusted(struct span raw, char *buf, struct span *out)
 {
     if (raw.len && *raw.at == '"') {
         *out = unquoted(raw);
@@ -74,7 +72,7 @@ static int text_term(struct archive_text *a, uint32_t kind, uint32_t last, struc
     char buf[MOST_DECODED];
     struct span value;
 
-    if (!untrusted(raw, buf, &value))
+    if (!archive_untrusted(raw, buf, &value))
         return 1;
     if (!archive_add_term(a, kind, value.at, value.len))
         return 0;
@@ -93,7 +91,7 @@ static int key_terms(struct archive_text *a, struct span raw)
     char buf[MOST_DECODED];
     struct span keys;
 
-    if (!untrusted(raw, buf, &keys)) /* a user's program may write one as it is */
+    if (!archive_untrusted(raw, buf, &keys)) /* a user's program may write one as it is */
         return span_is(raw, "(null)", 6) || plain_term(a, ARCHIVE_TERM_KEY, unquoted(raw));
     while (keys.len) {
         const char *stop = memchr(keys.at, 1, keys.len);
@@ -168,7 +166,7 @@ static int kernel_word(struct archive_text *a, struct work *w, const char *t, si
     case 'p':
         if (NAMED("pid") || NAMED("ppid"))
             return plain_term(a, ARCHIVE_TERM_PID, v);
-        return !NAMED("path") || text_term(a, ARCHIVE_TERM_PATH, ARCHIVE_TERM_BASE, v);
+        return !NAMED("path") || archive_path(a, w, v);
     case 'o':
         if (NAMED("opid"))
             return plain_term(a, ARCHIVE_TERM_PID, v);
@@ -191,10 +189,12 @@ static int kernel_word(struct archive_text *a, struct work *w, const char *t, si
             return text_term(a, ARCHIVE_TERM_EXE, ARCHIVE_TERM_EXENAME, v);
         }
         if (NAMED("entry"))
-            return plain_term(a, ARCHIVE_TERM_ENTRY, v);
+            return plain_term(a, ARCHIVE_TERM_ENTRY, v) && archive_add_term(a, ARCHIVE_TERM_ENTRY, "*", 1);
+        if (n == 9 && !memcmp(t, "entry-how", 9)) /* the record tells who came, and how */
+            return archive_add_term(a, ARCHIVE_TERM_ENTRY, "how", 3);
         return !NAMED("euid") || plain_term(a, ARCHIVE_TERM_UID, v);
     case 'n':
-        return !(NAMED("name") && (type == TYPE_PATH || IS_ACCESS(type))) || text_term(a, ARCHIVE_TERM_PATH, ARCHIVE_TERM_BASE, v);
+        return !(NAMED("name") && (type == TYPE_PATH || IS_ACCESS(type))) || archive_path(a, w, v);
     case 'k':
         if (!NAMED("key"))
             return 1;
@@ -205,7 +205,9 @@ static int kernel_word(struct archive_text *a, struct work *w, const char *t, si
             return text_term(a, ARCHIVE_TERM_COMM, 0, v);
         if (NAMED("contid"))
             return contid_terms(a, v);
-        return !NAMED("cwd") || text_term(a, ARCHIVE_TERM_PATH, 0, v);
+        if (type == TYPE_CWD && NAMED("cwd") && !w->has_cwd++)
+            w->cwd = v;
+        return 1;
     case 's':
         if (NAMED("syscall"))
             return plain_term(a, ARCHIVE_TERM_SYSCALL, v);
@@ -246,6 +248,7 @@ int archive_line(struct archive_text *a, struct work *w, const char *t, const ch
 
     if (type == TYPE_PROCTITLE || type == AUDIT_EOE)
         return 1;
+    w->has_cwd = 0;
     while (t < end) {
         const char *q = word_stop(&words, t), *eq;
         if (!user && q - t > 5 && !memcmp(t, "msg='", 5)) {

@@ -1,5 +1,6 @@
 """The readable form of cdefs/archive/terms.c: the terms of an event, a set of (kind, value)."""
 
+import os
 import re
 import socket
 import struct
@@ -7,6 +8,7 @@ from typing import Final
 
 from auditns_connector.audittext.heads import read_head
 from auditns_connector.audittext.values import untrusted
+from auditns_connector.matching.paths import joined
 from auditns_connector.vocabulary import record_types as rectypes
 
 Found = set[tuple[str, bytes]]
@@ -14,21 +16,25 @@ Found = set[tuple[str, bytes]]
 _PLAIN: Final = {b"pid": "pid", b"ppid": "pid", b"opid": "pid", b"auid": "auid", b"old-auid": "auid", b"uid": "uid",
                  b"euid": "uid", b"syscall": "syscall", b"daddr": "addr", b"entry": "entry"}  # fmt: skip
 #: values that are quoted or in hexadecimal
-_TEXT: Final = {b"comm": "comm", b"ocomm": "comm", b"exe": "exe", b"path": "path", b"cwd": "path"}
-_LAST: Final = {b"exe": "exename", b"path": "base", b"name": "base"}
+_TEXT: Final = {b"comm": "comm", b"ocomm": "comm", b"exe": "exe"}
+_LAST: Final = {b"exe": "exename"}
 
 
 def terms_of(lines: list[bytes]) -> Found:
     """Those of an event's lines."""
     found: Found = set()
+    cwd = b""
     for line in lines:
         head = read_head(line)
         if head is not None:
-            found |= {("type", b"%d" % head.number)} | _of_body(head.number, head.body)
+            found |= {("type", b"%d" % head.number)} | _of_body(head.number, head.body, cwd)
+            words = head.body.partition(b"\x1d")[0].partition(b"msg='")[0].split(b" ")
+            here = [word[4:] for word in words if word.startswith(b"cwd=")]
+            cwd = here[0] if head.number == 1307 and here else cwd
     return found
 
 
-def _of_body(number: int, body: bytes) -> Found:
+def _of_body(number: int, body: bytes, cwd: bytes) -> Found:
     found: Found = set()
     if number in (rectypes.PROCTITLE, rectypes.EOE):
         return found
@@ -40,7 +46,7 @@ def _of_body(number: int, body: bytes) -> Found:
         if not equals or not name:
             continue
         if not user:
-            found |= _kernel(number, name, value)
+            found |= _kernel(number, name, value, cwd)
         elif name == b"exe":
             found |= _text("exe", value.removesuffix(b"'"), "exename")
         elif name == b"addr":
@@ -48,7 +54,7 @@ def _of_body(number: int, body: bytes) -> Found:
     return found
 
 
-def _kernel(number: int, name: bytes, value: bytes) -> Found:
+def _kernel(number: int, name: bytes, value: bytes, cwd: bytes) -> Found:
     if name in (b"contid", b"old-contid"):
         return {("contid", one) for one in re.split(rb"[,^]", value.strip(b'"')) if one}
     if name == b"key":
@@ -60,7 +66,11 @@ def _kernel(number: int, name: bytes, value: bytes) -> Found:
         return _plain("addr", value) if number == rectypes.NETFILTER_PKT else _sockaddr(value)
     if name == b"name":
         access = 1400 <= number < 1600 or 1800 <= number < 1900
-        return _text("path", value, "base") if number == rectypes.PATH or access else set()
+        return _path(value, cwd) if number == rectypes.PATH or access else set()
+    if name == b"path":
+        return _path(value, cwd)
+    if name in (b"entry", b"entry-how"):
+        return {("entry", b"how")} if name == b"entry-how" else {("entry", b"*")} | _plain("entry", value)
     if number == rectypes.EXECVE and re.fullmatch(rb"a[0-9]+", name):
         return _text("arg", value)
     if name in _TEXT:
@@ -84,6 +94,15 @@ def _text(kind: str, value: bytes, last: str = "") -> Found:
     if text is None:
         return set()
     return {(kind, text)} | ({(last, last_component(text))} if last else set())
+
+
+def _path(value: bytes, cwd: bytes) -> Found:
+    name, base = decoded(value), decoded(cwd)
+    if name is None:
+        return set()
+    path = os.fsencode(joined(None if base is None else os.fsdecode(base), os.fsdecode(name)))
+    found = {("path", path), ("base", path.rpartition(b"/")[2])} - {("base", b"")}
+    return found if name[:1] == b"/" or base else found | {("path", b"")}
 
 
 def last_component(path: bytes) -> bytes:

@@ -12,7 +12,10 @@ from typing import Any
 
 import pytest
 
-from tests.unit.queries import BASE, DB, WEB, Ask, asked, executed, info, opened, sample
+from auditns_connector.archive.reader import Archive, Wanted
+from auditns_connector.archive.terms import Term
+from auditns_connector.matching.conditions import of_option
+from tests.unit.queries import BASE, BOOT, DB, WEB, Ask, asked, executed, info, opened, sample
 from tests.unit.test_query_search import IN_WEB
 
 __all__ = ["asked"]
@@ -47,6 +50,10 @@ def of(asked: Ask) -> list[str]:
         ["--pid", "50,60"],
         ["--pid", "61"],
         ["--entered-by", "1000"],
+        ["--entered-by", "nsenter"],
+        ["--entered-by", "*"],
+        ["--entered-by", "2000"],
+        ["--entered-by", f"{BOOT}:70:5"],
         ["--auid", "1000"],
         ["--uid", "root"],
         ["--exe", "/usr/sbin/sshd"],
@@ -80,6 +87,46 @@ def test_an_archive_answers_as_text_does(asked: Ask, words: list[str]) -> None:
     asked.path.write_text("")
     assert asked.serials(*words, *of(asked)) == by_text
     assert sorted(asked("search", *words, *of(asked)).splitlines()) == raw
+
+
+#: a name as it stands in a record of a process in /etc, and the file that it is
+NAMES = {
+    "./a/../b": "/etc/b", "//srv//c/": "/srv/c", "/srv/./d": "/srv/d", "../e": "/e", "/../../f": "/f", "g/.": "/etc/g",
+    ".h": "/etc/.h", "i/..": "/etc", "/": "/", "../../..": "/", "..j": "/etc/..j",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+def test_a_file_is_found_however_its_path_was_written(asked: Ask, sealed: bool) -> None:
+    asked.path.write_text("".join(opened(i + 1, 1, 7, name, ours=WEB) for i, name in enumerate(NAMES)))
+    if sealed:
+        asked("archive", "seal", "--archive", str(asked.folder / "archive"))
+        asked.path.write_text("")
+    words = of(asked) if sealed else []
+    for path in NAMES.values():
+        same = [i + 1 for i, other in enumerate(NAMES.values()) if other == path]
+        assert asked.serials(*words, "--file", path) == same, path
+        if path != "/":
+            last = path.rpartition("/")[2]
+            assert asked.serials(*words, "--file", last) == same, last
+            assert set(same) <= set(asked.serials(*words, "--file", f"*/{last}")), last
+
+
+def test_a_path_that_is_elsewhere_is_not_read(asked: Ask) -> None:
+    """Blocks are chosen by the whole path, by a key, by an entry: not by a part that many have."""
+    text = "".join(opened(i + 1, 1, 7, f"/srv/{i}/index.html", ours=WEB) for i in range(50))
+    asked.path.write_text(text)
+    asked("archive", "seal", "--archive", str(asked.folder / "archive"))
+    with Archive(str(asked.folder / "archive")) as archive:
+        for option, value, found in (
+            ("file", "/srv/7/index.html", True), ("file", "/srv/70/index.html", False), ("file", "index.html", True),
+            ("file", "/srv/*/index.html", True), ("file", "/srv/*/index.htm", False), ("key", "open", True),
+            ("key", "ope", False),
+        ):  # fmt: skip
+            (one,) = of_option(option, [value])
+            terms = (tuple(Term(kind, word) for kind, word in one.terms),)
+            assert terms[0], value
+            assert bool(list(archive.candidates(Wanted(terms=terms)))) == found, value
 
 
 def test_what_is_sealed_and_what_is_not_are_one_log(asked: Ask) -> None:

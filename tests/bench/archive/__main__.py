@@ -15,8 +15,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from auditns_connector.archive.reader import Archive, Wanted
-from auditns_connector.archive.terms import Term
+from auditns_connector.archive.reader import Archive
+from auditns_connector.cli.main import build_parser
+from auditns_connector.cli.query_options import options_of
+from auditns_connector.query.answers import LogAnswers
+from auditns_connector.query.archived import wanted_of
+from auditns_connector.query.asked import Asked
+from auditns_connector.query.names import Names
 from tests.bench import report
 
 from . import others
@@ -78,7 +83,7 @@ def bench(folder: Path, records: int, share: float) -> str:
     about = _sealing(archive, sealing, corpus["records"], size)
     values = _values(archive)
     rows = [
-        (name, *_figures(measured([sys.executable, "-m", "tests.bench.archive.ask", archive, *words], runs=3)), note)
+        (name, *_figures(measured([*_auditns(), *words, "--archive", archive], runs=3)), note)
         for name, words, note in _questions(archive, values)
     ]
     text = [
@@ -150,35 +155,36 @@ def _values(archive: str) -> dict[str, str]:
         "path": found["path"].decode(),
         "pid": found["pid"].decode(),
         "addr": ".".join(map(str, address)),
-        "saddr": found["saddr"].hex(),
+        "middle": str((rows[-1].first_ms + rows[-1].last_ms) // 2000),
     }
 
 
 def _questions(archive: str, values: dict[str, str]) -> list[tuple[str, list[str], str]]:
-    asked = [
-        ("whole life of the busiest container", "life", values["life"]),
-        ("whole life of a job", "life", values["job"]),
-        ("two minutes of the busiest container", "minutes", values["life"]),
-        (f"path {values['path']}", "path", values["path"]),
-        (f"pid {values['pid']}", "pid", values["pid"]),
-        (f"address {values['addr']}", "addr", values["addr"], values["saddr"]),
-        ("key id, of few", "key", "id"),
-        ("a path that is nowhere", "path", "/absent/value"),
-        ("a pid that is nowhere", "pid", "99999999"),
-        ("key open, which is everywhere", "key", "open"),
-        ("all containers", "containers"),
-        ("aggregates", "report"),
+    """What is asked, by which command, and how many blocks its index leaves."""
+    minutes = ["--since", f"@{values['middle']}", "--until", f"@{int(values['middle']) + 120}"]
+    conditions = [
+        ("whole life of the busiest container", ["--contid", values["life"]]),
+        ("whole life of a job", ["--contid", values["job"]]),
+        ("two minutes of the busiest container", ["--contid", values["life"], *minutes]),
+        (f"path {values['path']}", ["--file", values["path"]]),
+        (f"pid {values['pid']}", ["--pid", values["pid"]]),
+        (f"address {values['addr']}", ["--addr", values["addr"]]),
+        ("key id, of few", ["--key", "id"]),
+        ("a path that is nowhere", ["--file", "/absent/value"]),
+        ("a pid that is nowhere", ["--pid", "99999999"]),
+        ("key open, which is everywhere", ["--key", "open"]),
     ]
-    found = []
+    found = [(name, ["search", *words], _blocks(archive, words)) for name, words in conditions]
+    return [*found, ("all containers", ["containers"], ""), ("report, of aggregates", ["report"], "")]
+
+
+def _blocks(archive: str, words: list[str]) -> str:
+    args = build_parser("search").parse_args(["search", *words])
+    answers = LogAnswers(Names())
+    wanted = wanted_of(Asked(options_of(args), answers), named=True)
     with Archive(archive) as opened:
         total = sum(row.blocks for row in opened.segments())
-        for name, *words in asked:
-            note = ""
-            if words[0] in ("path", "pid", "addr", "key"):
-                wanted = Wanted(terms=((Term(words[0], words[1].encode()),),))
-                note = f"{sum(len(refs) for refs in opened.candidates(wanted))} of {total}"
-            found.append((name, words, note))
-    return found
+        return f"{sum(len(refs) for refs in opened.candidates(wanted))} of {total}"
 
 
 def _figures(one: Measured) -> tuple[str, str, str, str]:
