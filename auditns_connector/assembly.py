@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from auditns_connector.control.own_programs import OwnPrograms
 from auditns_connector.control.server import ControlServer
 from auditns_connector.control.snapshot_service import SnapshotServer
 from auditns_connector.daemon.privileges import held
@@ -85,6 +86,7 @@ class Program:
         self._parts = parts
         self._streams, self._expect = list(parts.streams), list(parts.expect)
         self._registrar: Registrar | None = None
+        self._own = OwnPrograms(parts.observer)
         self.pipeline = Pipeline(
             parts.observer, parts.correlator, parts.enricher, parts.audit, parts.outputs, parts.log,
             standalone=parts.standalone, events=parts.events, coalescer=parts.coalescer, early=parts.early,
@@ -150,6 +152,7 @@ class Program:
     def _serve_status(self, control: ControlServer) -> None:
         pipeline = self.pipeline
         control.handlers["status"] = lambda request, peer, sock: {"ok": True, "status": pipeline.status()}
+        control.handlers["own"] = self._own.answer
 
     def _serve_registrations(self, control: ControlServer) -> Registrar:
         parts, pipeline = self._parts, self.pipeline
@@ -163,6 +166,8 @@ class Program:
         pipeline.each_tick.append(registrar.tick)
         pipeline.at_end.append(registrar.close)
         control.handlers["snapshot"] = SnapshotServer(parts.observer).answer
+        for op, handler in control.document_handlers.items():  # the OCI hook's
+            control.document_handlers[op] = self._own.noting(handler)
         return registrar
 
     def _serve_streams(self, control: ControlServer, registrar: Registrar) -> None:

@@ -3,12 +3,16 @@
 import sys
 from typing import TYPE_CHECKING, Final, TextIO
 
+from auditns_connector.cli.options import add_control
+
 if TYPE_CHECKING:
     import argparse
 
     from auditns_connector.deploy.doctor import Finding
 
 JSON_VERSION: Final = 1
+#: how long the program that watches the host may take to hear of us (seconds)
+_PATIENCE: Final = 1.0
 _COLOURS: Final = {"ok": "32", "warn": "33", "fail": "31"}
 
 
@@ -18,6 +22,7 @@ def add_parser(
     """Add the command to ``auditns``; ``text`` is its line of help."""
     parser = subparsers.add_parser(name, help=text, description=text or None)
     parser.add_argument("--json", action="store_true", help="one JSON object instead of text")
+    add_control(parser)
 
 
 def run(args: "argparse.Namespace") -> int:
@@ -25,12 +30,24 @@ def run(args: "argparse.Namespace") -> int:
     from auditns_connector.deploy.doctor import examine
     from auditns_connector.deploy.probe import gather
 
+    _introduce(args.control)
     findings = examine(gather())
     if args.json:
         _write_json(findings, sys.stdout)
     else:
         _write_text(findings, sys.stdout)
     return int(any(finding.state == "fail" for finding in findings))
+
+
+def _introduce(path: str) -> None:
+    """Show the program that serves ``path`` that this is one of ours, whose probes are none of its business."""
+    import contextlib
+
+    from auditns_connector.control.server import ask
+    from auditns_connector.errors import AuditnsError
+
+    with contextlib.suppress(AuditnsError):  # nobody serves there, or it may not be asked: then nothing is hidden
+        ask(path, {"v": 1, "op": "own"}, _PATIENCE)
 
 
 def _write_json(findings: "list[Finding]", out: TextIO) -> None:

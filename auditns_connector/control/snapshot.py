@@ -110,7 +110,7 @@ def take(model: "Model", now: int, real: float, *, live: bool) -> Snapshot:
     processes = []
     model.own.forget()
     for pid, process in sorted(model.processes.items()):
-        if process.end is not None or model.own.made(process):
+        if process.end is not None or model.own.made(process) or model.own.other(process):
             continue
         creator = process.creator
         parent = model.processes.get(creator[0]) if creator is not None else None

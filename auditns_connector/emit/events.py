@@ -243,12 +243,17 @@ class EventWriter:
             return False
         if kind == f.K_FORK and frame.pid != frame.ppid:
             above = frame.ppid
-            if above in own or (above == self._model.own.pid and above):
+            if above in own or (above == self._model.own.pid and above) or self._of_another(frame):
                 own.add(pid)
                 return True
             own.discard(pid)  # the number is another's now
             return False
         return pid in own
+
+    def _of_another(self, frame: f.Frame) -> bool:
+        """Whether another program of ours has started the process whose FORK is ``frame``."""
+        child = self._model.incarnation(frame.pid, frame.time) if self._model.own.others else None
+        return child is not None and self._model.own.made(child)
 
     def _wanted(self, event: Event) -> bool:
         if self._types and event["event"] not in self._types:

@@ -1,7 +1,8 @@
 """Which processes this program has started itself: probes, helpers, children of outputs, and what those start.
 
 What they do to namespaces is of no interest to whoever watches the host, so no line and no list tells of it. Audit
-records about them are answered as any others.
+records about them are answered as any others. The same holds for other programs of ours that have shown who they are
+(OWN frames, see control/own_programs.py); a process of a container is never taken for one.
 """
 
 from typing import Final, Protocol
@@ -11,6 +12,8 @@ from auditns_connector.model.process import Process
 
 _GENERATIONS: Final = 16
 _MOST_HIDDEN: Final = 65536
+#: other programs of ours at a time; of more the oldest is a process like any other again
+_MOST_OTHERS: Final = 64
 
 
 class Incarnations(Protocol):
@@ -27,6 +30,8 @@ class OwnProcesses:
         self._model = model
         #: the program's own process, and a time at which it lived (CLOCK_MONOTONIC ns); 0: that is not known
         self.pid = self.since = 0
+        #: (pid, start) of other programs of ours
+        self._others: dict[tuple[int, int], None] = {}
         self._known: dict[tuple[int, int], bool] = {}
         #: numbers of the namespaces that they made
         self._hidden: dict[int, None] = {}
@@ -34,6 +39,14 @@ class OwnProcesses:
     def begin(self, pid: int, since: int) -> None:
         """The program is process ``pid``, which lives at ``since``."""
         self.pid, self.since = pid, since
+        self._others.clear()
+        self.forget()
+
+    def add(self, process: Process) -> None:
+        """``process`` is another program of ours."""
+        self._others[process.pid, process.start] = None
+        if len(self._others) > _MOST_OTHERS:
+            del self._others[next(iter(self._others))]
         self.forget()
 
     def forget(self) -> None:
@@ -41,8 +54,8 @@ class OwnProcesses:
         self._known.clear()
 
     def made(self, process: Process) -> bool:
-        """Whether ``process`` descends from the program."""
-        if not self.pid:
+        """Whether ``process`` descends from the program, or from another one of ours."""
+        if not (self.pid or self._others):
             return False
         line: list[tuple[int, int]] = []
         creator, found = process.creator, False
@@ -54,7 +67,7 @@ class OwnProcesses:
                 found = known
                 break
             line.append(creator)
-            if creator[0] == self.pid and creator[1] <= self.since:
+            if self._is_one(*creator):
                 found = True
                 break
             above = self._model.incarnation(*creator)
@@ -63,15 +76,24 @@ class OwnProcesses:
             self._known[who] = found
         return found
 
+    def other(self, process: Process) -> bool:
+        """Whether ``process`` is another program of ours."""
+        return (process.pid, process.start) in self._others
+
+    @property
+    def others(self) -> bool:
+        """Whether there are any."""
+        return bool(self._others)
+
+    def _is_one(self, pid: int, start: int) -> bool:
+        return (bool(pid) and pid == self.pid and start <= self.since) or (pid, start) in self._others
+
     def did(self, process: Process) -> bool:
-        """Whether ``process`` is the program, or descends from it."""
-        itself = process.pid == self.pid and process.start <= self.since
-        return bool(self.pid) and (itself or self.made(process))
+        """Whether ``process`` is the program or another one of ours, or descends from it."""
+        return self._is_one(process.pid, process.start) or self.made(process)
 
     def hides(self, output: NsInit | NsChange | NsLeft | NsDel) -> bool:
         """Whether ``output`` tells of what they did; to be asked once for each, in their order."""
-        if not self.pid:
-            return False
         if isinstance(output, NsDel):
             hidden = output.inst.number in self._hidden
             self._hidden.pop(output.inst.number, None)

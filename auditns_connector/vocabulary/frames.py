@@ -61,6 +61,7 @@ CHECK         pipeline      arg checksum of all before it, ptid 1 at the end; se
 LOGINS        procfs audit  payload: (s32 pid, u32 auid, u32 ses) of processes as /proc shows them; of a LOGIN
                             record one of them, and arg the record's time (ms since 1970), cgroup its serial
 PROGRAMS      procfs        payload: (s32 pid, u32 size, bytes) of processes: /proc/PID/exe
+OWN           control       pid, arg its start: it is another program of ours; what it does is of no interest
 LOGIN         control       pid; arg low 32 bits the login uid inside its container, high 32 bits the session
 
 Sources of the layouts: include/uapi/linux/cn_proc.h, perf_event.h, include/trace/events/{sched,cgroup,task}.h.
@@ -126,6 +127,7 @@ K_PROCESS: Final = 56
 K_CHECK: Final = 57
 K_LOGINS: Final = 58
 K_PROGRAMS: Final = 59
+K_OWN: Final = 60
 
 #: bits of a RULES frame's arg
 RULES_EXECS: Final = 1

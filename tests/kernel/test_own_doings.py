@@ -4,6 +4,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from auditns_connector.host.observer import Observer
 from auditns_connector.model.apply.dispatch import Model
 from auditns_connector.model.outputs import NsChange
 from auditns_connector.sources.perf import PerfSource
-from tests.kernel.programs import auditns, listening, until
+from tests.kernel.programs import AUDITNS, auditns, listening, until
 from tests.kernel.support import AuditState, auditctl, need, need_tool
 
 pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("root")]
@@ -75,3 +76,53 @@ def test_no_event_is_of_one_of_them(observer: Observer, tmp_path: Path) -> None:
     assert movers
     told = {json.loads(line).get("pid") for line in text.splitlines()}
     assert not told & own
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("form", [("--format", "raw"), ("--events", "--format", "json")])
+def test_the_doctor_is_in_no_line_and_no_event(
+    quiet: AuditState, observer: Observer, tmp_path: Path, form: tuple[str, ...], known: bool
+) -> None:
+    """Its probes change namespaces, which is told of where it cannot show who it is."""
+    with listening(tmp_path / "run", *form) as run:
+        control = tmp_path / ("run/control" if known else "nobody")
+        doctor = subprocess.Popen([*AUDITNS, "doctor", "--control", control], stdout=subprocess.DEVNULL)
+        doctor.wait()
+        own, movers = started_by(observer, doctor.pid)
+        assert movers, "it has not looked what the kernel can do"
+        last = subprocess.Popen(["unshare", "-u", "/bin/true"])
+        last.wait()
+        until(lambda: str(last.pid).encode() in run.out, "what came behind it")
+        text = run.out
+    told = {int(pid) for pid in re.findall(rb'[ "]pid"?[=:] ?(\d+)', text)}
+    assert last.pid in told
+    assert bool(told & (own - {doctor.pid})) is not known
+    assert bool(told & movers) is not known or "--events" in form
+
+
+def test_a_container_with_the_socket_hides_nothing(quiet: AuditState, tmp_path: Path) -> None:
+    need_tool("unshare")
+    ask = (
+        "import sys, subprocess\n"
+        "from auditns_connector.control.server import ask\n"
+        "print(ask(sys.argv[1], {'op': 'own'})['ok'], flush=True)\n"
+        "made = subprocess.Popen(['unshare', '-u', '/bin/true'])\n"
+        "made.wait()\n"
+        "print(made.pid)\n"
+    )
+    for prefix in (["unshare", "-fp", "--mount-proc"], []):
+        directory = tmp_path / f"run-{len(prefix)}"
+        with listening(directory, "--format", "raw") as run:
+            command = [*prefix, sys.executable, "-c", ask, str(directory / "control")]
+            done = subprocess.run(command, capture_output=True, text=True)
+            last = subprocess.Popen(["unshare", "-i", "/bin/true"])
+            last.wait()
+            until(lambda: b" pid=%d " % last.pid in run.out, "the line about the last one")  # noqa: B023
+        believed, pid = done.stdout.split()
+        uts = [line for line in run.out.splitlines() if b" type=4000000 " in line and b"type=NS_CHANGE" in line]
+        if prefix:  # it is a container, and its number for the process is not ours
+            assert believed == "False"
+            assert [line for line in uts if b" contid=" in line]
+        else:
+            assert believed == "True"
+            assert not [line for line in uts if f" pid={pid} ".encode() in line]

@@ -1,15 +1,22 @@
 """What the program starts itself appears in no line about namespaces, no event of a process and no list."""
 
+import os
+import socket
+import stat
+from pathlib import Path
 from typing import Final
 
-from auditns_connector.control import snapshot
+import pytest
+
+from auditns_connector.control import own_programs, snapshot
+from auditns_connector.control.peer import peer_of
 from auditns_connector.emit.events import EventWriter
 from auditns_connector.pipeline.standalone_records import StandaloneRecords
 from auditns_connector.pipeline.text_stage import RAW
 from auditns_connector.state.event_serials import EventSerials
 from auditns_connector.vocabulary import frames as f
 from auditns_connector.vocabulary.namespaces import INITIAL_INODES_618
-from tests.unit.world import MS, World
+from tests.unit.world import HEX, MS, World
 
 SELF: Final = 200
 SPACE: Final = 4026540001
@@ -102,3 +109,101 @@ def test_no_list_has_them() -> None:
     inodes = [about["ino"] for about in found["namespaces"]]
     assert SPACE not in inodes
     assert 4026540009 in inodes
+
+
+def test_another_program_of_ours_is_hidden_as_long_as_it_is_that() -> None:
+    w = world()
+    w.fork(1, 400, 12, uts=INITIAL_INODES_618["uts"])
+    w.put(f.K_OWN, 15, f.S_CONTROL, pid=400, arg=12 * MS)
+    w.fork(400, 410, 20, uts=INITIAL_INODES_618["uts"])
+    w.unshare(410, 30, uts=SPACE)
+    w.unshare(400, 31, net=4026540002)
+    w.exit(410, 40)
+    assert lines(w) == b""
+    assert [process[0] for process in snapshot.take(w.model, 50 * MS, 0.0, live=True)["processes"]] == [1, SELF, 300]
+    w.exit(400, 60)
+    w.fork(1, 400, 70, uts=INITIAL_INODES_618["uts"])  # the number is another's
+    w.unshare(400, 80, uts=4026540005)
+    assert lines(w).startswith(b"type=NS_INIT")
+
+
+def test_a_process_of_a_container_or_of_another_start_is_no_program_of_ours() -> None:
+    for pid, start in ((500, 20), (300, 1000), (301, 10)):
+        w = world()
+        w.fork(1, 500, 20)
+        w.attach(500, f"/docker/{HEX}", 21)
+        w.put(f.K_OWN, 25, f.S_CONTROL, pid=pid, arg=start * MS)
+        assert not w.model.own.others
+        for who in {500, pid} & set(w.model.processes):
+            w.unshare(who, 30, uts=SPACE + who)
+            assert b"type=NS_INIT" in lines(w)
+
+
+def test_as_many_others_as_there_may_be_are_remembered() -> None:
+    w = world()
+    for pid in range(1000, 1100):
+        w.fork(1, pid, pid / 100)
+        w.put(f.K_OWN, pid / 100, f.S_CONTROL, pid=pid, arg=pid * MS // 100)
+    assert [w.model.own.other(w.model.processes[pid]) for pid in (1000, 1035, 1036, 1099)] == [False, False, True, True]
+
+
+def test_no_event_is_of_who_another_program_of_ours_starts() -> None:
+    w = world()
+    events = EventWriter(w.model)
+    w.put(f.K_OWN, 15, f.S_CONTROL, pid=300, arg=10 * MS)
+    frames = [
+        f.pack(f.K_FORK, f.S_PERF, 20 * MS, pid=310, tid=310, ppid=300, ptid=300),
+        f.pack(f.K_EXEC, f.S_PERF, 21 * MS, pid=310, tid=310, ppid=310, payload=b"/bin/x\0"),
+        f.pack(f.K_EXIT_SAMPLE, f.S_PERF, 22 * MS, pid=310, tid=310),
+        f.pack(f.K_EXIT, f.S_PERF, 22 * MS, pid=310, tid=310),
+        f.pack(f.K_FORK, f.S_PERF, 23 * MS, pid=400, tid=400, ppid=1, ptid=1),
+    ]
+    block = b"".join(frames)
+    events.frames(block)
+    w.model.apply(block)
+    outputs, w.model.outputs = w.model.outputs, []
+    told = events.tell(outputs).decode().splitlines()
+    assert [line.split(" contid")[0] for line in told] == ["fork: ppid=1 pid=400"]
+
+
+class Asked:
+    """A control connection of this very process, and what is found out about it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, **about: object) -> None:
+        caller = {"pid": os.getpid(), "start": 10 * MS, "uid": 0, "privileged": True, **about}
+        monkeypatch.setattr(own_programs, "describe_caller", lambda *_: caller)
+        self.world = World()
+        self.world.fork(1, os.getpid(), 10)
+        self.sync_within = lambda: 20 * MS
+        self.feed, self.model = self.world.model.apply, self.world.model
+
+    def ask(self) -> bool:
+        here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with here, there:
+            answer = own_programs.OwnPrograms(self).answer({"op": "own"}, peer_of(here), here)  # type: ignore[arg-type]
+        assert answer["ok"] is self.model.own.others
+        return bool(answer["ok"])
+
+
+def test_who_is_root_and_runs_a_file_of_roots_alone_is_believed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program = tmp_path / "program"
+    program.touch()
+    for mode, uid, privileged, expected in (
+        (0o755, 0, True, True),
+        (0o775, 0, True, False),
+        (0o757, 0, True, False),
+        (0o755, 1000, True, False),
+        (0o755, 0, False, False),
+    ):
+        asked = Asked(monkeypatch, privileged=privileged)
+        found = os.stat_result((stat.S_IFREG | mode, 1, 1, 1, uid, 0, 0, 0, 0, 0))
+        with monkeypatch.context() as patched:
+            patched.setattr(own_programs.os, "stat", lambda path, found=found: found)
+            assert asked.ask() is expected
+
+
+def test_who_may_be_somebody_else_by_now_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not Asked(monkeypatch, start=None, privileged=False).ask()
+    assert not Asked(monkeypatch, start=900 * MS).ask()

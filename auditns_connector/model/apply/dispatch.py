@@ -110,6 +110,7 @@ class Model(Tables):
             f.K_LOGIN: self.inside.login,
             f.K_LOGINS: self.logins.take,
             f.K_PROGRAMS: self.ancestry.programs,
+            f.K_OWN: self._own,
             f.K_REGISTER: self.registry.take,
             f.K_ADDRS: self.packets.take,
         }
@@ -256,6 +257,11 @@ class Model(Tables):
         self.clock.sample(time, arg - (1 << 64) if arg >> 63 else arg, cgroup)
         if ppid:
             self.clock.missed(time)
+
+    def _own(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
+        process = self.alive_since(pid, arg)
+        if process is not None and process.state.container is None:
+            self.own.add(process)
 
     def _mark(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
         if arg:
