@@ -31,7 +31,7 @@ def header() -> str:
     lines += ["", "/* audit_text.py: flags of points, modes of a scan, marks of lines, bounds */"]
     lines += _numbers(audit_text, ("P_", "MODE_", "LINE_", "MAX_", "CLOSED", "OLDER_MS"), "AUDITNS_")
     lines += ["", "/* timing.py, nanoseconds */"]
-    lines += _numbers(timing, ("EPSILON", "LATE", "EXEC_TIME", "SLACK", "RECENT", "SAME_START"), "AUDITNS_")
+    lines += _numbers(timing, ("EPSILON", "LATE", "EXEC_TIME", "SLACK", "SAME_START"), "AUDITNS_")
     lines += ["", "/* archive.py: kinds of terms, holders and tallies, flags of events */"]
     lines += _numbers(archive, ("TERM_", "HOLDER_", "TALLY_", "EVENT_"), "ARCHIVE_")
     lines += ["", "/* namespaces.py: how many types there are, and the place of one */"]

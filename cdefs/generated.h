@@ -88,7 +88,6 @@
 #define AUDITNS_EXEC_TIME 1000000000
 #define AUDITNS_SAME_START 50000000
 #define AUDITNS_SLACK 20000000
-#define AUDITNS_RECENT 10000000000
 
 /* archive.py: kinds of terms, holders and tallies, flags of events */
 #define ARCHIVE_TERM_CONTID 1

@@ -28,7 +28,7 @@ from auditns_connector.model.places import UNKNOWN
 from auditns_connector.model.process import Process, State
 from auditns_connector.vocabulary import audit_text as pt
 from auditns_connector.vocabulary import record_types as rectypes
-from auditns_connector.vocabulary.timing import EPSILON, LATE
+from auditns_connector.vocabulary.timing import EPSILON
 
 #: flags of points that need more than the state of a process at a time
 NEEDS_LOOKUP: Final = (
@@ -42,7 +42,7 @@ _MS: Final = 1_000_000
 #: in place of a number: the point is left for later
 _LEFT: Final = (1 << 32) - 1
 _ANY_FLAG: Final = (1 << 32) - 1
-#: an answer about a process that has been the same for so long may be wanted again (ns)
+#: a process that is held and has been the same for so long may be asked about again, and is worth packing (ns)
 _LASTING: Final = 1_000_000_000
 _IDLE: Final = State(0, None, None, "observed")
 
@@ -86,8 +86,15 @@ class Correlator:
         #: the state found for each point of the last answer, filled when ``keep_states`` is set
         self.states = PointStates(0)
         self.keep_states = False
-        #: the text is older than the moments it is answered at: see :meth:`_until`
-        self.next_stamps = False
+
+    @property
+    def next_stamps(self) -> bool:
+        """Whether the text is older than the moments it is answered at: see :func:`exec_match.written_until`."""
+        return bool(self._rows.c.next_stamps)
+
+    @next_stamps.setter
+    def next_stamps(self, are: bool) -> None:
+        self._rows.c.next_stamps = are
 
     def begin(self, points: InsertionPoints) -> "array[int]":
         """An empty choice for ``points``; to be filled by :meth:`answer` before the next one is begun."""
@@ -255,7 +262,7 @@ class Correlator:
         several: set[int] = set()
         numbers = array("I", bytes(4 * groups.find(points, which, count, NEEDS_LOOKUP)))
         told: list[State] = []
-        lasting: dict[Process, Numbered] = {}
+        lasting: dict[Process, Numbered | None] = {}
         number_of = self.numbers.by_container.get
         for group, (i, pid, flags, size, low, high) in enumerate(groups.rows()):
             alone = flags & NEEDS_LOOKUP
@@ -270,8 +277,8 @@ class Correlator:
             if found is not None:
                 brief = number_of(found.container) if found.entry is None else None
                 numbers[group] = number = brief or self.numbers.plain(found)
-                if process is not None and low * _MS - offset - EPSILON - found.since > _LASTING:
-                    lasting[process] = (number, self.numbers.kinds[number])
+                if process is not None and (process.row or low * _MS - offset - found.since > _LASTING):
+                    lasting[process] = self.numbers.lasting(found, number)
             elif size > 1 and self.ns == "off":
                 several.add(pid)
                 numbers[group] = _LEFT
@@ -297,17 +304,8 @@ class Correlator:
         return plain_holder(self.model, pid, low * _MS - offset, high * _MS - offset, window, ns=self.ns != "off")
 
     def _until(self, points: InsertionPoints, i: int, now: int) -> int:
-        """When the record of point ``i`` was written, at the latest: ``now``, when it was taken in. Where that is the
-        time at which a run answered it, the next event in the text says more: it was written later, and is stamped
-        soon after that."""
-        if not self.next_stamps:
-            return now
-        serial, ms = points.serial[i], points.ms[i]
-        for j in range(i + 1, points.n):
-            if points.serial[j] != serial:
-                next_ms = max(ms, points.ms[j])
-                return min(now, next_ms * _MS - (self.model.clock.offset or 0) + self.model.lag + LATE)
-        return now
+        """When the record of point ``i`` was written, at the latest."""
+        return exec_match.written_until(points, i, now, self.model) if self.next_stamps else now
 
     def _numbered(self, points: InsertionPoints, i: int, flags: int, state: State) -> int:
         """The number of what is to be put in at point ``i``: nothing where the event has records of ours already, but

@@ -14,12 +14,24 @@ from typing import TYPE_CHECKING
 
 from auditns_connector.attribution.lookup import NOBODY, agreed, doubtful, find, holders, may_be_child, named_then
 from auditns_connector.model.process import Exec, Process, State
-from auditns_connector.vocabulary.timing import EPSILON, EXEC_TIME, LATE
+from auditns_connector.vocabulary.timing import EPSILON, EXEC_TIME, LATE, MS
 
 if TYPE_CHECKING:
+    from auditns_connector.audittext.points import InsertionPoints
     from auditns_connector.model.apply.dispatch import Model
 
 _Match = tuple[Exec, Process]
+
+
+def written_until(points: "InsertionPoints", i: int, now: int, model: "Model") -> int:
+    """When the record of point ``i`` was written, at the latest; its text is older than ``now``, the time at which a
+    run answered it: the next event in the text was written later, and is stamped soon after that."""
+    serial, ms = points.serial[i], points.ms[i]
+    for j in range(i + 1, points.n):
+        if points.serial[j] != serial:
+            next_ms = max(ms, points.ms[j])
+            return min(now, next_ms * MS - (model.clock.offset or 0) + model.lag + LATE)
+    return now
 
 
 def find_exec(

@@ -85,11 +85,15 @@ class RecordNumbers:
     def had(self, state: State) -> Numbered | None:
         """:meth:`plain`, and how it is counted, where there is a text already: to make one may mint serials,
         and only an answer does that."""
-        if state.container is not None and state.container.former:
-            return None  # who asks about a time before that is to be told something else
         nsset = state.nsset if self._wanted(state.container) else None
         number = self._numbers.get((state.container, nsset, "", 0, None, None, state.entry, ""))
-        return None if number is None else (number, self.kinds[number])
+        return None if number is None else self.lasting(state, number)
+
+    def lasting(self, state: State, number: int) -> Numbered | None:
+        """``number``, that of :meth:`plain`, and how it is counted, where it may be given to all in ``state``."""
+        if state.container is not None and state.container.former:
+            return None  # who asks about a time before that is to be told something else
+        return number, self.kinds[number]
 
     def _wanted(self, container: Container | None) -> bool:
         """Whether NS_INFO is."""

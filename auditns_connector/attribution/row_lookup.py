@@ -114,7 +114,7 @@ class RowLookup:
             if process is not None:
                 self.number(process, number_of(process.state))
 
-    def number_all(self, numbered: Mapping[Process, Numbered]) -> None:
+    def number_all(self, numbered: Mapping[Process, Numbered | None]) -> None:
         """:meth:`number` of several."""
         for process, one in numbered.items():
             self.number(process, one)

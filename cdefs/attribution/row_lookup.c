@@ -1,8 +1,8 @@
 /* Points answered from rows: a process whose whole state is one, asked about a time for which that state is its answer.
  *
  * The rules are those of auditns_connector/attribution/lookup.py and exec_match.py, narrowed to what a row can say:
- * valid_interval() is since and end of the row, first_holder() is `early`, and an exec is the only one of the only holder
- * of the pid. Everything else is missed, and Python answers it. */
+ * valid_interval() is since and end of the row, first_holder() is `early`, and an exec is the only one that the record can
+ * mean, of whichever holder of the pid. Everything else is missed, and Python answers it. */
 #include <stdint.h>
 #include <string.h>
 #include <sys/types.h>
@@ -13,7 +13,6 @@
 #define MS 1000000
 #define EPSILON ((int64_t)AUDITNS_EPSILON)
 #define SLACK ((int64_t)AUDITNS_SLACK)
-#define RECENT ((int64_t)AUDITNS_RECENT)
 #define LATE ((int64_t)AUDITNS_LATE)
 #define EXEC_TIME ((int64_t)AUDITNS_EXEC_TIME)
 
@@ -39,13 +38,6 @@ static uint32_t answered(const struct table *t, uint32_t row)
     return is->generation == t->generation && is->epoch == t->epoch ? row : 0;
 }
 
-/* The newest holder of pid, if it is a row whose profile has an answer; 0 otherwise. */
-static uint32_t row_of(const struct table *t, int32_t pid)
-{
-    const struct slot *slot = slot_of(t, pid);
-    return slot && slot->process ? answered(t, slot->process) : 0;
-}
-
 /* The one row that may have held pid at some time from `time` to `high`; 0 where there are several, or none. *early: it has
  * been the same since it began, and nobody held the pid before: it answers for times before that as well. */
 static uint32_t holder_at(const struct table *t, int32_t pid, int64_t time, int64_t high, int *early)
@@ -67,43 +59,91 @@ static uint32_t holder_at(const struct table *t, int32_t pid, int64_t time, int6
     return 0;
 }
 
-/* exec_match.find_only_exec: whether a record stamped at `time` and there at `now` can mean the one exec of the process,
- * and no other holder of the pid. A state as new as `since` may be a process that is. */
-static int only_exec(const struct row_lookup *l, const struct process *p, int64_t time, int64_t now)
+/* exec_match.written_until: when the record of point i was written, at the latest. */
+static int64_t until_of(const struct row_lookup *l, const struct auditns_points *p, uint32_t i, int64_t now)
 {
-    int64_t last = time + EPSILON + LATE < now ? time + EPSILON + LATE : now, exec;
-
-    if (p->exec_count != 1 || p->behind || p->prev || held_of(l->table, p->pid) & (TABLE_HELD | TABLE_HELD_ENDED))
-        return 0;
-    exec = (int64_t)exec_at(l->table, p->execs)->time;
-    if (exec < time || exec > now || exec > last + EXEC_TIME || (int64_t)p->execs_lost >= time)
-        return 0;
-    return (int64_t)p->since <= time || ((int64_t)p->since <= last && time >= l->horizon);
+    for (uint32_t j = i + 1; l->next_stamps && j < p->n; j++) {
+        int64_t time = p->ms[j] > p->ms[i] ? p->ms[j] : p->ms[i];
+        if (p->serial[j] == p->serial[i])
+            continue;
+        if (__builtin_mul_overflow(time, MS, &time) || __builtin_sub_overflow(time, l->offset, &time) ||
+            __builtin_add_overflow(time, l->lag + LATE, &time))
+            return now;
+        return time < now ? time : now;
+    }
+    return now;
 }
 
-/* The row that answers point i; 0 where none does. */
+/* How many execs of p came from `first` to `end`; *told is one of them. */
+static uint32_t execs_within(const struct table *t, const struct process *p, int64_t first, int64_t end, int64_t *told)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = p->execs; i; i = exec_at(t, i)->next) {
+        int64_t exec = (int64_t)exec_at(t, i)->time;
+        if (exec < first || exec > end)
+            continue;
+        *told = exec;
+        n++;
+    }
+    return n;
+}
+
+/* exec_match.find_exec, for a record stamped at `time` and there at `until`, where all that may have held the pid are rows
+ * and one exec alone may be meant: its process, 0 where that is not so. */
+static uint32_t only_exec(const struct row_lookup *l, int32_t pid, int64_t time, int64_t until, int64_t *told)
+{
+    const struct table *t = l->table;
+    const struct slot *slot = slot_of(t, pid);
+    int64_t first = time - EPSILON, last = time + LATE < until ? time + LATE : until;
+    int64_t end = last + EXEC_TIME < until ? last + EXEC_TIME : until;
+    uint32_t execs = 0, found = 0, row = slot ? slot->process : 0;
+    const struct process *p;
+
+    if (!row || held_of(t, pid) & (TABLE_HELD | TABLE_HELD_ENDED) || process_at(t, row)->missed == t->round)
+        return 0;
+    for (unsigned steps = 0; row; row = p->prev, steps++) {
+        p = process_at(t, row);
+        if (p->end != ALIVE && (int64_t)p->end < first)
+            break;
+        if (p->behind || steps == MOST_HOLDERS)
+            return 0;
+        uint32_t more = (int64_t)p->start <= last ? execs_within(t, p, first, end, told) : 0;
+        execs += more;
+        found = more ? row : found;
+    }
+    if (execs != 1)
+        return 0;
+    p = process_at(t, found);
+    if ((int64_t)p->execs_lost >= first || (first < l->horizon && (int64_t)p->start > first))
+        return 0;
+    return answered(t, found);
+}
+
+/* The row that answers point i; 0 where none does. *told: the exec that the record has told of now, 0 where it is none. */
 static uint32_t answer_of(const struct row_lookup *l, const struct auditns_points *p, uint32_t i, const struct question *q,
-                          const struct execs_found *execs)
+                          int64_t *told)
 {
     uint32_t flags = p->flags[i] & q->careful, row;
     const struct process *who;
     int64_t time;
     int early = 0;
 
+    *told = 0;
     if (p->pid[i] <= 0 || flags & ~AUDITNS_P_EXEC || __builtin_mul_overflow(p->ms[i], MS, &time) ||
         __builtin_sub_overflow(time, l->offset, &time))
         return 0;
-    if (time < EPSILON || time < l->steady || time > q->now + SLACK || (flags && time <= q->now - RECENT))
+    if (time < EPSILON || time < l->steady || time > q->now + SLACK || time - EPSILON <= l->gap)
         return 0;
-    row = flags ? row_of(l->table, p->pid[i]) : holder_at(l->table, p->pid[i], time - EPSILON, time + l->lag, &early);
+    if (flags)
+        return only_exec(l, p->pid[i], time, until_of(l, p, i, q->now), told);
+    row = holder_at(l->table, p->pid[i], time - EPSILON, time + l->lag, &early);
     if (!row)
         return 0;
     who = process_at(l->table, row);
     time -= EPSILON;
-    if (time <= l->gap || (who->end != ALIVE && (time > (int64_t)who->end || time < l->horizon)))
+    if (who->end != ALIVE && (time > (int64_t)who->end || time < l->horizon))
         return 0;
-    if (flags)
-        return who->missed != l->table->round && execs->count < LOOKUP_EXECS && only_exec(l, who, time, q->now) ? row : 0;
     if (time > (int64_t)who->since)
         return row;
     return early && (int64_t)who->since <= time + EPSILON + q->window && time >= l->horizon ? row : 0;
@@ -130,33 +170,42 @@ static void want(struct table *t, int32_t pid)
         t->wanted_pid[t->wanted++] = pid;
 }
 
-/* Fill `choice`, and `execs` with what is to be consumed. */
+/* A record has told of the exec of a row at that time: now, or, where it may come to nothing, at the end of the call. */
+static void tell(struct table *t, uint32_t row, int64_t time, struct execs_found *later)
+{
+    if (!later) {
+        table_exec_told(t, row, (uint64_t)time);
+        return;
+    }
+    later->row[later->count] = row;
+    later->time[later->count++] = (uint64_t)time;
+    /* another record of an exec of this pid does not mean this one */
+    process_at(t, slot_of(t, process_at(t, row)->pid)->process)->missed = t->round;
+}
+
+/* Fill `choice` and `missed`; `later` is filled with what is to be consumed, where all or none are answered. */
 static uint32_t find(struct row_lookup *l, const struct auditns_points *p, uint32_t first, uint32_t end,
-                     const struct question *q, uint32_t *choice, uint32_t *missed, struct execs_found *execs)
+                     const struct question *q, uint32_t *choice, uint32_t *missed, struct execs_found *later)
 {
     struct table *t = l->table;
     uint32_t n = 0;
 
     t->round++;
-    execs->count = 0;
     memset(l->counted, 0, sizeof(l->counted));
     for (uint32_t i = first; i < end; i++) {
-        struct process *who;
+        int64_t told = 0;
 
         if (p->flags[i] & AUDITNS_P_LATE && !(p->flags[i] & (AUDITNS_P_SUBJECT | AUDITNS_P_TARGET)))
             continue; /* an EOE: it is about nobody */
-        uint32_t row = answer_of(l, p, i, q, execs);
+        uint32_t row = answer_of(l, p, i, q, &told);
+        if (row && told && later && later->count == LOOKUP_EXECS)
+            row = 0;
         if (row) {
-            const struct table_profile *is;
-            who = process_at(t, row);
-            is = &t->profile[who->profile];
+            const struct table_profile *is = &t->profile[process_at(t, row)->profile];
             choice[i] = is->number;
             l->counted[is->kind & 3]++;
-            if (p->flags[i] & q->careful) {
-                who->missed = t->round; /* another record of an exec of it does not mean this one */
-                execs->row[execs->count] = row;
-                execs->time[execs->count++] = exec_at(t, who->execs)->time;
-            }
+            if (told)
+                tell(t, row, told, later);
             continue;
         }
         if (!missed) {
@@ -164,9 +213,9 @@ static uint32_t find(struct row_lookup *l, const struct auditns_points *p, uint3
             return 1;
         }
         missed[n++] = i;
-        row = row_of(t, p->pid[i]);
-        if (row) /* what Python finds out about this one comes before what rows say of later ones */
-            process_at(t, row)->missed = t->round;
+        const struct slot *slot = slot_of(t, p->pid[i]);
+        if (slot && slot->process) /* what Python finds out about this pid comes before what rows say of later execs */
+            process_at(t, slot->process)->missed = t->round;
     }
     return n;
 }
@@ -181,10 +230,10 @@ uint32_t lookup_find(struct row_lookup *l, const struct auditns_points *p, uint3
                      int64_t now, uint32_t *choice, uint32_t *missed)
 {
     struct question q = {careful, now, window_of(l, p, first, end, now)};
-    struct execs_found execs;
-    uint32_t n = find(l, p, first, end, &q, choice, missed, &execs);
+    struct execs_found execs = {.count = 0};
+    uint32_t n = find(l, p, first, end, &q, choice, missed, missed ? NULL : &execs);
 
-    if (missed || !n)
+    if (!missed && !n)
         consume(l->table, &execs);
     return n;
 }
@@ -207,7 +256,7 @@ int64_t lookup_join(struct row_lookup *l, const struct auditns_points *p, uint32
                     uint32_t *choice, const struct auditns_tails *tails, char *out, uint64_t room)
 {
     struct question q = {careful, now, window_of(l, p, 0, p->n, now)};
-    struct execs_found execs;
+    struct execs_found execs = {.count = 0};
     uint64_t size;
 
     if (find(l, p, 0, p->n, &q, choice, NULL, &execs))

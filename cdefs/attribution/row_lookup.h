@@ -8,6 +8,7 @@ struct row_lookup {
     int64_t offset, lag;        /* CLOCK_REALTIME minus CLOCK_MONOTONIC; how far behind its stamp an event may be */
     int64_t steady, gap;        /* the stamps that have one meaning, and of whose time nothing is missing, begin here */
     int64_t horizon;            /* who ended before this is forgotten */
+    uint32_t next_stamps;       /* the text is older than the moment at which it is answered: see exec_match.written_until */
     uint32_t counted[4];        /* by kind: the answers that the last call found */
 };
 

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/types.h>
+#include "audittext/eight_impl.h"
 #include "audittext/lines_impl.h"
 #include "audittext/audittext.h"
 
@@ -42,6 +43,24 @@ static uint32_t header_size(const struct auditns_points *p, uint32_t i)
     return p->hdr_len[i] ? p->hdr_len[i] : (uint32_t)(stamp(made, p, i) - made);
 }
 
+/* How many bytes of [t, end) stand as they are, from the first on: up to an open place or a newline, and where the line is
+ * a JSON string up to what is escaped there. */
+static size_t plain_run(const char *t, const char *end, int json)
+{
+    const char *s = t;
+
+    for (; s < end; s += 8) {
+        uint64_t x = eight_before(s, end), found = zeros(x & (0xfe * ONES)) | zeros(x ^ '\n' * ONES);
+        if (json)
+            found |= zeros(x ^ '"' * ONES) | zeros(x ^ '\\' * ONES);
+        if (found) {
+            s += __builtin_ctzll(found) / 8;
+            break;
+        }
+    }
+    return (size_t)((s < end ? s : end) - t); /* what stands behind the end was read as 0 */
+}
+
 /* A text with its open places filled. Where the text before it has no newline at its end it has one in front instead of
  * at its own end: what was not ended stays so. */
 static char *put_tail(char *out, const char *buf, const struct auditns_points *p, uint32_t i, uint32_t at, const char *t,
@@ -53,20 +72,25 @@ static char *put_tail(char *out, const char *buf, const struct auditns_points *p
     lead += *lead == '\xef' ? 3 : 0; /* a byte order mark is the file's */
     if (!ended)
         *out++ = '\n';
-    for (; t < end; t++) {
+    while (t < end) {
+        size_t run = plain_run(t, end, json);
+        out = copy(out, t, run);
+        t += run;
+        if (t >= end)
+            break;
         if (*t == '\n') {
             out = copy(out, trail, p->trail_len[i]);
             if (ended || t + 1 < end)
                 *out++ = '\n';
-        } else if (*t > 1 || *t < 0) {
-            if (json && (*t == '"' || *t == '\\'))
-                *out++ = '\\';
-            *out++ = *t;
         } else if (*t == 0) {
             out = put_header(out, buf, p, i);
-        } else {
+        } else if (*t == 1) {
             out = copy(out, lead, p->lead_len[i]);
+        } else {
+            *out++ = '\\';
+            *out++ = *t;
         }
+        t++;
     }
     return out;
 }

@@ -30,14 +30,14 @@ TROUBLE = st.tuples(
     st.sampled_from(["lost", "expire", "clock", "scan", "lost_connector", "rules"]), st.none(), st.integers(0, 3000)
 )
 STEP = st.integers(0, 15).flatmap(lambda number: LIVES if number else TROUBLE)
-ASK = st.none() | st.lists(st.tuples(PID, st.sampled_from([0, 1, 30, 1000, 3000]), st.booleans()), max_size=4)
+ASK = st.none() | st.lists(st.tuples(PID, st.sampled_from([0, 1, 30, 1000, 3000, 12_000]), st.booleans()), max_size=4)
 HISTORY = st.lists(st.tuples(st.sampled_from([0, 1, 20, 2000]), STEP, ASK), min_size=1, max_size=30)
 
 
 class Answers:
     """A world and whoever answers from it: from blocks of text (``many`` 1), or a few points at a time, rows first."""
 
-    def __init__(self, ns: str, many: int, *, packs: bool = True) -> None:
+    def __init__(self, ns: str, many: int, *, packs: bool = True, replayed: bool = False) -> None:
         self.world = World(timens=True)
         self.world.model.packs = packs
         for number, place in enumerate(PLACES, 50):
@@ -48,6 +48,8 @@ class Answers:
         self.many = many
         self.by_rows = 0
         self.correlator = Correlator(self.world.model, ns=ns)
+        #: the text is older than the moment at which it is answered, as in a replay
+        self.correlator.next_stamps = replayed
 
     def step(self, wait: int, name: str, who: Any, what: Any) -> None:
         """One step, ``wait`` ms after the last."""
@@ -110,6 +112,8 @@ class Answers:
         """What is answered about records of these processes, so many ms ago; True: they tell of an exec."""
         first, now = int(self.now) + REAL // MS, int(self.now * MS)
         points = points_of([(pid, 5 if exec_ else 1, -before) for pid, before, exec_ in rows], first)
+        for i in range(points.n):
+            points.serial[i] = 1 + i // 2
         choice = self.correlator.answer_known(points, now) if self.many > 1 and self.world.model.packs else None
         self.by_rows += choice is not None
         if choice is None:
@@ -133,11 +137,12 @@ class Answers:
 
 
 @settings(max_examples=600, deadline=None)
-@given(HISTORY, st.sampled_from(["off", "all"]))
+@given(HISTORY, st.sampled_from(["off", "all"]), st.booleans())
 def test_what_rows_answer_is_what_would_be_found(
-    history: list[tuple[int, Any, list[tuple[int, int, bool]] | None]], ns: str
+    history: list[tuple[int, Any, list[tuple[int, int, bool]] | None]], ns: str, replayed: bool
 ) -> None:
-    blocks, few, asking = Answers(ns, 1), Answers(ns, 1 << 30), Answers(ns, 1 << 30, packs=False)
+    blocks, few = (Answers(ns, many, replayed=replayed) for many in (1, 1 << 30))
+    asking = Answers(ns, 1 << 30, packs=False, replayed=replayed)
     for wait, step, rows in history:
         for answers in (blocks, few, asking):
             answers.step(wait, *step)

@@ -89,6 +89,7 @@ def test_a_state_that_has_changed_is_no_answer_for_before(asked: Asked) -> None:
     asked.world.attach(200, f"/docker/{'ab' * 32}", 5500)
     asked.learn(200, 7000)
     assert asked.rows((200, 1, 5600))
+    assert not asked.rows((200, 1, 5499))
     assert not asked.rows((200, 1, 5400))
 
 
@@ -147,7 +148,39 @@ def test_an_exec_of_one_of_several_holders(asked: Asked) -> None:
     asked.end(200, 5500)
     asked.world.fork(100, 200, 6000)
     asked.exec(200, 6100)
+    assert asked.rows((200, EXEC, 6099))
+
+
+def test_two_holders_of_the_pid_may_have_made_the_record(asked: Asked) -> None:
+    asked.exec(200, 5490)
+    asked.end(200, 5500)
+    asked.world.fork(100, 200, 5510)
+    asked.exec(200, 5520)
+    assert not asked.rows((200, EXEC, 5489), now=30_000)
+
+
+def test_a_former_holder_that_is_no_row_may_be_meant(asked: Asked) -> None:
+    asked.world.attach(200, f"/docker/{'ab' * 32}", 5400)
+    asked.end(200, 5500)
+    asked.world.fork(100, 200, 6000)
+    asked.exec(200, 6100)
     assert not asked.rows((200, EXEC, 6099))
+
+
+def test_an_exec_whose_record_is_answered_long_after(asked: Asked) -> None:
+    asked.exec(200, 5100)
+    assert asked.rows((200, EXEC, 5099), now=100_000)
+
+
+def test_of_text_that_was_written_before_the_next_stamp_says_when(asked: Asked) -> None:
+    asked.exec(200, 5300)
+    asked.correlator.next_stamps = True
+    points = points_of([(200, EXEC, 5099), (100, 1, 5100)], REAL // MS)
+    points.serial[0], points.serial[1] = 1, 2
+    # the record was there 112 ms behind the next one's stamp, and its exec is told of later
+    assert asked.correlator.answer_known(points, 8000 * MS) is None
+    points.ms[1] += 200
+    assert asked.correlator.answer_known(points, 8000 * MS) is not None
 
 
 def test_where_not_all_is_answered_nothing_is_consumed(asked: Asked) -> None:
