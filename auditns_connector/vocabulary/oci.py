@@ -18,6 +18,7 @@ ANNOTATIONS: Final[dict[str, tuple[str, ...]]] = {
     ),
     "image": (
         "io.kubernetes.cri.image-name",
+        "io.kubernetes.cri.podsandbox.image-name",
         "io.kubernetes.cri-o.ImageName",
         "io.kubernetes.cri-o.Image",
         "org.opencontainers.image.ref.name",

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from auditns_connector.deploy import install
+from auditns_connector.state.paths import CONTROL
 from tests.kernel import support
 from tests.kernel.programs import Task
 from tests.kernel.runtimes import Runtimes
@@ -67,6 +68,19 @@ def quiet(audit_state: support.AuditState) -> support.AuditState:
     need("\npid 0\n" in support.auditctl("-s"), "no auditd running")
     support.auditctl("-e", "0")
     return audit_state
+
+
+@pytest.fixture
+def default_control(quiet: support.AuditState) -> Iterator[Path]:
+    """The control socket that hooks call by default, which nobody serves; what a run leaves beside it is removed."""
+    need(not Path(CONTROL).exists(), "no listener or plugin serves the default control socket")
+    folder = Path(CONTROL).parent
+    before = set(folder.iterdir()) if folder.is_dir() else None
+    yield Path(CONTROL)
+    for path in set(folder.iterdir()) - (before or set()) if folder.is_dir() else ():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if before is None and folder.is_dir():
+        folder.rmdir()
 
 
 @pytest.fixture

@@ -9,27 +9,20 @@ import pytest
 from auditns_connector import api
 from auditns_connector.control.server import ask
 from auditns_connector.model.runtimes import derive_contid
-from auditns_connector.state.paths import CONTROL
 from tests.kernel import printed
 from tests.kernel.programs import auditns, listening, until
 from tests.kernel.runtimes import Runtimes
-from tests.kernel.support import AuditState, need
+from tests.kernel.support import AuditState
 from tests.kernel.test_contid import ops
 
 pytestmark = pytest.mark.kernel
 
 
-def need_control() -> Path:
-    """The control socket that hooks call by default, which nobody serves."""
-    need(not Path(CONTROL).exists(), "no listener or plugin serves the default control socket")
-    return Path(CONTROL)
-
-
 @pytest.mark.parametrize("runtime", ["runc", "crun", "podman"])
 def test_containers_started_by_what_is_printed_are_registered(
-    quiet: AuditState, runtimes: Runtimes, tmp_path: Path, runtime: str
+    quiet: AuditState, default_control: Path, runtimes: Runtimes, tmp_path: Path, runtime: str
 ) -> None:
-    with listening(tmp_path / "l", "--rules", "--format", "raw", control=need_control()) as listener:
+    with listening(tmp_path / "l", "--rules", "--format", "raw", control=default_control) as listener:
         if runtime == "podman":
             hooks = tmp_path / "hooks.d"
             assert auditns("install-hook", "--dir", hooks, "--expect", "none").returncode == 0

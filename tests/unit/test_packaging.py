@@ -133,7 +133,9 @@ def test_the_wheel_installs_and_runs(built: Path, tmp_path: Path) -> None:
         assert os.access(home / "bin" / script, os.X_OK)
         assert "usage" in run(home / "bin" / script, "--help", cwd=tmp_path)
     # the hook that is printed is this installation's own, and a program
-    printed = run(home / "bin" / "auditns", "install-hook", "--help", cwd=tmp_path)
+    printed = run(
+        home / "bin" / "python", "-I", "-m", "auditns_connector.cli.main", "install-hook", "--help", cwd=tmp_path
+    )
     hooks = {path for path in re.findall(r'"path": "([^"]*)"', printed) if path.endswith("-hook")}
     assert hooks == {f"{site.resolve()}/auditns_connector/libexec/auditns-oci-hook"}
     assert run(*hooks, "--control", tmp_path / "none", cwd=tmp_path) == ""
