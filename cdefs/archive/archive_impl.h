@@ -95,18 +95,24 @@ struct span archive_target(const struct auditns_points *p, uint32_t l, uint32_t 
 /* The number of the event's group. NONE: no memory. */
 uint32_t archive_group(struct archive_text *a, const struct work *w);
 
-/* ---- archive/terms.c ---- */
+/* ---- archive/values.c ---- */
 
-/* The terms of a line. 0: no memory. */
-int archive_line(struct archive_text *a, struct work *w, const char *body, const char *end, uint32_t type);
-
+/* 0: no memory. */
 int archive_add_term(struct archive_text *a, uint32_t kind, const char *value, uint32_t len);
+
+/* The bytes behind hexadecimal, at most `room`; 0 where it is none. */
+int archive_from_hex(struct span s, char *out, uint32_t room, uint32_t *len);
 
 #define MOST_DECODED 8192 /* longer values in hexadecimal have no terms */
 
 /* The bytes behind a value that audit_log_untrustedstring() wrote, in MOST_DECODED at buf or where they stand; 0 where
  * there are none. */
 int archive_untrusted(struct span raw, char *buf, struct span *out);
+
+/* ---- archive/terms.c ---- */
+
+/* The terms of a line. 0: no memory. */
+int archive_line(struct archive_text *a, struct work *w, const char *body, const char *end, uint32_t type);
 
 /* ---- archive/paths.c ---- */
 

@@ -14,21 +14,6 @@ static uint16_t slot_of(const struct auditns_scan *s, const struct auditns_event
     return (uint16_t)(e - s->event + 1);
 }
 
-static struct auditns_event *event_at(struct auditns_scan *s, uint16_t slot)
-{
-    return slot ? &s->event[slot - 1] : NULL;
-}
-
-struct auditns_event *first_open(struct auditns_scan *s)
-{
-    return event_at(s, s->oldest);
-}
-
-struct auditns_event *next_open(struct auditns_scan *s, const struct auditns_event *e)
-{
-    return event_at(s, e->newer);
-}
-
 struct auditns_event *lone_open(struct auditns_scan *s)
 {
     return event_at(s, s->lone);

@@ -177,8 +177,18 @@ void place(struct auditns_scan *s, struct auditns_points *p, const char *buf, st
 /* ---- audittext/open.c: events that are open while lines are handed out in the order of the text ---- */
 
 /* In the order in which they began; NULL behind the last one. */
-struct auditns_event *first_open(struct auditns_scan *s);
-struct auditns_event *next_open(struct auditns_scan *s, const struct auditns_event *e);
+static inline struct auditns_event *event_at(struct auditns_scan *s, uint16_t slot)
+{
+    return slot ? &s->event[slot - 1] : NULL;
+}
+static inline struct auditns_event *first_open(struct auditns_scan *s)
+{
+    return event_at(s, s->oldest);
+}
+static inline struct auditns_event *next_open(struct auditns_scan *s, const struct auditns_event *e)
+{
+    return event_at(s, e->newer);
+}
 
 /* The one that the next line ends unless it is of it; NULL: there is none. */
 struct auditns_event *lone_open(struct auditns_scan *s);

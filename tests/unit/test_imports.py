@@ -4,6 +4,7 @@ Imports inside functions count, and so do those for type checkers alone: what a 
 """
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,23 +56,45 @@ def room(module: str) -> str:
     return next((one for one in reversed(FLOORS) if module == one or module.startswith(f"{one}.")), module)
 
 
-def circles() -> set[frozenset[str]]:
-    """Sets of modules that reach one another."""
+def circles(arrows: dict[str, set[str]]) -> set[frozenset[str]]:
+    """Sets of those that reach one another."""
 
     def reached(start: str) -> set[str]:
         found: set[str] = set()
         todo = [start]
         while todo:
-            new = ARROWS.get(todo.pop(), set()) - found
+            new = arrows.get(todo.pop(), set()) - found
             found |= new
             todo += new
         return found
 
-    all_reached = {name: reached(name) for name in MODULES}
+    all_reached = {name: reached(name) for name in arrows}
     return {
         frozenset(other for other in found if name in all_reached.get(other, ()))
         for name, found in all_reached.items()
         if name in found
+    }
+
+
+def calls_of_c() -> dict[str, set[str]]:
+    """The C files that each C file calls; what is static is of its own file."""
+    folder = ROOT.parent / "cdefs"
+    texts = {
+        str(path.relative_to(folder)): re.sub(r'/\*.*?\*/|"(?:\\.|[^"\\])*"', "", path.read_text(), flags=re.DOTALL)
+        for path in folder.rglob("*.c")
+    }
+    begins = re.compile(r"^(?!static|typedef|enum|union|[#/ \t])[\w *]*?\b(\w+)\([^;{]*\)\s*\{", re.MULTILINE)
+    owners: dict[str, set[str]] = {}
+    for path, text in texts.items():
+        for name in begins.findall(text):
+            owners.setdefault(name, set()).add(path)
+    return {
+        path: {
+            next(iter(owners[name]))
+            for name in set(re.findall(r"\b(\w+)\(", text))
+            if len(owners.get(name, ())) == 1 and path not in owners[name]
+        }
+        for path, text in texts.items()
     }
 
 
@@ -92,7 +115,14 @@ def test_arrows_only_go_down() -> None:
 
 
 def test_nobody_needs_somebody_who_needs_him() -> None:
-    assert [sorted(one) for one in circles()] == []
+    assert [sorted(one) for one in circles(ARROWS)] == []
+
+
+@pytest.mark.skipif(not (ROOT.parent / "cdefs").is_dir(), reason="it is installed without its sources")
+def test_no_file_of_c_calls_one_that_calls_it() -> None:
+    calls = calls_of_c()
+    assert calls["archive/terms.c"] >= {"archive/paths.c", "archive/values.c"}
+    assert [sorted(one) for one in circles(calls)] == []
 
 
 @pytest.mark.parametrize("name", ["vocabulary", "errors"])
