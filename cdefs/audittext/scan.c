@@ -222,7 +222,7 @@ static void hand_out(struct auditns_scan *s, struct auditns_points *p)
 /* Whether an event is complete at the end of the text that there is. */
 static int ends_here(const struct auditns_scan *s, const struct auditns_event *e)
 {
-    return e->lone == COMPLETE && (!s->patient || (e->titled && s->behind == 1 && !s->hold));
+    return e->lone == COMPLETE && (!s->patient || (e->titled && e->syscall && s->behind == 1 && !s->hold));
 }
 
 int64_t auditns_scan(struct auditns_scan *s, struct auditns_points *p, const char *buf, uint32_t len, int mode)

@@ -384,7 +384,7 @@ class Reference:
 
     def _ends_here(self, event: Event) -> bool:
         """Whether an event is complete at the end of the text that there is."""
-        patient = self._patient and (self._hold or not event.titled or self._behind != 1)
+        patient = self._patient and (self._hold or not (event.titled and event.syscall) or self._behind != 1)
         return event.lone == COMPLETE and not patient
 
     def _give(self) -> None:
