@@ -79,6 +79,8 @@ class Correlator:
         self._texts = TextAnswers()
         self.contradicted = 0
         self.contradiction = ""
+        #: the point whose text says what the evidence does, or nothing
+        self._agreed = -1
         self._objects = Objects()
         self._groups = Groups()
         self._rows = RowLookup(model)
@@ -312,7 +314,10 @@ class Correlator:
         whose it is counts as well."""
         if not flags & pt.P_OWN:
             return self.numbers.of(state, self._record(points, i, flags))
-        return self.numbers.silent(state.container)
+        number = self.numbers.silent(state.container)
+        if self._agreed == i:
+            self._rows.says(i, number)
+        return number
 
     @staticmethod
     def _record(points: InsertionPoints, i: int, flags: int) -> int:
@@ -335,6 +340,8 @@ class Correlator:
         """What the text of point ``i`` says already, or, where that is nothing, what the evidence has ``found``. Where
         they contradict each other the text stays, and it is told."""
         said = self._texts.answer(points, i, self.model.containers)
+        container = None if found is None else found.container
+        self._agreed = i if said is None or said.container is container else -1
         if said is None:
             known = HOST if found is None else found
             return known._replace(origin=told_in_text.JOURNAL) if self.next_stamps else known

@@ -8,6 +8,7 @@ are born. The numbers hold for one *generation*: where texts are dropped, the ne
 What a row can answer is stated in cdefs/attribution/row_lookup.c, after :mod:`lookup` and :mod:`exec_match`.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -36,6 +37,8 @@ class RowLookup:
         self._missed: CData = ffi.new("uint32_t[]", 1024)
         self.c: CData = ffi.new("struct row_lookup *", {"table": self._table, "steady": FOREVER})
         self._applied = -1
+        #: what came of records of ours in the text; made when there are some
+        self._said: CData = None
 
     def begin(self, *, dropped: bool) -> None:
         """Texts are numbered anew where they were ``dropped``; and where somebody else has numbered meanwhile."""
@@ -97,6 +100,15 @@ class RowLookup:
         if size < 0:
             return None
         return ffi.buffer(out, size)[:] if size <= SMALL else memoryview(ffi.buffer(out, size))
+
+    def says(self, i: int, number: int) -> None:
+        """Point ``i`` of the last :meth:`find`, whose event has records of ours in its text, has ``number``; and so have
+        others that say the same, where the evidence says the same as well."""
+        if not self.c.said:
+            self._said = ffi.gc(lib.said_new(int.from_bytes(os.urandom(8), "little")), lib.said_free)
+            self.c.said = self._said
+        elif self._table.generation == self._generation:
+            lib.said_put(self._said, i, number, self._generation)
 
     def counted(self, kind: int) -> int:
         """How many answers of that kind the last call found."""

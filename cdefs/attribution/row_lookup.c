@@ -6,8 +6,8 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/types.h>
-#include "audittext/audittext.h"
 #include "table/table_impl.h"
+#include "attribution/said_impl.h"
 #include "attribution/row_lookup.h"
 
 #define MS 1000000
@@ -31,11 +31,10 @@ struct execs_found {
     uint64_t time[LOOKUP_EXECS];
 };
 
-/* Whether the profile of a row has an answer. */
-static uint32_t answered(const struct table *t, uint32_t row)
+/* The row, if what its profile says is sure; 0 otherwise. */
+static uint32_t sure(const struct table *t, uint32_t row)
 {
-    const struct table_profile *is = &t->profile[process_at(t, row)->profile];
-    return is->generation == t->generation && is->epoch == t->epoch ? row : 0;
+    return t->profile[process_at(t, row)->profile].epoch == t->epoch ? row : 0;
 }
 
 /* The one row that may have held pid at some time from `time` to `high`; 0 where there are several, or none. *early: it has
@@ -49,10 +48,10 @@ static uint32_t holder_at(const struct table *t, int32_t pid, int64_t time, int6
         const struct process *who = process_at(t, row), *former = who->prev ? process_at(t, who->prev) : NULL;
         *early = who->early;
         if ((int64_t)who->start <= time || !former)
-            return answered(t, row);
+            return sure(t, row);
         if ((int64_t)who->start <= high) {
             *early = who->since == who->start && !who->scanned;
-            return former->end != ALIVE && (int64_t)former->end < time ? answered(t, row) : 0;
+            return former->end != ALIVE && (int64_t)former->end < time ? sure(t, row) : 0;
         }
         row = who->prev;
     }
@@ -117,7 +116,7 @@ static uint32_t only_exec(const struct row_lookup *l, int32_t pid, int64_t time,
     p = process_at(t, found);
     if ((int64_t)p->execs_lost >= first || (first < l->horizon && (int64_t)p->start > first))
         return 0;
-    return answered(t, found);
+    return sure(t, found);
 }
 
 /* The row that answers point i; 0 where none does. *told: the exec that the record has told of now, 0 where it is none. */
@@ -130,12 +129,12 @@ static uint32_t answer_of(const struct row_lookup *l, const struct auditns_point
     int early = 0;
 
     *told = 0;
-    if (p->pid[i] <= 0 || flags & ~AUDITNS_P_EXEC || __builtin_mul_overflow(p->ms[i], MS, &time) ||
+    if (p->pid[i] <= 0 || flags & ~(AUDITNS_P_EXEC | AUDITNS_P_OWN) || __builtin_mul_overflow(p->ms[i], MS, &time) ||
         __builtin_sub_overflow(time, l->offset, &time))
         return 0;
     if (time < EPSILON || time < l->steady || time > q->now + SLACK || time - EPSILON <= l->gap)
         return 0;
-    if (flags)
+    if (flags & AUDITNS_P_EXEC)
         return only_exec(l, p->pid[i], time, until_of(l, p, i, q->now), told);
     row = holder_at(l->table, p->pid[i], time - EPSILON, time + l->lag, &early);
     if (!row)
@@ -183,6 +182,30 @@ static void tell(struct table *t, uint32_t row, int64_t time, struct execs_found
     process_at(t, slot_of(t, process_at(t, row)->pid)->process)->missed = t->round;
 }
 
+/* Take the answer that the row has for point i; 0 where it has none. `told` is the exec that the record tells of. */
+static int take(struct row_lookup *l, const struct auditns_points *p, uint32_t i, const struct question *q, uint32_t row,
+                int64_t told, uint32_t *choice, struct execs_found *later)
+{
+    struct table *t = l->table;
+    uint32_t profile = process_at(t, row)->profile;
+    const struct table_profile *is = &t->profile[profile];
+
+    if (told && later && later->count == LOOKUP_EXECS)
+        return 0;
+    if (p->flags[i] & q->careful & AUDITNS_P_OWN) {
+        if (!l->said || later || !said_find(l->said, p, i, profile, t->generation, &choice[i]))
+            return 0;
+    } else if (is->generation == t->generation) {
+        choice[i] = is->number;
+    } else {
+        return 0;
+    }
+    l->counted[is->kind & 3]++;
+    if (told)
+        tell(t, row, told, later);
+    return 1;
+}
+
 /* Fill `choice` and `missed`; `later` is filled with what is to be consumed, where all or none are answered. */
 static uint32_t find(struct row_lookup *l, const struct auditns_points *p, uint32_t first, uint32_t end,
                      const struct question *q, uint32_t *choice, uint32_t *missed, struct execs_found *later)
@@ -198,16 +221,8 @@ static uint32_t find(struct row_lookup *l, const struct auditns_points *p, uint3
         if (p->flags[i] & AUDITNS_P_LATE && !(p->flags[i] & (AUDITNS_P_SUBJECT | AUDITNS_P_TARGET)))
             continue; /* an EOE: it is about nobody */
         uint32_t row = answer_of(l, p, i, q, &told);
-        if (row && told && later && later->count == LOOKUP_EXECS)
-            row = 0;
-        if (row) {
-            const struct table_profile *is = &t->profile[process_at(t, row)->profile];
-            choice[i] = is->number;
-            l->counted[is->kind & 3]++;
-            if (told)
-                tell(t, row, told, later);
+        if (row && take(l, p, i, q, row, told, choice, later))
             continue;
-        }
         if (!missed) {
             want(t, p->pid[i]);
             return 1;
@@ -231,6 +246,9 @@ uint32_t lookup_find(struct row_lookup *l, const struct auditns_points *p, uint3
 {
     struct question q = {careful, now, window_of(l, p, first, end, now)};
     struct execs_found execs = {.count = 0};
+
+    if (l->said && missed)
+        said_begin(l->said, p, first, end);
     uint32_t n = find(l, p, first, end, &q, choice, missed, missed ? NULL : &execs);
 
     if (!missed && !n)

@@ -5,6 +5,7 @@
 /* How stamps are to be read (CLOCK_MONOTONIC ns), and what the last call found. */
 struct row_lookup {
     struct table *table;
+    struct said *said;          /* NULL: events that have records of ours in their text are missed */
     int64_t offset, lag;        /* CLOCK_REALTIME minus CLOCK_MONOTONIC; how far behind its stamp an event may be */
     int64_t steady, gap;        /* the stamps that have one meaning, and of whose time nothing is missing, begin here */
     int64_t horizon;            /* who ended before this is forgotten */

@@ -711,15 +711,15 @@ MUTANTS: Final = (
     Mutant(
         "rows: a loss since the profile was sure",
         "cdefs/attribution/row_lookup.c",
-        " && is->epoch == t->epoch ?",
-        " ?",
+        "->profile].epoch == t->epoch ?",
+        "->profile].used ?",
         "tests/unit/test_row_gates.py::test_a_loss_leaves_all_in_doubt_that_was_known_before",
     ),
     Mutant(
         "rows: numbers of another generation",
         "cdefs/attribution/row_lookup.c",
-        "is->generation == t->generation && ",
-        "",
+        "    } else if (is->generation == t->generation) {",
+        "    } else if (1) {",
         "tests/unit/test_row_gates.py::test_numbers_of_texts_that_were_dropped",
     ),
     Mutant(

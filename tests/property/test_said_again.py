@@ -1,0 +1,80 @@
+"""What is remembered of records of ours in the text is what is made of them each time."""
+
+from collections.abc import Iterable
+from typing import Any
+from unittest import mock
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from auditns_connector.attribution import attributor
+from auditns_connector.attribution.attributor import Correlator
+from auditns_connector.attribution.row_lookup import RowLookup
+from auditns_connector.audittext.scanner import TextStream
+from auditns_connector.pipeline.text_stage import RAW, Enricher
+from tests.unit.world import HEX, World, contid
+
+NOW = 30_000_000_000
+HERE = contid(HEX)
+WORDS = (f"contid={HERE}", "contid=?", "contid=4", f"record=1 contid={HERE}", f"record=2 contid={HERE}", "x=1")
+KINDS = ("CONTAINER_ID", "CONTAINER_INFO", "UNKNOWN[1340]", "CONTAINER_OP", "UNKNOWN[1345]")
+OURS = st.lists(st.tuples(st.sampled_from(KINDS), st.sampled_from(WORDS)), max_size=2)
+PIDS = (2, 7, 100, 300)  # of the host, two of a container, nobody
+EVENT = st.tuples(st.sampled_from(PIDS), OURS, st.booleans(), st.sampled_from(["", "node=h1 ", "node=else "]))
+BLOCKS = st.lists(st.lists(EVENT, min_size=1, max_size=12), min_size=2, max_size=4)
+
+
+def text_of(serial: int, events: Iterable[tuple[int, list[tuple[str, str]], bool, str]]) -> bytes:
+    """These events: a SYSCALL each, in front of or behind records of ours."""
+    out = []
+    for number, (pid, ours, behind, node) in enumerate(events, serial):
+        stamp = f"msg=audit(1700000020.100:{number}):"
+        lines = [f"{node}type={kind} {stamp} {words}\n" for kind, words in ours]
+        call = f"{node}type=SYSCALL {stamp} arch=c000003e syscall=62 success=yes exit=0 ppid=1 pid={pid}\n"
+        out += [call, *lines] if behind else [*lines, call]
+        out.append(f"{node}type=EOE {stamp} \n")
+    return "".join(out).encode()
+
+
+def answers(blocks: list[list[Any]]) -> tuple[bytes, tuple[int, ...], str]:
+    """What comes out of these blocks of events, and what was counted."""
+    world = World()
+    world.proc(2, 1, at=1)
+    world.proc(100, 1, at=1, cg=f"/docker/{HEX}")
+    world.fork(100, 7, 2)
+    correlator = Correlator(world.model, nodes={b"h1"})
+    enricher = Enricher(correlator, [RAW])
+    source, out, serial = TextStream(patient=True), b"", 1
+    source.hold(True)
+    for events in blocks:
+        text = text_of(serial, events)
+        serial += len(events)
+        for decide in (lambda text=text: source.push(text), source.flush):
+            for block in enricher.take(decide(), lambda p: correlator.answer(p, NOW)).values():
+                out += bytes(block)
+    counted = (correlator.answered, correlator.attributed, correlator.unknown, correlator.contradicted)
+    return out, counted, correlator.contradiction
+
+
+@settings(max_examples=120, deadline=None)
+@given(BLOCKS)
+def test_what_is_remembered_is_what_is_made_each_time(blocks: list[list[Any]]) -> None:
+    with mock.patch.object(RowLookup, "says", lambda *_: None):
+        wanted = answers(blocks)
+    with mock.patch.object(attributor, "_MANY", 1):
+        assert answers(blocks) == wanted
+        assert answers([*blocks, *blocks]) == answers([*blocks, *blocks])
+
+
+def test_events_that_say_what_others_said_are_not_looked_at() -> None:
+    looked = []
+    real = Correlator._full_lookup
+
+    def seen(self: Correlator, *args: Any) -> Any:
+        looked.append(args[1])
+        return real(self, *args)
+
+    event = (7, [("CONTAINER_ID", f"contid={HERE}")], True, "")
+    with mock.patch.object(Correlator, "_full_lookup", seen):
+        answers([[event] * 20, [event] * 20, [event] * 20, [event] * 20])
+    assert len(looked) == 40  # the first finds that there are some, the second what comes of them
