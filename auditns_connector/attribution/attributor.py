@@ -13,7 +13,7 @@ from typing import Final
 from auditns_connector._native import ffi
 from auditns_connector.attribution import clone_result as clones
 from auditns_connector.attribution import exec_match, identity, lookup, told_in_text
-from auditns_connector.attribution.objects import Objects
+from auditns_connector.attribution.objects import Objects, of_packet
 from auditns_connector.attribution.plain_holder import plain_holder
 from auditns_connector.attribution.record_numbers import NOT_CLEAR, OF_ONE, RecordNumbers
 from auditns_connector.attribution.row_lookup import Numbered, RowLookup
@@ -173,7 +173,7 @@ class Correlator:
             choice = self.begin(points)
         n = points.n if end is None else end
         self.model.packets.begin()
-        if n - first == 1 and points.flags[first] & NEEDS_LOOKUP:  # an exec that came alone
+        if n - first == 1 and points.flags[first] & NEEDS_LOOKUP and not self._keeps:  # an exec that came alone
             self._answer_with_care(points, first, points.pid[first], points.flags[first], points.ms[first], now, choice)
         else:
             self._answer_all(points, now, choice, first, n)
@@ -206,7 +206,7 @@ class Correlator:
         before = clock.first_real // _MS
         if span.first_ms < before:
             left = self._before(points, before, choice, first, n)
-        elif n - first >= _MANY and careful == NEEDS_LOOKUP:
+        elif careful == NEEDS_LOOKUP and (n - first >= _MANY or (self._keeps and n - first == points.n)):
             left = self._by_process(points, now, choice, first, n, offset, window)
         if left:
             self._one_by_one(points, now, choice, left, offset, window, careful)
@@ -258,8 +258,10 @@ class Correlator:
         are left and returned in their order. What an answer leaves behind matters to the same process alone, but for
         objects: everything behind one is left."""
         groups, keep = self._groups, self._keeps
-        careful = _ANY_FLAG if keep else NEEDS_LOOKUP  # a row's answer does not say which state it was
-        which, count = self._rows.ready(now).find(points, first, end, careful, now, choice)
+        # what is kept of rows must not be followed by frames before it is used
+        whole = keep and end - first == points.n
+        careful, states = _ANY_FLAG if keep and not whole else NEEDS_LOOKUP, self.states if whole else None
+        which, count = self._rows.ready(now).find(points, first, end, careful, now, choice, states)
         rest: Sequence[int] = ()
         several: set[int] = set()
         numbers = array("I", bytes(4 * groups.find(points, which, count, NEEDS_LOOKUP)))
@@ -372,7 +374,7 @@ class Correlator:
     def _evidence(self, points: InsertionPoints, i: int, pid: int, flags: int, ms: int, now: int) -> State | None:
         """What the model knows of a point that is no plain case; ``None`` where nothing is to be said."""
         if flags & pt.P_NETFILTER:
-            return self._packet(points, i, ms, now)
+            return of_packet(points, i, ms, now, self.model)
         if pid < 0:
             return self._nameless(points, i)
         if pid == 0:
@@ -396,10 +398,3 @@ class Correlator:
     def _only_exec(self, pid: int, times: Sequence[int], until: int) -> State | None:
         """What :func:`exec_match.find_only_exec` has for a record of an exec, which has been told now."""
         return exec_match.find_only_exec(self.model, pid, times, until)
-
-    def _packet(self, points: InsertionPoints, i: int, ms: int, now: int) -> State | None:
-        """The containers that a packet may belong to."""
-        line = bytes(points.block[points.line_off[i] : points.at[i]]).partition(b"\n")[0]
-        fields = dict(word.partition(b"=")[::2] for word in line.partition(b"): ")[2].split())
-        times = self.model.clock.candidates(ms * 1_000_000, now)
-        return self.model.packets.answer(fields, min(times, default=now) - EPSILON)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from auditns_connector.attribution.entry_fields import ancestor_object, ancestors_text
 from auditns_connector.audittext import own_records as text
-from auditns_connector.model.ancestry import key_of
+from auditns_connector.model.ancestry import Descendant, key_of
+from auditns_connector.model.cgroups import CgroupSet
 from auditns_connector.model.entry import Ancestor
 from auditns_connector.model.places import UNKNOWN, Container
 from auditns_connector.model.process import Process, State
@@ -27,17 +28,17 @@ def holder_of(model: "Model", pid: int, state: State) -> Process | None:
     return None
 
 
-def key(model: "Model", process: Process) -> str:
+def key(model: "Model", process: Descendant) -> str:
     """What joins the events of ``process`` over everything."""
     return key_of(model.containers.boot_id, (process.pid, process.start))
 
 
-def unit(process: Process, state: State) -> str:
-    """The systemd unit of a process of the host."""
-    return process.cgroups.unit if process.cgroups is not None and state.container is None else ""
+def unit(cgroups: CgroupSet | None, state: State) -> str:
+    """The systemd unit of a process of the host, in ``cgroups``."""
+    return cgroups.unit if cgroups is not None and state.container is None else ""
 
 
-def parents(model: "Model", process: Process, container: Container | None) -> Iterator[Ancestor | None]:
+def parents(model: "Model", process: Descendant, container: Container | None) -> Iterator[Ancestor | None]:
     """The parents of ``process``, which is in ``container``, the nearest first, up to the container's first process, or
     to the one that has come in from outside. ``None`` ends a line of which more is not known."""
     if container is None or container is UNKNOWN:
@@ -69,7 +70,7 @@ def fields(model: "Model", pid: int, state: State, most: int) -> str:
 def described(model: "Model", process: Process, state: State) -> JsonObject:
     """The same as an object."""
     told: JsonObject = {"key": key(model, process)}
-    if name := unit(process, state):
+    if name := unit(process.cgroups, state):
         told["unit"] = name
     line = [None if one is None else ancestor_object(one) for one in parents(model, process, state.container)]
     if line:

@@ -16,6 +16,7 @@ from auditns_connector.audittext.grouping import event_numbers, keep_types
 from auditns_connector.audittext.scanner import InsertionPoints
 from auditns_connector.model.process import Process, State
 from auditns_connector.vocabulary import record_types as rectypes
+from auditns_connector.vocabulary.timing import EPSILON, MS
 
 if TYPE_CHECKING:
     from auditns_connector.model.apply.dispatch import Model
@@ -122,3 +123,11 @@ def _made_by(model: "Model", maker: bytes | None, pid: int) -> bool:
         if creator == number:
             return True
     return False
+
+
+def of_packet(points: InsertionPoints, i: int, ms: int, now: int, model: "Model") -> State | None:
+    """The containers that the packet of point ``i`` may belong to."""
+    line = bytes(points.block[points.line_off[i] : points.at[i]]).partition(b"\n")[0]
+    fields = dict(word.partition(b"=")[::2] for word in line.partition(b"): ")[2].split())
+    times = model.clock.candidates(ms * MS, now)
+    return model.packets.answer(fields, min(times, default=now) - EPSILON)

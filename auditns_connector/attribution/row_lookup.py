@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from auditns_connector._native import ffi, lib
+from auditns_connector.attribution.states import PointStates
 from auditns_connector.audittext.insertion import RecordTexts
 from auditns_connector.audittext.memory import SMALL, fresh
 from auditns_connector.audittext.scanner import InsertionPoints
@@ -37,6 +38,8 @@ class RowLookup:
         self._missed: CData = ffi.new("uint32_t[]", 1024)
         self.c: CData = ffi.new("struct row_lookup *", {"table": self._table, "steady": FOREVER})
         self._applied = -1
+        #: by point: the rows that answered
+        self._rows: CData = None
         #: what came of records of ours in the text; made when there are some
         self._said: CData = None
 
@@ -58,13 +61,25 @@ class RowLookup:
         return self
 
     def find(
-        self, points: InsertionPoints, first: int, end: int, careful: int, now: int, choice: CData
+        self,
+        points: InsertionPoints,
+        first: int,
+        end: int,
+        careful: int,
+        now: int,
+        choice: CData,
+        states: PointStates | None = None,
     ) -> tuple[CData, int]:
         """Put into ``choice`` (an array of typecode I) the answers of the points from ``first`` up to ``end`` that rows
         have at ``now`` (CLOCK_MONOTONIC ns). Returns an array of the others' numbers, with those that have a flag of
-        ``careful`` (an only exec apart), and how many they are; it holds until the next call."""
+        ``careful`` (an only exec apart), and how many they are; it holds until the next call. ``states``: they are told
+        of the rows."""
         if len(self._missed) < end - first:
             self._missed = ffi.new("uint32_t[]", 2 * (end - first))
+        self.c.rows = ffi.NULL
+        if states is not None:
+            self._rows = self.c.rows = ffi.new("uint32_t[]", max(end, 1))
+            states.by_rows(self._rows, self._state_of)
         count = lib.lookup_find(
             self.c, points.c, first, end, careful, min(now, _FAR), ffi.from_buffer("uint32_t[]", choice), self._missed
         )
@@ -101,8 +116,11 @@ class RowLookup:
             return None
         return ffi.buffer(out, size)[:] if size <= SMALL else memoryview(ffi.buffer(out, size))
 
+    def _state_of(self, row: int) -> State:
+        return self._model.table.at(row).state
+
     def says(self, i: int, number: int) -> None:
-        """Point ``i`` of the last :meth:`find`, whose event has records of ours in its text, has ``number``; and so have
+        """Point ``i`` of the last :meth:`find`, whose event has records of ours in its text, has ``number``; so have
         others that say the same, where the evidence says the same as well."""
         if not self.c.said:
             self._said = ffi.gc(lib.said_new(int.from_bytes(os.urandom(8), "little")), lib.said_free)

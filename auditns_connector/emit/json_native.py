@@ -2,6 +2,7 @@
 
 import os
 from array import array
+from collections.abc import Mapping
 from typing import Final
 
 from auditns_connector._native import ffi, lib
@@ -19,6 +20,15 @@ _kinds: Final = ffi.new("uint8_t[]", list(_KINDS.values()))
 lib.auditns_json_names(_names, _kinds, len(_KINDS))
 
 
+def _returned(made: Mapping[int, int], n: int) -> CData:
+    if not made:
+        return ffi.NULL
+    found = array("i", [-1]) * n
+    for i, child in made.items():
+        found[i] = child
+    return ffi.from_buffer("int32_t[]", found)
+
+
 class JsonLines:
     """The buffers of the C, used again and again."""
 
@@ -29,10 +39,16 @@ class JsonLines:
             raise MemoryError("no memory for JSON output")
 
     def lines(
-        self, points: InsertionPoints, who: "array[int]", texts: RecordTexts, keep: bytes | bytearray | None, first: int
+        self,
+        points: InsertionPoints,
+        who: "array[int]",
+        made: Mapping[int, int],
+        texts: RecordTexts,
+        keep: bytes | bytearray | None,
+        first: int,
     ) -> memoryview:
         """One line for each event, all of which hold until the next call; ``who`` is for each point a number of
-        ``texts``, 0 for a process of the host.
+        ``texts``, 0 for a process of the host; ``made`` has for those of clones what they returned (0: not known).
 
         ``keep`` and ``first`` as in :func:`scanner.assemble`. The events must be whole ones.
         """
@@ -42,7 +58,7 @@ class JsonLines:
             raise ValueError("JSON is made of whole events")
         size = lib.auditns_json(
             self._json, ffi.from_buffer(points.block), points.c,
-            ffi.from_buffer("uint32_t[]", who), texts.c_struct(),
+            ffi.from_buffer("uint32_t[]", who), _returned(made, points.n), texts.c_struct(),
             ffi.NULL if keep is None else ffi.from_buffer("uint8_t[]", keep), first, len(keep or b""), self._out,
         )  # fmt: skip
         if size < 0:

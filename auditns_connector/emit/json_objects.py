@@ -29,7 +29,7 @@ class Who(NamedTuple):
 
 
 HOST: Final = Who(None)
-_encode: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True, check_circular=False).encode
+encode: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True, check_circular=False).encode
 
 
 def event(
@@ -51,7 +51,7 @@ def event(
     listed = [f"{_open({'record': record, 'pid': pid})},{describe(target)}}}" for record, pid, target in targets]
     if listed:
         parts.append(f'"targets":[{",".join(listed)}]')
-    parts.append(_encode({"records": [{"type": kind, **fields} for kind, fields in records]})[1:])
+    parts.append(encode({"records": [{"type": kind, **fields} for kind, fields in records]})[1:])
     return ",".join(parts).encode("ascii") + b"\n"
 
 
@@ -66,8 +66,15 @@ def describe(who: Who) -> str:
         said["process"] = who.process
     if who.ns is not None:
         said["ns"] = who.ns
-    members = _encode(said)[1:-1]
+    members = encode(said)[1:-1]
     return members if who.exit_pid is None else members + returned(who.exit_pid)
+
+
+def around_process(who: Who) -> tuple[str, str]:
+    """What :func:`describe` says of ``who`` in front of which process it is, and behind that."""
+    return describe(
+        who._replace(process=None, ns=None, exit_pid=None)
+    ), "" if who.ns is None else f',"ns":{encode(who.ns)}'
 
 
 def returned(exit_pid: int) -> str:
@@ -76,9 +83,9 @@ def returned(exit_pid: int) -> str:
 
 
 def _open(members: JsonObject) -> str:
-    return _encode(members)[:-1]
+    return encode(members)[:-1]
 
 
 def foreign(line: bytes) -> bytes:
     """A line of the input that is no audit record."""
-    return _encode({"v": VERSION, "foreign": text(line)}).encode("ascii") + b"\n"
+    return encode({"v": VERSION, "foreign": text(line)}).encode("ascii") + b"\n"

@@ -18,6 +18,7 @@ from auditns_connector.emit import json_objects as jsonout
 from auditns_connector.emit import pretty
 from auditns_connector.emit.fields import Fields, argv_of, parse
 from auditns_connector.emit.json_native import JsonLines
+from auditns_connector.emit.said_of_rows import SaidOfRows
 from auditns_connector.vocabulary import audit_text as pt
 from auditns_connector.vocabulary import record_types as rectypes
 from auditns_connector.vocabulary.values import JsonObject
@@ -143,8 +144,10 @@ class Renderer:
         #: by number of the event, whose the records of ours in the text are that stand alone
         self._alone: dict[int, State] = {}
         self._texts = RecordTexts()
-        #: number and text for each state, less its time, of which nothing is said
-        self._said: dict[Hashable, tuple[int, bytes]] = {}
+        #: number for each state, less its time, of which nothing is said
+        self._said: dict[Hashable, int] = {}
+        #: and what is said of processes that are rows
+        self._of_rows = SaidOfRows(self._known)
         self._generation = 0
         #: what the clones among the points in hand returned
         self._children: dict[int, int] = {}
@@ -163,34 +166,45 @@ class Renderer:
         call."""
         self._alone = {alone.event: alone.state for alone in self._correlator.alone(points)}
         if name == JSON and not self._alone and self._redact is None:
-            out = self._json.lines(points, self._who_numbers(points), self._texts, keep, first)
+            who = self._who_numbers(points)
+            out = self._json.lines(points, who, self._children, self._texts, keep, first)
             return bytes(out) if lasting else out
         return self.reference(name, points, keep, first)
 
     def _who_numbers(self, points: InsertionPoints) -> "array[int]":
         """For each point the number of what is said of its process."""
-        if self._generation != self._correlator.generation or self._texts.count > _MAX_TEXTS:
-            self._generation = self._correlator.generation
+        correlator = self._correlator
+        if self._generation != correlator.generation or self._texts.count > _MAX_TEXTS:
+            self._generation = correlator.generation
             self._texts.clear()
             self._said.clear()
+            self._of_rows.clear()
         self._children = self._made(points)
-        states, children, say = self._correlator.states, self._children, self._say
-        about = list(zip(states.which.tolist(), points.pid[: points.n].tolist(), strict=True))
-        said = {one: say(states.found[one[0]], one[1]) for one in set(about)}
-        who = array("I", [said[one][0] for one in about])
-        for i, child in children.items():  # of these more is said than their states
-            who[i] = self._texts.add(said[about[i]][1] + jsonout.returned(child).encode("ascii"))
+        who = array("I", bytes(4 * points.n))
+        self._of_rows.number(correlator.states.rows, who, correlator.model, self._texts)
+        self._number_others(points, who)
         return who
 
-    def _say(self, state: "State", pid: int) -> tuple[int, bytes]:
-        """Number and text of what is said of process ``pid`` in ``state``: as it is when that is said first."""
+    def _number_others(self, points: InsertionPoints, who: "array[int]") -> None:
+        """Number what is said of those that no row answered for."""
+        states, say = self._correlator.states, self._say
+        left = range(points.n) if states.rows is None else [i for i, number in enumerate(who) if not number]
+        said: dict[tuple[int, int], int] = {}
+        for i in left:
+            one = states.which[i], points.pid[i]
+            if one not in said:
+                said[one] = say(states.found[one[0]], one[1])
+            who[i] = said[one]
+
+    def _say(self, state: "State", pid: int) -> int:
+        """The number of what is said of process ``pid`` in ``state``: as it is when that is said first."""
         process = holder_of(self._correlator.model, pid, state)
         whose = None if process is None else (pid, process.start, process.cgroups)
         key = state.container, state.nsset, state.origin, state.login, state.entry, whose
         said = self._said.get(key)
         if said is None:
             text = jsonout.describe(self._describe(state, process=process)).encode("ascii")
-            said = self._said[key] = (self._texts.add(text), text)
+            said = self._said[key] = self._texts.add(text)
         return said
 
     def _made(self, points: InsertionPoints) -> dict[int, int]:

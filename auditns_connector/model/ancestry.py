@@ -7,7 +7,7 @@ what lives now, whatever is forked and ends in between.
 
 import struct
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from auditns_connector._native import ffi, lib
 from auditns_connector.model.entry import Ancestor, Session
@@ -37,6 +37,22 @@ class Kin(NamedTuple):
     container: Container | None
     session: Session | None
     unit: str
+
+
+class Descendant(Protocol):
+    """Whose parents are asked for: a process, or what a row says of one."""
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+
+    @property
+    def start(self) -> int:
+        """When it was made (CLOCK_MONOTONIC ns)."""
+
+    @property
+    def creator(self) -> Who | None:
+        """Who made it."""
 
 
 class Ancestry:
@@ -73,7 +89,7 @@ class Ancestry:
             unit,
         )
 
-    def line(self, process: Process) -> Iterator[Kin | None]:
+    def line(self, process: Descendant) -> Iterator[Kin | None]:
         """The parents of ``process``, the nearest first. At the end of what is known stands ``None``, unless that is
         where all processes come from."""
         pid, creator = process.pid, process.creator

@@ -97,6 +97,10 @@ class Rows:
         """Have the packed ``process``, which may be a former holder of its pid, be as the table has it now."""
         self._read(process.row)
 
+    def at(self, row: int) -> Process:
+        """The object of ``row``."""
+        return self._packed.get(row) or self._read(row)
+
     def _read(self, row: int) -> Process:
         """The object of ``row``, as the table has it now, with the former incarnations behind it."""
         lib.table_read(self.c, row, self._row)
@@ -308,8 +312,7 @@ class Rows:
             for tid in (pid, *tids):
                 self._namespaces.leave(nsset, tid, process.start)
         self._containers.leave(process.state.container, process.start)
-        former = process.prev
-        if former is None:
+        if (former := process.prev) is None:
             self.release(pid)
         else:
             self.held[pid] = former
@@ -368,8 +371,7 @@ class Rows:
     def _no_process(self, number: int, pid: int, start: int, time: int) -> None:
         profile = self.profiles[number]
         assert profile is not None
-        process = self.incarnation(pid, start)
-        if process is not None:
+        if (process := self.incarnation(pid, start)) is not None:
             self.emptied(process, profile.state.container, time)
 
     def _forgotten(self, row: int, pid: int, start: int, end: int) -> None:

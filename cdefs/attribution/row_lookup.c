@@ -193,7 +193,7 @@ static int take(struct row_lookup *l, const struct auditns_points *p, uint32_t i
     if (told && later && later->count == LOOKUP_EXECS)
         return 0;
     if (p->flags[i] & q->careful & AUDITNS_P_OWN) {
-        if (!l->said || later || !said_find(l->said, p, i, profile, t->generation, &choice[i]))
+        if (!l->said || l->rows || later || !said_find(l->said, p, i, profile, t->generation, &choice[i]))
             return 0;
     } else if (is->generation == t->generation) {
         choice[i] = is->number;
@@ -201,6 +201,8 @@ static int take(struct row_lookup *l, const struct auditns_points *p, uint32_t i
         return 0;
     }
     l->counted[is->kind & 3]++;
+    if (l->rows)
+        l->rows[i] = row;
     if (told)
         tell(t, row, told, later);
     return 1;

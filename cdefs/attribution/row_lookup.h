@@ -10,6 +10,7 @@ struct row_lookup {
     int64_t steady, gap;        /* the stamps that have one meaning, and of whose time nothing is missing, begin here */
     int64_t horizon;            /* who ended before this is forgotten */
     uint32_t next_stamps;       /* the text is older than the moment at which it is answered: see exec_match.written_until */
+    uint32_t *rows;             /* NULL, or by point: the row that answered it, 0 for others; room for all points */
     uint32_t counted[4];        /* by kind: the answers that the last call found */
 };
 
@@ -25,6 +26,28 @@ uint32_t lookup_find(struct row_lookup *lookup, const struct auditns_points *poi
  * exec) or without a process, go to `missed`; returns how many. */
 uint32_t lookup_nobody(const struct auditns_points *points, uint32_t first, uint32_t end, uint32_t careful, int64_t before,
                        uint32_t number, uint32_t *choice, uint32_t *missed);
+
+/* What is said of the processes of rows, as numbers of texts. */
+struct row_text {
+    uint64_t start;
+    uint32_t profile, number;
+};
+
+struct row_texts {
+    struct row_text *text;
+    uint32_t room;
+};
+
+struct row_texts *row_texts_new(void);
+void row_texts_free(struct row_texts *texts);
+void row_texts_clear(struct row_texts *texts);
+
+/* Put into `who` the numbers of what is said of `rows`, by point (0: no row); rows of which nothing is known go to
+ * `missed`, each once. Returns how many: give them numbers, and ask again. AUDITNS_NO_MEMORY: there is none. */
+#define AUDITNS_NO_MEMORY 0xffffffff
+uint32_t row_texts_find(struct row_texts *texts, const struct table *table, const uint32_t *rows, uint32_t n,
+                        uint32_t *who, uint32_t *missed);
+void row_texts_put(struct row_texts *texts, uint32_t row, uint32_t number);
 
 /* Where all points are answered by rows: insert the texts, as auditns_assemble does; -1 where not all are, or there is
  * not room enough, and nothing has happened. */

@@ -40,6 +40,7 @@ struct given {
     const char *buf;
     const struct auditns_points *points;
     const uint32_t *who;
+    const int32_t *made;
     const struct auditns_tails *texts;
 };
 
@@ -50,6 +51,13 @@ static void put_who(struct out *o, const struct given *g, uint32_t i)
         PUT(o, "\"contid\":null");
     else
         put(o, g->texts->text + g->texts->off[c - 1], g->texts->off[c] - g->texts->off[c - 1]);
+    if (!g->made || g->made[i] < 0)
+        return;
+    PUT(o, ",\"exit_pid\":");
+    if (g->made[i])
+        put_number(o, (uint64_t)g->made[i], 1);
+    else
+        PUT(o, "null");
 }
 
 static void put_head(struct out *o, const struct given *g, const struct event *e, const char *line, const struct head *h)
@@ -239,10 +247,10 @@ static void put_foreign(struct out *o, const char *s, size_t n)
 }
 
 int64_t auditns_json(struct auditns_json *j, const char *buf, const struct auditns_points *p, const uint32_t *who,
-                     const struct auditns_tails *texts, const uint8_t *keep, uint32_t keep_first, uint32_t keep_count,
+                     const int32_t *made, const struct auditns_tails *texts, const uint8_t *keep, uint32_t keep_first, uint32_t keep_count,
                      char **out)
 {
-    struct given given = {buf, p, who, texts};
+    struct given given = {buf, p, who, made, texts};
     struct event e = {0, 0, 0, 0};
 
     j->out.len = 0;

@@ -233,7 +233,7 @@ static void take_listed(const char *block, uint32_t consumed, const uint32_t *ch
     static uint8_t keep[4096];
     char *out = NULL, *lines = NULL;
     uint64_t listed = 0;
-    int64_t len = auditns_json(json, block, &points, who, &texts, NULL, 0, 0, &lines);
+    int64_t len = auditns_json(json, block, &points, who, NULL, &texts, NULL, 0, 0, &lines);
 
     ask(block);
     hold(len >= 0, "JSON is made");
@@ -252,7 +252,7 @@ static void take_listed(const char *block, uint32_t consumed, const uint32_t *ch
     hold((out = malloc(size + 1)) != NULL, "memory");
     hold(auditns_assemble(block, consumed, &points, choice, &tails, keep, 0, sizeof(keep), out, size) == size, "filtered size");
     free(out);
-    hold(auditns_json(json, block, &points, who, &texts, keep, 0, sizeof(keep), &lines) >= 0, "filtered JSON");
+    hold(auditns_json(json, block, &points, who, NULL, &texts, keep, 0, sizeof(keep), &lines) >= 0, "filtered JSON");
 }
 
 /* One answer. */

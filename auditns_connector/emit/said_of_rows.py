@@ -1,0 +1,112 @@
+"""What JSON says of processes that are rows of the table: put together once for each, without an object of it.
+
+All that its profile says is the same for all of the profile; what is left is who it is and whom it comes from.
+"""
+
+from array import array
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from auditns_connector._native import ffi, lib
+from auditns_connector.attribution import identity
+from auditns_connector.attribution.entry_fields import ancestor_object
+from auditns_connector.audittext.insertion import RecordTexts
+from auditns_connector.emit import json_objects as jsonout
+from auditns_connector.model.entry import Ancestor
+from auditns_connector.model.places import Container
+from auditns_connector.vocabulary.values import CData
+
+if TYPE_CHECKING:
+    from auditns_connector.model.apply.dispatch import Model
+    from auditns_connector.model.process import State
+    from auditns_connector.model.profiles import Profile
+
+_NO_MEMORY: Final = int(lib.AUDITNS_NO_MEMORY)
+_MOST_ANCESTORS: Final = 4096
+
+
+class Holder(NamedTuple):
+    """What :mod:`identity` asks of a process."""
+
+    pid: int
+    start: int
+    creator: tuple[int, int] | None
+
+
+class SaidOfRows:
+    """Numbers of texts about rows; ``known`` says of a state what there is to say."""
+
+    def __init__(self, known: "Callable[[State], jsonout.Who]") -> None:
+        self._known = known
+        self._c: CData = ffi.gc(lib.row_texts_new(), lib.row_texts_free)
+        if not self._c:
+            raise MemoryError("no memory for JSON output")
+        self._row: CData = ffi.new("struct table_row *")
+        self._missed: CData = ffi.new("uint32_t[]", 64)
+        #: by number of a profile: it, the text in front of the process, its unit, and the text behind
+        self._parts: dict[int, tuple[Profile, str, str, str]] = {}
+        self._model: Model | None = None
+        self._ancestors: dict[Ancestor, str] = {}
+        self._lines: dict[tuple[tuple[int, int] | None, Container | None], str] = {}
+
+    def clear(self) -> None:
+        """Texts are numbered anew."""
+        lib.row_texts_clear(self._c)
+        self._parts.clear()
+
+    def number(self, rows: CData, who: "array[int]", model: "Model", texts: RecordTexts) -> None:
+        """Put into ``who``, for each point that ``rows`` has a row for, the number of what is said of it."""
+        if rows is None or not who:
+            return
+        if model is not self._model:
+            self._model = model
+            self.clear()
+        if len(self._missed) < len(who):
+            self._missed = ffi.new("uint32_t[]", 2 * len(who))
+        self._lines.clear()
+        table, found = model.table.c, ffi.from_buffer("uint32_t[]", who)
+        while count := lib.row_texts_find(self._c, table, rows, len(who), found, self._missed):
+            if count == _NO_MEMORY:
+                raise MemoryError("no memory for JSON output")
+            for row in ffi.unpack(self._missed, count):
+                lib.row_texts_put(self._c, row, texts.add(self._text(row, model).encode("ascii")))
+
+    def _text(self, row: int, model: "Model") -> str:
+        c = self._row
+        lib.table_read(model.table.c, row, c)
+        profile, front, unit, behind = self._of_profile(c.profile, model)
+        holder = Holder(c.pid, c.start, (c.creator, c.creator_start) if c.creator else None)
+        key = jsonout.encode(identity.key(model, holder))
+        return f'{front},"process":{{"key":{key}{unit}{self._parents(model, holder, profile)}}}{behind}'
+
+    def _parents(self, model: "Model", holder: Holder, profile: "Profile") -> str:
+        """The member that tells the parents; for one call, all that somebody has made in a container have the same."""
+        container, creator = profile.state.container, holder.creator
+        told = self._lines.get((creator, container)) if creator is not None else None
+        if container is not None and container.init == (holder.pid, holder.start):
+            return ""
+        if told is None:
+            line = ",".join(map(self._ancestor, identity.parents(model, holder, container)))
+            told = self._lines[(creator, container)] = f',"parents":[{line}]' if line else ""
+        return told
+
+    def _of_profile(self, number: int, model: "Model") -> "tuple[Profile, str, str, str]":
+        profile = model.table.profiles[number]
+        assert profile is not None
+        parts = self._parts.get(number)
+        if parts is None or parts[0] is not profile:
+            front, behind = jsonout.around_process(self._known(profile.state))
+            unit = identity.unit(profile.cgroups, profile.state)
+            said = f',"unit":{jsonout.encode(unit)}' if unit else ""
+            parts = self._parts[number] = (profile, front, said, behind)
+        return parts
+
+    def _ancestor(self, one: Ancestor | None) -> str:
+        if one is None:
+            return "null"
+        text = self._ancestors.get(one)
+        if text is None:
+            if len(self._ancestors) > _MOST_ANCESTORS:
+                self._ancestors.clear()
+            text = self._ancestors[one] = jsonout.encode(ancestor_object(one))
+        return text
