@@ -1,0 +1,71 @@
+"""JSON of points that rows answered is what the reference makes of the same points."""
+
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from auditns_connector.attribution.attributor import Correlator
+from auditns_connector.audittext.scanner import TextStream
+from auditns_connector.emit.render import JSON, Renderer
+from auditns_connector.vocabulary import frames as f
+from tests.unit.world import HEX, MS, REAL, World
+
+PIDS = (100, 101, 200, 201, 300)  # of a container, of another one, of the host
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("fork"), st.sampled_from(PIDS), st.sampled_from(PIDS)),
+        st.tuples(st.sampled_from(["exec", "comm", "exit"]), st.sampled_from(PIDS), st.none()),
+        st.tuples(
+            st.just("attach"), st.sampled_from(PIDS), st.sampled_from([f"/docker/{HEX}", f"/docker/{'cd' * 32}"])
+        ),
+    ),
+    max_size=5,
+)
+EVENTS = st.lists(st.tuples(st.sampled_from(PIDS), st.sampled_from([59, 56, 62])), min_size=1, max_size=6)
+ROUNDS = st.lists(st.tuples(STEPS, EVENTS), min_size=1, max_size=6)
+
+
+def step(world: World, now: float, name: str, pid: int, what: Any) -> None:
+    """One thing that happens at ``now`` (ms)."""
+    if name == "fork":
+        world.put(f.K_FORK, now, pid=what, tid=what, ppid=pid, ptid=pid, payload=world.ns())
+    elif name == "exec":
+        world.exec(pid, now)
+    elif name == "comm":
+        world.put(f.K_COMM, now, pid=pid, tid=pid, payload=b'"%d"\0' % now)
+    elif name == "exit":
+        world.put(f.K_EXIT_SAMPLE, now, pid=pid, tid=pid)
+        world.put(f.K_EXIT, now, pid=pid, tid=pid)
+    else:
+        world.attach(pid, what, now)
+
+
+@settings(max_examples=150, deadline=None)
+@given(ROUNDS, st.sampled_from(["off", "all"]))
+def test_what_is_said_of_rows_is_what_is_said_of_processes(rounds: list[Any], ns: str) -> None:
+    world, serial, now = World(), 1, 5000.0
+    for pid in PIDS:
+        world.proc(pid, 1, 0, cg={1: f"/docker/{HEX}", 2: f"/docker/{'cd' * 32}", 3: "/x.service"}[pid // 100])
+    correlator = Correlator(world.model, ns=ns)
+    correlator.keep_states = True
+    source = TextStream(whole=True)
+    for steps, events in rounds:
+        for one in steps:
+            now += 20
+            step(world, now, *one)
+        now += 20
+        text = ""
+        for pid, call in events:
+            ms = REAL // MS + int(now)
+            text += (
+                f"type=SYSCALL msg=audit({ms // 1000}.{ms % 1000:03d}:{serial}): arch=c000003e syscall={call} "
+                f'success=yes exit=101 ppid=1 pid={pid} comm="x"\n'
+            )
+            serial += 1
+        now += 20
+        source.push(text.encode())
+        points = source.flush()
+        correlator.answer(points, int(now * MS))
+        renderer = Renderer(correlator)  # a process is told as it is when it is told first
+        assert bytes(renderer.render(JSON, points)) == renderer.reference(JSON, points)
