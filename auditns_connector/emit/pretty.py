@@ -145,10 +145,13 @@ class Pretty:
         self.users = w.Users(live=live)
         #: the day of the last line that was shown, and of the last one that was made
         self._shown = self._day = ""
+        #: the second of the last line, its day and its time of day
+        self._second = (-1, "", "")
 
     def begin(self) -> None:
         """What is made next follows what was shown last."""
         self._day = self._shown
+        self.users.refresh()
 
     def shown(self) -> None:
         """What was made since :meth:`begin` has been shown."""
@@ -179,8 +182,12 @@ class Pretty:
         return [f"{name}={clean(str(what), 40)}" for name, what in found.items() if what is not None]
 
     def _clock(self, ms: int) -> str:
-        local = time.localtime(ms // 1000)
-        day, clock = time.strftime("%Y-%m-%d", local), time.strftime(_CLOCK, local) + f".{ms % 1000:03d}"
+        seconds = ms // 1000
+        if seconds != self._second[0]:
+            local = time.localtime(seconds)
+            self._second = (seconds, time.strftime("%Y-%m-%d", local), time.strftime(_CLOCK, local))
+        _, day, clock = self._second
+        clock += f".{ms % 1000:03d}"
         if day == self._day:
             return clock
         self._day = day
@@ -258,6 +265,6 @@ def event(
     return Pretty(colour=colour).event(Event(ms, 0, "", who, tuple(targets), records))
 
 
-def foreign(line: bytes) -> bytes:
+def foreign(line: str) -> bytes:
     """A line of the input that is no audit record."""
-    return clean(line.decode("utf-8", "backslashreplace")).encode() + b"\n"
+    return clean(line).encode() + b"\n"

@@ -18,6 +18,7 @@ from auditns_connector.emit import json_objects as jsonout
 from auditns_connector.emit import pretty
 from auditns_connector.emit.fields import Fields, argv_of, parse
 from auditns_connector.emit.json_native import JsonLines
+from auditns_connector.emit.people import People
 from auditns_connector.emit.said_of_rows import SaidOfRows
 from auditns_connector.vocabulary import audit_text as pt
 from auditns_connector.vocabulary import record_types as rectypes
@@ -140,6 +141,7 @@ class Renderer:
         self._correlator = correlator
         self._lines = lines if lines is not None else pretty.Pretty(colour=colour)
         self._json = JsonLines()
+        self._people = People(correlator, self._lines, self._known, self._redact)
         #: what is said of a process in JSON, numbered
         #: by number of the event, whose the records of ours in the text are that stand alone
         self._alone: dict[int, State] = {}
@@ -169,6 +171,9 @@ class Renderer:
             who = self._who_numbers(points)
             out = self._json.lines(points, who, self._children, self._texts, keep, first)
             return bytes(out) if lasting else out
+        if name != JSON and not self._alone:
+            self._lines.begin()
+            return self._people.events(points, keep, first)
         return self.reference(name, points, keep, first)
 
     def _who_numbers(self, points: InsertionPoints) -> "array[int]":
@@ -221,7 +226,11 @@ class Renderer:
             if isinstance(view, int):
                 line = points.line(view).rstrip(b"\n")
                 if line:
-                    out.append(jsonout.foreign(line) if name == JSON else pretty.foreign(line))
+                    out.append(
+                        jsonout.foreign(line)
+                        if name == JSON
+                        else pretty.foreign(line.decode("utf-8", "backslashreplace"))
+                    )
                 continue
             wanted = view.lines if name == JSON else _spoken_of(points, view.lines)
             read = [(points.l_type[i], read_line(points.line(i))) for i in wanted]

@@ -33,43 +33,58 @@ class Holder(NamedTuple):
     creator: tuple[int, int] | None
 
 
-class SaidOfRows:
-    """Numbers of texts about rows; ``known`` says of a state what there is to say."""
+class RowNumbers:
+    """Numbers of texts about rows, each made once."""
 
-    def __init__(self, known: "Callable[[State], jsonout.Who]") -> None:
-        self._known = known
+    def __init__(self) -> None:
         self._c: CData = ffi.gc(lib.row_texts_new(), lib.row_texts_free)
         if not self._c:
             raise MemoryError("no memory for JSON output")
-        self._row: CData = ffi.new("struct table_row *")
         self._missed: CData = ffi.new("uint32_t[]", 64)
+        self._model: Model | None = None
+
+    def clear(self) -> None:
+        """Texts are numbered anew."""
+        lib.row_texts_clear(self._c)
+
+    def put(self, rows: CData, who: "array[int]", model: "Model", number_of: Callable[[int], int]) -> None:
+        """Put into ``who``, for each point that ``rows`` has a row for, what ``number_of`` gives for it."""
+        if rows is None or not who:
+            return
+        if len(self._missed) < len(who):
+            self._missed = ffi.new("uint32_t[]", 2 * len(who))
+        if model is not self._model:
+            self._model = model
+            self.clear()
+        found = ffi.from_buffer("uint32_t[]", who)
+        while count := lib.row_texts_find(self._c, model.table.c, rows, len(who), found, self._missed):
+            if count == _NO_MEMORY:
+                raise MemoryError("no memory for JSON output")
+            for row in ffi.unpack(self._missed, count):
+                lib.row_texts_put(self._c, row, number_of(row))
+
+
+class SaidOfRows:
+    """What is said of rows; ``known`` says of a state what there is to say."""
+
+    def __init__(self, known: "Callable[[State], jsonout.Who]") -> None:
+        self._known = known
+        self._numbers = RowNumbers()
+        self._row: CData = ffi.new("struct table_row *")
         #: by number of a profile: it, the text in front of the process, its unit, and the text behind
         self._parts: dict[int, tuple[Profile, str, str, str]] = {}
-        self._model: Model | None = None
         self._ancestors: dict[Ancestor, str] = {}
         self._lines: dict[tuple[tuple[int, int] | None, Container | None], str] = {}
 
     def clear(self) -> None:
         """Texts are numbered anew."""
-        lib.row_texts_clear(self._c)
+        self._numbers.clear()
         self._parts.clear()
 
     def number(self, rows: CData, who: "array[int]", model: "Model", texts: RecordTexts) -> None:
         """Put into ``who``, for each point that ``rows`` has a row for, the number of what is said of it."""
-        if rows is None or not who:
-            return
-        if model is not self._model:
-            self._model = model
-            self.clear()
-        if len(self._missed) < len(who):
-            self._missed = ffi.new("uint32_t[]", 2 * len(who))
         self._lines.clear()
-        table, found = model.table.c, ffi.from_buffer("uint32_t[]", who)
-        while count := lib.row_texts_find(self._c, table, rows, len(who), found, self._missed):
-            if count == _NO_MEMORY:
-                raise MemoryError("no memory for JSON output")
-            for row in ffi.unpack(self._missed, count):
-                lib.row_texts_put(self._c, row, texts.add(self._text(row, model).encode("ascii")))
+        self._numbers.put(rows, who, model, lambda row: texts.add(self._text(row, model).encode("ascii")))
 
     def _text(self, row: int, model: "Model") -> str:
         c = self._row

@@ -41,11 +41,12 @@ class Users:
         added = (fields.get("enriched") or {}).get(field.upper())
         if isinstance(added, str) and added and not added.startswith("unknown("):
             return added
-        return (self._known().get(number) if isinstance(number, int) else None) or str(number)
+        return (self._names.get(number) if isinstance(number, int) else None) or str(number)
 
-    def _known(self) -> dict[int, str]:
+    def refresh(self) -> None:
+        """Read the names again where they have changed."""
         if not self._live:
-            return {}
+            return
         try:
             found = os.stat(_PASSWD)
             seen = found.st_mtime_ns, found.st_size
@@ -56,7 +57,6 @@ class Users:
                 self._read = seen
         except OSError:
             self._names, self._read = {}, None
-        return self._names
 
 
 def address(fields: Fields) -> str | None:

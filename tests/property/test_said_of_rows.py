@@ -1,4 +1,4 @@
-"""JSON of points that rows answered is what the reference makes of the same points."""
+"""JSON, and lines for people, of points that rows answered are what the reference makes of the same points."""
 
 from typing import Any
 
@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from auditns_connector.attribution.attributor import Correlator
 from auditns_connector.audittext.scanner import TextStream
 from auditns_connector.emit.render import JSON, Renderer
+from auditns_connector.pipeline.text_stage import PRETTY
 from auditns_connector.vocabulary import frames as f
 from tests.unit.world import HEX, MS, REAL, World
 
@@ -68,4 +69,5 @@ def test_what_is_said_of_rows_is_what_is_said_of_processes(rounds: list[Any], ns
         points = source.flush()
         correlator.answer(points, int(now * MS))
         renderer = Renderer(correlator)  # a process is told as it is when it is told first
-        assert bytes(renderer.render(JSON, points)) == renderer.reference(JSON, points)
+        for name in (JSON, PRETTY):
+            assert bytes(renderer.render(name, points)) == renderer.reference(name, points)

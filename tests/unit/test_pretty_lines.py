@@ -115,6 +115,7 @@ def test_an_address_that_is_cut_is_none(saddr: str | None) -> None:
 
 def test_users_have_names_where_these_are_known() -> None:
     live = words.Users(live=True)
+    live.refresh()
     assert live.name({"uid": 0}, "uid") == "root"
     assert live.name({"uid": 4_000_000_000}, "uid") == "4000000000"
     assert live.name({"auid": 4_294_967_295}, "auid") is None

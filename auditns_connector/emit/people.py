@@ -1,0 +1,90 @@
+"""Lines for people out of answered points: the records are decoded by the C that makes JSON, and read back as objects.
+
+What is said of a process is a number there, by which it is found here again.
+"""
+
+import json
+from array import array
+from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING, Final
+
+from auditns_connector.audittext.insertion import RecordTexts
+from auditns_connector.audittext.scanner import InsertionPoints
+from auditns_connector.emit import pretty
+from auditns_connector.emit.json_native import JsonLines
+from auditns_connector.emit.json_objects import HOST, Who
+from auditns_connector.emit.said_of_rows import RowNumbers
+from auditns_connector.vocabulary.values import JsonObject
+
+if TYPE_CHECKING:
+    from auditns_connector.attribution.attributor import Correlator
+    from auditns_connector.emit.redaction import Redaction
+    from auditns_connector.model.process import State
+
+_MOST: Final = 20_000
+_loads: Final = json.JSONDecoder().decode
+
+
+class People:
+    """Makes lines by ``lines`` of what ``correlator`` has answered; ``known`` says of a state what there is to say."""
+
+    def __init__(
+        self,
+        correlator: "Correlator",
+        lines: pretty.Pretty,
+        known: "Callable[[State], Who]",
+        redact: "Redaction | None",
+    ) -> None:
+        self._correlator, self._lines, self._known, self._redact = correlator, lines, known, redact
+        self._json = JsonLines()
+        self._rows = RowNumbers()
+        self._generation = -1
+        self._clear()
+
+    def _clear(self) -> None:
+        self._whos: list[Who] = [HOST]
+        self._numbers: dict[Hashable, int] = {}
+        self._texts = RecordTexts()
+        self._rows.clear()
+
+    def events(self, points: InsertionPoints, keep: bytes | bytearray | None, first: int) -> bytes:
+        """One line for each event, and for each foreign line where there is no ``keep``."""
+        objects = bytes(self._json.lines(points, self._who(points), {}, self._texts, keep, first))
+        return b"".join([self._line(_loads(one)) for one in objects.decode("ascii").splitlines()])
+
+    def _who(self, points: InsertionPoints) -> "array[int]":
+        """For each point the number of what is said of its process."""
+        correlator = self._correlator
+        if self._generation != correlator.generation or len(self._whos) > _MOST:
+            self._generation = correlator.generation
+            self._clear()
+        who, states, table = array("I", bytes(4 * points.n)), correlator.states, correlator.model.table
+        self._rows.put(states.rows, who, correlator.model, lambda row: self._number(table.at(row).state))
+        for i, number in enumerate(who):
+            if not number:
+                who[i] = self._number(states.found[states.which[i]])
+        return who
+
+    def _number(self, state: "State") -> int:
+        key = state[1:]
+        number = self._numbers.get(key)
+        if number is None:
+            number = self._numbers[key] = len(self._whos)
+            self._whos.append(self._known(state))
+            self._texts.add(b'"who":%d' % number)
+        return number
+
+    def _line(self, found: JsonObject) -> bytes:
+        foreign = found.get("foreign")
+        if foreign is not None:
+            return pretty.foreign(foreign)
+        records = [(record.pop("type"), record) for record in found["records"]]
+        if self._redact is not None:
+            self._redact.records(records)
+        targets = [(one["record"], one["pid"], self._whos[one.get("who", 0)]) for one in found.get("targets", ())]
+        seconds, _, ms = found["time"].partition(".")
+        who = self._whos[found.get("who", 0)]
+        event = pretty.Event(
+            int(seconds) * 1000 + int(ms), found["serial"], found.get("node", ""), who, targets, records
+        )  # fmt: skip
+        return self._lines.event(event)
