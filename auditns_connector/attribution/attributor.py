@@ -18,6 +18,7 @@ from auditns_connector.attribution.plain_holder import plain_holder
 from auditns_connector.attribution.record_numbers import NOT_CLEAR, OF_ONE, RecordNumbers
 from auditns_connector.attribution.row_lookup import Numbered, RowLookup
 from auditns_connector.attribution.states import HOST, PointStates
+from auditns_connector.attribution.targets import Strikers
 from auditns_connector.attribution.told_in_text import Alone, TextAnswers
 from auditns_connector.audittext.grouping import Groups, pick, take_marked
 from auditns_connector.audittext.scanner import InsertionPoints
@@ -83,6 +84,7 @@ class Correlator:
         self._agreed = -1
         self._objects = Objects()
         self._groups = Groups()
+        self._strikers = Strikers()
         self._rows = RowLookup(model)
         self.answered = self.attributed = self.unknown = 0
         #: the state found for each point of the last answer, filled when ``keep_states`` is set
@@ -101,6 +103,7 @@ class Correlator:
     def begin(self, points: InsertionPoints) -> "array[int]":
         """An empty choice for ``points``; to be filled by :meth:`answer` before the next one is begun."""
         self._begin()
+        self._strikers.begin()
         self._texts.begin()
         self._objects.begin()
         self.states = PointStates(points.n) if self._keeps else _NOBODY
@@ -277,7 +280,8 @@ class Correlator:
             process = None if alone else self._plain(pid, low, high, offset, window)
             found = None if process is None else process.state
             if alone == pt.P_EXEC and pid > 0:
-                found = self._only_exec(pid, (low * _MS - offset,), self._until(points, i, now))
+                times = (low * _MS - offset,)
+                found = exec_match.find_only_exec(self.model, pid, times, self._until(points, i, now))
             if found is not None:
                 brief = number_of(found.container) if found.entry is None else None
                 numbers[group] = number = brief or self.numbers.plain(found)
@@ -384,7 +388,7 @@ class Correlator:
         ppid = points.ppid[i] if flags & pt.P_SYSCALL else -1
         if flags & pt.P_EXEC:
             until = self._until(points, i, now)
-            plain = self._only_exec(pid, times, until)
+            plain = exec_match.find_only_exec(model, pid, times, until)
             if plain is not None:
                 return plain
             name, comm = untrusted(points.path(i)), untrusted(points.comm(i))
@@ -393,8 +397,4 @@ class Correlator:
             process = model.processes.get(pid)
             if process is not None and points.sysno[i] in CALL_NUMBERS.get(points.arch[i], ()):
                 model.table.not_before(process, model.calls.told(process, times, EPSILON))
-        return lookup.find(model, pid, ppid, times, now)
-
-    def _only_exec(self, pid: int, times: Sequence[int], until: int) -> State | None:
-        """What :func:`exec_match.find_only_exec` has for a record of an exec, which has been told now."""
-        return exec_match.find_only_exec(self.model, pid, times, until)
+        return lookup.find(model, pid, ppid, times, now, self._strikers.of(points, i) if flags & pt.P_TARGET else 0)

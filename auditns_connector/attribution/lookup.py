@@ -58,20 +58,37 @@ def unproven(model: "Model", found: Sequence[Process], low: int, high: int) -> b
     return True
 
 
-def find(model: "Model", pid: int, ppid: int, times: Sequence[int], until: int) -> State:
+def find(model: "Model", pid: int, ppid: int, times: Sequence[int], until: int, by: int = 0) -> State:
     """The state of ``pid`` at an audit stamp that may mean any of ``times`` (CLOCK_MONOTONIC ns), of a record that was
     there ``until``.
 
-    ``ppid`` is the record's, -1 where it has none.
+    ``ppid`` is the record's, -1 where it has none; ``by`` the pid of who did it, where that is somebody else.
     """
-    found = [state for low in times if (state := _at(model, pid, ppid, low, until)) is not None]
+    found = [state for low in times if (state := _at(model, pid, ppid, low, until, by)) is not None]
     return agreed(model, found) if found else NOBODY
 
 
-def _at(model: "Model", pid: int, ppid: int, low: int, until: int) -> State | None:
+def _doing(model: "Model", by: int, low: int, high: int, until: int) -> tuple[int, int]:
+    """The part of ``low`` to ``high`` in which process ``by`` can have done something: that is when it lived, and if it
+    began only behind ``high``, for the stamp is late, as long after that."""
+    found = holders(model, by, low, high, until)
+    if not found or unproven(model, found, low, high) or any(doubtful(model, process, high) for process in found):
+        return low, high
+    if any(process.placeholder for process in found):
+        return low, high  # nobody knows when it began
+    first = min(process.start for process in found)
+    if first > high:
+        high = min(first + model.lag, until)
+    last = max(until if process.end is None else process.end for process in found)
+    return max(low, first), max(min(high, last), first)
+
+
+def _at(model: "Model", pid: int, ppid: int, low: int, until: int, by: int = 0) -> State | None:
     """The state at one time; ``None`` where it is certain that nobody held the pid then."""
     high = min(low + model.lag, until)
     low -= EPSILON
+    if by:
+        low, high = _doing(model, by, low, high, until)
     found = holders(model, pid, low, high, until)
     if not found or found[0].start > high:
         if unproven(model, (), low, high + LATE):

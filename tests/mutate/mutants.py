@@ -330,6 +330,13 @@ MUTANTS: Final = (
         "tests/unit/test_stated_rules.py::test_an_exec_of_the_same_file_is_known_by_its_comm",
     ),
     Mutant(
+        "targets: struck while the striker lived",
+        "auditns_connector/attribution/lookup.py",
+        "    return max(low, first), max(min(high, last), first)\n",
+        "    return low, high\n",
+        "tests/unit/test_lookup_bounds.py::test_a_target_is_who_had_the_number_while_its_striker_lived",
+    ),
+    Mutant(
         "execs: by parent",
         "auditns_connector/attribution/exec_match.py",
         "found = [item for item in found if _of_parent(model, item[1], ppid, until)] or found",

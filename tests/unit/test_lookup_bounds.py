@@ -222,3 +222,43 @@ def test_execs_of_one_pid_within_one_tick_are_told_apart_by_their_parents() -> N
             state = find_exec(w.model, 500, parent if known else -1, [1000 * MS], w.now, NAME, COMM)
             found[parent] = w._text(state)
         assert found == ({100: "1", 200: "2"} if known else {100: "?", 200: "?"})
+
+
+@pytest.mark.parametrize("lag", [0, 40])
+def test_a_target_is_who_had_the_number_while_its_striker_lived(lag: int) -> None:
+    """The stamp, which may be late by more than a tick, could mean holders of before and of after as well."""
+    w = World()
+    container(w)
+    for turn, at in enumerate((1000, 1008, 1016)):
+        w.fork(1, 300 + turn, at)
+        w.fork(100 if turn == 1 else 1, 500, at + 1)
+        w.exit(500, at + 3)
+        w.exit(300 + turn, at + 4)
+    times = [(1011 - lag) * MS]
+    assert w._text(find(w.model, 500, -1, times, w.now, 301)) == INSIDE
+    assert w._text(find(w.model, 500, -1, times, w.now)) in ("?", None)
+    text = (
+        b"type=SYSCALL msg=audit(%d.%03d:7): arch=c000003e syscall=62 success=yes exit=0 ppid=1 pid=301\n"
+        b"type=OBJ_PID msg=audit(%d.%03d:7): opid=500\n"
+    ) % (*divmod(REAL // MS + 1011 - lag, 1000), *divmod(REAL // MS + 1011 - lag, 1000))
+    stream = TextStream()
+    stream.put(text)
+    points = stream.flush(eof=True)
+    correlator = Correlator(w.model)
+    said = [bytes(correlator.tails[0].text(number)) for number in correlator.answer(points, w.now)]
+    assert f" contid={INSIDE}".encode() in said[-1]
+
+
+def test_who_is_not_known_to_have_begun_bounds_no_target() -> None:
+    w = World()
+    container(w)
+    w.fork(100, 500, 1000)
+    w.exit(500, 1002)
+    w.fork(1, 500, 1004)
+    w.unshare(301, 1005)  # first heard of: it may be older
+    assert w.model.processes[301].placeholder
+    assert w._text(find(w.model, 500, -1, [1003 * MS], w.now, 301)) == "?"
+    w.fork(1, 302, 1005)
+    assert w._text(find(w.model, 500, -1, [1003 * MS], w.now, 302)) is None
+    w.put(f.K_LOST, 1006, arg=3)
+    assert w._text(find(w.model, 500, -1, [1003 * MS], w.now, 302)) == "?"
