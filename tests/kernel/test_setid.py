@@ -16,6 +16,7 @@ import pytest
 from auditns_connector.host.observer import Observer
 from auditns_connector.model.apply.dispatch import Model
 from auditns_connector.model.places import UNKNOWN
+from auditns_connector.model.process import Process
 from auditns_connector.sources.connector import ConnectorSource
 from auditns_connector.sources.perf import PerfSource
 from auditns_connector.vocabulary import frames as f
@@ -201,7 +202,10 @@ def test_without_tracepoints_the_connector_or_proc_tells_that_it_lives(
         observer = Observer(model, perf=PerfSource(tracepoints=False), connector=connector)
         try:
             observer.start()
-            command = as_user(program, "sh", "-c", "/bin/busybox true; read line; /bin/busybox true; :")
+            # no move between cgroups is seen: a child that has run a program is known when /proc has answered, and
+            # unknown where it is gone before that
+            words = "/bin/busybox true; /bin/busybox sh -c 'read line'; :"
+            command = as_user(program, "sh", "-c", words)
             process = subprocess.Popen(command, stdin=subprocess.PIPE)
             name = f"/proc/{process.pid}/comm"
             until(lambda: Path(name).read_text().startswith("busybox"), "the program to run")
@@ -210,13 +214,25 @@ def test_without_tracepoints_the_connector_or_proc_tells_that_it_lives(
             assert found.prev is None
             assert not found.placeholder
             assert found.state.container is None
+
+            def children() -> list[Process]:
+                made = [p for p in model.processes.values() if p.creator == (found.pid, found.start)]
+                return sorted(made, key=lambda child: child.start)
+
+            def answered() -> bool:
+                observer.sync()
+                return (
+                    len(children()) == 2 and children()[1].comm == b"busybox" and children()[1].state.container is None
+                )
+
+            until(answered, "the child that waits")
             process.communicate(b"\n", 20)
             until(lambda: observer.sync() and found.end, "the end")
             assert model.processes[process.pid] is found
-            children = [p for p in model.processes.values() if p.creator == (found.pid, found.start)]
-            # no move between cgroups is seen, so who has run a program and is gone before /proc answers is unknown
-            assert len(children) == 2
-            assert {child.state.container for child in children} <= {None, UNKNOWN}
+            short, waited = children()
+            assert waited.state.container is None
+            assert short.state.container in (None, UNKNOWN)
+            assert short.end is not None
             assert process.pid not in model.exits.suspended
         finally:
             observer.close()
