@@ -298,6 +298,10 @@ class Observer:
         """See :meth:`Questions.take_logins`."""
         self.questions.take_logins(points, nodes, held)
 
+    def take_sessions(self, points: "InsertionPoints", nodes: Collection[bytes]) -> None:
+        """See :meth:`Questions.take_sessions`."""
+        self.questions.take_sessions(points, nodes)
+
     def ask_now(self, pid: int) -> bool:
         """See :meth:`Questions.ask_now`."""
         return self.questions.ask_now(pid)

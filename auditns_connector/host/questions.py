@@ -152,6 +152,12 @@ class Questions:
         self._feed.feed(login_frames(points, self._model.clock, time.monotonic_ns(), nodes, held)[0])
         self.ask_all()
 
+    def take_sessions(self, points: "InsertionPoints", nodes: Collection[bytes]) -> None:
+        """Have the model know what records among ``points`` say of sessions that are open."""
+        from auditns_connector.host.audit_logins import session_frames
+
+        self._feed.feed(session_frames(points, self._model, time.monotonic_ns(), nodes))
+
     # -- namespaces
 
     def name_namespaces(self, pid: int) -> None:

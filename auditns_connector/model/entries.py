@@ -111,7 +111,17 @@ class Entries:
 
     def in_session(self, entry: Entry, process: Process, session: Session | None) -> None:
         """``process`` had that session when it began ``entry``, as is known only now: that is told again."""
-        if entry.who[:2] != (process.pid, process.start) or entry.session == session:
+        if entry.session != session:
+            self._change(entry, process, session)
+
+    def in_line(self, process: Process) -> None:
+        """The session of a parent of ``process`` is known only now: who stands above its entry may be others."""
+        entry = process.state.entry
+        if entry is not None and (entry.parents, entry.unit) != self._line(process, entry.session):
+            self._change(entry, process, entry.session)
+
+    def _change(self, entry: Entry, process: Process, session: Session | None) -> None:
+        if entry.who[:2] != (process.pid, process.start):
             return
         entry.session = session
         entry.parents, entry.unit = self._line(process, session)

@@ -20,6 +20,8 @@ ONE: Final = struct.Struct("<iII")
 #: where it is said that /proc told
 PROCFS: Final = "procfs"
 _MOST: Final = 65_536
+#: processes whose session is open that are remembered
+_MOST_UNSURE: Final = 1024
 
 
 class Tables(Protocol):
@@ -44,6 +46,9 @@ class Logins:
     def __init__(self, model: Tables) -> None:
         self._model = model
         self._known: dict[Session, Session] = {}
+        #: pid -> start of who was born within the tick of a LOGIN record, so that his session is open, and lives or has
+        #: to do with an entry
+        self.unsure: dict[int, int] = {}
         #: somebody has logged in: something to be kept over a restart
         self.kept = False
 
@@ -53,21 +58,36 @@ class Logins:
         told = f"{arg // 1000}.{arg % 1000:03d}:{cgroup}" if arg else PROCFS
         for at in range(0, len(payload) - ONE.size + 1, ONE.size):
             who, auid, ses = ONE.unpack_from(payload, at)
-            process = self._model.alive(who) if who > 0 else None
+            process = self._holder(who) if who > 0 else None
             if process is None:
                 continue
-            session = self._one(Session(auid, ses, told))
             if arg:
                 self.kept = True
-                self._logged_in(process, session, time)
-            elif process.state.session is None or process.state.session[:2] != session[:2]:
-                self._found(process, session)
+                self._logged_in(process, self._one(Session(auid, ses, told)), time)
+            elif process.state.session is None or process.state.session[:2] != (auid, ses):
+                self._found(process, self._recorded(auid, ses))
+
+    def expire(self, before: int) -> None:
+        """Forget whose session is open since earlier than ``before`` (CLOCK_MONOTONIC ns): no record of then comes."""
+        for pid in [pid for pid, start in self.unsure.items() if start < before]:
+            del self.unsure[pid]
+
+    def _holder(self, pid: int) -> Process | None:
+        """Who has ``pid``; also one that has ended, where his session is open."""
+        process = self._model.alive(pid)
+        if process is None and pid in self.unsure:
+            process = self._model.table.incarnation(pid, self.unsure[pid])
+        return process
 
     def read(self, process: Process, auid: int | None, ses: int | None) -> None:
         """/proc shows auid and ses of ``process``, of which nobody knew."""
         if process.state.session is None and auid is not None and ses is not None:
-            recorded = (one for one in reversed(self._known) if one[:2] == (auid, ses) and one.told != PROCFS)
-            self._found(process, next(recorded, None) or self._one(Session(auid, ses, PROCFS)))
+            self._found(process, self._recorded(auid, ses))
+
+    def _recorded(self, auid: int, ses: int) -> Session:
+        """The session of the LOGIN record that told of it, or else of /proc."""
+        recorded = (one for one in reversed(self._known) if one[:2] == (auid, ses) and one.told != PROCFS)
+        return next(recorded, None) or self._one(Session(auid, ses, PROCFS))
 
     def _one(self, session: Session) -> Session:
         """The one object for it."""
@@ -76,25 +96,35 @@ class Logins:
         return self._known.setdefault(session, session)
 
     def _found(self, process: Process, session: Session) -> None:
+        unsure = self.unsure.get(process.pid) == process.start
+        if unsure:
+            del self.unsure[process.pid]
         self._model.table.amend(process, lambda state, _: state if state.session else state._replace(session=session))
         entry = process.state.entry
         if entry is not None and entry.session is None:
             self._model.entries.in_session(entry, process, session)
-        if process.state.session is not session:  # it had another, and the record of the change is missing
+        if process.state.session is not session and process.end is None:
+            # it had another, and the record of the change is missing
             self._model.table.change(process, process.state._replace(since=self._model.now, session=session))
+        for child in self._born_since(process, process.start) if unsure else ():
+            self._model.entries.in_line(child)
 
     def _logged_in(self, process: Process, session: Session, since: int) -> None:
         model = self._model
         self._from(process, session, max(since, process.start))
         unsure = since + model.lag
-        for child in self._born_since(process, since):
+        born = self._born_since(process, since)
+        entered = any(child.state.entry is not None for child in born)
+        for child in born:
             if child.state.session is session:
                 continue
-            if child.start < unsure and child.end is None:
-                self._from(child, None, child.start)
-                model.ask(child.pid)
-            else:
-                self._from(child, None if child.start < unsure else session, child.start)
+            self._from(child, None if child.start < unsure else session, child.start)
+            if child.start < unsure and (entered or child.end is None):
+                self.unsure[child.pid] = child.start
+                if len(self.unsure) > _MOST_UNSURE:
+                    del self.unsure[next(iter(self.unsure))]
+                if child.end is None:
+                    model.ask(child.pid)
 
     def _born_since(self, process: Process, since: int) -> list[Process]:
         """Who descends from ``process`` and was born at ``since`` or later."""
@@ -130,10 +160,10 @@ class Logins:
             table.amend(process, right, execs=False)
 
 
-def scanned(entries: list[tuple[int, int, int]], now: int) -> bytes:
-    """The LOGINS frame of what /proc shows at ``now``: (pid, auid, ses) of each process."""
+def scanned(entries: list[tuple[int, int, int]], now: int, source: int = f.S_PROCFS) -> bytes:
+    """The LOGINS frame of what /proc or another record shows at ``now``: (pid, auid, ses) of each process."""
     payload = b"".join(ONE.pack(*entry) for entry in entries)
-    return f.pack(f.K_LOGINS, f.S_PROCFS, now, payload=payload) if payload else b""
+    return f.pack(f.K_LOGINS, source, now, payload=payload) if payload else b""
 
 
 def recorded(pid: int, auid: int, ses: int, since: int, stamp: tuple[int, int]) -> bytes:

@@ -3,6 +3,9 @@
 Written whatever ``info`` says. Containers that an unprivileged user can make as fast as he likes (sandboxes, and what
 only a cgroup inside a user's part of the tree tells of) share the budget of the records of namespaces; those beyond it
 are counted, and told when the next log file begins.
+
+The kernel's events are read before audit's text, which gathers for some milliseconds: whoever logs in and goes into a
+container at once would be told of with the session that he had before. So entries wait for the text of their time.
 """
 
 from collections.abc import Callable
@@ -21,8 +24,10 @@ if TYPE_CHECKING:
     from auditns_connector.model.apply.dispatch import Model
     from auditns_connector.model.process import Process
 
-#: containers whose number is not known yet that are remembered
+#: news that wait, for the number of their container or for the text of their time, and are remembered
 _MOST_WAITING: Final = 4096
+#: audit's records of what came before an entry have been read when text of so much later has been (ns)
+SETTLED: Final = 40_000_000
 
 
 class ContainerRecords:
@@ -32,14 +37,19 @@ class ContainerRecords:
         self._model = model
         #: news of containers without a number
         self._waiting: list[ContainerInfo] = []
+        #: news of entries that are not told yet
+        self._entries: dict[str, ContainerInfo] = {}
 
-    def ready(self, outputs: "Iterable[Output]") -> "Iterator[Output]":
-        """``outputs``, with news of containers as soon as these have a number."""
+    def ready(self, outputs: "Iterable[Output]", read: int) -> "Iterator[Output]":
+        """``outputs``, with news of containers as soon as these have a number, and of entries when all text up to
+        ``read`` (CLOCK_MONOTONIC ns) has been read."""
         waiting, self._waiting = self._waiting, []
-        for output in (*waiting, *outputs):
+        for output in (*self._settled(read), *waiting, *outputs):
             if isinstance(output, ContainerInfo):
-                if not self._living(output.container) and output.reason != SEEN:
+                if not self._living(output.container) and output.reason not in (SEEN, ENTRY):
                     continue  # it has ended since: nothing more is to be said of it
+                if self._waits_for_text(output, read):
+                    continue
                 if not number_of(self._model, output.container):
                     if self._living(output.container):
                         self._waiting.append(output)
@@ -47,10 +57,32 @@ class ContainerRecords:
                     continue
             yield output
 
+    def _settled(self, read: int) -> "Iterator[Output]":
+        """News of entries that wait no longer: in the order in which they came."""
+        for id_, info in list(self._entries.items()):
+            if info.time + SETTLED <= read:
+                del self._entries[id_]
+                yield info
+
+    def _waits_for_text(self, info: ContainerInfo, read: int) -> bool:
+        """Whether ``info`` is of an entry whose time has not been read yet; what is said of one meanwhile is said
+        once."""
+        entry = info.state.entry
+        if info.reason != ENTRY or entry is None or info.time + SETTLED <= read:
+            return False
+        if len(self._entries) < _MOST_WAITING:
+            self._entries.setdefault(entry.id, info)
+        return entry.id in self._entries
+
     @property
     def waits(self) -> bool:
-        """Whether there are any without a number."""
-        return bool(self._waiting)
+        """Whether there are any."""
+        return bool(self._waiting or self._entries)
+
+    @property
+    def due(self) -> int:
+        """When the next entry is to be told, at the earliest (CLOCK_MONOTONIC ns); 0: there is none."""
+        return next((info.time + SETTLED for info in self._entries.values()), 0)
 
     @staticmethod
     def _living(container: Container) -> bool:

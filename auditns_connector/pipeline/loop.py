@@ -179,6 +179,7 @@ class Pipeline:
             call()
         if self.observer.model.outputs:
             text.narrate()  # a request of the control socket has something to tell
+        text.tell_entries()
         broken = self.outputs.serve(now)
         if self._hup:
             self._hup = False

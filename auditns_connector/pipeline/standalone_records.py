@@ -30,6 +30,7 @@ from auditns_connector.sinks.loss import Loss as SinkLoss
 from auditns_connector.state.event_serials import MODULUS, EventSerials
 from auditns_connector.vocabulary import record_types as rectypes
 from auditns_connector.vocabulary.audit_text import P_NODE
+from auditns_connector.vocabulary.timing import FOREVER
 
 if TYPE_CHECKING:
     from auditns_connector.audittext.scanner import InsertionPoints
@@ -200,7 +201,7 @@ class StandaloneRecords:
 
     # -- outputs
 
-    def format_outputs(self, outputs: Iterable[Any]) -> list[dict[str, Block]]:
+    def format_outputs(self, outputs: Iterable[Any], read: int = FOREVER) -> list[dict[str, Block]]:
         """One block of lines for each format, several times where lines that may be dropped first and others alternate;
         empty where there is nothing to tell."""
         rows, spellings = self._rows, dict.fromkeys(name == NUMERIC for name in self.formats)
@@ -208,7 +209,7 @@ class StandaloneRecords:
         rows.clear()
         self._maker.forget()
         found: list[Told] = []
-        for output in self.containers.ready(outputs):
+        for output in self.containers.ready(outputs, read):
             if not self._passes(output) or self._exceeds(output, serial, found):
                 continue
             if isinstance(output, OUTPUTS):

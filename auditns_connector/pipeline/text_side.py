@@ -203,9 +203,18 @@ class TextSide:
             self._deliver(self.stream.idle(before), self.observer.sync(taken))
 
     def due(self, latest: float) -> float:
-        """When :meth:`end_idle` has something to do (time.monotonic seconds), at the ``latest``."""
+        """When :meth:`end_idle` or :meth:`tell_entries` has something to do (time.monotonic seconds), at the
+        ``latest``."""
         oldest = self.stream.oldest
+        due = self.standalone.containers.due if self.standalone is not None else 0
+        latest = min(latest, due / 1e9) if due else latest
         return latest if oldest is None else min(latest, (oldest + self.hold) / 1e9)
+
+    def tell_entries(self) -> None:
+        """Write of entries whose text has been read, where it is time for that."""
+        due = self.standalone.containers.due if self.standalone is not None else 0
+        if due and due <= time.monotonic_ns():
+            self.narrate()
 
     def note_position(self) -> None:
         """All that was seen of audit is with the outputs."""
@@ -237,6 +246,8 @@ class TextSide:
             # also of events that have not ended: answers about those behind them may come first
             self.observer.take_logins(points, self.correlator.nodes, self.stream.held())
             self._logins = self.stream.logins
+        if points.n and self.observer.model.logins.unsure:
+            self.observer.take_sessions(points, self.correlator.nodes)
         rules_changed = self.observer.exec_rules.before_answer(points, self.stream.changes)
         blocks = self.enricher.take_known(points, cut)
         if blocks is None:
@@ -265,7 +276,8 @@ class TextSide:
         outputs, self.observer.model.outputs = self.observer.model.outputs, []
         if self.standalone is not None:
             if outputs or self.standalone.containers.waits:
-                self.outputs.write_all(self.standalone.format_outputs(outputs))
+                read = END_OF_TIME if final or self.audit is None else self.expected(time.monotonic_ns())
+                self.outputs.write_all(self.standalone.format_outputs(outputs, read))
             dropped = self.audit.take_dropped() if self.audit is not None else []
             if dropped:
                 self.outputs.write_all(self.standalone.dropped(dropped))
@@ -283,7 +295,7 @@ class TextSide:
         outputs = self.observer.model.outputs
         if self.standalone is not None and len(outputs) > most:
             self.observer.model.outputs = []
-            self.outputs.write_all(self.standalone.format_outputs(outputs))
+            self.outputs.write_all(self.standalone.format_outputs(outputs, self.expected(time.monotonic_ns())))
 
     def narrate_late(self, now: int) -> None:
         """It is ``now`` (CLOCK_MONOTONIC ns): say what was left out of the seconds before."""

@@ -58,8 +58,9 @@ IDMAP         procfs        pid a process; cgroup number of its user namespace, 
 NSGONE        procfs        of an instance without tasks: ppid, cgroup, payload as in NSID; arg 0 the kernel says it is
                             gone, 1 that it lives on, 2 it cannot tell
 CHECK         pipeline      arg checksum of all before it, ptid 1 at the end; see journal/guard.py
-LOGINS        procfs audit  payload: (s32 pid, u32 auid, u32 ses) of processes as /proc shows them; of a LOGIN
-                            record one of them, and arg the record's time (ms since 1970), cgroup its serial
+LOGINS        procfs audit  payload: (s32 pid, u32 auid, u32 ses) of processes as /proc or their SYSCALL records show
+                            them; of a LOGIN record one of them, and arg the record's time (ms since 1970), cgroup
+                            its serial
 PROGRAMS      procfs        payload: (s32 pid, u32 size, bytes) of processes: /proc/PID/exe
 OWN           control       pid, arg its start: it is another program of ours; what it does is of no interest
 LOGIN         control       pid; arg low 32 bits the login uid inside its container, high 32 bits the session

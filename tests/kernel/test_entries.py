@@ -57,7 +57,7 @@ def nsenter(container: Container) -> list[str]:
 def test_auid_1000_entered_and_this_is_all_that_was_done_there(
     quiet: AuditState, runtimes: Runtimes, tmp_path: Path, token: str, runtime: str
 ) -> None:
-    with listening(tmp_path / "l", "--rules", "--format", "json", "--coalesce", "0") as program:
+    with listening(tmp_path / "l", "--rules", "--format", "json") as program:
         container = runtimes.start("runc" if runtime == "nsenter" else runtime)
         enter = nsenter(container) if runtime == "nsenter" else list(container.exec_prefix)
         logged_in([*enter, "sh", "-c", f"/bin/true a-{token}; sh -c '/bin/true b-{token}; :'; :"])
@@ -151,7 +151,7 @@ def test_a_replay_tells_the_same_of_entries_and_parents(
     quiet: AuditState, runtimes: Runtimes, tmp_path: Path, token: str
 ) -> None:
     journal, text = tmp_path / "journal", tmp_path / "text"
-    with listening(tmp_path / "l", "--rules", "--format", "json", "--coalesce", "0", "--journal", journal) as program:
+    with listening(tmp_path / "l", "--rules", "--format", "json", "--journal", journal) as program:
         container = runtimes.start("runc")
         logged_in([*nsenter(container), "sh", "-c", f"/bin/true x-{token}; :"])
         until(lambda: ran(program, "/bin/true", f"x-{token}"), "the event")

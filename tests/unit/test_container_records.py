@@ -14,6 +14,8 @@ from auditns_connector.audittext import own_records as text
 from auditns_connector.audittext.scanner import TextStream
 from auditns_connector.config.options import FileOutput
 from auditns_connector.emit.render import Renderer
+from auditns_connector.model.logins import ONE
+from auditns_connector.pipeline import container_records
 from auditns_connector.pipeline.container_records import ContainerRecords, give_headers
 from auditns_connector.pipeline.filters import EventFilter
 from auditns_connector.pipeline.lifecycle_budget import LifecycleBudget
@@ -22,7 +24,7 @@ from auditns_connector.sinks.base import no_lost_line
 from auditns_connector.sinks.file import FileSink
 from auditns_connector.state.event_serials import EventSerials
 from auditns_connector.vocabulary import frames as f
-from tests.unit.world import HEX, World, contid
+from tests.unit.world import HEX, MS, World, contid
 
 POD = "11111111-2222-3333-4444-555555555555"
 PATH = f"/kubepods/besteffort/pod{POD}/{HEX}"
@@ -260,3 +262,45 @@ def test_what_the_text_says_of_it_is_read_back() -> None:
     assert container is not None
     found = (container.runtime, container.name, container.pod, container.namespace, container.pod_uid)
     assert found == ("containerd", "app", "web-0", "shop", POD)
+
+
+def test_an_entry_is_told_once_when_the_text_of_its_time_has_been_read() -> None:
+    """Whoever logged in before it is known by then; it is told though the container has ended in the meantime."""
+    w = World()
+    w.fork(1, 100, 10)
+    w.attach(100, f"/docker/{HEX}", 11)
+    w.fork(1, 300, 20)
+    w.attach(300, f"/docker/{HEX}", 30)
+    told_by = records(w)
+
+    def lines(read: float) -> list[str]:
+        outputs, w.model.outputs = w.model.outputs, []
+        blocks = told_by.format_outputs(outputs, int(read * MS))
+        return b"".join(bytes(block["raw"]) for block in blocks).decode().splitlines()
+
+    assert [fields(line)["reason"] for line in lines(69)] == ["seen"]
+    assert told_by.containers.waits
+    assert told_by.containers.due == 70 * MS
+    w.put(f.K_LOGINS, 5, f.S_AUDIT, pid=300, arg=1_700_000_000_000, cgroup=5, payload=ONE.pack(300, 1000, 7))
+    assert lines(69.9) == []
+    w.exit(300, 60)
+    w.exit(100, 61)
+    (line,) = lines(70)
+    assert (fields(line)["reason"], fields(line)["entry-auid"], fields(line)["entry-ses"]) == ("entry", "1000", "7")
+    assert not told_by.containers.waits
+    assert told_by.containers.due == 0
+
+
+def test_more_entries_than_may_wait_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(container_records, "_MOST_WAITING", 2)
+    w = World()
+    w.fork(1, 100, 10)
+    w.attach(100, f"/docker/{HEX}", 11)
+    for pid in range(300, 305):
+        w.fork(1, pid, 20)
+        w.attach(pid, f"/docker/{HEX}", 30)
+    told_by = records(w)
+    outputs, w.model.outputs = w.model.outputs, []
+    blocks = told_by.format_outputs(outputs, 31 * MS)
+    lines = b"".join(bytes(block["raw"]) for block in blocks).decode().splitlines()
+    assert [fields(line)["reason"] for line in lines] == ["seen", "entry", "entry", "entry"]

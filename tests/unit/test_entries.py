@@ -11,7 +11,8 @@ import pytest
 from auditns_connector.attribution.attributor import Correlator
 from auditns_connector.attribution.entry_fields import entry_fields, entry_object
 from auditns_connector.audittext.scanner import TextStream
-from auditns_connector.host.audit_logins import login_frames
+from auditns_connector.host.audit_logins import login_frames, session_frames
+from auditns_connector.model import logins
 from auditns_connector.model.apply.restore_requests import checked, requests_of
 from auditns_connector.model.entry import Entry
 from auditns_connector.model.logins import recorded, scanned
@@ -306,6 +307,93 @@ def test_a_child_within_the_tick_is_of_the_record_when_proc_shows_the_same_sessi
     assert one.session is None, "not the old one, and the new one is not sure"
     w.proc(91, 90, at=360, start=312, cg=PATH, loginuid=1001, sessionid=9)
     assert one.session == (1001, 9, "1700000000.310:80")
+
+
+def answered(w: World, *lines: str) -> None:
+    """These SYSCALL records ("at serial pid auid ses") are about to be answered."""
+    text = [
+        f"type=SYSCALL msg=audit({(REAL // MS + at) / 1000:.3f}:{serial}): arch=c000003e syscall=59 success=yes exit=0 "
+        f'ppid=1 pid={pid} auid={auid} uid=0 gid=0 tty=(none) ses={ses} comm="x" exe="/x" key=(null)\n'
+        for at, serial, pid, auid, ses in (map(int, line.split()) for line in lines)
+    ]
+    points = text_points("".join(text).encode(), False)[1]
+    w.model.apply(session_frames(points, w.model, w.model.now, ()))
+
+
+@pytest.mark.parametrize("ended", [False, True])
+@pytest.mark.parametrize("session", [(1001, 9), (UNSET, UNSET)])
+def test_a_child_within_the_tick_is_of_the_session_that_its_next_record_names(
+    ended: bool, session: tuple[int, int]
+) -> None:
+    w = world()
+    container(w, 200, 200)
+    w.fork(50, 90, 300)
+    w.fork(90, 91, 312)
+    w.attach(91, PATH, 350)
+    (one,) = begun(w)
+    login(w, 90, 310, 1001, 9, serial=80)
+    if ended:
+        w.exit(91, 352)
+    answered(w, "351 81 90 1001 9")
+    assert one.session is None, "that is another process"
+    answered(w, f"351 82 91 {session[0]} {session[1]}")
+    assert one.session is not None
+    assert one.session[:2] == session
+    assert not w.model.logins.unsure
+    assert begun(w) == [one]
+
+
+def test_a_record_that_an_earlier_holder_of_the_pid_may_have_made_says_nothing_of_the_session() -> None:
+    w = world()
+    container(w, 200, 200)
+    w.fork(50, 90, 300)
+    w.fork(1, 91, 301)
+    w.exit(91, 311)
+    w.fork(90, 91, 312)
+    w.attach(91, PATH, 350)
+    (one,) = begun(w)
+    login(w, 90, 310, 1001, 9, serial=80)
+    answered(w, "310 81 91 1001 9")
+    assert one.session is None
+
+
+def test_parents_of_the_session_are_known_as_soon_as_theirs_is() -> None:
+    """One between the login and who enters was born within the tick, he himself was not."""
+    w = world()
+    container(w, 200, 200)
+    w.fork(50, 90, 300)
+    w.fork(90, 91, 312)
+    w.fork(91, 92, 340)
+    w.attach(92, PATH, 350)
+    (one,) = begun(w)
+    login(w, 90, 310, 1001, 9, serial=80)
+    assert one.session == (1001, 9, "1700000000.310:80")
+    assert [parent and parent.pid for parent in one.parents] == []
+    answered(w, "345 82 91 1001 9")
+    assert [parent and parent.pid for parent in one.parents] == [91, 90]
+    assert begun(w) == [one, one], "each time that more is known; what waits for text is told once"
+
+
+def test_so_many_open_sessions_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logins, "_MOST_UNSURE", 3)
+    w = world()
+    w.fork(50, 90, 300)
+    for pid in range(91, 99):
+        w.fork(90, pid, 311 + pid / 1000)
+    login(w, 90, 310, 1001, 9, serial=80)
+    assert sorted(w.model.logins.unsure) == [96, 97, 98]
+    assert w.model.needs_python_loop()
+    w.model.expire(311 * MS + 97_000)
+    assert sorted(w.model.logins.unsure) == [97, 98]
+
+
+def test_whose_session_is_open_and_who_is_gone_without_an_entry_is_not_waited_for() -> None:
+    w = world()
+    w.fork(50, 90, 300)
+    w.fork(90, 91, 311)
+    w.exit(91, 313)
+    login(w, 90, 310, 1001, 9, serial=80)
+    assert not w.model.logins.unsure
 
 
 def test_a_second_login_is_another_session() -> None:

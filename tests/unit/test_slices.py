@@ -292,7 +292,7 @@ def test_what_is_to_be_said_is_written_and_who_ended_forgotten_while_more_is_tak
     written: list[int] = []
 
     class Standalone:
-        def format_outputs(self, outputs: list[Any]) -> list[Any]:
+        def format_outputs(self, outputs: list[Any], read: int) -> list[Any]:
             written.append(len(outputs))
             return []
 

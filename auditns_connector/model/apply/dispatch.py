@@ -123,9 +123,9 @@ class Model(Tables):
         return self.packs and self.exits.proof == SAMPLES and not self.exits.suspended
 
     def needs_python_loop(self) -> bool:
-        """Whether there is something to be said, the addresses of packets are asked for, or frames are not for the
-        table."""
-        return bool(self.outputs or self.packets.wanted or not self.plain)
+        """Whether there is something to be said, the addresses of packets are asked for, records may say whose session
+        a process is of, or frames are not for the table."""
+        return bool(self.outputs or self.packets.wanted or self.logins.unsure or not self.plain)
 
     def apply(self, block: bytes) -> None:
         """Take in whole frames. Raises :class:`DecodeError` on bytes that are none."""
@@ -271,6 +271,7 @@ class Model(Tables):
         """Forget processes that ended before ``before`` (CLOCK_MONOTONIC ns): nobody asks for them any more."""
         self.horizon = max(self.horizon, before)
         self.calls.expire(before)
+        self.logins.expire(before)
         namespaces = self.namespaces
         while namespaces.died and namespaces.died[0][1] < before:
             inst = namespaces.died.popleft()[0]
