@@ -8,6 +8,7 @@ they show to have changed was unknown from the moment the loss began.
 import json
 import struct
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from auditns_connector.model import thread_namespaces as threadsets
@@ -321,6 +322,9 @@ class Resync:
         if state.since < began:
             model.table.change(process, state._replace(since=began, container=UNKNOWN, origin=NOT_KNOWN))
             model.containers.leave(state.container, began)
+        else:  # it was born since then, of a creator that was in doubt as well
+            model.table.amend(process, partial(_unknown_since, began))
+            model.containers.leave(state.container, state.since)
         if nsset is not None and nsset is not state.nsset:
             model.put_namespaces(process, nsset, time, PROCFS)
         model.table.set_cgroups(process, cgroups)
@@ -349,3 +353,7 @@ class Resync:
         find = model.namespaces.find
         insts = [find(index, dev, ino, model.now) if ino else None for index, ino in enumerate(answer.inodes)]
         return model.namespaces.intern(tuple(insts))
+
+
+def _unknown_since(began: int, state: State, at: int) -> State:
+    return state if at < began else state._replace(container=UNKNOWN, origin=NOT_KNOWN)
