@@ -135,7 +135,20 @@ def _pass(run: Run, name: str, workloads: list[Workload], subjects: list[Subject
             found = [subject.process(auditd.children()) for subject in subjects if subject.name in OURS]
             return [pid for pid in found if pid]
 
+        def settle() -> None:
+            """Wait until the subjects have put out all that was done up to now."""
+            load, run.workload = run.workload, SENTINEL
+            run.host()
+            run.workload = load
+            auditd.wait_logged(run.token, SENTINEL, run.planned[SENTINEL], DRAIN)
+            # a listener has no end of input to drain to: it is done when the last event is in its output
+            last = _last_event(auditd, run)
+            for subject in subjects:
+                with contextlib.suppress(TimeoutError):
+                    until(lambda subject=subject: subject.has(directory, last), subject.name, DRAIN)  # type: ignore[misc]
+
         def restart() -> None:
+            settle()  # what auditd has not handed over to a plugin when that ends is lost to it
             for subject in subjects:
                 subject.restart(auditd, directory, run.unlabelled)
 
@@ -144,14 +157,7 @@ def _pass(run: Run, name: str, workloads: list[Workload], subjects: list[Subject
             for load in workloads:
                 print(f"{name}: {load.name}", file=sys.stderr)
                 run_workload(run, load)
-        run.workload = SENTINEL
-        run.host()
-        auditd.wait_logged(run.token, SENTINEL, DRAIN)
-        # a listener has no end of input to drain to: it is done when the last event is in its output
-        last = _last_event(auditd, run)
-        for subject in subjects:
-            with contextlib.suppress(TimeoutError):
-                until(lambda subject=subject: subject.has(directory, last), subject.name, DRAIN)  # type: ignore[misc]
+        settle()
     seconds = time.monotonic() - begin
     return _score(run, auditd, name, workloads, subjects, seconds)
 

@@ -1,7 +1,6 @@
 """The private auditd of a run: our rules beside it, and everything put back afterwards."""
 
 import contextlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -57,12 +56,11 @@ class Auditd(PrivateAuditd):
             self.stop()
             before.restore()
 
-    def wait_logged(self, token: str, workload: int, timeout: float) -> None:
-        """Until an exec action of ``workload`` is in auditd's own log."""
+    def wait_logged(self, token: str, workload: int, count: int, timeout: float) -> None:
+        """Until ``count`` actions of ``workload`` are in auditd's own log."""
 
         def logged() -> bool:
-            with self.log.open("rb") as log:
-                log.seek(max(0, os.fstat(log.fileno()).st_size - (1 << 16)))
-                return any(action.workload == workload for action in read_actions(log.read(), token).values())
+            actions = read_actions(self.log.read_bytes(), token).values()
+            return sum(action.workload == workload for action in actions) >= count
 
-        until(logged, "the last event in auditd's log", timeout)
+        until(logged, "the last event in auditd's log", timeout, 0.1)
