@@ -50,6 +50,12 @@ def continues(half: Half, line: bytes) -> bool:
     return (last, kind) in _ALWAYS
 
 
+def is_unbroken(lines: Sequence[bytes]) -> bool:
+    """Whether nothing is missing for sure between ``lines``, the records of one event."""
+    halves = (half_of(lines[: i + 1]) for i in range(len(lines) - 1))
+    return all(half is not None and continues(half, line) for half, line in zip(halves, lines[1:], strict=True))
+
+
 #: one type behind another, with nothing that could stand between
 _ALWAYS: Final = frozenset(
     ((b"SYSCALL", b"BPRM_FCAPS"), (b"BPRM_FCAPS", b"EXECVE"), (b"EXECVE", b"CWD"), (b"PROCTITLE", b"EOE"))

@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 
 from auditns_connector._native import ffi, lib
 from auditns_connector.audittext.type_names import type_names
+from auditns_connector.vocabulary.audit_text import MAX_LINE
 from auditns_connector.vocabulary.values import CData, JsonObject
 
 _POINT_FIELDS: Final[dict[str, tuple[str, str]]] = {
@@ -194,6 +195,11 @@ class InsertionPoints:
     def _value(self, off: int, length: int, i: int) -> bytes:
         raw = self.bytes_at(off, length)
         return raw.replace(b'\\"', b'"') if self.trail_len[i] > 1 else raw
+
+    def record(self, i: int) -> bytes:
+        """The record that point ``i`` is of, without a newline."""
+        start = self.line_off[i]
+        return bytes(self.block[start : start + MAX_LINE]).partition(b"\n")[0]
 
     def line(self, i: int) -> bytes:
         """Line ``i`` of the ready lines, newline included."""

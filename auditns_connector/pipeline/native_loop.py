@@ -86,7 +86,7 @@ class NativeLoop:
         if any(part is not None and part.needs_python_loop() for part in self._parts):
             return False
         standalone, tails, rules = text.standalone, text.enricher.plain_tails, observer.exec_rules
-        if standalone is not None and standalone.next not in (rules.next, -1):
+        if standalone is not None and standalone.events.next not in (rules.next, -1):
             return False
         self._rows = text.correlator.ready(time.monotonic_ns())
         assert tails is not None

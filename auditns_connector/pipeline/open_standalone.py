@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def open_standalone(
     observer: "Observer", formats: Sequence[str], *, correlator: "Correlator | None" = None, colour: bool = False,
-    lines: "Pretty | None" = None, wanted: "LiveFilter | None" = None, track: bool = False,
+    lines: "Pretty | None" = None, wanted: "LiveFilter | None" = None, track: bool = False, joined: int = 0,
     directory: str | None = RUN_DIR, each: int = EACH, total: int = TOTAL,
 ) -> StandaloneRecords:  # fmt: skip
     """The stand-alone records of a run; ``correlator`` is needed for JSON and lines for people."""
@@ -35,5 +35,6 @@ def open_standalone(
         renderer=renderer,
         wanted=wanted,
         track=track,
+        joined=joined,
         budget=LifecycleBudget(each, total),
     )

@@ -7,21 +7,20 @@ format. Each is an event of one record: its time is that of what happened, its s
 """
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
 from auditns_connector.audittext import own_records as text
-from auditns_connector.audittext.absence import Absence
-from auditns_connector.audittext.divided import Half, continues
-from auditns_connector.audittext.serials import SerialGap, SerialTracker, parse_stamp
+from auditns_connector.audittext.serials import SerialGap, parse_stamp
 from auditns_connector.emit.lifecycle import OUTPUTS, LifecycleRows
 from auditns_connector.model.outputs import ContainerInfo, Loss
 from auditns_connector.model.places import UNKNOWN
 from auditns_connector.model.process import State
 from auditns_connector.pipeline.about_outputs import KINDS, state_of
 from auditns_connector.pipeline.container_records import ContainerRecords
+from auditns_connector.pipeline.continuity import Continuity
 from auditns_connector.pipeline.lifecycle_budget import Counted, LifecycleBudget, MakerOf
 from auditns_connector.pipeline.text_stage import NUMERIC, RAW
 from auditns_connector.sinks.base import LostLine
@@ -61,6 +60,7 @@ class StandaloneRecords:
         renderer: "Renderer | None" = None,
         wanted: "LiveFilter | None" = None,
         track: bool = False,
+        joined: int = 0,
         budget: LifecycleBudget | None = None,
     ) -> None:
         self.serials = serials
@@ -70,22 +70,13 @@ class StandaloneRecords:
         self._model = model
         self.wanted = wanted if wanted else None
         self._node = b""
-        #: serial and time (ms since 1970) of the newest event of the kernel
-        self.newest: tuple[int, int] | None = None
         self._last_ms = 0
         self._mutex = threading.Lock()
         self._sink_lines: dict[str, LostLine] = {}
-        self._tracker = SerialTracker() if track else None
-        #: holes found by :meth:`saw` and not told yet
-        self.missing: list[SerialGap] = []
+        #: what came of the kernel's events, and what is missing
+        self.events = Continuity(track=track, joined=joined)
         #: events that never arrived, as far as was told
         self.lost = 0
-        #: the serial that comes next where none is missing; -1: no holes are looked for
-        self.next = -1
-        #: until what a restart has cost is known
-        self._absence: Absence | None = None
-        self._halves: Mapping[int, Half] = {}
-        self._recalled: list[SerialGap] = []
         self.containers = ContainerRecords(model)
         self.formatters: dict[type, Formatter] = {
             Loss: self._loss,
@@ -105,99 +96,29 @@ class StandaloneRecords:
         serial, ms = points.serial[last], points.ms[last]
         if points.rtype[last] not in rectypes.DAEMON:
             self.serials.saw(serial % MODULUS)
-            self.newest = serial % MODULUS, ms
         self._last_ms = ms
         self._node = points.lead(last) if points.flags[last] & P_NODE else b""
-        if self._absence is not None:
-            for i, serial, ms in self._of_kernel(points):
-                if points.rtype[i] not in rectypes.FOLLOWERS:
-                    self._absence.feed(serial, ms)
-                elif (half := self._halves.get(serial)) is not None and continues(half, points.line(i)):
-                    self._absence.complete(serial, ms)  # else its head went to the former run: it is one of the missing
-        if self._tracker is None:
-            return
-        if last == 0 and serial == self.next and not self._tracker.open:
-            self._tracker.skip(serial, ms)
-            self.next = serial + 1
-        else:
-            self._track(self._tracker, points)
+        self.events.saw(points, self._node)
 
     def needs_python_loop(self) -> bool:
         """Whether there is something to tell before the next event."""
-        return bool(self.missing or self._absence is not None or self.incomplete)
+        return self.events.is_unsettled
 
     def passed(self, serial: int, ms: int) -> None:
         """The next events up to ``serial`` have come, without a hole, of this host and by the kernel."""
         self.serials.saw(serial % MODULUS)
         self._last_ms, self._node = ms, b""
-        self.newest = serial % MODULUS, ms
-        if self._tracker is not None:
-            self._tracker.skip(serial, ms)
-            self.next = serial + 1
-
-    def _track(self, tracker: SerialTracker, points: "InsertionPoints") -> None:
-        n, span = points.n, points.range()
-        last = points.serial[n - 1]
-        if not tracker.open and span.complete and span.low == points.serial[0] == self.next and span.high == last:
-            tracker.skip(last, points.ms[n - 1])  # nothing is missing
-        else:
-            for _, serial, ms in self._of_kernel(points):
-                self.missing += tracker.feed(serial, ms)
-                last = serial
-        self.next = last + 1
-
-    def _of_kernel(self, points: "InsertionPoints") -> Iterator[tuple[int, int, int]]:
-        """The points in events that this host's kernel numbers, their serials and times."""
-        rows = zip(points.serial[: points.n].tolist(), points.ms[: points.n].tolist(), strict=True)
-        for i, (serial, ms) in enumerate(rows):
-            # auditd counts its own DAEMON_* events by itself, another host's are another sequence
-            if serial < MODULUS and points.rtype[i] not in rectypes.DAEMON and points.lead(i) == self._node:
-                yield i, serial, ms
-
-    @property
-    def incomplete(self) -> bool:
-        """Whether an event is missing that may still be on its way."""
-        return self._tracker is not None and self._tracker.open
+        self.events.passed(serial, ms)
 
     def dropped(self, gaps: Sequence[SerialGap]) -> list[dict[str, Block]]:
         """CONTAINER_LOST for events that we had no room for."""
         for gap in gaps:
-            if self._tracker is not None and gap.events:
-                self.missing += self._tracker.skip_all(gap)
+            self.events.dropped(gap)
         return self._lost("intake", gaps)
-
-    def resume(
-        self, serial: int, ms: int, present: Iterable[tuple[int, int]] = (), halves: Mapping[int, Half] | None = None
-    ) -> None:
-        """A former run of this boot has written the events up to ``serial``, of the time ``ms``, and ``present``, and
-        of others the ``halves``."""
-        self._absence, self._halves = Absence(serial, ms, present), halves or {}
-
-    def recall(self, gap: SerialGap) -> None:
-        """``gap`` was missing when the former run began, and that run may not have told it."""
-        self._recalled.append(gap)
-
-    @property
-    def absence(self) -> SerialGap | None:
-        """What is known to be missing since the former run and is not told yet."""
-        if self._recalled:
-            return self._recalled[0]
-        return None if self._absence is None else self._absence.loss
 
     def absent(self) -> list[dict[str, Block]]:
         """CONTAINER_LOST for what came while nobody of ours was there, once that is certain."""
-        found, self._recalled = self._recalled, []
-        if self._absence is not None and self._absence.over:
-            loss, self._absence = self._absence.loss, None
-            found += [] if loss is None else [loss]
-        return self._lost("restart", found)
-
-    def finish(self) -> None:
-        """Nothing more comes: every hole that is still open is a loss."""
-        if self._tracker is not None:
-            self.missing += self._tracker.flush()
-        if self._absence is not None:
-            self._absence.finish()
+        return self._lost("restart", self.events.absent())
 
     # -- outputs
 
@@ -277,7 +198,7 @@ class StandaloneRecords:
     def gaps(self) -> list[dict[str, Block]]:
         """CONTAINER_LOST for audit events that never arrived, as :meth:`saw` found; ``from`` and ``to`` are their
         serials."""
-        gaps, self.missing = self.missing, []
+        gaps, self.events.missing = self.events.missing, []
         self.lost += sum(gap.events for gap in gaps)
         return self._lost("audit", gaps)
 

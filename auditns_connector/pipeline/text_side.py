@@ -218,10 +218,8 @@ class TextSide:
 
     def note_position(self) -> None:
         """All that was seen of audit is with the outputs."""
-        if self.position is not None and self.standalone is not None and self.standalone.newest is not None:
-            self.position.note(*self.standalone.newest)
-            if (absence := self.standalone.absence) is not None:
-                self.position.note_absent(absence)
+        if self.position is not None and self.standalone is not None:
+            self.position.note(self.standalone.events)
 
     def _deliver_all(self, points: InsertionPoints, cut: int) -> None:
         """Deliver ``points`` and those of what else was read before ``cut``."""
@@ -282,10 +280,10 @@ class TextSide:
             if dropped:
                 self.outputs.write_all(self.standalone.dropped(dropped))
             if final:
-                self.standalone.finish()
+                self.standalone.events.finish()
                 self.narrate_late(END_OF_TIME)
             self.outputs.write_all(self.standalone.absent())
-            if self.standalone.missing:
+            if self.standalone.events.missing:
                 self.outputs.write_all(self.standalone.gaps())
         if self.events is not None:
             self.outputs.write({"events": self.events.tell(outputs)})
@@ -327,7 +325,7 @@ class TextSide:
 
     def _take_rest(self, audit: AuditSource) -> None:
         """Answer what had arrived when the run was to end, as far as there is time for it; tell what is left."""
-        if self.standalone is not None and self.standalone.incomplete:
+        if self.standalone is not None and self.standalone.events.incomplete:
             select.select([audit.fileno()], [], [], _LATE)  # another CPU was about to hand it over when we stopped
         audit.finish()
         end = time.monotonic() + _REST

@@ -177,6 +177,11 @@ class LineQueue:
         return max(block.rfind(b"\n", start, start + max(room, 0)) + 1, start)
 
     @property
+    def untold(self) -> bool:
+        """Lines were dropped, and that is still to be told."""
+        return self._gap is not None
+
+    @property
     def idle(self) -> bool:
         """Nothing waits, and nothing is to be told."""
         return not self.size and self._gap is None

@@ -5,7 +5,6 @@ by their type, in text and in JSON; lines for people are all taken for audit's.
 """
 
 import re
-from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from auditns_connector.vocabulary import record_types as rectypes
@@ -79,14 +78,6 @@ def loss_of(sink: str, data: bytes) -> Loss:
             last = _stamp_of(line, audit)
             break
     return Loss(sink, records, len(data), first, last, audit)
-
-
-def kernel_stamps(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Time and serial of each line of ``data`` that is not a record of ours, as they stand there; those of a daemon
-    are left out, which auditd numbers by itself."""
-    for found in _STAMP.finditer(data):
-        if OWN_LINE.match(data, found.start()) is None and b"DAEMON_" not in data[found.start() : found.end()]:
-            yield (found[1], found[2]) if found[1] else (found[3], found[4])
 
 
 def _stamp_of(found: "re.Match[bytes]", audit: int) -> str:

@@ -1,78 +1,152 @@
-"""Which event of the kernel a log file of ours ends with."""
+"""What the end of a log of ours says of the kernel's events: which are there, and which are told as missing.
 
+A program that is killed loses what waited in its queue, and may leave events without their last records. The log alone
+knows what was written, so the next run goes by the log: behind the event up to which all was settled (see
+state/position.py), what is neither there as a whole nor told is missing.
+"""
+
+import functools
+import itertools
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from auditns_connector.audittext.divided import Half, half_of
-from auditns_connector.sinks.loss import OWN_LINE, kernel_stamps
+from auditns_connector.audittext.divided import Half, half_of, is_unbroken
+from auditns_connector.audittext.serials import SerialGap
+from auditns_connector.sinks.loss import OWN_LINE
+from auditns_connector.state.position import Settled
+from auditns_connector.vocabulary import record_types as rectypes
 
-#: no more of its end is read (bytes)
-_END: Final = 256 * 1024
-#: and where a record of a restart is looked for, which may be some seconds of a storm from the end
-_FAR_END: Final = 64 << 20
+#: so much in front of the event that all was settled up to is read as well: events around it may be cut short (bytes)
+_BEFORE: Final = 256 << 10
+#: no more of the end is read (bytes)
+_MOST: Final = 16 << 20
 _BLOCK: Final = 1 << 20
-#: no such record is longer
-_LINE: Final = 4096
-
-
-#: a CONTAINER_LOST, as text or as JSON
-_RESTART: Final = re.compile(rb'source"?[=:]"?restart[^\n]{0,80}?from"?[=:]"?(\d+)[" ,]+to"?[=:]"?(\d+)')
-
-
-_BEGUN: Final = re.compile(rb"(?m)^(?:node=\S+ )?type=SYSCALL msg=audit\((\d{1,16})\.(\d{3}):(\d{1,16})\):")
-#: a PROCTITLE is the last record of its event but the EOE, which says nothing
-_ENDED: Final = re.compile(rb"(?m)^(?:node=\S+ )?type=(?:EOE|PROCTITLE) msg=audit\((\d{1,16})\.(\d{3}):(\d{1,16})\):")
+#: a stamp stands no further into its line (bytes)
+_HEAD: Final = 512
 #: records of an event come within this time of those of others (ms): the time after which auparse takes it for ended
 _INTERLEAVED: Final = 2000
+#: serials further apart are of another sequence: of another boot, or another host
+NEAR: Final = 1 << 20
+_HALF: Final = 1 << 31
+_MODULUS: Final = 1 << 32
+
+_SYSCALL: Final = rectypes.number("SYSCALL")
+#: a PROCTITLE is the last record of its event but the EOE, which says nothing
+_ENDS: Final = frozenset((rectypes.number("PROCTITLE"), rectypes.EOE))
+
+#: node, type, time and serial of a record; the same of a JSON object, with the type of its first record
+_LINE: Final = re.compile(
+    rb"^(?:(node=[^ \n]+ )?type=([^ \n]{1,64}) msg=audit\((\d{1,16}\.\d{3}):(\d{1,10})\)"
+    rb'|\{"v":\d+,"time":"(\d{1,16}\.\d{3})","serial":(\d{1,10}),(?:"node":("[^"\n]*"),)?'
+    rb'(?:[^\n]*?"records":\[\{"type":"([^"\n]{1,64})")?)',
+    re.MULTILINE,
+)
+#: first and last serial of what a CONTAINER_LOST tells, as text or as JSON. How namespaces come and go is no event of
+#: the kernel's.
+_TOLD: Final = re.compile(
+    rb'[^\n]{0,40}?\bsource"?[=:]"?(?:audit|restart|intake|sink-[^" \n]{1,64})"?[ ,]'
+    rb'[^\n]{0,80}?from"?[=:]"?(?:\d{1,16}\.\d{3}:)?(\d{1,10})"?[ ,]"?to"?[=:]"?(?:\d{1,16}\.\d{3}:)?(\d{1,10})'
+    rb'(?=[" ,}\n])'
+)
 
 
 class Tail(NamedTuple):
-    """The last event: its serial, its time (ms since 1970), and whether its last record is there; and first and last
-    serial of what was told as missing over a restart.
+    """The last event (``serial``, ``ms`` since 1970) up to which nothing is missing that is not told.
 
-    Records of several events may alternate, so an older one may be cut short as well: ``cut`` is the oldest such, and
-    ``present`` are the events behind it that are there as a whole, both as (serial, ms); ``halves`` say by the serial
-    what is there of those cut short."""
+    ``present`` are runs of events behind it, in their order, that are there as a whole, or told as missing. ``broken``
+    are the serials of those of which a part is there and of which that is not told; ``halves`` say what it is, where
+    the rest may follow. ``reaches``: the event that all was settled up to was found; else nothing is said of what came
+    before the earliest that was.
+    """
 
     serial: int
     ms: int
-    whole: bool
-    restarts: frozenset[tuple[int, int]] = frozenset()
-    cut: tuple[int, int] | None = None
-    present: tuple[tuple[int, int], ...] = ()
+    present: tuple[SerialGap, ...] = ()
+    broken: frozenset[int] = frozenset()
     halves: Mapping[int, Half] = MappingProxyType({})
+    reaches: bool = False
+    told: frozenset[tuple[int, int]] = frozenset()
+
+    def leaves(self, gap: SerialGap) -> bool:
+        """Whether nothing is said of ``gap``, which began before what was read, and which is not told there."""
+        if self.reaches or 0 < (gap.first - self.serial) % _MODULUS < _HALF:
+            return False
+        size = (gap.last - gap.first) % _MODULUS
+        return all((gap.first - first) % _MODULUS + size > (last - first) % _MODULUS for first, last in self.told)
 
 
-def read_tail(path: str) -> Tail | None:
-    """The end of ``path`` or, where no event of the kernel is there, of the file rotated last. ``None`` where there is
-    none, or it cannot be read: then it is not known how far a former run came."""
-    return _tail_of(path) or _tail_of(f"{path}.1")
+class _Line(NamedTuple):
+    """Which record of the kernel a line is."""
+
+    lead: bytes
+    kind: int
+    ms: int
+    serial: int
+    at: int
 
 
-def tells_restart(path: str, first: int, last: int) -> bool:
-    """Whether ``path``, or the file rotated last, tells of events ``first`` to ``last`` as missing over a restart."""
-    return any(_tells(name, (first, last)) for name in (path, f"{path}.1"))
+class _Event:
+    """What there is of an event: has it a record that may be its first, has its SYSCALL come, has its last record?"""
+
+    __slots__ = ("begun", "ended", "head", "ms")
+
+    def __init__(self, ms: int) -> None:
+        self.ms = ms
+        self.head = self.begun = self.ended = False
 
 
-def _tells(path: str, wanted: tuple[int, int]) -> bool:
-    fd, size = _open(path)
+def read_tail(path: str, settled: Settled | None = None, broken: Collection[int] = ()) -> Tail | None:
+    """The end of ``path`` and of the file rotated last, read back to ``settled``; without it the last
+    event counts, and what is cut short there. ``broken`` are serials of events that a former run found cut short, and
+    did not see completed. ``None`` where there is none of our logs, or it cannot be read: then it is not known how far
+    a former run came."""
+    if settled is None:
+        return tail_of(_end(path, None)) or tail_of(_end(f"{path}.1", None))
+    mark = _line_of(settled)
+    data = _end(path, mark)
+    if mark.search(data) is None and len(data) < _MOST // 2:
+        data = _end(f"{path}.1", mark) + data
+    return tail_of(data, settled, broken, whole=len(data) < _MOST // 2)
+
+
+def _line_of(event: Settled) -> "re.Pattern[bytes]":
+    """Finds lines of ``event``."""
+    serial, time = event.serial, b"%d\\.%03d" % (event.ms // 1000, event.ms % 1000)
+    return re.compile(
+        rb"^(?:(?:node=[^ \n]+ )?type=[^ \n]{1,64} msg=audit\(%b:%d\)|\{\"v\":\d+,\"time\":\"%b\",\"serial\":%d,)"
+        % (time, serial, time, serial),
+        re.MULTILINE,
+    )
+
+
+def _end(path: str, mark: "re.Pattern[bytes] | None") -> bytes:
+    """The whole lines at the end of a file, from some way before the last one that is a ``mark`` on."""
+    fd, at = _open(path)
     if fd < 0:
-        return False
+        return b""
+    least, step = (max(at - _MOST, 0), _BLOCK) if mark is not None else (max(at - _BEFORE, 0), _BEFORE)
+    blocks: list[bytes] = []
+    following = b""
     try:
-        for at in range(size, max(size - _FAR_END, 0), -_BLOCK):
-            start = max(at - _BLOCK, 0)
-            data = os.pread(fd, at - start + _LINE, start)
-            if any((int(found[1]), int(found[2])) == wanted for found in _RESTART.finditer(data)):
-                return True
+        while at > least:
+            start = max(at - step, least)
+            block = os.pread(fd, at - start, start)
+            if mark is not None and mark.search(block + following) is not None:
+                mark, least = None, max(start - _BEFORE, 0)
+            blocks.append(block)
+            at, following = start, block[:_HEAD]
     except OSError:
-        return False
+        return b""
     finally:
         os.close(fd)
-    return False
+    data = b"".join(reversed(blocks))
+    if at:
+        data = data[data.find(b"\n") + 1 :]
+    return data[: data.rfind(b"\n") + 1]
 
 
 def _open(path: str) -> tuple[int, int]:
@@ -91,50 +165,147 @@ def _open(path: str) -> tuple[int, int]:
     return fd, info.st_size
 
 
-def _tail_of(path: str) -> Tail | None:
-    fd, size = _open(path)
-    if fd < 0:
-        return None
-    try:
-        start = max(size - _END, 0)
-        data = os.pread(fd, size - start, start)
-    except OSError:
-        return None
-    finally:
-        os.close(fd)
-    if start:
-        data = data[data.find(b"\n") + 1 :]
-    return tail_of(data[: data.rfind(b"\n") + 1])
+@functools.lru_cache(maxsize=1024)
+def _number(name: bytes) -> int:
+    return rectypes.number(name.decode("ascii", "replace"))
 
 
-def tail_of(data: bytes) -> Tail | None:
-    """The last event in whole lines."""
-    stamps = {(int(time.replace(b".", b"")), int(serial)) for time, serial in set(kernel_stamps(data))}
-    if not stamps:
+def _lines(data: bytes) -> Iterator[_Line]:
+    """The records of ``data`` that are the kernel's, and our CONTAINER_LOST."""
+    for found in _LINE.finditer(data):
+        node, kind, time, serial = found.group(1, 2, 3, 4)
+        if kind is None:
+            time, serial, node, kind = found.group(5, 6, 7, 8)
+        number = _number(kind or b"")
+        if number not in rectypes.DAEMON and (number not in rectypes.OWN or number == rectypes.CONTAINER_LOST):
+            yield _Line(node or b"", number, int(time.replace(b".", b"")), int(serial), found.end())
+
+
+def tail_of(
+    data: bytes, settled: Settled | None = None, broken: Collection[int] = (), *, whole: bool = True
+) -> Tail | None:
+    """As :func:`read_tail`, of whole lines; ``whole``: all of them from the log's beginning."""
+    if settled is None and not data:
         return None
-    newest = max(stamps)
-    told = frozenset((int(found[1]), int(found[2])) for found in _RESTART.finditer(data))
-    begun, ended = _stamps(_BEGUN, data), _stamps(_ENDED, data)
-    recent = [
-        (ms, serial)
-        for ms, serial in begun - ended
-        if ms >= newest[0] - _INTERLEAVED and not any(first <= serial <= last for first, last in told)
-    ]
-    cut = min(recent, default=None)
-    present = sorted(stamp for stamp in stamps - (begun - ended) if cut is not None and stamp[1] > cut[1])
-    return Tail(
-        newest[1], newest[0], newest not in begun - ended, told,
-        None if cut is None else (cut[1], cut[0]), tuple((serial, ms) for ms, serial in present),
-        {serial: half for _, serial in recent if (half := half_of(_records(data, serial))) is not None},
-    )  # fmt: skip
+    lines = list(_lines(data))
+    kernel = [line for line in lines if line.kind != rectypes.CONTAINER_LOST]
+    mark = next((line for line in reversed(kernel) if settled and (line.serial, line.ms) == settled[:2]), None)
+    earliest = settled[1] - _INTERLEAVED if settled is not None and mark is None else 0
+    told = frozenset(
+        (int(found[1]), int(found[2]))
+        for line in lines
+        if line.kind == rectypes.CONTAINER_LOST and line.ms >= earliest and (found := _TOLD.match(data, line.at))
+    )
+    if kernel:
+        lead = (mark or kernel[-1]).lead  # others are of another host
+        kernel = [line for line in kernel if line.lead == lead]
+        return _Found(data, kernel, told, mark, settled, frozenset(broken), whole).tail()
+    return None if settled is None else Tail(settled.serial, settled.ms, told=told, reaches=not settled.written)
+
+
+class _Found:
+    """What a log says, by serials counted from the event that all was settled up to."""
+
+    def __init__(
+        self, data: bytes, lines: list[_Line], told: frozenset[tuple[int, int]], mark: _Line | None,
+        settled: Settled | None, broken: frozenset[int], whole: bool,
+    ) -> None:  # fmt: skip
+        self.data, self.told, self.mark, self.broken = data, told, mark, broken
+        self.reaches = mark is not None or (settled is not None and not settled.written)
+        self.whole = whole or self.reaches
+        self.base, self.ms = settled[:2] if settled is not None else (lines[-1].serial, lines[-1].ms)
+        #: in front of the mark, what is of another boot is known by its time
+        self.earliest = self.ms - _INTERLEAVED
+        self.events = self._events(lines)
+        behind = [step for step, event in self.events.items() if step > 0 and event.head]
+        if settled is None:
+            self._move(max(behind, default=0))  # what is behind the last one has not come
+        elif not self.reaches and behind:
+            self._move(min(behind) - 1)
+
+    def _move(self, step: int) -> None:
+        """Count from ``step`` further on."""
+        if step in self.events:
+            self.ms = self.events[step].ms
+        self.base = (self.base + step) % _MODULUS
+        self.events = {at - step: event for at, event in self.events.items()}
+
+    def _step(self, serial: int) -> int:
+        return (serial - self.base + _HALF) % _MODULUS - _HALF
+
+    def _events(self, lines: list[_Line]) -> dict[int, _Event]:
+        """By how far behind the base they are."""
+        first = self.mark.at if self.mark is not None else 0
+        found: dict[int, _Event] = {}
+        for line in lines:
+            step, sure = self._step(line.serial), self.mark is not None and line.at >= first
+            if not sure and (abs(step) > NEAR or line.ms < self.earliest):
+                continue  # another boot's
+            event = found.get(step)
+            if event is None:
+                event = found[step] = _Event(line.ms)
+            event.head |= line.kind not in rectypes.FOLLOWERS
+            event.begun |= line.kind == _SYSCALL
+            event.ended |= line.kind in _ENDS
+        return found
+
+    def tail(self) -> Tail:
+        newest = max(self.events, default=0)
+        recent = self.events[newest].ms - _INTERLEAVED if self.events else 0
+        cut = {
+            step
+            for step, event in self.events.items()
+            if event.begun and not event.ended and event.ms >= recent and self._is_text
+        }
+        # where the beginning was not read, an event may have its first record there
+        headless = {step for step, event in self.events.items() if step > 0 and not event.head and self.whole}
+        former = set(map(self._step, self.broken))
+        told = [(self._step(first), self._step(first) + (last - first) % _MODULUS) for first, last in self.told]
+        bad = {step for step in cut | headless | former if not any(first <= step <= last for first, last in told)}
+        start = min([step - 1 for step in bad if step <= 0], default=0)
+        there = [(step, step, event.ms) for step, event in self.events.items() if step > start and step not in bad]
+        there += [(first, last, self.ms) for first, last in told if last > start]
+        edges = [start, *sorted(step for step in bad if start < step <= 0), 1]
+        there += [(a + 1, b - 1, self.ms) for a, b in itertools.pairwise(edges) if b - a > 1]
+        base = (self.base + start) % _MODULUS
+        return Tail(
+            base, self.ms if not start else min(self.ms, recent + _INTERLEAVED),
+            tuple(_runs(self.base, start, there)),
+            frozenset((self.base + step) % _MODULUS for step in bad if step in self.events or step in former),
+            self._halves(cut & bad), self.reaches, self.told,
+        )  # fmt: skip
+
+    @property
+    def _is_text(self) -> bool:
+        """JSON has whole events."""
+        return not self.data.startswith(b"{")
+
+    def _halves(self, steps: Iterable[int]) -> dict[int, Half]:
+        found = {}
+        for step in steps:
+            serial = (self.base + step) % _MODULUS
+            records = _records(self.data, serial)
+            half = half_of(records)
+            # one that was divided before may lack something where it was
+            if half is not None and (serial not in self.broken or is_unbroken(records)):
+                found[serial] = half
+        return found
+
+
+def _runs(base: int, start: int, there: list[tuple[int, int, int]]) -> Iterator[SerialGap]:
+    """Steps from ``base``, first, last and time each, as runs without a hole behind ``start``."""
+    runs: list[list[int]] = []
+    for first, last, ms in sorted(there):
+        first = max(first, start + 1)
+        if runs and first <= runs[-1][1] + 1:
+            runs[-1][1], runs[-1][3] = max(runs[-1][1], last), max(runs[-1][3], ms)
+        else:
+            runs.append([first, last, ms, ms])
+    for first, last, since, until in runs:
+        yield SerialGap((base + first) % _MODULUS, (base + last) % _MODULUS, last - first + 1, since, until)
 
 
 def _records(data: bytes, serial: int) -> list[bytes]:
     """The kernel's records of one event."""
-    lines = re.findall(rb"(?m)^[^\n]*msg=audit\([0-9.]+:%d\):[^\n]*" % serial, data)
+    lines = re.findall(rb"(?m)^(?:node=[^ \n]+ )?type=[^ \n]+ msg=audit\([0-9.]+:%d\):[^\n]*" % serial, data)
     return [line for line in lines if OWN_LINE.match(line) is None]
-
-
-def _stamps(records: "re.Pattern[bytes]", data: bytes) -> set[tuple[int, int]]:
-    """(ms, serial) of each of these records."""
-    return {(int(found[1] + found[2]), int(found[3])) for found in records.finditer(data)}

@@ -11,7 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from auditns_connector._native import ffi, lib
 from auditns_connector.errors import AuditnsError
@@ -25,6 +25,15 @@ RETRY_FIRST: Final = 0.5
 RETRY_LAST: Final = 30.0
 #: room without a limit (bytes)
 BOUNDLESS: Final = 1 << 62
+
+
+class Progress(NamedTuple):
+    """How many bytes an output has written, how many it was given that it has written or will, and how many it has
+    dropped."""
+
+    written: int
+    accepted: int
+    dropped: int
 
 
 class Target(Protocol):
@@ -176,6 +185,15 @@ class ThreadedSink:
         with self._lock:
             self._account()
             return {**self._queue.counters(), "errors": self._errors, **self._target.counters()}
+
+    def progress(self) -> Progress | None:
+        """How far it is; ``None`` while lines that were dropped are not told."""
+        with self._lock:
+            self._account()
+            queue = self._queue
+            if queue.untold:
+                return None
+            return Progress(queue.written_bytes, queue.written_bytes + queue.ahead + queue.size, queue.dropped_bytes)
 
     def reopen(self) -> None:
         self._reopen = True

@@ -51,6 +51,7 @@ pidfd_send_signal   424  424  424  424  424  424
 ptrace              101   26  117   26   26   26
 openat              257  295   56  322  286  288
 connect              42  362  203  283  328  362
+bind                 49  361  200  282  327  361
 """
 #: x32 processes say arch=c000003e; their numbers have this bit, and some calls have numbers of their own
 _X32_BIT: Final = 0x40000000

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.auditd import Auditd
-from tests.kernel.kills import judge
 from tests.kernel.programs import Program, until
 from tests.kernel.support import AuditState, auditctl, need_tool
+from tests.kills import judge
 
 pytestmark = pytest.mark.kernel
 

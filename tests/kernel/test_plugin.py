@@ -20,10 +20,10 @@ from typing import Any
 import pytest
 
 from tests.kernel.auditd import Auditd
-from tests.kernel.kills import judge
 from tests.kernel.programs import PLUGIN, auditns, by_name, contids, environment, event_of, events, ours, until
 from tests.kernel.runtimes import Runtimes
 from tests.kernel.support import AuditState, auditctl, need, need_tool
+from tests.kills import judge
 
 pytestmark = pytest.mark.kernel
 
@@ -398,9 +398,6 @@ def test_a_reader_that_stalls_holds_nobody_up(audited: str, tmp_path: Path, laun
         assert "\nlost 0\n" in auditctl("-s") or counters["lost"] > 0
 
 
-# After two kills soon one after the other what the first restart told may be told again, in a wider range: told twice,
-# never untold. Not strict, for it is had only now and then.
-@pytest.mark.xfail(strict=False, reason="a range that was told may be told again after the next kill")
 @pytest.mark.parametrize("kills", [4, pytest.param(100, marks=pytest.mark.nightly)])
 def test_killed_under_load_it_tells_once_what_is_missing(
     audited: str, tmp_path: Path, launcher: Path, token: str, kills: int

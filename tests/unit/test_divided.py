@@ -4,7 +4,7 @@ import pytest
 
 from auditns_connector.audittext.divided import continues, half_of
 from auditns_connector.audittext.scanner import TextStream
-from auditns_connector.pipeline.resume import written_last
+from auditns_connector.audittext.serials import SerialGap
 from auditns_connector.sinks.tail import tail_of
 from tests.unit.test_narrator import standalone
 from tests.unit.world import World
@@ -49,6 +49,18 @@ def test_what_may_be_missing_is_not_taken_for_whole() -> None:
         assert not continues(half, behind)
 
 
+def test_what_was_divided_before_may_lack_something_where_it_was() -> None:
+    """Twice killed in the middle of event 7: the second run has written one record of it, behind one that was lost."""
+    whole, lines = event(7), b"".join(event(6)) + b"%b"
+    for records, known in ((whole[:4], True), ([whole[0], *whole[2:4]], False)):
+        text = lines % b"".join(records)
+        for broken in ((), (7,)):
+            tail = tail_of(text, broken=broken)
+            assert tail is not None
+            assert tail.broken == {7}
+            assert (7 in tail.halves) == (known or not broken)
+
+
 def missing(at: int, left_out: int) -> int:
     """How many events are told as missing where the log ends behind ``at`` records of event 7, and the next run is
     given what is ``left_out`` further ones on, and others."""
@@ -56,12 +68,13 @@ def missing(at: int, left_out: int) -> int:
     tail = tail_of(log)
     assert tail is not None
     n = standalone(World())
-    n.resume(*written_last((7, 1_700_000_000_123), tail), tail.present, tail.halves)
+    n.events.resume(tail)
     stream = TextStream()
     n.saw(stream.push(b"".join(event(7)[at + left_out :]) + b"".join(b"".join(event(i)) for i in range(8, 300))))
     n.saw(stream.flush(eof=True))
-    n.finish()
-    return 0 if n.absence is None else n.absence.events
+    n.events.finish()
+    (gap,) = n.events.absent() or [None]
+    return 0 if gap is None else gap.events
 
 
 @pytest.mark.parametrize("at", PLACES)
@@ -78,4 +91,4 @@ def test_events_without_an_end_of_their_own_behind_it_are_there() -> None:
     user = b"type=USER_CMD msg=audit(1700000000.123:8): pid=1\n"
     tail = tail_of(b"".join(event(6)) + event(7)[0] + user)
     assert tail is not None
-    assert tail.present == ((8, 1_700_000_000_123),)
+    assert tail.present == (SerialGap(8, 8, 1, 1_700_000_000_123, 1_700_000_000_123),)

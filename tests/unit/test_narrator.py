@@ -140,10 +140,10 @@ def test_an_attempt_is_an_event_of_the_container_it_is_about() -> None:
 
 def test_holes_in_the_audit_serials() -> None:
     n, gap = standalone(World()), SerialGap(7, 9, 3, 1_700_000_000_000, 1_700_000_001_000)
-    n.missing.append(gap)
+    n.events.missing.append(gap)
     line = b"type=CONTAINER_LOST msg=audit(1700000001.000:%d): source=%s cpu=? count=3 from=7 to=9\n"
     assert joined(n.gaps())["raw"] == line % (HALF, b"audit")
-    assert (n.missing, n.lost) == ([], 3)
+    assert (n.events.missing, n.lost) == ([], 3)
     assert joined(n.dropped([gap]))["raw"] == line % (HALF + 1, b"intake")
 
 
@@ -152,11 +152,11 @@ def test_what_was_dropped_for_want_of_room_is_no_hole_as_well() -> None:
     n.saw(seen([100, 101], ms=1000))
     n.dropped([SerialGap(102, 200, 99, 1001, 1002)])
     n.saw(seen([201, 202], ms=1003))
-    assert (n.next, n.incomplete) == (203, False)
+    assert (n.events.next, n.events.incomplete) == (203, False)
     n.dropped([SerialGap(205, 300, 96, 1004, 1005)])  # and 203 and 204 are missing
     n.saw(seen([301], ms=1006))
     n.saw(seen([302], ms=9000))
-    assert [(gap.first, gap.last) for gap in n.missing] == [(203, 204)]
+    assert [(gap.first, gap.last) for gap in n.events.missing] == [(203, 204)]
 
 
 @pytest.mark.parametrize(
@@ -176,9 +176,9 @@ def test_holes_that_the_source_does_not_find(blocks: list[list[int]], missing: i
         n.saw(seen(block, ms=1000 + i))
     n.saw(seen([blocks[-1][-1] + 1], ms=9000))
     n.saw(seen([blocks[-1][-1] + 2], ms=9001))
-    assert sum(gap.events for gap in n.missing) == missing
+    assert sum(gap.events for gap in n.events.missing) == missing
     n.gaps()
-    assert n.missing == []
+    assert n.events.missing == []
 
 
 @pytest.mark.parametrize("rtype", [1200, 1203, 1299])
@@ -193,7 +193,7 @@ def test_auditd_counts_its_own_events_by_itself(rtype: int) -> None:
     both.rtype[1] = rtype
     n.saw(both)
     n.saw(seen([106], ms=9000))
-    assert n.missing == []
+    assert n.events.missing == []
 
 
 def test_what_others_count_is_no_hole_in_the_middle_either() -> None:
@@ -207,8 +207,8 @@ def test_what_others_count_is_no_hole_in_the_middle_either() -> None:
     for i in (0, 2):
         others.flags[i] = others.node_len[i] = 0
     n.saw(others)
-    n.finish()
-    assert n.missing == []
+    n.events.finish()
+    assert n.events.missing == []
 
 
 @pytest.mark.parametrize("rtype", [1199, 1300])
@@ -217,7 +217,7 @@ def test_what_the_kernel_counts_is_missed(rtype: int) -> None:
     n.saw(seen([100, 101], ms=1000))
     n.saw(seen([103], ms=1001, rtype=rtype))
     n.saw(seen([104], ms=9000))
-    assert [gap.events for gap in n.missing] == [1]
+    assert [gap.events for gap in n.events.missing] == [1]
     assert n.serials.take() == 104 + HALF
 
 

@@ -257,7 +257,7 @@ def run(seed: int, *, native: bool, log: Path | None = None, coalescer: float | 
     host.end()
     status = host.pipeline.status()
     lives = sorted((pid, process.end is None) for pid, process in host.world.model.processes.items())
-    seen = status["events"], status["sources"]["audit"], status["queue"], host.standalone.next, lives
+    seen = status["events"], status["sources"]["audit"], status["queue"], host.standalone.events.next, lives
     return sink.text if log is None else log.read_bytes(), seen, host
 
 
@@ -473,7 +473,7 @@ GATES: dict[str, Callable[[Quiet], object]] = {
     "streams": lambda q: setattr(q.pipeline.text, "streams", Followed()),
     "a sink whose reader has gone": lambda q: put_sink(q, Broken()),
     "a sink that waits": lambda q: put_sink(q, Waiting()),
-    "a hole in the serials": lambda q: q.standalone.missing.append(SerialGap(1, 1, 1, 0, 0)),
+    "a hole in the serials": lambda q: q.standalone.events.missing.append(SerialGap(1, 1, 1, 0, 0)),
     "the text has ended": lambda q: setattr(q.pipeline.text, "ended", True),
     "no perf": lambda q: setattr(q.observer, "perf", None),
     "no serial was seen": lambda q: setattr(q.observer.exec_rules, "_next", None),
