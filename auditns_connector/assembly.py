@@ -25,7 +25,8 @@ from auditns_connector.pipeline.coalescing import Coalescer
 from auditns_connector.pipeline.loop import Pipeline
 from auditns_connector.pipeline.resume import resume
 from auditns_connector.registration.follower import Follower
-from auditns_connector.registration.service import Registrar, feed_expected, feed_marks
+from auditns_connector.registration.requests import feed_expected, feed_marks
+from auditns_connector.registration.service import Registrar
 from auditns_connector.registration.state_file import StateFile
 from auditns_connector.sources.runtimefiles import RuntimeFiles
 from auditns_connector.streams.manager import Streams

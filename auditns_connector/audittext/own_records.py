@@ -170,10 +170,13 @@ def container_op(
     comm: bytes | None = None,
     exe: bytes | None = None,
     error: str | None = None,
+    run: str | None = None,
 ) -> bytes:
-    """CONTAINER_OP: ``op`` is set, delegate or drop. ``caller`` are ready fields of who asked (``pid=… uid=…``),
-    ``error`` the name of the error when it was refused (``res=0``)."""
+    """CONTAINER_OP: ``op`` is set, delegate, drop, checkpoint or restore; ``run`` is the dump of the last two.
+    ``caller`` are ready fields of who asked (``pid=… uid=…``), ``error`` the name of the error when it was refused
+    (``res=0``)."""
     fields = f"op={op} opid={opid} contid={contid} old-contid={old_contid}"
+    fields += f" run-id={run}" if run else ""
     if caller:
         fields += " " + caller
     for name, value in (("comm", comm), ("exe", exe)):

@@ -249,7 +249,7 @@ class Plugin:
     def _reload(self) -> None:
         """HUP: read the configuration again; a bad one keeps the old and says so."""
         from auditns_connector.config import options as conf
-        from auditns_connector.registration.service import feed_marks
+        from auditns_connector.registration.requests import feed_marks
 
         former = self._config
         self._config, complaint = conf.reload(self._path, former)

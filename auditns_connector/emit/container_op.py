@@ -34,6 +34,7 @@ def container_op(model: "Model", output: ContainerOp, numeric: bool) -> bytes:
         comm=_bytes(caller.get("comm")),
         exe=_bytes(caller.get("exe")),
         error=output.error or None,
+        run=output.run or None,
     )
     if output.nsset is not None:
         serial = model.namespaces.serial

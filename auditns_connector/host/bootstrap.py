@@ -160,7 +160,8 @@ class Bootstrap:
             self._register(now, {"op": "marks", "marks": sorted(packets.marks.items())})
         if (expected := self._model.expectations.snapshot()) is not None:
             self._register(now, expected)
-        if registry.living() or registry.delegates or self._model.inside.kept or self._keeps_entries:
+        kept = self._keeps_entries or self._model.checkpoints.dumps
+        if registry.living() or registry.delegates or self._model.inside.kept or kept:
             from auditns_connector.model.apply.restore_requests import requests_of
 
             for request in requests_of(self._model, now):

@@ -81,9 +81,10 @@ class NsDel(NamedTuple):
 
 
 class ContainerOp(NamedTuple):
-    """An identifier was set, refused, delegated or dropped. ``op`` is set, delegate or drop; ``contid`` and ``old``
-    are texts as in records; ``caller`` has what is known of who asked; ``error`` is an errno's name or ""; ``nsset``
-    are the namespaces of the first process where there is one to tell."""
+    """An identifier was set, refused, delegated or dropped, or its container was dumped or restored. ``op`` is set,
+    delegate, drop, checkpoint or restore; ``contid`` and ``old`` are texts as in records; ``caller`` has what is known
+    of who asked; ``error`` is an errno's name or ""; ``nsset`` are the namespaces of the first process where there is
+    one to tell."""
 
     time: int
     op: str
@@ -94,6 +95,8 @@ class ContainerOp(NamedTuple):
     error: str
     nsset: "NsSet | None"
     container: "Container | None"
+    #: of checkpoint and restore: the UUID of the dump, ? where it is not known
+    run: str = ""
 
 
 class ContainerInfo(NamedTuple):

@@ -9,7 +9,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from auditns_connector.control.peer import Peer, PidHandle, describe_caller, translate
@@ -23,6 +23,7 @@ from auditns_connector.model.container_names import MAX_NAME, NAMES
 from auditns_connector.model.places import UNKNOWN, Container
 from auditns_connector.model.runtimes import derive_contid
 from auditns_connector.registration.oci_state import BadState, request_of
+from auditns_connector.registration.requests import feed_request
 from auditns_connector.registration.state_file import StateFile
 from auditns_connector.sources.procfs import Procfs
 from auditns_connector.vocabulary import frames as f
@@ -138,17 +139,20 @@ class Registrar:
         # the bundle of somebody in a container is not looked for: its path could lead into the host's files
         on_host = process is not None and process.state.container is None
         try:
-            request = request_of(document, f"/proc/{peer.pid}/root" if on_host else None)
+            request = request_of(document, f"/proc/{peer.pid}/root" if on_host else None, peer.pid)
         except BadState as error:
             return {"ok": False, "error": "EINVAL", "message": str(error)}
+        if request["op"] == "contid-stopped":
+            return self._stopped(request, peer, sock, image=request.get("image"))
         return self.handlers[request["op"]](request, peer, sock)
 
-    def _hook(self, request: JsonObject, peer: Peer, sock: socket.socket) -> JsonObject:
-        """A runtime's hook: the id is made from the runtime's own, the whole thread group is meant."""
+    def _hook(self, request: JsonObject, peer: Peer, sock: socket.socket, **restored: str) -> JsonObject:
+        """A runtime's hook: the id is made from the runtime's own, the whole thread group is meant; ``restored`` is the
+        dump that it is restored from."""
         known = names(request.get("names"))
         runtime, full_id = known.get("runtime", ""), known.get("id", "")
         wanted = str(derive_contid(runtime, full_id)) if full_id else ""
-        more = {"id": wanted, "new": True, "hook": True, "rehash": True, "names": known}
+        more = {"id": wanted, "new": True, "hook": True, "rehash": True, "names": known, **restored}
         answer = self._ask("set", request, peer, sock, **more)
         container = self._model.registry.last.container
         if answer.get("error") == "EEXIST" and container is not None and container.id == full_id:
@@ -159,13 +163,24 @@ class Registrar:
             )
         return answer
 
-    def _stopped(self, request: JsonObject, peer: Peer, sock: socket.socket) -> JsonObject:
-        """A runtime says that a container has ended; how many of its processes live on is told."""
+    def _stopped(
+        self, request: JsonObject, peer: Peer, sock: socket.socket, *, image: JsonObject | None = None
+    ) -> JsonObject:
+        """A runtime says that a container has ended; how many of its processes live on is told. One with a process is
+        being restored; ``image`` is what was read of the image with which its runtime works."""
         self._observer.sync_within()
-        wanted = names({"id": request.get("id")}).get("id")
         with PidHandle.by_socket(sock) as held:
             caller = describe_caller(self._procfs, held, peer)
-        meant = [c for c in self._model.registry.living() if wanted and c.id == wanted and self._may_see(caller, c)]
+        pid, ident = request.get("pid"), names({"id": request.get("id")}).get("id", "")
+        found = translate(self._procfs, pid, caller) if isinstance(pid, int) and 0 < pid < 1 << 31 else 0
+        process, checkpoints = self._model.alive(found) if found else None, self._model.checkpoints
+        run = str(image["run"]) if image is not None else ""
+        if process is not None and checkpoints.may_be_restored(process, ident, run):
+            return self._hook(request, peer, sock, restored=run)
+        if image is not None:
+            dumped = {"op": "dumped", "id": ident, "caller": caller, **image}
+            feed_request(self._observer, time.monotonic_ns(), dumped)
+        meant = [c for c in self._model.registry.living() if ident and c.id == ident and self._may_see(caller, c)]
         living = sum(c.live for c in meant)
         self.keep()
         return {"ok": True, "processes": living}
@@ -301,13 +316,14 @@ class Registrar:
         if logins and self._control.subscribed:
             for request in insidestate.requests(self._model, time.monotonic_ns(), only=logins):
                 self._control.publish(request)
-        changed = registry.changes != self._kept
+        changes = registry.changes + self._model.checkpoints.changes
+        changed = changes != self._kept
         # a host that starts hundreds of containers at once is not to write everything down for each
         due = now >= self._saved + (_SAVE_SOON if changed else _SAVE_EVERY)
         lasting = registry.living() or inside.logged or self._model.entries.kept
         if not (force or logins) and not (due and (changed or lasting)):
             return
-        self._kept, self._saved = registry.changes, now
+        self._kept, self._saved = changes, now
         if self._state is not None:
             requests = requests_of(self._model, time.monotonic_ns())
             paths = {who: server.path for who, server in self.delegated.items()}
@@ -370,18 +386,3 @@ def names(raw: object) -> dict[str, str]:
     if not isinstance(raw, dict):
         return {}
     return {name: raw[name][:MAX_NAME] for name in NAMES if isinstance(raw.get(name), str) and raw[name]}
-
-
-def feed_marks(observer: "Observer", marks: Sequence[tuple[int, int]]) -> None:
-    """Tell the model which container a packet with a netfilter mark belongs to: (mark, contid) pairs."""
-    feed_request(observer, time.monotonic_ns(), {"op": "marks", "marks": list(marks)})
-
-
-def feed_expected(observer: "Observer", runtimes: Sequence[str]) -> None:
-    """Tell the model of which runtimes each container is expected to be registered."""
-    feed_request(observer, time.monotonic_ns(), {"op": "expect", "runtimes": list(runtimes)})
-
-
-def feed_request(observer: "Observer", now: int, request: JsonObject) -> None:
-    """Feed a REGISTER frame that is about no process."""
-    observer.feed(f.pack(f.K_REGISTER, f.S_CONTROL, now, payload=json.dumps(request).encode()))

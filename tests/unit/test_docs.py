@@ -101,7 +101,7 @@ def test_the_manual_heads_only_options_that_exist(command: str) -> None:
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_no_page_names_an_option_nobody_has(path: Path) -> None:
-    foreign = {"--raw", "--uid", "--reset-lost", "--hooks-dir"}  # of ausearch, auditctl, podman and examples
+    foreign = {"--raw", "--uid", "--reset-lost", "--hooks-dir", "--image-path"}  # of ausearch, auditctl, podman, runc
     known = options(PARSER) | options(plugin.build_parser()) | {"--help", "--format"} | foreign
     assert set(OPTION.findall(page(path.name))) - known == set()
 

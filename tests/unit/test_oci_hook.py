@@ -30,7 +30,10 @@ def request(state: Any = None, annotations: Any = None, **more: Any) -> Any:
 
 def test_what_is_asked_for() -> None:
     assert request() == {"v": 1, "op": "contid-hook", "pid": 4711, "names": {"runtime": "oci", "id": HEX}}
-    assert request(status="stopped") == {"v": 1, "op": "contid-stopped", "id": HEX}
+    # where the process lives, it is being restored
+    restored = {"v": 1, "op": "contid-stopped", "id": HEX, "pid": 4711, "names": {"runtime": "oci", "id": HEX}}
+    assert request(status="stopped") == restored
+    assert request(status="stopped", pid=0) == {"v": 1, "op": "contid-stopped", "id": HEX}
     assert request(pid=0) == {"v": 1, "op": "contid-stopped", "id": HEX}
     without = {key: value for key, value in STATE.items() if key != "pid"}
     assert request(without) == {"v": 1, "op": "contid-stopped", "id": HEX}

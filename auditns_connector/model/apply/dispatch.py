@@ -16,6 +16,7 @@ from typing import Final
 from auditns_connector._native import ffi, lib
 from auditns_connector.errors import DecodeError
 from auditns_connector.model.addresses import Packets
+from auditns_connector.model.apply.checkpoints import Checkpoints
 from auditns_connector.model.apply.connector import ByConnector
 from auditns_connector.model.apply.expectations import Expectations
 from auditns_connector.model.apply.losses import Losses
@@ -65,7 +66,12 @@ class Model(Tables):
         self.packets = Packets(self)
         self.registry = Registry(self, self.packets, self.inside)
         self.expectations = Expectations(self)
-        self.registry.others = {"expect": self.expectations.expect, "judge": self.expectations.judge}
+        self.checkpoints = Checkpoints(self)
+        self.registry.others = {
+            "expect": self.expectations.expect, "judge": self.expectations.judge, "dumped": self.checkpoints.dumped,
+            "dumps": self.checkpoints.put_back,
+        }  # fmt: skip
+        self.registry.on_restored = self.checkpoints.restored
         self.kernel = KernelEvents(self, self.life, self.timens, self.inside)
         self.by_connector = ByConnector(self, self.life, self.kernel)
         self.answers = Resync(
@@ -215,6 +221,7 @@ class Model(Tables):
     def _container_ended(self, container: Container, time: int) -> None:
         self.registry.on_end(container, time)
         self.expectations.ended(container, time)
+        self.checkpoints.ended(container, time)
 
     # -- what is of no process
 

@@ -76,6 +76,7 @@ class Registry(Registrations):
         self._model, self._packets, self._inside = model, packets, inside
         self.last = Outcome()
         #: requests about registrations that others answer, by op
+        self.on_restored: Callable[[int, Container, JsonObject], None] = lambda *_: None
         self.others: dict[str, Callable[[int, JsonObject], None]] = {}
 
     # -- frames
@@ -140,6 +141,8 @@ class Registry(Registrations):
         self.last = Outcome(error, message, container)
         out = ContainerOp(time, "set", pid, contid, old, _caller(request), error, nsset, container)
         self._model.outputs.append(out)
+        if "restored" in request and container is not None and not error:
+            self.on_restored(time, container, request)
 
     def _target(self, pid: int, request: JsonObject) -> Process:
         start = request.get("start")

@@ -25,7 +25,14 @@ def requests_of(model: Model, now: int, *, only: Collection[Container] = ()) -> 
     ]
     inside = insidestate.requests(model, now) if model.inside.kept and not only else []
     entries = entriesstate.requests(model, now) if not only else []
-    return [*found, *inside, *entries, {"op": "restored", "saved": now, "loose": left, "delegates": rights}]
+    dumps = [] if only or not model.checkpoints.dumps else [{**model.checkpoints.snapshot(), "saved": now}]
+    return [
+        *found,
+        *inside,
+        *entries,
+        *dumps,
+        {"op": "restored", "saved": now, "loose": left, "delegates": rights},
+    ]
 
 
 def checked(request: JsonObject) -> JsonObject:
@@ -39,6 +46,9 @@ def checked(request: JsonObject) -> JsonObject:
         return entriesstate.checked(request)
     elif request["op"] == "restore":
         _check_container(request)
+    elif request["op"] == "dumps":
+        if not all(isinstance(run, str) and isinstance(text, str) for run, text in request["dumps"]):
+            raise ValueError("no dumps")
     else:
         raise ValueError("an unknown request")
     return request
