@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from auditns_connector.config.users import UserOptions
 from auditns_connector.control.own_programs import OwnPrograms
 from auditns_connector.control.server import ControlServer
 from auditns_connector.control.snapshot_service import SnapshotServer
@@ -68,6 +69,8 @@ class Parts:
     expect: Sequence[str] = ()
     #: streams of the configuration
     streams: "Sequence[Definition]" = ()
+    #: what ordinary users may have of streams
+    users: UserOptions = field(default_factory=UserOptions)
     #: records of how namespaces come and go are wanted
     lifecycle: bool = False
     #: seconds until it ends by itself
@@ -85,7 +88,7 @@ class Program:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._streams, self._expect = list(parts.streams), list(parts.expect)
+        self._streams, self._users, self._expect = list(parts.streams), parts.users, list(parts.expect)
         self._registrar: Registrar | None = None
         self._own = OwnPrograms(parts.observer)
         self.pipeline = Pipeline(
@@ -183,14 +186,15 @@ class Program:
         pipeline.text.streams = streams
         pipeline.each_tick.append(streams.tick)
         pipeline.at_end.append(streams.close)
-        streams.load(self._streams)
+        streams.load(self._streams, self._users)
+        pipeline.more_status["users"] = streams.users.status
         control.handlers["stream"] = streams.control
 
-    def configure_streams(self, streams: "Sequence[Definition]") -> None:
-        """The configuration's streams are now these."""
-        self._streams = list(streams)
+    def configure_streams(self, streams: "Sequence[Definition]", users: UserOptions) -> None:
+        """The configuration's streams are now these, and this is what users may have."""
+        self._streams, self._users = list(streams), users
         if self.pipeline.text.streams is not None:
-            self.pipeline.text.streams.configure(self._streams)
+            self.pipeline.text.streams.configure(self._streams, users)
 
     def configure_expected(self, expect: Sequence[str]) -> None:
         """Registrations are expected of these runtimes' containers now. Who does not serve registrations does not know

@@ -20,6 +20,8 @@ from auditns_connector.cli.options import (
     seconds,
 )
 from auditns_connector.cli.subparsers import Subparsers
+from auditns_connector.config.streams import MAX_BACKLOG
+from auditns_connector.config.users import MOST_STREAMS, UserOptions, quota
 from auditns_connector.vocabulary.namespaces import ALL_ORDER, SANDBOX
 
 #: NS_* records a second, of one maker and in all; see pipeline/lifecycle_budget.py
@@ -95,6 +97,14 @@ def add_parser(subparsers: Subparsers, name: str, text: str) -> None:
         help="streams and delegated sockets may belong to other users than root (keeps CAP_CHOWN and CAP_DAC_OVERRIDE)",
     )  # fmt: skip
     parser.add_argument(
+        "--user-streams", type=_whole, default=UserOptions().streams, metavar="N",
+        help="streams that an ordinary user may make for containers of his; 0: none (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--user-quota", action="append", type=_quota, default=[], metavar="USER=N",
+        help="records that the streams of this user, a name or a number, may hold together (default: 0)",
+    )  # fmt: skip
+    parser.add_argument(
         "--output", metavar="FILE",
         help="append to FILE instead of stdout; it is opened again on SIGHUP, and when somebody moved or removed it; "
         "--format raw or json",
@@ -109,6 +119,20 @@ def _rates(text: str) -> tuple[int, int]:
     if not all(0 <= rate <= 1_000_000 for rate in found):
         raise ValueError
     return found
+
+
+def _whole(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 4 and int(text) <= MOST_STREAMS):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to {MOST_STREAMS}")
+    return int(text)
+
+
+def _quota(text: str) -> tuple[str, int]:
+    name, _, records = text.partition("=")
+    try:
+        return quota({name: int(records)})[0]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not USER=RECORDS, at most {MAX_BACKLOG}") from None
 
 
 def _sandbox(text: str) -> tuple[str, ...]:
@@ -229,6 +253,7 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
                 Parts(
                     observer, correlator, enricher, {name: [sink]}, log, args.control, audit,
                     standalone=standalone, coalescer=Coalescer(args.coalesce), marks=args.mark, expect=args.expect,
+                    users=UserOptions(args.user_streams, tuple(args.user_quota)),
                     lifecycle=not args.no_lifecycle,
                     duration=args.duration, on_hup=_opened_again if args.output else None,
                     resumes=_resumes(args, whole=not wanted and not args.count),

@@ -160,7 +160,7 @@ class Plugin:
                 Parts(
                     observer, correlator, enricher, outputs, log, config.control, audit,
                     standalone=standalone, coalescer=Coalescer(config.coalesce_ms), marks=config.marks,
-                    expect=config.hook.expect, streams=config.streams,
+                    expect=config.hook.expect, streams=config.streams, users=config.users,
                     lifecycle=config.lifecycle, on_hup=self._reload, early=self._early,
                     resumes=("plugin", self._whole_log()),
                 )
@@ -279,7 +279,7 @@ class Plugin:
         if (former.archive, former.file) != (self._config.archive, self._config.file):
             self._choose_sealer()
         program.configure_expected(self._config.hook.expect)
-        program.configure_streams(self._config.streams)
+        program.configure_streams(self._config.streams, self._config.users)
         self._log.info("configuration read again", changed=" ".join(changed))
         child = self._config.child
         later = conf.at_next_start(changed)

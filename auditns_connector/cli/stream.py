@@ -9,12 +9,13 @@ from typing import Final
 from auditns_connector.cli.options import add_control, seconds
 from auditns_connector.cli.subparsers import Subparsers
 from auditns_connector.errors import AuditnsError, NotPermittedError
-from auditns_connector.state.paths import CONTROL
+from auditns_connector.state.paths import CONTROL, USER_SOCKET, USERS, beside
 from auditns_connector.vocabulary.values import JsonObject
 
 #: option -> key of the stream's definition, for values that are taken as they are
 _LISTS: Final = ("contid", "runtime", "name", "label", "pod")
 _NUMBERS: Final = ("backlog_limit", "rate_limit", "message_limit", "readers")
+_NOT_PERMITTED: Final = ("EPERM", "EDQUOT")
 _WORDS: Final = ("overflow", "view", "record_names", "mode")
 
 
@@ -26,23 +27,23 @@ def add_parser(subparsers: Subparsers, name: str, text: str) -> None:
         epilog="auditns-stream(8)",
     )  # fmt: skip
     commands = parser.add_subparsers(dest="do", metavar="COMMAND", required=True, parser_class=type(parser))
-    create = commands.add_parser("create", help="make a stream (root of the host)")
+    create = commands.add_parser("create", help="make a stream; an ordinary user for containers of his own")
     create.add_argument("stream", metavar="NAME", help="its name: a-z, 0-9, _ - .")
     _definition(create)
-    change = commands.add_parser("set", help="change a stream (root of the host); pause it or go on (inside)")
+    change = commands.add_parser("set", help="change a stream; pause it or go on (inside)")
     change.add_argument("stream", metavar="NAME", nargs="?", default="", help="the stream (inside: the one mounted)")
     _definition(change)
     group = change.add_mutually_exclusive_group()
     group.add_argument("--pause", action="store_true", help="take no events until --resume")
     group.add_argument("--resume", action="store_true", help="take events again")
-    shown = commands.add_parser("list", help="all streams, one a line (root of the host)")
+    shown = commands.add_parser("list", help="all streams, one a line; an ordinary user's own")
     shown.add_argument("--json", action="store_true", help="one JSON object")
     add_control(shown)
     show = commands.add_parser("show", help="one stream: what it is for, holds, has lost; inside, the part of it there")
     show.add_argument("stream", metavar="NAME", nargs="?", default="", help="the stream (inside: the one mounted)")
     show.add_argument("--json", action="store_true", help="one JSON object")
     add_control(show)
-    remove = commands.add_parser("remove", help="take a stream away (root of the host)")
+    remove = commands.add_parser("remove", help="take a stream away")
     remove.add_argument("stream", metavar="NAME", help="the stream")
     add_control(remove)
     read = commands.add_parser("read", help="print a stream's records, those held first")
@@ -58,6 +59,8 @@ def add_parser(subparsers: Subparsers, name: str, text: str) -> None:
     login.add_argument("--uid", type=int, required=True, metavar="N", help="the user's id inside the container")
     login.add_argument("--session", type=int, metavar="M", help="a session number of the container's own")
     login.add_argument("--pid", type=int, metavar="P", help="the process, by its number inside (default: our parent)")
+    for command in (change, show, remove, read):
+        command.add_argument("--user", metavar="USER", help="the stream of this user, a name or a number (root)")
     for command in (show, change, read, send, login):
         command.add_argument("--dir", metavar="DIR", help="the stream's directory, where it is mounted elsewhere")
     for command in (send, login):
@@ -113,11 +116,34 @@ def _options(args: argparse.Namespace) -> JsonObject:
 def _ask(args: argparse.Namespace, do: str, **more: object) -> JsonObject:
     from auditns_connector.control.server import ask
 
-    answer = ask(args.control, {"v": 1, "op": "stream", "do": do, **more})
+    socket = args.control
+    user = _user(args)
+    if os.geteuid() != 0:
+        socket = beside(args.control, USER_SOCKET)
+        if user not in (None, os.geteuid()):
+            raise NotPermittedError("only root manages the streams of another user")
+    elif user is not None:
+        more["user"] = user
+    answer = ask(socket, {"v": 1, "op": "stream", "do": do, **more})
     if not answer.get("ok"):
         message = f"{answer.get('message', 'refused')}"
-        raise NotPermittedError(message) if answer.get("error") == "EPERM" else AuditnsError(message)
+        raise NotPermittedError(message) if answer.get("error") in _NOT_PERMITTED else AuditnsError(message)
     return answer
+
+
+def _user(args: argparse.Namespace) -> int | None:
+    """The user named by --user. Raises :class:`AuditnsError`."""
+    name = getattr(args, "user", None)
+    if name is None:
+        return None
+    if name.isascii() and name.isdecimal():
+        return int(name)
+    import pwd
+
+    try:
+        return pwd.getpwnam(name).pw_uid
+    except KeyError:
+        raise AuditnsError(f"there is no user {name!r}") from None
 
 
 def _directory(args: argparse.Namespace) -> str:
@@ -125,7 +151,12 @@ def _directory(args: argparse.Namespace) -> str:
 
     if args.dir:
         return str(args.dir)
-    base = os.path.join(os.path.dirname(getattr(args, "control", CONTROL)), "streams")
+    control, user = getattr(args, "control", CONTROL), _user(args)
+    own = f"{beside(control, USERS)}/{os.geteuid() if user is None else user}"
+    base = beside(control, "streams")
+    # an ordinary user's own come before root's of the same name
+    if user is not None or (os.geteuid() != 0 and os.path.isdir(f"{own}/{args.stream}")):
+        base = own
     return find(args.stream, base)
 
 
@@ -138,7 +169,8 @@ def _create(args: argparse.Namespace) -> None:
     stream = _ask(args, "create", name=args.stream, options=_options(args))["stream"]
     print(f"{stream['stream']}: {stream['directory']}")
     if not stream["backlog_limit"]:
-        print("auditns: with a backlog limit of 0 nothing is written; set --backlog-limit", file=sys.stderr)
+        who = "have root set" if "user" in stream else "set"
+        print(f"auditns: with a backlog limit of 0 nothing is written; {who} --backlog-limit", file=sys.stderr)
 
 
 def _set(args: argparse.Namespace) -> None:
@@ -165,8 +197,9 @@ def _list(args: argparse.Namespace) -> None:
     for s in streams:
         terms = " ".join(f"{key}={','.join(map(str, s[key]))}" for key in _LISTS if s[key])
         counters = s["counters"]
+        name = f"{s['user']}/{s['stream']}" if "user" in s else s["stream"]
         show(
-            f"{s['stream']}  {terms}  limit={s['backlog_limit']} held={s['held_records']} events={counters['events']}"
+            f"{name}  {terms}  limit={s['backlog_limit']} held={s['held_records']} events={counters['events']}"
             f" lost={counters['lost_records']} readers={len(s['readers_now'])}{' paused' if s['paused'] else ''}"
         )
 

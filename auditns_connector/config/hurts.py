@@ -18,7 +18,9 @@ _RUNTIMES: Final = ("include", "exclude")
 
 def hurts(config: "Config") -> list[str]:
     """One line for each, ``option: what``, in the order of the file; empty where nothing is known to hurt."""
-    return [*_outputs(config), *_child(config), *_groups(config), *_places(config), *_words(config)]
+    return [
+        *_outputs(config), *_child(config), *_groups(config), *_users(config), *_places(config), *_words(config),
+    ]  # fmt: skip
 
 
 def _outputs(config: "Config") -> Iterator[str]:
@@ -49,6 +51,15 @@ def _groups(config: "Config") -> Iterator[str]:
             except KeyError:
                 known = [one.gr_name for one in grp.getgrall()]
                 yield f"{name}: there is no group {group!r} on this host{suggestion(group, known)}"
+
+
+def _users(config: "Config") -> Iterator[str]:
+    from auditns_connector.config.users import resolve
+
+    for name, why in resolve(config.users.quota).unusable:
+        yield f"users.quota.{name}: {why}"
+    if config.users.quota and not config.users.streams:
+        yield "users.quota: users.streams is 0: no user can make a stream that has it"
 
 
 def _places(config: "Config") -> Iterator[str]:

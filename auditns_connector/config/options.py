@@ -20,8 +20,10 @@ from auditns_connector.config.readers import GIB, KIB, MIB, ContidTerm, Reader
 from auditns_connector.config.rules import Rule
 from auditns_connector.config.streams import Definition, read
 from auditns_connector.config.text import read_text
+from auditns_connector.config.users import SCHEMA as _USERS
+from auditns_connector.config.users import UserOptions
 from auditns_connector.errors import ConfigError
-from auditns_connector.state.paths import CONTROL, RUN_DIR
+from auditns_connector.state.paths import CONTROL, RUN_DIR, USER_SOCKET, beside
 from auditns_connector.vocabulary.namespaces import ALL_ORDER, SANDBOX
 from auditns_connector.vocabulary.values import MOST_PARENTS, Json, JsonObject
 
@@ -121,6 +123,7 @@ class Config(NamedTuple):
     exclude: EventFilter = EventFilter()
     marks: tuple[tuple[int, int], ...] = ()
     streams: tuple[Definition, ...] = ()
+    users: UserOptions = UserOptions()
 
     @classmethod
     def default(cls) -> "Config":
@@ -254,6 +257,7 @@ _TOP: Final[Mapping[str, Reader]] = {
 }
 _TABLES: Final[tuple[str, ...]] = (
     "journal", "archive", "metrics", "hook", "sources", "output", "filter", "netfilter", "stream", "rule",
+    "users",
 )  # fmt: skip
 _DOTTED: Final = {
     "file": "output.file",
@@ -290,6 +294,7 @@ def _config(path: str, data: JsonObject) -> Config:
         exclude=EventFilter(**_options(path, "filter.exclude.", filters["exclude"], _FILTER)),
         marks=_marks(path, netfilter["marks"]),
         streams=_streams(path, tables.get("stream", {})),
+        users=UserOptions(**_options(path, "users.", tables.get("users", {}), _USERS)),
         rules=rules.read(path, tables.get("rule", [])),
     )
     _together(path, config)
@@ -309,7 +314,7 @@ def _together(path: str, config: Config) -> None:
         raise ConfigError(
             f"{path}: output.file.keep: {config.file.keep} is not allowed with archive.path; allowed: from 2 on"
         )
-    used = {"control": config.control}
+    used = {"control": config.control, "the socket for users": beside(config.control, USER_SOCKET)}
     for name, output_path in (
         ("journal.path", config.journal.path),
         ("archive.path", config.archive.path),

@@ -59,15 +59,23 @@ class Definition(NamedTuple):
             return False
         return not self.label or any(_label(term, _labels(container)) for term in self.label)
 
-    def home(self, contid: "Contid", container: Container | None) -> Container | None:
-        """The outermost of ``container`` and those around it that the stream is for; None: it is not for it."""
+    def home(
+        self, contid: "Contid", container: Container | None, owns: Callable[[Container], bool] | None = None
+    ) -> Container | None:
+        """The outermost of ``container`` and those around it that the stream is for (of those that ``owns`` allows);
+        None: it is not for it."""
         if container is None or container is UNKNOWN:
             return None
         found = None
         for link in container.chain():
-            if self.matches(contid(link), link):
+            if (owns is None or owns(link)) and self.matches(contid(link), link):
                 found = link
         return found
+
+    @property
+    def terms(self) -> tuple[tuple[object, ...], ...]:
+        """What says which containers it is for."""
+        return self.contid, self.runtime, self.name, self.label, self.pod
 
     def as_dict(self) -> JsonObject:
         """The keys that differ from their defaults, as :func:`read` takes them; without the stream's own name."""
@@ -124,6 +132,32 @@ SCHEMA: Final[Mapping[str, v.Reader]] = {
     "paused": v.boolean,
 }
 
+#: readers at a time of a user's stream, on the host and in containers together
+USER_READERS: Final = 4
+MAX_USER_TERMS: Final = 16
+MAX_USER_BYTES: Final = 1024
+
+
+def _mode_of_user(value: Json) -> int:
+    if value in ("0600", "0666"):
+        return int(str(value), 8)
+    raise ValueError('"0600" or "0666"')
+
+
+#: what an ordinary user may say of his stream
+USER_SCHEMA: Final[Mapping[str, v.Reader]] = {
+    **{key: SCHEMA[key] for key in (
+        "contid", "runtime", "name", "label", "pod", "backlog_limit", "rate_limit", "overflow", "record_names",
+        "paused",
+    )},
+    "mode": _mode_of_user,
+    "readers": v.whole(1, USER_READERS),
+}  # fmt: skip
+#: what root of the host may change of it
+GRANT_SCHEMA: Final[Mapping[str, v.Reader]] = {
+    **{key: SCHEMA[key] for key in ("backlog_limit", "message_limit")},
+}
+
 
 def stream_name(value: Json) -> str:
     """``value``, if it may be a stream's name: it becomes a directory. Raises :class:`ConfigError`."""
@@ -140,20 +174,39 @@ def read(name: Json, table: Json, where: str = "stream") -> Definition:
     return change(Definition(stream_name(name)), table, where)
 
 
-def change(old: Definition, table: Json, where: str = "stream") -> Definition:
+def read_of_user(name: Json, table: Json) -> Definition:
+    """The stream that an ordinary user describes: nothing may be said from inside it. Raises :class:`ConfigError`."""
+    plain = Definition(stream_name(name), message_limit=0, readers=USER_READERS)
+    return bounded(change(plain, table, schema=USER_SCHEMA))
+
+
+def bounded(definition: Definition) -> Definition:
+    """``definition``, where it is no larger than a user's may be. Raises :class:`ConfigError`."""
+    words = [str(word) for words in definition.terms for word in words]
+    if len(words) > MAX_USER_TERMS or len("".join(words).encode("utf-8", "replace")) > MAX_USER_BYTES:
+        raise ConfigError(
+            f"stream.{definition.stream}: at most {MAX_USER_TERMS} values say for which containers a user's stream is, "
+            f"of {MAX_USER_BYTES} bytes together"
+        )
+    return definition
+
+
+def change(
+    old: Definition, table: Json, where: str = "stream", *, schema: Mapping[str, v.Reader] = SCHEMA
+) -> Definition:
     """``old`` with the keys in ``table``. Raises :class:`ConfigError`."""
     if not isinstance(table, dict):
-        raise ConfigError(f"{where}.{old.stream}: is not a table; allowed: {', '.join(SCHEMA)}")
+        raise ConfigError(f"{where}.{old.stream}: is not a table; allowed: {', '.join(schema)}")
     found: JsonObject = {}
     for key, value in table.items():
-        reader = SCHEMA.get(key)
+        reader = schema.get(key)
         if reader is None:
-            raise ConfigError(f"{where}.{old.stream}: unknown key {v.show(key)}; allowed: {', '.join(SCHEMA)}")
+            raise ConfigError(f"{where}.{old.stream}: unknown key {v.show(key)}; allowed: {', '.join(schema)}")
         try:
             found[key] = reader(value)
         except ValueError as error:
             raise ConfigError(f"{where}.{old.stream}.{key}: {v.show(value)} is not allowed; allowed: {error}") from None
     new = old._replace(**found)
-    if not any((new.contid, new.runtime, new.name, new.label, new.pod)):
+    if not any(new.terms):
         raise ConfigError(f"{where}.{old.stream}: says for which containers? one of contid, runtime, name, label, pod")
     return new

@@ -23,6 +23,7 @@ from auditns_connector.control.peer import peer_accepted
 from auditns_connector.daemon.log import Log
 from auditns_connector.errors import AuditnsError, BehindError, NotPermittedError
 from auditns_connector.sources.procfs import Procfs
+from auditns_connector.state.directory import make_public
 from auditns_connector.vocabulary.values import JsonObject
 
 MAX_REQUEST: Final = 64 * 1024
@@ -75,7 +76,7 @@ class ControlServer:
     def open(cls, path: str, selector: selectors.BaseSelector, log: Log) -> "ControlServer | None":
         """The server of ``path``; ``None``, and a warning, where another program serves it."""
         try:
-            os.makedirs(os.path.dirname(path) or ".", mode=0o755, exist_ok=True)
+            make_public(os.path.dirname(path) or ".")
             return cls(path, selector)
         except (AuditnsError, OSError) as error:
             log.warning("no control socket", path=path, reason=str(error))

@@ -11,9 +11,10 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
+from auditns_connector.daemon.rate import RateLimit
 from auditns_connector.model.places import Container, Key
 from auditns_connector.model.runtimes import BY_NAME
-from auditns_connector.sources.runtime_daemons import monitor_of
+from auditns_connector.sources.runtime_daemons import conmon_of, monitor_of
 from auditns_connector.sources.runtimefiles import NOTHING, Found, RuntimeFiles
 from auditns_connector.vocabulary import frames as f
 
@@ -26,11 +27,13 @@ _AT_ONCE: Final = 50
 #: questions that wait while the thread is held up; beyond them none are asked
 _MOST: Final = 1000
 _KINDS: Final = ("runtime", "registered")
+#: sandboxes asked about in a second: any user can make thousands
+_SANDBOXES: Final = 20
 
 
 class Question(NamedTuple):
     """Who is ``ident``, the container with the key ``key`` that a path of ``runtime`` told of? ``first`` is its first
-    process; ``own`` is False for what a user may have made."""
+    process; ``own`` is False for what a user may have made. ``runtime`` is "" for a sandbox, of which no path tells."""
 
     key: Key
     runtime: str
@@ -54,6 +57,8 @@ class Reader(Protocol):
 
 def answer_of(files: RuntimeFiles, question: Question) -> Found:
     """What the files say."""
+    if not question.runtime:
+        return files.names_of_sandbox(conmon_of(question.first))
     return files.names(question.runtime, question.ident, monitor_of(question.first), question.own)
 
 
@@ -122,6 +127,7 @@ class RuntimeMetadata:
         #: container -> how often it was asked for, and when it is due again
         self._asked: dict[Container, tuple[int, float]] = {}
         self._made = -1
+        self._sandboxes = RateLimit(_SANDBOXES)
 
     def each_round(self) -> None:
         """Ask for containers that have just come, and take answers in."""
@@ -138,19 +144,31 @@ class RuntimeMetadata:
         model, now = self._observer.model, time.monotonic()
         self._made = model.containers.made
         # what is inside a container has its files there, and what it calls itself is nothing to look up here
-        living = [c for c in model.containers.by_key.values() if c.kind in _KINDS and c.parent is None and c.live]
+        living = [
+            c
+            for c in model.containers.by_key.values()
+            if (c.kind in _KINDS or c.init is not None) and c.parent is None and c.live
+        ]
         if len(self._asked) > len(living):
             self._asked = {c: self._asked[c] for c in living if c in self._asked}
         due = [c for c in living if _nameless(c) and now >= self._asked.get(c, (0, 0.0))[1]][:_AT_ONCE]
-        for container, first in first_processes(self._observer, due).items():
-            times = self._asked.get(container, (0, 0.0))[0]
-            wait = _AGAIN[times] if times < len(_AGAIN) else float("inf")
+        sandboxes = [c for c in due if c.sandbox is not None]
+        for container, first in first_processes(self._observer, [c for c in due if c.sandbox is None]).items():
             runtime = container.key[-1][0]
             runtime = runtime if runtime in BY_NAME else container.runtime
-            if self._reader.ask(Question(container.key, runtime, container.id, first, not container.yields_id)):
-                self._asked[container] = times + 1, now + wait
+            self._ask(Question(container.key, runtime, container.id, first, not container.yields_id), container, now)
+        for container in sandboxes:
+            if container.init is None or not self._sandboxes.allows(1, time.monotonic_ns()):
+                break
+            self._ask(Question(container.key, "", "", container.init[0], False), container, now)
         self._take_answers()
         return len(due)
+
+    def _ask(self, question: Question, container: Container, now: float) -> None:
+        times = self._asked.get(container, (0, 0.0))[0]
+        wait = _AGAIN[times] if times < len(_AGAIN) else float("inf")
+        if self._reader.ask(question):
+            self._asked[container] = times + 1, now + wait
 
     def _take_answers(self) -> None:
         for question, found in self._reader.answers():

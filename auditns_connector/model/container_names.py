@@ -60,12 +60,18 @@ def add(containers: Containers, request: JsonObject) -> Container | None:
     for field, value in request["names"].items():
         if field == "runtime":
             _told_runtime(container, str(value))
-        elif field in NAMES and not getattr(container, field):
+        elif field in NAMES and (not getattr(container, field) or (field == "name" and _called_like_unit(container))):
             setattr(container, field, bounded(str(value)))
     if not container.labels:
         container.labels = bounded_labels(request.get("labels"))
     containers.renames += 1
     return container
+
+
+def _called_like_unit(container: Container) -> bool:
+    """Whether its name is that of its systemd unit, for want of a better one."""
+    home = container.home
+    return container.sandbox is not None and home is not None and container.name == home.unit
 
 
 def _told_runtime(container: Container, runtime: str) -> None:

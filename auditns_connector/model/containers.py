@@ -235,9 +235,9 @@ class Containers:
 
     def at_home(self, c: Container, cgroups: CgroupSet | None) -> None:
         """The cgroups of the first process of ``c`` are ``cgroups``; a sandbox is called like their systemd unit."""
-        c.home = cgroups
+        former, c.home = c.home.unit if c.home is not None else "", cgroups
         unit = cgroups.unit if c.sandbox is not None and cgroups is not None else ""
-        if unit and unit != c.name:
+        if unit and unit != c.name and c.name in ("", former):
             c.name = unit
             self.renames += 1
 

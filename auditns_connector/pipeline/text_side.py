@@ -21,6 +21,7 @@ from auditns_connector.vocabulary.values import JsonObject
 
 if TYPE_CHECKING:
     from auditns_connector.config.streams import Definition
+    from auditns_connector.config.users import UserOptions
     from auditns_connector.emit.events import EventWriter
     from auditns_connector.pipeline.standalone_records import StandaloneRecords
     from auditns_connector.state.position import Position
@@ -66,8 +67,8 @@ class AnswerTaker(Protocol):
     def attach(self) -> None:
         """The text side is another one now."""
 
-    def configure(self, configured: "Iterable[Definition]") -> None:
-        """The configuration's streams are now these."""
+    def configure(self, configured: "Iterable[Definition]", users: "UserOptions | None" = None) -> None:
+        """The configuration's streams are now these, and this is what users may have."""
 
     def status(self) -> JsonObject:
         """Counters."""

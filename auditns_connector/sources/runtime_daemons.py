@@ -19,6 +19,8 @@ _DOCKER_CONFIG: Final = "/etc/docker/daemon.json"
 _DATA_ROOT: Final = ("--data-root", "-g", "--graph")
 #: so many processes are asked for their name in one search
 _MOST: Final = 65536
+#: processes between a container's first one and its conmon, both included
+_GENERATIONS: Final = 4
 
 
 class Monitor(NamedTuple):
@@ -46,11 +48,28 @@ def option(words: tuple[str, ...], *names: str) -> str:
 def monitor_of(pid: int) -> Monitor:
     """The parent of process ``pid``; an empty one where either has gone."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            parent = int(file.read(4096).rpartition(b") ")[2].split()[1])
-        return process(parent)
+        return process(_parent(pid))
     except (OSError, IndexError, ValueError):
         return Monitor()  # it has gone: nobody tells any more
+
+
+def conmon_of(pid: int) -> Monitor:
+    """The conmon above process ``pid``: its parent, or while the runtime is at work the runtime's; an empty one where
+    there is none."""
+    try:
+        for _ in range(_GENERATIONS):
+            pid = _parent(pid)
+            found = process(pid) if pid > 1 else Monitor()
+            if found.name == "conmon" or not found.argv:
+                return found
+    except (OSError, IndexError, ValueError):
+        pass  # somebody has gone: nobody tells any more
+    return Monitor()
+
+
+def _parent(pid: int) -> int:
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        return int(file.read(4096).rpartition(b") ")[2].split()[1])
 
 
 def process(pid: int) -> Monitor:

@@ -81,6 +81,14 @@ class RuntimeFiles:
                 return found
         return NOTHING
 
+    def names_of_sandbox(self, monitor: Monitor) -> Found:
+        """What is known of a container of which no path tells, as those of a rootless Podman without cgroups, by the
+        conmon that looks after it."""
+        ident = option(monitor.argv, "-c")
+        if monitor.name != "conmon" or monitor.uid < 0 or not _ID.fullmatch(ident):
+            return NOTHING
+        return self._conmon(ident, monitor, monitor.uid, ())
+
     # -- Docker
 
     def _docker(self, ident: str, monitor: Monitor, uid: int) -> Found:

@@ -18,6 +18,18 @@ from auditns_connector.errors import AuditnsError, NotPermittedError
 MAX_STATE: Final = 1 << 20
 
 
+def make_public(path: str) -> None:
+    """Make the directory ``path`` where it is not there, for all to enter whatever our umask; those above it too."""
+    try:
+        os.mkdir(path)
+    except FileExistsError:
+        return
+    except FileNotFoundError:
+        make_public(os.path.dirname(path))
+        os.mkdir(path)
+    os.chmod(path, 0o755)
+
+
 class SafeDir:
     """An open directory. ``create``: make it (mode 0755) when it is not there; its parent must exist."""
 
@@ -38,6 +50,11 @@ class SafeDir:
         if about.st_uid not in (0, os.geteuid()) or about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             self.close()
             raise AuditnsError(f"the directory {path} can be written by others (chown root, chmod 755 mends it)")
+
+    @property
+    def fd(self) -> int:
+        """Its descriptor, ours to use as long as it is open."""
+        return self._fd
 
     def read(self, name: str, limit: int = MAX_STATE) -> bytes | None:
         """The file's content; None when there is none. A link, a file of someone else's, or one larger than
@@ -77,6 +94,7 @@ class SafeDir:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             with open(os.open(temporary, flags, mode, dir_fd=self._fd), "wb") as file:
+                os.fchmod(file.fileno(), mode)  # whatever our umask
                 file.write(data)
             os.rename(temporary, name, src_dir_fd=self._fd, dst_dir_fd=self._fd)
         except OSError as error:

@@ -83,10 +83,12 @@ class Requests:
         who = identify(sock, self._side.observer)
         container = who.container
         if container is None:
+            if stream.user and who.uid not in (0, stream.user):
+                raise RefusedError("EPERM", "the stream is another user's")
             return who, None
         home = None
         if container is not UNKNOWN:
-            home = stream.definition.home(self._side.observer.model.containers.contid, container)
+            home = stream.home(self._side.observer.model.containers.contid, container)
         if home is None:
             raise RefusedError("EPERM", "the stream is not this container's")
         return who, home
@@ -169,6 +171,8 @@ class Requests:
         uid, session, number = request.get("uid"), request.get("session"), request.get("pid")
         if type(uid) is not int or not 0 <= uid < NO_ID:
             raise RefusedError("EINVAL", "uid is a number from 0 to 4294967294")
+        if stream.user and not stream.definition.message_limit:
+            raise RefusedError("EPERM", "a user's stream takes logins where root of the host has set --message-limit")
         if session is not None and (type(session) is not int or not 0 <= session < NO_ID):
             raise RefusedError("EINVAL", "session is a number from 0 to 4294967294")
         if not stream.logins.allows(1, time.monotonic_ns()):

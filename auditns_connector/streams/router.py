@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Final
 from auditns_connector.audittext.scanner import InsertionPoints
 from auditns_connector.config.streams import CONTAINER, HOST
 from auditns_connector.daemon.log import Log, RateLimitedLog
+from auditns_connector.daemon.rate import RateLimit
 from auditns_connector.errors import NotSupportedError
 from auditns_connector.model.apply.inner_ids_state import set_up_by_runtime
 from auditns_connector.model.places import UNKNOWN, Container, Instance
 from auditns_connector.model.process import Process, State
 from auditns_connector.sources.idmaps import idmap_frame, read_maps
+from auditns_connector.sources.pidns import PAGES, PidnsRing
 from auditns_connector.streams.backlog import Entry
+from auditns_connector.streams.ownership import Ownership
 from auditns_connector.streams.stream import Stream
 from auditns_connector.streams.view import Viewer, Wanted, group, lies_in
 from auditns_connector.vocabulary import audit_text as pt
@@ -26,6 +29,10 @@ _NOT_TOLD: Final = pt.P_LATE | pt.P_NETFILTER | pt.P_OWN
 #: while a container is being set up, its pid namespace is looked for this often, and for so long (seconds)
 _HURRY: Final = 0.002
 _HURRY_FOR: Final = 3.0
+#: rings for users' streams at a time, new ones a second, and the pages of each
+_USER_RINGS: Final = 16
+_USER_ENTRIES: Final = 4
+_USER_PAGES: Final = 32
 _Plan = tuple[tuple[Stream, Container], ...]
 
 
@@ -42,14 +49,20 @@ def _of_nothing(points: InsertionPoints, wanted: Wanted, states: "Sequence[State
 
 
 class Router:
-    """Hands events to ``streams`` (shared with the manager, by name)."""
+    """Hands events to ``streams`` (shared with the manager, by key), which are the active ones; ``ownership`` knows
+    which containers are an ordinary user's."""
 
-    def __init__(self, observer: "Observer", streams: dict[str, Stream], log: Log) -> None:
+    def __init__(self, observer: "Observer", streams: dict[str, Stream], log: Log, ownership: Ownership) -> None:
+        self._ownership = ownership
         self._observer, self._streams, self._log = observer, streams, RateLimitedLog(log)
         self._model = observer.model
         self.viewer = Viewer(self._model, self.ask)
         self._plans: dict[Container, tuple[tuple[object, ...], _Plan]] = {}
         self._seen = -1
+        self._of_users = False
+        #: numbers of pid namespaces with a ring that users' streams alone want
+        self._rings_of_users: set[int] = set()
+        self._entered = RateLimit(_USER_ENTRIES)
         self._unsettled = False
         self._failed: set[int] = set()
         self._hurry_until = 0.0
@@ -58,27 +71,33 @@ class Router:
 
     def forget(self) -> None:
         """Definitions changed: decide anew which container is whose."""
+        self._of_users = any(stream.user for stream in self._streams.values())
         self._plans.clear()
         self._seen = -1
 
     # -- events
 
+    def _about(self, container: Container) -> tuple[object, ...]:
+        """What decides which streams ``container`` is for."""
+        chain = container.chain()
+        names = tuple((c.name, c.pod, c.image, len(c.labels), c.contid) for c in chain)
+        return (names, tuple(self._ownership.place(c) for c in chain)) if self._of_users else (names,)
+
     def plan(self, container: Container) -> _Plan:
         """The streams that events of ``container`` go to, each with the container whose event it is there."""
-        about = tuple((c.name, c.pod, c.image, len(c.labels), c.contid) for c in container.chain())
+        about = self._about(container)
         known = self._plans.get(container)
         if known is not None and known[0] == about:
             return known[1]
         contid = self._model.containers.contid
         found = []
         for stream in self._streams.values():
-            home = stream.definition.home(contid, container)
+            home = stream.home(contid, container)
             if home is not None:
                 found.append((stream, home))
         if len(self._plans) > 10_000:
             self._plans.clear()
-        about = tuple((c.name, c.pod, c.image, len(c.labels), c.contid) for c in container.chain())
-        self._plans[container] = (about, tuple(found))
+        self._plans[container] = (self._about(container), tuple(found))  # asking for contids has fixed some
         return tuple(found)
 
     def take(self, points: InsertionPoints, states: "Sequence[State]", now: int) -> None:
@@ -118,6 +137,12 @@ class Router:
             if container is None or container is UNKNOWN or flags[i] & _NOT_TOLD:
                 continue
             plan = self.plan(container)
+            if self._of_users and plan:
+                plan = tuple(
+                    (stream, home)
+                    for stream, home in plan
+                    if not stream.user or self._ownership.inside(stream.user, home, state)
+                )
             if not plan:
                 continue
             if flags[i] & pt.P_TARGET:
@@ -135,7 +160,7 @@ class Router:
         """The event as ``stream`` shows it; streams that show it alike share what is ``made``."""
         definition = stream.definition
         key = (home, definition.view, definition.record_names == "numeric")
-        if definition.view == CONTAINER and self.viewer.home_namespaces(home)[0] is None:
+        if not stream.user and definition.view == CONTAINER and self.viewer.home_namespaces(home)[0] is None:
             self._expect(home)
         if key not in made:
             made[key] = self.viewer.entry(points, wanted, states, *key, now)
@@ -194,24 +219,33 @@ class Router:
             owner = inst.owner
             if owner is None or owner is UNKNOWN:
                 self._unsettled = True
-            elif any(
-                stream.definition.view == CONTAINER
+            elif wanted := [
+                stream
+                for stream, home in self.plan(owner)
+                if stream.definition.view == CONTAINER
                 and stream.definition.backlog_limit
                 and self.viewer.home_namespaces(home)[0] is inst
-                for stream, home in self.plan(owner)
-            ):
-                self._enter(inst)
+            ]:
+                if not all(stream.user for stream in wanted):
+                    self._enter(inst, PAGES)
+                elif self._room_for_user():
+                    self._rings_of_users.add(inst.number)
+                    self._enter(inst, _USER_PAGES)
 
-    def _enter(self, inst: Instance) -> None:
+    def _room_for_user(self) -> bool:
+        """Whether a ring may be opened for a user's stream now: he can make namespaces as fast as he likes. Without one
+        short-lived processes have no number in the stream."""
+        self._rings_of_users &= self._observer.insiders.keys()
+        return len(self._rings_of_users) < _USER_RINGS and self._entered.allows(1, time.monotonic_ns())
+
+    def _enter(self, inst: Instance, pages: int) -> None:
         pids = sorted(self._members(inst))
         if not pids:
             self._unsettled = True
             return
         if self._observer.perf is not None:
-            from auditns_connector.sources.pidns import PidnsRing
-
             try:
-                self._observer.insiders[inst.number] = PidnsRing(inst.number, pids[0], inst.ino)
+                self._observer.insiders[inst.number] = PidnsRing(inst.number, pids[0], inst.ino, pages)
             except NotSupportedError as error:
                 self._failed.add(inst.number)
                 self._log.warning(

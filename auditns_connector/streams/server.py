@@ -1,24 +1,19 @@
-"""The sockets of one stream: ``sock`` for readers (and lines from them), ``talk`` for requests, in a kept directory.
-
-The directory is what is bind-mounted into a container, so whoever is root there may do to it what it likes. Sockets are
-therefore made in a directory that no container sees, given their rights there and moved in by name; nothing is ever
-opened or changed by a path through the shared directory.
-"""
+"""The clients of one stream: readers (and lines from them) at ``sock``, requests at ``talk``."""
 
 import contextlib
 import errno
-import os
 import select
 import selectors
 import socket
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
-from auditns_connector.daemon.privileges import OTHER_USERS_HINT
-from auditns_connector.errors import AuditnsError
+from auditns_connector.control.peer import peer_of
+from auditns_connector.daemon.rate import RateLimit
 from auditns_connector.model.places import Container
-from auditns_connector.streams.backlog import Backlog, Entry, Gap, RateLimit
+from auditns_connector.streams.backlog import Backlog, Entry, Gap
+from auditns_connector.streams.listener import Listener
 from auditns_connector.streams.messages import MAX_LINE
 from auditns_connector.streams.peers import Who
 
@@ -35,64 +30,27 @@ _CONNECTS: Final = 100
 _REQUESTS: Final = 100
 _LINES: Final = 1000
 _REST: Final = 0.05
-#: attempts to put a socket where somebody else puts directories
-_TRIES: Final = 16
 
 LostLine = Callable[[Gap], bytes]
 
 
-class Listener:
-    """One listening socket ``name`` in the directory behind the descriptor ``folder``."""
+class Bounds(NamedTuple):
+    """``talkers`` at a time; ``together``: the limit of readers is for those outside and in all containers together;
+    ``connects``, ``requests``, ``lines`` are shared with the other streams of a user (None: the stream's own)."""
 
-    def __init__(self, folder: int, private: int, name: str, kind: int, mode: int, uid: int, gid: int) -> None:
-        self._folder, self.name = folder, name
-        self.watched = False
-        self.sock = socket.socket(socket.AF_UNIX, kind | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
-        fresh = f"{name}.{os.getpid()}"
-        try:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(fresh, dir_fd=private)
-            self.sock.bind(f"/proc/self/fd/{private}/{fresh}")
-            os.chmod(fresh, mode, dir_fd=private)  # before it is somebody else's, which would take CAP_FOWNER
-            os.chown(fresh, uid, gid, dir_fd=private, follow_symlinks=False)
-            info = os.stat(fresh, dir_fd=private, follow_symlinks=False)
-            self.inode = (info.st_dev, info.st_ino)
-            self.sock.listen(64)
-            self._put(fresh, private)
-        except OSError as error:
-            self.sock.close()
-            hint = OTHER_USERS_HINT if error.errno == errno.EPERM else ""
-            raise AuditnsError(f"socket {name} of the stream: {error.strerror}{hint}") from error
+    talkers: int = MAX_TALKERS
+    together: bool = False
+    connects: RateLimit | None = None
+    requests: RateLimit | None = None
+    lines: RateLimit | None = None
 
-    def _put(self, fresh: str, private: int) -> None:
-        """Move the socket to its name. A directory there, which no rename replaces, is given a name that nobody can
-        have taken before; whoever owns the place may put another one there at once, so this is tried a few times."""
-        for _ in range(_TRIES):
-            try:
-                os.rename(fresh, self.name, src_dir_fd=private, dst_dir_fd=self._folder)
-                return
-            except OSError as error:
-                if error.errno not in (errno.EISDIR, errno.ENOTEMPTY, errno.EEXIST):
-                    raise
-            with contextlib.suppress(FileNotFoundError):
-                aside = f".{self.name}.{os.urandom(8).hex()}"
-                os.rename(self.name, aside, src_dir_fd=self._folder, dst_dir_fd=self._folder)
-        raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
 
-    def in_place(self) -> bool:
-        """Whether the name still leads to this socket."""
-        try:
-            info = os.stat(self.name, dir_fd=self._folder, follow_symlinks=False)
-        except OSError:
-            return False
-        return (info.st_dev, info.st_ino) == self.inode
+OF_ROOT: Final = Bounds()
 
-    def close(self) -> None:
-        """Stop listening; the name goes when it is ours."""
-        self.sock.close()
-        if self.in_place():
-            with contextlib.suppress(OSError):
-                os.unlink(self.name, dir_fd=self._folder)
+
+def of_user() -> Bounds:
+    """What the clients of all streams of one ordinary user may do together."""
+    return Bounds(4, True, RateLimit(_CONNECTS), RateLimit(_REQUESTS), RateLimit(_LINES))
 
 
 class Reader:
@@ -229,6 +187,8 @@ class Server:
         uid: int,
         gid: int,
         readers: int,
+        bounds: Bounds = OF_ROOT,
+        welcome: Callable[[int], bool] = lambda uid: True,
         admit: Callable[[socket.socket], tuple[Who, Container | None]],
         backlog: Callable[[Container | None], Backlog],
         leftover: Callable[[Reader, list[Entry | Gap]], None],
@@ -245,7 +205,10 @@ class Server:
         self._admit, self._backlog, self._leftover, self._on_request = admit, backlog, leftover, on_request
         #: with whether it is listened to now
         self._talkers: dict[socket.socket, bool] = {}
-        self.connects, self.requests, self.lines = RateLimit(_CONNECTS), RateLimit(_REQUESTS), RateLimit(_LINES)
+        self._bounds, self._welcome = bounds, welcome
+        self.connects = bounds.connects or RateLimit(_CONNECTS)
+        self.requests = bounds.requests or RateLimit(_REQUESTS)
+        self.lines = bounds.lines or RateLimit(_LINES)
         #: when who rests is listened to again (time.monotonic seconds), and how
         self.deadline: float | None = None
         self._resting: list[Callable[[], None]] = []
@@ -298,7 +261,11 @@ class Server:
                 return
             self.counters["connections"] += 1
             sock.setblocking(False)
-            take(sock)
+            if self._welcome(peer_of(sock).uid):
+                take(sock)
+            else:
+                self.counters["refused"] += 1
+                sock.close()
             if not self.connects.allows(1, time.monotonic_ns()):
                 self._unlisten(listener)
                 self.rest(lambda: self._listen(listener, take))
@@ -308,7 +275,7 @@ class Server:
         try:
             who, home = self._admit(sock)
             # those outside and those of each container inside have places of their own
-            if sum(reader.home is home for reader in self.readers) >= self.limit:
+            if sum(self._bounds.together or reader.home is home for reader in self.readers) >= self.limit:
                 raise PermissionError(errno.EUSERS, "too many readers")
         except PermissionError:
             self.counters["refused"] += 1
@@ -325,7 +292,7 @@ class Server:
             self._leftover(reader, reader.close())
 
     def _on_talker(self, sock: socket.socket) -> None:
-        while len(self._talkers) >= MAX_TALKERS:
+        while len(self._talkers) >= self._bounds.talkers:
             self._hang_up(next(iter(self._talkers)))  # who came first has had time enough
         self._talkers[sock] = False
         self._hear(sock)

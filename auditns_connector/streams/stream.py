@@ -8,15 +8,19 @@ from collections.abc import Iterable
 from typing import Final, Protocol
 
 from auditns_connector.audittext import own_records as text
-from auditns_connector.config.streams import Definition
+from auditns_connector.config.streams import Contid, Definition
+from auditns_connector.daemon.rate import RateLimit
 from auditns_connector.model.places import Container
-from auditns_connector.streams.backlog import Backlog, Entry, Gap, RateLimit
+from auditns_connector.streams.backlog import Backlog, Entry, Gap
 from auditns_connector.streams.peers import Who
-from auditns_connector.streams.server import Reader, Server
+from auditns_connector.streams.server import OF_ROOT, Bounds, Reader, Server
 from auditns_connector.vocabulary.values import JsonObject
 
 #: logins a second; each looks at the processes of the container
 _LOGINS: Final = 10
+#: of a user's socket: who connects is looked at when he does
+_FOR_ALL: Final = 0o666
+_OTHERS: Final = 0o006
 
 
 class Owner(Protocol):
@@ -34,14 +38,22 @@ class Owner(Protocol):
     def serial(self) -> int:
         """A serial for a record that is an event of its own."""
 
+    def owns(self, user: int, container: Container) -> bool:
+        """Whether ``container`` is that of the ordinary user ``user``."""
+
 
 class Stream:
-    """Runs ``definition``; ``folder`` is its directory and ``private`` one for making sockets (descriptors)."""
+    """Runs ``definition``; ``folder`` is its directory and ``private`` one for making sockets (descriptors). ``user``:
+    the ordinary user that it is of (0: root's), whose clients have ``bounds``."""
 
     def __init__(
-        self, definition: Definition, folder: int, private: int, selector: selectors.BaseSelector, owner: Owner
-    ) -> None:
+        self, definition: Definition, folder: int, private: int, selector: selectors.BaseSelector, owner: Owner,
+        user: int = 0, bounds: Bounds = OF_ROOT,
+    ) -> None:  # fmt: skip
         self.definition = definition
+        self.user, self._bounds = user, bounds
+        #: up to this backlog limit root has given a user's stream, beside his quota
+        self.allowance = 0
         self.origin = "control"
         self._owner = owner
         self._folder, self._private, self._selector = folder, private, selector
@@ -65,10 +77,12 @@ class Stream:
             self._folder,
             self._private,
             self._selector,
-            mode=definition.mode,
+            mode=_FOR_ALL if self.user else definition.mode,
             uid=definition.uid,
             gid=definition.gid,
             readers=definition.readers,
+            bounds=self._bounds,
+            welcome=self.welcome,
             admit=lambda sock: owner.admit(self, sock),
             backlog=self._join,
             leftover=self._leave,
@@ -77,6 +91,28 @@ class Stream:
             lost_line=self.lost_line,
             delivered=self._delivered,
         )
+
+    # -- whose
+
+    @property
+    def key(self) -> str:
+        """Its name among all: root's and those of each user are in spaces of their own."""
+        return f"{self.user}/{self.definition.stream}" if self.user else self.definition.stream
+
+    @property
+    def active(self) -> bool:
+        """Whether anything can come of it. A user's stream that root has given no room to costs nothing."""
+        return not self.user or self.writes or self.definition.message_limit > 0
+
+    def home(self, contid: Contid, container: Container | None) -> Container | None:
+        """The container that events of ``container`` are told for; see :meth:`Definition.home`."""
+        owns = (lambda link: self._owner.owns(self.user, link)) if self.user else None
+        return self.definition.home(contid, container, owns)
+
+    def welcome(self, uid: int) -> bool:
+        """Whether a process with this user id may connect. The sockets of root's streams say so by their mode; a user's
+        have none of his, for that would take the right to give files away."""
+        return not self.user or uid in (0, self.user) or self.definition.mode & _OTHERS != 0
 
     # -- events
 
@@ -189,7 +225,7 @@ class Stream:
         if old.message_limit != definition.message_limit:
             self.messages = RateLimit(definition.message_limit)
         self.server.limit = definition.readers
-        narrower = _terms(old) != _terms(definition) or old.view != definition.view
+        narrower = old.terms != definition.terms or old.view != definition.view
         if (old.mode, old.uid, old.gid) != (definition.mode, definition.uid, definition.gid) or narrower:
             self.server.close()
             if narrower:
@@ -208,6 +244,7 @@ class Stream:
         counters["lost_records"] += self.held.lost + sum(r.backlog.lost for r in self.server.readers)
         return {
             "origin": self.origin,
+            **({"user": self.user, "allowance": self.allowance} if self.user else {}),
             **self.definition._asdict(),
             "mode": f"{self.definition.mode:04o}",
             "held_records": self.held.records,
@@ -232,10 +269,6 @@ class Stream:
         """Stop; the directory stays."""
         self.server.close()
         os.close(self._folder)
-
-
-def _terms(definition: Definition) -> tuple[object, ...]:
-    return definition[1:6]
 
 
 def refused(why: str) -> PermissionError:

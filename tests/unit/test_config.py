@@ -44,6 +44,7 @@ def test_shipped_file_holds_every_key() -> None:
         config._ARCHIVE,
         config._METRICS,
         config._HOOK,
+        config._USERS,
     )
     assert keys == {key for schema in (*schemas, config._FILTER) for key in schema}
     for table in ("journal", "sources", "output.file", "output.child", "filter.include", "netfilter.marks"):

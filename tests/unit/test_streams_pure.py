@@ -3,9 +3,10 @@
 import pytest
 
 from auditns_connector.config.streams import Definition, change, read
+from auditns_connector.daemon.rate import RateLimit
 from auditns_connector.errors import ConfigError
 from auditns_connector.model.places import UNKNOWN, Container
-from auditns_connector.streams.backlog import Backlog, Entry, Gap, RateLimit
+from auditns_connector.streams.backlog import Backlog, Entry, Gap
 from auditns_connector.streams.messages import RefusedError, Sender, parse, record, word
 from auditns_connector.streams.tailor import Names, Tailor, Tally
 

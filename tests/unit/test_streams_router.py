@@ -10,11 +10,12 @@ import pytest
 
 from auditns_connector.attribution.attributor import Correlator
 from auditns_connector.audittext.scanner import TextStream
-from auditns_connector.config.streams import Definition
+from auditns_connector.config.streams import Contid, Definition
 from auditns_connector.daemon.log import Log
+from auditns_connector.daemon.rate import RateLimit
 from auditns_connector.model.apply.dispatch import Model
 from auditns_connector.model.places import Container
-from auditns_connector.streams.backlog import Entry, RateLimit
+from auditns_connector.streams.backlog import Entry
 from auditns_connector.streams.requests import Requests
 from auditns_connector.streams.router import Router
 from auditns_connector.vocabulary.namespaces import PID
@@ -28,14 +29,21 @@ def other_host(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("auditns_connector.streams.router.read_maps", lambda pid, ino: None)
 
 
+#: nobody is asked as long as no stream is a user's
+OF_NOBODY: Any = None
+
+
 class Taker:
     """A stream that keeps what it is given."""
 
-    full, writes = False, True
+    full, writes, user = False, True, 0
 
     def __init__(self, **definition: Any) -> None:
         self.definition = Definition("s", backlog_limit=10, **definition)
         self.entries: list[Entry] = []
+
+    def home(self, contid: Contid, container: Container | None) -> Container | None:
+        return self.definition.home(contid, container)
 
     def halted(self, home: Container) -> bool:
         return False
@@ -66,7 +74,7 @@ class Town(Scene):
         observer = SimpleNamespace(
             model=self.model, perf=None, insiders={}, ask_now=lambda pid: False, feed=self.model.apply
         )
-        router = Router(observer, streams, Log())
+        router = Router(observer, streams, Log(), OF_NOBODY)
         correlator = Correlator(self.model)
         correlator.keep_states = True
         ms, text = REAL // 1_000_000 + int(at), ""
@@ -130,7 +138,7 @@ def test_a_process_is_found_by_what_it_is_called_inside() -> None:
     town.inside(301, 7, 41, ino=5009)
     town.fork(201, 202, 42, pid=5002)
     town.inside(202, 8, 42)
-    router = Router(SimpleNamespace(model=town.model, perf=None, insiders={}), {}, Log())
+    router = Router(SimpleNamespace(model=town.model, perf=None, insiders={}), {}, Log(), OF_NOBODY)
     ns = town.model.namespaces.current[PID]
     assert router.called(7, ns[5001]) is town.model.processes[201]
     assert router.called(7, ns[5009]) is town.model.processes[301]
@@ -139,9 +147,9 @@ def test_a_process_is_found_by_what_it_is_called_inside() -> None:
 
 
 def test_logins_are_few_a_second() -> None:
-    router = Router(SimpleNamespace(model=Model(), perf=None, insiders={}), {}, Log())
+    router = Router(SimpleNamespace(model=Model(), perf=None, insiders={}), {}, Log(), OF_NOBODY)
     requests = Requests(SimpleNamespace(), router, SimpleNamespace())
-    stream: Any = SimpleNamespace(logins=RateLimit(1))
+    stream: Any = SimpleNamespace(logins=RateLimit(1), user=0)
     stream.logins.allows(1, time.monotonic_ns())
     answer = json.loads(requests.answer(stream, socket.socket(), b'{"op": "login", "uid": 1000}'))
     assert (answer["ok"], answer["error"]) == (False, "EBUSY")

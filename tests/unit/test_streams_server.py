@@ -13,12 +13,14 @@ from pathlib import Path
 import pytest
 
 from auditns_connector.config.streams import read as read_definition
+from auditns_connector.daemon.rate import RateLimit
 from auditns_connector.errors import AuditnsError
 from auditns_connector.model.places import Container
 from auditns_connector.streams import client
-from auditns_connector.streams.backlog import Backlog, Entry, RateLimit
+from auditns_connector.streams.backlog import Backlog, Entry
+from auditns_connector.streams.listener import Listener
 from auditns_connector.streams.peers import Who
-from auditns_connector.streams.server import MAX_TALKERS, Listener, Reader
+from auditns_connector.streams.server import MAX_TALKERS, Reader
 from auditns_connector.streams.stream import Stream
 
 ONE = Container((("podman", "a" * 64),), "runtime", 0, None)
@@ -48,6 +50,9 @@ class Host:
         if self.refuse:
             raise PermissionError
         return Who(None, 1, 0, 0), self.home
+
+    def owns(self, user: int, container: Container) -> bool:
+        return False
 
     def on_line(self, stream: Stream, reader: Reader, line: bytes) -> None:
         self.lines.append(line)
