@@ -1,6 +1,7 @@
 """Reading journals back: see files.py for what is in them, guard.py for how damage shows."""
 
 import bisect
+import contextlib
 import json
 import struct
 from collections.abc import Iterable
@@ -11,6 +12,7 @@ from auditns_connector.errors import AuditnsError, DecodeError
 from auditns_connector.journal import guard
 from auditns_connector.journal.files import CHUNK, RANGE, START, is_hello
 from auditns_connector.vocabulary import frames as f
+from auditns_connector.vocabulary.values import JsonObject
 
 #: events that no MARK names are answered by the state this long after their stamp (ns)
 SETTLED: Final = 200_000_000
@@ -57,6 +59,8 @@ class JournalReader:
         self._places: list[tuple[int, int]] = []
         #: (first serial, last serial, mark number), sorted
         self._ranges: list[tuple[int, int, int]] = []
+        #: what is said anywhere of what containers are called, by their keys as they stand there: the requests
+        self.names: dict[str, JsonObject] = {}
         for path in self._paths:
             self._index(path)
         self._ranges.sort()
@@ -75,6 +79,7 @@ class JournalReader:
             while more := file.read(min(max(CHUNK, _missing(rest)), trusted.end - file.tell())):
                 data = rest + more
                 used = self._index_block(path, data, number, base)
+                self._index_names(data, used)
                 base, rest = base + used, data[used:]
         self._ends.append(trusted.end)
         self._missing.append(0 if trusted.whole else max(self._times[-1] if self._times else 0, 1))
@@ -121,6 +126,21 @@ class JournalReader:
             payload = view[off + f.HEADER_SIZE : off + f.HEADER_SIZE + pairs]
             self._ranges += [(first, last, mark) for first, last in RANGE.iter_unpack(payload)]
             off += size
+
+    def _index_names(self, data: bytes, end: int) -> None:
+        """Find what the frames of ``data`` up to ``end`` say of what containers are called; the first word counts."""
+        off, found = 0, ffi.new("int *")
+        while True:
+            off = int(lib.frames_seek(ffi.from_buffer(data), end, off, f.K_REGISTER, f.MAX_FRAME, found))
+            if found[0] <= 0:
+                return
+            size = START.unpack_from(data, off)[0]
+            payload = data[off + f.HEADER_SIZE : off + size]
+            off += size
+            with contextlib.suppress(ValueError, LookupError, TypeError, RecursionError):  # shows when it is applied
+                request = json.loads(payload.rstrip(b"\0"))
+                if request["op"] == "names":
+                    self.names.setdefault(json.dumps(request["key"]), request)
 
     def _note(self, cut: int) -> None:
         """A mark: what the run had taken in by then is at least that of the marks before."""

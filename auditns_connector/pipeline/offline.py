@@ -11,9 +11,11 @@ from auditns_connector.attribution.attributor import Correlator
 from auditns_connector.audittext.scanner import InsertionPoints
 from auditns_connector.errors import DecodeError
 from auditns_connector.journal.reader import JournalReader
+from auditns_connector.model import container_names
 from auditns_connector.model.apply.dispatch import Model
+from auditns_connector.model.places import Container
 from auditns_connector.vocabulary import frames as f
-from auditns_connector.vocabulary.audit_text import P_NODE
+from auditns_connector.vocabulary.audit_text import P_LATE, P_NETFILTER, P_NODE, P_SUBJECT
 from auditns_connector.vocabulary.values import JsonObject
 
 #: ended processes are kept this long for text that is still on its way (ns): whoever writes it may be slow
@@ -28,13 +30,14 @@ _NO_SENSE: Final = (
 
 
 class ReplayAnswers:
-    """Each event is answered from the state of the model at which the recorded run answered it."""
+    """Each event is answered from the state of the model at which the recorded run answered it. Names apart: a run may
+    have read a moment later what a container is called; that goes for all its events, in whatever blocks text comes."""
 
     def __init__(self, paths: list[str]) -> None:
         self.notices: list[str] = []
-        self.model = Model()
         self._paths = paths
         self._reader = JournalReader(paths)
+        self.model = self._new_model()
         self.nodes: set[bytes] = set()
         #: events that cannot be of the host of the journal, as far as was answered
         self.foreign = 0
@@ -48,6 +51,19 @@ class ReplayAnswers:
             name = str(self.hello.get("node", ""))
             self.nodes = {part.encode() for part in (name, name.partition(".")[0]) if part}
         self.notices += self._reader.notices
+
+    def _new_model(self) -> Model:
+        """A model in which containers have their names from the beginning."""
+        model, names = Model(), self._reader.names
+
+        def on_news(_what: str, container: Container, _now: int) -> None:
+            request = names.get(json.dumps(container.key))
+            if request is not None:
+                container_names.add(model.containers, request)
+
+        if names:
+            model.containers.on_news = on_news
+        return model
 
     def _said(self, payload: bytes) -> JsonObject:
         """What the payload of a HELLO says."""
@@ -79,7 +95,7 @@ class ReplayAnswers:
         try:
             self.model.apply(blocks[0])
             for block in blocks[1:]:
-                self.model = Model()
+                self.model = self._new_model()
                 self.model.apply(block)
         except (
             ValueError,
@@ -119,8 +135,8 @@ class ReplayAnswers:
             return
         stamp = points.ms[i] * 1_000_000 - offset
         if not between[0] - _BEHIND <= stamp <= between[1] + _TICK:
+            self.foreign += points.flags[i] & (P_SUBJECT | P_NETFILTER | P_LATE) in (P_SUBJECT, P_NETFILTER)
             points.flags[i] |= P_NODE
-            self.foreign += 1
 
     def _settled(self, ms: int) -> int:
         offset = self.model.clock.offset

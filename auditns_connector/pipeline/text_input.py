@@ -1,7 +1,7 @@
 """Audit text from files, pipes and terminals, one after the other, into a stream: what ``auditns enrich`` reads.
 
-Nothing waits: a raw record is passed on as it comes, an event whose end has not come is decided after the same silence
-as in the listener, and while nothing comes the kernel's events are taken in.
+Nothing waits: a raw record is passed on as it comes, an event whose end has not come is decided after some silence, and
+while nothing comes the kernel's events are taken in.
 """
 
 import os
@@ -15,8 +15,11 @@ from auditns_connector.audittext.scanner import InsertionPoints, TextStream
 from auditns_connector.errors import AuditnsError
 from auditns_connector.pipeline.compressed import ENOUGH, may_be_compressed, reader
 
-#: how long an event is waited for whose end has not come (ns)
+#: how long an event is waited for whose end has not come (ns), where lines are passed on as they come
 HOLD: Final = 20_000_000
+#: the same where events are handed out whole: auditd's end_of_event_timeout. What comes behind it is an event of its
+#: own, and whoever writes into a pipe may well be kept from it for longer than HOLD in the middle of an event
+HOLD_WHOLE: Final = 2_000_000_000
 _BLOCK: Final = 512 * 1024
 _NEWLINE: Final = 0x0A
 #: what is found by nothing but looking is looked for this often (ns)
@@ -39,6 +42,7 @@ class TextInput:
     def __init__(self, stream: TextStream, deliver: Callable[[InsertionPoints], bool], watched: Watched) -> None:
         self._stream, self._deliver, self._watched = stream, deliver, watched
         self._unended = False
+        self._silence = HOLD_WHOLE if stream.whole else HOLD
 
     def run(self, paths: Sequence[str]) -> None:
         """Read all of ``paths`` (``-`` is stdin) to their ends. Raises :class:`AuditnsError`."""
@@ -100,8 +104,7 @@ class TextInput:
             if fd not in found:
                 self._watched.drain()
                 looked = now
-                oldest = self._stream.oldest
-                if oldest is not None and oldest <= now - HOLD and not self._deliver(self._stream.idle(now - HOLD)):
+                if not self._decide_idle(now - self._silence):
                     return False
                 continue
             room = self._stream.room(_BLOCK)
@@ -124,9 +127,14 @@ class TextInput:
             if not self._deliver(self._stream.filled(size)):
                 return False
 
+    def _decide_idle(self, before: int) -> bool:
+        """Decide the events of which nothing has come since ``before``; False when nobody wants more."""
+        oldest = self._stream.oldest
+        return oldest is None or oldest > before or self._deliver(self._stream.idle(before))
+
     def _patience(self, looked: int) -> float:
         """How long to wait for text (milliseconds)."""
         due, oldest = looked + _LOOK, self._stream.oldest
         if oldest is not None:
-            due = min(due, oldest + HOLD)
+            due = min(due, oldest + self._silence)
         return max(0.0, (due - time.monotonic_ns()) / 1e6)

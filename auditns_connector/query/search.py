@@ -18,7 +18,7 @@ from auditns_connector.audittext.scanner import InsertionPoints, TextStream
 from auditns_connector.daemon.terminal import complain
 from auditns_connector.errors import AuditnsError
 from auditns_connector.matching.native import Needles, NewInfos, has_time
-from auditns_connector.pipeline.text_input import HOLD
+from auditns_connector.pipeline.text_input import HOLD_WHOLE
 from auditns_connector.pipeline.text_stage import Enricher
 from auditns_connector.query import archived, backwards
 from auditns_connector.query import windows as w
@@ -249,9 +249,9 @@ class Search:
             run.stream.at(now)
             return run.feed(piece, wanted=True)
         oldest = run.stream.oldest
-        if oldest is None or oldest > now - HOLD:
+        if oldest is None or oldest > now - HOLD_WHOLE:
             return True
-        return self._take(run.stream, run.stream.idle(now - HOLD))
+        return self._take(run.stream, run.stream.idle(now - HOLD_WHOLE))
 
     def _archived(self, archive: Archive) -> ArchiveSearch:
         return ArchiveSearch(archive, self._answers, self._asked, self._take)

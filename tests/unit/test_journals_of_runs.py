@@ -1,5 +1,6 @@
 """Journals of several runs read together: what happened between the runs, and on another boot, is unknown."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ from auditns_connector.errors import AuditnsError, DecodeError
 from auditns_connector.journal.files import JournalWriter, ranges
 from auditns_connector.journal.reader import JournalReader
 from auditns_connector.model.places import MINTED
+from auditns_connector.pipeline.filters import EventFilter
 from auditns_connector.pipeline.offline import ReplayAnswers
-from auditns_connector.pipeline.text_stage import RAW, Enricher
+from auditns_connector.pipeline.text_stage import JSON, RAW, Enricher
 from auditns_connector.vocabulary import frames as f
 from auditns_connector.vocabulary.namespaces import INDEX
 from tests.unit.world import HEX, World, contid
@@ -201,6 +203,51 @@ def test_the_log_of_another_host_of_the_same_time_gets_no_answer(tmp_path: Path)
         wrong = [(mine, theirs) for mine, theirs in zip(own, found, strict=True) if theirs != "?"]
         assert len(wrong) < 35, (serial, step)  # as many seconds as a run may be behind
         assert foreign > 260, (serial, step)
+
+
+def test_events_of_another_host_are_counted_once_each(tmp_path: Path) -> None:
+    """And not each place in them: targets, and what comes of them late."""
+    target = b"type=OBJ_PID msg=audit(1700000100.120:5000000): opid=7 ocomm=x\n"
+    path = write(tmp_path / "journal", long_run())
+    text = b"".join([record(100_120, 5_000_000, 7), target, target, record(101_120, 5_000_001, 7), target])
+    assert answered(path, text)[1] == 2
+
+
+def named_run() -> list[bytes]:
+    """A run in which the name of a container is read when its first event is answered already."""
+    world = World(run=0)
+    world.proc(7, 1, at=100, start=90, cg=f"/docker/{HEX}")
+    world.put(f.K_MARK, at=200, source=f.S_PIPELINE, payload=ranges([1]))
+    request = {"op": "names", "key": [["docker", HEX]], "names": {"name": "web"}, "labels": {}}
+    world.put(f.K_REGISTER, at=210, source=f.S_CONTROL, payload=json.dumps(request).encode())
+    world.put(f.K_MARK, at=400, source=f.S_PIPELINE, payload=ranges([2]))
+    return world.log
+
+
+def in_blocks(form: str, answers: ReplayAnswers, text: bytes, size: int) -> bytes:
+    """What comes of the events of containers called web in ``text``, which comes in blocks of ``size`` bytes."""
+    correlator = Correlator(answers.model, info=True)
+    enricher = Enricher(correlator, [form], wanted=EventFilter(names=["web"]))
+    stream = enricher.stream = TextStream(whole=True, patient=True)
+
+    def take(points: InsertionPoints) -> bytes:
+        return b"".join(enricher.take(points, lambda p: answers.answer(correlator, p)).values())
+
+    blocks = [take(stream.push(text[at : at + size])) for at in range(0, len(text), size)]
+    return b"".join([*blocks, take(stream.flush(eof=True))])
+
+
+@pytest.mark.parametrize("form", [JSON, RAW])
+def test_a_container_has_its_name_in_whatever_blocks_text_comes(form: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "journal", named_run())
+    lines = [record(150, 1, 7), record(350, 2, 7)]
+    text = b"".join(line + line.replace(b"SYSCALL", b"EOE") for line in lines)
+    outs = []
+    for size in (1, len(text) // 2, len(text)):
+        with ReplayAnswers([path]) as answers:
+            outs.append(in_blocks(form, answers, text, size))
+    assert outs[0].count(b"web") == 2
+    assert outs == [outs[0]] * 3
 
 
 def test_the_log_of_another_time_or_boot_gets_no_answer(tmp_path: Path) -> None:

@@ -1,10 +1,11 @@
 """What ``auditns enrich`` takes for input: files and pipes, compressed or with what others put in front of records."""
 
+import contextlib
 import gzip
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from auditns_connector.audittext.insertion import RecordTexts, assemble
 from auditns_connector.audittext.scanner import InsertionPoints, Scanner, TextStream
 from auditns_connector.errors import AuditnsError
+from auditns_connector.pipeline import text_input
 from auditns_connector.pipeline.text_input import TextInput
 from auditns_connector.vocabulary.audit_text import MODE_EOF
 
@@ -25,12 +27,14 @@ class Nobody:
 
     def __init__(self) -> None:
         self.drained = 0
+        self.on_drain: Callable[[], None] = lambda: None
 
     def filenos(self) -> list[int]:
         return []
 
     def drain(self) -> None:
         self.drained += 1
+        self.on_drain()
 
 
 class Feed:
@@ -167,24 +171,52 @@ def test_a_byte_order_mark_and_carriage_returns_lose_no_record() -> None:
     assert assemble(points, [1, 0], [OURS]).splitlines(keepends=True)[1] == ours
 
 
-def test_an_idle_pipe_is_answered_and_what_happens_is_taken_in() -> None:
-    """The pipe stays open until the event is out: were it waited for, the test would not end."""
+@contextlib.contextmanager
+def fed_by_pipe(feed: Feed) -> Iterator[int]:
+    """The pipe that ``feed`` reads as its stdin; it is closed, and the feed at its end, behind this."""
     reader, writer = os.pipe()
-    feed = Feed(whole=True)
-    seen = threading.Event()
-    feed.on_out = seen.set
     saved = os.dup(0)
     os.dup2(reader, 0)
     try:
         thread = threading.Thread(target=feed.run, args=("-",))
         thread.start()
-        os.write(writer, TWO)
-        assert seen.wait(60)
+        yield writer
         os.close(writer)
         thread.join(60)
     finally:
         os.dup2(saved, 0)
         os.close(saved)
         os.close(reader)
+
+
+def test_an_idle_pipe_is_answered_and_what_happens_is_taken_in() -> None:
+    """The pipe stays open until the event is out: were it waited for, the test would not end."""
+    feed = Feed(whole=True)
+    seen = threading.Event()
+    feed.on_out = seen.set
+    with fed_by_pipe(feed) as writer:
+        os.write(writer, TWO)
+        assert seen.wait(60)
     assert feed.pids == [8]
     assert feed.watched.drained
+
+
+def test_a_writer_that_pauses_within_an_event_does_not_divide_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As any writer does on a busy machine; who waits for auditd's end_of_event_timeout sees what its readers see."""
+    assert text_input.HOLD_WHOLE >= 2_000_000_000
+    monkeypatch.setattr(text_input, "HOLD_WHOLE", 1 << 60)
+    for pause in (True, False):
+        waited = threading.Event()
+        feed = Feed(whole=True)
+        feed.watched.on_drain = waited.set
+        with fed_by_pipe(feed) as writer:
+            for line in (
+                TWO,
+                b"type=CWD msg=audit(1700000000.200:2): cwd=x\n",
+                b"type=EOE msg=audit(1700000000.200:2): \n",
+            ):
+                os.write(writer, line)
+                waited.clear()
+                assert not pause or waited.wait(60)
+        assert feed.pids == [8]
+        assert feed.out.count(b"contid=4") == 1
