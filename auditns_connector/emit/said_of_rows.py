@@ -74,16 +74,21 @@ class SaidOfRows:
         #: by number of a profile: it, the text in front of the process, its unit, and the text behind
         self._parts: dict[int, tuple[Profile, str, str, str]] = {}
         self._ancestors: dict[Ancestor, str] = {}
+        self._applied = (-1, 0)
         self._lines: dict[tuple[tuple[int, int] | None, Container | None], str] = {}
 
     def clear(self) -> None:
         """Texts are numbered anew."""
         self._numbers.clear()
         self._parts.clear()
+        self._lines.clear()
 
     def number(self, rows: CData, who: "array[int]", model: "Model", texts: RecordTexts) -> None:
         """Put into ``who``, for each point that ``rows`` has a row for, the number of what is said of it."""
-        self._lines.clear()
+        applied = model.applied, int(model.table.c.frames)
+        if applied != self._applied:
+            self._applied = applied
+            self._lines.clear()
         self._numbers.put(rows, who, model, lambda row: texts.add(self._text(row, model).encode("ascii")))
 
     def _text(self, row: int, model: "Model") -> str:
@@ -95,7 +100,8 @@ class SaidOfRows:
         return f'{front},"process":{{"key":{key}{unit}{self._parents(model, holder, profile)}}}{behind}'
 
     def _parents(self, model: "Model", holder: Holder, profile: "Profile") -> str:
-        """The member that tells the parents; for one call, all that somebody has made in a container have the same."""
+        """The member that tells the parents; until a frame is applied, all that somebody has made in a container have the
+        same."""
         container, creator = profile.state.container, holder.creator
         told = self._lines.get((creator, container)) if creator is not None else None
         if container is not None and container.init == (holder.pid, holder.start):
