@@ -9,8 +9,7 @@ all of it.
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from auditns_connector.config.users import UserOptions
 from auditns_connector.control.own_programs import OwnPrograms
@@ -22,7 +21,6 @@ from auditns_connector.errors import AuditnsError
 from auditns_connector.host.addresses import NetWatch
 from auditns_connector.host.runtime_metadata import ReaderThread, RuntimeMetadata
 from auditns_connector.model.outputs import ContainerOp
-from auditns_connector.pipeline.coalescing import Coalescer
 from auditns_connector.pipeline.loop import Pipeline
 from auditns_connector.pipeline.resume import resume
 from auditns_connector.registration.follower import Follower
@@ -39,14 +37,14 @@ if TYPE_CHECKING:
     from auditns_connector.daemon.log import Log
     from auditns_connector.emit.events import EventWriter
     from auditns_connector.host.observer import Observer
+    from auditns_connector.pipeline.coalescing import Coalescer
     from auditns_connector.pipeline.standalone_records import StandaloneRecords
     from auditns_connector.pipeline.text_stage import Enricher
     from auditns_connector.sinks.base import Sink
     from auditns_connector.sources.base import AuditSource
 
 
-@dataclass(frozen=True)
-class Parts:
+class Parts(NamedTuple):
     """What a command brings with it."""
 
     observer: "Observer"
@@ -62,7 +60,7 @@ class Parts:
     standalone: "StandaloneRecords | None" = None
     #: shows kernel events; status is then all that is served
     events: "EventWriter | None" = None
-    coalescer: Coalescer = field(default_factory=Coalescer)
+    coalescer: "Coalescer | None" = None
     #: (netfilter mark, contid) pairs
     marks: Sequence[tuple[int, int]] = ()
     #: runtimes whose containers are expected to be registered
@@ -80,7 +78,7 @@ class Parts:
     #: pipeline/resume.py
     resumes: tuple[str, str] | None = None
     #: signals that came before; handlers append to it
-    early: list[int] = field(default_factory=list)
+    early: list[int] | None = None
 
 
 class Program:

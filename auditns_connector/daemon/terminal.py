@@ -7,7 +7,6 @@ escaped, as \\x1b or \\u202e. Names that containers have are shown in quotes whe
 
 import os
 import re
-import shutil
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, TextIO
@@ -84,7 +83,11 @@ def complain(text: str) -> None:
 def fit(shown: Sequence[str], size: os.terminal_size | None = None) -> list[str]:
     """``shown``, escaped already, cut to what a terminal of ``size`` (this one's) holds with its cursor below: longer
     lines end in …, and the last line says how many there are more."""
-    columns, rows = size or shutil.get_terminal_size()
+    if size is None:
+        import shutil  # it takes long to load, and a daemon has no terminal
+
+        size = shutil.get_terminal_size()
+    columns, rows = size
     room = max(rows - 2, 1)
     cut = [line if len(line) < columns else line[: max(columns - 2, 1)] + "…" for line in shown[:room]]
     return [*cut, f"… {len(shown) - room} more lines"] if len(shown) > room else cut

@@ -100,8 +100,8 @@ class SaidOfRows:
         return f'{front},"process":{{"key":{key}{unit}{self._parents(model, holder, profile)}}}{behind}'
 
     def _parents(self, model: "Model", holder: Holder, profile: "Profile") -> str:
-        """The member that tells the parents; until a frame is applied, all that somebody has made in a container have the
-        same."""
+        """The member that tells the parents; until a frame is applied, all whom somebody has made in a container have
+        the same."""
         container, creator = profile.state.container, holder.creator
         told = self._lines.get((creator, container)) if creator is not None else None
         if container is not None and container.init == (holder.pid, holder.start):

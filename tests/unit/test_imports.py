@@ -5,6 +5,8 @@ Imports inside functions count, and so do those for type checkers alone: what a 
 
 import ast
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -134,3 +136,13 @@ def test_the_lowest_can_be_had_without_the_extension(name: str) -> None:
         found.add(module)
         todo += ARROWS.get(module, set()) - found
     assert "_native" not in found
+
+
+def test_the_plugin_starts_without_what_takes_long_to_load() -> None:
+    slow = "argparse ast dataclasses datetime inspect locale logging lzma shutil subprocess tokenize"
+    program = (
+        "import sys; import auditns_connector.assembly, auditns_connector.cli.plugin; "
+        f"print(*sorted(set({slow.split()!r}) & set(sys.modules)))"
+    )
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert told.split() == []
