@@ -51,10 +51,10 @@ container = true
 script = true
 """
 PLUGIN: Final = """\
-control = "{work}/control"
+control = "{own}/control"
 lifecycle = false
 [output.file]
-path = "{work}/plugin.log"
+path = "{own}/plugin.log"
 max_size = 0
 queue = "1G"
 """
@@ -132,7 +132,8 @@ def programs(kind: str, log: Path, frames: Path, work: Path, events: int) -> dic
     """Name -> program, of those that are installed, for a log of so many ``events``. auparse is left out where the
     input is nasty: interleaved events cost it minutes."""
     conf = work / "auditns.toml"
-    conf.write_text(PLUGIN.format(work=work))
+    own = work / "plugin"  # what it kept for a restart is no part of the next run
+    conf.write_text(PLUGIN.format(own=own))
     conf.chmod(0o640)
     enrich = [sys.executable, "-m", "auditns_connector.cli.main", "enrich", "--journal", str(frames), str(log)]
     found = {
@@ -142,7 +143,7 @@ def programs(kind: str, log: Path, frames: Path, work: Path, events: int) -> dic
         "auditns enrich, JSON": Program([*enrich, "--format", "json"]),
         "auditns enrich, raw, --ns all --info": Program([*enrich, "--ns", "all", "--info"]),
         "audisp-auditns, raw": Program(
-            [sys.executable, str(HERE / "plugin_run.py"), str(frames), str(conf)], "socket", work / "plugin.log"
+            [sys.executable, str(HERE / "plugin_run.py"), str(frames), str(conf)], "socket", own / "plugin.log", own=own
         ),
     }
     for peer in peers.versions("laurel"):
