@@ -1,7 +1,8 @@
 """Who asks over the control socket, and whom a request speaks of: what the kernel says, never what the peer says.
 
 SO_PEERCRED and SO_PEERPIDFD (Linux 6.5) tell the process that connected. A pid in a request counts in its own
-pid namespace. What is read about a process is believed only if a pidfd, opened before, says that it lives still.
+pid namespace. What is read about a process is believed only if a pidfd, opened before, says that it lives still;
+PIDFD_GET_INFO (Linux 6.13) also tells by that pidfd its user and cgroup, and how it ended.
 """
 
 import errno
@@ -12,6 +13,7 @@ import struct
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
+from auditns_connector.sources.pidfd_info import PidInfo, ask
 from auditns_connector.sources.procfs import Procfs
 from auditns_connector.vocabulary.namespaces import INITIAL_INODES
 from auditns_connector.vocabulary.values import JsonObject
@@ -89,6 +91,18 @@ class PidHandle:
         poll.register(self._fd, select.POLLIN)
         return not poll.poll(0)
 
+    def info(self) -> PidInfo | None:
+        """What the kernel says of it by the pidfd; None where it says nothing."""
+        return ask(self._fd) if self._fd >= 0 else None
+
+    def ended(self) -> str:
+        """How it ended, in words; empty where that is not told."""
+        found = self.info()
+        if found is None or found.status is None:
+            return ""
+        code = os.waitstatus_to_exitcode(found.status)
+        return f"it has exited with status {code}" if code >= 0 else f"signal {-code} has ended it"
+
     def close(self) -> None:
         """Let it go."""
         if self._fd >= 0:
@@ -108,6 +122,7 @@ def describe_caller(procfs: Procfs, held: PidHandle, peer: Peer) -> JsonObject:
     ``start`` is None where the process has gone already; ``privileged``: root of the initial user namespace with
     CAP_AUDIT_CONTROL; ``ns`` and ``cg`` as :mod:`sources.procfs` has them.
     """
+    before = held.info()
     found = procfs.describe(held.pid) if held.pid > 0 else None
     about: JsonObject = {"pid": peer.pid, "start": None, "uid": peer.uid, "privileged": False, "ancestors": []}
     if found is None:
@@ -125,11 +140,14 @@ def describe_caller(procfs: Procfs, held: PidHandle, peer: Peer) -> JsonObject:
     )
     began = found["start"]
     if held.alive() and began is not None and (peer.start is None or abs(peer.start - began) < _SAME):
+        now = held.info()
         about["start"] = began
-        about["privileged"] = peer.uid == 0 and initial and capable
+        about["privileged"] = peer.uid == 0 and initial and capable and (now is None or now.euid in (None, 0))
         about["pid_ns"] = (found.get("ns") or {}).get("pid")
         about["depth"] = len(found.get("nspid") or [0])
         about["ns"], about["cg"] = found.get("ns"), found.get("cg")
+        if before is not None and now is not None and before.cgroup != now.cgroup:
+            about["cg"] = None  # it was moved while it was read
     return about
 
 

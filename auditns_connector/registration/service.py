@@ -104,6 +104,7 @@ class Registrar:
                 self._observer.name_namespaces(found)
                 now = self._observer.sync_within()
                 alive = about is not None and held.alive()
+                how = "" if alive else held.ended()
                 frame = {
                     "op": op,
                     "start": about["start"] if about is not None and alive else None,
@@ -120,7 +121,7 @@ class Registrar:
             return {
                 "ok": False,
                 "error": outcome.error,
-                "message": outcome.message,
+                "message": f"{outcome.message}: {how}" if how and outcome.error == "ESRCH" else outcome.message,
                 "contid": self._text(outcome.container),
             }
         # stamps of audit records are coarse: only after this time is an event told apart from those before the set
