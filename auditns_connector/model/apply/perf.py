@@ -248,10 +248,13 @@ class KernelEvents:
 
     def _may_have_moved(self, process: Process, time: int) -> None:
         """``process`` has run a program, before which it may have been moved: /proc is asked. One of a container stays
-        its until then."""
+        its until then, but not the first one of a sandbox: a runtime moves it into the container's cgroup before."""
         m = self._model
         m.ask(process.pid)
-        if process.state.container is None:
+        container = process.state.container
+        if container is None or (
+            container.sandbox is not None and container.sandbox.first == (process.pid, process.start)
+        ):
             m.table.set_cgroups(process, None)
             m.settle(process, time, NOT_KNOWN)
 
@@ -276,7 +279,8 @@ class KernelEvents:
         if nsset is base:
             return
         who = (pid, process.start)
-        fresh = self._life.begin(nsset, base, who, who)
+        entered = call is not None and call.kind == f.K_SETNS  # what was not known was there before all the same
+        fresh = self._life.begin(nsset, base, who, None if entered else who)
         former = process.state
         joined = nsset.inst[MNT]
         if joined is not None and (joined in fresh or joined.initial or (base and base.inst[MNT] is joined)):
