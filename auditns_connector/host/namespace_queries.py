@@ -7,21 +7,25 @@ the namespace it asked for.
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Final
 
 from auditns_connector.model.apply.namespace_life import GONE, HELD, UNKNOWN_END, nsid
 from auditns_connector.model.namespaces import Namespaces
 from auditns_connector.model.places import Instance
+from auditns_connector.sources.listns import MOST, NamespaceList
 from auditns_connector.sources.nsid import NsIds, alive
 from auditns_connector.vocabulary import frames as f
-from auditns_connector.vocabulary.namespaces import ALL_ORDER, PID, USER
+from auditns_connector.vocabulary.namespaces import ALL_ORDER, MNT, PID, USER
 
 #: threads through which one instance is asked for
 _TRIES: Final = 8
 #: namespaces known to be held that are asked about in one round
 _HELD_A_ROUND: Final = 1000
+#: namespaces found in the kernel's list that are asked for their inode in one round
+_FOUND_A_ROUND: Final = 4096
+_EVERY_TYPE: Final = range(len(ALL_ORDER))
 
 
 class NsAsker:
@@ -31,6 +35,7 @@ class NsAsker:
     def __init__(self, namespaces: Namespaces, *, all_serials: bool) -> None:
         self.all_serials = all_serials
         self.ids = NsIds()
+        self._list = NamespaceList()
         self._namespaces = namespaces
         self._turn = 0
 
@@ -65,6 +70,29 @@ class NsAsker:
         known = self._namespaces.serials.items()
         return b"".join(nsid(inst, serial, now) for serial, inst in known if inst.sets or inst.initial)
 
+    def held(self) -> bytes:
+        """An NSLIST frame of all that no task is in: a journal that begins now tells them."""
+        rows = [(inst.serial or 0, inst.ino, inst.index) for inst in self._namespaces.unproven_ends.values()]
+        return _list_frame(time.monotonic_ns(), self._list.types, rows, news=False) if rows else b""
+
+    def list_all(self, *, news: bool) -> bytes:
+        """An NSLIST frame of what the kernel's list has and the model has no serial of; ``news``: what the list before
+        did not have has begun since."""
+        return self._listed(_EVERY_TYPE, MOST, news)
+
+    def list_unseen(self) -> bytes:
+        """The same of mount namespaces, which may begin without any event; of many at once some wait."""
+        return self._listed((MNT,), _FOUND_A_ROUND, True)
+
+    def _listed(self, types: Sequence[int], most: int, news: bool) -> bytes:
+        now, listing = time.monotonic_ns(), self._list
+        rows = []
+        for index in types:
+            for number in listing.fresh(index, self._namespaces.serials, most):
+                if (found := listing.find(number, index)) is not None:
+                    rows.append(found)
+        return _list_frame(now, types, rows, news=news) if listing.available else b""
+
     def _inhabitants(self, inst: Instance) -> list[int]:
         if inst.initial:
             return [os.getpid(), 2, 1]
@@ -97,3 +125,8 @@ class NsAsker:
                 f.pack(f.K_NSGONE, f.S_PROCFS, now, ppid=inst.index, cgroup=inst.number, arg=verdict, payload=ino)
             )
         return out
+
+
+def _list_frame(now: int, types: Iterable[int], rows: Iterable[tuple[int, ...]], *, news: bool) -> bytes:
+    payload = b"".join(f.NSLIST_ROW.pack(*row, 0) for row in rows)
+    return f.pack(f.K_NSLIST, f.S_PROCFS, now, pid=sum(1 << index for index in types), arg=int(news), payload=payload)

@@ -132,6 +132,7 @@ class Observer:
             self.bootstrap.scan(self.perf.began if self.perf is not None else 0)
             self.bootstrap.restore()
             self.questions.ask_all()
+            self.questions.list_namespaces()
 
     def _describe_sources(self) -> None:
         self.bootstrap.sources = {
@@ -192,6 +193,7 @@ class Observer:
             self._epoch = self.model.epoch
             self.bootstrap.scan()
             self.questions.ask_all()
+            self.questions.list_namespaces(news=True)
         if self.perf is None and self.connector is None:
             self._poll(cut)
         for call in self.followed:

@@ -45,6 +45,7 @@ class Questions:
         #: when something was asked while we were behind, and answers that came before their time: (time, frames)
         self._asked = 0
         self._early: deque[tuple[int, bytes]] = deque()
+        self._listed = False
         self._asker = NsAsker(model.namespaces, all_serials=all_serials)
         self.procfs = Procfs()
         #: the hierarchy that samples of perf are of, ``None`` before it is known
@@ -173,6 +174,7 @@ class Questions:
 
     def prove(self) -> bool:
         """Ask the kernel whether namespaces without tasks are gone; True when it should be asked again soon."""
+        self.list_unseen()
         proofs = self._asker.proofs()
         if proofs:
             self._drain()
@@ -182,10 +184,27 @@ class Questions:
 
     def numbered(self) -> bytes:
         """Frames that say which serials namespaces have."""
-        return self._asker.numbered()
+        return self._asker.numbered() + self._asker.held()
+
+    def list_namespaces(self, *, news: bool = False) -> None:
+        """Have the model know the kernel's list of namespaces, those included that no process is in. ``news``: such
+        as the list before did not have have begun since, which perf alone may say."""
+        self._take_list(self._asker.list_all(news=news and self._model.perf))
+
+    def list_unseen(self) -> None:
+        """Look for namespaces that have begun without an event, where somebody is told how namespaces come and go."""
+        if self._model.lifecycle and self._model.perf:
+            self._take_list(self._asker.list_unseen())
+
+    def _take_list(self, listed: bytes) -> None:
+        if len(listed) > f.HEADER_SIZE or (listed and not self._listed):
+            self._listed = True
+            self._drain()
+            self._feed.feed(listed)
 
     def want_all_serials(self) -> None:
         """Ask for the kernel's id of every namespace from now on."""
         if not self._asker.all_serials:
             self._asker.all_serials = True
             self._asker.ask_again()
+            self.list_namespaces()

@@ -243,6 +243,16 @@ class Namespaces:
         if inst.ino not in self.current[inst.index]:
             self.empty_by_inode[inst.index, inst.ino] = inst
 
+    def hold(self, index: int, ino: int, serial: int, now: int) -> Instance:
+        """A namespace that the kernel has listed at ``now`` and that no task is in: what holds it is not known."""
+        inst = self._new(index, self.dev, ino, now)
+        inst.possible_predecessor = None
+        del self.current[index][ino]
+        inst.ended, inst.held = now, True
+        self.ended += 1
+        self.give(inst, serial)
+        return inst
+
     def serial(self, inst: Instance) -> int:
         """The serial of ``inst``; minted now where nobody asked the kernel for it."""
         if inst.serial is None:

@@ -30,12 +30,12 @@ class Loss(NamedTuple):
 
 class NsInit(NamedTuple):
     """A namespace came to exist; ``old`` is the one of its type that its creator, ``process``, was in, and ``state``
-    what held for the creator then."""
+    what held for the creator then. Who made it may not be known (None)."""
 
     time: int
     inst: "Instance"
     old: "Instance | None"
-    process: "Process"
+    process: "Process | None"
     state: "State"
     comm: bytes = b""
 

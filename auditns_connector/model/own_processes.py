@@ -98,7 +98,7 @@ class OwnProcesses:
             hidden = output.inst.number in self._hidden
             self._hidden.pop(output.inst.number, None)
             return hidden
-        hidden = self.did(output.process)
+        hidden = output.process is not None and self.did(output.process)
         if hidden and isinstance(output, NsInit):
             self._hidden[output.inst.number] = None
             if len(self._hidden) > _MOST_HIDDEN:

@@ -140,13 +140,13 @@ class MakerOf:
 
     def of(self, output: NsInit | NsChange | NsLeft | NsDel) -> tuple[Maker, bytes]:
         """The maker, and what its process was called."""
+        process = output.process
+        if process is None:
+            return OTHERS, b""
         if isinstance(output, NsDel):
-            process = output.process
-            if process is None:
-                return OTHERS, b""
             container, comm = process.state.container, process.comm
         else:
-            process, container, comm = output.process, output.state.container, output.comm
+            container, comm = output.state.container, output.comm
         maker = self._known.get((process, container))
         if maker is None:
             around = container

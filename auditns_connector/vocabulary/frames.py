@@ -63,6 +63,9 @@ LOGINS        procfs audit  payload: (s32 pid, u32 auid, u32 ses) of processes a
                             its serial
 PROGRAMS      procfs        payload: (s32 pid, u32 size, bytes) of processes: /proc/PID/exe
 OWN           control       pid, arg its start: it is another program of ours; what it does is of no interest
+NSLIST        procfs        namespaces that the kernel's own list has and the model has no serial of, each there at some
+                            moment since ``time``; pid: bit n is set where all of type n were listed; arg 0: whenever
+                            they began, 1: since the list before; payload: see NSLIST_ROW
 LOGIN         control       pid; arg low 32 bits the login uid inside its container, high 32 bits the session
 
 Sources of the layouts: include/uapi/linux/cn_proc.h, perf_event.h, include/trace/events/{sched,cgroup,task}.h.
@@ -84,6 +87,8 @@ IDS_PAYLOAD: Final = struct.Struct("<II")
 #: many numbers in pid namespaces (ours first) follow (s32 each; of one thread alone no id), how many bytes of
 #: /proc/PID/cgroup and, before that, of comm; state (a letter); 1 where the cgroup could be read
 PROCESS_PAYLOAD: Final = struct.Struct(f"<{len(ALL_ORDER) + 1}QIIIHBB")
+#: the kernel's id, the inode, index of the type in nstypes.ALL_ORDER, 0
+NSLIST_ROW: Final = struct.Struct("<QQII")
 CPU_UNKNOWN: Final = 0xFFFF
 #: PID_MAX_LIMIT of the kernel: every pid and tid is smaller
 PID_BITS: Final = 22
@@ -129,6 +134,7 @@ K_CHECK: Final = 57
 K_LOGINS: Final = 58
 K_PROGRAMS: Final = 59
 K_OWN: Final = 60
+K_NSLIST: Final = 61
 
 #: bits of a RULES frame's arg
 RULES_EXECS: Final = 1

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "kernel/nsid.h"
@@ -22,6 +23,8 @@
 #define NSID_ROOT (-10003)
 #define NSID_FILEID 0xf1
 #define KERNFS_FILEID 0xfe
+/* asm-generic/unistd.h: one number on every architecture */
+#define NSID_SYS_LISTNS 470
 
 /* struct nsfs_file_handle of linux/nsfs.h */
 struct nsfs_handle {
@@ -127,4 +130,34 @@ int nsid_cgroup_path(int mount, uint64_t id, char *path, size_t size)
         return -ENAMETOOLONG;
     path[len] = 0;
     return (int)len;
+}
+
+int64_t nsid_list(const void *request, uint64_t *ids, size_t most)
+{
+    long found;
+
+    do
+        found = syscall(NSID_SYS_LISTNS, request, ids, most, 0);
+    while (found < 0 && errno == EINTR);
+    return found < 0 ? -errno : found;
+}
+
+int nsid_find(uint64_t id, struct nsid_answer *out)
+{
+    struct nsfs_handle handle = {id, 0, 0}; /* without type and inode the kernel compares the id alone */
+    struct stat st;
+    int fd = open_handle(NSID_ROOT, NSID_FILEID, &handle, sizeof(handle), O_RDONLY);
+    int error;
+
+    memset(out, 0, sizeof(*out));
+    if (fd < 0)
+        return fd;
+    error = fstat(fd, &st) ? -errno : 0;
+    close(fd);
+    if (!error) {
+        out->dev = st.st_dev;
+        out->ino = st.st_ino;
+        out->id = id;
+    }
+    return error;
 }

@@ -20,3 +20,11 @@ int nsid_alive(uint64_t id, uint32_t type, uint32_t ino);
 /* The path of the cgroup with id `id` below the hierarchy that is mounted at `mount`, into `path` of `size` bytes with
    its NUL; the length, or a negative errno (-ESTALE: it is gone; -ENAMETOOLONG). */
 int nsid_cgroup_path(int mount, uint64_t id, char *path, size_t size);
+
+/* listns(2), Linux 6.19: ids of namespaces to `ids`, as `request` (struct ns_id_req) asks for. How many, or a negative
+   errno (-ENOSYS: an older kernel). */
+int64_t nsid_list(const void *request, uint64_t *ids, size_t most);
+
+/* The namespace with this kernel id, by its file handle: its device and inode to `out`. 0, or a negative errno (-ESTALE:
+   it is gone). */
+int nsid_find(uint64_t id, struct nsid_answer *out);

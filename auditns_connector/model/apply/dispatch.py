@@ -107,6 +107,7 @@ class Model(Tables):
             f.K_PROCESS: self.answers.process,
             f.K_NSID: self.life.nsid,
             f.K_NSGONE: self.life.gone,
+            f.K_NSLIST: self.life.listed,
             f.K_CHECK: self.kernel.ignored,
             f.K_MARK: self._mark,
             f.K_RULES: self.losses.rules,

@@ -4,14 +4,18 @@ The first task that an event shows in an instance begins it; the departure of th
 namespace is then gone is the kernel's word (NSGONE), or cannot be known: it may be held by a bind mount or a
 descriptor. Where a task enters an inode whose former instance may live on, the kernel's id says whether it is the same
 (NSID).
+
+Where the kernel lists namespaces (NSLIST), those that no task is in are known too, and what no event tells of: a mount
+namespace of open_tree(2) or fsmount(2) begins with nobody in it. Who made such a one is not known.
 """
 
 from typing import TYPE_CHECKING
 
 from auditns_connector.model.outputs import NsChange, NsDel, NsInit, NsLeft
-from auditns_connector.model.places import MINTED, Instance, NsSet
-from auditns_connector.model.process import Process, State
+from auditns_connector.model.places import MINTED, UNKNOWN, Instance, NsSet
+from auditns_connector.model.process import NOT_KNOWN, Process, State
 from auditns_connector.vocabulary import frames as f
+from auditns_connector.vocabulary.namespaces import ALL_ORDER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +25,7 @@ if TYPE_CHECKING:
 
 #: answers of a NSGONE frame
 GONE, HELD, UNKNOWN_END = 0, 1, 2
+_ROW = f.NSLIST_ROW.size
 
 
 def nsid(inst: Instance, serial: int, now: int, pid: int = 0) -> bytes:
@@ -45,6 +50,8 @@ class NsLife:
         self._model = model
         #: who left it last, by number of a namespace
         self._last: dict[int, Process] = {}
+        #: by index of a type: the kernel has listed those namespaces that no event has told of
+        self._listed = [False] * len(ALL_ORDER)
 
     def forget(self, inst: Instance) -> None:
         """Nobody asks for ``inst`` any more."""
@@ -144,10 +151,52 @@ class NsLife:
             self._joined(inst, known, time)
         else:
             namespaces.give(inst, arg)
+            self._untold(inst)
             if former is not None and former is not known and inst.has_kernel_id:
                 self._proven(former, time)  # its inode is another's now
         if self._model.lifecycle and inst.ended is not None and not inst.has_kernel_id:
             self._model.outputs.append(NsDel(inst.ended, inst, None, self._last.get(inst.number)))
+
+    def _untold(self, inst: Instance) -> None:
+        """``inst`` has got its serial. If somebody came into it by setns, and it was in no list of the kernel's, it
+        began since the last one, with nobody in it."""
+        model = self._model
+        if not (model.lifecycle and inst.has_kernel_id and self._listed[inst.index]) or inst.told or inst.initial:
+            return
+        outputs = model.outputs
+        for at, output in enumerate(outputs):
+            if isinstance(output, NsChange) and output.inst is inst and inst.creator is None:
+                if output.reason == "setns":
+                    outputs.insert(at, self._began(inst, output.time))
+                return
+
+    def _began(self, inst: Instance, time: int) -> NsInit:
+        """``inst`` has begun before ``time``, and no event has told how."""
+        inst.told = True
+        return NsInit(time, inst, None, None, State(time, UNKNOWN, None, NOT_KNOWN))
+
+    def listed(
+        self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
+    ) -> None:
+        """NSLIST: a list of the kernel's, asked after ``time``; ``pid`` has a bit for each type that it is of."""
+        namespaces, news = self._model.namespaces, arg == 1 and self._model.lifecycle
+        begun: set[tuple[int, int]] | None = None
+        for serial, ino, index, _ in f.NSLIST_ROW.iter_unpack(payload[: len(payload) // _ROW * _ROW]):
+            if index >= len(ALL_ORDER) or not 0 < serial < MINTED or not ino or serial in namespaces.serials:
+                continue
+            inst = namespaces.current[index].get(ino)
+            if inst is not None and (inst.sets or inst.initial):
+                if inst.born <= time and inst.serial is None:
+                    namespaces.give(inst, serial)
+                continue
+            # one whose beginning was told, but that was asked for its id too late, may be the same
+            if news and begun is None:
+                begun = {(one.index, one.ino) for one in namespaces.minted.values() if one.told}
+            inst = namespaces.hold(index, ino, serial, time)
+            if begun is not None and (index, ino) not in begun:
+                self._model.outputs.append(self._began(inst, time))
+        for index in range(len(ALL_ORDER)):
+            self._listed[index] |= bool(pid >> index & 1)
 
     def gone(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
         """NSGONE: what the kernel says of the instance without tasks whose number is ``cgroup``."""
