@@ -8,6 +8,7 @@ import pytest
 from auditns_connector.emit.events import EventWriter
 from auditns_connector.model.process import Process
 from auditns_connector.vocabulary import frames as f
+from auditns_connector.vocabulary.namespaces import INITIAL_INODES_618
 from tests.unit.world import HEX, MS, World, contid
 
 DOCKER = f"/system.slice/docker-{HEX}.scope"
@@ -135,6 +136,7 @@ def test_a_process_alone_in_its_sandbox_goes_on_there() -> None:
         inside = w.who(100, 30)
         w.model.outputs.clear()
         exec_su(w, 100, 40)
+        w.proc(100, 1, 45, start=10, ns={**INITIAL_INODES_618, "pid": 77})  # no event says that it was not moved before
         w.fork(100, 101, 50)
         assert w.who(101, 70) == w.who(100, 70) == inside
         assert not w.model.outputs, "the namespace was never left"
