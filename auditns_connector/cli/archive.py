@@ -7,6 +7,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from auditns_connector.cli.arguments import as_configured
 from auditns_connector.cli.subparsers import Subparsers
 from auditns_connector.daemon.terminal import complain, show
 from auditns_connector.errors import ConfigError
@@ -58,13 +59,13 @@ def add_archive(parser: argparse.ArgumentParser) -> None:
 def _size(text: str) -> int:
     from auditns_connector.config.readers import GIB, MIB, size
 
-    return int(size(MIB, 1024 * 1024 * GIB, zero=True)(int(text) if text.isdigit() else text))
+    return int(as_configured(text, size(MIB, 1024 * 1024 * GIB, zero=True), 0 if text == "0" else text))
 
 
 def _age(text: str) -> int:
     from auditns_connector.config.readers import age
 
-    return age(0 if text == "0" else text)
+    return int(as_configured(text, age, 0 if text == "0" else text))
 
 
 def archive_options(given: str | None, path: str | None = None) -> "ArchiveOptions":

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator
 
 from auditns_connector.api import EXIT_CODES
+from auditns_connector.cli.arguments import process_id
 from auditns_connector.cli.options import add_contid, add_control, add_name
 from auditns_connector.cli.subparsers import Subparsers
 from auditns_connector.vocabulary.values import JsonObject
@@ -23,7 +24,7 @@ def add_parser(subparsers: Subparsers, name: str, text: str) -> None:
     )  # fmt: skip
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=type(parser))
     one = actions.add_parser("set", help="give a process an identifier", epilog=f"Exit codes: {codes}.")
-    one.add_argument("pid", type=_pid, metavar="PID", help="a process without children and threads")
+    one.add_argument("pid", type=process_id, metavar="PID", help="a process without children and threads")
     one.add_argument("id", metavar="ID", help="64 bits, decimal or 0x-hex")
     one.add_argument("--new", action="store_true", help="refuse an identifier that is alive anywhere on this host")
     for field, what in (
@@ -32,26 +33,20 @@ def add_parser(subparsers: Subparsers, name: str, text: str) -> None:
     ):  # fmt: skip
         one.add_argument(f"--{field}", default="", metavar="TEXT", help=f"{what}, for CONTAINER_INFO")
     one = actions.add_parser("get", help="the container of a process")
-    one.add_argument("pid", type=_pid, metavar="PID")
+    one.add_argument("pid", type=process_id, metavar="PID")
     one.add_argument("--json", action="store_true", help="one JSON object")
     one = actions.add_parser("list", help="the living containers")
     one.add_argument("--json", action="store_true", help="one JSON object a line")
     add_contid(one, "these, or those inside them")
     add_name(one)
     one = actions.add_parser("delegate", help="let a process set identifiers inside its own container")
-    one.add_argument("pid", type=_pid, metavar="PID")
+    one.add_argument("pid", type=process_id, metavar="PID")
     one.add_argument(
         "--socket", metavar="PATH",
         help="make a control socket of its own there, to be mounted into the container; the directory must be root's",
     )  # fmt: skip
     for one in actions.choices.values():
         add_control(one)
-
-
-def _pid(text: str) -> int:
-    if not text.isdecimal() or not 0 < int(text) < 1 << 31:
-        raise argparse.ArgumentTypeError(f"{text!r} is no process id: a number from 1 to 2147483647, as ps shows it")
-    return int(text)
 
 
 def run(args: argparse.Namespace) -> int:

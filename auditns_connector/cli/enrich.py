@@ -42,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the command."""
     from auditns_connector.attribution.attributor import Correlator
     from auditns_connector.audittext.scanner import TextStream
+    from auditns_connector.cli.progress import progress
     from auditns_connector.daemon.process import calm_collector, growing, open_standard_streams
     from auditns_connector.emit import spelling as spellings
     from auditns_connector.emit.redaction import Redaction
@@ -94,7 +95,12 @@ def run(args: argparse.Namespace) -> int:
             shown = blocks if shape is None else [shape(bytes(block)) for block in blocks]
             return all(write_all(output, block) for block in shown) and not enricher.done
 
-        TextInput(stream, deliver, answers).run(args.files or ["-"])
+        reading = progress(args.files or ["-"])
+        try:
+            TextInput(stream, deliver, answers, reading).run(args.files or ["-"])
+        finally:
+            if reading is not None:
+                reading.close()
     if answers.foreign:
         complain(
             f"auditns: {answers.foreign} events are unknown: by serial and time they are not of the journal's host"

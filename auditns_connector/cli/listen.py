@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from auditns_connector.cli.arguments import seconds, whole
 from auditns_connector.cli.options import (
     add_control,
     add_filters,
@@ -17,7 +18,6 @@ from auditns_connector.cli.options import (
     lines_for_people,
     milliseconds,
     runtimes,
-    seconds,
 )
 from auditns_connector.cli.subparsers import Subparsers
 from auditns_connector.config.streams import MAX_BACKLOG
@@ -115,10 +115,8 @@ def add_parser(subparsers: Subparsers, name: str, text: str) -> None:
 
 def _rates(text: str) -> tuple[int, int]:
     each, colon, total = text.partition(":")
-    found = int(each), int(total) if colon else TOTAL
-    if not all(0 <= rate <= 1_000_000 for rate in found):
-        raise ValueError
-    return found
+    number = whole(0, 1_000_000, "number of records a second")
+    return number(each), number(total) if colon else TOTAL
 
 
 def _whole(text: str) -> int:

@@ -37,7 +37,14 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose usage errors are one line and exit 2."""
+    """An argument parser whose usage errors are one line and exit 2, and say what may have been meant."""
+
+    def _check_value(self, action: argparse.Action, value: object) -> None:
+        # argparse has no other place for what is said of a word that is none of the choices
+        if action.choices is not None and value not in action.choices:
+            words = [str(choice) for choice in action.choices]
+            said = f"{value!r} is none of {', '.join(words)}{suggestion(str(value), words)}"
+            raise argparse.ArgumentError(action, said)
 
     def error(self, message: str) -> NoReturn:
         """Print ``message`` and end with exit code 2."""

@@ -3,6 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING, Final
 
+from auditns_connector.cli.arguments import process_id
 from auditns_connector.cli.options import add_contid, add_control, add_name
 from auditns_connector.cli.subparsers import Subparsers
 from auditns_connector.errors import AuditnsError
@@ -25,7 +26,9 @@ def add_parser(subparsers: Subparsers, name: str, text: str) -> None:
         description="Show the namespaces of this host by serial, or those that one process is in. The running listener "
         "or plugin answers; where none is running, /proc is read, which knows no creators and no age.",
     )  # fmt: skip
-    parser.add_argument("pid", nargs="?", type=_pid, metavar="PID", help="show the namespaces of this process alone")
+    parser.add_argument(
+        "pid", nargs="?", type=process_id, metavar="PID", help="show the namespaces of this process alone"
+    )
     parser.add_argument(
         "--type", action="append", choices=ALL_ORDER, default=[],
         help="show these types alone; may be given several times",
@@ -36,13 +39,6 @@ def add_parser(subparsers: Subparsers, name: str, text: str) -> None:
     )
     add_name(parser)
     add_control(parser)
-
-
-def _pid(text: str) -> int:
-    number = int(text)
-    if not 0 < number < 1 << 31:
-        raise ValueError
-    return number
 
 
 def run(args: argparse.Namespace) -> int:

@@ -5,6 +5,7 @@ import os
 import sys
 from textwrap import indent
 
+from auditns_connector.cli.arguments import whole
 from auditns_connector.cli.options import runtimes
 from auditns_connector.cli.subparsers import Subparsers
 from auditns_connector.registration.hook_program import HOOK_PROGRAM, TIMEOUT, become
@@ -83,7 +84,7 @@ def add_parser(subparsers: Subparsers, name: str, text: str) -> None:
     )  # fmt: skip
     parser.add_argument("--strict", action="store_true", help="exit 1 instead, so that the runtime refuses the start")
     parser.add_argument(
-        "--timeout", type=int, default=TIMEOUT, metavar="MS",
+        "--timeout", type=whole(1, 600_000, "number of milliseconds"), default=TIMEOUT, metavar="MS",
         help="give up MS ms after its own start (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument("--control", default=CONTROL, metavar="PATH", help="control socket (default: %(default)s)")

@@ -1,8 +1,9 @@
 """Options that several commands share."""
 
 import argparse
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from auditns_connector.cli.arguments import as_configured, process_id, whole
 from auditns_connector.errors import ConfigError
 from auditns_connector.state.paths import CONTROL
 from auditns_connector.vocabulary.values import MOST_PARENTS
@@ -43,7 +44,7 @@ def add_format(parser: argparse.ArgumentParser, default: str) -> None:
     )  # fmt: skip
     parser.add_argument("--info", action="store_true", help="add CONTAINER_INFO: runtime, full id, name, origin")
     parser.add_argument(
-        "--parents", type=generations, default=0, metavar="N",
+        "--parents", type=whole(0, MOST_PARENTS, "number of parents"), default=0, metavar="N",
         help="--info, and in it N parents of the process, up to the container's first one (JSON has them all)",
     )  # fmt: skip
 
@@ -56,13 +57,15 @@ def add_filters(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--name", action="append", default=[], metavar="PATTERN", help="container name or id, with * ?")
     group.add_argument("--type", action="append", default=[], metavar="TYPE", help="events with a record of this type")
     group.add_argument("--key", action="append", default=[], metavar="KEY", help="events that rules with this key made")
-    group.add_argument("--pid", action="append", default=[], type=int, metavar="PID", help="events of this process")
+    group.add_argument(
+        "--pid", action="append", default=[], type=process_id, metavar="PID", help="events of this process"
+    )
     group.add_argument(
         "--match", action="append", default=[], metavar="FIELD=VALUE[,…]",
         help="events where FIELD has one of these values, or with != none: key, contid, name, runtime, pid, exe, comm, "
         "auid, syscall, success, record, sockaddr",
     )  # fmt: skip
-    parser.add_argument("--count", type=positive, metavar="N", help="stop after N events")
+    parser.add_argument("--count", type=whole(1, what="number of events"), metavar="N", help="stop after N events")
 
 
 def add_contid(parser: argparse._ActionsContainer, text: str) -> None:
@@ -95,42 +98,13 @@ def runtimes(text: str) -> tuple[str, ...]:
     return words
 
 
-def positive(text: str) -> int:
-    """A whole number above 0."""
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
-
-
-def generations(text: str) -> int:
-    """A number of parents."""
-    number = int(text)
-    if not 0 <= number <= MOST_PARENTS:
-        raise ValueError
-    return number
-
-
-_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-
-
-def seconds(text: str) -> float:
-    """A time above 0: seconds, or a number with s, m, h or d behind it, as ``5m``."""
-    unit = _UNITS.get(text[-1:], 0)
-    try:
-        number = float(text[:-1] if unit else text) * (unit or 1)
-    except ValueError:
-        number = 0.0
-    if not 0 < number < 1e9:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time: seconds, or as 90s, 5m, 2h, 1d")
-    return number
-
-
 def milliseconds(text: str) -> float | None:
     """0 to 1000, or ``None`` for "adaptive"."""
     from auditns_connector.config.readers import coalesce
 
-    return coalesce(text if text == "adaptive" else float(text))
+    number = text.replace(".", "", 1)
+    value = as_configured(text, coalesce, float(text[:40]) if number.isascii() and number.isdecimal() else text)
+    return None if value is None else float(value)
 
 
 def event_filter(args: argparse.Namespace) -> "LiveFilter":

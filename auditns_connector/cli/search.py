@@ -6,7 +6,8 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from auditns_connector.cli.options import lines_for_people, positive
+from auditns_connector.cli.arguments import whole
+from auditns_connector.cli.options import lines_for_people
 from auditns_connector.cli.query_options import add_conditions, add_texts, options_of, texts_of
 from auditns_connector.cli.subparsers import Subparsers
 from auditns_connector.daemon.terminal import complain, for_people
@@ -34,7 +35,7 @@ def add_parser(subparsers: Subparsers, name: str, text: str) -> None:
         "and the like (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument("--output-template", metavar="TEXT", help="lines for people with columns of your own")
-    parser.add_argument("--limit", type=positive, metavar="N", help="stop after N events")
+    parser.add_argument("--limit", type=whole(1, what="number of events"), metavar="N", help="stop after N events")
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--reverse", action="store_true", help="the newest events first")
     how.add_argument("--follow", action="store_true", help="go on with what comes to the log")

@@ -6,6 +6,7 @@ import sys
 import time
 from typing import Final
 
+from auditns_connector.cli.arguments import interval
 from auditns_connector.cli.options import add_control
 from auditns_connector.cli.subparsers import Subparsers
 from auditns_connector.errors import AuditnsError
@@ -24,16 +25,10 @@ def add_parser(subparsers: Subparsers, name: str, text: str) -> None:
     shape = parser.add_mutually_exclusive_group()
     shape.add_argument("--json", action="store_true", help="one JSON object")
     shape.add_argument(
-        "--watch", nargs="?", type=_seconds, const=1.0, metavar="SECONDS",
+        "--watch", nargs="?", type=interval(0.1), const=1.0, metavar="SECONDS",
         help="show it again and again, with what was counted in a second (every second)",
     )  # fmt: skip
     add_control(parser)
-
-
-def _seconds(text: str) -> float:
-    if not 0.1 <= float(text) <= 86_400:
-        raise ValueError
-    return float(text)
 
 
 def run(args: argparse.Namespace) -> int:

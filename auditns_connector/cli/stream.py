@@ -6,7 +6,8 @@ import os
 import sys
 from typing import Final
 
-from auditns_connector.cli.options import add_control, seconds
+from auditns_connector.cli.arguments import process_id, seconds, whole
+from auditns_connector.cli.options import add_control
 from auditns_connector.cli.subparsers import Subparsers
 from auditns_connector.errors import AuditnsError, NotPermittedError
 from auditns_connector.state.paths import CONTROL, USER_SOCKET, USERS, beside
@@ -50,15 +51,28 @@ def add_parser(subparsers: Subparsers, name: str, text: str) -> None:
     read.add_argument("stream", metavar="NAME", nargs="?", default="", help="the stream (inside: the one mounted)")
     read.add_argument("--follow", action="store_true", help="go on when what was held has been read")
     read.add_argument("--duration", type=seconds, metavar="S", help="stop after S seconds")
-    read.add_argument("--count", type=int, metavar="N", help="stop after N records")
+    read.add_argument("--count", type=whole(0, what="number of records"), metavar="N", help="stop after N records")
     add_control(read)
     send = commands.add_parser("send", help="send a message as an audit record (inside a container)")
     send.add_argument("--type", required=True, metavar="TYPE", help="USER_CMD, USER_LOGIN or another USER_ type")
     send.add_argument("text", metavar="TEXT", help="what to say; written encoded, as one field")
     login = commands.add_parser("login", help="say who logged in (inside a container, its root; for pam_exec)")
-    login.add_argument("--uid", type=int, required=True, metavar="N", help="the user's id inside the container")
-    login.add_argument("--session", type=int, metavar="M", help="a session number of the container's own")
-    login.add_argument("--pid", type=int, metavar="P", help="the process, by its number inside (default: our parent)")
+    login.add_argument(
+        "--uid",
+        type=whole(0, (1 << 32) - 2, "user id"),
+        required=True,
+        metavar="N",
+        help="the user's id inside the container",
+    )
+    login.add_argument(
+        "--session",
+        type=whole(0, (1 << 32) - 2, "session number"),
+        metavar="M",
+        help="a session number of the container's own",
+    )
+    login.add_argument(
+        "--pid", type=process_id, metavar="P", help="the process, by its number inside (default: our parent)"
+    )
     for command in (change, show, remove, read):
         command.add_argument("--user", metavar="USER", help="the stream of this user, a name or a number (root)")
     for command in (show, change, read, send, login):
@@ -74,9 +88,21 @@ def _definition(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", metavar="PATTERN", help="containers whose name or id matches a shell pattern", **many)
     parser.add_argument("--label", metavar="KEY[=PATTERN]", help="containers with this label", **many)
     parser.add_argument("--pod", metavar="PATTERN", help="containers whose pod matches", **many)
-    parser.add_argument("--backlog-limit", type=int, metavar="N", help="records held for a reader; 0 writes nothing")
-    parser.add_argument("--rate-limit", type=int, metavar="N", help="records a second; 0 is no limit")
-    parser.add_argument("--message-limit", type=int, metavar="N", help="messages from inside a second; 0 takes none")
+    parser.add_argument(
+        "--backlog-limit",
+        type=whole(0, what="number of records"),
+        metavar="N",
+        help="records held for a reader; 0 writes nothing",
+    )
+    parser.add_argument(
+        "--rate-limit", type=whole(0, what="number of records"), metavar="N", help="records a second; 0 is no limit"
+    )
+    parser.add_argument(
+        "--message-limit",
+        type=whole(0, what="number of messages"),
+        metavar="N",
+        help="messages from inside a second; 0 takes none",
+    )
     parser.add_argument("--overflow", choices=("drop-oldest", "drop-newest"), help="what goes when it is full")
     parser.add_argument(
         "--view", choices=("container", "host"), help="numbers as the container, or as the host has them"
@@ -84,7 +110,9 @@ def _definition(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--record-names", choices=("numeric", "symbolic"), help="how the added records are named")
     parser.add_argument("--mode", metavar="MODE", help="mode of the sockets: 0600, 0660 or 0666")
     parser.add_argument("--owner", metavar="UID:GID", help="owner of the sockets, as the host counts")
-    parser.add_argument("--readers", type=int, metavar="N", help="readers at a time, 1 to 64")
+    parser.add_argument(
+        "--readers", type=whole(1, 64, "number of readers"), metavar="N", help="readers at a time, 1 to 64"
+    )
     add_control(parser)
 
 

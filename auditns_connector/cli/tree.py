@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from auditns_connector.cli.arguments import interval
 from auditns_connector.cli.ns import age, label
 from auditns_connector.cli.options import add_contid, add_control, add_name
 from auditns_connector.cli.subparsers import Subparsers
@@ -37,19 +38,16 @@ def add_parser(subparsers: Subparsers, name: str, text: str) -> None:
     parser.add_argument("--all", action="store_true", help="show the processes of the host itself as well")
     parser.add_argument("--follow", action="store_true", help="go on showing what changes, until stopped")
     parser.add_argument(
-        "--interval", type=_interval, default=1.0, metavar="S", help="with --follow: look every S seconds (default: 1)"
+        "--interval",
+        type=interval(0.05),
+        default=1.0,
+        metavar="S",
+        help="with --follow: look every S seconds (default: 1)",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object; with --follow one a line for each change")
     add_contid(parser, "these containers, or those inside them; also: unset (the host), unknown")
     add_name(parser)
     add_control(parser)
-
-
-def _interval(text: str) -> float:
-    number = float(text)
-    if not 0.05 <= number <= 86400:
-        raise ValueError
-    return number
 
 
 def run(args: argparse.Namespace) -> int:
@@ -83,11 +81,13 @@ def follow(take: "Callable[[], Snapshot]", args: argparse.Namespace, wait: Calla
     before = ""
     while True:
         text = _shown(take(), args)
+        if screen:
+            from auditns_connector.daemon.terminal import HOME, fit
+
+            text = "\n".join(fit(text.split("\n")))  # another size of the terminal is a change, too
         if text != before:
             if screen:
-                from auditns_connector.daemon.terminal import HOME, fit
-
-                print((HOME if before else _CLEAR + HOME) + "\n".join(fit(text.split("\n"))), flush=True)
+                print((HOME if before else _CLEAR + HOME) + text, flush=True)
             else:
                 print(f"\n{text}" if before and not args.json else text, flush=True)
             before = text

@@ -80,6 +80,27 @@ def complain(text: str) -> None:
     show(text, sys.stderr)
 
 
+def width(words: str) -> int:
+    """The columns that printable ``words`` take."""
+    if words.isascii():
+        return len(words)
+    import unicodedata
+
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in words)
+
+
+def _cut(line: str, columns: int) -> str:
+    if width(line) < columns:
+        return line
+    kept, room = [], max(columns - 2, 1)
+    for c in line:
+        room -= width(c)
+        if room < 0:
+            break
+        kept.append(c)
+    return "".join(kept) + "…"
+
+
 def fit(shown: Sequence[str], size: os.terminal_size | None = None) -> list[str]:
     """``shown``, escaped already, cut to what a terminal of ``size`` (this one's) holds with its cursor below: longer
     lines end in …, and the last line says how many there are more."""
@@ -89,5 +110,5 @@ def fit(shown: Sequence[str], size: os.terminal_size | None = None) -> list[str]
         size = shutil.get_terminal_size()
     columns, rows = size
     room = max(rows - 2, 1)
-    cut = [line if len(line) < columns else line[: max(columns - 2, 1)] + "…" for line in shown[:room]]
+    cut = [_cut(line, columns) for line in shown[:room]]
     return [*cut, f"… {len(shown) - room} more lines"] if len(shown) > room else cut

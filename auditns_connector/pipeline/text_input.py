@@ -36,13 +36,43 @@ class Watched(Protocol):
         """Take in what there is."""
 
 
+class Reading(Protocol):
+    """Who is told how reading goes."""
+
+    def opened(self, fd: int) -> None:
+        """The next input is read, by this descriptor."""
+
+    def closing(self) -> None:
+        """That input has been read, as far as it is."""
+
+    def step(self) -> None:
+        """Something of it has been read."""
+
+
 class TextInput:
     """Feeds ``stream`` and gives what is decided to ``deliver``, which returns False when nobody wants more."""
 
-    def __init__(self, stream: TextStream, deliver: Callable[[InsertionPoints], bool], watched: Watched) -> None:
-        self._stream, self._deliver, self._watched = stream, deliver, watched
+    def __init__(
+        self,
+        stream: TextStream,
+        deliver: Callable[[InsertionPoints], bool],
+        watched: Watched,
+        reading: Reading | None = None,
+    ) -> None:
+        self._stream, self._watched, self._reading = stream, watched, reading
+        self._deliver = deliver if reading is None else self._deliver_and_tell(deliver, reading)
         self._unended = False
         self._silence = HOLD_WHOLE if stream.whole else HOLD
+
+    @staticmethod
+    def _deliver_and_tell(
+        deliver: Callable[[InsertionPoints], bool], reading: Reading
+    ) -> Callable[[InsertionPoints], bool]:
+        def both(points: InsertionPoints) -> bool:
+            reading.step()
+            return deliver(points)
+
+        return both
 
     def run(self, paths: Sequence[str]) -> None:
         """Read all of ``paths`` (``-`` is stdin) to their ends. Raises :class:`AuditnsError`."""
@@ -56,9 +86,13 @@ class TextInput:
             except OSError as error:
                 raise AuditnsError(f"{path}: {error.strerror}") from error
             try:
+                if self._reading is not None:
+                    self._reading.opened(fd)
                 if not self._copy(fd, path):
                     return
             finally:
+                if self._reading is not None:
+                    self._reading.closing()
                 if fd:
                     os.close(fd)
         self._deliver(self._stream.flush(eof=True))

@@ -5,12 +5,13 @@ import os
 import pty
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 
 from auditns_connector import __version__
 from auditns_connector.cli import main as cli
-from auditns_connector.cli.options import seconds
+from auditns_connector.cli.arguments import seconds
 
 
 def said(*argv: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
@@ -68,3 +69,43 @@ def test_text_from_a_terminal_is_announced() -> None:
     os.close(main)
     os.close(other)
     assert "auditns: audit text is read from this terminal; ^D ends it" in done.stderr
+
+
+def parsers(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """The parser and those of its commands."""
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for inner in action.choices.values():
+                yield from parsers(inner)
+
+
+@pytest.mark.parametrize("word", ["\N{FULLWIDTH DIGIT ONE}x", "", "nan", "1_0", "9" * 5000])
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_no_mistake_is_told_in_the_words_of_the_program_text(name: str, word: str) -> None:
+    """Whatever an argument refuses, its function has said what it takes; nothing says invalid _pid value."""
+    for parser in parsers(cli.build_parser(name)):
+        for action in parser._actions:
+            if action.type is None:
+                continue
+            try:
+                parser._get_value(action, word)
+            except argparse.ArgumentError as error:
+                assert not error.message.startswith("invalid "), (parser.prog, action.dest)
+
+
+@pytest.mark.parametrize(
+    ("argv", "text"),
+    [
+        (("contid", "gett"), "'gett' is none of set, get, list, delegate; did you mean get?"),
+        (("enrich", "--format", "jsno"), "'jsno' is none of raw, json, pretty; did you mean json?"),
+        (("ns", "abc"), "'abc' is no process id"),
+        (("tree", "--interval", "0"), "'0' is no time: from 0.05 seconds to 1d"),
+        (("enrich", "--count", "0"), "'0' is no number of events: a whole number from 1 on"),
+        (("stream", "create", "x", "--readers", "65"), "'65' is no number of readers: a whole number from 1 to 64"),
+    ],
+)
+def test_a_word_that_is_none_of_those_is_told_with_the_nearest(
+    argv: tuple[str, ...], text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert text in said(*argv, capsys=capsys)[2]

@@ -4,6 +4,8 @@ import argparse
 import gc
 import json
 import os
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -240,6 +242,24 @@ def test_following_shows_what_changes_alone(capsys: pytest.CaptureFixture[str], 
     else:
         assert out.count("host (2 processes)") == 2
         assert "\x1b" not in out
+
+
+def test_following_on_a_terminal_fits_it_also_when_it_is_made_smaller(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    w, sizes = world(), iter([(80, 24), (80, 24), (20, 4), (20, 4)])
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setattr(shutil, "get_terminal_size", lambda: os.terminal_size(next(sizes)))
+
+    def take() -> snapshot.Snapshot:
+        return snapshot.take(w.model, 10_000 * MS, 1.0, live=True)
+
+    with pytest.raises(StopIteration):
+        tree.follow(take, options(), lambda seconds: None)
+    _, wide, narrow = capsys.readouterr().out.split("\x1b[H\x1b[J")
+    assert len(narrow.splitlines()) == 3 < len(wide.splitlines())
+    assert all(len(line) < 20 for line in narrow.splitlines())
+    assert "more lines" in narrow.splitlines()[-1]
 
 
 # -- over the control socket

@@ -209,3 +209,11 @@ def test_what_is_shown_again_and_again_fits() -> None:
     assert terminal.fit(["a" * 19, "b" * 20], size) == ["a" * 19, "b" * 18 + "…"]
     assert terminal.fit([str(i) for i in range(9)], size) == ["0", "1", "2", "… 6 more lines"]
     assert terminal.fit([], size) == []
+
+
+def test_letters_that_take_two_columns_or_none_are_counted_so() -> None:
+    size = os.terminal_size((10, 5))
+    assert terminal.fit(["日本語日本", "日本語日a"], size) == ["日本語日…", "日本語日a"]
+    assert terminal.fit(["e\u0301" * 9], size) == ["e\u0301" * 9]
+    assert [terminal.width(word) for word in ("", "abc", "日", "e\u0301", "Ａ")] == [0, 3, 2, 1, 2]
+    assert all(terminal.width(line) < 10 for line in terminal.fit(["日" * 50, "a" + "日" * 50], size))
