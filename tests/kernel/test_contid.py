@@ -295,7 +295,7 @@ def test_a_second_program_follows_the_first(quiet: AuditState, tasks: list[Task]
             assert refused(tasks[1].pid, 2, control) == ""
             for number in (0, 1):
                 tasks[number].run(f"/bin/true {number}-{token}")
-                until(lambda n=number: event_of(second.out, f'a1="{n}-{token}"'), "the event")
+                until(lambda n=number: contids(event_of(second.out, f'a1="{n}-{token}"')), "its identifier")
                 assert contids(event_of(second.out, f'a1="{number}-{token}"')) == [str(number + 1)]
             first.stop()
             until(lambda: "registrations are served here now" in second.err, "the second one to serve")
