@@ -98,6 +98,5 @@ def _processes(raw: Json) -> None:
 
 
 def _pairs(raw: Json) -> None:
-    for item in raw:
-        int(item[0])
-        _ = item[1]
+    for first, _ in raw:
+        int(first)
