@@ -225,12 +225,12 @@ class Observer:
         self._epoch = self.model.epoch
         self.questions.ask_all()
 
-    def tick(self) -> None:
-        """Once in a while: have every CPU speak, so that a loss at the end of its events shows; look for new CPUs."""
+    def tick(self) -> bool:
+        """Once in a while: have every CPU speak, so that a loss at the end of its events shows; look for CPUs that have
+        come or gone. True where perf has other descriptors now."""
         if self.connector is not None:
             self.connector.heartbeat()
-        if self.perf is not None:
-            self.perf.refresh()
+        return self.perf is not None and self.perf.refresh()
 
     def mark(self, now: int, serials: list[int], expire: int = 0) -> None:
         """Note that the audit events ``serials`` were answered at ``now``, and forget who ended before ``expire``."""

@@ -97,6 +97,7 @@ class Pipeline:
         self.each_round: list[Callable[[], None]] = []
         #: does rounds without the interpreter
         self._native: NativeLoop | None = None
+        self._rings: list[int] = []
         #: when others were served last
         self._served = 0.0
         #: called once when the run ends, before anything is closed
@@ -141,12 +142,18 @@ class Pipeline:
                 self.selector.register(fd, selectors.EVENT_READ, self._read)
             self._native = NativeLoop(text, text.audit, self, self.selector.others)
             text.before = self._native.settle
-        if observer.perf is not None:
-            for fd in observer.perf.filenos():
-                self.selector.register(fd, selectors.EVENT_READ, self._sync)
+        self._register_rings()
         if observer.connector is not None and observer.tap is not None:
             self.selector.register(observer.connector.fileno(), selectors.EVENT_READ, self._sync)
         self.outputs.register()
+
+    def _register_rings(self) -> None:
+        """Wait for the rings there are now; the numbers of those before may have become theirs."""
+        for fd in self._rings:
+            self.selector.unregister(fd)
+        self._rings = self.observer.perf.filenos() if self.observer.perf is not None else []
+        for fd in self._rings:
+            self.selector.register(fd, selectors.EVENT_READ, self._sync)
 
     def _deaf_to(self, number: signal.Signals) -> bool:
         """nohup's SIGHUP stays ignored where it has no other meaning than the terminal's end."""
@@ -259,7 +266,8 @@ class Pipeline:
     def _on_tick(self, now: float) -> None:
         self._tick = now + self._interval()
         observer, text = self.observer, self.text
-        observer.tick()
+        if observer.tick():
+            self._register_rings()
         cut = observer.sync_step()
         if observer.prove():
             self._tick = min(self._tick, now + _PROOF_TICK)

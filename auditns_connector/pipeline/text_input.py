@@ -126,15 +126,15 @@ class TextInput:
         come; a file is all there, and what stands in it is looked at first: so what is put in stands in its best place.
         """
         self._stream.hold(stat.S_ISREG(os.fstat(fd).st_mode))
-        ready = select.poll()
-        for other in self._watched.filenos():
-            ready.register(other, select.POLLIN)
-        ready.register(fd, select.POLLIN)
+        ready = self._poll(fd)
         looked = time.monotonic_ns()
         fresh = True
         while True:
-            found = [one for one, _ in ready.poll(self._patience(looked))]
+            came = ready.poll(self._patience(looked))
+            found = [one for one, _ in came]
             now = time.monotonic_ns()
+            if any(what & select.POLLNVAL for _, what in came):
+                ready = self._poll(fd)  # a CPU has gone, and its ring with it
             if fd not in found:
                 self._watched.drain()
                 looked = now
@@ -165,6 +165,13 @@ class TextInput:
         """Decide the events of which nothing has come since ``before``; False when nobody wants more."""
         oldest = self._stream.oldest
         return oldest is None or oldest > before or self._deliver(self._stream.idle(before))
+
+    def _poll(self, fd: int) -> select.poll:
+        """What is waited for: text from ``fd``, and the kernel's events."""
+        ready = select.poll()
+        for one in (*self._watched.filenos(), fd):
+            ready.register(one, select.POLLIN)
+        return ready
 
     def _patience(self, looked: int) -> float:
         """How long to wait for text (milliseconds)."""

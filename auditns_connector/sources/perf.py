@@ -18,102 +18,20 @@ from collections.abc import Callable
 from typing import Final
 
 from auditns_connector._native import ffi, lib
-from auditns_connector.errors import NotPermittedError, NotSupportedError
+from auditns_connector.errors import AuditnsError, NotPermittedError, NotSupportedError
 from auditns_connector.sources import initns
+from auditns_connector.sources.cpus import CpuWatch, online_cpus
 from auditns_connector.sources.tracefs import EventFormat, read_formats
+from auditns_connector.sources.tracepoints import CALLS, IDS, TRACEPOINTS, URGENT, fill_layout
 from auditns_connector.vocabulary import frames
-from auditns_connector.vocabulary.namespaces import FLAGS
 from auditns_connector.vocabulary.values import CData
 
-EXEC: Final = "sched/sched_process_exec"
-EXIT: Final = "sched/sched_process_exit"
-ATTACH: Final = "cgroup/cgroup_attach_task"
-NEWTASK: Final = "task/task_newtask"
-UNSHARE: Final = "syscalls/sys_enter_unshare"
-SETNS: Final = "syscalls/sys_enter_setns"
-CLONE_INTO_CGROUP: Final = 0x200000000
-CLONE_PARENT: Final = 0x00008000
-#: any new namespace
-CLONE_NEW: Final = sum(FLAGS.values())
 NO_CUT: Final = 0xFFFFFFFFFFFFFFFF
 MIN_PAGES: Final = 16
-#: tracepoint -> (feature, filter, {member of perf_layout: (field, sizes we can read)})
-TRACEPOINTS: Final[dict[str, tuple[str, str, dict[str, tuple[str, tuple[int, ...]]]]]] = {
-    EXEC: ("exec_sample", "", {"exec_filename": ("filename", (4,)), "exec_old_pid": ("old_pid", (4,))}),
-    EXIT: ("exit_sample", "", {"exit_pid": ("pid", (4,))}),
-    ATTACH: (
-        "attach",
-        "",
-        {
-            "attach_root": ("dst_root", (4,)),
-            "attach_id_field": ("dst_id", (4, 8)),
-            "attach_path": ("dst_path", (4,)),
-            "attach_pid": ("pid", (4,)),
-        },
-    ),
-    NEWTASK: (
-        "newtask",
-        f"clone_flags & {CLONE_INTO_CGROUP | CLONE_PARENT | CLONE_NEW:#x}",
-        {"newtask_pid": ("pid", (4,)), "newtask_flags": ("clone_flags", (8,))},
-    ),
-    UNSHARE: ("unshare_call", "", {"unshare_flags": ("unshare_flags", (4, 8))}),
-    SETNS: ("setns_call", "", {"setns_flags": ("flags", (4, 8))}),
-}
-#: While one of these is open every system call of the host takes about 8 ns more, where audit makes system calls take
-#: their long way anyway (127 ns for the shortest, measured); where it does not, the long way itself is added. That is
-#: the price of time namespaces, of the reason of a change, and of the order of a process's own calls.
-CALLS: Final = (UNSHARE, SETNS)
-#: rare, and worth reading at once: they make a ring readable whatever its watermark, so that /proc can be asked about
-#: a namespace before it is gone, and text that gathers is answered before a container becomes another
-URGENT: Final = (ATTACH, NEWTASK, UNSHARE, SETNS)
-_IDS: Final = {
-    EXEC: "exec_id",
-    EXIT: "exit_id",
-    ATTACH: "attach_id",
-    NEWTASK: "newtask_id",
-    UNSHARE: "unshare_id",
-    SETNS: "setns_id",
-}
 
 
 def _bits(*bits: int) -> int:
     return sum(1 << bit for bit in bits)
-
-
-def fill_layout(layout: CData, event: str, form: EventFormat) -> str:
-    """Enter tracepoint ``event`` into a C ``struct perf_layout``; a message when its format is not one we can read."""
-    fields = TRACEPOINTS[event][2]
-    for name, sizes in fields.values():
-        if name not in form.fields or form.fields[name].size not in sizes:
-            return f"tracepoint {event}: its field {name} is missing or has an unexpected size"
-    common = form.fields["common_type"]
-    layout.common_type.offset, layout.common_type.size = common
-    for member, (name, _) in fields.items():
-        place = getattr(layout, member)
-        place.offset, place.size = form.fields[name]
-    setattr(layout, _IDS[event], form.id)
-    return ""
-
-
-def online_cpus() -> list[int]:
-    """Numbers of the CPUs that are online now."""
-    return _numbers(_online())
-
-
-def _numbers(online: bytes) -> list[int]:
-    cpus: list[int] = []
-    for part in online.decode("ascii").strip().split(","):
-        first, _, last = part.partition("-")
-        cpus.extend(range(int(first), int(last or first) + 1))
-    return cpus
-
-
-def _online() -> bytes:
-    fd = os.open("/sys/devices/system/cpu/online", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return os.read(fd, 4096)
-    finally:
-        os.close(fd)
 
 
 class PerfSource:
@@ -141,17 +59,22 @@ class PerfSource:
         self._read_format: int = lib.PERF_FORMAT_LOST
         self._rings: list[tuple[int, list[int]]] = []  # by ring: its CPU; descriptors, the dummy's first
         self._formats: dict[str, EventFormat] = {}
-        self._online = b""  # as it was when it was last looked at
+        self._cpus = CpuWatch()
+        #: when the rings were last those of the CPUs
+        self._looked = 0
+        #: frames of rings that were closed, and what their CPUs have lost
+        self._kept = b""
         try:
             if tracepoints:
                 self._formats, notices = read_formats([event for event in TRACEPOINTS if calls or event not in CALLS])
                 self.notices += notices
             for cpu in online_cpus():
                 self._add_cpu(cpu)
+            self._cpus.changed()
             for _, fds in self._rings:
                 self._enable(fds)
             #: from this moment on all events are told (CLOCK_MONOTONIC ns)
-            self.began = time.monotonic_ns()
+            self.began = self._looked = time.monotonic_ns()
         except BaseException:
             self.close()
             raise
@@ -194,7 +117,10 @@ class PerfSource:
         if size < 0:
             raise MemoryError(f"no memory for the frames of the perf rings: {os.strerror(-size)}")
         block: bytes = ffi.buffer(frames, size)[:] if size else b""
-        return block + self._tail_loss(cut) if self._counters.suspect else block
+        if not self._counters.suspect:
+            return block
+        kept, self._kept = self._kept, b""
+        return kept + block + self._tail_loss(cut)
 
     def counters(self) -> dict[str, int]:
         """Counts since the start: received records, lost, unknown and malformed ones."""
@@ -206,24 +132,62 @@ class PerfSource:
             "malformed": counted.malformed,
         }
 
-    def refresh(self) -> list[int]:
-        """Open rings for CPUs that came online since; their numbers. Cheap enough to call every second."""
-        online = _online()
-        if online == self._online:
-            return []
-        self._online = online
-        known = {cpu for cpu, _ in self._rings}
-        added = [cpu for cpu in _numbers(online) if cpu not in known]
-        for cpu in added:
+    def refresh(self) -> bool:
+        """Look for CPUs that have come or gone since: their rings are opened and closed, and True is returned, for
+        :meth:`filenos` are others now. Cheap enough to call every second.
+
+        A CPU that goes takes its events' rings out of use for ever, and one that comes is not followed until it is
+        noticed; what was missed then is told as a loss of unknown size.
+        """
+        since, self._looked = self._looked, time.monotonic_ns()
+        changed, online = self._cpus.changed(), online_cpus()
+        old = [cpu for cpu, _ in self._rings if changed is None or cpu in changed or cpu not in online]
+        had = {cpu for cpu, _ in self._rings}.difference(old)
+        fresh = [cpu for cpu in online if cpu not in had]
+        if not old and not fresh:
+            return False
+        if old:
+            self._kept += self.drain()
+            self._drop(set(old))
+        for cpu in fresh:
+            self._follow(cpu)
+            now = time.monotonic_ns()
+            self._kept += frames.pack(frames.K_LOST, frames.S_PERF, now, cpu=cpu, cgroup=since)
+        self._counters.suspect = 1  # there is more to be told than what the rings hold
+        return True
+
+    def _drop(self, cpus: set[int]) -> None:
+        for ring in reversed(range(len(self._rings))):
+            cpu, fds = self._rings[ring]
+            if cpu in cpus:
+                lib.perf_set_drop(self._set, ring)
+                del self._rings[ring]
+                for fd in fds:
+                    os.close(fd)
+
+    def _follow(self, cpu: int) -> None:
+        """Open a ring for a CPU that has come; where that fails the next :meth:`refresh` tries again."""
+        rings, formats = len(self._rings), dict(self._formats)
+        try:
             self._add_cpu(cpu)
+            if self._formats != formats:
+                raise NotSupportedError(self.notices.pop())
             self._enable(self._rings[-1][1])
-        return added
+        except AuditnsError as error:
+            self._formats = formats
+            for event, form in formats.items():
+                setattr(self._layout, IDS[event], form.id)
+            if len(self._rings) > rings:
+                self._drop({cpu})
+            if cpu in online_cpus():  # else it has gone again
+                self.notices.append(f"CPU {cpu} has come and cannot be followed: {error}")
 
     def close(self) -> None:
         """Give back rings and descriptors; a second call does nothing."""
         if self._set != ffi.NULL:
             lib.perf_set_free(self._set)
             self._set = ffi.NULL
+            self._cpus.close()
         for _, fds in self._rings:
             for fd in fds:
                 os.close(fd)
@@ -346,7 +310,7 @@ class PerfSource:
             trouble = self._add_tracepoint(event, cpu, fds)
             if trouble:
                 del self._formats[event]
-                setattr(self._layout, _IDS[event], 0)
+                setattr(self._layout, IDS[event], 0)
                 self.notices.append(trouble)
 
     def _map(self, cpu: int, fd: int) -> None:

@@ -14,7 +14,8 @@ from typing import Final
 
 from auditns_connector._native import ffi, lib
 from auditns_connector.errors import NotSupportedError
-from auditns_connector.sources.perf import NO_CUT, online_cpus
+from auditns_connector.sources.cpus import online_cpus
+from auditns_connector.sources.perf import NO_CUT
 from auditns_connector.vocabulary import frames
 from auditns_connector.vocabulary.values import CData
 

@@ -130,6 +130,8 @@ struct perf_set *perf_set_new(void);
 void perf_set_free(struct perf_set *set);
 /* Map 2^n `pages` of ring of the dummy event `fd` of `cpu`: number of the ring, or negative errno. */
 int perf_set_add(struct perf_set *set, int fd, uint32_t cpu, uint32_t pages);
+/* Unmap a ring; those behind it have the next lower numbers then. */
+void perf_set_drop(struct perf_set *set, int ring);
 /* All rings' records up to `cut`, as frames sorted by time; *frames is valid until the next call. Length or -ENOMEM. */
 int64_t perf_set_drain(struct perf_set *set, const struct perf_layout *layout, struct perf_counters *counters,
                        uint64_t cut, uint8_t **frames);

@@ -90,6 +90,15 @@ int perf_set_add(struct perf_set *set, int fd, uint32_t cpu, uint32_t pages)
     return set->count++;
 }
 
+void perf_set_drop(struct perf_set *set, int ring)
+{
+    struct ring *r = &set->rings[ring];
+
+    munmap(r->page, r->size + (size_t)sysconf(_SC_PAGESIZE));
+    set->count--;
+    memmove(r, r + 1, (size_t)(set->count - ring) * sizeof(*r));
+}
+
 /* `len` bytes of the ring at `pos`, through `bounce` where they wrap. */
 static const uint8_t *contiguous(const struct ring *ring, uint64_t pos, size_t len, uint8_t *bounce)
 {

@@ -138,12 +138,12 @@ def with_dependencies(root: Root) -> None:
         root.tree(folder, f"{stdlib}/{name}")
 
 
-def boot(kernel: Path, initramfs: Path, timeout: float = 180) -> str:
+def boot(kernel: Path, initramfs: Path, timeout: float = 180, cpus: int = 2) -> str:
     """Run the guest to its end; what it wrote on its console. Raises :class:`AssertionError` where it did not end
     well."""
     need_tool("qemu-system-x86_64")
     command = [
-        "qemu-system-x86_64", "-M", "pc,accel=tcg", "-cpu", "max", "-smp", "2", "-m", "1024", "-nodefaults",
+        "qemu-system-x86_64", "-M", "pc,accel=tcg", "-cpu", "max", "-smp", str(cpus), "-m", "1024", "-nodefaults",
         "-no-user-config", "-display", "none", "-no-reboot", "-kernel", str(kernel), "-initrd", str(initramfs),
         "-append", "console=ttyS0 panic=-1 quiet loglevel=3 audit=1 mitigations=off no_timer_check", "-serial", "stdio",
     ]  # fmt: skip

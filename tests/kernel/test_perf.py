@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from auditns_connector.sources import perf, tracefs
+from auditns_connector.sources import cpus, perf, tracefs, tracepoints
 from auditns_connector.sources.perf import PerfSource
 from auditns_connector.vocabulary import frames
 from auditns_connector.vocabulary import namespaces as nstypes
@@ -50,7 +50,7 @@ def test_everything_is_had_here(source: PerfSource) -> None:
     assert source.features == {
         "task", "namespaces", "cgroup", "exec_sample", "attach", "newtask", "exit_sample", "sample_cgroup",
     }  # fmt: skip
-    assert len(source.filenos()) == len(perf.online_cpus())
+    assert len(source.filenos()) == len(cpus.online_cpus())
 
 
 def test_a_process_from_fork_to_exit(source: PerfSource) -> None:
@@ -228,7 +228,7 @@ def test_without_tracepoints_the_rest_works() -> None:
 
 def test_one_tracepoint_missing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     def without_attach(events: list[str]) -> tuple[dict[str, tracefs.EventFormat], list[str]]:
-        return tracefs.read_formats([event if event != perf.ATTACH else "cgroup/none" for event in events])
+        return tracefs.read_formats([event if event != tracepoints.ATTACH else "cgroup/none" for event in events])
 
     monkeypatch.setattr(perf, "read_formats", without_attach)
     with PerfSource(pages=64) as source:
@@ -241,9 +241,9 @@ def test_one_tracepoint_missing_is_told(monkeypatch: pytest.MonkeyPatch) -> None
 def test_tracefs_is_read_by_a_child_and_no_mount_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     before = Path("/proc/self/mountinfo").read_text()
     monkeypatch.setattr(tracefs, "MOUNT_POINTS", ())
-    formats, notices = tracefs.read_formats([perf.EXEC, "no/such"])
+    formats, notices = tracefs.read_formats([tracepoints.EXEC, "no/such"])
     assert Path("/proc/self/mountinfo").read_text() == before
-    assert formats[perf.EXEC].fields["filename"].size == 4
+    assert formats[tracepoints.EXEC].fields["filename"].size == 4
     assert notices == ["tracepoint no/such: No such file or directory"]
 
 

@@ -20,7 +20,7 @@ EXTENSIONS = ("auditns_connector/_native.abi3.so",)
 USE = (
     "from auditns_connector import _native\n"
     "from auditns_connector.vocabulary import frames\n"
-    "from auditns_connector.sources.perf import online_cpus\n"
+    "from auditns_connector.sources.cpus import online_cpus\n"
     "import auditns_connector, sys\n"
     "block = bytearray(frames.pack(1, 1, 2) + frames.pack(1, 1, 1))\n"
     "assert _native.lib.frames_sort(_native.ffi.from_buffer(block), len(block)) == 0\n"

@@ -4,8 +4,8 @@ import pytest
 
 from auditns_connector._native import ffi
 from auditns_connector.errors import DecodeError
-from auditns_connector.sources.perf import ATTACH, EXEC, NEWTASK, fill_layout
 from auditns_connector.sources.tracefs import EventFormat, Field, parse_format
+from auditns_connector.sources.tracepoints import ATTACH, EXEC, NEWTASK, fill_layout
 
 COMMON = (
     "\tfield:unsigned short common_type;\toffset:0;\tsize:2;\tsigned:0;\n"
