@@ -14,7 +14,7 @@ What comes out, less the records put in, is what went in, byte for byte. Names a
 """
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from auditns_connector._native import ffi, lib
 from auditns_connector.audittext.points import InsertionPoints
@@ -28,6 +28,9 @@ from auditns_connector.vocabulary.audit_text import (
     MODE_MORE,
 )
 from auditns_connector.vocabulary.values import CData
+
+if TYPE_CHECKING:
+    from array import array
 
 __all__ = ["MOST_PART", "ROOM", "InsertionPoints", "Scanner", "TextStream", "count_lines"]
 
@@ -120,15 +123,15 @@ class Scanner:
         found = int(lib.auditns_scan_oldest(self.state))
         return None if found == _NEVER else found
 
-    def keep_late(self, first: int, keep: bytearray) -> None:
-        """What came of an event after that was handed out is kept if that was; to be called when ``keep``, one byte for
-        each event from number ``first`` on, says of the others whether they are."""
-        where = ffi.from_buffer("uint8_t[]", keep)
+    def keep_late(self, first: int, keep: "array[int]") -> None:
+        """What came of an event after that was handed out goes where that went; to be called when ``keep`` ("Q"), a bit
+        for each output and a number for each event from number ``first`` on, says so of the others."""
+        where = ffi.from_buffer("uint64_t[]", keep)
         lib.auditns_keep_late(self.state, self.points.c, first, len(keep), where)
 
-    def kept(self, first: int, keep: bytearray) -> None:
-        """Remember which events were kept, for what comes of them later."""
-        lib.auditns_kept(self.state, first, len(keep), ffi.from_buffer("uint8_t[]", keep))
+    def kept(self, first: int, keep: "array[int]") -> None:
+        """Remember where events went, for what comes of them later."""
+        lib.auditns_kept(self.state, first, len(keep), ffi.from_buffer("uint64_t[]", keep))
 
     def feed(self, block: bytes | bytearray | memoryview, mode: int = MODE_MORE) -> InsertionPoints:
         """Scan on. MODE_FLUSH decides the events that are open, MODE_EOF also takes an unterminated line."""
@@ -222,11 +225,11 @@ class TextStream:
         """Where in all the text the offsets of the last points begin, where whole events are handed out."""
         return int(self._scanner.state.base)
 
-    def keep_late(self, first: int, keep: bytearray) -> None:
+    def keep_late(self, first: int, keep: "array[int]") -> None:
         """As :meth:`Scanner.keep_late`."""
         self._scanner.keep_late(first, keep)
 
-    def kept(self, first: int, keep: bytearray) -> None:
+    def kept(self, first: int, keep: "array[int]") -> None:
         """As :meth:`Scanner.kept`."""
         self._scanner.kept(first, keep)
 

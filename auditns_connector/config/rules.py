@@ -11,6 +11,8 @@ from auditns_connector.vocabulary.values import Json, JsonObject
 FIELDS: Final = (
     "key", "contid", "name", "runtime", "pid", "exe", "comm", "auid", "syscall", "success", "record", "sockaddr",
 )  # fmt: skip
+#: a bit for each says where an event went, for what comes of it later; one is that of the other outputs
+MOST_LOGS: Final = 63
 ACTIONS: Final = ("keep", "drop", "log")
 _KEYS: Final = ("name", "match", "action", "path")
 
@@ -33,6 +35,8 @@ def read(path: str, data: Json) -> tuple[Rule, ...]:
     for what, values in (("name", [rule.name for rule in rules]), ("path", [rule.path for rule in rules if rule.path])):
         if len(set(values)) < len(values):
             raise ConfigError(f"{path}: rule.{what}: two rules have the same")
+    if sum(rule.action == "log" for rule in rules) > MOST_LOGS:
+        raise ConfigError(f"{path}: rule: at most {MOST_LOGS} rules may log")
     return rules
 
 

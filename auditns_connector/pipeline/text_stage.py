@@ -155,7 +155,11 @@ class Enricher:
                     keep[number - first] = 1
         late = self._late(points, first) if points.c.late else set()
         if late and self.stream is not None:
-            self.stream.keep_late(first, keep)
+            marks = self._marks(keep)
+            self.stream.keep_late(first, marks)
+            for bit, column in enumerate((keep, *self._logs.values())):
+                for i in late:
+                    column[i] = marks[i] >> bit & 1
         if self.limit is not None:
             left = self.limit - self.shown
             for i, wanted in enumerate(keep):
@@ -163,8 +167,16 @@ class Enricher:
                     keep[i] = left > 0
                     left -= 1
         if self.stream is not None:
-            self.stream.kept(first, keep)
+            self.stream.kept(first, self._marks(keep))
         return first, keep, sum(keep) - sum(keep[i] for i in late)
+
+    def _marks(self, keep: bytearray) -> "array[int]":
+        """For each event a bit for the outputs that ``keep`` is for, and one for each output of its own."""
+        marks = array("Q", iter(keep))
+        for bit, logged in enumerate(self._logs.values(), 1):
+            if any(logged):
+                marks = array("Q", (mark | one << bit for mark, one in zip(marks, logged, strict=True)))
+        return marks
 
     @staticmethod
     def _late(points: InsertionPoints, first: int) -> set[int]:

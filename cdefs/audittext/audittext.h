@@ -38,8 +38,9 @@ struct auditns_event {
 struct auditns_closed {
     int64_t ms;
     uint64_t serial, node;
+    uint64_t kept;              /* where whole events are handed out: who wants it, a bit for each output */
     uint32_t recno, used;
-    uint32_t number, kept;      /* where whole events are handed out: which it was, and whether it is wanted */
+    uint32_t number;            /* and which it was */
     int32_t pid, ppid;          /* of its subject */
 };
 
@@ -89,12 +90,13 @@ void auditns_scan_free(struct auditns_scan *scan);
 /* The earliest time at which the last record of an open event came; INT64_MAX where none is open. */
 int64_t auditns_scan_oldest(struct auditns_scan *scan);
 
-/* Set keep[number - first] for late events as it was for the event they belong to. */
+/* Set keep[number - first], a bit for each output (the lowest is that of all outputs with one filter), for late events
+ * as it was for the event they belong to. */
 void auditns_keep_late(const struct auditns_scan *scan, const struct auditns_points *points, uint32_t first,
-                       uint32_t count, uint8_t *keep);
+                       uint32_t count, uint64_t *keep);
 
 /* Remember what was kept of the events that are handed out. */
-void auditns_kept(struct auditns_scan *scan, uint32_t first, uint32_t count, const uint8_t *keep);
+void auditns_kept(struct auditns_scan *scan, uint32_t first, uint32_t count, const uint64_t *keep);
 
 /* Scan buf, which begins where the last call's returned offset was. Returns how many bytes are not needed any more, or
  * -1 when the arrays of points or lines are full: grow them and call again with the same block; -2 for lack of memory.

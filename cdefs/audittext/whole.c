@@ -337,24 +337,24 @@ int64_t whole_oldest(const struct auditns_scan *s)
 /* ---- where late records go ---- */
 
 void auditns_keep_late(const struct auditns_scan *s, const struct auditns_points *p, uint32_t first, uint32_t count,
-                       uint8_t *keep)
+                       uint64_t *keep)
 {
     for (uint32_t i = 0; s->whole && i < p->n; i++) {
         uint32_t flags = p->flags[i];
         if (!(flags & AUDITNS_P_LATE) || flags & AUDITNS_P_TARGET || p->event[i] - first >= count)
             continue;
         const struct auditns_closed *c = closed_of(s->whole, p->serial[i]);
-        uint8_t *its = &keep[p->event[i] - first];
+        uint64_t *its = &keep[p->event[i] - first];
         if (p->origin[i] - first < count)
             *its = keep[p->origin[i] - first];
         else if (c->used && c->number == p->origin[i])
-            *its = (uint8_t)c->kept;
+            *its = c->kept;
         else
             *its = 1; /* rather too much than lost */
     }
 }
 
-void auditns_kept(struct auditns_scan *s, uint32_t first, uint32_t count, const uint8_t *keep)
+void auditns_kept(struct auditns_scan *s, uint32_t first, uint32_t count, const uint64_t *keep)
 {
     for (uint32_t i = 0; s->whole && i < AUDITNS_CLOSED_WHOLE; i++) {
         struct auditns_closed *c = &s->whole->closed[i];

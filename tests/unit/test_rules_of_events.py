@@ -1,5 +1,6 @@
 """Rules of the configuration: which events they match, and what becomes of these."""
 
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,41 @@ def test_the_first_rule_that_keeps_or_drops_decides() -> None:
     filter_ = RuleSet(rules)
     assert run(filter_, logs=filter_.logged) == {RAW: [2, 3, 4], "seen": [1, 2], "late": [2]}
     assert filter_.status() == {"sudo": 1, "seen": 2, "execs": 1, "late": 1}
+
+
+def test_what_comes_late_goes_where_its_event_went_into_the_file_of_a_rule_too() -> None:
+    """A record behind the end of its event matches no rule by itself; nor is it written where its event was not."""
+    rules = [
+        Rule("cat", "log", {"exe": ("/usr/bin/cat",)}, "/x"),
+        Rule("sudo", "log", {"exe": ("/usr/bin/sudo",)}, "/y"),
+        Rule("both", "log", {"key": ("e",)}, "/z"),
+        Rule("nocat", "drop", {"exe": ("/usr/bin/cat",)}),
+    ]
+    filter_ = RuleSet(rules)
+    enricher = Enricher(Correlator(Model()), [RAW], wanted=filter_, logs=filter_.logged)
+    stream = enricher.stream = TextStream(whole=True)
+    out: dict[str, str] = {}
+
+    def late(serial: int, kind: str = "PROCTITLE") -> str:
+        return f"type={kind} msg=audit(1700000000.000:{serial}): proctitle=00\n"
+
+    for text in (call(1, CAT), call(2, SUDO) + late(1), late(2) + late(1, "CWD") + call(3, CONNECT), late(3), ""):
+        points = stream.push(text.encode()) if text else stream.flush(eof=True)
+        for name, block in enricher.take(points, lambda points: enricher._correlator.answer(points, 1 << 60)).items():
+            out[name] = out.get(name, "") + "".join(
+                line + "\n" for line in bytes(block).decode().splitlines() if "CONTAINER_ID" not in line
+            )
+    assert out["cat"] == call(1, CAT) + late(1) + late(1, "CWD")
+    assert out["sudo"] == call(2, SUDO) + late(2)
+    assert out["both"] == call(1, CAT) + call(2, SUDO) + late(1) + late(2) + late(1, "CWD")
+    assert out[RAW] == call(2, SUDO) + late(2) + call(3, CONNECT) + late(3)
+
+
+def test_no_more_rules_log_than_an_event_has_bits(tmp_path: Path) -> None:
+    rule = '[[rule]]\naction = "log"\npath = "/var/log/{n}"\nmatch = {{ key = ["e"] }}\n'
+    assert len(read("f", tomllib.loads("".join(rule.format(n=n) for n in range(63)))["rule"])) == 63
+    with pytest.raises(ConfigError, match="at most 63 rules may log"):
+        read("f", tomllib.loads("".join(rule.format(n=n) for n in range(64)))["rule"])
 
 
 def test_rules_stand_behind_the_filters() -> None:
