@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
+from auditns_connector import __version__
 from auditns_connector.config import readers as v
 from auditns_connector.config import rules
 from auditns_connector.config.archive import SCHEMA as _ARCHIVE
@@ -386,5 +387,7 @@ def _unknown(path: str, where: str, key: str, known: tuple[str, ...]) -> ConfigE
     import difflib
 
     near = difflib.get_close_matches(key.lower().replace("-", "_"), known, n=1, cutoff=0.5)
-    hint = f'did you mean "{where}{near[0]}"?' if near else "allowed: " + ", ".join(known)
+    hint = f"this is auditns {__version__}, which knows: {', '.join(known)}"
+    if near:
+        hint = f'did you mean "{where}{near[0]}"?'
     return ConfigError(f"{path}: unknown key {v.show(where + key)}; {hint}")

@@ -17,6 +17,12 @@ from auditns_connector.vocabulary.values import JsonObject
 #: events that no MARK names are answered by the state this long after their stamp (ns)
 SETTLED: Final = 200_000_000
 _FOREVER: Final = 1 << 62
+#: "v" of a HELLO that is understood here
+FORMAT: Final = 1
+
+
+class LaterVersionError(AuditnsError):
+    """A later version wrote the journal."""
 
 
 class Beginning(NamedTuple):
@@ -237,6 +243,9 @@ def _beginning(path: str) -> Beginning:
     try:
         frame = next(f.iter_frames(start))
         said = json.loads(frame.payload.rstrip(b"\0"))
+        version = int(said.get("v", FORMAT))
+        if version > FORMAT:
+            raise LaterVersionError(f"{path}: made by a later version (format {version}, this one reads {FORMAT})")
         return Beginning(
             frame.time, bool(said.get("perf", True)), str(said["boot_id"]), int(said.get("run", 0)), len(start),
             bool(said.get("guard")),

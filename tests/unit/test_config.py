@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from auditns_connector import __version__
 from auditns_connector.config import options as config
 from auditns_connector.config import readers as confvalues
 from auditns_connector.config.log_file import auditd_log, objection
@@ -135,7 +136,10 @@ def test_journal_can_be_one_line() -> None:
         ("[output.file]\nmaxsize = 1", 'unknown key "output.file.maxsize"; did you mean "output.file.max_size"?'),
         ("[ouput.file]\nkeep = 1", 'unknown key "ouput"; did you mean "output"?'),
         ("[output.fiel]", 'unknown key "output.fiel"; did you mean "output.file"?'),
-        ("zzz = 1", '/x.toml: unknown key "zzz"; allowed: record_names, placement, ns,'),
+        (
+            "zzz = 1",
+            f'/x.toml: unknown key "zzz"; this is auditns {__version__}, which knows: record_names, placement, ns,',
+        ),
         ("output = 1", "/x.toml: output: is not a table; allowed: [output.file], [output.socket], [output.child]"),
         ("journal = 1", "/x.toml: journal: is not a table; allowed: [journal] with path, max_size, keep"),
         ('journal = "x"', 'journal.path: "x" is not allowed; allowed: an absolute path'),

@@ -5,6 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
+from auditns_connector.errors import AuditnsError
 from auditns_connector.host.observer import Observer
 from auditns_connector.journal.files import JournalWriter
 from auditns_connector.journal.reader import JournalReader
@@ -119,3 +122,10 @@ def test_full_disk_at_a_rotation_waits_for_space(tmp_path: Path) -> None:
     assert journal.torn
     assert kinds(path) == [f.K_HELLO]
     journal.close()
+
+
+def test_a_journal_of_a_later_version_is_not_guessed_at(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    path.write_bytes(f.pack(f.K_HELLO, f.S_PIPELINE, 1, payload=b'{"v": 2, "boot_id": "b"}'))
+    with pytest.raises(AuditnsError, match=r"made by a later version \(format 2, this one reads 1\)"):
+        JournalReader([str(path)])
