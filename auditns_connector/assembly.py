@@ -68,7 +68,7 @@ class Parts(NamedTuple):
     #: streams of the configuration
     streams: "Sequence[Definition]" = ()
     #: what ordinary users may have of streams
-    users: UserOptions = field(default_factory=UserOptions)
+    users: UserOptions = UserOptions()
     #: records of how namespaces come and go are wanted
     lifecycle: bool = False
     #: seconds until it ends by itself
