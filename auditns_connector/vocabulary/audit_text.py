@@ -23,8 +23,8 @@ event       number of the event, counted up; lines carry the same number
 =========== ======================================================================================
 
 Rules
-* A line longer than MAX_LINE, or without a header that can be read, is *foreign*: passed on, never looked into. An
-  unterminated last line is a record like others.
+* A line without a header that can be read, or longer than MAX_LINE (handed out in pieces of that size), is *foreign*:
+  passed on, never looked into. An unterminated last line is a record like others.
 * Fields are words between single spaces; of a repeated name the first counts. They end at 0x1D (what auditd
   adds in ENRICHED format) and at ``msg='`` (text of a user process).
 * A number counts as absent when it is not plain decimal or above 2^31-1.

@@ -42,6 +42,7 @@ struct auditns_closed {
     uint32_t recno, used;
     uint32_t number;            /* and which it was */
     int32_t pid, ppid;          /* of its subject */
+    uint32_t own;               /* a record of ours was in it: none may be put in any more */
 };
 
 struct auditns_whole;

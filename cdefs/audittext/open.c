@@ -61,6 +61,7 @@ struct auditns_event *open_event(struct auditns_scan *s, const struct auditns_po
     if (former) {
         e->recno = (uint16_t)former->recno;
         e->told = former->pid;
+        e->own = former->own != 0;
     }
     uint16_t *bucket = bucket_of(s, h->serial);
     e->chain = *bucket;
@@ -78,6 +79,7 @@ void close_event(struct auditns_scan *s, const struct auditns_points *p, struct 
 
     s->closed[e->serial % AUDITNS_CLOSED] = (struct auditns_closed){
         .ms = e->ms, .serial = e->serial, .node = e->node, .recno = e->recno, .used = 1,
+        .own = e->own,
         .pid = e->told ? e->told : e->point != NONE && p->pid[e->point] > 0 ? p->pid[e->point] : 0};
     while (*chain != slot)
         chain = &event_at(s, *chain)->chain;

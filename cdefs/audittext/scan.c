@@ -7,11 +7,13 @@
 static uint32_t late_record(struct auditns_points *p, const char *buf, const struct head *h, struct auditns_closed *c,
                             uint32_t line, uint32_t end)
 {
-    if (!(h->type & TYPE_OWN) && c->recno < 0xffff)
+    if (h->type & TYPE_OWN)
+        c->own = 1;
+    else if (c->recno < 0xffff)
         c->recno++;
     if ((h->type & 0xffff) == TYPE_OBJ_PID) {
-        uint32_t i = add_point(p, h, line, end, AUDITNS_P_TARGET | AUDITNS_P_LATE, AUDITNS_LINE_LATE,
-                               (uint16_t)c->recno);
+        uint32_t flags = AUDITNS_P_TARGET | AUDITNS_P_LATE | (c->own ? AUDITNS_P_OWN : 0);
+        uint32_t i = add_point(p, h, line, end, flags, AUDITNS_LINE_LATE, (uint16_t)c->recno);
         target_fields(p, i, buf, buf + line + h->body, buf + h->stop);
     }
     return AUDITNS_LINE_LATE;
@@ -66,15 +68,15 @@ static int one_line(struct auditns_scan *s, struct auditns_points *p, const char
                     struct head *h)
 {
     h->stop = end - (buf[end - 1] == '\n');
-    int known = !s->in_long && end - line <= AUDITNS_MAX_LINE && parse_head(buf + line, buf + h->stop, h);
+    int known = !s->in_long && parse_head(buf + line, buf + h->stop, h);
 
     s->records += (uint64_t)known;
-    s->foreign += !known && h->stop > line && buf[line] != '\r';
+    s->foreign += !known && !s->in_long && h->stop > line && buf[line] != '\r';
     if (known)
         h->stop -= h->trail;
 
-    if (end - line > AUDITNS_MAX_LINE || (!known && buf[end - 1] != '\n'))
-        end_all(s, p, buf, INT64_MAX); /* as where its start is passed on before its end has come; nothing may follow */
+    if (!known && buf[end - 1] != '\n')
+        end_all(s, p, buf, INT64_MAX); /* nothing may follow */
     s->in_long = 0;
     s->changes += known && (h->type & 0xffff) == TYPE_CONFIG_CHANGE;
     s->logins += known && (h->type & 0xffff) == TYPE_LOGIN;
@@ -111,21 +113,19 @@ static int room(const struct auditns_scan *s, const struct auditns_points *p)
     return p->cap - p->total >= 2 + p->total && p->line_cap - p->line_total >= 2;
 }
 
-/* What is left behind the last newline: 0 where it stays. */
-static int rest_line(struct auditns_scan *s, struct auditns_points *p, const char *buf, uint32_t len, int mode,
-                     struct head *h)
+/* Of the line that goes up to `end` or on from there, what is too much for a record is passed on in pieces of one size,
+ * wherever reads cut it; 0: no room. */
+static int long_line(struct auditns_scan *s, struct auditns_points *p, const char *buf, uint32_t end)
 {
-    if (s->line == len || (mode != AUDITNS_MODE_EOF && !s->in_long && len - s->line <= AUDITNS_MAX_LINE))
-        return 1;
-    if (!s->in_long && len - s->line <= AUDITNS_MAX_LINE) { /* the last line of all, without a newline */
-        if (!one_line(s, p, buf, s->line, len, h))
+    while (end - s->line > AUDITNS_MAX_LINE) {
+        if (!room(s, p))
             return 0;
-    } else { /* the start of a line too long to be a record is passed on as it is */
         end_all(s, p, buf, INT64_MAX);
-        add_line(p, s->line, len, AUDITNS_LINE_FOREIGN, s->line, 0);
-        s->in_long = mode != AUDITNS_MODE_EOF;
+        add_line(p, s->line, s->line + AUDITNS_MAX_LINE, AUDITNS_LINE_FOREIGN, s->line, 0);
+        s->foreign += !s->in_long;
+        s->in_long = 1;
+        s->line += AUDITNS_MAX_LINE;
     }
-    s->line = len;
     return 1;
 }
 
@@ -234,9 +234,9 @@ int64_t auditns_scan(struct auditns_scan *s, struct auditns_points *p, const cha
         const char *nl = memchr(buf + s->searched, '\n', len - s->searched);
         if (!nl)
             break;
-        if (!room(s, p))
-            return -1;
         uint32_t end = (uint32_t)(nl + 1 - buf);
+        if (!long_line(s, p, buf, end) || !room(s, p))
+            return -1;
         if (!one_line(s, p, buf, s->line, end, &head))
             return -2;
         s->lines++;
@@ -245,10 +245,13 @@ int64_t auditns_scan(struct auditns_scan *s, struct auditns_points *p, const cha
     s->searched = len;
     if (mode == AUDITNS_MODE_AHEAD)
         return 0;
-    if (!room(s, p))
+    if (!long_line(s, p, buf, len) || !room(s, p))
         return -1;
-    if (!rest_line(s, p, buf, len, mode, &head))
-        return -2;
+    if (mode == AUDITNS_MODE_EOF && s->line < len) { /* the last line of all, without a newline */
+        if (!one_line(s, p, buf, s->line, len, &head))
+            return -2;
+        s->line = len;
+    }
     if (mode != AUDITNS_MODE_MORE) {
         if (!room(s, p))
             return -1;

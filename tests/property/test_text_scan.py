@@ -279,6 +279,45 @@ def test_long_lines_pass_whole_and_in_pieces(size: int) -> None:
     assert [point.pid for point in found] == ([7] if size <= points.MAX_LINE else [-1])
 
 
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("size", [65536, 65537, 131072, 131073, 300_000])
+@pytest.mark.parametrize("end", [b"\n", b""])
+def test_a_line_too_long_has_the_same_pieces_wherever_reads_cut_it(whole: bool, size: int, end: bytes) -> None:
+    """They are lines of their own for people and in JSON; together they are one that is no record."""
+    before, after = stream(3), stream(5) if end else b""
+    text = before + b"type=CWD msg=audit(1700000000.001:5): ".ljust(size - len(end), b"x") + end + after
+    reference = run_reference([text], whole=whole)
+    counts = set()
+    for step in (len(text), 65536, 9_999):
+        pieces = [text[i : i + step] for i in range(0, len(text), step)]
+        _, lines, _ = run_c(pieces, whole=whole)
+        foreign = [line for line in lines if line.event == points.LINE_FOREIGN]
+        assert foreign == [line for line in reference.lines if line.event == points.LINE_FOREIGN]
+        assert max(line.end - line.off for line in lines) <= points.MAX_LINE
+        compare(pieces, whole=whole)
+        counted = TextStream(whole=whole)
+        for piece in pieces:
+            counted.push(piece)
+        counted.flush(eof=True)
+        counts.add(counted.foreign)
+    assert len(counts) == 1
+
+
+@pytest.mark.parametrize("hold", [False, True])
+def test_what_follows_a_record_of_ours_after_a_silence_gets_no_second_one(hold: bool) -> None:
+    """The event was decided with the record of ours alone in it; nothing is put in behind that either."""
+    ours = b"type=CONTAINER_ID msg=audit(1700000000.001:5): contid=7\n"
+    call = b"type=SYSCALL msg=audit(1700000000.001:5): arch=c000003e syscall=62 success=yes pid=7\n"
+    target = b"type=OBJ_PID msg=audit(1700000000.001:5): opid=8 ocomm=x\n"
+    for pieces in ([ours, call + target], [call + ours, target], [call, ours, target], [call, ours + target]):
+        for flush_at in range(1, len(pieces)):
+            compare(pieces, flush_at, hold=hold)
+            found = run_c(pieces, flush_at, hold=hold)[0]
+            behind = [point for point in found if point["line_off"] > b"".join(pieces).index(ours)]
+            assert behind
+            assert all(point["flags"] & points.P_OWN for point in behind)
+
+
 def test_many_open_events_are_bounded() -> None:
     text = b"".join(b"type=AVC msg=audit(1700000000.001:%d): pid=%d\n" % (i, i) for i in range(3000))
     stream_ = TextStream()

@@ -64,8 +64,8 @@ Key = tuple[bytes, int, int]
 class Closed:
     """What is remembered of an event that was decided; ``pid`` is that of its subject."""
 
-    def __init__(self, key: Key, recno: int, pid: int, ppid: int, number: int) -> None:
-        self.key, self.recno, self.pid, self.ppid, self.number = key, recno, pid, ppid, number
+    def __init__(self, key: Key, recno: int, pid: int, ppid: int, number: int, own: bool) -> None:
+        self.key, self.recno, self.pid, self.ppid, self.number, self.own = key, recno, pid, ppid, number, own
 
 
 class Event:
@@ -76,7 +76,8 @@ class Event:
         self.recno = former.recno if former is not None else 0
         #: the process of which a place was handed out before; 0: none
         self.told = former.pid if former is not None else 0
-        self.own = self.kernel = self.begun = self.syscall = self.titled = self.passed = False
+        self.own = former.own if former is not None else False
+        self.kernel = self.begun = self.syscall = self.titled = self.passed = False
         #: 0, or AWAITS, STAYS or COMPLETE
         self.lone = 0
         self.point: Point | None = None
@@ -373,9 +374,13 @@ class Reference:
         """Take in more text."""
         self.text += data
         while (end := self.text.find(b"\n", self._line) + 1) > 0:
+            self._long_line(end)
             self._one_line(self._line, end)
             self._line = end
-        self._rest(len(self.text), mode)
+        self._long_line(len(self.text))
+        if mode == p.MODE_EOF and self._line < len(self.text):
+            self._one_line(self._line, len(self.text))
+            self._line = len(self.text)
         if mode != p.MODE_MORE:
             self._close_all()
         elif self._lone is not None and not self._whole and self._ends_here(self._open[self._lone]):
@@ -420,17 +425,12 @@ class Reference:
             return True
         return bool(point.flags & p.P_TARGET and self._patient and point.at == self._line)
 
-    def _rest(self, end: int, mode: int) -> None:
-        rest = end - self._line
-        if not rest or (mode != p.MODE_EOF and not self._in_long and rest <= p.MAX_LINE):
-            return
-        if not self._in_long and rest <= p.MAX_LINE:
-            self._one_line(self._line, end)
-        else:
+    def _long_line(self, end: int) -> None:
+        while end - self._line > p.MAX_LINE:
             self._close_all()
-            self.lines.append(Line(self._line, p.LINE_FOREIGN, 0, end))
-            self._in_long = mode != p.MODE_EOF
-        self._line = end
+            self.lines.append(Line(self._line, p.LINE_FOREIGN, 0, self._line + p.MAX_LINE))
+            self._in_long = True
+            self._line += p.MAX_LINE
 
     def _close(self, key: Key, cut: bool = False) -> None:
         event = self._open[key]
@@ -449,7 +449,7 @@ class Reference:
             pid, ppid, number = point.pid if point is not None and point.pid > 0 else 0, 0, 0
             pid = event.told or pid
         self._closed[key[2] % (p.CLOSED_WHOLE if self._whole else p.CLOSED)] = Closed(
-            key, event.recno, pid, ppid, number
+            key, event.recno, pid, ppid, number, event.own and not self._whole
         )
         if key == self._lone:
             self._lone = None
@@ -483,9 +483,9 @@ class Reference:
 
     def _one_line(self, line: int, end: int) -> None:
         head = None
-        if not self._in_long and end - line <= p.MAX_LINE:
+        if not self._in_long:
             head = read_head(bytes(self.text[line : end - self.text.endswith(b"\n", line, end)]))
-        if end - line > p.MAX_LINE or (head is None and not self.text.endswith(b"\n", line, end)):
+        if head is None and not self.text.endswith(b"\n", line, end):
             self._close_all()
         self._in_long = False
         for key, event in list(self._open.items()):
@@ -516,10 +516,11 @@ class Reference:
         return event
 
     def _late(self, head: Head, former: "Closed", line: int, end: int) -> int:
+        former.own |= head.own
         if not head.own:
             former.recno = min(former.recno + 1, 0xFFFF)
         if head.type == rectypes.OBJ_PID:
-            point = Point(head, line, end, p.P_TARGET | p.P_LATE, p.LINE_LATE, former.recno)
+            point = Point(head, line, end, p.P_OWN * former.own | p.P_TARGET | p.P_LATE, p.LINE_LATE, former.recno)
             fill_target(point, head.body)
             self._made.append(point)
         return p.LINE_LATE
