@@ -22,6 +22,15 @@ def said(*argv: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]
     return int(ended.value.code or 0), out.out, out.err
 
 
+@pytest.mark.parametrize("argv", [("--\x1b[2J",), ("archive", "check", "\x1b[2J"), ("contid", "get", "\x1b[2J")])
+def test_what_is_no_argument_is_told_escaped(argv: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    """A name of a file that a pattern of the shell stands for may be anything."""
+    code, out, err = said(*argv, capsys=capsys)
+    assert (code, out) == (2, "")
+    assert "\x1b" not in err
+    assert r"\x1b[2J" in err
+
+
 @pytest.mark.parametrize(
     ("argv", "text"),
     [
