@@ -411,10 +411,11 @@ def test_text_gathers_until_somebody_else_is_ready(quiet: Quiet, pause: float) -
     quiet.theirs.sendall(event(1004, quiet.now, 100))
     other = os.eventfd(0)
     quiet.pipeline.selector.register(other, selectors.EVENT_READ, lambda: None)
-    came = threading.Timer(0.01, lambda: os.eventfd_write(other, 1))
+    came = threading.Timer(0.01 if pause else 3600, lambda: os.eventfd_write(other, 1))  # nobody where nothing waits
     came.start()
     assert lib.loop_rounds(c) == (lib.LOOP_OTHER if pause else lib.LOOP_DONE)
     assert c.answered == (0 if pause else 1)
+    came.cancel()
     came.join()
     quiet.pipeline.selector.unregister(other)
     os.close(other)
