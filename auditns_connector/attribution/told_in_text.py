@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from auditns_connector.audittext.grouping import event_numbers, keep_types
+from auditns_connector.audittext.own_records import contid_links, is_contid
 from auditns_connector.audittext.scanner import InsertionPoints
 from auditns_connector.audittext.values import untrusted
 from auditns_connector.model.containers import Containers
@@ -26,10 +27,8 @@ UNCLEAR: Final = State(0, UNKNOWN, None, NOT_KNOWN)
 HOST: Final = State(0, None, None, LOG)
 #: records of ours in one event that are looked at
 _MOST: Final = 64
-_MAX_ID: Final = (1 << 64) - 1
 #: a 1 at each type of ours
 _OURS: Final = rectypes.marks(rectypes.OWN)
-_CONTID: Final = re.compile(rb"(?:\?|[0-9]{1,20})(?:,\^?(?:\?|[0-9]{1,20}))*")
 _FIELDS: Final = (
     (b"ctr-id", "id"),
     (b"runtime", "runtime"),
@@ -120,9 +119,9 @@ class TextAnswers:
         words = contid.decode("latin-1")
         if contid == b"?":
             return None
-        ids = re.split(r",\^?", words)
-        if not _CONTID.fullmatch(contid) or any(one != "?" and int(one) > _MAX_ID for one in ids):
+        if not is_contid(words):
             return UNCLEAR
+        ids = contid_links(words)
         known = containers.by_contid.get(int(ids[0])) if ids[0] != "?" else None
         if known is not None and containers.text(known) == words:
             return State(0, known, None, LOG)

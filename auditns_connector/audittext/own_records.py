@@ -10,6 +10,7 @@ old and new). ``numeric`` chooses the spelling of the type, see :func:`rectypes.
 """
 
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
@@ -20,6 +21,10 @@ from auditns_connector.vocabulary.namespaces import ALL_ORDER
 UNKNOWN: Final = "?"
 #: contid= of none, as the last revision of the patches prints it
 UNSET: Final = "-1"
+#: the largest identifier there is: the one above it means that none is set
+_MOST_ID: Final = (1 << 64) - 2
+_CONTID: Final = re.compile(r"(?:\?|0|[1-9][0-9]{0,19})(?:,\^?(?:\?|0|[1-9][0-9]{0,19}))*")
+_SPLIT: Final = re.compile(r",\^?")
 
 HEADER_PLACE: Final = b"\0"
 NODE_PLACE: Final = b"\1"
@@ -27,6 +32,18 @@ NODE_PLACE: Final = b"\1"
 _QUOTED: Final = bytes(c for c in range(0x21, 0x7F) if c != 0x22)
 #: what an element of a list may hold as it is
 _PLAIN: Final = bytes(c for c in _QUOTED if c not in b"%,:='")
+
+
+def is_contid(text: str) -> bool:
+    """Whether ``text`` is the value of a contid field as records of ours have it: of each container one spelling."""
+    return _CONTID.fullmatch(text) is not None and all(
+        one == UNKNOWN or int(one) <= _MOST_ID for one in contid_links(text)
+    )
+
+
+def contid_links(text: str) -> list[str]:
+    """The parts of a contid field, innermost first."""
+    return _SPLIT.split(text)
 
 
 def encode_untrusted(value: bytes) -> bytes:

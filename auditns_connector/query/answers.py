@@ -13,7 +13,7 @@ from auditns_connector.attribution.states import PointStates
 from auditns_connector.attribution.told_in_text import HOST, LOG, UNCLEAR, Alone
 from auditns_connector.audittext.grouping import pick_numbers
 from auditns_connector.audittext.own_records import UNKNOWN as NOT_KNOWN
-from auditns_connector.audittext.own_records import UNSET
+from auditns_connector.audittext.own_records import UNSET, contid_links, is_contid
 from auditns_connector.audittext.scanner import InsertionPoints
 from auditns_connector.matching import native
 from auditns_connector.model.apply.dispatch import Model
@@ -26,9 +26,6 @@ HOST_NUMBER: Final = 0
 UNKNOWN_NUMBER: Final = 1
 #: so many distinct containers and entries are numbered before all are numbered anew
 _MOST: Final = 1 << 16
-_CONTID: Final = re.compile(r"(?:\?|[0-9]{1,20})(?:,\^?(?:\?|[0-9]{1,20}))*")
-_SPLIT: Final = re.compile(r",\^?")
-_MAX_ID: Final = (1 << 64) - 1
 _EVENT_IS_OURS: Final = b"\2"
 
 
@@ -159,16 +156,9 @@ class LogAnswers(Correlator):
         return len(self.people) - 1
 
 
-def is_contid(text: str) -> bool:
-    """Whether it is a contid as records of ours have it."""
-    return _CONTID.fullmatch(text) is not None and all(
-        one == NOT_KNOWN or int(one) <= _MAX_ID for one in _SPLIT.split(text)
-    )
-
-
 def ids_of(contid: str) -> tuple[int | None, ...]:
     """The numbers of a chain, innermost first; ``None`` for one that is not known."""
-    return tuple(None if one == NOT_KNOWN else int(one) for one in _SPLIT.split(contid))
+    return tuple(None if one == NOT_KNOWN else int(one) for one in contid_links(contid))
 
 
 def state_of(holder: Holder) -> State:

@@ -2,8 +2,8 @@
 
 from typing import Final
 
+from auditns_connector.audittext.own_records import is_contid
 from auditns_connector.errors import AuditnsError
-from auditns_connector.query.answers import is_contid
 from auditns_connector.query.names import Names
 
 #: that much of a runtime's id is enough
