@@ -1,14 +1,15 @@
 """Do the audit tools still read a log as they did, once our records are in it?
 
-    python -m tests.compare [--newer FOLDER] [--record-names auto|symbolic|numeric] [--placement event|apart] LOG…
+    python -m tests.compare [--brief] [--record-names auto|symbolic|numeric] [--placement event|apart] LOG…
 
-For each LOG (of anybody: it is only read) and each version of the tools it prints one line for each view of ausearch,
-aureport and auparse: how many rows of the original log are missing or changed, how many rows of csv and text are of
-kernel events without a SYSCALL (which no placement inside the event keeps), and how many rows are new. FOLDER holds
-another version of the tools, with a program ``run`` that starts one of them with its own libraries.
+For each LOG (of anybody: it is only read) and each version of the tools (the installed one, and the newest that ``make
+peers`` has fetched) it prints one line for each view of ausearch, aureport and auparse: how many rows of the original
+log are missing or changed, how many rows of csv and text are of kernel events without a SYSCALL (which no placement
+inside the event keeps), and how many rows are new.
 """
 
 import argparse
+import contextlib
 import re
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from auditns_connector.audittext.scanner import InsertionPoints, TextStream
 from auditns_connector.emit.spelling import APART, choose, stands_apart
 from auditns_connector.model.apply.dispatch import Model
 from auditns_connector.pipeline.text_stage import NUMERIC, RAW, Enricher
+from tests import peers
 
 ENVIRONMENT: Final = {"LC_ALL": "C.UTF-8", "TZ": "UTC", "PATH": "/usr/sbin:/sbin:/usr/bin:/bin"}
 DUMP: Final = Path(__file__).with_name("auparse_dump.py")
@@ -39,15 +41,15 @@ _FRAME: Final = ("Range of time", "Selected time", "Number of events:")
 
 
 class Tools(NamedTuple):
-    """One version of the audit tools; ``folder`` None are those that are installed."""
+    """One version of the audit tools; ``newest``: the one that ``make peers`` has fetched, else the installed one."""
 
-    folder: Path | None
+    newest: bool
     version: str
 
     def run(self, *command: str) -> str:
         """The output of one of them; nothing where it finds nothing."""
-        if self.folder is not None:
-            command = (str(self.folder / "run"), *command)
+        program = peers.newest(command[0]) if self.newest else peers.installed(command[0])
+        command = (str(program.path), *command[1:])
         done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, env=ENVIRONMENT)
         if done.returncode not in (0, 1) or b"sage:" in done.stderr:
             raise RuntimeError(f"{' '.join(command)}: {done.returncode}: {done.stderr.decode(errors='replace')}")
@@ -56,20 +58,28 @@ class Tools(NamedTuple):
     def dump(self, log: Path) -> str:
         """What its auparse makes of a log."""
         command = [sys.executable, "-I", str(DUMP), str(log)]
-        if self.folder is not None:
-            libraries = next((self.folder / "root/usr/lib").glob("*-linux-gnu"))
+        if self.newest:
+            libraries = next((peers.folder() / "root/usr/lib").glob("*-linux-gnu"))
             command = [str(next(libraries.glob("ld-linux*"))), "--library-path", str(libraries), *command]
         done = subprocess.run(command, capture_output=True, check=True, env=ENVIRONMENT)
         return done.stdout.decode()
 
 
-def tools(folder: Path | None = None) -> Tools | None:
-    """The tools in ``folder``, or those installed; None where there are none."""
-    try:
-        said = Tools(folder, "").run("ausearch", "--version")
-    except (OSError, RuntimeError):
-        return None
-    return Tools(folder, said.split()[-1])
+def tools(*, newest: bool = False) -> Tools:
+    """The tools that are installed, or the newest that were fetched. Raises :class:`peers.NotHereError`."""
+    get = peers.newest if newest else peers.installed
+    get("aureport")
+    return Tools(newest, get("ausearch").version)
+
+
+def versions() -> list[Tools]:
+    """Those that are here and differ."""
+    found: dict[str, Tools] = {}
+    for newest in (False, True):
+        with contextlib.suppress(peers.NotHereError):
+            tool = tools(newest=newest)
+            found.setdefault(tool.version, tool)
+    return list(found.values())
 
 
 class Enriched(NamedTuple):
@@ -172,22 +182,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Print the comparison; 1 where an original row is missing without an exception."""
     parser = argparse.ArgumentParser(prog="python -m tests.compare", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("logs", nargs="+", type=Path, metavar="LOG")
-    parser.add_argument("--newer", type=Path, metavar="FOLDER")
     parser.add_argument("--record-names", choices=("auto", "symbolic", "numeric"), default="auto")
     parser.add_argument("--placement", choices=("event", "apart"), default="event")
     parser.add_argument("--show", action="store_true", help="also print what is missing")
+    parser.add_argument("--brief", action="store_true", help="one line for each log, and views with missing rows")
     args = parser.parse_args(argv)
-    versions = [tool for tool in (tools(), tools(args.newer) if args.newer else None) if tool is not None]
-    failed = 0
+    here, failed = versions(), 0
+    if not here:
+        parser.error("no audit tools are here")
     for log in args.logs:
-        for tool in versions:
+        for tool in here:
             with tempfile.TemporaryDirectory(prefix="auditns-compare-") as folder:
-                for one in compare(log.read_bytes(), tool, Path(folder), args.record_names, args.placement):
-                    failed += len(one.missing)
-                    counts = f"{len(one.missing)} missing, {one.excepted} excepted, {len(one.new)} new"
-                    print(f"{log.name} {tool.version} {one.view}: {counts}")
-                    for row in one.missing if args.show else ():
-                        print(f"    {row}")
+                found = compare(log.read_bytes(), tool, Path(folder), args.record_names, args.placement)
+            missing = sum(len(one.missing) for one in found)
+            failed += missing
+            for one in found:
+                if args.brief and not one.missing:
+                    continue
+                counts = f"{len(one.missing)} missing, {one.excepted} excepted, {len(one.new)} new"
+                print(f"{log.name} {tool.version} {one.view}: {counts}")
+                for row in one.missing if args.show else ():
+                    print(f"    {row}")
+            if args.brief:
+                print(f"{log.name} {tool.version}: {len(found)} views, {missing} rows missing")
     return 1 if failed else 0
 
 

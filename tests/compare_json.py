@@ -77,6 +77,8 @@ def laurel(logs: list[Path]) -> Iterator[tuple[Key, Records]]:
         for line in Path(folder, "out").read_text(encoding="utf-8").splitlines():
             event = json.loads(line)
             key = event.pop("ID"), event.pop("NODE", "")
+            if set(event.get("CONTAINER_INFO", ())) <= {"ID"}:  # no record: it has looked at the process's cgroup
+                event.pop("CONTAINER_INFO", None)
             yield key, {kind: _laurel(kind, some) for kind, some in event.items() if isinstance(some, dict | list)}
 
 

@@ -4,9 +4,12 @@ import os
 import secrets
 import shutil
 import stat
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, Final
 
 import pytest
 
@@ -18,6 +21,33 @@ from tests.kernel.runtimes import Runtimes
 from tests.kernel.support import need, need_root, need_tool
 
 __all__ = ["need", "need_root", "need_tool"]
+
+#: the folder that what audit says during each test is kept in, for ``python -m tests.compare``
+RECORD: Final = "AUDITNS_RECORD"
+
+
+@pytest.fixture(scope="session")
+def recorder() -> Iterator[IO[bytes] | None]:
+    """Where the recorder reads the names of tests, if there is to be one."""
+    folder = os.environ.get(RECORD)
+    if not folder or os.geteuid() != 0:
+        yield None
+        return
+    command = [sys.executable, "-m", "tests.kernel.recorder", folder]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        yield process.stdin
+        process.stdin.close()
+
+
+@pytest.fixture(autouse=True)
+def recorded(recorder: IO[bytes] | None, request: pytest.FixtureRequest) -> None:
+    """What audit says from now on is of this test."""
+    if recorder is not None:
+        recorder.write(f"{request.node.nodeid}\n".encode())
+        recorder.flush()
 
 
 @pytest.fixture(scope="session")

@@ -1,18 +1,17 @@
 """The audit tools, every version that is there, on logs with our records: what they gave before, they give now.
 
-Other versions than the installed one are in the folder that AUDITNS_NEWER_AUDIT names. What no placement keeps is
-counted in :data:`EXCEPTED`, and told in auditns-records(5).
+What no placement keeps is counted in :data:`EXCEPTED`, and told in auditns-records(5). What audit says during the other
+kernel tests is recorded and compared by .ci/run.
 """
 
 import functools
-import os
 from pathlib import Path
 
 import pytest
 
-from tests import compare
+from tests import compare, peers
 from tests.kernel.auditkinds import KINDS, event
-from tests.kernel.support import need, need_tool
+from tests.kernel.support import need
 
 pytestmark = pytest.mark.kernel
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -48,28 +47,24 @@ def corpus(name: str) -> bytes:
     return b"".join(text)
 
 
-def installed_or_newer(version: str) -> compare.Tools:
-    if version == "installed":
-        need_tool("ausearch", "aureport")
-        found = compare.tools()
-        need(found is not None, "ausearch that runs")
-    else:
-        folder = os.environ.get("AUDITNS_NEWER_AUDIT", "")
-        found = compare.tools(Path(folder)) if folder else None
-        if found is None:
-            pytest.skip("no other version of the audit tools: AUDITNS_NEWER_AUDIT names no folder with them")
-    assert found is not None
-    return found
+def tools_of(version: str) -> compare.Tools:
+    try:
+        return compare.tools(newest=version == "newest")
+    except peers.NotHereError as error:
+        if version == "newest":
+            pytest.skip(str(error))
+        need(False, str(error))
+        raise
 
 
 @pytest.mark.parametrize("placement", ["event", "apart"])
 @pytest.mark.parametrize("names", ["auto", "symbolic", "numeric"])
 @pytest.mark.parametrize("name", EXCEPTED)
-@pytest.mark.parametrize("version", ["installed", "newer"])
+@pytest.mark.parametrize("version", ["installed", "newest"])
 def test_every_view_of_every_event_is_as_before(
     version: str, name: str, names: str, placement: str, tmp_path: Path
 ) -> None:
-    tool = installed_or_newer(version)
+    tool = tools_of(version)
     found = compare.compare(corpus(name), tool, tmp_path, names, placement)
     assert len(found) > 20
     assert {one.view: one.missing for one in found if one.missing} == {}
@@ -81,7 +76,7 @@ def test_every_view_of_every_event_is_as_before(
 
 
 def test_types_are_searched_by_number(tmp_path: Path) -> None:
-    tool = installed_or_newer("installed")
+    tool = tools_of("installed")
     log = tmp_path / "log"
     log.write_bytes(compare.enriched(event("execve", 77), "numeric", "event", tool.version).text)
     shown = tool.run("ausearch", "-if", str(log), "-i", "-m", "UNKNOWN[1340]")

@@ -2,13 +2,13 @@
 
 import json
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from auditns_connector.sinks.quoting import quoted
+from tests import peers
 
 S = b"msg=audit(1795307949.616:3702494):"
 USER = b"type=USER_CMD msg=audit(1795307949.617:3702495): pid=7 uid=0 auid=0 ses=1 msg='cmd=6C73 contid=12'\n"
@@ -17,8 +17,6 @@ CALL = (
     b'auid=0 uid=0 gid=0 euid=0 suid=0 fsuid=0 egid=0 sgid=0 fsgid=0 ses=1 comm="cat" exe="/bin/cat" key=(null)\n'
 )
 END = b"type=PROCTITLE " + S + b" proctitle=636174\ntype=EOE " + S + b" \n"
-#: a folder with another version, and a program ``run`` that starts it with its own libraries
-NEWER = os.environ.get("AUDITNS_NEWER_AUDIT", "")
 
 
 @pytest.mark.parametrize(
@@ -46,19 +44,15 @@ def test_even_numbers_of_digits_are_in_quotes_in_our_records_alone(line: bytes, 
     assert quoted(CALL + text + END) == CALL + quoted(text) + END
 
 
-def laurel(version: str) -> list[str]:
-    """The command of one of them; skips where it is not there."""
-    if version == "newer":
-        if not NEWER:
-            pytest.skip("no other version of LAUREL: AUDITNS_NEWER_AUDIT names no folder")
-        return [str(Path(NEWER) / "run"), "laurel"]
-    found = shutil.which("laurel")
-    if found is None:
-        pytest.skip("no laurel")
-    return [found]
+def laurel(version: str) -> str:
+    """One of them; skips where it is not there."""
+    try:
+        return str((peers.newest if version == "newest" else peers.installed)("laurel").path)
+    except peers.NotHereError as error:
+        pytest.skip(str(error))
 
 
-@pytest.mark.parametrize("version", ["installed", "newer"])
+@pytest.mark.parametrize("version", ["installed", "newest"])
 @pytest.mark.parametrize("contid", ["699790083033926586", "3674437095989868233", "12", "4,^2"])
 def test_laurel_has_identifiers_whole_and_joins_those_of_users_records(
     version: str, contid: str, tmp_path: Path
@@ -70,7 +64,7 @@ def test_laurel_has_identifiers_whole_and_joins_those_of_users_records(
     config.write_text(f'directory = "{tmp_path}"\nuser = "root"\n[auditlog]\nfile = "out"\n')
     ours = b"type=UNKNOWN[1340] %b contid=" + contid.encode() + b"\n"
     text = CALL + ours.replace(b"%b", S) + END + USER + ours.replace(b"%b", b"msg=audit(1795307949.617:3702495):")
-    subprocess.run([*command, "--config", str(config)], input=bytes(quoted(text)), check=True, capture_output=True)
+    subprocess.run([command, "--config", str(config)], input=bytes(quoted(text)), check=True, capture_output=True)
     found: dict[str, dict[str, object]] = {}
     for line in (tmp_path / "out").read_text().splitlines():
         event = json.loads(line)
