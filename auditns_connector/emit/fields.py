@@ -9,6 +9,8 @@ from typing import Any, Final
 
 Value = Any
 Fields = dict[str, Value]
+#: one of ``argv``; None is not there, a list are the pieces of one that is not whole
+Argument = str | None | list[str | None]
 
 _WORD: Final = re.compile(rb'([^ =]+)=("[^"]*"(?= |$)|[^ ]*)|([^ ]+)')
 _NUMBER: Final = re.compile(rb"-?(?:0|[1-9][0-9]{0,14})")
@@ -78,7 +80,8 @@ def _add(found: Fields, name: str, what: Value) -> None:
 
 class Argv:
     """The arguments of an event, of all its EXECVE records: the kernel splits the list over several, and an argument
-    that is too long into pieces, ``a1_len=9000 a1[0]=… a1[1]=…``.
+    that is too long into pieces, ``a1_len=9000 a1[0]=… a1[1]=…``. One of which a piece is missing, or is there twice,
+    cannot be put together, and stays the list of its pieces.
 
     ``size`` is how many bytes the bodies of these records have: an argument far beyond that many is a field like any
     other, so that a short record cannot make a long list.
@@ -109,15 +112,34 @@ class Argv:
         self._pieces.append((number, int(match["piece"] or 0), len(self._pieces), piece))
 
     def fields(self) -> Fields:
-        """``argv``, with ``None`` for an argument that is not there, and before it the lengths of those in pieces."""
-        pieces: dict[int, list[bytes]] = {}
-        for number, _, _, piece in sorted(self._pieces):
-            pieces.setdefault(number, []).append(piece)
+        """``argv``, with ``None`` for an argument (or pieces of one) that is not there, and before it the lengths of
+        those in pieces."""
+        pieces: dict[int, list[tuple[int, bytes]]] = {}
+        for number, place, _, piece in sorted(self._pieces):
+            pieces.setdefault(number, []).append((place, piece))
         found: Fields = {f"a{number}_len": length for number, length in sorted(self._lengths.items())}
         if pieces:
             every = (pieces.get(number) for number in range(max(pieces) + 1))
-            found["argv"] = [None if some is None else text(b"".join(some)) for some in every]
+            found["argv"] = [None if some is None else _put_together(some) for some in every]
         return found
+
+
+def _put_together(pieces: Sequence[tuple[int, bytes]]) -> Argument:
+    """One argument of its pieces by place, in order."""
+    if all(place == n for n, (place, _) in enumerate(pieces)):
+        return text(b"".join(piece for _, piece in pieces))
+    found: list[str | None] = []
+    next_ = 0
+    for place, piece in pieces:
+        found += [None] * (place > next_)
+        found.append(text(piece))
+        next_ = place + 1
+    return found
+
+
+def flat(argv: Sequence[Argument]) -> list[str | None]:
+    """The arguments of a record's ``argv``, each piece of those that cannot be put together as one of its own."""
+    return [word for one in argv for word in (one if isinstance(one, list) else (one,))]
 
 
 def argv_of(bodies: Sequence[bytes], size: int | None = None) -> Argv:

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from auditns_connector.daemon.terminal import HOST, NOT_KNOWN, clean, named
 from auditns_connector.emit import words as w
-from auditns_connector.emit.fields import Fields
+from auditns_connector.emit.fields import Fields, flat
 from auditns_connector.emit.json_objects import Who
 from auditns_connector.errors import ConfigError
 from auditns_connector.vocabulary import record_types as rectypes
@@ -74,7 +74,7 @@ def _objects(records: Sequence[tuple[str, Fields]]) -> str:
     """What a system call was about: the program and its arguments, the address, the files."""
     for kind, other in records:
         if kind == "EXECVE" and isinstance(other.get("argv"), list):
-            return " ".join("…" if argument is None else argument for argument in other["argv"])
+            return " ".join("…" if argument is None else argument for argument in flat(other["argv"]))
     for kind, other in records:
         if kind == "SOCKADDR" and (found := w.address(other)):
             return found

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from auditns_connector.emit.fields import Fields
+from auditns_connector.emit.fields import Argument, Fields
 from auditns_connector.errors import ConfigError
 
 MARK: Final = "[redacted]"
@@ -36,7 +36,10 @@ class Redaction:
         for _, fields in records:
             argv = fields.get("argv")
             if isinstance(argv, list):
-                fields["argv"] = self.arguments(argv)
+                fields["argv"] = [
+                    _marked(whole) if isinstance(whole, list) else one
+                    for one, whole in zip(self.arguments([_plain(one) for one in argv]), argv, strict=True)
+                ]
             title = fields.get("proctitle")
             if isinstance(title, str):
                 fields["proctitle"] = " ".join(str(part) for part in self.arguments([title]))
@@ -51,6 +54,16 @@ class Redaction:
             return [None if argument is None else MARK for argument in argv]
         spans = sorted(match.span() for pattern in self._patterns for match in pattern.finditer(text[:-1]))
         return [None if one is None else _without(one, start, spans) for one, start in zip(argv, starts, strict=True)]
+
+
+def _plain(argument: Argument) -> str | None:
+    """An argument as one string."""
+    return "".join(piece or "" for piece in argument) if isinstance(argument, list) else argument
+
+
+def _marked(pieces: list[str | None]) -> list[str | None]:
+    """Pieces of an argument that is not whole: what would be found in it nobody knows."""
+    return [None if piece is None else MARK for piece in pieces]
 
 
 def _without(argument: str, start: int, spans: Sequence[tuple[int, int]]) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from auditns_connector.audittext.values import untrusted
-from auditns_connector.emit.fields import argv_of
+from auditns_connector.emit.fields import argv_of, flat
 from auditns_connector.emit.words import address
 from auditns_connector.errors import ConfigError
 from auditns_connector.matching import paths
@@ -183,7 +183,7 @@ def path_of(raw: bytes) -> str | None:
 def arguments_of(raw: bytes) -> list[str]:
     """The arguments behind a value of the column "argv"."""
     found = argv_of(raw.split(b"\0"), len(raw)).fields().get("argv", ())
-    return ["" if argument is None else str(argument) for argument in found]
+    return ["" if argument is None else argument for argument in flat(found)]
 
 
 def _argv(option: str, words: Sequence[str]) -> Condition:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from auditns_connector.emit import words as w
+from auditns_connector.emit.fields import flat
 from auditns_connector.vocabulary.syscall_names import call_name
 from auditns_connector.vocabulary.values import JsonObject
 
@@ -65,7 +66,7 @@ def told(event: Event) -> Told:
         call,
         _failed(main, records),
         _text(main, "key"),
-        tuple("…" if word is None else str(word) for word in argv),
+        tuple("…" if word is None else word for word in flat(argv)),
         tuple(_files(call, main, pairs)) if call not in _PROGRAMS else (),
         tuple(found for kind, one in pairs if kind == "SOCKADDR" and (found := w.address(one))),
         tuple(dict.fromkeys(one["type"] for one in records)),

@@ -121,11 +121,41 @@ static uint32_t end_of(const struct argv *a, uint32_t i)
     return end;
 }
 
+/* Whether the pieces from `i` up to `end` are all there, each once. */
+static int whole(const struct argv *a, uint32_t i, uint32_t end)
+{
+    for (uint32_t place = 0; i < end && a->piece[i].place != LENGTH; i++)
+        if (a->piece[i].place != place++)
+            return 0;
+    return 1;
+}
+
+/* The list of these pieces, null for those that are missing. */
+static void put_pieces(struct argv *a, struct out *o, uint32_t i, uint32_t end)
+{
+    const char *before = "[";
+    for (uint32_t next = 0; i < end && a->piece[i].place != LENGTH; i++) {
+        put(o, before, 1);
+        before = ",";
+        if (a->piece[i].place > next)
+            PUT(o, "null,");
+        PUT(o, "\"");
+        put_text(o, a->text.at + a->piece[i].off, a->piece[i].len);
+        PUT(o, "\"");
+        next = a->piece[i].place + 1;
+    }
+    PUT(o, "]");
+}
+
 /* The pieces from `i` up to `end`; a character may begin in one and end in the next. */
 static void put_argument(struct argv *a, struct out *o, uint32_t i, uint32_t end)
 {
     if (a->text.failed)
         return;
+    if (!whole(a, i, end)) {
+        put_pieces(a, o, i, end);
+        return;
+    }
     PUT(o, "\"");
     if (i + 1 == end || a->piece[i + 1].place == LENGTH) {
         put_text(o, a->text.at + a->piece[i].off, a->piece[i].len);

@@ -1,8 +1,15 @@
 """The fields of records, decoded: what is easily torn or merged."""
 
+import json
+
 import pytest
 
+from auditns_connector.attribution.attributor import Correlator
+from auditns_connector.audittext.scanner import TextStream
 from auditns_connector.emit.fields import added, argv_of, parse
+from auditns_connector.matching.conditions import arguments_of
+from auditns_connector.model.apply.dispatch import Model
+from auditns_connector.pipeline.text_stage import JSON, Enricher
 
 
 @pytest.mark.parametrize(
@@ -39,6 +46,30 @@ def test_an_argument_that_the_kernel_split_is_one() -> None:
 
 def test_arguments_that_are_left_out_keep_the_index_of_the_others() -> None:
     assert parse(b'argc=9 a0="sh" a4="x"', "EXECVE")["argv"] == ["sh", None, None, None, "x"]
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b'a0="sh" a0="bash" a1="x"', [["sh", "bash"], "x"]),
+        (b"a0=6162 a1_len=8 a1[0]=63 a1[2]=64 a2=65", ["ab", ["c", None, "d"], "e"]),
+        (b"a0[1]=6162", [[None, "ab"]]),
+        (b"a0[0]=61 a0[1]=62 a0[1]=63", [["a", "b", "c"]]),
+        (b'a0="x" a0[0]="y"', [["x", "y"]]),
+        (b"a0[9999999]=61 a0[0]=62", [["b", None, "a"]]),
+        (b"a0[1]=62 a0[0]=61", ["ab"]),
+    ],
+)
+def test_pieces_that_cannot_be_put_together_are_not_merged(body: bytes, expected: list[object]) -> None:
+    assert parse(body, "EXECVE")["argv"] == expected
+    pieces = [word for one in expected for word in (one if isinstance(one, list) else [one])]
+    assert arguments_of(body) == ["" if word is None else word for word in pieces]
+    enricher = Enricher(Correlator(Model()), [JSON])
+    stream = TextStream(whole=enricher.whole)
+    stream.put(b"type=EXECVE msg=audit(1.000:1): " + body + b"\n")
+    points = stream.flush(eof=True)
+    block = enricher.take(points, lambda points: enricher._correlator.answer(points, 1))[JSON]
+    assert json.loads(bytes(block))["records"][0]["argv"] == expected
 
 
 def test_a_short_record_makes_no_long_list() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from auditns_connector.attribution.attributor import Correlator
 from auditns_connector.audittext.scanner import TextStream
+from auditns_connector.emit.fields import Fields
 from auditns_connector.emit.redaction import LONGEST, MARK, Redaction
 from auditns_connector.errors import ConfigError
 from auditns_connector.model.apply.dispatch import Model
@@ -67,3 +68,10 @@ def test_json_and_lines_for_people_have_the_mark_and_raw_text_has_all() -> None:
 def test_without_patterns_all_is_as_before() -> None:
     assert "hunter2" in shown(JSON, [])
     assert "hunter2" in shown(PRETTY, [])
+
+
+def test_an_argument_that_is_not_whole_is_left_out_whole() -> None:
+    """Half of what is to be found may be in a piece that is missing."""
+    fields: Fields = {"argv": ["a", ["tok", None, "en=x"], "token=y"]}
+    Redaction([r"token=\S+"]).records([("EXECVE", fields)])
+    assert fields["argv"] == ["a", [MARK, None, MARK], MARK]
