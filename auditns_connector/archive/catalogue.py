@@ -126,10 +126,9 @@ class Part(NamedTuple):
     ino: int
 
 
-class SerialsRow(NamedTuple):
-    """Serials of a host's kernel in a segment."""
+class Serials(NamedTuple):
+    """A run of the serials of a host's kernel: between its boots they only go up."""
 
-    segment: int
     node: bytes
     low: int
     high: int
@@ -199,10 +198,10 @@ class Catalogue:
             for holder, kind, value, *rest in self._db.execute(query + " ORDER BY count DESC, value")
         ]
 
-    def serials(self) -> list[SerialsRow]:
+    def serials(self) -> list[tuple[int, Serials]]:
         """Runs of serials by segment."""
         rows = self._db.execute("SELECT * FROM serials ORDER BY segment, rowid")
-        return [SerialsRow(segment, node.encode("latin-1"), *rest) for segment, node, *rest in rows]
+        return [(segment, Serials(node.encode("latin-1"), *rest)) for segment, node, *rest in rows]
 
     def parts(self, head: str) -> list[Part]:
         """Where text of files that begin so is."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from auditns_connector._native import ffi, lib
+from auditns_connector.archive.catalogue import Serials
 from auditns_connector.audittext.scanner import InsertionPoints
 from auditns_connector.vocabulary import archive as numbers
 from auditns_connector.vocabulary.values import CData
@@ -47,17 +48,6 @@ class Tally(NamedTuple):
     kind: int
     value: bytes
     times: int
-    first_ms: int
-    last_ms: int
-
-
-class Serials(NamedTuple):
-    """A run of the serials of a host's kernel: between its boots they only go up."""
-
-    node: bytes
-    low: int
-    high: int
-    events: int
     first_ms: int
     last_ms: int
 

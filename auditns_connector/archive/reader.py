@@ -23,7 +23,7 @@ from auditns_connector.archive.catalogue import (
     ContainerRow,
     PrunedRow,
     SegmentRow,
-    SerialsRow,
+    Serials,
 )
 from auditns_connector.archive.files import CATALOGUE, ArchiveFiles, segment_name
 from auditns_connector.archive.segment_layout import Damaged
@@ -309,7 +309,7 @@ class Archive:
                 yield out[start:end]
 
     def sealed_upto(self, fd: int) -> int:
-        """How many bytes from its start of an open text file are in the archive already."""
+        """How many bytes of its text, from its start on, of an open file are in the archive already."""
         info, head = os.fstat(fd), head_of(fd)
         good = 0
         for part in self._catalogue.parts(head) if head else []:
@@ -333,7 +333,7 @@ class Archive:
         """What was counted at sealing, the most frequent first; see AggregateRow."""
         return self._catalogue.aggregates(kinds, containers)
 
-    def serials(self) -> list[SerialsRow]:
+    def serials(self) -> list[tuple[int, Serials]]:
         """Runs of serials of the hosts' kernels, by segment."""
         return self._catalogue.serials()
 

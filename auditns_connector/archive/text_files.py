@@ -26,8 +26,20 @@ def _name(text: bytes) -> str:
 
 
 def head_of(fd: int) -> str:
-    """The same of an open file that is not compressed."""
-    return _name(os.pread(fd, _LINE, 0))
+    """The same of an open file, compressed or not, which is read on from where it was."""
+    here = os.lseek(fd, 0, os.SEEK_CUR)
+    try:
+        text = os.pread(fd, _LINE, 0)
+        os.lseek(fd, min(ENOUGH, len(text)), os.SEEK_SET)
+        if (unpack := reader(text[:ENOUGH], fd, "")) is not None:
+            text = b""
+            while len(text) < _LINE and (more := unpack(_LINE)):
+                text += more
+        return _name(text)
+    except AuditnsError:
+        return ""  # it is told when it is read
+    finally:
+        os.lseek(fd, here, os.SEEK_SET)
 
 
 class TextFile:

@@ -220,9 +220,9 @@ def _info(args: argparse.Namespace) -> int:
             "last_ms": max((row.last_ms for row in rows), default=None),
             "head": rows[-1].digest if rows else None,
             "serials": [
-                {"segment": run.segment, "node": run.node.decode("latin-1"), "first": run.low, "last": run.high,
+                {"segment": segment, "node": run.node.decode("latin-1"), "first": run.low, "last": run.high,
                  "events": run.events, "first_ms": run.first_ms, "last_ms": run.last_ms}
-                for run in archive.serials()
+                for segment, run in archive.serials()
             ],
             "sealed_by": [
                 {"segment": row.seq, "host": row.host, "boot": row.boot, "ms": row.sealed_ms, "digest": row.digest}

@@ -17,7 +17,7 @@ from auditns_connector.errors import ConfigError
 from auditns_connector.matching import terms as t
 from auditns_connector.matching.conditions import of_option
 from auditns_connector.matching.judged import Judges, by_number
-from auditns_connector.matching.native import events_of
+from auditns_connector.matching.native import Events, events_of
 from auditns_connector.model.containers import Containers
 from auditns_connector.model.places import Container
 from auditns_connector.pipeline.filters import EventFilter, LiveFilter, both, join_contids
@@ -52,16 +52,28 @@ class EventMatch:
     def __bool__(self) -> bool:
         return True
 
+    @property
+    def looks_inside(self) -> bool:
+        """Whether it asks what records say."""
+        return bool(self._judges)
+
     def keep(
-        self, points: InsertionPoints, choice: "array[int]", correlator: Correlator, first: int, count: int
+        self,
+        points: InsertionPoints,
+        choice: "array[int]",
+        correlator: Correlator,
+        first: int,
+        count: int,
+        events: Events | None = None,
     ) -> bytearray:
-        """One byte for each of ``count`` events from number ``first`` on: 1 for those that match."""
+        """One byte for each of ``count`` events from number ``first`` on: 1 for those that match. ``events`` are the
+        events of ``points``, where somebody has them already."""
         columns: list[bytes | bytearray] = [
             one.keep(points, choice, correlator, first, count) for one in self._positive
         ]
         columns += [inverted(one.keep(points, choice, correlator, first, count)) for one in self._negative]
         if self._judges:
-            table = events_of(points)
+            table = events or events_of(points)
             good = both(self._judges.good(points, len(table.number)), b"\1" * len(table.number))
             columns.append(by_number(good, table.number, first, count))
         return bytearray(both(columns, b"\1" * count))
@@ -128,8 +140,9 @@ class RuleSet:
         ones = b"\1" * count
         kept: bytes = ones if self._base is None else bytes(self._base.keep(points, choice, correlator, first, count))
         undecided = kept
+        events = events_of(points) if any(match.looks_inside for _, match in self._rules) else None
         for rule, match in self._rules:
-            found: bytes | bytearray = match.keep(points, choice, correlator, first, count)
+            found: bytes | bytearray = match.keep(points, choice, correlator, first, count, events)
             if rule.action == "log":
                 found = both([found, kept], ones)
                 self.logged[rule.name] = bytearray(found)

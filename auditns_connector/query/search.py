@@ -272,9 +272,9 @@ class Search:
         for number, (path, fd) in enumerate(text.files):
             data = b""
             if _rewinds((path, fd)):
-                os.lseek(fd, text.start(number), os.SEEK_SET)
+                os.lseek(fd, 0, os.SEEK_SET)
             try:
-                for data in w.forwards(w.opened(path, fd), w.SIZE):
+                for data in w.forwards(w.opened(path, fd, text.start(number)), w.SIZE):
                     if not data.endswith(b"\n") and number < last:
                         data += b"\n"  # its last line is never part of the next one's first
                     elif self._held is not None and number == last:

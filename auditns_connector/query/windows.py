@@ -18,9 +18,9 @@ _LONGEST: Final = 2 * MAX_LINE
 Read = Callable[[int], bytes]
 
 
-def opened(path: str, fd: int) -> Read:
-    """What reads on in ``fd``, uncompressed: some bytes, none at the end. Here and there :class:`AuditnsError` may be
-    raised."""
+def opened(path: str, fd: int, start: int = 0) -> Read:
+    """What reads on in ``fd``, uncompressed: some bytes, none at the end. ``start``: a file is read from this byte of
+    its text on. Here and there :class:`AuditnsError` may be raised."""
 
     def plain(size: int) -> bytes:
         try:
@@ -36,7 +36,12 @@ def opened(path: str, fd: int) -> Read:
         head += more
     unpack = reader(head, fd, path)
     if unpack is not None:
+        while start and (skipped := unpack(min(start, SIZE))):
+            start -= len(skipped)
         return unpack
+    if start:
+        os.lseek(fd, start, os.SEEK_SET)
+        return plain
     left = [head]
     return lambda size: left.pop() if left and left[0] else plain(size)
 

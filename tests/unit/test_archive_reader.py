@@ -111,7 +111,7 @@ def test_times_and_hosts_lead_to_their_blocks(tmp_path: Path) -> None:
         assert [refs[0].segment for refs in archive.candidates(Wanted(since=first, until=first))] == []
         assert [refs[0].segment for refs in archive.candidates(Wanted(nodes=frozenset([b"h2"])))] == [2]
         assert [refs[0].segment for refs in archive.candidates(Wanted(nodes=frozenset([b""])))] == [1]
-        runs = [(run.node, run.low, run.high, run.events) for run in archive.serials()]
+        runs = [(run.node, run.low, run.high, run.events) for _, run in archive.serials()]
         assert runs == [(b"", 1, 499, 499), (b"h2", 1, 499, 499)]
 
 

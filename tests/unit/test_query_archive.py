@@ -1,6 +1,7 @@
 """The same questions asked of an archive, of text, and of both: the same answers. And the log from its end, and as it
 grows."""
 
+import gzip
 import json
 import os
 import subprocess
@@ -149,6 +150,25 @@ def test_text_that_is_sealed_and_kept_is_found_once(asked: Ask) -> None:
     with asked.path.open("a") as log:
         log.write(opened(11, 20, 50, "/new", ours=WEB))
     assert asked.serials(*of(asked), "--contid", WEB) == [*IN_WEB, 11]
+
+
+@pytest.mark.parametrize("name", ["gz", "zst"])
+def test_compressed_text_that_is_sealed_and_kept_is_found_once(asked: Ask, name: str) -> None:
+    """It is known by the first line of its text, whatever its bytes are."""
+    if name == "zst":
+        zstandard = pytest.importorskip("zstandard")
+        packed = zstandard.ZstdCompressor().compress(asked.path.read_bytes())
+    else:
+        packed = gzip.compress(asked.path.read_bytes())
+    kept = asked.path.with_name(f"{asked.path.name}.1.{name}")
+    kept.write_bytes(packed)
+    asked("archive", "seal", "--keep", "--archive", str(asked.folder / "archive"), files=(kept,))
+    asked.path.write_text(opened(11, 20, 50, "/new", ours=WEB))
+    both: dict[str, Any] = {"files": (kept, asked.path)}
+    assert asked.serials(*of(asked), "--contid", WEB, **both) == [*IN_WEB, 11]
+    assert asked.serials(*of(asked), "--contid", WEB, "--reverse", **both) == [11, *IN_WEB[::-1]]
+    kept.write_bytes(packed[: len(packed) // 2])
+    assert 11 in asked.serials(*of(asked), "--contid", WEB, **both)
 
 
 def test_lives_and_reports_of_an_archive(asked: Ask) -> None:

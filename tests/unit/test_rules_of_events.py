@@ -13,6 +13,7 @@ from auditns_connector.config import options as config
 from auditns_connector.config.rules import Rule, read
 from auditns_connector.errors import ConfigError
 from auditns_connector.model.apply.dispatch import Model
+from auditns_connector.pipeline import rules as rules_of
 from auditns_connector.pipeline.rules import AllOf, EventMatch, RuleSet
 from auditns_connector.pipeline.text_stage import RAW, Enricher
 
@@ -208,3 +209,15 @@ def test_rules_are_read(tmp_path: Path) -> None:
     assert read("x", []) == ()
     with pytest.raises(ConfigError, match="uses it"):
         config.parse(text + "[output.file]\npath = '/var/log/x'\n")
+
+
+def test_events_are_numbered_once_for_all_rules(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    number = rules_of.events_of
+    monkeypatch.setattr(rules_of, "events_of", lambda points: (asked.append(points.n), number(points))[1])
+    rules = [Rule(name, "log", {"exe": (f"*{name}",)}, f"/{name}") for name in ("cat", "sudo", "curl")]
+    found = run(RuleSet([*rules, Rule("pid", "drop", {"pid": ("103",)}, "")]))
+    assert found[RAW] == [1, 2, 3]
+    assert asked == [3, 1], "once for each block"
+    assert run(RuleSet([Rule("pid", "drop", {"pid": ("100",)}, "")]))[RAW] == [2, 3, 4]
+    assert asked == [3, 1], "no rule asks what records say"
