@@ -28,6 +28,7 @@ EXIT_CODES: Final = {
     "EEXIST": 16,
     "ENOTUNIQ": 17,
     "EAGAIN": 18,
+    "EMLINK": 19,
 }
 
 

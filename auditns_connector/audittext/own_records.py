@@ -23,7 +23,7 @@ UNKNOWN: Final = "?"
 UNSET: Final = "-1"
 #: the largest identifier there is: the one above it means that none is set
 _MOST_ID: Final = (1 << 64) - 2
-_CONTID: Final = re.compile(r"(?:\?|0|[1-9][0-9]{0,19})(?:,\^?(?:\?|0|[1-9][0-9]{0,19}))*")
+_CONTID: Final = re.compile(r"(?:\?|0|[1-9][0-9]{0,19})(?:,\^?(?:\?|0|[1-9][0-9]{0,19}))*(?:,\+[1-9][0-9]{0,6})?")
 _SPLIT: Final = re.compile(r",\^?")
 
 HEADER_PLACE: Final = b"\0"
@@ -42,8 +42,8 @@ def is_contid(text: str) -> bool:
 
 
 def contid_links(text: str) -> list[str]:
-    """The parts of a contid field, innermost first."""
-    return _SPLIT.split(text)
+    """The parts of a contid field, innermost first; UNKNOWN for all those that a list which was cut leaves out."""
+    return [UNKNOWN if one[:1] == "+" else one for one in _SPLIT.split(text)]
 
 
 def encode_untrusted(value: bytes) -> bytes:

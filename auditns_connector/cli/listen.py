@@ -22,6 +22,7 @@ from auditns_connector.cli.options import (
 from auditns_connector.cli.subparsers import Subparsers
 from auditns_connector.config.streams import MAX_BACKLOG
 from auditns_connector.config.users import MOST_STREAMS, UserOptions, quota
+from auditns_connector.model.addresses import HOST_NETWORK
 from auditns_connector.vocabulary.namespaces import ALL_ORDER, SANDBOX
 
 #: NS_* records a second, of one maker and in all; see pipeline/lifecycle_budget.py
@@ -68,7 +69,8 @@ def add_parser(subparsers: Subparsers, name: str, text: str) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--mark", action="append", type=_mark, default=[], metavar="MARK=ID",
-        help="a packet with this netfilter mark is of this container, where its addresses do not tell",
+        help="a packet with this netfilter mark is of this container, where its addresses do not tell; MARK=host: of "
+        "all in the host's network namespace",
     )  # fmt: skip
     parser.add_argument(
         "--expect", type=runtimes, default=(), metavar="RUNTIME[,RUNTIME…]",
@@ -143,12 +145,12 @@ def _sandbox(text: str) -> tuple[str, ...]:
 def _mark(text: str) -> tuple[int, int]:
     mark, _, contid = text.partition("=")
     try:
-        found = int(mark, 0), int(contid, 0)
+        found = int(mark, 0), 0 if contid == "host" else int(contid, 0)
     except ValueError:
         found = -1, -1
     if not 0 <= found[0] < 1 << 32 or not 0 <= found[1] < 1 << 64:
-        raise argparse.ArgumentTypeError(f"{text!r} is not MARK=ID, two numbers")
-    return found
+        raise argparse.ArgumentTypeError(f"{text!r} is not MARK=ID, two numbers, or MARK=host")
+    return (found[0], HOST_NETWORK) if contid == "host" else found
 
 
 def run(args: argparse.Namespace) -> int:

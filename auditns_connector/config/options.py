@@ -24,6 +24,7 @@ from auditns_connector.config.text import read_text
 from auditns_connector.config.users import SCHEMA as _USERS
 from auditns_connector.config.users import UserOptions
 from auditns_connector.errors import ConfigError
+from auditns_connector.model.addresses import HOST_NETWORK
 from auditns_connector.state.paths import CONTROL, RUN_DIR, USER_SOCKET, beside
 from auditns_connector.vocabulary.namespaces import ALL_ORDER, SANDBOX
 from auditns_connector.vocabulary.values import MOST_PARENTS, Json, JsonObject
@@ -96,7 +97,7 @@ class EventFilter(NamedTuple):
 
 
 class Config(NamedTuple):
-    """All options. ``coalesce_ms`` None is adaptive; ``marks`` are (netfilter mark, contid) pairs.
+    """All options. ``coalesce_ms`` None is adaptive; ``marks`` are (netfilter mark, contid or HOST_NETWORK) pairs.
     ``lifecycle_rate`` and ``lifecycle_total`` are NS_* lines a second of one maker and of all; 0: no limit."""
 
     record_names: str = "auto"
@@ -359,12 +360,12 @@ def _options(
 
 def _marks(path: str, table: Json) -> tuple[tuple[int, int], ...]:
     if not isinstance(table, dict):
-        raise ConfigError(f"{path}: netfilter.marks: is not a table; allowed: mark = contid lines")
+        raise ConfigError(f'{path}: netfilter.marks: is not a table; allowed: mark = contid or "host" lines')
     marks: dict[int, int] = {}
     for key, value in table.items():
         try:
             mark = v.number(key, 32)
-            contid = v.contid(value)
+            contid = HOST_NETWORK if value == "host" else v.contid(value)
         except ValueError as error:
             where = f"netfilter.marks.{v.show(key)[1:-1]}"
             raise ConfigError(f"{path}: {where}: {v.show(value)} is not allowed; allowed: {error}") from None

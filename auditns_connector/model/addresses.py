@@ -2,8 +2,9 @@
 
 Nothing else is known of a packet: the record has no process and no namespace. An address that one namespace owns
 means every container with a process there, that of the source first. One that several own (127.0.0.1, the same private
-network twice) is decided by the packet's mark, if the configuration maps it; else the answer is unknown. One that none
-owns is elsewhere in the network, provided that the addresses of all namespaces have been read; else it is unknown too.
+network twice) is decided by the packet's mark, if the configuration maps it to a container or to the initial network
+namespace; else the answer is unknown. One that none owns is elsewhere in the network, provided that the addresses of
+all namespaces have been read; else it is unknown too.
 """
 
 import json
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from auditns_connector.model.tables import Tables
 
 _MAX_GROUPS: Final = 10_000
+#: bytes of a list in contid=: a record holds 8970, head and all (MAX_AUDIT_MESSAGE_LENGTH)
+_MAX_LIST: Final = 8000
+#: in place of a contid: every container in the initial network namespace
+HOST_NETWORK: Final = -1
 _LOOPBACK: Final = bytes(15) + b"\x01"
 _MAPPED: Final = bytes(10) + b"\xff\xff"
 
@@ -32,6 +37,20 @@ def address(text: bytes | str) -> bytes | None:
     except (OSError, ValueError):
         return None
     return raw[12:] if len(raw) == 16 and raw.startswith(_MAPPED) else raw
+
+
+def listed(contids: list[str]) -> str:
+    """A list of containers as contid= has it: whole ones up to :data:`_MAX_LIST` bytes, and how many more there are."""
+    text = ",".join(contids)
+    if len(text) <= _MAX_LIST:
+        return text
+    size = count = 0
+    for contid in contids:
+        size += len(contid) + 1
+        if size + len(f"+{len(contids)}") > _MAX_LIST:
+            break
+        count += 1
+    return ",".join([*contids[:count], f"+{len(contids) - count}"])
 
 
 class Group(Container):
@@ -58,7 +77,7 @@ class Packets:
         self.wanted = False
         #: an address was asked for that no namespace is known to own
         self.missed = False
-        #: netfilter mark -> contid
+        #: netfilter mark -> contid, or HOST_NETWORK
         self.marks: dict[int, int] = {}
         self._of: dict[Instance, frozenset[bytes]] = {}
         self._owners: dict[bytes, set[Instance]] = {}
@@ -132,7 +151,10 @@ class Packets:
             for inst in owners:
                 found += [c for c in self._inside(inst, low) if c not in found]
         if doubt:
-            return self._marked(fields.get(b"mark", b""))
+            return self._marked(fields.get(b"mark", b""), low)
+        return self._of_all(found)
+
+    def _of_all(self, found: list[Container]) -> State | None:
         if not found:
             return None
         return State(0, found[0] if len(found) == 1 else self._group(tuple(found)), None, OBSERVED)
@@ -172,13 +194,16 @@ class Packets:
             self._cache[inst] = found
         return [container for container, end in found if end is None or end >= low]
 
-    def _marked(self, mark: bytes) -> State:
+    def _marked(self, mark: bytes, low: int) -> State | None:
         try:
             contid = self.marks.get(int(mark, 16) if mark[:2].lower() == b"0x" else int(mark or b"0"))
         except ValueError:
             contid = None
         if contid is None:
             return State(0, UNKNOWN, None, NOT_KNOWN)
+        if contid == HOST_NETWORK:
+            namespaces = self._model.namespaces.current[NET].values()
+            return self._of_all([c for inst in namespaces if inst.initial for c in self._inside(inst, low)])
         known = self._model.containers.by_contid.get(contid)
         return State(0, known if known is not None else self._named(contid), None, OBSERVED)
 
@@ -193,7 +218,7 @@ class Packets:
 
     def _group(self, members: tuple[Container, ...]) -> Group:
         found = self._groups.get(members)
-        text = ",".join(self._model.containers.text(container) for container in members)
+        text = listed([self._model.containers.text(container) for container in members])
         if found is None or found.text != text:
             found = self._add(members, text)
         return found

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from auditns_connector.model.cgroups import CgroupSet
 from auditns_connector.model.namespaces import Namespaces
-from auditns_connector.model.places import UNKNOWN, Container, Instance, Key
+from auditns_connector.model.places import MOST_LEVELS, UNKNOWN, Container, Instance, Key
 from auditns_connector.model.runtimes import (
     KUBERNETES,
     Runtime,
@@ -80,15 +80,24 @@ class Containers:
 
     def named(self, cgroups: CgroupSet) -> Named | None:
         """The container that the cgroups of a process name, with those around it. Two cgroups of one name at different
-        places are two containers."""
+        places are two containers. What is deeper than :data:`MOST_LEVELS` is its outer ones'."""
         if not cgroups.runtimes:
             return None
         key: Key = ()
         links = []
-        for found, where in zip(cgroups.runtimes, cgroups.places, strict=True):
+        runtimes, places = cgroups.runtimes[:MOST_LEVELS], cgroups.places[:MOST_LEVELS]
+        for found, where in zip(runtimes, places, strict=True):
             key, there = self._at(key, found, where)
             links.append(Link(key, there, where))
-        return Named(tuple(links), cgroups.runtimes)
+        return Named(tuple(links), runtimes)
+
+    def around(self, named: Named) -> Container | None:
+        """The innermost of the containers that were named and are there, where those that are not would be more than
+        :data:`MOST_LEVELS` in all; else None."""
+        for new, link in enumerate(reversed(named.links)):
+            if link.container is not None:
+                return link.container if new and len(link.container.chain()) + new > MOST_LEVELS else None
+        return None
 
     def of_name(self, named: Named, now: int) -> Container:
         """The container that was named, made where it is new; those around it first."""
@@ -208,6 +217,11 @@ class Containers:
             home.path(root) != "/" and place.startswith(home.path(root) + "/")
             for root, place in cgroups.places[0].items()
         )
+
+    def too_deep(self, named: Named, outer: Container) -> bool:
+        """Whether what is named and new would have more than :data:`MOST_LEVELS` levels inside ``outer``."""
+        new = all(link.container is None for link in named.links)
+        return new and len(named.links) + len(outer.chain()) > MOST_LEVELS
 
     def may_nest(self, named: Named, outer: Container) -> bool:
         """Whether a container may be inside ``outer``: neither it nor one around it was there before."""

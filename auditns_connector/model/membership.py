@@ -131,7 +131,10 @@ def registration(of: Evidence) -> Verdict | None:
         return Verdict(registered, (*steps, _take_over))
     if named.container is not None and registered in named.container.chain():
         return Verdict(named.container, (_at_home_of(registered),) if steps else ())
-    if of.containers.may_nest(named, registered):
+    around = of.containers.around(named)
+    if around is not None and registered in around.chain():
+        return Verdict(around)
+    if of.containers.may_nest(named, registered) and not of.containers.too_deep(named, registered):
         return Verdict(named, (_inside(registered),))
     # a move into the cgroup of a container that was there before takes no registration away
     return Verdict(registered, steps)
@@ -142,6 +145,9 @@ def runtime(of: Evidence) -> Verdict | None:
     named = of.named
     if named is None:
         return None
+    around = of.containers.around(named)
+    if around is not None:
+        return Verdict(around)
     pid_ns = of.inst(PID)
     if pid_ns is None:
         # a new one might be inside the owner of the namespace
@@ -155,6 +161,8 @@ def runtime(of: Evidence) -> Verdict | None:
         and (of.set_up or not (of.first_in(pid_ns) and owner.sandbox is pid_ns))
         and of.containers.may_nest(named, owner)
     ):
+        if of.containers.too_deep(named, owner):
+            return Verdict(owner)
         steps = (_inside(owner), _owns_namespaces)
     return Verdict(named, steps)
 

@@ -12,6 +12,8 @@ from auditns_connector.vocabulary.namespaces import ALL_ORDER, FLAGS
 #: serials from here on are minted, and not the kernel's
 MINTED: Final = 1 << 63
 Key = tuple[tuple[str, str], ...]
+#: containers one inside the other: more are not told apart, so that a contid always fits a record
+MOST_LEVELS: Final = 16
 #: so many names that a container had before are remembered
 _NAMES: Final = 8
 

@@ -157,7 +157,8 @@ class LogAnswers(Correlator):
 
 
 def ids_of(contid: str) -> tuple[int | None, ...]:
-    """The numbers of a chain, innermost first; ``None`` for one that is not known."""
+    """The numbers of a chain, innermost first; ``None`` for one that is not known, and for all those that a list which
+    was cut leaves out."""
     return tuple(None if one == NOT_KNOWN else int(one) for one in contid_links(contid))
 
 

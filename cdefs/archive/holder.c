@@ -37,6 +37,18 @@ static const char *body_of(const struct auditns_points *p, uint32_t l, const cha
     return p->buf + p->l_body[l];
 }
 
+/* How many a list that was cut leaves out: "+N" at its end. */
+static int is_rest(const char *p, const char *end)
+{
+    int digits = 0;
+
+    if (p >= end || *p++ != '+')
+        return 0;
+    while (p + digits < end && digits < 8 && p[digits] >= '0' && p[digits] <= '9')
+        digits++;
+    return digits > 0 && digits < 8 && p + digits == end;
+}
+
 /* Whether it is numbers of 64 bits, or "?", with ",^" or "," between; several: there is a "," without "^". */
 static int is_contid(struct span s, int *several)
 {
@@ -63,6 +75,8 @@ static int is_contid(struct span s, int *several)
             p++;
         else
             *several = 1;
+        if (p < end && p[-1] == ',' && is_rest(p, end))
+            return 1;
     }
 }
 

@@ -95,3 +95,32 @@ def test_no_namespace_is_kept_alive(quiet: AuditState, tasks: list[Task], tmp_pa
         task.end()
         # the namespace takes its end of the pair with it, and so ours
         until(lambda: not Path(f"/sys/class/net/{name}").exists(), "the end of the namespace")
+
+
+def test_loopback_of_the_host_by_its_mark(quiet: AuditState, tasks: list[Task], tmp_path: Path, token: str) -> None:
+    """The test of the container identifier patches: two containers in the initial network namespace, and ping. Another
+    namespace has a loopback as well, so that addresses do not tell."""
+    rules = (
+        "INPUT -i lo -p icmp --icmp-type echo-request -m mark --mark 0x12345555 -j AUDIT --type accept",
+        "INPUT -t mangle -i lo -p icmp --icmp-type echo-request -j MARK --set-mark 0x12345555",
+    )
+    with listening(tmp_path / "l", "--format", "raw", "--mark", "0x12345555=host") as listener:
+        control = str(tmp_path / "l" / "control")
+        tasks += [Task(), Task(), Task("unshare", "-n")]
+        for number, task in enumerate(tasks, 123451):
+            api.set_contid(task.pid, number, control=control)
+        assert tasks[2].run("ip link set lo up 2>&1") == ""
+        for rule in rules:
+            subprocess.run(["iptables", "-w", "-I", *rule.split()], check=True)
+        try:
+
+            def both() -> bool:
+                subprocess.run(["busybox", "ping", "-c", "1", "127.0.0.1"], stdout=subprocess.DEVNULL, check=False)
+                found = [contids(lines) for lines in events(listener.out).values() if b"mark=0x12345555 " in lines[0]]
+                listed = [text.split(",") for texts in found for text in texts]
+                return any({"123451", "123452"} <= set(ids) and "123453" not in ids for ids in listed)
+
+            until(both, "both containers", timeout=15)
+        finally:
+            for rule in rules:
+                subprocess.run(["iptables", "-w", "-D", *rule.split()], check=True)

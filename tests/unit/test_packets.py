@@ -6,10 +6,13 @@ from typing import Any
 import pytest
 
 from auditns_connector.attribution.attributor import Correlator
+from auditns_connector.attribution.told_in_text import TextAnswers
 from auditns_connector.audittext.scanner import TextStream
-from auditns_connector.model.addresses import address
+from auditns_connector.model.addresses import HOST_NETWORK, address, listed
+from auditns_connector.model.places import UNKNOWN
 from auditns_connector.pipeline.filters import EventFilter, parse_contids
 from auditns_connector.pipeline.text_stage import Enricher
+from auditns_connector.query.answers import ids_of, is_contid
 from auditns_connector.vocabulary import frames as f
 from auditns_connector.vocabulary.namespaces import INITIAL_INODES_618
 from tests.unit.test_registry import SHELL, Registering
@@ -92,6 +95,63 @@ def test_ambiguous_addresses_need_a_mark(net: Net) -> None:
     assert net.packet("10.9.9.9", "10.0.0.2", "0x65") == "55"
     assert net.packet("10.9.9.9", "10.0.0.2", "0x66") == "?"
     assert net.packet("10.0.0.1", "10.0.0.2", "0x64") == "1,2,3"
+
+
+def test_a_mark_of_the_hosts_network_means_all_in_it(net: Net) -> None:
+    """The test of the container identifier patches: two containers in the initial network namespace, loopback."""
+    net.all_known()
+    net.fork(SHELL, 105, 1000, net=HOST_NET)
+    assert net.set(105, 5, 1001) == ""
+    assert net.packet("127.0.0.1", "127.0.0.1", "0x12345555") == "?"
+    net.marks(m0x12345555=HOST_NETWORK)
+    assert net.packet("127.0.0.1", "127.0.0.1", "0x12345555") == "4,5"
+    assert net.packet("10.0.0.1", "10.0.0.2", "0x12345555") == "1,2,3"
+    net.exit(104, 1002)
+    net.exit(105, 1003)
+    assert net.packet("127.0.0.1", "127.0.0.1", "0x12345555") is None
+
+
+def test_a_long_list_is_cut_behind_a_whole_identifier() -> None:
+    ids = [str((1 << 64) - 2 - n) for n in range(5000)]
+    assert listed(ids[:3]) == ",".join(ids[:3])
+    for count in (381, 382, 5000):
+        text = listed(ids[:count])
+        *whole, last = text.split(",")
+        assert len(text) <= 8000
+        assert whole == ids[: len(whole)]
+        assert last == (f"+{count - len(whole)}" if count > 381 else ids[380])
+    assert len(listed(ids[:380])) == 380 * 21 - 1
+
+
+def test_a_list_of_hundreds_fits_a_record(net: Net) -> None:
+    net.all_known()
+    for n in range(600):
+        pid = 1000 + n
+        net.fork(SHELL, pid, 1000 + n / 10, net=HOST_NET)
+        net.unshare(pid, 1000.02 + n / 10, net=901)
+        assert net.set(pid, (1 << 64) - 2 - n, 1100 + n / 10) == ""
+    body = "mark=0 saddr=10.0.0.1 daddr=198.51.100.1 proto=1"
+    out = net.enriched(body)
+    line = next(line for line in out.splitlines() if "CONTAINER_ID" in line)
+    assert 7900 < len(line) < 8200
+    *_, last, rest = line.rpartition("contid=")[2].split(",")
+    assert int(rest.removeprefix("+")) > 200
+    # filters and JSON know those that are not written; who reads the text knows that there are others
+    hidden = str((1 << 64) - 2 - 599)
+    assert hidden not in line
+    assert net.enriched(body, EventFilter(contids=[parse_contids(hidden)]))
+    stream = TextStream(whole=True)
+    points = stream.push(out.encode())
+    points = points if points.n else stream.flush(eof=True)
+    state = TextAnswers().answer(points, 0, net.model.containers)
+    assert state is not None
+    assert state.container is not UNKNOWN
+    assert state.container is not None
+    assert state.container.text.endswith(f",{last},{rest}")
+    assert ids_of(state.container.text)[-1] is None
+    assert is_contid(state.container.text)
+    assert not is_contid(f"1,{rest},2")
+    assert not is_contid(rest)
 
 
 def test_nothing_is_said_to_be_elsewhere_before_all_is_known(net: Net) -> None:

@@ -408,3 +408,41 @@ def test_a_child_found_only_after_a_loss_is_its_parents(world: Registering) -> N
         world.proc(pid, ppid, 1001, start=start)
     world.put(f.K_RESYNC, 1001, f.S_PROCFS, arg=2)
     assert world.who(101, 2000) == "1"
+
+
+def test_sixteen_levels_are_the_most() -> None:
+    world = Registering()
+    inside = TASK
+    assert world.set(TASK, 1, 10) == ""
+    for level in range(2, 18):
+        world.ask("delegate", inside, 10 * level)
+        child = 1000 + level
+        world.fork(inside, child, 10 * level + 1)
+        assert world.set(child, level, 10 * level + 2, by=inside) == ("" if level <= 16 else "EMLINK"), level
+        inside = child
+    container = world.model.alive(1016).state.container
+    assert container is not None
+    assert len(world.model.containers.text(container)) < 400
+    op, opid, contid, _, error = world.told()[-1]
+    assert (op, opid, contid, error) == ("set", 1017, "17", "EMLINK")
+
+
+def test_cgroups_below_the_sixteenth_container_are_the_sixteenths(world: Registering) -> None:
+    """Root of a container can make as many cgroups one in the other as a path has room for."""
+    deep = "".join(f"/lxc/{n}" for n in range(300))
+    world.attach(TASK, deep, 10)
+    texts = [world.who(TASK, 50)]
+    # inside a container of its own, and a registered one
+    world.fork(SHELL, 200, 60, pid=5000)
+    assert world.set(200, 7, 61) == ""
+    world.exec(200, 62)
+    world.fork(200, 201, 70, pid=5000)
+    world.attach(201, "/docker/" + HEX + deep, 71)
+    texts.append(world.who(201, 90))
+    for n in range(20):
+        world.fork(201, 300 + n, 100 + n, pid=5000)
+        world.attach(300 + n, "/docker/" + HEX + "".join(f"/lxc/{m}" for m in range(n)), 100.5 + n)
+        texts.append(world.who(300 + n, 130))
+    assert all(text is not None and text.count("^") <= 15 for text in texts), texts
+    assert texts[0] is not None
+    assert texts[0].count("^") == 15

@@ -11,7 +11,8 @@ those of the kernel patches' last revision, in their order (the errno of each in
     5  the process has no child and no second thread [EBUSY]
     6  it is not the caller nor one of its ancestors, and in the caller's own container if that is in one [EXDEV]
     7  it has no registered id, or the caller nests: sets one inside the container it is in itself [EEXIST]
-    8  no living container of another owner has the id, nor a dead one with a process yet to be reaped [ENOTUNIQ]
+    8  fewer than 16 containers are around it, so that its contid fits a record [EMLINK]
+    9  no living container of another owner has the id, nor a dead one with a process yet to be reaped [ENOTUNIQ]
 
 What a derived identifier says counts as unset. Rule 5 does not hold for an OCI hook, whose container's first process
 may have threads: its thread group and all descendants are registered.
@@ -25,7 +26,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from auditns_connector.model import container_names as names
 from auditns_connector.model.containers import NAMED, SEEN
 from auditns_connector.model.outputs import ContainerOp
-from auditns_connector.model.places import UNKNOWN, Container, Key
+from auditns_connector.model.places import MOST_LEVELS, UNKNOWN, Container, Key
 from auditns_connector.model.process import REGISTERED, Process
 from auditns_connector.model.registrations import Registrations, Who
 from auditns_connector.model.runtimes import UNSET, free_contid
@@ -172,6 +173,8 @@ class Registry(Registrations):
             raise Refused("EEXIST", f"it is set already: {self._text(found)}")
         else:
             replaced, parent = found, found.parent
+        if parent is not None and len(parent.chain()) >= MOST_LEVELS:
+            raise Refused("EMLINK", f"{MOST_LEVELS} containers are one inside the other already")
         container = self._named(time, wanted, inside, replaced, parent, request)
         self._register(time, target, container, replaced, hook)
         return container
