@@ -104,7 +104,8 @@ class Streams:
             self.users.server.go_on()
         if not self.streams:
             return
-        if any(stream.user for stream in self.active.values()):
+        # not in the middle of frames that are being applied: who lives where is not settled there
+        if not self._text.suspended and any(stream.user for stream in self.active.values()):
             self.ownership.look()
         self.router.go_on()
         for stream in self.streams.values():

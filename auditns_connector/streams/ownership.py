@@ -141,6 +141,11 @@ class Ownership:
         if container.kind == REGISTERED:
             found = model.incarnation(*container.first) if container.first is not None else None
             return found if found is not None and found.end is None else None
+        if container.sandbox is not None and container.init is not None:
+            # whichever lives in it will do, and this one is found without looking at all processes
+            first = model.alive(container.init[0])
+            if first is not None and first.start == container.init[1]:
+                return first
         return min(model.table.living_in([container]), key=lambda one: (one.start, one.pid), default=None)
 
     def _lineage(self, inst: Instance) -> tuple[UserNamespace, ...]:
