@@ -61,9 +61,15 @@ def lines(status: JsonObject, before: JsonObject | None = None, seconds: float =
     in a second since."""
     from auditns_connector.metrics.verdict import verdict
 
+    return [verdict(status).line(), "", *sections(status, before, seconds)]
+
+
+def sections(status: JsonObject, before: JsonObject | None = None, seconds: float = 0.0) -> list[str]:
+    """Each section under its heading, as :func:`lines` has them; also of what is not a whole program's status."""
     flat = flatten(status)
     old = {} if before is None else flatten(before)
-    out, heading = [verdict(status).line(), ""], ""
+    out: list[str] = []
+    heading = ""
     width = max(len(name.rpartition(".")[2]) for name in flat)
     for name, value in sorted(flat.items(), key=lambda pair: pair[0].count(".") > 0):
         section, _, last = name.rpartition(".")

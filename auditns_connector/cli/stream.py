@@ -244,10 +244,10 @@ def _show(args: argparse.Namespace) -> None:
     if args.json:
         print(json.dumps({"v": 1, **found}, indent=2))
         return
-    from auditns_connector.cli.status import lines
+    from auditns_connector.cli.status import sections
     from auditns_connector.daemon.terminal import show
 
-    show(lines(found))
+    show(sections(found))
 
 
 def _remove(args: argparse.Namespace) -> None:

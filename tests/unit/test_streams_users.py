@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from auditns_connector.cli.status import sections
 from auditns_connector.config.streams import Definition
 from auditns_connector.config.users import UserOptions
 from auditns_connector.control import public
@@ -419,3 +420,7 @@ def test_something_else_in_its_place_is_left_alone(tmp_path: Path) -> None:
         with pytest.raises(Exception, match="something else"):
             Town(path)
         assert path.is_symlink() or path.read_text() == "x"
+
+
+def test_a_stream_is_shown_without_the_verdict_of_a_program() -> None:
+    assert sections({"stream": "web", "counters": {"events": 2}}) == ["stream  web", "", "counters", "  events  2"]
