@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from auditns_connector.cli.arguments import as_configured
 from auditns_connector.cli.subparsers import Subparsers
-from auditns_connector.daemon.terminal import complain, show
+from auditns_connector.daemon.terminal import complain, for_people, show
 from auditns_connector.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -158,8 +158,9 @@ def _cat(args: argparse.Namespace) -> int:
     from auditns_connector.archive.reader import Archive
 
     with Archive(archive_options(args.archive).path) as archive:
+        shape = for_people("raw", sys.stdout.isatty())
         for text in archive.texts():
-            sys.stdout.buffer.write(text)
+            sys.stdout.buffer.write(text if shape is None else shape(bytes(text)))
         sys.stdout.buffer.flush()
         for notice in archive.notices:
             _say(notice)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from auditns_connector.cli.options import add_control
 from auditns_connector.cli.subparsers import Subparsers
 from auditns_connector.config.metrics import ALLOWED, endpoint
+from auditns_connector.daemon.terminal import lines
 from auditns_connector.errors import AuditnsError, ConfigError
 from auditns_connector.vocabulary.values import JsonObject
 
@@ -47,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     if args.textfile:
         _replace(args.textfile, data)
     else:
-        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.write(lines(data) if sys.stdout.isatty() else data)
         sys.stdout.buffer.flush()
     if complaint:
         raise AuditnsError(complaint)
