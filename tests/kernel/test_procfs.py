@@ -159,7 +159,7 @@ def test_unshared_pid_namespace_shows_for_children() -> None:
     )
     try:
         assert child.stdout is not None
-        assert child.stdout.readline() == b"0\n"
+        need(child.stdout.readline() == b"0\n", "unshare(CLONE_NEWPID)")
         answer = Procfs().describe(child.pid)
         assert answer is not None
         assert answer["ns"]["pid"] == os.stat("/proc/self/ns/pid").st_ino

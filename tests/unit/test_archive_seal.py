@@ -324,6 +324,8 @@ def test_a_full_disk_loses_nothing(tmp_path: Path) -> None:
         f"ls {tmp_path}/m/a"
     )
     done = subprocess.run(["unshare", "-m", "sh", "-c", run], capture_output=True, text=True, cwd=Path.cwd())
+    if done.returncode and "Operation not permitted" in done.stderr:
+        pytest.skip(f"a small file system of our own: {done.stderr}")
     assert done.stdout.split() == ["28", "catalogue.sqlite", "format", "lock"], done.stderr
     assert path.read_bytes() == text
 

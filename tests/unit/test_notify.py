@@ -42,5 +42,5 @@ def test_a_watchdog_is_ours_or_another_process_s() -> None:
     assert not notify.watched({})
     assert notify.watched({"WATCHDOG_USEC": "120000000"})
     assert notify.watched({"WATCHDOG_USEC": "120000000", "WATCHDOG_PID": str(os.getpid())})
-    assert not notify.watched({"WATCHDOG_USEC": "120000000", "WATCHDOG_PID": "1"})
+    assert not notify.watched({"WATCHDOG_USEC": "120000000", "WATCHDOG_PID": str(os.getpid() + 1)})
     assert not notify.watched({"WATCHDOG_USEC": "soon"})

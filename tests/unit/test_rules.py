@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -138,7 +139,15 @@ def test_state_damaged_during_the_lease(path: Path, damage: str) -> None:
 def test_who_came_after_the_file_was_taken_away_puts_all_back(path: Path) -> None:
     control = FakeControl()
     first, second = lease_on(control, path), lease_on(control, path)
-    first._myself = lambda: [1, first._start_of(1)]  # type: ignore[method-assign]
+    with subprocess.Popen(["sleep", "infinity"]) as other:
+        try:
+            first._myself = lambda: [other.pid, first._start_of(other.pid)]  # type: ignore[method-assign]
+            two_leases(control, path, first, second)
+        finally:
+            other.kill()
+
+
+def two_leases(control: FakeControl, path: Path, first: RuleLease, second: RuleLease) -> None:
     first.acquire()
     path.unlink()
     second.acquire()
