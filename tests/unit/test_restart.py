@@ -451,3 +451,15 @@ def test_where_that_is_not_audited_they_are_from_the_first_event_on() -> None:
 def test_an_event_that_began_before_the_joining_is_missing_behind_a_restart(whole: bool) -> None:
     texts = bind(10, whole=whole), SYSCALL % 11, SYSCALL % 13
     assert begins_with(*texts, tail=Tail(5, MS)) == ([], [(6, 12, 5 if whole else 6)])
+
+
+def test_an_event_without_its_beginning_is_missing_however_far_behind_it_is_numbered() -> None:
+    n, stream = standalone(World(), track=True), TextStream()
+    n.events.resume(Tail(5, MS))
+    end = b"type=PROCTITLE msg=audit(1700000000.123:200): proctitle=78\n" + EOE % 200
+    n.saw(stream.push(b"".join(SYSCALL % i + EOE % i for i in range(6, 200)) + end + SYSCALL % 201 + EOE % 201))
+    n.saw(stream.flush(eof=True))
+    assert n.events.broken == {200}
+    n.events.finish()
+    assert [gap[:3] for gap in n.events.absent()] == [(200, 200, 1)]
+    assert n.events.missing == []
