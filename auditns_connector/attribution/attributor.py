@@ -91,6 +91,12 @@ class Correlator:
         self.states = PointStates(0)
         self.keep_states = False
 
+    def use(self, model: Model) -> None:
+        """Answer from ``model`` from now on: what follows is of another run."""
+        self.model, self._rows, stamps = model, RowLookup(model), self.next_stamps
+        self.next_stamps = stamps
+        self.numbers.use(model)
+
     @property
     def next_stamps(self) -> bool:
         """Whether the text is older than the moments it is answered at: see :func:`exec_match.written_until`."""
@@ -130,7 +136,7 @@ class Correlator:
         choice = self.begin(points)
         if not rows.find_all(points, NEEDS_LOOKUP, now, choice):
             return None
-        self._count_rows(rows, points.n)
+        self.count(points.n, rows.counted(OF_ONE), rows.counted(NOT_CLEAR))
         return choice
 
     def join_known(self, points: InsertionPoints, now: int, which: int) -> bytes | memoryview | None:
@@ -140,11 +146,8 @@ class Correlator:
             return None
         block = rows.join(points, NEEDS_LOOKUP, now, self.tails[which])
         if block is not None:
-            self._count_rows(rows, points.n)
+            self.count(points.n, rows.counted(OF_ONE), rows.counted(NOT_CLEAR))
         return block
-
-    def _count_rows(self, rows: RowLookup, n: int) -> None:
-        self.count(n, rows.counted(OF_ONE), rows.counted(NOT_CLEAR))
 
     def count(self, answered: int, attributed: int, unknown: int) -> None:
         """So many points were answered."""

@@ -45,6 +45,10 @@ class RecordNumbers:
         #: counts how often all of it was dropped
         self.generation = 0
 
+    def use(self, model: Model) -> None:
+        """The states are those of ``model`` from now on; all texts are dropped."""
+        self._model, self._renames = model, -1
+
     def refresh(self) -> bool:
         """Drop the texts where containers are called otherwise now, or there are too many; whether they were."""
         renames = self._model.containers.renames

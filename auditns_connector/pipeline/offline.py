@@ -81,7 +81,8 @@ class ReplayAnswers:
             blocks, now = self._reader.upto(mark)
             if any(blocks):
                 self._apply(blocks)
-                correlator.model = self.model
+                if correlator.model is not self.model:
+                    correlator.use(self.model)
                 self.model.outputs.clear()
                 self.model.queries.clear()
                 self.model.namespaces.born.clear()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from auditns_connector.attribution import attributor
 from auditns_connector.attribution.attributor import Correlator
 from auditns_connector.audittext.scanner import InsertionPoints, TextStream
 from auditns_connector.errors import AuditnsError, DecodeError
@@ -66,6 +67,7 @@ def told(paths: list[str], text: bytes) -> list[str]:
     with ReplayAnswers(paths) as answers:
         correlator, stream = Correlator(answers.model, nodes=answers.nodes), TextStream()
         enricher = Enricher(correlator, [RAW])
+        stream.hold(True)
 
         def take(points: InsertionPoints) -> bytes:
             return b"".join(enricher.take(points, lambda p: answers.answer(correlator, p)).values())
@@ -95,6 +97,25 @@ def test_who_lives_through_both_is_known_in_both(first: str, tmp_path: Path) -> 
     second = write(tmp_path / "second", run(60_000))
     text = record(1050, 1000) + record(30_000, 1001) + record(60_050, 60_000)
     assert told([first, second], text)[::2] == [contid(HEX), contid(HEX)]
+
+
+def test_what_rows_of_one_run_say_is_nothing_of_the_next(
+    first: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attributor, "_LASTING", -(10**18))  # whoever is asked about becomes a row
+    second = write(tmp_path / "second", run(60_000, alive=False))
+    text = [record(1080, 1001 + at) for at in range(40)] + [record(60_050, 60_001 + at) for at in range(40)]
+    assert told([first, second], b"".join(text)) == [contid(HEX)] * 40 + ["?"] * 40
+
+
+def test_rows_are_those_of_the_run_that_is_read(first: str, tmp_path: Path) -> None:
+    second = write(tmp_path / "second", run(60_000))
+    with ReplayAnswers([first, second]) as answers:
+        correlator, stream = Correlator(answers.model, nodes=answers.nodes), TextStream()
+        for at in (1080, 60_050):
+            answers.answer(correlator, stream.push(record(at, at + 1) + record(at, at + 2)))
+            assert correlator._rows._model is correlator.model is answers.model
+            assert correlator.numbers._model is answers.model
 
 
 def test_what_a_killed_run_did_not_mark_any_more_is_answered_by_what_it_had_seen(first: str, tmp_path: Path) -> None:
