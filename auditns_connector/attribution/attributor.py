@@ -46,8 +46,6 @@ _ANY_FLAG: Final = (1 << 32) - 1
 #: a process that is held and has been the same for so long may be asked about again, and is worth packing (ns)
 _LASTING: Final = 1_000_000_000
 _IDLE: Final = State(0, None, None, "observed")
-
-
 _NOBODY: Final = PointStates(0)
 
 
@@ -82,9 +80,7 @@ class Correlator:
         self.contradiction = ""
         #: the point whose text says what the evidence does, or nothing
         self._agreed = -1
-        self._objects = Objects()
-        self._groups = Groups()
-        self._strikers = Strikers()
+        self._objects, self._groups, self._strikers = Objects(), Groups(), Strikers()
         self._rows = RowLookup(model)
         self.answered = self.attributed = self.unknown = 0
         #: the state found for each point of the last answer, filled when ``keep_states`` is set
@@ -235,7 +231,6 @@ class Correlator:
         self, points: InsertionPoints, now: int, choice: "array[int]", which: Sequence[int], offset: int, window: int,
         careful: int,
     ) -> None:  # fmt: skip
-        keep, states = self._keeps, self.states
         for i in which:
             pid, flags, ms = points.pid[i], points.flags[i], points.ms[i]
             process = None if flags & careful else self._plain(pid, ms, ms, offset, window)
@@ -243,15 +238,14 @@ class Correlator:
                 self._answer_with_care(points, i, pid, flags, ms, now, choice)
                 continue
             choice[i] = self.numbers.plain(process.state)
-            if keep:
-                states.put(i, process.state)
+            if self._keeps:
+                self.states.put(i, process.state)
 
     def _answer_with_care(
         self, points: InsertionPoints, i: int, pid: int, flags: int, ms: int, now: int, choice: "array[int]"
     ) -> None:
         """Answer point ``i``, which may be no plain case."""
-        found = self._full_lookup(points, i, pid, flags, ms, now)
-        if found is None:
+        if (found := self._full_lookup(points, i, pid, flags, ms, now)) is None:
             return
         choice[i] = self._numbered(points, i, flags, found)
         if self._keeps:
@@ -285,6 +279,7 @@ class Correlator:
             if alone == pt.P_EXEC and pid > 0:
                 times = (low * _MS - offset,)
                 found = exec_match.find_only_exec(self.model, pid, times, self._until(points, i, now))
+                process = self._rows.holder_in(pid, found)
             if found is not None:
                 brief = number_of(found.container) if found.entry is None else None
                 numbers[group] = number = brief or self.numbers.plain(found)
@@ -354,12 +349,11 @@ class Correlator:
         if said is None:
             known = HOST if found is None else found
             return known._replace(origin=told_in_text.JOURNAL) if self.next_stamps else known
-        other = None if found is None else found.container
-        if said.container is not UNKNOWN and other is not UNKNOWN and self._name(said) != (here := self._name(found)):
+        if UNKNOWN not in (said.container, container) and self._name(said) != self._name(found):
             self.contradicted += 1
             if self.contradicted == 1:
                 event = points.header(i)[4:-1].decode("latin-1")
-                self.contradiction = f"{event}: {self._name(said)} in the text, {here} by the evidence"
+                self.contradiction = f"{event}: {self._name(said)} in the text, {self._name(found)} by the evidence"
         return said
 
     def alone(self, points: InsertionPoints) -> list[Alone]:

@@ -116,6 +116,11 @@ class RowLookup:
             return None
         return ffi.buffer(out, size)[:] if size <= SMALL else memoryview(ffi.buffer(out, size))
 
+    def holder_in(self, pid: int, state: State | None) -> Process | None:
+        """The newest holder of ``pid``, if it is a row in that very ``state``."""
+        process = self._model.processes.get(pid)
+        return process if process is not None and process.row and process.state is state else None
+
     def _state_of(self, row: int) -> State:
         return self._model.table.at(row).state
 
