@@ -44,7 +44,10 @@ class RowLookup:
         self._said: CData = None
 
     def begin(self, *, dropped: bool) -> None:
-        """Texts are numbered anew where they were ``dropped``; and where somebody else has numbered meanwhile."""
+        """Other points come next. Texts are numbered anew where they were ``dropped``; and where somebody else has
+        numbered meanwhile."""
+        if self._said is not None:
+            self._said.keys = 0
         if dropped or self._table.generation != self._generation:
             self._table.generation += 1
             self._generation = self._table.generation

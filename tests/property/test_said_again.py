@@ -21,7 +21,7 @@ KINDS = ("CONTAINER_ID", "CONTAINER_INFO", "UNKNOWN[1340]", "CONTAINER_OP", "UNK
 OURS = st.lists(st.tuples(st.sampled_from(KINDS), st.sampled_from(WORDS)), max_size=2)
 PIDS = (2, 7, 100, 300)  # of the host, two of a container, nobody
 EVENT = st.tuples(st.sampled_from(PIDS), OURS, st.booleans(), st.sampled_from(["", "node=h1 ", "node=else "]))
-BLOCKS = st.lists(st.lists(EVENT, min_size=1, max_size=12), min_size=2, max_size=4)
+BLOCKS = st.lists(st.lists(EVENT, min_size=1, max_size=8), min_size=2, max_size=5)
 
 
 def text_of(serial: int, events: Iterable[tuple[int, list[tuple[str, str]], bool, str]]) -> bytes:
@@ -57,11 +57,11 @@ def answers(blocks: list[list[Any]]) -> tuple[bytes, tuple[int, ...], str]:
 
 
 @settings(max_examples=120, deadline=None)
-@given(BLOCKS)
-def test_what_is_remembered_is_what_is_made_each_time(blocks: list[list[Any]]) -> None:
+@given(BLOCKS, st.sampled_from([1, 4]))
+def test_what_is_remembered_is_what_is_made_each_time(blocks: list[list[Any]], many: int) -> None:
     with mock.patch.object(RowLookup, "says", return_value=None):
         wanted = answers(blocks)
-    with mock.patch.object(attributor, "_MANY", 1):
+    with mock.patch.object(attributor, "_MANY", many):  # fewer are looked at one by one
         assert answers(blocks) == wanted
         assert answers([*blocks, *blocks]) == answers([*blocks, *blocks])
 
@@ -78,3 +78,13 @@ def test_events_that_say_what_others_said_are_not_looked_at() -> None:
     with mock.patch.object(Correlator, "_full_lookup", seen):
         answers([[event] * 20, [event] * 20, [event] * 20, [event] * 20])
     assert len(looked) == 40  # the first finds that there are some, the second what comes of them
+
+
+def test_what_was_looked_up_before_is_nothing_of_a_few_that_come_alone() -> None:
+    """Many records that the evidence contradicts; then one that agrees, in the place of one of those."""
+    here, elsewhere = ("CONTAINER_ID", f"contid={HERE}"), ("CONTAINER_ID", "contid=4")
+    several = [(7, [elsewhere], True, "")] * 20
+    few = [(7, [here], True, "")]
+    with mock.patch.object(RowLookup, "says", return_value=None):
+        wanted = answers([several, few, several, few, several])
+    assert answers([several, few, several, few, several]) == wanted
