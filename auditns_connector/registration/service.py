@@ -17,7 +17,7 @@ from auditns_connector.control.server import ControlServer, Handler
 from auditns_connector.daemon.log import Log, RateLimitedLog
 from auditns_connector.errors import AuditnsError
 from auditns_connector.model.apply import inner_ids_state as insidestate
-from auditns_connector.model.apply.registration import Refused, number
+from auditns_connector.model.apply.requests import Refused, number
 from auditns_connector.model.apply.restore_requests import requests_of
 from auditns_connector.model.container_names import MAX_NAME, NAMES
 from auditns_connector.model.places import UNKNOWN, Container

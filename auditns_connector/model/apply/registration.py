@@ -19,11 +19,11 @@ may have threads: its thread group and all descendants are registered.
 """
 
 import json
-import re
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from auditns_connector.model import container_names as names
+from auditns_connector.model.apply.requests import Outcome, Refused, caller_of, number
 from auditns_connector.model.containers import NAMED, SEEN
 from auditns_connector.model.outputs import ContainerOp
 from auditns_connector.model.places import MOST_LEVELS, UNKNOWN, Container, Key
@@ -39,34 +39,9 @@ if TYPE_CHECKING:
     from auditns_connector.model.tables import Tables
 
 REGISTERED_RUNTIME: Final = "registered"
-_NUMBER: Final = re.compile(r"0[xX][0-9a-fA-F]+|[0-9]+", re.ASCII)
 _KEEP_ENDED: Final = 4096
 #: ancestors looked at
 _MAX_LINE: Final = 4096
-
-
-class Outcome(NamedTuple):
-    """What became of a request: the name of an errno or "", and the container it speaks of."""
-
-    error: str = ""
-    message: str = ""
-    container: Container | None = None
-
-
-class Refused(Exception):
-    """A request that a rule forbids; ``args`` are the errno's name and what is wrong."""
-
-
-def number(text: str) -> int:
-    """The identifier that ``text`` spells. Raises :class:`Refused` (EINVAL, ERANGE)."""
-    if not _NUMBER.fullmatch(text):
-        raise Refused("EINVAL", "an identifier is a decimal or 0x-hex number")
-    base = 16 if text[:2].lower() == "0x" else 10
-    digits = (text[2:] if base == 16 else text).lstrip("0") or "0"
-    value = int(digits, base) if len(digits) <= 20 else UNSET + 1
-    if value > UNSET:
-        raise Refused("ERANGE", "an identifier has 64 bits")
-    return value
 
 
 class Registry(Registrations):
@@ -132,7 +107,9 @@ class Registry(Registrations):
             contid = str(container.contid)
             if container.contid != wanted:
                 # the id asked for was another's: that attempt is told too
-                refused = ContainerOp(time, "set", pid, str(wanted), old, _caller(request), "ENOTUNIQ", None, container)
+                refused = ContainerOp(
+                    time, "set", pid, str(wanted), old, caller_of(request), "ENOTUNIQ", None, container
+                )
                 self._model.outputs.append(refused)
         except Refused as refusal:
             error, message = refusal.args
@@ -140,7 +117,7 @@ class Registry(Registrations):
         if error:
             container = target.state.container if target is not None else None
         self.last = Outcome(error, message, container)
-        out = ContainerOp(time, "set", pid, contid, old, _caller(request), error, nsset, container)
+        out = ContainerOp(time, "set", pid, contid, old, caller_of(request), error, nsset, container)
         self._model.outputs.append(out)
         if "restored" in request and container is not None and not error:
             self.on_restored(time, container, request)
@@ -370,7 +347,7 @@ class Registry(Registrations):
         except Refused as refusal:
             error, message = refusal.args
         self.last = Outcome(error, message, target.state.container if target is not None else None)
-        out = ContainerOp(time, "delegate", pid, text, text, _caller(request), error, None, self.last.container)
+        out = ContainerOp(time, "delegate", pid, text, text, caller_of(request), error, None, self.last.container)
         self._model.outputs.append(out)
 
     def _text(self, container: Container | None) -> str:
@@ -391,11 +368,3 @@ _OF_THE_HOST: Final = ("pid", "user", "mnt")
 
 def _key(parent: Container | None, contid: int) -> Key:
     return (*(parent.key if parent is not None else ()), (REGISTERED_RUNTIME, str(contid)))
-
-
-def _caller(request: JsonObject) -> JsonObject:
-    found: JsonObject = request.get("caller") or {}
-    return found
-
-
-__all__ = ["Outcome", "Refused", "Registry", "number"]
