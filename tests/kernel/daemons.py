@@ -134,15 +134,19 @@ class Daemon:
 
     def _helpers(self) -> list[int]:
         """Shims and other daemons that were started for this one: their command lines name its folder."""
-        found = []
+        found, programs = [], tuple(name.encode() for name in self.ended_by())
         for entry in Path("/proc").iterdir():
             if entry.name.isdecimal():
                 with contextlib.suppress(OSError):
                     words = (entry / "cmdline").read_bytes().split(b"\0")
-                    named = os.path.basename(words[0]).startswith((b"containerd", b"dockerd"))
+                    named = os.path.basename(words[0]).startswith(programs)
                     if named and any(bytes(self.folder) in word for word in words):
                         found.append(int(entry.name))
         return found
+
+    def ended_by(self) -> Sequence[str]:
+        """How the names of the programs begin that it starts, and that outlive it where it did not end well."""
+        return ("containerd", "dockerd")
 
     def sparing_runc(self) -> Path | None:
         """The program to call in place of runc, where this host lacks capabilities; ``None`` where it has all."""

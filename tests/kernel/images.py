@@ -43,30 +43,36 @@ def save(path: Path, images: Mapping[str, Mapping[str, Any]]) -> None:
     files["manifest.json"] = json.dumps(manifest).encode()
     with tarfile.open(path, "w") as archive:
         for name, data in files.items():
-            _add(archive, name, data)
+            add_file(archive, name, data)
 
 
 def _layer() -> bytes:
-    need_tool("busybox")
-    busybox = Path(shutil.which("busybox") or "").read_bytes()
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as archive:
-        for folder in ("bin", "dev", "etc", "proc", "sys", "tmp", "root", "run", "var"):
-            about = tarfile.TarInfo(folder)
-            about.type, about.mode = tarfile.DIRTYPE, 0o755
-            archive.addfile(about)
-        _add(archive, "bin/busybox", busybox, 0o755)
-        _add(archive, "bin/loop", _LOOP.encode(), 0o755)
-        _add(archive, "etc/passwd", b"root:x:0:0:root:/root:/bin/sh\n")
-        _add(archive, "etc/group", b"root:x:0:\n")
-        for applet in _APPLETS:
-            about = tarfile.TarInfo(f"bin/{applet}")
-            about.type, about.linkname = tarfile.SYMTYPE, "busybox"
-            archive.addfile(about)
+        add_root(archive)
     return out.getvalue()
 
 
-def _add(archive: tarfile.TarFile, name: str, data: bytes, mode: int = 0o644) -> None:
+def add_root(archive: tarfile.TarFile, where: str = "") -> None:
+    """Add the root file system of the images, below ``where`` ("x/")."""
+    need_tool("busybox")
+    for folder in ("", "bin", "sbin", "dev", "etc", "proc", "sys", "tmp", "root", "run", "var"):
+        if where or folder:
+            about = tarfile.TarInfo(where + folder)
+            about.type, about.mode = tarfile.DIRTYPE, 0o755
+            archive.addfile(about)
+    add_file(archive, f"{where}bin/busybox", Path(shutil.which("busybox") or "").read_bytes(), 0o755)
+    add_file(archive, f"{where}bin/loop", _LOOP.encode(), 0o755)
+    add_file(archive, f"{where}etc/passwd", b"root:x:0:0:root:/root:/bin/sh\n")
+    add_file(archive, f"{where}etc/group", b"root:x:0:\n")
+    for applet in _APPLETS:
+        about = tarfile.TarInfo(f"{where}bin/{applet}")
+        about.type, about.linkname = tarfile.SYMTYPE, "busybox"
+        archive.addfile(about)
+
+
+def add_file(archive: tarfile.TarFile, name: str, data: bytes, mode: int = 0o644) -> None:
+    """Add a file."""
     about = tarfile.TarInfo(name)
     about.size, about.mode = len(data), mode
     archive.addfile(about, io.BytesIO(data))
