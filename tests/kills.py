@@ -1,11 +1,15 @@
-"""A program of ours that is killed under load: what its log must have in the end, held against auditd's own."""
+"""A program of ours that is killed or ended under load: what its log must have then, held against auditd's own."""
 
 import itertools
 import re
 from typing import Final
 
+import pytest
+
 from auditns_connector.sinks.loss import OWN_LINE
 
+#: how often it is killed, and the seed of when: a hundred times in pieces that leave audit to others in between
+SEVERAL: Final = [(4, 0), *(pytest.param(25, seed, marks=pytest.mark.nightly) for seed in range(1, 5))]
 _TOLD: Final = re.compile(
     rb"(?m)^type=(?:CONTAINER_LOST|UNKNOWN\[1343\]) \S+ source=restart cpu=\? count=(\d+) from=(\d+) to=(\d+)$"
 )
@@ -46,3 +50,20 @@ def judge(auditds: bytes, text: bytes, kills: int, before: int = 0) -> None:
     absent = {serial for serial in between if len(mine.get(serial, ())) < len(raw.get(serial, (b"",)))}
     assert sum(count for count, _, _ in told) == len(absent), (told, len(absent))
     assert all(first in absent for _, first, _ in told)
+
+
+_ALL_TOLD: Final = re.compile(
+    rb"(?m)^type=(?:CONTAINER_LOST|UNKNOWN\[1343\]) \S+ source=(?:restart|audit|intake|sink-\S+) cpu=\? count=\d+ "
+    rb"from=(?:\d+\.\d{3}:)?(\d+) to=(?:\d+\.\d{3}:)?(\d+)( |$)"
+)
+
+
+def untold(arrived: bytes, text: bytes) -> dict[int, list[bytes]]:
+    """The events of ``arrived`` that are behind the first one of ``text`` and are neither whole there nor told."""
+    mine = whole_events(text, 0)
+    told = [range(int(first), int(last) + 1) for first, last, _ in _ALL_TOLD.findall(text)]
+    return {
+        serial: records
+        for serial, records in whole_events(arrived, 0).items()
+        if serial > min(mine) and len(mine.get(serial, ())) < len(records) and not any(serial in some for some in told)
+    }

@@ -11,18 +11,18 @@ import pytest
 from tests.kernel.auditd import Auditd
 from tests.kernel.programs import Program, until
 from tests.kernel.support import AuditState, auditctl, need_tool
-from tests.kills import judge
+from tests.kills import SEVERAL, judge
 
 pytestmark = pytest.mark.kernel
 
 
-@pytest.mark.parametrize("kills", [4, pytest.param(100, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize(("kills", "seed"), SEVERAL)
 def test_a_listener_killed_under_load_tells_once_what_is_missing(
-    quiet: AuditState, tmp_path: Path, token: str, kills: int
+    quiet: AuditState, tmp_path: Path, token: str, kills: int, seed: int
 ) -> None:
     """By SIGKILL at random moments, beside an auditd whose log is the truth."""
     need_tool("auditd", "auditctl")
-    auditd, log, chance = Auditd(tmp_path), tmp_path / "listen.log", random.Random(kills)
+    auditd, log, chance = Auditd(tmp_path), tmp_path / "listen.log", random.Random(seed)
     command = ["listen", "--format", "raw", "--record-names", "symbolic", "--no-lifecycle", "--output", log]
     command += ["--control", tmp_path / "run/control"]
     started: list[Program] = []

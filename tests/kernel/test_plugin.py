@@ -23,7 +23,7 @@ from tests.kernel.auditd import Auditd
 from tests.kernel.programs import PLUGIN, auditns, by_name, contids, environment, event_of, events, ours, until
 from tests.kernel.runtimes import Runtimes
 from tests.kernel.support import AuditState, auditctl, need, need_tool
-from tests.kills import judge
+from tests.kills import SEVERAL, judge
 
 pytestmark = pytest.mark.kernel
 
@@ -398,15 +398,15 @@ def test_a_reader_that_stalls_holds_nobody_up(audited: str, tmp_path: Path, laun
         assert "\nlost 0\n" in auditctl("-s") or counters["lost"] > 0
 
 
-@pytest.mark.parametrize("kills", [4, pytest.param(100, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize(("kills", "seed"), SEVERAL)
 def test_killed_under_load_it_tells_once_what_is_missing(
-    audited: str, tmp_path: Path, launcher: Path, token: str, kills: int
+    audited: str, tmp_path: Path, launcher: Path, token: str, kills: int, seed: int
 ) -> None:
     """By SIGKILL at random moments: every event of auditd's log is in ours, once and whole, or in the one record that
     the next run begins with."""
     plugin = Plugin(tmp_path, launcher, max_restarts="1000")
     plugin.configure("lifecycle = false", "max_size = 0")
-    chance = random.Random(kills)
+    chance = random.Random(seed)
     with plugin.auditd.serving():
         plugin.answers(f"warm-{token}")
         load = subprocess.Popen(["sh", "-c", f"while :; do /bin/true {token}; done"], stdin=subprocess.DEVNULL)
