@@ -24,6 +24,8 @@ class Selector(selectors.EpollSelector):
         self._own = select.epoll()
         self._own.register(self.others, select.EPOLLIN)
         self._calls: dict[int, Callable[[], object]] = {}
+        #: counts batches
+        self._turn = 0
 
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
         """Wait for ``fileobj`` as well; see :mod:`selectors`."""
@@ -56,10 +58,13 @@ class Selector(selectors.EpollSelector):
         ready = own.poll(timeout) if wait is None else wait(own, timeout)
         if any(fd == others.fileno() for fd, _ in ready):
             ready = [one for one in ready if one[0] != others.fileno()] + others.poll(0)
+        self._turn = turn = self._turn + 1
         for fd, _ in ready:
             call = self._calls.get(fd)
             if call is not None:  # else it was let go while this batch was worked on
                 call()
+            if self._turn != turn:
+                break  # others were waited for meanwhile, in that call: what is ready still is found again
         return bool(ready)
 
     def close(self) -> None:

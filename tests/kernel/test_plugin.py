@@ -353,6 +353,38 @@ def test_a_plugin_told_itself_to_read_its_configuration(
         assert plugin.pid == pid
 
 
+def test_a_hup_while_it_is_behind(audited: str, tmp_path: Path, launcher: Path, token: str) -> None:
+    """What had piled up, kernel events and text, is answered as it happened, by the new configuration."""
+    plugin = Plugin(tmp_path, launcher)
+    plugin.configure()
+    with plugin.auditd.serving():
+        plugin.answers(f"warm-{token}")
+        pid = plugin.pid
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            for number in range(10):
+                act(f"in-{number}-{token}", sandbox=True)
+                act(f"out-{number}-{token}")
+                # forks alone, which audit does not record
+                subprocess.run(["sh", "-c", "i=0; while [ $i -lt 300 ]; do (:); i=$((i+1)); done"], check=True)
+            plugin.configure("info = true")
+            os.kill(pid, signal.SIGHUP)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        until(lambda: act(f"new-{token}", sandbox=True) or b" origin=" in plugin.read(), "the new one is used")
+        act(f"last-{token}")
+        until(lambda: event_of(plugin.read(), true(f"last-{token}")), "it goes on")
+        assert plugin.pid == pid
+    text = plugin.read()
+    inside = [contids(event_of(text, true(f"in-{number}-{token}"))) for number in range(10)]
+    assert all(len(one) == 1 and one != ["?"] for one in inside), inside
+    assert len({one[0] for one in inside}) == 10
+    for number in range(10):
+        assert event_of(text, true(f"out-{number}-{token}"))
+        assert contids(event_of(text, true(f"out-{number}-{token}"))) == []
+    assert not event_of(text, "type=CONTAINER_LOST")
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
