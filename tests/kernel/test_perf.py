@@ -137,7 +137,7 @@ def _perf_is_v2() -> bool:
 def test_a_child_made_in_another_cgroup_is_told(source: PerfSource, cgroup: Path) -> None:
     fd = os.open(cgroup, os.O_PATH | os.O_DIRECTORY)
     # struct clone_args up to its cgroup field: 11 u64
-    args = struct.pack("11Q", perf.CLONE_INTO_CGROUP, 0, 0, 0, SIGCHLD, 0, 0, 0, 0, 0, fd)
+    args = struct.pack("11Q", tracepoints.CLONE_INTO_CGROUP, 0, 0, 0, SIGCHLD, 0, 0, 0, 0, 0, fd)
     pid = LIBC.syscall(CLONE3, args, len(args))
     if pid == 0:
         os._exit(0)
@@ -147,8 +147,8 @@ def test_a_child_made_in_another_cgroup_is_told(source: PerfSource, cgroup: Path
     in_child(lambda: os._exit(0))
     told = list(frames.iter_frames(source.drain()))
     new = [frame for frame in told if frame.kind == frames.K_NEWTASK]
-    assert [(frame.tid, frame.ppid, frame.arg & perf.CLONE_INTO_CGROUP) for frame in new] == [
-        (pid, os.getpid(), perf.CLONE_INTO_CGROUP)
+    assert [(frame.tid, frame.ppid, frame.arg & tracepoints.CLONE_INTO_CGROUP) for frame in new] == [
+        (pid, os.getpid(), tracepoints.CLONE_INTO_CGROUP)
     ]
     if _perf_is_v2():
         ends = [frame.cgroup for frame in told if frame.kind == frames.K_EXIT_SAMPLE and frame.tid == pid]
