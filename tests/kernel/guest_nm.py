@@ -3,15 +3,18 @@
 Only the standard library and the package itself are there.
 """
 
+import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 
 from auditns_connector.cli import main
+from auditns_connector.sources import connector
 from auditns_connector.sources.connector import probe_nm
 
 TYPES = ("net", "uts", "ipc", "pid", "user", "mnt", "cgroup")
@@ -89,10 +92,26 @@ def parent(pid: str) -> int:
         return 0
 
 
+def record() -> None:
+    """Tell the datagrams of the example as the kernel sends them."""
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, connector.NETLINK_CONNECTOR) as sock:
+        sock.bind((0, 1))
+        sock.send(connector.request(connector.LISTEN))
+        did = example()
+        sock.settimeout(1)
+        datagrams = []
+        with contextlib.suppress(TimeoutError):
+            while len(datagrams) < 1000:
+                datagrams.append(sock.recv(4096).hex())
+        sock.send(connector.request(connector.IGNORE))
+    tell(run="raw", did=did, datagrams=datagrams)
+
+
 before = namespaces()
 tell(run="probe", nm=probe_nm(), same=namespaces() == before, kernel=os.uname().release)
 listen("auto", example)
 listen("nm", example, "--ns-source", "nm")
 listen("sandbox", sandbox, "--ns-source", "nm", "--format", "json")
 listen("perf", example, "--ns-source", "perf")
+record()
 listen("procfs", sandbox, "--ns-source", "procfs", "--format", "json")

@@ -2,13 +2,17 @@
 
 import json
 import re
+import struct
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from auditns_connector.vocabulary import frames as f
 from auditns_connector.vocabulary.namespaces import INITIAL_INODES
+from tests.decoders import cn_decode
 from tests.kernel import qemu
+from tests.reference import cnproc
 
 pytestmark = pytest.mark.kernel
 Run = dict[str, Any]
@@ -110,3 +114,28 @@ def test_proc_alone_tells_nothing_of_nm(runs: dict[str, Run]) -> None:
     sources = {event["source"] for event in objects(runs["procfs"]) if event["event"] == "ns"}
     assert sources <= {"procfs"}
     assert "/proc alone" in runs["procfs"]["said"]
+
+
+def shortened(datagram: bytes) -> bytes:
+    """As a kernel sends it to which only a module adds the event: the union of all others is that of mainline."""
+    data = datagram[36:]
+    if struct.unpack_from("<I", data)[0] == cnproc.NM:
+        return datagram
+    assert not any(data[40:]), "nothing stands behind what mainline sends"
+    head = struct.pack("<IHHIIIIIIHH", len(datagram) - 8, *struct.unpack_from("<HHIIIIII", datagram, 4), 40, 0)
+    return head + data[:40]
+
+
+def test_events_of_both_lengths_are_the_same_events(runs: dict[str, Run]) -> None:
+    recorded = [bytes.fromhex(datagram) for datagram in runs["raw"]["datagrams"]]
+    assert {struct.unpack_from("<H", datagram, 32)[0] for datagram in recorded} == {48}
+    mixed = [shortened(datagram) for datagram in recorded]
+    assert {len(datagram) for datagram in mixed} == {76, 84}
+    whole, counters = cn_decode(recorded)
+    assert cn_decode(mixed) == (whole, counters)
+    assert (counters["malformed"], counters["unknown"]) == (0, 0)
+    frames = [frame for block in whole for frame in f.iter_frames(block)]
+    (changed,) = [frame for frame in frames if frame.kind == f.K_NM]
+    assert (changed.pid, f.NM_PAYLOAD.unpack(changed.payload)[3]) == (
+        runs["raw"]["did"]["pid"], runs["raw"]["did"]["inode"],
+    )  # fmt: skip
