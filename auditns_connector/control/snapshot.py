@@ -109,8 +109,9 @@ def take(model: "Model", now: int, real: float, *, live: bool) -> Snapshot:
     maker = _Maker(model, now)
     processes = []
     model.own.forget()
-    for pid, process in sorted(model.processes.items()):
-        if process.end is not None or model.own.made(process) or model.own.other(process):
+    for process in sorted(model.table.living(lambda _: True), key=lambda process: process.pid):
+        pid = process.pid
+        if model.own.made(process) or model.own.other(process):
             continue
         creator = process.creator
         parent = model.processes.get(creator[0]) if creator is not None else None

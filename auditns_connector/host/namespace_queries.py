@@ -11,9 +11,11 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Final
 
+from auditns_connector._native import ffi, lib
 from auditns_connector.model.apply.namespace_life import GONE, HELD, UNKNOWN_END, nsid
 from auditns_connector.model.namespaces import Namespaces
 from auditns_connector.model.places import Instance
+from auditns_connector.model.processes import Processes
 from auditns_connector.sources.listns import MOST, NamespaceList
 from auditns_connector.sources.nsid import NsIds, alive
 from auditns_connector.vocabulary import frames as f
@@ -21,6 +23,9 @@ from auditns_connector.vocabulary.namespaces import ALL_ORDER, MNT, PID, USER
 
 #: threads through which one instance is asked for
 _TRIES: Final = 8
+#: bytes of a NSID frame
+_NSID_SIZE: Final = f.HEADER_SIZE + 8
+_NEVER: Final = (1 << 64) - 1
 #: namespaces known to be held that are asked about in one round
 _HELD_A_ROUND: Final = 1000
 #: namespaces found in the kernel's list that are asked for their inode in one round
@@ -42,6 +47,25 @@ class NsAsker:
     def wants(self, born: Iterable[Instance]) -> list[Instance]:
         """Those of ``born`` whose id is to be asked for."""
         return [inst for inst in born if inst.serial is None and (self.all_serials or inst.index in (PID, USER))]
+
+    def of_table(self, table: Processes, young: int) -> list[bytes]:
+        """NSID frames for namespaces of processes that are in the table in C alone (model/apply/lives.py), but for
+        those that are alive and no older than ``young`` (ns): a serial is minted for those that have ended."""
+        c, now = table.c, time.monotonic_ns()
+        if not c.borns:
+            return []
+        frames, rest = ffi.new("uint8_t[]", c.borns * _NSID_SIZE), ffi.new("struct table_made_row[]", c.borns)
+        found = ffi.new("uint32_t *")
+        since = now - young if young else _NEVER
+        size = int(lib.table_ask_born(c, now, since, self.all_serials, frames, rest, found))
+        answers = [bytes(ffi.buffer(frames, size))]
+        for number, pid in [(one.time, one.pid) for one in list(rest[0 : found[0]])]:
+            table.hold(pid)
+            inst = self._namespaces.unnumbered.get(number)
+            if inst is not None:
+                answers.append(self.identify(inst))
+        self._namespaces.born.clear()
+        return answers
 
     def ask_again(self) -> None:
         """Everything without a serial is asked for next time (after ``all_serials`` was switched on)."""

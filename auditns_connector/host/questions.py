@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from auditns_connector.sources.cgroups import Hierarchy
 
 _ROUNDS: Final = 4
+#: where much happens, namespaces that began no longer ago than this are asked for the next time (ns): few will be left
+_YOUNG: Final = 50_000_000
 #: while we are behind nothing is asked more often than this (ns)
 _ASK_EVERY: Final = 250_000_000
 #: so many questions are looked through for those that have lost their point
@@ -55,7 +57,7 @@ class Questions:
     @property
     def open(self) -> bool:
         """Whether the model wants to know something."""
-        return bool(self._model.queries or self._model.namespaces.born)
+        return bool(self._model.queries or self._model.namespaces.born or self._model.table.c.borns)
 
     def ask_all(self) -> None:
         """Ask what the model wants to know; answers may raise further questions, the last of which wait for the next
@@ -63,7 +65,7 @@ class Questions:
         model = self._model
         for _ in range(_ROUNDS):
             self._drop_moot()
-            if not model.queries and not model.namespaces.born:
+            if not self.open:
                 return
             asked, answers = bool(model.queries), self._answers()
             if asked or answers:
@@ -96,6 +98,7 @@ class Questions:
         born, model.namespaces.born = model.namespaces.born, []
         answers = [answer for query in queries if (answer := self.ask(query))]
         answers += [self._asker.identify(inst) for inst in self._asker.wants(born)]
+        answers += self._asker.of_table(model.table, _YOUNG if self._pacing.heavy else 0)
         return b"".join(answers)
 
     def drop_moot(self) -> None:
@@ -184,6 +187,7 @@ class Questions:
 
     def numbered(self) -> bytes:
         """Frames that say which serials namespaces have."""
+        self._model.table.fetch_lives()
         return self._asker.numbered() + self._asker.held()
 
     def list_namespaces(self, *, news: bool = False) -> None:
@@ -205,6 +209,7 @@ class Questions:
     def want_all_serials(self) -> None:
         """Ask for the kernel's id of every namespace from now on."""
         if not self._asker.all_serials:
+            self._model.table.fetch_lives()
             self._asker.all_serials = True
             self._asker.ask_again()
             self.list_namespaces()

@@ -5,7 +5,7 @@ To which container a process belongs is decided in membership.py, and nowhere el
 
 import copy
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from auditns_connector.model.cgroups import CgroupSet
 from auditns_connector.model.namespaces import Namespaces
@@ -53,6 +53,25 @@ class Named(NamedTuple):
         return self.links[-1].container
 
 
+class ByKey(dict[Key, Container]):
+    """The containers that live, by key. Sandboxes that nobody has looked at yet are in the table in C alone, see
+    apply/lives.py: whoever looks at all has them here."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        #: has all of them here
+        self.fetch_all: Callable[[], object] = _nothing
+
+    def values(self) -> Any:
+        """All of them."""
+        self.fetch_all()
+        return super().values()
+
+
+def _nothing() -> None:
+    """All are here."""
+
+
 class Containers:
     """Every container with a living process."""
 
@@ -61,7 +80,7 @@ class Containers:
         self.boot_id = ""
         #: a process in a namespace of one of these types, made outside every container, is in a container of its own
         self.sandbox_types: frozenset[str] = frozenset(SANDBOX)
-        self.by_key: dict[Key, Container] = {}
+        self.by_key = ByKey()
         self.by_contid: dict[int, Container] = {}
         #: derived containers that a registered one has taken over as a whole
         self.taken: dict[Key, Container] = {}

@@ -15,17 +15,19 @@ the set counts its living members (as a *set of thread ids*: a counter leaks whe
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final
+from typing import Any, Final
 
+from auditns_connector._native import ffi
 from auditns_connector.model.places import MINTED, Instance, NsSet
 from auditns_connector.vocabulary.frames import NAMESPACES_PAYLOAD
 from auditns_connector.vocabulary.namespaces import ALL_ORDER, FLAGS, INITIAL_INODES, PERF_ORDER
-from auditns_connector.vocabulary.values import JsonObject
+from auditns_connector.vocabulary.values import CData, JsonObject
 
 _KNOWN: Final = len(PERF_ORDER)
 _UNTOLD: Final = (None,) * (len(ALL_ORDER) - _KNOWN)
 #: so many sets in which nobody lives may be remembered
 _EMPTY_SETS: Final = 4096
+_MOST_SERIAL: Final = (1 << 64) - 1
 _FLAGS: Final = tuple(FLAGS[name] for name in ALL_ORDER)
 
 
@@ -33,12 +35,45 @@ def _nobody(_: int) -> list[int]:
     return []
 
 
+def _nothing(*_: object) -> None:
+    """Nothing is kept elsewhere."""
+
+
+class Inodes(dict[int, Instance]):
+    """The instances of a type (index in ALL_ORDER) by inode. Those of a process that nobody has looked at yet are in
+    the table in C alone, see apply/lives.py: whoever looks for one, or at all of them, has them here."""
+
+    def __init__(self, index: int) -> None:
+        super().__init__()
+        self._index = index
+        #: has the living instance with an inode here; has all of them
+        self.fetch: Callable[[int, int], None] = _nothing
+        self.fetch_all: Callable[[], object] = _nothing
+
+    def get(self, ino: int, default: Any = None) -> Any:
+        """The instance that the inode means now."""
+        found = super().get(ino)
+        if found is None:
+            self.fetch(self._index, ino)
+            found = super().get(ino)
+        return default if found is None else found
+
+    def here(self, ino: int) -> Instance | None:
+        """The same, if that is here."""
+        return super().get(ino)
+
+    def values(self) -> Any:
+        """All of them."""
+        self.fetch_all()
+        return super().values()
+
+
 class Namespaces:
     """Every living instance, found by type and inode."""
 
     def __init__(self) -> None:
         #: by type index: inode -> the instance it means now
-        self.current: tuple[dict[int, Instance], ...] = tuple({} for _ in ALL_ORDER)
+        self.current: tuple[Inodes, ...] = tuple(Inodes(index) for index in range(len(ALL_ORDER)))
         self._sets: dict[tuple[Instance | None, ...], NsSet] = {}
         #: more of them are not remembered without a look at which are empty
         self._most_sets = _EMPTY_SETS
@@ -47,35 +82,91 @@ class Namespaces:
         self.minted: dict[int, Instance] = {}
         #: instances without a serial, by their number
         self.unnumbered: dict[int, Instance] = {}
-        self.mint_next = MINTED | 1
+        #: struct table_numbers, which the table in C counts up as well
+        self.numbers: CData = ffi.new("struct table_numbers *")
+        self.numbers.mint_next = MINTED | 1
         self.dev = 0
         self.initial_inodes: dict[str, int] = dict(INITIAL_INODES)
         #: instances that appeared and whose serial nobody has been asked for yet; taken away by the observer
         self.born: list[Instance] = []
         self.died: deque[tuple[Instance, int]] = deque()
+        #: not all of them are in the order of their ends
+        self._late = False
         #: (type index, inode) -> the instance without tasks that it may still mean
         self.empty_by_inode: dict[tuple[int, int], Instance] = {}
         #: number -> instance without tasks whose end the kernel has not told yet
         self.unproven_ends: dict[int, Instance] = {}
-        self.created = 0
-        self.ended = 0
         #: the tasks that the member -number of a set stands for, see rows.py
         self.packed: Callable[[int], list[int]] = _nobody
+        #: told whether an inode of a type is that of an instance here which lives, or may go on; and the number of the
+        #: one which had it and has no serial yet (0: there is none)
+        self.taken: Callable[[int, int, bool, int], None] = _nothing
+        #: told of the number of an instance that has a serial now, and whether it is the kernel's
+        self.named: Callable[[int, bool], None] = _nothing
+        #: has the instance here that had an inode last, where it lives or its identity is open
+        self.fetch_open: Callable[[int, int], None] = _nothing
 
     # -- instances
 
+    @property
+    def created(self) -> int:
+        """How many there were."""
+        return int(self.numbers.created)
+
+    @property
+    def ended(self) -> int:
+        """How many of them have no task any more."""
+        return int(self.numbers.ended)
+
+    @property
+    def mint_next(self) -> int:
+        """The next minted serial."""
+        return int(self.numbers.mint_next)
+
+    @mint_next.setter
+    def mint_next(self, serial: int) -> None:
+        self.numbers.mint_next = min(serial, _MOST_SERIAL)
+
+    def note(self, index: int, ino: int) -> None:
+        """What is known of an inode may have changed."""
+        empty = self.empty_by_inode.get((index, ino))
+        before = empty.number if empty is not None and empty.serial is None else 0
+        self.taken(index, ino, ino in self.current[index] or (empty is not None and empty.has_kernel_id), before)
+
     def _new(self, index: int, dev: int, ino: int, now: int) -> Instance:
         initial = self.initial_inodes.get(ALL_ORDER[index]) == ino
-        self.created += 1
-        inst = Instance(self.created, index, dev, ino, now, initial)
+        self.fetch_open(index, ino)
+        self.numbers.created = number = self.numbers.created + 1
+        inst = Instance(number, index, dev, ino, now, initial)
         self.current[index][ino] = inst
-        self.unnumbered[self.created] = inst
+        self.unnumbered[number] = inst
         inst.possible_predecessor = self.empty_by_inode.pop((index, ino), None)
+        self.taken(index, ino, True, 0)
         return inst
+
+    def adopt(self, inst: Instance, former: Instance | None, *, followed: bool, horizon: int) -> None:
+        """``inst``, which was in the table in C alone, is here as if it always had been; ``former`` had its inode, and
+        may be the same; ``followed``: another has the inode by now. What ended before ``horizon`` is forgotten."""
+        index, ino = inst.index, inst.ino
+        if former is not None and self.empty_by_inode.get((index, ino)) is former:
+            del self.empty_by_inode[index, ino]
+        if inst.serial is None:
+            self.unnumbered[inst.number] = inst
+            inst.possible_predecessor = former
+        else:
+            self.serials[inst.serial] = self.minted[inst.serial] = inst
+        if inst.ended is None:
+            self.current[index][ino] = inst
+        elif inst.ended >= horizon:
+            self._late = (bool(self.died) and self.died[-1][1] > inst.ended) or self._late
+            self.died.append((inst, inst.ended))
+            if inst.serial is None and not followed and ino not in self.current[index]:
+                self.empty_by_inode[index, ino] = inst
+        self.note(index, ino)
 
     def find(self, index: int, dev: int, ino: int, now: int) -> Instance:
         """The instance that (type, inode) means at ``now``; a new one where no living task is known in one."""
-        inst = self.current[index].get(ino)
+        inst: Instance | None = self.current[index].get(ino)
         if inst is not None and (inst.live or inst.initial or inst.ended is None):
             return inst
         return self._new(index, dev, ino, now)
@@ -144,11 +235,12 @@ class Namespaces:
             self.born.append(inst)
         if inst.ended is not None:
             inst.ended = inst.held = None
-            self.ended -= 1
+            self.numbers.ended -= 1
             self.unproven_ends.pop(inst.number, None)
             if self.empty_by_inode.get((inst.index, inst.ino)) is inst:
                 del self.empty_by_inode[inst.index, inst.ino]
             self.current[inst.index].setdefault(inst.ino, inst)
+            self.note(inst.index, inst.ino)
 
     def leave(self, nsset: NsSet, tid: int, now: int) -> Sequence[Instance]:
         """Thread ``tid`` is no longer in ``nsset``; returns the instances that have no living task now."""
@@ -167,11 +259,12 @@ class Namespaces:
             if not inst.sets and not inst.initial:
                 vacated.append(inst)
                 inst.ended = now
-                self.ended += 1
-                if self.current[inst.index].get(inst.ino) is inst:
+                self.numbers.ended += 1
+                if self.current[inst.index].here(inst.ino) is inst:
                     del self.current[inst.index][inst.ino]
                     if inst.serial is None or inst.has_kernel_id:
                         self.empty_by_inode[inst.index, inst.ino] = inst
+                    self.note(inst.index, inst.ino)
                 if inst.has_kernel_id:
                     self.unproven_ends[inst.number] = inst
                 else:
@@ -185,9 +278,10 @@ class Namespaces:
             if inst is None or inst.sets or inst.initial or inst.ended is not None:
                 continue
             inst.ended = ended
-            self.ended += 1
-            if self.current[inst.index].get(inst.ino) is inst:
+            self.numbers.ended += 1
+            if self.current[inst.index].here(inst.ino) is inst:
                 del self.current[inst.index][inst.ino]
+                self.note(inst.index, inst.ino)
             self.died.append((inst, ended))
 
     def gone(self, inst: Instance, now: int, held: bool | None = False) -> bool:
@@ -199,6 +293,7 @@ class Namespaces:
         self.died.append((inst, now))
         if held is False and self.empty_by_inode.get((inst.index, inst.ino)) is inst:
             del self.empty_by_inode[inst.index, inst.ino]
+            self.note(inst.index, inst.ino)
         return True
 
     def tasks(self, nsset: NsSet) -> Iterator[int]:
@@ -223,8 +318,11 @@ class Namespaces:
         inst.serial = serial
         self.serials[serial] = inst
         self.unnumbered.pop(inst.number, None)
-        if inst.ended is not None and inst.has_kernel_id:
-            self._wait(inst)  # it was asked in its last moment
+        if inst.ended is not None:
+            self.named(inst.number, inst.has_kernel_id)
+            if inst.has_kernel_id:
+                self._wait(inst)  # it was asked in its last moment
+            self.note(inst.index, inst.ino)
 
     def join(self, inst: Instance, former: Instance) -> None:
         """``inst`` is ``former``, which had outlived its tasks: it goes on under the same serial."""
@@ -242,6 +340,7 @@ class Namespaces:
         self.unproven_ends[inst.number] = inst
         if inst.ino not in self.current[inst.index]:
             self.empty_by_inode[inst.index, inst.ino] = inst
+            self.note(inst.index, inst.ino)
 
     def hold(self, index: int, ino: int, serial: int, now: int) -> Instance:
         """A namespace that the kernel has listed at ``now`` and that no task is in: what holds it is not known."""
@@ -249,7 +348,7 @@ class Namespaces:
         inst.possible_predecessor = None
         del self.current[index][ino]
         inst.ended, inst.held = now, True
-        self.ended += 1
+        self.numbers.ended += 1
         self.give(inst, serial)
         return inst
 
@@ -259,6 +358,15 @@ class Namespaces:
             self.give(inst, 0)
         assert inst.serial is not None
         return inst.serial
+
+    def expired(self, before: int) -> Iterator[Instance]:
+        """Those that ended before a moment, which are to be forgotten."""
+        died = self.died
+        if self._late:
+            self.died = died = deque(sorted(died, key=lambda one: one[1]))
+            self._late = False
+        while died and died[0][1] < before:
+            yield died.popleft()[0]
 
     def forget(self, inst: Instance) -> bool:
         """Drop the record of a dead instance's serial; a minted one is never given again all the same. False where it
@@ -270,6 +378,7 @@ class Namespaces:
         inst.possible_predecessor = inst.owner = None
         if self.empty_by_inode.get((inst.index, inst.ino)) is inst:
             del self.empty_by_inode[inst.index, inst.ino]
+            self.note(inst.index, inst.ino)
         if inst.serial is not None and self.serials.get(inst.serial) is inst:
             del self.serials[inst.serial]
             self.minted.pop(inst.serial, None)

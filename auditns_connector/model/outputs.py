@@ -108,4 +108,11 @@ class ContainerInfo(NamedTuple):
     state: "State"
 
 
+class Unread(NamedTuple):
+    """What events ``first`` to ``last`` (without it) of the process table tell; see apply/lives.py."""
+
+    first: int
+    last: int
+
+
 Output = ContainerInfo | ContainerOp | Loss | NsInit | NsChange | NsLeft | NsDel

@@ -10,11 +10,11 @@ from typing import Final
 
 from auditns_connector._native import ffi, lib
 from auditns_connector.model.cgroups import CgroupSet
+from auditns_connector.model.packed_rows import PackedRows
 from auditns_connector.model.places import Container, NsSet
 from auditns_connector.model.process import Apart, Exec, Process, State
 from auditns_connector.model.profiles import Profile
 from auditns_connector.model.program_names import ProgramNames
-from auditns_connector.model.rows import Rows
 
 #: times of threads apart, and former states, remembered of one process; what is older is not answered
 KEPT: Final = 64
@@ -24,14 +24,14 @@ KEPT_EXECS: Final = 32
 KEPT_MADE: Final = 64
 
 
-class Processes(Rows, ProgramNames):
+class Processes(PackedRows, ProgramNames):
     """Processes by pid (``newest``), threads by tid, and the ended ones in the order of their ends (``dead``)."""
 
     # -- some of them, in the order in which their pids came to be remembered
 
     def living(self, wanted: Callable[[Process | Profile], bool]) -> list[Process]:
         """The living processes that are ``wanted``; packed ones are told by what they have in common."""
-        found = [process for process in self.held.values() if process.end is None and wanted(process)]
+        found = [process for process in self.fetch_lives().values() if process.end is None and wanted(process)]
         for profile in self.profiles:
             if profile is not None and wanted(profile):
                 found += [self.newest[pid] for pid in self._pids(profile.number, living=True)]
@@ -149,7 +149,7 @@ class Processes(Rows, ProgramNames):
         process.start, process.placeholder = start, False
 
     def stand_in(self, process: Process) -> None:
-        """The birth of ``process`` was not seen: ``start`` is when it was first heard of."""
+        """The birth of ``process`` was not seen."""
         process.placeholder = True
 
     def scanned(self, process: Process) -> None:

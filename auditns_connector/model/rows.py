@@ -17,20 +17,19 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from auditns_connector._native import ffi, lib
-from auditns_connector.model.cgroups import CgroupSet
 from auditns_connector.model.containers import Containers
 from auditns_connector.model.namespaces import Namespaces
 from auditns_connector.model.places import Container, Instance
-from auditns_connector.model.process import Exec, Process, State
-from auditns_connector.model.profiles import Profile, split_execs
+from auditns_connector.model.process import Exec, Process
+from auditns_connector.model.profiles import Profile
 from auditns_connector.model.row_views import Dead, Newest, Sampled, Threads
 from auditns_connector.vocabulary.values import CData
 
 _PIDS: Final = int(lib.TABLE_PIDS)
-_ENDED: Final = int(lib.TABLE_HELD_ENDED)
+ENDED: Final = int(lib.TABLE_HELD_ENDED)
 #: struct table_row
-_ROW: Final = struct.Struct("<8Q2i7I9Bx16s2x")
-_HELD: Final = int(lib.TABLE_HELD)
+_ROW: Final = struct.Struct("<8Q2i7I9BxB16sx")
+HELD: Final = int(lib.TABLE_HELD)
 _THREAD: Final = int(lib.TABLE_HELD_THREAD)
 _NO_MEMBER: Final = int(lib.TABLE_NO_MEMBER)
 _NO_PROCESS: Final = int(lib.TABLE_NO_PROCESS)
@@ -68,6 +67,8 @@ class Rows:
         self.emptied: Callable[[Process, Container | None, int], None] = _nothing
         #: called when rows have been forgotten, before their profiles are
         self.expired: Callable[[], None] = _nothing
+        #: makes the object of a row with namespaces of its own, see apply/lives.py
+        self.build: Callable[..., Process] = _nobody
         #: told of a held process that is forgotten
         self.forgetting: Callable[[Process], None] = _nothing
         self._version: CData = ffi.new("uint32_t *")
@@ -84,7 +85,13 @@ class Rows:
         if not row:
             return self.held.get(pid)
         process = self._packed.get(row)
-        return self._read(row) if process is None or process.version != self._version[0] else process
+        if process is not None and process.version == self._version[0]:
+            return process
+        if process is None and lib.table_has_lives(self.c, row):
+            process = self._read(row)
+            self._unpack(process)
+            return process
+        return self._read(row)
 
     def incarnation(self, pid: int, start: int) -> Process | None:
         """The process that held ``pid`` from ``start`` on, as long as it is remembered."""
@@ -106,11 +113,16 @@ class Rows:
         lib.table_read(self.c, row, self._row)
         # fmt: off
         (start, end, since, creator_start, not_before, place, lost, file, pid, creator, _, prev, number, version, execs,
-         threads, _, ended, _, leader_gone, newborn, clone_parent, _, before, _, _, comm) = _ROW.unpack(self._row_bytes)
+         threads, _, ended, _, leader_gone, newborn, clone_parent, _, before, _, _, life,
+         comm) = _ROW.unpack(self._row_bytes)
         # fmt: on
         process = self._packed.get(row)
         if process is None:
-            process = self._packed[row] = self._new(pid, start, since, number)
+            if life:
+                process = self._born_apart(row, number, (pid, start), end if ended else None, file)
+            else:
+                process = self._new(pid, start, since, number)
+            self._packed[row] = process
             process.creator = (creator, creator_start)
             process.row = row
             lib.table_object(self.c, row, 1)
@@ -135,6 +147,22 @@ class Rows:
         process.entered_container = profile.entered_container
         process.own_since, process.epoch = profile.own_since, profile.epoch
         return process
+
+    def _born_apart(self, row: int, number: int, who: tuple[int, int], end: int | None, file: int) -> Process:
+        """The object of a row with namespaces of its own; like the others of its pid it is held then."""
+        profile = self.profiles[number]
+        assert profile is not None
+        process = self.build(row, profile, who, end, file)
+        process.sampled, process.own_since, process.epoch = profile.sampled, profile.own_since, profile.epoch
+        return process
+
+    def fetch_lives(self) -> dict[int, Process]:
+        """Have the living processes with namespaces of their own that are in the table alone; returns all held ones."""
+        if room := int(self.c.alive):
+            out = ffi.new("int32_t[]", room)
+            for pid in ffi.unpack(out, int(lib.table_alive(self.c, out, room))):
+                self.hold(pid)
+        return self.held
 
     def _read_execs(self, row: int, process: Process) -> list[Exec]:
         count = lib.table_read_execs(self.c, row, self._execs)
@@ -201,7 +229,7 @@ class Rows:
                 break
             process = former
         self.held[pid] = newest
-        lib.table_hold(self.c, pid, _HELD if newest.end is None else _ENDED, _HELD | _ENDED)
+        lib.table_hold(self.c, pid, HELD if newest.end is None else ENDED, HELD | ENDED)
         self.drain()
 
     def _take(self, process: Process) -> None:
@@ -234,13 +262,13 @@ class Rows:
         """``process``, which nobody knew, is the newest of its pid now, and held."""
         pid = process.pid
         self.held[pid] = process
-        if not lib.table_hold(self.c, pid, _HELD if process.end is None else _ENDED, _HELD | _ENDED):
+        if not lib.table_hold(self.c, pid, HELD if process.end is None else ENDED, HELD | ENDED):
             raise MemoryError("no memory for the process table")
 
     def release(self, pid: int) -> None:
         """Nobody of ``pid`` is held any more."""
         del self.held[pid]
-        lib.table_hold(self.c, pid, 0, _HELD | _ENDED)
+        lib.table_hold(self.c, pid, 0, HELD | ENDED)
 
     def next_place(self) -> int:
         """The place of a pid that nobody was remembered of."""
@@ -256,87 +284,6 @@ class Rows:
         """Nobody held has thread ``tid``."""
         if self.threads.held.pop(tid, None) is not None:
             lib.table_hold(self.c, tid, 0, _THREAD)
-
-    # -- packing
-
-    def profile(
-        self, state: State, cgroups: CgroupSet | None, sampled: int, registered: Container | None,
-        entered_container: Container | None, own_since: int | None, epoch: int, cgroup: int, *, execs: bool,
-        forks: bool,
-    ) -> Profile:  # fmt: skip
-        """The profile with all this, the state's ``since`` apart. ``cgroup`` is the id of samples that change nothing;
-        ``execs`` and ``forks``: neither do execs there, and forks."""
-        nsset = state.nsset
-        key = (
-            *state[1:], cgroups, sampled, registered, entered_container, own_since, epoch, cgroup, forks,
-        )  # fmt: skip
-        found = self._profiles.get(key)
-        if found is None:
-            raw = nsset.raw if nsset is not None and nsset.raw is not None else ffi.NULL
-            number = int(lib.table_profile_add(self.c, raw if forks else ffi.NULL, cgroup, epoch, execs))
-            if not number:
-                raise MemoryError("no memory for the process table")
-            found = Profile(number, key, state, cgroups, sampled, registered, entered_container, own_since, epoch)
-            self._profiles[key] = found
-            self.profiles += [None] * (number + 1 - len(self.profiles))
-            self.profiles[number] = found
-        return found
-
-    def link(self, profile: Profile, child: Profile) -> None:
-        """Children of ``profile`` have ``child``."""
-        if not self.c.profile[profile.number].child:
-            lib.table_profile_child(self.c, profile.number, child.number)
-
-    def pack(self, process: Process, profile: Profile, since: int, *, early: bool) -> None:
-        """The held, living ``process``, the newest of its pid, becomes a row. All its threads are members of its
-        namespaces. ``since`` is from when on its state is its answer, ``early``: or a little before."""
-        pid, nsset = process.pid, process.state.nsset
-        self._populate(profile)
-        execs, behind = split_execs(process)
-        tids = list(process.threads or ())
-        row, made = self._row, process.recent_children or []
-        row.pid, row.start, row.since, row.profile = pid, process.start, since, profile.number
-        row.creator, row.creator_start = process.creator or (0, 0)
-        row.not_before, row.place = process.not_before, process.place
-        row.newborn, row.clone_parent = process.newborn, process.clone_parent
-        row.behind, row.early, row.scanned = bool(behind), early, process.scanned
-        row.heirs, row.execs_lost, row.file = process.heirs, process.execs_lost, process.file
-        row.execs, row.threads, row.made = len(execs), len(tids), len(made)
-        ffi.memmove(row.comm, process.comm.ljust(16, b"\0"), 16)
-        for tid in tids:
-            self.release_thread(tid)
-        number = lib.table_pack(self.c, row, [(e.time, e.file, e.comm) for e in execs], tids, made)
-        if not number:
-            raise MemoryError("no memory for the process table")
-        if nsset is not None:
-            for tid in (pid, *tids):
-                self._namespaces.leave(nsset, tid, process.start)
-        self._containers.leave(process.state.container, process.start)
-        if (former := process.prev) is None:
-            self.release(pid)
-        else:
-            self.held[pid] = former
-            lib.table_hold(self.c, pid, _ENDED, _HELD | _ENDED)
-        process.row, process.behind, process.recent_children = int(number), behind or None, None
-        self._packed[process.row] = process
-        process.version = -1
-
-    def _populate(self, profile: Profile) -> None:
-        """The packed ones of ``profile`` count where it, or whose child it is, had none."""
-        own = self.c.profile[profile.number]
-        child = self.profiles[own.child] if own.child != profile.number else None
-        for one in (profile, child) if child is not None else (profile,):
-            c = self.c.profile[one.number]
-            if not c.members and one.state.nsset is not None:
-                self._namespaces.enter(one.state.nsset, -one.number)
-            if not c.living:
-                self._containers.enter(one.state.container)
-
-    def forget_cgroup(self, cgroup: int) -> None:
-        """Samples with the id ``cgroup`` mean something else from now on."""
-        for profile in self.profiles:
-            if profile is not None and self.c.profile[profile.number].cgroup == cgroup:
-                self.c.profile[profile.number].cgroup = 0
 
     # -- effects
 
@@ -398,3 +345,7 @@ class Rows:
 
 def _nothing(*_: object) -> None:
     """Nobody is told."""
+
+
+def _nobody(*_: object) -> Process:
+    raise NotImplementedError

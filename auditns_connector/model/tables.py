@@ -17,11 +17,12 @@ from auditns_connector.model.entry import Entry
 from auditns_connector.model.exits import Exits
 from auditns_connector.model.membership import Evidence, belongs
 from auditns_connector.model.namespaces import Namespaces
-from auditns_connector.model.outputs import ContainerInfo, Output, Query
+from auditns_connector.model.outputs import ContainerInfo, Query
 from auditns_connector.model.own_processes import OwnProcesses
 from auditns_connector.model.places import UNKNOWN, Container, Instance, NsSet
 from auditns_connector.model.process import NOT_KNOWN, REGISTERED, Exec, Process, State
 from auditns_connector.model.processes import Processes
+from auditns_connector.model.telling import Telling
 from auditns_connector.vocabulary.timing import SAME_START
 
 
@@ -33,7 +34,7 @@ def _none(_: int) -> Sequence[Process]:
     return ()
 
 
-class Tables:
+class Tables(Telling):
     """Processes, namespaces and containers at every moment the inputs have told about."""
 
     def __init__(self) -> None:
@@ -42,18 +43,17 @@ class Tables:
         self.cgroups = Cgroups()
         self.containers = Containers(self.namespaces)
         self.table = Processes(self.namespaces, self.containers)
+        super().__init__(self.table)
         self.processes = self.table.newest
         self.threads = self.table.threads
         self.dead = self.table.dead
         self.queries: list[Query] = []
-        self.outputs: list[Output] = []
         #: time of the newest frame (CLOCK_MONOTONIC ns)
         self.now = 0
         #: when we began to look (CLOCK_MONOTONIC ns)
         self.began = 0
         #: perf tells forks, execs, exits and namespaces: the connector's word on those is not needed
         self.perf = True
-        self.lifecycle = False
         #: a child made with CLONE_PARENT is told by a NEWTASK frame
         self.tells_clone_parent = False
         #: hierarchy id that PERF_SAMPLE_CGROUP speaks of; 0 is cgroup v2
@@ -318,7 +318,7 @@ class Tables:
     def container_news(self, news: str, container: Container, now: int, entry: Entry | None = None) -> None:
         """Tell of ``container``, in an ``entry``: see :class:`ContainerInfo`."""
         state = State(now, container, None, "", entry=entry)
-        self.outputs.append(ContainerInfo(now, news, container, state))
+        self.tell(ContainerInfo(now, news, container, state))
 
     # -- everything else
 
@@ -326,7 +326,15 @@ class Tables:
         """Have /proc asked about process ``pid``, and which path ``cgroup`` (an id, 0: none) is."""
         if cgroup:
             self.queries.append(Query("cgroup", pid, cgroup))
-        self.queries.append(Query("proc", pid))
+        query = Query("proc", pid)
+        if not self.queries or self.queries[-1] != query:
+            self.queries.append(query)
+
+    def forget_questions(self) -> None:
+        """Nobody is there to be asked."""
+        self.queries.clear()
+        self.namespaces.born.clear()
+        self.table.c.borns = 0
 
     def incarnation(self, pid: int, start: int) -> Process | None:
         """The process that held ``pid`` from ``start`` on, as long as it is remembered."""

@@ -9,6 +9,7 @@ container at once would be told of with the session that he had before. So entri
 """
 
 from collections.abc import Callable
+from itertools import chain
 from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from auditns_connector.attribution.entry_fields import entry_fields
@@ -44,7 +45,7 @@ class ContainerRecords:
         """``outputs``, with news of containers as soon as these have a number, and of entries when all text up to
         ``read`` (CLOCK_MONOTONIC ns) has been read."""
         waiting, self._waiting = self._waiting, []
-        for output in (*self._settled(read), *waiting, *outputs):
+        for output in chain(self._settled(read), waiting, outputs):
             if isinstance(output, ContainerInfo):
                 if not self._living(output.container) and output.reason not in (SEEN, ENTRY):
                     continue  # it has ended since: nothing more is to be said of it

@@ -98,6 +98,24 @@ class LifecycleBudget:
         self.counted += 1
         return False
 
+    def full(self, maker: Maker) -> bool:
+        """Whether no more lines of ``maker`` are told until this second is over."""
+        had = self._told.get(maker)
+        if had is None:
+            had = 0 if len(self._told) < MAKERS else self._told.get(OTHERS, 0)
+        return not self._lets(had)
+
+    def count(self, maker: Maker, number: int, first: tuple[int, int], last: tuple[int, int], comm: bytes) -> None:
+        """``number`` lines of ``maker``, which is :meth:`full`, are not told: from what happened ``first`` to what did
+        ``last`` (time and serial), by a process called ``comm``."""
+        if maker not in self._told and len(self._told) >= MAKERS:
+            maker = OTHERS
+        if not self._left:
+            self._first = first
+        self._last = last
+        self._left[maker] = self._left.get(maker, (0, b""))[0] + number, comm
+        self.counted += number
+
     def _lets(self, had: int) -> bool:
         if had < CERTAIN:
             return True

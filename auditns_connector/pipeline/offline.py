@@ -83,9 +83,8 @@ class ReplayAnswers:
                 self._apply(blocks)
                 if correlator.model is not self.model:
                     correlator.use(self.model)
-                self.model.outputs.clear()
-                self.model.queries.clear()
-                self.model.namespaces.born.clear()
+                self.model.outputs = []
+                self.model.forget_questions()
             correlator.answer(points, now, choice, first, end)
             first = end
         return choice
@@ -176,7 +175,7 @@ class LiveAnswers:
         now = self._observer.sync()
         choice = correlator.answer(points, now)
         self._forget(now)
-        self.model.outputs.clear()
+        self.model.outputs = []
         return choice
 
     def filenos(self) -> list[int]:
@@ -186,7 +185,7 @@ class LiveAnswers:
     def drain(self) -> None:
         """Take in what the kernel has to tell while no text comes."""
         self._forget(self._observer.sync())
-        self.model.outputs.clear()
+        self.model.outputs = []
 
     def _forget(self, now: int) -> None:
         """Once in a while: look for losses, and drop what ended long ago."""

@@ -23,6 +23,7 @@ from auditns_connector.pipeline.container_records import ContainerRecords
 from auditns_connector.pipeline.continuity import Continuity
 from auditns_connector.pipeline.lifecycle_budget import Counted, LifecycleBudget, MakerOf
 from auditns_connector.pipeline.text_stage import NUMERIC, RAW
+from auditns_connector.pipeline.unread_events import UnreadEvents
 from auditns_connector.sinks.base import LostLine
 from auditns_connector.sinks.loss import Block, Lifecycle
 from auditns_connector.sinks.loss import Loss as SinkLoss
@@ -85,6 +86,7 @@ class StandaloneRecords:
         self._rows = LifecycleRows(model)
         self._maker = MakerOf(model)
         self._budget = budget or LifecycleBudget()
+        self._unread = UnreadEvents(model, self._budget, self._maker)
 
     # -- what the kernel's events say about ours
 
@@ -130,7 +132,7 @@ class StandaloneRecords:
         rows.clear()
         self._maker.forget()
         found: list[Told] = []
-        for output in self.containers.ready(outputs, read):
+        for output in self.containers.ready(self._unread.read(outputs, serial, self.wanted is not None), read):
             if not self._passes(output) or self._exceeds(output, serial, found):
                 continue
             if isinstance(output, OUTPUTS):

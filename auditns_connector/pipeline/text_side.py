@@ -272,11 +272,14 @@ class TextSide:
 
     def narrate(self, *, final: bool = False) -> None:
         """Write what there is to be said beside the answers; ``final``: nothing more will come."""
-        outputs, self.observer.model.outputs = self.observer.model.outputs, []
+        model = self.observer.model
+        outputs = model.take_outputs()
+        shown = model.read_outputs(outputs) if self.events is not None else []
         if self.standalone is not None:
             if outputs or self.standalone.containers.waits:
                 read = END_OF_TIME if final or self.audit is None else self.expected(time.monotonic_ns())
                 self.outputs.write_all(self.standalone.format_outputs(outputs, read))
+            model.outputs_told()
             dropped = self.audit.take_dropped() if self.audit is not None else []
             if dropped:
                 self.outputs.write_all(self.standalone.dropped(dropped))
@@ -287,14 +290,16 @@ class TextSide:
             if self.standalone.events.missing:
                 self.outputs.write_all(self.standalone.gaps())
         if self.events is not None:
-            self.outputs.write({"events": self.events.tell(outputs)})
+            self.outputs.write({"events": self.events.tell(shown)})
+        model.outputs_told()
 
     def narrate_events(self, most: int) -> None:
         """Write what there is to be said of kernel events where it is more than ``most``; they are still coming."""
-        outputs = self.observer.model.outputs
-        if self.standalone is not None and len(outputs) > most:
-            self.observer.model.outputs = []
-            self.outputs.write_all(self.standalone.format_outputs(outputs, self.expected(time.monotonic_ns())))
+        model = self.observer.model
+        if self.standalone is not None and model.untold > most:
+            read = self.expected(time.monotonic_ns())
+            self.outputs.write_all(self.standalone.format_outputs(model.take_outputs(), read))
+            model.outputs_told()
 
     def narrate_late(self, now: int) -> None:
         """It is ``now`` (CLOCK_MONOTONIC ns): say what was left out of the seconds before."""

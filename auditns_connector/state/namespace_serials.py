@@ -126,6 +126,7 @@ class SerialStore:
         if self._directory is None or sign == self._saved or (now < self._due and not last):
             return
         self._saved, self._due = sign, now + _PAUSE
+        model.table.fetch_lives()
         living: list[Json] = []
         for serial, inst in namespaces.minted.items():
             witnesses: list[list[int]] = []

@@ -31,10 +31,12 @@ struct execs_found {
     uint64_t time[LOOKUP_EXECS];
 };
 
-/* The row, if what its profile says is sure; 0 otherwise. */
+/* The row, if what its profile says is sure, and it is nowhere else; 0 otherwise. */
 static uint32_t sure(const struct table *t, uint32_t row)
 {
-    return t->profile[process_at(t, row)->profile].epoch == t->epoch ? row : 0;
+    const struct process *p = process_at(t, row);
+
+    return !p->life && t->profile[p->profile].epoch == t->epoch ? row : 0;
 }
 
 /* The one row that may have held pid at some time from `time` to `high`; 0 where there are several, or none. *early: it has

@@ -69,12 +69,13 @@ static void mark(struct native_loop *q, int64_t now)
 /* Have the table apply the frames; whether it took all of them. */
 static int apply(struct native_loop *q, const uint8_t *frames, uint64_t len)
 {
+    const struct table *t = q->lookup->table;
     int how = len ? table_apply(q->lookup->table, frames, len, 0) : TABLE_DONE;
 
-    q->applied = len ? q->lookup->table->at : 0;
+    q->applied = len ? t->at : 0;
     q->bytes += q->applied;
     note(q, frames, q->applied);
-    return how == TABLE_DONE;
+    return how == TABLE_DONE && !t->events && !t->borns;
 }
 
 /* Insert the texts if rows answer all points at `now`, and the events follow one another; returns how many bytes are in

@@ -42,7 +42,7 @@ void table_read(const struct table *t, uint32_t row, struct table_row *out)
         .not_before = p->not_before, .execs_lost = p->execs_lost, .place = p->place, .pid = p->pid, .creator = p->creator, .row = row,
         .file = p->file, .prev = p->prev, .profile = p->profile, .version = p->version, .execs = p->exec_count, .threads = threads,
         .made = p->made_count, .ended = p->end != ALIVE, .counted = p->counted, .leader_gone = p->leader_gone,
-        .newborn = p->newborn, .clone_parent = p->clone_parent, .behind = p->behind, .early = p->early, .scanned = p->scanned, .heirs = p->heirs,
+        .newborn = p->newborn, .clone_parent = p->clone_parent, .behind = p->behind, .early = p->early, .scanned = p->scanned, .heirs = p->heirs, .life = p->life != 0,
         .held_before = (held_of(t, p->pid) & (TABLE_HELD | TABLE_HELD_ENDED)) != 0};
     memcpy(out->comm, p->comm, TABLE_COMM);
 }
@@ -96,7 +96,7 @@ uint32_t table_pids(const struct table *t, uint32_t profile, int living, int32_t
     for (uint32_t i = 1; i <= t->rows->processes.used; i++) {
         const struct process *p = process_at(t, i);
         const struct slot *slot = p->used ? slot_of(t, p->pid) : NULL;
-        if (!slot || slot->process != i || (profile && p->profile != profile) || (living && p->end != ALIVE))
+        if (!slot || slot->process != i || (profile && (p->profile != profile || p->life)) || (living && p->end != ALIVE))
             continue;
         if (n < room)
             out[n] = p->pid;
@@ -123,7 +123,7 @@ uint32_t table_members(const struct table *t, uint32_t profile, int32_t *out, ui
 
     for (uint32_t i = 1; i <= t->rows->processes.used; i++) {
         const struct process *p = process_at(t, i);
-        if (!p->used || p->profile != profile || p->end != ALIVE)
+        if (!p->used || p->profile != profile || p->life || p->end != ALIVE)
             continue;
         if (p->counted && n++ < room)
             out[n - 1] = p->pid;
@@ -193,8 +193,10 @@ void table_unpack(struct table *t, uint32_t row)
         p->counted = 0;
         member_leave(t, p->profile, p, p->pid, p->start);
     }
-    if (p->end == ALIVE)
+    if (p->end == ALIVE && !p->life)
         living_leave(t, p->profile, p, p->start);
+    if (p->life)
+        life_drop(t, row, 0);
     while (*link != row)
         link = &process_at(t, *link)->prev;
     *link = p->prev;

@@ -82,10 +82,12 @@ static int makes(struct table *t, const struct frame_header *head, const uint8_t
         return TABLE_FRAME;
     }
     is = &t->profile[process_at(t, *by)->profile];
-    if (!is->child || !task_of(t, *by, head->ptid) || !same_namespaces(is, head, payload) || is_thread(t, made) ||
+    if (process_at(t, *by)->life || !is->child || !task_of(t, *by, head->ptid) || is_thread(t, made) ||
         whose(t, made, &other) != GONE)
         return TABLE_FRAME;
-    return APPLIED;
+    if (same_namespaces(is, head, payload))
+        return APPLIED;
+    return maker != head->pid && life_can_begin(t, head, payload, *by) ? APPLIED : TABLE_FRAME;
 }
 
 static int new_thread(struct table *t, const struct frame_header *head, const uint8_t *payload)
@@ -110,13 +112,16 @@ static int forked(struct table *t, const struct frame_header *head, const uint8_
 {
     uint32_t by, former, row, child;
     struct process *p, *creator;
-    int how;
+    int how, apart;
 
     if (head->pid == head->ppid)
         return new_thread(t, head, payload);
     if ((how = makes(t, head, payload, head->ppid, head->pid, &by)) != APPLIED)
         return how;
     child = t->profile[process_at(t, by)->profile].child;
+    apart = !same_namespaces(&t->profile[process_at(t, by)->profile], head, payload);
+    if (apart)
+        child = process_at(t, by)->profile;
     if (head->tid != head->pid || !t->profile[child].members)
         return TABLE_FRAME;
     former = slot_of(t, head->pid) ? slot_of(t, head->pid)->process : 0;
@@ -135,6 +140,8 @@ static int forked(struct table *t, const struct frame_header *head, const uint8_
     p->early = !former && !held_of(t, head->pid);
     p->place = former ? process_at(t, former)->place : held_of(t, head->pid) ? 0 : ++t->places;
     profile_enter(t, p->profile, 0);
+    if (apart)
+        return life_begin(t, head, payload, by, row) ? APPLIED : TABLE_NO_MEMORY;
     profile_enter(t, p->profile, 1);
     return APPLIED;
 }
@@ -157,9 +164,9 @@ static int called(struct table *t, const struct frame_header *head, const uint8_
         return APPLIED;
     if (head->arg && process_at(t, row)->threads) /* where execs are not told, this is one */
         return TABLE_FRAME;
-    if (len > TABLE_COMM)
-        return TABLE_FRAME;
     p = process_at(t, row);
+    if (len > TABLE_COMM || (p->life && !p->counted))
+        return TABLE_FRAME;
     memset(p->comm, 0, TABLE_COMM);
     memcpy(p->comm, payload, len);
     p->version++;
@@ -178,7 +185,7 @@ static int execed(struct table *t, const struct frame_header *head, const uint8_
         return TABLE_FRAME;
     p = process_at(t, row);
     is = &t->profile[p->profile];
-    if (!is->execs || (head->cgroup && head->cgroup != is->cgroup) || (p->leader_gone && !is->members) ||
+    if (p->life || !is->execs || (head->cgroup && head->cgroup != is->cgroup) || (p->leader_gone && !is->members) ||
         (head->ppid && !task_of(t, row, head->ppid)))
         return TABLE_FRAME;
     room = strnlen((const char *)payload, room);
@@ -216,6 +223,8 @@ static int exited(struct table *t, const struct frame_header *head)
         return TABLE_FRAME;
     }
     p = process_at(t, row);
+    if (p->life && p->counted && sampled)
+        return TABLE_FRAME;
     if (!sampled && head->tid == head->pid)
         return p->scanned ? TABLE_FRAME : APPLIED;
     not_sampled(t, head->tid);
@@ -255,6 +264,9 @@ static int exiting(struct table *t, const struct frame_header *head)
         return TABLE_FRAME;
     if (who == OURS && head->tid != head->pid && !(thread = thread_of(t, row, head->tid)))
         return TABLE_FRAME;
+    /* whose namespaces it shares may be empty behind it, which is told in the order of their types */
+    if (who == OURS && process_at(t, row)->life && t->profile[process_at(t, row)->profile].members == 1)
+        return TABLE_FRAME;
     page->held[head->tid % PAGE_PIDS] |= TABLE_SAMPLED;
     if (who == GONE)
         return APPLIED;
@@ -262,6 +274,8 @@ static int exiting(struct table *t, const struct frame_header *head)
     if (head->tid == head->pid) {
         if (p->counted) {
             p->counted = 0;
+            if (p->life)
+                life_left(t, row, head->time);
             member_leave(t, p->profile, p, head->tid, head->time);
         }
     } else if (thread_at(t, thread)->counted) {
@@ -295,6 +309,8 @@ static int apply(struct table *t, const struct frame_header *head, const uint8_t
     /* where perf tells, the connector's word is not taken */
     if (head->source == S_CN && head->kind >= K_FORK && head->kind <= K_SETNS)
         return APPLIED;
+    if (head->kind == K_NSID && head->source == S_PROCFS)
+        return life_named(t, head, payload) ? APPLIED : TABLE_FRAME;
     if (head->source != S_PERF || head->time >> 63 ||
         (uint32_t)(head->pid | head->tid | head->ppid | head->ptid) >= TABLE_PIDS)
         return TABLE_FRAME;
@@ -328,7 +344,7 @@ int table_apply(struct table *t, const uint8_t *block, uint64_t len, uint64_t of
         memcpy(&head, block + off, sizeof(head));
         if (head.size < sizeof(head) || head.size > len - off)
             return TABLE_FRAME;
-        if (!effects_room(t, EFFECTS_A_FRAME))
+        if (!effects_room(t, EFFECTS_A_FRAME) || !lives_room(t))
             return TABLE_NO_MEMORY;
         how = apply(t, &head, block + off + sizeof(head));
         if (how != APPLIED)

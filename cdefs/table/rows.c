@@ -4,33 +4,6 @@
 
 #define FIRST_ROOM 64
 
-uint32_t pool_get(struct pool *pool)
-{
-    uint32_t i = pool->free;
-
-    if (i) {
-        memcpy(&pool->free, pool->base + (size_t)i * pool->size, sizeof(i));
-    } else {
-        if (pool->used + 1 >= pool->room) {
-            uint32_t room = pool->room ? pool->room * 2 : FIRST_ROOM;
-            uint8_t *base = realloc(pool->base, (size_t)room * pool->size);
-            if (!base)
-                return 0;
-            pool->base = base;
-            pool->room = room;
-        }
-        i = ++pool->used;
-    }
-    memset(pool->base + (size_t)i * pool->size, 0, pool->size);
-    return i;
-}
-
-void pool_put(struct pool *pool, uint32_t i)
-{
-    memcpy(pool->base + (size_t)i * pool->size, &pool->free, sizeof(i));
-    pool->free = i;
-}
-
 struct page *page_for(struct table *t, int32_t pid)
 {
     struct page **page;
@@ -60,6 +33,9 @@ struct table *table_new(uint64_t seed)
     t->rows->processes.size = sizeof(struct process);
     t->rows->threads.size = sizeof(struct thread);
     t->rows->execs.size = sizeof(struct exec);
+    t->rows->lives.size = sizeof(struct life);
+    t->rows->instances.size = sizeof(struct instance);
+    t->rows->places.size = sizeof(struct place);
     return t;
 }
 
@@ -76,6 +52,7 @@ void table_free(struct table *t)
     free(rows->threads.base);
     free(rows->execs.base);
     free(rows->dead);
+    lives_free(t);
     names_free(t);
     free(t->forebear);
     free(rows);
@@ -239,6 +216,8 @@ void process_free(struct table *t, uint32_t row)
         p->execs = next;
     }
     free(p->made);
+    if (p->life)
+        life_drop(t, row, 1);
     profile_unref(t, p->profile);
     p->used = 0;
     pool_put(&t->rows->processes, row);
@@ -257,7 +236,10 @@ void process_end(struct table *t, uint32_t row, uint64_t time)
         p->counted = 0;
         member_leave(t, p->profile, p, p->pid, time);
     }
-    living_leave(t, p->profile, p, time);
+    if (p->life)
+        t->alive--;
+    else
+        living_leave(t, p->profile, p, time);
     (void)table_bury(t, p->pid, p->start, time);
 }
 

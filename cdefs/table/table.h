@@ -41,7 +41,51 @@ struct table_profile {
     uint32_t living, members;   /* processes alive; tasks that hold the namespaces. The child's are one more for each */
     uint8_t kind;               /* how answers are counted */
     uint8_t execs;              /* an exec in the known cgroup changes nothing */
+    uint8_t lives;              /* types (bits, as in raw) of which a child may have a namespace of its own */
     uint8_t used;
+};
+
+/* Shared with Namespaces: how many namespaces there were, and have lost their last task; the next minted serial */
+struct table_numbers {
+    uint64_t created, ended, mint_next;
+};
+
+/* Lives of namespaces, see lives.c: what there is to be told of one. `at` is the place of the namespace in it. */
+#define LIFE_SEEN 1
+#define LIFE_INIT 2
+#define LIFE_CHANGE 3
+#define LIFE_LEFT 4
+#define LIFE_DEL 5
+#define LIFE_TYPES 7
+
+struct table_event {
+    uint64_t time;
+    uint32_t life;
+    uint8_t what, at;
+};
+
+struct table_instance {
+    uint64_t number, ino, serial, ended;
+    uint64_t before;            /* number of the one that had the inode before, where it may turn out to be this one */
+    uint8_t index, dead, followed;
+};
+
+struct table_life_row {
+    uint64_t dev, maker_start, maker_since;
+    int32_t pid, maker, ptid;
+    uint32_t row, instances;
+    int32_t sandbox;            /* place of the namespace that is a sandbox; -1: none is */
+    uint8_t told, left_told;    /* whether lifecycle was told when it began, and when it ended */
+    char comm[TABLE_COMM], left_comm[TABLE_COMM];
+    struct table_instance instance[LIFE_TYPES];
+};
+
+/* A maker whose events are only counted */
+struct table_counted {
+    uint64_t start, last;
+    int32_t pid;
+    uint32_t count, order;      /* `order`: the greater, the later came the last */
+    char comm[TABLE_COMM];
 };
 
 struct table_effect {
@@ -58,6 +102,7 @@ struct table_row {
     uint32_t row, prev, profile, version, execs, threads, made;
     uint8_t ended, counted, leader_gone, newborn, clone_parent, behind, held_before, early, scanned;
     uint8_t heirs;              /* somebody it made is forgotten, and has descendants */
+    uint8_t life;               /* it has namespaces of its own */
     char comm[TABLE_COMM];
 };
 
@@ -115,6 +160,18 @@ struct table {
     /* of those forgotten by table_expire, for the caller to take away before anything else is done */
     struct table_forebear *forebear;
     uint32_t forebears, forebear_room;
+    /* lives of namespaces: NULL, and these are Python's; types that make sandboxes, the first in question first */
+    struct table_numbers *numbers;
+    uint8_t sandbox[LIFE_TYPES];
+    uint32_t sandboxes;
+    uint32_t lifecycle;         /* how namespaces come and go is told */
+    uint32_t alive;             /* lives whose process has not ended */
+    struct table_event *event;
+    uint32_t events, event_room;
+    int32_t *ask;               /* makers that /proc is to be asked about */
+    uint32_t asks, ask_room;
+    uint64_t *born;             /* numbers of namespaces whose serial nobody has asked for */
+    uint32_t borns, born_room;
     /* processes that it would help to have here */
     uint32_t wanted;
     int32_t wanted_pid[256];
@@ -167,6 +224,7 @@ int table_bury(struct table *t, int32_t pid, uint64_t start, uint64_t end);
 void table_expire(struct table *t, uint64_t before);
 
 uint32_t table_profile_add(struct table *t, const uint8_t *raw, uint64_t cgroup, uint32_t epoch, int execs);
+void table_profile_lives(struct table *t, uint32_t profile, uint8_t types);
 void table_profile_child(struct table *t, uint32_t profile, uint32_t child);
 /* the key is the table's own: a name as a number */
 uint64_t table_hash(const struct table *t, const char *text, uint64_t len);
@@ -175,3 +233,34 @@ void table_name_put(struct table *t, uint64_t hash, const char *text, uint64_t l
 const char *table_name(const struct table *t, uint64_t hash, uint32_t *len);
 /* whether the process of pid that began at `start` is remembered, or Python holds one */
 int table_knows(const struct table *t, int32_t pid, uint64_t start);
+
+/* Lives of namespaces. The life that a row is, 0: none; whether the row, or a former one of its pid, is one. */
+uint32_t table_life_of(const struct table *t, uint32_t row);
+int table_has_lives(const struct table *t, uint32_t row);
+void table_life_read(const struct table *t, uint32_t life, struct table_life_row *out);
+/* pids of lives that have not ended, as many as there is room for; returns how many there are */
+uint32_t table_alive(const struct table *t, int32_t *out, uint32_t room);
+/* Python knows of a namespace (type, inode) that is alive or may go on, or no more; before: number of one that has ended
+ * and has no serial. 0: no memory */
+int table_inode_taken(struct table *t, uint32_t index, uint64_t ino, int taken, uint64_t before);
+/* Python's namespace of that number has a serial now: (kernel) the kernel's, so that it may go on */
+void table_former_named(struct table *t, uint64_t number, int kernel);
+/* pid of the life that has a living namespace (type, inode), or (open) one without a serial; 0: none */
+int32_t table_inode_holder(const struct table *t, uint32_t index, uint64_t ino, int open);
+/* whether a namespace (type, inode) of a life was told of at its beginning, and has a minted serial */
+int table_inode_begun(const struct table *t, uint32_t index, uint64_t ino);
+/* pid of the life that has the namespace of that number, which has no serial yet; 0: none */
+int32_t table_number_holder(const struct table *t, uint64_t number);
+/* All events have been told. */
+void table_events_told(struct table *t);
+/* whether one of what is still to be told happened before */
+int table_events_before(const struct table *t, uint64_t before);
+/* Count events from `at` on, up to the first one that is of none of the makers, or not before `until`: returns its
+ * place. (A sandbox whose number is never known is not counted; one that may still get it ends this too.) */
+uint32_t table_events_count(const struct table *t, uint32_t at, uint32_t end, uint64_t until, struct table_counted *makers,
+                            uint32_t count);
+/* NSID frames that mint a serial for namespaces that nobody lives in any more (all: of every type; else of pid and user
+ * alone); the others' numbers and pids are in out, but for those that began at or after `since`, which wait for the next
+ * time. Returns the bytes of frames; *found: how many others. */
+uint64_t table_ask_born(struct table *t, uint64_t now, uint64_t since, int all, uint8_t *frames,
+                        struct table_made_row *out, uint32_t *found);

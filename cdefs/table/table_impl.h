@@ -11,12 +11,14 @@
 
 #define ALIVE UINT64_MAX
 #define PAGE_PIDS 1024
+#define BY_NUMBER 8 /* kinds of places; those before are types of namespaces, as in PERF_RECORD_NAMESPACES */
+#define BY_FORMER 9
 
 struct process {
     uint64_t start, end, since, creator_start, not_before, place, execs_lost, file;
     struct table_made_row *made;
     int32_t pid, creator;
-    uint32_t prev, profile, execs, threads, version, missed;
+    uint32_t prev, profile, execs, threads, version, missed, life;
     uint16_t made_count, made_room;
     uint8_t exec_count;
     uint8_t counted : 1, leader_gone : 1, newborn : 1, clone_parent : 1, behind : 1, early : 1, object : 1, used : 1;
@@ -46,6 +48,34 @@ struct page {
     uint8_t held[PAGE_PIDS];
 };
 
+/* Namespaces that one process was born with, and that nobody else lives in: lives.c */
+struct life {
+    uint64_t maker_start, maker_since;
+    int32_t maker, ptid;
+    uint32_t row;               /* 0: Python has it */
+    uint32_t pending;           /* events to be told */
+    uint32_t instances;
+    uint8_t sandbox;            /* 1 + place of the instance that is a sandbox */
+    uint8_t told, left_told;
+    char comm[TABLE_COMM], left_comm[TABLE_COMM];
+};
+
+struct instance {
+    uint64_t number, ino, serial, ended;
+    uint64_t before;
+    uint32_t life, next, former, later;
+    uint8_t index, dead, held_before, kernel_before;
+};
+
+/* What is known by (kind, key): an inode of a type, the number of an instance without a serial, or that of one which is
+ * Python's and had the inode before. `before`: the number of Python's last one that had the inode, has ended, and has no
+ * serial yet. */
+struct place {
+    uint64_t key, before;
+    uint32_t next, instance;
+    uint8_t kind, taken;
+};
+
 /* Things by number, from 1; a free one begins with the number of the next. */
 struct pool {
     uint8_t *base;
@@ -56,7 +86,9 @@ struct name;
 
 struct table_rows {
     struct page *page[TABLE_PIDS / PAGE_PIDS];
-    struct pool processes, threads, execs;
+    struct pool processes, threads, execs, lives, instances, places;
+    uint32_t *bucket;           /* of places */
+    uint32_t buckets, placed;
     struct table_dead_row *dead;
     uint32_t dead_first, dead_room;
     uint32_t profile_room;
@@ -78,6 +110,30 @@ static inline struct thread *thread_at(const struct table *t, uint32_t i)
 static inline struct exec *exec_at(const struct table *t, uint32_t i)
 {
     return (struct exec *)(void *)t->rows->execs.base + i;
+}
+
+static inline struct life *life_at(const struct table *t, uint32_t i)
+{
+    return (struct life *)(void *)t->rows->lives.base + i;
+}
+
+static inline struct instance *instance_at(const struct table *t, uint32_t i)
+{
+    return (struct instance *)(void *)t->rows->instances.base + i;
+}
+
+static inline struct place *place_at(const struct table *t, uint32_t i)
+{
+    return (struct place *)(void *)t->rows->places.base + i;
+}
+
+/* One of the numbers that frames have of namespaces: the device, then an inode of each type */
+static inline uint64_t word(const uint8_t *raw, unsigned at)
+{
+    uint64_t value;
+
+    memcpy(&value, raw + 8 * at, sizeof(value));
+    return value;
 }
 
 static inline struct page *page_of(const struct table *t, int32_t pid)
@@ -118,5 +174,18 @@ void member_leave(struct table *t, uint32_t profile, const struct process *p, in
 void profile_enter(struct table *t, uint32_t profile, int living);
 void living_leave(struct table *t, uint32_t profile, const struct process *p, uint64_t time);
 void profile_unref(struct table *t, uint32_t profile);
+
+/* what lives.c returns: 1 applied, 0 it is for Python, -1 there is no memory */
+int lives_room(struct table *t);
+int life_can_begin(const struct table *t, const struct frame_header *head, const uint8_t *payload, uint32_t by);
+int life_begin(struct table *t, const struct frame_header *head, const uint8_t *payload, uint32_t by, uint32_t row);
+int life_named(struct table *t, const struct frame_header *head, const uint8_t *payload);
+void life_left(struct table *t, uint32_t row, uint64_t time);
+void life_drop(struct table *t, uint32_t row, int forgotten);
+void lives_free(struct table *t);
+void life_free(struct table *t, uint32_t number);
+uint32_t place_find(const struct table *t, uint8_t kind, uint64_t key);
+int place_set(struct table *t, uint8_t kind, uint64_t key, uint32_t instance);
+void place_unset(struct table *t, uint8_t kind, uint64_t key, uint32_t instance);
 
 #endif

@@ -2,7 +2,7 @@
 
 ``python -m tests.bench.lifecycle JOURNAL`` replays a journal that ``auditns listen --journal`` wrote beside a storm;
 without JOURNAL a storm of user and pid namespaces runs on this host beside a listener (needs root and gcc). A life is
-counted by its pid namespace's or, where there are none, any namespace's NS_DEL.
+counted by the clone that made its pid namespace.
 """
 
 import argparse
@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Final
 
 from auditns_connector.model.apply.dispatch import Model
-from auditns_connector.model.outputs import NsDel
 from auditns_connector.pipeline.lifecycle_budget import LifecycleBudget
 from auditns_connector.pipeline.standalone_records import StandaloneRecords
 from auditns_connector.state.event_serials import EventSerials
+from auditns_connector.vocabulary import frames as f
+from auditns_connector.vocabulary.namespaces import CLONE_NEWPID
 
 STORM: Final = r"""
 #define _GNU_SOURCE
@@ -81,15 +82,15 @@ def replay(path: Path, *, unlimited: bool) -> None:
         began = time.process_time()
         model.apply(block)
         applied = time.process_time()
-        outputs, model.outputs = model.outputs, []
+        outputs = model.take_outputs()
         text = b"".join(blocks["raw"] for blocks in standalone.format_outputs(outputs))
+        model.outputs_told()
         told = time.process_time()
         spent["table"] += applied - began
         spent["lines"] += told - applied
-        model.queries.clear()
-        model.namespaces.born.clear()
+        model.forget_questions()
         size, lines = size + len(text), lines + text.count(b"\n")
-        lives += sum(isinstance(o, NsDel) and o.inst.type == "pid" for o in outputs)
+        lives += sum(one.kind == f.K_NEWTASK and bool(one.arg & CLONE_NEWPID) for one in f.iter_frames(block))
     lives = lives or 1
     each = ", ".join(f"{name} {took / lives * 1e6:.1f} us" for name, took in spent.items())
     print(f"{lives} lives, {lines} lines of {size} bytes: {each} a life")

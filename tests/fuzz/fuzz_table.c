@@ -25,7 +25,7 @@ struct counted {
 
 static void recount(const struct table *t, struct counted *found)
 {
-    uint32_t processes = 0, threads = 0;
+    uint32_t processes = 0, threads = 0, alive = 0;
 
     for (uint32_t i = 1; i <= t->rows->processes.used; i++) {
         const struct process *p = process_at(t, i);
@@ -33,11 +33,24 @@ static void recount(const struct table *t, struct counted *found)
         if (!p->used)
             continue;
         processes++;
+        if (p->life) {
+            const struct life *life = life_at(t, p->life);
+            hold(life->row == i, "a life is of its row");
+            alive += p->end == ALIVE;
+            for (uint32_t n = life->instances; n; n = instance_at(t, n)->next) {
+                const struct instance *inst = instance_at(t, n);
+                uint32_t place = place_find(t, BY_NUMBER, inst->number);
+                hold(inst->life == p->life, "a namespace is of its life");
+                hold(inst->serial || (place && place_at(t, place)->instance == n), "who has no serial is found");
+                hold(!inst->former || instance_at(t, inst->former)->later == n, "who had the inode knows who has it");
+                hold(inst->dead || !p->life || p->counted, "who lives in it is there");
+            }
+        }
         for (link = slot_of(t, p->pid)->process; link && link != i; link = process_at(t, link)->prev)
             hold(process_at(t, link)->pid == p->pid, "a pid leads to its rows");
         hold(link == i, "a row is found by its pid");
         found[p->profile].rows++;
-        found[p->profile].living += p->end == ALIVE;
+        found[p->profile].living += p->end == ALIVE && !p->life;
         found[p->profile].members += p->counted;
         hold(p->end == ALIVE || (!p->counted && !p->threads), "the dead live nowhere");
         for (uint32_t h = p->threads; h;) {
@@ -47,7 +60,14 @@ static void recount(const struct table *t, struct counted *found)
             h = thread_at(t, h)->next == p->threads ? 0 : thread_at(t, h)->next;
         }
     }
-    hold(processes == t->processes && threads == t->threads, "rows are counted");
+    hold(processes == t->processes && threads == t->threads && alive == t->alive, "rows are counted");
+    for (uint32_t b = 0; b < t->rows->buckets; b++)
+        for (uint32_t i = t->rows->bucket[b]; i; i = place_at(t, i)->next) {
+            uint32_t n = place_at(t, i)->instance;
+            hold(!n || life_at(t, instance_at(t, n)->life)->row, "a place is of somebody there");
+        }
+    for (uint32_t i = 0; i < t->events; i++)
+        hold(life_at(t, t->event[i].life)->pending > 0, "what is to be told is kept");
 }
 
 static void audit(const struct table *t)
@@ -87,9 +107,11 @@ static void pack(struct table *t, int32_t pid, uint64_t now, uint8_t how)
             return;
     memset(raw, how & 3, sizeof(raw));
     own = table_profile_add(t, raw, 50, 0, how & 4);
+    table_profile_lives(t, own, how & 0x20 ? 0x18 : 0x7f);
     child = own;
     if (how & 8) {
         child = table_profile_add(t, raw, 50, 0, 1);
+        table_profile_lives(t, child, 0x7f);
         table_profile_child(t, child, child);
     }
     if (how & 16)
@@ -118,6 +140,11 @@ static void unpack(struct table *t, int32_t pid)
         hold(table_read_execs(t, row, execs) == read.execs && read.execs <= TABLE_EXECS, "execs are bounded");
         hold(table_read_made(t, row, made) == read.made && read.made < 2 * TABLE_MADE, "what was made is bounded");
         table_read_threads(t, row, threads, 4);
+        if (table_life_of(t, row)) {
+            struct table_life_row life;
+            table_life_read(t, table_life_of(t, row), &life);
+            hold(life.instances && life.instances <= LIFE_TYPES && life.row == row, "a life has namespaces");
+        }
         table_exec_told(t, row, version);
         table_unpack(t, row);
     }
@@ -135,6 +162,10 @@ static void run(struct table *t, const uint8_t *block, uint64_t len, uint8_t how
         off = t->at;
         t->effects = 0;
         audit(t);
+        if (how & 64) {
+            table_events_told(t);
+            t->asks = 0;
+        }
         if (stopped == TABLE_EFFECTS)
             continue;
         if (stopped == TABLE_DONE || len - off < sizeof(head))
@@ -160,8 +191,10 @@ static void run(struct table *t, const uint8_t *block, uint64_t len, uint8_t how
 /* Four bytes are a step: a frame of a kind, who, by whom, and how. */
 static void step(struct table *t, const uint8_t *what, uint64_t now)
 {
-    static const uint8_t kinds[] = {K_FORK, K_FORK, K_FORK, K_EXEC, K_COMM, K_EXIT, K_EXIT_SAMPLE, K_NEWTASK};
-    uint8_t block[sizeof(struct frame_header) + TABLE_RAW];
+    static const uint8_t kinds[] = {K_FORK, K_FORK, K_FORK, K_EXEC, K_COMM, K_EXIT, K_EXIT_SAMPLE, K_NEWTASK, K_NSID};
+    uint8_t block[sizeof(struct frame_header) + TABLE_RAW], frames[64 * 1024];
+    struct table_made_row others[1024];
+    uint32_t found;
     int32_t pid = 1 + what[1] % PIDS, by = 1 + what[2] % PIDS;
     struct frame_header head = {.size = sizeof(head), .kind = kinds[what[0] % sizeof(kinds)], .source = S_PERF,
                                 .time = now, .pid = pid, .tid = pid, .ppid = by, .ptid = by};
@@ -190,9 +223,29 @@ static void step(struct table *t, const uint8_t *what, uint64_t now)
     memset(block + sizeof(head), head.kind == K_FORK ? what[3] >> 4 & 3 : what[3], TABLE_RAW);
     if (what[3] & 0xc0)
         head.size = sizeof(block);
+    if (head.kind == K_FORK && what[2] & 0x40) /* it is born with a namespace of its own */
+        block[sizeof(head) + 8 + 8 * (what[1] % LIFE_TYPES)] = (uint8_t)(0x80 | what[2] >> 4);
+    if (head.kind == K_NSID) {
+        head.source = S_PROCFS;
+        head.ppid = what[1] % LIFE_TYPES;
+        head.cgroup = what[2];
+        head.arg = what[3] & 2 ? (uint64_t)what[3] << 56 : 0;
+        head.size = sizeof(head) + 8;
+        memset(block + sizeof(head), 0, 8);
+    }
+    if (what[0] == 0x3f) {
+        table_inode_taken(t, what[1] % LIFE_TYPES, what[2], what[3] & 1, what[3] >> 1);
+        table_former_named(t, what[3] >> 1, what[3] & 1);
+        if (t->borns <= 1024)
+            table_ask_born(t, now, now / 2, 1, frames, others, &found);
+        audit(t);
+        return;
+    }
     memcpy(block, &head, sizeof(head));
     run(t, block, head.size, what[3]);
 }
+
+static struct table_numbers numbers;
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -202,6 +255,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     t = table_new(data[0] | 1);
     hold(t != NULL, "there is memory");
+    memset(&numbers, 0, sizeof(numbers));
+    numbers.mint_next = 1ull << 63;
+    t->numbers = &numbers;
+    t->lifecycle = data[0] >> 1 & 1;
+    t->sandbox[t->sandboxes++] = 3;
     for (int32_t pid = 1; pid <= 4; pid++)
         pack(t, pid, (uint64_t)pid, 0x1c);
     if (data[0] & 1) {

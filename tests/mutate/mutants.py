@@ -129,8 +129,8 @@ MUTANTS: Final = (
     Mutant(
         "loop: packets",
         "auditns_connector/model/apply/dispatch.py",
-        "return bool(self.outputs or self.packets.wanted or",
-        "return bool(self.outputs or",
+        "return bool(self.untold or self.packets.wanted or",
+        "return bool(self.untold or",
         "tests/unit/test_native_loop.py::test_the_loop_yields",
     ),
     Mutant(
@@ -143,7 +143,7 @@ MUTANTS: Final = (
     Mutant(
         "loop: outputs",
         "auditns_connector/model/apply/dispatch.py",
-        "return bool(self.outputs or self.packets.wanted or",
+        "return bool(self.untold or self.packets.wanted or",
         "return bool(self.packets.wanted or",
         "tests/unit/test_native_loop.py::test_the_loop_yields",
     ),
@@ -646,8 +646,8 @@ MUTANTS: Final = (
     Mutant(
         "table: a fork into other namespaces is not plain",
         "cdefs/table/apply.c",
-        " || !same_namespaces(is, head, payload) ||",
-        " ||",
+        "return maker != head->pid && life_can_begin(t, head, payload, *by) ? APPLIED : TABLE_FRAME;",
+        "return APPLIED;",
         "tests/property/test_process_table.py::test_journals",
     ),
     Mutant(
@@ -716,7 +716,8 @@ MUTANTS: Final = (
     Mutant(
         "table: a leader's namespaces are left at its sample",
         "cdefs/table/apply.c",
-        "        if (p->counted) {\n            p->counted = 0;\n"
+        "        if (p->counted) {\n            p->counted = 0;\n            if (p->life)\n"
+        "                life_left(t, row, head->time);\n"
         "            member_leave(t, p->profile, p, head->tid, head->time);\n"
         "        }\n    } else if (thread_at",
         "        ;\n    } else if (thread_at",
@@ -732,14 +733,42 @@ MUTANTS: Final = (
     Mutant(
         "table: the connector's word where perf tells",
         "cdefs/table/apply.c",
-        "        return APPLIED;\n    if (head->source != S_PERF ||",
-        "        return TABLE_FRAME;\n    if (head->source != S_PERF ||",
+        "        return APPLIED;\n    if (head->kind == K_NSID &&",
+        "        return TABLE_FRAME;\n    if (head->kind == K_NSID &&",
         "tests/unit/test_table_gates.py::test_the_connectors_word_stops_nothing_where_perf_tells",
+    ),
+    Mutant(
+        "lives: an inode that somebody is known in",
+        "cdefs/table/lives.c",
+        " || (at && place_at(t, at)->taken))",
+        ")",
+        "tests/unit/test_lives.py::test_who_is_born_where_somebody_is_known_is_for_python",
+    ),
+    Mutant(
+        "lives: who may be the same as one of Python's gets its serial there",
+        "cdefs/table/lives.c",
+        " || inst->held_before)",
+        ")",
+        "tests/unit/test_lives.py::test_one_whose_inode_was_of_a_namespace_that_is_asked_about_is_named_by_python",
+    ),
+    Mutant(
+        "lives: no row answers for one with namespaces of its own",
+        "cdefs/attribution/row_lookup.c",
+        "!p->life && ",
+        "",
+        "tests/unit/test_lives.py::test_no_row_answers_for_one_with_namespaces_of_its_own",
+    ),
+    Mutant(
+        "lives: nobody is counted whose events are told",
+        "auditns_connector/pipeline/lifecycle_budget.py",
+        "return not self._lets(had)",
+        "return True",
+        "tests/unit/test_narrator.py::test_beyond_a_rate_they_are_counted_and_told_as_one",
     ),
     Mutant(
         "table: a comm that is too long",
         "cdefs/table/apply.c",
-        "    if (len > TABLE_COMM)\n        return TABLE_FRAME;\n",
+        "    if (len > TABLE_COMM || (p->life && !p->counted))\n        return TABLE_FRAME;\n",
         "",
         "tests/unit/test_table_gates.py::test_what_is_not_plain_is_left_to_python",
     ),

@@ -15,6 +15,9 @@ from auditns_connector._native import ffi
 from auditns_connector.errors import DecodeError
 from auditns_connector.model import rows
 from auditns_connector.model.apply.dispatch import Model
+from auditns_connector.pipeline.lifecycle_budget import LifecycleBudget
+from auditns_connector.pipeline.standalone_records import StandaloneRecords
+from auditns_connector.state.event_serials import EventSerials
 from auditns_connector.vocabulary import frames as f
 from auditns_connector.vocabulary.namespaces import CLONE_NEWTIME, FLAGS, INITIAL_INODES_618, PERF_ORDER
 from tests.reference import plain_frames as rules
@@ -39,6 +42,9 @@ def raw(changed: dict[str, int]) -> bytes:
 NAMESPACES = st.dictionaries(
     st.sampled_from(PERF_ORDER), st.integers(4026540000, 4026540003), max_size=2
 ).map(raw) | st.just(raw({}))  # fmt: skip
+#: of one that is born with namespaces of its own
+_OWN = st.sampled_from(["pid", "user", "net"])
+APART = st.dictionaries(_OWN, st.integers(4026540000, 4026540002), min_size=1).map(raw)
 PID = st.sampled_from(_PIDS)
 TID = st.sampled_from(_TIDS)
 
@@ -66,6 +72,11 @@ FRAME = st.one_of(
     PID.flatmap(lambda p: frame(f.K_EXIT_SAMPLE, pid=st.just(p), tid=st.just(p) | TID, cgroup=CGROUP)),
     frame(f.K_NEWTASK, tid=TID, arg=st.sampled_from([0x8000, FLAGS["pid"], CLONE_NEWTIME, 0x2_0000_0000])),
     frame(f.K_NAMESPACES, pid=PID, tid=TID, payload=NAMESPACES),
+    PID.flatmap(lambda p: frame(f.K_FORK, pid=st.just(p), tid=st.just(p), ppid=PID, ptid=PID, payload=APART)),
+    frame(f.K_NSID, f.S_PROCFS, ppid=st.sampled_from([3, 4]), cgroup=st.integers(8, 24),
+          arg=st.sampled_from([0, 0, 0, 5, 6, (1 << 63) | 2, (1 << 63) | 9]), payload=st.just(bytes(8))),
+    frame(f.K_NSGONE, f.S_PROCFS, ppid=st.sampled_from([3, 4]), cgroup=st.integers(8, 24),
+          arg=st.sampled_from([0, 1, 2]), payload=st.just(bytes(8))),
     frame(f.K_UNSHARE, pid=PID, tid=PID, arg=st.sampled_from([0, FLAGS["net"], CLONE_NEWTIME])),
     frame(f.K_SETNS, pid=PID, tid=PID, arg=st.just(0)),
     frame(f.K_ATTACH, tid=PID, cgroup=st.sampled_from([50, 51, 52]), payload=PLACE),
@@ -188,10 +199,58 @@ def test_damaged_frames(history: list[Any], chance: random.Random, odd: int) -> 
     both.finish()
 
 
+ENDS = (f.K_EXIT_SAMPLE, f.K_EXIT)
+LIFE = st.tuples(st.integers(110, 114), st.sampled_from([1, *_PIDS[:3]]), APART, st.sampled_from([0, 1, 1, 2, 2, 2]))
+#: what happens beside lives: frames as above
+LIVES = st.lists(st.one_of(LIFE, LIFE, LIFE, LIFE, FRAME), min_size=1, max_size=40)
+
+
+def frames_of(what: Any) -> list[tuple[int, int, dict[str, Any]]]:
+    """The frames of a life that was seen so far: 0 its birth, 1 that it leaves its namespaces, 2 its end."""
+    if not isinstance(what[2], bytes):
+        return [what]
+    pid, maker, payload, seen = what
+    fork = {"pid": pid, "tid": pid, "ppid": maker, "ptid": maker, "payload": payload}
+    task = {"pid": pid, "tid": pid}
+    new = {"tid": pid, "arg": FLAGS["user"] | FLAGS["pid"]}
+    found = [(f.K_FORK, f.S_PERF, fork), (f.K_NEWTASK, f.S_PERF, new)]
+    return found + [(kind, f.S_PERF, task) for kind in ENDS[:seen]]
+
+
+@settings(deadline=None)
+@given(LIVES, st.sets(st.integers(0, 39)), st.sampled_from([8, 20]), st.booleans())
+def test_lives_of_namespaces(lives: list[Any], asked: set[int], each: int, mix: bool) -> None:
+    """They are known, told and counted alike, whoever is asked about in between."""
+    both = Both()
+    budgets = [LifecycleBudget(each, 100) for _ in both.models]
+    tellers = [
+        StandaloneRecords(model, EventSerials(None), ("raw",), budget=budget)
+        for model, budget in zip(both.models, budgets, strict=True)
+    ]
+    for place, what in enumerate(lives):
+        frames = frames_of(what)
+        both.apply(b"".join(both.step(1, one) for one in frames))
+        if place in asked:
+            both.apply(both.step(1, (f.K_NSID, f.S_PROCFS, NAMED | {"cgroup": both.models[1].namespaces.created})))
+            if mix:
+                assert len({str(model.processes.get(110 + place % 5) is None) for model in both.models}) == 1
+        if place % 3 == 0:
+            lines = []
+            for model, teller in zip(both.models, tellers, strict=True):
+                lines.append([bytes(block["raw"]) for block in teller.format_outputs(model.take_outputs())])
+                model.outputs_told()
+            assert lines[0] == lines[1]
+            assert budgets[0].counted == budgets[1].counted
+    both.finish()
+
+
+NAMED: dict[str, Any] = {"ppid": 4, "arg": 0, "payload": bytes(8)}
+
+
 def test_rows_are_read_as_they_are_declared() -> None:
     assert rows._ROW.size == ffi.sizeof("struct table_row")
     fields = dict(ffi.typeof("struct table_row").fields)
-    assert [fields[name].offset for name in ("pid", "row", "ended", "comm")] == [64, 72, 100, 110]
+    assert [fields[name].offset for name in ("pid", "row", "ended", "comm")] == [64, 72, 100, 111]
 
 
 def compare(block: bytes, parts: int) -> int:

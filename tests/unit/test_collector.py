@@ -86,9 +86,10 @@ def test_what_ended_is_freed_without_the_collector() -> None:
         for i in range(20):
             w.fork(100, 200 + i, 1010 + i, user=7001 + i, pid=8001 + i)
             w.exit(200 + i, 1010.5 + i)
+            assert w.model.processes.get(200 + i) is not None  # looked at: it is an object
         assert living() > before + 40
         w.model.outputs.clear()
         w.model.queries.clear()
-        w.model.namespaces.born.clear()
+        w.model.forget_questions()
         w.put(f.K_MARK, 60_000, f.S_PIPELINE, arg=50_000 * MS)
         assert living() == before

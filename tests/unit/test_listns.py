@@ -117,7 +117,12 @@ def enter(w: World, pid: int, at: float, **changed: int) -> None:
 
 def identified(w: World, serial: int, at: float) -> None:
     """The kernel's id of the one instance that is new."""
-    (inst,), w.model.namespaces.born = w.model.namespaces.born, []
+    c, born = w.model.table.c, w.model.namespaces.born
+    if c.borns:  # nobody has looked at its process: it is in the table alone
+        (number,), c.borns = list(c.born[0 : c.borns]), 0
+        w.put(f.K_NSID, at, f.S_PROCFS, ppid=NET, cgroup=number, arg=serial, payload=bytes(8))
+        return
+    (inst,), w.model.namespaces.born = born, []
     nsid(w, inst, serial, at)
 
 
@@ -149,7 +154,7 @@ def test_who_enters_a_listed_one_begins_nothing_and_is_in_that_one() -> None:
     w = world()
     listed(w, 10, (50, 11, MNT), news=False)
     born(w, 200, 1001)
-    w.model.namespaces.born.clear()
+    w.model.forget_questions()
     enter(w, 200, 1002, mnt=11)
     identified(w, 50, 1003)
     assert [type(output) for output in w.model.outputs] == [NsChange]
@@ -164,7 +169,7 @@ def test_what_was_in_no_list_began_before_it_was_entered() -> None:
     w = world()
     listed(w, 10, news=False)
     born(w, 200, 1001)
-    w.model.namespaces.born.clear()
+    w.model.forget_questions()
     enter(w, 200, 1002, mnt=11)
     identified(w, 50, 1003)
     assert [type(output) for output in w.model.outputs] == [NsInit, NsChange]
@@ -174,7 +179,7 @@ def test_what_was_in_no_list_began_before_it_was_entered() -> None:
 def test_without_a_list_nobody_knows_whether_it_began() -> None:
     w = world()
     born(w, 200, 1001)
-    w.model.namespaces.born.clear()
+    w.model.forget_questions()
     enter(w, 200, 1002, mnt=11)
     identified(w, 50, 1003)
     assert [type(output) for output in w.model.outputs] == [NsChange]
@@ -214,7 +219,7 @@ def test_one_that_was_passed_through_has_begun() -> None:
     w = world()
     listed(w, 10, news=False)
     born(w, 200, 1001)
-    w.model.namespaces.born.clear()
+    w.model.forget_questions()
     enter(w, 200, 1002, mnt=11)
     w.exit(200, 1003)
     identified(w, 0, 1004)

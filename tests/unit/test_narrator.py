@@ -21,6 +21,7 @@ from auditns_connector.sinks.loss import Loss as SinkLoss
 from auditns_connector.state.event_serials import HALF, EventSerials
 from auditns_connector.vocabulary import frames as f
 from auditns_connector.vocabulary.audit_text import P_NODE
+from auditns_connector.vocabulary.namespaces import PID
 from tests.unit.test_registry import SHELL, TASK, Registering
 from tests.unit.world import MS, REAL, World
 
@@ -247,7 +248,7 @@ def namespaces() -> World:
     w.unshare(100, 1000)
     w.put(f.K_COMM, 1001, pid=100, tid=100, payload=b"my cmd\0")
     w.unshare(100, 1002, uts=11)
-    for inst in w.model.namespaces.born:
+    for inst in w.model.lives.take_born():
         serial = 0xA1 if inst.ino == 11 else inst.number
         w.put(f.K_NSID, 1003, f.S_PROCFS, ppid=inst.index, cgroup=inst.number, arg=serial)
     return w
@@ -319,8 +320,8 @@ def lives(w: World, parent: int, first: int, count: int, at: float, step: float)
     """``count`` lives of a pid namespace (four lines each: init, change, exit, del) made by ``parent``."""
     for i in range(count):
         w.fork(parent, first + i, at + i * step, pid=first + i)
-        inst = next(inst for inst in w.model.namespaces.born if inst.ino == first + i)
-        w.put(f.K_NSID, at + i * step, f.S_PROCFS, ppid=inst.index, cgroup=inst.number, arg=0)
+        payload = (first + i).to_bytes(8, "little")
+        w.put(f.K_NSID, at + i * step, f.S_PROCFS, ppid=PID, cgroup=w.model.namespaces.created, payload=payload)
         w.exit(first + i, at + i * step)
 
 
@@ -336,7 +337,7 @@ def storm() -> World:
         w.proc(pid, 1, at=1001, start=1000, uids=[uid] * 4, loginuid=uid, sessionid=7)
         w.put(f.K_COMM, 1001, pid=pid, tid=pid, payload=b"by%d\0" % uid)
     w.model.outputs.clear()
-    w.model.namespaces.born.clear()
+    w.model.forget_questions()
     return w
 
 

@@ -13,14 +13,13 @@ from tests.unit.world import MS, World
 def world(**more: Any) -> World:
     w = World(lifecycle=True, **more)
     w.model.outputs.clear()
-    w.model.namespaces.born.clear()
+    w.model.forget_questions()
     return w
 
 
 def ids(w: World, at: float, /, **serials: int) -> None:
     """The kernel's ids of the instances that are new, by type; 0 for those not named."""
-    born, w.model.namespaces.born = w.model.namespaces.born, []
-    for inst in born:
+    for inst in w.model.lives.take_born():
         nsid(w, inst, serials.get(inst.type, 0), at)
 
 

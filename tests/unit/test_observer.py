@@ -37,7 +37,7 @@ class Deaf(Observer):
 
     def _drop(self) -> None:
         self.model.queries.clear()
-        self.model.namespaces.born.clear()
+        self.model.forget_questions()
 
 
 def test_the_end_of_a_process_that_vanished_before_it_was_asked_is_known_before_the_answer() -> None:

@@ -9,7 +9,7 @@ from auditns_connector.model.process import Process
 
 PACKAGE = Path(__file__).parents[2] / "auditns_connector"
 #: who may: the table, and the constructor
-OWNERS = {"model/processes.py", "model/rows.py", "model/process.py"}
+OWNERS = {"model/processes.py", "model/rows.py", "model/packed_rows.py", "model/process.py"}
 #: names of fields that other things have too, in rooms where no process is written
 NOT_OURS = {
     "start",

@@ -70,7 +70,7 @@ class Checkpoints:
         text = self._model.containers.text(container)
         caller = request.get("caller") or {}
         out = ContainerOp(time, "restore", pid, text, old, caller, "", None, container, run or _UNKNOWN_TEXT)
-        self._model.outputs.append(out)
+        self._model.tell(out)
 
     def dumped(self, time: int, request: JsonObject) -> None:
         """A container has ended, and there is an image with a dump's UUID where its runtime puts it. An image that is
@@ -86,7 +86,7 @@ class Checkpoints:
         who = container.first or container.init
         pid = who[0] if who is not None else 0
         out = ContainerOp(time, "checkpoint", pid, text, text, request.get("caller") or {}, "", None, container, run)
-        self._model.outputs.append(out)
+        self._model.tell(out)
 
     def take(self, run: str, text: str) -> None:
         """The dump ``run`` is of the container ``text``."""

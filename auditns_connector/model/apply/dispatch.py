@@ -19,6 +19,7 @@ from auditns_connector.model.addresses import Packets
 from auditns_connector.model.apply.checkpoints import Checkpoints
 from auditns_connector.model.apply.connector import ByConnector
 from auditns_connector.model.apply.expectations import Expectations
+from auditns_connector.model.apply.lives import Lives
 from auditns_connector.model.apply.losses import Losses
 from auditns_connector.model.apply.namespace_life import NsLife
 from auditns_connector.model.apply.packing import Packing
@@ -47,6 +48,7 @@ _DONE: Final = int(lib.TABLE_DONE)
 _WANT: Final = int(lib.TABLE_WANT)
 _EFFECTS: Final = int(lib.TABLE_EFFECTS)
 _NO_MEMORY: Final = int(lib.TABLE_NO_MEMORY)
+_FAR: Final = (1 << 64) - 1
 
 
 class Model(Tables):
@@ -77,7 +79,9 @@ class Model(Tables):
         self.answers = Resync(
             self, self.by_connector, self.inside, self.losses, self.logins, self.registry, self.timens
         )
-        self._packing = Packing(self, self.timens, self.inside)
+        self.lives = Lives(self, self.life, self.inside)
+        self.read_events, self.events_told = self.lives.outputs, self.lives.told
+        self._packing = Packing(self, self.timens, self.inside, self.lives)
         self.process_ended, self.task_ended = self.by_connector.ended, self.timens.left
         self.namespaces_left = self.table.vacated = self.life.left
         self.children_of = self.by_connector.children
@@ -132,7 +136,7 @@ class Model(Tables):
     def needs_python_loop(self) -> bool:
         """Whether there is something to be said, the addresses of packets are asked for, records may say whose session
         a process is of, or frames are not for the table."""
-        return bool(self.outputs or self.packets.wanted or self.logins.unsure or not self.plain)
+        return bool(self.untold or self.packets.wanted or self.logins.unsure or not self.plain)
 
     def apply(self, block: bytes) -> None:
         """Take in whole frames. Raises :class:`DecodeError` on bytes that are none."""
@@ -145,6 +149,8 @@ class Model(Tables):
                 how = lib.table_apply(c, frames, end, off)
                 if (at := c.at) != off:
                     off, self.now = at, max(self.now, c.now)
+                if c.asks:
+                    self._ask_makers()
                 if how == _EFFECTS:
                     table.drain()
                     continue
@@ -160,6 +166,14 @@ class Model(Tables):
         """Count, and tell, what the table has applied when somebody in C had it do so."""
         self.table.drain()
         self.now = max(self.now, self.table.c.now)
+        self._ask_makers()
+
+    def _ask_makers(self) -> None:
+        """Whoever made namespaces in the table is asked about as whoever made others."""
+        c = self.table.c
+        for pid in ffi.unpack(c.ask, c.asks) if c.asks else ():
+            self.ask(pid)
+        c.asks = 0
 
     def _packed(self, pid: int) -> bool:
         """Pack process ``pid``, which makes children; False where they cannot be plain."""
@@ -248,6 +262,7 @@ class Model(Tables):
         self.lag = int(hello.get("lag_ns", self.lag))
         # a journal that does not say so is older than the option
         self.containers.sandbox_types = frozenset(hello.get("sandbox_types", ("pid", "user")))
+        self.lives.sandboxes()
         self.namespaces.mint_next = max(self.namespaces.mint_next, int(hello.get("mint_next", 0)))
         self.namespaces.dev = int(hello.get("ns_dev", 0))
         self.namespaces.initial_inodes = {str(k): int(v) for k, v in hello.get("initial", {}).items()}
@@ -278,11 +293,12 @@ class Model(Tables):
     def expire(self, before: int) -> None:
         """Forget processes that ended before ``before`` (CLOCK_MONOTONIC ns): nobody asks for them any more."""
         self.horizon = max(self.horizon, before)
+        if lib.table_events_before(self.table.c, min(before, _FAR)):
+            self.outputs = self.outputs  # whom they are about is remembered now
         self.calls.expire(before)
         self.logins.expire(before)
         namespaces = self.namespaces
-        while namespaces.died and namespaces.died[0][1] < before:
-            inst = namespaces.died.popleft()[0]
+        for inst in namespaces.expired(before):
             if namespaces.forget(inst):
                 self.inside.forget(inst)
                 self.life.forget(inst)

@@ -132,4 +132,4 @@ class Expectations:
         self.missing += 1
         text = self._model.containers.text(container)
         number = str(self._model.containers.contid(container))
-        self._model.outputs.append(ContainerOp(time, "set", pid, number, text, {}, "ENOENT", None, container))
+        self._model.tell(ContainerOp(time, "set", pid, number, text, {}, "ENOENT", None, container))

@@ -46,7 +46,7 @@ class Losses:
         """Events are missing since ``since`` (or since the newest frame): /proc must confirm what came after."""
         model = self._model
         since = min(since or model.now, time)
-        model.outputs.append(Loss(time, f.SOURCE_NAMES.get(source, str(source)), cpu, number, since))
+        model.tell(Loss(time, f.SOURCE_NAMES.get(source, str(source)), cpu, number, since))
         if source == f.S_AUDIT and self._all_execs is not None:
             self._all_execs = max(self._all_execs, time)
         if source == f.S_PERF or (source == f.S_CN and (not model.perf or model.exits.proof == CONNECTOR)):
@@ -70,7 +70,7 @@ class Losses:
         if self.missed is not None:
             first, last, count = self.missed
             self.missed = None
-            self._model.outputs.append(Loss(last, "table", NO_CPU, count, first))
+            self._model.tell(Loss(last, "table", NO_CPU, count, first))
 
     def polled(self, time: int) -> None:
         """/proc was read after ``time``; there is no other source, so from then on nothing is sure."""

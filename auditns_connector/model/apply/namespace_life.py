@@ -9,6 +9,7 @@ Where the kernel lists namespaces (NSLIST), those that no task is in are known t
 namespace of open_tree(2) or fsmount(2) begins with nobody in it. Who made such a one is not known.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from auditns_connector.model.outputs import NsChange, NsDel, NsInit, NsLeft
@@ -43,6 +44,15 @@ def _meant(inst: Instance, index: int, payload: bytes) -> bool:
     return inst.index == index and _ino(payload) in (0, inst.ino)
 
 
+def _nothing(_: int) -> None:
+    """All are here."""
+
+
+def _none(index: int, ino: int) -> bool:
+    """All are here."""
+    return False
+
+
 class NsLife:
     """The life of namespaces in ``model``. Outputs are made where ``model.lifecycle`` is set."""
 
@@ -52,10 +62,18 @@ class NsLife:
         self._last: dict[int, Process] = {}
         #: by index of a type: the kernel has listed those namespaces that no event has told of
         self._listed = [False] * len(ALL_ORDER)
+        #: has the instance of a number here, see lives.py
+        self.fetch_number: Callable[[int], None] = _nothing
+        #: whether one with an inode of a type is there alone whose beginning was told and that has a minted serial
+        self.was_begun: Callable[[int, int], bool] = _none
 
     def forget(self, inst: Instance) -> None:
         """Nobody asks for ``inst`` any more."""
         self._last.pop(inst.number, None)
+
+    def left_last(self, inst: Instance, process: Process) -> None:
+        """``process`` left ``inst`` last."""
+        self._last[inst.number] = process
 
     # -- events
 
@@ -105,14 +123,14 @@ class NsLife:
         self, process: Process, old: Instance | None, inst: Instance, time: int, reason: str, tid: int, source: str,
         made: tuple[Process, State], begun: bool,
     ) -> None:  # fmt: skip
-        outputs = self._model.outputs
+        tell = self._model.tell
         if begun and not inst.told:
             inst.told = True
-            outputs.append(NsInit(time, inst, old, *made, made[0].comm))
+            tell(NsInit(time, inst, old, *made, made[0].comm))
             self._model.ask(made[0].pid)
         last = old is not None and not old.sets and not old.initial and old.ended == time
         exe = self._model.ancestry.program(process)
-        outputs.append(NsChange(time, inst, old, process, process.state, reason, tid, source, last, process.comm, exe))
+        tell(NsChange(time, inst, old, process, process.state, reason, tid, source, last, process.comm, exe))
         if last and old is not None:
             self._vacated(old, process, time)
 
@@ -122,19 +140,20 @@ class NsLife:
             return
         thread = tid if tid != process.pid else 0
         for inst in vacated:
-            self._model.outputs.append(NsLeft(time, inst, process, process.state, thread, process.comm))
+            self._model.tell(NsLeft(time, inst, process, process.state, thread, process.comm))
             self._vacated(inst, process, time)
 
     def _vacated(self, inst: Instance, process: Process, time: int) -> None:
         self._last[inst.number] = process
         if inst.serial is not None and not inst.has_kernel_id:
-            self._model.outputs.append(NsDel(time, inst, None, process))
+            self._model.tell(NsDel(time, inst, None, process))
 
     # -- answers
 
     def nsid(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
         """NSID: the serial ``arg`` (0: mint one) for the instance whose number is ``cgroup``, asked before ``time``."""
         namespaces = self._model.namespaces
+        self.fetch_number(cgroup)
         inst = namespaces.unnumbered.get(cgroup)
         if inst is None or not _meant(inst, ppid, payload):
             # a replay may begin in the middle, and number the instances otherwise
@@ -155,7 +174,7 @@ class NsLife:
             if former is not None and former is not known and inst.has_kernel_id:
                 self._proven(former, time)  # its inode is another's now
         if self._model.lifecycle and inst.ended is not None and not inst.has_kernel_id:
-            self._model.outputs.append(NsDel(inst.ended, inst, None, self._last.get(inst.number)))
+            self._model.tell(NsDel(inst.ended, inst, None, self._last.get(inst.number)))
 
     def _untold(self, inst: Instance) -> None:
         """``inst`` has got its serial. If somebody came into it by setns, and it was in no list of the kernel's, it
@@ -193,8 +212,8 @@ class NsLife:
             if news and begun is None:
                 begun = {(one.index, one.ino) for one in namespaces.minted.values() if one.told}
             inst = namespaces.hold(index, ino, serial, time)
-            if begun is not None and (index, ino) not in begun:
-                self._model.outputs.append(self._began(inst, time))
+            if begun is not None and (index, ino) not in begun and not self.was_begun(index, ino):
+                self._model.tell(self._began(inst, time))
         for index in range(len(ALL_ORDER)):
             self._listed[index] |= bool(pid >> index & 1)
 
@@ -210,11 +229,11 @@ class NsLife:
         elif arg == GONE:
             self._proven(inst, time)
         elif self._model.namespaces.gone(inst, time, None) and self._model.lifecycle and inst.ended is not None:
-            self._model.outputs.append(NsDel(inst.ended, inst, None, self._last.get(inst.number)))
+            self._model.tell(NsDel(inst.ended, inst, None, self._last.get(inst.number)))
 
     def _proven(self, inst: Instance, time: int) -> None:
         if self._model.namespaces.gone(inst, time) and self._model.lifecycle:
-            self._model.outputs.append(NsDel(time, inst, False, self._last.get(inst.number)))
+            self._model.tell(NsDel(time, inst, False, self._last.get(inst.number)))
 
     def _joined(self, inst: Instance, former: Instance, time: int) -> None:
         """``inst`` is ``former``: nothing began, and whoever owned it owns it still."""

@@ -14,6 +14,7 @@ from auditns_connector.vocabulary.frames import MOST_PIDS
 from auditns_connector.vocabulary.namespaces import MNT, PID
 
 if TYPE_CHECKING:
+    from auditns_connector.model.apply.lives import Lives
     from auditns_connector.model.apply.time_namespaces import TimeNs
     from auditns_connector.model.inner_ids import Inside
     from auditns_connector.model.tables import Tables
@@ -27,8 +28,8 @@ _FAR: Final = 1 << 63
 class Packing:
     """Packs processes of ``tables``."""
 
-    def __init__(self, tables: "Tables", timens: "TimeNs", inside: "Inside") -> None:
-        self._tables, self._timens, self._inside = tables, timens, inside
+    def __init__(self, tables: "Tables", timens: "TimeNs", inside: "Inside", lives: "Lives") -> None:
+        self._tables, self._timens, self._inside, self._lives = tables, timens, inside, lives
 
     def pack(self, process: Process) -> bool:
         """Pack the living ``process``, the newest of its pid; False where that cannot be."""
@@ -44,10 +45,13 @@ class Packing:
         cgroup = self._cgroup(process)
         execs = plain and (process.own_since is not None or not _may_be_set_up(state))
 
+        lives = self._lives.allowed(state, process) if forks else 0
+
         def profile(origin: str):  # type: ignore[no-untyped-def]
             return table.profile(
                 state._replace(since=0, origin=origin), process.cgroups, process.sampled, process.registered,
                 process.entered_container, process.own_since, process.epoch, cgroup, execs=execs, forks=forks,
+                lives=lives,
             )  # fmt: skip
 
         own = profile(state.origin)

@@ -110,7 +110,7 @@ class Registry(Registrations):
                 refused = ContainerOp(
                     time, "set", pid, str(wanted), old, caller_of(request), "ENOTUNIQ", None, container
                 )
-                self._model.outputs.append(refused)
+                self._model.tell(refused)
         except Refused as refusal:
             error, message = refusal.args
         nsset = target.state.nsset if target is not None and not error else None
@@ -118,7 +118,7 @@ class Registry(Registrations):
             container = target.state.container if target is not None else None
         self.last = Outcome(error, message, container)
         out = ContainerOp(time, "set", pid, contid, old, caller_of(request), error, nsset, container)
-        self._model.outputs.append(out)
+        self._model.tell(out)
         if "restored" in request and container is not None and not error:
             self.on_restored(time, container, request)
 
@@ -325,7 +325,7 @@ class Registry(Registrations):
         while len(self.ended) > _KEEP_ENDED:
             self.ended.popitem(last=False)
         old = model.containers.text(container)
-        model.outputs.append(ContainerOp(time, "drop", opid, UNSET_TEXT, old, {}, "", None, container))
+        model.tell(ContainerOp(time, "drop", opid, UNSET_TEXT, old, {}, "", None, container))
 
     # -- the delegated right
 
@@ -348,7 +348,7 @@ class Registry(Registrations):
             error, message = refusal.args
         self.last = Outcome(error, message, target.state.container if target is not None else None)
         out = ContainerOp(time, "delegate", pid, text, text, caller_of(request), error, None, self.last.container)
-        self._model.outputs.append(out)
+        self._model.tell(out)
 
     def _text(self, container: Container | None) -> str:
         return UNSET_TEXT if container is None else self._model.containers.text(container)

@@ -55,16 +55,15 @@ def hello(offset: int, now: int) -> bytes:
     )
 
 
-def proc(pid: int, ppid: int, now: int, container: int | None) -> bytes:
-    """A process as /proc shows it, in container number ``container`` or on the host."""
-    own = dict(INITIAL)
+def proc(pid: int, ppid: int, now: int, container: int | None, place: str = "") -> bytes:
+    """A process as /proc shows it, in container number ``container`` or on the host (in the cgroup ``place``)."""
+    own, place = dict(INITIAL), place if container is None else cgroup(container)
     if container is not None:
         own.update(zip(PERF_ORDER, inodes(container), strict=True))
     answer = {
         "pid": pid, "tids": [pid], "ppid": ppid, "start": now, "start_ticks": now // 10_000_000, "comm": "init",
         "state": "S", "ns": {name: own.get(name) for name in ALL_ORDER}, "ns_dev": NS_DEV,
-        "cg": {} if container is None else {"0": cgroup(container)}, "uids": [0, 0, 0, 0], "nspid": [pid],
-        "loginuid": None, "sessionid": None,
+        "cg": {"0": place} if place else {}, "uids": [0, 0, 0, 0], "nspid": [pid], "loginuid": None, "sessionid": None,
     }  # fmt: skip
     return f.pack(f.K_PROC, f.S_PROCFS, now, pid=pid, tid=pid, payload=json.dumps(answer).encode())
 

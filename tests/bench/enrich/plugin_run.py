@@ -26,7 +26,7 @@ class Recorded(Observer):
             self.model.apply(block)
         self.model.outputs.clear()
         self.model.queries.clear()
-        self.model.namespaces.born.clear()
+        self.model.forget_questions()
 
     def sync(self, upto: int = 0) -> int:
         """Nothing is read: all of it is known."""

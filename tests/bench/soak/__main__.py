@@ -82,7 +82,7 @@ def filled(processes: int) -> Model:
 def answers(model: Model) -> bytes:
     """What the kernel would say: namespaces that have ended already have no id any more, and are gone."""
     model.queries.clear()
-    born, model.namespaces.born = model.namespaces.born, []
+    born = model.lives.take_born()
     out = [f.pack(f.K_NSID, f.S_PROCFS, model.now, cgroup=inst.number) for inst in born]
     out += [
         f.pack(f.K_NSGONE, f.S_PROCFS, model.now, cgroup=number, arg=GONE) for number in model.namespaces.unproven_ends
