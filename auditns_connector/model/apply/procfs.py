@@ -164,8 +164,9 @@ class Resync:
         model.heard = max(model.heard, time)
         if not 0 <= pid < MOST_PIDS:
             return
-        model.table.hold(pid)
         newest = model.processes.get(pid)
+        if newest is not None and not self._is_plain(newest):
+            model.table.hold(pid)
         if answer.start is None:
             if answer.gone and newest is not None:
                 self._gone(newest, time)
@@ -185,6 +186,12 @@ class Resync:
                 self._by_connector.answered(newest, time, nsset, answer.cgroups)
                 if nsset is not None:
                     model.namespaces.end_empty(nsset, newest.end)
+
+    def _is_plain(self, process: Process) -> bool:
+        """Whether ``process`` is a row of which the answer need not be held against what Python alone keeps."""
+        model = self._model
+        alone = process.end is None and process.threads is None and process.prev is None
+        return model.perf and process.row != 0 and alone and process.epoch == model.epoch
 
     def _take_exit(self, newest: Process, start: int, answer: Answer) -> None:
         """Where the end of ``newest`` was not sure, the answer about one that began at ``start`` says what it was."""
