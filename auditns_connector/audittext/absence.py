@@ -54,7 +54,7 @@ class Absence:
         late = (serial - first) % _MODULUS
         if ms - since >= _INTERLEAVED or _LATEST <= late < _HALF:
             self._first = None
-        elif late <= _AHEAD:  # one that is numbered before it may have come before the first
+        if late <= _AHEAD:  # one that is numbered before it may have come before the first
             self._size = max(self._size, (serial - self._last) % _MODULUS - 1)
 
     def lacks(self, serial: int) -> bool:

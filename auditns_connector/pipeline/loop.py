@@ -4,6 +4,7 @@ What there is to do with audit text is in text_side.py; timers, control requests
 served between two rounds of it.
 """
 
+import contextlib
 import selectors
 import signal
 import socket
@@ -48,6 +49,13 @@ _MORE_ENDED: Final = 1000
 #: what the model has to say is written at the latest when it is so much
 _MOST_OUTPUTS: Final = 4096
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def take_wakeups(reader: socket.socket) -> None:
+    """Signals have come, each of which is a byte in ``reader``. Where others were served in the middle of some work,
+    they may be taken already, though the wait that woke that work up had found them as well."""
+    with contextlib.suppress(BlockingIOError):
+        reader.recv(64)
 
 
 class Pipeline:
@@ -117,7 +125,7 @@ class Pipeline:
         try:
             for number in self.early:
                 self._on_signal(number, None)
-            self.selector.register(reader, selectors.EVENT_READ, lambda: reader.recv(64))
+            self.selector.register(reader, selectors.EVENT_READ, lambda: take_wakeups(reader))
             self._register()
             if audit is not None:
                 audit.begin()

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from auditns_connector.audittext.scanner import InsertionPoints, TextStream
@@ -156,7 +156,7 @@ def test_killed_at_any_step_of_a_restart(first: int, second: int, tmp_path: Path
         chance = random.Random(seed)
         lines = host(60, chance)
         top = tmp_path / str(seed)
-        top.mkdir()
+        top.mkdir(mode=0o755)  # nobody else may write there
         live(top, lines, later(60), [first, second], chance)
 
 
@@ -165,6 +165,7 @@ def test_killed_at_any_step_of_a_restart(first: int, second: int, tmp_path: Path
     st.lists(st.integers(0, 60), max_size=6), st.integers(0, 1 << 30), st.sampled_from([0, 7, 40]),
     st.sampled_from([1000, (1 << 32) - 30]), st.sampled_from([3, 300]),
 )  # fmt: skip
+@example([39, 39, 30, 42, 40, 25], 41, 0, 1000, 3)
 def test_killed_as_often_as_may_be(kills: list[int], seed: int, missed: int, first: int, every: int) -> None:
     import tempfile
 

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,14 @@ CRI = {
     "io.kubernetes.cri.container-name": "web", "io.kubernetes.cri.sandbox-name": "shop-1",
     "io.kubernetes.cri.sandbox-namespace": "prod", "io.kubernetes.cri.image-name": "nginx:1",
 }  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def runtimes_umask() -> Iterator[None]:
+    """What a group may write is no runtime's."""
+    former = os.umask(0o022)
+    yield
+    os.umask(former)
 
 
 def put(root: Path, path: str, what: Any) -> Path:
