@@ -168,6 +168,7 @@ class Pass:
         self.folder, self.timing = folder, timing
         self._storm_program = storm_program
         self._sent = load.Done(0, 0)
+        self._log = folder
         #: how much of a log has been looked at for an action
         self._looked: dict[tuple[Path, int], int] = {}
         self._run = Run(folder, state, truth, 0, Containers.available())
@@ -178,6 +179,7 @@ class Pass:
         run.prepare()
         auditd = Auditd(folder, q_depth="2000")
         auditd.backlog_limit = 8192
+        self._log = auditd.log
         subject.configure(auditd, folder, self._storm_program)
         with auditd.running(run.token, f"auditns-storm-{run.token}"), subject.running(folder) as pid:
             result = self._storm(name, storm, live, subject, pid)
@@ -216,7 +218,7 @@ class Pass:
         )  # fmt: skip
 
     def _in_auditds_log(self, number: int) -> None:
-        until(lambda: self._has(self.folder / "raw.log", number), "auditd's log", PATIENCE, 0.1)
+        until(lambda: self._has(self._log, number), "auditd's log", PATIENCE, 0.1)
 
     def _seen(self, subject: Program, number: int, since: float) -> float | None:
         """Seconds until the action of workload ``number`` is in the output; None: it never comes."""
