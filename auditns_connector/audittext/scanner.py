@@ -192,11 +192,6 @@ class TextStream:
         c.scanned = c.start
 
     @property
-    def whole(self) -> bool:
-        """As :attr:`Scanner.whole`."""
-        return self._scanner.whole
-
-    @property
     def records(self) -> int:
         """As :attr:`Scanner.records`."""
         return self._scanner.records

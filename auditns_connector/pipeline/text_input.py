@@ -1,7 +1,7 @@
 """Audit text from files, pipes and terminals, one after the other, into a stream: what ``auditns enrich`` reads.
 
-Nothing waits: a raw record is passed on as it comes, an event whose end has not come is decided after some silence, and
-while nothing comes the kernel's events are taken in.
+Nothing waits: a raw record is passed on as it comes, an event whose end has not come is decided after the same silence
+as in the listener, and while nothing comes the kernel's events are taken in.
 """
 
 import os
@@ -14,12 +14,8 @@ from typing import Final, Protocol
 from auditns_connector.audittext.scanner import InsertionPoints, TextStream
 from auditns_connector.errors import AuditnsError
 from auditns_connector.pipeline.compressed import ENOUGH, may_be_compressed, reader
+from auditns_connector.vocabulary.timing import HOLD
 
-#: how long an event is waited for whose end has not come (ns), where lines are passed on as they come
-HOLD: Final = 20_000_000
-#: the same where events are handed out whole: auditd's end_of_event_timeout. What comes behind it is an event of its
-#: own, and whoever writes into a pipe may well be kept from it for longer than HOLD in the middle of an event
-HOLD_WHOLE: Final = 2_000_000_000
 _BLOCK: Final = 512 * 1024
 _NEWLINE: Final = 0x0A
 #: what is found by nothing but looking is looked for this often (ns)
@@ -62,7 +58,6 @@ class TextInput:
         self._stream, self._watched, self._reading = stream, watched, reading
         self._deliver = deliver if reading is None else self._deliver_and_tell(deliver, reading)
         self._unended = False
-        self._silence = HOLD_WHOLE if stream.whole else HOLD
 
     @staticmethod
     def _deliver_and_tell(
@@ -138,7 +133,7 @@ class TextInput:
             if fd not in found:
                 self._watched.drain()
                 looked = now
-                if not self._decide_idle(now - self._silence):
+                if not self._decide_idle(now - HOLD):
                     return False
                 continue
             room = self._stream.room(_BLOCK)
@@ -177,5 +172,5 @@ class TextInput:
         """How long to wait for text (milliseconds)."""
         due, oldest = looked + _LOOK, self._stream.oldest
         if oldest is not None:
-            due = min(due, oldest + self._silence)
+            due = min(due, oldest + HOLD)
         return max(0.0, (due - time.monotonic_ns()) / 1e6)

@@ -17,6 +17,7 @@ from auditns_connector.pipeline.coalescing import MOST, Coalescer
 from auditns_connector.pipeline.outputs import Outputs
 from auditns_connector.pipeline.text_stage import Enricher
 from auditns_connector.sources.base import AuditSource
+from auditns_connector.vocabulary.timing import HOLD
 from auditns_connector.vocabulary.values import JsonObject
 
 if TYPE_CHECKING:
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from auditns_connector.pipeline.standalone_records import StandaloneRecords
     from auditns_connector.state.position import Position
 
-#: an event whose end has not come is answered so long after its last record (ns): the kernel hands the records of one
-#: over together
-HOLD: Final = 20_000_000
 #: what a read leaves in the socket is no more than this, unless it was so much (bytes)
 _ALL: Final = 1 << 19
 #: how long the end waits for an event whose successors have come already (seconds)

@@ -2,13 +2,16 @@
 
 import os
 import select
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from auditns_connector.daemon.terminal import complain
+from auditns_connector.vocabulary.timing import HOLD
 
 #: how often the log is looked at where nothing tells of it (seconds)
 _LOOK: Final = 0.1
+#: the same while an event is open (seconds)
+_AWAITED: Final = HOLD / 1e9
 _READ: Final = 1 << 20
 
 
@@ -28,12 +31,14 @@ class Growing:
         except OSError:
             self._pipe = True
 
-    def pieces(self) -> Iterator[bytes]:
-        """Whole lines as they come, and b"" where nothing has for a while. Ends where a pipe does, or where nobody
-        reads the answers any more."""
+    def pieces(self, awaited: Callable[[], bool]) -> Iterator[bytes]:
+        """Whole lines as they come, and b"" where nothing has for a while, a short one where ``awaited`` says that
+        an event is waited for whose end has not come. Ends where a pipe does, or where nobody reads the answers any
+        more."""
         try:
             while True:
-                if self._pipe and not select.select([self._fd], [], [], _LOOK)[0]:
+                patience = _AWAITED if awaited() else _LOOK
+                if self._pipe and not select.select([self._fd], [], [], patience)[0]:
                     yield b""
                     continue
                 data = os.read(self._fd, _READ)
@@ -50,7 +55,7 @@ class Growing:
                 if self._moved():
                     continue
                 yield b""
-                if self._gone.poll(round(_LOOK * 1000)):
+                if self._gone.poll(round((_AWAITED if awaited() else _LOOK) * 1000)):
                     return
         finally:
             os.close(self._fd)

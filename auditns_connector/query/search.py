@@ -18,7 +18,6 @@ from auditns_connector.audittext.scanner import InsertionPoints, TextStream
 from auditns_connector.daemon.terminal import complain
 from auditns_connector.errors import AuditnsError
 from auditns_connector.matching.native import Needles, NewInfos, has_time
-from auditns_connector.pipeline.text_input import HOLD_WHOLE
 from auditns_connector.pipeline.text_stage import Enricher
 from auditns_connector.query import archived, backwards
 from auditns_connector.query import windows as w
@@ -27,6 +26,7 @@ from auditns_connector.query.archived import ArchiveSearch
 from auditns_connector.query.asked import Asked
 from auditns_connector.query.following import Growing
 from auditns_connector.query.logs import Text
+from auditns_connector.vocabulary.timing import HOLD
 
 #: windows before a run that are kept for an event that began in them: more than the largest event that is handed out
 _KEPT: Final = 32
@@ -237,9 +237,10 @@ class Search:
             run = _Run(self._take)
             if not all(run.feed(before, wanted=False) for before in list(former)[-1:]):
                 return False
-        growing = Growing(path, fd, reader, self._held or b"")
+        growing, stream = Growing(path, fd, reader, self._held or b""), run.stream
         self._held = None
-        return all(self._grown(run, piece) for piece in growing.pieces()) and run.end() and self._count(run)
+        pieces = growing.pieces(lambda: stream.oldest is not None)
+        return all(self._grown(run, piece) for piece in pieces) and run.end() and self._count(run)
 
     def _grown(self, run: "_Run", piece: bytes) -> bool:
         """Some more text has come, or none for a while."""
@@ -249,9 +250,9 @@ class Search:
             run.stream.at(now)
             return run.feed(piece, wanted=True)
         oldest = run.stream.oldest
-        if oldest is None or oldest > now - HOLD_WHOLE:
+        if oldest is None or oldest > now - HOLD:
             return True
-        return self._take(run.stream, run.stream.idle(now - HOLD_WHOLE))
+        return self._take(run.stream, run.stream.idle(now - HOLD))
 
     def _archived(self, archive: Archive) -> ArchiveSearch:
         return ArchiveSearch(archive, self._answers, self._asked, self._take)

@@ -27,5 +27,8 @@ SLACK: Final = 20 * MS
 RECENT: Final = 10_000 * MS
 #: how long after a time of the clock that was missed records from it may still come
 MISSED: Final = 1_000 * MS
+#: an event whose end has not come is answered so long after its last record: the kernel hands the records of one over
+#: together, and whoever reads what we write is not to wait
+HOLD: Final = 20 * MS
 #: a time that is not known to end
 FOREVER: Final = (1 << 63) - 1

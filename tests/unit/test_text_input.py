@@ -13,9 +13,10 @@ import pytest
 from auditns_connector.audittext.insertion import RecordTexts, assemble
 from auditns_connector.audittext.scanner import InsertionPoints, Scanner, TextStream
 from auditns_connector.errors import AuditnsError
-from auditns_connector.pipeline import text_input
+from auditns_connector.pipeline import text_input, text_side
 from auditns_connector.pipeline.text_input import TextInput
-from auditns_connector.vocabulary.audit_text import MODE_EOF
+from auditns_connector.query import search
+from auditns_connector.vocabulary.audit_text import MODE_EOF, P_LATE
 
 ONE = b"type=USER_CMD msg=audit(1700000000.100:1): pid=7 msg='x'\n"
 TWO = b"type=SYSCALL msg=audit(1700000000.200:2): arch=c000003e syscall=1 pid=8\n"
@@ -45,10 +46,12 @@ class Feed:
         self.watched = Nobody()
         self.out = b""
         self.pids: list[int] = []
+        self.late = 0
         self.on_out: Callable[[], None] = lambda: None
 
     def take(self, points: InsertionPoints) -> bool:
         self.pids += points.pid[: points.n].tolist()
+        self.late += sum(bool(flags & P_LATE) for flags in points.flags[: points.n])
         block = assemble(points, [1] * points.n, RecordTexts([OURS]))
         self.out += block
         if block:
@@ -201,22 +204,25 @@ def test_an_idle_pipe_is_answered_and_what_happens_is_taken_in() -> None:
     assert feed.watched.drained
 
 
-def test_a_writer_that_pauses_within_an_event_does_not_divide_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As any writer does on a busy machine; who waits for auditd's end_of_event_timeout sees what its readers see."""
-    assert text_input.HOLD_WHOLE >= 2_000_000_000
-    monkeypatch.setattr(text_input, "HOLD_WHOLE", 1 << 60)
-    for pause in (True, False):
-        waited = threading.Event()
-        feed = Feed(whole=True)
-        feed.watched.on_drain = waited.set
-        with fed_by_pipe(feed) as writer:
-            for line in (
-                TWO,
-                b"type=CWD msg=audit(1700000000.200:2): cwd=x\n",
-                b"type=EOE msg=audit(1700000000.200:2): \n",
-            ):
-                os.write(writer, line)
+@pytest.mark.parametrize("silence", [0, 1 << 60])
+def test_the_listeners_silence_and_no_other_divides_an_event(silence: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes of it behind that is late, and of the process that has its answer already."""
+    assert text_side.HOLD == text_input.HOLD == search.HOLD == 20_000_000
+    monkeypatch.setattr(text_input, "HOLD", silence)
+    decided, waited = threading.Event(), threading.Event()
+    feed = Feed(whole=True)
+    feed.watched.on_drain = waited.set
+    feed.on_out = decided.set
+    with fed_by_pipe(feed) as writer:
+        os.write(writer, TWO)
+        if silence:
+            for _ in range(3):
                 waited.clear()
-                assert not pause or waited.wait(60)
-        assert feed.pids == [8]
-        assert feed.out.count(b"contid=4") == 1
+                assert waited.wait(60)
+            assert not decided.is_set()
+        else:
+            assert decided.wait(60)
+        os.write(writer, b"type=CWD msg=audit(1700000000.200:2): cwd=x\n")
+    assert feed.pids == ([8] if silence else [8, 8])
+    assert feed.late == (0 if silence else 1)
+    assert feed.out.count(b"contid=4") == 1
