@@ -56,8 +56,10 @@ static void place_syscall(struct auditns_scan *s, struct auditns_points *p, cons
 /* A record of ours: what follows it in its event, and the points that are there, know of it. */
 static void place_own(struct auditns_points *p, struct auditns_event *e)
 {
-    for (uint32_t i = e->own || e->point == NONE ? p->total : e->point; i < p->total; i++)
-        if (p->event[i] == e->id && p->flags[i]) /* the subject, and the targets behind it */
+    uint32_t from = e->point != NONE ? e->point : e->passed ? 0 : p->total;
+
+    for (uint32_t i = e->own ? p->total : from; i < p->total; i++)
+        if (p->event[i] == e->id && p->flags[i]) /* the subject, and the targets behind it, or those that waited alone */
             p->flags[i] |= AUDITNS_P_OWN;
     if (e->point != NONE)
         p->flags[e->point] |= AUDITNS_P_OWN;

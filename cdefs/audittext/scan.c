@@ -149,19 +149,19 @@ static void defer_event(struct auditns_scan *s, struct auditns_points *p, struct
 }
 
 /* The points of open events wait behind those that are ready, in the order in which the events began; a target at the end
- * of the text does, where a record of ours may follow. */
+ * of the text does, where a record of ours may follow, for as long as no whole line comes: by then points that wait stand
+ * behind it. */
 static void defer_points(struct auditns_scan *s, struct auditns_points *p)
 {
-    uint32_t end = p->total, last = end;
+    uint32_t end = p->total, last = s->patient ? end : 0;
 
-    while (last && !p->flags[last - 1])
+    while (last && !(p->flags[last - 1] & AUDITNS_P_TARGET && p->at[last - 1] == s->line))
         last--;
-    int target = s->patient && last-- && p->flags[last] & AUDITNS_P_TARGET && p->at[last] == s->line;
     for (struct auditns_event *e = first_open(s); e; e = next_open(s, e)) {
         if (e->point != NONE)
             defer_event(s, p, e, end);
-        if (e->point == NONE && target && p->event[last] == e->id && p->flags[last])
-            move_point(s, p, last);
+        if (e->point == NONE && last && p->event[last - 1] == e->id && p->flags[last - 1])
+            move_point(s, p, last - 1);
     }
     p->used = end;
 }

@@ -132,6 +132,7 @@ def cut(text: bytes, rng: random.Random) -> list[bytes]:
 @settings(max_examples=400, deadline=None)
 @given(st.integers(0, 1 << 48))
 @example(5005446)  # a second of one digit in the time of a syslog line
+@example(140854106406506)  # half a line behind a target that waits for a record of ours
 def test_grammar_same_as_reference_at_any_cut(seed: int) -> None:
     text = stream(seed)
     rng = random.Random(seed)
@@ -151,6 +152,9 @@ def test_what_is_scanned_ahead_is_decided_later_as_if_it_had_come_then(seed: int
 
 @settings(max_examples=150, deadline=None)
 @given(st.integers(0, 1 << 48))
+@example(42329992512442)  # half a line behind a target that waits for a record of ours
+@example(271476500600947)
+@example(140854106406506)
 def test_grammar_same_as_reference_with_a_flush_between(seed: int) -> None:
     pieces = cut(stream(seed), random.Random(seed))
     compare(pieces, flush_at=len(pieces) // 2)
@@ -316,6 +320,20 @@ def test_what_follows_a_record_of_ours_after_a_silence_gets_no_second_one(hold: 
             behind = [point for point in found if point["line_off"] > b"".join(pieces).index(ours)]
             assert behind
             assert all(point["flags"] & points.P_OWN for point in behind)
+
+
+@pytest.mark.parametrize("cut_at", [0, 1, 20, 40])
+def test_a_target_whose_record_of_ours_comes_with_the_next_read_gets_no_second_one(cut_at: int) -> None:
+    """Its subject was handed out; other events are open, and the line may come in halves."""
+    call = b"type=SYSCALL msg=audit(1700000000.00%d:%d): arch=c000003e syscall=62 success=yes pid=7\n"
+    target = b"type=OBJ_PID msg=audit(1700000000.001:1): opid=8 ocomm=x\n"
+    ours = b"type=CONTAINER_ID msg=audit(1700000000.001:1): contid=7 record=2\n"
+    title = b"type=PROCTITLE msg=audit(1700000000.001:1): proctitle=6C\n"
+    head = call % (0, 9) + call % (1, 1) + call % (2, 3) + target
+    pieces = [head, ours[: cut_at // 2], ours[cut_at // 2 : cut_at], ours[cut_at:] + title]
+    compare(pieces)
+    (found,) = [point for point in run_c(pieces)[0] if point["flags"] & points.P_TARGET]
+    assert found["flags"] & points.P_OWN
 
 
 def test_many_open_events_are_bounded() -> None:

@@ -561,12 +561,7 @@ class Reference:
     def _place(self, event: Event, head: Head, line: int, end: int) -> None:
         """The points that a record makes, and where the event's stand with it."""
         if head.own:
-            if event.point is not None:
-                event.point.flags |= p.P_OWN
-                if not event.own:  # and the targets behind it
-                    for point in self._made[self._made.index(event.point) :]:
-                        point.flags |= p.P_OWN if point.event == event.number else 0
-            event.own = True
+            self._place_own(event)
             return
         event.recno = min(event.recno + 1, 0xFFFF)
         if head.type == rectypes.EOE:
@@ -597,6 +592,16 @@ class Reference:
             found = target_words(head.body)
             if found.get(b"item") == b"0":
                 event.point.aux2 = found.get(b"name", b"")
+
+    def _place_own(self, event: Event) -> None:
+        """A record of ours: what follows it in its event, and the points that are there, know of it."""
+        if event.point is not None:
+            event.point.flags |= p.P_OWN
+        if not event.own and (event.point is not None or event.passed):  # and the targets behind it
+            first = 0 if event.point is None else self._made.index(event.point)
+            for point in self._made[first:]:
+                point.flags |= p.P_OWN if point.event == event.number else 0
+        event.own = True
 
     def _place_syscall(self, event: Event, head: Head, line: int, end: int) -> None:
         """The SYSCALL says whose the event is."""
