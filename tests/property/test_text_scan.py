@@ -133,6 +133,7 @@ def cut(text: bytes, rng: random.Random) -> list[bytes]:
 @given(st.integers(0, 1 << 48))
 @example(5005446)  # a second of one digit in the time of a syslog line
 @example(140854106406506)  # half a line behind a target that waits for a record of ours
+@example(167345186997114)  # a control character behind a record in JSON
 def test_grammar_same_as_reference_at_any_cut(seed: int) -> None:
     text = stream(seed)
     rng = random.Random(seed)

@@ -656,8 +656,8 @@ def assemble(
             tail = tails[pick - 1]
             if len(point.trail) > 1:
                 tail = re.sub(rb'["\\]', rb"\\\g<0>", tail)
-            tail = tail.replace(b"\n", point.trail + b"\n")
-            tail = re.sub(rb"[\0\1]", lambda m, q=point: q.lead if m[0] == b"\1" else q.hdr, tail)  # type: ignore[misc]
+            put = {b"\1": point.lead, b"\0": point.hdr, b"\n": point.trail + b"\n"}  # whatever bytes are in these
+            tail = re.sub(rb"[\0\1\n]", lambda m, put=put: put[m[0]], tail)  # type: ignore[misc]
             if not text.endswith(b"\n", 0, point.at):
                 tail = b"\n" + tail[:-1]
             inserted.setdefault(point.at, []).append(tail)
