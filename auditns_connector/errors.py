@@ -1,5 +1,7 @@
 """The project's exceptions: one root, one class for each thing a caller can do about it."""
 
+import errno
+import os
 from collections.abc import Iterable
 
 
@@ -10,6 +12,12 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     by_lower = {one.lower(): one for one in known}
     near = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
     return f"; did you mean {by_lower[near[0]]}?" if near else ""
+
+
+def reason(error: OSError) -> str:
+    """What the kernel says, and what is missing where it refuses something to an ordinary user."""
+    refused = error.errno in (errno.EACCES, errno.EPERM) and os.geteuid() != 0
+    return f"{error.strerror}: this needs root" if refused else str(error.strerror)
 
 
 class AuditnsError(Exception):

@@ -25,15 +25,20 @@ def add_parser(subparsers: Subparsers, name: str, text: str) -> None:
     parser = subparsers.add_parser(
         name, help=text,
         description="Keep audit text in an archive: compressed, grouped by container, with an index.",
-        epilog="auditns-archive(8). Example: auditns archive seal --archive /var/lib/auditns/archive audit.log.*",
+        epilog="auditns-archive(8). Example: auditns archive seal --archive /var/lib/auditns/archive audit.log.* "
+        "(the files are removed then, unless --keep is given)",
     )  # fmt: skip
     below = parser.add_subparsers(dest="action", metavar="COMMAND", required=True, parser_class=type(parser))
-    seal = below.add_parser("seal", help="put text into the archive, and remove its files")
+    seal = below.add_parser(
+        "seal", help="put text into the archive, and remove its files",
+        description="Put audit text into the archive. Each FILE is removed once all of it is there and was read back, "
+        "unless --keep is given.",
+    )  # fmt: skip
     add_archive(seal)
     seal.add_argument("files", nargs="*", metavar="FILE", help="audit text, also gzip or zstd, oldest records first")
     seal.add_argument("--rotated", metavar="LOG", help="LOG.2, LOG.3 … as well, all but the newest")
     seal.add_argument("--config", metavar="FILE", help="how much is to stay; default: /etc/audit/auditns.toml")
-    seal.add_argument("--keep", action="store_true", help="leave the files")
+    seal.add_argument("--keep", action="store_true", help="leave the files: without it they are removed")
     seal.add_argument("--no-wait", action="store_true", help="fail where somebody else is writing to the archive")
     seal.add_argument("--nice", action="store_true", help="give way to everything else")
     cat = below.add_parser("cat", help="write the text as it was")

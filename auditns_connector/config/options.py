@@ -23,7 +23,7 @@ from auditns_connector.config.streams import Definition, read
 from auditns_connector.config.text import read_text
 from auditns_connector.config.users import SCHEMA as _USERS
 from auditns_connector.config.users import UserOptions
-from auditns_connector.errors import ConfigError
+from auditns_connector.errors import ConfigError, reason
 from auditns_connector.model.addresses import HOST_NETWORK
 from auditns_connector.state.paths import CONTROL, RUN_DIR, USER_SOCKET, beside
 from auditns_connector.vocabulary.namespaces import ALL_ORDER, SANDBOX
@@ -146,7 +146,7 @@ def load(path: str = DEFAULT_PATH, *, missing_ok: bool = False) -> Config:
             return Config.default()
         raise ConfigError(f"{path}: there is no such file") from None
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+        raise ConfigError(f"{path}: cannot be read: {reason(error)}") from error
     config = parse(text, path)
     if config.file.enabled:
         from auditns_connector.config.log_file import objection

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 from auditns_connector import __version__
 from auditns_connector.deploy import bundle
-from auditns_connector.errors import AuditnsError, NotPermittedError, NotSupportedError
+from auditns_connector.errors import AuditnsError, NotPermittedError, NotSupportedError, reason
 from auditns_connector.state.paths import SPOOL_DIR
 
 LIB: Final = "/usr/lib/auditns-connector"
@@ -341,4 +341,4 @@ def _mode(path: str) -> int:
 
 def _failed(path: str, error: OSError) -> AuditnsError:
     kind = NotPermittedError if error.errno in (errno.EPERM, errno.EACCES) else AuditnsError
-    return kind(f"{path}: {error.strerror}")
+    return kind(f"{path}: {reason(error)}")

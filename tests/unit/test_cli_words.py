@@ -53,6 +53,12 @@ def test_help_is_a_command(argv: tuple[str, ...], capsys: pytest.CaptureFixture[
     assert out.startswith(f"usage: {' '.join(('auditns', *argv[1:]))} ")
 
 
+def test_the_help_of_sealing_says_that_files_are_removed(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = said("archive", "seal", "--help", capsys=capsys)
+    assert (code, err) == (0, "")
+    assert "removed once all of it is there and was read back, unless --keep is given" in " ".join(out.split())
+
+
 def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert said("-v", capsys=capsys) == (0, f"auditns {__version__}\n", "")
 

@@ -245,6 +245,19 @@ def test_root_reads_only_what_root_alone_can_write(tmp_path: Path) -> None:
         load(str(path))
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes an ordinary user")
+def test_who_may_not_read_it_is_told_who_may(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text("info = true")
+    path.chmod(0o640)
+    os.seteuid(65534)
+    try:
+        with pytest.raises(ConfigError, match=r"a\.toml: cannot be read: Permission denied: this needs root$"):
+            load(str(path))
+    finally:
+        os.seteuid(0)
+
+
 def test_reload_keeps_the_old_on_error(tmp_path: Path) -> None:
     path = tmp_path / "a.toml"
     path.write_text("info = true\n[output.file]\nkeep = 9")

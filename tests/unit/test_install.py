@@ -263,6 +263,20 @@ def test_the_system_itself_needs_root(monkeypatch: pytest.MonkeyPatch) -> None:
         install.install("/")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes an ordinary user")
+def test_a_dry_run_that_may_not_look_says_that_it_needs_root(tmp_path: Path) -> None:
+    (tmp_path / "etc/audit").mkdir(parents=True, mode=0o750)
+    (tmp_path / "etc/audit/auditns.toml").touch(0o640)
+    tmp_path.chmod(0o700)
+    item = install.Item(f"{tmp_path}/etc/audit/auditns.toml", b"", 0o640)
+    os.seteuid(65534)
+    try:
+        with pytest.raises(NotPermittedError, match=r"Permission denied: this needs root$"):
+            install.Place(str(tmp_path), True, print).put([item], install.Manifest({}, []), False)
+    finally:
+        os.seteuid(0)
+
+
 def test_no_usable_interpreter_is_told_with_the_remedy(fresh: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bundle, "candidates", list)
     with pytest.raises(NotSupportedError, match=r"none was found.*(apt-get|dnf) install python3") as caught:
