@@ -39,7 +39,8 @@ Rules
   has come). With ``hold`` no line of an event that is open is, nor what follows it. A line that was handed out is kept
   until its event is complete.
 * Where records of ours may follow, an event is complete at the end of the text at its PROCTITLE once the text has shown
-  that they do not stand behind that.
+  that they do not stand behind that. With ``hold``, and where whole events are wanted, an event without a PROCTITLE has
+  those that stand right behind its EOE, where they are put by name.
 * Where whole events are wanted, an event is never complete at the end of the text there is, it is cut at MAX_WHOLE
   bytes (or twice as many with others' text) or when MAX_WHOLE_OPEN younger ones are open, and what is late makes an
   event of its own number (P_LATE). Numbers are then given in the order in which events end.

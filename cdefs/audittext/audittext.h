@@ -31,7 +31,7 @@ struct auditns_event {
     uint32_t id, first, point;
     int32_t told;               /* the process of which a place was handed out before; 0: none */
     uint16_t recno;
-    uint8_t own, kernel, begun, lone, syscall, exec, titled, passed;
+    uint8_t own, kernel, begun, lone, syscall, exec, titled, passed, ended;
     uint16_t older, newer, chain; /* slots of others: see open.c */
 };
 

@@ -12,7 +12,7 @@ void begin_event(struct auditns_event *e, const struct auditns_scan *s, const st
     e->point = NONE;
 }
 
-int follow(struct auditns_event *e, const struct head *h)
+int follow(struct auditns_event *e, const struct auditns_scan *s, const struct head *h)
 {
     uint32_t number = h->type & 0xffff;
 
@@ -21,8 +21,12 @@ int follow(struct auditns_event *e, const struct head *h)
             e->lone = COMPLETE;
         return 0;
     }
-    if (number == TYPE_EOE)
-        return 1;
+    if (number == TYPE_EOE) { /* by name, ours stand behind it where there is no PROCTITLE */
+        e->ended |= ENDED_EOE;
+        e->lone = COMPLETE;
+        return e->ended & ENDED_TITLE || !s->patient || !(s->whole || s->hold);
+    }
+    e->ended |= number == TYPE_PROCTITLE ? ENDED_TITLE : 0;
     if (h->type & TYPE_SINGLE)
         e->lone = e->begun && !e->lone ? 0 : number == TYPE_LOGIN ? STAYS : COMPLETE;
     else if (number == TYPE_PROCTITLE)

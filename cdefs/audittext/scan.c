@@ -39,7 +39,7 @@ static uint32_t record(struct auditns_scan *s, struct auditns_points *p, const c
         if (e->titled)
             s->behind = 2;
     }
-    int ended = follow(e, h);
+    int ended = follow(e, s, h);
     place(s, p, buf, e, h, line, end);
     if (e->told && e->point != NONE && p->pid[e->point] == e->told) { /* it has one where it was decided */
         p->flags[e->point] = 0;
@@ -85,7 +85,7 @@ static int one_line(struct auditns_scan *s, struct auditns_points *p, const char
     struct auditns_event *lone = lone_open(s), *oldest;
     while ((oldest = first_open(s)) && line - oldest->first > AUDITNS_MAX_SPAN)
         close_event(s, p, oldest);
-    if (s->lone && !(known && same_event(lone, h))) {
+    if (s->lone && !goes_on(lone, known ? h : NULL)) {
         if (lone->titled && !s->behind)
             s->behind = 1;
         close_event(s, p, lone);

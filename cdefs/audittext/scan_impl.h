@@ -164,10 +164,19 @@ static inline int same_event(const struct auditns_event *e, const struct head *h
     return e->serial == h->serial && e->ms == h->ms && e->node == h->node;
 }
 
+#define ENDED_TITLE 1           /* its PROCTITLE has come */
+#define ENDED_EOE 2
+
+/* Whether the event that the next line ends unless it is of it goes on with it: behind its EOE with ours alone. */
+static inline int goes_on(const struct auditns_event *e, const struct head *h)
+{
+    return h && same_event(e, h) && (!(e->ended & ENDED_EOE) || h->type & TYPE_OWN);
+}
+
 void begin_event(struct auditns_event *e, const struct auditns_scan *s, const struct head *h);
 
 /* What a record does to the end of its event: whether that is complete with it, and e->lone. */
-int follow(struct auditns_event *e, const struct head *h);
+int follow(struct auditns_event *e, const struct auditns_scan *s, const struct head *h);
 
 /* The points that a record makes, and where the event's stand with it; it is buf[line:end], which ends at `stop` but for
  * its newline. */

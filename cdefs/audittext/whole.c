@@ -282,7 +282,7 @@ int whole_line(struct auditns_scan *s, struct auditns_points *p, const char *buf
 
     while (w->open && off - w->slot[w->oldest].first > SPAN * w->limit)
         end_event(s, p, buf, w->oldest, 1);
-    if (w->lone != NONE && !(h && same_event(&w->slot[w->lone].event, h)))
+    if (w->lone != NONE && !goes_on(&w->slot[w->lone].event, h))
         end_event(s, p, buf, w->lone, 0);
     w->lone = NONE;
     if (!h) {
@@ -306,8 +306,10 @@ int whole_line(struct auditns_scan *s, struct auditns_points *p, const char *buf
     note(w, slot, off, end - line, line, h);
     slot->event.seen = s->now;
     w->last = at;
+    if (h->type & TYPE_OWN)
+        s->patient = 1;
     uint8_t lone = slot->event.lone;
-    if (follow(&slot->event, h))
+    if (follow(&slot->event, s, h))
         end_event(s, p, buf, at, 0);
     else if (slot->bytes > w->limit)
         end_event(s, p, buf, at, 1);

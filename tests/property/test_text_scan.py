@@ -232,7 +232,7 @@ def test_keep_writes_the_lines_of_the_kept_events(seed: int) -> None:
     text = stream(seed)
     # everything in one piece, so that all event numbers are in one answer
     ready = Scanner(whole=True).feed(text, points.MODE_EOF)
-    reference = run_reference([text], whole=True)
+    reference = run_reference([text], whole=True, patient=False)
     keep = bytes(i % 3 == 0 for i in range(100))
     picks = [s % 4 for s in ready.serial[: ready.n]]
     assert assemble(ready, picks, TAILS, keep) == audittext.assemble(
@@ -335,6 +335,21 @@ def test_a_target_whose_record_of_ours_comes_with_the_next_read_gets_no_second_o
     compare(pieces)
     (found,) = [point for point in run_c(pieces)[0] if point["flags"] & points.P_TARGET]
     assert found["flags"] & points.P_OWN
+
+
+@pytest.mark.parametrize("cut_at", [0, 1, 30, 1000])
+def test_a_file_has_no_second_record_where_ours_stands_behind_the_end(cut_at: int) -> None:
+    """By name beside audit 3.x it does, where an event has no PROCTITLE."""
+    text = b"".join(
+        b"type=SYSCALL msg=audit(1700000000.001:%d): pid=7\ntype=EOE msg=audit(1700000000.001:%d): \n"
+        b"type=CONTAINER_ID msg=audit(1700000000.001:%d): contid=7\n" % (i, i, i)
+        for i in (1, 2)
+    )
+    end = text.index(b"type=CONTAINER_ID") + cut_at
+    compare([text[:end], text[end:]], hold=True)
+    assert [point["flags"] & points.P_OWN for point in run_c([text[:end], text[end:]], hold=True)[0]] == [
+        points.P_OWN
+    ] * 2
 
 
 def test_many_open_events_are_bounded() -> None:

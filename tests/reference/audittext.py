@@ -78,20 +78,26 @@ class Event:
         self.told = former.pid if former is not None else 0
         self.own = former.own if former is not None else False
         self.kernel = self.begun = self.syscall = self.titled = self.passed = False
+        #: whether its PROCTITLE and its EOE have come
+        self.ends: set[int] = set()
         #: 0, or AWAITS, STAYS or COMPLETE
         self.lone = 0
         self.point: Point | None = None
         #: where whole events are handed out: its lines
         self.noted: list[tuple[int, int, Head]] = []
 
-    def follow(self, head: Head) -> bool:
-        """What a record does to the end of its event: whether that is complete with it, and ``lone``."""
+    def follow(self, head: Head, awaited: bool) -> bool:
+        """What a record does to the end of its event: whether that is complete with it, and ``lone``. ``awaited``: a
+        record of ours may follow the EOE, where there is no PROCTITLE."""
         if head.own:
             if is_single(head.type) and not self.begun:
                 self.lone = COMPLETE
             return False
+        if head.type in (rectypes.EOE, rectypes.PROCTITLE):
+            self.ends.add(head.type)
         if head.type == rectypes.EOE:
-            return True
+            self.lone = COMPLETE
+            return rectypes.PROCTITLE in self.ends or not awaited
         if is_single(head.type):
             alone = STAYS if head.type == LOGIN else COMPLETE
             self.lone = 0 if self.begun and not self.lone else alone
@@ -492,7 +498,7 @@ class Reference:
             if line - event.first > self._span:
                 self._close(key, cut=True)
         lone = self._lone
-        if lone is not None and (head is None or lone != (head.node, head.ms, head.serial)):
+        if lone is not None and not self._goes_on(lone, head):
             self._behind = self._behind or int(self._open[lone].titled)
             self._close(lone)
         self._lone = None
@@ -507,6 +513,12 @@ class Reference:
         number = self._record(head, line, end)
         if not self._whole:
             self.lines.append(Line(line, number, head.type, end))
+
+    def _goes_on(self, lone: Key, head: Head | None) -> bool:
+        """Whether the event that the next line ends unless it is of it goes on: behind its EOE with ours alone."""
+        if head is None or lone != (head.node, head.ms, head.serial):
+            return False
+        return head.own or rectypes.EOE not in self._open[lone].ends
 
     def _begin(self, key: Key, line: int, former: "Closed | None") -> Event:
         if len(self._open) == self._most:
@@ -540,7 +552,7 @@ class Reference:
         if head.own and event.titled:
             self._behind = 2
         lone = event.lone
-        ended = event.follow(head)
+        ended = event.follow(head, self._patient and (self._whole or self._hold))
         if self._whole:
             event.noted.append((line, end, head))
         else:

@@ -80,6 +80,19 @@ def test_wherever_it_stands_in_its_event(at: int) -> None:
     assert Told(text, RAW).out.decode() == text
 
 
+@pytest.mark.parametrize("journal", [False, True])
+def test_right_behind_the_end_of_its_event(journal: bool) -> None:
+    """As by name beside audit 3.x, where there is no PROCTITLE; nothing else goes on behind an EOE."""
+    end, cwd = f"type=EOE {S} \n", f"type=CWD {S} cwd=00\n"
+    text = CALL + cwd + end + ours("4") + ours("5", record=2)
+    (event,) = Told(text, journal=journal).objects
+    assert (event["contid"], event["container"]) == ("4", {"kind": "log", "origin": "log"})
+    assert Told(text, RAW, journal=journal, types=["CWD"]).out.decode() == text
+    assert [event.get("late", False) for event in Told(CALL + end + cwd).objects] == [False, True]
+    other = CALL.replace(":5)", ":6)")
+    assert [event.get("late", False) for event in Told(CALL + end + other + ours("4")).objects] == [False, False, True]
+
+
 def test_a_container_that_is_known_here_too_has_its_name() -> None:
     (event,) = Told(CALL + ours(str(HERE)) + TITLE).objects
     assert (event["container"]["runtime"], event["container"]["origin"]) == ("docker", "log")
