@@ -5,6 +5,8 @@ extension was built with; the others are made nightly. Needs mmdebstrap and a mi
 """
 
 import contextlib
+import http
+import http.client
 import json
 import os
 import re
@@ -15,11 +17,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.kernel.support import need_root, need_tool
+from tests.kernel.support import need, need_root, need_tool
 
 TOP = Path(__file__).parents[2]
 DEMO = TOP / "tests/golden/demo"
-RELEASES = [pytest.param("bookworm", marks=pytest.mark.nightly), "trixie"]
+RELEASES = [
+    pytest.param("bookworm", marks=pytest.mark.nightly),
+    "trixie",
+    pytest.param("noble", marks=pytest.mark.nightly),
+]
+#: Debian has not the key of Ubuntu's archive
+UBUNTU = {"noble": "deb [trusted=yes] http://archive.ubuntu.com/ubuntu noble main universe"}
 pytestmark = [pytest.mark.kernel, pytest.mark.slow]
 
 
@@ -67,6 +75,15 @@ def fresh(release: str, folder: Path, packages: tuple[str, ...] = ("python3", "a
     need_root()
     need_tool("mmdebstrap")
     root = Root(folder / release)
+    source = [UBUNTU[release]] if release in UBUNTU else []
+    if source:
+        with contextlib.closing(http.client.HTTPConnection("archive.ubuntu.com", timeout=30)) as mirror:
+            try:
+                mirror.request("HEAD", f"/ubuntu/dists/{release}/Release")
+                there = mirror.getresponse().status == http.HTTPStatus.OK
+            except OSError:
+                there = False
+        need(there, f"a mirror of {release}")
     run_checked(
         "mmdebstrap",
         "--quiet",
@@ -75,6 +92,7 @@ def fresh(release: str, folder: Path, packages: tuple[str, ...] = ("python3", "a
         "--mode=root",
         release,
         str(root.path),
+        *source,
     )
     mounts = []
     try:
@@ -89,6 +107,18 @@ def fresh(release: str, folder: Path, packages: tuple[str, ...] = ("python3", "a
         for where in reversed(mounts):
             run_checked("umount", "-l", str(root.at(where)))
         shutil.rmtree(root.path)
+
+
+@contextlib.contextmanager
+def read_only(root: Root, path: str) -> Iterator[None]:
+    """Nobody can write below ``path`` during the block."""
+    place = str(root.at(path))
+    run_checked("mount", "--bind", place, place)
+    try:
+        run_checked("mount", "-o", "remount,ro,bind", place)
+        yield
+    finally:
+        run_checked("umount", place)
 
 
 def install(root: Root, deb: Path) -> None:
@@ -137,6 +167,25 @@ def test_deb_from_installing_to_purging(release: str, tmp_path: Path) -> None:
             "plugin            the plugin is installed: /usr/sbin/audisp-auditns"
             in root.run("auditns", "doctor").stdout
         )
+
+        # unpacked and not configured yet it runs, and dpkg goes on where it was
+        assert not root.at("/usr/bin/systemctl").exists()
+        root.must("dpkg", "--unpack", "/tmp/package.deb")
+        state = root.must("dpkg-query", "-W", "-f", "${db:Status-Status}", "auditns-connector")
+        assert state == "unpacked"
+        assert root.must("audisp-auditns", "--check-config") == "/etc/audit/auditns.toml: good\n"
+        root.must("dpkg", "--configure", "--pending")
+        # a /usr that nobody may write to is none that the programs write to
+        with read_only(root, "/usr"):
+            assert root.must("audisp-auditns", "--check-config") == "/etc/audit/auditns.toml: good\n"
+            assert enriched(root) == answered
+            done = root.run("auditns", "install-plugin")
+            assert (done.returncode, done.stderr.count("\n")) == (3, 1), done.stderr
+            assert "the plugin belongs to the deb package auditns-connector" in done.stderr
+            assert root.run("dpkg", "--install", "/tmp/package.deb").returncode != 0
+        root.must("dpkg", "--install", "/tmp/package.deb")
+        assert enriched(root) == answered
+        assert "# mine" in toml.read_text()
 
         # an interpreter that went away is one line, not a traceback
         root.at("/usr/lib/python3/dist-packages/structlog").rename(root.at("/tmp/structlog"))
