@@ -41,7 +41,7 @@ class Sources(NamedTuple):
     ns_source: str = "auto"
     perf_buffer: int = 16 * MIB
     connector_buffer: int = 64 * MIB
-    input_queue: tuple[int, int] = (64 * MIB, GIB)
+    input_queue: tuple[int, int] = v.INPUT_QUEUE
 
 
 class Journal(NamedTuple):
@@ -209,7 +209,7 @@ _SOURCES: Final[Mapping[str, Reader]] = {
     "ns_source": v.choice("auto", "nm", "perf", "audit", "procfs"),
     "perf_buffer": v.size(64 * KIB, GIB, power=True),
     "connector_buffer": v.size(64 * KIB, GIB),
-    "input_queue": v.pair(v.size(MIB, GIB), v.size(MIB, 1024 * GIB, none=True)),
+    "input_queue": v.input_queue,
 }
 _JOURNAL: Final[Mapping[str, Reader]] = {"path": v.path_name(empty=True), "max_size": _ROTATE, "keep": v.whole(0, 999)}
 _FILE: Final[Mapping[str, Reader]] = {

@@ -97,6 +97,25 @@ def pair(first: Reader, second: Reader) -> Reader:
     return read
 
 
+#: what may wait of what auditd hands over: bytes in memory, and in a file
+INPUT_QUEUE: Final = (64 * MIB, GIB)
+_INPUT_QUEUE: Final = pair(size(MIB, GIB), size(MIB, 1024 * GIB, none=True))
+_INPUT_SIZE: Final = size(MIB, 16 * GIB)
+
+
+def input_queue(value: Json) -> tuple[int, int]:
+    """A pair as INPUT_QUEUE, or the one size of 0.1.0, as "1M": for memory, as far as it is more than the default.
+
+    The rest waited with auditd in 0.1.0. It does not now: so little memory would drop events where there is no disk.
+    """
+    try:
+        one = _INPUT_SIZE(value)
+    except ValueError:
+        memory, disk = _INPUT_QUEUE(value)
+        return memory, disk
+    return min(max(one, INPUT_QUEUE[0]), GIB), INPUT_QUEUE[1]
+
+
 def path_name(*, empty: bool = False, longest: int = 4095) -> Reader:
     allowed = f"an absolute path of a file, without .., of at most {longest} bytes" + (', or ""' if empty else "")
 

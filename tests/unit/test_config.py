@@ -117,6 +117,36 @@ def test_everything_can_be_set() -> None:
     hash(got)
 
 
+FILE_OF_0_1_0 = Path(__file__).parents[1] / "reference/auditns-0.1.0.toml"
+
+
+def test_file_of_0_1_0_is_read_with_what_it_says() -> None:
+    """It was installed with every option set, and stays over an upgrade."""
+    got = parse(FILE_OF_0_1_0.read_text())
+    assert got == parse("")._replace(record_names="symbolic", sandbox=("pid", "user"))
+
+
+@pytest.mark.parametrize(
+    ("size", "taken"),
+    [
+        ('"1M"', (64, 1024)),
+        ('"64M"', (64, 1024)),
+        ('"200M"', (200, 1024)),
+        ("209715200", (200, 1024)),
+        ('"16G"', (1024, 1024)),
+    ],
+)
+def test_input_queue_of_one_size_as_0_1_0_had_it(size: str, taken: tuple[int, int]) -> None:
+    got = parse(f"[sources]\ninput_queue = {size}").sources.input_queue
+    assert got == (taken[0] << 20, taken[1] << 20)
+
+
+@pytest.mark.parametrize("value", ["0", "true", '"1K"', '"17G"', "1.5", '""', "[]", '["1M"]', '[["1M"], 0]'])
+def test_input_queue_that_is_no_size(value: str) -> None:
+    with pytest.raises(ConfigError, match=r"sources\.input_queue: .* is not allowed; allowed: "):
+        parse(f"[sources]\ninput_queue = {value}")
+
+
 def test_journal_can_be_one_line() -> None:
     assert parse('journal = "/var/j"').journal == config.Journal(path="/var/j")
 
