@@ -45,13 +45,15 @@ class Finding(NamedTuple):
 
 @dataclass(slots=True)
 class Plugin:
-    """The auditd plugin's installation. ``trouble``: why auditd would refuse its files, empty when it would not."""
+    """The auditd plugin's installation. ``trouble``: why auditd would refuse its files, empty when it would not;
+    ``remedy``: what mends it where installing again would not."""
 
     conf: str = PLUGIN_CONF
     installed: bool = False
     active: bool = False
     executable: str = ""
     trouble: str = ""
+    remedy: str = ""
     #: deb or rpm where it came with such a package
     package: str = ""
 
@@ -265,9 +267,8 @@ def _plugin(host: Host) -> Finding:
         text = "the auditd plugin is not installed" + ("" if running else " (auditd does not run: it is not needed)")
         return Finding("plugin", state, text, _REINSTALL[plugin.package])
     if plugin.trouble:
-        return Finding(
-            "plugin", "fail", f"auditd will not start the plugin: {plugin.trouble}", _REINSTALL[plugin.package]
-        )
+        text = f"auditd will not start the plugin: {plugin.trouble}"
+        return Finding("plugin", "fail", text, plugin.remedy or _REINSTALL[plugin.package])
     if not plugin.active:
         text = f"the plugin is installed and switched off (active = no in {plugin.conf})"
         return Finding(

@@ -2,13 +2,14 @@
 real sources, opened small and closed at once."""
 
 import os
+import shlex
 import stat
 
 from auditns_connector.auditrules.lease import boot_tool
 from auditns_connector.auditrules.netlink import AuditControl
 from auditns_connector.deploy.bundle import packaged
 from auditns_connector.deploy.doctor import PLUGIN_CONF, Host, Plugin
-from auditns_connector.errors import AuditnsError
+from auditns_connector.errors import AuditnsError, ConfigError
 from auditns_connector.sources.initns import in_initial
 
 #: auditd 3.0.9 wants at least these bits, auditd 4 no write permission beyond the owner's
@@ -136,12 +137,15 @@ def look_at_plugin(conf: str) -> Plugin:
     if not stat.S_ISREG(about.st_mode) or about.st_uid != 0 or about.st_mode & stat.S_IWOTH:
         plugin.trouble = f"{conf} must be a regular file of root's that others cannot write"
     else:
-        plugin.trouble = _executable_trouble(plugin.executable) or _start_trouble(plugin.executable, settings)
+        plugin.trouble = _executable_trouble(plugin.executable)
+        if not plugin.trouble:
+            plugin.trouble, plugin.remedy = _start_trouble(plugin.executable, settings)
     return plugin
 
 
-def _start_trouble(path: str, settings: dict[str, str]) -> str:
-    """Why the plugin would not start: it is run as auditd runs it, with its arguments, to check its configuration."""
+def _start_trouble(path: str, settings: dict[str, str]) -> tuple[str, str]:
+    """Why the plugin would not start, and what mends it where installing it again would not: it is run as auditd runs
+    it, with its arguments, to check its configuration."""
     import subprocess
 
     command = [path, *settings.get("args", "").split(), "--check-config"]
@@ -150,11 +154,14 @@ def _start_trouble(path: str, settings: dict[str, str]) -> str:
             command, env={}, cwd="/", stdin=subprocess.DEVNULL, capture_output=True, timeout=_PATIENCE
         )
     except (OSError, subprocess.SubprocessError) as error:
-        return f"{path} cannot be run: {getattr(error, 'strerror', '') or error}"
+        return f"{path} cannot be run: {getattr(error, 'strerror', '') or error}", ""
     if done.returncode == 0:
-        return ""
-    said = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
-    return f"{path} does not start: {said[-1] if said else f'it ended with {done.returncode}'}"
+        return "", ""
+    lines = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
+    said = lines[-1] if lines else f"it ended with {done.returncode}"
+    # a configuration stays as it is when its program is installed again; an interpreter, too, ends with 2
+    its = done.returncode == ConfigError.exit_code and said.startswith(f"{os.path.basename(path)}: ")
+    return f"{path} does not start: {said}", f"correct that, then: {shlex.join(command)}" if its else ""
 
 
 def _executable_trouble(path: str) -> str:

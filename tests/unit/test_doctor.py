@@ -169,6 +169,28 @@ def test_plugin_is_started_to_see_whether_it_can_be(installed: Path, text: str, 
     assert said in look_at_plugin(str(installed)).trouble
 
 
+@pytest.mark.parametrize(
+    ("said", "code", "edits"),
+    [
+        ("audisp-auditns: /x.toml: info: 1 is not allowed; allowed: true, false", 2, True),
+        ("audisp-auditns: cannot be read", 1, False),
+        ("/usr/bin/python3: can't open file '/usr/lib/x.py': [Errno 2] No such file or directory", 2, False),
+    ],
+)
+def test_configuration_that_is_refused_is_not_mended_by_installing_again(
+    installed: Path, said: str, code: int, edits: bool
+) -> None:
+    program = installed.parent / "audisp-auditns"
+    program.write_text(f'#!/bin/sh\necho "{said}" >&2\nexit {code}\n')
+    for package in ("", "deb", "rpm"):
+        plugin = replace(look_at_plugin(str(installed)), package=package)
+        (finding,) = (one for one in examine(replace(GOOD, plugin=plugin)) if one.id == "plugin")
+        assert finding.state == "fail"
+        assert said in finding.text
+        assert (finding.remedy == f"correct that, then: {program} --check-config") == edits
+        assert ("install" in finding.remedy) == (not edits)
+
+
 def test_who_installed_the_plugin_puts_it_right() -> None:
     for package, remedy in (("", "auditns install-plugin"), ("deb", "apt-get"), ("rpm", "dnf")):
         host = replace(GOOD, plugin=replace(GOOD.plugin, trouble="it is gone", package=package))
