@@ -21,6 +21,7 @@ from tests.kernel.support import need, need_root, need_tool
 
 TOP = Path(__file__).parents[2]
 DEMO = TOP / "tests/golden/demo"
+FILE_OF_0_1_0 = TOP / "tests/reference/auditns-0.1.0.toml"
 RELEASES = [
     pytest.param("bookworm", marks=pytest.mark.nightly),
     "trixie",
@@ -118,13 +119,26 @@ def read_only(root: Root, path: str) -> Iterator[None]:
         run_checked("mount", "-o", "remount,ro,bind", place)
         yield
     finally:
-        run_checked("umount", place)
+        run_checked("umount", "-l", place)  # what dpkg started and did not wait for may still be ending
 
 
 def install(root: Root, deb: Path) -> None:
     shutil.copy(deb, root.at("/tmp/package.deb"))
     root.must("apt-get", "update", "-qq")
     root.must("apt-get", "install", "-y", "-qq", "--no-install-recommends", "/tmp/package.deb")
+
+
+def earlier(deb: Path, folder: Path) -> Path:
+    """The package as one of an earlier version, whose configuration files were others."""
+    tree, made = folder / "earlier", folder / "earlier.deb"
+    run_checked("dpkg-deb", "--raw-extract", str(deb), str(tree))
+    control = tree / "DEBIAN/control"
+    control.write_text(re.sub(r"(?m)^Version: .*", "Version: 0.1.9", control.read_text()))
+    for name in (tree / "DEBIAN/conffiles").read_text().split():
+        with open(tree / name.lstrip("/"), "a") as file:
+            file.write("# of 0.1.9\n")
+    run_checked("dpkg-deb", "--root-owner-group", "-Znone", "--build", str(tree), str(made))
+    return made
 
 
 def enriched(root: Root) -> str:
@@ -205,6 +219,22 @@ def test_deb_from_installing_to_purging(release: str, tmp_path: Path) -> None:
         assert not toml.exists()
         assert not root.at("/var/lib/auditns").exists()
 
+        # what is edited stays over an upgrade that has it otherwise, the rest is the new one
+        install(root, earlier(deb, tmp_path))
+        assert toml.read_text().endswith("# of 0.1.9\n")
+        conf.write_text(conf.read_text().replace("active = no", "active = yes"))
+        shutil.copy(deb, root.at("/tmp/package.deb"))
+        done = root.run("dpkg", "--install", "/tmp/package.deb")  # nobody is there to ask
+        assert (done.returncode, "conffile prompt" in done.stderr) == (1, True), done.stderr
+        root.must("dpkg", "--force-confold", "--configure", "--pending")
+        assert "active = yes" in conf.read_text()
+        assert conf.read_text().endswith("# of 0.1.9\n")
+        assert "# of 0.1.9" not in toml.read_text()
+        assert root.must("audisp-auditns", "--check-config") == "/etc/audit/auditns.toml: good\n"
+        assert enriched(root) == answered
+        root.must("dpkg", "--purge", "auditns-connector")
+        assert not list(root.at("/etc/audit").rglob("auditns*"))
+
         # there is no root of Fedora here: the rpm's files run where its dependencies are, in the same places
         unpack(built("rpm"), root.path)
         assert root.at("/usr/lib/auditns/package").read_text() == "rpm\n"
@@ -213,10 +243,11 @@ def test_deb_from_installing_to_purging(release: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.nightly
-def test_deb_over_what_install_plugin_put_there(tmp_path: Path) -> None:
+@pytest.mark.parametrize("release", ["bookworm", "trixie", "noble"])
+def test_deb_over_what_install_plugin_put_there(release: str, tmp_path: Path) -> None:
     """Configuration, state and journal stay; the copy of the program that nothing uses any more goes."""
     deb = built("deb")
-    with fresh("trixie", tmp_path) as root:
+    with fresh(release, tmp_path) as root:
         root.must("apt-get", "update", "-qq")
         root.must("apt-get", "install", "-y", "-qq", "--no-install-recommends",
                   "python3-cffi-backend", "python3-structlog", "python3-pyroute2")  # fmt: skip
@@ -230,7 +261,7 @@ def test_deb_over_what_install_plugin_put_there(tmp_path: Path) -> None:
         root.must("python3", "-c", code + "from auditns_connector.cli.main import main; main()")
         shutil.rmtree(source)
         conf, toml = root.at("/etc/audit/plugins.d/auditns.conf"), root.at("/etc/audit/auditns.toml")
-        toml.write_text(toml.read_text() + "\n# mine\n")
+        toml.write_text(FILE_OF_0_1_0.read_text() + "\n# mine\n")
         kept = root.at("/var/log/audit/run.journal"), root.at("/run/auditns/state"), root.at("/var/lib/auditns/x")
         for path in kept:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -246,7 +277,7 @@ def test_deb_over_what_install_plugin_put_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize("release", ["bookworm", "trixie"])
+@pytest.mark.parametrize("release", ["bookworm", "trixie", "noble"])
 def test_first_command_of_the_readme(release: str, tmp_path: Path) -> None:
     """What is missing is named by packages that are there; installed by that line, the rest sets itself up."""
     with fresh(release, tmp_path, packages=("apt", "make", "ca-certificates")) as root:
