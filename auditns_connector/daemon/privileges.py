@@ -18,6 +18,7 @@ NEEDED: Final = {
     "CAP_SYS_ADMIN": "perf events before Linux 5.8, namespace ids, network namespaces, tracefs in a mount namespace",
     "CAP_PERFMON": "perf events",
     "CAP_NET_ADMIN": "the proc connector, large receive buffers",
+    "CAP_NET_BROADCAST": "changes of addresses in every network namespace",
     "CAP_AUDIT_READ": "the multicast group of audit records",
     "CAP_AUDIT_CONTROL": "audit rules, whether audit is on",
     "CAP_SYS_PTRACE": "namespaces and roots of other users' processes in /proc",

@@ -1,34 +1,68 @@
 """A process of its own that reads the addresses of network namespaces: it enters one, reads, and leaves it again.
 
-It never holds a socket or a descriptor of a foreign namespace longer than one read, for that would keep the namespace
-alive. One request a line on stdin, JSON ``[[pid, inode], …]``; for each pair one line on stdout, JSON ``{"ino", "dev",
-"addrs"}``, ``addrs`` null where the namespace is gone or hidden. It ends with stdin, or when idle for a minute.
+It lives in a network namespace of its own, in which it gives every other one a number: then a socket there with
+NETLINK_LISTEN_ALL_NSID is told of each change of an address in any of them, and of their ends, and keeps none of them
+alive. No namespace of the host sees these numbers. The socket goes to whoever started us, first of all.
 
-Run as a file, so it imports nothing of the package.
+It never holds a descriptor of a foreign namespace longer than one read, for that would keep the namespace alive. One
+request a line on stdin, a socket: JSON ``[[pid, inode], …]``; for each pair one line comes back, JSON ``{"ino", "dev",
+"nsid", "since", "addrs", "all"}``: numbered and followed from before ``since`` (CLOCK_MONOTONIC ns), when reading
+began; ``all`` are broadcast addresses. ``addrs`` is null where the namespace is gone or hidden. The first line is
+``{"error"}``, "" where all is well. It ends with stdin.
 """
 
 import ctypes
+import errno
 import json
 import os
-import select
-import sys
+import socket
+import time
 
+from auditns_connector.host import rtnetlink
 from auditns_connector.vocabulary.values import JsonObject
 
 _CLONE_NEWNET = 0x40000000
-_IDLE = 60.0
+_SO_RCVBUFFORCE = 33
+_BUFFER = 8 << 20
+#: seconds until an answer of the kernel is given up
+_PATIENCE = 5.0
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def _enter(fd: int) -> None:
-    if _libc.setns(fd, _CLONE_NEWNET):
+def _checked(result: int) -> None:
+    if result:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
 
 
-def read(pid: int, inode: int, home: int) -> JsonObject:
-    """The addresses of the network namespace of ``pid``, if that is the one with ``inode``; we are at ``home`` again
-    afterwards."""
+def _events() -> socket.socket:
+    """The socket that is told of changes in every namespace that has a number here."""
+    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, 0)
+    sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
+    sock.setsockopt(rtnetlink.SOL_NETLINK, rtnetlink.LISTEN_ALL_NSID, 1)
+    sock.bind((0, 0))
+    for group in rtnetlink.GROUPS:
+        sock.setsockopt(rtnetlink.SOL_NETLINK, rtnetlink.ADD_MEMBERSHIP, group)
+    return sock
+
+
+def _number(fd: int, numbers: socket.socket) -> int:
+    """The number of a network namespace here. Raises OSError."""
+    numbers.send(rtnetlink.number(fd))
+    for kind, _, body in rtnetlink.messages(numbers.recv(65536)):
+        failed = rtnetlink.failure(body) if kind == rtnetlink.ERROR else 0
+        if failed not in (0, errno.EEXIST):
+            raise OSError(failed, os.strerror(failed))
+    numbers.send(rtnetlink.number_of(fd))
+    for kind, _, body in rtnetlink.messages(numbers.recv(65536)):
+        if kind == rtnetlink.NEWNSID and (found := rtnetlink.nsid(body)) >= 0:
+            return found
+    raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+
+def read(pid: int, inode: int, home: int, numbers: socket.socket) -> JsonObject:
+    """The addresses of the network namespace of ``pid``, if that is the one with ``inode``, which has a number in the
+    namespace of ``numbers`` from now on; we are at ``home`` again afterwards."""
     from pyroute2 import IPRoute
 
     found: JsonObject = {"ino": inode, "dev": 0, "addrs": None}
@@ -41,35 +75,45 @@ def read(pid: int, inode: int, home: int) -> JsonObject:
         if about.st_ino != inode:
             return found
         found["dev"] = about.st_dev
-        _enter(fd)
+        nsid = _number(fd, numbers)
+        _checked(_libc.setns(fd, _CLONE_NEWNET))
     except OSError:
         return found
     finally:
         os.close(fd)
     try:
+        since = time.monotonic_ns()
         with IPRoute() as route:
-            messages = list(route.get_addr())
-        pairs = [dict(message["attrs"]) for message in messages]
-        # on a point-to-point link IFA_ADDRESS is the other side
-        found["addrs"] = [address for attrs in pairs if (address := attrs.get("IFA_LOCAL") or attrs.get("IFA_ADDRESS"))]
+            pairs = [dict(message["attrs"]) for message in route.get_addr()]
+        # on a point-to-point link IFA_ADDRESS is the other side; what changes meanwhile the socket tells
+        addresses = [address for attrs in pairs if (address := attrs.get("IFA_LOCAL") or attrs.get("IFA_ADDRESS"))]
+        broadcasts = [address for attrs in pairs if (address := attrs.get("IFA_BROADCAST"))]
+        found |= {"nsid": nsid, "since": since, "addrs": addresses, "all": broadcasts}
     finally:
-        _enter(home)
+        _checked(_libc.setns(home, _CLONE_NEWNET))
     return found
 
 
 def main() -> None:
     """Serve stdin."""
+    sock = socket.socket(fileno=0)
+    try:
+        _checked(_libc.unshare(_CLONE_NEWNET))
+        events = _events()
+    except OSError as error:
+        sock.sendall(json.dumps({"error": str(error)}).encode() + b"\n")
+        return
+    socket.send_fds(sock, [b'{"error": ""}\n'], [events.fileno()])
+    events.close()
     home = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    numbers = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+    numbers.settimeout(_PATIENCE)
     buffer = b""
-    while select.select([0], [], [], _IDLE)[0]:
-        data = os.read(0, 65536)
-        if not data:
-            return
+    while data := sock.recv(65536):
         *lines, buffer = (buffer + data).split(b"\n")
         for line in lines:
             for pid, inode in json.loads(line):
-                sys.stdout.write(json.dumps(read(int(pid), int(inode), home)) + "\n")
-            sys.stdout.flush()
+                sock.sendall(json.dumps(read(int(pid), int(inode), home, numbers)).encode() + b"\n")
 
 
 if __name__ == "__main__":

@@ -1,21 +1,26 @@
 """Follows the addresses of every network namespace, for NETFILTER_PKT records, by way of address_helper.py.
 
-Nothing is done until a packet was seen. From then on a namespace is read soon after it appeared, more often while it is
-young, and all of them when a packet names an address that none is known to own. The answers enter as ADDRS frames.
+Nothing is done until a packet was seen. From then on a namespace is read as soon as it has appeared; each later change
+is told by a socket that the helper has made, which is emptied before any record is answered. So what was read holds
+until something else is told, and what is not known for sure is said to be so: a namespace whose addresses change too
+often, or of which messages were lost, is unknown until it has been read again. All of it enters as ADDRS frames.
 """
 
-import contextlib
 import json
 import os
 import selectors
+import socket
+import struct
 import sys
 import time
 from typing import TYPE_CHECKING, Final
 
 from auditns_connector.daemon.log import RateLimitedLog
+from auditns_connector.host import rtnetlink
 from auditns_connector.model.places import Instance
 from auditns_connector.vocabulary import frames as f
 from auditns_connector.vocabulary.namespaces import NET
+from auditns_connector.vocabulary.timing import EPSILON
 from auditns_connector.vocabulary.values import JsonObject
 
 if TYPE_CHECKING:
@@ -24,12 +29,33 @@ if TYPE_CHECKING:
     from auditns_connector.daemon.log import Log
     from auditns_connector.host.observer import Observer
 
-#: seconds after the first reading of a namespace at which it is read again, then every _PERIOD
-_AGES: Final = (0.3, 1.0, 3.0, 10.0)
+#: seconds after an attempt to read a namespace at which it is tried again, then every _PERIOD
+_DELAYS: Final = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 _PERIOD: Final = 30.0
-#: an address nobody owns makes all be read, at most this often (seconds)
-_MISSED: Final = 1.0
+#: a namespace whose addresses change is read again this much later (seconds), and is given up until then when it
+#: changes so often meanwhile
+_AGAIN: Final = 1.0
+_MOST_CHANGES: Final = 200
+#: so many messages are taken in at once; with more behind them, all is unknown
+_MOST_MESSAGES: Final = 2000
+#: so many namespaces are asked for at once
+_MOST_ASKED: Final = 256
 _MAX_ANSWER: Final = 200_000
+_MAX_BUFFER: Final = 1 << 24
+_INT: Final = struct.Struct("=i")
+
+
+class _Watched:
+    """One namespace. It is followed from an answer of the helper on, until it is not ``sure`` any more."""
+
+    __slots__ = ("changes", "due", "inst", "sure", "tries")
+
+    def __init__(self, inst: Instance) -> None:
+        self.inst = inst
+        #: when it is to be read next (monotonic seconds; None: that is not needed)
+        self.due: float | None = 0.0
+        self.tries = self.changes = 0
+        self.sure = False
 
 
 class NetWatch:
@@ -41,36 +67,47 @@ class NetWatch:
         self._model = observer.model
         self._log = RateLimitedLog(log)
         self._process: subprocess.Popen[bytes] | None = None
+        self._helper: socket.socket | None = None
+        self._events: socket.socket | None = None
         self._buffer = b""
         self._asked = 0
-        #: namespace -> how often it was read, and when it is due again
-        self._due: dict[Instance, tuple[int, float]] = {}
-        self._missed = 0.0
+        self._watched: dict[Instance, _Watched] = {}
+        #: number of a namespace where the helper lives -> the namespace
+        self._numbers: dict[int, _Watched] = {}
+        #: numbers of which something was told before it was known whose they are
+        self._early: set[int] = set()
+        #: when the socket was last empty (monotonic ns)
+        self._emptied = 0
+        self._created = self._ended = -1
+        #: who was asked for, by inode
+        self._pending: dict[int, _Watched] = {}
         self._failures = 0
+
+    # -- asking
 
     def tick(self) -> None:
         """Ask for what is due; called after every round of the pipeline, so it must be cheap when nothing is."""
-        packets = self._model.packets
-        if not packets.wanted or self._asked:
+        if not self._model.packets.wanted or self._asked or self._failures >= 3:
             return
-        now = time.monotonic()
-        if packets.missed:
-            packets.missed = False
-            if now >= self._missed + _MISSED:
-                self._missed = now
-                self._due = dict.fromkeys(self._due, (0, now))
-        living = [inst for inst in self._model.namespaces.current[NET].values() if inst.live or inst.initial]
-        if len(self._due) > len(living):
-            self._due = {inst: self._due[inst] for inst in living if inst in self._due}
-        request = []
-        for inst in living:
-            times, due = self._due.get(inst, (0, 0.0))
-            if due > now:
+        now, namespaces = time.monotonic(), self._model.namespaces
+        if namespaces.created != self._created or namespaces.ended != self._ended:
+            self._created, self._ended = namespaces.created, namespaces.ended
+            living = {inst for inst in namespaces.current[NET].values() if inst.live or inst.initial}
+            for inst in [inst for inst in self._watched if inst not in living]:
+                del self._watched[inst]
+            for inst in living:
+                if inst not in self._watched:
+                    self._watched[inst] = _Watched(inst)
+        request: list[list[int]] = []
+        for inst, watched in self._watched.items():
+            if watched.due is None or watched.due > now or len(request) >= _MOST_ASKED:
                 continue
+            delay = _DELAYS[watched.tries] if watched.tries < len(_DELAYS) else _PERIOD
+            watched.tries, watched.due = watched.tries + 1, now + delay
             pid = os.getpid() if inst.initial else self._member(inst)
             if pid:
                 request.append([pid, inst.ino])
-                self._due[inst] = times + 1, now + (_AGES[times] if times < len(_AGES) else _PERIOD)
+                self._pending[inst.ino], watched.changes = watched, 0
         if request:
             self._ask(request)
 
@@ -81,94 +118,213 @@ class NetWatch:
         return 0
 
     def _ask(self, request: list[list[int]]) -> None:
-        if self._process is None and not self._start():
+        if self._helper is None and not self._start():
             return
-        assert self._process is not None
-        assert self._process.stdin is not None
+        assert self._helper is not None
         try:
-            self._process.stdin.write(json.dumps(request).encode() + b"\n")
-            self._process.stdin.flush()
+            self._helper.sendall(json.dumps(request).encode() + b"\n")
         except OSError:
+            self._lose()
             self._stop()
             return
         self._asked = len(request)
 
     def _start(self) -> bool:
-        if self._failures >= 3:
-            return False
         import subprocess
 
         path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "address_helper.py")
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        self._helper, theirs = socket.socketpair()
         try:
-            self._process = subprocess.Popen(
-                [sys.executable, path],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env=environment,
-            )
+            with theirs:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-P", path],
+                    stdin=theirs.fileno(),
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    env=environment,
+                )
         except OSError as error:
+            self._helper.close()
+            self._helper = None
             self._failed(str(error))
             return False
-        assert self._process.stdout is not None
-        os.set_blocking(self._process.stdout.fileno(), False)
-        self._selector.register(self._process.stdout, selectors.EVENT_READ, self._read)
+        self._helper.setblocking(False)
+        self._selector.register(self._helper, selectors.EVENT_READ, self._read)
         return True
 
     def _failed(self, why: str) -> None:
         self._failures += 1
         if self._failures == 3:
             self._log.warning(
-                "helper", "the addresses of network namespaces cannot be read; packets are contid=?", reason=why
+                "helper", "the addresses of network namespaces cannot be followed; packets are contid=?", reason=why
             )
 
-    def _read(self) -> None:
-        assert self._process is not None
-        assert self._process.stdout is not None
-        data = b""
-        with contextlib.suppress(BlockingIOError):
-            data = os.read(self._process.stdout.fileno(), 1 << 16)
-            if not data:
-                if self._asked:
-                    self._failed(f"the helper ended ({self._process.poll()})")
-                self._stop()
-                return
-        *lines, self._buffer = (self._buffer + data).split(b"\n")
-        now = time.monotonic_ns()
-        for line in lines:
-            self._asked = max(0, self._asked - 1)
-            self._take(line, now)
+    # -- answers
 
-    def _take(self, line: bytes, now: int) -> None:
+    def _read(self) -> None:
+        assert self._helper is not None
+        try:
+            data, descriptors, _, _ = socket.recv_fds(self._helper, 1 << 16, 1)
+        except BlockingIOError:
+            return
+        except OSError:
+            data, descriptors = b"", []
+        for descriptor in descriptors:
+            self._follow(descriptor)
+        if not data or len(self._buffer) > _MAX_BUFFER:
+            if self._asked:
+                self._failed(f"the helper ended ({self._process.poll() if self._process else None})")
+            self._lose()
+            self._stop()
+            return
+        # what was told before an answer was given comes first
+        self._empty()
+        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        for line in lines:
+            self._take(line)
+
+    def _follow(self, descriptor: int) -> None:
+        self._events = socket.socket(fileno=descriptor)
+        self._events.setblocking(False)
+        self._emptied = time.monotonic_ns()
+        self._selector.register(self._events, selectors.EVENT_READ, self._empty)
+        self._observer.followed.append(self._before_answers)
+
+    def _take(self, line: bytes) -> None:
         try:
             told: JsonObject = json.loads(line)
         except ValueError:
             return  # what is no answer teaches nothing
-        if len(line) > _MAX_ANSWER:
-            told["addrs"] = None
-        payload = json.dumps({"ino": told["ino"], "dev": told["dev"], "addrs": told["addrs"]}).encode()
-        self._observer.feed(f.pack(f.K_ADDRS, f.S_PROCFS, now, payload=payload))
+        if "error" in told:
+            if told["error"]:
+                self._failed(str(told["error"]))
+            return
+        self._asked = max(0, self._asked - 1)
+        watched = self._pending.pop(int(told["ino"]), None)
+        if watched is None or told["addrs"] is None or len(line) > _MAX_ANSWER:
+            return
+        number = int(told["nsid"])
+        changed = watched.changes or number in self._early
+        self._early.discard(number)
+        self._numbers[number] = watched
+        if changed:
+            # it may have been read before or after that; what has changed since it was read first is known
+            return
+        if not watched.sure or watched.due is not None:
+            self._feed(watched.inst, **{name: told[name] for name in ("dev", "since", "addrs", "all")})
+        watched.sure, watched.due, watched.tries = True, None, 0
+
+    def _feed(self, inst: Instance, **about: object) -> None:
+        payload = json.dumps({"ino": inst.ino, "dev": inst.dev, **about}).encode()
+        self._observer.feed(f.pack(f.K_ADDRS, f.S_PROCFS, time.monotonic_ns(), payload=payload))
+
+    # -- changes
+
+    def _before_answers(self, cut: int) -> None:
+        self._empty()
+
+    def _empty(self) -> None:
+        """Take in what has changed since this was last called."""
+        if self._events is None:
+            return
+        since, self._emptied = self._emptied - EPSILON, time.monotonic_ns()
+        changes: dict[_Watched, tuple[list[bytes], list[bytes], list[bytes]]] = {}
+        whole = False
+        for _ in range(_MOST_MESSAGES):
+            try:
+                data, ancillary, _, _ = self._events.recvmsg(1 << 16, 64)
+            except BlockingIOError:
+                whole = True
+                break
+            except OSError:
+                break  # ENOBUFS: some were lost
+            number = next((_INT.unpack(raw)[0] for _, _, raw in ancillary if len(raw) == _INT.size), -1)
+            for kind, _, body in rtnetlink.messages(data):
+                if kind == rtnetlink.DELNSID:
+                    self._tell(changes, since)
+                    self._gone(rtnetlink.nsid(body), since)
+                elif kind in (rtnetlink.NEWADDR, rtnetlink.DELADDR):
+                    self._change(number, kind, body, changes)
+        self._tell(changes, since)
+        if not whole:
+            self._lose()
+
+    def _change(
+        self, number: int, kind: int, body: bytes, changes: dict[_Watched, tuple[list[bytes], list[bytes], list[bytes]]]
+    ) -> None:
+        watched = self._numbers.get(number)
+        if watched is None:
+            self._early.add(number)
+            return
+        watched.changes += 1
+        if not watched.sure:
+            return
+        new, old, all_of = changes.setdefault(watched, ([], [], []))
+        one, broadcast = rtnetlink.addresses(body)
+        if kind == rtnetlink.NEWADDR:
+            new += one
+            all_of += broadcast
+        else:
+            old += one
+
+    def _tell(self, changes: dict[_Watched, tuple[list[bytes], list[bytes], list[bytes]]], since: int) -> None:
+        for watched, (new, old, all_of) in changes.items():
+            if watched.changes > _MOST_CHANGES:
+                self._unsure(watched)
+                continue
+            about = {"new": _words(new), "old": _words(old), "all": _words(all_of)}
+            self._feed(watched.inst, since=since, **about)
+            if old and watched.due is None:
+                watched.due = time.monotonic() + _AGAIN  # it may have that address on another device too
+        changes.clear()
+
+    def _gone(self, number: int, since: int) -> None:
+        self._early.discard(number)
+        watched = self._numbers.pop(number, None)
+        if watched is not None and watched.sure:
+            self._feed(watched.inst, since=since, gone=True)
+            watched.sure = False
+
+    def _unsure(self, watched: _Watched) -> None:
+        if watched.sure:
+            self._feed(watched.inst, addrs=None)
+            watched.sure, watched.due = False, time.monotonic() + _AGAIN
+
+    def _lose(self) -> None:
+        """Messages were lost, or are too many: nothing is known for sure."""
+        self._early.clear()
+        for watched in dict.fromkeys([*self._numbers.values(), *self._watched.values()]):
+            watched.changes += 1
+            self._unsure(watched)
+
+    # -- the end
 
     def _stop(self) -> None:
+        self._numbers.clear()
         process, self._process, self._asked, self._buffer = self._process, None, 0, b""
+        if self._before_answers in self._observer.followed:
+            self._observer.followed.remove(self._before_answers)
+        for sock in (self._helper, self._events):
+            if sock is not None:
+                self._selector.unregister(sock)
+                sock.close()
+        self._helper = self._events = None
+        self._pending.clear()
         if process is None:
             return
         import subprocess
 
-        if process.stdout is not None:
-            with contextlib.suppress(KeyError, ValueError, RuntimeError):
-                self._selector.unregister(process.stdout)
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                with contextlib.suppress(OSError):
-                    pipe.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
+        try:
             process.wait(0.2)
-            return
-        process.kill()
-        process.wait()
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
     def close(self) -> None:
         """End the helper."""
         self._stop()
+
+
+def _words(found: list[bytes]) -> list[str]:
+    return [socket.inet_ntop(socket.AF_INET if len(a) == 4 else socket.AF_INET6, a) for a in found]

@@ -1,15 +1,30 @@
 """Packets: which containers' network namespaces own the addresses that a NETFILTER_PKT record names.
 
-Nothing else is known of a packet: the record has no process and no namespace. An address that one namespace owns
-means every container with a process there, that of the source first. One that several own (127.0.0.1, the same private
-network twice) is decided by the packet's mark, if the configuration maps it to a container or to the initial network
-namespace; else the answer is unknown. One that none owns is elsewhere in the network, provided that the addresses of
-all namespaces have been read; else it is unknown too.
+Nothing else is known of a packet: the record has no process and no namespace. An address that one namespace owned at
+its time, and no other can have owned, means every container with a process there, that of the source first. One that
+several owned (127.0.0.1, the same private network twice) is decided by the packet's mark, if the configuration maps it
+to a container or to the initial network namespace; else the answer is unknown. It is unknown too where a namespace with
+containers *may* have owned the address: one that was not followed yet at the packet's time, or that has changed about
+then. So a packet is the host's only where it is proven that no such namespace can have had its addresses.
 """
 
 import json
 from typing import TYPE_CHECKING, Final
 
+from auditns_connector.model.address_times import (
+    BROADCAST,
+    EVER,
+    MAYBE,
+    SURE,
+    Hold,
+    Known,
+    address,
+    key_of,
+    key_text,
+    of_all_hosts,
+    read_key,
+    read_keys,
+)
 from auditns_connector.model.places import UNKNOWN, Container, Instance
 from auditns_connector.model.process import NOT_KNOWN, OBSERVED, State
 from auditns_connector.vocabulary.namespaces import NET
@@ -23,20 +38,8 @@ _MAX_GROUPS: Final = 10_000
 _MAX_LIST: Final = 8000
 #: in place of a contid: every container in the initial network namespace
 HOST_NETWORK: Final = -1
-_LOOPBACK: Final = bytes(15) + b"\x01"
-_MAPPED: Final = bytes(10) + b"\xff\xff"
-
-
-def address(text: bytes | str) -> bytes | None:
-    """An IPv4 or IPv6 address as 4 or 16 bytes (an IPv4 one mapped into IPv6 as 4); ``None`` for anything else."""
-    from socket import AF_INET, AF_INET6, inet_pton  # slow to import, and few hosts log packets
-
-    word = text.decode("latin-1") if isinstance(text, bytes) else text
-    try:
-        raw = inet_pton(AF_INET6 if ":" in word else AF_INET, word)
-    except (OSError, ValueError):
-        return None
-    return raw[12:] if len(raw) == 16 and raw.startswith(_MAPPED) else raw
+#: so often one namespace's having one address is remembered
+_MAX_HOLDS: Final = 8
 
 
 def listed(contids: list[str]) -> str:
@@ -73,57 +76,136 @@ class Packets:
 
     def __init__(self, model: "Tables") -> None:
         self._model = model
-        #: a packet was asked for: addresses are followed only from then on
-        self.wanted = False
-        #: an address was asked for that no namespace is known to own
-        self.missed = False
+        #: when a packet was asked for first (ns)
+        self._since: int | None = None
         #: netfilter mark -> contid, or HOST_NETWORK
         self.marks: dict[int, int] = {}
-        self._of: dict[Instance, frozenset[bytes]] = {}
+        self._of: dict[Instance, Known] = {}
+        #: of those that have an inode, the last
+        self._by_ino: dict[int, Instance] = {}
+        #: address -> who had it at some time
         self._owners: dict[bytes, set[Instance]] = {}
         self._groups: dict[tuple[Container, ...], Group] = {}
         self._cache: dict[Instance, list[tuple[Container, int | None]]] = {}
-        self._epoch = -1
+        #: namespaces that are not followed and when they ended; those that have not been for long
+        self._open: list[tuple[Instance, int]] | None = None
+        self._young: list[tuple[Instance, Known]] = []
 
     # -- what is known
 
+    @property
+    def wanted(self) -> bool:
+        """A packet was asked for: addresses are followed only from then on."""
+        return self._since is not None
+
+    def want(self, now: int) -> None:
+        """From ``now`` (CLOCK_MONOTONIC ns) on every network namespace is seen that has a task."""
+        if self._since is None:
+            self._since = now
+            self._model.table.c.not_alone |= 1 << NET
+
     def take(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
-        """ADDRS frame: the addresses of one network namespace as they were at ``time``."""
+        """ADDRS frame: what the addresses of one network namespace were, or how they changed until ``time``."""
         told: JsonObject = json.loads(payload.rstrip(b"\0"))
-        inst = self._model.namespaces.current[NET].get(int(told["ino"]))
+        ino = int(told["ino"])
+        change = not {"new", "gone"}.isdisjoint(told)
+        inst = self._by_ino.get(ino) if change else self._model.namespaces.current[NET].get(ino)
         if inst is None or (inst.dev and told["dev"] and inst.dev != int(told["dev"])):
             return
-        self._forget(inst)
-        if told["addrs"] is None:
+        if change:
+            self._changed(inst, told, time)
+        elif "holds" in told:
+            self._forget(inst)
+            known = self._known_from(inst, int(told["since"]))
+            for text, *times in told["holds"]:
+                if (key := read_key(str(text))) is not None:
+                    self._hold(inst, known, key, Hold(*map(int, times)))
+        elif told.get("addrs") is None or "since" not in told:
+            self._forget(inst)  # a reading that nothing follows was true in its moment alone
+        else:
+            self._read(inst, told)
+
+    def _known_from(self, inst: Instance, since: int) -> Known:
+        former = self._by_ino.get(inst.ino)
+        if former is not None and former is not inst and self._of[former].gone is None:
+            self._forget(former)
+        self._by_ino[inst.ino] = inst
+        return self._of.setdefault(inst, Known(since))
+
+    def _read(self, inst: Instance, told: JsonObject) -> None:
+        since = int(told["since"])
+        known = self._known_from(inst, since)
+        found = read_keys(told["addrs"], told.get("all", ()))
+        for key, holds in known.holds.items():
+            for hold in holds:
+                if key not in found and hold.maybe_until == EVER:
+                    hold.maybe_until = since
+                    if hold.sure_until == EVER:
+                        hold.sure_until = hold.sure_from
+        self._prune(inst, known, since - _KEEP)
+        for key in found:
+            if all(hold.sure_until != EVER for hold in known.holds.get(key, ())):
+                self._hold(inst, known, key, Hold(0, since, EVER, EVER))
+
+    def _changed(self, inst: Instance, told: JsonObject, time: int) -> None:
+        known, since = self._of[inst], int(told["since"])
+        if told.get("gone"):
+            known.gone = time
+            for holds in known.holds.values():
+                for hold in holds:
+                    hold.end(since, time)
             return
-        found = frozenset(raw for text in told["addrs"] if (raw := address(str(text))) is not None)
-        self._of[inst] = found
-        for raw in found:
-            self._owners.setdefault(raw, set()).add(inst)
+        for key in read_keys(told["old"], ()):
+            # another device may have it too: the next reading says whether it was the last
+            for hold in known.holds.get(key, ()):
+                hold.end(since, EVER)
+        for key in read_keys(told["new"], told["all"]):
+            if all(hold.sure_until != EVER for hold in known.holds.get(key, ())):
+                self._hold(inst, known, key, Hold(since, time, EVER, EVER))
+
+    def _hold(self, inst: Instance, known: Known, key: bytes, hold: Hold) -> None:
+        holds = known.holds.setdefault(key, [])
+        holds.append(hold)
+        if len(holds) > _MAX_HOLDS:
+            # one for the oldest two: what lies between is open
+            first, second = holds[:2]
+            holds[:2] = [Hold(first.maybe_from, second.sure_from, second.sure_until, second.maybe_until)]
+        self._owners.setdefault(key, set()).add(inst)
+
+    def _prune(self, inst: Instance, known: Known, before: int) -> None:
+        """Forget what ``inst`` had until ``before``: of packets that are as old nobody asks."""
+        for key, holds in list(known.holds.items()):
+            holds[:] = [hold for hold in holds if hold.maybe_until >= before]
+            if not holds:
+                del known.holds[key]
+                self._let_go(inst, key)
+
+    def _let_go(self, inst: Instance, key: bytes) -> None:
+        holders = self._owners[key]
+        holders.discard(inst)
+        if not holders:
+            del self._owners[key]
 
     def _forget(self, inst: Instance) -> None:
-        for raw in self._of.pop(inst, ()):
-            holders = self._owners[raw]
-            holders.discard(inst)
-            if not holders:
-                del self._owners[raw]
-
-    def known(self, inst: Instance) -> bool:
-        """Whether the addresses of ``inst`` have been read."""
-        return inst in self._of
+        known = self._of.pop(inst, None)
+        if self._by_ino.get(inst.ino) is inst:
+            del self._by_ino[inst.ino]
+        for key in known.holds if known is not None else ():
+            self._let_go(inst, key)
 
     def snapshot(self) -> list[JsonObject]:
         """What is known, as payloads of ADDRS frames."""
-        from socket import AF_INET, AF_INET6, inet_ntop
-
         return [
             {
                 "ino": inst.ino,
                 "dev": inst.dev,
-                "addrs": sorted(inet_ntop(AF_INET if len(a) == 4 else AF_INET6, a) for a in addrs),
+                "since": known.since,
+                "holds": [
+                    [key_text(key), *hold.times()] for key, holds in sorted(known.holds.items()) for hold in holds
+                ],
             }
-            for inst, addrs in self._of.items()
-            if inst.live
+            for inst, known in self._of.items()
+            if known.gone is None
         ]
 
     # -- answers
@@ -131,26 +213,26 @@ class Packets:
     def begin(self) -> None:
         """The table may have changed since the last packet: look again who is where."""
         self._cache.clear()
-        for inst in [inst for inst in self._of if not inst.live and inst.ended is not None]:
-            if inst.ended is not None and inst.ended < self._model.now - _KEEP:
-                self._forget(inst)
+        self._open = None
 
-    def answer(self, fields: dict[bytes, bytes], low: int) -> State | None:
-        """The state to print for a packet stamped ``low`` (CLOCK_MONOTONIC ns); ``None`` where it is the host's."""
-        self.wanted = True
+    def answer(self, fields: dict[bytes, bytes], low: int, high: int) -> State | None:
+        """The state to print for a packet stamped between ``low`` and ``high`` (CLOCK_MONOTONIC ns); ``None`` where it
+        is the host's."""
+        self.want(self._model.now)
         found: list[Container] = []
-        doubt = False
+        owned = everybody = False
         for name in (b"saddr", b"daddr"):
             raw = address(fields.get(name, b""))
-            if raw is None:
+            if raw is None or of_all_hosts(raw) or self._owners.get(BROADCAST + raw):
+                everybody = True
                 continue
-            owners = self._owner(raw, low)
-            if owners is None or len(owners) > 1:
-                doubt = True
-                continue
-            for inst in owners:
-                found += [c for c in self._inside(inst, low) if c not in found]
-        if doubt:
+            containers, owner = self._owner(raw, low, high)
+            if containers is None:
+                return self._marked(fields.get(b"mark", b""), low)
+            # who receives what is sent to all is not known, but who sent it is
+            owned = owned or (owner and name == b"saddr")
+            found += [container for container in containers if container not in found]
+        if everybody and not owned and not self._nobody_anywhere(low):
             return self._marked(fields.get(b"mark", b""), low)
         return self._of_all(found)
 
@@ -159,19 +241,53 @@ class Packets:
             return None
         return State(0, found[0] if len(found) == 1 else self._group(tuple(found)), None, OBSERVED)
 
-    def _owner(self, raw: bytes, low: int) -> list[Instance] | None:
-        """The namespaces that own an address; ``None`` where that is not known."""
+    def _owner(self, raw: bytes, low: int, high: int) -> tuple[list[Container] | None, bool]:
+        """The containers of the namespace that owned an address, ``None`` where that is not known; and whether one did
+        for sure."""
+        if not self._sees(low):
+            return None, False
+        sure, may = set(), self._not_followed(low)
+        for inst in self._owners.get(key_of(raw), ()):
+            known = self._of[inst]
+            how = known.had(key_of(raw), low, high)
+            if how == SURE:
+                sure.add(inst)
+            elif how == MAYBE:
+                may.add(inst)
+        may -= sure
+        outcomes = {tuple(self._inside(inst, low)) for inst in sure | may}
+        if not sure:
+            outcomes.add(())
+        return (list(*outcomes), bool(sure)) if len(outcomes) == 1 else (None, False)
+
+    def _sees(self, low: int) -> bool:
+        """Whether every network namespace that a task was in at ``low`` is known: perf tells of each, but for what was
+        lost."""
         model = self._model
-        living = [inst for inst in model.namespaces.current[NET].values() if inst.live or inst.initial]
-        if raw == _LOOPBACK or (len(raw) == 4 and raw[0] == 127):
-            return living
-        owners = [inst for inst in self._owners.get(raw, ()) if inst.ended is None or inst.ended >= low]
-        if owners:
-            return sorted(owners, key=lambda inst: inst.number)
-        self.missed = True
-        if all(inst in self._of for inst in living):
-            return []
-        return None
+        return self._since is not None and model.perf and low > max(self._since, model.now - _KEEP, model.gap_until)
+
+    def _not_followed(self, low: int) -> set[Instance]:
+        """The namespaces that may have had any address at ``low``. When one began is not asked: an event that tells of
+        it may have been lost."""
+        if self._open is None:
+            namespaces, floor = self._model.namespaces, self._model.now - _KEEP
+            for inst in [inst for inst, known in self._of.items() if known.gone is not None and known.gone < floor]:
+                self._forget(inst)
+            found = [(inst, EVER) for inst in namespaces.current[NET].values() if inst.live or inst.initial]
+            found += [(inst, ended) for inst, ended in namespaces.died if inst.index == NET]
+            waiting = namespaces.unproven_ends.values()
+            # no container has a process in one that had none then
+            found += [(inst, inst.ended or 0) for inst in waiting if inst.index == NET]
+            self._open = [(inst, ended) for inst, ended in found if inst not in self._of and ended >= floor]
+            self._young = [(inst, known) for inst, known in self._of.items() if known.since > floor]
+        may = {inst for inst, ended in self._open if ended >= low}
+        return may | {inst for inst, known in self._young if known.since > low and not known.gone_before(low)}
+
+    def _nobody_anywhere(self, low: int) -> bool:
+        """Whether no container can have had any packet then."""
+        if not self._sees(low):
+            return False
+        return not any(self._inside(inst, low) for inst in self._not_followed(low) | self._of.keys())
 
     def _inside(self, inst: Instance, low: int) -> list[Container]:
         """Every container with a process in ``inst``, or with one that was there at ``low``; the oldest first."""

@@ -48,7 +48,10 @@ NSID          procfs        ppid type (index in nstypes.ALL_ORDER); cgroup numbe
                             appearance; arg its serial, 0: to be minted; payload: u64 inode
 MARK          pipeline      payload: see journal/files.py; which audit events were answered at this point
 REGISTER      control       payload JSON: a registration as the control socket judged it
-ADDRS         procfs        payload JSON: "ino" and "dev" of a network namespace, "addrs" its addresses, null: not told
+ADDRS         procfs        payload JSON: "ino" and "dev" of a network namespace, and "addrs" its addresses, "all" those
+                            of broadcasts, complete from "since" (ns) to now, and followed; or "new" and "old":
+                            what came and what went in ("since", now]; or "gone", in the same time; or "holds", see
+                            model/addresses.py; "addrs" null: no longer followed
 RESYNC        procfs        arg 1 a scan begins, 2 it ended, 3: from ``time`` on all is in doubt, /proc is polled
 RULES         audit         arg: from now on every exec (1), every unshare and setns (2) makes an audit record
 INSIDE        perf          pid, tid of a child at its fork; ppid, ptid its numbers inside the pid namespace whose

@@ -64,7 +64,7 @@ int life_can_begin(const struct table *t, const struct frame_header *head, const
         if (ino == word(is->raw, i + 1u))
             continue;
         at = place_find(t, i, ino);
-        if (!ino || !(is->lives >> i & 1) || (at && place_at(t, at)->taken))
+        if (!ino || !((is->lives & ~t->not_alone) >> i & 1) || (at && place_at(t, at)->taken))
             return 0;
         if (at && place_at(t, at)->instance && !instance_at(t, place_at(t, at)->instance)->dead)
             return 0; /* its end was not seen */

@@ -164,6 +164,7 @@ struct table {
     struct table_numbers *numbers;
     uint8_t sandbox[LIFE_TYPES];
     uint32_t sandboxes;
+    uint32_t not_alone;         /* types (bits) whose namespaces are Python's from their beginning */
     uint32_t lifecycle;         /* how namespaces come and go is told */
     uint32_t alive;             /* lives whose process has not ended */
     struct table_event *event;

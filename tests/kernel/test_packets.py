@@ -124,3 +124,65 @@ def test_loopback_of_the_host_by_its_mark(quiet: AuditState, tasks: list[Task], 
         finally:
             for rule in rules:
                 subprocess.run(["iptables", "-w", "-D", *rule.split()], check=True)
+
+
+def test_the_first_packet_of_a_namespace_is_never_the_hosts(
+    quiet: AuditState, tasks: list[Task], tmp_path: Path, token: str
+) -> None:
+    """Addresses are newer than any reading of them, and the packet comes at once. While one namespace is there, others
+    come and send; another one's first packets are IPv6's, from no address to all."""
+    with listening(tmp_path / "l", "--format", "raw") as listener:
+        control = str(tmp_path / "l" / "control")
+        tasks.append(Task("unshare", "-n"))
+        api.set_contid(tasks[0].pid, 1, control=control)
+        setup(tasks[0], 0x4D5, "ip addr add 10.213.11.1/32 dev lo")
+        packet(listener, tasks[0], "10.213.11.1", 0x4D5, ["1"])
+        for number in range(2, 8):
+            task = Task("unshare", "-n")
+            tasks.append(task)
+            api.set_contid(task.pid, number, control=control)
+            setup(task, 0x4E0 + number)
+            address, pair = f"10.213.11.{number}", f"v{token}"[:13]
+            commands = (
+                f"ip addr add {address}/32 dev lo; busybox ping -c 1 -W 1 {address}",
+                f"ip addr del {address}/32 dev lo; ip addr add {address}/32 dev lo; busybox ping -c 1 -W 1 {address}",
+                f"ip6tables -w -A INPUT -j AUDIT --type accept; ip link add {pair}a type veth peer name {pair}b",
+                f"ip link set {pair}a up; ip link set {pair}b up; sleep 0.3",
+            )
+            for command in commands:
+                task.run(f"( {command} ) >/dev/null 2>&1")
+        last = b"mark=%#x " % 0x4E7
+
+        def come() -> bool:
+            found = events(listener.out).values()
+            return sum(b"type=NETFILTER_PKT" in lines[0] and last in lines[0] for lines in found) >= 2
+
+        until(come, "the last packets", timeout=15)
+        seen = [(lines[0], contids(lines)) for lines in events(listener.out).values() if b"NETFILTER_PKT" in lines[0]]
+        told = {
+            number: [ids for line, ids in seen if b"mark=%#x " % (0x4E0 + number) in line] for number in range(2, 8)
+        }
+        for number, answers in told.items():
+            assert len(answers) >= 2, told
+            assert all(ids in ([str(number)], ["?"]) for ids in answers), told
+        assert any(ids != ["?"] for answers in told.values() for ids in answers), told
+        silent = [line for line, ids in seen if not ids]
+        assert not silent, silent
+
+
+def test_addresses_are_followed_with_as_few_privileges_as_the_listener_keeps(
+    quiet: AuditState, tasks: list[Task], tmp_path: Path, token: str
+) -> None:
+    """What changes after the first reading is known, in both families, and when it has gone too."""
+    with listening(tmp_path / "l", "--format", "raw") as listener:
+        control = str(tmp_path / "l" / "control")
+        tasks += [Task("unshare", "-n"), Task("unshare", "-n")]
+        for number, task in enumerate(tasks, 1):
+            api.set_contid(task.pid, number, control=control)
+            setup(task, 0x4F0 + number, "ip addr add 10.213.12.9/32 dev lo")
+        one, other = tasks
+        packet(listener, one, "10.213.12.9", 0x4F1, ["?"])
+        assert other.run("ip addr del 10.213.12.9/32 dev lo 2>&1") == ""
+        packet(listener, one, "10.213.12.9", 0x4F1, ["1"])
+        assert other.run("ip addr add 10.213.12.9/32 dev lo 2>&1") == ""
+        packet(listener, other, "10.213.12.9", 0x4F2, ["?"])

@@ -465,7 +465,7 @@ GATES: dict[str, Callable[[Quiet], object]] = {
     "rings inside pid namespaces": lambda q: q.observer.insiders.update({7: Followed()}),
     "frames are shown to somebody": lambda q: setattr(q.observer, "tap", lambda frames: None),
     "somebody must know each moment": lambda q: q.observer.followed.append(lambda cut: None),
-    "addresses of packets are asked for": lambda q: setattr(q.world.model.packets, "wanted", True),
+    "addresses of packets are asked for": lambda q: q.world.model.packets.want(1),
     "namespaces come from audit records": lambda q: setattr(q.observer, "ns_source", "audit"),
     "the model has something to say": lambda q: q.world.model.outputs.append(Loss("perf", 0, 1, 0, 0)),
     "the configuration is to be read again": lambda q: setattr(q.pipeline, "_hup", True),
