@@ -36,8 +36,10 @@ class Evidence(NamedTuple):
     """What is known of a process ``who`` (pid, start) at ``now`` (CLOCK_MONOTONIC ns).
 
     ``creator`` is the container of the process that made it (or its own former one), which decides to whom a namespace
-    belongs that it is the first to live in. ``set_up``: it runs a program of its container's own, so that its cgroup is
-    no longer its runtime's doing alone. ``mounts``: the container whose mount namespace it entered.
+    belongs that it is the first to live in; ``unproven``: where the creator was then, nothing proves. ``read``: /proc
+    alone tells where it is, and not since when; ``missed``: it may have been elsewhere before, which was not seen.
+    ``set_up``: it runs a program of its container's own, so that its cgroup is no longer its runtime's doing alone.
+    ``mounts``: the container whose mount namespace it entered.
     """
 
     containers: Containers
@@ -51,6 +53,9 @@ class Evidence(NamedTuple):
     creator: Container | None
     mounts: Container | None
     set_up: bool
+    unproven: bool = False
+    read: bool = False
+    missed: bool = False
 
     def inst(self, index: int) -> Instance | None:
         """The namespace of a type (index in ALL_ORDER)."""
@@ -112,7 +117,9 @@ def settle(evidence: Evidence, verdict: Verdict) -> Container | None:
 
 def no_cgroup(of: Evidence) -> Verdict | None:
     """Every container may show in the cgroup, and a registered one may hold another."""
-    return Verdict(UNKNOWN) if of.cgroups is None else None
+    if of.cgroups is not None:
+        return None
+    return Verdict(UNKNOWN, (_may_have_moved,) if of.read else ())
 
 
 def registration(of: Evidence) -> Verdict | None:
@@ -206,6 +213,8 @@ def _owner(of: Evidence, index: int) -> Verdict | None:
         return None
     owner = inst.owner
     if owner is None or (owner is UNKNOWN and of.first_in(inst)):
+        if of.unproven:
+            return Verdict(UNKNOWN, (_owns(inst),))
         if of.creator is not None:
             return Verdict(of.creator, (_owns(inst),))
         if inst.type not in of.containers.sandbox_types:
@@ -213,6 +222,8 @@ def _owner(of: Evidence, index: int) -> Verdict | None:
         return Verdict(inst, (_owns(inst), _at_home))
     if owner.sandbox is inst and of.first_in(inst) and not of.set_up:
         return Verdict(owner, (_at_home,))
+    if of.read and inst.disputed and not of.first_in(inst):
+        return Verdict(UNKNOWN)  # it may have been there before this owner was
     return Verdict(owner)
 
 
@@ -246,6 +257,13 @@ def _owns(inst: Instance) -> Step:
     return step
 
 
+def _may_have_moved(of: Evidence, _: Container) -> None:
+    """A sandbox's first process may have been in a container's cgroup, which then owns what had been a sandbox."""
+    for inst in of.namespaces.inst if of.namespaces is not None else ():
+        if inst is not None and of.first_in(inst) and inst.owner is not None and inst.owner.sandbox is inst:
+            inst.owner = UNKNOWN
+
+
 def _owns_namespaces(of: Evidence, found: Container) -> None:
     """A recognised container owns the namespaces that its first process was the first to live in."""
     for index in (PID, USER):
@@ -255,4 +273,4 @@ def _owns_namespaces(of: Evidence, found: Container) -> None:
         owner = inst.owner
         first = of.first_in(inst) and (owner is UNKNOWN or (owner is not None and owner.sandbox is inst))
         if owner is None or (first and owner not in found.chain()):
-            inst.owner = found
+            inst.change_owner(found, seen=not of.missed)

@@ -25,6 +25,7 @@ class Instance:
         "born",
         "creator",
         "dev",
+        "disputed",
         "ended",
         "first",
         "held",
@@ -66,7 +67,18 @@ class Instance:
         self.origin: Instance | None = None
         #: the container that processes of this pid or user namespace belong to; see containers.py
         self.owner: Container | None = None
+        #: processes may live in it that came before its owner had it, and belong elsewhere
+        self.disputed = False
         self.told = False
+
+    def change_owner(self, owner: "Container", *, seen: bool) -> None:
+        """Processes that come into it belong to ``owner`` from now on; whoever is there already stays where he is. If
+        the change was not ``seen`` when it came about, somebody may be there whom nobody knows."""
+        if self.owner is not owner:
+            here = {member for nsset in self.sets for member in nsset.members}
+            alone = here <= {self.first[0] if self.first is not None else 0}
+            self.disputed |= not (seen and alone)
+        self.owner = owner
 
     @property
     def live(self) -> int:

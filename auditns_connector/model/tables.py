@@ -20,7 +20,7 @@ from auditns_connector.model.namespaces import Namespaces
 from auditns_connector.model.outputs import ContainerInfo, Query
 from auditns_connector.model.own_processes import OwnProcesses
 from auditns_connector.model.places import UNKNOWN, Container, Instance, NsSet
-from auditns_connector.model.process import NOT_KNOWN, REGISTERED, Exec, Process, State
+from auditns_connector.model.process import NOT_KNOWN, PROCFS, REGISTERED, Exec, Process, State
 from auditns_connector.model.processes import Processes
 from auditns_connector.model.telling import Telling
 from auditns_connector.vocabulary.timing import SAME_START
@@ -208,7 +208,8 @@ class Tables(Telling):
         """Decide again where ``process`` belongs, now that its cgroup or namespaces are known otherwise; ``how`` it may
         have entered a container."""
         state = process.state
-        container = self.decide(process, state.nsset, state.container if creator is None else creator, time)
+        creator, read = state.container if creator is None else creator, origin == PROCFS
+        container = self.decide(process, state.nsset, creator, time, read=read, missed=read)
         if container is state.container:
             if origin != state.origin and container is not UNKNOWN:
                 self.table.restate(process, state._replace(origin=origin))
@@ -224,7 +225,10 @@ class Tables(Telling):
             origin = REGISTERED
         self.table.change(process, state._replace(since=time, container=container, origin=origin, entry=entry))
 
-    def decide(self, process: Process, nsset: NsSet | None, former: Container | None, time: int) -> Container | None:
+    def decide(
+        self, process: Process, nsset: NsSet | None, former: Container | None, time: int, *, unproven: bool = False,
+        read: bool = False, missed: bool = False,
+    ) -> Container | None:  # fmt: skip
         if process.unresolved:
             return UNKNOWN
         cgroups, containers = process.cgroups, self.containers
@@ -239,6 +243,9 @@ class Tables(Telling):
             creator=former,
             mounts=process.entered_container,
             set_up=process.own_since is not None or process.scanned,
+            unproven=unproven,
+            read=read,
+            missed=missed,
         )
         return belongs(evidence)
 
@@ -249,10 +256,15 @@ class Tables(Telling):
             container.ran = exec_.time
         self.table.execed(process, exec_)
 
-    def adopt(self, process: Process, creator: Container | None, origin: str) -> None:
-        """Add a process that was there before we looked; ``creator`` is its parent's container."""
+    def adopt(
+        self, process: Process, creator: Container | None, origin: str, *, unproven: bool, missed: bool
+    ) -> None:  # fmt: skip
+        """Add a process that was there before we looked; ``creator`` is its parent's container, ``unproven`` where
+        nothing proves that it was so when ``process`` was born; ``missed``: events of it may be missing."""
         state = process.state
-        container = self.decide(process, state.nsset, creator, process.start)
+        container = self.decide(
+            process, state.nsset, creator, process.start, unproven=unproven, read=True, missed=missed
+        )
         if container is not UNKNOWN:
             self.table.restate(process, state._replace(container=container, origin=origin))
         self.table.scanned(process)
@@ -300,7 +312,7 @@ class Tables(Telling):
         former = process.state.container
         parent = self.processes.get(process.creator[0]) if process.creator else None
         base = parent.state.container if parent is not None else UNKNOWN
-        container = self.decide(process, process.state.nsset, base, time)
+        container = self.decide(process, process.state.nsset, base, time, read=origin == PROCFS)
         move = self.entries.move(process, container, CLONE, process.start)._replace(before=base)
         entry = self.entries.of(process, process.state, move)
         self.containers.enter(container)

@@ -423,9 +423,23 @@ MUTANTS: Final = (
     Mutant(
         "container: no evidence is unknown",
         "auditns_connector/model/membership.py",
-        "return Verdict(UNKNOWN) if of.cgroups is None else None",
+        "return Verdict(UNKNOWN, (_may_have_moved,) if of.read else ())",
         "return None",
         "tests/unit/test_stated_rules.py::test_without_evidence_it_is_unknown_not_the_hosts",
+    ),
+    Mutant(
+        "container: where a maker is now is not where it was",
+        "auditns_connector/model/membership.py",
+        "        if of.unproven:\n            return Verdict(UNKNOWN, (_owns(inst),))\n",
+        "",
+        "tests/unit/test_unseen_makers.py::test_a_maker_that_is_in_a_container_by_its_cgroup_alone_proves_nothing",
+    ),
+    Mutant(
+        "container: who was there before its owner is not the owner's",
+        "auditns_connector/model/membership.py",
+        "        return Verdict(UNKNOWN)  # it may have been there before this owner was\n",
+        "        return Verdict(owner)\n",
+        "tests/unit/test_unseen_makers.py::test_who_may_have_been_in_a_sandbox_before_it_was_a_containers_is_unknown",
     ),
     Mutant(
         "container: its own sandbox types",

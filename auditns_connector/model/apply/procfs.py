@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from auditns_connector.model import thread_namespaces as threadsets
 from auditns_connector.model.cgroups import CgroupSet
+from auditns_connector.model.creator import creator_of
 from auditns_connector.model.places import UNKNOWN, NsSet
 from auditns_connector.model.process import NOT_KNOWN, PROCFS, Process, State
 from auditns_connector.vocabulary.frames import MOST_PIDS, PROCESS_PAYLOAD
@@ -255,7 +256,9 @@ class Resync:
             model.table.made_by(process, parent)
         if self._losses.polling:  # where it was before nobody knows
             model.table.replace(process, process.state._replace(since=time), after=True)
-        model.adopt(process, parent.state.container if parent is not None else None, PROCFS)
+        missed = model.epoch > 0 and not self._losses.polling  # what was before the start is as /proc shows it then
+        creator, proven = creator_of(process, parent)
+        model.adopt(process, creator, PROCFS, unproven=not proven, missed=missed)
         if not model.perf:
             self._by_connector.has_parent(process.pid, answer.ppid)
         self._ids(process, time, answer)
@@ -298,7 +301,7 @@ class Resync:
     def _since(self, process: Process) -> None:
         """The cgroups of ``process`` were not known since its state began, and are told now."""
         model, former = self._model, process.state
-        container = model.decide(process, former.nsset, None, former.since)
+        container = model.decide(process, former.nsset, None, former.since, read=True)
         if container is UNKNOWN:
             return
         model.containers.enter(container)
@@ -332,10 +335,10 @@ class Resync:
         else:  # it was born since then, of a creator that was in doubt as well
             model.table.amend(process, partial(_unknown_since, began))
             model.containers.leave(state.container, state.since)
-        if nsset is not None and nsset is not state.nsset:
-            model.put_namespaces(process, nsset, time, PROCFS)
         model.table.set_cgroups(process, cgroups)
         model.table.unresolved(process, False)
+        if nsset is not None and nsset is not state.nsset:
+            model.put_namespaces(process, nsset, time, PROCFS)
         model.settle(process, time, PROCFS)
 
     # -- its parts
