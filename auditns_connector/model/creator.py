@@ -6,15 +6,15 @@ from auditns_connector.vocabulary.namespaces import PID
 from auditns_connector.vocabulary.timing import START_TICK
 
 
-def creator_of(process: Process, parent: Process | None) -> tuple[Container | None, bool]:
-    """The container of whoever made ``process``, which /proc has shown as a child of ``parent``; and whether it is
-    proven that it was so then.
+def creator_of(process: Process, parent: Process | None, ppid: int) -> tuple[Container | None, bool]:
+    """The container of whoever made ``process``, which /proc has shown as a child of ``ppid`` (0: it has no
+    parent), and whether it is proven that it was so then. ``parent`` is that parent where it is known.
 
     Where ``parent`` was at that time events may have told. An answer of /proc does not: whoever is in a container by
     its cgroup may have made namespaces before it came there. But nobody leaves a pid namespace, and its children live
     in that or below it (kernel/pid_namespace.c); and a namespace that both share was there before ``process``."""
     if parent is None:
-        return None, True
+        return None, not ppid
     states = parent.states(process.start, process.start + START_TICK) or [parent.state]
     containers = {state.container for state in states}
     present = parent.state.container
@@ -31,7 +31,7 @@ def _shares(process: Process, parent: Process, container: Container | None) -> b
     if own is None or above is None or container is None:
         return False
     for index, inst in enumerate(above.inst):
-        if inst is None or inst.initial or inst.disputed or inst.owner is not container:
+        if inst is None or inst.initial or inst.disputed or inst.guessed or inst.owner is not container:
             continue
         if index == PID or own.inst[index] is inst:
             return True

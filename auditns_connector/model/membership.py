@@ -36,7 +36,8 @@ class Evidence(NamedTuple):
     """What is known of a process ``who`` (pid, start) at ``now`` (CLOCK_MONOTONIC ns).
 
     ``creator`` is the container of the process that made it (or its own former one), which decides to whom a namespace
-    belongs that it is the first to live in; ``unproven``: where the creator was then, nothing proves. ``read``: /proc
+    belongs that it is the first to live in; ``unproven``: where the creator was then, nothing
+    proves; ``there``: it is there already, and its own former container stands for the creator's. ``read``: /proc
     alone tells where it is, and not since when; ``missed``: it may have been elsewhere before, which was not seen.
     ``set_up``: it runs a program of its container's own, so that its cgroup is no longer its runtime's doing alone.
     ``mounts``: the container whose mount namespace it entered.
@@ -54,12 +55,18 @@ class Evidence(NamedTuple):
     mounts: Container | None
     set_up: bool
     unproven: bool = False
+    there: bool = False
     read: bool = False
     missed: bool = False
 
     def inst(self, index: int) -> Instance | None:
         """The namespace of a type (index in ALL_ORDER)."""
         return None if self.namespaces is None else self.namespaces.inst[index]
+
+    @property
+    def made_outside(self) -> bool:
+        """Its creator was in no container when that made it, as far as is known."""
+        return self.creator is None and not (self.unproven or self.there)
 
     def first_in(self, inst: Instance) -> bool:
         """Whether it is the first process known in a namespace."""
@@ -213,6 +220,8 @@ def _owner(of: Evidence, index: int) -> Verdict | None:
         return None
     owner = inst.owner
     if owner is None or (owner is UNKNOWN and of.first_in(inst)):
+        if of.there and owner is UNKNOWN:
+            return Verdict(UNKNOWN)  # where it has been since says nothing of where it was made
         if of.unproven:
             return Verdict(UNKNOWN, (_owns(inst),))
         if of.creator is not None:
@@ -222,6 +231,8 @@ def _owner(of: Evidence, index: int) -> Verdict | None:
         return Verdict(inst, (_owns(inst), _at_home))
     if owner.sandbox is inst and of.first_in(inst) and not of.set_up:
         return Verdict(owner, (_at_home,))
+    if inst.guessed:
+        return Verdict(UNKNOWN)
     if of.read and inst.disputed and not of.first_in(inst):
         return Verdict(UNKNOWN)  # it may have been there before this owner was
     return Verdict(owner)
@@ -252,7 +263,7 @@ def _inside(outer: Container) -> Step:
 
 def _owns(inst: Instance) -> Step:
     def step(of: Evidence, found: Container) -> None:
-        inst.owner = found
+        inst.owner, inst.guessed = found, found is UNKNOWN
 
     return step
 
@@ -260,7 +271,11 @@ def _owns(inst: Instance) -> Step:
 def _may_have_moved(of: Evidence, _: Container) -> None:
     """A sandbox's first process may have been in a container's cgroup, which then owns what had been a sandbox."""
     for inst in of.namespaces.inst if of.namespaces is not None else ():
-        if inst is not None and of.first_in(inst) and inst.owner is not None and inst.owner.sandbox is inst:
+        if inst is None or inst.initial or inst.first not in (None, of.who):
+            continue
+        if inst.owner is None and (inst.index == PID or inst.type in of.containers.sandbox_types):
+            inst.owner, inst.guessed = UNKNOWN, not of.made_outside
+        elif inst.owner is not None and inst.owner.sandbox is inst:
             inst.owner = UNKNOWN
 
 
@@ -273,4 +288,5 @@ def _owns_namespaces(of: Evidence, found: Container) -> None:
         owner = inst.owner
         first = of.first_in(inst) and (owner is UNKNOWN or (owner is not None and owner.sandbox is inst))
         if owner is None or (first and owner not in found.chain()):
+            inst.guessed |= owner is None and of.missed and not of.made_outside
             inst.change_owner(found, seen=not of.missed)

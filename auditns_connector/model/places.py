@@ -28,6 +28,7 @@ class Instance:
         "disputed",
         "ended",
         "first",
+        "guessed",
         "held",
         "index",
         "initial",
@@ -69,6 +70,8 @@ class Instance:
         self.owner: Container | None = None
         #: processes may live in it that came before its owner had it, and belong elsewhere
         self.disputed = False
+        #: where it was made is not known, so that another may be its owner
+        self.guessed = False
         self.told = False
 
     def change_owner(self, owner: "Container", *, seen: bool) -> None:

@@ -208,8 +208,9 @@ class Tables(Telling):
         """Decide again where ``process`` belongs, now that its cgroup or namespaces are known otherwise; ``how`` it may
         have entered a container."""
         state = process.state
-        creator, read = state.container if creator is None else creator, origin == PROCFS
-        container = self.decide(process, state.nsset, creator, time, read=read, missed=read)
+        there, read = creator is None, origin == PROCFS
+        creator = state.container if creator is None else creator
+        container = self.decide(process, state.nsset, creator, time, there=there, read=read, missed=read)
         if container is state.container:
             if origin != state.origin and container is not UNKNOWN:
                 self.table.restate(process, state._replace(origin=origin))
@@ -227,7 +228,7 @@ class Tables(Telling):
 
     def decide(
         self, process: Process, nsset: NsSet | None, former: Container | None, time: int, *, unproven: bool = False,
-        read: bool = False, missed: bool = False,
+        there: bool = False, read: bool = False, missed: bool = False,
     ) -> Container | None:  # fmt: skip
         if process.unresolved:
             return UNKNOWN
@@ -244,6 +245,7 @@ class Tables(Telling):
             mounts=process.entered_container,
             set_up=process.own_since is not None or process.scanned,
             unproven=unproven,
+            there=there,
             read=read,
             missed=missed,
         )

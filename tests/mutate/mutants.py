@@ -435,6 +435,13 @@ MUTANTS: Final = (
         "tests/unit/test_unseen_makers.py::test_a_maker_that_is_in_a_container_by_its_cgroup_alone_proves_nothing",
     ),
     Mutant(
+        "container: a later move does not tell where a namespace was made",
+        "auditns_connector/model/membership.py",
+        "    if inst.guessed:\n        return Verdict(UNKNOWN)\n",
+        "",
+        "tests/unit/test_unseen_makers.py::test_where_a_namespace_was_made_no_later_move_of_its_first_process_tells",
+    ),
+    Mutant(
         "container: who was there before its owner is not the owner's",
         "auditns_connector/model/membership.py",
         "        return Verdict(UNKNOWN)  # it may have been there before this owner was\n",

@@ -115,7 +115,10 @@ class Kernel:
     def _exit(self, pid: int, at: int) -> None:
         for tid in (*self.tasks[pid].threads, pid):
             self.world.exit(pid, at, tid)
-        del self.tasks[pid]
+        space = self.tasks.pop(pid).ns["pid"]
+        reaper = next((one for one, task in self.tasks.items() if task.init and task.ns["pid"] == space), 1)
+        for task in self.tasks.values():
+            task.ppid = reaper if task.ppid == pid else task.ppid
 
 
 def answer(pid: int, task: Task, time: int) -> bytes:
@@ -307,6 +310,14 @@ SEEN_TO_MOVE: Final[Run] = (
 )  # fmt: skip
 #: a sandbox was a container's for a while: the way there was lost, the way back was seen before it was read
 WAY_BACK: Final[Run] = ([("sandbox", 0), ("fork", 0), ("attach", 2), ("fork", 0), ("attach", 2)], 4, [5])
+#: whoever made a sandbox within another one was born unseen and has ended: the first process there is the parent
+MAKER_GONE: Final[Run] = (
+    [("sandbox", 0), ("fork", 0), ("fork", 2), ("sandbox", 4), ("fork", 0), ("chain", 18)], 5, [6],
+)  # fmt: skip
+#: the first process of a sandbox within another one was a container's by its cgroup for a while, and read meanwhile
+NESTED: Final[Run] = (
+    [("fork", 0), ("sandbox", 0), ("sandbox", 3), *[("fork", 0)] * 5, ("attach", 4), ("attach", 24)], 4, [9],
+)  # fmt: skip
 #: the same, and both ways were lost
 THERE_AND_BACK: Final[Run] = ([("sandbox", 0), ("attach", 2), ("attach", 20), ("fork", 0)], 4, [4])
 
@@ -319,6 +330,8 @@ THERE_AND_BACK: Final[Run] = ([("sandbox", 0), ("attach", 2), ("attach", 20), ("
 @example(NEW_SANDBOX_MOVED, 4)
 @example(SEEN_TO_MOVE, 1)
 @example(WAY_BACK, 1)
+@example(MAKER_GONE, 2)
+@example(NESTED, 1)
 @example(THERE_AND_BACK, 2)
 def test_after_a_loss_no_answer_is_wrong(run: Run, missing: int) -> None:
     script, first, reads = run

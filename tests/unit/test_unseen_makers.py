@@ -94,6 +94,27 @@ def test_where_a_maker_was_then_events_have_told(moved: int, sandbox: bool) -> N
     assert answer(w, 101) not in (None, "?")
 
 
+def test_a_maker_that_has_ended_unread_is_open() -> None:
+    w = World(sandbox_types=["pid"])
+    lose(w, 10, 1000)
+    scan(w, 1000, (101, 100, 200, "/", ns(pid=77)), (102, 1, 200, "/", ns(pid=78)))
+    assert answer(w, 101) == "?"
+    assert answer(w, 102) not in (None, "?", IN)
+
+
+def test_where_a_namespace_was_made_no_later_move_of_its_first_process_tells() -> None:
+    """101 may have been made in a container: then that owns its namespace, wherever it goes."""
+    w = World(sandbox_types=["pid"])
+    lose(w, 10, 1000)
+    scan(w, 1000, (100, 1, 100, DOCKER, ns()), (101, 100, 200, "/", ns(pid=77)))
+    other = DOCKER.replace(HEX, HEX[::-1])
+    w.attach(101, other, 2000)
+    w.fork(1, 102, 2200, pid=77)
+    w.attach(101, "/", 2400)
+    w.now = TIME * MS
+    assert [w.who(101, 2300), answer(w, 101), answer(w, 102)] == [contid(HEX[::-1]), "?", "?"]
+
+
 def test_a_maker_that_left_a_container_within_the_loss_is_open() -> None:
     w = World(sandbox_types=["pid"])
     w.fork(1, 100, 2)

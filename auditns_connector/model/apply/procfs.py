@@ -257,7 +257,7 @@ class Resync:
         if self._losses.polling:  # where it was before nobody knows
             model.table.replace(process, process.state._replace(since=time), after=True)
         missed = model.epoch > 0 and not self._losses.polling  # what was before the start is as /proc shows it then
-        creator, proven = creator_of(process, parent)
+        creator, proven = creator_of(process, parent, answer.ppid)
         model.adopt(process, creator, PROCFS, unproven=not proven, missed=missed)
         if not model.perf:
             self._by_connector.has_parent(process.pid, answer.ppid)
