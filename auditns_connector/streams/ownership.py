@@ -27,7 +27,8 @@ from auditns_connector.vocabulary.namespaces import USER
 if TYPE_CHECKING:
     from auditns_connector.host.observer import Observer
 
-#: seconds after which a container that is nobody's is asked for again: its runtime may be setting it up; later ones
+#: seconds after which a container that is nobody's, or root's, is asked for again: who sets it up may be about to enter
+#: the user's namespace; later ones
 _AGAIN: Final = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.5, 3.0)
 _LATER: Final = 10.0
 #: questions a second; beyond them everything new is nobody's for a while
@@ -70,7 +71,7 @@ class Ownership:
             return None
         asked = self._containers.get(container)
         now = time.monotonic()
-        if asked is not None and (asked.place is not None or now < asked.due):
+        if asked is not None and ((asked.place is not None and asked.place.uid) or now < asked.due):
             return asked.place
         if not _may_be_a_users(container) or not self._limit.allows(1, time.monotonic_ns()):
             return None

@@ -249,7 +249,7 @@ def test_following_on_a_terminal_fits_it_also_when_it_is_made_smaller(
 ) -> None:
     w, sizes = world(), iter([(80, 24), (80, 24), (20, 4), (20, 4)])
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    monkeypatch.setattr(shutil, "get_terminal_size", lambda: os.terminal_size(next(sizes)))
+    monkeypatch.setattr(shutil, "get_terminal_size", lambda **_: os.terminal_size(next(sizes)))
 
     def take() -> snapshot.Snapshot:
         return snapshot.take(w.model, 10_000 * MS, 1.0, live=True)
