@@ -130,4 +130,6 @@ def of_packet(points: InsertionPoints, i: int, ms: int, now: int, model: "Model"
     line = bytes(points.block[points.line_off[i] : points.at[i]]).partition(b"\n")[0]
     fields = dict(word.partition(b"=")[::2] for word in line.partition(b"): ")[2].split())
     times = model.clock.candidates(ms * MS, now)
-    return model.packets.answer(fields, min(times, default=now) - EPSILON, max(times, default=now) + EPSILON)
+    # a stamp is that of the tick before
+    low, high = min(times, default=now) - EPSILON, max(times, default=now) + model.lag + EPSILON
+    return model.packets.answer(fields, low, high)
