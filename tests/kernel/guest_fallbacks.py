@@ -68,7 +68,7 @@ def moved(word: str) -> None:
     """A process that moves itself into the cgroup of a container, and makes a pid namespace then."""
     folder = f"/sys/fs/cgroup/docker/{HEX}"
     os.makedirs(folder, exist_ok=True)
-    inner = f'echo $$ > {folder}/cgroup.procs; {TRUE} moved-{word}; unshare -fp sh -c "sleep 0.3; {TRUE} inside-{word}"'
+    inner = f'echo $$ > {folder}/cgroup.procs; {TRUE} moved-{word}; unshare -fp sh -c "sleep 2; {TRUE} inside-{word}"'
     subprocess.run(["sh", "-c", inner], check=True)
 
 
