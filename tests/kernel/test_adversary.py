@@ -12,20 +12,12 @@ import pytest
 
 from tests.kernel import cgroupfs
 from tests.kernel.programs import Program, contids, event_of, events, listening, until
-from tests.kernel.support import AuditState, auditctl, need, need_tool
+from tests.kernel.support import AuditState, auditctl, need_tool
 
 pytestmark = pytest.mark.kernel
 TURNS: Final = 12
 #: a signal says whose its target is
 TO_HOST, TO_CONTAINER = 10, 12
-
-
-@pytest.fixture
-def quiet(audit_state: AuditState) -> AuditState:
-    """Auditing off and no auditd; put back as everything else."""
-    need("\npid 0\n" in auditctl("-s"), "no auditd running")
-    auditctl("-e", "0")
-    return AuditState.read()
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ import pytest
 
 from tests.kernel import cgroupfs
 from tests.kernel.programs import Program, contids, event_of, events, until
-from tests.kernel.support import AuditState, auditctl, need, need_tool
+from tests.kernel.support import AuditState, need_tool
 
 pytestmark = pytest.mark.kernel
 #: argv: a word, another, the pause between two births (µs), a file whose end is theirs. Each process of a chain makes
@@ -51,14 +51,6 @@ int main(int argc, char **argv)
     return 0;
 }
 """
-
-
-@pytest.fixture
-def quiet(audit_state: AuditState) -> AuditState:
-    """Auditing off and no auditd; put back as everything else."""
-    need("\npid 0\n" in auditctl("-s"), "no auditd running")
-    auditctl("-e", "0")
-    return AuditState.read()
 
 
 @pytest.fixture(scope="module")

@@ -16,17 +16,9 @@ from auditns_connector.model.apply.dispatch import Model
 from auditns_connector.model.outputs import NsChange
 from auditns_connector.sources.perf import PerfSource
 from tests.kernel.programs import AUDITNS, auditns, listening, until
-from tests.kernel.support import AuditState, auditctl, need, need_tool
+from tests.kernel.support import AuditState, need_tool
 
 pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("root")]
-
-
-@pytest.fixture
-def quiet(audit_state: AuditState) -> AuditState:
-    """Auditing off and no auditd; put back as everything else."""
-    need("\npid 0\n" in auditctl("-s"), "no auditd running")
-    auditctl("-e", "0")
-    return AuditState.read()
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import pytest
 
 from tests.kernel import cgroupfs
 from tests.kernel.programs import contids, event_of, events, listening, until
-from tests.kernel.support import AuditState, auditctl, need, need_tool
+from tests.kernel.support import AuditState, need, need_tool
 
 pytestmark = pytest.mark.kernel
 USER: Final = 1000
@@ -45,14 +45,6 @@ os.write(mapped[1], b"x")
 assert os.waitpid(pid, 0)[1] == 0
 subprocess.run(["/bin/true", "outside-" + sys.argv[1]], check=True)
 """
-
-
-@pytest.fixture
-def quiet(audit_state: AuditState) -> AuditState:
-    """Auditing off and no auditd; put back as everything else."""
-    need("\npid 0\n" in auditctl("-s"), "no auditd running")
-    auditctl("-e", "0")
-    return AuditState.read()
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 
 from tests.kernel import cgroupfs
 from tests.kernel.programs import contids, event_of, events, listening, until
-from tests.kernel.support import AuditState, auditctl, need, need_tool
+from tests.kernel.support import AuditState, need_tool
 
 pytestmark = pytest.mark.kernel
 ROUNDS: Final = 1000
@@ -24,14 +24,6 @@ print(os.getpid(), flush=True)
 for _ in range({ROUNDS}):
     assert libc.unshare(0x04000000) == 0
 """
-
-
-@pytest.fixture
-def quiet(audit_state: AuditState) -> AuditState:
-    """Auditing off and no auditd; put back as everything else."""
-    need("\npid 0\n" in auditctl("-s"), "no auditd running")
-    auditctl("-e", "0")
-    return AuditState.read()
 
 
 @pytest.fixture

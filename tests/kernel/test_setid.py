@@ -22,7 +22,7 @@ from auditns_connector.sources.perf import PerfSource
 from auditns_connector.vocabulary import frames as f
 from tests.kernel.programs import contids, event_of, listening, until
 from tests.kernel.runtimes import Runtimes
-from tests.kernel.support import AuditState, auditctl, need, need_root, need_tool
+from tests.kernel.support import AuditState, need_root, need_tool
 from tests.kernel.test_listen import expected
 
 pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("root")]
@@ -50,14 +50,6 @@ def capable(program: Path) -> None:
 
 
 KINDS: Final = (set_user_id, set_group_id, unreadable, capable)
-
-
-@pytest.fixture
-def quiet(audit_state: AuditState) -> AuditState:
-    """Auditing off and no auditd; put back as everything else."""
-    need("\npid 0\n" in auditctl("-s"), "no auditd running")
-    auditctl("-e", "0")
-    return AuditState.read()
 
 
 @pytest.fixture
