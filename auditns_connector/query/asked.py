@@ -124,14 +124,11 @@ class Asked:
     def terms(self, *, named: bool) -> list[list[tuple[str, bytes]]]:
         """The same as :meth:`needles` for the index of an archive: of each list an event that is wanted has one."""
         found = [list(condition.terms) for condition in self._judges.conditions]
-        found += [self._id_terms(terms.wanted) for terms in self._contids if not terms.negated]
+        contids = [self._id_needles(terms.wanted) for terms in self._contids if not terms.negated]
         for members, terms in self._called if named else ():
             if terms.wanted and not terms.unwanted:
-                match = t.matcher(terms.wanted)
-                called = self._names.contids(lambda about: any(match(about[name]) for name in members if name in about))  # noqa: B023
-                found.append(
-                    [("contid", b"%d" % ids[0]) for one in called if (ids := ids_of(one))[0] is not None] or _NO_TERM
-                )
+                contids.append(self._called_needles(members, t.matcher(terms.wanted)))
+        found += [[("contid", one) for one in ids or ()] for ids in contids]
         if self._entered.wanted:
             found.append(self._entry_terms(self._entered.wanted))
         if self._pids:
@@ -139,11 +136,6 @@ class Asked:
         if self._types[0]:
             found.append([("type", b"%d" % number) for number in sorted(self._types[0])])
         return [one for one in found if one]
-
-    @staticmethod
-    def _id_terms(wanted: Iterable[object]) -> list[tuple[str, bytes]]:
-        ids = {(one[0] if isinstance(one, tuple) else one) for one in wanted}
-        return [("contid", b"%d" % one) for one in ids if isinstance(one, int)] if _all_numbers(ids) else []
 
     def _entry_terms(self, wanted: Sequence[str]) -> list[tuple[str, bytes]]:
         """A pattern may mean an entry of which nothing but the id is known."""
@@ -156,7 +148,9 @@ class Asked:
     @staticmethod
     def _id_needles(wanted: Iterable[object]) -> list[bytes] | None:
         ids = {(one[0] if isinstance(one, tuple) else one) for one in wanted}
-        return [b"%d" % one for one in ids if isinstance(one, int)] if _all_numbers(ids) else None
+        return (
+            [b"%d" % one for one in ids if isinstance(one, int)] if all(isinstance(one, int) for one in ids) else None
+        )
 
     def _called_needles(self, members: Sequence[str], match: t.Match) -> list[bytes]:
         found = self._names.contids(lambda about: any(match(about[name]) for name in members if name in about))
@@ -274,14 +268,6 @@ class Asked:
         if not holder.entry or (self._entered.unwanted and any(map(t.matcher(self._entered.unwanted), words))):
             return False
         return not self._entered.wanted or any(map(t.matcher(self._entered.wanted), words))
-
-
-#: no event has it
-_NO_TERM: Final = [("contid", b"none")]
-
-
-def _all_numbers(ids: Iterable[object]) -> bool:
-    return all(isinstance(one, int) for one in ids)
 
 
 def _words_of(entry: dict[str, str]) -> list[str]:
