@@ -137,7 +137,6 @@ def take_back_leftovers(state_path: str = STATE_PATH) -> list[str]:
 
 class RuleLease:
     """See the module's text. ``notices`` tells what a user should know; fill it by :meth:`acquire`.
-
     ``backlog_limit``: the least the kernel's queue shall hold while the lease lasts; 0 leaves it alone.
     """
 
@@ -158,6 +157,7 @@ class RuleLease:
         self._backlog_limit = backlog_limit
         self._proc = proc
         self._held = False
+        self.found_off = False  #: auditing was off when :meth:`acquire` came: what was done before has no event
         #: the state as last written: somebody may take the file away
         self._known: JsonObject | None = None
 
@@ -168,6 +168,7 @@ class RuleLease:
             state = self._read(directory)
             holders = self._living(state)
             status = self._control.status()
+            self.found_off = status.enabled == auditrule.ENABLED_OFF
             if status.enabled == auditrule.ENABLED_LOCKED:
                 loaded = self._control.list_rules()
                 if not all(rule in loaded for rule in self._rules):

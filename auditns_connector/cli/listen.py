@@ -245,7 +245,7 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
             )
             standalone = open_standalone(
                 observer, [name], correlator=correlator, lines=lines, wanted=wanted, track=True,
-                joined=os.getpid(),
+                joined=0 if lease is not None and lease.found_off else os.getpid(),
                 each=args.lifecycle_rate[0], total=args.lifecycle_rate[1],
             )  # fmt: skip
             sink = _open_output(args.output, name, standalone.sink_lost(name))

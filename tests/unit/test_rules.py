@@ -105,6 +105,19 @@ def test_what_others_changed_meanwhile_stays(path: Path) -> None:
     assert lease.close() == []
 
 
+def test_what_was_found_is_what_was_before_anything_is_taken_back(path: Path) -> None:
+    """Where auditing was off the kernel has numbered no event of ours before; a killed run leaves it on."""
+    control = FakeControl()
+    killed = lease_on(control, path)
+    killed.acquire()
+    assert killed.found_off
+    killed._living = lambda state: []  # type: ignore[method-assign]
+    killed.acquire()
+    assert not killed.found_off
+    assert killed.close() == []
+    assert control.now.enabled == 0
+
+
 def test_state_file_taken_away_is_known_still(path: Path) -> None:
     control = FakeControl()
     lease = lease_on(control, path)
