@@ -26,9 +26,9 @@ from auditns_connector.archive.catalogue import (
     Serials,
 )
 from auditns_connector.archive.files import CATALOGUE, ArchiveFiles, segment_name
+from auditns_connector.archive.index_terms import Term, hashes
 from auditns_connector.archive.segment_layout import Damaged
 from auditns_connector.archive.segment_reader import Segment
-from auditns_connector.archive.terms import Term, hashes
 from auditns_connector.archive.text_files import head_of
 from auditns_connector.audittext.grouping import pick_numbers
 from auditns_connector.audittext.memory import fresh

@@ -2,7 +2,7 @@
 
 Fields in front of ``msg='`` are the kernel's. What stands inside is the sender's own word: it is looked at for
 programs, addresses and results, and never says whose an event is. An archive has the same values in its index
-(archive/terms.py), or these could not be found there.
+(archive/index_terms.py), or these could not be found there.
 """
 
 from collections.abc import Iterable

@@ -12,7 +12,7 @@ from auditns_connector.emit.fields import argv_of, flat
 from auditns_connector.emit.words import address
 from auditns_connector.errors import ConfigError
 from auditns_connector.matching import paths
-from auditns_connector.matching import terms as t
+from auditns_connector.matching import patterns as p
 from auditns_connector.vocabulary import syscall_names
 
 #: whether a value, as it stands in the text, is meant
@@ -41,7 +41,7 @@ class Condition(NamedTuple):
 def of_option(option: str, texts: Sequence[str]) -> list[Condition]:
     """What ``--option TEXT…`` asks for. Raises :class:`ConfigError`."""
     make, listed = _MAKERS[option]
-    asked = t.parse(texts, listed=listed)
+    asked = p.parse(texts, listed=listed)
     if any(not word for word in (*asked.wanted, *asked.unwanted)):
         raise ConfigError(f"--{option}: a value is empty")
     found = [make(option, asked.wanted)] if asked.wanted else []
@@ -58,13 +58,13 @@ def text_of(raw: bytes) -> str | None:
 
 
 def _text(option: str, words: Sequence[str]) -> Condition:
-    match = t.matcher(words)
+    match = p.matcher(words)
 
     def judge(raw: bytes) -> bool:
         value = written(raw)
         return value is not None and match(value)
 
-    return Condition(option, judge, needles=t.needles(words), terms=_terms(option, words))
+    return Condition(option, judge, needles=p.needles(words), terms=_terms(option, words))
 
 
 def written(raw: bytes) -> str | None:
@@ -75,19 +75,19 @@ def written(raw: bytes) -> str | None:
 
 def _terms(kind: str, words: Sequence[str]) -> list[tuple[str, bytes]]:
     """Words as an index has them; none where one is a pattern, or longer than what is indexed."""
-    if any(t.is_wild(word) or len(word) > _LONGEST for word in words):
+    if any(p.is_wild(word) or len(word) > _LONGEST for word in words):
         return []
     return [(kind, word.encode("utf-8", "surrogateescape")) for word in words]
 
 
 def _key(option: str, words: Sequence[str]) -> Condition:
-    match = t.matcher(words)
+    match = p.matcher(words)
 
     def judge(raw: bytes) -> bool:
         value = text_of(raw)  # several keys of one rule are joined by byte 1
         return value is not None and any(map(match, value.split("\1")))
 
-    return Condition(option, judge, needles=t.needles(words), terms=_terms(option, words))
+    return Condition(option, judge, needles=p.needles(words), terms=_terms(option, words))
 
 
 def _user(option: str, words: Sequence[str]) -> Condition:
@@ -142,7 +142,7 @@ def _call_numbers(option: str, word: str) -> Mapping[str, frozenset[int]]:
     """Architecture ("" for any) -> the numbers that a word means there."""
     if word.isdecimal():
         return {"": frozenset((int(word),))}
-    found = syscall_names.calls_named(t.matcher([word]))
+    found = syscall_names.calls_named(p.matcher([word]))
     if not found:
         raise ConfigError(f"--{option}: no architecture has a system call {word!r}")
     return found
@@ -150,24 +150,24 @@ def _call_numbers(option: str, word: str) -> Mapping[str, frozenset[int]]:
 
 def _file(option: str, words: Sequence[str]) -> Condition:
     """A pattern with a slash means the whole path, one without its last component."""
-    whole = t.matcher([word if t.is_wild(word) else paths.normal(word) for word in words if "/" in word])
-    last = t.matcher([word for word in words if "/" not in word])
+    whole = p.matcher([word if p.is_wild(word) else paths.normal(word) for word in words if "/" in word])
+    last = p.matcher([word for word in words if "/" not in word])
 
     def judge(raw: bytes) -> bool:
         path = path_of(raw)
         return path is not None and (whole(path) or last(path.rpartition("/")[2]))
 
     # no component is divided, but the directory may stand elsewhere than the file
-    components = [max(map(t.piece, word.split("/")), key=len) for word in words]
+    components = [max(map(p.piece, word.split("/")), key=len) for word in words]
     terms = [term for word in words for term in _path_terms(word)]
     # of some files only the name is indexed, for the directory that it is relative to came later
     indexed = [] if len(terms) < len(words) else [*terms, ("path", b"")]
-    return Condition(option, judge, needles=t.pieces_as_written(components), terms=indexed)
+    return Condition(option, judge, needles=p.pieces_as_written(components), terms=indexed)
 
 
 def _path_terms(word: str) -> list[tuple[str, bytes]]:
     """What the index has of every file that a pattern means, if there is something."""
-    if t.is_wild(word):
+    if p.is_wild(word):
         last = word.rpartition("/")[2]  # of which a list of characters could be a part
         return [] if "[" in word or "/" not in word or not last else _terms("base", [last])
     return _terms("path", [paths.normal(word)]) if "/" in word else _terms("base", [word])
@@ -188,13 +188,13 @@ def arguments_of(raw: bytes) -> list[str]:
 
 def _argv(option: str, words: Sequence[str]) -> Condition:
     """A pattern means one argument, or all of them with spaces between."""
-    match = t.matcher(words)
+    match = p.matcher(words)
 
     def judge(raw: bytes) -> bool:
         found = arguments_of(raw)
         return any(map(match, found)) or match(" ".join(found))
 
-    pieces = t.pieces_as_written(max(map(t.piece, word.split()), key=len, default="") for word in words)
+    pieces = p.pieces_as_written(max(map(p.piece, word.split()), key=len, default="") for word in words)
     # an argument that is long stands in pieces, and the needle may be cut
     needles = None if pieces is None else [*pieces, b"_len="]
     terms = [] if any(" " in word for word in words) else _terms("arg", words)
@@ -207,7 +207,7 @@ _PORT: Final = re.compile(r"(?:\[(?P<six>[0-9a-fA-F:.]+)\]|(?P<four>[0-9.]+))(?:
 def _addr(option: str, words: Sequence[str]) -> Condition:
     """Addresses, networks, ADDRESS:PORT, unix:PATH, and patterns for any of these or a host's name."""
     networks = [found for word in words if (found := _network(word)) is not None]
-    others = t.matcher([word for word in words if _network(word) is None])
+    others = p.matcher([word for word in words if _network(word) is None])
 
     def judge(raw: bytes) -> bool:
         return _means(raw, networks, others)
@@ -237,7 +237,7 @@ def address_of(raw: bytes) -> str | None:
     return value if value not in ("", "?", "(null)") else None
 
 
-def _means(raw: bytes, networks: Sequence["_Network"], others: t.Match) -> bool:
+def _means(raw: bytes, networks: Sequence["_Network"], others: p.Match) -> bool:
     value = address_of(raw)
     if value is None:
         return False
@@ -276,7 +276,7 @@ def _address_pieces(word: str) -> list[bytes] | None:
         port = b"" if match["port"] is None else b"%04X" % min(int(match["port"]), 0xFFFF)
         inner = _address_pieces(match["six"] or match["four"])
         return None if inner is None else [port + inner[0] if match["four"] else inner[0], inner[1]]
-    return t.pieces_as_written([t.piece(word.removeprefix("unix:@").removeprefix("unix:"))])
+    return p.pieces_as_written([p.piece(word.removeprefix("unix:@").removeprefix("unix:"))])
 
 
 #: option -> how its condition is made, and whether it takes lists

@@ -14,7 +14,7 @@ from auditns_connector.audittext.grouping import inverted
 from auditns_connector.audittext.scanner import InsertionPoints
 from auditns_connector.config.rules import Rule
 from auditns_connector.errors import ConfigError
-from auditns_connector.matching import terms as t
+from auditns_connector.matching import patterns as p
 from auditns_connector.matching.conditions import of_option
 from auditns_connector.matching.judged import Judges, by_number
 from auditns_connector.matching.native import Events, events_of
@@ -40,8 +40,8 @@ class EventMatch:
         if contids:
             self._positive.append(EventFilter(contids=join_contids(contids)))
         for field in ("runtime", "name", "pid", "record"):
-            terms = t.parse(fields.get(field, ()), listed=field != "name")
-            for words, filters in ((terms.wanted, self._positive), (terms.unwanted, self._negative)):
+            patterns = p.parse(fields.get(field, ()), listed=field != "name")
+            for words, filters in ((patterns.wanted, self._positive), (patterns.unwanted, self._negative)):
                 if words:
                     filters.append(_filter(field, words))
         conditions = [

@@ -7,8 +7,8 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator
 
 from auditns_connector.archive.catalogue import ContainerRow
+from auditns_connector.archive.index_terms import Term
 from auditns_connector.archive.reader import Archive, Block, BlockRef, Ordered, Wanted
-from auditns_connector.archive.terms import Term
 from auditns_connector.audittext.grouping import event_numbers
 from auditns_connector.audittext.scanner import InsertionPoints, TextStream
 from auditns_connector.query.answers import LogAnswers

@@ -14,7 +14,7 @@ from auditns_connector.audittext.grouping import inverted, keep_events, keep_typ
 from auditns_connector.audittext.heads import read_head
 from auditns_connector.audittext.scanner import InsertionPoints
 from auditns_connector.errors import ConfigError
-from auditns_connector.matching import terms as t
+from auditns_connector.matching import patterns as p
 from auditns_connector.matching.conditions import of_option
 from auditns_connector.matching.judged import Judges, by_number
 from auditns_connector.pipeline.filters import (
@@ -60,13 +60,13 @@ class Asked:
     def __init__(self, options: Options, answers: LogAnswers) -> None:
         self._answers, self._names = answers, answers.names
         self._contids: list[ContidTerms] = join_contids(options.contids)
-        self._called = [(CALLED[name], t.parse(texts)) for name, texts in options.called.items() if texts]
-        self._entered = t.parse(options.entered_by)
-        self._hosts = t.parse(options.hosts)
+        self._called = [(CALLED[name], p.parse(texts)) for name, texts in options.called.items() if texts]
+        self._entered = p.parse(options.entered_by)
+        self._hosts = p.parse(options.hosts)
         self.since = options.since
         self.until = options.until
         self._pids, self._not_pids = _numbers("pid", options.pids)
-        types = t.parse(options.types, listed=True)
+        types = p.parse(options.types, listed=True)
         self._types = [frozenset(map(type_number, part)) for part in types]
         conditions = [one for option, texts in options.values.items() if texts for one in of_option(option, texts)]
         self._judges = Judges(conditions)
@@ -111,9 +111,9 @@ class Asked:
         found: list[Sequence[bytes] | None] = [condition.needles for condition in self._judges.conditions]
         wanted = [terms.wanted for terms in self._contids if not terms.negated]
         found += [self._id_needles(one) for one in wanted]
-        for members, terms in self._called if named else ():
-            if terms.wanted and not terms.unwanted:
-                match = t.matcher(terms.wanted)
+        for members, patterns in self._called if named else ():
+            if patterns.wanted and not patterns.unwanted:
+                match = p.matcher(patterns.wanted)
                 found.append(self._called_needles(members, match))
         if self._pids:
             found.append([b"pid=%d" % pid for pid in sorted(self._pids)])
@@ -125,9 +125,9 @@ class Asked:
         """The same as :meth:`needles` for the index of an archive: of each list an event that is wanted has one."""
         found = [list(condition.terms) for condition in self._judges.conditions]
         contids = [self._id_needles(terms.wanted) for terms in self._contids if not terms.negated]
-        for members, terms in self._called if named else ():
-            if terms.wanted and not terms.unwanted:
-                contids.append(self._called_needles(members, t.matcher(terms.wanted)))
+        for members, patterns in self._called if named else ():
+            if patterns.wanted and not patterns.unwanted:
+                contids.append(self._called_needles(members, p.matcher(patterns.wanted)))
         found += [[("contid", one) for one in ids or ()] for ids in contids]
         if self._entered.wanted:
             found.append(self._entry_terms(self._entered.wanted))
@@ -139,9 +139,9 @@ class Asked:
 
     def _entry_terms(self, wanted: Sequence[str]) -> list[tuple[str, bytes]]:
         """A pattern may mean an entry of which nothing but the id is known."""
-        if any(map(t.is_wild, wanted)):
+        if any(map(p.is_wild, wanted)):
             return [("entry", b"*")]
-        match = t.matcher(wanted)
+        match = p.matcher(wanted)
         ids = {*wanted, *self._names.entries(lambda about: any(map(match, _words_of(about))))}
         return [("entry", one.encode("utf-8", "surrogateescape")) for one in sorted(ids)]
 
@@ -152,7 +152,7 @@ class Asked:
             [b"%d" % one for one in ids if isinstance(one, int)] if all(isinstance(one, int) for one in ids) else None
         )
 
-    def _called_needles(self, members: Sequence[str], match: t.Match) -> list[bytes]:
+    def _called_needles(self, members: Sequence[str], match: p.Match) -> list[bytes]:
         found = self._names.contids(lambda about: any(match(about[name]) for name in members if name in about))
         # where nothing is called so no event is wanted
         return [b"%d" % ids[0] for contid in found if (ids := ids_of(contid))[0] is not None] or [b"\n\n"]
@@ -187,7 +187,7 @@ class Asked:
         return bool(self._contids or self._called or self._entered or self._pids or self._not_pids)
 
     def _good_hosts(self, points: InsertionPoints, lines: "array[int]") -> bytes:
-        wanted, unwanted = t.matcher(self._hosts.wanted), t.matcher(self._hosts.unwanted)
+        wanted, unwanted = p.matcher(self._hosts.wanted), p.matcher(self._hosts.unwanted)
         known: dict[bytes, bool] = {}
         found = bytearray()
         for line in lines:
@@ -252,22 +252,22 @@ class Asked:
         lives = self._names.lives(",^".join(holder.contid.split(",^")[i:]))
         return lives[-1].about if lives else {}
 
-    def _is_called(self, holder: Holder, members: Sequence[str], terms: t.Terms) -> bool:
+    def _is_called(self, holder: Holder, members: Sequence[str], patterns: p.Patterns) -> bool:
         """What is not known is neither called so nor otherwise."""
         chain = [self._links(holder, i) for i in range(holder.contid.count(",^") + 1)] if holder.contid else []
         words = [about[name] for about in chain for name in members if name in about]
-        if terms.unwanted and (not words or any(map(t.matcher(terms.unwanted), words))):
+        if patterns.unwanted and (not words or any(map(p.matcher(patterns.unwanted), words))):
             return False
-        return not terms.wanted or any(map(t.matcher(terms.wanted), words))
+        return not patterns.wanted or any(map(p.matcher(patterns.wanted), words))
 
     def _was_entered(self, holder: Holder) -> bool:
         if not self._entered:
             return True
         entry = self._names.entry(holder.entry) if holder.entry else {}
         words = [holder.entry, *_words_of(entry)]
-        if not holder.entry or (self._entered.unwanted and any(map(t.matcher(self._entered.unwanted), words))):
+        if not holder.entry or (self._entered.unwanted and any(map(p.matcher(self._entered.unwanted), words))):
             return False
-        return not self._entered.wanted or any(map(t.matcher(self._entered.wanted), words))
+        return not self._entered.wanted or any(map(p.matcher(self._entered.wanted), words))
 
 
 def _words_of(entry: dict[str, str]) -> list[str]:
@@ -286,10 +286,10 @@ def _user_names(entry: dict[str, str]) -> list[str]:
 
 
 def _numbers(option: str, texts: Sequence[str]) -> tuple[frozenset[int], frozenset[int]]:
-    terms = t.parse(texts, listed=True)
-    if any(not word.isdecimal() or not 0 < int(word) < 1 << 31 for part in terms for word in part):
+    patterns = p.parse(texts, listed=True)
+    if any(not word.isdecimal() or not 0 < int(word) < 1 << 31 for part in patterns for word in part):
         raise ConfigError(f"--{option}: a number from 1 to 2147483647 is allowed")
-    wanted, unwanted = (frozenset(map(int, part)) for part in terms)
+    wanted, unwanted = (frozenset(map(int, part)) for part in patterns)
     return wanted, unwanted
 
 

@@ -5,7 +5,7 @@ They stand in segments: a number keeps its meaning, and new ones are added at th
 
 from typing import Final
 
-# What a term of a block's filter is; archive/terms.py says of each which fields it is taken from.
+# What a term of a block's filter is; archive/index_terms.py says of each which fields it is taken from.
 TERM_CONTID: Final = 1
 TERM_PID: Final = 2
 TERM_AUID: Final = 3

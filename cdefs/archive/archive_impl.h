@@ -109,7 +109,7 @@ int archive_from_hex(struct span s, char *out, uint32_t room, uint32_t *len);
  * there are none. */
 int archive_untrusted(struct span raw, char *buf, struct span *out);
 
-/* ---- archive/terms.c ---- */
+/* ---- archive/index_terms.c ---- */
 
 /* The terms of a line. 0: no memory. */
 int archive_line(struct archive_text *a, struct work *w, const char *body, const char *end, uint32_t type);

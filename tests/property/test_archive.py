@@ -12,8 +12,8 @@ from auditns_connector._native import ffi, lib
 from auditns_connector.archive import filling as filling_module
 from auditns_connector.archive import seal as seal_module
 from auditns_connector.archive.collector import Collector
+from auditns_connector.archive.index_terms import KINDS, Term
 from auditns_connector.archive.reader import Archive, Wanted
-from auditns_connector.archive.terms import KINDS, Term
 from auditns_connector.attribution.told_in_text import TextAnswers
 from auditns_connector.audittext.scanner import Scanner
 from auditns_connector.model.containers import Containers
@@ -22,7 +22,7 @@ from auditns_connector.model.places import UNKNOWN
 from auditns_connector.vocabulary import archive as numbers
 from auditns_connector.vocabulary import audit_text as pt
 from auditns_connector.vocabulary.audit_text import MODE_EOF
-from tests.reference.archive_terms import terms_of
+from tests.reference.index_terms import terms_of
 from tests.unit.archive_help import seal
 
 from .audit_text import stream

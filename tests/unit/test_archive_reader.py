@@ -7,9 +7,9 @@ import pytest
 
 from auditns_connector.archive import seal as seal_module
 from auditns_connector.archive.catalogue import Catalogue, SegmentRow
+from auditns_connector.archive.index_terms import Term
 from auditns_connector.archive.reader import Archive, Wanted
 from auditns_connector.archive.segment_layout import TRAILER_SIZE
-from auditns_connector.archive.terms import Term
 
 from .archive_help import event, seal, workload
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from auditns_connector.archive.index_terms import Term
 from auditns_connector.archive.reader import Archive, Wanted
-from auditns_connector.archive.terms import Term
 from auditns_connector.matching.conditions import of_option
 from tests.unit.queries import BASE, BOOT, DB, WEB, Ask, asked, executed, info, opened, sample
 from tests.unit.test_query_search import IN_WEB

@@ -1,4 +1,4 @@
-"""What a value may be: words with ``*``, ``?`` and ``[…]``, several of them, and ``!=``. Pure."""
+"""What a value may be: patterns with ``*``, ``?`` and ``[…]``, several of them, and ``!=``. Pure."""
 
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -14,7 +14,7 @@ _SAFE: Final = re.compile(r"[A-Za-z0-9_./:@+,=%~^-]+")
 _LEAST: Final = 2
 
 
-class Terms(NamedTuple):
+class Patterns(NamedTuple):
     """Of ``wanted`` any, of ``unwanted`` none; both as they were written, without ``!=``."""
 
     wanted: tuple[str, ...]
@@ -24,15 +24,15 @@ class Terms(NamedTuple):
         return bool(self.wanted or self.unwanted)
 
 
-def parse(texts: Iterable[str], *, listed: bool = False) -> Terms:
-    """The terms of several options; ``listed``: each may hold several words with commas between."""
+def parse(texts: Iterable[str], *, listed: bool = False) -> Patterns:
+    """The patterns of several options; ``listed``: each may hold several words with commas between."""
     wanted: list[str] = []
     unwanted: list[str] = []
     for text in texts:
         negated = text.startswith("!=")
         body = text[2:] if negated else text.removeprefix("=")
         (unwanted if negated else wanted).extend(body.split(",") if listed else [body])
-    return Terms(tuple(wanted), tuple(unwanted))
+    return Patterns(tuple(wanted), tuple(unwanted))
 
 
 def matcher(patterns: Sequence[str]) -> Match:

@@ -1,4 +1,4 @@
-/* The terms of a line: what a block's filter is asked for. tests/reference/archive_terms.py is the readable reference. */
+/* The terms of a line: what a block's filter is asked for. tests/reference/index_terms.py is the readable reference. */
 #define _GNU_SOURCE /* memrchr */
 #include <arpa/inet.h>
 #include "archive/archive_impl.h"

@@ -19,8 +19,8 @@ entry    ``entry=`` of CONTAINER_INFO, and ``*``; ``how`` where ``entry-how=`` t
 ======== =========================================================================================
 
 Values are decoded: without quotes, and not in hexadecimal. Of what a user process says of itself (``msg='…'``) there
-are ``exe``, ``exename`` and ``addr``. A term says where to look, never whose an event is. ``cdefs/archive/terms.c``
-takes them from text.
+are ``exe``, ``exename`` and ``addr``. A term says where to look, never whose an event is.
+``cdefs/archive/index_terms.c`` takes them from text.
 """
 
 from collections.abc import Iterable

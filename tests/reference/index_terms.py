@@ -1,4 +1,4 @@
-"""The readable form of cdefs/archive/terms.c: the terms of an event, a set of (kind, value)."""
+"""The readable form of cdefs/archive/index_terms.c: the terms of an event, a set of (kind, value)."""
 
 import os
 import re
