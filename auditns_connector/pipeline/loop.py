@@ -4,7 +4,6 @@ What there is to do with audit text is in text_side.py; timers, control requests
 served between two rounds of it.
 """
 
-import contextlib
 import selectors
 import signal
 import socket
@@ -48,14 +47,9 @@ MOST_ENDED: Final = 30_000
 _MORE_ENDED: Final = 1000
 #: what the model has to say is written at the latest when it is so much
 _MOST_OUTPUTS: Final = 4096
+#: each signal is a byte; those that are left are found by the next wait
+_WAKEUPS: Final = 64
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-def take_wakeups(reader: socket.socket) -> None:
-    """Signals have come, each of which is a byte in ``reader``. Where others were served in the middle of some work,
-    they may be taken already, though the wait that woke that work up had found them as well."""
-    with contextlib.suppress(BlockingIOError):
-        reader.recv(64)
 
 
 class Pipeline:
@@ -125,7 +119,7 @@ class Pipeline:
         try:
             for number in self.early:
                 self._on_signal(number, None)
-            self.selector.register(reader, selectors.EVENT_READ, lambda: take_wakeups(reader))
+            self.selector.register(reader, selectors.EVENT_READ, lambda: reader.recv(_WAKEUPS))
             self._register()
             if audit is not None:
                 audit.begin()

@@ -376,14 +376,3 @@ def test_text_that_was_taken_in_before_the_last_drain_needs_none(host: Host) -> 
     host.audit.fill = once  # type: ignore[method-assign]
     host.pipeline.text.read()
     assert len(fills) == 5
-
-
-def test_a_signal_that_was_taken_note_of_in_between_is_no_error() -> None:
-    """It comes while much is to be done: the wait finds it beside the text, and so do those that are served in the
-    middle of that."""
-    reader, writer = socket.socketpair()
-    with reader, writer:
-        reader.setblocking(False)
-        writer.send(bytes([15]))
-        for _ in range(2):
-            loop.take_wakeups(reader)
