@@ -122,7 +122,7 @@ static int forked(struct table *t, const struct frame_header *head, const uint8_
     apart = !same_namespaces(&t->profile[process_at(t, by)->profile], head, payload);
     if (apart)
         child = process_at(t, by)->profile;
-    if (head->tid != head->pid || !t->profile[child].members)
+    if (!t->profile[child].members)
         return TABLE_FRAME;
     former = slot_of(t, head->pid) ? slot_of(t, head->pid)->process : 0;
     row = process_new(t, head->pid, child);

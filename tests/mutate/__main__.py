@@ -1,7 +1,8 @@
 """Weaken each rule of mutants.py in a copy of the tree, and see that the test named for it fails.
 
-``python -m tests.mutate [-k PART] [--find]``: all mutants, or those whose name holds PART; ``--find`` runs every test
-of the file and says which one notices first. Exit code 1 when one is not caught.
+``python -m tests.mutate [-k PART] [--slice I/N] [--find]``: all mutants, or those whose name holds PART, or the I-th of
+N parts of them; ``--find`` runs every test of the file and says which one notices first. Exit code 1 when one is not
+caught.
 """
 
 import argparse
@@ -126,9 +127,11 @@ def main() -> int:
     """See the module's docstring."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("-k", default="", metavar="PART", help="only mutants whose name holds PART")
+    parser.add_argument("--slice", default="1/1", metavar="I/N", help="the I-th of N parts of them")
     parser.add_argument("--find", action="store_true", help="say which test of the file notices first")
     args = parser.parse_args()
-    chosen = [mutant for mutant in MUTANTS if args.k in mutant.name]
+    part, parts = map(int, args.slice.split("/"))
+    chosen = [mutant for mutant in MUTANTS if args.k in mutant.name][part - 1 :: parts]
     with tempfile.TemporaryDirectory(prefix="auditns-mutate-") as folder:
         copy = Copy(folder)
         if any(mutant.file.startswith("cdefs/") for mutant in chosen) and not copy.compile(None):

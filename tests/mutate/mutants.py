@@ -78,6 +78,13 @@ MUTANTS: Final = (
         "tests/unit/test_native_loop.py::test_text_gathers_until_somebody_else_is_ready",
     ),
     Mutant(
+        "loop: what was read while a call waited",
+        "auditns_connector/pipeline/selector.py",
+        "            if self._turn != turn:\n                break",
+        "            if False:\n                break",
+        "tests/unit/test_selector.py::test_what_was_read_while_a_call_waited_is_not_read_again",
+    ),
+    Mutant(
         "loop: an output that did not take all",
         "cdefs/loop/loop.c",
         "    if (all)\n        q->size = 0;",
@@ -693,6 +700,20 @@ MUTANTS: Final = (
         "tests/property/test_process_table.py::test_journals",
     ),
     Mutant(
+        "table: a fork by a thread that is not known",
+        "cdefs/table/apply.c",
+        " || !task_of(t, *by, head->ptid) ||",
+        " ||",
+        "tests/unit/test_table_gates.py::test_what_is_not_plain_is_left_to_python",
+    ),
+    Mutant(
+        "table: a thread where nobody lives",
+        "cdefs/table/apply.c",
+        "    if (!t->profile[process_at(t, row)->profile].members)\n        return TABLE_FRAME;\n",
+        "",
+        "tests/unit/test_table_gates.py::test_what_is_not_plain_is_left_to_python",
+    ),
+    Mutant(
         "table: a number that a thread has",
         "cdefs/table/apply.c",
         " || is_thread(t, made) ||",
@@ -702,8 +723,8 @@ MUTANTS: Final = (
     Mutant(
         "table: a child where nobody lives",
         "cdefs/table/apply.c",
-        " || !t->profile[child].members)",
-        ")",
+        "    if (!t->profile[child].members)\n        return TABLE_FRAME;\n",
+        "",
         "tests/unit/test_table_gates.py::test_what_is_not_plain_is_left_to_python",
     ),
     Mutant(
@@ -711,6 +732,20 @@ MUTANTS: Final = (
         "cdefs/table/apply.c",
         "!is->execs || (head->cgroup",
         "(head->cgroup",
+        "tests/unit/test_table_gates.py::test_what_is_not_plain_is_left_to_python",
+    ),
+    Mutant(
+        "table: an exec by a thread that is not known",
+        "cdefs/table/apply.c",
+        " ||\n        (head->ppid && !task_of(t, row, head->ppid)))",
+        ")",
+        "tests/unit/test_table_gates.py::test_what_is_not_plain_is_left_to_python",
+    ),
+    Mutant(
+        "table: an exec without its leader where nobody lives",
+        "cdefs/table/apply.c",
+        " || (p->leader_gone && !is->members) ||",
+        " ||",
         "tests/unit/test_table_gates.py::test_what_is_not_plain_is_left_to_python",
     ),
     Mutant(
@@ -759,6 +794,13 @@ MUTANTS: Final = (
         "tests/unit/test_table_gates.py::test_the_connectors_word_stops_nothing_where_perf_tells",
     ),
     Mutant(
+        "lives: which types make a sandbox",
+        "auditns_connector/model/apply/lives.py",
+        "for index in (PID, USER, *rest) if PERF_ORDER[index] in types]",
+        "for index in (PID, USER, *rest)]",
+        "tests/unit/test_stated_rules.py::test_only_the_configured_types_of_namespaces_make_a_sandbox",
+    ),
+    Mutant(
         "lives: an inode that somebody is known in",
         "cdefs/table/lives.c",
         " || (at && place_at(t, at)->taken))",
@@ -785,6 +827,21 @@ MUTANTS: Final = (
         "return not self._lets(had)",
         "return True",
         "tests/unit/test_narrator.py::test_beyond_a_rate_they_are_counted_and_told_as_one",
+    ),
+    Mutant(
+        "table: a comm that is an exec",
+        "cdefs/table/apply.c",
+        "    if (head->arg && process_at(t, row)->threads) /* where execs are not told, this is one */\n"
+        "        return TABLE_FRAME;\n",
+        "",
+        "tests/unit/test_table_gates.py::test_what_is_not_plain_is_left_to_python",
+    ),
+    Mutant(
+        "table: an exec behind which /proc is asked",
+        "auditns_connector/model/apply/packing.py",
+        "            and model.moves_told  # else /proc is asked behind each exec, which the table does not\n",
+        "",
+        "tests/unit/test_table_gates.py::test_what_is_not_plain_is_left_to_python",
     ),
     Mutant(
         "table: a comm that is too long",

@@ -92,8 +92,9 @@ HISTORY = st.lists(st.tuples(_AT, FRAME, st.booleans()), min_size=1, max_size=60
 class Both:
     """The table and the rules, shown the same."""
 
-    def __init__(self) -> None:
-        world = World(timens=True, lifecycle=True, sandbox_types=["pid", "user"])
+    def __init__(self, **hello: Any) -> None:
+        """``hello``: what is otherwise about the host."""
+        world = World(**{"timens": True, "lifecycle": True, "sandbox_types": ["pid", "user"], **hello})
         for number, place in enumerate(_PLACES, 50):
             world.put(f.K_CGROUP, cgroup=number, payload=place + b"\0")
         for pid in _PIDS[:3]:

@@ -145,6 +145,8 @@ class PlainFrames(KernelEvents):
             self.leader_by_exec(process, next(iter(process.threads)) if process.leader_gone else pid, time)
         if tid == pid or arg:
             m.table.comm(process, payload.partition(b"\0")[0])
+        if arg and not m.moves_told:
+            self._may_have_moved(process, time)
 
     def newtask(
         self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes

@@ -97,8 +97,10 @@ def test_without_evidence_it_is_unknown_not_the_hosts() -> None:
 def test_only_the_configured_types_of_namespaces_make_a_sandbox(types: list[str], made: str, host: bool) -> None:
     w = World(sandbox_types=types)
     w.fork(1, 100, 1000, **{made: 77})
+    w.fork(1, 200, 1000)
+    w.unshare(200, 1010, **{made: 78})
     w.now += 100 * MS
-    assert (w.who(100, 1050) is None) is host
+    assert [w.who(pid, 1050) is None for pid in (100, 200)] == [host, host]
 
 
 @pytest.mark.parametrize(("place", "inside"), [("/a/b/c", True), ("/a/bc", False), ("/a/b", False), ("/a", False)])

@@ -255,7 +255,7 @@ class Model(Tables):
         self.kernel.exec_samples = "exec_sample" in hello.get("features", ())
         self.moves_told = not {"attach", "exec_sample"}.isdisjoint(hello.get("features", ("attach",)))
         self.exits.proof = proof_of(hello)
-        if self.exits.proof != SAMPLES:
+        if self.exits.proof != SAMPLES or not self.moves_told:
             self.table.hold_all()
         self.v2_only = bool(hello.get("v2_only", False))
         self.sample_root = int(hello.get("sample_root", 0))
