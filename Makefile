@@ -1,6 +1,6 @@
 # make run    set everything up, then listen on this host (as root; else the demo on a recorded sample)
 # make test   set everything up, then run the tests (as root, those on the real kernel too)
-# make nightly  what takes longer: other kernels, storms, the truth under load, an hour of fuzzing (as root)
+# make nightly  what takes longer: other kernels, arm64, storms, the truth under load, an hour of fuzzing (as root)
 # make tiers  the tests that need no host beside busy programs, under another umask, as a user, in a container (as root)
 # make lint   ruff, mypy --strict, manual pages      make bench   the benchmarks (as root)
 # make peers  fetch the newest LAUREL and audit tools, beside the installed ones, for benches and tests
@@ -87,6 +87,7 @@ nightly: venv
 	-$(BIN)/python -m tests.peers --kernels
 	AUDITNS_KERNEL_TESTS=1 $(BIN)/python -m pytest -m nightly
 	.ci/tiers
+	.ci/arm64
 	$(BIN)/python -m tests.bench.storm
 	$(BIN)/python -m tests.bench.accuracy --load idle,spin --repeat 3
 	$(BIN)/python -m tests.fuzz.run --seconds $(FUZZ_SECONDS)
