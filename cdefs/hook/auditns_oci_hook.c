@@ -195,6 +195,8 @@ static void finish(int sock, int64_t timeout)
         return;
     if (!strncmp(line, "no ", 3))
         give_up(line + 3, "refused");
+    if (line[0] == '{') /* 0.1.0 answers all requests with an object */
+        give_up("an older version serves it: start that anew", "control socket");
     give_up("it gave no answer that makes sense", "control socket");
 }
 

@@ -21,15 +21,16 @@ ROOT: Final = Path(__file__).parents[2]
 _STAMP: Final = re.compile(rb"msg=(audit\([0-9.:]+\)):")
 
 
-def environment(**more: str) -> dict[str, str]:
-    """Ours, with the project importable from everywhere."""
-    return {**os.environ, "PYTHONPATH": str(ROOT), "LC_ALL": "C.UTF-8", "TZ": "UTC", **more}
+def environment(root: Path = ROOT, **more: str) -> dict[str, str]:
+    """Ours, with the project (or that of the checkout ``root``) importable from everywhere."""
+    path = {"PYTHONPATH": str(root), "PYTHONSAFEPATH": "1"}
+    return {**os.environ, **path, "LC_ALL": "C.UTF-8", "TZ": "UTC", **more}
 
 
-def auditns(*args: str | Path, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+def auditns(*args: str | Path, stdin: bytes = b"", root: Path = ROOT) -> subprocess.CompletedProcess[bytes]:
     """Run one short command of ours to its end."""
     return subprocess.run(
-        [*AUDITNS, *map(str, args)], input=stdin, capture_output=True, env=environment(), timeout=TIMEOUT
+        [*AUDITNS, *map(str, args)], input=stdin, capture_output=True, env=environment(root), timeout=TIMEOUT
     )
 
 
@@ -40,9 +41,12 @@ def signals_count() -> None:
 
 
 class Program:
-    """One run of ``auditns`` with ``args``; its output goes to files below ``directory`` (or to ``stdout``)."""
+    """One run of ``auditns`` (of the checkout ``root``) with ``args``; its output goes to files below ``directory`` (or
+    to ``stdout``)."""
 
-    def __init__(self, directory: Path, args: Sequence[str | Path], *, stdout: int | None = None) -> None:
+    def __init__(
+        self, directory: Path, args: Sequence[str | Path], *, stdout: int | None = None, root: Path = ROOT
+    ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
         self._out, self._err = directory / "stdout", directory / "stderr"
@@ -56,7 +60,7 @@ class Program:
                 stdin=subprocess.DEVNULL,
                 stdout=out if stdout is None else stdout,
                 stderr=err,
-                env=environment(NOTIFY_SOCKET="@" + address[1:]),
+                env=environment(root, NOTIFY_SOCKET="@" + address[1:]),
                 preexec_fn=signals_count,  # noqa: PLW1509 - there are no threads here
             )
 
@@ -102,11 +106,11 @@ class Program:
 
 @contextlib.contextmanager
 def listening(
-    directory: Path, *args: str | Path, control: Path | None = None, stdout: int | None = None
+    directory: Path, *args: str | Path, control: Path | None = None, stdout: int | None = None, root: Path = ROOT
 ) -> Iterator[Program]:
     """``auditns listen`` with ``args``, serving; SIGTERM ends it, kill -9 when the test has failed."""
     where = control or directory / "control"
-    program = Program(directory, ["listen", "--control", where, *args], stdout=stdout)
+    program = Program(directory, ["listen", "--control", where, *args], stdout=stdout, root=root)
     try:
         yield program.ready()
         if program.process.poll() is None:

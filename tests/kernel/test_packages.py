@@ -182,8 +182,9 @@ def test_deb_from_installing_to_purging(release: str, tmp_path: Path) -> None:
             in root.run("auditns", "doctor").stdout
         )
 
-        # unpacked and not configured yet it runs, and dpkg goes on where it was
+        # neither systemd nor auditd is there; unpacked and not configured yet it runs, and dpkg goes on where it was
         assert not root.at("/usr/bin/systemctl").exists()
+        assert not root.at("/usr/sbin/auditd").exists()
         root.must("dpkg", "--unpack", "/tmp/package.deb")
         state = root.must("dpkg-query", "-W", "-f", "${db:Status-Status}", "auditns-connector")
         assert state == "unpacked"
@@ -256,9 +257,13 @@ def test_deb_over_what_install_plugin_put_there(release: str, tmp_path: Path) ->
             TOP / "auditns_connector", source / "auditns_connector", ignore=shutil.ignore_patterns("__pycache__")
         )
         shutil.copytree(TOP / "audisp", source / "audisp")
-        root.at("/etc/audit/plugins.d").mkdir(parents=True)
         code = "import sys; sys.path.insert(0, '/opt/source'); sys.argv = ['auditns', 'install-plugin']; "
-        root.must("python3", "-c", code + "from auditns_connector.cli.main import main; main()")
+        code += "from auditns_connector.cli.main import main; sys.exit(main())"
+        done = root.run("python3", "-c", code)
+        assert (done.returncode, done.stderr.count("\n")) == (3, 1), done.stderr
+        assert "auditd is not installed here: apt-get install auditd" in done.stderr
+        root.at("/etc/audit/plugins.d").mkdir(parents=True)
+        root.must("python3", "-c", code)
         shutil.rmtree(source)
         conf, toml = root.at("/etc/audit/plugins.d/auditns.conf"), root.at("/etc/audit/auditns.toml")
         toml.write_text(FILE_OF_0_1_0.read_text() + "\n# mine\n")

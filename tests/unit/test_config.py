@@ -302,6 +302,24 @@ def test_reload_keeps_the_old_on_error(tmp_path: Path) -> None:
     assert said.endswith("the former configuration stays in use")
 
 
+def test_a_configuration_of_the_future_is_not_half_understood(tmp_path: Path) -> None:
+    """What a later version may say is refused by its name and by the version that does not know it, in the main table
+    and below; a program that runs goes on with what it has."""
+    path = tmp_path / "a.toml"
+    for text, key in (
+        ("[fleet]\nurl = 'x'", '"fleet"'), ("[output.bus]\nenabled = true", '"output.bus"'),
+        ("[output.file]\nzone = 1", '"output.file.zone"'), ("info = true\nfuture = 3", '"future"'),
+    ):  # fmt: skip
+        path.write_text(text)
+        path.chmod(0o600)
+        with pytest.raises(ConfigError, match=f"unknown key {key}") as refused:
+            load(str(path))
+        assert f"this is auditns {__version__}" in str(refused.value) or "did you mean" in str(refused.value)
+        kept, said = reload(str(path), Config.default())
+        assert kept == Config.default()
+        assert said.endswith("the former configuration stays in use")
+
+
 def test_changed_names_what_tables_hold() -> None:
     new = parse("coalesce_ms = 1\n[netfilter.marks]\n1 = 2\n[filter.exclude]\nruntime = ['lxc']")
     assert changed(Config.default(), new) == ["coalesce_ms", "filter.exclude.runtime", "netfilter.marks"]
