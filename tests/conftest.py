@@ -7,6 +7,15 @@ from pathlib import Path
 
 import pytest
 
+try:
+    from hypothesis import HealthCheck, settings
+except ImportError:  # where only a kernel is looked at, as in a virtual machine
+    pass
+else:
+    # no test may depend on how busy the machine is
+    settings.register_profile("auditns", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("auditns")
+
 GOLDEN = Path(__file__).parent / "golden" / "data"
 # ausearch and others that need no root live there, and Debian's users do not have it in their PATH
 os.environ["PATH"] = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))

@@ -81,7 +81,7 @@ def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(filling_module, "_STEP", 64)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(TEXT, min_size=1, max_size=3), st.sampled_from([512, 5000, 1 << 20]))
 def test_the_text_comes_back(texts: list[bytes], size: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -120,7 +120,7 @@ def lines_of(collector: Collector, number: int) -> list[bytes]:
     return b"".join(bytes(collector.buffer[p.off : p.off + p.len]) for p in pieces).splitlines(keepends=True)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(TEXT)
 def test_terms_are_those_of_the_reference(text: bytes) -> None:
     if b"\r" in text or b"{" in text or b"audit: type=" in text:
@@ -137,7 +137,7 @@ def test_terms_are_those_of_the_reference(text: bytes) -> None:
         assert {Term(kind, value).hash() for kind, value in wanted} == found, (wanted, lines)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(TEXT)
 def test_holders_are_those_that_the_text_tells(text: bytes) -> None:
     collector, scanner = collected(text)
@@ -162,7 +162,7 @@ def test_holders_are_those_that_the_text_tells(text: bytes) -> None:
             assert group.holder == numbers.HOLDER_SEVERAL
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 1 << 32))
 def test_what_is_there_is_found(seed: int) -> None:
     """No filter denies a term that an event has."""

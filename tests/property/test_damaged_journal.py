@@ -68,7 +68,7 @@ def damaged(seed: int) -> bytes:
     return bytes(data[: rng.choice([len(data), rng.randrange(len(data))])])
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.integers(0, 1 << 48))
 def test_damage_is_a_decode_error_or_harmless(seed: int) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -71,7 +71,7 @@ def reference(
     return kept
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(RECORD, max_size=25), FILTER, FILTER, st.booleans())
 def test_what_is_kept_is_what_the_reference_keeps(
     records: list[tuple[bytes, int, int, bytes]], one: EventFilter, other: EventFilter, both: bool

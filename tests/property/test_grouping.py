@@ -134,7 +134,7 @@ def described(state: State, ns: bool) -> tuple[object, ...]:
     return (state.since, container, inst if ns else None, state.origin, state.login)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @example([(59, 1, 0), (100, 1, 9), (59, 1, 4), (7, 5, 1), (100, 1, 4)], 1, True, [])
 @example([(7, 5, 1), (100, 1, 7), (-1, 1, 5), (2**31 - 1, 1, 2), (1, 1, 4)], 1, True, [])
 @given(

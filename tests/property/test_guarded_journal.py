@@ -108,7 +108,7 @@ def test_nothing_can_be_cut_off_unseen(tmp_path: Path) -> None:
         check(path, GOOD[:size], wanted)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(0, 1 << 48))
 def test_any_damage_is_seen(seed: int) -> None:
     rng, data = random.Random(seed), bytearray(GOOD)

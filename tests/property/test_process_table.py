@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from auditns_connector._native import ffi
@@ -161,7 +161,6 @@ class Both:
             assert one[key] == other[key], key
 
 
-@settings(deadline=None)
 @given(HISTORY)
 def test_one_frame_at_a_time(history: list[Any]) -> None:
     both = Both()
@@ -172,7 +171,6 @@ def test_one_frame_at_a_time(history: list[Any]) -> None:
     both.finish()
 
 
-@settings(deadline=None)
 @given(HISTORY)
 def test_all_at_once(history: list[Any]) -> None:
     both = Both()
@@ -180,7 +178,6 @@ def test_all_at_once(history: list[Any]) -> None:
     both.finish()
 
 
-@settings(deadline=None)
 @given(HISTORY, st.randoms(use_true_random=False), st.sampled_from(_ODD))
 def test_damaged_frames(history: list[Any], chance: random.Random, odd: int) -> None:
     both = Both()
@@ -218,7 +215,6 @@ def frames_of(what: Any) -> list[tuple[int, int, dict[str, Any]]]:
     return found + [(kind, f.S_PERF, task) for kind in ENDS[:seen]]
 
 
-@settings(deadline=None)
 @given(LIVES, st.sets(st.integers(0, 39)), st.sampled_from([8, 20]), st.booleans())
 def test_lives_of_namespaces(lives: list[Any], asked: set[int], each: int, mix: bool) -> None:
     """They are known, told and counted alike, whoever is asked about in between."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from auditns_connector.pipeline.text_stage import JSON, Enricher
@@ -112,7 +112,6 @@ def split(options: dict[str, list[str]], since: int | None, until: int | None) -
     return Options(values=values, pids=options.get("pid", ()), types=options.get("type", ()), since=since, until=until)
 
 
-@settings(deadline=None)
 @given(
     st.lists(EVENT, max_size=12), OPTIONS, st.randoms(use_true_random=False), st.sampled_from([2500, 6000, 1 << 20]),
     st.none() | st.integers(1700000000000, 1700000006000), st.none() | st.integers(1700000000000, 1700000006000),

@@ -136,7 +136,7 @@ class Answers:
         return tails._text[tails._off[number - 1] : tails._off[number]] if number else b""
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(HISTORY, st.sampled_from(["off", "all"]), st.booleans())
 def test_what_rows_answer_is_what_would_be_found(
     history: list[tuple[int, Any, list[tuple[int, int, bool]] | None]], ns: str, replayed: bool

@@ -56,7 +56,7 @@ def answers(blocks: list[list[Any]]) -> tuple[bytes, tuple[int, ...], str]:
     return out, counted, correlator.contradiction
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(BLOCKS, st.sampled_from([1, 4]))
 def test_what_is_remembered_is_what_is_made_each_time(blocks: list[list[Any]], many: int) -> None:
     with mock.patch.object(RowLookup, "says", return_value=None):

@@ -42,7 +42,7 @@ def step(world: World, now: float, name: str, pid: int, what: Any) -> None:
         world.attach(pid, what, now)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(ROUNDS, st.sampled_from(["off", "all"]))
 def test_what_is_said_of_rows_is_what_is_said_of_processes(rounds: list[Any], ns: str) -> None:
     world, serial, now = World(), 1, 5000.0

@@ -108,7 +108,7 @@ def test_what_was_written_is_taken_up() -> None:
         assert mint(folder) == []
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(BYTES)
 @example(DEEP)
 @example(b"\xff")
@@ -125,7 +125,7 @@ def test_any_content_is_refused(data: bytes) -> None:
         serials.close()
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(VALUES, st.integers(0, 1 << 40))
 @example(0.0, 237)  # the index of a namespace's type as a float
 @example(True, 237)

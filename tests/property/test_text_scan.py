@@ -129,7 +129,7 @@ def cut(text: bytes, rng: random.Random) -> list[bytes]:
     return [text[a:b] for a, b in zip([0, *spots], [*spots, len(text)], strict=True)]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.integers(0, 1 << 48))
 @example(5005446)  # a second of one digit in the time of a syslog line
 @example(140854106406506)  # half a line behind a target that waits for a record of ours
@@ -144,14 +144,14 @@ def test_grammar_same_as_reference_at_any_cut(seed: int) -> None:
     compare(cut(text, rng), whole=bool(seed % 2), patient=False)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.integers(0, 1 << 48), st.booleans())
 def test_what_is_scanned_ahead_is_decided_later_as_if_it_had_come_then(seed: int, whole: bool) -> None:
     pieces = cut(stream(seed), random.Random(seed))
     assert run_c(pieces, whole=whole, ahead=3) == run_c(pieces, whole=whole)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.integers(0, 1 << 48))
 @example(42329992512442)  # half a line behind a target that waits for a record of ours
 @example(271476500600947)
@@ -170,7 +170,7 @@ STAMPS = st.tuples(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(STAMPS, min_size=1, max_size=8))
 def test_stamps_after_one_another_same_as_reference(stamps: list[tuple[str, ...]]) -> None:
     text = "".join(f"type=AVC msg=audit({''.join(stamp)}\ntype=CWD msg=audit({''.join(stamp)}\n" for stamp in stamps)
@@ -182,14 +182,14 @@ OTHERS = ("pid=", "key", "comm", "cap=1", "kind=2", "mode=3", "per=4", "msg='pid
           "\x1d", "\x1dkey=k2", "comm=c2\x1dkey=k3", "auid=4294967295", "tty=(none)")  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.integers(0, 6), st.lists(st.sampled_from([*FIELDS, *OTHERS]), max_size=20))
 def test_words_in_any_order_same_as_reference(first: int, words: list[str]) -> None:
     body = " ".join([*FIELDS[:first], *words])
     compare([f"type=SYSCALL msg=audit(1.000:1): {body}\ntype=LOGIN msg=audit(1.000:2):{body}\n".encode()])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.binary(max_size=60), max_size=8))
 @example([b"type=SYSCALL msg=audit(1.000:1):", b"\n"])
 @example([b"\n\n\0\n"])
@@ -211,7 +211,7 @@ def test_a_title_in_front_of_its_call_ends_nothing(at: int) -> None:
     assert count + stream.flush(eof=True).n == 3
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.integers(0, 1 << 48))
 def test_output_less_ours_is_the_input(seed: int) -> None:
     text = stream(seed)
@@ -226,7 +226,7 @@ def test_output_less_ours_is_the_input(seed: int) -> None:
     assert out.count(b"#ours#") == len(run_reference(pieces).points)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.integers(0, 1 << 48))
 def test_keep_writes_the_lines_of_the_kept_events(seed: int) -> None:
     text = stream(seed)
@@ -240,7 +240,7 @@ def test_keep_writes_the_lines_of_the_kept_events(seed: int) -> None:
     )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @example(156)  # an event with more than MAX_SPAN of others' text in it
 @given(st.integers(0, 1 << 48))
 def test_whole_events_come_in_one_answer(seed: int) -> None:

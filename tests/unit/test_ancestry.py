@@ -207,8 +207,12 @@ def test_a_long_list_fits_a_record() -> None:
 def test_names_of_programs_are_bounded() -> None:
     """Whoever runs millions of programs has others forgotten, never taken for his."""
     table = Model().table
-    first = [table.numbered(b"/bin/%d" % i) for i in range(100)]
-    assert [table.name(number) for number in first] == [b"/bin/%d" % i for i in range(100)]
+    first = []
+    for i in range(100):
+        first.append(table.numbered(b"/bin/%d" % i))
+        assert table.name(first[-1]) == b"/bin/%d" % i
+    # where a name is put depends on a number that is another one in each run: rarely three want one place
+    assert sum(bool(table.name(number)) for number in first) > 90
     for i in range(100_000):
         table.numbered(b"/evil/%d" % i)
     assert {table.name(number) for number in first} <= {b"", *(b"/bin/%d" % i for i in range(100))}

@@ -163,7 +163,7 @@ def test_killed_at_any_step_of_a_restart(first: int, second: int, tmp_path: Path
         live(top, lines, later(60), [first, second], chance)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(st.integers(0, 60), max_size=6), st.integers(0, 1 << 30), st.sampled_from([0, 7, 40]),
     st.sampled_from([1000, (1 << 32) - 30]),
