@@ -81,6 +81,8 @@
 #define AUDITNS_MAX_WHOLE_OPEN 4096
 #define AUDITNS_CLOSED_WHOLE 4096
 #define AUDITNS_OLDER_MS 2000
+#define AUDITNS_MAX_HOLES 64
+#define AUDITNS_MAX_PIDS 64
 #define AUDITNS_MAX_RANGE 65536
 
 /* timing.py, nanoseconds */

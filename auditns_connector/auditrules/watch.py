@@ -1,13 +1,16 @@
 """Watches which system calls make an audit record for sure (see coverage.py), from the rules and the serials seen.
 
-A change of the rules shows as a CONFIG_CHANGE record, a record not (yet) arrived as a hole in the serials: from either
-on, what was before is no longer relied on. What is found goes to the model as RULES frames.
+A change of the rules shows as a CONFIG_CHANGE record, a record that is lost, or late, as a hole in the serials: from
+either on, what was before is no longer relied on; a hole that is filled is none any more. Events of several processes
+are written at the same time, so that one is answered while another that began before it is open. That is no hole: what
+a process did before comes before what it did later. Only where the open one is of the same process, its end is missing,
+and it is not known which of both was first to be answered. What is found goes to the model as RULES frames.
 """
 
 import os
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Protocol
 
 from auditns_connector.errors import AuditnsError
 from auditns_connector.vocabulary import frames as f
@@ -17,6 +20,24 @@ if TYPE_CHECKING:
     from auditns_connector.auditrules.netlink import AuditControl
     from auditns_connector.audittext.scanner import InsertionPoints
 
+_MODULUS: Final = 1 << 32
+_HALF: Final = 1 << 31
+
+
+class SerialsSeen(Protocol):
+    """What audit text shows beside its points: see :class:`~auditns_connector.audittext.scanner.TextStream`."""
+
+    @property
+    def changes(self) -> int:
+        """How many CONFIG_CHANGE records came so far."""
+
+    @property
+    def missing_before(self) -> int:
+        """Events of before that time may be missing (CLOCK_MONOTONIC ns)."""
+
+    def open_calls(self) -> list[tuple[int, int]] | None:
+        """(pid, serial) of the system calls whose events are open; ``None`` where those are too many."""
+
 
 class RuleWatch:
     """Feeds RULES frames to ``feed``."""
@@ -24,6 +45,8 @@ class RuleWatch:
     def __init__(self, feed: Callable[[bytes], None]) -> None:
         self._feed = feed
         self._found = self._changes = 0
+        #: when the rules were read, and from when on the model takes it that all is audited (CLOCK_MONOTONIC ns)
+        self._read = self._since = 0
         self._control: AuditControl | None = None
         self._next: int | None = None
 
@@ -41,29 +64,46 @@ class RuleWatch:
                 found |= bit if all_audited(status, rules, machine, names) else 0
         except AuditnsError:
             self._control = None
-        self._say(found)
+        self._read = time.monotonic_ns()
+        self._say(found, self._read)
 
-    def _say(self, found: int) -> None:
+    def _say(self, found: int, since: int = 0) -> None:
         if found or self._found:
-            self._feed(f.pack(f.K_RULES, f.S_AUDIT, time.monotonic_ns(), arg=found))
-        self._found = found
+            self._feed(f.pack(f.K_RULES, f.S_AUDIT, time.monotonic_ns(), cgroup=since, arg=found))
+        self._found, self._since = found, since
 
-    def before_answer(self, points: "InsertionPoints", changes: int) -> bool:
-        """Look at the events about to be answered; ``changes`` counts the CONFIG_CHANGE records that came so far. True
-        when :meth:`read` is to be called after it."""
-        changed = changes != self._changes
-        self._changes = changes
+    def before_answer(self, points: "InsertionPoints", text: SerialsSeen) -> bool:
+        """Look at the events about to be answered, the last of ``text``. True when :meth:`read` is to be called after
+        it."""
+        changed = text.changes != self._changes
+        self._changes = text.changes
         if changed:
             self._say(0)
         if not points.n:
             return changed
-        first, last, complete = points.serial[0], points.serial[points.n - 1], True
-        if points.n > 1:
-            _, _, first, last, complete = points.range()
-        if self._found and not changed and not (complete and first == self._next):
-            self._say(self._found)  # from here on anew
-        self._next = last + 1
+        self._next = points.serial[points.n - 1] + 1
+        if self._found:
+            since = max(self._read, text.missing_before)
+            if self._overtaken(points, text):
+                since = time.monotonic_ns()
+            if since != self._since:
+                self._say(self._found, since)
         return changed
+
+    @staticmethod
+    def _overtaken(points: "InsertionPoints", text: SerialsSeen) -> bool:
+        """Whether an event is answered before an older one of its process, as far as that is known."""
+        calls = text.open_calls()
+        if not calls:
+            return calls is None
+        n = points.n
+        pids = points.pid[:n].tolist()
+        answered = set(pids)
+        return any(
+            pid < 0 or any(pids[i] == pid and 0 < (points.serial[i] - serial) % _MODULUS < _HALF for i in range(n))
+            for pid, serial in calls
+            if pid < 0 or pid in answered
+        )
 
     @property
     def changes(self) -> int:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from auditns_connector._native import ffi, lib
 from auditns_connector.audittext.points import InsertionPoints
 from auditns_connector.vocabulary.audit_text import (
+    MAX_PIDS,
     MAX_WHOLE,
     MAX_WHOLE_OPEN,
     MODE_AHEAD,
@@ -76,6 +77,7 @@ class Scanner:
         self.state: CData = ffi.gc(ffi.new("struct auditns_scan *"), lib.auditns_scan_free)
         self.state.patient, self.state.at_end = patient, at_end
         self._limits = limit, most
+        self._calls: CData = ffi.new("struct auditns_call[]", MAX_PIDS)
         self.points = InsertionPoints()
         self.points.grow(1024, 4096)
         if whole:
@@ -122,6 +124,18 @@ class Scanner:
         ``None`` where no event is open."""
         found = int(lib.auditns_scan_oldest(self.state))
         return None if found == _NEVER else found
+
+    @property
+    def missing_before(self) -> int:
+        """What an event of before this time (as given to :meth:`TextStream.at`) would have told may be missing: then
+        the newest hole in the serials of this host's events was found, or the first of them came. Later than all times
+        where none has come."""
+        return int(lib.auditns_missing_before(self.state))
+
+    def open_calls(self) -> list[tuple[int, int]] | None:
+        """(pid, serial) of the system calls whose events are open; ``None`` where those are too many."""
+        found = lib.auditns_open_calls(self.state, self.points.c, self._calls)
+        return None if found >= MAX_PIDS else [(call.pid, call.serial) for call in self._calls[0:found]]
 
     def keep_late(self, first: int, keep: "array[int]") -> None:
         """What came of an event after that was handed out goes where that went; to be called when ``keep`` ("Q"), a bit
@@ -205,6 +219,15 @@ class TextStream:
     def oldest(self) -> int | None:
         """As :attr:`Scanner.oldest`."""
         return self._scanner.oldest
+
+    @property
+    def missing_before(self) -> int:
+        """As :attr:`Scanner.missing_before`."""
+        return self._scanner.missing_before
+
+    def open_calls(self) -> list[tuple[int, int]] | None:
+        """As :meth:`Scanner.open_calls`."""
+        return self._scanner.open_calls()
 
     def at(self, now: int) -> None:
         """What is scanned next came at ``now`` (CLOCK_MONOTONIC ns)."""

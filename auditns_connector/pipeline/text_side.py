@@ -245,7 +245,7 @@ class TextSide:
             self._logins = self.stream.logins
         if points.n and self.observer.model.logins.unsure:
             self.observer.take_sessions(points, self.correlator.nodes)
-        rules_changed = self.observer.exec_rules.before_answer(points, self.stream.changes)
+        rules_changed = self.observer.exec_rules.before_answer(points, self.stream)
         blocks = self.enricher.take_known(points, cut)
         if blocks is None:
             blocks = self.enricher.take(points, lambda p: self._answer(p, cut))

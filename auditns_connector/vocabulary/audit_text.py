@@ -102,5 +102,9 @@ MAX_WHOLE_OPEN: Final = 4096
 CLOSED_WHOLE: Final = 4096
 """As CLOSED, where whole events are handed out."""
 OLDER_MS: Final = 2000
+MAX_HOLES: Final = 64
+"""Holes in the serials that are kept: of more, the oldest counts as lost."""
+MAX_PIDS: Final = 64
+"""Open events whose processes are asked for at once."""
 MAX_RANGE: Final = 65536
 """Serials that are looked at together for missing ones."""

@@ -53,7 +53,8 @@ ADDRS         procfs        payload JSON: "ino" and "dev" of a network namespace
                             what came and what went in ("since", now]; or "gone", in the same time; or "holds", see
                             model/addresses.py; "addrs" null: no longer followed
 RESYNC        procfs        arg 1 a scan begins, 2 it ended, 3: from ``time`` on all is in doubt, /proc is polled
-RULES         audit         arg: from now on every exec (1), every unshare and setns (2) makes an audit record
+RULES         audit         arg: every exec (1), every unshare and setns (2) makes an audit record, from cgroup on (a
+                            time; 0: from now on)
 INSIDE        perf          pid, tid of a child at its fork; ppid, ptid its numbers inside the pid namespace whose
                             number (as NSID) is in cgroup and whose inode in arg (0: not told); time that of its FORK
 IDMAP         procfs        pid a process; cgroup number of its user namespace, arg its inode (0: not told); payload

@@ -45,6 +45,19 @@ struct auditns_closed {
     uint32_t own;               /* a record of ours was in it: none may be put in any more */
 };
 
+/* Serials that have not come; they were found missing at `until`. */
+struct auditns_hole {
+    uint32_t first, count;
+    int64_t until;
+};
+
+struct auditns_serials {
+    uint32_t began, high, holes; /* high: the greatest serial that has come */
+    uint64_t node;               /* whose they are */
+    int64_t lost;                /* holes were given up that were found up to this time */
+    struct auditns_hole hole[AUDITNS_MAX_HOLES]; /* in the order in which they were found */
+};
+
 struct auditns_whole;
 
 struct auditns_scan {
@@ -68,6 +81,7 @@ struct auditns_scan {
     uint16_t bucket[AUDITNS_MAX_OPEN];
     struct auditns_event event[AUDITNS_MAX_OPEN];
     struct auditns_closed closed[AUDITNS_CLOSED];
+    struct auditns_serials serials;
 };
 
 /* What the head of a line says; offsets are those of the line. */
@@ -90,6 +104,19 @@ void auditns_scan_free(struct auditns_scan *scan);
 
 /* The earliest time at which the last record of an open event came; INT64_MAX where none is open. */
 int64_t auditns_scan_oldest(struct auditns_scan *scan);
+
+/* When the newest hole was found in the serials of this host's events, or when the first of them came: what an event of
+ * before that time would have told may be missing. INT64_MAX where none has come. */
+int64_t auditns_missing_before(const struct auditns_scan *scan);
+
+/* The system calls whose events are open, and the processes that made them. Returns how many those are, AUDITNS_MAX_PIDS
+ * where there may be more. For the points of the last scan. */
+struct auditns_call {
+    uint64_t serial;
+    int32_t pid;
+};
+
+uint32_t auditns_open_calls(struct auditns_scan *scan, const struct auditns_points *points, struct auditns_call *calls);
 
 /* Set keep[number - first], a bit for each output (the lowest is that of all outputs with one filter), for late events
  * as it was for the event they belong to. */

@@ -39,6 +39,7 @@ static uint32_t record(struct auditns_scan *s, struct auditns_points *p, const c
         if (e->titled)
             s->behind = 2;
     }
+    follow_serial(s, e, h);
     int ended = follow(e, s, h);
     place(s, p, buf, e, h, line, end);
     if (e->told && e->point != NONE && p->pid[e->point] == e->told) { /* it has one where it was decided */
@@ -272,4 +273,16 @@ int64_t auditns_scan_oldest(struct auditns_scan *s)
     for (const struct auditns_event *e = first_open(s); e; e = next_open(s, e))
         oldest = e->seen < oldest ? e->seen : oldest;
     return oldest;
+}
+
+uint32_t auditns_open_calls(struct auditns_scan *s, const struct auditns_points *p, struct auditns_call *calls)
+{
+    uint32_t found = 0;
+
+    if (s->whole)
+        return whole_open_calls(s, p, calls);
+    for (const struct auditns_event *e = first_open(s); e && found < AUDITNS_MAX_PIDS; e = next_open(s, e))
+        if (e->syscall && e->point != NONE)
+            calls[found++] = (struct auditns_call){e->serial, p->pid[e->point]};
+    return found;
 }

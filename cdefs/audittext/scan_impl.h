@@ -1,5 +1,5 @@
-/* Shared by the files of the scanner, not seen by cffi: audittext/types.c, head.c, fields.c, points.c, place.c, open.c,
- * whole.c and scan.c, each of which uses those before it. */
+/* Shared by the files of the scanner, not seen by cffi: audittext/types.c, head.c, fields.c, points.c, place.c,
+ * serials.c, open.c, whole.c and scan.c, each of which uses those before it. */
 #ifndef AUDITNS_IMPL_SCAN_H
 #define AUDITNS_IMPL_SCAN_H
 
@@ -183,6 +183,21 @@ int follow(struct auditns_event *e, const struct auditns_scan *s, const struct h
 void place(struct auditns_scan *s, struct auditns_points *p, const char *buf, struct auditns_event *e,
            const struct head *h, uint32_t line, uint32_t end);
 
+/* ---- audittext/serials.c ---- */
+
+/* A record of an event has come; `told`: the one that says which system call it was, or one that stands for itself. */
+void serial_came(struct auditns_scan *s, const struct head *h, int told);
+
+/* The same for a record that is followed next. */
+static inline void follow_serial(struct auditns_scan *s, const struct auditns_event *e, const struct head *h)
+{
+    uint32_t number = h->type & 0xffff;
+    int told = number == TYPE_SYSCALL || number == TYPE_NETFILTER_PKT || h->type & TYPE_SINGLE;
+
+    if (told || !e->begun)
+        serial_came(s, h, told);
+}
+
 /* ---- audittext/open.c: events that are open while lines are handed out in the order of the text ---- */
 
 /* In the order in which they began; NULL behind the last one. */
@@ -230,5 +245,8 @@ void whole_end(struct auditns_scan *s, struct auditns_points *p, const char *buf
 uint32_t whole_first(const struct auditns_scan *s);
 
 int64_t whole_oldest(const struct auditns_scan *s);
+
+/* As auditns_open_calls(). */
+uint32_t whole_open_calls(const struct auditns_scan *s, const struct auditns_points *p, struct auditns_call *calls);
 
 #endif

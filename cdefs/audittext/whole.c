@@ -4,6 +4,7 @@
  * at `limit` bytes, at `most` open ones, and where SPAN times the limit of text have passed since it began, which is what
  * has to be kept for it. What comes of an event after that, or after its end, is handed out as a late event of the same
  * time and serial, which says whose it is. */
+#define _GNU_SOURCE
 #include <stdlib.h>
 #include "audittext/scan_impl.h"
 
@@ -309,6 +310,7 @@ int whole_line(struct auditns_scan *s, struct auditns_points *p, const char *buf
     if (h->type & TYPE_OWN)
         s->patient = 1;
     uint8_t lone = slot->event.lone;
+    follow_serial(s, &slot->event, h);
     if (follow(&slot->event, s, h))
         end_event(s, p, buf, at, 0);
     else if (slot->bytes > w->limit)
@@ -334,6 +336,35 @@ int64_t whole_oldest(const struct auditns_scan *s)
     for (uint32_t i = w->oldest; i != NONE; i = w->slot[i].newer)
         oldest = w->slot[i].event.seen < oldest ? w->slot[i].event.seen : oldest;
     return oldest;
+}
+
+/* pid= of a SYSCALL record, which stands in front of all that a process can choose; -1: there is none */
+static int32_t pid_of(const char *t, const char *end)
+{
+    static const char name[] = " pid=";
+    const char *at = memmem(t, (size_t)(end - t), name, sizeof(name) - 1);
+    uint32_t pid = 0;
+
+    if (!at)
+        return -1;
+    for (at += sizeof(name) - 1; at < end && *at >= '0' && *at <= '9' && pid <= INT32_MAX / 10; at++)
+        pid = pid * 10 + (uint32_t)(*at - '0');
+    return (int32_t)pid;
+}
+
+uint32_t whole_open_calls(const struct auditns_scan *s, const struct auditns_points *p, struct auditns_call *calls)
+{
+    const struct auditns_whole *w = s->whole;
+    uint32_t found = 0;
+
+    for (uint32_t i = w->oldest; i != NONE; i = w->slot[i].newer)
+        for (uint32_t n = w->slot[i].line; n != NONE && found < AUDITNS_MAX_PIDS; n = w->noted[n].next) {
+            const struct noted *noted = &w->noted[n];
+            const char *line = p->buf + (noted->off - s->base);
+            if ((noted->type & 0xffff) == TYPE_SYSCALL)
+                calls[found++] = (struct auditns_call){w->slot[i].event.serial, pid_of(line + noted->body, line + noted->stop)};
+        }
+    return found;
 }
 
 /* ---- where late records go ---- */

@@ -430,9 +430,44 @@ MUTANTS: Final = (
     Mutant(
         "container: no evidence is unknown",
         "auditns_connector/model/membership.py",
-        "return Verdict(UNKNOWN, (_may_have_moved,) if of.read else ())",
+        "return Verdict(UNKNOWN, (_may_have_moved if of.read else _made_somewhere,))",
         "return None",
         "tests/unit/test_stated_rules.py::test_without_evidence_it_is_unknown_not_the_hosts",
+    ),
+    Mutant(
+        "container: a user namespace may have been made at any time of a loss",
+        "auditns_connector/model/membership.py",
+        "        if of.missed and (index != PID or of.made_in_another_user_namespace):",
+        "        if of.missed and (index != PID or of.made_in_another_user_namespace) and False:",
+        "tests/property/test_rollback.py::test_after_a_loss_no_answer_is_wrong_where_user_namespaces_make_sandboxes",
+    ),
+    Mutant(
+        "serials: what is filled is no hole",
+        "cdefs/audittext/serials.c",
+        "        if (told && q->holes)",
+        "        if (0)",
+        "tests/unit/test_rulewatch.py::test_a_hole_that_is_filled_is_none",
+    ),
+    Mutant(
+        "serials: an event without its system call is missing",
+        "cdefs/audittext/serials.c",
+        "    if (!told)\n",
+        "    if (0)\n",
+        "tests/unit/test_rulewatch.py::test_an_event_that_lacks_its_system_call_is_missing",
+    ),
+    Mutant(
+        "rules: an older event of the same process is open",
+        "auditns_connector/auditrules/watch.py",
+        "            if self._overtaken(points, text):",
+        "            if False:",
+        "tests/unit/test_rulewatch.py::test_an_event_without_an_end_before_one_of_the_same_process",
+    ),
+    Mutant(
+        "late: what comes of an event has its answer",
+        "auditns_connector/attribution/attributor.py",
+        "(answered := self.unfinished.answer(points, i)) is not None",
+        "(answered := None) is not None",
+        "tests/unit/test_unfinished.py::test_late_records_have_the_answer_of_their_event",
     ),
     Mutant(
         "container: where a maker is now is not where it was",
@@ -535,9 +570,9 @@ MUTANTS: Final = (
     Mutant(
         "rules: a hole ends what was sure",
         "auditns_connector/auditrules/watch.py",
-        " and not (complete and first == self._next)",
-        " and not complete",
-        "tests/unit/test_rulewatch.py::test_nothing_is_said_while_every_record_comes",
+        "since = max(self._read, text.missing_before)",
+        "since = self._read",
+        "tests/unit/test_rulewatch.py::test_a_hole_begins_it_anew",
     ),
     Mutant(
         "connector: a gap is a loss",

@@ -41,14 +41,16 @@ class Losses:
         self._all_execs: int | None = None
         #: the same for unshare and setns
         self._all_calls: int | None = None
+        #: up to when audit records are missing
+        self._records_lost = 0
 
     def lost(self, time: int, source: int, cpu: int, number: int, since: int) -> None:
         """Events are missing since ``since`` (or since the newest frame): /proc must confirm what came after."""
         model = self._model
         since = min(since or model.now, time)
         model.tell(Loss(time, f.SOURCE_NAMES.get(source, str(source)), cpu, number, since))
-        if source == f.S_AUDIT and self._all_execs is not None:
-            self._all_execs = max(self._all_execs, time)
+        if source == f.S_AUDIT:
+            self._records_lost = max(self._records_lost, time)
         if source == f.S_PERF or (source == f.S_CN and (not model.perf or model.exits.proof == CONNECTOR)):
             self._gaps.append((since, time))
             model.gap_until = max(model.gap_until, time)
@@ -81,9 +83,10 @@ class Losses:
         self._model.doubt()
 
     def rules(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
-        """RULES frame."""
-        self._all_execs = time if arg & f.RULES_EXECS else None
-        self._all_calls = time if arg & f.RULES_CALLS else None
+        """RULES frame: what makes a record for sure since ``cgroup``, or, where a journal is older, since then."""
+        since = cgroup or time
+        self._all_execs = since if arg & f.RULES_EXECS else None
+        self._all_calls = since if arg & f.RULES_CALLS else None
 
     def missing(self, low: int, high: int) -> bool:
         """True where events between ``low`` and ``high`` (ns) are known to be missing."""
@@ -95,8 +98,8 @@ class Losses:
 
     def execs_complete(self, time: int) -> bool:
         """True where an exec at ``time`` (ns) has made an audit record for sure."""
-        return self._all_execs is not None and time >= self._all_execs
+        return self._all_execs is not None and time >= max(self._all_execs, self._records_lost)
 
     def calls_complete(self, time: int) -> bool:
         """True where an unshare or setns at ``time`` (ns) makes an audit record for sure."""
-        return self._all_calls is not None and time >= self._all_calls
+        return self._all_calls is not None and time >= max(self._all_calls, self._records_lost)
