@@ -20,6 +20,7 @@ from auditns_connector.attribution.row_lookup import Numbered, RowLookup
 from auditns_connector.attribution.states import HOST, PointStates
 from auditns_connector.attribution.targets import Strikers
 from auditns_connector.attribution.told_in_text import Alone, TextAnswers
+from auditns_connector.attribution.unfinished import Unfinished
 from auditns_connector.audittext.grouping import Groups, pick, take_marked
 from auditns_connector.audittext.scanner import InsertionPoints
 from auditns_connector.audittext.values import untrusted
@@ -81,7 +82,7 @@ class Correlator:
         #: the point whose text says what the evidence does, or nothing
         self._agreed = -1
         self._objects, self._groups, self._strikers = Objects(), Groups(), Strikers()
-        self._rows = RowLookup(model)
+        self._rows, self.unfinished = RowLookup(model), Unfinished()
         self.answered = self.attributed = self.unknown = 0
         #: the state found for each point of the last answer, filled when ``keep_states`` is set
         self.states = PointStates(0)
@@ -92,6 +93,7 @@ class Correlator:
         self.model, self._rows, stamps = model, RowLookup(model), self.next_stamps
         self.next_stamps = stamps
         self.numbers.use(model)
+        self.unfinished.clear()
 
     @property
     def next_stamps(self) -> bool:
@@ -194,8 +196,6 @@ class Correlator:
             if i in made or (state.container is not None and not flags & pt.P_OWN):
                 more = identity.fields(self.model, points.pid[i], state, self._parents)
                 choice[i] = self.numbers.of(state, self._record(points, i, flags), made.get(i), more)
-
-    # -- the ways of answering
 
     def _answer_all(self, points: InsertionPoints, now: int, choice: "array[int]", first: int, n: int) -> None:
         """Answer the points from ``first`` up to ``n``."""
@@ -332,6 +332,8 @@ class Correlator:
         """The state for a point that is no plain case; ``None`` where nothing is to be said."""
         if flags & pt.P_LATE and not flags & (pt.P_SUBJECT | pt.P_TARGET):
             return None  # an EOE: it is about nobody
+        if flags & pt.P_LATE and (answered := self.unfinished.answer(points, i)) is not None:
+            return answered
         foreign = bool(flags & pt.P_NODE) and points.node(i) not in self.nodes
         found = lookup.NOBODY if foreign else self._evidence(points, i, pid, flags, ms, now)
         if flags & pt.P_OWN:

@@ -199,7 +199,9 @@ class TextSide:
         oldest = self.stream.oldest
         if oldest is not None and oldest <= before:
             taken = self.audit.taken if self.audit is not None else 0
-            self._deliver(self.stream.idle(before), self.observer.sync(taken))
+            points = self.stream.idle(before)
+            self._deliver(points, self.observer.sync(taken))
+            self.correlator.unfinished.remember(points, self.correlator.states)
 
     def due(self, latest: float) -> float:
         """When :meth:`end_idle` or :meth:`tell_entries` has something to do (time.monotonic seconds), at the
