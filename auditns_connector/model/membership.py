@@ -63,10 +63,20 @@ class Evidence(NamedTuple):
         """The namespace of a type (index in ALL_ORDER)."""
         return None if self.namespaces is None else self.namespaces.inst[index]
 
+    def made_outside(self, inst: Instance) -> bool:
+        """Whether ``inst``, where it is the first, was made in no container, as far as is known. A pid namespace is
+        made with the first process in it, and its creator is known to have been outside then; a process gets into any
+        other at any time of its life."""
+        return self.creator is None and not (self.unproven or self.there or (self.missed and inst.index != PID))
+
     @property
-    def made_outside(self) -> bool:
-        """Its creator was in no container when that made it, as far as is known."""
-        return self.creator is None and not (self.unproven or self.there)
+    def made_in_another_user_namespace(self) -> bool:
+        """Whoever made it was not the creator that /proc shows, where user namespaces make sandboxes: it is in one that
+        is another container's."""
+        user = self.inst(USER)
+        if user is None or user.initial or user.type not in self.containers.sandbox_types or self.first_in(user):
+            return False
+        return user.owner is not self.creator
 
     def first_in(self, inst: Instance) -> bool:
         """Whether it is the first process known in a namespace."""
@@ -126,7 +136,7 @@ def no_cgroup(of: Evidence) -> Verdict | None:
     """Every container may show in the cgroup, and a registered one may hold another."""
     if of.cgroups is not None:
         return None
-    return Verdict(UNKNOWN, (_may_have_moved,) if of.read else ())
+    return Verdict(UNKNOWN, (_may_have_moved if of.read else _made_somewhere,))
 
 
 def registration(of: Evidence) -> Verdict | None:
@@ -224,6 +234,8 @@ def _owner(of: Evidence, index: int) -> Verdict | None:
             return Verdict(UNKNOWN)  # where it has been since says nothing of where it was made
         if of.unproven:
             return Verdict(UNKNOWN, (_owns(inst),))
+        if of.missed and (index != PID or of.made_in_another_user_namespace):
+            return Verdict(UNKNOWN, (_owns(inst),))  # it may have been made at any time, or by somebody else
         if of.creator is not None:
             return Verdict(of.creator, (_owns(inst),))
         if inst.type not in of.containers.sandbox_types:
@@ -274,9 +286,19 @@ def _may_have_moved(of: Evidence, _: Container) -> None:
         if inst is None or inst.initial or inst.first not in (None, of.who):
             continue
         if inst.owner is None and (inst.index == PID or inst.type in of.containers.sandbox_types):
-            inst.owner, inst.guessed = UNKNOWN, not of.made_outside
+            inst.owner, inst.guessed = UNKNOWN, not of.made_outside(inst)
         elif inst.owner is not None and inst.owner.sandbox is inst:
             inst.owner = UNKNOWN
+
+
+def _made_somewhere(of: Evidence, _: Container) -> None:
+    """Where a process was that made a namespace its later cgroups do not say. (Of a pid namespace they do: its first
+    process is put there by whoever made it.)"""
+    for inst in of.namespaces.inst if of.namespaces is not None else ():
+        if inst is None or inst.initial or inst.index == PID or inst.owner is not None or not of.first_in(inst):
+            continue
+        if inst.type in of.containers.sandbox_types:
+            inst.owner, inst.guessed = UNKNOWN, True
 
 
 def _owns_namespaces(of: Evidence, found: Container) -> None:
@@ -288,5 +310,5 @@ def _owns_namespaces(of: Evidence, found: Container) -> None:
         owner = inst.owner
         first = of.first_in(inst) and (owner is UNKNOWN or (owner is not None and owner.sandbox is inst))
         if owner is None or (first and owner not in found.chain()):
-            inst.guessed |= owner is None and of.missed and not of.made_outside
+            inst.guessed |= owner is None and of.missed and not of.made_outside(inst)
             inst.change_owner(found, seen=not of.missed)

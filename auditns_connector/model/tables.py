@@ -208,9 +208,12 @@ class Tables(Telling):
         """Decide again where ``process`` belongs, now that its cgroup or namespaces are known otherwise; ``how`` it may
         have entered a container."""
         state = process.state
-        there, read = creator is None, origin == PROCFS
+        there, read, doubtful = creator is None, origin == PROCFS, self.doubts(process)
         creator = state.container if creator is None else creator
-        container = self.decide(process, state.nsset, creator, time, there=there, read=read, missed=read)
+        container = self.decide(
+            process, state.nsset, creator, time,
+            unproven=doubtful, there=there, read=read, missed=read or doubtful,
+        )  # fmt: skip
         if container is state.container:
             if origin != state.origin and container is not UNKNOWN:
                 self.table.restate(process, state._replace(origin=origin))
@@ -225,6 +228,10 @@ class Tables(Telling):
         elif process.registered is container:
             origin = REGISTERED
         self.table.change(process, state._replace(since=time, container=container, origin=origin, entry=entry))
+
+    def doubts(self, process: Process) -> bool:
+        """Whether events of ``process`` may be missing, so that it may be elsewhere by now."""
+        return process.epoch < self.epoch
 
     def decide(
         self, process: Process, nsset: NsSet | None, former: Container | None, time: int, *, unproven: bool = False,

@@ -50,12 +50,13 @@ static void tell(struct table *t, uint8_t what, uint32_t life, uint32_t at, uint
     life_at(t, life)->pending++;
 }
 
-/* Whether a FORK says that the child has namespaces of its own, of types that it may have, and that nobody is known in. */
+/* Whether a FORK says that the child has namespaces of its own, of types that it may have, and that nobody is known in.
+ * Where its maker is, must not be in doubt. */
 int life_can_begin(const struct table *t, const struct frame_header *head, const uint8_t *payload, uint32_t by)
 {
     const struct table_profile *is = &t->profile[process_at(t, by)->profile];
 
-    if (!t->numbers || !is->lives || !is->members || head->size != sizeof(*head) + TABLE_RAW ||
+    if (!t->numbers || !is->lives || !is->members || is->epoch != t->epoch || head->size != sizeof(*head) + TABLE_RAW ||
         word(payload, 0) != word(is->raw, 0))
         return 0;
     for (uint8_t i = 0; i < LIFE_TYPES; i++) {

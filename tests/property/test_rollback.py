@@ -1,6 +1,7 @@
 """A listener that reads /proc in the middle of anything, against one that read it in no time when it subscribed."""
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -14,6 +15,9 @@ from auditns_connector.vocabulary.namespaces import ALL_ORDER, FLAGS, INITIAL_IN
 from tests.unit.world import HEX, MS, World
 
 STEP: Final = 200
+#: types of namespaces that make sandboxes
+PID_ALONE: Final = ("pid",)
+PID_AND_USER: Final = ("pid", "user")
 FEATURES: Final = ["newtask", "exec_sample", "exit_sample", "attach", "namespaces"]
 _DOCKER: Final = f"/docker/{HEX}"
 _INITIAL: Final = dict(INITIAL_INODES_618)
@@ -38,8 +42,9 @@ class Task:
 class Kernel:
     """Runs a script of operations; has for each step the frames that perf tells and the processes as they then are."""
 
-    def __init__(self, script: list[tuple[str, int]]) -> None:
-        self.world = World(features=FEATURES, sandbox_types=["pid"])
+    def __init__(self, script: list[tuple[str, int]], types: Sequence[str] = PID_ALONE) -> None:
+        self.types = types
+        self.world = World(features=FEATURES, sandbox_types=list(types))
         self.tasks = {1: Task(0, 0, dict(_INITIAL)), 10: Task(0, 1, dict(_INITIAL))}
         self.world.proc(10, 1)
         self.next, self.inode = 11, 4026540000
@@ -64,15 +69,16 @@ class Kernel:
         return {pid for pid, task in tasks if task.ns["pid"] != _INITIAL["pid"]}
 
     def undone(self, seen: int, first: int) -> set[int]:
-        """The pid namespaces of those who came to a container's cgroup, by birth or by a move, and left it again behind
-        step ``seen`` and before step ``first``: that leaves no trace but in the events."""
+        """The namespaces, of types that make sandboxes, of those who came to a container's cgroup, by birth or by a
+        move, and left it again behind step ``seen`` and before step ``first``: that leaves no trace but in the
+        events."""
         found = set()
         for step, pid in self.moves:
             task, before = self.steps[step - 1][1][pid], self.steps[seen - 1][1] if seen else self.before
             was = before[pid].cgroup if pid in before else "/"
             if seen < step < first and task.cgroup == was == "/":
-                found.add(task.ns["pid"])
-        return found - {_INITIAL["pid"]}
+                found |= {task.ns[name] for name in self.types}
+        return found - {_INITIAL[name] for name in self.types}
 
     def _do(self, op: str, who: int, at: int) -> None:
         world, pids = self.world, sorted(self.tasks)
@@ -185,13 +191,13 @@ def label(world: World, pid: int, at: int) -> str | None:
     """As :meth:`World.who`, but a sandbox by its inode: minted serials are given in the order of asking."""
     container = world.state(pid, at).container
     sandbox = container.sandbox if container is not None and container is not UNKNOWN else None
-    return f"pid:[{sandbox.ino}]" if sandbox is not None else world.who(pid, at)
+    return f"{sandbox.type}:[{sandbox.ino}]" if sandbox is not None else world.who(pid, at)
 
 
 Run = tuple[list[tuple[str, int]], int, list[int]]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(scripts())
 def test_a_listener_that_starts_in_the_middle_is_never_wrong(run: Run) -> None:
     script, first, reads = run
@@ -200,7 +206,7 @@ def test_a_listener_that_starts_in_the_middle_is_never_wrong(run: Run) -> None:
     assert wrong == []
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(scripts())
 def test_whoever_was_read_is_known_from_the_reading_on(run: Run) -> None:
     script, first, reads = run
@@ -268,7 +274,7 @@ def after_a_loss(kernel: Kernel, first: int, missing: int, reads: list[int]) -> 
     """A listener that has seen all but the last ``missing`` steps before step ``first``, and then reads /proc."""
     moment = first * STEP - STEP // 2
     seen = max(first - 1 - missing, 0)
-    world = World(features=FEATURES, sandbox_types=["pid"])
+    world = World(features=FEATURES, sandbox_types=list(kernel.types))
     world.proc(10, 1)
     for block, _ in kernel.steps[:seen]:
         world.model.apply(block)
@@ -322,7 +328,7 @@ NESTED: Final[Run] = (
 THERE_AND_BACK: Final[Run] = ([("sandbox", 0), ("attach", 2), ("attach", 20), ("fork", 0)], 4, [4])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(scripts(), st.integers(1, 8))
 @example(BORN_IN_DOUBT, 1)
 @example(MAKER_MOVED, 2)
@@ -334,17 +340,44 @@ THERE_AND_BACK: Final[Run] = ([("sandbox", 0), ("attach", 2), ("attach", 20), ("
 @example(NESTED, 1)
 @example(THERE_AND_BACK, 2)
 def test_after_a_loss_no_answer_is_wrong(run: Run, missing: int) -> None:
+    assert wrong_after_a_loss(run, missing, PID_ALONE) == []
+
+
+#: it made its user namespace somewhere, before events told of its cgroup
+MADE_SOMEWHERE: Final[Run] = ([("user", 1), ("user", 1), ("attach", 1), ("attach", 1)], 1, [3])
+#: a pid namespace that was made within the loss in somebody's user namespace; its maker has ended, and 1 is the parent
+MAKER_OF_ANOTHER_USER_NAMESPACE: Final[Run] = (
+    [("user", 1), ("fork", 1), ("fork", 0), ("sandbox", 2), ("chain", 2)], 5, [5],
+)  # fmt: skip
+#: whoever made it, behind the loss, was in doubt: it had left a container's cgroup within that
+MAKER_IN_DOUBT: Final[Run] = (
+    [("fork", 0), *[("exit", 0)] * 6, ("attach", 8), ("attach", 8), ("chain", 8), ("sandbox", 14), ("fork", 0)],
+    10, [11],
+)  # fmt: skip
+
+
+@settings(max_examples=200)
+@given(scripts(), st.integers(1, 8))
+@example(MADE_SOMEWHERE, 1)
+@example(MAKER_OF_ANOTHER_USER_NAMESPACE, 1)
+@example(MAKER_IN_DOUBT, 1)
+def test_after_a_loss_no_answer_is_wrong_where_user_namespaces_make_sandboxes(run: Run, missing: int) -> None:
+    assert wrong_after_a_loss(run, missing, PID_AND_USER) == []
+
+
+def wrong_after_a_loss(run: Run, missing: int, types: Sequence[str]) -> list[tuple[int, int, str | None, str | None]]:
+    """(pid, step, what is true, what is said) where that is neither true nor unknown."""
     script, first, reads = run
-    kernel = Kernel(script)
+    kernel = Kernel(script, types)
     world, wrong = after_a_loss(kernel, first, missing, reads), []
     undone = kernel.undone(max(first - 1 - missing, 0), first)  # /proc has nothing of it to tell
     for step in range(first, len(kernel.steps) + 1):
         at = step * STEP + STEP // 2
         for pid, task in kernel.steps[step - 1][1].items():
             said, true = label(world, pid, at), label(kernel.world, pid, at)
-            if said not in (true, "?") and task.ns["pid"] not in undone:
+            if said not in (true, "?") and undone.isdisjoint(task.ns[name] for name in types):
                 wrong.append((pid, step, true, said))
-    assert wrong == []
+    return wrong
 
 
 def test_a_chain_of_forks_is_known_again_after_a_loss() -> None:

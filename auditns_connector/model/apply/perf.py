@@ -97,7 +97,8 @@ class KernelEvents:
             fresh = self._life.begin(nsset, base, (process.pid, process.start), process.creator)
             if process.entered_container is not None and (base is None or nsset.inst[MNT] is not base.inst[MNT]):
                 m.table.entered(process, None)
-        container = m.decide(process, nsset, creator, time)
+        doubtful = maker is not None and m.doubts(maker)
+        container = m.decide(process, nsset, creator, time, unproven=doubtful, missed=doubtful)
         origin = NOT_KNOWN if container is UNKNOWN else OBSERVED
         state = process.state
         entry = state.entry
