@@ -6,6 +6,7 @@ BENCHMARKS.md. How right the attributions are is another command: python -m test
 
 import argparse
 import compileall
+import functools
 import sys
 from pathlib import Path
 
@@ -29,13 +30,23 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Benchmarks of speed.")
     parser.add_argument("--quick", action="store_true", help="small inputs, one run each: to see that it works")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART", help="|".join(PARTS))
+    parser.add_argument("--records", type=int, help="offline: about so many, 1,000,000 unless it is said")
+    parser.add_argument(
+        "--rows", nargs="+", default=[], metavar="WORD",
+        help="offline: only rows with one of these in them, such as JSON or 'RAW: auditns'; not with --write",
+    )  # fmt: skip
     parser.add_argument("--write", action="store_true", help="put the results into BENCHMARKS.md")
     args = parser.parse_args()
+    if args.write and args.rows:
+        parser.error("a section of BENCHMARKS.md has all rows")
     # as pip leaves what it installs; where the environment keeps Python from it, each start would compile all anew
     compileall.compile_dir(Path(auditns_connector.__file__).parent, quiet=1)
     command = "python -m tests.bench" + (" --quick" if args.quick else "")
+    parts = PARTS | {"offline": functools.partial(offline.bench, records=args.records, words=args.rows)}
+    if args.records:
+        command += f" --records {args.records}"
     for name in args.only:
-        text = f"{PARTS[name](args.quick)}\n\n`{command} --only {name}`; {report.machine()}."
+        text = f"{parts[name](args.quick)}\n\n`{command} --only {name}`; {report.machine()}."
         print(f"\n{text}\n", flush=True)
         if args.write:
             report.write_section(f"speed {name}", text)

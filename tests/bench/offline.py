@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -30,7 +31,9 @@ PROCESSES: Final = 10_000
 CONTAINERS: Final = 200
 KINDS: Final = (RAW, ENRICHED, NASTY, OTHER_BOOT, READ_BACK)
 #: how many records the input has; another number may be asked for
-RECORDS: Final = int(os.environ.get("AUDITNS_BENCH_RECORDS", "1000000"))
+RECORDS: Final = 1_000_000
+#: with more than so many the programs that are compared with run once, and of several versions the newest alone
+MANY: Final = 2_000_000
 LAUREL: Final = """\
 directory = "{out}"
 user = "{user}"
@@ -236,14 +239,26 @@ def rows(kind: str, records: int, full: dict[str, list[Result]], empty: dict[str
     return out
 
 
-def bench(quick: bool) -> str:
-    """The section of BENCHMARKS.md."""
+def chosen(
+    kind: str, found: dict[str, Program], words: Sequence[str], laurels: Sequence[str], *, many: bool
+) -> dict[str, Program]:
+    """Those of the programs whose row has one of ``words`` in it (none: all), and the newest of ``laurels``, which the
+    others are compared with; with ``many`` records of several versions that one alone."""
+    newest = laurels[-1:]
+    wanted = {name for name in found if not words or any(word in f"{kind}: {name}" for word in words)}
+    dropped = set(laurels[:-1]) if many else set()
+    return {name: program for name, program in found.items() if wanted and name in {*wanted - dropped, *newest}}
+
+
+def bench(quick: bool, records: int | None = None, words: Sequence[str] = ()) -> str:
+    """The section of BENCHMARKS.md, or the rows with one of ``words`` in them."""
     peers.ensure()
-    laurels = peers.versions("laurel")
-    records, repeat = (200_000, 1) if quick else (RECORDS, 3)
+    laurels = [peer.title for peer in peers.versions("laurel")]
+    records, repeat = records or (200_000 if quick else RECORDS), 1 if quick else 3
+    many = records > MANY
     header = [
         "input: program", "CPU s, median (spread)", "of it to start", "records/CPU s", "records/s",
-        f"× {laurels[-1].title if laurels else 'LAUREL'}", "once started", "RSS MB",
+        f"× {laurels[-1] if laurels else 'LAUREL'}", "once started", "RSS MB",
     ]  # fmt: skip
     lines, sizes = [], []
     memory = "/dev/shm" if os.path.isdir("/dev/shm") else folder()
@@ -252,13 +267,19 @@ def bench(quick: bool) -> str:
         nothing = work / "empty"
         nothing.write_bytes(b"")
         for kind, (recorded, frames) in prepared(records).items():
-            log = Path(shutil.copy(recorded, work))
             events = int(recorded.with_suffix(".events").read_text())
+            log = work / recorded.name
+            full = chosen(kind, programs(kind, log, frames, work, events), words, laurels, many=many)
+            if not full:
+                continue
+            shutil.copy(recorded, log)
             prove(kind, log, frames, events)
-            full, empty = programs(kind, log, frames, work, events), programs(kind, nothing, frames, work, 0)
+            empty = programs(kind, nothing, frames, work, 0)
             results: tuple[dict[str, list[Result]], ...] = ({name: [] for name in full}, {name: [] for name in full})
-            for _ in range(repeat):
+            for turn in range(repeat):
                 for name in full:  # in turns: what disturbs one disturbs all
+                    if turn and many and not name.startswith("aud"):
+                        continue
                     results[0][name].append(run(full[name], log, work))
                     results[1][name].append(run(empty[name], nothing, work))
             number = count(log)
@@ -269,10 +290,11 @@ def bench(quick: bool) -> str:
         f"Table of {PROCESSES:,} processes in {CONTAINERS} containers, every event attributed; of another boot: every "
         "event unknown. No event id comes twice"
     )
+    once = ", one of those that are not ours" if many and repeat > 1 else ""
     return "\n\n".join(
         [
             "## Throughput, offline",
-            f"{'; '.join(sizes)}. {about}. {repeat} runs in turns. {_MEANING} {_started(9)}",
+            f"{'; '.join(sizes)}. {about}. {repeat} runs in turns{once}. {_MEANING} {_started(9)}",
             report.table(header, lines),
         ]
     )
