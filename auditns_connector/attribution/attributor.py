@@ -77,10 +77,9 @@ class Correlator:
         self.tails, self.holders = self.numbers.tails, self.numbers.holders
         #: what the text says of itself, and where that is not what the evidence says
         self._texts = TextAnswers()
-        self.contradicted = 0
-        self.contradiction = ""
-        #: the point whose text says what the evidence does, or nothing
-        self._agreed = -1
+        self.contradicted, self.contradiction = 0, ""
+        #: the point whose text the evidence does not contradict, what the text says, and whether it says that alone
+        self._agreed: tuple[int, State | None, bool] = (-1, None, False)
         self._objects, self._groups, self._strikers = Objects(), Groups(), Strikers()
         self._rows, self.unfinished = RowLookup(model), Unfinished()
         self.answered = self.attributed = self.unknown = 0
@@ -190,7 +189,7 @@ class Correlator:
         return choice
 
     def _say_more(self, points: InsertionPoints, choice: "array[int]", first: int, n: int) -> None:
-        made = clones.children_of(points, self.model, first, n)
+        made = clones.children_of(points, self.model, first, n, self.states.rows)
         for i in range(first, n) if self._parents else made:
             state, flags = self.states[i], points.flags[i]
             if i in made or (state.container is not None and not flags & pt.P_OWN):
@@ -207,18 +206,19 @@ class Correlator:
         left: Sequence[int] = range(first, n)
         before = clock.first_real // _MS
         if span.first_ms < before:
-            left = self._before(points, before, choice, first, n)
+            left = self._before(points, before, now, choice, first, n)
         elif careful == NEEDS_LOOKUP and (n - first >= _MANY or (self._keeps and n - first == points.n)):
             left = self._by_process(points, now, choice, first, n, offset, window)
         if left:
             self._one_by_one(points, now, choice, left, offset, window, careful)
 
     def _before(
-        self, points: InsertionPoints, before: int, choice: "array[int]", first: int, end: int
+        self, points: InsertionPoints, before: int, now: int, choice: "array[int]", first: int, end: int
     ) -> Sequence[int]:
         """Answer the points that are stamped ``before`` (ms) anything was known of: by nobody. Returns the others."""
         nobody = self.numbers.plain(lookup.NOBODY)
-        left = self._rows.find_nobody(points, first, end, NEEDS_LOOKUP, before, nobody, choice)
+        rows, states = self._rows.ready(now), self.states if self._keeps else None
+        left = rows.find_nobody(points, first, end, NEEDS_LOOKUP, before, nobody, choice, states)
         if self._keeps:
             place, which = len(self.states.found), self.states.which
             self.states.found.append(lookup.NOBODY)
@@ -279,7 +279,7 @@ class Correlator:
             if alone == pt.P_EXEC and pid > 0:
                 times = (low * _MS - offset,)
                 found = exec_match.find_only_exec(self.model, pid, times, self._until(points, i, now))
-                process = self._rows.holder_in(pid, found)
+                process = None if found is None else self._rows.holder_in(pid, found)
             if found is not None:
                 brief = number_of(found.container) if found.entry is None else None
                 numbers[group] = number = brief or self.numbers.plain(found)
@@ -295,7 +295,9 @@ class Correlator:
             else:
                 found = self._full_lookup(points, i, pid, flags, low, now)
                 if found is not None:
-                    numbers[group] = self._numbered(points, i, flags, found)
+                    numbers[group] = number = self._numbered(points, i, flags, found)
+                    if alone == pt.P_EXEC and (process := self._rows.holder_in(pid, found)) is not None:
+                        lasting[process] = self.numbers.lasting(found, number)
             told.append(HOST if found is None else found)
         groups.spread(numbers, count, choice)
         left = take_marked(choice, ffi.unpack(which, count), _LEFT) if several else []
@@ -319,8 +321,9 @@ class Correlator:
         if not flags & pt.P_OWN:
             return self.numbers.of(state, self._record(points, i, flags))
         number = self.numbers.silent(state.container)
-        if self._agreed == i:
-            self._rows.says(i, number)
+        agreed, said, alone = self._agreed
+        if agreed == i:
+            self._rows.says(i, number, said, alone=alone)
         return number
 
     @staticmethod
@@ -347,24 +350,21 @@ class Correlator:
         they contradict each other the text stays, and it is told."""
         said = self._texts.answer(points, i, self.model.containers)
         container = None if found is None else found.container
-        self._agreed = i if said is None or said.container is container else -1
+        alone = said is not None and container is UNKNOWN
+        self._agreed = i if said is None or said.container is container or alone else -1, said, alone
         if said is None:
             known = HOST if found is None else found
             return known._replace(origin=told_in_text.JOURNAL) if self.next_stamps else known
-        if UNKNOWN not in (said.container, container) and self._name(said) != self._name(found):
+        if names := told_in_text.contradiction(said.container, container, self.model.containers):
             self.contradicted += 1
             if self.contradicted == 1:
                 event = points.header(i)[4:-1].decode("latin-1")
-                self.contradiction = f"{event}: {self._name(said)} in the text, {self._name(found)} by the evidence"
+                self.contradiction = f"{event}: {names[0]} in the text, {names[1]} by the evidence"
         return said
 
     def alone(self, points: InsertionPoints) -> list[Alone]:
         """The records of ours in the text that are events of their own, which have no point."""
         return self._texts.alone(points, self.model.containers)
-
-    def _name(self, state: State | None) -> str:
-        container = None if state is None else state.container
-        return "host" if container is None else self.model.containers.text(container)
 
     def _nameless(self, points: InsertionPoints, i: int) -> State | None:
         """The state for a record that names no process, by what the record table has for its type."""

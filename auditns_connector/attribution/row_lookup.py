@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from auditns_connector._native import ffi, lib
-from auditns_connector.attribution.states import PointStates
+from auditns_connector.attribution.states import HOST, PointStates
 from auditns_connector.audittext.insertion import RecordTexts
 from auditns_connector.audittext.memory import SMALL, fresh
 from auditns_connector.audittext.scanner import InsertionPoints
@@ -26,6 +26,8 @@ from auditns_connector.vocabulary.values import CData
 Numbered = tuple[int, int]
 #: times above this are nobody's (ns)
 _FAR: Final = 1 << 62
+#: so many states that texts say are numbered before all are numbered anew
+_MOST_SAID: Final = 10_000
 
 
 class RowLookup:
@@ -42,21 +44,31 @@ class RowLookup:
         self._rows: CData = None
         #: what came of records of ours in the text; made when there are some
         self._said: CData = None
+        #: the states that these say, from 1, and their numbers
+        self._said_states: list[State] = [HOST]
+        self._said_numbers: dict[State, int] = {}
+        #: some of that was remembered of processes of which nothing is known; and the last points were of such
+        self._said_alone = self._of_nobody = False
 
     def begin(self, *, dropped: bool) -> None:
         """Other points come next. Texts are numbered anew where they were ``dropped``; and where somebody else has
         numbered meanwhile."""
         if self._said is not None:
             self._said.keys = 0
-        if dropped or self._table.generation != self._generation:
+        if dropped or self._table.generation != self._generation or len(self._said_states) > _MOST_SAID:
             self._table.generation += 1
             self._generation = self._table.generation
+            self.c.said_generation += 1
+            self._said_states, self._said_numbers = [HOST], {}
 
     def ready(self, now: int) -> "RowLookup":
         """Read stamps as the model does at ``now`` (CLOCK_MONOTONIC ns)."""
         model, c = self._model, self.c
         if self._applied != model.applied:
             self._applied = model.applied
+            if self._said_alone:  # whom the text names may be known by now
+                self._said_alone = False
+                c.said_generation += 1
             steady = model.clock.clear_since(now)
             c.offset, c.lag = model.clock.offset or 0, min(model.lag, _FAR)
             c.steady = FOREVER if steady is None else min(steady, FOREVER)
@@ -79,7 +91,8 @@ class RowLookup:
         of the rows."""
         if len(self._missed) < end - first:
             self._missed = ffi.new("uint32_t[]", 2 * (end - first))
-        self.c.rows = ffi.NULL
+        self.c.rows, self._of_nobody = ffi.NULL, False
+        self._want_texts(states)
         if states is not None:
             self._rows = self.c.rows = ffi.new("uint32_t[]", max(end, 1))
             states.by_rows(self._rows, self._state_of)
@@ -88,19 +101,36 @@ class RowLookup:
         )
         return self._missed, int(count)
 
+    def _want_texts(self, states: PointStates | None) -> None:
+        """``states`` are to be told of what the text of points says."""
+        self.c.texts = ffi.NULL
+        if states is not None and self._said is not None:
+            self.c.texts = states.by_texts(self._said_states)
+
     def find_nobody(
-        self, points: InsertionPoints, first: int, end: int, careful: int, before: int, number: int, choice: CData
+        self,
+        points: InsertionPoints,
+        first: int,
+        end: int,
+        careful: int,
+        before: int,
+        number: int,
+        choice: CData,
+        states: PointStates | None = None,
     ) -> list[int]:
         """Put ``number`` into ``choice`` for the points that are stamped ``before`` a time (ms); see the C. Returns the
-        others."""
+        others. ``states``: they are told of what the text says of some."""
         if len(self._missed) < end - first:
             self._missed = ffi.new("uint32_t[]", 2 * (end - first))
+        self._want_texts(states)
+        self._of_nobody = True
         found = ffi.from_buffer("uint32_t[]", choice)
-        count = lib.lookup_nobody(points.c, first, end, careful, before, number, found, self._missed)
+        count = lib.lookup_nobody(self.c, points.c, first, end, careful, before, number, found, self._missed)
         return ffi.unpack(self._missed, count) if count else []
 
     def find_all(self, points: InsertionPoints, careful: int, now: int, choice: CData) -> bool:
         """The same for all points, if rows answer all; else False, and nothing has happened."""
+        self._want_texts(None)
         found, now = ffi.from_buffer("uint32_t[]", choice), min(now, _FAR)
         return not lib.lookup_find(self.c, points.c, 0, points.n, careful, now, found, ffi.NULL)
 
@@ -119,22 +149,38 @@ class RowLookup:
             return None
         return ffi.buffer(out, size)[:] if size <= SMALL else memoryview(ffi.buffer(out, size))
 
-    def holder_in(self, pid: int, state: State | None) -> Process | None:
-        """The newest holder of ``pid``, if it is a row in that very ``state``."""
-        process = self._model.processes.get(pid)
-        return process if process is not None and process.row and process.state is state else None
+    def holder_in(self, pid: int, state: State) -> Process | None:
+        """The holder of ``pid`` that is a row in that very ``state``."""
+        process: Process | None = self._model.processes.get(pid)
+        while process is not None and not (process.row and process.state is state):
+            process = process.prev
+        return process
 
     def _state_of(self, row: int) -> State:
         return self._model.table.at(row).state
 
-    def says(self, i: int, number: int) -> None:
-        """Point ``i`` of the last :meth:`find`, whose event has records of ours in its text, has ``number``; so have
-        others that say the same, where the evidence says the same as well."""
+    def says(self, i: int, number: int, said: State | None, *, alone: bool) -> None:
+        """Point ``i`` of the last :meth:`find` or :meth:`find_nobody`, whose event has records of ours in its text,
+        has ``number``; so have others that say the same, where the evidence says the same as well, or (``alone``)
+        nothing. ``said`` is the state that the text says; ``None``: it follows from the evidence."""
+        if alone and not self._of_nobody:
+            return
         if not self.c.said:
             self._said = ffi.gc(lib.said_new(int.from_bytes(os.urandom(8), "little")), lib.said_free)
             self.c.said = self._said
         elif self._table.generation == self._generation:
-            lib.said_put(self._said, i, number, self._generation)
+            self._said_alone |= alone
+            lib.said_put(self._said, i, number, self._number_of(said), self.c.said_generation)
+
+    def _number_of(self, said: State | None) -> int:
+        """The place of a state that a text says; 0 where it says none."""
+        if said is None:
+            return 0
+        number = self._said_numbers.get(said)
+        if number is None:
+            number = self._said_numbers[said] = len(self._said_states)
+            self._said_states.append(said)
+        return number
 
     def counted(self, kind: int) -> int:
         """How many answers of that kind the last call found."""

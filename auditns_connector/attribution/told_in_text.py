@@ -8,10 +8,10 @@ event than :data:`_MOST`.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
-from auditns_connector.audittext.grouping import event_numbers, keep_types
+from auditns_connector._native import ffi, lib
 from auditns_connector.audittext.own_records import contid_links, is_contid
 from auditns_connector.audittext.scanner import InsertionPoints
 from auditns_connector.audittext.values import untrusted
@@ -20,6 +20,7 @@ from auditns_connector.model.places import UNKNOWN, Container
 from auditns_connector.model.process import NOT_KNOWN, State
 from auditns_connector.vocabulary import audit_text as pt
 from auditns_connector.vocabulary import record_types as rectypes
+from auditns_connector.vocabulary.values import CData
 
 LOG: Final = "log"
 JOURNAL: Final = "journal"
@@ -27,8 +28,7 @@ UNCLEAR: Final = State(0, UNKNOWN, None, NOT_KNOWN)
 HOST: Final = State(0, None, None, LOG)
 #: records of ours in one event that are looked at
 _MOST: Final = 64
-#: a 1 at each type of ours
-_OURS: Final = rectypes.marks(rectypes.OWN)
+_PART, _BY_REASON, _ALONE = int(lib.SAID_PART), int(lib.SAID_BY_REASON), int(lib.SAID_ALONE)
 _FIELDS: Final = (
     (b"ctr-id", "id"),
     (b"runtime", "runtime"),
@@ -91,12 +91,10 @@ class TextAnswers:
         """The records of ours among the lines of ``points`` that are events of their own; whose they are says their
         ``contid=``: none is the host."""
         found = []
-        for event, lines in self._of(points).items():
-            kind = points.l_type[lines[0]]
-            if event >= pt.LINE_LATE:
-                continue
-            fields = _fields(points, lines[0])
-            if kind in rectypes.OWN_AUXILIARY and not (kind == rectypes.CONTAINER_INFO and b"reason" in fields):
+        for n in _lines(lib.said_alone, points):
+            event, kind = points.l_event[n], points.l_type[n]
+            fields = _fields(points, n)
+            if kind in rectypes.OWN_AUXILIARY and b"reason" not in fields:
                 continue
             pid = fields.get(b"pid", fields.get(b"opid", b""))
             contid = _bare(fields.get(b"contid", b"-1"))
@@ -109,10 +107,8 @@ class TextAnswers:
         """Number of an event -> its lines of ours."""
         if self._points is not points:
             self._points, self._lines = points, {}
-            if 1 in keep_types(points, _OURS, *event_numbers(points)):
-                for n, kind in enumerate(points.l_type[: points.line_n].tolist()):
-                    if _OURS[kind]:
-                        self._lines.setdefault(points.l_event[n], []).append(n)
+            for n in _lines(lib.said_lines, points):
+                self._lines.setdefault(points.l_event[n], []).append(n)
         return self._lines
 
     def _state(self, contid: bytes, about: dict[str, str], containers: Containers) -> State | None:
@@ -131,6 +127,33 @@ class TextAnswers:
         if container is None:
             container = self._made[key] = _container(words, ids, mine)
         return State(0, container, None, LOG)
+
+
+def contradiction(said: Container | None, found: Container | None, containers: Containers) -> list[str]:
+    """How whose a text says it is, and whose it is by the evidence, are called where they contradict each other."""
+    if UNKNOWN in (said, found):
+        return []
+    names = ["host" if one is None else containers.text(one) for one in (said, found)]
+    return names if names[0] != names[1] else []
+
+
+def _marks() -> CData:
+    """What each type is to the C."""
+    marks = bytearray(1 << 16)
+    for kind in rectypes.OWN:
+        marks[kind] = _PART if kind in rectypes.OWN_AUXILIARY else _ALONE
+    marks[rectypes.CONTAINER_INFO] = _BY_REASON
+    return ffi.new("uint8_t[]", bytes(marks))
+
+
+_OURS: Final = _marks()
+
+
+def _lines(find: Callable[[CData, CData, CData], int], points: InsertionPoints) -> list[int]:
+    """The numbers of lines that a function of the C finds."""
+    found = ffi.new("uint32_t[]", max(points.line_n, 1))
+    count = find(points.c, _OURS, found)
+    return ffi.unpack(found, count) if count else []
 
 
 def _fields(points: InsertionPoints, n: int) -> dict[bytes, bytes]:

@@ -90,14 +90,6 @@ def take_marked(choice: "array[int]", which: Iterable[int], mark: int) -> list[i
     return found
 
 
-def find_calls(points: InsertionPoints, first: int, end: int, wanted: bytes) -> list[int]:
-    """The points from ``first`` up to ``end`` whose system call has a 1 in ``wanted``, which has a byte for each
-    number."""
-    found = ffi.new("uint32_t[]", max(end - first, 1))
-    count = lib.auditns_calls(points.c, first, end, wanted, len(wanted), found)
-    return ffi.unpack(found, count) if count else []
-
-
 #: of a key: it must be looked at
 UNCLEAR: Final = int(lib.AUDITNS_KEY_UNCLEAR)
 

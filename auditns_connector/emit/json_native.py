@@ -46,9 +46,11 @@ class JsonLines:
         texts: RecordTexts,
         keep: bytes | bytearray | None,
         first: int,
+        alone: "array[int] | None" = None,
     ) -> memoryview:
         """One line for each event, all of which hold until the next call; ``who`` is for each point a number of
-        ``texts``, 0 for a process of the host; ``made`` has for those of clones what they returned (0: not known).
+        ``texts``, 0 for a process of the host; ``made`` has for those of clones what they returned (0: not known);
+        ``alone`` has pairs, in the order of the lines: the number of an event, and that of what is said of it instead.
 
         ``keep`` and ``first`` as in :func:`scanner.assemble`. The events must be whole ones.
         """
@@ -56,9 +58,11 @@ class JsonLines:
             raise ValueError(f"{len(who)} answers for {points.n} points")
         if not points.c.listed and points.line_n:
             raise ValueError("JSON is made of whole events")
+        whose = ffi.NULL if alone is None else ffi.from_buffer("uint32_t[]", alone)
         size = lib.auditns_json(
             self._json, ffi.from_buffer(points.block), points.c,
-            ffi.from_buffer("uint32_t[]", who), _returned(made, points.n), texts.c_struct(),
+            ffi.from_buffer("uint32_t[]", who), _returned(made, points.n),
+            whose, len(alone or ()) // 2, texts.c_struct(),
             ffi.NULL if keep is None else ffi.from_buffer("uint8_t[]", keep), first, len(keep or b""), self._out,
         )  # fmt: skip
         if size < 0:

@@ -5,7 +5,8 @@ What is said of a process is a number there, by which it is found here again.
 
 import json
 from array import array
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from auditns_connector.audittext.insertion import RecordTexts
@@ -47,9 +48,14 @@ class People:
         self._texts = RecordTexts()
         self._rows.clear()
 
-    def events(self, points: InsertionPoints, keep: bytes | bytearray | None, first: int) -> bytes:
-        """One line for each event, and for each foreign line where there is no ``keep``."""
-        objects = bytes(self._json.lines(points, self._who(points), {}, self._texts, keep, first))
+    def events(
+        self, points: InsertionPoints, keep: bytes | bytearray | None, first: int, alone: "Mapping[int, State]"
+    ) -> bytes:
+        """One line for each event, and for each foreign line where there is no ``keep``; ``alone`` has by number of an
+        event whose it is, where a record of ours says that which stands alone."""
+        who = self._who(points)
+        others = array("I", chain.from_iterable((event, self._number(state)) for event, state in alone.items()))
+        objects = bytes(self._json.lines(points, who, {}, self._texts, keep, first, others))
         return b"".join([self._line(_loads(one)) for one in objects.decode("ascii").splitlines()])
 
     def _who(self, points: InsertionPoints) -> "array[int]":
@@ -62,7 +68,7 @@ class People:
         self._rows.put(states.rows, who, correlator.model, lambda row: self._number(table.at(row).state))
         for i, number in enumerate(who):
             if not number:
-                who[i] = self._number(states.found[states.which[i]])
+                who[i] = self._number(states.of_no_row(i))
         return who
 
     def _number(self, state: "State") -> int:

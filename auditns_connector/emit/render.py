@@ -5,8 +5,10 @@ import operator
 import re
 from array import array
 from collections.abc import Hashable, Iterator, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from auditns_connector._native import ffi, lib
 from auditns_connector.attribution.clone_result import children_of
 from auditns_connector.attribution.entry_fields import entry_object
 from auditns_connector.attribution.identity import described, holder_of
@@ -22,7 +24,7 @@ from auditns_connector.emit.people import People
 from auditns_connector.emit.said_of_rows import SaidOfRows
 from auditns_connector.vocabulary import audit_text as pt
 from auditns_connector.vocabulary import record_types as rectypes
-from auditns_connector.vocabulary.values import JsonObject
+from auditns_connector.vocabulary.values import CData, JsonObject
 
 if TYPE_CHECKING:
     from auditns_connector.attribution.attributor import Correlator
@@ -150,6 +152,9 @@ class Renderer:
         self._said: dict[Hashable, int] = {}
         #: and what is said of processes that are rows
         self._of_rows = SaidOfRows(self._known)
+        #: and of those of whom the text says it, by the place of their states in ``said``
+        self._of_texts = array("I", [0])
+        self._texts_said: Sequence[State] = ()
         self._generation = 0
         #: what the clones among the points in hand returned
         self._children: dict[int, int] = {}
@@ -167,13 +172,14 @@ class Renderer:
         """One line for each event; ``name`` is "json" or "pretty". What is not ``lasting`` holds until the next
         call."""
         self._alone = {alone.event: alone.state for alone in self._correlator.alone(points)}
-        if name == JSON and not self._alone and self._redact is None:
+        if name == JSON and self._redact is None:
             who = self._who_numbers(points)
-            out = self._json.lines(points, who, self._children, self._texts, keep, first)
+            alone = array("I", chain.from_iterable((event, self._say(of, 0)) for event, of in self._alone.items()))
+            out = self._json.lines(points, who, self._children, self._texts, keep, first, alone)
             return bytes(out) if lasting else out
-        if name != JSON and not self._alone:
+        if name != JSON:
             self._lines.begin()
-            return self._people.events(points, keep, first)
+            return self._people.events(points, keep, first, self._alone)
         return self.reference(name, points, keep, first)
 
     def _who_numbers(self, points: InsertionPoints) -> "array[int]":
@@ -184,16 +190,32 @@ class Renderer:
             self._texts.clear()
             self._said.clear()
             self._of_rows.clear()
-        self._children = self._made(points)
+            del self._of_texts[1:]
+        self._children = self._made(points, correlator.states.rows)
         who = array("I", bytes(4 * points.n))
         self._of_rows.number(correlator.states.rows, who, correlator.model, self._texts)
+        self._number_said(who)
         self._number_others(points, who)
         return who
+
+    def _number_said(self, who: "array[int]") -> None:
+        """Number what is said of those of whom the text says it."""
+        states, numbers = self._correlator.states, self._of_texts
+        if states.texts is None:
+            return
+        if states.said is not self._texts_said:
+            self._texts_said = states.said
+            del numbers[1:]
+        numbers.extend(self._say(state, 0) for state in states.said[len(numbers) :])
+        lib.said_spread(
+            states.texts, len(who), ffi.from_buffer("uint32_t[]", numbers), ffi.from_buffer("uint32_t[]", who)
+        )
 
     def _number_others(self, points: InsertionPoints, who: "array[int]") -> None:
         """Number what is said of those that no row answered for."""
         states, say = self._correlator.states, self._say
-        left = range(points.n) if states.rows is None else [i for i, number in enumerate(who) if not number]
+        whole = states.rows is None and states.texts is None
+        left = range(points.n) if whole else [i for i, number in enumerate(who) if not number]
         said: dict[tuple[int, int], int] = {}
         for i in left:
             one = states.which[i], points.pid[i]
@@ -212,8 +234,9 @@ class Renderer:
             said = self._said[key] = self._texts.add(text)
         return said
 
-    def _made(self, points: InsertionPoints) -> dict[int, int]:
-        return children_of(points, self._correlator.model)
+    def _made(self, points: InsertionPoints, rows: CData = None) -> dict[int, int]:
+        """Whom the clones among ``points`` made; ``rows`` have answered some of them."""
+        return children_of(points, self._correlator.model, rows=rows)
 
     def reference(
         self, name: str, points: InsertionPoints, keep: bytes | bytearray | None = None, first: int = 0

@@ -45,6 +45,11 @@ class Clock:
         """The clock was set and set back between two samples, the last one at ``until``: nobody knows by how much."""
         self._missed = until + MISSED
 
+    @property
+    def was_set(self) -> bool:
+        """Whether there is more than one offset, or something that is not known of them."""
+        return len(self._regimes) != 1 or self._missed > 0
+
     def steady(self, real: int, now: int) -> bool:
         """True when only the present regime can have stamped ``real`` (ns), seen by an observer at ``now``."""
         if not self._regimes or now < self._missed or now < self._stepped + RECENT:

@@ -56,17 +56,6 @@ void auditns_pick_numbers(const uint32_t *which, uint32_t n, const uint32_t *num
         found[i] = numbers[which[i]];
 }
 
-uint32_t auditns_calls(const struct auditns_points *p, uint32_t first, uint32_t end, const uint8_t *wanted,
-                       uint32_t count, uint32_t *found)
-{
-    uint32_t n = 0;
-
-    for (uint32_t i = first; i < end; i++)
-        if ((uint32_t)p->sysno[i] < count && wanted[p->sysno[i]])
-            found[n++] = i;
-    return n;
-}
-
 /* ---- filters ---- */
 
 void auditns_events(const struct auditns_points *p, uint32_t *first, uint32_t *count)

@@ -36,11 +36,6 @@ void auditns_pick(const uint32_t *choice, uint32_t n, const uint8_t *table, uint
 /* found[i] = numbers[which[i]] */
 void auditns_pick_numbers(const uint32_t *which, uint32_t n, const uint32_t *numbers, uint32_t *found);
 
-/* The points from `first` up to `end` whose system call has a 1 in wanted (a byte for each of `count` numbers) go to
- * `found`, which has room for all of them; returns how many. */
-uint32_t auditns_calls(const struct auditns_points *points, uint32_t first, uint32_t end, const uint8_t *wanted,
-                       uint32_t count, uint32_t *found);
-
 /* Set kept[number - first] for the events of the points that are good, or that have a line of one of the types (a byte for
  * each of 65536). */
 void auditns_keep(const struct auditns_points *points, const uint8_t *good, uint32_t first, uint32_t count, uint8_t *kept);

@@ -8,6 +8,7 @@
 #include <sys/types.h>
 #include "table/table_impl.h"
 #include "attribution/said_impl.h"
+#include "attribution/walk_impl.h"
 #include "attribution/row_lookup.h"
 
 #define MS 1000000
@@ -15,9 +16,6 @@
 #define SLACK ((int64_t)AUDITNS_SLACK)
 #define LATE ((int64_t)AUDITNS_LATE)
 #define EXEC_TIME ((int64_t)AUDITNS_EXEC_TIME)
-
-/* holders of a pid that are looked at, from the newest back */
-#define MOST_HOLDERS 64
 
 struct question {
     uint32_t careful;
@@ -43,8 +41,7 @@ static uint32_t sure(const struct table *t, uint32_t row)
  * been the same since it began, and nobody held the pid before: it answers for times before that as well. */
 static uint32_t holder_at(const struct table *t, int32_t pid, int64_t time, int64_t high, int *early)
 {
-    const struct slot *slot = slot_of(t, pid);
-    uint32_t row = slot ? slot->process : 0;
+    uint32_t row = newest_at(t, pid, high);
 
     for (unsigned steps = 0; row && steps < MOST_HOLDERS; steps++) {
         const struct process *who = process_at(t, row), *former = who->prev ? process_at(t, who->prev) : NULL;
@@ -55,6 +52,7 @@ static uint32_t holder_at(const struct table *t, int32_t pid, int64_t time, int6
             *early = who->since == who->start && !who->scanned;
             return former->end != ALIVE && (int64_t)former->end < time ? sure(t, row) : 0;
         }
+        went_behind(t, pid, row);
         row = who->prev;
     }
     return 0;
@@ -99,21 +97,27 @@ static uint32_t only_exec(const struct row_lookup *l, int32_t pid, int64_t time,
     int64_t first = time - EPSILON, last = time + LATE < until ? time + LATE : until;
     int64_t end = last + EXEC_TIME < until ? last + EXEC_TIME : until;
     uint32_t execs = 0, found = 0, row = slot ? slot->process : 0;
+    int held = held_of(t, pid);
     const struct process *p;
 
-    if (!row || held_of(t, pid) & (TABLE_HELD | TABLE_HELD_ENDED) || process_at(t, row)->missed == t->round)
+    if (!row || held & TABLE_HELD || process_at(t, row)->missed == t->round)
         return 0;
+    row = newest_at(t, pid, last);
     for (unsigned steps = 0; row; row = p->prev, steps++) {
         p = process_at(t, row);
         if (p->end != ALIVE && (int64_t)p->end < first)
             break;
         if (p->behind || steps == MOST_HOLDERS)
             return 0;
+        if ((int64_t)p->start > last && p->prev)
+            went_behind(t, pid, row);
         uint32_t more = (int64_t)p->start <= last ? execs_within(t, p, first, end, told) : 0;
         execs += more;
         found = more ? row : found;
     }
     if (execs != 1)
+        return 0;
+    if (!row && held & TABLE_HELD_ENDED) /* the one before them is no row, and may be meant */
         return 0;
     p = process_at(t, found);
     if ((int64_t)p->execs_lost >= first || (first < l->horizon && (int64_t)p->start > first))
@@ -184,18 +188,32 @@ static void tell(struct table *t, uint32_t row, int64_t time, struct execs_found
     process_at(t, slot_of(t, process_at(t, row)->pid)->process)->missed = t->round;
 }
 
+/* What records of ours in the text of point i come to, whose process is of that profile: the number of a text, and of a
+ * state where states are wanted. 0: that is not known, or no state is. */
+static int take_said(struct row_lookup *l, const struct auditns_points *p, uint32_t i, uint32_t profile, uint32_t *choice)
+{
+    const struct said_answer *found = l->said ? said_find(l->said, p, i, profile, l->said_generation) : NULL;
+
+    if (!found || (l->texts && !found->state))
+        return 0;
+    *choice = found->number;
+    if (l->texts)
+        l->texts[i] = found->state;
+    return 1;
+}
+
 /* Take the answer that the row has for point i; 0 where it has none. `told` is the exec that the record tells of. */
 static int take(struct row_lookup *l, const struct auditns_points *p, uint32_t i, const struct question *q, uint32_t row,
                 int64_t told, uint32_t *choice, struct execs_found *later)
 {
     struct table *t = l->table;
-    uint32_t profile = process_at(t, row)->profile;
+    uint32_t profile = process_at(t, row)->profile, said = p->flags[i] & q->careful & AUDITNS_P_OWN;
     const struct table_profile *is = &t->profile[profile];
 
     if (told && later && later->count == LOOKUP_EXECS)
         return 0;
-    if (p->flags[i] & q->careful & AUDITNS_P_OWN) {
-        if (!l->said || l->rows || later || !said_find(l->said, p, i, profile, t->generation, &choice[i]))
+    if (said) {
+        if (later || !take_said(l, p, i, profile, &choice[i]))
             return 0;
     } else if (is->generation == t->generation) {
         choice[i] = is->number;
@@ -203,7 +221,7 @@ static int take(struct row_lookup *l, const struct auditns_points *p, uint32_t i
         return 0;
     }
     l->counted[is->kind & 3]++;
-    if (l->rows)
+    if (l->rows && !said)
         l->rows[i] = row;
     if (told)
         tell(t, row, told, later);
@@ -260,15 +278,20 @@ uint32_t lookup_find(struct row_lookup *l, const struct auditns_points *p, uint3
     return n;
 }
 
-uint32_t lookup_nobody(const struct auditns_points *p, uint32_t first, uint32_t end, uint32_t careful, int64_t before,
-                       uint32_t number, uint32_t *choice, uint32_t *missed)
+uint32_t lookup_nobody(struct row_lookup *l, const struct auditns_points *p, uint32_t first, uint32_t end,
+                       uint32_t careful, int64_t before, uint32_t number, uint32_t *choice, uint32_t *missed)
 {
     uint32_t n = 0;
 
+    if (l->said)
+        said_begin(l->said, p, first, end);
     for (uint32_t i = first; i < end; i++) {
-        if (p->ms[i] < before && p->pid[i] > 0 && !(p->flags[i] & careful & ~AUDITNS_P_EXEC))
+        uint32_t flags = p->flags[i] & careful & ~AUDITNS_P_EXEC;
+
+        if (p->ms[i] < before && p->pid[i] > 0 && !flags)
             choice[i] = number;
-        else
+        else if (p->ms[i] >= before || p->pid[i] <= 0 || flags != AUDITNS_P_OWN ||
+                 !take_said(l, p, i, SAID_NOBODY, &choice[i]))
             missed[n++] = i;
     }
     return n;

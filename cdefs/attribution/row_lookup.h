@@ -6,11 +6,13 @@
 struct row_lookup {
     struct table *table;
     struct said *said;          /* NULL: events that have records of ours in their text are missed */
+    uint32_t said_generation;   /* what was remembered there in another one does not hold any more */
     int64_t offset, lag;        /* CLOCK_REALTIME minus CLOCK_MONOTONIC; how far behind its stamp an event may be */
     int64_t steady, gap;        /* the stamps that have one meaning, and of whose time nothing is missing, begin here */
     int64_t horizon;            /* who ended before this is forgotten */
     uint32_t next_stamps;       /* the text is older than the moment at which it is answered: see exec_match.written_until */
     uint32_t *rows;             /* NULL, or by point: the row that answered it, 0 for others; room for all points */
+    uint32_t *texts;            /* NULL, or by point: the number of the state that its text says (said_put), 0 for others */
     uint32_t counted[4];        /* by kind: the answers that the last call found */
 };
 
@@ -23,9 +25,9 @@ uint32_t lookup_find(struct row_lookup *lookup, const struct auditns_points *poi
 
 /* Put `number`, the answer of nobody, into `choice` for the points from `first` up to `end` that are stamped before
  * `before` (ms): no time that is known of can have stamped them. The others, and those with a flag of `careful` (but an
- * exec) or without a process, go to `missed`; returns how many. */
-uint32_t lookup_nobody(const struct auditns_points *points, uint32_t first, uint32_t end, uint32_t careful, int64_t before,
-                       uint32_t number, uint32_t *choice, uint32_t *missed);
+ * exec, or records of ours that say what others have said) or without a process, go to `missed`; returns how many. */
+uint32_t lookup_nobody(struct row_lookup *lookup, const struct auditns_points *points, uint32_t first, uint32_t end,
+                       uint32_t careful, int64_t before, uint32_t number, uint32_t *choice, uint32_t *missed);
 
 /* What is said of the processes of rows, as numbers of texts. */
 struct row_text {

@@ -1,6 +1,7 @@
 /* Where the text of an event says already whose it is, the answer follows from its words, from the record that is asked
  * about and from what the evidence says; attribution/told_in_text.py has the rules. Of a process that a row answers for,
  * all three come again and again, so what Python made of them is remembered by their hash. */
+#define _GNU_SOURCE
 #include <stdlib.h>
 #include <string.h>
 #include <sys/types.h>
@@ -100,25 +101,23 @@ static struct said_answer *place_of(struct said *s, uint64_t key)
     return &s->answer[at];
 }
 
-int said_find(struct said *s, const struct auditns_points *p, uint32_t i, uint32_t profile, uint32_t generation,
-              uint32_t *number)
+const struct said_answer *said_find(struct said *s, const struct auditns_points *p, uint32_t i, uint32_t profile,
+                                    uint32_t generation)
 {
     uint32_t at = p->event[i] - s->event;
     uint64_t record = (uint64_t)p->recno[i] << 32 | profile, key;
 
     if (at >= s->events || !s->words[at] || i - s->first >= s->keys)
-        return 0;
+        return NULL;
     key = mix(s, s->words[at], record) | 1;
     const struct said_answer *found = place_of(s, key);
-    if (found->key && found->generation == generation) {
-        *number = found->number;
-        return 1;
-    }
+    if (found->key && found->generation == generation)
+        return found;
     s->key[i - s->first] = key;
-    return 0;
+    return NULL;
 }
 
-void said_put(struct said *s, uint32_t i, uint32_t number, uint32_t generation)
+void said_put(struct said *s, uint32_t i, uint32_t number, uint32_t state, uint32_t generation)
 {
     if (i - s->first >= s->keys || !s->key[i - s->first])
         return;
@@ -128,5 +127,39 @@ void said_put(struct said *s, uint32_t i, uint32_t number, uint32_t generation)
         s->answers = 1;
         found = place_of(s, s->key[i - s->first]);
     }
-    *found = (struct said_answer){s->key[i - s->first], number, generation};
+    *found = (struct said_answer){s->key[i - s->first], number, state, generation};
+}
+
+void said_spread(const uint32_t *texts, uint32_t n, const uint32_t *numbers, uint32_t *who)
+{
+    for (uint32_t i = 0; i < n; i++)
+        if (texts[i])
+            who[i] = numbers[texts[i]];
+}
+
+uint32_t said_alone(const struct auditns_points *p, const uint8_t *types, uint32_t *found)
+{
+    uint32_t n = 0, last = AUDITNS_LINE_FOREIGN;
+
+    for (uint32_t i = 0; i < p->line_n; i++) {
+        uint8_t is = types[p->l_type[i]];
+        uint32_t event = p->l_event[i];
+        if (!is || event == last || event >= AUDITNS_LINE_LATE)
+            continue;
+        last = event;
+        uint32_t end = p->l_off[i] + p->l_len[i];
+        if (is == SAID_ALONE || (is == SAID_BY_REASON && memmem(p->buf + p->l_body[i], end - p->l_body[i], "reason", 6)))
+            found[n++] = i;
+    }
+    return n;
+}
+
+uint32_t said_lines(const struct auditns_points *p, const uint8_t *types, uint32_t *found)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < p->line_n; i++)
+        if (types[p->l_type[i]])
+            found[n++] = i;
+    return n;
 }

@@ -21,8 +21,10 @@
  * no memory for it, and nothing is found. */
 int said_begin(struct said *said, const struct auditns_points *points, uint32_t first, uint32_t end);
 
-/* Whether it is known what comes of point i, whose process has that profile. */
-int said_find(struct said *said, const struct auditns_points *points, uint32_t i, uint32_t profile, uint32_t generation,
-              uint32_t *number);
+#define SAID_NOBODY 0 /* in place of a profile: nobody is known of at that time */
+
+/* What comes of point i, whose process has that profile; NULL: that is not known yet. */
+const struct said_answer *said_find(struct said *said, const struct auditns_points *points, uint32_t i, uint32_t profile,
+                                    uint32_t generation);
 
 #endif

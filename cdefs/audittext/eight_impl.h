@@ -62,9 +62,14 @@ static inline unsigned digits_of(uint64_t x)
 
 typedef uint8_t lanes __attribute__((vector_size(16)));
 
-/* The first of sixteen bytes that is not 0; 16 where all are. */
+/* The first of sixteen bytes, each of which is 0 or all ones, that is not 0; 16 where all are. */
 static inline unsigned first_lane(lanes x)
 {
+#ifdef __SSE2__
+    typedef char signs __attribute__((vector_size(16)));
+    unsigned bits = (unsigned)__builtin_ia32_pmovmskb128((signs)x);
+    return bits ? (unsigned)__builtin_ctz(bits) : (unsigned)sizeof(x);
+#endif
     char found[sizeof(x)];
     memcpy(found, &x, sizeof(x));
     uint64_t low = eight(found), high = eight(found + 8);

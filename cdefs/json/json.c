@@ -30,9 +30,10 @@ void auditns_json_free(struct auditns_json *j)
     free(j);
 }
 
-/* The ready lines and points of one event. */
+/* The ready lines and points of one event; alone: NULL, or the number of what is said of it. */
 struct event {
     uint32_t line, line_end, point, point_end;
+    const uint32_t *alone;
 };
 
 /* What a call was given. */
@@ -41,16 +42,21 @@ struct given {
     const struct auditns_points *points;
     const uint32_t *who;
     const int32_t *made;
+    const uint32_t *alone, *alone_end;
     const struct auditns_tails *texts;
 };
 
-static void put_who(struct out *o, const struct given *g, uint32_t i)
+static void put_said(struct out *o, const struct given *g, uint32_t c)
 {
-    uint32_t c = g->who[i];
     if (!c || c > g->texts->count)
         PUT(o, "\"contid\":null");
     else
         put(o, g->texts->text + g->texts->off[c - 1], g->texts->off[c] - g->texts->off[c - 1]);
+}
+
+static void put_who(struct out *o, const struct given *g, uint32_t i)
+{
+    put_said(o, g, g->who[i]);
     if (!g->made || g->made[i] < 0)
         return;
     PUT(o, ",\"exit_pid\":");
@@ -129,17 +135,41 @@ struct line {
     int how; /* JSON_ESCAPED where it lies in a JSON string */
 };
 
-static void read_line(struct line *line, const struct given *g, uint32_t i)
+/* Up to the space behind a name. */
+static uint32_t name_size(const char *s)
+{
+    uint64_t space;
+
+    for (uint32_t n = 0;; n += 8)
+        if ((space = zeros(eight(s + n) ^ ' ' * ONES)))
+            return n + (uint32_t)__builtin_ctzll(space) / 8;
+}
+
+/* A line as auditd writes it: the scanner has found where its body is, and nothing stands around the record. */
+static int is_bare(const char *text, const char *end)
+{
+    return !memcmp(text, "type=", 5) && end[-1] != '\r';
+}
+
+/* `whole`: time, serial and node are wanted as well. */
+static void read_line(struct line *line, const struct given *g, uint32_t i, int whole)
 {
     const struct auditns_points *p = g->points;
     const char *end = g->buf + p->l_off[i] + p->l_len[i];
 
     line->text = g->buf + p->l_off[i];
     end -= end[-1] == '\n';
-    parse_head(line->text, end, &line->head);
+    if (whole || !is_bare(line->text, end)) {
+        parse_head(line->text, end, &line->head);
+    } else {
+        line->head.name = 5;
+        line->head.name_len = name_size(line->text + 5);
+        line->head.body = p->l_body[i] - p->l_off[i];
+        line->head.trail = 0;
+    }
     line->body = line->text + line->head.body;
     line->size = (size_t)(end - line->body) - line->head.trail;
-    line->how = line->head.trail > 1 ? JSON_ESCAPED : 0;
+    line->how = (line->head.trail > 1 ? JSON_ESCAPED : 0) | (end + PAD <= g->buf + p->len ? JSON_PADDED : 0);
 }
 
 /* Take the arguments of all EXECVE records; how many of these there are. */
@@ -152,7 +182,7 @@ static uint32_t take_execs(struct auditns_json *j, const struct given *g, const 
 
     for (uint32_t i = e->line; i < e->line_end; i++)
         if (p->l_type[i] == TYPE_EXECVE) {
-            read_line(&line, g, i);
+            read_line(&line, g, i, 0);
             bytes += line.size;
             execs++;
         }
@@ -160,19 +190,19 @@ static uint32_t take_execs(struct auditns_json *j, const struct given *g, const 
         begin_arguments(j->record, bytes);
     for (uint32_t i = e->line, left = execs; left; i++)
         if (p->l_type[i] == TYPE_EXECVE) {
-            read_line(&line, g, i);
+            read_line(&line, g, i, 0);
             take_arguments(j->record, line.body, line.size, line.how);
             left--;
         }
     return execs;
 }
 
-static void put_type(struct out *o, const struct line *line)
+static void put_type(struct out *o, const struct line *line, uint32_t type)
 {
     const char *name = line->text + line->head.name, *known;
     size_t n = line->head.name_len;
 
-    if (*name >= '0' && *name <= '9' && (known = type_name(line->head.type & 0xffff, &n)))
+    if (*name >= '0' && *name <= '9' && (known = type_name(type, &n)))
         name = known; /* the kernel's log has numbers */
     put_text(o, name, n);
 }
@@ -184,7 +214,7 @@ static int put_line(struct auditns_json *j, const struct line *line, uint32_t ty
     int how = line->how | (type == TYPE_PROCTITLE ? JSON_TITLE : 0);
 
     PUT(o, "{\"type\":\"");
-    put_type(o, line);
+    put_type(o, line, type);
     PUT(o, "\"");
     size_t begun = o->len;
     if (type == TYPE_EXECVE)
@@ -208,10 +238,12 @@ static void put_event(struct auditns_json *j, const struct given *g, const struc
         subject++;
     for (uint32_t i = e->line; i < e->line_end; i++) {
         uint32_t type = p->l_type[i];
-        read_line(&line, g, i);
+        read_line(&line, g, i, i == e->line);
         if (i == e->line) {
             put_head(o, g, e, line.text, &line.head);
-            if (subject < e->point_end)
+            if (e->alone)
+                put_said(o, g, *e->alone);
+            else if (subject < e->point_end)
                 put_who(o, g, subject);
             else
                 PUT(o, "\"contid\":null");
@@ -247,11 +279,11 @@ static void put_foreign(struct out *o, const char *s, size_t n)
 }
 
 int64_t auditns_json(struct auditns_json *j, const char *buf, const struct auditns_points *p, const uint32_t *who,
-                     const int32_t *made, const struct auditns_tails *texts, const uint8_t *keep, uint32_t keep_first, uint32_t keep_count,
-                     char **out)
+                     const int32_t *made, const uint32_t *alone, uint32_t alone_n, const struct auditns_tails *texts,
+                     const uint8_t *keep, uint32_t keep_first, uint32_t keep_count, char **out)
 {
-    struct given given = {buf, p, who, made, texts};
-    struct event e = {0, 0, 0, 0};
+    struct given given = {buf, p, who, made, alone, alone_n ? alone + 2 * (size_t)alone_n : alone, texts};
+    struct event e = {0, 0, 0, 0, NULL};
 
     j->out.len = 0;
     for (; e.line < p->line_n; e.line = e.line_end, e.point = e.point_end) {
@@ -266,6 +298,11 @@ int64_t auditns_json(struct auditns_json *j, const char *buf, const struct audit
             e.line_end++;
         while (e.point_end < p->n && p->event[e.point_end] == event)
             e.point_end++;
+        e.alone = NULL;
+        if (given.alone != given.alone_end && *given.alone == event) {
+            e.alone = given.alone + 1;
+            given.alone += 2;
+        }
         if (!keep || (event - keep_first < keep_count && keep[event - keep_first]))
             put_event(j, &given, &e);
     }

@@ -165,6 +165,7 @@ void record_free(struct record *record);
 #define JSON_ARGV 2  /* the arguments are put elsewhere */
 #define JSON_FIRST 4 /* here */
 #define JSON_ESCAPED 8 /* the body lies in a JSON string */
+#define JSON_PADDED 16 /* PAD bytes behind the body may be read */
 
 /* The arguments of the EXECVE records of an event, whose bodies have so many bytes; then each of them is taken. */
 void begin_arguments(struct record *record, size_t bytes);

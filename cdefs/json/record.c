@@ -315,8 +315,12 @@ static char *unescape(char *to, const char *s, size_t n)
     return to;
 }
 
-/* Put a body into `line`, with PAD behind it; returns its size. */
-static size_t take_line(struct record *r, const char *s, size_t n, int how)
+struct body {
+    const char *at, *end;
+};
+
+/* A body without what stands around it, with PAD behind it: where it is, or in `line`. */
+static struct body take_line(struct record *r, const char *s, size_t n, int how)
 {
     if (how & JSON_ESCAPED) {
         n = (size_t)(unescape(r->line, s, n) - r->line);
@@ -328,9 +332,11 @@ static size_t take_line(struct record *r, const char *s, size_t n, int how)
     }
     while (n && (s[n - 1] == ' ' || s[n - 1] == '\r'))
         n--;
+    if ((how & (JSON_PADDED | JSON_ESCAPED)) == JSON_PADDED && s[n] == '\n')
+        return (struct body){s, s + n};
     memmove(r->line, s, n);
     memset(r->line + n, 0, PAD);
-    return n;
+    return (struct body){r->line, r->line + n};
 }
 
 void begin_arguments(struct record *r, size_t bytes)
@@ -340,9 +346,10 @@ void begin_arguments(struct record *r, size_t bytes)
 
 void take_arguments(struct record *r, const char *s, size_t n, int how)
 {
-    const char *name, *v, *at = r->line;
-    size_t name_len, v_len, size = take_line(r, s, n, how);
-    struct parts p = parts_of(r->line, r->line + size);
+    struct body body = take_line(r, s, n, how);
+    struct parts p = parts_of(body.at, body.end);
+    const char *name, *v, *at = body.at;
+    size_t name_len, v_len;
     int kind;
 
     while ((kind = next_word(&at, p.stop, &name, &name_len, &v, &v_len)))
@@ -352,15 +359,16 @@ void take_arguments(struct record *r, const char *s, size_t n, int how)
 
 void put_record(struct record *r, struct out *o, const char *s, size_t n, int how)
 {
-    size_t size = take_line(r, s, n, how);
+    struct body body = take_line(r, s, n, how);
+    size_t size = (size_t)(body.end - body.at);
 
     if (!need(o, ROOM(size)))
         return;
-    char *end = how & JSON_ARGV ? NULL : put_fast(&r->fast, o->at + o->len, r->line, size, how & JSON_TITLE);
+    char *end = how & JSON_ARGV ? NULL : put_fast(&r->fast, o->at + o->len, body.at, size, how & JSON_TITLE);
     if (end) {
         o->len = (size_t)(end - o->at);
     } else {
-        put_any(r, r->line, r->line + size, how);
+        put_any(r, body.at, body.end, how);
         put_fields(r, o, 0);
     }
 }

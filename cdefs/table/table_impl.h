@@ -45,6 +45,7 @@ struct slot {
 
 struct page {
     struct slot slot[PAGE_PIDS];
+    uint32_t behind[PAGE_PIDS]; /* the holder behind the one that was found last: see row_lookup.c; perhaps none any more */
     uint8_t held[PAGE_PIDS];
 };
 

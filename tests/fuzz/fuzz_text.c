@@ -14,6 +14,8 @@
 #include "table/table.h"
 #include "attribution/row_lookup.h"
 #include "attribution/group.h"
+#include "attribution/said.h"
+#include "attribution/clone_result.h"
 #include "json/json.h"
 #include "query/query.h"
 #include "fuzz_types.h" /* made by run.py from vocabulary/record_types.py and emit/fields.py */
@@ -99,23 +101,44 @@ static void measure(const char *block, uint32_t consumed)
     hold(auditns_lines(block, consumed) == lines, "lines are counted");
 }
 
+/* Calls are found, and what they returned. */
+static void call(struct table *table, const uint32_t *rows)
+{
+    static const uint32_t arch[] = {0xc000003e, 0};
+    static uint8_t wanted[2 * 400];
+    static const uint8_t space[] = {0, CLONE_SPACE_INITIAL, CLONE_SPACE_OTHER};
+    static uint32_t found[CAP];
+    static int32_t result[CAP];
+    struct clone_calls calls = {table, 2, 400, arch, wanted, space, 1 + points.n % 3, 0, INT64_MAX / 4, 1 << 30};
+
+    memset(wanted + 40, 1, 100);
+    memset(wanted + 400, 1, 400);
+    uint32_t n = clone_results(&calls, &points, 0, points.n, points.n % 2 ? rows : NULL, found, result);
+    hold(n <= points.n, "no more calls than points");
+    for (uint32_t i = 0; i < n; i++) {
+        hold(found[i] < points.n && (!i || found[i - 1] < found[i]), "in their order");
+        hold(result[i] >= CLONE_READ - 2, "a number, or what there is to be asked");
+    }
+    auditns_pick_numbers(found, n, points.flags, found);
+}
+
 /* Rows answer those points that they can, all or some; the others are missed, in their order. */
 static void answer(void)
 {
     static struct table *table;
-    static uint32_t choice[CAP], missed[CAP], calls[CAP];
-    static uint8_t wanted[400], found[CAP], raw[TABLE_RAW];
+    static struct said *said;
+    static uint32_t choice[CAP], missed[CAP], rows[CAP], states[CAP], spread[CAP];
+    static uint8_t found[CAP], raw[TABLE_RAW];
     static const uint8_t answered[4] = {0, 1, 1, 1};
-    struct row_lookup lookup = {.steady = INT64_MIN, .gap = INT64_MIN, .lag = 1 << 20};
+    struct row_lookup lookup = {.steady = INT64_MIN, .gap = INT64_MIN, .lag = 1 << 20, .said_generation = 1};
     uint32_t answers = 0, version;
 
     if (!table) {
-        hold((table = table_new(7)) != NULL, "memory");
+        hold((table = table_new(7)) != NULL && (said = said_new(7)) != NULL, "memory");
         for (int kind = 0; kind < 2; kind++)
             table_profile_child(table, table_profile_add(table, raw, 0, 0, 1), 1);
     }
     lookup.table = table;
-    memset(wanted + 40, 1, 100);
     for (uint32_t i = 0; i < points.n && i < 4096; i++) {
         struct table_exec_row exec = {.time = (uint64_t)i, .file = i};
         struct table_row row = {.pid = points.pid[i], .since = i % 7, .profile = 1 + i % 2, .execs = i % 2, .early = i % 3 > 0};
@@ -127,7 +150,20 @@ static void answer(void)
     }
     uint32_t n = lookup_find(&lookup, &points, 0, points.n, AUDITNS_P_EXEC, points.n ? points.ms[0] : 0, choice, NULL);
     hold(n <= 1, "all or none");
-    n = lookup_find(&lookup, &points, 0, points.n, AUDITNS_P_EXEC, 7, choice, missed);
+    memset(rows, 0, points.n * sizeof(*rows));
+    memset(states, 0, points.n * sizeof(*states));
+    lookup.said = said;
+    lookup.rows = rows;
+    lookup.texts = states;
+    for (int64_t before = 0; before < 2; before++) { /* what is put is found the next time */
+        n = lookup_nobody(&lookup, &points, 0, points.n, AUDITNS_P_EXEC | AUDITNS_P_OWN, before << 60, 1, choice, missed);
+        for (uint32_t i = 0; i < n; i++)
+            said_put(said, missed[i], 1 + i % 3, 1 + i % 2, 1);
+    }
+    n = lookup_find(&lookup, &points, 0, points.n, AUDITNS_P_EXEC | AUDITNS_P_OWN, 7, choice, missed);
+    for (uint32_t i = 0; i < n; i++)
+        said_put(said, missed[i], 1 + i % 3, i % 3, 1);
+    n = lookup_find(&lookup, &points, 0, points.n, AUDITNS_P_EXEC | AUDITNS_P_OWN, 7, choice, missed);
     hold(n <= points.n, "no more are missed than asked for");
     hold(table->wanted <= sizeof(table->wanted_pid) / sizeof(*table->wanted_pid), "no more than there is room for");
     for (uint32_t i = 0; i < n; i++) {
@@ -139,10 +175,10 @@ static void answer(void)
         answers += found[i] || /* an EOE that is late is about nobody */
                    (points.flags[i] & (AUDITNS_P_LATE | AUDITNS_P_SUBJECT | AUDITNS_P_TARGET)) == AUDITNS_P_LATE;
     hold(answers + n == points.n, "the others are answered");
-    n = auditns_calls(&points, 0, points.n, wanted, sizeof(wanted), calls);
-    for (uint32_t i = 0; i < n; i++)
-        hold(points.sysno[calls[i]] >= 40 && points.sysno[calls[i]] < 140, "the call is a wanted one");
-    auditns_pick_numbers(calls, n, choice, missed);
+    for (uint32_t i = 0; i < points.n; i++)
+        hold(!rows[i] || !states[i], "a row has answered it, or the text");
+    said_spread(states, points.n, tail_off, spread);
+    call(table, rows);
     for (uint32_t i = 0; i < points.n; i++) {
         uint32_t row = table_find(table, points.pid[i], &version);
         if (row)
@@ -179,7 +215,7 @@ static void ask(const char *block)
     static struct auditns_values values = {.field = field, .fields = 4, .argv = 2, .cap = 4 * CAP};
     static uint64_t of_type[65536], serial[CAP], found[8], next;
     static uint32_t event[4 * CAP], number[4 * CAP], first[CAP], lines[CAP], who[CAP], rows[CAP], own;
-    static uint8_t column[4 * CAP], mine[CAP], good[CAP];
+    static uint8_t column[4 * CAP], mine[CAP], good[CAP], ours[65536];
     static int64_t ms[CAP];
     static struct auditns_strings *people;
     static struct auditns_seen seen;
@@ -222,6 +258,9 @@ static void ask(const char *block)
     const char *one = memmem(block, points.len, words, 7), *other = memmem(block, points.len, words + 7, 10);
     hold(at == (one && (!other || one < other) ? one - block : other ? other - block : -1), "it is where it is");
     auditns_has_time(block, points.len, 1, 2);
+    memset(ours + 1300, 1 + points.n % 3, 100);
+    n = said_alone(&points, ours, rows);
+    hold(said_lines(&points, ours, rows) >= n, "some of them stand alone");
     auditns_strings_clear(people);
     for (int i = 0; i < 3; i++)
         auditns_strings_clear(values.strings[i]);
@@ -230,10 +269,11 @@ static void ask(const char *block)
 /* Whole events: as JSON, all and some, and as text. */
 static void take_listed(const char *block, uint32_t consumed, const uint32_t *choice, const uint32_t *who)
 {
+    const uint32_t alone[] = {points.line_n ? points.l_event[0] : 0, 1, points.line_n ? points.l_event[points.line_n / 2] : 0, 2};
     static uint8_t keep[4096];
     char *out = NULL, *lines = NULL;
     uint64_t listed = 0;
-    int64_t len = auditns_json(json, block, &points, who, NULL, &texts, NULL, 0, 0, &lines);
+    int64_t len = auditns_json(json, block, &points, who, NULL, NULL, 0, &texts, NULL, 0, 0, &lines);
 
     ask(block);
     hold(len >= 0, "JSON is made");
@@ -252,7 +292,7 @@ static void take_listed(const char *block, uint32_t consumed, const uint32_t *ch
     hold((out = malloc(size + 1)) != NULL, "memory");
     hold(auditns_assemble(block, consumed, &points, choice, &tails, keep, 0, sizeof(keep), out, size) == size, "filtered size");
     free(out);
-    hold(auditns_json(json, block, &points, who, NULL, &texts, keep, 0, sizeof(keep), &lines) >= 0, "filtered JSON");
+    hold(auditns_json(json, block, &points, who, NULL, alone, 2, &texts, keep, 0, sizeof(keep), &lines) >= 0, "filtered JSON");
 }
 
 /* One answer. */

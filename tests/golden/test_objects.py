@@ -37,7 +37,7 @@ class Known(Renderer):
         for i, pid in enumerate(points.pid[: points.n]):
             self.correlator.states.put(i, State(i, None, None, origin=str(pid)))
 
-    def _made(self, points: InsertionPoints) -> dict[int, int]:
+    def _made(self, points: InsertionPoints, rows: Any = None) -> dict[int, int]:
         return {i: child for i, child in self.made.items() if i < points.n}
 
     def _known(self, state: State) -> jsonout.Who:

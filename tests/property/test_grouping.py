@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from auditns_connector._native import ffi
 from auditns_connector.attribution import attributor as correlate
 from auditns_connector.attribution.attributor import Correlator
-from auditns_connector.audittext.grouping import Groups, find_calls, pick, pick_numbers
+from auditns_connector.audittext.grouping import Groups, pick, pick_numbers
 from auditns_connector.audittext.scanner import InsertionPoints, count_lines
 from auditns_connector.model.process import State
 from auditns_connector.vocabulary.audit_text import MAX_RANGE
@@ -88,21 +88,6 @@ def test_the_range_of_points_is_that_of_the_reference(rows: list[tuple[int, int]
     assert found[:2] == (min(times), max(times))
     assert found[2:4] == (min(serials), max(serials))
     assert found.complete == (len(set(serials)) == max(serials) - min(serials) + 1 <= MAX_RANGE)
-
-
-@given(
-    st.lists(st.integers(-1, 12) | st.sampled_from([511, 2**31 - 1]), max_size=30),
-    st.integers(0, 30),
-    st.integers(0, 30),
-    st.sets(st.integers(0, 9)),
-)
-def test_calls_that_are_wanted_are_found(calls: list[int], first: int, end: int, wanted: set[int]) -> None:
-    points = points_of([(1, 1, 0)] * len(calls))
-    for i, number in enumerate(calls):
-        points.sysno[i] = number
-    first, end = sorted((min(first, len(calls)), min(end, len(calls))))
-    table = bytes(number in wanted for number in range(10))
-    assert find_calls(points, first, end, table) == [i for i in range(first, end) if calls[i] in wanted]
 
 
 @pytest.mark.parametrize("size", [MAX_RANGE, MAX_RANGE + 1])

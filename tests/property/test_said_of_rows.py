@@ -10,12 +10,13 @@ from auditns_connector.audittext.scanner import TextStream
 from auditns_connector.emit.render import JSON, Renderer
 from auditns_connector.pipeline.text_stage import PRETTY
 from auditns_connector.vocabulary import frames as f
+from auditns_connector.vocabulary.namespaces import INITIAL_INODES_618
 from tests.unit.world import HEX, MS, REAL, World
 
 PIDS = (100, 101, 200, 201, 300)  # of a container, of another one, of the host
 STEPS = st.lists(
     st.one_of(
-        st.tuples(st.just("fork"), st.sampled_from(PIDS), st.sampled_from(PIDS)),
+        st.tuples(st.sampled_from(["fork", "fork apart"]), st.sampled_from(PIDS), st.sampled_from(PIDS)),
         st.tuples(st.sampled_from(["exec", "comm", "exit"]), st.sampled_from(PIDS), st.none()),
         st.tuples(
             st.just("attach"), st.sampled_from(PIDS), st.sampled_from([f"/docker/{HEX}", f"/docker/{'cd' * 32}"])
@@ -23,14 +24,18 @@ STEPS = st.lists(
     ),
     max_size=5,
 )
-EVENTS = st.lists(st.tuples(st.sampled_from(PIDS), st.sampled_from([59, 56, 62])), min_size=1, max_size=6)
+EVENTS = st.lists(
+    st.tuples(st.sampled_from(PIDS), st.sampled_from([59, 56, 58, 62]), st.sampled_from([101, 2, -1])),
+    min_size=1, max_size=6,
+)  # fmt: skip
 ROUNDS = st.lists(st.tuples(STEPS, EVENTS), min_size=1, max_size=6)
 
 
 def step(world: World, now: float, name: str, pid: int, what: Any) -> None:
     """One thing that happens at ``now`` (ms)."""
-    if name == "fork":
-        world.put(f.K_FORK, now, pid=what, tid=what, ppid=pid, ptid=pid, payload=world.ns())
+    if name.startswith("fork"):
+        inodes = world.ns(pid=77) if name == "fork apart" else world.ns()
+        world.put(f.K_FORK, now, pid=what, tid=what, ppid=pid, ptid=pid, payload=inodes)
     elif name == "exec":
         world.exec(pid, now)
     elif name == "comm":
@@ -47,7 +52,10 @@ def step(world: World, now: float, name: str, pid: int, what: Any) -> None:
 def test_what_is_said_of_rows_is_what_is_said_of_processes(rounds: list[Any], ns: str) -> None:
     world, serial, now = World(), 1, 5000.0
     for pid in PIDS:
-        world.proc(pid, 1, 0, cg={1: f"/docker/{HEX}", 2: f"/docker/{'cd' * 32}", 3: "/x.service"}[pid // 100])
+        apart = {**INITIAL_INODES_618, "pid": 77} if pid % 100 else INITIAL_INODES_618
+        world.proc(
+            pid, 1, 0, ns=apart, cg={1: f"/docker/{HEX}", 2: f"/docker/{'cd' * 32}", 3: "/x.service"}[pid // 100]
+        )
     correlator = Correlator(world.model, ns=ns)
     correlator.keep_states = True
     source = TextStream(whole=True)
@@ -57,11 +65,11 @@ def test_what_is_said_of_rows_is_what_is_said_of_processes(rounds: list[Any], ns
             step(world, now, *one)
         now += 20
         text = ""
-        for pid, call in events:
+        for pid, call, number in events:
             ms = REAL // MS + int(now)
             text += (
                 f"type=SYSCALL msg=audit({ms // 1000}.{ms % 1000:03d}:{serial}): arch=c000003e syscall={call} "
-                f'success=yes exit=101 ppid=1 pid={pid} comm="x"\n'
+                f'success={"no" if number < 0 else "yes"} exit={number} ppid=1 pid={pid} comm="x"\n'
             )
             serial += 1
         now += 20

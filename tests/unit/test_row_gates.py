@@ -167,6 +167,17 @@ def test_a_former_holder_that_is_no_row_may_be_meant(asked: Asked) -> None:
     assert not asked.rows((200, EXEC, 6099))
 
 
+def test_a_holder_that_is_no_row_and_ended_before_another_one_is_not_meant(asked: Asked) -> None:
+    asked.world.attach(200, f"/docker/{'ab' * 32}", 5400)
+    asked.end(200, 5500)
+    for begun in (6000, 6500):
+        asked.world.fork(100, 200, begun)
+        asked.exec(200, begun + 100)
+        asked.end(200, begun + 200)
+    assert asked.rows((200, EXEC, 6599))
+    assert not asked.rows((200, EXEC, 6099))
+
+
 def test_an_exec_whose_record_is_answered_long_after(asked: Asked) -> None:
     asked.exec(200, 5100)
     assert asked.rows((200, EXEC, 5099), now=100_000)
