@@ -15,6 +15,8 @@ _KINDS: Final = {
     **dict.fromkeys(sorted(NUMERIC), lib.AUDITNS_JSON_NUMERIC),
     **dict.fromkeys(sorted(UNTRUSTED), lib.AUDITNS_JSON_UNTRUSTED),
 }
+#: in a text, in place of which process it is about
+WHICH: Final = chr(lib.AUDITNS_JSON_WHICH)
 _names: Final = ffi.new("char[]", b"\0".join(name.encode("ascii") for name in _KINDS) + b"\0")
 _kinds: Final = ffi.new("uint8_t[]", list(_KINDS.values()))
 lib.auditns_json_names(_names, _kinds, len(_KINDS))
@@ -47,10 +49,13 @@ class JsonLines:
         keep: bytes | bytearray | None,
         first: int,
         alone: "array[int] | None" = None,
+        starts: CData = ffi.NULL,
     ) -> memoryview:
         """One line for each event, all of which hold until the next call; ``who`` is for each point a number of
         ``texts``, 0 for a process of the host; ``made`` has for those of clones what they returned (0: not known);
-        ``alone`` has pairs, in the order of the lines: the number of an event, and that of what is said of it instead.
+        ``starts`` when processes began (ns), for those whose texts have a
+        :data:`WHICH`; ``alone`` has pairs, in the order of the lines: the number of an event, and that of what is said
+        of it instead.
 
         ``keep`` and ``first`` as in :func:`scanner.assemble`. The events must be whole ones.
         """
@@ -61,7 +66,7 @@ class JsonLines:
         whose = ffi.NULL if alone is None else ffi.from_buffer("uint32_t[]", alone)
         size = lib.auditns_json(
             self._json, ffi.from_buffer(points.block), points.c,
-            ffi.from_buffer("uint32_t[]", who), _returned(made, points.n),
+            ffi.from_buffer("uint32_t[]", who), starts, _returned(made, points.n),
             whose, len(alone or ()) // 2, texts.c_struct(),
             ffi.NULL if keep is None else ffi.from_buffer("uint8_t[]", keep), first, len(keep or b""), self._out,
         )  # fmt: skip

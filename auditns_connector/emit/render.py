@@ -152,6 +152,7 @@ class Renderer:
         self._said: dict[Hashable, int] = {}
         #: and what is said of processes that are rows
         self._of_rows = SaidOfRows(self._known)
+        self._starts: CData = ffi.NULL
         #: and of those of whom the text says it, by the place of their states in ``said``
         self._of_texts = array("I", [0])
         self._texts_said: Sequence[State] = ()
@@ -175,7 +176,7 @@ class Renderer:
         if name == JSON and self._redact is None:
             who = self._who_numbers(points)
             alone = array("I", chain.from_iterable((event, self._say(of, 0)) for event, of in self._alone.items()))
-            out = self._json.lines(points, who, self._children, self._texts, keep, first, alone)
+            out = self._json.lines(points, who, self._children, self._texts, keep, first, alone, self._starts)
             return bytes(out) if lasting else out
         if name != JSON:
             self._lines.begin()
@@ -193,7 +194,7 @@ class Renderer:
             del self._of_texts[1:]
         self._children = self._made(points, correlator.states.rows)
         who = array("I", bytes(4 * points.n))
-        self._of_rows.number(correlator.states.rows, who, correlator.model, self._texts)
+        self._starts = self._of_rows.number(correlator.states.rows, who, correlator.model, self._texts)
         self._number_said(who)
         self._number_others(points, who)
         return who

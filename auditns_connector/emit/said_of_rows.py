@@ -1,6 +1,5 @@
-"""What JSON says of processes that are rows of the table: put together once for each, without an object of it.
-
-All that its profile says is the same for all of the profile; what is left is who it is and whom it comes from.
+"""What JSON says of processes that are rows of the table: put together once for all of one profile that somebody has
+made, without an object of any. Which of them it is the C puts in, in place of a byte of the text.
 """
 
 from array import array
@@ -12,8 +11,9 @@ from auditns_connector.attribution import identity
 from auditns_connector.attribution.entry_fields import ancestor_object
 from auditns_connector.audittext.insertion import RecordTexts
 from auditns_connector.emit import json_objects as jsonout
+from auditns_connector.emit.json_native import WHICH
+from auditns_connector.model.ancestry import boot_of
 from auditns_connector.model.entry import Ancestor
-from auditns_connector.model.places import Container
 from auditns_connector.vocabulary.values import CData
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ class RowNumbers:
         if not self._c:
             raise MemoryError("no memory for JSON output")
         self._missed: CData = ffi.new("uint32_t[]", 64)
+        #: by point of the last :meth:`put`: when the process of its row began (ns)
+        self.starts: CData = ffi.new("uint64_t[]", 64)
         self._model: Model | None = None
 
     def clear(self) -> None:
@@ -53,11 +55,12 @@ class RowNumbers:
             return
         if len(self._missed) < len(who):
             self._missed = ffi.new("uint32_t[]", 2 * len(who))
+            self.starts = ffi.new("uint64_t[]", 2 * len(who))
         if model is not self._model:
             self._model = model
             self.clear()
         found = ffi.from_buffer("uint32_t[]", who)
-        while count := lib.row_texts_find(self._c, model.table.c, rows, len(who), found, self._missed):
+        while count := lib.row_texts_find(self._c, model.table.c, rows, len(who), found, self.starts, self._missed):
             if count == _NO_MEMORY:
                 raise MemoryError("no memory for JSON output")
             for row in ffi.unpack(self._missed, count):
@@ -75,41 +78,48 @@ class SaidOfRows:
         self._parts: dict[int, tuple[Profile, str, str, str]] = {}
         self._ancestors: dict[Ancestor, str] = {}
         self._applied = (-1, 0)
-        self._lines: dict[tuple[tuple[int, int] | None, Container | None], str] = {}
+        #: by profile and creator, until a frame is applied: the number of the text; None for one without parents
+        self._told: dict[tuple[Profile, tuple[int, int] | None], int] = {}
+        self._texts: dict[str, int] = {}
 
     def clear(self) -> None:
         """Texts are numbered anew."""
         self._numbers.clear()
         self._parts.clear()
-        self._lines.clear()
+        self._told.clear()
+        self._texts.clear()
 
-    def number(self, rows: CData, who: "array[int]", model: "Model", texts: RecordTexts) -> None:
-        """Put into ``who``, for each point that ``rows`` has a row for, the number of what is said of it."""
+    def number(self, rows: CData, who: "array[int]", model: "Model", texts: RecordTexts) -> CData:
+        """Put into ``who``, for each point that ``rows`` has a row for, the number of what is said of it. Returns, by
+        point, when these processes began (ns)."""
         applied = model.applied, int(model.table.c.frames)
         if applied != self._applied:
             self._applied = applied
-            self._lines.clear()
-        self._numbers.put(rows, who, model, lambda row: texts.add(self._text(row, model).encode("ascii")))
+            self._told.clear()
+        self._numbers.put(rows, who, model, lambda row: self._number_of(row, model, texts))
+        return self._numbers.starts
 
-    def _text(self, row: int, model: "Model") -> str:
+    def _number_of(self, row: int, model: "Model", texts: RecordTexts) -> int:
+        """The number of the text about ``row``: until a frame is applied, all of a profile whom somebody has made have
+        the same parents, but for the first process of their container, which has none."""
         c = self._row
         lib.table_read(model.table.c, row, c)
         profile, front, unit, behind = self._of_profile(c.profile, model)
         holder = Holder(c.pid, c.start, (c.creator, c.creator_start) if c.creator else None)
-        key = jsonout.encode(identity.key(model, holder))
-        return f'{front},"process":{{"key":{key}{unit}{self._parents(model, holder, profile)}}}{behind}'
-
-    def _parents(self, model: "Model", holder: Holder, profile: "Profile") -> str:
-        """The member that tells the parents; until a frame is applied, all whom somebody has made in a container have
-        the same."""
-        container, creator = profile.state.container, holder.creator
-        told = self._lines.get((creator, container)) if creator is not None else None
-        if container is not None and container.init == (holder.pid, holder.start):
-            return ""
-        if told is None:
+        container = profile.state.container
+        first = container is not None and container.init == (c.pid, c.start)
+        by = None if first else holder.creator
+        number = self._told.get((profile, by)) if first or by is not None else None
+        if number is None:
             line = ",".join(map(self._ancestor, identity.parents(model, holder, container)))
-            told = self._lines[(creator, container)] = f',"parents":[{line}]' if line else ""
-        return told
+            parents = f',"parents":[{line}]' if line else ""
+            boot = jsonout.encode(boot_of(model.containers.boot_id))[:-1]
+            text = f'{front},"process":{{"key":{boot}{WHICH}"{unit}{parents}}}{behind}'
+            number = self._texts.get(text) or texts.add(text.encode("ascii"))
+            self._texts[text] = number
+            if first or by is not None:
+                self._told[(profile, by)] = number
+        return number
 
     def _of_profile(self, number: int, model: "Model") -> "tuple[Profile, str, str, str]":
         profile = model.table.profiles[number]

@@ -191,7 +191,12 @@ class Ancestry:
 
 def key_of(boot_id: str, who: Who) -> str:
     """What a process is called over everything: boot, pid, start."""
-    return f"{boot_id.replace('-', '')}:{who[0]}:{who[1]}"
+    return f"{boot_of(boot_id)}{who[0]}:{who[1]}"
+
+
+def boot_of(boot_id: str) -> str:
+    """What the keys of all processes of a boot begin with."""
+    return f"{boot_id.replace('-', '')}:"
 
 
 def scanned(programs: list[tuple[int, bytes]], now: int) -> bytes:

@@ -44,11 +44,12 @@ struct row_texts *row_texts_new(void);
 void row_texts_free(struct row_texts *texts);
 void row_texts_clear(struct row_texts *texts);
 
-/* Put into `who` the numbers of what is said of `rows`, by point (0: no row); rows of which nothing is known go to
- * `missed`, each once. Returns how many: give them numbers, and ask again. AUDITNS_NO_MEMORY: there is none. */
+/* Put into `who` the numbers of what is said of `rows`, by point (0: no row), and into `starts` when they began; rows of
+ * which nothing is known go to `missed`, each once. Returns how many: give them numbers, and ask again.
+ * AUDITNS_NO_MEMORY: there is none. */
 #define AUDITNS_NO_MEMORY 0xffffffff
 uint32_t row_texts_find(struct row_texts *texts, const struct table *table, const uint32_t *rows, uint32_t n,
-                        uint32_t *who, uint32_t *missed);
+                        uint32_t *who, uint64_t *starts, uint32_t *missed);
 void row_texts_put(struct row_texts *texts, uint32_t row, uint32_t number);
 
 /* Where all points are answered by rows: insert the texts, as auditns_assemble does; -1 where not all are, or there is

@@ -46,7 +46,7 @@ static int grow(struct row_texts *texts, uint32_t row)
 }
 
 uint32_t row_texts_find(struct row_texts *texts, const struct table *t, const uint32_t *rows, uint32_t n, uint32_t *who,
-                        uint32_t *missed)
+                        uint64_t *starts, uint32_t *missed)
 {
     uint32_t count = 0;
 
@@ -60,6 +60,7 @@ uint32_t row_texts_find(struct row_texts *texts, const struct table *t, const ui
         const struct process *p = process_at(t, row);
         if (text->number && text->start == p->start && text->profile == p->profile) {
             who[i] = text->number;
+            starts[i] = p->start;
             continue;
         }
         *text = (struct row_text){p->start, p->profile, WANTED};

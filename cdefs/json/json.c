@@ -41,6 +41,7 @@ struct given {
     const char *buf;
     const struct auditns_points *points;
     const uint32_t *who;
+    const uint64_t *starts;
     const int32_t *made;
     const uint32_t *alone, *alone_end;
     const struct auditns_tails *texts;
@@ -54,9 +55,29 @@ static void put_said(struct out *o, const struct given *g, uint32_t c)
         put(o, g->texts->text + g->texts->off[c - 1], g->texts->off[c] - g->texts->off[c - 1]);
 }
 
+/* The same of a point's process, which the text may leave open. */
+static void put_said_of(struct out *o, const struct given *g, uint32_t i)
+{
+    uint32_t c = g->who[i];
+    if (!g->starts || !c || c > g->texts->count) {
+        put_said(o, g, c);
+        return;
+    }
+    const char *text = g->texts->text + g->texts->off[c - 1], *end = g->texts->text + g->texts->off[c];
+    const char *which = memchr(text, AUDITNS_JSON_WHICH, (size_t)(end - text));
+    if (which) {
+        put(o, text, (size_t)(which - text));
+        put_number(o, (uint64_t)g->points->pid[i], 1);
+        PUT(o, ":");
+        put_number(o, g->starts[i], 1);
+        text = which + 1;
+    }
+    put(o, text, (size_t)(end - text));
+}
+
 static void put_who(struct out *o, const struct given *g, uint32_t i)
 {
-    put_said(o, g, g->who[i]);
+    put_said_of(o, g, i);
     if (!g->made || g->made[i] < 0)
         return;
     PUT(o, ",\"exit_pid\":");
@@ -279,10 +300,11 @@ static void put_foreign(struct out *o, const char *s, size_t n)
 }
 
 int64_t auditns_json(struct auditns_json *j, const char *buf, const struct auditns_points *p, const uint32_t *who,
-                     const int32_t *made, const uint32_t *alone, uint32_t alone_n, const struct auditns_tails *texts,
-                     const uint8_t *keep, uint32_t keep_first, uint32_t keep_count, char **out)
+                     const uint64_t *starts, const int32_t *made, const uint32_t *alone, uint32_t alone_n,
+                     const struct auditns_tails *texts, const uint8_t *keep, uint32_t keep_first, uint32_t keep_count,
+                     char **out)
 {
-    struct given given = {buf, p, who, made, alone, alone_n ? alone + 2 * (size_t)alone_n : alone, texts};
+    struct given given = {buf, p, who, starts, made, alone, alone_n ? alone + 2 * (size_t)alone_n : alone, texts};
     struct event e = {0, 0, 0, 0, NULL};
 
     j->out.len = 0;

@@ -26,7 +26,7 @@ static const char tail[] = "type=CONTAINER_ID \0 contid=1\n\1type=NS_INFO \0 x\n
 static const uint32_t tail_off[] = {0, 29, sizeof(tail) - 1};
 static const uint8_t headers[] = {1, 1}, nodes[] = {0, 1}, none[] = {0};
 static const struct auditns_tails tails = {tail, tail_off, headers, nodes, 2};
-static const char said[] = "\"contid\":\"1\"";
+static const char said[] = "\"contid\":\"1\",\"key\":\"\2\"";
 static const uint32_t said_off[] = {0, sizeof(said) - 1};
 static const struct auditns_tails texts = {said, said_off, none, none, 1};
 
@@ -273,7 +273,7 @@ static void take_listed(const char *block, uint32_t consumed, const uint32_t *ch
     static uint8_t keep[4096];
     char *out = NULL, *lines = NULL;
     uint64_t listed = 0;
-    int64_t len = auditns_json(json, block, &points, who, NULL, NULL, 0, &texts, NULL, 0, 0, &lines);
+    int64_t len = auditns_json(json, block, &points, who, NULL, NULL, NULL, 0, &texts, NULL, 0, 0, &lines);
 
     ask(block);
     hold(len >= 0, "JSON is made");
@@ -292,7 +292,7 @@ static void take_listed(const char *block, uint32_t consumed, const uint32_t *ch
     hold((out = malloc(size + 1)) != NULL, "memory");
     hold(auditns_assemble(block, consumed, &points, choice, &tails, keep, 0, sizeof(keep), out, size) == size, "filtered size");
     free(out);
-    hold(auditns_json(json, block, &points, who, NULL, alone, 2, &texts, keep, 0, sizeof(keep), &lines) >= 0, "filtered JSON");
+    hold(auditns_json(json, block, &points, who, points.serial, NULL, alone, 2, &texts, keep, 0, sizeof(keep), &lines) >= 0, "filtered JSON");
 }
 
 /* One answer. */
