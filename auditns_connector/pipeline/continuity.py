@@ -47,6 +47,8 @@ class Continuity:
         #: serials of events that the former run has written in part, and this run has not completed
         self.broken: set[int] = set()
         self._halves: Mapping[int, Half] = {}
+        #: the newest event before which nothing was missing when it had come
+        self._clean: tuple[int, int] | None = None
         #: where the absence ended as far as the tracker knows; -1: it has not begun
         self._begun_behind = -1
         self._recalled: list[SerialGap] = []
@@ -57,6 +59,11 @@ class Continuity:
 
     def saw(self, points: "InsertionPoints", node: bytes) -> None:
         """Points have come, the last of them with the prefix ``node``, which this host's have."""
+        self._saw(points, node)
+        if not self.is_unsettled:
+            self._clean = self.newest
+
+    def _saw(self, points: "InsertionPoints", node: bytes) -> None:
         last = points.n - 1
         serial, ms = points.serial[last], points.ms[last]
         if self.first is None:
@@ -84,6 +91,8 @@ class Continuity:
         if self._tracker is not None:
             self._tracker.skip(serial, ms)
             self.next = serial + 1
+        if not self.is_unsettled:
+            self._clean = self.newest
 
     def _newer(self, serial: int, ms: int) -> None:
         """An event has come; they may come in another order than they are numbered in."""
@@ -203,11 +212,12 @@ class Continuity:
 
     @property
     def settled(self) -> tuple[int, int] | None:
-        """Serial and time (ms since 1970) of the newest event, where all that came before it was handed to the outputs,
-        and what is missing is told; ``None`` where that is not so now."""
-        if self._recalled or self.is_unsettled:
+        """Serial and time (ms since 1970) of the newest event known of which all that came before it was handed to the
+        outputs, and what is missing is told; ``None`` where there is none. Where much is audited there is hardly a
+        moment in which no event is on its way that is numbered before others that have come."""
+        if self._recalled or self.absence is not None or self._opening is not None:
             return None
-        return self.newest
+        return self._clean
 
     def finish(self) -> None:
         """Nothing more comes: every hole that is still open is a loss."""

@@ -3,7 +3,8 @@
 Where all events are written to a log, the log says what is missing (sinks/tail.py): of what is behind the event up to
 which all is settled, that which is neither there nor told. That event is moved on only when what came before it, and
 what was told of it, is in the file: a run that is killed before it has told, or before that is written, leaves it to
-the next one, and one that is killed after that leaves nothing. Without a log what was handed to the outputs counts.
+the next one, and one that is killed after that leaves nothing. A run that begins moves it to where the log says that
+something is missing. Without a log what was handed to the outputs counts.
 """
 
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -51,6 +52,8 @@ def go_on(events: "Continuity", position: Position, log: str) -> None:
     else:
         position.absent = None
     tail = tail or Tail(*position.former)
+    if tail.reaches and tail.sure is not None:
+        position.move_settled(*tail.sure)  # a run that is killed at once leaves no more to read than its own part
     events.resume(tail)
     position.note_broken(events.broken)
 

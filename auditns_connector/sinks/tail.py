@@ -60,7 +60,8 @@ class Tail(NamedTuple):
     ``present`` are runs of events behind it, in their order, that are there as a whole, or told as missing. ``broken``
     are the serials of those of which a part is there and of which that is not told; ``halves`` say what it is, where
     the rest may follow. ``reaches``: the event that all was settled up to was found; else nothing is said of what came
-    before the earliest that was.
+    before the earliest that was. ``sure`` is the last event (serial, ms) of the log that nothing is missing before;
+    ``None`` where that is the one that all was settled up to.
     """
 
     serial: int
@@ -70,6 +71,7 @@ class Tail(NamedTuple):
     halves: Mapping[int, Half] = MappingProxyType({})
     reaches: bool = False
     told: frozenset[tuple[int, int]] = frozenset()
+    sure: tuple[int, int] | None = None
 
     def leaves(self, gap: SerialGap) -> bool:
         """Whether nothing is said of ``gap``, which began before what was read, and which is not told there."""
@@ -211,7 +213,7 @@ class _Found:
         settled: Settled | None, broken: frozenset[int], whole: bool,
     ) -> None:  # fmt: skip
         self.data, self.told, self.mark, self.broken = data, told, mark, broken
-        self.reaches = mark is not None or (settled is not None and not settled.written)
+        self.reaches = mark is not None or (whole and settled is not None and not settled.written)
         self.whole = whole or self.reaches
         self.base, self.ms = settled[:2] if settled is not None else (lines[-1].serial, lines[-1].ms)
         #: in front of the mark, what is of another boot is known by its time
@@ -268,12 +270,21 @@ class _Found:
         edges = [start, *sorted(step for step in bad if start < step <= 0), 1]
         there += [(a + 1, b - 1, self.ms) for a, b in itertools.pairwise(edges) if b - a > 1]
         base = (self.base + start) % _MODULUS
+        runs = tuple(_runs(self.base, start, there))
         return Tail(
             base, self.ms if not start else min(self.ms, recent + _INTERLEAVED),
-            tuple(_runs(self.base, start, there)),
+            runs,
             frozenset((self.base + step) % _MODULUS for step in bad if step in self.events or step in former),
-            self._halves(cut & bad), self.reaches, self.told,
+            self._halves(cut & bad), self.reaches, self.told, self._sure(start, runs),
         )  # fmt: skip
+
+    def _sure(self, start: int, runs: tuple[SerialGap, ...]) -> tuple[int, int] | None:
+        """The last event of the first run, where that begins behind ``start``."""
+        if not runs or self._step(runs[0].first) != start + 1:
+            return None
+        end = self._step(runs[0].last)
+        last = max((step for step in self.events if start < step <= end), default=0)
+        return ((self.base + last) % _MODULUS, self.events[last].ms) if last > 0 else None
 
     @property
     def _is_text(self) -> bool:

@@ -143,8 +143,12 @@ class Position:
         if self._map is not None:
             self.note_broken(())
             self.note_absent(None)
-            self._first = None
-            self._put_settled(Settled(serial, ms))
+            self.move_settled(serial, ms)
+
+    def move_settled(self, serial: int, ms: int) -> None:
+        """All up to this event is written or told; what is known of those behind it stays."""
+        self._first = None
+        self._put_settled(Settled(serial, ms))
 
     def _put_settled(self, settled: Settled) -> None:
         self.settled = settled

@@ -15,6 +15,8 @@ from typing import Final
 from tests.kernel.support import auditctl, until
 
 AUDITD: Final = "auditd"
+#: where it writes how it is, by version
+_STATES: Final = (Path("/run/auditd.state"), Path("/run/audit/auditd.state"))
 START_TIMEOUT: Final = 15.0
 STOP_TIMEOUT: Final = 30.0
 
@@ -137,6 +139,24 @@ class Auditd:
         """Have it read its configuration again, and tell its plugins to do the same."""
         assert self._process is not None
         self._process.send_signal(signal.SIGHUP)
+
+    def queue(self) -> dict[str, str]:
+        """What it says of the queue to its plugins, which it is asked for by SIGCONT (auditd(8)): its "current plugin
+        queue depth" and whether a "plugin queue overflow" was "detected"."""
+        for path in _STATES:
+            path.unlink(missing_ok=True)
+        os.kill(self.pid, signal.SIGCONT)
+        found: dict[str, str] = {}
+
+        def told() -> bool:
+            for path in _STATES:
+                if path.exists():
+                    lines = (line.partition(" = ") for line in path.read_text().splitlines())
+                    found.update({name: value for name, _, value in lines})
+            return "plugin queueing suspended" in found
+
+        until(told, "auditd's state")
+        return found
 
     def children(self) -> list[int]:
         """The plugins' process ids."""

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from auditns_connector.audittext.scanner import InsertionPoints, TextStream
 from auditns_connector.pipeline.resume import Settling, go_on
+from auditns_connector.sinks import tail
 from auditns_connector.sinks.threaded import Progress
 from auditns_connector.state.position import Position
 from tests.kills import judge
@@ -146,9 +147,9 @@ def live(
                 at -= max(len(left) - read - missed, 0)
                 break
         run.position.close()
-    first = int(late[0].partition(b"):")[0].rpartition(b":")[2])
+    first = int(lines[0].partition(b"):")[0].rpartition(b":")[2])
     auditds = b"".join(line for line in lines + late if b"type=EOE " not in line)
-    judge(auditds, run.log.read_bytes(), len(kills), (first - 200) % (1 << 32))
+    judge(auditds, run.log.read_bytes(), len(kills), (first - 1) % (1 << 32))
 
 
 @pytest.mark.parametrize("second", range(0, 24, 3))
@@ -161,6 +162,20 @@ def test_killed_at_any_step_of_a_restart(first: int, second: int, tmp_path: Path
         top = tmp_path / str(seed)
         top.mkdir(mode=0o755)  # nobody else may write there
         live(top, lines, later(60), [first, second], chance)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_log_longer_than_what_is_read_of_it(seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every run is killed before it has settled anything itself. What was told stands further and further behind: so
+    each run notes at its start up to where the log has no hole."""
+    for name, size in (("_MOST", 1 << 20), ("_BEFORE", 4 << 10), ("_BLOCK", 4 << 10)):
+        monkeypatch.setattr(tail, name, size)
+    chance = random.Random(seed)
+    monkeypatch.setattr(Run, "tick", Run.narrate)
+    lines = host(6000, chance)
+    kills = [chance.randrange(80, 160) if turn % 3 else 3000 for turn in range(12)]
+    live(tmp_path, lines, later(6000), kills, chance)
+    assert (tmp_path / "log").stat().st_size > 2 * tail._MOST
 
 
 @settings(max_examples=150)

@@ -194,6 +194,15 @@ def test_what_is_settled_goes_on_when_it_is_written(tmp_path: Path) -> None:
     assert position.settled == (8, 1001, True)
 
 
+def test_what_is_settled_goes_on_while_an_event_is_on_its_way() -> None:
+    """Where much is audited there is always one."""
+    n, stream = standalone(World(), track=True), TextStream()
+    for serials, settled in (((1,), 1), ((2, 3), 3), ((5,), 3), ((7, 4), 3), ((6,), 7), ((9,), 7), ((8, 11), 7)):
+        n.saw(stream.push(b"".join(SYSCALL % serial + EOE % serial for serial in serials)))
+        assert n.events.settled is not None
+        assert n.events.settled[0] == settled
+
+
 def test_it_is_told_at_once_and_apart_from_what_is_missing_now() -> None:
     n = standalone(World(), track=True)
     n.events.resume(Tail(100, 1000))
@@ -279,13 +288,13 @@ def test_a_log_is_read_back_to_what_was_settled(tmp_path: Path) -> None:
     events = [SYSCALL % i + EOE % i for i in range(size) if i not in (39_000, 39_100)]
     log.write_bytes(b"".join(events))
     ends = run(38_001, 38_999), run(39_001, 39_099), run(39_101, size - 1)
-    assert read_tail(str(log), Settled(38_000, MS)) == Tail(38_000, MS, ends, reaches=True)
+    assert read_tail(str(log), Settled(38_000, MS)) == Tail(38_000, MS, ends, reaches=True, sure=(38_999, MS))
     log.rename(tmp_path / "audit.log.1")
     log.write_bytes(b"".join(SYSCALL % i + EOE % i for i in range(size, size + 10)))
     ends = *ends[:2], run(39_101, size + 9)
-    assert read_tail(str(log), Settled(38_000, MS)) == Tail(38_000, MS, ends, reaches=True)
+    assert read_tail(str(log), Settled(38_000, MS)) == Tail(38_000, MS, ends, reaches=True, sure=(38_999, MS))
     (tmp_path / "audit.log.1").unlink()  # sealed by the archive: what was there is not known to be missing
-    assert read_tail(str(log), Settled(38_000, MS)) == Tail(size - 1, MS, (run(size, size + 9),))
+    assert read_tail(str(log), Settled(38_000, MS)) == Tail(size - 1, MS, (run(size, size + 9),), sure=(size + 9, MS))
     log.write_bytes(OWN)
     assert read_tail(str(log), Settled(38_000, MS)) == Tail(38_000, MS)
 
@@ -296,9 +305,8 @@ def test_events_of_another_boot_or_host_do_not_count() -> None:
     there = b"".join(b"node=there " + (SYSCALL % i) for i in (3, 77))
     for settled, reaches in ((Settled(1, MS), True), (Settled(0, MS), False)):
         tail = tail_of(old + there + new, settled)
-        assert tail == Tail(
-            settled.serial, MS, (run(2, 2), run(4, 4)) if reaches else (run(1, 2), run(4, 4)), reaches=reaches
-        )
+        runs = (run(2, 2), run(4, 4)) if reaches else (run(1, 2), run(4, 4))
+        assert tail == Tail(settled.serial, MS, runs, reaches=reaches, sure=(2, MS))
 
 
 def test_what_was_told_is_found_again() -> None:
