@@ -1,6 +1,7 @@
 """Plugin and listener end, or the listener goes on after a HUP, while they have much to do: all that had come by then
 is written, or told."""
 
+import os
 import signal
 import subprocess
 import time
@@ -9,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.kernel.auditd import Auditd
-from tests.kernel.programs import PLUGIN, Program, environment, until
+from tests.kernel.programs import PLUGIN, Program, by_name, environment, until
 from tests.kernel.support import AuditState, auditctl, need_tool
-from tests.kills import untold
+from tests.kills import kernel_lines, untold
 
 pytestmark = pytest.mark.kernel
 ENDS = (signal.SIGTERM, signal.SIGINT)
@@ -81,17 +82,29 @@ def events(first: int, count: int) -> list[bytes]:
     ]
 
 
+def configure(top: Path, more: str = "") -> Path:
+    """Write the plugin's configuration, with options of the file's beginning; gives its log."""
+    log, toml = top / "log/audit.log", top / "auditns.toml"
+    toml.write_text(f'control = "{top}/control"\nlifecycle = false\n{more}\n[output.file]\npath = "{log}"\n')
+    toml.chmod(0o640)
+    return log
+
+
+def plugin_of(top: Path) -> "subprocess.Popen[bytes]":
+    """The plugin, without an auditd: its input is a pipe."""
+    with (top / "err").open("wb") as err:
+        return subprocess.Popen(
+            [*PLUGIN, "--config", str(top / "auditns.toml")],
+            stdin=subprocess.PIPE, stdout=err, stderr=err, env=environment(),
+        )  # fmt: skip
+
+
 @pytest.mark.parametrize("how", ["SIGTERM", "SIGINT", "end"])
 def test_a_plugin_that_is_given_much_at_once(quiet: AuditState, tmp_path: Path, how: str) -> None:
     """Its input is full when the end comes."""
-    log, toml = tmp_path / "log/audit.log", tmp_path / "auditns.toml"
-    toml.write_text(f'control = "{tmp_path}/control"\nlifecycle = false\n[output.file]\npath = "{log}"\n')
-    toml.chmod(0o640)
+    log = configure(tmp_path)
     given = b"".join(events(1000, 3000))
-    with (tmp_path / "err").open("wb") as err:
-        plugin = subprocess.Popen(
-            [*PLUGIN, "--config", str(toml)], stdin=subprocess.PIPE, stdout=err, stderr=err, env=environment()
-        )
+    plugin = plugin_of(tmp_path)
     assert plugin.stdin is not None
     try:
         plugin.stdin.write(given)
@@ -109,3 +122,74 @@ def test_a_plugin_that_is_given_much_at_once(quiet: AuditState, tmp_path: Path, 
     assert text.endswith(b"\n")
     missing = untold(given, text)
     assert not missing, (len(missing), next(iter(missing.items())))
+
+
+@pytest.mark.parametrize("moved", [False, True], ids=["its log is there", "its log was moved"])
+@pytest.mark.parametrize("more", ["", 'record_names = "numeric"', "info = true", 'placement = "apart"'])
+def test_a_plugin_goes_on_after_a_hup_with_much_to_do(
+    quiet: AuditState, tmp_path: Path, more: str, moved: bool
+) -> None:
+    """It is told to read its configuration, the same or another, with its input full and an event half read: every
+    record is written, once and in its order."""
+    log = configure(tmp_path)
+    given = b"".join(events(1000, 3000))
+    half = given.rfind(b"type=CWD ", 0, len(given) // 2) + 20
+    plugin = plugin_of(tmp_path)
+    assert plugin.stdin is not None
+    try:
+        until(log.exists, "it serves", 60)
+        plugin.stdin.write(given[:half])
+        plugin.stdin.flush()
+        configure(tmp_path, more)
+        if moved:
+            log.rename(f"{log}.moved")
+        plugin.send_signal(signal.SIGHUP)
+        plugin.stdin.write(given[half:])
+        plugin.stdin.close()
+        assert plugin.wait(60) == 0
+    finally:
+        plugin.kill()
+        plugin.wait()
+    assert b"Traceback" not in (tmp_path / "err").read_bytes()
+    text = b"".join(path.read_bytes() for path in (Path(f"{log}.moved"), log) if path.exists())
+    assert kernel_lines(text) == kernel_lines(given)
+    assert b"type=CONTAINER_LOST " not in by_name(text)
+
+
+@pytest.mark.parametrize("behind", [False, True], ids=["at once", "behind"])
+def test_a_plugin_under_load_whose_auditd_is_told_to_read_its_configuration(
+    quiet: AuditState, tmp_path: Path, launcher: Path, token: str, behind: bool
+) -> None:
+    """As logrotate does it: the log was moved away, and auditd hands the HUP on. ``behind``: the plugin has not run for
+    a while, and much waits."""
+    need_tool("auditd", "auditctl")
+    log, auditd = configure(tmp_path), Auditd(tmp_path)
+    auditd.add_plugin("auditns", str(launcher), "--config", str(tmp_path / "auditns.toml"))
+    with auditd.serving():
+        auditctl("-e", "1")
+        auditctl("-b", "8192")
+        auditctl("-a", "always,exit", "-F", "arch=b64", "-S", "execve", "-F", f"key=auditns-{token}")
+        load = subprocess.Popen(["sh", "-c", f"while :; do /bin/true {token}; done"], stdin=subprocess.DEVNULL)
+        try:
+            until(lambda: log.exists() and log.stat().st_size > 100_000, "it writes", 60)
+            (pid,) = auditd.children()
+            try:
+                if behind:
+                    os.kill(pid, signal.SIGSTOP)
+                    time.sleep(0.5)
+                log.rename(f"{log}.moved")
+                auditd.hup()
+                time.sleep(0.2)
+            finally:
+                os.kill(pid, signal.SIGCONT)
+            until(lambda: log.exists() and log.stat().st_size > 100_000, "it goes on", 60)
+            arrived = auditd.log.read_bytes()
+        finally:
+            load.kill()
+            load.wait()
+        assert auditd.children() == [pid]
+    assert "Traceback" not in auditd.told
+    text = Path(f"{log}.moved").read_bytes() + log.read_bytes()
+    missing = untold(arrived[: arrived.rfind(b"\n") + 1], text)
+    assert not missing, (len(missing), next(iter(missing.items())))
+    assert b"type=CONTAINER_LOST " not in by_name(text)

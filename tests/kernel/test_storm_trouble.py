@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from auditns_connector.state.paths import SPOOL_DIR
 from auditns_connector.streams.client import control_server
 from tests.bench.accuracy.auditd import Auditd
+from tests.bench.accuracy.conditions import clock_steps
 from tests.bench.accuracy.run import build_truth
 from tests.bench.storm import load, watch
 from tests.bench.storm.run import Pass, Plugin, Timing
@@ -40,6 +42,14 @@ class Trouble(Plugin):
 
     def close(self) -> None:
         """Put back what was done to the host."""
+
+    def look(self) -> None:
+        """What else is to be true in the end."""
+
+    @property
+    def said(self) -> str:
+        """What it has told people."""
+        return (self.directory / "audit/output").read_text(errors="replace")
 
 
 class FullDisk(Trouble):
@@ -93,6 +103,69 @@ class NoSpool(Trouble):
     more = "[sources]\n" + 'input_queue = ["1M", 0]\n'
 
 
+class MissingSpool(Trouble):
+    """Little memory for text, and the directory for more is not there."""
+
+    more = "[sources]\n" + 'input_queue = ["1M", "64M"]\n'
+    place, aside = Path(SPOOL_DIR), Path(f"{SPOOL_DIR}.aside")
+
+    def configure(self, auditd: Auditd, directory: Path, storm: Path) -> None:
+        super().configure(auditd, directory, storm)
+        if self.place.exists():
+            self.place.rename(self.aside)
+
+    def close(self) -> None:
+        if self.aside.exists():
+            self.aside.rename(self.place)
+
+    def look(self) -> None:
+        assert self.said.count("memory alone") == 1, self.said
+
+
+class ReadOnlySpool(MissingSpool):
+    """The same where nothing can be written in the directory."""
+
+    def configure(self, auditd: Auditd, directory: Path, storm: Path) -> None:
+        super().configure(auditd, directory, storm)
+        self.place.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "ro,size=1m", "none", str(self.place)], check=True)
+
+    def close(self) -> None:
+        subprocess.run(["umount", "-l", str(self.place)], check=False)
+        self.place.rmdir()
+        super().close()
+
+
+class FullSpool(MissingSpool):
+    """The same where there is no room, which shows when text is to go there."""
+
+    def configure(self, auditd: Auditd, directory: Path, storm: Path) -> None:
+        super().configure(auditd, directory, storm)
+        self.place.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(self.place)], check=True)
+
+    def close(self) -> None:
+        subprocess.run(["umount", "-l", str(self.place)], check=False)
+        self.place.rmdir()
+        super().close()
+
+    @contextlib.contextmanager
+    def trouble(self, directory: Path, pid: int) -> Iterator[None]:
+        """It does not run for a while, so that text gathers."""
+        os.kill(pid, signal.SIGSTOP)
+        yield
+        os.kill(pid, signal.SIGCONT)
+
+
+class ClockSteps(Trouble):
+    """The wall clock is set forth and back by an hour and by seconds."""
+
+    @contextlib.contextmanager
+    def trouble(self, directory: Path, pid: int) -> Iterator[None]:
+        with clock_steps():
+            yield
+
+
 class OtherReaders(Trouble):
     """A child that reads a line now and then, and a reader of the socket that does not read at all."""
 
@@ -142,14 +215,10 @@ class Tight(Trouble):
         cgroupfs.remove(self.folder())
 
 
-ALWAYS, NIGHTLY = (FullDisk, Limited), (Stopped, NoSpool, OtherReaders, Tight)
+ALL = (FullDisk, Limited, Stopped, NoSpool, MissingSpool, ReadOnlySpool, FullSpool, ClockSteps, OtherReaders, Tight)
 
 
-@pytest.mark.parametrize(
-    "trouble",
-    [*ALWAYS, *(pytest.param(one, marks=pytest.mark.nightly) for one in NIGHTLY)],
-    ids=lambda one: one.__name__,
-)
+@pytest.mark.parametrize("trouble", ALL, ids=lambda one: one.__name__)
 def test_nothing_is_wrong_or_missing_untold(trouble: type[Trouble], quiet: AuditState, base: Path) -> None:
     need_tool("auditd", "gcc", "runc")
     subject = trouble()
@@ -168,3 +237,4 @@ def test_nothing_is_wrong_or_missing_untold(trouble: type[Trouble], quiet: Audit
     assert result.outcome.wrong == 0, result.outcome.examples
     assert result.outcome.untold == 0, result.outcome
     assert result.caught_up is not None
+    subject.look()

@@ -3,6 +3,8 @@
 import contextlib
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -47,7 +49,7 @@ def condition(name: str, run: Run, processes: Callable[[], list[int]]) -> Iterat
         if name in ("storm", "tiny", "stop"):
             stack.enter_context(_background(run, "storm", os.cpu_count() or 1))
         if name == "clock":
-            stack.enter_context(_repeating(_step_clock))
+            stack.enter_context(clock_steps())
         if name == "stop":
             stack.enter_context(_repeating(lambda ended: _stop_processes(processes(), ended)))
         yield
@@ -63,6 +65,37 @@ def _background(run: Run, mode: str, count: int) -> Iterator[None]:
             process.terminate()
         for process in started:
             process.wait()
+
+
+@contextlib.contextmanager
+def clock_steps() -> Iterator[None]:
+    """The wall clock is set forth and back all the time during the block."""
+    with _clock_guarded(), _repeating(_step_clock):
+        yield
+
+
+#: a program that sets the clock as it was when its input ends, where it differs by more than adjusting it explains
+_GUARD: Final = """
+import sys, time
+wall, steady = time.CLOCK_REALTIME, time.CLOCK_MONOTONIC
+offset = time.clock_gettime_ns(wall) - time.clock_gettime_ns(steady)
+print(flush=True)
+sys.stdin.read()
+if abs(time.clock_gettime_ns(wall) - time.clock_gettime_ns(steady) - offset) > 500_000_000:
+    time.clock_settime_ns(wall, time.clock_gettime_ns(steady) + offset)
+"""
+
+
+@contextlib.contextmanager
+def _clock_guarded() -> Iterator[None]:
+    """The clock is right again at the end of the block, also where we are killed in it."""
+    command = [sys.executable, "-c", _GUARD]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True) as guard:
+        assert guard.stdout is not None
+        guard.stdout.readline()  # it knows how the clock was
+        yield
+    if guard.returncode:
+        raise OSError("the clock could not be guarded")
 
 
 @contextlib.contextmanager
