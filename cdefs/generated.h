@@ -41,6 +41,7 @@
 #define K_PROGRAMS 59
 #define K_OWN 60
 #define K_NSLIST 61
+#define K_EXE 62
 #define RULES_EXECS 1
 #define RULES_CALLS 2
 #define S_PERF 1

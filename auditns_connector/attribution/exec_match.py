@@ -69,15 +69,39 @@ def find_only_exec(model: "Model", pid: int, times: Sequence[int], until: int) -
     return named_then(_taken(model, process, exec_, times[0] - EPSILON), exec_.time, exec_.time)
 
 
+def find_named(
+    model: "Model", pid: int, times: Sequence[int], until: int, name: bytes, comm: bytes
+) -> tuple[Exec, Process] | None:
+    """The exec of ``pid`` that had this file name and left this comm, where one alone comes into question; ``None``
+    where there are several, or none, or events of then are missing. Nothing is consumed."""
+    file = model.table.hash(name)
+    found = {
+        (process.start, exec_.time): (exec_, process)
+        for low in times
+        for exec_, process in _execs(model, pid, low, until)
+        if exec_.file == file and exec_.comm == comm
+    }
+    if len(found) != 1:
+        return None
+    (match,) = found.values()
+    low = min(times) - EPSILON
+    forgotten = low < model.horizon and match[1].start > low
+    return None if forgotten or _in_doubt(model, match[1], match[0], low) else match
+
+
+def _in_doubt(model: "Model", process: Process, exec_: Exec, low: int) -> bool:
+    """Whether a record whose entry was at ``low`` or later may mean another exec than ``exec_``."""
+    forgotten = process.execs_lost >= low
+    return forgotten or doubtful(model, process, exec_.time) or model.losses.missing(low, exec_.time)
+
+
 def _taken(model: "Model", process: Process, exec_: Exec, low: int) -> State:
     """The snapshot of ``exec_``, of which a record has told now; the record's entry was at ``low`` or later."""
     model.table.exec_told(process, exec_.time)
     if low < model.horizon and process.start > low:
         model.losses.forgotten(low)  # who held the pid before may be
         return NOBODY
-    if process.execs_lost >= low or doubtful(model, process, exec_.time) or model.losses.missing(low, exec_.time):
-        return NOBODY
-    return exec_.state
+    return NOBODY if _in_doubt(model, process, exec_, low) else exec_.state
 
 
 def _candidates(

@@ -304,6 +304,10 @@ class Observer:
         """See :meth:`Questions.take_sessions`."""
         self.questions.take_sessions(points, nodes)
 
+    def take_programs(self, points: "InsertionPoints", now: int, nodes: Collection[bytes]) -> None:
+        """See :meth:`Questions.take_programs`."""
+        self.questions.take_programs(points, now, nodes)
+
     def ask_now(self, pid: int) -> bool:
         """See :meth:`Questions.ask_now`."""
         return self.questions.ask_now(pid)

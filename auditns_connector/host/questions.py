@@ -20,6 +20,7 @@ from auditns_connector.sources.procfs import Procfs
 from auditns_connector.vocabulary import frames as f
 
 if TYPE_CHECKING:
+    from auditns_connector.attribution.exec_programs import ExecPrograms
     from auditns_connector.audittext.scanner import InsertionPoints
     from auditns_connector.sources.cgroups import Hierarchy
 
@@ -52,6 +53,7 @@ class Questions:
         self.procfs = Procfs()
         #: the hierarchy that samples of perf are of, ``None`` before it is known
         self.hierarchy: Hierarchy | None = None
+        self._programs: ExecPrograms | None = None
         self.counters = {"queries": 0, "resyncs": 0, "scanned": 0, "vanished": 0}
 
     @property
@@ -161,6 +163,14 @@ class Questions:
         from auditns_connector.host.audit_logins import session_frames
 
         self._feed.feed(session_frames(points, self._model, time.monotonic_ns(), nodes))
+
+    def take_programs(self, points: "InsertionPoints", now: int, nodes: Collection[bytes]) -> None:
+        """Have the model know the programs that records of execs among ``points`` name."""
+        if self._programs is None:
+            from auditns_connector.attribution.exec_programs import ExecPrograms
+
+            self._programs = ExecPrograms(self._model)
+        self._feed.feed(self._programs.frames(points, now, nodes))
 
     # -- namespaces
 

@@ -3,10 +3,15 @@
 A process that has ended is forgotten by the table after a while. Its children may live on, and theirs: then what is to
 be told of it stays here, as long as somebody descends from it within :data:`MOST` generations. So a chain is as long as
 what lives now, whatever is forked and ends in between.
+
+What a process runs is told by its last exec, or by that of whoever it was forked by since: the name that was given to
+execve by the kernel's event, the program itself (``exe``) by the audit record of that very exec, where there was one.
+``ran``, the time of the exec, which children inherit, tells one exec from another. /proc tells of those that nobody has
+seen exec. Where events are missing another exec may be among them: then only what /proc has shown since is known.
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple, Protocol
 
 from auditns_connector._native import ffi, lib
@@ -20,6 +25,8 @@ from auditns_connector.vocabulary import frames as f
 MOST: Final = 64
 #: so many are kept before it is looked who of them is still wanted
 _FIRST: Final = 1024
+#: later than all events (ns)
+_FAR: Final = (1 << 64) - 1
 
 Who = tuple[int, int]
 #: one of a PROGRAMS frame: pid, and how many bytes follow
@@ -27,7 +34,8 @@ ONE: Final = struct.Struct("<iI")
 
 
 class Kin(NamedTuple):
-    """What a process is to those that descend from it, alive or not; ``file`` as :attr:`Process.file`."""
+    """What a process is to those that descend from it, alive or not; ``file``, ``ran`` and ``exe`` as
+    :class:`Process` has them, ``end`` ``None`` while it lives."""
 
     pid: int
     start: int
@@ -37,6 +45,17 @@ class Kin(NamedTuple):
     container: Container | None
     session: Session | None
     unit: str
+    ran: int
+    exe: int
+    end: int | None
+
+
+class Shown(NamedTuple):
+    """The program of a process as /proc showed it at ``time``, when ``ran`` was its last exec."""
+
+    time: int
+    ran: int
+    program: bytes
 
 
 class Descendant(Protocol):
@@ -61,8 +80,10 @@ class Ancestry:
     def __init__(self, table: Processes) -> None:
         self._table = table
         self._gone: dict[Who, Kin] = {}
-        #: the programs of processes as /proc showed them when nobody had seen them run any
-        self._programs: dict[Who, bytes] = {}
+        #: the programs of processes as /proc showed them when no event told
+        self._programs: dict[Who, Shown] = {}
+        #: whether events between two times are missing
+        self.missing: Callable[[int, int], bool] = _nothing_missing
         self._limit = _FIRST
         table.expired, table.forgetting = self._expired, self._forgetting
 
@@ -87,6 +108,9 @@ class Ancestry:
             state.container,
             state.session,
             unit,
+            process.ran_at,
+            process.exe,
+            process.end,
         )
 
     def line(self, process: Descendant) -> Iterator[Kin | None]:
@@ -107,23 +131,39 @@ class Ancestry:
 
     def told(self, kin: Kin) -> Ancestor:
         """What is to be told of ``kin``."""
-        file = self._table.name(kin.file)
-        exe = b"" if kin.file else self._program(kin)
-        return Ancestor(kin.pid, kin.start, kin.comm, file, exe, bool(exe))
+        if kin.file and not self.missing(kin.ran, _end(kin)):
+            name, exe = self._table.name, self._exe(kin)
+            return Ancestor(kin.pid, kin.start, kin.comm, name(kin.file), name(exe))
+        shown = self._program(kin)
+        return Ancestor(kin.pid, kin.start, kin.comm, b"", shown, bool(shown))
 
     def program(self, process: Process) -> bytes:
         """The program that ``process`` runs; b"" is not known."""
         return self.told(self.of(process)).program
 
-    def _program(self, kin: Kin) -> bytes:
-        """The program of one that nobody saw run any: /proc showed its own, or that of whoever it has it from."""
+    def _exe(self, kin: Kin) -> int:
+        """The program that ``kin`` runs by the record of the exec, which may be that of whoever it has it from: the
+        record may have come when it was born already."""
         step: Kin | None = kin
         for _ in range(MOST):
-            if step is None or step.file:
-                return b""
+            if step is None or step.ran != kin.ran or step.exe or step.start <= step.ran:
+                break
+            step = None if step.creator is None else self.kin(step.creator)
+        return step.exe if step is not None and step.ran == kin.ran else 0
+
+    def _program(self, kin: Kin) -> bytes:
+        """The program of one of which no event tells that: /proc showed its own, or that of whoever it has it from. No
+        exec may have come between, seen or not."""
+        step: Kin | None = kin
+        since = _FAR
+        for _ in range(MOST):
+            if step is None or step.ran != kin.ran:
+                break
             found = self._programs.get((step.pid, step.start))
             if found is not None:
-                return found
+                same = found.ran == kin.ran and not self.missing(min(found.time, since), _end(kin))
+                return found.program if same else b""
+            since = step.start
             step = None if step.creator is None else self.kin(step.creator)
         return b""
 
@@ -138,8 +178,20 @@ class Ancestry:
             who, size = ONE.unpack_from(payload, at)
             at += ONE.size + size
             process = self._table.find(who) if who > 0 else None
-            if process is not None and process.end is None and not process.file:
-                self._programs[(process.pid, process.start)] = payload[at - size : at]
+            if process is None or process.end is not None:
+                continue
+            if not process.file or self.missing(process.ran_at, _FAR):
+                shown = Shown(time, process.ran_at, payload[at - size : at])
+                self._programs[(process.pid, process.start)] = shown
+
+    def ran(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
+        """EXE frame: the record of the exec of ``pid`` at ``arg`` names the program. Where that process has run another
+        since, or is forgotten, that is of no use."""
+        process, exe = self._table.find(pid), f.text(payload)
+        while process is not None and (process.ran_at != arg or process.start > arg):
+            process = process.prev
+        if process is not None and exe:
+            self._table.exe(process, self._table.numbered(exe))
 
     def _expired(self) -> None:
         """Rows were forgotten: those from whom somebody may descend stay."""
@@ -152,7 +204,12 @@ class Ancestry:
             unit = cgroups.unit if cgroups is not None else ""
             creator = (row.creator, row.creator_start) if row.creator else None
             comm = bytes(ffi.buffer(row.comm)).rstrip(b"\0")
-            self._keep(Kin(row.pid, row.start, creator, comm, row.file, state.container, state.session, unit))
+            self._keep(
+                Kin(
+                    row.pid, row.start, creator, comm, row.file, state.container, state.session, unit, row.ran, row.exe,
+                    row.end,
+                )
+            )  # fmt: skip
         c.forebears = 0
         if len(self._gone) + len(self._programs) > self._limit:
             self._sweep()
@@ -187,6 +244,15 @@ class Ancestry:
         self._gone = wanted
         self._programs = {who: name for who, name in self._programs.items() if who in creators or who in wanted}
         self._limit = max(_FIRST, 2 * (len(wanted) + len(self._programs)))
+
+
+def _end(kin: Kin) -> int:
+    """Up to when it may have run another program."""
+    return _FAR if kin.end is None else kin.end
+
+
+def _nothing_missing(_low: int, _high: int) -> bool:
+    return False
 
 
 def key_of(boot_id: str, who: Who) -> str:

@@ -53,7 +53,8 @@ class PackedRows(Rows):
         row.not_before, row.place = process.not_before, process.place
         row.newborn, row.clone_parent = process.newborn, process.clone_parent
         row.behind, row.early, row.scanned = bool(behind), early, process.scanned
-        row.heirs, row.execs_lost, row.file = process.heirs, process.execs_lost, process.file
+        row.heirs, row.execs_lost = process.heirs, process.execs_lost
+        row.file, row.ran, row.exe = process.file, process.ran_at, process.exe
         row.execs, row.threads, row.made = len(execs), len(tids), len(made)
         ffi.memmove(row.comm, process.comm.ljust(16, b"\0"), 16)
         for tid in tids:
@@ -85,6 +86,12 @@ class PackedRows(Rows):
                 self._namespaces.enter(one.state.nsset, -one.number)
             if not c.living:
                 self._containers.enter(one.state.container)
+
+    def exe(self, process: Process, exe: int) -> None:
+        """The record of the last exec of ``process`` names the program of that number (:meth:`Rows.name`)."""
+        process.exe = exe
+        if process.row:
+            lib.table_ran(self.c, process.pid, process.ran_at, exe)
 
     def forget_cgroup(self, cgroup: int) -> None:
         """Samples with the id ``cgroup`` mean something else from now on."""

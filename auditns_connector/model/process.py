@@ -47,6 +47,10 @@ class Exec(NamedTuple):
     state: State
 
 
+#: :attr:`Process.file`, ``ran`` and ``exe``
+Ran = tuple[int, int, int]
+
+
 class Apart:
     """Thread ``tid`` was in ``nsset`` from ``since`` until ``until`` (CLOCK_MONOTONIC ns; None: it is still)."""
 
@@ -73,6 +77,7 @@ class Process:
         "end",
         "entered_container",
         "epoch",
+        "exe",
         "execs",
         "execs_lost",
         "file",
@@ -89,6 +94,7 @@ class Process:
         "place",
         "placeholder",
         "prev",
+        "ran_at",
         "recent_children",
         "registered",
         "row",
@@ -112,6 +118,9 @@ class Process:
         self.comm = b""
         #: the program that it, or whom it descends from, ran last (:meth:`Rows.name`); 0: none was seen
         self.file = 0
+        #: when that exec was (CLOCK_MONOTONIC ns; 0: none was seen), and exe= of its record (:meth:`Rows.name`; 0: not
+        #: known)
+        self.ran_at = self.exe = 0
         #: number of a pid namespace -> what this process is called there, as perf told at its birth
         self.inside: dict[int, int] | None = None
         #: its numbers in all its pid namespaces, ours first, as /proc told

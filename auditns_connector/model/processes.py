@@ -133,10 +133,10 @@ class Processes(PackedRows, ProgramNames):
         process.own_since = creator.own_since
         process.creator = (creator.pid, creator.start)
         process.comm, process.file = creator.comm, creator.file
+        process.ran_at, process.exe = creator.ran_at, creator.exe
         process.registered = creator.registered
         process.entered_container = creator.entered_container
-        process.unresolved = creator.unresolved
-        process.sampled = creator.sampled
+        process.unresolved, process.sampled = creator.unresolved, creator.sampled
 
     def made_by(self, process: Process, creator: Process) -> None:
         """``process`` is a child of ``creator``, as /proc tells it."""
@@ -275,7 +275,7 @@ class Processes(PackedRows, ProgramNames):
     def execed(self, process: Process, exec_: Exec) -> None:
         """``process`` has execed."""
         self._own(process)
-        process.file = exec_.file
+        process.file, process.ran_at, process.exe = exec_.file, exec_.time, 0
         if process.execs is None:
             process.execs = [exec_]
         else:

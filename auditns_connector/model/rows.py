@@ -20,7 +20,7 @@ from auditns_connector._native import ffi, lib
 from auditns_connector.model.containers import Containers
 from auditns_connector.model.namespaces import Namespaces
 from auditns_connector.model.places import Container, Instance
-from auditns_connector.model.process import Exec, Process
+from auditns_connector.model.process import Exec, Process, Ran
 from auditns_connector.model.profiles import Profile
 from auditns_connector.model.row_views import Dead, Newest, Sampled, Threads
 from auditns_connector.vocabulary.values import CData
@@ -28,7 +28,7 @@ from auditns_connector.vocabulary.values import CData
 _PIDS: Final = int(lib.TABLE_PIDS)
 ENDED: Final = int(lib.TABLE_HELD_ENDED)
 #: struct table_row
-_ROW: Final = struct.Struct("<8Q2i7I9BxB16sx")
+_ROW: Final = struct.Struct("<10Q2i7I9BxB16sx")
 HELD: Final = int(lib.TABLE_HELD)
 _THREAD: Final = int(lib.TABLE_HELD_THREAD)
 _NO_MEMBER: Final = int(lib.TABLE_NO_MEMBER)
@@ -112,21 +112,21 @@ class Rows:
         """The object of ``row``, as the table has it now, with the former incarnations behind it."""
         lib.table_read(self.c, row, self._row)
         # fmt: off
-        (start, end, since, creator_start, not_before, place, lost, file, pid, creator, _, prev, number, version, execs,
-         threads, _, ended, _, leader_gone, newborn, clone_parent, _, before, _, _, life,
+        (start, end, since, creator_start, not_before, place, lost, file, ran, exe, pid, creator, _, prev, number,
+         version, execs, threads, _, ended, _, leader_gone, newborn, clone_parent, _, before, _, _, life,
          comm) = _ROW.unpack(self._row_bytes)
         # fmt: on
         process = self._packed.get(row)
         if process is None:
             if life:
-                process = self._born_apart(row, number, (pid, start), end if ended else None, file)
+                process = self._born_apart(row, number, (pid, start), end if ended else None, (file, ran, exe))
             else:
                 process = self._new(pid, start, since, number)
             self._packed[row] = process
             process.creator = (creator, creator_start)
             process.row = row
             lib.table_object(self.c, row, 1)
-        process.file = file
+        process.file, process.ran_at, process.exe = file, ran, exe
         process.version, process.place, process.not_before, process.execs_lost = version, place, not_before, lost
         process.end = end if ended else None
         process.comm = comm.rstrip(b"\0")
@@ -148,11 +148,11 @@ class Rows:
         process.own_since, process.epoch = profile.own_since, profile.epoch
         return process
 
-    def _born_apart(self, row: int, number: int, who: tuple[int, int], end: int | None, file: int) -> Process:
+    def _born_apart(self, row: int, number: int, who: tuple[int, int], end: int | None, ran: Ran) -> Process:
         """The object of a row with namespaces of its own; like the others of its pid it is held then."""
         profile = self.profiles[number]
         assert profile is not None
-        process = self.build(row, profile, who, end, file)
+        process = self.build(row, profile, who, end, ran)
         process.sampled, process.own_since, process.epoch = profile.sampled, profile.own_since, profile.epoch
         return process
 

@@ -173,6 +173,7 @@ class LiveAnswers:
     def answer(self, correlator: Correlator, points: InsertionPoints) -> "array[int]":
         """All points, by what is known now."""
         now = self._observer.sync()
+        self._observer.take_programs(points, now, self.nodes)
         choice = correlator.answer(points, now)
         self._forget(now)
         self.model.outputs = []

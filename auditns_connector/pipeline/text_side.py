@@ -247,6 +247,8 @@ class TextSide:
             self._logins = self.stream.logins
         if points.n and self.observer.model.logins.unsure:
             self.observer.take_sessions(points, self.correlator.nodes)
+        if points.n:
+            self.observer.take_programs(points, cut, self.correlator.nodes)
         rules_changed = self.observer.exec_rules.before_answer(points, self.stream)
         blocks = self.enricher.take_known(points, cut)
         if blocks is None:

@@ -66,6 +66,8 @@ LOGINS        procfs audit  payload: (s32 pid, u32 auid, u32 ses) of processes a
                             them; of a LOGIN record one of them, and arg the record's time (ms since 1970), cgroup
                             its serial
 PROGRAMS      procfs        payload: (s32 pid, u32 size, bytes) of processes: /proc/PID/exe
+EXE           audit         pid; arg the time of an exec of it, as EXEC has it; payload: exe= of that exec's record,
+                            NUL-ended
 OWN           control       pid, arg its start: it is another program of ours; what it does is of no interest
 NSLIST        procfs        namespaces that the kernel's own list has and the model has no serial of, each there at some
                             moment since ``time``; pid: bit n is set where all of type n were listed; arg 0: whenever
@@ -139,6 +141,7 @@ K_LOGINS: Final = 58
 K_PROGRAMS: Final = 59
 K_OWN: Final = 60
 K_NSLIST: Final = 61
+K_EXE: Final = 62
 
 #: bits of a RULES frame's arg
 RULES_EXECS: Final = 1

@@ -10,12 +10,8 @@
 #include "attribution/said_impl.h"
 #include "attribution/walk_impl.h"
 #include "attribution/row_lookup.h"
+#include "attribution/row_lookup_impl.h"
 
-#define MS 1000000
-#define EPSILON ((int64_t)AUDITNS_EPSILON)
-#define SLACK ((int64_t)AUDITNS_SLACK)
-#define LATE ((int64_t)AUDITNS_LATE)
-#define EXEC_TIME ((int64_t)AUDITNS_EXEC_TIME)
 
 struct question {
     uint32_t careful;
@@ -58,8 +54,7 @@ static uint32_t holder_at(const struct table *t, int32_t pid, int64_t time, int6
     return 0;
 }
 
-/* exec_match.written_until: when the record of point i was written, at the latest. */
-static int64_t until_of(const struct row_lookup *l, const struct auditns_points *p, uint32_t i, int64_t now)
+int64_t until_of(const struct row_lookup *l, const struct auditns_points *p, uint32_t i, int64_t now)
 {
     for (uint32_t j = i + 1; l->next_stamps && j < p->n; j++) {
         int64_t time = p->ms[j] > p->ms[i] ? p->ms[j] : p->ms[i];
@@ -73,8 +68,9 @@ static int64_t until_of(const struct row_lookup *l, const struct auditns_points 
     return now;
 }
 
-/* How many execs of p came from `first` to `end`; *told is one of them. */
-static uint32_t execs_within(const struct table *t, const struct process *p, int64_t first, int64_t end, int64_t *told)
+/* How many execs of p, of `named` where that is not NULL, came from `first` to `end`; *told is one of them. */
+static uint32_t execs_within(const struct table *t, const struct process *p, int64_t first, int64_t end,
+                             const struct exec *named, int64_t *told)
 {
     uint32_t n = 0;
 
@@ -82,15 +78,28 @@ static uint32_t execs_within(const struct table *t, const struct process *p, int
         int64_t exec = (int64_t)exec_at(t, i)->time;
         if (exec < first || exec > end)
             continue;
+        if (named && (exec_at(t, i)->file != named->file || memcmp(exec_at(t, i)->comm, named->comm, TABLE_COMM)))
+            continue;
         *told = exec;
         n++;
     }
     return n;
 }
 
-/* exec_match.find_exec, for a record stamped at `time` and there at `until`, where all that may have held the pid are rows
- * and one exec alone may be meant: its process, 0 where that is not so. */
-static uint32_t only_exec(const struct row_lookup *l, int32_t pid, int64_t time, int64_t until, int64_t *told)
+int all_rows(const struct table *t, int32_t pid)
+{
+    const struct slot *slot = slot_of(t, pid);
+
+    if (held_of(t, pid) & (TABLE_HELD | TABLE_HELD_ENDED))
+        return 0;
+    for (uint32_t row = slot ? slot->process : 0; row; row = process_at(t, row)->prev)
+        if (process_at(t, row)->behind)
+            return 0;
+    return 1;
+}
+
+uint32_t only_exec(const struct row_lookup *l, int32_t pid, int64_t time, int64_t until, const struct exec *named,
+                   int64_t *told)
 {
     const struct table *t = l->table;
     const struct slot *slot = slot_of(t, pid);
@@ -100,7 +109,7 @@ static uint32_t only_exec(const struct row_lookup *l, int32_t pid, int64_t time,
     int held = held_of(t, pid);
     const struct process *p;
 
-    if (!row || held & TABLE_HELD || process_at(t, row)->missed == t->round)
+    if (!row || held & TABLE_HELD || (!named && process_at(t, row)->missed == t->round))
         return 0;
     row = newest_at(t, pid, last);
     for (unsigned steps = 0; row; row = p->prev, steps++) {
@@ -111,7 +120,7 @@ static uint32_t only_exec(const struct row_lookup *l, int32_t pid, int64_t time,
             return 0;
         if ((int64_t)p->start > last && p->prev)
             went_behind(t, pid, row);
-        uint32_t more = (int64_t)p->start <= last ? execs_within(t, p, first, end, told) : 0;
+        uint32_t more = (int64_t)p->start <= last ? execs_within(t, p, first, end, named, told) : 0;
         execs += more;
         found = more ? row : found;
     }
@@ -125,6 +134,12 @@ static uint32_t only_exec(const struct row_lookup *l, int32_t pid, int64_t time,
     return sure(t, found);
 }
 
+int stamp_of(const struct row_lookup *l, const struct auditns_points *p, uint32_t i, int64_t now, int64_t *time)
+{
+    return !__builtin_mul_overflow(p->ms[i], MS, time) && !__builtin_sub_overflow(*time, l->offset, time) &&
+           *time >= EPSILON && *time >= l->steady && *time <= now + SLACK && *time - EPSILON > l->gap;
+}
+
 /* The row that answers point i; 0 where none does. *told: the exec that the record has told of now, 0 where it is none. */
 static uint32_t answer_of(const struct row_lookup *l, const struct auditns_points *p, uint32_t i, const struct question *q,
                           int64_t *told)
@@ -135,13 +150,10 @@ static uint32_t answer_of(const struct row_lookup *l, const struct auditns_point
     int early = 0;
 
     *told = 0;
-    if (p->pid[i] <= 0 || flags & ~(AUDITNS_P_EXEC | AUDITNS_P_OWN) || __builtin_mul_overflow(p->ms[i], MS, &time) ||
-        __builtin_sub_overflow(time, l->offset, &time))
-        return 0;
-    if (time < EPSILON || time < l->steady || time > q->now + SLACK || time - EPSILON <= l->gap)
+    if (p->pid[i] <= 0 || flags & ~(AUDITNS_P_EXEC | AUDITNS_P_OWN) || !stamp_of(l, p, i, q->now, &time))
         return 0;
     if (flags & AUDITNS_P_EXEC)
-        return only_exec(l, p->pid[i], time, until_of(l, p, i, q->now), told);
+        return only_exec(l, p->pid[i], time, until_of(l, p, i, q->now), NULL, told);
     row = holder_at(l->table, p->pid[i], time - EPSILON, time + l->lag, &early);
     if (!row)
         return 0;

@@ -23,6 +23,12 @@ struct row_lookup {
 uint32_t lookup_find(struct row_lookup *lookup, const struct auditns_points *points, uint32_t first, uint32_t end,
                      uint32_t careful, int64_t now, uint32_t *choice, uint32_t *missed);
 
+/* EXE frames, of `now`, for the records of execs among the points from `first` up to `end` of which rows have the one exec
+ * that is meant, into `frames`; what rows cannot say goes to `missed`, *missing how many. Returns the bytes of frames, or -1
+ * where there is not room enough. */
+int64_t lookup_programs(const struct row_lookup *lookup, const struct auditns_points *points, uint32_t first, uint32_t end,
+                        int64_t now, uint8_t *frames, uint64_t room, uint32_t *missed, uint32_t *missing);
+
 /* Put `number`, the answer of nobody, into `choice` for the points from `first` up to `end` that are stamped before
  * `before` (ms): no time that is known of can have stamped them. The others, and those with a flag of `careful` (but an
  * exec, or records of ours that say what others have said) or without a process, go to `missed`; returns how many. */

@@ -78,6 +78,22 @@ static int apply(struct native_loop *q, const uint8_t *frames, uint64_t len)
     return how == TABLE_DONE && !t->events && !t->borns;
 }
 
+/* Have the table know the programs that records of execs name; 0 where rows cannot say of all which exec is meant. */
+static int take_programs(struct native_loop *q, int64_t now)
+{
+    uint8_t *frames = (uint8_t *)q->out;
+    uint32_t missing;
+    int64_t size = lookup_programs(q->lookup, q->points, 0, q->points->n, now, frames, q->room, q->choice, &missing);
+
+    if (size < 0 || missing || !journal_takes(q, (uint64_t)size))
+        return 0;
+    if (size && table_apply(q->lookup->table, frames, (uint64_t)size, 0) != TABLE_DONE)
+        return 0;
+    q->bytes += (uint64_t)size;
+    note(q, frames, (size_t)size);
+    return 1;
+}
+
 /* Insert the texts if rows answer all points at `now`, and the events follow one another; returns how many bytes are in
  * `out`, or -1, and then it is as if the points had not been looked at. */
 static int64_t join(struct native_loop *q, int64_t now)
@@ -86,7 +102,7 @@ static int64_t join(struct native_loop *q, int64_t now)
     const struct row_lookup *k = q->lookup;
     int64_t size;
 
-    if (!in_order(q))
+    if (!in_order(q) || !take_programs(q, now))
         return -1;
     size = lookup_join(q->lookup, p, p->out_end, q->careful, now, q->choice, q->tails, q->out, q->room);
     if (size < 0)

@@ -40,7 +40,7 @@ void table_read(const struct table *t, uint32_t row, struct table_row *out)
     *out = (struct table_row){
         .start = p->start, .end = p->end, .since = p->since, .creator_start = p->creator_start,
         .not_before = p->not_before, .execs_lost = p->execs_lost, .place = p->place, .pid = p->pid, .creator = p->creator, .row = row,
-        .file = p->file, .prev = p->prev, .profile = p->profile, .version = p->version, .execs = p->exec_count, .threads = threads,
+        .file = p->file, .ran = p->ran, .exe = p->exe, .prev = p->prev, .profile = p->profile, .version = p->version, .execs = p->exec_count, .threads = threads,
         .made = p->made_count, .ended = p->end != ALIVE, .counted = p->counted, .leader_gone = p->leader_gone,
         .newborn = p->newborn, .clone_parent = p->clone_parent, .behind = p->behind, .early = p->early, .scanned = p->scanned, .heirs = p->heirs, .life = p->life != 0,
         .held_before = (held_of(t, p->pid) & (TABLE_HELD | TABLE_HELD_ENDED)) != 0};
@@ -169,6 +169,8 @@ uint32_t table_pack(struct table *t, const struct table_row *row, const struct t
             return 0;
     }
     process_at(t, i)->file = row->file;
+    process_at(t, i)->ran = row->ran;
+    process_at(t, i)->exe = row->exe;
     for (uint32_t n = 0; n < row->threads; n++) {
         if (!thread_add(t, i, tids[n]))
             return 0;
@@ -275,4 +277,19 @@ void table_place(struct table *t, int32_t pid, uint64_t place)
     for (uint32_t i = slot ? slot->process : 0; i; i = process_at(t, i)->prev)
         if (!process_at(t, i)->place)
             process_at(t, i)->place = place;
+}
+
+int table_ran(struct table *t, int32_t pid, uint64_t time, uint64_t exe)
+{
+    const struct slot *slot = slot_of(t, pid);
+
+    for (uint32_t row = slot ? slot->process : 0; row; row = process_at(t, row)->prev) {
+        struct process *p = process_at(t, row);
+        if (p->ran != time || p->start > time) /* another's exec, which it has inherited, or a later one */
+            continue;
+        p->exe = exe;
+        p->version++;
+        return 1;
+    }
+    return 0;
 }

@@ -135,6 +135,8 @@ static int forked(struct table *t, const struct frame_header *head, const uint8_
     p->creator = creator->pid;
     p->creator_start = creator->start;
     p->file = creator->file;
+    p->ran = creator->ran;
+    p->exe = creator->exe;
     memcpy(p->comm, creator->comm, TABLE_COMM);
     p->newborn = head->size == sizeof(*head);
     p->early = !former && !held_of(t, head->pid);
@@ -304,6 +306,22 @@ static int new_task(struct table *t, const struct frame_header *head)
     return APPLIED;
 }
 
+/* The record of an exec names the program: auditns_connector/model/ancestry.py. */
+static int ran(struct table *t, const struct frame_header *head, const uint8_t *payload)
+{
+    size_t len = strnlen((const char *)payload, head->size - sizeof(*head));
+    uint64_t exe;
+
+    if (held_of(t, head->pid) & (TABLE_HELD | TABLE_HELD_ENDED))
+        return TABLE_FRAME;
+    if (!len)
+        return APPLIED;
+    exe = table_hash(t, (const char *)payload, len);
+    if (table_ran(t, head->pid, head->arg, exe))
+        table_name_put(t, exe, (const char *)payload, len);
+    return APPLIED;
+}
+
 static int apply(struct table *t, const struct frame_header *head, const uint8_t *payload)
 {
     /* where perf tells, the connector's word is not taken */
@@ -311,6 +329,8 @@ static int apply(struct table *t, const struct frame_header *head, const uint8_t
         return APPLIED;
     if (head->kind == K_NSID && head->source == S_PROCFS)
         return life_named(t, head, payload) ? APPLIED : TABLE_FRAME;
+    if (head->kind == K_EXE && head->source == S_AUDIT)
+        return ran(t, head, payload);
     if (head->source != S_PERF || head->time >> 63 ||
         (uint32_t)(head->pid | head->tid | head->ppid | head->ptid) >= TABLE_PIDS)
         return TABLE_FRAME;

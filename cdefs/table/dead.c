@@ -45,8 +45,9 @@ static void remember(struct table *t, const struct process *p)
         t->forebear_room = room;
     }
     who = &t->forebear[t->forebears++];
-    *who = (struct table_forebear){.start = p->start, .creator_start = p->creator_start, .file = p->file, .pid = p->pid,
-                                   .creator = p->creator, .profile = p->profile};
+    *who = (struct table_forebear){.start = p->start, .end = p->end, .creator_start = p->creator_start, .file = p->file,
+                                   .ran = p->ran, .exe = p->exe, .pid = p->pid, .creator = p->creator,
+                                   .profile = p->profile};
     memcpy(who->comm, p->comm, TABLE_COMM);
 }
 

@@ -272,6 +272,8 @@ int process_execed(struct table *t, uint32_t row, const struct exec *what)
         return 0;
     *exec_at(t, i) = *what;
     p->file = what->file;
+    p->ran = what->time;
+    p->exe = 0;
     exec_at(t, i)->next = p->execs;
     p->execs = i;
     p->version++;

@@ -98,6 +98,7 @@ struct table_effect {
 struct table_row {
     uint64_t start, end, since, creator_start, not_before, place, execs_lost;
     uint64_t file;              /* the program that it, or whom it descends from, ran last, as a number; 0: none was seen */
+    uint64_t ran, exe;          /* the time of that exec, and exe= of its record as a number; 0: not known */
     int32_t pid, creator;
     uint32_t row, prev, profile, version, execs, threads, made;
     uint8_t ended, counted, leader_gone, newborn, clone_parent, behind, held_before, early, scanned;
@@ -134,7 +135,7 @@ struct table_link {
 
 /* A process that is forgotten, and from whom somebody may descend */
 struct table_forebear {
-    uint64_t start, creator_start, file;
+    uint64_t start, end, creator_start, file, ran, exe;
     int32_t pid, creator;
     uint32_t profile;
     char comm[TABLE_COMM];
@@ -210,6 +211,8 @@ int table_hold(struct table *t, int32_t pid, int how, int what);
 int table_held(const struct table *t, int32_t pid);
 
 void table_exec_told(struct table *t, uint32_t row, uint64_t time);
+/* The record of the exec at `time` of pid has that exe=; whether a row still tells of this exec. */
+int table_ran(struct table *t, int32_t pid, uint64_t time, uint64_t exe);
 /* no exec in a former state is left that no record has told of */
 void table_none_behind(struct table *t, uint32_t row);
 /* the answer about all that are of the profile of the row, in this generation of numbers, and how it is counted */

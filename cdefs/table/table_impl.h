@@ -15,7 +15,7 @@
 #define BY_FORMER 9
 
 struct process {
-    uint64_t start, end, since, creator_start, not_before, place, execs_lost, file;
+    uint64_t start, end, since, creator_start, not_before, place, execs_lost, file, ran, exe;
     struct table_made_row *made;
     int32_t pid, creator;
     uint32_t prev, profile, execs, threads, version, missed, life;

@@ -103,6 +103,8 @@ def test_parents_and_keys_of_a_container_s_processes(
     assert [parent["comm"] for parent in two["parents"]] == ["sh", "sh", "sh"]
     assert [parent["comm"] for parent in one["parents"]] == ["sh", "sh"]
     assert [parent["comm"] for parent in top["parents"]] == ["sh"]
+    assert all(parent["exe"].endswith("/busybox") for parent in two["parents"]), "each exec of a shell is audited"
+    assert not any("exe_from" in parent for parent in two["parents"])
     init = top["parents"][-1]
     assert one["parents"][-1] == two["parents"][-1] == init
     assert len({one["key"], two["key"], top["key"]}) == 3

@@ -339,8 +339,8 @@ MUTANTS: Final = (
     Mutant(
         "unknown: an exec forgotten",
         "auditns_connector/attribution/exec_match.py",
-        "if process.execs_lost >= low or doubtful",
-        "if doubtful",
+        "forgotten = process.execs_lost >= low\n",
+        "forgotten = False\n",
         "tests/unit/test_stated_rules.py::test_an_exec_that_was_forgotten_may_be_meant",
     ),
     Mutant(
@@ -349,6 +349,34 @@ MUTANTS: Final = (
         " or model.losses.missing(low, exec_.time)",
         "",
         "tests/unit/test_table.py::test_nobody_answers_for_a_holder_whose_events_may_be_lost",
+    ),
+    Mutant(
+        "programs: of whoever has the pid",
+        "cdefs/table/access.c",
+        "if (p->ran != time || p->start > time)",
+        "if (0)",
+        "tests/unit/test_exec_programs.py::test_a_later_holder_of_the_pid_has_not_run_it",
+    ),
+    Mutant(
+        "programs: of an exec of another name",
+        "cdefs/attribution/row_lookup.c",
+        "if (named && (exec_at(t, i)->file != named->file ||",
+        "if (named && (",
+        "tests/unit/test_exec_programs.py::test_records_that_say_nothing_of_it",
+    ),
+    Mutant(
+        "programs: one that an exec has replaced",
+        "cdefs/table/rows.c",
+        "    p->exe = 0;\n",
+        "",
+        "tests/unit/test_exec_programs.py::test_an_exec_without_a_record_is_not_known",
+    ),
+    Mutant(
+        "programs: an exec may be missing",
+        "auditns_connector/model/ancestry.py",
+        "if kin.file and not self.missing(kin.ran, _end(kin)):",
+        "if kin.file:",
+        "tests/unit/test_exec_programs.py::test_where_events_are_missing_another_exec_may_be_among_them",
     ),
     Mutant(
         "execs: by file name",
@@ -902,15 +930,15 @@ MUTANTS: Final = (
     Mutant(
         "rows: a stamp that has several meanings",
         "cdefs/attribution/row_lookup.c",
-        " || time < l->steady ||",
-        " ||",
+        " && *time >= l->steady &&",
+        " &&",
         "tests/unit/test_row_gates.py::test_a_stamp_that_has_several_meanings",
     ),
     Mutant(
         "rows: a stamp in what is missing",
         "cdefs/attribution/row_lookup.c",
-        " || time - EPSILON <= l->gap)",
-        ")",
+        " && *time - EPSILON > l->gap;",
+        ";",
         "tests/unit/test_row_gates.py::test_events_are_missing_up_to_a_moment",
     ),
     Mutant(
@@ -972,7 +1000,7 @@ MUTANTS: Final = (
     Mutant(
         "rows: two records of one exec",
         "cdefs/attribution/row_lookup.c",
-        " || process_at(t, row)->missed == t->round)",
+        " || (!named && process_at(t, row)->missed == t->round))",
         ")",
         "tests/unit/test_row_gates.py::test_where_not_all_is_answered_nothing_is_consumed",
     ),

@@ -85,6 +85,8 @@ FRAME = st.one_of(
     frame(f.K_MARK, f.S_PIPELINE, arg=st.sampled_from([0, 1, 2])),
     frame(f.K_LOST, arg=st.just(3)),
     frame(f.K_LOGIN, f.S_CONTROL, pid=PID, arg=st.just(1000)),
+    frame(f.K_EXE, f.S_AUDIT, pid=PID, arg=st.sampled_from([0, 0, 1, 2, 3]),
+          payload=st.sampled_from([b"/usr/bin/x\0", b"/usr/bin/y\0", b"/" + b"z" * 2000 + b"\0", b""])),
 )  # fmt: skip
 HISTORY = st.lists(st.tuples(_AT, FRAME, st.booleans()), min_size=1, max_size=60)
 
@@ -104,6 +106,8 @@ class Both:
         for model in self.models:
             model.apply(b"".join(world.log))
         self.now = 5000 * MS
+        #: times of execs, the newest first
+        self.execs: list[int] = []
 
     def apply(self, block: bytes) -> None:
         """Both take in ``block``; what they refuse they refuse alike."""
@@ -124,6 +128,10 @@ class Both:
         self.now += wait * MS + 1000
         if kind == f.K_MARK and fields["arg"]:
             fields = {**fields, "arg": self.now - (0 if fields["arg"] == 1 else 1000 * MS)}
+        if kind == f.K_EXEC:
+            self.execs.insert(0, self.now)
+        if kind == f.K_EXE:
+            fields = {**fields, "arg": dict(enumerate(self.execs)).get(fields["arg"], 0)}
         return f.pack(kind, source, self.now, **fields)
 
     def check(self) -> None:
@@ -247,7 +255,7 @@ NAMED: dict[str, Any] = {"ppid": 4, "arg": 0, "payload": bytes(8)}
 def test_rows_are_read_as_they_are_declared() -> None:
     assert rows._ROW.size == ffi.sizeof("struct table_row")
     fields = dict(ffi.typeof("struct table_row").fields)
-    assert [fields[name].offset for name in ("pid", "row", "ended", "comm")] == [64, 72, 100, 111]
+    assert [fields[name].offset for name in ("pid", "row", "ended", "comm")] == [80, 88, 116, 127]
 
 
 def compare(block: bytes, parts: int) -> int:

@@ -64,6 +64,7 @@ class Model(Tables):
         self.timens = TimeNs(self, self.life)
         self.inside = Inside(self)
         self.losses = Losses(self)
+        self.ancestry.missing = self.losses.missing
         self.logins = Logins(self)
         self.packets = Packets(self)
         self.registry = Registry(self, self.packets, self.inside)
@@ -121,6 +122,7 @@ class Model(Tables):
             f.K_LOGIN: self.inside.login,
             f.K_LOGINS: self.logins.take,
             f.K_PROGRAMS: self.ancestry.programs,
+            f.K_EXE: self.ancestry.ran,
             f.K_OWN: self._own,
             f.K_REGISTER: self.registry.take,
             f.K_ADDRS: self.packets.take,

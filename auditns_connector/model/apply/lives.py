@@ -15,7 +15,7 @@ from auditns_connector.model.ancestry import Ancestry
 from auditns_connector.model.containers import SEEN
 from auditns_connector.model.outputs import ContainerInfo, NsChange, NsDel, NsInit, NsLeft, Output
 from auditns_connector.model.places import Container, Instance, NsSet
-from auditns_connector.model.process import OBSERVED, Process, State
+from auditns_connector.model.process import OBSERVED, Process, Ran, State
 from auditns_connector.model.profiles import Profile
 from auditns_connector.vocabulary.namespaces import MNT, PERF_ORDER, PID, USER
 from auditns_connector.vocabulary.values import CData
@@ -46,7 +46,7 @@ class Built(NamedTuple):
     left_comm: bytes
     #: somebody has been told that it left its namespaces
     left_told: bool
-    file: int
+    ran: Ran
 
 
 class Lives:
@@ -135,7 +135,7 @@ class Lives:
 
     # -- made
 
-    def build(self, row: int, profile: Profile, who: tuple[int, int], end: int | None, file: int) -> Process:
+    def build(self, row: int, profile: Profile, who: tuple[int, int], end: int | None, ran: Ran) -> Process:
         """The process of ``row``, with all that it was born with; its caller holds it."""
         model, life = self._model, self._row
         number = int(lib.table_life_of(self._c, row))
@@ -166,7 +166,7 @@ class Lives:
         if self._c.events:
             comm, left_comm = (bytes(ffi.buffer(text)).rstrip(b"\0") for text in (life.comm, life.left_comm))
             self._built[number] = Built(
-                process, state, made, profile, maker, comm, left_comm, bool(life.left_told), file
+                process, state, made, profile, maker, comm, left_comm, bool(life.left_told), ran
             )
         return process
 
@@ -222,7 +222,9 @@ class Lives:
             state = next((one for one in maker.states(time, time) if one[1:] == former[1:]), former)
             return NsInit(time, inst, inst.origin, maker, state, built.comm)
         if what == _CHANGE:
-            program = self._model.ancestry.told(Ancestry.of(process)._replace(file=built.file)).program
+            file, ran, exe = built.ran
+            kin = Ancestry.of(process)._replace(file=file, ran=ran, exe=exe)
+            program = self._model.ancestry.told(kin).program
             return NsChange(
                 time, inst, inst.origin, process, built.state, "clone", 0, "perf", False, built.comm, program
             )  # fmt: skip
