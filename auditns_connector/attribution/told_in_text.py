@@ -70,6 +70,26 @@ class TextAnswers:
         if not lines or len(lines) > _MOST:
             return UNCLEAR if lines else None
         target = bool(points.flags[i] & pt.P_TARGET)
+        said, about = self._said(points, lines, points.recno[i], target)
+        if not said:
+            return HOST
+        if len(said) > 1:
+            return UNCLEAR
+        return self._state(said.pop(), about, containers)
+
+    def _of_subject(self, points: InsertionPoints, n: int, containers: Containers) -> State | None:
+        """Of an event that is nothing but records of ours, from line ``n`` on: what they say of its subject, where that
+        is one thing. ``None``: the event is more."""
+        event, lines = points.l_event[n], self._of(points)[points.l_event[n]]
+        behind = n + len(lines)
+        if (n and points.l_event[n - 1] == event) or (behind < points.line_n and points.l_event[behind] == event):
+            return None
+        said, about = self._said(points, lines[:_MOST], 1, target=False)
+        return (self._state(said.pop(), about, containers) if len(said) == 1 else None) or UNCLEAR
+
+    @staticmethod
+    def _said(points: InsertionPoints, lines: list[int], recno: int, target: bool) -> tuple[set[bytes], dict[str, str]]:
+        """The identifiers that these lines have for record ``recno`` of their event, and names of containers."""
         said: set[bytes] = set()
         about: dict[str, str] = {}
         for n in lines:
@@ -79,22 +99,20 @@ class TextAnswers:
             fields = _fields(points, n)
             if kind == rectypes.CONTAINER_INFO:
                 about |= _words(fields)
-            elif _is_about(fields.get(b"record", b"").strip(b'"'), points.recno[i], target):
+            elif _is_about(fields.get(b"record", b"").strip(b'"'), recno, target):
                 said.add(_bare(fields.get(b"contid", b"")))
-        if not said:
-            return HOST
-        if len(said) > 1:
-            return UNCLEAR
-        return self._state(said.pop(), about, containers)
+        return said, about
 
     def alone(self, points: InsertionPoints, containers: Containers) -> list[Alone]:
         """The records of ours among the lines of ``points`` that are events of their own; whose they are says their
-        ``contid=``: none is the host."""
+        ``contid=``: none is the host. Of an event of which nothing else has come, what they say of its subject."""
         found = []
         for n in _lines(lib.said_alone, points):
             event, kind = points.l_event[n], points.l_type[n]
             fields = _fields(points, n)
             if kind in rectypes.OWN_AUXILIARY and b"reason" not in fields:
+                if (state := self._of_subject(points, n, containers)) is not None:
+                    found.append(Alone(event, kind, -1, state))
                 continue
             pid = fields.get(b"pid", fields.get(b"opid", b""))
             contid = _bare(fields.get(b"contid", b"-1"))

@@ -137,6 +137,19 @@ void said_spread(const uint32_t *texts, uint32_t n, const uint32_t *numbers, uin
             who[i] = numbers[texts[i]];
 }
 
+/* Line i is the first of its event, and no other is of anybody else's. The lines of an event stand together. */
+static int only_ours(const struct auditns_points *p, const uint8_t *types, uint32_t i)
+{
+    uint32_t event = p->l_event[i];
+
+    if (i && p->l_event[i - 1] == event)
+        return 0;
+    while (++i < p->line_n && p->l_event[i] == event)
+        if (!types[p->l_type[i]])
+            return 0;
+    return 1;
+}
+
 uint32_t said_alone(const struct auditns_points *p, const uint8_t *types, uint32_t *found)
 {
     uint32_t n = 0, last = AUDITNS_LINE_FOREIGN;
@@ -148,7 +161,8 @@ uint32_t said_alone(const struct auditns_points *p, const uint8_t *types, uint32
             continue;
         last = event;
         uint32_t end = p->l_off[i] + p->l_len[i];
-        if (is == SAID_ALONE || (is == SAID_BY_REASON && memmem(p->buf + p->l_body[i], end - p->l_body[i], "reason", 6)))
+        if (is == SAID_ALONE || only_ours(p, types, i) ||
+            (is == SAID_BY_REASON && memmem(p->buf + p->l_body[i], end - p->l_body[i], "reason", 6)))
             found[n++] = i;
     }
     return n;

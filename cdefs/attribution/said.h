@@ -25,7 +25,7 @@ void said_put(struct said *said, uint32_t i, uint32_t number, uint32_t state, ui
 
 /* Of each event the first line of ours goes to `found`, which has room for all lines, where `types` (a byte for each of
  * 65536, 0 for those that are not ours) says that it may be an event of its own: alone, or, where it has a "reason" in
- * it, by_reason. Returns how many. The lines must stand event by event. */
+ * it, by_reason; and where nothing else is in that event. Returns how many. The lines must stand event by event. */
 #define SAID_PART 1
 #define SAID_BY_REASON 2
 #define SAID_ALONE 3

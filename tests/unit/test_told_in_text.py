@@ -233,3 +233,30 @@ def test_a_number_that_no_process_can_have_is_nobodys(pid: int, journal: bool) -
     assert [event["contid"] for event in Told(text + TITLE, journal=journal).objects] == ["?"]
     forged = TARGET.replace("opid=7", f"opid={pid}")
     assert Told(CALL + forged + TITLE, journal=True).out.count(b'"?"') > 0
+
+
+@pytest.mark.parametrize("form", [JSON, PRETTY])
+def test_records_of_ours_whose_event_has_not_come_say_whose_it_is(form: str) -> None:
+    """A log may begin in the middle of an event, or come from a host that lost the rest: silence would be the host."""
+    other = S.replace(":5)", ":6)")
+    texts = {
+        ours("4", record=1): "4",
+        ours("4,^2"): "4,^2",
+        ours("4", node="node=elsewhere "): "4",
+        f"type=CONTAINER_INFO {S} contid=4 name=x\n" + ours("4"): "4",
+        ours("4", record=3): "?",
+        ours("4") + ours("5"): "?",
+        ours("?"): "?",
+        ours("x"): "?",
+        f"type=CONTAINER_INFO {S} contid=4 name=reason\n": "?",
+    }
+    for text, expected in texts.items():
+        for more in ("", CALL.replace(S, other) + TITLE.replace(S, other)):
+            told = Told(text + more, form, journal=False)
+            first = told.objects[0]["contid"] if form == JSON else told.out.decode().split()[0]
+            assert first == expected, text
+
+
+def test_a_filter_takes_them_for_that() -> None:
+    text = ours("4", record=1) + "".join(ours("5", record=1, stamp=S.replace(":5)", f":{n})")) for n in range(6, 9))
+    assert [event["contid"] for event in Told(text, journal=False, contids=join_contids(["4"])).objects] == ["4"]
