@@ -218,8 +218,10 @@ class Lives:
         if what == _INIT:
             maker = self._model.incarnation(*built.maker[:2])
             assert maker is not None, "a maker is remembered as long as there is to be told of what it made"
-            former = built.profile.state._replace(since=built.maker[2])
-            state = next((one for one in maker.states(time, time) if one[1:] == former[1:]), former)
+            held = maker.states(time, time)
+            # a row's since is when it answers from; the state that it was packed from may be known otherwise now
+            former = built.profile.state._replace(since=min([built.maker[2], *(one.since for one in held)]))
+            state = next((one for one in held if one[1:] == former[1:]), former)
             return NsInit(time, inst, inst.origin, maker, state, built.comm)
         if what == _CHANGE:
             file, ran, exe = built.ran
