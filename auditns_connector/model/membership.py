@@ -70,13 +70,13 @@ class Evidence(NamedTuple):
         return self.creator is None and not (self.unproven or self.there or (self.missed and inst.index != PID))
 
     @property
-    def made_in_another_user_namespace(self) -> bool:
-        """Whoever made it was not the creator that /proc shows, where user namespaces make sandboxes: it is in one that
-        is another container's."""
+    def made_in_user_namespace(self) -> bool:
+        """It is in a user namespace that makes a sandbox, or is another container's than its creator's, as /proc shows
+        that: so whoever made it may have been there, or may have been somebody else."""
         user = self.inst(USER)
-        if user is None or user.initial or user.type not in self.containers.sandbox_types or self.first_in(user):
+        if user is None or user.initial or user.type not in self.containers.sandbox_types:
             return False
-        return user.owner is not self.creator
+        return user.owner is None or user.owner is not self.creator
 
     def first_in(self, inst: Instance) -> bool:
         """Whether it is the first process known in a namespace."""
@@ -234,7 +234,7 @@ def _owner(of: Evidence, index: int) -> Verdict | None:
             return Verdict(UNKNOWN)  # where it has been since says nothing of where it was made
         if of.unproven:
             return Verdict(UNKNOWN, (_owns(inst),))
-        if of.missed and (index != PID or of.made_in_another_user_namespace):
+        if of.missed and (index != PID or of.made_in_user_namespace):
             return Verdict(UNKNOWN, (_owns(inst),))  # it may have been made at any time, or by somebody else
         if of.creator is not None:
             return Verdict(of.creator, (_owns(inst),))

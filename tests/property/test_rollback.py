@@ -349,6 +349,10 @@ MADE_SOMEWHERE: Final[Run] = ([("user", 1), ("user", 1), ("attach", 1), ("attach
 MAKER_OF_ANOTHER_USER_NAMESPACE: Final[Run] = (
     [("user", 1), ("fork", 1), ("fork", 0), ("sandbox", 2), ("chain", 2)], 5, [5],
 )  # fmt: skip
+#: the same, and nobody else is left in that user namespace
+ALONE_IN_USER_NAMESPACE: Final[Run] = (
+    [("fork", 0), ("user", 26), ("sandbox", 2), *[("exit", 0)] * 5, ("fork", 0), ("chain", 7)], 4, [10],
+)  # fmt: skip
 #: whoever made it, behind the loss, was in doubt: it had left a container's cgroup within that
 MAKER_IN_DOUBT: Final[Run] = (
     [("fork", 0), *[("exit", 0)] * 6, ("attach", 8), ("attach", 8), ("chain", 8), ("sandbox", 14), ("fork", 0)],
@@ -360,6 +364,7 @@ MAKER_IN_DOUBT: Final[Run] = (
 @given(scripts(), st.integers(1, 8))
 @example(MADE_SOMEWHERE, 1)
 @example(MAKER_OF_ANOTHER_USER_NAMESPACE, 1)
+@example(ALONE_IN_USER_NAMESPACE, 2)
 @example(MAKER_IN_DOUBT, 1)
 def test_after_a_loss_no_answer_is_wrong_where_user_namespaces_make_sandboxes(run: Run, missing: int) -> None:
     assert wrong_after_a_loss(run, missing, PID_AND_USER) == []
