@@ -41,9 +41,11 @@ Rules
 * Where records of ours may follow, an event is complete at the end of the text at its PROCTITLE once the text has shown
   that they do not stand behind that. With ``hold``, and where whole events are wanted, an event without a PROCTITLE has
   those that stand right behind its EOE, where they are put by name.
-* Where whole events are wanted, an event is never complete at the end of the text there is, it is cut at MAX_WHOLE
-  bytes (or twice as many with others' text) or when MAX_WHOLE_OPEN younger ones are open, and what is late makes an
-  event of its own number (P_LATE). Numbers are then given in the order in which events end.
+* Where whole events are wanted, an event is never complete at the end of the text there is, one that may have been
+  complete with its last record, but has neither PROCTITLE nor EOE, is waited for as long as PATIENT_LINES more lines or
+  PATIENT_MS (its SYSCALL may follow, and others' records stand between), it is cut at MAX_WHOLE bytes (or twice as many
+  with others' text) or when MAX_WHOLE_OPEN younger ones are open, and what is late makes an event of its own number
+  (P_LATE). Numbers are then given in the order in which events end.
 * Records of ours in the input mark the points of their event P_OWN and get none themselves.
 """
 
@@ -101,6 +103,10 @@ MAX_WHOLE: Final = 1 << 24
 MAX_WHOLE_OPEN: Final = 4096
 CLOSED_WHOLE: Final = 4096
 """As CLOSED, where whole events are handed out."""
+PATIENT_LINES: Final = 1024
+"""For so many lines of others an event is waited for whose last record may have come, where whole ones are wanted,"""
+PATIENT_MS: Final = 500
+"""or until the text is so much newer."""
 OLDER_MS: Final = 2000
 MAX_HOLES: Final = 64
 """Holes in the serials that are kept: of more, the oldest counts as lost."""

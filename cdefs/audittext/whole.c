@@ -3,38 +3,16 @@
  * Lines are only noted as they come; the points are made when the event ends. What is noted is bounded: an event is cut
  * at `limit` bytes, at `most` open ones, and where SPAN times the limit of text have passed since it began, which is what
  * has to be kept for it. What comes of an event after that, or after its end, is handed out as a late event of the same
- * time and serial, which says whose it is. */
-#define _GNU_SOURCE
+ * time and serial, which says whose it is.
+ *
+ * A record that is an event of its own as a rule may have a SYSCALL behind it (LOGIN, USER_* sent by an audited sendto),
+ * and on a host of several CPUs others' records stand between: it is waited for as long as TURNS
+ * lines or AUDITNS_PATIENT_MS. */
 #include <stdlib.h>
-#include "audittext/scan_impl.h"
+#include "audittext/whole_impl.h"
 
 #define SPAN 2
 #define SUBJECTS 2 /* points of an event, but for its targets, that are in the arrays at one time */
-
-struct noted {
-    uint64_t off;
-    uint32_t len, stop, trail, type, hdr, hdr_len, body, lead_len, node_off, node_len, next;
-};
-
-struct slot {
-    struct auditns_event event;
-    uint64_t first, bytes;
-    uint32_t line, last, lines, points, older, newer, chain;
-    uint32_t late, number;   /* of an event that was handed out before: which that was */
-    int32_t pid, ppid;
-};
-
-struct auditns_whole {
-    uint64_t limit;
-    uint32_t most, open, buckets;
-    uint32_t oldest, newest, free, lone, last;
-    uint32_t lines, points;  /* what the open events have, and may make */
-    uint32_t noted_room, noted_free;
-    struct noted *noted;
-    uint32_t *bucket;
-    struct auditns_closed *closed;
-    struct slot slot[];
-};
 
 void auditns_scan_free(struct auditns_scan *s)
 {
@@ -94,11 +72,6 @@ static uint32_t find_slot(struct auditns_whole *w, const struct head *h)
     return i;
 }
 
-static struct auditns_closed *closed_of(struct auditns_whole *w, uint64_t serial)
-{
-    return &w->closed[serial % AUDITNS_CLOSED_WHOLE];
-}
-
 static uint32_t open_slot(struct auditns_scan *s, const struct head *h, uint64_t first)
 {
     struct auditns_whole *w = s->whole;
@@ -149,6 +122,7 @@ static void unlink_slot(struct auditns_whole *w, uint32_t i)
     slot->chain = w->free;
     w->free = i;
     w->open--;
+    slot->turn = 0;
     w->lines -= slot->lines;
     w->points -= slot->points;
     w->lone = w->lone == i ? NONE : w->lone;
@@ -275,6 +249,22 @@ void whole_end(struct auditns_scan *s, struct auditns_points *p, const char *buf
     }
 }
 
+/* One more line has come: end the events that have been waited for long enough. */
+static void end_patient(struct auditns_scan *s, struct auditns_points *p, const char *buf)
+{
+    struct auditns_whole *w = s->whole;
+
+    for (; w->settled < w->turn; w->settled++) {
+        uint32_t at = w->recent[(w->settled + 1) % TURNS];
+        if (w->slot[at].turn != w->settled + 1)
+            continue;
+        if (w->turn - w->settled < TURNS && s->clock - w->slot[at].heard < AUDITNS_PATIENT_MS)
+            break;
+        end_event(s, p, buf, at, 0);
+    }
+    w->turn++;
+}
+
 int whole_line(struct auditns_scan *s, struct auditns_points *p, const char *buf, uint32_t line, uint32_t end,
                const struct head *h)
 {
@@ -286,14 +276,15 @@ int whole_line(struct auditns_scan *s, struct auditns_points *p, const char *buf
     if (w->lone != NONE && !goes_on(&w->slot[w->lone].event, h))
         end_event(s, p, buf, w->lone, 0);
     w->lone = NONE;
+    if (h && h->ms > s->clock) {
+        s->clock = h->ms;
+        while (w->open && s->clock - w->slot[w->oldest].event.base >= AUDITNS_OLDER_MS)
+            end_event(s, p, buf, w->oldest, 0);
+    }
+    end_patient(s, p, buf);
     if (!h) {
         add_line(p, line, end, AUDITNS_LINE_FOREIGN, line, 0);
         return 1;
-    }
-    if (h->ms > s->clock) {
-        s->clock = h->ms;
-        while (w->open && h->ms - w->slot[w->oldest].event.base >= AUDITNS_OLDER_MS)
-            end_event(s, p, buf, w->oldest, 0);
     }
     uint32_t at = find_slot(w, h);
     if (at == NONE) {
@@ -311,13 +302,18 @@ int whole_line(struct auditns_scan *s, struct auditns_points *p, const char *buf
         s->patient = 1;
     uint8_t lone = slot->event.lone;
     follow_serial(s, &slot->event, h);
-    if (follow(&slot->event, s, h))
+    int ended = follow(&slot->event, s, h);
+    int waits = !slot->late && slot->event.begun && slot->event.lone && !slot->event.ended;
+    w->recent[w->turn % TURNS] = at;
+    slot->turn = waits ? w->turn : 0;
+    slot->heard = s->clock;
+    if (ended)
         end_event(s, p, buf, at, 0);
     else if (slot->bytes > w->limit)
         end_event(s, p, buf, at, 1);
     else if (slot->late)
         slot->event.lone = lone, w->lone = at;
-    else if (slot->event.lone)
+    else if (slot->event.lone && !slot->turn)
         w->lone = at;
     return 1;
 }
@@ -336,62 +332,4 @@ int64_t whole_oldest(const struct auditns_scan *s)
     for (uint32_t i = w->oldest; i != NONE; i = w->slot[i].newer)
         oldest = w->slot[i].event.seen < oldest ? w->slot[i].event.seen : oldest;
     return oldest;
-}
-
-/* pid= of a SYSCALL record, which stands in front of all that a process can choose; -1: there is none */
-static int32_t pid_of(const char *t, const char *end)
-{
-    static const char name[] = " pid=";
-    const char *at = memmem(t, (size_t)(end - t), name, sizeof(name) - 1);
-    uint32_t pid = 0;
-
-    if (!at)
-        return -1;
-    for (at += sizeof(name) - 1; at < end && *at >= '0' && *at <= '9' && pid <= INT32_MAX / 10; at++)
-        pid = pid * 10 + (uint32_t)(*at - '0');
-    return (int32_t)pid;
-}
-
-uint32_t whole_open_calls(const struct auditns_scan *s, const struct auditns_points *p, struct auditns_call *calls)
-{
-    const struct auditns_whole *w = s->whole;
-    uint32_t found = 0;
-
-    for (uint32_t i = w->oldest; i != NONE; i = w->slot[i].newer)
-        for (uint32_t n = w->slot[i].line; n != NONE && found < AUDITNS_MAX_PIDS; n = w->noted[n].next) {
-            const struct noted *noted = &w->noted[n];
-            const char *line = p->buf + (noted->off - s->base);
-            if ((noted->type & 0xffff) == TYPE_SYSCALL)
-                calls[found++] = (struct auditns_call){w->slot[i].event.serial, pid_of(line + noted->body, line + noted->stop)};
-        }
-    return found;
-}
-
-/* ---- where late records go ---- */
-
-void auditns_keep_late(const struct auditns_scan *s, const struct auditns_points *p, uint32_t first, uint32_t count,
-                       uint64_t *keep)
-{
-    for (uint32_t i = 0; s->whole && i < p->n; i++) {
-        uint32_t flags = p->flags[i];
-        if (!(flags & AUDITNS_P_LATE) || flags & AUDITNS_P_TARGET || p->event[i] - first >= count)
-            continue;
-        const struct auditns_closed *c = closed_of(s->whole, p->serial[i]);
-        uint64_t *its = &keep[p->event[i] - first];
-        if (p->origin[i] - first < count)
-            *its = keep[p->origin[i] - first];
-        else if (c->used && c->number == p->origin[i])
-            *its = c->kept;
-        else
-            *its = 1; /* rather too much than lost */
-    }
-}
-
-void auditns_kept(struct auditns_scan *s, uint32_t first, uint32_t count, const uint64_t *keep)
-{
-    for (uint32_t i = 0; s->whole && i < AUDITNS_CLOSED_WHOLE; i++) {
-        struct auditns_closed *c = &s->whole->closed[i];
-        if (c->used && c->number - first < count)
-            c->kept = keep[c->number - first];
-    }
 }

@@ -85,6 +85,9 @@ class Event:
         self.point: Point | None = None
         #: where whole events are handed out: its lines
         self.noted: list[tuple[int, int, Head]] = []
+        #: the line that may have been its last, counted from 1, and the newest time in the text then; 0: its end is
+        #: seen otherwise
+        self.turn = self.heard = 0
 
     def follow(self, head: Head, awaited: bool) -> bool:
         """What a record does to the end of its event: whether that is complete with it, and ``lone``. ``awaited``: a
@@ -361,6 +364,8 @@ class Reference:
         self._span = 2 * limit if whole else p.MAX_SPAN
         #: the event that the next line ends unless it is of it
         self._lone: Key | None = None
+        #: lines that have come, where whole events are wanted
+        self._turn = 0
         #: where records of ours were with a PROCTITLE: 0 none was seen yet, 1 before, 2 behind it
         self._behind = 0
         self.text = bytearray()
@@ -502,17 +507,28 @@ class Reference:
             self._behind = self._behind or int(self._open[lone].titled)
             self._close(lone)
         self._lone = None
-        if head is None:
-            self.lines.append(Line(line, p.LINE_FOREIGN, 0, end))
-            return
-        if head.ms > self._clock:
+        if head is not None and head.ms > self._clock:
             self._clock = head.ms
             for key, event in list(self._open.items()):
                 if head.ms - event.base >= p.OLDER_MS:
                     self._close(key)
+        self._end_patient()
+        if head is None:
+            self.lines.append(Line(line, p.LINE_FOREIGN, 0, end))
+            return
         number = self._record(head, line, end)
         if not self._whole:
             self.lines.append(Line(line, number, head.type, end))
+
+    def _end_patient(self) -> None:
+        """One more line has come: close the events that have been waited for long enough, the one that was heard of
+        first at first, and none behind one that is waited for still."""
+        waiting = sorted((event.turn, key) for key, event in self._open.items() if event.turn)
+        for turn, key in waiting:
+            if self._turn + 1 - turn < p.PATIENT_LINES and self._clock - self._open[key].heard < p.PATIENT_MS:
+                break
+            self._close(key)
+        self._turn += 1
 
     def _goes_on(self, lone: Key, head: Head | None) -> bool:
         """Whether the event that the next line ends unless it is of it goes on: behind its EOE with ours alone."""
@@ -562,11 +578,13 @@ class Reference:
                 event.point = None
         if self._whole and event.former is not None:
             event.lone = lone
+        waits = self._whole and event.former is None and event.begun and event.lone and not event.ends
+        event.turn, event.heard = self._turn * bool(waits), self._clock
         if ended:
             self._close(key)
         elif self._whole and sum(end - line for line, end, _ in event.noted) > self._limit:
             self._close(key, cut=True)
-        elif event.lone:
+        elif event.lone and not event.turn:
             self._lone = key
         return event.number
 

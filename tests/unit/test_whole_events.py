@@ -3,6 +3,7 @@
 import json
 from array import array
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -224,3 +225,46 @@ def test_a_last_line_without_a_newline_is_a_record() -> None:
         points = stream.flush(eof=True)
         assert points.pid[0] == 7
         assert assemble(points, [1], [b"\1ours \0\n"]) == text + b"\nours msg=audit(1700000000.100:1):"
+
+
+def login(serial: int, pid: int, ms: int = MS) -> bytes:
+    return line("LOGIN", serial, f"pid={pid} uid=0 old-auid=4294967295 auid=1000 old-ses=4294967295 ses=9 res=1", ms)
+
+
+def message(serial: int, pid: int, ms: int = MS) -> bytes:
+    return line("USER_LOGIN", serial, f"pid={pid} uid=0 auid=1000 ses=4 msg='op=login res=success'", ms)
+
+
+@pytest.mark.parametrize("first", [login, message, lambda n, pid: line("SECCOMP", n, f"pid={pid} sig=31")])
+def test_a_record_that_mostly_stands_alone_is_of_its_syscalls_event_whatever_stands_between(first: Any) -> None:
+    text = first(1, 7) + syscall(2, 2).replace(b'"k"', b'"j"') + syscall(1, 7) + line("PROCTITLE", 2, "proctitle=6C")
+    text += line("PROCTITLE", 1, "proctitle=6C") + end(2) + end(1)
+    whole = Run([JSON]).push(text).flush(eof=True)
+    assert [event["serial"] for event in whole.events] == [2, 1]
+    assert kinds(whole.events[1])[1:] == ["SYSCALL", "PROCTITLE"]
+    for wanted in (EventFilter(types=["SYSCALL"], pids=[7]), EventFilter(keys=["k"]), EventFilter(types=["PROCTITLE"])):
+        run = Run([RAW], wanted).push(text).flush(eof=True)
+        assert [one for one in run.out[RAW].splitlines() if b":1)" in one] == [
+            one for one in text.splitlines() if b":1)" in one
+        ]
+
+
+def test_three_hundred_logins_that_interleave_are_whole_each() -> None:
+    text = b"".join(login(n, 7, MS + n) for n in range(300)) + b"".join(syscall(n, 7, MS + n) for n in range(300))
+    text += b"".join(end(n, MS + n) for n in range(300))
+    run = Run([JSON]).push(text)
+    assert [(event["serial"], kinds(event)) for event in run.events] == [(n, ["LOGIN", "SYSCALL"]) for n in range(300)]
+
+
+@pytest.mark.parametrize(("more", "ms"), [(pt.PATIENT_LINES, 0), (1, pt.PATIENT_MS)])
+def test_a_record_that_stands_alone_is_waited_for_so_long_and_no_longer(more: int, ms: int) -> None:
+    run = Run([JSON]).push(message(1, 7) + b"".join(end(n, MS + ms - bool(ms)) for n in range(2, more + 1)))
+    assert 1 not in [event["serial"] for event in run.events]
+    run.push(end(9999, MS + ms))
+    assert 1 in [event["serial"] for event in run.events]
+
+
+def test_records_that_stand_alone_do_not_fill_the_table_of_open_events() -> None:
+    run = Run([JSON]).push(b"".join(message(n, 7) for n in range(10_000))).flush(eof=True)
+    assert [event["serial"] for event in run.events] == list(range(10_000))
+    assert not any("truncated" in event for event in run.events)
