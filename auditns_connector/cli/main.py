@@ -3,11 +3,12 @@
 import argparse
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from io import TextIOWrapper
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from auditns_connector import __version__
 from auditns_connector.daemon.terminal import complain
@@ -37,7 +38,12 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose usage errors are one line and exit 2, and say what may have been meant."""
+    """An argument parser whose usage errors are one line and exit 2, and say what may have been meant. A word such as
+    -2h is a value: no option of ours begins with a digit."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._negative_number_matcher = re.compile(r"-\d")  # where argparse has what it takes for negative numbers
 
     def _check_value(self, action: argparse.Action, value: object) -> None:
         # argparse has no other place for what is said of a word that is none of the choices

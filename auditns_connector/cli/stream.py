@@ -11,7 +11,7 @@ from auditns_connector.cli.options import add_control
 from auditns_connector.cli.subparsers import Subparsers
 from auditns_connector.errors import AuditnsError, NotPermittedError
 from auditns_connector.state.paths import CONTROL, USER_SOCKET, USERS, beside
-from auditns_connector.vocabulary.values import JsonObject
+from auditns_connector.vocabulary.values import MOST_UID, JsonObject, decimal
 
 #: option -> key of the stream's definition, for values that are taken as they are
 _LISTS: Final = ("contid", "runtime", "name", "label", "pod")
@@ -132,10 +132,10 @@ def _options(args: argparse.Namespace) -> JsonObject:
         if getattr(args, key) is not None:
             out[key] = getattr(args, key)
     if args.owner is not None:
-        uid, colon, gid = args.owner.partition(":")
-        if not (colon and uid.isdecimal() and gid.isdecimal()):
-            raise AuditnsError("--owner: two numbers, UID:GID")
-        out["uid"], out["gid"] = int(uid), int(gid)
+        uid, _, gid = args.owner.partition(":")
+        out["uid"], out["gid"] = decimal(uid, MOST_UID), decimal(gid, MOST_UID)
+        if out["uid"] is None or out["gid"] is None:
+            raise AuditnsError(f"--owner: {args.owner!r} is not two numbers from 0 to {MOST_UID}, UID:GID")
     if getattr(args, "pause", False) or getattr(args, "resume", False):
         out["paused"] = args.pause
     return out
@@ -164,8 +164,8 @@ def _user(args: argparse.Namespace) -> int | None:
     name = getattr(args, "user", None)
     if name is None:
         return None
-    if name.isascii() and name.isdecimal():
-        return int(name)
+    if (number := decimal(name, MOST_UID)) is not None:
+        return number
     import pwd
 
     try:

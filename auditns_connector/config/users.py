@@ -6,10 +6,9 @@ from typing import Final, NamedTuple
 from auditns_connector.config import readers as v
 from auditns_connector.config.readers import Reader
 from auditns_connector.config.streams import MAX_BACKLOG
-from auditns_connector.vocabulary.values import Json
+from auditns_connector.vocabulary.values import MOST_UID, Json, decimal
 
 MOST_STREAMS: Final = 64
-_NO_USER: Final = 0xFFFFFFFF
 
 
 class UserOptions(NamedTuple):
@@ -45,7 +44,7 @@ def resolve(quota: tuple[tuple[str, int], ...]) -> Quotas:
 
 def _uid(name: str) -> int | None:
     if name.isdecimal():
-        return int(name) if int(name) < _NO_USER else None
+        return decimal(name, MOST_UID)
     import pwd
 
     try:

@@ -67,7 +67,7 @@ class Event(NamedTuple):
 def _call(fields: Fields) -> str:
     number = fields.get("syscall")
     known = call_name(str(fields.get("arch")), number) if isinstance(number, int) else None
-    return known or str((fields.get("enriched") or {}).get("SYSCALL") or f"syscall {number}")
+    return known or str(w.enriched(fields).get("SYSCALL") or f"syscall {number}")
 
 
 def _objects(records: Sequence[tuple[str, Fields]]) -> str:

@@ -24,6 +24,12 @@ _VSOCK: Final = 40
 _TYPES: Final = {f"{flag:x}": name for name, flag in FLAGS.items()}
 
 
+def enriched(fields: Fields) -> Mapping[str, Json]:
+    """What ENRICHED format adds to a record; a field of the record's own may be called so as well."""
+    found = fields.get("enriched")
+    return found if isinstance(found, dict) else {}
+
+
 class Users:
     """Names of users; ``live`` where the ids in records are this host's. No service is asked: that may take long."""
 
@@ -38,7 +44,7 @@ class Users:
         number = fields.get(field)
         if number is None or number == _UNSET:
             return None
-        added = (fields.get("enriched") or {}).get(field.upper())
+        added = enriched(fields).get(field.upper())
         if isinstance(added, str) and added and not added.startswith("unknown("):
             return added
         return (self._names.get(number) if isinstance(number, int) else None) or str(number)

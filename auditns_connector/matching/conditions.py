@@ -14,12 +14,15 @@ from auditns_connector.errors import ConfigError
 from auditns_connector.matching import paths
 from auditns_connector.matching import patterns as p
 from auditns_connector.vocabulary import syscall_names
+from auditns_connector.vocabulary.values import decimal
 
 #: whether a value, as it stands in the text, is meant
 Judge = Callable[[bytes], bool]
 _UNSET: Final = "4294967295"
 _YES: Final = frozenset((b"yes", b"success", b"1"))
 _NO: Final = frozenset((b"no", b"failed", b"0"))
+#: no system call has a larger number
+_MOST_CALL: Final = (1 << 31) - 1
 #: more needles than that are no help
 _MANY: Final = 32
 #: words that are indexed are no longer (bytes)
@@ -107,8 +110,8 @@ def _ids(option: str, word: str) -> list[int]:
     """The user ids that a word means: a number, ``unset``, or a name of this host."""
     if word == "unset":
         return [int(_UNSET)]
-    if word.isdecimal() and int(word) <= int(_UNSET):
-        return [int(word)]
+    if (number := decimal(word, int(_UNSET))) is not None:
+        return [number]
     try:
         return [pwd.getpwnam(word).pw_uid]
     except KeyError:
@@ -129,7 +132,7 @@ def _syscall(option: str, words: Sequence[str]) -> Condition:
 
     def judge(raw: bytes) -> bool:
         arch, _, number = raw.partition(b"\0")
-        call = int(number) if number.isdigit() else -1
+        call = decimal(number.decode("latin-1"), _MOST_CALL)
         return any(call in table.get(arch.decode("latin-1"), ()) or call in table.get("", ()) for table in tables)
 
     numbers = {number for table in tables for numbers in table.values() for number in numbers}
@@ -140,8 +143,8 @@ def _syscall(option: str, words: Sequence[str]) -> Condition:
 
 def _call_numbers(option: str, word: str) -> Mapping[str, frozenset[int]]:
     """Architecture ("" for any) -> the numbers that a word means there."""
-    if word.isdecimal():
-        return {"": frozenset((int(word),))}
+    if (number := decimal(word, _MOST_CALL)) is not None:
+        return {"": frozenset((number,))}
     found = syscall_names.calls_named(p.matcher([word]))
     if not found:
         raise ConfigError(f"--{option}: no architecture has a system call {word!r}")

@@ -24,7 +24,7 @@ from auditns_connector.model.containers import Containers
 from auditns_connector.model.places import UNKNOWN, Container
 from auditns_connector.model.runtimes import UNSET
 from auditns_connector.vocabulary.record_types import NUMBERS, marks
-from auditns_connector.vocabulary.values import JsonObject
+from auditns_connector.vocabulary.values import JsonObject, decimal
 
 if TYPE_CHECKING:
     from auditns_connector.config.options import EventFilter as Configured
@@ -285,11 +285,10 @@ def configured(include: "Configured", exclude: "Configured") -> ConfiguredFilter
 
 def type_number(name: str) -> int:
     number = NUMBERS.get(name.upper())
-    if number is None and name.upper().startswith("UNKNOWN[") and name.endswith("]") and name[8:-1].isdecimal():
-        number = int(name[8:-1])
-    if number is None and name.isdecimal():
-        number = int(name)
-    if number is None or not 0 <= number < 65536:
+    if number is None:
+        spelled = name.upper().startswith("UNKNOWN[") and name.endswith("]")
+        number = decimal(name[8:-1] if spelled else name, 0xFFFF)
+    if number is None:
         near = suggestion(name, NUMBERS)
         raise ConfigError(f"record type {name!r}: a name as in the log, UNKNOWN[n] or a number is allowed{near}")
     return number

@@ -21,7 +21,7 @@ from auditns_connector.matching.native import Events, events_of
 from auditns_connector.model.containers import Containers
 from auditns_connector.model.places import Container
 from auditns_connector.pipeline.filters import EventFilter, LiveFilter, both, join_contids
-from auditns_connector.vocabulary.values import JsonObject
+from auditns_connector.vocabulary.values import MOST_PID, JsonObject, decimal
 
 #: field of a match -> option of a search
 _VALUES: Final = {
@@ -94,8 +94,8 @@ def _filter(field: str, words: Sequence[str]) -> EventFilter:
         return EventFilter(names=words)
     if field == "record":
         return EventFilter(types=words)
-    if any(not word.isdecimal() or not 0 < int(word) < 1 << 31 for word in words):
-        raise ConfigError(f"pid: {', '.join(words)}: a process id is a number from 1 to 2147483647")
+    if any(not decimal(word, MOST_PID) for word in words):
+        raise ConfigError(f"pid: {', '.join(words)}: a process id is a number from 1 to {MOST_PID}")
     return EventFilter(pids=map(int, words))
 
 

@@ -28,6 +28,7 @@ from auditns_connector.pipeline.filters import (
 )
 from auditns_connector.query.answers import Holder, LogAnswers, ids_of
 from auditns_connector.vocabulary import record_types as rectypes
+from auditns_connector.vocabulary.values import MOST_PID, decimal
 
 #: options on what a container is called, and the members of what is known of it that they mean
 CALLED: Final[dict[str, tuple[str, ...]]] = {
@@ -287,8 +288,8 @@ def _user_names(entry: dict[str, str]) -> list[str]:
 
 def _numbers(option: str, texts: Sequence[str]) -> tuple[frozenset[int], frozenset[int]]:
     patterns = p.parse(texts, listed=True)
-    if any(not word.isdecimal() or not 0 < int(word) < 1 << 31 for part in patterns for word in part):
-        raise ConfigError(f"--{option}: a number from 1 to 2147483647 is allowed")
+    if any(not decimal(word, MOST_PID) for part in patterns for word in part):
+        raise ConfigError(f"--{option}: a number from 1 to {MOST_PID} is allowed")
     wanted, unwanted = (frozenset(map(int, part)) for part in patterns)
     return wanted, unwanted
 

@@ -9,7 +9,7 @@ from typing import BinaryIO, Final, Self
 
 from auditns_connector.errors import NotSupportedError
 from auditns_connector.query.facts import Event, told
-from auditns_connector.vocabulary.values import CData, Json, JsonObject
+from auditns_connector.vocabulary.values import MOST_PID, CData, Json, JsonObject
 
 #: rows that are written together
 _ROWS: Final = 8192
@@ -76,8 +76,8 @@ def row(event: Event) -> JsonObject:
         **{column: about.get(name) for column, name in _ABOUT.items()},
         "entry": None if entry is None else str(entry),
         "targets": [target.get("contid") or "host" for target in event.get("targets", ())],
-        "pid": one.pid if one.pid >= 0 else None,
-        "ppid": one.ppid if one.ppid >= 0 else None,
+        "pid": one.pid if 0 <= one.pid <= MOST_PID else None,
+        "ppid": one.ppid if 0 <= one.ppid <= MOST_PID else None,
         **{name: main[name] if isinstance(main.get(name), int) else None for name in _NUMBERS},
         "comm": one.comm or None,
         "exe": one.exe or None,

@@ -9,5 +9,18 @@ JsonObject = dict[str, Any]
 #: an object of cffi: its type is the C's, see the headers in cdefs/
 CData = Any
 
+
+def decimal(word: str, most: int) -> int | None:
+    """The number up to ``most`` that ``word`` is in decimal digits; ``None``: it is no such number, however long."""
+    if not (word.isascii() and word.isdecimal()) or len(word.lstrip("0")) > len(str(most)):
+        return None
+    number = int(word.lstrip("0") or "0")
+    return number if number <= most else None
+
+
+#: the largest number of a process
+MOST_PID: Final = (1 << 31) - 1
+#: the largest number of a user: the one above it is nobody's
+MOST_UID: Final = (1 << 32) - 2
 #: of a process so many parents can be asked for in a record
 MOST_PARENTS: Final = 32

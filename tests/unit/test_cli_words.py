@@ -12,6 +12,7 @@ import pytest
 from auditns_connector import __version__
 from auditns_connector.cli import main as cli
 from auditns_connector.cli.arguments import seconds
+from auditns_connector.errors import AuditnsError
 
 
 def said(*argv: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
@@ -124,3 +125,26 @@ def test_a_word_that_is_none_of_those_is_told_with_the_nearest(
     argv: tuple[str, ...], text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert text in said(*argv, capsys=capsys)[2]
+
+
+@pytest.mark.parametrize("since", ["-2h", "-1h30min", "-5", "-1h 30min"])
+def test_a_time_before_now_is_no_option(since: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert said("report", "--since", since, os.devnull, capsys=capsys)[0] == 0
+
+
+MANY = "1" * 5000
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        *(("search", option, MANY) for option in ("--pid", "--type", "--auid", "--syscall")),
+        *(("enrich", "--match", f"{field}={MANY}") for field in ("pid", "record", "auid", "syscall")),
+        ("enrich", "--type", f"UNKNOWN[{MANY}]"),
+        ("stream", "show", "x", "--user", MANY),
+        ("stream", "create", "x", "--owner", f"{MANY}:{MANY}"),
+    ],
+)
+def test_a_number_of_thousands_of_digits_is_a_mistake_in_words(argv: tuple[str, ...]) -> None:
+    with pytest.raises(AuditnsError):
+        cli.run(argv)

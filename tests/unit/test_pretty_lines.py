@@ -199,3 +199,9 @@ def test_nothing_from_outside_is_a_command_to_the_terminal() -> None:
     ]
     for options in ({}, {"template": Template("{comm} {object} {user} {f.key} {node}")}):
         assert line(records, Who("5", {"name": evil}), **options).isprintable()
+
+
+@pytest.mark.parametrize("said", ["abc", ["abc", "def"]])
+def test_a_field_may_be_called_as_what_the_format_adds_is(said: object) -> None:
+    shown = line([("SYSCALL", {**SYSCALL, "enriched": said, "syscall": 99999})])
+    assert shown.endswith("syscall 99999 pid=7 uid=0 auid=1000")

@@ -60,3 +60,10 @@ def test_every_column_is_in_the_manual_with_its_type(table: Any) -> None:
     told = dict(line.split("\t")[:2] for line in section.splitlines() if "\t" in line)
     schema = importlib.import_module("auditns_connector.query.parquet").schema()
     assert told == {field.name: str(field.type) for field in schema}
+
+
+def test_numbers_that_are_none_of_a_process_are_not_known() -> None:
+    from auditns_connector.query.parquet import row
+
+    event = {"time": "1.000", "serial": 1, "records": [{"type": "SYSCALL", "pid": 99_999_999_999, "ppid": -1}]}
+    assert (row(event)["pid"], row(event)["ppid"]) == (None, None)

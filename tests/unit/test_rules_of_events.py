@@ -221,3 +221,10 @@ def test_events_are_numbered_once_for_all_rules(monkeypatch: pytest.MonkeyPatch)
     assert asked == [3, 1], "once for each block"
     assert run(RuleSet([Rule("pid", "drop", {"pid": ("100",)}, "")]))[RAW] == [2, 3, 4]
     assert asked == [3, 1], "no rule asks what records say"
+
+
+@pytest.mark.parametrize("digits", [10, 5000])
+def test_a_number_of_a_system_call_that_is_none_matches_no_name(digits: int) -> None:
+    text = call(1, f"syscall={'9' * digits} success=yes pid=100 auid=1000")
+    assert run(EventMatch({"syscall": ["execve", "59"]}), text).get(RAW, []) == []
+    assert run(EventMatch({"syscall": ["!=execve"]}), text)[RAW] == [1]
