@@ -223,7 +223,7 @@ class Catalogue:
     def add(self, about: JsonObject, digest: str, size: int) -> None:
         """A segment, by what it says of itself; it is there when :meth:`commit` returns."""
         seq = about["seq"]
-        times = [(group[8], group[9]) for group in about["groups"]]
+        times = [(group[8], group[9]) for group in about["groups"] if group[3]]
         first, last = min((t[0] for t in times), default=_NEVER), max((t[1] for t in times), default=_NEVER)
         row = SegmentRow(
             seq, about["previous"], digest, first, last, about["length"], size, about["events"], about["records"],
@@ -260,6 +260,9 @@ class Catalogue:
         for grp, (holder, node, contid, events, records, execs, failures, _, first, last, low, high) in enumerate(
             about["groups"]
         ):
+            if not events:  # they were another container's after all
+                found_numbers.append(-1)
+                continue
             found = self._db.execute(
                 "INSERT INTO holders (holder, node, contid, first_ms, last_ms, events, records, execs, failures) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (holder, node, contid) DO UPDATE SET "

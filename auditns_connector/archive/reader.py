@@ -15,7 +15,7 @@ from collections import OrderedDict
 from collections.abc import Collection, Iterator, Sequence
 from typing import Final, NamedTuple
 
-from auditns_connector._native import ffi, lib
+from auditns_connector._native import ffi
 from auditns_connector.archive.catalogue import (
     AggregateRow,
     Catalogue,
@@ -26,6 +26,7 @@ from auditns_connector.archive.catalogue import (
     Serials,
 )
 from auditns_connector.archive.files import CATALOGUE, ArchiveFiles, segment_name
+from auditns_connector.archive.found import Found, Part
 from auditns_connector.archive.index_terms import Term, hashes
 from auditns_connector.archive.segment_layout import Damaged
 from auditns_connector.archive.segment_reader import Segment
@@ -79,19 +80,9 @@ class Block:
         """How many events there are."""
         return len(self.positions)
 
-
-class Ordered:
-    """Events of a segment in the order of its text, as in :class:`Block`."""
-
-    def __init__(self, text: memoryview, starts: "array[int]", positions: "array[int]") -> None:
-        self.text = text
-        self.starts = starts
-        self.positions = positions
-
-    @property
-    def count(self) -> int:
-        """How many events there are."""
-        return len(self.positions)
+    def part(self) -> Part:
+        """Its events, of which some may be wanted."""
+        return Part(self.text, self.starts, self.positions, self.count)
 
 
 class Event(NamedTuple):
@@ -263,38 +254,16 @@ class Archive:
             self._numbers[seq] = numbers
         return numbers
 
-    @staticmethod
-    def ordered(kept: Sequence[tuple[Block, bytes | bytearray | None]]) -> Ordered:
-        """The events of blocks of one segment whose byte is not 0 (``None``: all), in the order of the text."""
-        parts = ffi.new("struct archive_part[]", max(len(kept), 1))
-        hold = []
-        for part, (block, keep) in zip(parts, kept, strict=False):
-            views = [ffi.from_buffer("char[]", block.text)]
-            views += [ffi.from_buffer("uint32_t[]", one) for one in (block.starts, block.positions)]
-            part.text, part.starts, part.positions = views
-            part.events = block.count
-            if keep is not None:
-                part.keep = mask = ffi.from_buffer("uint8_t[]", keep)
-                views.append(mask)
-            hold.append(views)
-        size = ffi.new("uint64_t *")
-        count = int(lib.archive_order_size(parts, len(kept), size))
-        out = fresh("char[]", max(size[0], 1))
-        starts, positions = array("I", bytes(4 * (count + 1))), array("I", bytes(4 * count))
-        arrays = [ffi.from_buffer("uint32_t[]", one) for one in (starts, positions)]
-        if not lib.archive_order(parts, len(kept), out, *arrays):
-            raise MemoryError("no memory for events in their order")
-        return Ordered(memoryview(ffi.buffer(out, size[0])), starts, positions)
-
     def events(self, wanted: Wanted = Wanted(), *, reverse: bool = False) -> Iterator[Event]:  # noqa: B008
         """All events of the blocks that may hold it, in the order of the text. They are not tested."""
+        found = Found()
         for refs in self.candidates(wanted, reverse=reverse):
-            blocks = [block for block in map(self.read_block, refs) if block is not None]
-            found = self.ordered([(block, None) for block in blocks])
-            numbers = range(found.count)
-            for i in reversed(numbers) if reverse else numbers:
-                text = bytes(found.text[found.starts[i] : found.starts[i + 1]])
-                yield Event(refs[0].segment, found.positions[i], text)
+            found.begin([ref.size for ref in refs], [ref.events for ref in refs])
+            for block in filter(None, map(self.read_block, refs)):
+                found.add(block.part())
+            found.sort()
+            for position, text in found.events(reverse=reverse):
+                yield Event(refs[0].segment, position, bytes(text))
 
     def texts(self) -> Iterator[memoryview]:
         """The text, segment by segment, as it was; what is damaged is missing, and told."""

@@ -64,7 +64,7 @@ class SegmentWriter:
             "blocks": count,
             "dropped": collector.dropped,
             "groups": [
-                [g.holder, g.node.decode("latin-1"), g.contid.decode("latin-1"), *g[3:], low[i], high[i]]
+                [g.holder, g.node.decode("latin-1"), g.contid.decode("latin-1"), *g[3:], low.get(i, 0), high.get(i, 0)]
                 for i, g in enumerate(collector.groups())
             ],
             "serials": [[s.node.decode("latin-1"), *s[1:]] for s in collector.serials()],

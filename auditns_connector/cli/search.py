@@ -74,7 +74,8 @@ def _run(args: argparse.Namespace, answers: "LogAnswers", asked: "Asked", form: 
 
     lines = lines_for_people(args, live=not args.files, namespaces=True) if form == "pretty" else None
     enricher = Enricher(answers, (form,) if form else (), wanted=asked, limit=args.limit, lines=lines, lasting=False)
-    search = Search(answers, asked, Shown(answers, enricher, form, deliver).take)
+    plain = deliver if form == "raw" and args.limit is None else None
+    search = Search(answers, asked, Shown(answers, enricher, form, deliver).take, plain)
     with texts_of(args, copied=args.reverse) as text:
         ready = search.prepare(text, names=form not in ("", "raw"))
         if args.reverse:

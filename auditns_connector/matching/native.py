@@ -39,6 +39,11 @@ class Needles:
         where = ffi.from_buffer(block)
         return int(lib.auditns_find(where, len(block), self._text, self._off, len(self.needles)))
 
+    @property
+    def c_parts(self) -> tuple[bytes, CData, int]:
+        """As the C functions take them: one behind the other, where each begins, and how many."""
+        return self._text, self._off, len(self.needles)
+
     def stands_in(self, block: bytes | memoryview) -> bool:
         """Whether one of them stands in ``block``."""
         return self.find(block) >= 0

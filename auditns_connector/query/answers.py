@@ -20,6 +20,7 @@ from auditns_connector.model.apply.dispatch import Model
 from auditns_connector.model.places import Container
 from auditns_connector.model.process import State
 from auditns_connector.query.names import Names, words_of
+from auditns_connector.vocabulary.audit_text import P_LATE, P_TARGET
 
 #: numbers of holders that are always there
 HOST_NUMBER: Final = 0
@@ -92,6 +93,8 @@ class LogAnswers(Correlator):
         self.assume = self.assume or 1 in self.table.own or _EVENT_IS_OURS in self.table.own
         if not self.assume:
             said = array("I", (number or native.WHO_UNCLEAR for number in said))
+        if points.c.late:
+            self._late(points, said)
         numbers = pick_numbers(said, self._holder_of)
         if self.names.several:
             self._by_time(points, said, numbers)
@@ -100,6 +103,17 @@ class LogAnswers(Correlator):
         self.states = PointStates(points.n)
         self.states.found, self.states.which = self._found, numbers
         return array("I", bytes(4 * points.n))
+
+    @staticmethod
+    def _late(points: InsertionPoints, said: "array[int]") -> None:
+        """What came late without a record of ours is of whom its event is; where that is not here, it is not known."""
+        known: dict[int, int] = {}
+        for i, number in enumerate(said):
+            flags = points.flags[i]
+            if not flags & P_TARGET and not flags & P_LATE:
+                known.setdefault(points.event[i], number)
+            elif flags & P_LATE and not flags & P_TARGET and number == native.WHO_HOST:
+                said[i] = known.get(points.origin[i], native.WHO_UNCLEAR)
 
     def alone(self, points: InsertionPoints) -> list[Alone]:
         """The records of ours in the last answer that are events of their own."""

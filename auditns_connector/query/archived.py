@@ -3,23 +3,23 @@ what is kept comes in the order of the text."""
 
 import re
 from array import array
-from bisect import bisect_right
 from collections.abc import Callable, Iterator
 
 from auditns_connector.archive.catalogue import ContainerRow
+from auditns_connector.archive.found import Found, Part
 from auditns_connector.archive.index_terms import Term
-from auditns_connector.archive.reader import Archive, Block, BlockRef, Ordered, Wanted
-from auditns_connector.audittext.grouping import event_numbers
-from auditns_connector.audittext.scanner import InsertionPoints, TextStream
+from auditns_connector.archive.reader import Archive, Block, Wanted
+from auditns_connector.audittext.grouping import event_numbers, inverted, keep_events, pick
+from auditns_connector.audittext.scanner import InsertionPoints, Scanner, TextStream
+from auditns_connector.matching.native import Needles
+from auditns_connector.pipeline.filters import both
 from auditns_connector.query.answers import LogAnswers
 from auditns_connector.query.asked import Asked
 from auditns_connector.query.names import Names
-from auditns_connector.vocabulary.audit_text import P_LATE
+from auditns_connector.vocabulary.audit_text import MODE_EOF
 
-#: text is scanned in pieces of so many bytes
-_PIECE = 1 << 20
-#: where fewer of a block's events are kept than one in so many, the others' text is let go
-_FEW = 4
+#: of more containers than that all events are looked at
+_MOST_SURE = 32
 #: a record that may tell of an entry
 _NEW = re.compile(rb"(?:CONTAINER_INFO|UNKNOWN\[1342\]) .*entry-")
 _ABOUT = {"runtime": "runtime", "full_id": "id", "name": "name", "pod": "pod", "pod_ns": "namespace", "image": "image"}
@@ -51,86 +51,131 @@ def about_of(row: ContainerRow) -> dict[str, str]:
 
 class ArchiveSearch:
     """Runs an archive through the filter ``asked``; ``take`` is given whole events in the order of the text, and
-    returns False when nobody wants more."""
+    returns False when nobody wants more. ``plain``, where it is given, gets the text of those that are wanted instead,
+    and nobody looks at them again."""
 
     def __init__(
-        self, archive: Archive, answers: LogAnswers, asked: Asked, take: Callable[[TextStream, InsertionPoints], bool]
+        self,
+        archive: Archive,
+        answers: LogAnswers,
+        asked: Asked,
+        take: Callable[[TextStream, InsertionPoints], bool],
+        plain: Callable[[memoryview], bool] | None = None,
     ) -> None:
-        self._archive, self._answers, self._asked, self._take = archive, answers, asked, take
+        self._archive, self._answers, self._asked = archive, answers, asked
+        self._take, self._plain = take, plain
         self._hosts = {row.seq: row.host for row in archive.segments()}
+        self._needles = [Needles(one) for one in asked.needles(named=True)]
+        self._found = Found()
+        self._scanner = Scanner(whole=True, patient=True)
+        self._sure, self._sure_needles = self._wanted_containers()
 
-    def _segments(self, *, reverse: bool = False) -> Iterator[Ordered]:
+    def _wanted_containers(self) -> tuple[bytearray, Needles | None]:
+        """A byte for each number of a container, 1 where all its events are wanted whatever they are; and what stands
+        in each of those whose own records say whose they are (``placement = "apart"`` says it elsewhere)."""
+        if not self._asked.about_containers:
+            return bytearray(), None
+        rows = self._archive.containers()
+        table = bytearray(max((row.number for row in rows), default=0) + 1)
+        wanted = [row for row in rows if self._is_wanted(row)]
+        if not 0 < len(wanted) <= _MOST_SURE:
+            return bytearray(), None
+        for row in wanted:
+            table[row.number] = 1
+        return table, Needles([b"contid=" + row.contid.encode() for row in wanted])
+
+    def _is_wanted(self, row: ContainerRow) -> bool:
+        if row.kind != "container" or row.contid in self._answers.names.several:
+            return False
+        return self._asked.wants(self._answers.holder(row.contid, row.first_ms))
+
+    def _segments(self, *, reverse: bool = False) -> Iterator[Found]:
         """The events that are wanted, segment by segment; those of each in the order of its text."""
+        found = self._found
         for refs in self._archive.candidates(wanted_of(self._asked, named=True), reverse=reverse):
             self._asked.host = self._hosts.get(refs[0].segment, "")
-            found = self._of_segment(refs)
-            if found is not None:
+            found.begin([ref.size for ref in refs], [ref.events for ref in refs])
+            self._scanner = Scanner(whole=True, patient=True)
+            for block in filter(None, map(self._archive.read_block, refs)):
+                self._choose(block, reverse=reverse)
+            if found.count:
+                found.sort()
                 yield found
-            del found  # before the next one is read
-
-    def _of_segment(self, refs: list[BlockRef]) -> Ordered | None:
-        kept = [found for ref in refs if (found := self._kept(ref)) is not None]
-        return self._archive.ordered(kept) if kept else None
 
     def forwards(self) -> bool:
         """All of it; False when nobody wants more."""
-        for events in self._segments():
-            stream, text = TextStream(whole=True, patient=True), events.text
-            for start in range(0, len(text), _PIECE):
-                if not self._take(stream, stream.push(text[start : start + _PIECE])):
+        for found in self._segments():
+            if self._plain is not None:
+                if not all(map(self._plain, found.pieces())):
                     return False
+                continue
+            stream = TextStream(whole=True, patient=True)
+            if not all(self._take(stream, stream.push(piece)) for piece in found.pieces()):
+                return False
             if not self._take(stream, stream.flush(eof=True)):
                 return False
-            del events, text
         return True
 
     def backwards(self) -> Iterator[memoryview]:
         """The text of each event that is wanted, the newest first."""
-        for events in self._segments(reverse=True):
-            for i in range(events.count - 1, -1, -1):
-                yield events.text[events.starts[i] : events.starts[i + 1]]
+        for found in self._segments(reverse=True):
+            for _, text in found.events(reverse=True):
+                yield text
 
-    def _kept(self, ref: BlockRef) -> tuple[Block, bytearray | None] | None:
-        """A block with a byte for each event, 1 for those that are wanted; ``None`` where there are none."""
-        block = self._archive.read_block(ref)
-        if block is None:
-            return None
-        keep = bytearray(block.count)
-        stream = TextStream(whole=True, patient=True)
-        text = memoryview(block.text)
-        for start in range(0, len(text), _PIECE):
-            self._mark(stream, stream.push(text[start : start + _PIECE]), block, keep)
-        self._mark(stream, stream.flush(eof=True), block, keep)
-        count = keep.count(1)
-        if not count:
-            return None
-        return (block, keep) if count * _FEW > block.count else (_less(block, keep), None)
+    def _choose(self, block: Block, *, reverse: bool) -> None:
+        """Add the events of a block that are wanted to what is found. Only those that have what they must are looked
+        at; what came late of one goes where that goes, ``reverse``: with it."""
+        part = block.part()
+        late = bytearray(
+            follows and block.containers[i] == block.containers[i - 1] for i, follows in enumerate(part.late())
+        )
+        every, sure = bytes(part.keep), self._certain(part, block)
+        part.use(bytearray(both([inverted(one) for one in (sure, late) if one], every)))
+        for needles in self._needles if 1 in part.keep else ():
+            part.mark(needles)
+        good = self._tested(part, self._scanner) if 1 in part.keep else bytearray(part.count)
+        part.use(inverted(bytearray(both([inverted(good), inverted(sure)], every))))
+        if late:
+            self._follow(part, late)
+        self._found.add(part.joined(late) if late and reverse else part)
 
-    def _mark(self, stream: TextStream, points: InsertionPoints, block: Block, keep: bytearray) -> None:
+    def _follow(self, part: Part, late: bytearray) -> None:
+        """What came late goes where its event went; what says itself whose it is, is tested as well."""
+        kept = part.keep
+        part.use(bytearray(late))
+        own = self._tested(part, Scanner(whole=True, patient=True), subjects=True)
+        part.use(kept)
+        for i, follows in enumerate(late):
+            if follows:
+                kept[i] = kept[i - 1] | own[i]
+
+    def _certain(self, part: Part, block: Block) -> bytearray:
+        """A byte for each event: 1 where it is wanted whatever it is."""
+        if self._sure_needles is None:
+            return bytearray(part.count)
+        part.use(pick(block.containers, self._sure))
+        part.mark(self._sure_needles)
+        return part.keep
+
+    def _tested(self, part: Part, scanner: Scanner, *, subjects: bool = False) -> bytearray:
+        """A byte for each event: 1 for those that are kept and wanted; ``subjects``: and have a process."""
+        kept = part.keep
+        some = part.less() if 0 in kept else part
+        points = scanner.feed(some.text, MODE_EOF)
         if not points.some:
-            return
+            return bytearray(part.count)
         choice = self._answers.answer(points)
         first, count = event_numbers(points)
         wanted = self._asked.keep(points, choice, self._answers, first, count)
-        for i in range(points.n) if points.c.late else ():
-            if points.flags[i] & P_LATE:  # in a block all lines of an event stand together
-                wanted[points.event[i] - first] = 0
-        table, base, starts = self._answers.table, stream.base, block.starts
-        row = wanted.find(1)
-        while row >= 0:
-            line = table.first[table.number.index(first + row) if table.number[row] != first + row else row]
-            keep[bisect_right(starts, base + points.l_off[line], 0, block.count) - 1] = 1
-            row = wanted.find(1, row + 1)
-
-
-def _less(block: Block, keep: bytearray) -> Block:
-    """The block without the events that are not kept."""
-    rows = [i for i, one in enumerate(keep) if one]
-    texts = [block.text[block.starts[i] : block.starts[i + 1]] for i in rows]
-    starts = array("I", [0])
-    for text in texts:
-        starts.append(starts[-1] + len(text))
-    return Block(
-        block.ref, b"".join(texts), starts, array("I", (block.positions[i] for i in rows)),
-        array("I", (block.containers[i] for i in rows)),
-    )  # fmt: skip
+        if points.c.late:  # it was late for one in another block
+            marks = array("Q", iter(wanted))
+            scanner.keep_late(first, marks)
+            wanted = bytearray(marks.tolist())
+        if subjects:
+            having = keep_events(points, bytes(pid > 0 for pid in points.pid[: points.n]), first, count)
+            wanted = bytearray(both([having], wanted))
+        good = some.lines(points, wanted, first)
+        if some is part:
+            return good
+        which = iter(good)
+        return bytearray(next(which) if one else 0 for one in kept)

@@ -120,10 +120,10 @@ class Shown:
 
 class Search:
     """Runs texts through the filter ``asked``; whole events that may pass it go to ``take``, which returns False when
-    nobody wants more."""
+    nobody wants more. ``plain`` may be given where the text of those that pass is all that is wanted."""
 
-    def __init__(self, answers: LogAnswers, asked: Asked, take: Take) -> None:
-        self._answers, self._asked, self._take = answers, asked, take
+    def __init__(self, answers: LogAnswers, asked: Asked, take: Take, plain: Deliver | None = None) -> None:
+        self._answers, self._asked, self._take, self._plain = answers, asked, take, plain
         self._infos = NewInfos()
         self.failed = False
         self._single: TextStream | None = None
@@ -255,7 +255,7 @@ class Search:
         return self._take(run.stream, run.stream.idle(now - HOLD))
 
     def _archived(self, archive: Archive) -> ArchiveSearch:
-        return ArchiveSearch(archive, self._answers, self._asked, self._take)
+        return ArchiveSearch(archive, self._answers, self._asked, self._take, self._plain)
 
     def _learning(self, windows: Iterator[bytes]) -> Iterator[bytes]:
         for data in windows:

@@ -5,6 +5,7 @@
 struct archive_event {
     int64_t ms;
     uint32_t first, size;       /* where its first line stands; bytes of all its lines */
+    uint32_t behind;            /* `first` of the event that its lines belong to: late ones stand right behind it in a block */
     uint32_t piece, pieces;     /* the parts of the text that it is made of */
     uint32_t term, terms;
     uint32_t group, flags, records;
@@ -128,18 +129,51 @@ int archive_scatter(const uint8_t *table, uint64_t len, uint32_t events, const c
 /* The first byte at or behind `at` whose bit is (want 1) or is not set; len where there is none. */
 uint64_t archive_next(const uint8_t *covered, uint64_t len, uint64_t at, int want);
 
-/* Events of blocks in the order of their positions. */
+/* Events of a block, or some of them. keep: a byte for each, 1 where it is wanted. */
 struct archive_part {
     const char *text;
     const uint32_t *starts, *positions;
-    const uint8_t *keep;        /* NULL: all */
     uint32_t events;
+    uint8_t *keep;
 };
 
-uint64_t archive_order_size(const struct archive_part *parts, uint32_t count, uint64_t *bytes);
+/* Of the events that are kept, keep those in which one of the needles stands. */
+void archive_mark(const struct archive_part *part, const char *needles, const uint32_t *off, uint32_t count);
 
-/* starts has one more than there are events. 0: no memory. */
-int archive_order(const struct archive_part *parts, uint32_t count, char *out, uint32_t *starts, uint32_t *positions);
+/* late: a byte for each event, set to 1 where it has the host, time and serial of the one before, which it was late for.
+ * Returns how many. */
+uint32_t archive_late(const struct archive_part *part, uint8_t *late);
+
+/* Set found to 1 for those that lines of wanted events stand in: one byte of `wanted` for each of `count` from number
+ * `first` on. The text of the part was scanned. */
+void archive_lines(const struct archive_part *part, const struct auditns_points *points, const uint8_t *wanted,
+                   uint32_t first, uint32_t count, uint8_t *found);
+
+/* Those events that are kept, alone, with room for all of them; returns how many. */
+uint32_t archive_less(const struct archive_part *part, char *text, uint32_t *starts, uint32_t *positions);
+
+/* Events of a segment, of whichever blocks: where each stands in `text`, and where in the segment's. */
+struct archive_row {
+    uint64_t off;
+    uint32_t position, len;
+};
+
+struct archive_found {
+    char *text;                 /* set by the caller, as both rooms are */
+    struct archive_row *row;
+    uint64_t used, room;
+    uint32_t rows, row_room;
+};
+
+/* Add those events that are kept. 0: there is no room. */
+int archive_add(struct archive_found *found, const struct archive_part *part);
+
+/* Put the rows in the order of their positions. 0: no memory. */
+int archive_sort(struct archive_found *found);
+
+/* Copy the events of the rows from `first` on to out, as many whole ones as there is room for. Returns the row that comes
+ * next; size: how many bytes were copied. */
+uint32_t archive_copy(const struct archive_found *found, uint32_t first, char *out, uint64_t room, uint64_t *size);
 
 /* ---- filters: a row of bits, one for each block, for each of `rows` numbers ---- */
 

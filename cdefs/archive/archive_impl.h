@@ -126,6 +126,16 @@ int archive_count(struct archive_text *a, uint32_t group, uint32_t kind, uint32_
 int archive_note_info(struct archive_text *a, const char *body, const char *end, uint32_t group);
 int archive_note_serial(struct archive_text *a, struct span node, uint64_t serial, int64_t ms);
 
+/* ---- archive/order.c ---- */
+
+struct key {
+    uint64_t order;
+    uint32_t number;
+};
+
+/* Put keys in their order; those of the same stay as they stand. 0: no memory. */
+int archive_order(struct key *keys, uint32_t count);
+
 /* ---- archive/apart.c: whose an event is may stand in an event behind it (placement = "apart") ---- */
 
 /* Remember the event in hand, which says nothing of whose it is. 0: no memory. */

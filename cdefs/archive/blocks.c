@@ -2,16 +2,7 @@
  * part of its text belongs; segment_layout.py has its form. */
 #include "archive/archive_impl.h"
 
-struct key {
-    uint64_t order;
-    uint32_t event;
-};
-
-static int by_order(const void *x, const void *y)
-{
-    const struct key *a = x, *b = y;
-    return a->order < b->order ? -1 : a->order > b->order;
-}
+#define LATE 4 /* times the size of a block that an event with late records may have */
 
 static void sum_up(struct archive_text *a)
 {
@@ -41,12 +32,12 @@ static int sorted(const struct archive_text *a, uint32_t *order)
     if (!keys)
         return 0;
     for (uint32_t i = 0; i < a->events; i++)
-        keys[i] = (struct key){(uint64_t)a->event[i].group << 32 | a->event[i].first, i};
-    qsort(keys, a->events, sizeof(*keys), by_order);
+        keys[i] = (struct key){(uint64_t)a->event[i].group << 32 | a->event[i].behind, i};
+    int there = archive_order(keys, a->events);
     for (uint32_t i = 0; i < a->events; i++)
-        order[i] = keys[i].event;
+        order[i] = keys[i].number;
     free(keys);
-    return 1;
+    return there;
 }
 
 /* Whether the event begins another block: a group that fits into what is left stays whole, one that does not begins anew. */
@@ -56,7 +47,8 @@ static int begins(const struct archive_text *a, const struct archive_block *b, c
         return 0;
     if (e->group != b->high_group)
         return (uint64_t)b->size + a->group[e->group].size > target;
-    return (uint64_t)b->size + e->size > target;
+    /* what is late stays with its event, unless there is no end of it */
+    return (uint64_t)b->size + e->size > (e->behind == e->first ? target : LATE * (uint64_t)target);
 }
 
 int64_t archive_plan(struct archive_text *a, uint32_t *order, uint32_t target, struct archive_block *blocks, uint32_t room)

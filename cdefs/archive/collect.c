@@ -35,7 +35,7 @@ static struct archive_event *new_event(struct archive_text *a, uint32_t first)
     if (!archive_room(&a->event, &a->event_room, a->events, sizeof(*a->event)))
         return NULL;
     struct archive_event *e = &a->event[a->events++];
-    *e = (struct archive_event){.first = first, .piece = a->pieces, .term = a->terms};
+    *e = (struct archive_event){.first = first, .behind = first, .piece = a->pieces, .term = a->terms};
     return e;
 }
 
@@ -57,11 +57,11 @@ static int text_line(struct archive_text *a, uint32_t off, uint32_t len)
     return add_piece(a, e, off, len);
 }
 
-/* Number of the event it is late for -> that one's group. */
-static uint32_t group_of_origin(const struct archive_text *a, uint32_t number)
+/* The event that a scanner gave this number to; NONE: it is of another segment. */
+static uint32_t by_number(const struct archive_text *a, uint32_t number)
 {
     uint32_t at = number - a->first_number;
-    return at < a->numbers && a->by_number[at] < a->events ? a->event[a->by_number[at]].group : NONE;
+    return at < a->numbers && a->by_number[at] < a->events ? a->by_number[at] : NONE;
 }
 
 static int remember(struct archive_text *a, uint32_t number)
@@ -182,11 +182,8 @@ static int take_event(struct archive_text *a, const struct auditns_points *p, ui
     }
     a->touched = 0;
     archive_holder(a, p, l, end, subject, &w);
-    uint32_t group = NONE;
-    if (subject != NONE && p->flags[subject] & AUDITNS_P_LATE && w.holder == ARCHIVE_HOLDER_HOST)
-        group = group_of_origin(a, p->origin[subject]);
-    if (group == NONE)
-        group = archive_group(a, &w);
+    uint32_t origin = subject != NONE && p->flags[subject] & AUDITNS_P_LATE ? by_number(a, p->origin[subject]) : NONE;
+    uint32_t group = origin == NONE ? archive_group(a, &w) : a->event[origin].group;
     if (group == NONE || !remember(a, p->l_event[l]) || !(e = new_event(a, (uint32_t)(base + p->l_off[l]))))
         return 0;
     e->group = group;
@@ -206,6 +203,7 @@ static int take_event(struct archive_text *a, const struct auditns_points *p, ui
         if (p->buf[p->l_off[i]] == '{') /* in a string of JSON quotes are escaped */
             e->flags |= ARCHIVE_EVENT_OPAQUE;
     }
+    e->behind = origin == NONE ? e->first : a->event[origin].behind;
     if (subject != NONE && p->flags[subject] & AUDITNS_P_EXEC)
         e->flags |= ARCHIVE_EVENT_EXEC;
     e->flags |= w.failed ? ARCHIVE_EVENT_FAILED : 0;

@@ -163,6 +163,9 @@ struct auditns_tails {
     uint32_t count;
 };
 
+/* Where one of the `count` needles (count + 1 offsets, none empty) stands first in buf; -1: nowhere. */
+int64_t auditns_find(const char *buf, uint64_t len, const char *needles, const uint32_t *off, uint32_t count);
+
 /* How many newlines there are. */
 uint64_t auditns_lines(const char *buf, uint64_t len);
 

@@ -1,9 +1,6 @@
 /* Audit text that is asked for something: bytes that a match must have, and the values of fields of whole events, each
  * distinct one once. auditns_connector/query/ says what is done with them. */
 
-/* Where one of the `count` needles (count + 1 offsets, none empty) stands first in buf; -1: nowhere. */
-int64_t auditns_find(const char *buf, uint64_t len, const char *needles, const uint32_t *off, uint32_t count);
-
 /* Distinct texts, numbered from 1 in the order in which they came. */
 struct auditns_strings;
 struct auditns_strings *auditns_strings_new(uint64_t seed);

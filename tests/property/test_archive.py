@@ -1,6 +1,9 @@
 """The archive gives back what went in, for any bytes at all; holders and terms are what the readable forms say."""
 
+import contextlib
+import itertools
 import random
+import re
 import tempfile
 from pathlib import Path
 
@@ -19,6 +22,13 @@ from auditns_connector.audittext.scanner import Scanner
 from auditns_connector.model.containers import Containers
 from auditns_connector.model.namespaces import Namespaces
 from auditns_connector.model.places import UNKNOWN
+from auditns_connector.pipeline.text_stage import Enricher
+from auditns_connector.query.answers import LogAnswers
+from auditns_connector.query.asked import Asked, Options
+from auditns_connector.query.logs import archived as with_archive
+from auditns_connector.query.logs import files
+from auditns_connector.query.names import Names
+from auditns_connector.query.search import Search, Shown
 from auditns_connector.vocabulary import archive as numbers
 from auditns_connector.vocabulary import audit_text as pt
 from auditns_connector.vocabulary.audit_text import MODE_EOF
@@ -181,6 +191,59 @@ def test_what_is_there_is_found(seed: int) -> None:
                 found = segment.pick(([collector._c.term[term]], [1]))
                 assert found
                 assert set(found) <= everything[0]
+
+
+STAMP = re.compile(rb"audit\(([^)]*)\)")
+
+
+def searched(path: str, options: Options, archive: str = "") -> list[bytes]:
+    """The lines that a search finds, sorted: where nothing marks its end, an archive has an event where it begins."""
+    found: list[bytes] = []
+    answers = LogAnswers(Names())
+    asked = Asked(options, answers)
+
+    def deliver(block: memoryview | bytes) -> bool:
+        found.append(bytes(block))
+        return True
+
+    enricher = Enricher(answers, ("raw",), wanted=asked, lasting=False)
+    search = Search(answers, asked, Shown(answers, enricher, "raw", deliver).take, deliver)
+    with contextlib.ExitStack() as stack:
+        text = stack.enter_context(files([path]))._replace(ours=True)
+        if archive:
+            text = stack.enter_context(with_archive(text._replace(files=()), archive))
+        assert search.prepare(text, names=False)
+        search.forwards(text, learn=False)
+        assert text.archive is None or text.archive.notices == []
+    return sorted(b"".join(found).split(b"\n"))
+
+
+def is_scattered(text: bytes) -> bool:
+    """Whether records of one event stand apart."""
+    stamps = [found[1] if (found := STAMP.search(line)) else b"" for line in text.splitlines()]
+    runs = [stamp for stamp, _ in itertools.groupby(stamps)]
+    return len(set(runs)) < len(runs)
+
+
+@settings(max_examples=60)
+@given(
+    st.integers(0, 1 << 32),
+    st.sampled_from([
+        Options(), Options(contids=["unset"]), Options(contids=["4"]), Options(contids=["!=4"]),
+        Options(contids=["unknown"]), Options(pids=["59"]), Options(types=["PATH"]), Options(types=["!=SYSCALL"]),
+        Options(values={"success": ["yes"]}), Options(values={"uid": ["!=0"]}), Options(since=1_700_000_000_000),
+    ]),
+)  # fmt: skip
+def test_an_archive_has_what_is_found_in_its_text(seed: int, options: Options) -> None:
+    text = stream(seed).replace(b"\r", b"")
+    text += b"" if text.endswith(b"\n") else b"\n"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "log")
+        path.write_bytes(text)
+        seal(Path(folder, "a"), [path], size=1 << 20, keep=True)
+        if options != Options() and is_scattered(text):
+            return  # what came late of another process, or of what is forgotten, is judged by itself in text
+        assert searched(str(path), options, f"{folder}/a") == searched(str(path), options)
 
 
 def test_kinds_are_all_there() -> None:

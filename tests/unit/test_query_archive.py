@@ -16,6 +16,7 @@ import pytest
 from auditns_connector.archive.index_terms import Term
 from auditns_connector.archive.reader import Archive, Wanted
 from auditns_connector.matching.conditions import of_option
+from tests.unit import archive_help
 from tests.unit.queries import BASE, BOOT, DB, WEB, Ask, asked, executed, info, opened, sample
 from tests.unit.test_query_search import IN_WEB
 
@@ -88,6 +89,68 @@ def test_an_archive_answers_as_text_does(asked: Ask, words: list[str]) -> None:
     asked.path.write_text("")
     assert asked.serials(*words, *of(asked)) == by_text
     assert sorted(asked("search", *words, *of(asked)).splitlines()) == raw
+
+
+LATE = [
+    [], ["--contid", "7"], ["--contid", "unset"], ["--contid", "!=7"], ["--key", "open"], ["--file", "/f3"],
+    ["--file", "/late/3"], ["--file", "!=/f3"], ["--pid", "1003"], ["--type", "PATH"], ["--type", "CWD"],
+    ["--contid", "7", "--limit", "3"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("format", ["raw", "json"])
+@pytest.mark.parametrize("words", LATE, ids=" ".join)
+def test_late_records_are_found_with_their_event_in_an_archive(asked: Ask, words: list[str], format: str) -> None:
+    """They were left out of every answer: no record of theirs says whose they are, and in a block they stood far from
+    their event."""
+    text = b""
+    for n in range(1, 40):
+        text += archive_help.event(n, contid="7" if n % 2 else "", name=f"/f{n}")
+        if n % 10 == 0:
+            for late, name in ((3, "PATH"), (4, "PATH"), (3, "CWD")):
+                stamp = f"msg=audit(1700000000.{late:03d}:{late})"
+                text += f'type={name} {stamp}: item=5 name="/late/{late}" nametype=NORMAL\n'.encode()
+    asked.path.write_bytes(text)
+    words = [*words, "--format", format]
+    forwards, backwards = asked("search", *words), asked("search", *words, "--reverse")
+    assert ("/late/" in forwards) == (words[1:2] not in (["/late/3"], ["CWD"]))
+    asked("archive", "seal", "--archive", str(asked.folder / "archive"))
+    asked.path.write_text("")
+    assert said_by(asked("search", *words, *of(asked))) == said_by(forwards)
+    if "--limit" not in words:
+        sealed = asked("search", *words, "--reverse", *of(asked))
+        assert [n for n in range(40) if f":{n})" in sealed] == [n for n in range(40) if f":{n})" in backwards]
+        assert sealed.count("/late/") >= backwards.count("/late/")
+
+
+def said_by(text: str) -> list[str]:
+    """Lines of text, or serial, container and records of JSON: two late records of an event are one object where
+    nothing stands between them."""
+    if not text.startswith("{"):
+        return text.splitlines()
+    objects = [json.loads(line) for line in text.splitlines()]
+    return [f"{one['serial']} {one['contid']} {record}" for one in objects for record in one["records"]]
+
+
+def test_what_is_apart_is_said_by_the_text(asked: Ask) -> None:
+    """A record of ours that stands apart counts an event for its container; searched it is as text says, all the
+    same. No event is left of the host: that could not be sealed."""
+    stamp = f"msg=audit({BASE}.001:1): "
+    text = f"type=USER_CMD {stamp}pid=9 uid=0 auid=1 msg='op=test res=success'\n"
+    text += f"type=CONTAINER_ID msg=audit({BASE}.002:2): contid={WEB} event={BASE}.001:1\n" + opened(
+        3, 1, 50, "a", ours=WEB
+    )
+    asked.path.write_text(text)
+    both = ["--contid", WEB], ["--contid", "unset"]
+    found = [sorted(asked("search", *words).splitlines()) for words in both]
+    asked("archive", "seal", "--archive", str(asked.folder / "archive"))
+    assert asked.code == 0
+    asked.path.write_text("")
+    sealed = [asked("search", *words, *of(asked)) for words in both]
+    told = f"type=CONTAINER_ID msg=audit({BASE}.002:2): contid={WEB} event={BASE}.001:1"
+    assert [sorted(set(text.splitlines()) - {told}) for text in sealed] == found
+    rows = [json.loads(line) for line in asked("containers", "--json", *of(asked)).splitlines()]
+    assert {row["contid"]: row["events"] for row in rows} == {WEB: 3}
 
 
 #: a name as it stands in a record of a process in /etc, and the file that it is
