@@ -6,12 +6,14 @@ caught.
 """
 
 import argparse
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
 import sysconfig
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -61,23 +63,45 @@ class Copy:
         """Build the extension; a ``changed`` C file alone is compiled anew, anything else (None, a header) all of it.
         False when it does not compile."""
         command, sources = self._compiler()
-        objects = []
-        running = []
+        running: list[subprocess.Popen[bytes]] = []
+        good = True
         for source in sources:
-            target = self._objects / f"{source.parent.name}-{source.stem}.o"
-            objects.append(str(target))
+            target = self._object(source)
             if source == changed or changed is None or changed.suffix == ".h" or not target.exists():
                 running.append(subprocess.Popen([*command, "-c", str(source), "-o", str(target)]))
                 if len(running) >= (os.cpu_count() or 1):
-                    running.pop(0).wait()
+                    good &= running.pop(0).wait() == 0
         codes = [process.wait() for process in running]
-        if any(codes):
+        if any(codes) or not good:
             return False
+        self._link()
+        return True
+
+    def _object(self, source: Path) -> Path:
+        return self._objects / f"{source.parent.name}-{source.stem}.o"
+
+    def _link(self) -> None:
+        command, sources = self._compiler()
         assert self._extension is not None
         staged = self._extension.with_suffix(".new")
+        objects = [str(self._object(source)) for source in sources]
         subprocess.run([command[0], "-shared", "-o", str(staged), *objects, "-lpthread"], check=True)
         staged.replace(self._extension)
-        return True
+
+    @contextlib.contextmanager
+    def compiled_with(self, changed: Path) -> Iterator[bool]:
+        """The extension with a ``changed`` C file or header during the block, which undoes the change; false where it
+        does not compile."""
+        kept = self._object(changed)
+        former = kept.read_bytes() if changed.suffix == ".c" else None
+        try:
+            yield self.compile(changed)
+        finally:
+            if former is None:
+                self.compile(changed)
+            else:
+                kept.write_bytes(former)
+                self._link()
 
     def test(self, *tests: str) -> tuple[bool, str]:
         """Whether all of ``tests`` pass, and the last lines that pytest wrote."""
@@ -108,16 +132,14 @@ def caught(copy: Copy, mutant: Mutant, *, find: bool) -> bool:
     text = path.read_text(encoding="utf-8")
     assert text.count(mutant.text) == 1, mutant
     path.write_text(text.replace(mutant.text, mutant.weakened), encoding="utf-8")
-    in_c = mutant.file.startswith("cdefs/")
-    try:
-        if in_c and not copy.compile(path):
-            print(f"NO C     {mutant.name}")
-            return False
-        passed, said = copy.test(mutant.test.partition("::")[0] if find else mutant.test)
-    finally:
-        path.write_text(text, encoding="utf-8")
-        if in_c:
-            copy.compile(path)
+    with copy.compiled_with(path) if mutant.file.startswith("cdefs/") else contextlib.nullcontext(True) as compiles:
+        try:
+            if not compiles:
+                print(f"NO C     {mutant.name}")
+                return False
+            passed, said = copy.test(mutant.test.partition("::")[0] if find else mutant.test)
+        finally:
+            path.write_text(text, encoding="utf-8")
     first = next((line for line in said.splitlines() if line.startswith("FAILED")), "")
     print(f"{'SURVIVES' if passed else 'caught  '} {mutant.name}{'  ' + first if find else ''}", flush=True)
     return not passed

@@ -40,7 +40,7 @@ MUTANTS: Final = (
         "cdefs/loop/loop.c",
         " || q->scan->changes != q->changes",
         "",
-        "tests/unit/test_native_loop.py::test_a_change_of_the_rules_that_came_alone_is_not_overlooked",
+        "tests/unit/test_native_loop.py::test_a_change_of_the_rules_is_taken_note_of_before_its_event_is_answered",
     ),
     Mutant(
         "loop: a clock that was set",

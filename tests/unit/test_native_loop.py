@@ -345,6 +345,14 @@ def quiet() -> Iterator[Quiet]:
     host.close()
 
 
+def test_a_change_of_the_rules_is_taken_note_of_before_its_event_is_answered(quiet: Quiet) -> None:
+    stamp = b"msg=audit(%d.%03d:1004): " % (quiet.now // 1000, quiet.now % 1000)
+    change = b'type=CONFIG_CHANGE %sauid=0 ses=1 op=remove_rule key="k" list=4 res=1\n' % stamp
+    quiet.come(b"", change + event(1004, quiet.now, 100))
+    assert quiet.observer.exec_rules.changes == quiet.pipeline.text.stream.changes == 1
+    assert quiet.pipeline.text.enricher.events == 5
+
+
 def test_a_change_of_the_rules_that_came_alone_is_not_overlooked(quiet: Quiet) -> None:
     stamp = b"msg=audit(%d.%03d:1004): " % (quiet.now // 1000, quiet.now % 1000)
     quiet.come(b"", b'type=CONFIG_CHANGE %sauid=0 ses=1 op=remove_rule key="k" list=4 res=1\n' % stamp)
