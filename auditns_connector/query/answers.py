@@ -63,6 +63,8 @@ class LogAnswers(Correlator):
         self._alone: list[Alone] = []
         #: whose those of :meth:`alone` are, in the same order
         self.alone_holders: list[Holder] = []
+        #: and what they say, by the names of their fields
+        self.alone_words: list[dict[str, bytes]] = []
         self._clear()
 
     def _clear(self) -> None:
@@ -127,7 +129,7 @@ class LogAnswers(Correlator):
 
     def _stand_alone(self, points: InsertionPoints) -> list[Alone]:
         found = []
-        self.alone_holders = []
+        self.alone_holders, self.alone_words = [], []
         table = self.table
         row = table.own.find(_EVENT_IS_OURS)
         while row >= 0:
@@ -137,6 +139,7 @@ class LogAnswers(Correlator):
             holder = self.holder(words.get("contid", b"").strip(b'"').decode("latin-1"), table.ms[row])
             number = int(pid) if re.fullmatch(rb"[0-9]{1,9}", pid) else -1
             self.alone_holders.append(holder)
+            self.alone_words.append(words)
             found.append(Alone(table.number[row], points.l_type[line], number, state_of(holder)))
             row = table.own.find(_EVENT_IS_OURS, row + 1)
         return found

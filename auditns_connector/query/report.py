@@ -1,4 +1,5 @@
 """A report of a whole log: containers, programs, failures by key, logins inside, what crossed containers, losses.
+Of sealed text, whose tallies have no namespaces, setns is not told.
 
 Works on distinct values in columns, so that ten million records take seconds.
 """
@@ -21,6 +22,7 @@ from auditns_connector.query.asked import Asked
 from auditns_connector.query.containers import Containers, Row
 from auditns_connector.query.life import entry_line
 from auditns_connector.query.page import Band, Bar, Page, Table, moment
+from auditns_connector.query.spaces import Spaces
 from auditns_connector.vocabulary.audit_text import P_EXEC, P_LATE, P_TARGET
 from auditns_connector.vocabulary.record_types import CONTAINER_LOST, NUMBERS
 from auditns_connector.vocabulary.syscall_names import call_name
@@ -49,6 +51,7 @@ class Tally:
         self.crossing: dict[tuple[str, str, str], list[int]] = {}
         self.losses: list[tuple[int, str]] = []
         self.dropped = 0
+        self._spaces = Spaces()
 
     def take(self, stream: TextStream, points: InsertionPoints) -> bool:
         """Count whole events."""
@@ -109,10 +112,17 @@ class Tally:
         first: int,
         rows: dict[int, int],
     ) -> None:
-        for alone in self._answers.alone(points):
-            if kept[alone.event - first] and alone.kind == CONTAINER_LOST and len(self.losses) < MOST:
-                row = rows[alone.event]
-                self.losses.append((self._answers.table.ms[row], told.get(row, {}).get(_LOST, NOT_KNOWN)))
+        answers = self._answers
+        said = zip(answers.alone(points), answers.alone_holders, answers.alone_words, strict=True)
+        for alone, who, words in said:
+            row, wanted = rows[alone.event], kept[alone.event - first]
+            if wanted and alone.kind == CONTAINER_LOST and len(self.losses) < MOST:
+                self.losses.append((answers.table.ms[row], told.get(row, {}).get(_LOST, NOT_KNOWN)))
+            went = self._spaces.told(alone.kind, who, words)
+            if wanted and went is not None:
+                kind, theirs = went
+                whom = ",".join(sorted(map(self.called, theirs)))
+                self._seen(self.crossing, (f"setns {kind}", self.called(who), whom), answers.table.ms[row])
 
     def _crossed(self, points: InsertionPoints, subject: int | None, target: int, ms: int) -> None:
         """A signal or a trace; told where it goes to another container."""
@@ -202,6 +212,8 @@ class Tally:
         known = [self._answers.names.entry(entry) for entry in entries]
         came = [(one.get("time", "?"), entry_line(one), one.get("login", "?"), one["id"]) for one in known[:_TOP]]
         notes = [f"{self.dropped} more were counted in no table."] if self.dropped else []
+        if self._spaces.dropped:
+            notes.append(f"{self._spaces.dropped} namespaces were not remembered: setns into them is not told.")
         listed = sorted(rows, key=lambda row: -row.events)
         return Page(
             "report of the log",
@@ -211,7 +223,7 @@ class Tally:
                 _counts("execs", "Programs started most", ("container", "program"), self.execs),
                 _counts("failures", "Failures by key", ("container", "key"), self.failures),
                 _seen_table("logins", "Logins inside", ("container", "user", "program"), self.logins),
-                _seen_table("crossing", "Signals and traces across containers", ("call", "who", "whom"), self.crossing),
+                _seen_table("crossing", "Across containers", ("call", "who", "whom"), self.crossing),
                 Table("entries", "Entries from outside", ("time", "who", "login", "id"),
                       came, max(len(known) - _TOP, 0)),
                 Table("losses", "Lost", ("time", "source"), [(moment(ms), source) for ms, source in self.losses[:_TOP]],

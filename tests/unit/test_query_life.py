@@ -176,6 +176,33 @@ def test_a_report(asked: Ask) -> None:
     assert [one["source"] for one in found["losses"]] == ["perf"]
 
 
+def space(serial: int, kind: str, who: str, snum: str, reason: str = "", pid: int = 50) -> str:
+    contid = f" contid={who}" if who else ""
+    why = f" reason={reason} old_snum=5" if reason else ""
+    return (
+        f'type={kind} msg=audit({BASE + serial}.000:{serial}): pid={pid} uid=0 type=40000000 comm="x"{contid} dev=0:4 '
+        f"snum={snum} ino={serial}{why} res=1\n"
+    )
+
+
+def test_a_report_tells_who_has_gone_into_the_namespaces_of_others(asked: Ask) -> None:
+    asked.path.write_text(
+        info(1, 1, WEB, "web") + info(2, 2, DB, "db")
+        + space(3, "NS_INIT", "", "a0", pid=0)
+        + space(4, "NS_INIT", WEB, "b1") + space(5, "NS_CHANGE", DB, "c1", "clone") + space(6, "NS_INIT", "", "d1")
+        + space(7, "NS_CHANGE", WEB, "b1", "setns")  # its own
+        + space(8, "NS_CHANGE", WEB, "c1", "setns") + space(9, "NS_CHANGE", WEB, "c1", "setns")
+        + space(10, "NS_CHANGE", DB, "a0", "setns")
+        + space(11, "NS_CHANGE", DB, "d1", "setns")  # nobody knows whose
+        + space(12, "NS_CHANGE", "", "b1", "setns")  # of the host's, which is an entry or nothing
+        + space(13, "NS_CHANGE", DB, "?", "setns") + space(14, "NS_CHANGE", WEB, "e1", "setns")
+    )  # fmt: skip
+    crossing = shown(asked, "report")["crossing"]
+    assert [(one["call"], one["who"], one["whom"], one["times"]) for one in crossing] == [
+        ("setns net", "web", "db", "2"), ("setns net", "db", "host", "1"),
+    ]  # fmt: skip
+
+
 def test_a_report_of_a_part(asked: Ask) -> None:
     found = shown(asked, "report", "--contid", DB)
     assert found["facts"]["events"] == "4"  # the signal went there
