@@ -176,7 +176,7 @@ def inputs(records: int) -> dict[str, tuple[Path, Path]]:
             _read_back(records, found[RAW])
         log = corpus(kind, records)
         of = corpus(RAW, records) if kind in (OTHER_BOOT, READ_BACK) else log
-        frames = of.with_suffix(".journal")
+        frames = of.with_suffix(".first.journal")
         if not frames.exists() or frames.stat().st_mtime < of.stat().st_mtime:
             journal.write(of, frames, PROCESSES, CONTAINERS)
         found[kind] = (log, frames)

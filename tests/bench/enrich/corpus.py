@@ -72,8 +72,10 @@ def count(log: Path) -> int:
 
 
 def corpus_path(kind: str, records: int) -> Path:
-    """Where the log of that kind is, or will be."""
-    return folder() / f"{kind.lower().replace(' ', '-')}-{records}-varied.log"
+    """Where the log of that kind is, or will be. What ours made of another one is made anew where that would be other
+    text now."""
+    made = "first" if kind == READ_BACK else "varied"
+    return folder() / f"{kind.lower().replace(' ', '-')}-{records}-{made}.log"
 
 
 def corpus(kind: str, records: int) -> Path:

@@ -56,14 +56,18 @@ def hello(offset: int, now: int) -> bytes:
 
 
 def proc(pid: int, ppid: int, now: int, container: int | None, place: str = "") -> bytes:
-    """A process as /proc shows it, in container number ``container`` or on the host (in the cgroup ``place``)."""
+    """A process as /proc shows it, the first one of container number ``container`` or one of the host (in the cgroup
+    ``place``)."""
     own, place = dict(INITIAL), place if container is None else cgroup(container)
     if container is not None:
         own.update(zip(PERF_ORDER, inodes(container), strict=True))
+    # with one number alone it would not be the first of its pid namespace, but one that has gone in
+    numbers = [pid] if container is None else [pid, 1]
     answer = {
         "pid": pid, "tids": [pid], "ppid": ppid, "start": now, "start_ticks": now // 10_000_000, "comm": "init",
         "state": "S", "ns": {name: own.get(name) for name in ALL_ORDER}, "ns_dev": NS_DEV,
-        "cg": {"0": place} if place else {}, "uids": [0, 0, 0, 0], "nspid": [pid], "loginuid": None, "sessionid": None,
+        "cg": {"0": place} if place else {}, "uids": [0, 0, 0, 0], "nspid": numbers, "loginuid": None,
+        "sessionid": None,
     }  # fmt: skip
     return f.pack(f.K_PROC, f.S_PROCFS, now, pid=pid, tid=pid, payload=json.dumps(answer).encode())
 
