@@ -262,6 +262,8 @@ class Correlator:
         whole = keep and end - first == points.n
         careful, states = _ANY_FLAG if keep and not whole else NEEDS_LOOKUP, self.states if whole else None
         which, count = self._rows.ready(now).find(points, first, end, careful, now, choice, states)
+        if not count:
+            return ()
         rest: Sequence[int] = ()
         several: set[int] = set()
         numbers = array("I", bytes(4 * groups.find(points, which, count, NEEDS_LOOKUP)))

@@ -58,6 +58,9 @@ class TextInput:
         self._stream, self._watched, self._reading = stream, watched, reading
         self._deliver = deliver if reading is None else self._deliver_and_tell(deliver, reading)
         self._unended = False
+        #: what is waited for, and when the kernel's events were looked for last
+        self._ready = select.poll()
+        self._looked = 0
 
     @staticmethod
     def _deliver_and_tell(
@@ -120,22 +123,13 @@ class TextInput:
         """Feed one input to its end; False when nobody wants more. Lines of a pipe or a terminal are passed on as they
         come; a file is all there, and what stands in it is looked at first: so what is put in stands in its best place.
         """
-        self._stream.hold(stat.S_ISREG(os.fstat(fd).st_mode))
-        ready = self._poll(fd)
-        looked = time.monotonic_ns()
+        all_there = stat.S_ISREG(os.fstat(fd).st_mode)
+        self._stream.hold(all_there)
+        self._ready, self._looked = self._poll(fd), time.monotonic_ns()
         fresh = True
         while True:
-            came = ready.poll(self._patience(looked))
-            found = [one for one, _ in came]
-            now = time.monotonic_ns()
-            if any(what & select.POLLNVAL for _, what in came):
-                ready = self._poll(fd)  # a CPU has gone, and its ring with it
-            if fd not in found:
-                self._watched.drain()
-                looked = now
-                if not self._decide_idle(now - HOLD):
-                    return False
-                continue
+            if not all_there and not self._wait(fd):
+                return False
             room = self._stream.room(_BLOCK)
             try:
                 size = os.readv(fd, [room])
@@ -154,6 +148,21 @@ class TextInput:
             self._unended = room[size - 1] != _NEWLINE
             self._stream.at(time.monotonic_ns())
             if not self._deliver(self._stream.filled(size)):
+                return False
+
+    def _wait(self, fd: int) -> bool:
+        """Until there is something to be read; False when nobody wants more."""
+        while True:
+            came = self._ready.poll(self._patience(self._looked))
+            found = [one for one, _ in came]
+            now = time.monotonic_ns()
+            if any(what & select.POLLNVAL for _, what in came):
+                self._ready = self._poll(fd)  # a CPU has gone, and its ring with it
+            if fd in found:
+                return True
+            self._watched.drain()
+            self._looked = now
+            if not self._decide_idle(now - HOLD):
                 return False
 
     def _decide_idle(self, before: int) -> bool:
