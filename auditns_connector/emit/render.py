@@ -215,10 +215,10 @@ class Renderer:
     def _number_others(self, points: InsertionPoints, who: "array[int]") -> None:
         """Number what is said of those that no row answered for."""
         states, say = self._correlator.states, self._say
-        whole = states.rows is None and states.texts is None
-        left = range(points.n) if whole else [i for i, number in enumerate(who) if not number]
+        left = ffi.new("uint32_t[]", max(points.n, 1))
+        count = lib.row_texts_left(points.c, ffi.from_buffer("uint32_t[]", who), left) if points.n else 0
         said: dict[tuple[int, int], int] = {}
-        for i in left:
+        for i in ffi.unpack(left, count) if count else ():
             one = states.which[i], points.pid[i]
             if one not in said:
                 said[one] = say(states.found[one[0]], one[1])

@@ -49,6 +49,14 @@ class RowNumbers:
         """Texts are numbered anew."""
         lib.row_texts_clear(self._c)
 
+    def forget(self) -> None:
+        """What :meth:`made` said does not hold any more."""
+        lib.row_texts_forget(self._c)
+
+    def made(self, row: int, model: "Model", number: int, first: tuple[int, int]) -> None:
+        """All of the profile of ``row`` whom its creator has made have that number, but for the process ``first``."""
+        lib.row_texts_made(self._c, model.table.c, row, number, *first)
+
     def put(self, rows: CData, who: "array[int]", model: "Model", number_of: Callable[[int], int]) -> None:
         """Put into ``who``, for each point that ``rows`` has a row for, what ``number_of`` gives for it."""
         if rows is None or not who:
@@ -78,15 +86,12 @@ class SaidOfRows:
         self._parts: dict[int, tuple[Profile, str, str, str]] = {}
         self._ancestors: dict[Ancestor, str] = {}
         self._applied = (-1, 0)
-        #: by profile and creator, until a frame is applied: the number of the text; None for one without parents
-        self._told: dict[tuple[Profile, tuple[int, int] | None], int] = {}
         self._texts: dict[str, int] = {}
 
     def clear(self) -> None:
         """Texts are numbered anew."""
         self._numbers.clear()
         self._parts.clear()
-        self._told.clear()
         self._texts.clear()
 
     def number(self, rows: CData, who: "array[int]", model: "Model", texts: RecordTexts) -> CData:
@@ -95,7 +100,7 @@ class SaidOfRows:
         applied = model.applied, int(model.table.c.frames)
         if applied != self._applied:
             self._applied = applied
-            self._told.clear()
+            self._numbers.forget()
         self._numbers.put(rows, who, model, lambda row: self._number_of(row, model, texts))
         return self._numbers.starts
 
@@ -107,18 +112,16 @@ class SaidOfRows:
         profile, front, unit, behind = self._of_profile(c.profile, model)
         holder = Holder(c.pid, c.start, (c.creator, c.creator_start) if c.creator else None)
         container = profile.state.container
-        first = container is not None and container.init == (c.pid, c.start)
-        by = None if first else holder.creator
-        number = self._told.get((profile, by)) if first or by is not None else None
+        line = ",".join(map(self._ancestor, identity.parents(model, holder, container)))
+        parents = f',"parents":[{line}]' if line else ""
+        boot = jsonout.encode(boot_of(model.containers.boot_id))[:-1]
+        text = f'{front},"process":{{"key":{boot}{WHICH}"{unit}{parents}}}{behind}'
+        number = self._texts.get(text)
         if number is None:
-            line = ",".join(map(self._ancestor, identity.parents(model, holder, container)))
-            parents = f',"parents":[{line}]' if line else ""
-            boot = jsonout.encode(boot_of(model.containers.boot_id))[:-1]
-            text = f'{front},"process":{{"key":{boot}{WHICH}"{unit}{parents}}}{behind}'
-            number = self._texts.get(text) or texts.add(text.encode("ascii"))
-            self._texts[text] = number
-            if first or by is not None:
-                self._told[(profile, by)] = number
+            number = self._texts[text] = texts.add(text.encode("ascii"))
+        first = container.init if container is not None else None
+        if first != (c.pid, c.start):
+            self._numbers.made(row, model, number, first or (0, 0))
         return number
 
     def _of_profile(self, number: int, model: "Model") -> "tuple[Profile, str, str, str]":

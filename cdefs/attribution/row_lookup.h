@@ -41,9 +41,19 @@ struct row_text {
     uint32_t profile, number;
 };
 
+/* All of a profile whom one process has made have one text, but for the first process of their container. */
+struct row_siblings {
+    uint64_t creator_start, first_start;
+    int32_t creator, first;
+    uint32_t profile, number;   /* number 0: there is nothing here */
+};
+
+#define ROW_SIBLINGS 4096 /* a power of two; when half of it is taken all is forgotten */
+
 struct row_texts {
     struct row_text *text;
-    uint32_t room;
+    uint32_t room, made;
+    struct row_siblings siblings[ROW_SIBLINGS];
 };
 
 struct row_texts *row_texts_new(void);
@@ -57,6 +67,14 @@ void row_texts_clear(struct row_texts *texts);
 uint32_t row_texts_find(struct row_texts *texts, const struct table *table, const uint32_t *rows, uint32_t n,
                         uint32_t *who, uint64_t *starts, uint32_t *missed);
 void row_texts_put(struct row_texts *texts, uint32_t row, uint32_t number);
+/* The same, for all whom the creator of the row has made, but for the process `first` that began at `first_start`; until
+ * row_texts_forget. */
+void row_texts_made(struct row_texts *texts, const struct table *table, uint32_t row, uint32_t number, int32_t first,
+                    uint64_t first_start);
+void row_texts_forget(struct row_texts *texts);
+
+/* The points for which `who` has 0 go to `found`; not those of an EOE that is late, which is about nobody. */
+uint32_t row_texts_left(const struct auditns_points *points, const uint32_t *who, uint32_t *found);
 
 /* Where all points are answered by rows: insert the texts, as auditns_assemble does; -1 where not all are, or there is
  * not room enough, and nothing has happened. */

@@ -23,10 +23,40 @@ void row_texts_free(struct row_texts *texts)
     free(texts);
 }
 
+void row_texts_forget(struct row_texts *texts)
+{
+    if (texts->made)
+        memset(texts->siblings, 0, sizeof(texts->siblings));
+    texts->made = 0;
+}
+
 void row_texts_clear(struct row_texts *texts)
 {
+    row_texts_forget(texts);
     if (texts->room)
         memset(texts->text, 0, texts->room * sizeof(*texts->text));
+}
+
+/* Where the text of the row and its siblings is, or would be. */
+static struct row_siblings *siblings_of(struct row_texts *texts, const struct process *p)
+{
+    uint64_t h = (p->creator_start ^ (uint64_t)p->profile << 40 ^ (uint32_t)p->creator) * 0x9e3779b97f4a7c15u;
+    uint32_t at = (uint32_t)(h >> 32) % ROW_SIBLINGS;
+    struct row_siblings *s;
+
+    for (;; at = (at + 1) % ROW_SIBLINGS) {
+        s = &texts->siblings[at];
+        if (!s->number || (s->profile == p->profile && s->creator == p->creator && s->creator_start == p->creator_start))
+            return s;
+    }
+}
+
+/* The number of the text of a row whose sibling's is known; 0: it is not. */
+static uint32_t number_of(struct row_texts *texts, const struct process *p)
+{
+    const struct row_siblings *s = p->creator && texts->made ? siblings_of(texts, p) : NULL;
+
+    return s && !(p->pid == s->first && p->start == s->first_start) ? s->number : 0;
 }
 
 static int grow(struct row_texts *texts, uint32_t row)
@@ -63,7 +93,12 @@ uint32_t row_texts_find(struct row_texts *texts, const struct table *t, const ui
             starts[i] = p->start;
             continue;
         }
-        *text = (struct row_text){p->start, p->profile, WANTED};
+        *text = (struct row_text){p->start, p->profile, number_of(texts, p)};
+        who[i] = text->number;
+        starts[i] = p->start;
+        if (text->number)
+            continue;
+        text->number = WANTED;
         missed[count++] = row;
     }
     return count;
@@ -72,4 +107,28 @@ uint32_t row_texts_find(struct row_texts *texts, const struct table *t, const ui
 void row_texts_put(struct row_texts *texts, uint32_t row, uint32_t number)
 {
     texts->text[row].number = number;
+}
+
+void row_texts_made(struct row_texts *texts, const struct table *t, uint32_t row, uint32_t number, int32_t first,
+                    uint64_t first_start)
+{
+    const struct process *p = process_at(t, row);
+
+    if (!p->creator)
+        return;
+    if (2 * texts->made >= ROW_SIBLINGS)
+        row_texts_forget(texts);
+    struct row_siblings *s = siblings_of(texts, p);
+    texts->made += !s->number;
+    *s = (struct row_siblings){p->creator_start, first_start, p->creator, first, p->profile, number};
+}
+
+uint32_t row_texts_left(const struct auditns_points *p, const uint32_t *who, uint32_t *found)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < p->n; i++)
+        if (!who[i] && (!(p->flags[i] & AUDITNS_P_LATE) || p->flags[i] & (AUDITNS_P_SUBJECT | AUDITNS_P_TARGET)))
+            found[n++] = i;
+    return n;
 }
