@@ -269,7 +269,6 @@ class Correlator:
         numbers = array("I", bytes(4 * groups.find(points, which, count, NEEDS_LOOKUP)))
         told: list[State] = []
         lasting: dict[Process, Numbered | None] = {}
-        number_of = self.numbers.by_container.get
         for group, (i, pid, flags, size, low, high) in enumerate(groups.rows()):
             alone = flags & NEEDS_LOOKUP
             if pid in several and not alone & pt.P_OBJECT:
@@ -283,8 +282,7 @@ class Correlator:
                 found = exec_match.find_only_exec(self.model, pid, times, self._until(points, i, now))
                 process = None if found is None else self._rows.holder_in(pid, found)
             if found is not None:
-                brief = number_of(found.container) if found.entry is None else None
-                numbers[group] = number = brief or self.numbers.plain(found)
+                numbers[group] = number = self.numbers.plain(found)
                 if process is not None and (process.row or low * _MS - offset - found.since > _LASTING):
                     lasting[process] = self.numbers.lasting(found, number)
             elif size > 1 and self.ns == "off":

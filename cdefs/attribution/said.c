@@ -71,6 +71,8 @@ int said_begin(struct said *s, const struct auditns_points *p, uint32_t first, u
 {
     s->first = first;
     s->keys = s->events = 0;
+    if (end <= first)
+        return 1;
     if (!grow(&s->key, &s->key_room, end - first))
         return 0;
     s->keys = end - first;
@@ -80,7 +82,8 @@ int said_begin(struct said *s, const struct auditns_points *p, uint32_t first, u
         s->events = 0;
         return 0;
     }
-    memset(s->words, 0, s->events * sizeof(*s->words));
+    if (s->events)
+        memset(s->words, 0, s->events * sizeof(*s->words));
     for (uint32_t n = 0; n < p->line_n; n++) {
         uint32_t at = p->l_event[n] - s->event;
         if (at >= s->events || !(type_numbered(p->l_type[n]) & TYPE_OWN))

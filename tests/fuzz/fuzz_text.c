@@ -273,7 +273,7 @@ static void take_listed(const char *block, uint32_t consumed, const uint32_t *ch
     static uint8_t keep[4096];
     char *out = NULL, *lines = NULL;
     uint64_t listed = 0;
-    int64_t len = auditns_json(json, block, &points, who, NULL, NULL, NULL, 0, &texts, NULL, 0, 0, &lines);
+    int64_t len = auditns_json(json, block, &points, who, points.serial, NULL, NULL, 0, &texts, NULL, 0, 0, &lines);
 
     ask(block);
     hold(len >= 0, "JSON is made");
