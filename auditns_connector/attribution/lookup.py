@@ -106,11 +106,7 @@ def _at(model: "Model", pid: int, ppid: int, low: int, until: int, by: int = 0) 
         return NOBODY
     if len(found) > 1 and ppid >= 0:
         found = [process for process in found if may_be_child(model, process, ppid, _last(process, high))] or found
-    states = [
-        state
-        for process in found
-        for state in _with_threads(model, process, _states(model, process, low, high), low, high)
-    ]
+    states = [state for process in found for state in _states(model, process, low, high)]
     return named_then(agreed(model, states), low, high)
 
 
@@ -126,10 +122,10 @@ def _states(model: "Model", process: Process, low: int, high: int) -> list[State
     """The states of ``process`` that a record stamped between ``low`` and ``high`` can mean, asked for now."""
     if process.not_before > low:
         low, high = process.not_before, max(high, process.not_before)
-    upcoming = model.calls.next(process.pid)
+    upcoming, until = model.calls.next(process.pid), high
     if upcoming is not None and model.losses.calls_complete(upcoming) and upcoming >= process.start:
-        high = max(low, min(high, upcoming))
-    return process.states(low, high)
+        until = max(low, min(high, upcoming))
+    return _with_threads(model, process, process.states(low, until), low, high)
 
 
 def _last(process: Process, high: int) -> int:

@@ -95,3 +95,17 @@ def test_a_storm_is_remembered_as_unknown() -> None:
     assert len(w.model.processes[100].thread_namespaces or ()) <= processes.KEPT
     later(w, 9000)
     assert [net(w, at) for at in (2000, 3050, 3199)] == [None] * 3
+
+
+def test_threads_that_ended_with_an_exec_are_none_of_what_comes_behind_it() -> None:
+    """The stamp of a record is as old as the clock's last tick: the exec, and its threads, may have been since."""
+    w = world()
+    w.unshare(100, 3000, tid=101, net=11)
+    w.exit(100, 5000, tid=101)
+    w.exec(100, 5001)
+    assert w.who_exec(100, 4997) is None
+    w.called_unshare(100, 5002, 5003, uts=12)
+    w.told_call(100, 4998)
+    later(w, 9000)
+    assert net(w, 4998) is not None
+    assert net(w, 4998, UTS) == 12
