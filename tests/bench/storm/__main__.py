@@ -38,7 +38,8 @@ _HEADER: Final = (
 _ABOUT: Final = (
     "auditd's log: share of the messages and of the workload's actions that is in it (in brackets what the kernel "
     "counts as lost). ours: how much of that is in our output; untold: what neither is there nor lies between serials "
-    "that a CONTAINER_LOST names. Wrong: another container, or none for an action of a container. Answer: on a control "
+    "that a CONTAINER_LOST names. Wrong: another container, or none for an action of a container; unknown: in brackets "
+    "those that no loss that was told explains. Answer: on a control "
     "connection that stays open, by one who need not wait for a CPU; status: the command. MiB: anonymous memory. "
     "Caught up: from the end of the storm to "
     "the first event of afterwards in our output. A storm of which more than 1 % failed does not count: †."
@@ -61,7 +62,18 @@ def row(result: Result) -> list[str]:
         *(f"{part:.0f}" for part in result.memory),
         *("never" if part is None else f"{part:.2f}" for part in (result.caught_up, result.ended)),
     ]
-    return [*line, f"{share:.2f} %", str(outcome.untold), str(outcome.wrong), str(outcome.unknown), *times]
+    return [
+        *line,
+        f"{share:.2f} %",
+        str(outcome.untold),
+        str(outcome.wrong),
+        _of(outcome.unexplained, outcome.unknown),
+        *times,
+    ]
+
+
+def _of(some: int, number: int) -> str:
+    return f"{number} ({some})" if number else "0"
 
 
 def _quantile(values: list[float], part: float = 0.99) -> float:
