@@ -157,7 +157,7 @@ class RowLookup:
         return process
 
     def _state_of(self, row: int) -> State:
-        return self._model.table.at(row).state
+        return self._model.table.state_at(row)
 
     def says(self, i: int, number: int, said: State | None, *, alone: bool) -> None:
         """Point ``i`` of the last :meth:`find` or :meth:`find_nobody`, whose event has records of ours in its text,

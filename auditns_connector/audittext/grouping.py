@@ -94,6 +94,12 @@ def take_marked(choice: "array[int]", which: Iterable[int], mark: int) -> list[i
 UNCLEAR: Final = int(lib.AUDITNS_KEY_UNCLEAR)
 
 
+def sequence_end(points: InsertionPoints, first: int, most: int, apart: bytes) -> int:
+    """Up to where the points from ``first`` on have one serial after the other, below ``most``, the same in front of
+    their records, and no type that has a 1 in ``apart`` (65536 bytes)."""
+    return int(lib.auditns_sequence(points.c, first, most, apart))
+
+
 def event_numbers(points: InsertionPoints) -> tuple[int, int]:
     """The number of the first event that the ready lines are of, and how many numbers there are from it to the last."""
     first, count = ffi.new("uint32_t *"), ffi.new("uint32_t *")

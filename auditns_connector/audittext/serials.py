@@ -68,6 +68,11 @@ class SerialTracker:
         return self._holes
 
     @property
+    def newest(self) -> int:
+        """The serial that is further than all others that have come; -1: none has."""
+        return self._high
+
+    @property
     def open(self) -> bool:
         """Holes are open."""
         return bool(self._holes)

@@ -65,7 +65,7 @@ class People:
             self._generation = correlator.generation
             self._clear()
         who, states, table = array("I", bytes(4 * points.n)), correlator.states, correlator.model.table
-        self._rows.put(states.rows, who, correlator.model, lambda row: self._number(table.at(row).state))
+        self._rows.put(states.rows, who, correlator.model, lambda row: self._number(table.state_at(row)))
         for i, number in enumerate(who):
             if not number:
                 who[i] = self._number(states.of_no_row(i))

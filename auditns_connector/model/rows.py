@@ -20,7 +20,7 @@ from auditns_connector._native import ffi, lib
 from auditns_connector.model.containers import Containers
 from auditns_connector.model.namespaces import Namespaces
 from auditns_connector.model.places import Container, Instance
-from auditns_connector.model.process import Exec, Process, Ran
+from auditns_connector.model.process import Exec, Process, Ran, State
 from auditns_connector.model.profiles import Profile
 from auditns_connector.model.row_views import Dead, Newest, Sampled, Threads
 from auditns_connector.vocabulary.values import CData
@@ -104,9 +104,14 @@ class Rows:
         """Have the packed ``process``, which may be a former holder of its pid, be as the table has it now."""
         self._read(process.row)
 
-    def at(self, row: int) -> Process:
-        """The object of ``row``."""
-        return self._packed.get(row) or self._read(row)
+    def state_at(self, row: int) -> State:
+        """The state of ``row``; no object is made for it."""
+        process, c = self._packed.get(row), self._row
+        if process is not None:
+            return process.state
+        lib.table_read(self.c, row, c)
+        profile = self.profiles[c.profile]
+        return self._read(row).state if c.life or profile is None else profile.state._replace(since=c.since)
 
     def _read(self, row: int) -> Process:
         """The object of ``row``, as the table has it now, with the former incarnations behind it."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from auditns_connector.audittext.absence import Absence
 from auditns_connector.audittext.divided import Half, continues
+from auditns_connector.audittext.grouping import sequence_end
 from auditns_connector.audittext.serials import SerialGap, SerialTracker
 from auditns_connector.vocabulary import record_types as rectypes
 from auditns_connector.vocabulary.syscalls import NUMBERS
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from auditns_connector.sinks.tail import Tail
 
 _MODULUS: Final = 1 << 32
+#: a 1 at each type that auditd numbers by itself
+_DAEMON: Final = rectypes.marks(rectypes.DAEMON)
 #: an event comes before no more than so many others that are numbered before it
 _AHEAD: Final = 64
 #: the event of the joining comes within this time of the first (ms), and so many others
@@ -161,19 +164,38 @@ class Continuity:
         if not tracker.open and span.complete and span.low == points.serial[0] == self.next and span.high == last:
             tracker.skip(last, points.ms[n - 1])  # nothing is missing
         else:
-            for _, serial, ms in self._of_kernel(points, node):
-                self.missing += tracker.feed(serial, ms)
-                self._newer(serial, ms)
-                last = serial
+            last = self._track_each(tracker, points, node)
         self.next = last + 1
+
+    def _track_each(self, tracker: SerialTracker, points: "InsertionPoints", node: bytes) -> int:
+        """Feed the points to ``tracker``; returns the last serial of the kernel's."""
+        i, n, last = 0, points.n, points.serial[points.n - 1]
+        while i < n:
+            at, serial, ms = i, points.serial[i], points.ms[i]
+            i += 1
+            if not self._is_of_kernel(points, at, serial, node):
+                continue
+            self.missing += tracker.feed(serial, ms)
+            self._newer(serial, ms)
+            last = serial
+            if not tracker.open and tracker.newest == serial and self.newest == (serial, ms):
+                i = sequence_end(points, at, _MODULUS, _DAEMON)  # these follow it, and nothing is missing
+                last, ms = points.serial[i - 1], points.ms[i - 1]
+                tracker.skip(last, ms)
+                self.newest = last, ms
+        return last
 
     def _of_kernel(self, points: "InsertionPoints", node: bytes) -> Iterator[tuple[int, int, int]]:
         """The points in events that this host's kernel numbers, their serials and times."""
         rows = zip(points.serial[: points.n].tolist(), points.ms[: points.n].tolist(), strict=True)
         for i, (serial, ms) in enumerate(rows):
-            # auditd counts its own DAEMON_* events by itself, another host's are another sequence
-            if serial < _MODULUS and points.rtype[i] not in rectypes.DAEMON and points.lead(i) == node:
+            if self._is_of_kernel(points, i, serial, node):
                 yield i, serial, ms
+
+    @staticmethod
+    def _is_of_kernel(points: "InsertionPoints", i: int, serial: int, node: bytes) -> bool:
+        # auditd counts its own DAEMON_* events by itself, another host's are another sequence
+        return serial < _MODULUS and points.rtype[i] not in rectypes.DAEMON and points.lead(i) == node
 
     @property
     def incomplete(self) -> bool:

@@ -56,6 +56,22 @@ void auditns_pick_numbers(const uint32_t *which, uint32_t n, const uint32_t *num
         found[i] = numbers[which[i]];
 }
 
+static int same_lead(const struct auditns_points *p, uint32_t a, uint32_t b)
+{
+    return p->lead_len[a] == p->lead_len[b] &&
+           (!p->lead_len[a] || !memcmp(p->buf + p->line_off[a], p->buf + p->line_off[b], p->lead_len[a]));
+}
+
+uint32_t auditns_sequence(const struct auditns_points *p, uint32_t first, uint64_t most, const uint8_t *apart)
+{
+    uint32_t i = first + 1;
+
+    while (i < p->n && p->serial[i] == p->serial[i - 1] + 1 && p->serial[i] < most && !apart[p->rtype[i]] &&
+           same_lead(p, i, first))
+        i++;
+    return i;
+}
+
 /* ---- filters ---- */
 
 void auditns_events(const struct auditns_points *p, uint32_t *first, uint32_t *count)

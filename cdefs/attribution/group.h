@@ -19,6 +19,10 @@ uint32_t auditns_group(struct auditns_groups *groups, const struct auditns_point
 /* Put into `choice`, for each of the first `count` points that were grouped, the number of its group. */
 void auditns_spread(const struct auditns_groups *groups, const uint32_t *numbers, uint32_t count, uint32_t *choice);
 
+/* Up to where the points from `first` on have one serial after the other, below `most`, the same in front of their records,
+ * and no type with a 1 in `apart` (a byte for each of 65536). */
+uint32_t auditns_sequence(const struct auditns_points *points, uint32_t first, uint64_t most, const uint8_t *apart);
+
 #define AUDITNS_KEY_OTHER 0
 #define AUDITNS_KEY_WANTED 1
 #define AUDITNS_KEY_UNCLEAR 2
