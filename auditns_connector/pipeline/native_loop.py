@@ -5,6 +5,9 @@ through. So the round that most are is written down once more, in C (cdefs/loop/
 and nothing else; its events follow those before without a hole; perf's frames are plain, so that the process table
 applies them, and its rows answer all that is asked (row_lookup.py). The C waits for the next one, too, and comes back
 with whatever else turns up: that the pipeline does as it always does, and what was done here is as if it had done it.
+
+Where rows do not answer, or more is wanted than one plain text of all events (filters, objects, CONTAINER_INFO), the
+same round ends before the answer, which the interpreter gives, and nothing else.
 """
 
 import select
@@ -29,6 +32,7 @@ _DONE: Final = int(lib.LOOP_DONE)
 _OPEN: Final = int(lib.LOOP_OPEN)
 _NOTHING: Final = int(lib.LOOP_NOTHING)
 _UNSEEN: Final = int(lib.LOOP_UNSEEN)
+_ASKED: Final = int(lib.LOOP_ASKED)
 _OTHER: Final = int(lib.LOOP_OTHER)
 
 
@@ -57,7 +61,7 @@ class NativeLoop:
             "struct native_loop *",
             {
                 "fd": self._fd, "intake": audit.reader, "stream": self._stream, "scan": scan, "points": self._points,
-                "careful": NEEDS_LOOKUP, "next": _NEVER,
+                "careful": NEEDS_LOOKUP, "next": _NEVER, "table": self._model.table.c,
                 "see": self.see, "look": self._look or ffi.NULL,
                 "out": self._out, "room": _ROOM, "hold": text.hold, "others": others.fileno(),
                 "coalescer": text.coalescer.c,
@@ -85,16 +89,12 @@ class NativeLoop:
         text, observer, c = self._text, self._observer, self._c
         if any(part is not None and part.needs_python_loop() for part in self._parts):
             return False
-        standalone, tails, rules = text.standalone, text.enricher.plain_tails, observer.exec_rules
+        standalone, rules = text.standalone, observer.exec_rules
         if standalone is not None and standalone.events.next not in (rules.next, -1):
             return False
-        self._rows = text.correlator.ready(time.monotonic_ns())
-        assert tails is not None
-        assert self._rows is not None
-        c.lookup = self._rows.c
-        self._tails = tails.c_struct()
+        self._put_answers()
         self._applied = self._model.applied
-        c.tails, c.next, c.changes, c.logins = self._tails, rules.next, rules.changes, text.stream.logins
+        c.next, c.changes, c.logins = rules.next, rules.changes, text.stream.logins
         if observer.journal is not None and self._journal == ffi.NULL:
             self._journal = ffi.new("char[]", _JOURNAL)
         c.journal, c.journal_room = self._journal, _JOURNAL if observer.journal is not None else 0
@@ -106,6 +106,16 @@ class NativeLoop:
         for number, output in enumerate(self._natives):
             output.put(c.output[number])
         return True
+
+    def _put_answers(self) -> None:
+        """Have the C answer from the rows as they are now, where it can put the answers in."""
+        c, text, tails = self._c, self._text, self._text.enricher.plain_tails
+        self._rows = None if tails is None else text.correlator.ready(time.monotonic_ns())
+        if tails is None or self._rows is None:
+            c.lookup = ffi.NULL
+            return
+        c.lookup = self._rows.c
+        c.tails = self._tails = tails.c_struct()
 
     def wait(self, epoll: select.epoll, timeout: float) -> list[tuple[int, int]]:
         """Wait for what ``epoll`` waits for up to ``timeout`` seconds, and do rounds of the fast path as long as they
@@ -131,6 +141,11 @@ class NativeLoop:
         self.settle()
         if how == _OPEN:
             return self._write_rest()
+        if how == _ASKED and not observer.questions.open:
+            points = text.stream.scanned()
+            text.answer_next(points, look.cut)
+            self._note_passed(points.serial[points.n - 1], points.ms[points.n - 1])
+            return self.ready()
         if how == _NOTHING:
             text.read()
             return False
@@ -177,10 +192,7 @@ class NativeLoop:
             return
         text.correlator.count(c.answered, c.counted[OF_ONE], c.counted[NOT_CLEAR])
         text.enricher.count(c.events)
-        self._observer.exec_rules.passed(c.next - 1)
-        if text.standalone is not None:
-            text.standalone.passed(c.next - 1, c.ms)
-            text.note_position()
+        self._note_passed(c.next - 1, c.ms)
         c.answered = c.events = 0
         for kind in range(4):
             c.counted[kind] = 0
@@ -189,3 +201,11 @@ class NativeLoop:
             if done.bytes:
                 output.passed(done.bytes, done.lines)
                 done.bytes = done.lines = 0
+
+    def _note_passed(self, serial: int, ms: int) -> None:
+        """The next events up to ``serial``, of the time ``ms``, have come, and are with the outputs."""
+        text = self._text
+        self._observer.exec_rules.passed(serial)
+        if text.standalone is not None:
+            text.standalone.passed(serial, ms)
+            text.note_position()

@@ -266,6 +266,17 @@ class TextSide:
             for call in self.on_rules:
                 call()
 
+    def answer_next(self, points: InsertionPoints, cut: int) -> None:
+        """Answer and write ``points``, of this host's next events without a hole; all that happened before ``cut`` was
+        applied, and nothing else is to be said or to be seen in them."""
+        self.coalescer.note_batch(points.n, time.monotonic(), points.size)
+        self.observer.take_programs(points, cut, self.correlator.nodes)
+        self.observer.exec_rules.before_answer(points, self.stream)
+        blocks = self.enricher.take(points, lambda p: self._answer(p, cut))
+        if self.observer.journal is not None:
+            self.observer.mark(cut, points.serial[: points.n].tolist())
+        self.outputs.write(blocks)
+
     def _answer(self, points: InsertionPoints, cut: int) -> "array[int]":
         found = self.correlator.answer_known(points, cut) if self.enricher.plain_tails is None else None
         if found is None:

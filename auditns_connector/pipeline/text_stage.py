@@ -101,8 +101,8 @@ class Enricher:
         return {self._formats[0]: block}
 
     def needs_python_loop(self) -> bool:
-        """Whether anything but one plain text of all events is wanted, or the state of each point."""
-        return self._spelling < 0 or self._correlator.keep_states or self._correlator.info
+        """Whether the run ends with a certain event."""
+        return self.limit is not None
 
     @property
     def plain_tails(self) -> RecordTexts | None:

@@ -33,6 +33,11 @@ int64_t coalescer_pause(const struct coalescer *c, int64_t now)
     return until_full > COALESCE_LEAST || wanted < COALESCE_LEAST ? (int64_t)until_full : COALESCE_LEAST;
 }
 
+int coalescer_expects(const struct coalescer *c, int64_t now, int64_t pause)
+{
+    return rate_at(c, now) * (double)pause >= COALESCE_FEW * SECOND;
+}
+
 void coalescer_note(struct coalescer *c, uint64_t events, int64_t now, uint64_t size)
 {
     c->much = size >= COALESCE_MUCH;

@@ -20,5 +20,7 @@ struct coalescer {
 
 /* How long to wait at `now`, when text has come, before it is read (ns). */
 int64_t coalescer_pause(const struct coalescer *c, int64_t now);
+/* Whether an event is to be expected within the `pause` that begins at `now`. */
+int coalescer_expects(const struct coalescer *c, int64_t now, int64_t pause);
 /* `events` were read at `now`, in `size` bytes. */
 void coalescer_note(struct coalescer *c, uint64_t events, int64_t now, uint64_t size);

@@ -27,7 +27,7 @@ static int is_daemon(int32_t type)
     return type >= AUDIT_FIRST_DAEMON && type <= AUDIT_LAST_DAEMON;
 }
 
-/* Whether the points are of the events that come next, without a hole. */
+/* Whether the points are of the events of this host that come next, without a hole. */
 static int in_order(const struct native_loop *q)
 {
     const struct auditns_points *p = q->points;
@@ -35,7 +35,7 @@ static int in_order(const struct native_loop *q)
     if (!p->n || p->n > LOOP_POINTS || q->scan->changes != q->changes || q->scan->logins != q->logins)
         return 0;
     for (uint32_t i = 0; i < p->n; i++)
-        if (p->serial[i] != q->next + i || is_daemon(p->rtype[i]))
+        if (p->serial[i] != q->next + i || is_daemon(p->rtype[i]) || p->flags[i] & AUDITNS_P_NODE)
             return 0;
     return 1;
 }
@@ -69,8 +69,8 @@ static void mark(struct native_loop *q, int64_t now)
 /* Have the table apply the frames; whether it took all of them. */
 static int apply(struct native_loop *q, const uint8_t *frames, uint64_t len)
 {
-    const struct table *t = q->lookup->table;
-    int how = len ? table_apply(q->lookup->table, frames, len, 0) : TABLE_DONE;
+    struct table *t = q->table;
+    int how = len ? table_apply(t, frames, len, 0) : TABLE_DONE;
 
     q->applied = len ? t->at : 0;
     q->bytes += q->applied;
@@ -94,15 +94,15 @@ static int take_programs(struct native_loop *q, int64_t now)
     return 1;
 }
 
-/* Insert the texts if rows answer all points at `now`, and the events follow one another; returns how many bytes are in
- * `out`, or -1, and then it is as if the points had not been looked at. */
+/* Insert the texts if rows answer all points at `now`; returns how many bytes are in `out`, or -1, and then it is as if the
+ * points had not been looked at. */
 static int64_t join(struct native_loop *q, int64_t now)
 {
     struct auditns_points *p = q->points;
     const struct row_lookup *k = q->lookup;
     int64_t size;
 
-    if (!in_order(q) || !take_programs(q, now))
+    if (!take_programs(q, now))
         return -1;
     size = lookup_join(q->lookup, p, p->out_end, q->careful, now, q->choice, q->tails, q->out, q->room);
     if (size < 0)
@@ -141,6 +141,8 @@ static int pass_on(struct native_loop *q)
 {
     const struct auditns_points *p = q->points;
 
+    if (p->listed) /* whole events: nothing of them is handed out before their ends */
+        return !p->line_n;
     if (p->out_end - p->out_from > q->room)
         return 0;
     q->size = p->out_end - p->out_from;
@@ -167,38 +169,55 @@ int loop_round(struct native_loop *q)
         !journal_takes(q, (uint64_t)q->drained))
         return LOOP_UNSEEN;
     now = (int64_t)q->look->cut;
-    q->size = apply(q, q->look->frames, (uint64_t)q->drained) ? join(q, now) : -1;
-    if (q->size < 0)
+    if (!apply(q, q->look->frames, (uint64_t)q->drained) || !in_order(q))
         return LOOP_UNKNOWN;
+    q->size = q->lookup ? join(q, now) : -1;
+    if (q->size < 0)
+        return LOOP_ASKED;
     coalescer_note(q->coalescer, q->points->n, now, (uint64_t)got);
     give(q);
     return LOOP_DONE;
 }
 
-/* Text has come: let it gather until somebody else is ready, but no longer than until `end`; 1 where somebody is. */
-static int gather(const struct native_loop *q, int64_t end)
+/* Let text gather until somebody else is ready, but no longer than `pause`; 1 where somebody is. */
+static int gather(const struct native_loop *q, int64_t pause)
 {
-    int64_t now = monotonic(), pause = coalescer_pause(q->coalescer, now);
     struct pollfd others = {q->others, POLLIN, 0};
-    struct timespec t;
+    struct timespec t = {pause / 1000000000, pause % 1000000000};
 
-    pause = pause < end - now ? pause : end - now;
-    if (pause <= 0)
-        return 0;
-    t = (struct timespec){pause / 1000000000, pause % 1000000000};
-    return ppoll(&others, 1, &t, NULL) != 0;
+    return pause > 0 && ppoll(&others, 1, &t, NULL) != 0;
+}
+
+/* How long text may gather at `now` (ns), if that is to be over by `end`. */
+static int64_t pause_at(const struct native_loop *q, int64_t now, int64_t end)
+{
+    int64_t pause = coalescer_pause(q->coalescer, now);
+
+    return pause < end - now ? pause : end - now;
 }
 
 /* Wait; 1 where text has come, and nobody else is ready. */
 static int wait(const struct native_loop *q)
 {
-    int64_t now = monotonic(), end = q->end, oldest = auditns_scan_oldest(q->scan);
+    int64_t now = monotonic(), end = q->end, oldest = auditns_scan_oldest(q->scan), pause;
     struct epoll_event ready[2];
+    int n = 0;
 
     if (oldest < end - q->hold)
         end = oldest + q->hold;
-    return end > now && epoll_wait(q->epoll, ready, 2, (int)((end - now + 999999) / 1000000)) == 1 &&
-           ready[0].data.fd == q->fd && !gather(q, end);
+    if (end <= now)
+        return 0;
+    pause = pause_at(q, now, end);
+    if (coalescer_expects(q->coalescer, now, pause)) { /* a wake-up by the first of several is one too many */
+        if (gather(q, pause))
+            return 0;
+        n = epoll_wait(q->epoll, ready, 2, 0);
+        now = monotonic();
+    }
+    if (n || end <= now)
+        return n == 1 && ready[0].data.fd == q->fd;
+    return epoll_wait(q->epoll, ready, 2, (int)((end - now + 999999) / 1000000)) == 1 && ready[0].data.fd == q->fd &&
+           !gather(q, pause_at(q, monotonic(), end));
 }
 
 void loop_wait(struct native_loop *q)

@@ -9,7 +9,8 @@ struct native_loop {
     struct auditns_stream *stream;
     struct auditns_scan *scan;
     struct auditns_points *points;
-    struct row_lookup *lookup;
+    struct table *table;
+    struct row_lookup *lookup;  /* NULL: all points are for the caller to answer */
     const struct auditns_tails *tails;
     int64_t (*see)(struct perf_look *); /* perf_look, or what a test puts in its place */
     struct perf_look *look;
@@ -26,7 +27,7 @@ struct native_loop {
     char *journal;              /* what goes to the journal: frames that were applied, and which events answered; NULL: none */
     uint64_t journal_room, journal_len;
     int64_t end, hold;          /* end: of the rounds; hold: how long an event is waited for whose end has not come */
-    int64_t size;               /* what is left for the caller: bytes in `out` */
+    int64_t size;               /* what is left for the caller: bytes in `out`; -1: his to answer */
     int64_t drained;            /* bytes of frames in `look`, or its error */
     uint64_t applied;           /* of these: the caller is to apply the rest */
     int64_t ms;                 /* of the newest event */
@@ -38,13 +39,15 @@ struct native_loop {
 
 /* How a round went. Done: perhaps text is left for the caller; nothing: there was nothing to read; open: the event's end
  * is still to come; unseen: not for the fast path, and no frame was applied; unknown: not for it, and `applied` were.
- * Other: somebody else is ready, or it is time to come back. */
+ * Other: somebody else is ready, or it is time to come back. Asked: all frames were applied, and the caller is to answer
+ * the points, of the events that come next. */
 #define LOOP_DONE 0
 #define LOOP_NOTHING 1
 #define LOOP_OPEN 2
 #define LOOP_UNSEEN 3
 #define LOOP_UNKNOWN 4
 #define LOOP_OTHER 5
+#define LOOP_ASKED 6
 
 /* One round, where text has come. */
 int loop_round(struct native_loop *quick);

@@ -28,9 +28,10 @@ from auditns_connector.journal.files import JournalWriter
 from auditns_connector.model.outputs import Loss, Query
 from auditns_connector.pipeline import loop as loop_module
 from auditns_connector.pipeline.coalescing import Coalescer
+from auditns_connector.pipeline.filters import EventFilter, parse_contids
 from auditns_connector.pipeline.loop import Pipeline
 from auditns_connector.pipeline.open_standalone import open_standalone
-from auditns_connector.pipeline.text_stage import RAW, Enricher
+from auditns_connector.pipeline.text_stage import JSON, PRETTY, RAW, Enricher
 from auditns_connector.sinks.file import FileSink
 from auditns_connector.sinks.loss import Block
 from auditns_connector.sources.stdin import StdinSource
@@ -190,23 +191,28 @@ class Host:
     """A pipeline that writes to some sinks, and the other end of the socket that it reads audit text from. Nothing
     waits for a clock: each :meth:`step` is one round."""
 
-    def __init__(self, *sinks: Any, native: bool, coalescer: float | None = 0) -> None:
+    def __init__(self, *sinks: Any, native: bool, coalescer: float | None = 0, asks: str = RAW) -> None:
+        """``asks``: a format, or "filtered" or "described" text."""
         self.rings, self.world = Rings(), known()
         self.observer = Observer(self.world.model, perf=self.rings)  # type: ignore[arg-type]
-        correlator = Correlator(self.world.model)
+        name = asks if asks in (JSON, PRETTY) else RAW
+        correlator = Correlator(self.world.model, info=asks == "described")
+        wanted = EventFilter(keys=["k"], contids=[parse_contids("!=unknown")]) if asks == "filtered" else None
         self._ours, self.theirs = socket.socketpair()
-        audit, enricher = StdinSource(self._ours.fileno()), Enricher(correlator, (RAW,))
-        self.pipeline = Pipeline(self.observer, correlator, enricher, audit, {RAW: list(sinks)}, Log(quiet=True))
+        audit, enricher = StdinSource(self._ours.fileno()), Enricher(correlator, (name,), wanted=wanted)
+        self.pipeline = Pipeline(self.observer, correlator, enricher, audit, {name: list(sinks)}, Log(quiet=True))
         self.pipeline.text.coalescer = Coalescer(coalescer)
-        self.pipeline.text.standalone = open_standalone(self.observer, (RAW,), track=True, directory=None)
+        self.pipeline.text.standalone = open_standalone(
+            self.observer, (name,), correlator=correlator, track=True, directory=None
+        )
         self.pipeline._register()
         assert self.pipeline._native is not None
         self.standalone = self.pipeline.text.standalone
         self.loop = self.pipeline._native
         self.loop._c.see = self.rings.see
         self._native = native
-        #: rounds that the C did, and events that it answered
-        self.done, self.answered = 0, 0
+        #: rounds that the C did, those that it left the answers of, and events that it answered
+        self.done, self.asked, self.answered = 0, 0, 0
         #: sizes of the blocks that came back from the C to be written
         self.given: list[int] = []
 
@@ -227,6 +233,7 @@ class Host:
         if how == lib.LOOP_DONE:
             self.done += 1
             self.given.append(c.size)
+        self.asked += how == lib.LOOP_ASKED
         self.answered += c.answered
         self.loop._go_on(how)
 
@@ -248,10 +255,12 @@ class Host:
         self._ours.close()
 
 
-def run(seed: int, *, native: bool, log: Path | None = None, coalescer: float | None = 0) -> tuple[bytes, Any, Host]:
+def run(
+    seed: int, *, native: bool, log: Path | None = None, coalescer: float | None = 0, asks: str = RAW
+) -> tuple[bytes, Any, Host]:
     """The text that comes out of a run, into a file if there is a ``log``, and what else is to be seen of it."""
     sink: Any = Kept() if log is None else FileSink(FileOutput(path=str(log), group=""), lost_line)
-    host = Host(sink, native=native, coalescer=coalescer)
+    host = Host(sink, native=native, coalescer=coalescer, asks=asks)
     for frames, piece in text(seed, host.world):
         host.come(frames, piece)
     host.end()
@@ -295,6 +304,47 @@ def test_what_the_c_does_is_what_the_pipeline_does(seed: int, way: str, tmp_path
     assert quick.count(b"contid=") > 60
     assert quick.count(b"CONTAINER_LOST") == 1
     assert quick_seen == slow_seen
+
+
+#: the two runs are not of the same time
+_TIMES: dict[str, str] = {
+    JSON: r'"(?:time|start)":"[0-9.]+"|"key":"[^"]*"|since=[0-9.]+|"(since|from|to)":"?[0-9.]+"?',
+    PRETTY: r"\d\d\d\d-\d\d-\d\d |\d\d:\d\d:\d\d\.\d\d\d|since=[0-9.]+",
+    "filtered": r"(?:audit\(|since=)\d+\.\d+:?",
+    "described": r"(?:audit\(|since=)\d+\.\d+:?",
+}
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("asks", _TIMES)
+def test_the_c_leaves_answers_that_it_cannot_put_in(seed: int, asks: str) -> None:
+    """What is asked for beyond one plain text is answered as ever, in rounds of which the C does the rest."""
+    slow, slow_seen, _ = run(seed, native=False, asks=asks)
+    quick, quick_seen, host = run(seed, native=True, asks=asks)
+    assert (host.done, host.answered) == (0, 0)
+    assert host.asked > 40
+    times = re.compile(_TIMES[asks].encode())
+    assert times.sub(b"", quick) == times.sub(b"", slow)
+    assert quick.count(b"\n") > 60
+    assert quick_seen == slow_seen
+
+
+def test_an_answer_that_waits_for_proc_is_the_pipeline_s(quiet: "Quiet") -> None:
+    """Where frames have left something open, that is asked before the answer is given."""
+    quiet.pipeline.text.correlator.info = True
+    assert quiet.loop.ready()
+    quiet.observer.model.queries.append(Query("proc", 100))
+    quiet.theirs.sendall(event(1004, quiet.now, 100))
+    how = lib.loop_round(quiet.loop._c)
+    assert how == lib.LOOP_ASKED
+    assert not quiet.loop._go_on(how)
+    assert not quiet.observer.model.queries
+    assert quiet.pipeline.text.enricher.events == 5
+
+
+def test_events_of_another_host_are_no_step_in_our_serials(quiet: "Quiet") -> None:
+    quiet.theirs.sendall(b"".join(b"node=other " + line for line in event(1004, quiet.now, 100).splitlines(True)))
+    assert lib.loop_round(quiet.loop._c) == lib.LOOP_UNKNOWN
 
 
 def test_the_c_waits_and_goes_on_by_itself() -> None:
@@ -486,9 +536,7 @@ GATES: dict[str, Callable[[Quiet], object]] = {
     "the text has ended": lambda q: setattr(q.pipeline.text, "ended", True),
     "no perf": lambda q: setattr(q.observer, "perf", None),
     "no serial was seen": lambda q: setattr(q.observer.exec_rules, "_next", None),
-    "containers are described": lambda q: setattr(q.pipeline.text.correlator, "info", True),
-    "states are wanted": lambda q: setattr(q.pipeline.text.correlator, "keep_states", True),
-    "objects are wanted": lambda q: setattr(q.pipeline.text.enricher, "_spelling", -1),
+    "so many events are wanted": lambda q: setattr(q.pipeline.text.enricher, "limit", 5),
     "the table may not apply frames": lambda q: setattr(q.world.model, "packs", False),
     "another serial comes next": lambda q: q.observer.exec_rules.passed(5000),
 }

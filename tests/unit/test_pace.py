@@ -2,6 +2,7 @@
 
 import pytest
 
+from auditns_connector._native import lib
 from auditns_connector.pipeline.coalescing import BUSY, LEAST, LONG, MOST, MUCH, Coalescer
 
 
@@ -67,3 +68,14 @@ def test_a_fixed_pause_is_always_that_unless_much_comes() -> None:
     assert (Coalescer(0).pause(1.0), Coalescer(7).pause(1.0), run(Coalescer(50), 100)) == (0, 0.007, 0.05)
     assert 0.5 * MOST / 2000 < run(Coalescer(50), 2000) < 2 * MOST / 2000
     assert run(Coalescer(0), 2000) == 0
+
+
+def test_an_event_is_expected_where_that_many_come() -> None:
+    """Then the loop sleeps at once, and is not woken by the first of them."""
+    gathers, ns = not_waited_for(), 1_000_000_000
+    run(gathers, 200)
+    now = int(101 * ns)
+    assert lib.coalescer_expects(gathers.c, now, ns // 50)
+    assert not lib.coalescer_expects(gathers.c, now, ns // 1000)
+    assert not lib.coalescer_expects(gathers.c, now + ns, ns // 50)
+    assert not lib.coalescer_expects(Coalescer(50).c, now, ns // 20)
