@@ -1,4 +1,8 @@
-"""What our programs say to people, on stderr. structlog is imported with the first word, not at the start."""
+"""What our programs say to people, on stderr: in structlog's colours on a terminal, elsewhere as one line of logfmt.
+
+structlog takes longer to import than a plugin may to be ready, and each start of one may have something to say. So it
+is imported where there is a terminal alone; the lines are those of its LogfmtRenderer (a test holds them against it).
+"""
 
 import sys
 import time
@@ -14,6 +18,24 @@ _MOST: Final = 256
 PAUSE: Final = 60.0
 
 
+def logfmt(level: str, event: str, fields: JsonObject) -> str:
+    """One line, its newline included."""
+    return " ".join(_pair(name, value) for name, value in {"level": level, "event": event, **fields}.items()) + "\n"
+
+
+def _pair(name: str, value: object) -> str:
+    if value is None:
+        return f"{name}="
+    if isinstance(value, bool):
+        return name if value else f"{name}=false"
+    text = str(value)
+    quotes = any(c in text for c in ' ="')
+    if quotes:
+        text = text.replace("\\", "\\\\").replace('"', '\\"')
+    text = text.replace("\n", "\\n")
+    return f'{name}="{text}"' if quotes else f"{name}={text}"
+
+
 class Log:
     """``say("something happened", key=value)``; on a terminal in colours, else one plain line each."""
 
@@ -22,17 +44,13 @@ class Log:
         self._logger: Any = None
 
     def _log(self) -> Any:
+        """Of a terminal."""
         if self._logger is None:
             import structlog
 
-            renderer = (
-                structlog.dev.ConsoleRenderer()
-                if sys.stderr.isatty()
-                else structlog.processors.LogfmtRenderer(key_order=["level", "event"])
-            )
             self._logger = structlog.wrap_logger(
                 structlog.PrintLogger(sys.stderr),
-                processors=[structlog.processors.add_log_level, renderer],
+                processors=[structlog.processors.add_log_level, structlog.dev.ConsoleRenderer()],
                 wrapper_class=structlog.BoundLogger,
             )
         return self._logger
@@ -49,7 +67,11 @@ class Log:
     def _emit(self, level: str, event: str, fields: JsonObject) -> None:
         shown = {name: escape(value) if isinstance(value, str) else value for name, value in fields.items()}
         try:
-            getattr(self._log(), level)(escape(event), **shown)
+            if sys.stderr.isatty():
+                getattr(self._log(), level)(escape(event), **shown)
+            else:
+                sys.stderr.write(logfmt(level, escape(event), shown))
+                sys.stderr.flush()
         except OSError:
             self.quiet = True  # stderr is gone: there is nobody left to tell
 

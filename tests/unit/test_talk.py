@@ -1,8 +1,33 @@
 """What is said to people, and how often."""
 
-import pytest
+import subprocess
+import sys
 
-from auditns_connector.daemon.log import PAUSE, Log, RateLimitedLog
+import pytest
+import structlog
+
+from auditns_connector.daemon.log import PAUSE, Log, RateLimitedLog, logfmt
+
+_VALUES = [
+    "plain", "two words", 'a "quoted" one', "back\\slash", "back\\slash and space", "a=b", "", "ü\u200b", 7, 0.5, None,
+    True, False, ["a", 1], "two\nlines", "two\nlines with words",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", _VALUES)
+def test_a_line_is_structlog_s(value: object) -> None:
+    render = structlog.processors.LogfmtRenderer(key_order=["level", "event"])
+    expected = render(None, "", {"reason": value, "level": "warning", "event": "it happened"})
+    assert logfmt("warning", "it happened", {"reason": value}) == f"{expected}\n"
+
+
+def test_a_plugin_need_not_wait_for_structlog() -> None:
+    code = (
+        "import sys; from auditns_connector.daemon.log import Log; "
+        "Log().warning('a', b=1); print('structlog' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("False\n", "level=warning event=a b=1\n")
 
 
 def test_what_others_bring_about_is_said_once_a_minute(capsys: pytest.CaptureFixture[str]) -> None:
