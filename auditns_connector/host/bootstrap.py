@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Final
 from auditns_connector.host.feed import Feed
 from auditns_connector.host.rollback import NEEDS, roll_back
 from auditns_connector.journal.files import JournalWriter
-from auditns_connector.model.ancestry import scanned as scanned_programs
 from auditns_connector.model.apply.dispatch import Model
-from auditns_connector.model.logins import scanned
 from auditns_connector.sources import cgroups
 from auditns_connector.sources.loginuids import read_all
 from auditns_connector.state.namespace_serials import SerialStore, unused
@@ -118,8 +116,9 @@ class Bootstrap:
             self._feed.feed(b"".join([*out, rolled.before, ended, rolled.since]))
         for pid in rolled.ask if rolled is not None else ():
             self._model.ask(pid)
-        logins, programs = read_all()
-        self._feed.feed(scanned(logins, time.monotonic_ns()) + scanned_programs(programs, time.monotonic_ns()))
+        who, now = read_all(), time.monotonic_ns()
+        for kind, payload in ((f.K_LOGINS, who.logins), (f.K_PROGRAMS, who.programs)):
+            self._feed.feed(f.pack(kind, f.S_PROCFS, now, payload=payload) if payload else b"")
 
     def _can_roll_back(self) -> bool:
         """Whether perf tells all that changes what a scan shows."""

@@ -19,7 +19,6 @@ from auditns_connector.model.entry import Ancestor, Session
 from auditns_connector.model.places import Container
 from auditns_connector.model.process import Process
 from auditns_connector.model.processes import KEPT_MADE, Processes
-from auditns_connector.vocabulary import frames as f
 
 #: a line of parents is followed no further than this
 MOST: Final = 64
@@ -263,9 +262,3 @@ def key_of(boot_id: str, who: Who) -> str:
 def boot_of(boot_id: str) -> str:
     """What the keys of all processes of a boot begin with."""
     return f"{boot_id.replace('-', '')}:"
-
-
-def scanned(programs: list[tuple[int, bytes]], now: int) -> bytes:
-    """The PROGRAMS frame of what /proc shows at ``now``: (pid, program) of each process."""
-    payload = b"".join(ONE.pack(pid, len(program)) + program for pid, program in programs)
-    return f.pack(f.K_PROGRAMS, f.S_PROCFS, now, payload=payload) if payload else b""

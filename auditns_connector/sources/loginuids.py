@@ -1,41 +1,38 @@
-"""Login uid, session and program of all processes, as /proc shows them."""
+"""Login uid, session and program of all processes, as /proc shows them (cdefs/kernel/procwho.c)."""
 
 import os
-from typing import Final
+from array import array
+from typing import Final, NamedTuple
 
-UNSET: Final = 0xFFFFFFFF
-_MOST: Final = 64
-_DELETED: Final = b" (deleted)"
+from auditns_connector._native import ffi, lib
 
-
-def read_all(root: str = "/proc") -> tuple[list[tuple[int, int, int]], list[tuple[int, bytes]]]:
-    """(pid, auid, ses) and (pid, program) of every process below ``root`` that could be read. Who never logged in has
-    no session either (kernel/auditsc.c): of those one file is read. A kernel thread has no program."""
-    logins, programs = [], []
-    for name in os.listdir(root):
-        if not name.isdecimal():
-            continue
-        auid = _number(f"{root}/{name}/loginuid")
-        ses = auid if auid in (None, UNSET) else _number(f"{root}/{name}/sessionid")
-        if auid is not None and ses is not None:
-            logins.append((int(name), auid, ses))
-        try:
-            programs.append((int(name), os.readlink(os.fsencode(f"{root}/{name}/exe")).removesuffix(_DELETED)))
-        except OSError:
-            continue  # it has gone, or is a kernel thread
-    return logins, programs
+_ROOM: Final = 256 * 1024
+_LOGIN: Final = ffi.sizeof("struct procfs_login")
 
 
-def _number(path: str) -> int | None:
+class Who(NamedTuple):
+    """The payloads of a LOGINS and of a PROGRAMS frame."""
+
+    logins: bytes
+    programs: bytes
+
+
+def read_all(root: str = "/proc") -> Who:
+    """Login uid and session, and the program, of every process below ``root`` that could be read. A kernel thread has
+    no program. Raises OSError where ``root`` cannot be listed."""
+    pids = array("i", (int(name) for name in os.listdir(root) if name.isdecimal()))
+    logins, found, done = ffi.new("struct procfs_login[]", max(len(pids), 1)), ffi.new("size_t *"), ffi.new("size_t *")
+    text = ffi.new("uint8_t[]", _ROOM)
+    told, programs = [], []
+    folder = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None  # it has gone, or the kernel has no audit
-    try:
-        raw = os.read(fd, _MOST)
-    except OSError:
-        return None
+        at: int = 0
+        while at < len(pids):
+            left = ffi.from_buffer("int32_t[]", pids) + at
+            size = lib.procfs_who(folder, left, len(pids) - at, logins, found, text, _ROOM, done)
+            told.append(bytes(ffi.buffer(logins, found[0] * _LOGIN)))
+            programs.append(bytes(ffi.buffer(text, size)))
+            at += done[0]
     finally:
-        os.close(fd)
-    number = int(raw) if raw.strip().isdigit() else -1
-    return number if 0 <= number <= UNSET else None
+        os.close(folder)
+    return Who(b"".join(told), b"".join(programs))
