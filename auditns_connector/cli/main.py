@@ -102,6 +102,9 @@ def main() -> NoReturn:
         from auditns_connector.registration.hook_program import become
 
         become(sys.argv[2:])  # a container waits for it: no parser, and its own way with errors
+    from auditns_connector.daemon.process import calm_collector
+
+    calm_collector()  # what a command imports stays: there is nothing to be looked for in it
     _settle_streams()
     try:
         code = run(sys.argv[1:])

@@ -46,11 +46,16 @@ def build_parser() -> "argparse.ArgumentParser":
 
 def run(argv: Sequence[str]) -> int:
     """Run one command line; returns the exit code."""
+    from auditns_connector.daemon.process import calm_collector
+
+    calm_collector()  # what is imported from here on stays
     from auditns_connector.config import options as conf
     from auditns_connector.daemon.process import prepare
 
     path, check = conf.DEFAULT_PATH, False
-    if argv:
+    if len(argv) == 2 and argv[0] == "--config":
+        path = argv[1]  # nothing to be parsed: argparse takes milliseconds to import
+    elif argv:
         args = build_parser().parse_args(argv)
         path, check = args.config, args.check_config
     if check:

@@ -13,7 +13,6 @@ is answered, and the latest time that a record in it can speak of."""
 
 import errno
 import os
-import tempfile
 from typing import Final, NamedTuple
 
 from auditns_connector._native import ffi, lib
@@ -55,6 +54,8 @@ def open_spool(limits: Limits) -> tuple[int, str]:
         except OSError as error:
             if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
                 raise
+        import tempfile  # takes milliseconds, and hardly any file system lacks O_TMPFILE
+
         fd, name = tempfile.mkstemp(dir=limits.directory)
         os.unlink(name)
     except OSError as error:
