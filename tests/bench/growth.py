@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +19,7 @@ from auditns_connector.vocabulary import frames as f
 from . import report
 from .enrich import journal
 from .enrich.corpus import folder
+from .live import cpu_of
 from .offline import Program, run
 
 PROCESSES: Final = (100, 1_000, 10_000, 100_000)
@@ -30,6 +32,10 @@ EVENT: Final = (
     b"type=PROCTITLE msg=audit(%(stamp)s): proctitle=636174002F6574632F686F73746E616D65\n"
     b"type=EOE msg=audit(%(stamp)s): \n"
 )
+#: processes of a host on which nothing goes on
+HOST: Final = 200
+#: lines of EVENT
+RECORDS: Final = 5
 _REAL: Final = 1_795_000_000
 _MEMORY: Final = """
 import os, sys
@@ -75,19 +81,50 @@ def _case(work: Path, processes: int, containers: int, events: int) -> tuple[Pat
     return log, frames
 
 
-def _cost(work: Path, processes: int, containers: int, events: int, repeat: int) -> tuple[str, str]:
-    """Microseconds of CPU for each record, without what starting and reading the journal takes; and for each of as many
-    that follow, when every process has been asked about."""
-    log, frames = _case(work, processes, containers, 2 * events)
+def _cost(work: Path, processes: int, containers: int, first: int, more: int, repeat: int) -> tuple[float, str, str]:
+    """Microseconds of CPU for each record of ``first`` events, in which every process is asked about for the first
+    time, without what starting and reading the journal takes; and for each of ``more`` that follow. The last comes
+    first as a number."""
+    log, frames = _case(work, processes, containers, first + more)
     half, empty = work / "half", work / "empty"
     with open(log, "rb") as whole:
-        half.write_bytes(b"".join(itertools.islice(whole, 5 * events)))
+        half.write_bytes(b"".join(itertools.islice(whole, RECORDS * first)))
     empty.write_bytes(b"")
     command = [sys.executable, "-m", "auditns_connector.cli.main", "enrich", "--journal", str(frames)]
-    none, first, all_ = (
-        min(run(Program([*command, str(text)]), text, work).cpu for _ in range(repeat)) for text in (empty, half, log)
+    begun, going = [], []
+    for _ in range(repeat):
+        none, asked, all_ = (run(Program([*command, str(text)]), text, work).cpu for text in (empty, half, log))
+        begun.append((asked - none) / (RECORDS * first) * 1e6)
+        going.append((all_ - asked) / (RECORDS * more) * 1e6)
+    return statistics.median(going), report.spread(begun), report.spread(going, 3)
+
+
+def _growth(work: Path, quick: bool) -> list[str]:
+    """The table of what a record costs, and what that comes to."""
+    first, more, repeat = (4_000, 20_000, 1) if quick else (100_000, 2_000_000, 5)
+    cases = [
+        (f"{n:,} live processes in {min(n, 100)} containers", n, min(n, 100))
+        for n in (PROCESSES[:2] if quick else PROCESSES)
+    ]
+    hosts = len(cases)
+    cases += [
+        (f"{n:,} containers, 10,000 live processes", 10_000, n) for n in (CONTAINERS[:2] if quick else CONTAINERS)
+    ]
+    costs = [_cost(work, living, around, first, more, repeat) for _, living, around in cases]
+    rows = [[name, *told] for (name, _, _), (_, *told) in zip(cases, costs, strict=True)]
+    header = ["host", f"µs CPU for each of {RECORDS * first:,} records", f"and of {RECORDS * more:,} more"]
+    spread = [
+        f"{max(part) / min(part):.2f} × over {what}"
+        for part, what in (
+            ([cost for cost, *_ in costs[:hosts]], "processes"),
+            ([cost for cost, *_ in costs[hosts:]], "containers"),
+        )
+    ]
+    about = (
+        "Every process is about as often in the records, and is found out about at its first one. From the cheapest "
+        f"host to the dearest, second pass: {', '.join(spread)}."
     )
-    return f"{(first - none) / (5 * events) * 1e6:.2f}", f"{(all_ - first) / (5 * events) * 1e6:.2f}"
+    return [report.table(header, rows), about]
 
 
 def _wall(command: list[str], repeat: int) -> float:
@@ -100,8 +137,8 @@ def _wall(command: list[str], repeat: int) -> float:
     return statistics.median(found)
 
 
-def _ready(work: Path) -> float:
-    """Milliseconds from the plugin's start until its first event is in its output."""
+def _ready(work: Path) -> tuple[float, float]:
+    """Milliseconds from the plugin's start until its first event is in its output, and of CPU until then."""
     conf, log = work / "ready.toml", work / "ready.log"
     conf.write_text(f'control = "{work}/control"\nlifecycle = false\n[output.file]\npath = "{log}"\n')
     conf.chmod(0o640)
@@ -119,7 +156,7 @@ def _ready(work: Path) -> float:
             if time.perf_counter() - start > 20 or plugin.poll() is not None:
                 raise SystemExit(f"the plugin did not answer: {(work / 'ready.err').read_text()}")
             time.sleep(0.0005)
-        found = (time.perf_counter() - start) * 1e3
+        found = (time.perf_counter() - start) * 1e3, cpu_of(plugin.pid) / 1e6
         plugin.send_signal(signal.SIGTERM)
         plugin.wait()
     return found
@@ -141,10 +178,38 @@ def _wait_for_quiet(seconds: float = 30.0) -> None:
             return
 
 
-def _start_up(work: Path, processes: int, repeat: int) -> str:
-    """Our start on a host with that many processes, which came about anew each time."""
+def _crowd_program(work: Path) -> Path:
+    """Makes processes that do nothing."""
     crowd = work / "crowd"
     subprocess.run(["gcc", "-O2", "-o", crowd, Path(__file__).with_name("crowd.c")], check=True)
+    return crowd
+
+
+def _enrich_start(work: Path) -> float:
+    """Milliseconds of CPU that ``auditns enrich`` takes for nothing at all."""
+    nothing = work / "nothing"
+    nothing.write_bytes(b"")
+    command = [sys.executable, "-m", "auditns_connector.cli.main", "enrich", str(nothing)]
+    return run(Program(command), nothing, work).cpu * 1e3
+
+
+def _soon_there(work: Path, repeat: int) -> list[str]:
+    """How soon our programs are at work on a host of some 200 processes."""
+    there = sum(name.isdecimal() for name in os.listdir("/proc"))
+    with _crowd(_crowd_program(work), max(0, HOST - there)) as found:
+        ready = [_ready(work) for _ in range(repeat)]
+        wall, cpu = zip(*ready, strict=True)
+        plugin = (
+            f"`audisp-auditns` on a host with {found:,} processes: its first event is out "
+            f"{report.spread(list(wall), 0)} ms after its start, {report.spread(list(cpu), 0)} ms of CPU."
+        )
+        nothing = [_enrich_start(work) for _ in range(repeat)]
+    return [plugin, f"`auditns enrich` of nothing: {report.spread(nothing, 0)} ms of CPU."]
+
+
+def _start_up(work: Path, processes: int, repeat: int) -> str:
+    """Our start on a host with that many processes, which came about anew each time."""
+    crowd = _crowd_program(work)
     runs = [_start_among(crowd, processes) for _ in range(repeat)]
     wall, cpu, scanned = zip(*runs, strict=True)
     if not min(scanned):
@@ -155,18 +220,17 @@ def _start_up(work: Path, processes: int, repeat: int) -> str:
     )
 
 
-def _start_among(program: Path, processes: int) -> tuple[float, float, float]:
-    """Wall and CPU seconds of our start among that many processes, and how many were seen: 0 where there cannot be so
-    many."""
+@contextlib.contextmanager
+def _crowd(program: Path, processes: int) -> Iterator[int]:
+    """That many processes more; gives how many there are then, 0 where there cannot be so many."""
     crowd = subprocess.Popen(
         [program, str(processes)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
     )
     try:
         assert crowd.stdout is not None
-        if b"there" not in crowd.stdout.readline():
-            return 0.0, 0.0, 0.0
+        there = b"there" in crowd.stdout.readline()
         _wait_for_quiet()
-        told = subprocess.run([sys.executable, "-c", _START], capture_output=True, text=True, check=True).stdout
+        yield sum(name.isdecimal() for name in os.listdir("/proc")) if there else 0
     finally:
         os.killpg(crowd.pid, signal.SIGKILL)
         crowd.wait()
@@ -175,32 +239,30 @@ def _start_among(program: Path, processes: int) -> tuple[float, float, float]:
                 os.killpg(crowd.pid, 0)
                 time.sleep(0.05)
         _wait_for_quiet()
+
+
+def _start_among(program: Path, processes: int) -> tuple[float, float, float]:
+    """Wall and CPU seconds of our start among that many processes, and how many were seen: 0 where there cannot be so
+    many."""
+    with _crowd(program, processes) as there:
+        if not there:
+            return 0.0, 0.0, 0.0
+        told = subprocess.run([sys.executable, "-c", _START], capture_output=True, text=True, check=True).stdout
     wall, cpu, scanned = map(float, told.split())
     return wall, cpu, scanned
 
 
 def bench(quick: bool) -> str:
     """The section of BENCHMARKS.md."""
-    events, repeat = (4_000, 1) if quick else (400_000, 3)
-    parts = ["## Growth"]
     with tempfile.TemporaryDirectory(prefix="auditns-bench-", dir=folder()) as place:
         work = Path(place)
-        rows = [
-            [f"{n:,} live processes in 100 containers", *_cost(work, n, min(n, 100), events, repeat)]
-            for n in (PROCESSES[:2] if quick else PROCESSES)
-        ] + [
-            [f"{n:,} containers, 10,000 live processes", *_cost(work, 10_000, n, events, repeat)]
-            for n in (CONTAINERS[:2] if quick else CONTAINERS)
-        ]
-        parts.append(report.table(["host", f"µs CPU for each of {5 * events:,} records", "and of as many more"], rows))
-        parts.append("Every process is about as often in the records, and is found out about at its first one.")
+        parts = ["## Growth", *_growth(work, quick)]
         n = 20_000 if quick else 100_000
         memory = subprocess.run([sys.executable, "-c", _MEMORY, str(n)], capture_output=True, text=True, check=True)
         parts.append(f"Memory: {float(memory.stdout):.0f} bytes for each of {n:,} live processes.")
         if os.geteuid() == 0:
             parts.append(_start_up(work, *((1_000, 1) if quick else (20_000, 5))))
-            ready = [_ready(work) for _ in range(3 if quick else 9)]
-            parts.append(f"`audisp-auditns`: its first event is out {report.spread(ready, 0)} ms after its start.")
+            parts += _soon_there(work, 3 if quick else 9)
     help_ = _wall([str(Path(sys.executable).with_name("auditns")), "--help"], 3 if quick else 15)
     python = _wall([sys.executable, "-c", ""], 3 if quick else 15)
     parts.append(f"`auditns --help`: {help_:.0f} ms, of which Python's own start {python:.0f} ms.")

@@ -16,12 +16,15 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from tests import peers
 
 from .. import report
 from ..offline import LAUREL
+
+if TYPE_CHECKING:
+    from tests.kernel.auditd import Auditd
 
 RATES: Final = (0, 20, 100, 333, 1000, 1667)
 _KEY: Final = "auditns-bench-live"
@@ -51,16 +54,24 @@ _WHAT: Final = (
 
 class Ours(NamedTuple):
     """One of ours: its coalesce_ms, whether its socket is read, and what else its configuration says: among the options
-    without a section, and behind all."""
+    without a section, and behind all; and what goes on beside: packets with a record each, or holes in the serials."""
 
     coalesce: str = '"adaptive"'
     socket: bool = False
     general: str = ""
     more: str = ""
+    packets: bool = False
+    holes: bool = False
+
+
+class Listener(NamedTuple):
+    """``auditns listen`` beside auditd, with these arguments: what the plugin has no output for."""
+
+    args: tuple[str, ...]
 
 
 #: or LAUREL's program
-Subject = Ours | Path
+Subject = Ours | Listener | Path
 OURS: Final[dict[str, Subject]] = {
     "ours, file and socket": Ours(socket=True),
     "ours, file": Ours(),
@@ -74,8 +85,27 @@ PATHS: Final[dict[str, Subject]] = {
     "ours, a filter": Ours(more='[filter.include]\nrecord = ["EXECVE"]'),
     "ours, a journal": Ours(more='[journal]\npath = "{work}/journal"'),
     "ours, a stream": Ours(more='[stream.docker]\nruntime = ["docker"]'),
+    "ours, file and child": Ours(more='[output.child]\nenabled = true\nargv = ["/bin/dd", "of=/dev/null"]'),
+    "ours, 50 packets a second": Ours(packets=True),
+    "ours, a hole each second": Ours(holes=True),
+    "our listener, JSON": Listener(("--format", "json")),
 }
 _PATHS_RATE: Final = 333
+#: what the kernel tells of one exec of the load, in records
+_RECORDS: Final = 8
+#: packets that have a NETFILTER_PKT record, in a network namespace of their own
+_PACKETS: Final = """\
+#!/bin/sh
+ip link set lo up
+iptables -w -A INPUT -p udp -j AUDIT --type accept
+exec {python} -c '
+import socket, time
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+    while True:
+        sock.sendto(b"x", ("127.0.0.1", 9))
+        time.sleep(0.02)
+'
+"""
 
 
 class Figures(NamedTuple):
@@ -111,48 +141,90 @@ def _script(path: Path, text: str) -> str:
     return str(path)
 
 
+def _configured(work: Path, ours: Ours) -> str:
+    """The script that starts our plugin so."""
+    conf = work / "auditns.toml"
+    text = _CONF.replace("{general}", ours.general).replace("{more}", ours.more)
+    conf.write_text(text.format(work=work, coalesce=ours.coalesce, socket=str(ours.socket).lower()))
+    conf.chmod(0o640)
+    root = Path(__file__).parents[3]
+    return _script(work / "subject.sh", _LAUNCH.format(root=root, python=sys.executable, work=work))
+
+
+def _add_subject(auditd: "Auditd", work: Path, subject: Subject) -> None:
+    """Have auditd start it, as far as it is a plugin."""
+    if isinstance(subject, Path):
+        (work / "laurel").mkdir()
+        user = pwd.getpwuid(os.geteuid()).pw_name
+        (work / "laurel.toml").write_text(LAUREL.format(out=work / "laurel", user=user))
+        auditd.add_plugin("subject", str(subject), "--config", f"{work}/laurel.toml")
+    elif isinstance(subject, Ours):
+        auditd.add_plugin("subject", _configured(work, subject))
+
+
 @contextlib.contextmanager
-def _plugin(work: Path, subject: Subject, stamp: Path) -> Iterator[int]:
-    """The real auditd with that plugin; gives the plugin's process id."""
+def _listening(work: Path, subject: Subject) -> Iterator[int]:
+    """Our listener, if it is one; its process id, 0 where there is none."""
+    if not isinstance(subject, Listener):
+        yield 0
+        return
+    command = [sys.executable, "-m", "auditns_connector.cli.main", "listen", "--control", f"{work}/control"]
+    with open(work / "said", "wb") as said, open(work / "objects", "wb") as out:
+        listener = subprocess.Popen([*command, *subject.args], stdout=out, stderr=said)
+    try:
+        yield listener.pid
+    finally:
+        listener.terminate()
+        listener.wait(20)
+
+
+@contextlib.contextmanager
+def _audited(work: Path, subject: Subject, rate: int) -> Iterator[None]:
+    """Execs are audited, and beside them goes on what the subject wants."""
+    from tests.kernel.support import auditctl
+
+    packets = None
+    auditctl("-b", "65536")
+    auditctl("-a", "always,exit", "-F", "arch=b64", "-S", "execve", "-F", f"key={_KEY}")
+    try:
+        if isinstance(subject, Ours) and subject.packets:
+            script = _script(work / "packets.sh", _PACKETS.format(python=sys.executable))
+            packets = subprocess.Popen(["unshare", "-n", script])
+            time.sleep(0.5)
+        if isinstance(subject, Ours) and subject.holes:  # no more records a second than these go out
+            auditctl("-r", str(rate * _RECORDS * 9 // 10))
+        yield
+        time.sleep(0.5)
+    finally:
+        auditctl("-D", "-k", _KEY)
+        if packets is not None:
+            packets.terminate()
+            packets.wait(10)
+
+
+@contextlib.contextmanager
+def _plugin(work: Path, subject: Subject, stamp: Path, rate: int) -> Iterator[int]:
+    """The real auditd with that plugin; gives the process id of what is measured."""
     from tests.kernel.auditd import Auditd
-    from tests.kernel.support import audit_state, auditctl, until
+    from tests.kernel.support import audit_state, until
 
     with audit_state():
-        auditd = Auditd(work)
+        auditd, reader = Auditd(work), None
         note = _script(work / "note.sh", f"#!/bin/sh\nexec {stamp} {work}/given\n")
         auditd.add_plugin("note", note)
-        ours = subject if isinstance(subject, Ours) else None
-        if isinstance(subject, Path):
-            (work / "laurel").mkdir()
-            user = pwd.getpwuid(os.geteuid()).pw_name
-            (work / "laurel.toml").write_text(LAUREL.format(out=work / "laurel", user=user))
-            auditd.add_plugin("subject", str(subject), "--config", f"{work}/laurel.toml")
-        else:
-            conf = work / "auditns.toml"
-            text = _CONF.replace("{general}", subject.general).replace("{more}", subject.more)
-            conf.write_text(text.format(work=work, coalesce=subject.coalesce, socket=str(subject.socket).lower()))
-            conf.chmod(0o640)
-            root = Path(__file__).parents[3]
-            text = _LAUNCH.format(root=root, python=sys.executable, work=work)
-            auditd.add_plugin("subject", _script(work / "subject.sh", text))
-        with auditd.serving():
-            reader = None
-            try:
-                until((work / "given").exists, "the second plugin")
-                if ours is not None:
-                    until((work / "control").exists, "our control socket")
-                if ours is not None and ours.socket:
-                    reader = subprocess.Popen([stamp, str(work / "got"), str(work / "ours.sock")])
-                    until((work / "got").exists, "the reader of our socket")
-                time.sleep(0.7)
-                auditctl("-b", "65536")
-                auditctl("-a", "always,exit", "-F", "arch=b64", "-S", "execve", "-F", f"key={_KEY}")
-                yield next(
+        _add_subject(auditd, work, subject)
+        with auditd.serving(), _listening(work, subject) as listener:
+            until((work / "given").exists, "the second plugin")
+            if not isinstance(subject, Path):
+                until((work / "control").exists, "our control socket")
+            if isinstance(subject, Ours) and subject.socket:
+                reader = subprocess.Popen([stamp, str(work / "got"), str(work / "ours.sock")])
+                until((work / "got").exists, "the reader of our socket")
+            time.sleep(0.7)
+            with _audited(work, subject, rate):
+                yield listener or next(
                     pid for pid in auditd.children() if b"stamp" not in Path(f"/proc/{pid}/cmdline").read_bytes()
                 )
-                time.sleep(0.5)
-            finally:
-                auditctl("-D", "-k", _KEY)
         if reader is not None:
             reader.wait(10)
 
@@ -160,7 +232,7 @@ def _plugin(work: Path, subject: Subject, stamp: Path) -> Iterator[int]:
 def measure(subject: Subject, rate: int, seconds: float, stamp: Path, place: Path) -> Figures:
     """One subject at one rate (0: as fast as this host forks)."""
     work = Path(tempfile.mkdtemp(prefix="run-", dir=place))
-    with _plugin(work, subject, stamp) as pid:
+    with _plugin(work, subject, stamp, rate) as pid:
         before, start = cpu_of(pid), time.monotonic()
         made = subprocess.run([stamp, "-", str(rate), str(seconds)], capture_output=True, text=True, check=True)
         time.sleep(0.3)
