@@ -19,6 +19,7 @@ from auditns_connector.model.entry import Ancestor, Session
 from auditns_connector.model.places import Container
 from auditns_connector.model.process import Process
 from auditns_connector.model.processes import KEPT_MADE, Processes
+from auditns_connector.vocabulary import frames as f
 
 #: a line of parents is followed no further than this
 MOST: Final = 64

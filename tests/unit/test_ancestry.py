@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from auditns_connector.attribution.entry_fields import ancestors_text
-from auditns_connector.model.ancestry import MOST, ONE
+from auditns_connector.model.ancestry import MOST
 from auditns_connector.model.apply.dispatch import Model
 from auditns_connector.model.entry import Ancestor
 from auditns_connector.vocabulary import frames as f
 from tests.unit.test_entries import BOOT, PATH, container, enriched, joins, world
-from tests.unit.world import MS, World
+from tests.unit.world import MS, World, shown_programs
 
 KEY = BOOT.replace("-", "")
 
@@ -156,10 +156,7 @@ def test_programs_as_proc_shows_them_are_marked_and_only_until_another_is_run() 
     w = world()
     container(w, 200, 200)
     w.proc(220, 201, at=300, start=210, comm="old", cg=PATH, ns={**w.model.namespaces.initial_inodes, "pid": 901})
-    shown = b"".join(
-        ONE.pack(pid, len(path)) + path for pid, path in ((220, b"/usr/bin/old"), (4711, b"/x"), (0, b"/y"))
-    )
-    w.model.apply(f.pack(f.K_PROGRAMS, f.S_PROCFS, w.now, payload=shown))
+    w.model.apply(shown_programs([(220, b"/usr/bin/old"), (4711, b"/x"), (0, b"/y")], w.now))
     w.fork(220, 221, 310)
     w.fork(221, 222, 311)
     alive(w, 900)

@@ -6,11 +6,10 @@ from typing import Any
 import pytest
 
 from auditns_connector.attribution.exec_programs import ExecPrograms
-from auditns_connector.model.ancestry import scanned
 from auditns_connector.model.apply.dispatch import Model
 from auditns_connector.vocabulary import frames as f
 from tests.unit.test_entries import PATH, container, enriched, text_points, world
-from tests.unit.world import MS, REAL, World
+from tests.unit.world import MS, REAL, World, shown_programs
 
 SHELL = "/usr/bin/dash"
 
@@ -181,7 +180,7 @@ def test_where_events_are_missing_another_exec_may_be_among_them(w: World) -> No
     told = w.model.ancestry.told
     of = {pid: told(w.model.ancestry.of(w.model.processes[pid])) for pid in (210, 220, 221)}
     assert [(one.file, one.exe) for one in of.values()] == [(b"", b""), (b"", b""), (b"/bin/sh", SHELL.encode())]
-    w.model.apply(scanned([(210, b"/usr/bin/now")], w.now))
+    w.model.apply(shown_programs([(210, b"/usr/bin/now")], w.now))
     w.fork(210, 230, 310)
     of = {pid: told(w.model.ancestry.of(w.model.processes[pid])) for pid in (210, 220, 230)}
     assert [(one.file, one.exe, one.procfs) for one in of.values()] == [

@@ -5,6 +5,7 @@ from typing import Any
 
 from auditns_connector.attribution.exec_match import find_exec, find_only_exec
 from auditns_connector.attribution.lookup import find
+from auditns_connector.model import ancestry
 from auditns_connector.model.apply.dispatch import Model
 from auditns_connector.model.process import State
 from auditns_connector.vocabulary import frames as f
@@ -140,3 +141,9 @@ class World:
 def contid(hexid: str) -> str:
     """The contid of a runtime's hexadecimal id."""
     return str(int(hexid[:16], 16))
+
+
+def shown_programs(programs: list[tuple[int, bytes]], now: int) -> bytes:
+    """The PROGRAMS frame of what /proc shows at ``now``: (pid, program) of each process."""
+    payload = b"".join(ancestry.ONE.pack(pid, len(program)) + program for pid, program in programs)
+    return f.pack(f.K_PROGRAMS, f.S_PROCFS, now, payload=payload)
