@@ -322,11 +322,21 @@ def test_the_c_leaves_answers_that_it_cannot_put_in(seed: int, asks: str) -> Non
     slow, slow_seen, _ = run(seed, native=False, asks=asks)
     quick, quick_seen, host = run(seed, native=True, asks=asks)
     assert (host.done, host.answered) == (0, 0)
-    assert host.asked > 40
+    # of whole events one that stands alone may go on: until it is idle, those behind it are not the next ones
+    assert host.asked > (40 if asks == "described" else 1)
     times = re.compile(_TIMES[asks].encode())
     assert times.sub(b"", quick) == times.sub(b"", slow)
     assert quick.count(b"\n") > 60
     assert quick_seen == slow_seen
+
+
+@pytest.mark.parametrize("asks", _TIMES)
+def test_each_round_of_events_that_follow_one_another_is_left_with_its_answer(asks: str) -> None:
+    host, now = Host(Kept(), native=True, asks=asks), time.time_ns() // MS - 5
+    for serial in range(1000, 1020):
+        host.come(b"", event(serial, now, 100))
+    assert host.asked > 16
+    host.end()
 
 
 def test_an_answer_that_waits_for_proc_is_the_pipeline_s(quiet: "Quiet") -> None:
