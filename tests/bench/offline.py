@@ -62,6 +62,8 @@ max_size = 0
 queue = "1G"
 """
 _MEANING: Final = "To start means for ours also to take the journal in; once started is the ratio without that."
+#: the plugin is given no more than this ahead of its output (bytes)
+AHEAD: Final = 32 << 20
 ENRICH: Final = "auditns enrich, raw"
 
 
@@ -77,6 +79,8 @@ class Program(NamedTuple):
     lines: int = 0
     #: a folder that is emptied before each run: what a run leaves in it the next one would go on with
     own: Path | None = None
+    #: it takes in whatever comes, and drops what is too much: it is given no more than this ahead of its output (bytes)
+    ahead: int = 0
 
 
 class Result(NamedTuple):
@@ -105,7 +109,8 @@ def run(program: Program, log: Path, work: Path) -> Result:
         start = time.perf_counter()
         child = subprocess.Popen(program.command, stdin=stdin, stdout=sink, stderr=errors, cwd=ROOT)
         theirs.close()
-        feeder = threading.Thread(target=_feed, args=(ours, log if program.stdin == "socket" else Path(os.devnull)))
+        text = log if program.stdin == "socket" else Path(os.devnull)
+        feeder = threading.Thread(target=_feed, args=(ours, text, program, child))
         feeder.start()
         _, status, usage = os.wait4(child.pid, 0)
         wall = time.perf_counter() - start
@@ -123,17 +128,25 @@ def run(program: Program, log: Path, work: Path) -> Result:
     return Result(usage.ru_utime + usage.ru_stime, wall, usage.ru_maxrss / 1024)
 
 
-def _feed(sock: socket.socket, log: Path) -> None:
+def _feed(sock: socket.socket, log: Path, program: Program, child: "subprocess.Popen[bytes]") -> None:
     """As auditd does, but as fast as it is taken."""
+    given = 0
     with open(log, "rb") as text:
         while block := text.read(1 << 16):
+            while program.ahead and given > _size(program.out) + program.ahead and child.returncode is None:
+                time.sleep(0.001)
             sock.sendall(block)
+            given += len(block)
     sock.shutdown(socket.SHUT_WR)
 
 
-def programs(kind: str, log: Path, frames: Path, work: Path, events: int) -> dict[str, Program]:
-    """Name -> program, of those that are installed, for a log of so many ``events``. auparse is left out where the
-    input is nasty: interleaved events cost it minutes."""
+def _size(path: Path | None) -> int:
+    return path.stat().st_size if path is not None and path.exists() else 0
+
+
+def programs(kind: str, log: Path, frames: Path, work: Path, events: int, records: int) -> dict[str, Program]:
+    """Name -> program, of those that are installed, for a log of so many ``events``, which are ``records``. auparse is
+    left out where the input is nasty: interleaved events cost it minutes."""
     conf = work / "auditns.toml"
     own = work / "plugin"  # what it kept for a restart is no part of the next run
     conf.write_text(PLUGIN.format(own=own))
@@ -146,7 +159,12 @@ def programs(kind: str, log: Path, frames: Path, work: Path, events: int) -> dic
         "auditns enrich, JSON": Program([*enrich, "--format", "json"]),
         "auditns enrich, raw, --ns all --info": Program([*enrich, "--ns", "all", "--info"]),
         "audisp-auditns, raw": Program(
-            [sys.executable, str(HERE / "plugin_run.py"), str(frames), str(conf)], "socket", own / "plugin.log", own=own
+            [sys.executable, str(HERE / "plugin_run.py"), str(frames), str(conf)],
+            "socket",
+            own / "plugin.log",
+            records if kind == READ_BACK else records + events,
+            own,
+            AHEAD,
         ),
     }
     for peer in peers.versions("laurel"):
@@ -269,12 +287,13 @@ def bench(quick: bool, records: int | None = None, words: Sequence[str] = ()) ->
         for kind, (recorded, frames) in prepared(records).items():
             events = int(recorded.with_suffix(".events").read_text())
             log = work / recorded.name
-            full = chosen(kind, programs(kind, log, frames, work, events), words, laurels, many=many)
+            number = count(recorded)
+            full = chosen(kind, programs(kind, log, frames, work, events, number), words, laurels, many=many)
             if not full:
                 continue
             shutil.copy(recorded, log)
             prove(kind, log, frames, events)
-            empty = programs(kind, nothing, frames, work, 0)
+            empty = programs(kind, nothing, frames, work, 0, 0)
             results: tuple[dict[str, list[Result]], ...] = ({name: [] for name in full}, {name: [] for name in full})
             for turn in range(repeat):
                 for name in full:  # in turns: what disturbs one disturbs all
@@ -282,7 +301,6 @@ def bench(quick: bool, records: int | None = None, words: Sequence[str] = ()) ->
                         continue
                     results[0][name].append(run(full[name], log, work))
                     results[1][name].append(run(empty[name], nothing, work))
-            number = count(log)
             lines += rows(kind, number, *results)
             sizes.append(f"{kind} {number:,} records, {log.stat().st_size / 1e6:.0f} MB")
             log.unlink()
