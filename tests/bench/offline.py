@@ -32,7 +32,7 @@ CONTAINERS: Final = 200
 KINDS: Final = (RAW, ENRICHED, NASTY, OTHER_BOOT, READ_BACK)
 #: how many records the input has; another number may be asked for
 RECORDS: Final = 1_000_000
-#: with more than so many the programs that are compared with run once, and of several versions the newest alone
+#: with more than so many ours run twice, LAUREL once and in its newest version alone, and auparse not at all
 MANY: Final = 2_000_000
 LAUREL: Final = """\
 directory = "{out}"
@@ -64,6 +64,7 @@ queue = "1G"
 _MEANING: Final = "To start means for ours also to take the journal in; once started is the ratio without that."
 #: the plugin is given no more than this ahead of its output (bytes)
 AHEAD: Final = 32 << 20
+AUPARSE: Final = "auparse from Python (reads only)"
 ENRICH: Final = "auditns enrich, raw"
 
 
@@ -179,7 +180,7 @@ def programs(kind: str, log: Path, frames: Path, work: Path, events: int, record
         and Path(python).exists()
         and not subprocess.run([python, "-c", "import auparse"], capture_output=True).returncode
     ):
-        found["auparse from Python (reads only)"] = Program([python, str(HERE / "auparse_loop.py"), str(log)])
+        found[AUPARSE] = Program([python, str(HERE / "auparse_loop.py"), str(log)])
     if shutil.which("gcc"):
         subprocess.run(["gcc", "-O2", "-o", work / "getline", HERE / "getline.c"], check=True)
         found["C getline loop (same text for all)"] = Program([str(work / "getline")], "file")
@@ -261,10 +262,10 @@ def chosen(
     kind: str, found: dict[str, Program], words: Sequence[str], laurels: Sequence[str], *, many: bool
 ) -> dict[str, Program]:
     """Those of the programs whose row has one of ``words`` in it (none: all), and the newest of ``laurels``, which the
-    others are compared with; with ``many`` records of several versions that one alone."""
+    others are compared with; with ``many`` records of several versions that one alone, and no auparse."""
     newest = laurels[-1:]
     wanted = {name for name in found if not words or any(word in f"{kind}: {name}" for word in words)}
-    dropped = set(laurels[:-1]) if many else set()
+    dropped = {*laurels[:-1], AUPARSE} if many else set()
     return {name: program for name, program in found.items() if wanted and name in {*wanted - dropped, *newest}}
 
 
@@ -272,8 +273,9 @@ def bench(quick: bool, records: int | None = None, words: Sequence[str] = ()) ->
     """The section of BENCHMARKS.md, or the rows with one of ``words`` in them."""
     peers.ensure()
     laurels = [peer.title for peer in peers.versions("laurel")]
-    records, repeat = records or (200_000 if quick else RECORDS), 1 if quick else 3
+    records = records or (200_000 if quick else RECORDS)
     many = records > MANY
+    repeat = 1 if quick else 2 if many else 3
     header = [
         "input: program", "CPU s, median (spread)", "of it to start", "records/CPU s", "records/s",
         f"× {laurels[-1] if laurels else 'LAUREL'}", "once started", "RSS MB",
