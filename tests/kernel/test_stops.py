@@ -137,9 +137,10 @@ def test_a_plugin_goes_on_after_a_hup_with_much_to_do(
     plugin = plugin_of(tmp_path)
     assert plugin.stdin is not None
     try:
-        until(log.exists, "it serves", 60)
+        until((tmp_path / "control").exists, "it is there", 60)
         plugin.stdin.write(given[:half])
         plugin.stdin.flush()
+        until(log.exists, "it writes", 60)
         configure(tmp_path, more)
         if moved:
             log.rename(f"{log}.moved")
