@@ -13,7 +13,7 @@ profile are one member there, called minus its number, as long as the table coun
 
 import os
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 from auditns_connector._native import ffi, lib
@@ -194,6 +194,14 @@ class Rows:
         found = [process for pid in self.pids() if (process := self.find(pid)) is not None]
         found.sort(key=lambda process: process.place)
         return found
+
+    def living_but(self, pids: Collection[int]) -> list[Process]:
+        """The living processes whose pids are none of ``pids``, in that order. No object is made of anybody else: of
+        all that is remembered after a storm nearly nobody lives."""
+        held = [pid for pid, process in self.held.items() if process.end is None]
+        found = [self.find(pid) for pid in {*held, *self._pids(0, living=True)} if pid not in pids]
+        living = [process for process in found if process is not None and process.end is None]
+        return sorted(living, key=lambda process: process.place)
 
     def packed_thread(self, tid: int) -> int:
         """The pid of the packed process that thread ``tid`` is of, 0 where there is none."""

@@ -46,6 +46,18 @@ def test_no_object_is_made_of_one_that_nobody_looks_at(world: World) -> None:
     assert world.model.untold == 50 * 7
 
 
+def test_a_scan_behind_a_loss_looks_at_nobody_who_has_ended(world: World) -> None:
+    """Where a storm makes the kernel's rings lose events, tens of thousands are remembered that have ended."""
+    for i in range(50):
+        lives(world, 200 + i, 1010 + i, user=7000, pid=8000)
+    world.fork(100, 400, 1100, user=7001, pid=8001)
+    world.fork(100, 401, 1101)
+    world.put(f.K_RESYNC, 1200, f.S_PROCFS, arg=1)
+    world.put(f.K_RESYNC, 1201, f.S_PROCFS, arg=2)
+    assert all(alone(world, 200 + i) for i in range(50))
+    assert world.model.processes[400].end == world.model.processes[401].end == 1200 * MS
+
+
 def test_who_is_looked_at_is_as_if_it_always_had_been_an_object(world: World) -> None:
     lives(world, 200, 1010, user=7000, pid=8000)
     process = world.model.processes[200]

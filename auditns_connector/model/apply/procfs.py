@@ -91,7 +91,7 @@ class Resync:
         self._scanned = None
         for gone in [pid for pid in self._model.exits.suspended if pid not in seen]:
             self._model.exits.finish(gone)
-        for process in [p for p in self._model.processes.values() if p.end is None and p.pid not in seen]:
+        for process in self._model.table.living_but(seen):
             if process.start < self._began:
                 self._model.end(process, self._began)
         if self._losses.doubt:

@@ -132,7 +132,7 @@ def restore(model: "Tables", registered: Registrations, time: int, request: Json
     _inherit(model, {(p.pid, p.start) for p in known}, container, since)
     for inner in _inner(model, container):
         containers.put_inside(inner, container, time)
-    for process in [p for p in model.processes.values() if p.end is None]:
+    for process in model.table.living(lambda _: True):
         if process.registered is container or (process.registered is None and _tied(process, container)):
             model.settle(process, time, REGISTERED if process.registered is container else PROCFS)
 
@@ -210,7 +210,7 @@ def doubt_orphans(model: "Tables", registered: Registrations, time: int, request
             containers.enter(container)
             containers.leave(container, time)  # it ended while nobody looked
     since = int(request["saved"])
-    for process in [p for p in model.processes.values() if p.end is None and p.registered is None]:
+    for process in model.table.living(lambda one: one.registered is None):
         if process.start <= since - SAME_START or process.state.container is not None:
             continue
         for loose in request["loose"]:
