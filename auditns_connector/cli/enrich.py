@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     from auditns_connector.attribution.attributor import Correlator
     from auditns_connector.audittext.scanner import TextStream
     from auditns_connector.cli.progress import progress
-    from auditns_connector.daemon.process import calm_collector, growing, open_standard_streams
+    from auditns_connector.daemon.process import calm_collector, ended_by_signal, growing, open_standard_streams
     from auditns_connector.emit import spelling as spellings
     from auditns_connector.emit.redaction import Redaction
     from auditns_connector.host.audit_tools import version
@@ -97,7 +97,8 @@ def run(args: argparse.Namespace) -> int:
 
         reading = progress(args.files or ["-"])
         try:
-            TextInput(stream, deliver, answers, reading).run(args.files or ["-"])
+            with ended_by_signal() as ended:
+                TextInput(stream, deliver, answers, reading, ended).run(args.files or ["-"])
         finally:
             if reading is not None:
                 reading.close()

@@ -19,7 +19,9 @@ _MANY = "append"
 
 def add_texts(parser: argparse.ArgumentParser) -> None:
     """FILE… and --config."""
-    parser.add_argument("files", nargs="*", metavar="FILE", help="audit text, also gzip and zstd; - is stdin")
+    parser.add_argument(
+        "files", nargs="*", default=[], metavar="FILE", help="audit text, also gzip and zstd; - is stdin"
+    )
     add_config(parser)
 
 

@@ -136,6 +136,28 @@ def stoppable() -> Iterator[Callable[[], None]]:
             signal.signal(sign, handler)
 
 
+@contextlib.contextmanager
+def ended_by_signal() -> Iterator[Callable[[], bool]]:
+    """In the block the first SIGINT, SIGTERM or SIGHUP (those not ignored) does nothing but that the function given
+    says so from then on; a second one ends the program as it would elsewhere."""
+    came: list[int] = []
+    signs = [s for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(s) != signal.SIG_IGN]
+
+    def note(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        restore()
+
+    def restore() -> None:
+        for sign, handler in former.items():
+            signal.signal(sign, handler)
+
+    former = {sign: signal.signal(sign, note) for sign in signs}
+    try:
+        yield lambda: bool(came)
+    finally:
+        restore()
+
+
 def open_standard_streams() -> None:
     """Put /dev/null where descriptor 0, 1 or 2 is closed, so that no socket of ours becomes our stderr."""
     for fd in (0, 1, 2):

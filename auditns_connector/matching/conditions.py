@@ -201,6 +201,7 @@ def _argv(option: str, words: Sequence[str]) -> Condition:
     # an argument that is long stands in pieces, and the needle may be cut
     needles = None if pieces is None else [*pieces, b"_len="]
     terms = [] if any(" " in word for word in words) else _terms("arg", words)
+    terms += [("arg", b"")] if terms else []  # one that stands in pieces is not indexed
     return Condition(option, judge, needles=needles, terms=terms)
 
 
@@ -277,7 +278,9 @@ def _address_pieces(word: str) -> list[bytes] | None:
     match = _PORT.fullmatch(word)
     if match is not None:
         port = b"" if match["port"] is None else b"%04X" % min(int(match["port"]), 0xFFFF)
-        inner = _address_pieces(match["six"] or match["four"])
+        inner = (
+            None if _network(match["six"] or match["four"]) is None else _address_pieces(match["six"] or match["four"])
+        )
         return None if inner is None else [port + inner[0] if match["four"] else inner[0], inner[1]]
     return p.pieces_as_written([p.piece(word.removeprefix("unix:@").removeprefix("unix:"))])
 

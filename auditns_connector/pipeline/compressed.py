@@ -2,6 +2,7 @@
 
 import io
 import os
+import select
 import zlib
 from collections.abc import Callable
 from typing import Any, Final
@@ -19,6 +20,21 @@ def may_be_compressed(head: bytes) -> bool:
     return any(magic.startswith(head[:ENOUGH]) or head.startswith(magic) for magic in (GZIP, ZSTD))
 
 
+def read_into(fd: int, buffer: Any) -> int:
+    """How many bytes were read into ``buffer``; waits also where the descriptor came to us as one that does not."""
+    while True:
+        try:
+            return os.readv(fd, [buffer])
+        except BlockingIOError:
+            select.select([fd], [], [])
+
+
+def read_some(fd: int, size: int) -> bytes:
+    """At most ``size`` bytes, as :func:`read_into` reads them; none at the end."""
+    buffer = bytearray(size)
+    return bytes(memoryview(buffer)[: read_into(fd, buffer)])
+
+
 class _Joined(io.RawIOBase):
     """What was read of a descriptor already, and the rest of it."""
 
@@ -30,7 +46,7 @@ class _Joined(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         if not self._head:
-            return os.readv(self._fd, [buffer])
+            return read_into(self._fd, buffer)
         size = min(len(self._head), len(buffer))
         buffer[:size], self._head = self._head[:size], self._head[size:]
         return size

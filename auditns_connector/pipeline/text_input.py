@@ -54,8 +54,10 @@ class TextInput:
         deliver: Callable[[InsertionPoints], bool],
         watched: Watched,
         reading: Reading | None = None,
+        ended: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._stream, self._watched, self._reading = stream, watched, reading
+        """``ended``: somebody wants the end, of what has not come yet nothing more is read."""
+        self._stream, self._watched, self._reading, self._ended = stream, watched, reading, ended
         self._deliver = deliver if reading is None else self._deliver_and_tell(deliver, reading)
         self._unended = False
         #: what is waited for, and when the kernel's events were looked for last
@@ -74,7 +76,9 @@ class TextInput:
 
     def run(self, paths: Sequence[str]) -> None:
         """Read all of ``paths`` (``-`` is stdin) to their ends. Raises :class:`AuditnsError`."""
-        for path in paths:
+        for number, path in enumerate(paths):
+            if number and self._ended():
+                break
             if self._unended:  # the last line of a file is never part of the next one's first
                 self._unended = False
                 if not self._deliver(self._stream.push(b"\n")):
@@ -109,7 +113,7 @@ class TextInput:
         unpack = reader(head, fd, path)
         if unpack is None:
             return self._take(head)
-        while data := unpack(_BLOCK):
+        while not self._ended() and (data := unpack(_BLOCK)):
             if not self._take(data):
                 return False
         return True
@@ -126,10 +130,12 @@ class TextInput:
         all_there = stat.S_ISREG(os.fstat(fd).st_mode)
         self._stream.hold(all_there)
         self._ready, self._looked = self._poll(fd), time.monotonic_ns()
-        fresh = True
-        while True:
-            if not all_there and not self._wait(fd):
-                return False
+        fresh, last = True, False
+        while not last:
+            last = self._ended()  # what is there already is taken
+            there = all_there or self._wait(fd, last)
+            if not there:
+                return there is False
             room = self._stream.room(_BLOCK)
             try:
                 size = os.readv(fd, [room])
@@ -149,11 +155,13 @@ class TextInput:
             self._stream.at(time.monotonic_ns())
             if not self._deliver(self._stream.filled(size)):
                 return False
+        return True
 
-    def _wait(self, fd: int) -> bool:
-        """Until there is something to be read; False when nobody wants more."""
+    def _wait(self, fd: int, last: bool) -> bool | None:
+        """Until there is something to be read; False: nothing is there, and nothing more is to come (``last``: already
+        now); ``None`` when nobody wants more."""
         while True:
-            came = self._ready.poll(self._patience(self._looked))
+            came = self._ready.poll(0 if last else self._patience(self._looked))
             found = [one for one, _ in came]
             now = time.monotonic_ns()
             if any(what & select.POLLNVAL for _, what in came):
@@ -163,7 +171,10 @@ class TextInput:
             self._watched.drain()
             self._looked = now
             if not self._decide_idle(now - HOLD):
+                return None
+            if last:
                 return False
+            last = self._ended()
 
     def _decide_idle(self, before: int) -> bool:
         """Decide the events of which nothing has come since ``before``; False when nobody wants more."""

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 from auditns_connector.archive.reader import Archive
 from auditns_connector.errors import AuditnsError
+from auditns_connector.pipeline.compressed import read_some
 
 #: audit.log.3, audit.log-20261130, audit.log-20261130-1780000000, each also .gz and .zst
 _ROTATED: Final = re.compile(r"(?:\.(?P<number>[0-9]{1,6})|-(?P<date>[0-9]{8}(?:-?[0-9]{1,10})?))(?:\.(?:gz|zst))?")
@@ -120,7 +121,7 @@ def files(paths: list[str], *, copied: bool = False) -> Iterator[Text]:
 def _copy(fd: int) -> int:
     """A file without a name that has all that can be read of ``fd``."""
     with tempfile.TemporaryFile() as copy:
-        while data := os.read(fd, 1 << 20):
+        while data := read_some(fd, 1 << 20):
             copy.write(data)
         copy.flush()
         return os.dup(copy.fileno())

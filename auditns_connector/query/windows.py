@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from auditns_connector.errors import AuditnsError
-from auditns_connector.pipeline.compressed import ENOUGH, may_be_compressed, reader
+from auditns_connector.pipeline.compressed import ENOUGH, may_be_compressed, read_some, reader
 from auditns_connector.vocabulary.audit_text import MAX_LINE
 
 #: bytes of a window, and of one that is read backwards
@@ -24,7 +24,7 @@ def opened(path: str, fd: int, start: int = 0) -> Read:
 
     def plain(size: int) -> bytes:
         try:
-            return os.read(fd, size)
+            return read_some(fd, size)
         except OSError as error:
             raise AuditnsError(f"{path}: {error.strerror}") from error
 

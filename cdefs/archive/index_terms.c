@@ -97,14 +97,22 @@ static int sockaddr_term(struct archive_text *a, struct span raw)
     return archive_add_term(a, ARCHIVE_TERM_ADDR, text, (uint32_t)strlen(text));
 }
 
+#define ARGUMENT 1
+#define PIECE 2 /* a12[3]: of one that is put together of several records perhaps */
+
 static int is_argument(const char *t, size_t n)
 {
-    if (n < 2 || *t != 'a')
+    if (n < 2 || *t != 'a' || t[1] < '0' || t[1] > '9')
         return 0;
-    for (size_t i = 1; i < n; i++)
+    for (size_t i = 2; i < n; i++)
         if (t[i] < '0' || t[i] > '9')
-            return 0;
-    return 1;
+            return t[i] == '[' ? PIECE : 0;
+    return ARGUMENT;
+}
+
+static int argument_term(struct archive_text *a, int how, struct span v)
+{
+    return how == PIECE ? archive_add_term(a, ARCHIVE_TERM_ARG, "", 0) : text_term(a, ARCHIVE_TERM_ARG, 0, v);
 }
 
 #define NAMED(word) (n == sizeof(word) - 1 && x == eight(word "\0\0\0\0\0\0\0"))
@@ -113,6 +121,7 @@ static int is_argument(const char *t, size_t n)
 static int kernel_word(struct archive_text *a, struct work *w, const char *t, size_t n, struct span v, uint32_t type)
 {
     uint64_t x = n <= 8 ? first_of(eight_before(t, v.at + v.len), n) : 0;
+    int how;
 
     switch (*t) {
     case 'p':
@@ -130,9 +139,8 @@ static int kernel_word(struct archive_text *a, struct work *w, const char *t, si
     case 'a':
         if (NAMED("auid"))
             return plain_term(a, ARCHIVE_TERM_AUID, v);
-        if (type == TYPE_EXECVE && is_argument(t, n))
-            return text_term(a, ARCHIVE_TERM_ARG, 0, v);
-        return 1;
+        how = type == TYPE_EXECVE ? is_argument(t, n) : 0;
+        return !how || argument_term(a, how, v);
     case 'u':
         return !NAMED("uid") || plain_term(a, ARCHIVE_TERM_UID, v);
     case 'e':

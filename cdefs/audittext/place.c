@@ -82,9 +82,21 @@ static void place_subject(struct auditns_points *p, const char *buf, struct audi
         who |= AUDITNS_P_SINGLE;
     if (h->type & TYPE_USER)
         who |= AUDITNS_P_USER;
-    e->point = add_point(p, h, line, end, who | (e->own ? AUDITNS_P_OWN : 0), e->id, e->recno);
+    int target = (h->type & 0xffff) == TYPE_OBJ_PID; /* a record of somebody else: the subject's are not there */
+    e->point = add_point(p, h, line, end, who | (e->own ? AUDITNS_P_OWN : 0), e->id, target ? 0 : e->recno);
     if ((h->type & 0xffff) != TYPE_LANDLOCK_DOMAIN) /* its pid= is the maker's, who may have ended long ago */
         subject_fields(p, e->point, buf, buf + line + h->body, buf + h->stop);
+}
+
+/* Another record of an event whose first one has named no process may do so. */
+static void name_subject(struct auditns_points *p, const char *buf, const struct auditns_event *e, const struct head *h,
+                         uint32_t line)
+{
+    uint32_t i = e->point;
+
+    if (i != NONE && p->pid[i] < 0 && !(p->flags[i] & (AUDITNS_P_SYSCALL | AUDITNS_P_NETFILTER)) &&
+        (h->type & 0xffff) != TYPE_LANDLOCK_DOMAIN)
+        subject_fields(p, i, buf, buf + line + h->body, buf + h->stop);
 }
 
 /* Let the place of an event, with its targets' where it has some, be `at`, behind those of all other points. */
@@ -138,8 +150,10 @@ void place(struct auditns_scan *s, struct auditns_points *p, const char *buf, st
         place_syscall(s, p, buf, e, h, line, end);
     else if (h->type & TYPE_SINGLE ? e->point == NONE && !e->passed : !e->kernel)
         place_subject(p, buf, e, h, line, end);
-    else
+    else {
+        name_subject(p, buf, e, h, line);
         follow_place(s, p, e, number, line, end);
+    }
     e->kernel = 1;
     e->titled |= number == TYPE_PROCTITLE;
     if ((number == TYPE_BPF || number == TYPE_LANDLOCK_DOMAIN) && e->point != NONE)

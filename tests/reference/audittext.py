@@ -607,6 +607,7 @@ class Reference:
             who |= p.P_USER if is_user(head.type) else 0
             event.point = self._add_subject(head, line, end, who, event)
         else:
+            self._name_subject(event, head)
             self._follow_place(event, head, line, end)
         event.kernel = True
         event.titled |= head.type == rectypes.PROCTITLE
@@ -622,6 +623,18 @@ class Reference:
             found = target_words(head.body)
             if found.get(b"item") == b"0":
                 event.point.aux2 = found.get(b"name", b"")
+
+    def _name_subject(self, event: Event, head: Head) -> None:
+        """Another record of an event whose first one has named no process may do so."""
+        point = event.point
+        if point is None or point.pid >= 0 or point.flags & (p.P_SYSCALL | p.P_NETFILTER):
+            return
+        if head.type != rectypes.LANDLOCK_DOMAIN:
+            former, found = vars(point).copy(), fields(head.body)
+            fill_subject(point, head.body)
+            for name, what in ((b"ppid", "ppid"), (b"syscall", "sysno"), (b"comm", "aux1"), (b"key", "key")):
+                if name not in found:  # it stays what the records before have said
+                    setattr(point, what, former[what])
 
     def _place_own(self, event: Event) -> None:
         """A record of ours: what follows it in its event, and the points that are there, know of it."""
@@ -663,7 +676,8 @@ class Reference:
                 self._made.append(one)
 
     def _add_subject(self, head: Head, line: int, at: int, flags: int, event: Event) -> Point:
-        point = Point(head, line, at, flags | p.P_OWN * event.own, event.number, event.recno)
+        recno = 0 if head.type == rectypes.OBJ_PID else event.recno  # that is a record of somebody else
+        point = Point(head, line, at, flags | p.P_OWN * event.own, event.number, recno)
         if head.type != rectypes.LANDLOCK_DOMAIN:  # its pid= is the maker's, who may have ended long ago
             fill_subject(point, head.body)
         self._made.append(point)

@@ -73,6 +73,8 @@ def _kernel(number: int, name: bytes, value: bytes, cwd: bytes) -> Found:
         return {("entry", b"how")} if name == b"entry-how" else {("entry", b"*")} | _plain("entry", value)
     if number == rectypes.EXECVE and re.fullmatch(rb"a[0-9]+", name):
         return _text("arg", value)
+    if number == rectypes.EXECVE and re.match(rb"a[0-9]+\[", name):
+        return {("arg", b"")}
     if name in _TEXT:
         return _text(_TEXT[name], value, _LAST.get(name, ""))
     return _plain(_PLAIN[name], value) if name in _PLAIN else set()

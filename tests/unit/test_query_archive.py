@@ -398,3 +398,17 @@ def test_what_is_pruned_meanwhile_is_told_or_gone(asked: Ask) -> None:
         assert set(found) <= {1, 2, 3}
         assert found == sorted(found)
     assert pruning.wait(60) == 0
+
+
+@pytest.mark.parametrize("word", ["helloworld", "hello*", "end", "sh helloworld end", "hello"])
+def test_an_argument_in_pieces_is_found_in_an_archive_too(asked: Ask, word: str) -> None:
+    stamp = f"msg=audit({BASE}.000:1):"
+    asked.path.write_text(
+        f"type=SYSCALL {stamp} arch=c000003e syscall=59 success=yes ppid=1 pid=9\n"
+        f'type=EXECVE {stamp} argc=3 a0="sh" a1_len=10 a1[0]="hello"\n'
+        f'type=EXECVE {stamp} a1[1]=776F726C64 a2="end"\n'
+    )
+    plain = asked.serials("--argv", word)
+    asked("archive", "seal", "--archive", str(asked.folder / "archive"))
+    asked.path.write_text("")
+    assert asked.serials(*of(asked), "--argv", word) == plain == ([] if word == "hello" else [1])

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from auditns_connector.cli import main as cli
 from auditns_connector.errors import AuditnsError, ConfigError
 from auditns_connector.query import logs
 from tests.kernel.support import need_tool
@@ -380,3 +381,40 @@ def test_ten_thousand_containers(asked: Ask) -> None:
     asked.path.write_text("".join(opened(n, n // 100, 50, "/f", ours=str(10_000 + n)) for n in range(1, 10_001)))
     assert len(asked("containers", "--json").splitlines()) == 10_000
     assert asked.serials("--contid", "15000") == [5000]
+
+
+def test_stdin_that_does_not_wait_is_waited_for(asked: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, write = os.pipe()
+    kept, text = os.dup(0), sample().encode()
+    os.set_blocking(read, False)
+    waited: list[int] = []
+
+    def comes(fds: list[int], *_: object) -> None:
+        """In place of select(): more text comes, at the third time the end."""
+        waited.append(len(fds))
+        if len(waited) < 3:
+            os.write(write, text[: len(text) // 2] if len(waited) == 1 else text[len(text) // 2 :])
+        else:
+            os.close(write)
+
+    monkeypatch.setattr("auditns_connector.pipeline.compressed.select.select", comes)
+    try:
+        os.dup2(read, 0)
+        assert asked.serials("--name", "web", files=(Path("-"),)) == IN_WEB
+    finally:
+        os.dup2(kept, 0)
+        os.close(kept)
+        os.close(read)
+    assert waited == [1, 1, 1]
+
+
+@pytest.mark.parametrize("word", ["300.1.1.1", "1.2.3", "300.1.1.1:80", "[::zz]", "[1:2:3]:80"])
+def test_what_only_looks_like_an_address_is_found_nowhere(asked: Ask, word: str) -> None:
+    assert asked.serials("--addr", word) == []
+    assert asked.code == 0
+
+
+def test_what_is_missing_is_told_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.run(["show"])
+    assert "required: CONTAINER (see" in capsys.readouterr().err

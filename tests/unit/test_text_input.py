@@ -3,6 +3,7 @@
 import contextlib
 import gzip
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ import pytest
 
 from auditns_connector.audittext.insertion import RecordTexts, assemble
 from auditns_connector.audittext.scanner import InsertionPoints, Scanner, TextStream
+from auditns_connector.daemon.process import ended_by_signal
 from auditns_connector.errors import AuditnsError
 from auditns_connector.pipeline import text_input, text_side
 from auditns_connector.pipeline.text_input import TextInput
@@ -226,3 +228,33 @@ def test_the_listeners_silence_and_no_other_divides_an_event(silence: int, monke
     assert feed.pids == ([8] if silence else [8, 8])
     assert feed.late == (0 if silence else 1)
     assert feed.out.count(b"contid=4") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_input_and_what_has_come_is_answered(number: int) -> None:
+    read, write = os.pipe()
+    os.write(write, TWO)
+    feed = Feed()
+    with ended_by_signal() as ended:
+        os.kill(os.getpid(), number)
+        assert ended()
+        TextInput(feed.stream, feed.take, feed.watched, None, ended).run([f"/proc/self/fd/{read}", "/not/there"])
+    os.close(write)
+    os.close(read)
+    assert feed.out == TWO + b"type=CONTAINER_ID msg=audit(1700000000.200:2): contid=4\n"
+
+
+def test_a_second_signal_is_nobodys_to_hold_up() -> None:
+    def mine(number: int, frame: object) -> None:
+        came.append(number)
+
+    came: list[int] = []
+    former = signal.signal(signal.SIGTERM, mine)
+    try:
+        with ended_by_signal() as ended:
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert (ended(), came) == (True, [])
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert came == [signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGTERM, former)

@@ -268,3 +268,23 @@ def test_records_that_stand_alone_do_not_fill_the_table_of_open_events() -> None
     run = Run([JSON]).push(b"".join(message(n, 7) for n in range(10_000))).flush(eof=True)
     assert [event["serial"] for event in run.events] == list(range(10_000))
     assert not any("truncated" in event for event in run.events)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_who_an_event_is_about_may_stand_in_a_later_record(whole: bool) -> None:
+    stream = TextStream(whole=whole)
+    text = line("MAC_TASK_CONTEXTS", 1, "subj_apparmor=unconfined") + message(1, 7) + line("PATH", 1, "item=0 pid=8")
+    points = stream.push(text)
+    points = points if points.n else stream.flush(eof=True)
+    assert (points.n, points.pid[0], points.recno[0]) == (1, 7, 1)
+
+
+def test_a_target_alone_says_nothing_of_who_has_struck_it() -> None:
+    text = line("OBJ_PID", 1, 'opid=7 ocomm="x"')
+    run = Run([RAW, JSON]).push(text).flush(eof=True)
+    assert run.out[RAW] == line("CONTAINER_ID", 1, "contid=?") + text or run.out[RAW] == text + line(
+        "CONTAINER_ID", 1, "contid=?"
+    )
+    (event,) = run.events
+    (target,) = event["targets"]  # type: ignore[misc]
+    assert (event["contid"], target["record"], target["contid"]) == ("?", 1, None)
