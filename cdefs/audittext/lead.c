@@ -128,15 +128,33 @@ static const char *skip_5424(const char *p, const char *end, struct lead *lead)
     return p < end && *p == ' ' ? skip_bom(p + 1, end) : NULL;
 }
 
-/* The value of a member of a JSON object, between its quotes; NULL where there is none. Its name cannot stand in a value,
- * for there the quotes would be escaped. */
+static const char *skip_spaces(const char *p, const char *end)
+{
+    while (p < end && *p == ' ')
+        p++;
+    return p;
+}
+
+/* Behind the quote that opens the value of the member whose name, with its quotes, stands at p; NULL where it is no name. */
+static const char *value_of(const char *p, size_t n, const char *end)
+{
+    p = skip_spaces(p + n, end);
+    if (p == end || *p != ':')
+        return NULL;
+    p = skip_spaces(p + 1, end);
+    return p < end && *p == '"' ? p + 1 : NULL;
+}
+
+/* The value of a member of a JSON object, between its quotes; NULL where there is none. Its name may be a value as well, but
+ * not stand in one, for there the quotes would be escaped. */
 static const char *member(const char *line, const char *end, const char *name, size_t n, const char **stop)
 {
-    const char *p = memmem(line, (size_t)(end - line), name, n), *q;
+    const char *at = line, *p = NULL, *q;
 
+    for (; !p && (at = memmem(at, (size_t)(end - at), name, n)); at += n)
+        p = value_of(at, n, end);
     if (!p)
         return NULL;
-    p += n;
     for (q = p; q < end && *q != '"'; q++)
         q += *q == '\\';
     if (q >= end)
@@ -145,7 +163,7 @@ static const char *member(const char *line, const char *end, const char *name, s
     return p;
 }
 
-#define MEMBER(name, stop) member(line, end, "\"" name "\":\"", sizeof("\"" name "\":\"") - 1, stop)
+#define MEMBER(name, stop) member(line, end, "\"" name "\"", sizeof("\"" name "\"") - 1, stop)
 
 static int number(const char *p, const char *end, uint64_t *value)
 {

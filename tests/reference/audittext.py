@@ -180,7 +180,7 @@ def skip_tags(line: bytes, at: int) -> int:
 
 def member(line: bytes, name: bytes) -> tuple[int, int] | None:
     """Where the value of a member of JSON begins and ends."""
-    found = re.search(rb'"%b":"((?:[^"\\]|\\[\s\S])*)"' % name, line)
+    found = re.search(rb'"%b" *: *"((?:[^"\\]|\\[\s\S])*)"' % name, line)
     return found.span(1) if found else None
 
 

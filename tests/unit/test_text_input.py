@@ -162,6 +162,16 @@ def test_the_kernels_log_and_the_journal_are_read() -> None:
     assert b"[   12.345678] audit: type=CONTAINER_INFO audit(1700000000.200:2): " in out
 
 
+@pytest.mark.parametrize("colon", [b":", b": ", b" : "])
+def test_json_is_read_however_its_members_are_spaced(colon: bytes) -> None:
+    line = b'{ "X"%b"MESSAGE", "_HOSTNAME"%b"h1", "MESSAGE"%b"audispd: %b" }\n' % (colon, colon, colon, ONE.rstrip())
+    points = Scanner().feed(line, MODE_EOF)
+    assert (points.n, points.pid[0], points.node(0)) == (1, 7, b"h1")
+    assert assemble(points, [1], [OURS]) == line + line.replace(
+        ONE.rstrip(), b"type=CONTAINER_ID msg=audit(1700000000.100:1): contid=4"
+    )
+
+
 def test_what_a_program_says_behind_its_name_is_no_record() -> None:
     stream = TextStream()
     stream.push(b"Nov 29 12:00:00 host1 sshd[7]: Invalid user: " + ONE + b"Nov 29 12:00:00 host1 sshd[7]: user " + ONE)
