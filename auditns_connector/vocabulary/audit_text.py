@@ -105,7 +105,7 @@ CLOSED_WHOLE: Final = 4096
 """As CLOSED, where whole events are handed out."""
 PATIENT_LINES: Final = 1024
 """For so many lines of others an event is waited for whose last record may have come, where whole ones are wanted,"""
-PATIENT_MS: Final = 500
+PATIENT_MS: Final = 2000
 """or until the text is so much newer."""
 OLDER_MS: Final = 2000
 MAX_HOLES: Final = 64
