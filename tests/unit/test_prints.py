@@ -14,7 +14,7 @@ ROOT: Final = Path(auditns_connector.__file__).parent
 OTHERS: Final = {
     "cli/contid.py": 3, "cli/listen.py": 2, "cli/ocihook.py": 1, "cli/plugin.py": 1, "cli/status.py": 1,
     "cli/stream.py": 2,
-    "cli/tree.py": 3, "daemon/terminal.py": 1, "registration/hook_program.py": 1,
+    "cli/tree.py": 3, "daemon/log.py": 1, "daemon/terminal.py": 1, "registration/hook_program.py": 1,
 }  # fmt: skip
 
 
