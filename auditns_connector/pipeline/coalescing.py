@@ -1,7 +1,7 @@
 """How long to let audit text gather before it is read.
 
 A wake-up costs much the same whether it brings one event or five, and so does a round of the interpreter. An event that
-comes alone is read at once. Where several come within 20 ms, and nobody waits for each (the output is a file, a pipe, a
+comes alone is read at once. Where several come within 40 ms, and nobody waits for each (the output is a file, a pipe, a
 terminal), the text of that time is read together. Where somebody does (a reader of a socket or stream), each is read at
 once, and only while they are very many the text of some milliseconds is. A pause never lasts until the socket is full,
 for then whoever writes would wait.

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 #: news that wait, for the number of their container or for the text of their time, and are remembered
 _MOST_WAITING: Final = 4096
 #: audit's records of what came before an entry have been read when text of so much later has been (ns)
-SETTLED: Final = 40_000_000
+SETTLED: Final = 80_000_000
 
 
 class ContainerRecords:

@@ -13,7 +13,7 @@ struct coalescer {
 #define COALESCE_WINDOW 100000000 /* ns */
 #define COALESCE_BUSY 2000        /* events a second from which on waiting pays though somebody waits for each */
 #define COALESCE_SHORT 3000000    /* so long then (ns) */
-#define COALESCE_LONG 20000000    /* so long where nobody does (ns) */
+#define COALESCE_LONG 40000000    /* so long where nobody does (ns) */
 #define COALESCE_FEW 1            /* unless fewer events than that would gather */
 #define COALESCE_LEAST 500000     /* a writer that fills the socket sooner than that waits none the less (ns) */
 #define COALESCE_MUCH 131072      /* after so much text the socket is full again before the last of it is worked on (bytes) */

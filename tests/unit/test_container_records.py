@@ -278,14 +278,14 @@ def test_an_entry_is_told_once_when_the_text_of_its_time_has_been_read() -> None
         blocks = told_by.format_outputs(outputs, int(read * MS))
         return b"".join(bytes(block["raw"]) for block in blocks).decode().splitlines()
 
-    assert [fields(line)["reason"] for line in lines(69)] == ["seen"]
+    assert [fields(line)["reason"] for line in lines(109)] == ["seen"]
     assert told_by.containers.waits
-    assert told_by.containers.due == 70 * MS
+    assert told_by.containers.due == 110 * MS
     w.put(f.K_LOGINS, 5, f.S_AUDIT, pid=300, arg=1_700_000_000_000, cgroup=5, payload=ONE.pack(300, 1000, 7))
-    assert lines(69.9) == []
+    assert lines(109.9) == []
     w.exit(300, 60)
     w.exit(100, 61)
-    (line,) = lines(70)
+    (line,) = lines(110)
     assert (fields(line)["reason"], fields(line)["entry-auid"], fields(line)["entry-ses"]) == ("entry", "1000", "7")
     assert not told_by.containers.waits
     assert told_by.containers.due == 0
