@@ -39,8 +39,8 @@ Rules
   has come). With ``hold`` no line of an event that is open is, nor what follows it. A line that was handed out is kept
   until its event is complete.
 * Where records of ours may follow, an event is complete at the end of the text at its PROCTITLE once the text has shown
-  that they do not stand behind that. With ``hold``, and where whole events are wanted, an event without a PROCTITLE has
-  those that stand right behind its EOE, where they are put by name.
+  that they do not stand behind that. With ``hold``, and where whole events are wanted, an event has those that stand
+  right behind its EOE.
 * Where whole events are wanted, an event is never complete at the end of the text there is, one that may have been
   complete with its last record, but has neither PROCTITLE nor EOE, is waited for as long as PATIENT_LINES more lines or
   PATIENT_MS (its SYSCALL may follow, and others' records stand between), it is cut at MAX_WHOLE bytes (or twice as many

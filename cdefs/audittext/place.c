@@ -21,10 +21,10 @@ int follow(struct auditns_event *e, const struct auditns_scan *s, const struct h
             e->lone = COMPLETE;
         return 0;
     }
-    if (number == TYPE_EOE) { /* by name, ours stand behind it where there is no PROCTITLE */
+    if (number == TYPE_EOE) { /* ours may stand behind it */
         e->ended |= ENDED_EOE;
         e->lone = COMPLETE;
-        return e->ended & ENDED_TITLE || !s->patient || !(s->whole || s->hold);
+        return !s->patient || !(s->whole || s->hold);
     }
     e->ended |= number == TYPE_PROCTITLE ? ENDED_TITLE : 0;
     if (h->type & TYPE_SINGLE)

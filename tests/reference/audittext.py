@@ -91,7 +91,7 @@ class Event:
 
     def follow(self, head: Head, awaited: bool) -> bool:
         """What a record does to the end of its event: whether that is complete with it, and ``lone``. ``awaited``: a
-        record of ours may follow the EOE, where there is no PROCTITLE."""
+        record of ours may follow the EOE."""
         if head.own:
             if is_single(head.type) and not self.begun:
                 self.lone = COMPLETE
@@ -100,7 +100,7 @@ class Event:
             self.ends.add(head.type)
         if head.type == rectypes.EOE:
             self.lone = COMPLETE
-            return rectypes.PROCTITLE in self.ends or not awaited
+            return not awaited
         if is_single(head.type):
             alone = STAYS if head.type == LOGIN else COMPLETE
             self.lone = 0 if self.begun and not self.lone else alone

@@ -81,10 +81,11 @@ def test_wherever_it_stands_in_its_event(at: int) -> None:
 
 
 @pytest.mark.parametrize("journal", [False, True])
-def test_right_behind_the_end_of_its_event(journal: bool) -> None:
-    """As by name beside audit 3.x, where there is no PROCTITLE; nothing else goes on behind an EOE."""
+@pytest.mark.parametrize("title", ["", TITLE])
+def test_right_behind_the_end_of_its_event(journal: bool, title: str) -> None:
+    """Nothing but ours goes on behind an EOE."""
     end, cwd = f"type=EOE {S} \n", f"type=CWD {S} cwd=00\n"
-    text = CALL + cwd + end + ours("4") + ours("5", record=2)
+    text = CALL + cwd + title + end + ours("4") + ours("5", record=2)
     (event,) = Told(text, journal=journal).objects
     assert (event["contid"], event["container"]) == ("4", {"kind": "log", "origin": "log"})
     assert Told(text, RAW, journal=journal, types=["CWD"]).out.decode() == text
