@@ -188,6 +188,9 @@ def test_a_plugin_under_load_whose_auditd_is_told_to_read_its_configuration(
         finally:
             load.kill()
             load.wait()
+        # an auditd that is stopped does not hand over what waits in its queue
+        subprocess.run(["/bin/true", f"last-{token}"], check=True)
+        until(lambda: f"last-{token}".encode() in log.read_bytes(), "all has come", 60)
         assert auditd.children() == [pid]
     assert "Traceback" not in auditd.told
     text = Path(f"{log}.moved").read_bytes() + log.read_bytes()
