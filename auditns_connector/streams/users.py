@@ -319,7 +319,8 @@ class UserStreams:
         users: dict[str, JsonObject] = {}
         for stream in self._all():
             options = stream.definition.as_dict()
-            options.pop("message_limit", None)
+            for name in ("message_limit", "uid", "gid"):  # which are not the user's to say
+                options.pop(name, None)
             users.setdefault(str(stream.user), {})[stream.definition.stream] = {
                 "options": options,
                 "granted": {"allowance": stream.allowance, "message_limit": stream.definition.message_limit},
