@@ -7,6 +7,7 @@ program, before threads and before anything is opened.
 
 import contextlib
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -18,6 +19,8 @@ PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 UMASK: Final = 0o027
 #: by so much a program that keeps up with the whole host comes before others (setpriority(2)); auditd does likewise
 PRIORITY_BOOST: Final = 10
+#: what every login is given; with less a program of ours ends at a file that it cannot open
+DESCRIPTORS: Final = 1024
 
 
 def calm_collector() -> None:
@@ -45,7 +48,7 @@ def growing() -> Iterator[None]:
 
 
 def prepare(*, daemon: bool = True) -> None:
-    """Reset signals, environment, standard streams, file mode mask and inherited descriptors.
+    """Reset signals, environment, standard streams, file mode mask, inherited descriptors and how many there may be.
 
     ``daemon`` False leaves what belongs to a user at a terminal: the working directory, the inherited descriptors,
     an ignored SIGHUP (nohup). A daemon's stderr that is /dev/null, as auditd's plugins have it, becomes syslog.
@@ -55,6 +58,7 @@ def prepare(*, daemon: bool = True) -> None:
     reset_signals(keep_hup=not daemon)
     reset_environment()
     os.umask(UMASK)
+    raise_descriptor_limit()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # not one that a test has put there
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
@@ -66,6 +70,20 @@ def prepare(*, daemon: bool = True) -> None:
 
         if is_null(2):
             sys.stderr = SyslogStream(os.path.basename(sys.argv[0]) or "auditns")
+
+
+def raise_descriptor_limit() -> None:
+    """Have no fewer than :data:`DESCRIPTORS`, as far as that is allowed: root may raise the hard limit as well
+    (CAP_SYS_RESOURCE, getrlimit(2))."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft >= DESCRIPTORS or soft == resource.RLIM_INFINITY:
+        return
+    for most in (max(hard, DESCRIPTORS), hard):
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, DESCRIPTORS), most))
+        except (OSError, ValueError):
+            continue
+        return
 
 
 def give_way() -> None:

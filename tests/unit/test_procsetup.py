@@ -132,3 +132,21 @@ def test_a_signal_inside_exec_of_a_string_is_no_death_by_sigint() -> None:
     )
     done = subprocess.run([sys.executable, "-c", f"import runpy\n{program}"], capture_output=True, check=False)
     assert (done.returncode, done.stdout) == (0, b"stopped\n")
+
+
+@pytest.mark.parametrize("hard", [20, 5000])
+def test_a_few_descriptors_are_made_more(hard: int) -> None:
+    """As far as that is allowed: above the hard limit by root alone, who may be one without CAP_SYS_RESOURCE."""
+    code = f"""
+import resource
+from auditns_connector.daemon.process import raise_descriptor_limit
+resource.setrlimit(resource.RLIMIT_NOFILE, (20, {hard}))
+raise_descriptor_limit()
+found = resource.getrlimit(resource.RLIMIT_NOFILE)
+try:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, max(1024, {hard})))
+    assert found == (1024, max(1024, {hard})), found
+except (OSError, ValueError):
+    assert found == (20, 20), found
+"""
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
