@@ -24,7 +24,6 @@ from auditns_connector.model.outputs import ContainerOp
 from auditns_connector.pipeline.loop import Pipeline
 from auditns_connector.pipeline.resume import resume
 from auditns_connector.registration.follower import Follower
-from auditns_connector.registration.hook_program import HOOK_PROGRAM
 from auditns_connector.registration.requests import feed_expected, feed_marks
 from auditns_connector.registration.service import Registrar
 from auditns_connector.registration.state_file import StateFile
@@ -89,7 +88,7 @@ class Program:
         self._parts = parts
         self._streams, self._users, self._expect = list(parts.streams), parts.users, list(parts.expect)
         self._registrar: Registrar | None = None
-        self._own = OwnPrograms(parts.observer, HOOK_PROGRAM)
+        self._own = OwnPrograms(parts.observer)
         self.pipeline = Pipeline(
             parts.observer, parts.correlator, parts.enricher, parts.audit, parts.outputs, parts.log,
             standalone=parts.standalone, events=parts.events, coalescer=parts.coalescer, early=parts.early,

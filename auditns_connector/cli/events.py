@@ -11,7 +11,6 @@ def run_events(args: argparse.Namespace) -> int:
     """Show process events until a signal, the count or the duration is reached."""
     from auditns_connector.assembly import Parts, Program, build
     from auditns_connector.attribution.attributor import Correlator
-    from auditns_connector.control.own_programs import OwnPrograms
     from auditns_connector.daemon.log import Log
     from auditns_connector.daemon.notify import notify
     from auditns_connector.daemon.privileges import keep_only
@@ -21,7 +20,6 @@ def run_events(args: argparse.Namespace) -> int:
     from auditns_connector.host.open_sources import host_observer
     from auditns_connector.journal.files import JournalWriter
     from auditns_connector.pipeline.text_stage import Enricher
-    from auditns_connector.registration.hook_program import HOOK_PROGRAM
     from auditns_connector.sinks.base import no_lost_line
     from auditns_connector.sinks.descriptor import open_descriptor
     from auditns_connector.sources.readlog import ReadlogSource
@@ -47,7 +45,7 @@ def run_events(args: argparse.Namespace) -> int:
         events = EventWriter(
             observer.model, json=args.format == "json", times=args.timestamps, details=args.info,
             connector_first=observer.connector is not None and (nm or not whole), nm=nm,
-            types=kinds, pids=args.pid, limit=args.count, ours=OwnPrograms(observer, HOOK_PROGRAM).runs,
+            types=kinds, pids=args.pid, limit=args.count,
         )  # fmt: skip
         observer.tap = events.frames
         observer.start()

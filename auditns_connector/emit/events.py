@@ -31,16 +31,14 @@ JSON: every object has ``v`` (1), ``event``, ``time`` (CLOCK_REALTIME, seconds w
 """
 
 import json
-from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING, Final
 
 from auditns_connector.attribution.lookup import holders
-from auditns_connector.emit.exit_filter import ExitFilter
+from auditns_connector.model.exits import ACTS, ALWAYS, CONNECTOR, SAMPLES
 from auditns_connector.model.outputs import NsChange, Output
 from auditns_connector.vocabulary import frames as f
 from auditns_connector.vocabulary.namespaces import NAMES
-from auditns_connector.vocabulary.timing import FOREVER
 from auditns_connector.vocabulary.values import Json, JsonObject
 
 if TYPE_CHECKING:
@@ -71,16 +69,59 @@ _REASONS: Final = {1: "clone", 2: "set"}
 _NOT_NM: Final = frozenset(("user", "time"))
 #: order of the kinds where times are equal: what a thing is caused by comes first
 _NS_RANK: Final = 1
-#: a child is held back until it runs a program, which may be one of ours, or ends, but no longer than that (ns)
-BORN: Final = 50_000_000
 Event = JsonObject
-#: time, rank, event
-Timed = tuple[int, int, Event]
 
 
-def _never(pid: int, file: bytes) -> bool:
-    """None is."""
-    return False
+class ExitFilter:
+    """Takes out of a stream of frames the EXITs that are no end of a task, and those that another source tells; see
+    model/exits.py."""
+
+    def __init__(self, model: "Model", *, connector_first: bool) -> None:
+        self._model = model
+        self._connector_first = connector_first
+        self._sampled: set[int] = set()
+        #: leaders of which nobody has told yet whether they ended
+        self._open: dict[int, f.Frame] = {}
+
+    def take(self, frame: f.Frame) -> list[f.Frame]:
+        """The frames to be shown now that ``frame`` has come."""
+        kind, tid = frame.kind, frame.tid
+        if kind == f.K_EXIT:
+            return [frame] if self._shown(frame) else []
+        if kind == f.K_EXIT_SAMPLE:
+            self._sampled.add(tid)
+        elif kind == f.K_FORK:
+            self._sampled.discard(tid)
+            self._open.pop(frame.ppid, None)
+            former = self._open.pop(tid, None)
+            if former is not None:
+                return [former, frame]
+        elif kind in ACTS:
+            self._open.pop(frame.pid, None)
+        return [frame]
+
+    def _shown(self, frame: f.Frame) -> bool:
+        proof, tid = self._model.exits.proof, frame.tid
+        if frame.source == f.S_CN or proof == ALWAYS:
+            return proof in (CONNECTOR, ALWAYS) or self._connector_first
+        if proof == CONNECTOR or self._connector_first:
+            return False
+        sampled = tid in self._sampled
+        self._sampled.discard(tid)
+        if sampled or tid != frame.pid:
+            return True
+        if proof != SAMPLES:
+            self._open[tid] = frame
+        return False
+
+    def proven(self) -> list[f.Frame]:
+        """EXITs that have meanwhile turned out to be ends."""
+        if not self._open:
+            return []
+        suspended, alive = self._model.exits.suspended, self._model.alive
+        settled = [pid for pid in self._open if pid not in suspended]
+        frames = [(self._open.pop(pid), alive(pid)) for pid in settled]
+        return [frame for frame, now in frames if now is None or now.start > frame.time or now.leader_gone]
 
 
 def _parent(frame: f.Frame) -> Event:
@@ -123,10 +164,6 @@ class EventWriter:
     ``connector_first`` says whose fork, exec, exit and comm events are shown where both sources are open; ``nm`` that
     the kernel's own namespace events are shown, and from other sources only what those leave out. ``types`` and
     ``pids`` (processes, or parents of new ones) filter, empty lets all through; ``limit`` ends after so many.
-
-    What our own programs do is not shown. ``ours`` is asked about each process that runs a program, with its pid and
-    the name of the file. What it did before must not be shown then: so a birth, and all behind it, waits until the
-    child has run a program, has ended, or is :data:`BORN` old.
     """
 
     def __init__(
@@ -141,20 +178,15 @@ class EventWriter:
         types: Collection[str] = (),
         pids: Collection[int] = (),
         limit: int | None = None,
-        ours: Callable[[int, bytes], bool] = _never,
     ) -> None:
         self._model = model
-        self._ours = ours
-        #: what waits, and when those were born for whose sake it does
-        self._waiting: list[Timed] = []
-        self._born: dict[int, int] = {}
         self._json = json
         self._times = times
         self._details = details
         self._skip_both = f.S_PERF if connector_first else f.S_CN
         self._exits = ExitFilter(model, connector_first=connector_first)
-        #: processes that we have started ourselves, or that are other programs of ours, and since when
-        self._own: dict[int, int] = {}
+        #: processes that we have started ourselves
+        self._own: set[int] = set()
         self._nm = nm
         self._types = frozenset(types)
         self._pids = frozenset(pids)
@@ -176,50 +208,33 @@ class EventWriter:
         """Note kernel events; they are written by the next :meth:`tell`."""
         self._blocks.append(block)
 
-    def tell(self, outputs: Collection[Output], now: int = FOREVER) -> bytes:
-        """Lines for what was noted and for the changes of namespaces among ``outputs``, in the order of time; what may
-        turn out to be of our own doing waits, unless it is older than :data:`BORN` at ``now`` (CLOCK_MONOTONIC ns)."""
+    def tell(self, outputs: Collection[Output]) -> bytes:
+        """Lines for what was noted and for the changes of namespaces among ``outputs``, in the order of time."""
+        events: list[tuple[int, int, Event]] = []
         for block in self._blocks:
             for frame in f.iter_frames(block):
                 if self._of_ours(frame):
                     continue
                 for shown in self._exits.take(frame):
-                    self._note(shown)
+                    events += ((shown.time, 0, event) for event in self._event(shown))
         self._blocks.clear()
         for shown in self._exits.proven():
-            self._note(shown)
+            events += ((shown.time, 0, event) for event in self._event(shown))
         self._model.own.forget()
         for output in outputs:
-            if isinstance(output, NsChange) and not self._did(output):
+            if isinstance(output, NsChange) and not self._model.own.did(output.process):
                 event = self._change(output)
                 if not self._nm or event["nstype"] in _NOT_NM:
-                    self._waiting.append((output.time, _NS_RANK, event))
-        events = sorted(self._waiting, key=lambda one: one[:2])
-        self._born = {pid: time for pid, time in self._born.items() if now - time < BORN}
-        ready = bisect_left(events, min(self._born.values(), default=FOREVER), key=lambda one: one[0])
-        self._waiting = events[ready:]
-        return b"".join(self._told(time, event) for time, _, event in events[:ready])
-
-    def _note(self, frame: f.Frame) -> None:
-        self._waiting += ((frame.time, 0, event) for event in self._event(frame))
-
-    def _did(self, change: NsChange) -> bool:
-        """Whether that is our own doing."""
-        since = self._own.get(change.process.pid, FOREVER)
-        return change.time >= since or self._model.own.did(change.process)
-
-    def _told(self, time: int, event: Event) -> bytes:
-        """The line for ``event``, where it is to be shown."""
-        self.seen += 1
-        if self.done or not self._wanted(event):
-            return b""
-        self.shown += 1
-        return self._object(time, event) if self._json else self._line(time, event)
-
-    @property
-    def waits(self) -> bool:
-        """Whether there is something that :meth:`tell` has not shown yet."""
-        return bool(self._waiting)
+                    events.append((output.time, _NS_RANK, event))
+        events.sort(key=lambda item: item[:2])
+        out = []
+        for time, _, event in events:
+            self.seen += 1
+            if self.done or not self._wanted(event):
+                continue
+            self.shown += 1
+            out.append(self._object(time, event) if self._json else self._line(time, event))
+        return b"".join(out)
 
     def _of_ours(self, frame: f.Frame) -> bool:
         """Whether ``frame`` tells of a process that we have started, or of its start."""
@@ -229,18 +244,10 @@ class EventWriter:
         if kind == f.K_FORK and frame.pid != frame.ppid:
             above = frame.ppid
             if above in own or (above == self._model.own.pid and above) or self._of_another(frame):
-                own[pid] = frame.time
+                own.add(pid)
                 return True
-            own.pop(pid, None)  # the number is another's now
-            self._born[pid] = frame.time
+            own.discard(pid)  # the number is another's now
             return False
-        if pid in own:
-            return True
-        if kind == f.K_EXEC and self._ours(pid, f.text(frame.payload)):
-            own[pid] = since = self._born.get(pid, frame.time)
-            self._waiting = [one for one in self._waiting if one[0] < since or one[2].get("pid") != pid]
-        if kind == f.K_EXEC or (kind == f.K_EXIT and frame.tid == pid):
-            self._born.pop(pid, None)
         return pid in own
 
     def _of_another(self, frame: f.Frame) -> bool:

@@ -303,7 +303,7 @@ class TextSide:
             if self.standalone.events.missing:
                 self.outputs.write_all(self.standalone.gaps())
         if self.events is not None:
-            self.outputs.write({"events": self.events.tell(shown, END_OF_TIME if final else time.monotonic_ns())})
+            self.outputs.write({"events": self.events.tell(shown)})
         model.outputs_told()
 
     def narrate_events(self, most: int) -> None:

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -15,9 +14,8 @@ import pytest
 from auditns_connector.host.observer import Observer
 from auditns_connector.model.apply.dispatch import Model
 from auditns_connector.model.outputs import NsChange
-from auditns_connector.registration.hook_program import HOOK_PROGRAM
 from auditns_connector.sources.perf import PerfSource
-from tests.kernel.programs import AUDITNS, Program, auditns, listening, until
+from tests.kernel.programs import AUDITNS, auditns, listening, until
 from tests.kernel.support import AuditState, need_tool
 
 pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("root")]
@@ -120,72 +118,3 @@ def test_a_container_with_the_socket_hides_nothing(quiet: AuditState, tmp_path: 
         else:
             assert believed == "True"
             assert not [line for line in uts if f" pid={pid} ".encode() in line]
-
-
-#: the command as it is installed
-COMMAND = Path(sys.executable).parent / "auditns"
-
-
-def told_of(run: Program) -> set[int]:
-    """The processes that the events are about, and whose children they are."""
-    found = [json.loads(line) for line in run.out.splitlines()]
-    return {event.get(name) for event in found for name in ("pid", "ppid")}
-
-
-def end_of(run: Program, pid: int) -> None:
-    def ended() -> bool:
-        return any(
-            (event := json.loads(line))["event"] == "exit" and event["pid"] == pid for line in run.out.splitlines()
-        )
-
-    until(ended, f"the exit of {pid}")
-
-
-def test_neither_hook_nor_doctor_is_in_an_event(quiet: AuditState, tmp_path: Path) -> None:
-    """They ask another program; who they are shows when they run."""
-    with (
-        listening(tmp_path / "serving", "--format", "raw") as serving,
-        listening(tmp_path / "events", "--events", "--format", "json", "--info") as run,
-    ):
-        control = str(serving.directory / "control")
-        state = json.dumps({"ociVersion": "1.0.2", "id": "x" * 12, "pid": os.getpid(), "status": "creating"})
-        hook = subprocess.Popen(
-            [HOOK_PROGRAM, f"--control={control}"], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL
-        )
-        hook.communicate(state.encode(), 20)
-        doctor = subprocess.Popen([COMMAND, "doctor", "--control", control], stdout=subprocess.DEVNULL)
-        doctor.wait()
-        other = subprocess.Popen(["/bin/true"])
-        other.wait()
-        end_of(run, other.pid)
-        told = told_of(run)
-    assert other.pid in told
-    assert not told & {hook.pid, doctor.pid}
-
-
-def test_whoever_is_called_like_one_of_ours_is_in_the_events(quiet: AuditState, tmp_path: Path) -> None:
-    need_tool("setpriv")
-    folder = Path(f"/var/tmp/auditns-{os.getpid()}")
-    folder.mkdir(mode=0o755)
-    try:
-        names = ("auditns-oci-hook", "auditns")
-        for name in names:
-            shutil.copy(shutil.which("true") or "", folder / name)
-        user = ["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups", "sh", "-c", 'exec "$@"', "sh"]
-        with listening(tmp_path / "events", "--events", "--format", "json") as run:
-            pids = []
-            for prefix in ([], user):
-                for name in names:
-                    made = subprocess.Popen([*prefix, folder / name, "doctor"])
-                    made.wait()
-                    pids.append(made.pid)
-            for command in ([HOOK_PROGRAM, "--control=/nowhere"], [COMMAND, "doctor", "--control", "/nowhere"]):
-                made = subprocess.Popen([*user, *command], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                        stderr=subprocess.DEVNULL)  # fmt: skip
-                made.wait()
-                pids.append(made.pid)
-            end_of(run, pids[-1])
-            told = told_of(run)
-    finally:
-        shutil.rmtree(folder)
-    assert set(pids) <= told

@@ -10,10 +10,9 @@ import pytest
 
 from auditns_connector.control import own_programs, snapshot
 from auditns_connector.control.peer import peer_of
-from auditns_connector.emit.events import BORN, EventWriter
+from auditns_connector.emit.events import EventWriter
 from auditns_connector.pipeline.standalone_records import StandaloneRecords
 from auditns_connector.pipeline.text_stage import RAW
-from auditns_connector.registration.hook_program import HOOK_PROGRAM
 from auditns_connector.state.event_serials import EventSerials
 from auditns_connector.vocabulary import frames as f
 from auditns_connector.vocabulary.namespaces import INITIAL_INODES_618
@@ -167,70 +166,6 @@ def test_no_event_is_of_who_another_program_of_ours_starts() -> None:
     assert [line.split(" contid")[0] for line in told] == ["fork: ppid=1 pid=400"]
 
 
-HOOKED = b"/usr/libexec/auditns-oci-hook"
-
-
-def shown(events: EventWriter, w: World, *frames: bytes, now: float) -> list[str]:
-    """The lines that come with these frames at ``now``."""
-    block = b"".join(frames)
-    events.frames(block)
-    w.model.apply(block)
-    outputs, w.model.outputs = w.model.outputs, []
-    return [line.split(" contid")[0] for line in events.tell(outputs, int(now * MS)).decode().splitlines()]
-
-
-def born(pid: int, at: float, above: int = 300) -> bytes:
-    return f.pack(f.K_FORK, f.S_PERF, int(at * MS), pid=pid, tid=pid, ppid=above, ptid=above)
-
-
-def ran(pid: int, at: float, name: bytes) -> bytes:
-    return f.pack(f.K_EXEC, f.S_PERF, int(at * MS), pid=pid, tid=pid, ppid=pid, payload=name + b"\0")
-
-
-def ended(pid: int, at: float) -> bytes:
-    kinds = (f.K_EXIT_SAMPLE, f.K_EXIT)
-    return b"".join(f.pack(kind, f.S_PERF, int(at * MS), pid=pid, tid=pid) for kind in kinds)
-
-
-def test_a_birth_waits_for_what_the_child_runs() -> None:
-    """The hook is known when it has run: it was born before that."""
-    w, asked = world(), []
-
-    def ours(pid: int, file: bytes) -> bool:
-        asked.append((pid, file))
-        return file == HOOKED
-
-    events = EventWriter(w.model, ours=ours)
-    assert shown(events, w, born(400, 20), born(401, 21), now=22) == []
-    assert shown(events, w, ran(401, 23, b"/bin/x"), now=24) == []
-    assert shown(events, w, ran(400, 25, HOOKED), now=26) == ["fork: ppid=300 pid=401", "exec: pid=401"]
-    assert shown(events, w, born(402, 27, 400), ended(400, 28), ended(401, 29), now=30) == ["exit: pid=401"]
-    assert shown(events, w, ended(402, 31), born(400, 40), ran(400, 41, b"/bin/y"), now=42) == [
-        "fork: ppid=300 pid=400", "exec: pid=400",
-    ]  # fmt: skip
-    assert asked == [(401, b"/bin/x"), (400, HOOKED), (400, b"/bin/y")]
-
-
-def test_a_birth_waits_no_longer_than_until_the_end_or_a_while() -> None:
-    w = world()
-    events = EventWriter(w.model)
-    assert shown(events, w, born(400, 20), now=21) == []
-    assert shown(events, w, ended(400, 22), born(401, 23), now=24) == ["fork: ppid=300 pid=400", "exit: pid=400"]
-    assert shown(events, w, now=23 + BORN / MS - 1) == []
-    assert shown(events, w, now=23 + BORN / MS) == ["fork: ppid=300 pid=401"]
-    assert shown(events, w, born(402, 200), now=201) == []
-    assert events.tell([]) == b"fork: ppid=300 pid=402\n"  # the end
-
-
-def test_what_waits_is_shown_in_the_order_of_time() -> None:
-    w = world()
-    events = EventWriter(w.model)
-    shown(events, w, born(400, 20), ran(300, 30, b"/bin/x"), now=31)
-    assert shown(events, w, ran(300, 29, b"/bin/y"), ran(400, 32, b"/bin/z"), now=33) == [
-        "fork: ppid=300 pid=400", "exec: pid=300", "exec: pid=300", "exec: pid=400",
-    ]  # fmt: skip
-
-
 class Asked:
     """A control connection of this very process, and what is found out about it."""
 
@@ -245,7 +180,7 @@ class Asked:
     def ask(self) -> bool:
         here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with here, there:
-            answer = own_programs.OwnPrograms(self, HOOK_PROGRAM).answer({"op": "own"}, peer_of(here), here)  # type: ignore[arg-type]
+            answer = own_programs.OwnPrograms(self).answer({"op": "own"}, peer_of(here), here)  # type: ignore[arg-type]
         assert answer["ok"] is self.model.own.others
         return bool(answer["ok"])
 
