@@ -117,6 +117,69 @@ def test_the_engine_is_the_hosts_and_each_container_is_one(
     assert [told for told in engine if told] == []
 
 
+def engine(home: Path, *words: str) -> str:
+    """Podman as the user, with containers that last; its stdout."""
+    command = podman(home)
+    at = command.index("run")
+    done = subprocess.run([*command[:at], *words], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, f"podman {words}: {done.stderr}"
+    return done.stdout.strip()
+
+
+@pytest.mark.nightly
+def test_every_way_to_run_something(quiet: AuditState, home: Path, tmp_path: Path, token: str) -> None:
+    """As root's Docker in test_dockerd.py. No cgroup tells who they are: each container is one of its own. (Without a
+    cgroup Podman makes none in the host's pid namespace; with one it does, in test_systemd_host.py.)"""
+    need_tool("podman", "crun", "busybox", "setpriv", "unshare", "nsenter")
+    shutil.copy(home / "root/bin/busybox", home / "root/bin/busy")
+    options = (
+        "run", "-d", "--cgroups=disabled", "--network", "none", "--ulimit", "nofile=1024:1024", "--ulimit",
+        "nproc=4096:4096",
+    )  # fmt: skip
+    root, said = str(home / "root"), {}
+
+    def start(name: str, more: list[str], script: str) -> None:
+        engine(home, *options, "--name", name, *more, "--rootfs", root, "/bin/sh", "-c", script)
+
+    def true(name: str, label: str, count: int = 1) -> str:
+        """A script that does it; whose it is."""
+        said[label] = (name, count)
+        return "; ".join([f"/bin/true {label}-{token}"] * count)
+
+    with listening(tmp_path / "run", "--rules", "--format", "raw", "--no-lifecycle") as run:
+        start("plain", [], f"{true('plain', 'init', 3)}; sleep 600; :")
+        engine(home, "exec", "plain", "/bin/sh", "-c", f"{true('plain', 'exec', 2)}; :")
+        engine(home, "exec", "-d", "plain", "/bin/sh", "-c", f"{true('plain', 'detached', 2)}; :")
+        pid = engine(home, "inspect", "-f", "{{.State.Pid}}", "plain")
+        subprocess.run(["nsenter", "-t", pid, "-a", "/bin/true", f"nsenter-{token}"], check=True)
+        said["nsenter"] = "plain", 1
+        start("crash", ["--restart=on-failure:2"], f"{true('crash', 'restart')}; exit 1")
+        said["restart"] = "crash", 3
+        start("healthy", [f"--health-cmd={true('healthy', 'health')}", "--health-interval=disable"], "sleep 600; :")
+        engine(home, "healthcheck", "run", "healthy")
+        start("privileged", ["--privileged"], f"{true('privileged', 'privileged', 2)}; sleep 600; :")
+
+        def told() -> dict[str, list[list[str]]]:
+            found: dict[str, list[list[str]]] = {label: [] for label in said}
+            for lines in events(run.out).values():
+                ran = re.search(rb'a0="/bin/true" a1="(\w+)-%b"' % token.encode(), b"\n".join(lines))
+                if ran is not None:
+                    found[ran[1].decode()].append(contids(lines))
+            return found
+
+        until(lambda: all(len(told()[label]) >= count for label, (_, count) in said.items()), "every exec")
+        engine(home, "rm", "-f", "-t", "0", "plain", "crash", "healthy", "privileged")
+        found = told()
+    assert {label: len(ones) for label, ones in found.items()} == {label: count for label, (_, count) in said.items()}
+    whose: dict[str, set[str]] = {}
+    for label, (name, _) in said.items():
+        assert all(len(one) == 1 and one != ["?"] for one in found[label]), (label, found[label])
+        whose.setdefault(name, set()).update(one[0] for one in found[label])
+    # a container that is started again is a new one: without a cgroup nothing says that it is the same
+    assert all(len(ids) == 1 for name, ids in whose.items() if name != "crash"), whose
+    assert len(set().union(*whose.values())) == sum(map(len, whose.values())), whose
+
+
 def test_a_service_with_private_users_is_the_hosts(quiet: AuditState, tmp_path: Path, token: str) -> None:
     top = f"/auditns-{token}.slice"
     before = cgroupfs.folders(top)
