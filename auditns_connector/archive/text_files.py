@@ -64,6 +64,8 @@ class TextFile:
             self.close()
             raise
         self.head = _name(look)
+        #: it begins with lines of which none is a record
+        self.is_foreign = bool(look.strip()) and not any(read_head(line) for line in look.split(b"\n"))
         self.first_ms = next((head.ms for head in map(read_head, look.split(b"\n")) if head is not None), _LAST)
 
     def rewind(self) -> None:

@@ -117,7 +117,12 @@ def _seal(args: argparse.Namespace) -> int:
 
     texts = open_rotated(args.rotated, say) if args.rotated else []
     ahead = texts.pop() if texts else None
-    texts += open_all(args.files, say)
+    for text in open_all(args.files, say):
+        if text.is_foreign:
+            say(f"{text.path}: it begins with nothing that is audit text: it is not sealed, and stays")
+            text.close()
+        else:
+            texts.append(text)
     try:
         sealed = _seal_texts(options, texts, ahead, say, args)
     finally:

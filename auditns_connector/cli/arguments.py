@@ -6,6 +6,11 @@ from typing import Any, Final
 
 from auditns_connector.vocabulary.values import Json
 
+#: what may be meant by text in which there is no record
+NO_AUDIT_TEXT: Final = (
+    "what ausearch -i has translated cannot be read: use ausearch --raw; of the journal's own audit messages only "
+    "journalctl -o json has times and serials"
+)
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 

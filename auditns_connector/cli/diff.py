@@ -43,6 +43,8 @@ def run(args: argparse.Namespace) -> int:
             raise AuditnsError("diff reads the text several times: put it into a file")
         one = choose(containers[0], objects.names)
         others = siblings(one, objects.names) if args.siblings else [choose(containers[1], objects.names)]
+        if others == [one]:
+            raise ConfigError(f"{containers[0]} and {containers[1]} are the same container")
         if not others:
             raise AuditnsError(f"{containers[0]}: no record tells of another container of its image")
         since, until = times_of(args)

@@ -6,6 +6,7 @@ import select
 import sys
 from typing import TYPE_CHECKING, Any
 
+from auditns_connector.cli.arguments import NO_AUDIT_TEXT
 from auditns_connector.cli.options import (
     add_filters,
     add_format,
@@ -124,7 +125,7 @@ def _tell_foreign(stream: Any) -> int:
     if not stream.foreign:
         return 0
     lines = "1 line is no audit record" if stream.foreign == 1 else f"{stream.foreign} lines are no audit records"
-    hint = " (what ausearch -i has translated cannot be read: use ausearch --raw)" if not stream.records else ""
+    hint = f" ({NO_AUDIT_TEXT})" if not stream.records else ""
     complain(f"auditns: {lines}{hint}")
     return 0 if stream.records else 1
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from auditns_connector.errors import AuditnsError
+from auditns_connector.errors import AuditnsError, ConfigError
 
 if TYPE_CHECKING:
     from auditns_connector.query.asked import Options
@@ -91,6 +91,8 @@ def times_of(args: argparse.Namespace) -> tuple[int | None, int | None]:
 
     now = time.time()
     since, until = (None if text is None else milliseconds(text, now) for text in (args.since, args.until))
+    if since is not None and until is not None and since > until:
+        raise ConfigError(f"--since {args.since} is later than --until {args.until}: nothing can be between them")
     return since, until
 
 

@@ -6,7 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from auditns_connector.cli.arguments import whole
+from auditns_connector.cli.arguments import NO_AUDIT_TEXT, whole
 from auditns_connector.cli.options import lines_for_people
 from auditns_connector.cli.query_options import add_conditions, add_texts, options_of, texts_of
 from auditns_connector.cli.subparsers import Subparsers
@@ -116,9 +116,7 @@ def notices(search: "Search", text: "Text") -> None:
 
 def tell(search: "Search") -> int:
     """Say what could not be searched; the exit code."""
-    if search.foreign and not search.records:
-        complain(
-            "auditns: none of this is audit text (what ausearch -i has translated cannot be read: use ausearch --raw)"
-        )
+    if search.unread:
+        complain(f"auditns: none of this is audit text ({NO_AUDIT_TEXT})")
         return 1
     return 1 if search.failed else 0

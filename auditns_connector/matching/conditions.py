@@ -210,6 +210,8 @@ _PORT: Final = re.compile(r"(?:\[(?P<six>[0-9a-fA-F:.]+)\]|(?P<four>[0-9.]+))(?:
 
 def _addr(option: str, words: Sequence[str]) -> Condition:
     """Addresses, networks, ADDRESS:PORT, unix:PATH, and patterns for any of these or a host's name."""
+    for word in words:
+        _check_prefix(option, word)
     networks = [found for word in words if (found := _network(word)) is not None]
     others = p.matcher([word for word in words if _network(word) is None])
 
@@ -222,6 +224,14 @@ def _addr(option: str, words: Sequence[str]) -> Condition:
     known = [_address_term(word) for word in words]
     terms = [] if None in known else [("addr", one) for one in known if one is not None]
     return Condition(option, judge, needles=needles, terms=terms)
+
+
+def _check_prefix(option: str, word: str) -> None:
+    """Raises ConfigError for an address with a length that its networks cannot have."""
+    address, _, length = word.rpartition("/")
+    network = _network(address)
+    if network is not None and length.isdecimal() and _network(word) is None:
+        raise ConfigError(f"--{option}: {word!r} is no network: a length from 0 to {network.max_prefixlen} is allowed")
 
 
 def _address_term(word: str) -> bytes | None:

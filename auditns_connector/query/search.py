@@ -14,7 +14,7 @@ from typing import Final
 
 from auditns_connector.archive.reader import Archive
 from auditns_connector.audittext.heads import read_head
-from auditns_connector.audittext.scanner import InsertionPoints, TextStream
+from auditns_connector.audittext.scanner import InsertionPoints, Scanner, TextStream
 from auditns_connector.daemon.terminal import complain
 from auditns_connector.errors import AuditnsError
 from auditns_connector.matching.native import Needles, NewInfos, has_time
@@ -26,6 +26,7 @@ from auditns_connector.query.archived import ArchiveSearch
 from auditns_connector.query.asked import Asked
 from auditns_connector.query.following import Growing
 from auditns_connector.query.logs import Text
+from auditns_connector.vocabulary.audit_text import MODE_EOF
 from auditns_connector.vocabulary.timing import HOLD
 
 #: windows before a run that are kept for an event that began in them: more than the largest event that is handed out
@@ -129,8 +130,9 @@ class Search:
         self._single: TextStream | None = None
         #: of a text that is followed, the beginning of its last line; None: it is not
         self._held: bytes | None = None
-        #: lines that are no records, and those that are
-        self.foreign = self.records = 0
+        #: there is text, but no record in it so far
+        self.unread = False
+        self._recognised = False
 
     # -- before the search
 
@@ -142,6 +144,7 @@ class Search:
         matters = names or self._asked.asks_names
         if text.archive is not None:
             self._answers.assume = True  # who seals has it of the plugin's log, or says so
+            self._recognised = True
             if matters:
                 archived.learn(text.archive, self._answers.names, entries=entries or self._asked.asks_entries)
         if not matters and (text.ours or not self._asked.asks_silence):
@@ -168,7 +171,7 @@ class Search:
             return False
         self._asked.host = text.host
         run = self._pass(text, deque(maxlen=_KEPT), learn=learn)
-        return run is None or (run.wanted and run.end() and self._count(run))
+        return run is None or (run.wanted and run.end())
 
     def _pass(self, text: Text, former: "deque[bytes]", *, learn: bool) -> "_Run | None":
         """Search all files; ``former`` has the last windows then. The run that is going on at the end, if there is one,
@@ -186,7 +189,6 @@ class Search:
                 if not run.feed(data, wanted=wanted):
                     return run
                 if not wanted and run.ended:
-                    self._count(run)
                     run = None
             former.append(data)
         return run
@@ -215,7 +217,9 @@ class Search:
             if _rewinds((path, fd)):
                 os.lseek(fd, 0, os.SEEK_SET)
             try:
-                yield from w.backwards(path, fd, text.start(number))
+                for data in w.backwards(path, fd, text.start(number)):
+                    self._look(data)
+                    yield data
             except AuditnsError as error:
                 self.failed = True
                 complain(f"auditns: {error}; the rest was searched")
@@ -240,7 +244,7 @@ class Search:
         growing, stream = Growing(path, fd, reader, self._held or b""), run.stream
         self._held = None
         pieces = growing.pieces(lambda: stream.oldest is not None)
-        return all(self._grown(run, piece) for piece in pieces) and run.end() and self._count(run)
+        return all(self._grown(run, piece) for piece in pieces) and run.end()
 
     def _grown(self, run: "_Run", piece: bytes) -> bool:
         """Some more text has come, or none for a while."""
@@ -262,10 +266,13 @@ class Search:
             self.learn(data)
             yield data
 
-    def _count(self, run: "_Run") -> bool:
-        self.foreign += run.stream.foreign
-        self.records += run.stream.records
-        return True
+    def _look(self, data: bytes) -> None:
+        """See whether it is audit text at all, until some is."""
+        if not self._recognised and data:
+            scanner = Scanner()
+            scanner.feed(data, MODE_EOF)
+            self._recognised = scanner.records > 0
+            self.unread = not self._recognised and (self.unread or scanner.foreign > 0)
 
     def _windows(self, text: Text, *, tell: bool) -> Iterator[bytes]:
         """The windows of all files of a text; of one that cannot be read to its end what there is."""
@@ -280,6 +287,7 @@ class Search:
                         data += b"\n"  # its last line is never part of the next one's first
                     elif self._held is not None and number == last:
                         data, self._held = data[: (end := data.rfind(b"\n") + 1)], data[end:]
+                    self._look(data)
                     yield data
             except AuditnsError as error:
                 self.failed = True

@@ -208,6 +208,21 @@ def test_what_is_sealed_and_what_is_not_are_one_log(asked: Ask) -> None:
     assert (rows[WEB]["events"], rows[WEB]["execs"], rows[WEB]["name"]) == (9, 2, "web")
 
 
+def test_what_is_no_audit_text_is_not_sealed_and_stays(asked: Ask) -> None:
+    """It was put into a segment as it was, and removed."""
+    program, packed, prefixed = (asked.folder / name for name in ("program", "packed.gz", "prefixed"))
+    program.write_bytes(bytes(range(256)) * 400)
+    packed.write_bytes(gzip.compress(b"hello\n" * 20))
+    prefixed.write_text("\n" * 3 + "".join(f"Nov 29 12:00:00 h1 audisp[1]: {line}\n" for line in sample().splitlines()))
+    archive = ["--archive", str(asked.folder / "archive")]
+    asked("archive", "seal", *archive, files=(program, packed))
+    assert (asked.code, program.exists(), packed.exists()) == (1, True, True)
+    assert [str(path) in asked.said for path in (program, packed)] == [True, True]
+    asked("archive", "seal", *archive, files=(program, prefixed, asked.path))
+    assert (asked.code, program.exists(), prefixed.exists(), asked.path.exists()) == (1, True, False, False)
+    assert asked("archive", "cat", *archive, files=()).count("h1 audisp") == len(sample().splitlines())
+
+
 def test_text_that_is_sealed_and_kept_is_found_once(asked: Ask) -> None:
     asked("archive", "seal", "--keep", "--archive", str(asked.folder / "archive"))
     with asked.path.open("a") as log:

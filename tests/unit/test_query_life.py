@@ -147,6 +147,12 @@ def test_against_its_siblings(asked: Ask) -> None:
     assert shown(asked, "diff", "--siblings", "web") == both
 
 
+def test_diff_wants_two_that_are_not_the_same(asked: Ask) -> None:
+    for words in (["web", "web"], ["web", WEB]):
+        with pytest.raises(ConfigError, match="same container"):
+            asked("diff", *words)
+
+
 def test_diff_wants_two(asked: Ask) -> None:
     with pytest.raises(ConfigError, match="two containers"):
         asked("diff", "web", files=())

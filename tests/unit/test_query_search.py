@@ -204,11 +204,43 @@ def test_a_file_that_is_not_there(asked: Ask) -> None:
         asked("search", files=(asked.folder / "none",))
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--since", "14:00", "--until", "13:00"], ["--since", "@5", "--until", "@4.9"], ["--addr", "10.0.0.0/33"],
+        ["--addr", "::1/129"], ["--addr", "!=10.1.2.3/99"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_what_can_mean_nothing_is_refused(asked: Ask, words: list[str]) -> None:
+    """It was searched for, and not found."""
+    with pytest.raises(ConfigError, match=words[0]):
+        asked("search", *words)
+
+
 def test_what_is_no_audit_text(asked: Ask) -> None:
     asked.path.write_bytes(b"hello\n" * 3 + b"\0" * 5000)
     assert asked.serials() == []
     assert asked.code == 1
     assert "audit text" in asked.said
+
+
+SHORT = (
+    'Nov 30 09:00:00 host audit[4711]: SYSCALL arch=c000003e syscall=59 success=yes exit=0 ppid=1 pid=4711 comm="ls"\n'
+    "Nov 30 09:00:00 host audit: PROCTITLE proctitle=6C73\n"
+)
+
+
+@pytest.mark.parametrize("words", [[], ["--pid", "4711"], ["--pid", "1"], ["--count"], ["--reverse"]])
+def test_what_the_journal_s_short_form_leaves_out_is_said(asked: Ask, words: list[str]) -> None:
+    """Whatever is asked for, and wherever its bytes do not stand: before, text without them passed for searched."""
+    asked.path.write_text(SHORT)
+    asked("search", *words)
+    assert asked.code == 1
+    assert "journalctl -o json has times and serials" in asked.said
+    asked.path.write_text(SHORT + opened(1, 1, 50, "a"))
+    asked("search", *words)
+    assert (asked.code, asked.said) == (0, "")
 
 
 # -- the log and what it was rotated to
