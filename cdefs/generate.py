@@ -29,7 +29,9 @@ def header() -> str:
     lines: list[str] = ["", "/* frames.py: kinds and sources of frames */"]
     lines += _numbers(frames, ("K_", "S_", "RULES_", "CPU_UNKNOWN"))
     lines += ["", "/* audit_text.py: flags of points, modes of a scan, marks of lines, bounds */"]
-    lines += _numbers(audit_text, ("P_", "MODE_", "LINE_", "MAX_", "CLOSED", "OLDER_MS", "PATIENT_"), "AUDITNS_")
+    lines += _numbers(
+        audit_text, ("P_", "MODE_", "LINE_", "MAX_", "CLOSED", "OLDER_MS", "PATIENT_", "AWAITS_"), "AUDITNS_"
+    )
     lines += ["", "/* timing.py, nanoseconds */"]
     lines += _numbers(timing, ("EPSILON", "LATE", "EXEC_TIME", "SLACK", "SAME_START"), "AUDITNS_")
     lines += ["", "/* archive.py: kinds of terms, holders and tallies, flags of events */"]

@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 from auditns_connector.archive.collector import Collector
 from auditns_connector.archive.text_files import TextFile
 from auditns_connector.audittext.scanner import Scanner
-from auditns_connector.vocabulary.audit_text import MODE_EOF, MODE_FLUSH, MODE_MORE
+from auditns_connector.vocabulary.audit_text import AWAITS_MORE, MODE_ENDED, MODE_EOF, MODE_FLUSH, MODE_MORE
 
 #: text is read and scanned in pieces of this size (bytes)
 _CHUNK: Final = 1 << 19
@@ -38,7 +38,7 @@ class Filling:
         #: so much is decided
         self.length = 0
         self._parts: list[PartOfFile] = []
-        self._scanner = Scanner(whole=True, patient=True)
+        self._scanner = Scanner(whole=True, awaits=AWAITS_MORE)
 
     def read(self, file: TextFile, most: int = _CHUNK) -> int:
         """Take in more of a file; 0 at its end."""
@@ -83,6 +83,9 @@ class Filling:
             return True
         if self._end < self._capacity:
             return False
+        self._scan(MODE_ENDED)
+        if self._clean:
+            return True
         self._scan(MODE_FLUSH)
         if not self.length:
             self._scan(MODE_EOF)
@@ -94,6 +97,7 @@ class Filling:
         while not (self.length >= border and self._clean) and read < _AHEAD and self._end < self._capacity:
             size = self.read(ahead, _STEP // 4)
             if not size:
+                self._scan(MODE_ENDED)  # none of ours is there yet
                 break
             read += size
 
@@ -130,7 +134,7 @@ class Filling:
         self._parts = parts
         self._view[:rest] = bytes(self._view[self.length : self._end])
         self._end, self.length = rest, 0
-        self._scanner = Scanner(whole=True, patient=True)
+        self._scanner = Scanner(whole=True, awaits=AWAITS_MORE)
         self.collector.reset()
         if rest:
             self._scan(MODE_MORE)

@@ -19,6 +19,9 @@ from typing import TYPE_CHECKING, Any, Final
 from auditns_connector._native import ffi, lib
 from auditns_connector.audittext.points import InsertionPoints
 from auditns_connector.vocabulary.audit_text import (
+    AWAITS_HERE,
+    AWAITS_MORE,
+    AWAITS_NOTHING,
     MAX_PIDS,
     MAX_WHOLE,
     MAX_WHOLE_OPEN,
@@ -61,7 +64,8 @@ class Scanner:
     each event is handed out when it has ended, with all its lines, wherever they stand among those of others; it is cut
     at ``limit`` bytes or where ``most`` younger ones are open, and says so. What works on whole ones needs it.
     ``patient``: a record of ours may follow any event, so none is complete before the line behind it is there
-    (from the first such record on, and where whole events are wanted, it is so anyway).
+    (from the first such record on, and where whole events are wanted, it is so anyway). ``awaits`` (AWAITS_*): and it
+    may stand far behind the end of its event, in text that is read back.
     """
 
     def __init__(
@@ -70,12 +74,13 @@ class Scanner:
         patient: bool = False,
         *,
         at_end: bool = False,
+        awaits: int = AWAITS_NOTHING,
         limit: int = MAX_WHOLE,
         most: int = MAX_WHOLE_OPEN,
     ) -> None:
         #: for the C functions
         self.state: CData = ffi.gc(ffi.new("struct auditns_scan *"), lib.auditns_scan_free)
-        self.state.patient, self.state.at_end = patient, at_end
+        self.state.patient, self.state.at_end, self.state.awaits = patient or bool(awaits), at_end, awaits
         self._limits = limit, most
         self._calls: CData = ffi.new("struct auditns_call[]", MAX_PIDS)
         self.points = InsertionPoints()
@@ -174,10 +179,11 @@ class TextStream:
         patient: bool = False,
         *,
         at_end: bool = False,
+        awaits: int = AWAITS_NOTHING,
         limit: int = MAX_WHOLE,
         most: int = MAX_WHOLE_OPEN,
     ) -> None:
-        self._scanner = Scanner(whole, patient, at_end=at_end, limit=limit, most=most)
+        self._scanner = Scanner(whole, patient, at_end=at_end, awaits=awaits, limit=limit, most=most)
         self._c: CData = ffi.new("struct auditns_stream *", {"least": ROOM})
         self._use(bytearray(capacity))
 
@@ -189,6 +195,11 @@ class TextStream:
     def hold(self, wanted: bool) -> None:
         """Whether from now on no line is handed out before its event is decided."""
         self._scanner.state.hold = wanted
+
+    def await_ours(self, *, more: bool) -> None:
+        """Whether from now on records of ours are awaited in ``more`` text than there is (see AWAITS_MORE); where they
+        were awaited before."""
+        self._scanner.state.awaits = AWAITS_MORE if more else AWAITS_HERE
 
     def put_at_end(self, wanted: bool) -> None:
         """Whether ours stand at the end of the events that begin from now on."""

@@ -51,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
     from auditns_connector.pipeline.offline import LiveAnswers, ReplayAnswers
     from auditns_connector.pipeline.text_input import TextInput
     from auditns_connector.pipeline.text_stage import Enricher
+    from auditns_connector.vocabulary.audit_text import AWAITS_HERE
 
     open_standard_streams()
     if "-" in (args.files or ["-"]) and sys.stdin is not None and sys.stdin.isatty():
@@ -87,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
             apart=args.placement == spellings.APART,
             at_end=spelling.at_end,
         )
-        stream = enricher.stream = TextStream(whole=enricher.whole, patient=True, at_end=enricher.at_end)
+        stream = enricher.stream = TextStream(whole=enricher.whole, at_end=enricher.at_end, awaits=AWAITS_HERE)
         output = sys.stdout.fileno()
         shape = for_people(name, sys.stdout.isatty())
 

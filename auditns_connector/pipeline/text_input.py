@@ -129,6 +129,7 @@ class TextInput:
         """
         all_there = stat.S_ISREG(os.fstat(fd).st_mode)
         self._stream.hold(all_there)
+        self._stream.await_ours(more=all_there)
         self._ready, self._looked = self._poll(fd), time.monotonic_ns()
         fresh, last = True, False
         while not last:

@@ -16,7 +16,7 @@ from auditns_connector.pipeline.filters import both
 from auditns_connector.query.answers import LogAnswers
 from auditns_connector.query.asked import Asked
 from auditns_connector.query.names import Names
-from auditns_connector.vocabulary.audit_text import MODE_EOF
+from auditns_connector.vocabulary.audit_text import AWAITS_MORE, MODE_EOF
 
 #: of more containers than that all events are looked at
 _MOST_SURE = 32
@@ -109,7 +109,7 @@ class ArchiveSearch:
                 if not all(map(self._plain, found.pieces())):
                     return False
                 continue
-            stream = TextStream(whole=True, patient=True)
+            stream = TextStream(whole=True, awaits=AWAITS_MORE)  # in the order in which they come of text
             if not all(self._take(stream, stream.push(piece)) for piece in found.pieces()):
                 return False
             if not self._take(stream, stream.flush(eof=True)):

@@ -8,10 +8,10 @@ from auditns_connector.audittext.grouping import event_numbers
 from auditns_connector.audittext.scanner import InsertionPoints, TextStream
 from auditns_connector.query.answers import LogAnswers
 from auditns_connector.query.asked import Asked
-from auditns_connector.vocabulary.audit_text import P_LATE
+from auditns_connector.vocabulary.audit_text import AWAITS_MORE, P_LATE
 
 #: of the window before so many bytes are scanned too, to see which events began there
-_BEFORE: Final = 1 << 18
+_BEFORE: Final = 1 << 19
 #: windows behind one that an event which began in it may go on in: more than the largest that is handed out
 _BEHIND: Final = 3
 Tests = list[Callable[[bytes], bool]]
@@ -39,18 +39,22 @@ def _of_window(
     before = older[-_BEFORE:]
     before = before[before.find(b"\n") + 1 :] if len(before) < len(older) else before
     found = _Found(len(before), len(before) + len(this), answers, asked)
-    stream = TextStream(whole=True, patient=True)
+    stream = TextStream(whole=True, awaits=AWAITS_MORE)
     for data in (before, this):
         if data:
             found.take(stream, stream.push(data))
     fed = len(before) + len(this)
-    for data in behind:
+    for piece in _pieces(behind):
         if fed - stream.pending >= found.end:
             break
-        found.take(stream, stream.push(data))
-        fed += len(data)
+        found.take(stream, stream.push(piece))
+        fed += len(piece)
     found.take(stream, stream.flush(eof=True))
     yield from reversed(found.texts.values())
+
+
+def _pieces(windows: Iterable[bytes]) -> Iterator[memoryview]:
+    return (memoryview(data)[at : at + _BEFORE] for data in windows for at in range(0, len(data), _BEFORE))
 
 
 class _Found:

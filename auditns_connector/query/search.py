@@ -26,7 +26,7 @@ from auditns_connector.query.archived import ArchiveSearch
 from auditns_connector.query.asked import Asked
 from auditns_connector.query.following import Growing
 from auditns_connector.query.logs import Text
-from auditns_connector.vocabulary.audit_text import MODE_EOF
+from auditns_connector.vocabulary.audit_text import AWAITS_MORE, MODE_EOF
 from auditns_connector.vocabulary.timing import HOLD
 
 #: windows before a run that are kept for an event that began in them: more than the largest event that is handed out
@@ -319,7 +319,7 @@ class _Run:
     """Windows that follow one another, as whole events."""
 
     def __init__(self, take: Take) -> None:
-        self.stream = TextStream(whole=True, patient=True)
+        self.stream = TextStream(whole=True, awaits=AWAITS_MORE)
         self._take = take
         self._fed = self._hot = 0
         #: somebody wants more

@@ -33,6 +33,8 @@ struct auditns_event {
     uint16_t recno;
     uint8_t own, kernel, begun, lone, syscall, exec, titled, passed, ended;
     uint16_t older, newer, chain; /* slots of others: see open.c */
+    uint64_t turn;              /* the line that was its last, as it seems, counted from 1: ours are waited for; or 0 */
+    int64_t heard;              /* the newest time in the text then */
 };
 
 struct auditns_closed {
@@ -71,6 +73,8 @@ struct auditns_scan {
     uint32_t hold;              /* set by the caller: no line is handed out before its event is decided */
     uint32_t at_end;            /* set by the caller: ours stand at the end of the event, behind its PROCTITLE */
     uint32_t behind;            /* where records of ours were with a PROCTITLE: 0 none was seen yet, 1 before, 2 behind it */
+    uint32_t awaits;            /* set by the caller: AUDITNS_AWAITS_* */
+    uint32_t ours;              /* 0 no record of ours has come yet, 1 one has, 2 also behind the end of its event */
     uint32_t given;             /* up to where lines were handed out */
     uint64_t lines;             /* how many newlines were found */
     uint64_t changes;           /* how many CONFIG_CHANGE records: they may be part of a system call's event */
@@ -81,6 +85,10 @@ struct auditns_scan {
     uint16_t bucket[AUDITNS_MAX_OPEN];
     struct auditns_event event[AUDITNS_MAX_OPEN];
     struct auditns_closed closed[AUDITNS_CLOSED];
+    uint64_t turn, settled;     /* lines that have come, and those of them that no event waits behind */
+    uint64_t due;               /* the line, and the time in the text, up to which no event has waited for long enough */
+    int64_t due_ms;
+    uint16_t recent[AUDITNS_PATIENT_LINES]; /* by line: the event that waits behind it; 0: none */
     struct auditns_serials serials;
 };
 

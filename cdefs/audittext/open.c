@@ -86,11 +86,60 @@ void close_event(struct auditns_scan *s, const struct auditns_points *p, struct 
     *chain = e->chain;
     *(e->older ? &event_at(s, e->older)->newer : &s->oldest) = e->newer;
     *(e->newer ? &event_at(s, e->newer)->older : &s->newest) = e->older;
+    e->turn = 0;
     e->chain = s->free;
     s->free = slot;
     s->open--;
     s->lone = s->lone == slot ? 0 : s->lone;
     s->last = s->last == slot ? 0 : s->last;
+}
+
+void wait_event(struct auditns_scan *s, struct auditns_event *e)
+{
+    e->turn = s->turn;
+    e->heard = s->clock;
+    s->recent[s->turn % TURNS] = slot_of(s, e);
+    if (s->turn + TURNS - 1 < s->due)
+        s->due = s->turn + TURNS - 1;
+    if (s->clock + AUDITNS_PATIENT_MS < s->due_ms)
+        s->due_ms = s->clock + AUDITNS_PATIENT_MS;
+}
+
+/* The event that waits behind a line. */
+static struct auditns_event *waiting_at(struct auditns_scan *s, uint64_t turn)
+{
+    struct auditns_event *e = event_at(s, s->recent[turn % TURNS]);
+    return e && e->turn == turn ? e : NULL;
+}
+
+void end_waiting(struct auditns_scan *s, const struct auditns_points *p)
+{
+    s->due = UINT64_MAX;
+    s->due_ms = INT64_MAX;
+    if (s->turn - s->settled > TURNS)
+        s->settled = s->turn - TURNS;
+    for (; s->settled < s->turn; s->settled++) {
+        struct auditns_event *e = waiting_at(s, s->settled + 1);
+        if (!e)
+            continue;
+        if (s->turn - s->settled < TURNS && s->clock - e->heard < AUDITNS_PATIENT_MS) {
+            s->due = s->settled + TURNS;
+            s->due_ms = e->heard + AUDITNS_PATIENT_MS;
+            break;
+        }
+        close_event(s, p, e);
+    }
+}
+
+void close_waiting(struct auditns_scan *s, const struct auditns_points *p)
+{
+    if (s->turn - s->settled > TURNS)
+        s->settled = s->turn - TURNS;
+    for (; s->settled + 1 < s->turn; s->settled++) { /* the event of the last line does not wait yet */
+        struct auditns_event *e = waiting_at(s, s->settled + 1);
+        if (e)
+            close_event(s, p, e);
+    }
 }
 
 void close_all(struct auditns_scan *s, const struct auditns_points *p, int64_t before)

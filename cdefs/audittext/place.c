@@ -24,7 +24,7 @@ int follow(struct auditns_event *e, const struct auditns_scan *s, const struct h
     if (number == TYPE_EOE) { /* ours may stand behind it */
         e->ended |= ENDED_EOE;
         e->lone = COMPLETE;
-        return !s->patient || !(s->whole || s->hold);
+        return !s->awaits && (!s->patient || !(s->whole || s->hold));
     }
     e->ended |= number == TYPE_PROCTITLE ? ENDED_TITLE : 0;
     if (h->type & TYPE_SINGLE)

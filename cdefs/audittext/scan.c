@@ -19,14 +19,27 @@ static uint32_t late_record(struct auditns_points *p, const char *buf, const str
     return AUDITNS_LINE_LATE;
 }
 
+/* Whether an event that waits for ours may be one of a system call all the same: a LOGIN, a USER_* record. In plain text
+ * such records have ours each, in text that holds some already one does for both. */
+static int takes_syscall(const struct auditns_scan *s, const struct auditns_event *e)
+{
+    return s->ours && !e->ended && !e->syscall;
+}
+
 /* A record with a header; returns the number of its event. */
 static uint32_t record(struct auditns_scan *s, struct auditns_points *p, const char *buf, const struct head *h,
                        uint32_t line, uint32_t end)
 {
     struct auditns_event *e = find_open(s, h);
 
+    if (e && e->turn && !is_awaited(e, h) && !takes_syscall(s, e)) {
+        close_event(s, p, e);
+        e = NULL;
+    }
     if (!e) {
         struct auditns_closed *c = find_closed(s, h);
+        if (c && h->type & TYPE_OWN)
+            s->ours = 2;
         if (c && (h->type & 0xffff) != TYPE_SYSCALL && !(h->type & TYPE_SINGLE))
             return late_record(p, buf, h, c, line, end);
         e = open_event(s, p, h, line, c);
@@ -36,9 +49,11 @@ static uint32_t record(struct auditns_scan *s, struct auditns_points *p, const c
     e->seen = s->now;
     if (h->type & TYPE_OWN) {
         s->patient = 1;
+        s->ours = e->turn ? 2 : s->ours ? s->ours : 1;
         if (e->titled)
             s->behind = 2;
     }
+    e->turn = 0;
     follow_serial(s, e, h);
     int ended = follow(e, s, h);
     place(s, p, buf, e, h, line, end);
@@ -89,17 +104,22 @@ static int one_line(struct auditns_scan *s, struct auditns_points *p, const char
     if (s->lone && !goes_on(lone, known ? h : NULL)) {
         if (lone->titled && !s->behind)
             s->behind = 1;
-        close_event(s, p, lone);
+        if (s->awaits)
+            wait_event(s, lone);
+        else
+            close_event(s, p, lone);
     }
     s->lone = 0;
-    if (!known) {
-        add_line(p, line, end, AUDITNS_LINE_FOREIGN, line, 0);
-        return 1;
-    }
-    if (h->ms > s->clock) {
+    if (known && h->ms > s->clock) {
         s->clock = h->ms;
         while ((oldest = first_open(s)) && h->ms - oldest->base >= AUDITNS_OLDER_MS) /* none is older than those before it */
             close_event(s, p, oldest);
+    }
+    if (s->awaits)
+        next_turn(s, p);
+    if (!known) {
+        add_line(p, line, end, AUDITNS_LINE_FOREIGN, line, 0);
+        return 1;
     }
     uint32_t id = record(s, p, buf, h, line, end);
     add_line(p, line, end, id, line + h->body, h->type);
@@ -226,6 +246,24 @@ static int ends_here(const struct auditns_scan *s, const struct auditns_event *e
     return e->lone == COMPLETE && (!s->patient || (e->titled && e->syscall && s->behind == 1 && !s->hold));
 }
 
+/* At the end of the text that there is: decide what is complete there. */
+static void end_text(struct auditns_scan *s, struct auditns_points *p, const char *buf)
+{
+    int here = s->awaits == AUDITNS_AWAITS_HERE;
+
+    if (s->whole) {
+        if (here && !s->ours)
+            whole_end_waiting(s, p, buf, INT64_MAX);
+        return;
+    }
+    struct auditns_event *lone = lone_open(s);
+    int ended = here && s->ours < 2;
+    if (ended)
+        close_waiting(s, p);
+    if (lone && (ends_here(s, lone) || (ended && lone->ended & ENDED_EOE)))
+        close_event(s, p, lone);
+}
+
 int64_t auditns_scan(struct auditns_scan *s, struct auditns_points *p, const char *buf, uint32_t len, int mode)
 {
     struct head head = {.text = NULL};
@@ -253,12 +291,16 @@ int64_t auditns_scan(struct auditns_scan *s, struct auditns_points *p, const cha
             return -2;
         s->line = len;
     }
-    if (mode != AUDITNS_MODE_MORE) {
+    if (mode == AUDITNS_MODE_ENDED) {
+        if (!room(s, p))
+            return -1;
+        whole_end_waiting(s, p, buf, INT64_MAX);
+    } else if (mode != AUDITNS_MODE_MORE) {
         if (!room(s, p))
             return -1;
         end_all(s, p, buf, mode == AUDITNS_MODE_IDLE ? s->idle : INT64_MAX);
-    } else if (!s->whole && s->lone && ends_here(s, lone_open(s))) {
-        close_event(s, p, lone_open(s));
+    } else {
+        end_text(s, p, buf);
     }
     hand_out(s, p);
     return s->consumed;

@@ -14,6 +14,7 @@
 #endif
 
 #define NONE 0xffffffffu
+#define TURNS AUDITNS_PATIENT_LINES
 #define TYPE_LOGIN 1006
 #define TYPE_SYSCALL 1300
 #define TYPE_PATH 1302
@@ -173,6 +174,12 @@ static inline int goes_on(const struct auditns_event *e, const struct head *h)
     return h && same_event(e, h) && (!(e->ended & ENDED_EOE) || h->type & TYPE_OWN);
 }
 
+/* Whether a record is of an event that waits for ours alone: those are, and the EOE that follows a PROCTITLE. */
+static inline int is_awaited(const struct auditns_event *e, const struct head *h)
+{
+    return h->type & TYPE_OWN || ((h->type & 0xffff) == TYPE_EOE && e->ended == ENDED_TITLE);
+}
+
 void begin_event(struct auditns_event *e, const struct auditns_scan *s, const struct head *h);
 
 /* What a record does to the end of its event: whether that is complete with it, and e->lone. */
@@ -226,6 +233,24 @@ struct auditns_event *open_event(struct auditns_scan *s, const struct auditns_po
                                  uint32_t line, const struct auditns_closed *former);
 void close_event(struct auditns_scan *s, const struct auditns_points *p, struct auditns_event *e);
 
+/* The last line that came was the last of an event, but for records of ours: let it wait for those. */
+void wait_event(struct auditns_scan *s, struct auditns_event *e);
+
+/* Close the events that have waited for long enough. */
+void end_waiting(struct auditns_scan *s, const struct auditns_points *p);
+
+/* One more line has come. */
+static inline void next_turn(struct auditns_scan *s, const struct auditns_points *p)
+{
+    if (s->turn >= s->due || s->clock >= s->due_ms)
+        end_waiting(s, p);
+    s->turn++;
+    s->recent[s->turn % TURNS] = 0;
+}
+
+/* Close all that wait for ours. */
+void close_waiting(struct auditns_scan *s, const struct auditns_points *p);
+
 /* Close those of which nothing has come since. */
 void close_all(struct auditns_scan *s, const struct auditns_points *p, int64_t before);
 
@@ -237,6 +262,9 @@ int whole_room(const struct auditns_scan *s, const struct auditns_points *p);
 /* One line; h is NULL for one without a header. 0: there is no memory. */
 int whole_line(struct auditns_scan *s, struct auditns_points *p, const char *buf, uint32_t line, uint32_t end,
                const struct head *h);
+
+/* End the events that have ended but for records of ours. */
+void whole_end_waiting(struct auditns_scan *s, struct auditns_points *p, const char *buf, int64_t before);
 
 /* End the events whose last record came up to then. */
 void whole_end(struct auditns_scan *s, struct auditns_points *p, const char *buf, int64_t before);

@@ -7,7 +7,8 @@
  *
  * A record that is an event of its own as a rule may have a SYSCALL behind it (LOGIN, USER_* sent by an audited sendto),
  * and on a host of several CPUs others' records stand between: it is waited for as long as TURNS
- * lines or AUDITNS_PATIENT_MS. */
+ * lines or AUDITNS_PATIENT_MS. Where records of ours are awaited (s->awaits), every event that has ended is waited for so
+ * long, and takes nothing but those. */
 #include <stdlib.h>
 #include "audittext/whole_impl.h"
 
@@ -72,17 +73,24 @@ static uint32_t find_slot(struct auditns_whole *w, const struct head *h)
     return i;
 }
 
+/* What is remembered of the event that a record is of; NULL: nothing. */
+static const struct auditns_closed *former_of(struct auditns_whole *w, const struct head *h)
+{
+    const struct auditns_closed *c = closed_of(w, h->serial);
+    return c->used && c->serial == h->serial && c->ms == h->ms && c->node == h->node ? c : NULL;
+}
+
 static uint32_t open_slot(struct auditns_scan *s, const struct head *h, uint64_t first)
 {
     struct auditns_whole *w = s->whole;
     uint32_t i = w->free;
     struct slot *slot = &w->slot[i];
-    struct auditns_closed *c = closed_of(w, h->serial);
+    const struct auditns_closed *c = former_of(w, h);
 
     w->free = slot->chain;
     *slot = (struct slot){.first = first, .line = NONE, .last = NONE, .older = w->newest, .newer = NONE, .points = SUBJECTS};
     begin_event(&slot->event, s, h);
-    if (c->used && c->serial == h->serial && c->ms == h->ms && c->node == h->node) {
+    if (c) {
         slot->late = 1;
         slot->number = c->number;
         slot->pid = c->pid;
@@ -238,10 +246,31 @@ static void end_event(struct auditns_scan *s, struct auditns_points *p, const ch
     unlink_slot(w, at);
 }
 
+/* There is no room to wait on for the event that is open longest. */
+static void give_up(struct auditns_scan *s, struct auditns_points *p, const char *buf)
+{
+    const struct slot *slot = &s->whole->slot[s->whole->oldest];
+    end_event(s, p, buf, s->whole->oldest, !slot->turn || !slot->event.ended);
+}
+
+void whole_end_waiting(struct auditns_scan *s, struct auditns_points *p, const char *buf, int64_t before)
+{
+    struct auditns_whole *w = s->whole;
+
+    /* behind the last line nobody knows yet what comes next */
+    for (uint64_t turn = w->settled + 1; s->awaits && turn < w->turn; turn++) {
+        uint32_t at = w->recent[turn % TURNS];
+        struct slot *slot = &w->slot[at];
+        if (slot->turn == turn && slot->event.ended && slot->event.seen <= before)
+            end_event(s, p, buf, at, 0);
+    }
+}
+
 void whole_end(struct auditns_scan *s, struct auditns_points *p, const char *buf, int64_t before)
 {
     struct auditns_whole *w = s->whole;
 
+    whole_end_waiting(s, p, buf, before);
     for (uint32_t i = w->oldest, next; i != NONE; i = next) {
         next = w->slot[i].newer;
         if (w->slot[i].event.seen <= before)
@@ -265,6 +294,14 @@ static void end_patient(struct auditns_scan *s, struct auditns_points *p, const 
     w->turn++;
 }
 
+/* Whether a record is of the event in a slot: to one that has ended, and others' lines have come since, comes what it waits
+ * for alone. */
+static int takes(const struct auditns_whole *w, const struct slot *slot, const struct head *h)
+{
+    return !slot->turn || !slot->event.ended || is_awaited(&slot->event, h) ||
+           (slot->turn + 1 == w->turn && goes_on(&slot->event, h));
+}
+
 int whole_line(struct auditns_scan *s, struct auditns_points *p, const char *buf, uint32_t line, uint32_t end,
                const struct head *h)
 {
@@ -272,7 +309,7 @@ int whole_line(struct auditns_scan *s, struct auditns_points *p, const char *buf
     uint64_t off = s->base + line;
 
     while (w->open && off - w->slot[w->oldest].first > SPAN * w->limit)
-        end_event(s, p, buf, w->oldest, 1);
+        give_up(s, p, buf);
     if (w->lone != NONE && !goes_on(&w->slot[w->lone].event, h))
         end_event(s, p, buf, w->lone, 0);
     w->lone = NONE;
@@ -287,9 +324,15 @@ int whole_line(struct auditns_scan *s, struct auditns_points *p, const char *buf
         return 1;
     }
     uint32_t at = find_slot(w, h);
+    if (at != NONE && !takes(w, &w->slot[at], h)) {
+        whole_end_waiting(s, p, buf, INT64_MAX);
+        at = NONE;
+    }
     if (at == NONE) {
+        if (!(h->type & TYPE_OWN) && former_of(w, h)) /* what is late comes behind all that ended before it */
+            whole_end_waiting(s, p, buf, INT64_MAX);
         if (w->open == w->most)
-            end_event(s, p, buf, w->oldest, 1);
+            give_up(s, p, buf);
         at = open_slot(s, h, off);
     }
     struct slot *slot = &w->slot[at];
@@ -299,11 +342,11 @@ int whole_line(struct auditns_scan *s, struct auditns_points *p, const char *buf
     slot->event.seen = s->now;
     w->last = at;
     if (h->type & TYPE_OWN)
-        s->patient = 1;
+        s->patient = s->ours = 1;
     uint8_t lone = slot->event.lone;
     follow_serial(s, &slot->event, h);
     int ended = follow(&slot->event, s, h);
-    int waits = !slot->late && slot->event.begun && slot->event.lone && !slot->event.ended;
+    int waits = !slot->late && slot->event.begun && slot->event.lone && (s->awaits || !slot->event.ended);
     w->recent[w->turn % TURNS] = at;
     slot->turn = waits ? w->turn : 0;
     slot->heard = s->clock;

@@ -3,8 +3,6 @@
 /* What is kept of events that are handed out whole. */
 #include "audittext/scan_impl.h"
 
-#define TURNS AUDITNS_PATIENT_LINES
-
 struct noted {
     uint64_t off;
     uint32_t len, stop, trail, type, hdr, hdr_len, body, lead_len, node_off, node_len, next;

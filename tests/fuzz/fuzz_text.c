@@ -342,7 +342,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const char *text = (const char *)data + 2;
     size -= 2;
     size_t from = 0, end = 0, last = 0, given = 0;
-    scan.patient = data[1] >> 3 & 1;
+    scan.awaits = data[0] % 3;
+    scan.patient = scan.awaits || data[1] >> 3 & 1;
     scan.hold = !scan.whole && data[1] & 32;
     scan.at_end = data[1] >> 4 & 1;
     for (int mode = AUDITNS_MODE_MORE; mode != AUDITNS_MODE_EOF;) {

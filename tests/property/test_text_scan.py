@@ -46,9 +46,10 @@ def run_c(
     patient: bool = True,
     hold: bool = False,
     at_end: bool = False,
+    awaits: int = points.AWAITS_NOTHING,
 ) -> tuple[list[dict[str, Any]], list[Any], bytes]:
     """Points, lines and output of a stream that comes in these pieces, each scanned in ``ahead`` parts."""
-    text = TextStream(capacity=64, whole=whole, patient=patient, at_end=at_end)
+    text = TextStream(capacity=64, whole=whole, patient=patient, at_end=at_end, awaits=awaits)
     text.hold(hold)
     tails = RecordTexts(TAILS)
     found, lines, out, base = [], [], [], 0
@@ -86,8 +87,9 @@ def run_reference(
     patient: bool = True,
     hold: bool = False,
     at_end: bool = False,
+    awaits: int = points.AWAITS_NOTHING,
 ) -> audittext.Reference:
-    reference = audittext.Reference(whole, patient, hold=hold, at_end=at_end)
+    reference = audittext.Reference(whole, patient, hold=hold, at_end=at_end, awaits=awaits)
     for i, piece in enumerate(pieces):
         if i == flush_at:
             reference.push(b"", points.MODE_FLUSH)
@@ -111,9 +113,10 @@ def compare(
     patient: bool = True,
     hold: bool = False,
     at_end: bool = False,
+    awaits: int = points.AWAITS_NOTHING,
 ) -> bytes:
-    found, lines, out = run_c(pieces, flush_at, whole, patient=patient, hold=hold, at_end=at_end)
-    reference = run_reference(pieces, flush_at, whole, patient, hold, at_end)
+    found, lines, out = run_c(pieces, flush_at, whole, patient=patient, hold=hold, at_end=at_end, awaits=awaits)
+    reference = run_reference(pieces, flush_at, whole, patient, hold, at_end, awaits)
     assert found == [shown(point) for point in reference.points]
     assert [line for line in lines if line.event != points.LINE_FOREIGN] == [
         line for line in reference.lines if line.event != points.LINE_FOREIGN
@@ -142,6 +145,21 @@ def test_grammar_same_as_reference_at_any_cut(seed: int) -> None:
     assert compare([text], hold=True) == compare(cut(text, rng), hold=True)
     compare(cut(text, rng), whole=True, at_end=bool(seed % 3))
     compare(cut(text, rng), whole=bool(seed % 2), patient=False)
+
+
+@settings(max_examples=300)
+@given(st.integers(0, 1 << 48), st.sampled_from([points.AWAITS_HERE, points.AWAITS_MORE]))
+def test_late_records_of_ours_same_as_reference_at_any_cut(seed: int, awaits: int) -> None:
+    rng, more = random.Random(seed), points.AWAITS_MORE
+    lines = stream(seed).splitlines(keepends=True)
+    text = b"".join(
+        lines.pop(rng.randrange(min(len(lines), 4))) for _ in range(len(lines))
+    )  # they come in some disorder
+    compare([text], awaits=awaits)
+    compare(cut(text, rng), at_end=bool(seed % 2), awaits=awaits)
+    assert compare([text], hold=True, awaits=more) == compare(cut(text, rng), hold=True, awaits=more)
+    compare(cut(text, rng), whole=True, at_end=bool(seed % 3), awaits=awaits)
+    assert compare([text], whole=True, awaits=more) == compare(cut(text, rng), whole=True, awaits=more)
 
 
 @settings(max_examples=150)

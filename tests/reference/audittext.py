@@ -89,6 +89,10 @@ class Event:
         #: seen otherwise
         self.turn = self.heard = 0
 
+    def takes_waiting(self, head: Head) -> bool:
+        """Whether a record is of it when it waits for ours alone."""
+        return head.own or (head.type == rectypes.EOE and self.ends == {rectypes.PROCTITLE})
+
     def follow(self, head: Head, awaited: bool) -> bool:
         """What a record does to the end of its event: whether that is complete with it, and ``lone``. ``awaited``: a
         record of ours may follow the EOE."""
@@ -343,7 +347,7 @@ def target_words(body: bytes) -> dict[bytes, bytes]:
 class Reference:
     """The scan over a whole stream. ``points`` and ``lines`` grow by what each push hands out; lines have been up to
     ``given``. ``patient``: records of ours may follow. ``hold``: no line is handed out before its event is decided.
-    ``at_end``: ours stand behind the PROCTITLE.
+    ``at_end``: ours stand behind the PROCTITLE. ``awaits``: as for the C.
 
     ``whole``: events are handed out as they end, each with all its lines, and ``points`` and ``lines`` are in that
     order.
@@ -356,15 +360,19 @@ class Reference:
         *,
         hold: bool = False,
         at_end: bool = False,
+        awaits: int = p.AWAITS_NOTHING,
         limit: int = p.MAX_WHOLE,
         most: int = p.MAX_WHOLE_OPEN,
     ) -> None:
-        self._whole, self._patient, self._hold, self._at_end = whole, patient, hold, at_end
+        self._whole, self._patient, self._hold, self._at_end = whole, patient or bool(awaits), hold, at_end
+        self._awaits = awaits
+        #: 0 no record of ours has come, 1 one has, 2 also behind the end of its event
+        self._ours = 0
         self._limit, self._most = (limit, most) if whole else (0, p.MAX_OPEN)
         self._span = 2 * limit if whole else p.MAX_SPAN
         #: the event that the next line ends unless it is of it
         self._lone: Key | None = None
-        #: lines that have come, where whole events are wanted
+        #: lines that have come
         self._turn = 0
         #: where records of ours were with a PROCTITLE: 0 none was seen yet, 1 before, 2 behind it
         self._behind = 0
@@ -394,9 +402,30 @@ class Reference:
             self._line = len(self.text)
         if mode != p.MODE_MORE:
             self._close_all()
-        elif self._lone is not None and not self._whole and self._ends_here(self._open[self._lone]):
-            self._close(self._lone)
+        else:
+            self._end_text()
         self._give()
+
+    def _end_text(self) -> None:
+        """At the end of the text that there is: close what is complete there."""
+        here = self._awaits == p.AWAITS_HERE
+        if self._whole:
+            if here and not self._ours:
+                self._close_waiting()
+            return
+        ended = here and self._ours < 2
+        lone = None if self._lone is None else self._open[self._lone]
+        if ended:
+            self._close_waiting()
+        if self._lone is not None and lone and (self._ends_here(lone) or (ended and rectypes.EOE in lone.ends)):
+            self._close(self._lone)
+
+    def _close_waiting(self) -> None:
+        """Close what waits for ours alone; behind the last line nobody knows yet what comes next."""
+        waiting = sorted((event.turn, key) for key, event in self._open.items() if event.turn)
+        for turn, key in waiting:
+            if not self._whole or (turn < self._turn and self._open[key].ends):
+                self._close(key)
 
     def _ends_here(self, event: Event) -> bool:
         """Whether an event is complete at the end of the text that there is."""
@@ -489,6 +518,8 @@ class Reference:
         event.point = point
 
     def _close_all(self) -> None:
+        if self._whole:
+            self._close_waiting()
         for key in list(self._open):
             self._close(key)
 
@@ -501,11 +532,14 @@ class Reference:
         self._in_long = False
         for key, event in list(self._open.items()):
             if line - event.first > self._span:
-                self._close(key, cut=True)
+                self._close(key, cut=not (event.turn and event.ends))
         lone = self._lone
         if lone is not None and not self._goes_on(lone, head):
             self._behind = self._behind or int(self._open[lone].titled)
-            self._close(lone)
+            if self._awaits and not self._whole:
+                self._open[lone].turn, self._open[lone].heard = self._turn, self._clock
+            else:
+                self._close(lone)
         self._lone = None
         if head is not None and head.ms > self._clock:
             self._clock = head.ms
@@ -536,9 +570,23 @@ class Reference:
             return False
         return head.own or rectypes.EOE not in self._open[lone].ends
 
+    def _former(self, key: Key) -> Closed | None:
+        former = self._closed.get(key[2] % (p.CLOSED_WHOLE if self._whole else p.CLOSED))
+        return former if former is not None and former.key == key else None
+
+    def _takes(self, event: Event, head: Head) -> bool:
+        """Whether a record is of an event that is open: of one that has ended, and has others' lines behind it, what it
+        waits for alone."""
+        if not event.turn or event.takes_waiting(head):
+            return True
+        if not self._whole:
+            return bool(self._ours and not event.ends and not event.syscall)
+        return not event.ends or (event.turn + 1 == self._turn and rectypes.EOE not in event.ends)
+
     def _begin(self, key: Key, line: int, former: "Closed | None") -> Event:
         if len(self._open) == self._most:
-            self._close(next(iter(self._open)), cut=True)
+            oldest = next(iter(self._open))
+            self._close(oldest, cut=not (self._open[oldest].turn and self._open[oldest].ends))
         event = self._open[key] = Event(self._next, line, self._clock, former)
         self._next += not self._whole
         return event
@@ -556,19 +604,31 @@ class Reference:
     def _record(self, head: Head, line: int, end: int) -> int:
         key = (head.node, head.ms, head.serial)
         event = self._open.get(key)
+        if event is not None and not self._takes(event, head):
+            if self._whole:
+                self._close_waiting()
+            else:
+                self._close(key)
+            event = None
         if event is None:
-            former = self._closed.get(head.serial % (p.CLOSED_WHOLE if self._whole else p.CLOSED))
-            if former is not None and former.key != key:
-                former = None
+            former = self._former(key)
+            if former and self._whole and not head.own:  # what is late comes behind all that ended before it
+                self._close_waiting()
+                former = self._former(key)
+            if former and head.own:
+                self._ours = max(self._ours, 2 * (not self._whole))
             if former and not self._whole and head.type != rectypes.SYSCALL and not is_single(head.type):
                 return self._late(head, former, line, end)
             event = self._begin(key, line, former)
             event.lone = STAYS if former and self._whole else 0
         self._patient |= head.own
+        if head.own:
+            self._ours = max(self._ours, 2 if event.turn and not self._whole else 1)
+        event.turn = 0
         if head.own and event.titled:
             self._behind = 2
         lone = event.lone
-        ended = event.follow(head, self._patient and (self._whole or self._hold))
+        ended = event.follow(head, bool(self._awaits or (self._patient and (self._whole or self._hold))))
         if self._whole:
             event.noted.append((line, end, head))
         else:
@@ -578,7 +638,8 @@ class Reference:
                 event.point = None
         if self._whole and event.former is not None:
             event.lone = lone
-        waits = self._whole and event.former is None and event.begun and event.lone and not event.ends
+        waits = self._whole and event.former is None and event.begun and event.lone
+        waits = waits and (self._awaits or not event.ends)
         event.turn, event.heard = self._turn * bool(waits), self._clock
         if ended:
             self._close(key)

@@ -1,0 +1,332 @@
+"""Records of ours far behind the end of their event, others' lines between: the event is the container's they name."""
+
+import contextlib
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from auditns_connector.archive.reader import Archive, Wanted
+from auditns_connector.attribution.attributor import Correlator
+from auditns_connector.audittext.scanner import InsertionPoints, TextStream
+from auditns_connector.pipeline.filters import EventFilter, join_contids
+from auditns_connector.pipeline.text_input import TextInput
+from auditns_connector.pipeline.text_stage import JSON, PRETTY, RAW, Enricher
+from auditns_connector.query import windows
+from auditns_connector.vocabulary.audit_text import AWAITS_HERE, PATIENT_LINES, PATIENT_MS
+from tests.unit import archive_help
+from tests.unit.queries import Ask, asked
+from tests.unit.world import World
+
+__all__ = ["asked"]
+MS = 1_700_000_000_100
+NAMES = ("CONTAINER_ID", "UNKNOWN[1340]")
+
+
+def line(kind: str, serial: int, body: str = "", ms: int = MS, node: str = "") -> str:
+    return f"{node}type={kind} msg=audit({ms // 1000}.{ms % 1000:03d}:{serial}): {body}\n"
+
+
+def call(serial: int, pid: int, ms: int = MS, node: str = "") -> str:
+    body = f'arch=c000003e syscall=59 success=yes exit=0 ppid=1 pid={pid} comm="sh" exe="/bin/sh" key="k"'
+    return line("SYSCALL", serial, body, ms, node)
+
+
+def title(serial: int, ms: int = MS, node: str = "") -> str:
+    return line("PROCTITLE", serial, "proctitle=6C73", ms, node)
+
+
+def ours(serial: int, contid: int, ms: int = MS, node: str = "", name: str = "CONTAINER_ID", record: int = 0) -> str:
+    return line(name, serial, f"record={record} " * bool(record) + f"contid={contid}", ms, node)
+
+
+def by_title(node: str, name: str, between: str) -> str:
+    return call(1, 71, node=node) + title(1, node=node) + between + ours(1, 4, node=node, name=name)
+
+
+def by_eoe(node: str, name: str, between: str) -> str:
+    cwd = line("CWD", 1, 'cwd="/"', node=node)
+    return call(1, 71, node=node) + cwd + line("EOE", 1, node=node) + between + ours(1, 4, node=node, name=name)
+
+
+def by_title_and_eoe(node: str, name: str, between: str) -> str:
+    end = title(1, node=node) + between + line("EOE", 1, node=node)
+    return call(1, 71, node=node) + end + between.replace(":2)", ":5)") + ours(1, 4, node=node, name=name)
+
+
+def by_message(node: str, name: str, between: str) -> str:
+    return line("USER_CMD", 1, "pid=71 uid=0 msg='x'", node=node) + between + ours(1, 4, node=node, name=name)
+
+
+def by_message_with_call(node: str, name: str, between: str) -> str:
+    message = ours(9, 7, name=name) + line("USER_CMD", 1, "pid=71 uid=0 msg='x'", node=node)
+    sent = call(1, 71, node=node) + title(1, node=node)
+    return call(9, 79) + message + between + sent + between.replace(":2)", ":5)") + ours(1, 4, node=node, name=name)
+
+
+def by_record(node: str, name: str, between: str) -> str:
+    event = call(1, 71, node=node) + line("OBJ_PID", 1, "opid=72", node=node) + title(1, node=node)
+    first = ours(1, 4, node=node, name=name, record=1)
+    return event + between + first + between.replace(":2)", ":5)") + ours(1, 5, node=node, name=name, record=2)
+
+
+def by_two(node: str, name: str, between: str) -> str:
+    """Two containers', and one of the host's."""
+    text = call(1, 71, node=node) + call(3, 73, node=node) + title(1, node=node) + between + title(3, node=node)
+    return text + line("USER_CMD", 6, "pid=2 uid=0 msg='y'") + ours(1, 4, node=node, name=name) + ours(3, 6, node=node)
+
+
+TEXTS = [by_title, by_eoe, by_title_and_eoe, by_message, by_message_with_call, by_record, by_two]
+BETWEEN = call(2, 2) + title(2)
+
+
+@pytest.fixture(params=[(make, node, name) for make in TEXTS for node in ("", "node=h9 ") for name in NAMES],
+                ids=lambda one: f"{one[0].__name__}-{one[1].strip()}-{one[2]}")  # fmt: skip
+def text(request: pytest.FixtureRequest) -> str:
+    make, node, name = request.param
+    made: str = make(node, name, BETWEEN)
+    return made
+
+
+class Watched:
+    """Nothing is."""
+
+    def filenos(self) -> list[int]:
+        return []
+
+    def drain(self) -> None:
+        pass
+
+
+class Enriched:
+    """What ``enrich`` makes of a text, of which all processes but 2 are known to nobody."""
+
+    def __init__(self, form: str, wanted: EventFilter | None = None) -> None:
+        world = World()
+        world.proc(2, 1, at=1)
+        self.correlator = Correlator(world.model)
+        self.enricher = Enricher(self.correlator, [form], wanted=wanted)
+        self.stream = self.enricher.stream = TextStream(whole=self.enricher.whole, awaits=AWAITS_HERE)
+        self.out = b""
+
+    def take(self, points: InsertionPoints) -> bool:
+        for block in self.enricher.take(points, lambda p: self.correlator.answer(p, 30_000_000_000)).values():
+            self.out += block
+        return True
+
+    def read(self, *paths: Path) -> "Enriched":
+        TextInput(self.stream, self.take, Watched()).run([str(path) for path in paths])
+        return self
+
+    def push(self, pieces: Sequence[str], *, file: bool = False) -> "Enriched":
+        self.stream.hold(file)
+        self.stream.await_ours(more=file)
+        for piece in pieces:
+            self.take(self.stream.push(piece.encode()))
+        self.take(self.stream.flush(eof=True))
+        return self
+
+    @property
+    def objects(self) -> list[dict[str, Any]]:
+        return [json.loads(one) for one in self.out.splitlines()]
+
+
+def check(events: Sequence[dict[str, Any]]) -> None:
+    """Event 1 is of container 4, 3 of 6, the others are the host's; and each is there once."""
+    assert sorted(event["serial"] for event in events) == sorted({event["serial"] for event in events})
+    assert not any("late" in event for event in events)
+    found = {event["serial"]: event["contid"] for event in events}
+    held = {1: "4", 3: "6", 9: "7"}
+    assert found == {serial: held.get(serial) for serial in found}
+    assert 1 in found
+    for target in (target for event in events for target in event.get("targets", [])):
+        assert target["contid"] == "5"
+
+
+@contextlib.contextmanager
+def fifo(tmp_path: Path, text: str) -> Iterator[Path]:
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    writer = threading.Thread(target=lambda: path.write_text(text))
+    writer.start()
+    yield path
+    writer.join()
+
+
+def test_enrich_of_a_file(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "log"
+    path.write_text(text)
+    check(Enriched(JSON).read(path).objects)
+    assert Enriched(RAW).read(path).out.decode() == text
+    shown = Enriched(PRETTY).read(path).out.decode().splitlines()
+    assert any(one.split()[0] == "4" for one in shown)
+    wanted = EventFilter(contids=join_contids(["4"]))
+    mine = "".join(one for one in text.splitlines(keepends=True) if ":1)" in one)
+    assert Enriched(RAW, wanted).read(path).out.decode() == mine
+
+
+def test_enrich_of_a_pipe(tmp_path: Path, text: str) -> None:
+    with fifo(tmp_path, text) as path:
+        assert Enriched(RAW).read(path).out.decode() == text
+
+
+def test_enrich_of_a_pipe_in_json(tmp_path: Path, text: str) -> None:
+    with fifo(tmp_path, text) as path:
+        check(Enriched(JSON).read(path).objects)
+
+
+@pytest.mark.parametrize("make", TEXTS)
+@pytest.mark.parametrize("form", [JSON, RAW])
+def test_a_file_cut_at_every_byte(make: Callable[[str, str, str], str], form: str) -> None:
+    text = make("", "CONTAINER_ID", BETWEEN)
+    whole = Enriched(form).push([text], file=True).out
+    for at in range(1, len(text)):
+        assert Enriched(form).push([text[:at], text[at:]], file=True).out == whole
+    assert Enriched(form).push(list(text), file=True).out == whole
+
+
+@pytest.mark.parametrize("make", TEXTS)
+def test_no_line_of_a_pipe_is_held_back(make: Callable[[str, str, str], str]) -> None:
+    run, shown = Enriched(RAW), ""
+    for one in make("", "CONTAINER_ID", BETWEEN).splitlines(keepends=True) * 3:
+        run.take(run.stream.push(one.encode()))
+        shown += one
+        assert "".join(
+            line for line in run.out.decode().splitlines(keepends=True) if "contid=?" not in line
+        ) == shown  # fmt: skip
+
+
+def test_plain_text_of_a_pipe_waits_for_nothing() -> None:
+    run = Enriched(JSON)
+    run.take(run.stream.push((call(1, 71) + title(1) + call(2, 2)).encode()))
+    assert [event["serial"] for event in run.objects] == [1]
+    run = Enriched(RAW)
+    run.take(run.stream.push((call(1, 71) + title(1) + call(2, 2)).encode()))
+    assert "contid=?" in run.out.decode()
+
+
+def test_once_a_pipe_has_shown_that_they_come_late_points_wait_and_lines_do_not() -> None:
+    run = Enriched(RAW)
+    first = call(1, 71) + title(1) + call(2, 2) + ours(1, 4) + title(2)
+    run.take(run.stream.push(first.encode()))
+    second = call(3, 73) + title(3) + call(4, 2)
+    run.take(run.stream.push(second.encode()))
+    assert run.out.decode() == first + second
+    third = ours(3, 6) + title(4)
+    run.take(run.stream.push(third.encode()))
+    run.take(run.stream.flush(eof=True))
+    assert run.out.decode() == first + second + third
+
+
+@pytest.mark.parametrize("form", [JSON, RAW])
+@pytest.mark.parametrize(
+    ("lines", "ms", "there"),
+    [(PATIENT_LINES - 2, 0, True), (PATIENT_LINES, 0, False), (1, PATIENT_MS - 1, True), (1, PATIENT_MS, False)],
+)
+def test_they_are_waited_for_so_long_and_no_longer(form: str, lines: int, ms: int, there: bool) -> None:
+    others = "".join(line("EOE", serial, ms=MS + ms) for serial in range(10, 10 + lines))
+    text = call(1, 71) + title(1) + others + ours(1, 4)
+    run = Enriched(form).push([text], file=True)
+    if form == RAW:
+        assert (run.out.decode() == text) is there
+    else:
+        assert (next(event for event in run.objects if event["serial"] == 1)["contid"] == "4") is there
+
+
+def test_the_same_text_once_more_is_late_and_no_part_of_the_first() -> None:
+    text = by_title("", "CONTAINER_ID", BETWEEN) + line("USER_CMD", 9, "pid=2 uid=0 msg='z'")
+    first = [event for event in Enriched(JSON).push([text * 2], file=True).objects if event["serial"] == 1]
+    assert [("late" in event, event["contid"]) for event in first[:2]] == [(False, "4"), (True, "?")]
+    assert [sum(one["type"] == "SYSCALL" for one in event["records"]) for event in first[:2]] == [1, 1]
+
+
+def test_search(tmp_path: Path, text: str, asked: Ask) -> None:
+    path = tmp_path / "log"
+    path.write_text(text)
+    check([json.loads(one) for one in asked("search", "--format=json", files=(path,)).splitlines()])
+    mine = "".join(one for one in text.splitlines(keepends=True) if ":1)" in one)
+    for words in (["--contid=4"], ["--contid=4", "--reverse"], ["--contid=4", "--type=SYSCALL,USER_CMD"],
+                  ["--pid=71"], ["--contid=4", "--pid=71"]):  # fmt: skip
+        assert asked("search", *words, files=(path,)) == mine
+    unset = asked("search", "--contid=unset", files=(path,))
+    assert ":1)" not in unset
+    assert ":3)" not in unset
+    assert unset
+
+
+def test_containers_show_and_report(tmp_path: Path, text: str, asked: Ask) -> None:
+    path = tmp_path / "log"
+    path.write_text(text)
+    for row in map(json.loads, asked("containers", "--json", files=(path,)).splitlines()):
+        if row["contid"] in ("4", "6"):
+            assert row["events"] == 1
+    life = json.loads(asked("show", "--json", "4", files=(path,)))
+    assert "71" in json.dumps(life) or "USER_CMD" in text
+    assert '"6"' in asked("report", "--json", files=(path,)) or ":3)" not in text
+
+
+def test_diff(tmp_path: Path, asked: Ask) -> None:
+    path = tmp_path / "log"
+    run = line("EXECVE", 1, 'argc=1 a0="only-here"')
+    text = call(1, 71) + run + title(1) + BETWEEN + ours(1, 4) + call(7, 77) + ours(7, 6) + title(7)
+    path.write_text(text)
+    assert "only-here" in asked("show", "4", files=(path,))
+    shown = asked("diff", "--all", "4", "6", files=(path,))
+    path.write_text(call(1, 71) + run + ours(1, 4) + title(1) + BETWEEN + call(7, 77) + ours(7, 6) + title(7))
+    assert asked("diff", "--all", "4", "6", files=(path,)) == shown
+
+
+def test_an_archive(tmp_path: Path, text: str, asked: Ask) -> None:
+    pytest.importorskip("zstandard", reason="the extra archive has it")
+    path, archive = tmp_path / "log", tmp_path / "archive"
+    path.write_text(text)
+    archive_help.seal(archive, [path])
+    path.write_text("")
+    of = f"--archive={archive}"
+    check([json.loads(one) for one in asked("search", "--format=json", of, files=(path,)).splitlines()])
+    mine = "".join(one for one in text.splitlines(keepends=True) if ":1)" in one)
+    for words in (["--contid=4"], ["--contid=4", "--reverse"], ["--contid=4", "--pid=71"], ["--pid=71"]):
+        assert asked("search", *words, of, files=(path,)) == mine
+    rows = [json.loads(one) for one in asked("containers", "--json", of, files=(path,)).splitlines()]
+    assert {row["contid"]: row["events"] for row in rows}["4"] == 1
+
+
+@pytest.mark.parametrize("at", [0, 1, 2, 3, 4])
+def test_an_archive_whose_last_file_ends_before_them(at: int, tmp_path: Path) -> None:
+    pytest.importorskip("zstandard", reason="the extra archive has it")
+    lines = by_title("", "CONTAINER_ID", BETWEEN).splitlines(keepends=True)
+    first, second, archive = tmp_path / "log.1", tmp_path / "log", tmp_path / "archive"
+    first.write_text("".join(lines[:at]))
+    second.write_text("".join(lines[at:]))
+    archive_help.seal(archive, [first], ahead=second)
+    archive_help.seal(archive, [second])
+    with Archive(str(archive)) as opened:
+        refs = [ref for some in opened.candidates(Wanted()) for ref in some]
+        text = "".join(block.text.decode() for block in map(opened.read_block, refs) if block)
+    assert sorted(text.splitlines()) == sorted("".join(lines).splitlines())
+
+
+@pytest.mark.parametrize("size", range(600, 1500, 30))
+def test_search_over_the_borders_of_windows(size: int, asked: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(windows, "SIZE", size)
+    monkeypatch.setattr(windows, "SIZE_BACK", size)
+    text = "".join(
+        call(n, 71, MS + n)
+        + title(n, MS + n)
+        + call(n + 1, 2, MS + n)
+        + ours(n, 4 + n % 3, MS + n)
+        + title(n + 1, MS + n)
+        for n in range(10, 50, 2)
+    )
+    asked.path.write_text(text)
+    for contid in ("4", "5", "6"):
+        mine = {n for n in range(10, 50, 2) if str(4 + n % 3) == contid}
+        assert set(asked.serials(f"--contid={contid}")) == mine
+        assert set(asked.serials(f"--contid={contid}", "--reverse")) == mine
+        assert set(asked.serials(f"--contid={contid}", "--pid=71")) == mine
+    assert set(asked.serials("--contid=unset")) == set(range(11, 51, 2))
+    assert set(asked.serials("--contid=unset", "--reverse")) == set(range(11, 51, 2))
