@@ -133,7 +133,8 @@ def run(target: str, seconds: int, replay: bool, clang: str) -> int:
         f"{target}: {len(every) - len(regressions)} seeds, {len(regressions)} regressions: exit code {once.returncode}"
     )
     if once.returncode or replay:
-        sys.stderr.write(once.stderr[-4000:] if once.returncode else "")
+        # atheris writes the traceback to stdout
+        sys.stderr.write((once.stdout[-4000:] + once.stderr[-4000:]) if once.returncode else "")
         return once.returncode and 1
     options = [
         f"-max_total_time={seconds}",
@@ -150,7 +151,7 @@ def run(target: str, seconds: int, replay: bool, clang: str) -> int:
     ]
     print(f"{target}: {seconds} s: exit code {long.returncode}; {'; '.join(stats)}")
     if long.returncode:
-        sys.stderr.write(long.stderr[-6000:])
+        sys.stderr.write(long.stdout[-6000:] + long.stderr[-6000:])
     return long.returncode and 1
 
 
