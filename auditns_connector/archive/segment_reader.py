@@ -197,6 +197,8 @@ class Segment:
             if e.offset + e.table + e.frame > self.size:
                 raise Damaged("it is cut")
             table = unpack_table(self._view[e.offset : e.offset + e.table])
+            if (table.size, table.events) != (e.size, e.events):
+                raise Damaged("it is not what the index says")
             module = zstd.module()
             if self._zstd is None:
                 self._zstd = module.ZstdDecompressor()
@@ -206,7 +208,7 @@ class Segment:
                 text = self._zstd.decompress(self._view[start : start + e.frame], max_output_size=table.size)
             except module.ZstdError as error:
                 raise Damaged(str(error)) from error
-            if len(text) != table.size or len(raw) != table.raw or table.events != e.events:
+            if len(text) != table.size or len(raw) != table.raw:
                 raise Damaged("it is not what its table says")
         except Damaged as error:
             raise Damaged(f"{self.name}: block {number} is damaged ({error})") from error

@@ -235,6 +235,20 @@ def test_a_damaged_block_is_told_and_the_others_are_read(tmp_path: Path) -> None
         assert set(text.splitlines()) <= set(workload(6000).splitlines())
 
 
+@pytest.mark.parametrize("field", ["size", "events"])
+def test_a_block_that_is_not_what_the_index_says_is_told(tmp_path: Path, field: str) -> None:
+    """A segment made to mislead: room is made for what the index says, and a block has more."""
+    text = workload(6000)
+    with Archive(made(tmp_path, text)) as archive:
+        segment = archive._segment(1)
+        assert segment is not None
+        for row in range(segment.blocks):
+            setattr(segment._entries[row], field, 1)
+        assert b"".join(part.tobytes() for part in archive.texts()) == b""
+        assert len(archive.notices) == segment.blocks
+        assert all("it is not what the index says" in notice for notice in archive.notices)
+
+
 @pytest.mark.parametrize("cut", [1, TRAILER_SIZE, TRAILER_SIZE + 5000])
 def test_a_segment_without_its_end_costs_little(tmp_path: Path, cut: int) -> None:
     text = workload(6000)
