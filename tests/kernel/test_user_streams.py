@@ -319,7 +319,7 @@ for n in range(3000):
         sock.connect(beside(control, "user"))
         if n % 3:
             sock.sendmsg([words[n % len(words)]], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [0]))])
-        if n % 5 == 0:
+        if n % 5 == 0 and n % 3 or n % 750 == 0:  # who says nothing is hung up on after some seconds
             sock.recv(65536)
     except OSError:
         refused += 1
