@@ -11,12 +11,13 @@ from typing import Final
 from auditns_connector._native import ffi, lib
 from auditns_connector.model.cgroups import CgroupSet
 from auditns_connector.model.packed_rows import PackedRows
+from auditns_connector.model.past import remembered, unknown, unknown_since
 from auditns_connector.model.places import Container, NsSet
 from auditns_connector.model.process import Apart, Exec, Process, State
 from auditns_connector.model.profiles import Profile
 from auditns_connector.model.program_names import ProgramNames
 
-#: times of threads apart, and former states, remembered of one process; what is older is not answered
+#: times of threads apart, remembered of one process; what is older is not answered
 KEPT: Final = 64
 #: execs of one process that no record has told of
 KEPT_EXECS: Final = 32
@@ -203,7 +204,7 @@ class Processes(PackedRows, ProgramNames):
         if state.since <= old.since and process.past is None:
             process.state = state  # known better from the beginning
             return
-        process.past = _remembered(process.past, old)
+        process.past = remembered(process.past, old)
         process.state = state
 
     def restate(self, process: Process, state: State) -> None:
@@ -215,7 +216,7 @@ class Processes(PackedRows, ProgramNames):
         """``state`` holds now; ``after`` the present one, which is a former one from now on."""
         self._own(process)
         if after:
-            process.past = _remembered(process.past, process.state)
+            process.past = remembered(process.past, process.state)
         process.state = state
 
     def amend(self, process: Process, right: Callable[[State, int], State], *, execs: bool = True) -> None:
@@ -239,6 +240,12 @@ class Processes(PackedRows, ProgramNames):
         self._own(process)
         if process.execs:
             process.execs = [exec_._replace(state=right(exec_.state, exec_.time)) for exec_ in process.execs]
+
+    def unknown_since(self, process: Process, began: int) -> None:
+        """Where ``process`` was from ``began`` (CLOCK_MONOTONIC ns) until now is not known, nor at its execs since."""
+        self._own(process)
+        process.past, process.state = unknown_since(process.past, process.state, began)
+        self.amend_execs(process, lambda state, at: state if at < began else unknown(state))
 
     def set_cgroups(self, process: Process, cgroups: CgroupSet | None) -> None:
         """The cgroups of ``process``."""
@@ -376,25 +383,3 @@ class Processes(PackedRows, ProgramNames):
         for apart in process.thread_namespaces or ():
             if apart.tid == tid and apart.until is None:
                 apart.until = time
-
-
-def _remembered(past: list[State] | None, state: State) -> list[State]:
-    """``past`` with one state more. A process that changes all the time must not grow without end: of the oldest ones
-    only what they have in common is remembered, and where they were in different containers, nothing."""
-    if past is None:
-        return [state]
-    past.append(state)
-    if len(past) > KEPT:
-        oldest, next_ = past[0], past[1]
-        same = oldest.container is next_.container and oldest.login == next_.login
-        past[:2] = [_common(oldest, next_)] if same else [next_]
-    return past
-
-
-def _common(oldest: State, later: State) -> State:
-    """One state for the time of two that differ in namespaces alone."""
-    one, other = oldest.nsset, later.nsset
-    if one is None or other is None or one is other:
-        return oldest._replace(nsset=one if one is other else None)
-    inst = tuple(a if a is b else None for a, b in zip(one.inst, other.inst, strict=True))
-    return oldest._replace(nsset=one if inst == one.inst else NsSet(inst, None))

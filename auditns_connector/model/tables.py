@@ -20,7 +20,7 @@ from auditns_connector.model.namespaces import Namespaces
 from auditns_connector.model.outputs import ContainerInfo, Query
 from auditns_connector.model.own_processes import OwnProcesses
 from auditns_connector.model.places import UNKNOWN, Container, Instance, NsSet
-from auditns_connector.model.process import NOT_KNOWN, PROCFS, REGISTERED, Exec, Process, State
+from auditns_connector.model.process import NOT_KNOWN, OBSERVED, PROCFS, REGISTERED, Exec, Process, State
 from auditns_connector.model.processes import Processes
 from auditns_connector.model.telling import Telling
 from auditns_connector.vocabulary.timing import SAME_START
@@ -64,6 +64,8 @@ class Tables(Telling):
         self.lag = 12_000_000
         #: counts losses, see losses.py
         self.epoch = 0
+        #: CLOCK_MONOTONIC time from which epoch n is in doubt
+        self.doubted: list[int] = []
         #: some process is known to be in the present epoch
         self.confirmed = True
         #: when the newest gap in the events ended; 0: nothing was ever missing
@@ -207,8 +209,11 @@ class Tables(Telling):
     ) -> None:
         """Decide again where ``process`` belongs, now that its cgroup or namespaces are known otherwise; ``how`` it may
         have entered a container."""
-        state = process.state
         there, read, doubtful = creator is None, origin == PROCFS, self.doubts(process)
+        if doubtful and origin == OBSERVED:
+            # /proc will show where it came to, and nothing of where it was before
+            self.lost_sight(process, self.doubted[process.epoch])
+        state = process.state
         creator = state.container if creator is None else creator
         container = self.decide(
             process, state.nsset, creator, time,
@@ -232,6 +237,12 @@ class Tables(Telling):
     def doubts(self, process: Process) -> bool:
         """Whether events of ``process`` may be missing, so that it may be elsewhere by now."""
         return process.epoch < self.epoch
+
+    def lost_sight(self, process: Process, began: int) -> None:
+        """Events of ``process`` were lost from ``began`` (CLOCK_MONOTONIC ns) on: where it was since is not known."""
+        state = process.state
+        self.table.unknown_since(process, began)
+        self.containers.leave(state.container, max(began, state.since))
 
     def decide(
         self, process: Process, nsset: NsSet | None, former: Container | None, time: int, *, unproven: bool = False,

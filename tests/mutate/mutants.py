@@ -302,6 +302,20 @@ MUTANTS: Final = (
         "tests/unit/test_table.py::test_loss_makes_unknown_until_proc_confirms",
     ),
     Mutant(
+        "unknown: where a process in doubt was before it moved",
+        "auditns_connector/model/tables.py",
+        "if doubtful and origin == OBSERVED:",
+        "if False:",
+        "tests/unit/test_table_losses.py::test_where_a_process_in_doubt_was_before_a_move_that_was_seen_is_unknown",
+    ),
+    Mutant(
+        "unknown: a state that began before the loss ends there",
+        "auditns_connector/model/past.py",
+        "    if before and (not after or after[0].since > began):",
+        "    if before and not after:",
+        "tests/unit/test_table_losses.py::test_where_a_process_in_doubt_was_before_an_unshare_that_was_seen_is_unknown",
+    ),
+    Mutant(
         "unknown: who ended may be forgotten",
         "auditns_connector/attribution/lookup.py",
         "    forgotten = low < model.horizon\n",

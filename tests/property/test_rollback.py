@@ -326,6 +326,12 @@ NESTED: Final[Run] = (
 )  # fmt: skip
 #: the same, and both ways were lost
 THERE_AND_BACK: Final[Run] = ([("sandbox", 0), ("attach", 2), ("attach", 20), ("fork", 0)], 4, [4])
+#: it came into a container's cgroup unseen, and ended unread; its child left that again before it was read, as was seen
+CHILD_MOVED_BACK: Final[Run] = (
+    [("fork", 0), ("chain", 2), ("chain", 8), ("exit", 0), ("fork", 0), ("fork", 0), ("fork", 0), ("chain", 2),
+     *[("exit", 0)] * 5, ("attach", 21), ("fork", 0), ("fork", 0), ("exit", 0), ("exit", 0), ("exit", 4), ("chain", 10),
+     ("fork", 0), ("fork", 0), ("attach", 6)], 15, [23],
+)  # fmt: skip
 
 
 @settings(max_examples=100)
@@ -339,6 +345,7 @@ THERE_AND_BACK: Final[Run] = ([("sandbox", 0), ("attach", 2), ("attach", 20), ("
 @example(MAKER_GONE, 2)
 @example(NESTED, 1)
 @example(THERE_AND_BACK, 2)
+@example(CHILD_MOVED_BACK, 1)
 def test_after_a_loss_no_answer_is_wrong(run: Run, missing: int) -> None:
     assert wrong_after_a_loss(run, missing, PID_ALONE) == []
 
@@ -366,6 +373,7 @@ MAKER_IN_DOUBT: Final[Run] = (
 @example(MAKER_OF_ANOTHER_USER_NAMESPACE, 1)
 @example(ALONE_IN_USER_NAMESPACE, 2)
 @example(MAKER_IN_DOUBT, 1)
+@example(CHILD_MOVED_BACK, 1)
 def test_after_a_loss_no_answer_is_wrong_where_user_namespaces_make_sandboxes(run: Run, missing: int) -> None:
     assert wrong_after_a_loss(run, missing, PID_AND_USER) == []
 

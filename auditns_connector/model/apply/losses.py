@@ -29,7 +29,7 @@ class Losses:
         #: there is no source of events: only scans of /proc tell anything
         self.polling = False
         #: CLOCK_MONOTONIC time from which epoch n is in doubt
-        self.doubt: list[int] = []
+        self.doubt = model.doubted
         #: what ended before this is not asked for any more, as far as text has come (CLOCK_MONOTONIC ns): who is
         #: forgotten though he ended later is so for want of memory. Only where that is known
         self.expected = 1 << 63

@@ -2,13 +2,13 @@
 
 A read of /proc is late by nature: it says what is, not since when. So its answers fill what no event has told, carry
 the origin ``procfs``, and never overrule an event, except after a loss, where they are all there is: then whatever
-they show to have changed was unknown from the moment the loss began.
+they show to have changed was unknown from the moment the loss began. Where an event behind the loss has told of a move
+first, they show where that led, and nothing of where it began (:meth:`Tables.settle`).
 """
 
 import json
 import struct
 from collections.abc import Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from auditns_connector.model import thread_namespaces as threadsets
@@ -329,12 +329,7 @@ class Resync:
         same = nsset is state.nsset and cgroups is process.cgroups and not process.unresolved
         if same and state.container is not UNKNOWN:
             return
-        if state.since < began:
-            model.table.change(process, state._replace(since=began, container=UNKNOWN, origin=NOT_KNOWN))
-            model.containers.leave(state.container, began)
-        else:  # it was born since then, of a creator that was in doubt as well
-            model.table.amend(process, partial(_unknown_since, began))
-            model.containers.leave(state.container, state.since)
+        model.lost_sight(process, began)
         model.table.set_cgroups(process, cgroups)
         model.table.unresolved(process, False)
         if nsset is not None and nsset is not state.nsset:
@@ -363,7 +358,3 @@ class Resync:
         find = model.namespaces.find
         insts = [find(index, dev, ino, model.now) if ino else None for index, ino in enumerate(answer.inodes)]
         return model.namespaces.intern(tuple(insts))
-
-
-def _unknown_since(began: int, state: State, at: int) -> State:
-    return state if at < began else state._replace(container=UNKNOWN, origin=NOT_KNOWN)
