@@ -129,6 +129,11 @@ def settle(evidence: Evidence, verdict: Verdict) -> Container | None:
     return found
 
 
+def lost_sight(evidence: Evidence) -> None:
+    """Nobody has seen where a process was for a while: it may have been in the cgroup of any container."""
+    _may_have_moved(evidence)
+
+
 # -- the rules
 
 
@@ -280,7 +285,7 @@ def _owns(inst: Instance) -> Step:
     return step
 
 
-def _may_have_moved(of: Evidence, _: Container) -> None:
+def _may_have_moved(of: Evidence, _: Container | None = None) -> None:
     """A sandbox's first process may have been in a container's cgroup, which then owns what had been a sandbox."""
     for inst in of.namespaces.inst if of.namespaces is not None else ():
         if inst is None or inst.initial or inst.first not in (None, of.who):

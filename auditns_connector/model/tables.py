@@ -15,7 +15,7 @@ from auditns_connector.model.containers import Containers
 from auditns_connector.model.entries import CLONE, NOT_SEEN, Entries
 from auditns_connector.model.entry import Entry
 from auditns_connector.model.exits import Exits
-from auditns_connector.model.membership import Evidence, belongs
+from auditns_connector.model.membership import Evidence, belongs, lost_sight
 from auditns_connector.model.namespaces import Namespaces
 from auditns_connector.model.outputs import ContainerInfo, Query
 from auditns_connector.model.own_processes import OwnProcesses
@@ -210,14 +210,15 @@ class Tables(Telling):
         """Decide again where ``process`` belongs, now that its cgroup or namespaces are known otherwise; ``how`` it may
         have entered a container."""
         there, read, doubtful = creator is None, origin == PROCFS, self.doubts(process)
-        if doubtful and origin == OBSERVED:
+        lost = doubtful and origin == OBSERVED
+        if lost:
             # /proc will show where it came to, and nothing of where it was before
             self.lost_sight(process, self.doubted[process.epoch])
         state = process.state
         creator = state.container if creator is None else creator
         container = self.decide(
             process, state.nsset, creator, time,
-            unproven=doubtful, there=there, read=read, missed=read or doubtful,
+            unproven=doubtful, there=there, read=read, missed=read or doubtful, lost=lost,
         )  # fmt: skip
         if container is state.container:
             if origin != state.origin and container is not UNKNOWN:
@@ -246,7 +247,7 @@ class Tables(Telling):
 
     def decide(
         self, process: Process, nsset: NsSet | None, former: Container | None, time: int, *, unproven: bool = False,
-        there: bool = False, read: bool = False, missed: bool = False,
+        there: bool = False, read: bool = False, missed: bool = False, lost: bool = False,
     ) -> Container | None:  # fmt: skip
         if process.unresolved:
             return UNKNOWN
@@ -267,6 +268,8 @@ class Tables(Telling):
             read=read,
             missed=missed,
         )
+        if lost:
+            lost_sight(evidence)
         return belongs(evidence)
 
     def execed(self, process: Process, exec_: Exec) -> None:

@@ -304,8 +304,8 @@ MUTANTS: Final = (
     Mutant(
         "unknown: where a process in doubt was before it moved",
         "auditns_connector/model/tables.py",
-        "if doubtful and origin == OBSERVED:",
-        "if False:",
+        "lost = doubtful and origin == OBSERVED",
+        "lost = False",
         "tests/unit/test_table_losses.py::test_where_a_process_in_doubt_was_before_a_move_that_was_seen_is_unknown",
     ),
     Mutant(

@@ -392,6 +392,11 @@ MAKER_IN_DOUBT: Final[Run] = (
     [("fork", 0), *[("exit", 0)] * 6, ("attach", 8), ("attach", 8), ("chain", 8), ("sandbox", 14), ("fork", 0)],
     10, [11],
 )  # fmt: skip
+#: it was a container's for a while, of which only the way back was seen, and ended unread: its child is left
+OWNER_MOVED_BACK: Final[Run] = (
+    [*[("fork", 0)] * 10, ("exit", 0), ("exit", 0), ("exit", 2), ("exit", 2), ("user", 4), ("attach", 14),
+     ("attach", 14), *[("fork", 0)] * 5, ("chain", 4)], 17, [23],
+)  # fmt: skip
 
 
 @settings(max_examples=200)
@@ -401,6 +406,7 @@ MAKER_IN_DOUBT: Final[Run] = (
 @example(ALONE_IN_USER_NAMESPACE, 2)
 @example(MAKER_IN_DOUBT, 1)
 @example(CHILD_MOVED_BACK, 1)
+@example(OWNER_MOVED_BACK, 1)
 def test_after_a_loss_no_answer_is_wrong_where_user_namespaces_make_sandboxes(run: Run, missing: int) -> None:
     assert wrong_after_a_loss(run, missing, PID_AND_USER) == []
 
