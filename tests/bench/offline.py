@@ -64,6 +64,8 @@ queue = "1G"
 _MEANING: Final = "To start means for ours also to take the journal in; once started is the ratio without that."
 #: the plugin is given no more than this ahead of its output (bytes)
 AHEAD: Final = 32 << 20
+#: what a CONTAINER_ID of ours takes (bytes)
+_ADDED: Final = 84
 AUPARSE: Final = "auparse from Python (reads only)"
 ENRICH: Final = "auditns enrich, raw"
 
@@ -82,6 +84,8 @@ class Program(NamedTuple):
     own: Path | None = None
     #: it takes in whatever comes, and drops what is too much: it is given no more than this ahead of its output (bytes)
     ahead: int = 0
+    #: how many of its lines are its own
+    added: int = 0
 
 
 class Result(NamedTuple):
@@ -131,10 +135,11 @@ def run(program: Program, log: Path, work: Path) -> Result:
 
 def _feed(sock: socket.socket, log: Path, program: Program, child: "subprocess.Popen[bytes]") -> None:
     """As auditd does, but as fast as it is taken."""
-    given = 0
+    given, size = 0, max(1, log.stat().st_size)
+    taken = size / (size + _ADDED * program.added)  # of each byte that it has written, so much it was given
     with open(log, "rb") as text:
         while block := text.read(1 << 16):
-            while program.ahead and given > _size(program.out) + program.ahead and child.returncode is None:
+            while program.ahead and given > _size(program.out) * taken + program.ahead and child.returncode is None:
                 time.sleep(0.001)
             sock.sendall(block)
             given += len(block)
@@ -166,6 +171,7 @@ def programs(kind: str, log: Path, frames: Path, work: Path, events: int, record
             records if kind == READ_BACK else records + events,
             own,
             AHEAD,
+            0 if kind == READ_BACK else events,
         ),
     }
     for peer in peers.versions("laurel"):
