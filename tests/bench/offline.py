@@ -66,6 +66,8 @@ _MEANING: Final = "To start means for ours also to take the journal in; once sta
 AHEAD: Final = 32 << 20
 #: what a CONTAINER_ID of ours takes (bytes)
 _ADDED: Final = 84
+#: a program that writes nothing for so long waits for more (seconds)
+_IDLE: Final = 0.05
 AUPARSE: Final = "auparse from Python (reads only)"
 ENRICH: Final = "auditns enrich, raw"
 
@@ -139,7 +141,12 @@ def _feed(sock: socket.socket, log: Path, program: Program, child: "subprocess.P
     taken = size / (size + _ADDED * program.added)  # of each byte that it has written, so much it was given
     with open(log, "rb") as text:
         while block := text.read(1 << 16):
+            written, since = -1, time.monotonic()
             while program.ahead and given > _size(program.out) * taken + program.ahead and child.returncode is None:
+                if _size(program.out) != written:
+                    written, since = _size(program.out), time.monotonic()
+                elif time.monotonic() - since > _IDLE:  # it has nothing left to write
+                    break
                 time.sleep(0.001)
             sock.sendall(block)
             given += len(block)
