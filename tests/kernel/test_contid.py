@@ -456,6 +456,7 @@ def test_threads_and_vfork(quiet: AuditState, tmp_path: Path, token: str) -> Non
             assert refused(pid, 8, control) == "EBUSY"
             process.stdin.write("\n")
             assert process.stdout.readline() == "single\n"
+            until(lambda: len(os.listdir(f"/proc/{pid}/task")) == 1, "the thread, which has been joined, has left")
             assert refused(pid, 8, control) == ""
             process.stdin.write("\n")
         for word in (f"vfork-{token}", f"vfork-{token}-thread"):
