@@ -167,7 +167,7 @@ def may_be_child(model: "Model", process: Process, ppid: int, until: int) -> boo
 
 def doubtful(model: "Model", process: Process, high: int) -> bool:
     """True where events that touch the process may be missing before ``high``."""
-    return process.epoch < model.epoch and high >= model.losses.doubt[process.epoch]
+    return model.doubts(process) and high >= model.doubted[process.epoch]
 
 
 def _with_threads(model: "Model", process: Process, states: list[State], low: int, high: int) -> list[State]:

@@ -297,7 +297,7 @@ MUTANTS: Final = (
     Mutant(
         "unknown: events are missing before the answer",
         "auditns_connector/attribution/lookup.py",
-        "return process.epoch < model.epoch and high >= model.losses.doubt[process.epoch]",
+        "return model.doubts(process) and high >= model.doubted[process.epoch]",
         "return False",
         "tests/unit/test_table.py::test_loss_makes_unknown_until_proc_confirms",
     ),

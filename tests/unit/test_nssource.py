@@ -136,5 +136,5 @@ def test_a_long_time_of_polling_is_not_kept() -> None:
     w = Polled()
     for n in range(600):
         w.scan(1000 + n, (100, DOCKER))
-    assert w.model.losses.doubt.count(0) > 300
+    assert w.model.doubted.count(0) > 300
     assert w.who(100, 1500) == contid(HEX)

@@ -28,8 +28,6 @@ class Losses:
         self._model = model
         #: there is no source of events: only scans of /proc tell anything
         self.polling = False
-        #: CLOCK_MONOTONIC time from which epoch n is in doubt
-        self.doubt = model.doubted
         #: what ended before this is not asked for any more, as far as text has come (CLOCK_MONOTONIC ns): who is
         #: forgotten though he ended later is so for want of memory. Only where that is known
         self.expected = 1 << 63
@@ -55,11 +53,11 @@ class Losses:
             self._gaps.append((since, time))
             model.gap_until = max(model.gap_until, time)
             if model.confirmed:
-                self.doubt.append(since)
+                self._model.doubted.append(since)
                 model.doubt()
                 model.confirmed = False
             else:  # nobody has been confirmed since the last loss: it goes on
-                self.doubt[-1] = min(self.doubt[-1], since)
+                self._model.doubted[-1] = min(self._model.doubted[-1], since)
 
     def forgotten(self, low: int) -> None:
         """A record stamped at ``low`` is answered with nobody, for who held its pid may be forgotten."""
@@ -77,9 +75,9 @@ class Losses:
     def polled(self, time: int) -> None:
         """/proc was read after ``time``; there is no other source, so from then on nothing is sure."""
         self.polling = True
-        self.doubt.append(time)
-        if len(self.doubt) > _DOUBTS:
-            self.doubt[-_DOUBTS - 1] = 0  # of processes that ended long ago
+        self._model.doubted.append(time)
+        if len(self._model.doubted) > _DOUBTS:
+            self._model.doubted[-_DOUBTS - 1] = 0  # of processes that ended long ago
         self._model.doubt()
 
     def rules(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:

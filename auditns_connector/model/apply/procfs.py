@@ -94,8 +94,8 @@ class Resync:
         for process in self._model.table.living_but(seen):
             if process.start < self._began:
                 self._model.end(process, self._began)
-        if self._losses.doubt:
-            self._registry.after_loss(time, self._losses.doubt[-1])
+        if self._model.doubted:
+            self._registry.after_loss(time, self._model.doubted[-1])
 
     def proc(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
         """PROC frame: one process as /proc showed it."""
@@ -318,7 +318,7 @@ class Resync:
         if time < process.state.since:
             model.ask(process.pid)  # something happened behind the answer
             return
-        began = self._losses.doubt[process.epoch]
+        began = self._model.doubted[process.epoch]
         model.confirmed = True
         whole = self._scan is not None or self._began >= began
         model.table.confirm(process, self._epoch if whole else model.epoch)
