@@ -10,7 +10,7 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
 from typing import Final
 
@@ -125,10 +125,25 @@ def reset_environment() -> None:
         os.environ["LANG"] = "C.UTF-8"
 
 
+#: what signal(2) takes and gives back
+Handler = Callable[[int, FrameType | None], object] | int | None
+
+
 class Stopped(BaseException):
     """A signal asked for the end. No KeyboardInterrupt: where one passes through exec() of a string, as namedtuple and
     dataclass do it, CPython ends the program by SIGINT in the end, though it was caught (pythonrun.c,
     ``unhandled_keyboard_interrupt``)."""
+
+
+def _handled_by(handler: Callable[[int, FrameType | None], None]) -> dict[signal.Signals, Handler]:
+    """Have ``handler`` called at SIGINT, SIGTERM and SIGHUP, those not ignored; their former handlers."""
+    signs = [s for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(s) != signal.SIG_IGN]
+    return {sign: signal.signal(sign, handler) for sign in signs}
+
+
+def _set_handlers(handlers: Mapping[signal.Signals, Handler]) -> None:
+    for sign, handler in handlers.items():
+        signal.signal(sign, handler)
 
 
 @contextlib.contextmanager
@@ -140,18 +155,11 @@ def stoppable() -> Iterator[Callable[[], None]]:
     def stop(number: int, frame: FrameType | None) -> None:
         raise Stopped
 
-    signs = [s for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(s) != signal.SIG_IGN]
-    former = {sign: signal.signal(sign, stop) for sign in signs}
-
-    def deaf() -> None:
-        for sign in signs:
-            signal.signal(sign, signal.SIG_IGN)
-
+    former = _handled_by(stop)
     try:
-        yield deaf
+        yield lambda: _set_handlers(dict.fromkeys(former, signal.SIG_IGN))
     finally:
-        for sign, handler in former.items():
-            signal.signal(sign, handler)
+        _set_handlers(former)
 
 
 @contextlib.contextmanager
@@ -159,21 +167,16 @@ def ended_by_signal() -> Iterator[Callable[[], bool]]:
     """In the block the first SIGINT, SIGTERM or SIGHUP (those not ignored) does nothing but that the function given
     says so from then on; a second one ends the program as it would elsewhere."""
     came: list[int] = []
-    signs = [s for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(s) != signal.SIG_IGN]
 
     def note(number: int, frame: FrameType | None) -> None:
         came.append(number)
-        restore()
+        _set_handlers(former)
 
-    def restore() -> None:
-        for sign, handler in former.items():
-            signal.signal(sign, handler)
-
-    former = {sign: signal.signal(sign, note) for sign in signs}
+    former = _handled_by(note)
     try:
         yield lambda: bool(came)
     finally:
-        restore()
+        _set_handlers(former)
 
 
 def open_standard_streams() -> None:
