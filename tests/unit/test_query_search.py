@@ -1,5 +1,6 @@
 """``auditns search`` and ``containers`` over files: what each condition means, and what bad input does."""
 
+import contextlib
 import gzip
 import io
 import json
@@ -9,6 +10,7 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -152,18 +154,25 @@ def test_hosts(asked: Ask) -> None:
     assert asked.serials("--host", "!=h2") == [1]  # of the other nobody knows
 
 
-def test_text_of_stdin(asked: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
-    read, write = os.pipe()
+@contextlib.contextmanager
+def as_stdin(fd: int) -> Iterator[None]:
+    """``fd`` is descriptor 0 in the block, and closed behind it."""
     kept = os.dup(0)
-    os.write(write, sample().encode())
-    os.close(write)
     try:
-        os.dup2(read, 0)
-        assert asked.serials("--name", "web", files=(Path("-"),)) == IN_WEB
+        os.dup2(fd, 0)
+        yield
     finally:
         os.dup2(kept, 0)
         os.close(kept)
-        os.close(read)
+        os.close(fd)
+
+
+def test_text_of_stdin(asked: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, write = os.pipe()
+    os.write(write, sample().encode())
+    os.close(write)
+    with as_stdin(read):
+        assert asked.serials("--name", "web", files=(Path("-"),)) == IN_WEB
 
 
 def test_compressed_text_and_what_is_cut_of_it(asked: Ask) -> None:
@@ -417,7 +426,7 @@ def test_ten_thousand_containers(asked: Ask) -> None:
 
 def test_stdin_that_does_not_wait_is_waited_for(asked: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     read, write = os.pipe()
-    kept, text = os.dup(0), sample().encode()
+    text = sample().encode()
     os.set_blocking(read, False)
     waited: list[int] = []
 
@@ -430,13 +439,8 @@ def test_stdin_that_does_not_wait_is_waited_for(asked: Ask, monkeypatch: pytest.
             os.close(write)
 
     monkeypatch.setattr("auditns_connector.pipeline.compressed.select.select", comes)
-    try:
-        os.dup2(read, 0)
+    with as_stdin(read):
         assert asked.serials("--name", "web", files=(Path("-"),)) == IN_WEB
-    finally:
-        os.dup2(kept, 0)
-        os.close(kept)
-        os.close(read)
     assert waited == [1, 1, 1]
 
 
