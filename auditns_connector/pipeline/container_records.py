@@ -12,6 +12,7 @@ from collections.abc import Callable
 from itertools import chain
 from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
+from auditns_connector._native import lib
 from auditns_connector.attribution.entry_fields import entry_fields
 from auditns_connector.emit.container_info import container_alone, number_of
 from auditns_connector.model.containers import ENTRY, PRESENT, SEEN
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 #: news that wait, for the number of their container or for the text of their time, and are remembered
 _MOST_WAITING: Final = 4096
 #: audit's records of what came before an entry have been read when text of so much later has been (ns)
-SETTLED: Final = 80_000_000
+SETTLED: Final = 2 * int(lib.COALESCE_LONG)
 
 
 class ContainerRecords:
