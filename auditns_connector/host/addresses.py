@@ -58,6 +58,10 @@ class _Watched:
         self.sure = False
 
 
+#: what came, what went, and what came of broadcasts
+_Changes = dict[_Watched, tuple[list[bytes], list[bytes], list[bytes]]]
+
+
 class NetWatch:
     """Keeps ``observer``'s model informed of addresses; the helper's answers are waited for with ``selector``, whose
     data is what to call."""
@@ -229,7 +233,7 @@ class NetWatch:
         if self._events is None:
             return
         since, self._emptied = self._emptied - EPSILON, time.monotonic_ns()
-        changes: dict[_Watched, tuple[list[bytes], list[bytes], list[bytes]]] = {}
+        changes: _Changes = {}
         whole = False
         for _ in range(_MOST_MESSAGES):
             try:
@@ -250,9 +254,7 @@ class NetWatch:
         if not whole:
             self._lose()
 
-    def _change(
-        self, number: int, kind: int, body: bytes, changes: dict[_Watched, tuple[list[bytes], list[bytes], list[bytes]]]
-    ) -> None:
+    def _change(self, number: int, kind: int, body: bytes, changes: _Changes) -> None:
         watched = self._numbers.get(number)
         if watched is None:
             self._early.add(number)
@@ -268,7 +270,7 @@ class NetWatch:
         else:
             old += one
 
-    def _tell(self, changes: dict[_Watched, tuple[list[bytes], list[bytes], list[bytes]]], since: int) -> None:
+    def _tell(self, changes: _Changes, since: int) -> None:
         for watched, (new, old, all_of) in changes.items():
             if watched.changes > _MOST_CHANGES:
                 self._unsure(watched)

@@ -288,9 +288,8 @@ def _address_pieces(word: str) -> list[bytes] | None:
     match = _PORT.fullmatch(word)
     if match is not None:
         port = b"" if match["port"] is None else b"%04X" % min(int(match["port"]), 0xFFFF)
-        inner = (
-            None if _network(match["six"] or match["four"]) is None else _address_pieces(match["six"] or match["four"])
-        )
+        host = match["six"] or match["four"]
+        inner = _address_pieces(host) if _network(host) is not None else None
         return None if inner is None else [port + inner[0] if match["four"] else inner[0], inner[1]]
     return p.pieces_as_written([p.piece(word.removeprefix("unix:@").removeprefix("unix:"))])
 

@@ -149,9 +149,8 @@ class Asked:
     @staticmethod
     def _id_needles(wanted: Iterable[object]) -> list[bytes] | None:
         ids = {(one[0] if isinstance(one, tuple) else one) for one in wanted}
-        return (
-            [b"%d" % one for one in ids if isinstance(one, int)] if all(isinstance(one, int) for one in ids) else None
-        )
+        numbers = [one for one in ids if isinstance(one, int)]
+        return [b"%d" % one for one in numbers] if len(numbers) == len(ids) else None
 
     def _called_needles(self, members: Sequence[str], match: p.Match) -> list[bytes]:
         found = self._names.contids(lambda about: any(match(about[name]) for name in members if name in about))

@@ -12,7 +12,6 @@
 #include "attribution/row_lookup.h"
 #include "attribution/row_lookup_impl.h"
 
-
 struct question {
     uint32_t careful;
     int64_t now, window;
