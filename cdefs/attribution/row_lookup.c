@@ -89,7 +89,7 @@ int all_rows(const struct table *t, int32_t pid)
 {
     const struct slot *slot = slot_of(t, pid);
 
-    if (held_of(t, pid) & (TABLE_HELD | TABLE_HELD_ENDED))
+    if (held_process(t, pid))
         return 0;
     for (uint32_t row = slot ? slot->process : 0; row; row = process_at(t, row)->prev)
         if (process_at(t, row)->behind)

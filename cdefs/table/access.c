@@ -43,7 +43,7 @@ void table_read(const struct table *t, uint32_t row, struct table_row *out)
         .file = p->file, .ran = p->ran, .exe = p->exe, .prev = p->prev, .profile = p->profile, .version = p->version, .execs = p->exec_count, .threads = threads,
         .made = p->made_count, .ended = p->end != ALIVE, .counted = p->counted, .leader_gone = p->leader_gone,
         .newborn = p->newborn, .clone_parent = p->clone_parent, .behind = p->behind, .early = p->early, .scanned = p->scanned, .heirs = p->heirs, .life = p->life != 0,
-        .held_before = (held_of(t, p->pid) & (TABLE_HELD | TABLE_HELD_ENDED)) != 0};
+        .held_before = held_process(t, p->pid)};
     memcpy(out->comm, p->comm, TABLE_COMM);
 }
 

@@ -139,8 +139,8 @@ static int forked(struct table *t, const struct frame_header *head, const uint8_
     p->exe = creator->exe;
     memcpy(p->comm, creator->comm, TABLE_COMM);
     p->newborn = head->size == sizeof(*head);
-    p->early = !former && !held_of(t, head->pid);
-    p->place = former ? process_at(t, former)->place : held_of(t, head->pid) ? 0 : ++t->places;
+    p->early = !former && !held_process(t, head->pid);
+    p->place = former ? process_at(t, former)->place : held_process(t, head->pid) ? 0 : ++t->places;
     profile_enter(t, p->profile, 0);
     if (apart)
         return life_begin(t, head, payload, by, row) ? APPLIED : TABLE_NO_MEMORY;
@@ -312,7 +312,7 @@ static int ran(struct table *t, const struct frame_header *head, const uint8_t *
     size_t len = strnlen((const char *)payload, head->size - sizeof(*head));
     uint64_t exe;
 
-    if (held_of(t, head->pid) & (TABLE_HELD | TABLE_HELD_ENDED))
+    if (held_process(t, head->pid))
         return TABLE_FRAME;
     if (!len)
         return APPLIED;

@@ -16,7 +16,7 @@ static struct process *incarnation(const struct table *t, int32_t pid, uint64_t 
 
 int table_knows(const struct table *t, int32_t pid, uint64_t start)
 {
-    return incarnation(t, pid, start) || held_of(t, pid) & (TABLE_HELD | TABLE_HELD_ENDED);
+    return incarnation(t, pid, start) || held_process(t, pid);
 }
 
 /* Whether somebody may descend from it: a child is remembered, or was forgotten for its own children's sake. Of who was

@@ -156,6 +156,12 @@ static inline int held_of(const struct table *t, int32_t pid)
     return page ? page->held[pid % PAGE_PIDS] : 0;
 }
 
+/* Whether Python holds a process of that pid, alive or ended */
+static inline int held_process(const struct table *t, int32_t pid)
+{
+    return (held_of(t, pid) & (TABLE_HELD | TABLE_HELD_ENDED)) != 0;
+}
+
 void names_free(struct table *t);
 uint32_t pool_get(struct pool *pool);
 void pool_put(struct pool *pool, uint32_t i);

@@ -65,7 +65,7 @@ def test_auid_1000_entered_and_this_is_all_that_was_done_there(
         until(lambda: ran(program, "/bin/true", f"other-{token}"), "the last event")
         one, two = (ran(program, "/bin/true", f"{what}-{token}") for what in "ab")
         other = ran(program, "/bin/true", f"other-{token}")
-        told = infos(program, "entry")
+    told = infos(program, "entry")
     entry = one["entry"]
     assert (entry["auid"], entry["from"]) == (1000, "session")
     assert entry["ses"] != UNSET

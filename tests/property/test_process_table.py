@@ -169,7 +169,25 @@ class Both:
             assert one[key] == other[key], key
 
 
+#: the exit sample of a number is no process that had it: the row of the child still comes behind those before it
+SAMPLED_BEFORE: Any = [
+    (1, (f.K_LOST, f.S_PERF, {"arg": 3}), False),
+    (1, (f.K_EXIT_SAMPLE, f.S_PERF, {"pid": 100, "tid": 103, "cgroup": 0}), False),
+    (1, (f.K_FORK, f.S_PERF, {"pid": 103, "tid": 100, "ppid": 100, "ptid": 100, "payload": raw({})}), True),
+]  # fmt: skip
+#: an exec in a state that is left and taken up again
+STATE_AGAIN: Any = [
+    (1, (f.K_EXEC, f.S_PERF, {"pid": 103, "tid": 100, "ppid": 0, "cgroup": 0, "payload": b"/bin/x\0"}), False),
+    (1, (f.K_FORK, f.S_PERF, {"pid": 100, "tid": 100, "ppid": 100, "ptid": 100, "payload": raw({})}), False),
+    (1, (f.K_LOST, f.S_PERF, {"arg": 3}), False),
+    (1, (f.K_ATTACH, f.S_PERF, {"tid": 103, "cgroup": 50, "payload": b"/\0"}), False),
+    (1, (f.K_FORK, f.S_PERF, {"pid": 100, "tid": 100, "ppid": 103, "ptid": 100, "payload": raw({})}), True),
+]  # fmt: skip
+
+
 @given(HISTORY)
+@example(SAMPLED_BEFORE)
+@example(STATE_AGAIN)
 def test_one_frame_at_a_time(history: list[Any]) -> None:
     both = Both()
     for wait, what, look in history:

@@ -201,7 +201,8 @@ def _state(state: State) -> object:
 
 
 def _exec(exec_: Exec) -> object:
-    return exec_.time, exec_.file, exec_.comm, _state(exec_.state)
+    # since when the state held is the row's to say, whose state may have been taken up again after the exec
+    return exec_.time, exec_.file, exec_.comm, _state(exec_.state._replace(since=0))
 
 
 def process(model: Model, one: Process) -> dict[str, Any]:
