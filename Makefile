@@ -86,6 +86,7 @@ nightly: venv
 	-$(BIN)/python -m tests.peers
 	-$(BIN)/python -m tests.peers --kernels
 	AUDITNS_KERNEL_TESTS=1 $(BIN)/python -m pytest -m nightly
+	AUDITNS_EXPLORE=1 $(BIN)/python -m pytest tests/property tests/unit/test_kills.py
 	.ci/tiers
 	.ci/arm64
 	$(BIN)/python -m tests.bench.storm
