@@ -114,7 +114,8 @@ RUNTIMES: Final = (
     RuntimeRow(
         "podman",
         (
-            Path(rf"libpod-({_HEX})(?:\.scope)?"),
+            # payload: below the unit that systemd started it as (Quadlet, podman run --cgroups=split)
+            Path(rf"libpod-(?:payload-)?({_HEX})(?:\.scope)?"),
             Path(rf"[^/]*:libpod:({_HEX})"),
             Path(rf"podman-[0-9]+\.scope/({_HEX})"),
         ),
