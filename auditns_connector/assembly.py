@@ -113,6 +113,7 @@ class Program:
             feed_marks(parts.observer, parts.marks)
         addresses = NetWatch(parts.observer, pipeline.selector, parts.log)
         pipeline.each_round.append(addresses.tick)
+        pipeline.text.before_packets = addresses.rule_out
         pipeline.at_end.append(addresses.close)
         metadata = RuntimeMetadata(parts.observer, ReaderThread(RuntimeFiles()))
         pipeline.each_tick.append(metadata.tick)

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from auditns_connector.audittext.grouping import event_numbers, keep_types
 from auditns_connector.audittext.scanner import InsertionPoints
 from auditns_connector.model.process import Process, State
+from auditns_connector.vocabulary import audit_text as pt
 from auditns_connector.vocabulary import record_types as rectypes
 from auditns_connector.vocabulary.timing import EPSILON, MS
 
 if TYPE_CHECKING:
     from auditns_connector.model.apply.dispatch import Model
+    from auditns_connector.model.places import Instance
 
 #: so many are kept, the oldest are given up: their end is unknown
 _MOST: Final = 65_536
@@ -127,9 +129,22 @@ def _made_by(model: "Model", maker: bytes | None, pid: int) -> bool:
 
 def of_packet(points: InsertionPoints, i: int, ms: int, now: int, model: "Model") -> State | None:
     """The containers that the packet of point ``i`` may belong to."""
+    return model.packets.answer(*_packet(points, i, ms, now, model), now)
+
+
+def rivals(points: InsertionPoints, now: int, model: "Model") -> "set[Instance]":
+    """The namespaces of which it is to be found out whether they can have logged packets among ``points``."""
+    found: set[Instance] = set()
+    for i in range(points.n):
+        if points.flags[i] & pt.P_NETFILTER:
+            found |= model.packets.rivals(*_packet(points, i, points.ms[i], now, model), now)
+    return found
+
+
+def _packet(points: InsertionPoints, i: int, ms: int, now: int, model: "Model") -> tuple[dict[bytes, bytes], int, int]:
+    """The fields of point ``i`` and the times that its stamp may mean."""
     line = bytes(points.block[points.line_off[i] : points.at[i]]).partition(b"\n")[0]
     fields = dict(word.partition(b"=")[::2] for word in line.partition(b"): ")[2].split())
     times = model.clock.candidates(ms * MS, now)
     # a stamp is that of the tick before
-    low, high = min(times, default=now) - EPSILON, max(times, default=now) + model.lag + EPSILON
-    return model.packets.answer(fields, low, high)
+    return fields, min(times, default=now) - EPSILON, max(times, default=now) + model.lag + EPSILON

@@ -4,10 +4,14 @@ Nothing is done until a packet was seen. From then on a namespace is read as soo
 is told by a socket that the helper has made, which is emptied before any record is answered. So what was read holds
 until something else is told, and what is not known for sure is said to be so: a namespace whose addresses change too
 often, or of which messages were lost, is unknown until it has been read again. All of it enters as ADDRS frames.
+
+An address of loopback is everybody's. Before a packet with one is answered, the helper looks which namespaces cannot
+have logged it (packet_rules.py): for that the record waits, a little and seldom enough.
 """
 
 import json
 import os
+import select
 import selectors
 import socket
 import struct
@@ -15,6 +19,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Final
 
+from auditns_connector.attribution.objects import rivals
 from auditns_connector.daemon.log import RateLimitedLog
 from auditns_connector.host import rtnetlink
 from auditns_connector.model.places import Instance
@@ -26,6 +31,7 @@ from auditns_connector.vocabulary.values import JsonObject
 if TYPE_CHECKING:
     import subprocess
 
+    from auditns_connector.audittext.scanner import InsertionPoints
     from auditns_connector.daemon.log import Log
     from auditns_connector.host.observer import Observer
 
@@ -40,6 +46,12 @@ _MOST_CHANGES: Final = 200
 _MOST_MESSAGES: Final = 2000
 #: so many namespaces are asked for at once
 _MOST_ASKED: Final = 256
+#: how long the helper is waited for while a packet is to be answered (seconds), and how many times as long as that took
+#: no packet is waited with afterwards
+_PATIENCE: Final = 0.1
+_PAUSE: Final = 10
+#: so often is looked whether namespaces have appeared meanwhile
+_ROUNDS: Final = 3
 _MAX_ANSWER: Final = 200_000
 _MAX_BUFFER: Final = 1 << 24
 _INT: Final = struct.Struct("=i")
@@ -86,6 +98,10 @@ class NetWatch:
         #: who was asked for, by inode
         self._pending: dict[int, _Watched] = {}
         self._failures = 0
+        #: whose rules are asked for, by inode; what came of it; and until when nothing is asked (monotonic seconds)
+        self._ruled: dict[int, Instance] = {}
+        self._silent: list[tuple[Instance, JsonObject]] = []
+        self._rest = 0.0
 
     # -- asking
 
@@ -114,6 +130,49 @@ class NetWatch:
                 self._pending[inst.ino], watched.changes = watched, 0
         if request:
             self._ask(request)
+
+    def rule_out(self, points: "InsertionPoints", cut: int) -> None:
+        """Have the model know which namespaces cannot have logged the packets of loopback among ``points``, which were
+        read up to ``cut`` (CLOCK_MONOTONIC ns) and are to be answered."""
+        began = time.monotonic()
+        if began < self._rest or self._observer.pacing.heavy:
+            return
+        asked: set[Instance] = set()
+        for _ in range(_ROUNDS):
+            # those that have appeared meanwhile may have been there before
+            new = rivals(points, cut, self._model) - asked
+            asked |= new
+            if not new or len(asked) > _MOST_ASKED or not self._ask_rules(new, began + _PATIENCE):
+                break
+        now = time.monotonic()
+        self._rest = now + _PAUSE * (now - began)
+
+    def _ask_rules(self, asked: set[Instance], until: float) -> bool:
+        """Have the model know which namespaces of ``asked`` cannot have logged a packet; False where that is not known
+        ``until`` then (monotonic seconds)."""
+        if self._helper is None or self._events is None:
+            return False
+        pids = {inst: os.getpid() if inst.initial else self._member(inst) for inst in asked}
+        self._ruled = {inst.ino: inst for inst, pid in pids.items() if pid}
+        self._silent.clear()
+        request = [[pid, inst.ino, 1] for inst, pid in pids.items() if pid]
+        try:
+            self._helper.sendall(json.dumps(request).encode() + b"\n")
+        except OSError:
+            self._lose()
+            self._stop()
+            return False
+        while self._ruled and self._helper is not None and (left := until - time.monotonic()) > 0:
+            if select.select([self._helper], [], [], left)[0]:
+                self._read()
+        late = bool(self._ruled)
+        self._ruled.clear()
+        # an inode may have become another namespace's before it was read: the kernel's events say so by now
+        self._observer.sync()
+        for inst, told in self._silent:
+            if self._model.namespaces.current[NET].get(inst.ino) is inst:
+                self._feed(inst, dev=told["dev"], silent=told["silent"])
+        return not late
 
     def _member(self, inst: Instance) -> int:
         for nsset in self._model.namespaces.sets_of(inst):
@@ -203,6 +262,11 @@ class NetWatch:
         if "error" in told:
             if told["error"]:
                 self._failed(str(told["error"]))
+            return
+        if "silent" in told:
+            inst = self._ruled.pop(int(told["ino"]), None)
+            if inst is not None and told["silent"]:
+                self._silent.append((inst, told))
             return
         self._asked = max(0, self._asked - 1)
         watched = self._pending.pop(int(told["ino"]), None)

@@ -47,7 +47,8 @@ def messages(data: bytes) -> Iterator[tuple[int, int, bytes]]:
         off += _padded(size)
 
 
-def _attributes(body: bytes, off: int) -> dict[int, bytes]:
+def attributes(body: bytes, off: int) -> dict[int, bytes]:
+    """The attributes of a message from ``off`` on, by type."""
     found = {}
     while off + _ATTRIBUTE.size <= len(body):
         size, kind = _ATTRIBUTE.unpack_from(body, off)
@@ -60,7 +61,7 @@ def _attributes(body: bytes, off: int) -> dict[int, bytes]:
 
 def addresses(body: bytes) -> tuple[list[bytes], list[bytes]]:
     """The address that a NEWADDR or DELADDR is about, and its broadcast address: of each at most one."""
-    found = _attributes(body, _IFADDRMSG)
+    found = attributes(body, _IFADDRMSG)
     # on a point-to-point link IFA_ADDRESS is the other side
     own = found.get(_IFA_LOCAL) or found.get(_IFA_ADDRESS) or b""
     all_of = found.get(_IFA_BROADCAST, b"")
@@ -69,7 +70,7 @@ def addresses(body: bytes) -> tuple[list[bytes], list[bytes]]:
 
 def nsid(body: bytes) -> int:
     """The number that a message about a namespace's number has; -1 where it has none."""
-    raw = _attributes(body, _RTGENMSG).get(_NETNSA_NSID, b"")
+    raw = attributes(body, _RTGENMSG).get(_NETNSA_NSID, b"")
     return int(_INT.unpack(raw)[0]) if len(raw) == _INT.size else -1
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Final
 
 _LOCALHOST: Final = b"\x7f\0\0\1"
+_LOCALHOST_6: Final = bytes(15) + b"\1"
 _MAPPED: Final = bytes(10) + b"\xff\xff"
 #: in front of the key of a broadcast address
 BROADCAST: Final = b"*"
@@ -27,6 +28,11 @@ def address(text: bytes | str) -> bytes | None:
 def key_of(raw: bytes) -> bytes:
     """The key of an address: all of 127.0.0.0/8 is local where one of it is."""
     return _LOCALHOST if len(raw) == 4 and raw[0] == 127 else raw
+
+
+def is_loopback(raw: bytes) -> bool:
+    """Whether packets with an address stay in the namespace in which they were sent."""
+    return key_of(raw) in (_LOCALHOST, _LOCALHOST_6)
 
 
 def of_all_hosts(raw: bytes) -> bool:

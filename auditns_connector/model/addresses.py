@@ -6,6 +6,9 @@ several owned (127.0.0.1, the same private network twice) is decided by the pack
 to a container or to the initial network namespace; else the answer is unknown. It is unknown too where a namespace with
 containers *may* have owned the address: one that was not followed yet at the packet's time, or that has changed about
 then. So a packet is the host's only where it is proven that no such namespace can have had its addresses.
+
+A packet of loopback never leaves its namespace: of it a namespace in which nothing can have logged it is no owner
+(host/packet_rules.py).
 """
 
 import json
@@ -19,6 +22,7 @@ from auditns_connector.model.address_times import (
     Hold,
     Known,
     address,
+    is_loopback,
     key_of,
     key_text,
     of_all_hosts,
@@ -90,6 +94,8 @@ class Packets:
         #: namespaces that are not followed and when they ended; those that have not been for long
         self._open: list[tuple[Instance, int]] | None = None
         self._young: list[tuple[Instance, Known]] = []
+        #: until when no packet can have been logged in a namespace (ns)
+        self._silent: dict[Instance, int] = {}
 
     # -- what is known
 
@@ -114,6 +120,10 @@ class Packets:
             return
         if change:
             self._changed(inst, told, time)
+        elif "silent" in told:
+            if len(self._silent) >= _MAX_GROUPS:
+                self._silent.clear()
+            self._silent[inst] = int(told["silent"])
         elif "holds" in told:
             self._forget(inst)
             known = self._known_from(inst, int(told["since"]))
@@ -188,6 +198,7 @@ class Packets:
 
     def _forget(self, inst: Instance) -> None:
         known = self._of.pop(inst, None)
+        self._silent.pop(inst, None)
         if self._by_ino.get(inst.ino) is inst:
             del self._by_ino[inst.ino]
         for key in known.holds if known is not None else ():
@@ -215,9 +226,9 @@ class Packets:
         self._cache.clear()
         self._open = None
 
-    def answer(self, fields: dict[bytes, bytes], low: int, high: int) -> State | None:
-        """The state to print for a packet stamped between ``low`` and ``high`` (CLOCK_MONOTONIC ns); ``None`` where it
-        is the host's."""
+    def answer(self, fields: dict[bytes, bytes], low: int, high: int, read: int) -> State | None:
+        """The state to print for a packet stamped between ``low`` and ``high`` whose record had come by ``read`` (all
+        CLOCK_MONOTONIC ns); ``None`` where it is the host's."""
         self.want(self._model.now)
         found: list[Container] = []
         owned = everybody = False
@@ -226,7 +237,7 @@ class Packets:
             if raw is None or of_all_hosts(raw) or self._owners.get(BROADCAST + raw):
                 everybody = True
                 continue
-            containers, owner = self._owner(raw, low, high)
+            containers, owner = self._owner(raw, low, high, min(high, read))
             if containers is None:
                 return self._marked(fields.get(b"mark", b""), low)
             # who receives what is sent to all is not known, but who sent it is
@@ -241,11 +252,21 @@ class Packets:
             return None
         return State(0, found[0] if len(found) == 1 else self._group(tuple(found)), None, OBSERVED)
 
-    def _owner(self, raw: bytes, low: int, high: int) -> tuple[list[Container] | None, bool]:
-        """The containers of the namespace that owned an address, ``None`` where that is not known; and whether one did
-        for sure."""
-        if not self._sees(low):
-            return None, False
+    def rivals(self, fields: dict[bytes, bytes], low: int, high: int, read: int) -> set[Instance]:
+        """The namespaces that may have logged a packet of loopback, where it matters which of them has; arguments as
+        those of :meth:`answer`."""
+        found: set[Instance] = set()
+        for name in (b"saddr", b"daddr"):
+            raw = address(fields.get(name, b""))
+            if raw is not None and is_loopback(raw) and self._sees(low):
+                sure, may = self._candidates(raw, low, high, min(high, read))
+                if len({tuple(self._inside(inst, low)) for inst in sure | may}) > 1:
+                    found |= sure | may
+        return found
+
+    def _candidates(self, raw: bytes, low: int, high: int, until: int) -> tuple[set[Instance], set[Instance]]:
+        """The namespaces that owned an address, for sure and perhaps; one of loopback only those that can have logged a
+        packet ``until`` then."""
         sure, may = set(), self._not_followed(low)
         for inst in self._owners.get(key_of(raw), ()):
             known = self._of[inst]
@@ -254,7 +275,17 @@ class Packets:
                 sure.add(inst)
             elif how == MAYBE:
                 may.add(inst)
-        may -= sure
+        if self._silent and is_loopback(raw):
+            silent = {inst for inst in sure | may if self._silent.get(inst, 0) >= until}
+            sure, may = sure - silent, may - silent
+        return sure, may - sure
+
+    def _owner(self, raw: bytes, low: int, high: int, until: int) -> tuple[list[Container] | None, bool]:
+        """The containers of the namespace that owned an address, ``None`` where that is not known; and whether one did
+        for sure."""
+        if not self._sees(low):
+            return None, False
+        sure, may = self._candidates(raw, low, high, until)
         outcomes = {tuple(self._inside(inst, low)) for inst in sure | may}
         if not sure:
             outcomes.add(())

@@ -114,6 +114,8 @@ class TextSide:
         self.on_rules: list[Callable[[], None]] = []
         #: called between two parts of much text: others may be served
         self.between: Callable[[], None] = _nothing
+        #: where packets are logged, called with points before they are answered, and with up to when they were read
+        self.before_packets: Callable[[InsertionPoints, int], None] | None = None
         #: called before text is worked on here: what the loop in C did is to be taken note of
         self.before: Callable[[], None] = _nothing
         #: others are being served in the middle of some work: no text is read
@@ -249,6 +251,8 @@ class TextSide:
             self.observer.take_sessions(points, self.correlator.nodes)
         if points.n:
             self.observer.take_programs(points, cut, self.correlator.nodes)
+        if points.n and self.before_packets is not None and self.observer.model.packets.wanted:
+            self.before_packets(points, cut)
         rules_changed = self.observer.exec_rules.before_answer(points, self.stream)
         blocks = self.enricher.take_known(points, cut)
         if blocks is None:

@@ -51,7 +51,8 @@ REGISTER      control       payload JSON: a registration as the control socket j
 ADDRS         procfs        payload JSON: "ino" and "dev" of a network namespace, and "addrs" its addresses, "all" those
                             of broadcasts, complete from "since" (ns) to now, and followed; or "new" and "old":
                             what came and what went in ("since", now]; or "gone", in the same time; or "holds", see
-                            model/addresses.py; "addrs" null: no longer followed
+                            model/addresses.py; "addrs" null: no longer followed; or "silent", until when (ns)
+                            no packet can have been logged in it
 RESYNC        procfs        arg 1 a scan begins, 2 it ended, 3: from ``time`` on all is in doubt, /proc is polled
 RULES         audit         arg: every exec (1), every unshare and setns (2) makes an audit record, from cgroup on (a
                             time; 0: from now on)

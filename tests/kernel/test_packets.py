@@ -2,13 +2,14 @@
 
 import re
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from auditns_connector import api
-from tests.kernel.programs import Program, Task, contids, events, listening, until
+from tests.kernel.programs import Program, Task, auditns, contids, environment, events, listening, until
 from tests.kernel.support import AuditState, auditctl, need_tool
 
 pytestmark = pytest.mark.kernel
@@ -51,6 +52,12 @@ def setup(task: Task, mark: int, *more: str) -> None:
         assert "FAILED" not in said, (command, said)
 
 
+def change_rules() -> None:
+    """From now on packets may have been logged in the initial network namespace."""
+    for option in ("-N", "-X"):
+        subprocess.run(["iptables", "-w", option, "auditns-test"], check=True)
+
+
 def test_all_containers_of_a_namespace_and_the_source_first(
     quiet: AuditState, tasks: list[Task], tmp_path: Path, token: str
 ) -> None:
@@ -64,7 +71,8 @@ def test_all_containers_of_a_namespace_and_the_source_first(
             api.set_contid(task.pid, number, control=control)
         setup(one, 0x4D1, "ip addr add 10.213.7.1/32 dev lo")
         packet(listener, one, "10.213.7.1", 0x4D1, ["1,3"])
-        # loopback is everybody's
+        # loopback is everybody's who may have logged it
+        change_rules()
         packet(listener, one, "127.0.0.1", 0x4D1, ["?"])
 
         subprocess.run(["ip", "link", "add", first, "type", "veth", "peer", "name", second], check=True)
@@ -124,6 +132,73 @@ def test_loopback_of_the_host_by_its_mark(quiet: AuditState, tasks: list[Task], 
         finally:
             for rule in rules:
                 subprocess.run(["iptables", "-w", "-D", *rule.split()], check=True)
+
+
+def test_loopback_beside_namespaces_that_cannot_have_logged_it(
+    quiet: AuditState, tasks: list[Task], tmp_path: Path, token: str
+) -> None:
+    """The same without a mark: the other namespace has no rules. Once it had, it may have logged any such packet."""
+    rule, journal = "-p icmp --icmp-type echo-request -j AUDIT --type accept", tmp_path / "journal"
+    with listening(tmp_path / "l", "--format", "raw", "--journal", journal) as listener:
+        control = str(tmp_path / "l" / "control")
+        tasks += [Task(), Task(), Task("unshare", "-n")]
+        for number, task in enumerate(tasks, 123451):
+            api.set_contid(task.pid, number, control=control)
+        assert tasks[2].run("ip link set lo up 2>&1") == ""
+        subprocess.run(["iptables", "-w", "-I", "INPUT", "-i", "lo", *rule.split()], check=True)
+
+        def answers(place: str) -> list[set[str]]:
+            """What is told of the packets to there so far; nothing (yet) is no container."""
+            of_it = f" daddr={place} ".encode()
+            found = [contids(lines) for lines in events(listener.out).values() if of_it in lines[0]]
+            return [set(",".join(ids).split(",")) for ids in found]
+
+        def ping(place: str) -> list[set[str]]:
+            subprocess.run(["busybox", "ping", "-c", "1", place], stdout=subprocess.DEVNULL, check=False)
+            return answers(place)
+
+        def both(place: str) -> bool:
+            return any({"123451", "123452"} <= ids for ids in ping(place))
+
+        try:
+            until(lambda: both("127.0.0.1"), "both containers")
+            assert tasks[2].run(f"iptables -w -A INPUT {rule} 2>&1; iptables -w -F 2>&1") == ""
+            until(lambda: len(ping("127.0.0.2")) > 20, "more packets", timeout=30)
+            # what has ended does not stand in the way
+            tasks[2].end()
+            until(lambda: both("127.0.0.3"), "both containers again", timeout=45)
+        finally:
+            subprocess.run(["iptables", "-w", "-D", "INPUT", "-i", "lo", *rule.split()], check=True)
+    assert all(ids == {"?"} for ids in answers("127.0.0.2"))
+    for ids in answers("127.0.0.1") + answers("127.0.0.3"):
+        assert ids == {"?"} or ({"123451", "123452"} <= ids and "123453" not in ids)
+    lines = [line + b"\n" for line in listener.out.splitlines() if b"type=NETFILTER_PKT " in line]
+    again = auditns("enrich", "--journal", journal, "--record-names", "symbolic", stdin=b"".join(lines)).stdout
+    packets = {stamp: contids(told) for stamp, told in events(listener.out).items() if b"NETFILTER_PKT" in told[0]}
+    assert {stamp: contids(told) for stamp, told in events(again).items()} == packets
+
+
+#: what a namespace may have had before it was looked at, and whether nothing can have logged there
+HAD = {
+    "nothing": ("true", True),
+    "addresses": ("ip link set lo up; ip addr add 10.213.14.1/32 dev lo", True),
+    "a chain that went": ("iptables -w -N x; iptables -w -X x", False),
+    "a table that went": ("nft add table inet x; nft delete table inet x", False),
+    "a table of before": ("iptables-legacy -w -L", False),
+    "one of IPv6": ("ip6tables-legacy -w -t raw -L", False),
+}
+
+
+@pytest.mark.parametrize("name", HAD)
+def test_whether_nothing_can_have_logged_in_a_namespace(root: None, name: str) -> None:
+    need_tool("unshare", "ip", "nft", "iptables-legacy")
+    command, silent = HAD[name]
+    program = f"{sys.executable} -c 'from auditns_connector.host import packet_rules as r; print(r.nothing_logs())'"
+    done = subprocess.run(
+        ["unshare", "-n", "sh", "-ec", f"{{ {command}; }} >/dev/null; {program}"],
+        capture_output=True, text=True, env=environment(), check=True,
+    )  # fmt: skip
+    assert done.stdout == f"{silent}\n", done.stderr
 
 
 def test_the_first_packet_of_a_namespace_is_never_the_hosts(

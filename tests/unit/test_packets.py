@@ -109,6 +109,50 @@ def test_ambiguous_addresses_need_a_mark(net: Net) -> None:
     assert net.packet("10.0.0.1", "10.0.0.2", "0x64") == "1,2,3"
 
 
+def test_loopback_is_not_of_namespaces_that_cannot_have_logged_it(net: Net) -> None:
+    net.all_known()
+    for place in ("127.0.0.1", "::1"):
+        assert net.packet(place, place) == "?"
+    # read before the record was
+    for inode in (901, 902):
+        net.addrs_frame(inode, silent=1890 * MS)
+    assert net.packet("127.0.0.1", "127.0.0.1") == "?"
+    net.addrs_frame(901, silent=2001 * MS)
+    assert net.packet("127.0.0.1", "127.0.0.1") == "?"
+    assert net.packet("::1", "::1") == "4"
+    net.addrs_frame(902, silent=2001 * MS)
+    assert net.packet("127.0.0.1", "127.9.9.9") == "4"
+    # an address that packets come from is told by who owns it, wherever they are logged
+    assert net.packet("10.0.0.1", "10.0.0.2") == "1,2,3"
+    assert net.packet("10.9.9.9", "10.0.0.2") == "?"
+
+
+def test_what_is_not_followed_yet_cannot_have_logged_loopback_either(net: Net) -> None:
+    net.all_known()
+    for inode in (901, 902):
+        net.addrs_frame(inode, silent=2001 * MS)
+    net.fork(101, 105, 1990, net=903)
+    assert net.packet("127.0.0.1", "127.0.0.1") == "?"
+    net.addrs_frame(903, silent=2001 * MS)
+    assert net.packet("127.0.0.1", "127.0.0.1") == "4"
+    assert net.packet("10.0.0.9", "10.0.0.9") == "?"
+
+
+def test_which_namespaces_are_asked_for(net: Net) -> None:
+    net.all_known()
+
+    def asked(place: str) -> set[int]:
+        fields = {b"saddr": place.encode(), b"daddr": b"198.51.100.1"}
+        return {inst.ino for inst in net.model.packets.rivals(fields, 1900 * MS, 2000 * MS, 2000 * MS)}
+
+    assert asked("127.0.0.1") == {HOST_NET, 901, 902}
+    assert asked("10.9.9.9") == set()
+    net.addrs_frame(902, silent=2001 * MS)
+    assert asked("127.0.0.1") == {HOST_NET, 901}
+    net.addrs_frame(901, silent=2001 * MS)
+    assert asked("127.0.0.1") == set()
+
+
 def test_a_mark_of_the_hosts_network_means_all_in_it(net: Net) -> None:
     """The test of the container identifier patches: two containers in the initial network namespace, loopback."""
     net.all_known()
