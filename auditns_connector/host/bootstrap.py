@@ -4,14 +4,17 @@ shows, the namespaces' numbers, what is registered."""
 import json
 import os
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
+from auditns_connector.host.adoption import with_parents
 from auditns_connector.host.feed import Feed
 from auditns_connector.host.rollback import NEEDS, roll_back
 from auditns_connector.journal.files import JournalWriter
 from auditns_connector.model.apply.dispatch import Model
 from auditns_connector.sources import cgroups
 from auditns_connector.sources.loginuids import read_all
+from auditns_connector.sources.parents import NOT_READ, Parents
 from auditns_connector.state.namespace_serials import SerialStore, unused
 from auditns_connector.vocabulary import frames as f
 from auditns_connector.vocabulary.namespaces import INITIAL_INODES, INITIAL_INODES_618, SANDBOX
@@ -60,6 +63,8 @@ class Bootstrap:
         self._events = events
         #: what only the opened sources know of HELLO, see :class:`observer.Observer`
         self.sources: JsonObject = {}
+        #: who was whose child before the sources were opened, for the first scan
+        self.parents: Parents = NOT_READ
         #: the serials of a former run of ours
         self.store: SerialStore | None = None
         self._run = time.monotonic_ns()
@@ -95,20 +100,20 @@ class Bootstrap:
     def scan(self, moment: int = 0) -> None:
         """Everything /proc shows, between two RESYNC frames, as it was at ``moment`` (CLOCK_MONOTONIC ns; 0: now), from
         which on the kernel's events are yet to be drained; and these."""
-        questions, whole = self._questions, bool(moment)
+        questions, whole, early = self._questions, bool(moment), b""
+        parents, self.parents = self.parents, NOT_READ
         questions.counters["resyncs"] += 1
         if not moment:
-            self._feed.feed(self._events())
+            early = self._events()
+            self._feed.feed(early)
             moment = time.monotonic_ns()
-        out = [f.pack(f.K_RESYNC, f.S_PROCFS, moment, arg=1)]
-        paths = cgroups.cgroup_paths(questions.hierarchy) if questions.hierarchy is not None else {}
-        for number, path in paths.items():
-            text = path.encode("utf-8", "surrogateescape") + b"\0"
-            out.append(f.pack(f.K_CGROUP, f.S_PROCFS, moment, cgroup=number, payload=text))
+        out = [f.pack(f.K_RESYNC, f.S_PROCFS, moment, arg=1), *self._cgroups(moment)]
         before = questions.procfs.counters()["read"]
-        blocks = [(time.monotonic_ns(), block) for block in questions.procfs.scan()]
+        blocks = [(time.monotonic_ns(), block) for block in questions.procfs.scan(parents.all)]
         questions.counters["scanned"] += questions.procfs.counters()["read"] - before
         events, ended = self._events(), f.pack(f.K_RESYNC, f.S_PROCFS, moment, arg=2)
+        if parents is not NOT_READ:
+            blocks = with_parents(early + events, blocks, parents)
         rolled = roll_back(moment, events, blocks, whole=whole) if self._can_roll_back() else None
         if rolled is None:
             self._feed.feed(b"".join([*out, *(block for _, block in blocks), ended, events]))
@@ -119,6 +124,13 @@ class Bootstrap:
         who, now = read_all(), time.monotonic_ns()
         for kind, payload in ((f.K_LOGINS, who.logins), (f.K_PROGRAMS, who.programs)):
             self._feed.feed(f.pack(kind, f.S_PROCFS, now, payload=payload) if payload else b"")
+
+    def _cgroups(self, moment: int) -> Iterator[bytes]:
+        """The paths of the cgroups that there are, by their ids."""
+        hierarchy = self._questions.hierarchy
+        for number, path in (cgroups.cgroup_paths(hierarchy) if hierarchy is not None else {}).items():
+            text = path.encode("utf-8", "surrogateescape") + b"\0"
+            yield f.pack(f.K_CGROUP, f.S_PROCFS, moment, cgroup=number, payload=text)
 
     def _can_roll_back(self) -> bool:
         """Whether perf tells all that changes what a scan shows."""

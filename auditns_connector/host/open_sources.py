@@ -1,6 +1,7 @@
 """Opening the kernel event sources that a host allows, best first, and telling what is had."""
 
 import os
+from collections.abc import Collection
 from typing import TYPE_CHECKING, NamedTuple
 
 from auditns_connector.errors import AuditnsError, NotSupportedError
@@ -8,7 +9,8 @@ from auditns_connector.host.namespace_source import AUTO, choose, told
 from auditns_connector.host.observer import Observer
 from auditns_connector.model.apply.dispatch import Model
 from auditns_connector.sources import initns
-from auditns_connector.vocabulary.namespaces import INITIAL_INODES
+from auditns_connector.sources.parents import read_parents
+from auditns_connector.vocabulary.namespaces import INITIAL_INODES, SANDBOX
 from auditns_connector.vocabulary.values import JsonObject
 
 if TYPE_CHECKING:
@@ -136,6 +138,8 @@ def host_observer(
     options: JsonObject | None = None,
 ) -> tuple[Observer, list[str]]:
     """An :class:`Observer` of this host that has subscribed and not yet scanned, and messages for people."""
+    sandboxes: Collection[str] = (options or {}).get("sandbox_types", SANDBOX)
+    parents = read_parents({"pid", *sandboxes})
     opened = open_sources(
         perf=perf, connector=connector, ns_source=ns_source, events=events, audit=audit,
         perf_buffer=perf_buffer, connector_buffer=connector_buffer,
@@ -144,6 +148,7 @@ def host_observer(
         Model(), perf=opened.perf, connector=opened.connector, ns_source=opened.ns_source, journal=journal,
         all_serials=all_serials, options=options,
     )  # fmt: skip
+    observer.bootstrap.parents = parents
     return observer, opened.notices
 
 

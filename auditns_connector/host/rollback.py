@@ -133,7 +133,7 @@ class _Undoing:
         late: list[tuple[int, bytes]] = []
         for answer in self._shown:
             if answer.start < self._moment:
-                self._elder[answer.ppid] = min(answer.start, self._elder.get(answer.ppid, answer.start))
+                self._elder[answer.parent] = min(answer.start, self._elder.get(answer.parent, answer.start))
             if self._place(answer):
                 continue
             if self._moment < answer.start < NO_START:
@@ -296,7 +296,7 @@ class _Undoing:
         return process_frame(life.pid, self._moment)  # it lives, and nothing more is known of it
 
     def _changed(self, life: _Life, frame: bytes) -> bytes:
-        ppid, dev, start = f.HEADER.unpack_from(frame)[7], *f.HEADER.unpack_from(frame)[9:]
+        ppid, ptid, dev, start = f.HEADER.unpack_from(frame)[7:]
         tids, nspids, _, _, state, _ = _OF_A_ROW.unpack_from(frame, f.HEADER_SIZE)[9:]
         at = f.HEADER_SIZE + _OF_A_ROW.size
         numbers = [int.from_bytes(frame[at + 4 * i : at + 4 * i + 4], "little") for i in range(tids + nspids)]
@@ -310,6 +310,7 @@ class _Undoing:
         if life.gone and state in _ZOMBIE:
             state = ord("S")
         return process_frame(
-            life.pid, self._moment, ppid=ppid, start=start, dev=dev, inodes=life.inodes, children=life.children,
-            cgroup=life.cgroup, comm=life.comm, state=state, tids=threads, nspids=numbers[tids:],
+            life.pid, self._moment, ppid=ppid, ptid=ptid, start=start, dev=dev, inodes=life.inodes,
+            children=life.children, cgroup=life.cgroup, comm=life.comm, state=state, tids=threads,
+            nspids=numbers[tids:],
         )  # fmt: skip

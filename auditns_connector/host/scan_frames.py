@@ -18,12 +18,13 @@ _TELLING: Final = frozenset((f.K_FORK, f.K_EXEC, f.K_NAMESPACES, f.K_ATTACH, f.K
 
 
 class Answer(NamedTuple):
-    """A PROCESS or PROC frame; what it shows was so at some time from ``time`` to ``until``."""
+    """A PROCESS or PROC frame; what it shows was so at some time from ``time`` to ``until``. ``parent``: whose child it
+    was before the events, as far as that is said."""
 
     time: int
     until: int
     pid: int
-    ppid: int
+    parent: int
     start: int
     frame: bytes
 
@@ -43,13 +44,19 @@ class Event(NamedTuple):
 
 def answers(blocks: Iterable[tuple[int, bytes]]) -> Iterator[Answer]:
     """The frames of ``blocks``, each with a time at which it had been read."""
-    head = f.HEADER
     for until, block in blocks:
-        off = 0
-        while off < len(block):
-            size, kind, _, _, time, pid, _, ppid, _, _, arg = head.unpack_from(block, off)
-            yield Answer(time, until, pid, ppid, arg if kind == f.K_PROCESS else NO_START, block[off : off + size])
-            off += size
+        for off, (size, kind, _, _, time, pid, _, ppid, ptid, _, arg) in heads(block):
+            start = arg if kind == f.K_PROCESS else NO_START
+            yield Answer(time, until, pid, ptid or ppid, start, block[off : off + size])
+
+
+def heads(frames: bytes) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """Where each of ``frames`` begins, and its header."""
+    off, end, unpack = 0, len(frames), f.HEADER.unpack_from
+    while off < end:
+        head = unpack(frames, off)
+        yield off, head
+        off += head[0]
 
 
 def read_events(moment: int, events: bytes) -> tuple[list[Event] | None, bytes]:
@@ -96,6 +103,7 @@ def process_frame(
     time: int,
     *,
     ppid: int = 0,
+    ptid: int = 0,
     start: int = NO_START,
     dev: int = 0,
     inodes: Sequence[int] = NONE,
@@ -113,7 +121,7 @@ def process_frame(
     )  # fmt: skip
     numbers = b"".join(number.to_bytes(4, "little") for number in (*tids, *nspids))
     return f.pack(
-        f.K_PROCESS, f.S_PROCFS, time, pid=pid, tid=pid, ppid=ppid, cgroup=dev, arg=start,
+        f.K_PROCESS, f.S_PROCFS, time, pid=pid, tid=pid, ppid=ppid, ptid=ptid, cgroup=dev, arg=start,
         payload=head + numbers + comm + (cgroup or b""),
     )  # fmt: skip
 

@@ -29,7 +29,7 @@ import errno
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Final
 
 from auditns_connector._native import ffi, lib
@@ -66,14 +66,16 @@ class Procfs:
         self._link_inodes: CData = ffi.new("uint64_t[]", len(_LINKS))
         self._link_errors: CData = ffi.new("int[]", len(_LINKS))
 
-    def scan(self) -> Iterator[bytes]:
-        """Blocks of PROCESS frames, for each process there is; those begun during the scan may be missing.
+    def scan(self, first: Collection[int] = ()) -> Iterator[bytes]:
+        """Blocks of PROCESS frames, for each process there is, those of ``first`` before the others; those begun during
+        the scan may be missing.
 
         Raises OSError when ``root`` itself cannot be listed.
         """
         self._boot_offset = boot_offset()
         # the youngest first: they are gone the soonest
-        pids = sorted((int(name) for name in os.listdir(self._root) if name.isdecimal()), reverse=True)
+        pids = [int(name) for name in os.listdir(self._root) if name.isdecimal()]
+        pids.sort(key=lambda pid: (pid in first, pid), reverse=True)
         found = ProcScan(
             self._root, tick=self._tick, boot_offset=self._boot_offset, ns_dev=self._dev or 0,
             host_pid_ns=own_inode("pid", self._root) or 0,

@@ -42,8 +42,10 @@ HELLO         journal       payload JSON: what the run was made of (boot id, ker
 CLOCK         pipeline      arg: CLOCK_REALTIME minus CLOCK_MONOTONIC, ns, two's complement; cgroup: time of the sample
                             before; ppid 1: the clock was set and set back since that
 PROC          procfs        payload JSON: one process as /proc showed it at ``time``
-PROCESS       procfs        the same in a scan: ppid the real parent; arg its start (CLOCK_MONOTONIC ns; all ones: that
-                            and all else could not be read); cgroup the device of nsfs; payload: see PROCESS_PAYLOAD
+PROCESS       procfs        the same in a scan: ppid the real parent; ptid (of PROC too) whose child it was when the
+                            kernel's events began, where that may be another's (0: ppid's, UNPROVEN_PARENT: not known);
+                            arg its start (CLOCK_MONOTONIC ns; all ones: that and all else could not be read); cgroup
+                            the device of nsfs; payload: see PROCESS_PAYLOAD
 NSID          procfs        ppid type (index in nstypes.ALL_ORDER); cgroup number of the instance in order of
                             appearance; arg its serial, 0: to be minted; payload: u64 inode
 MARK          pipeline      payload: see journal/files.py; which audit events were answered at this point
@@ -97,6 +99,8 @@ PROCESS_PAYLOAD: Final = struct.Struct(f"<{len(ALL_ORDER) + 1}QIIIHBB")
 #: the kernel's id, the inode, index of the type in nstypes.ALL_ORDER, 0
 NSLIST_ROW: Final = struct.Struct("<QQII")
 CPU_UNKNOWN: Final = 0xFFFF
+#: ptid of a PROCESS frame: its parent may have ended since the kernel's events began
+UNPROVEN_PARENT: Final = -1
 #: PID_MAX_LIMIT of the kernel: every pid and tid is smaller
 PID_BITS: Final = 22
 MOST_PIDS: Final = 1 << PID_BITS

@@ -491,6 +491,13 @@ MUTANTS: Final = (
         "tests/unit/test_stated_rules.py::test_without_evidence_it_is_unknown_not_the_hosts",
     ),
     Mutant(
+        "start: whose child a process was before is read in time",
+        "auditns_connector/host/adoption.py",
+        "        return child.parent if child.parent != ppid else 0",
+        "        return 0",
+        "tests/property/test_rollback.py::test_whoever_lost_its_parent_while_proc_was_read_is_not_the_adopters",
+    ),
+    Mutant(
         "container: a user namespace may have been made at any time of a loss",
         "auditns_connector/model/membership.py",
         "        if of.missed and (index != PID or of.made_in_user_namespace):",

@@ -53,6 +53,8 @@ class Answer(NamedTuple):
     ids: tuple[int | None, int | None, int | None] | None
     #: nobody had that number when it was asked for
     gone: bool = False
+    #: whose child it was when the kernel's events began; 0: of ``ppid``, see frames.py
+    former_parent: int = 0
 
 
 class Resync:
@@ -99,7 +101,7 @@ class Resync:
 
     def proc(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
         """PROC frame: one process as /proc showed it."""
-        self._told(time, self._read(json.loads(payload.rstrip(b"\0"))))
+        self._told(time, self._read(json.loads(payload.rstrip(b"\0")))._replace(former_parent=ptid))
 
     def process(
         self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
@@ -117,7 +119,7 @@ class Resync:
         answer = Answer(
             pid, ppid, None if arg == _NO_START else arg, comm, state in b"ZXx", cgroup, inodes, children,
             self._model.cgroups.told(payload[at : at + cgroup_size]) if known & 1 else None,
-            numbers[tids:], numbers[:tids], None,
+            numbers[tids:], numbers[:tids], None, former_parent=ptid,
         )  # fmt: skip
         self._told(time, answer)
 
@@ -248,7 +250,8 @@ class Resync:
 
     def _create(self, time: int, answer: Answer) -> None:
         model = self._model
-        parent = model.alive(answer.ppid)
+        ppid = answer.former_parent or answer.ppid
+        parent = model.alive(ppid)
         start = answer.start or 0
         process = Process(answer.pid, start, State(start, UNKNOWN, self._nsset(answer), NOT_KNOWN), answer.cgroups)
         model.table.comm(process, answer.comm)
@@ -257,7 +260,7 @@ class Resync:
         if self._losses.polling:  # where it was before nobody knows
             model.table.replace(process, process.state._replace(since=time), after=True)
         missed = model.epoch > 0 and not self._losses.polling  # what was before the start is as /proc shows it then
-        creator, proven = creator_of(process, parent, answer.ppid)
+        creator, proven = creator_of(process, parent, ppid)
         model.adopt(process, creator, PROCFS, unproven=not proven, missed=missed)
         if not model.perf:
             self._by_connector.has_parent(process.pid, answer.ppid)
