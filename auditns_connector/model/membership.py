@@ -58,6 +58,8 @@ class Evidence(NamedTuple):
     there: bool = False
     read: bool = False
     missed: bool = False
+    #: whether events of the first process of a namespace are missing, so that it may have changed its owner
+    doubtful: Callable[[Instance], bool] = lambda _: False
 
     def inst(self, index: int) -> Instance | None:
         """The namespace of a type (index in ALL_ORDER)."""
@@ -248,11 +250,16 @@ def _owner(of: Evidence, index: int) -> Verdict | None:
         return Verdict(inst, (_owns(inst), _at_home))
     if owner.sandbox is inst and of.first_in(inst) and not of.set_up:
         return Verdict(owner, (_at_home,))
-    if inst.guessed:
-        return Verdict(UNKNOWN)
-    if of.read and inst.disputed and not of.first_in(inst):
-        return Verdict(UNKNOWN)  # it may have been there before this owner was
-    return Verdict(owner)
+    return Verdict(UNKNOWN if _may_be_anothers(of, inst, owner) else owner)
+
+
+def _may_be_anothers(of: Evidence, inst: Instance, owner: Container) -> bool:
+    """Whether it may be in ``inst`` without belonging to ``owner``, which owns that as far as is known."""
+    if inst.guessed or of.first_in(inst):
+        return inst.guessed
+    if owner.sandbox is inst and of.doubtful(inst):
+        return True  # its first process may have come into a container's cgroup
+    return of.read and inst.disputed  # it may have been there before this owner was
 
 
 # -- steps

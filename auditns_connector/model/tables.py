@@ -158,6 +158,7 @@ class Tables(Telling):
             self.namespaces_left(process, vacated, time, tid)
 
     def end(self, process: Process, time: int) -> None:
+        self.left(process, process.state.nsset)
         self.table.end(process, time)
         self.task_ended(process, process.pid)
         if not self.perf:
@@ -245,14 +246,32 @@ class Tables(Telling):
         self.table.unknown_since(process, began)
         self.containers.leave(state.container, max(began, state.since))
 
+    def left(self, process: Process, nsset: NsSet | None) -> None:
+        """``process`` leaves ``nsset``. Where events of it are missing nobody will see where it was meanwhile: whose
+        the namespaces are that it was the first in is not known."""
+        if nsset is not None and self.doubts(process):
+            container = process.state.container
+            lost_sight(self._evidence(process, nsset, container, process.start, unproven=True, there=True, missed=True))
+
     def decide(
         self, process: Process, nsset: NsSet | None, former: Container | None, time: int, *, unproven: bool = False,
         there: bool = False, read: bool = False, missed: bool = False, lost: bool = False,
     ) -> Container | None:  # fmt: skip
         if process.unresolved:
             return UNKNOWN
+        evidence = self._evidence(
+            process, nsset, former, time, unproven=unproven, there=there, read=read, missed=missed
+        )
+        if lost:
+            lost_sight(evidence)
+        return belongs(evidence)
+
+    def _evidence(
+        self, process: Process, nsset: NsSet | None, creator: Container | None, time: int, *, unproven: bool,
+        there: bool, missed: bool, read: bool = False,
+    ) -> Evidence:  # fmt: skip
         cgroups, containers = process.cgroups, self.containers
-        evidence = Evidence(
+        return Evidence(
             containers=containers,
             who=(process.pid, process.start),
             now=time,
@@ -260,17 +279,20 @@ class Tables(Telling):
             named=None if cgroups is None else containers.named(cgroups),
             namespaces=nsset,
             registered=process.registered,
-            creator=former,
+            creator=creator,
             mounts=process.entered_container,
             set_up=process.own_since is not None or process.scanned,
             unproven=unproven,
             there=there,
             read=read,
             missed=missed,
+            doubtful=self._doubts_first,
         )
-        if lost:
-            lost_sight(evidence)
-        return belongs(evidence)
+
+    def _doubts_first(self, inst: Instance) -> bool:
+        """Whether events of the first process in ``inst`` may be missing."""
+        first = self.incarnation(*inst.first) if self.epoch and inst.first is not None else None
+        return first is not None and first.end is None and self.doubts(first)
 
     def execed(self, process: Process, exec_: Exec) -> None:
         """``process`` has execed."""

@@ -491,6 +491,20 @@ MUTANTS: Final = (
         "tests/unit/test_stated_rules.py::test_without_evidence_it_is_unknown_not_the_hosts",
     ),
     Mutant(
+        "container: the first process of a sandbox may have been moved in a loss",
+        "auditns_connector/model/membership.py",
+        "    if owner.sandbox is inst and of.doubtful(inst):",
+        "    if owner.sandbox is inst and of.doubtful(inst) and False:",
+        "tests/unit/test_table_losses.py::test_whose_a_sandbox_is_whose_first_process_is_in_doubt_is_unknown",
+    ),
+    Mutant(
+        "container: what a process in doubt leaves may have been another's",
+        "auditns_connector/model/tables.py",
+        "        if nsset is not None and self.doubts(process):\n            container",
+        "        if nsset is not None and self.doubts(process) and False:\n            container",
+        "tests/unit/test_table_losses.py::test_whose_a_sandbox_is_whose_first_process_is_in_doubt_is_unknown",
+    ),
+    Mutant(
         "start: whose child a process was before is read in time",
         "auditns_connector/host/adoption.py",
         "        return child.parent if child.parent != ppid else 0",
@@ -542,15 +556,15 @@ MUTANTS: Final = (
     Mutant(
         "container: a later move does not tell where a namespace was made",
         "auditns_connector/model/membership.py",
-        "    if inst.guessed:\n        return Verdict(UNKNOWN)\n",
-        "",
+        "    if inst.guessed or of.first_in(inst):\n        return inst.guessed\n",
+        "    if of.first_in(inst):\n        return False\n",
         "tests/unit/test_unseen_makers.py::test_where_a_namespace_was_made_no_later_move_of_its_first_process_tells",
     ),
     Mutant(
         "container: who was there before its owner is not the owner's",
         "auditns_connector/model/membership.py",
-        "        return Verdict(UNKNOWN)  # it may have been there before this owner was\n",
-        "        return Verdict(owner)\n",
+        "    return of.read and inst.disputed  # it may have been there before this owner was\n",
+        "    return False\n",
         "tests/unit/test_unseen_makers.py::test_who_may_have_been_in_a_sandbox_before_it_was_a_containers_is_unknown",
     ),
     Mutant(

@@ -419,9 +419,21 @@ OWNER_MOVED_BACK: Final[Run] = (
      ("attach", 14), *[("fork", 0)] * 5, ("chain", 4)], 17, [23],
 )  # fmt: skip
 
+#: the first process of a sandbox came into a container's cgroup and made another there, both unseen; it leaves the
+#: sandbox, or ends, and is never read
+LEFT_IN_DOUBT: Final[Run] = (
+    [("fork", 0), ("user", 2), ("attach", 2), ("fork", 2), ("attach", 3), ("user", 2), ("exit", 2), ("fork", 0)],
+    5, [8],
+)  # fmt: skip
+ENDED_IN_DOUBT: Final[Run] = (
+    [("fork", 0), ("user", 2), ("attach", 2), ("fork", 2), ("attach", 3), ("exit", 2), ("fork", 0)], 5, [7],
+)  # fmt: skip
+
 
 @settings(max_examples=200)
 @given(scripts(), st.integers(1, 8))
+@example(LEFT_IN_DOUBT, 2)
+@example(ENDED_IN_DOUBT, 2)
 @example(MADE_SOMEWHERE, 1)
 @example(MAKER_OF_ANOTHER_USER_NAMESPACE, 1)
 @example(ALONE_IN_USER_NAMESPACE, 2)

@@ -8,7 +8,7 @@ counted.
 from typing import TYPE_CHECKING, Final
 
 from auditns_connector.model.exits import SAMPLES
-from auditns_connector.model.places import UNKNOWN, NsSet
+from auditns_connector.model.places import UNKNOWN, Instance, NsSet
 from auditns_connector.model.process import INHERITED, OBSERVED, Process, State, first_holder, valid_interval
 from auditns_connector.vocabulary.frames import MOST_PIDS
 from auditns_connector.vocabulary.namespaces import MNT, PID
@@ -83,6 +83,7 @@ class Packing:
             and pid not in model.threads  # the end of that thread was lost: they are one member
             and (nsset is None or pid in nsset.members)
             and all(self._packs_thread(process, tid, held) for tid, held in threads.items())
+            and not _may_leave_in_doubt(process)
         )
 
     def _packs_thread(self, process: Process, tid: int, nsset: NsSet | None) -> bool:
@@ -102,6 +103,19 @@ class Packing:
         path, cgroups = model.cgroups.path_of.get(process.sampled), process.cgroups
         same = path is not None and cgroups is not None and cgroups.path(model.sample_root) == (path or "/")
         return process.sampled if same else 0
+
+
+def _may_leave_in_doubt(process: Process) -> bool:
+    """Whether others may live on in a sandbox that is its by what it was the first to live in: behind a loss its end
+    makes that doubtful, see :meth:`Tables.left`. (A pid namespace ends with its first process.)"""
+    nsset, who = process.state.nsset, (process.pid, process.start)
+    return nsset is not None and any(
+        inst is not None and inst.index != PID and inst.first == who and _is_sandbox(inst) for inst in nsset.inst
+    )
+
+
+def _is_sandbox(inst: Instance) -> bool:
+    return inst.owner is not None and inst.owner.sandbox is inst
 
 
 def _may_be_set_up(state: State) -> bool:

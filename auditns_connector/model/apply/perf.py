@@ -294,6 +294,7 @@ class KernelEvents:
         else:
             if base is None or nsset.inst[MNT] is not base.inst[MNT]:
                 m.table.entered(process, inside)
+            m.left(process, base)
             m.table.change(process, former._replace(since=time, nsset=nsset))
             m.table.leader_moved(process, time)
             m.settle(process, time, OBSERVED, how=SETNS)
