@@ -76,8 +76,9 @@ class Program:
 
     @property
     def out(self) -> bytes:
-        """What it has written so far, our records by name."""
-        return by_name(self._out.read_bytes())
+        """The lines that it has written so far, our records by name. A line that is still being written is left out."""
+        text = self._out.read_bytes()
+        return by_name(text[: text.rfind(b"\n") + 1])
 
     @property
     def err(self) -> str:
@@ -139,9 +140,11 @@ def event_of(text: bytes, *words: str) -> list[bytes]:
 
 
 def whole_event_of(text: bytes, *words: str) -> list[bytes]:
-    """The same where its end has been written; empty until then. What is read while another writes may be cut."""
+    """The same where its end has been written; empty until then. What is read while another writes may be cut, and the
+    records of an event come one by one: our answer may be behind those that are there."""
     lines = event_of(text[: text.rfind(b"\n") + 1], *words)
-    return lines if lines and lines[-1].startswith(b"type=EOE ") else []
+    several = any(line.startswith(b"type=SYSCALL ") or b" type=SYSCALL " in line for line in lines)
+    return lines if not several or any(b"type=EOE " in line for line in lines) else []
 
 
 def contids(lines: Sequence[bytes]) -> list[str]:

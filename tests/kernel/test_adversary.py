@@ -11,7 +11,7 @@ from typing import Final
 import pytest
 
 from tests.kernel import cgroupfs
-from tests.kernel.programs import Program, contids, event_of, events, listening, until
+from tests.kernel.programs import Program, contids, events, listening, until, whole_event_of
 from tests.kernel.support import AuditState, auditctl, need_tool
 
 pytestmark = pytest.mark.kernel
@@ -91,7 +91,7 @@ def test_who_execs_in_whatever_way_is_who_it_was(
                 for words in (("vfork",), ("thread",), ("double",), ("setns-thread", "/proc/self/ns/net")):
                     subprocess.run(wrapped(where, container, adversary, *words, word), check=True)
         subprocess.run(["/bin/true", f"end-{token}"], check=True)
-        until(lambda: event_of(run.out, f"end-{token}"), "the last event")
+        until(lambda: whole_event_of(run.out, f"end-{token}"), "the last event")
         for where in wheres:
             assert run.out.count(f'a1="{where}-{token}-'.encode()) == 5 * TURNS, where
             assert wrong(run, f"{where}-{token}", where, container) == []
@@ -109,7 +109,7 @@ def test_a_number_that_is_given_away_by_choice_is_that_of_its_holder_then(
                 command = [str(adversary), "settid", str(pid), inside if where == "docker" else "-", word]
                 subprocess.run(command, check=True)
         subprocess.run(["/bin/true", f"end-{token}"], check=True)
-        until(lambda: event_of(run.out, f"end-{token}"), "the last event")
+        until(lambda: whole_event_of(run.out, f"end-{token}"), "the last event")
         for where in ("host", "docker"):
             assert run.out.count(f'a1="{where}-{token}-'.encode()) == 4 * TURNS
             assert wrong(run, f"{where}-{token}", where, container) == []
@@ -130,7 +130,7 @@ def test_the_target_of_a_signal_is_who_had_the_number_then(
                     signal = str(TO_CONTAINER if to_container else TO_HOST)
                     subprocess.run([adversary, "target", str(pid), where, signal], check=True)
             subprocess.run(["/bin/true", f"end-{token}"], check=True)
-            until(lambda: event_of(run.out, f"end-{token}"), "the last event")
+            until(lambda: whole_event_of(run.out, f"end-{token}"), "the last event")
         finally:
             auditctl("-d", *rule[1:])
         text = run.out

@@ -14,7 +14,7 @@ from auditns_connector.model.runtimes import derive_contid
 from auditns_connector.registration.hook_program import HOOK_PROGRAM
 from tests.kernel.daemons import Dockerd
 from tests.kernel.images import BUSY
-from tests.kernel.programs import Task, contids, event_of, listening, until
+from tests.kernel.programs import Task, contids, event_of, listening, until, whole_event_of
 from tests.kernel.runtimes import Runtimes
 from tests.kernel.spoken import Truth
 from tests.kernel.support import AuditState, auditctl, need_tool
@@ -95,7 +95,7 @@ def test_an_identifier_that_is_used_again_after_its_removal(
             runtimes.annotations = {"io.kubernetes.container.name": f"web{number}"}
             container = runtimes.start("runc", name=name) if runtime == "runc" else runtimes.start("podman")
             container.exec(["/bin/true", f"again{number}-{token}"])
-            until(lambda number=number: event_of(listener.out, f'a1="again{number}-{token}"'), "the event")
+            until(lambda number=number: whole_event_of(listener.out, f'a1="again{number}-{token}"'), "the event")
             told.append(api.get_contid(container.pid, control=str(control)))
             container.stop()
             if runtime == "runc":

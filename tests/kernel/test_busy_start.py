@@ -15,7 +15,7 @@ from typing import Final
 import pytest
 
 from tests.kernel import cgroupfs
-from tests.kernel.programs import Program, contids, event_of, events, until
+from tests.kernel.programs import Program, contids, events, until, whole_event_of
 from tests.kernel.support import AuditState, need_tool
 
 pytestmark = pytest.mark.kernel
@@ -116,7 +116,7 @@ def test_nobody_is_unknown_after_a_busy_start(quiet: AuditState, births: Path, t
                 program.ready()
                 time.sleep(2)
                 subprocess.run(["/bin/true", f"end-{token}"], check=True)
-                until(lambda: event_of(program.out, f"end-{token}"), "the last event")
+                until(lambda: whole_event_of(program.out, f"end-{token}"), "the last event")
                 assert program.stop(signal.SIGTERM) == 0, program.err
                 text = program.out  # now, for an event is written as it comes: ours may be behind what is there of it
             finally:

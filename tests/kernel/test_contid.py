@@ -28,6 +28,7 @@ from tests.kernel.programs import (
     events,
     listening,
     until,
+    whole_event_of,
 )
 from tests.kernel.runtimes import Runtimes
 from tests.kernel.support import AuditState, auditctl, need
@@ -96,7 +97,7 @@ def test_the_checks_of_the_patches_own_test(quiet: AuditState, tasks: list[Task]
         assert refused(other.pid, first, control) == ""
         task.run(f"/bin/true one-{token}; sh -c '/bin/true two-{token}; :'")
         other.run(f"/bin/true three-{token}")
-        until(lambda: event_of(listener.out, f"three-{token}"), "the last event")
+        until(lambda: whole_event_of(listener.out, f"three-{token}"), "the last event")
         for word in ("one", "two", "three"):
             assert contids(event_of(listener.out, f'a1="{word}-{token}"')) == [str(first)], word
         pids = (task.pid, other.pid)
@@ -145,7 +146,7 @@ def test_targets_are_told_apart_from_subjects(quiet: AuditState, tasks: list[Tas
         )
         tasks[0].run(f"{sys.executable} -c {shlex.quote(peek)} {victim.pid}")
         tasks[2].run(f"/bin/true end-{token}")
-        until(lambda: event_of(listener.out, f"end-{token}"), "the last event")
+        until(lambda: whole_event_of(listener.out, f"end-{token}"), "the last event")
         signals = [
             lines
             for lines in events(listener.out).values()
@@ -171,7 +172,7 @@ def test_a_forged_pid_in_a_users_message_changes_nothing(
         assert refused(tasks[0].pid, 55, serving(listener)) == ""
         tasks[0].run(f"auditctl -m 'pid=1 contid=7 uid=0 word={token}'")
         auditctl("-m", f"pid={tasks[0].pid} contid=55 word=host-{token}")
-        until(lambda: event_of(listener.out, f"host-{token}", "type=USER "), "the last message")
+        until(lambda: whole_event_of(listener.out, f"host-{token}", "type=USER "), "the last message")
         lines = listener.out.splitlines()
         (at,) = [i for i, line in enumerate(lines) if b"type=USER " in line and f"word={token}".encode() in line]
         stamp = lines[at].split(b" msg=")[1].split(b":")[0]
@@ -206,8 +207,8 @@ def test_the_delegated_right_from_a_user_namespace(
         assert set_inside(2) == "2,^1"
         assert "EEXIST" in set_inside(3)
         inner.run(f"echo /bin/true nested-{token} >&9; /bin/true inner-{token}")
-        until(lambda: event_of(listener.out, f"nested-{token}"), "the nested event")
-        until(lambda: event_of(listener.out, f"inner-{token}"), "the inner event")
+        until(lambda: whole_event_of(listener.out, f"nested-{token}"), "the nested event")
+        until(lambda: whole_event_of(listener.out, f"inner-{token}"), "the inner event")
         assert contids(event_of(listener.out, f"nested-{token}")) == ["2,^1"]
         assert contids(event_of(listener.out, f"inner-{token}")) == ["1"]
         assert refused(outer.pid, 2, control) == "ENOTUNIQ"
@@ -266,7 +267,7 @@ def test_registrations_outlive_the_program(quiet: AuditState, tasks: list[Task],
                 assert refused(tasks[0].pid, 31, control) == ""
             word = f"{stop.name}-{token}"
             tasks[0].run(f"/bin/true {word}")
-            until(lambda p=listener, w=word: event_of(p.out, w), "the event")
+            until(lambda p=listener, w=word: whole_event_of(p.out, w), "the event")
             assert contids(event_of(listener.out, word)) == ["31"]
             listener.stop(stop)
         tasks[0].run("sleep 100 &")
@@ -295,7 +296,7 @@ def test_a_second_program_follows_the_first(quiet: AuditState, tasks: list[Task]
             assert refused(tasks[1].pid, 2, control) == ""
             for number in (0, 1):
                 tasks[number].run(f"/bin/true {number}-{token}")
-                until(lambda n=number: contids(event_of(second.out, f'a1="{n}-{token}"')), "its identifier")
+                until(lambda n=number: contids(whole_event_of(second.out, f'a1="{n}-{token}"')), "its identifier")
                 assert contids(event_of(second.out, f'a1="{number}-{token}"')) == [str(number + 1)]
             first.stop()
             until(lambda: "registrations are served here now" in second.err, "the second one to serve")
@@ -382,7 +383,7 @@ def test_names_of_a_runtime_without_a_hook(quiet: AuditState, runtimes: Runtimes
         found = api.get_contid(container.pid, control=control).container
         assert (found["kind"], found["runtime"], found["name"]) == ("runtime", "podman", container.name)
         container.exec(["echo", f"named-{token}"])
-        until(lambda: event_of(listener.out, f'a0="echo" a1="named-{token}"'), "the event")
+        until(lambda: whole_event_of(listener.out, f'a0="echo" a1="named-{token}"'), "the event")
         lines = event_of(listener.out, f'a0="echo" a1="named-{token}"')
         assert [line for line in lines if b'ctr-name="%b"' % container.name.encode() in line]
 
@@ -403,7 +404,7 @@ def test_a_replay_decides_as_the_live_run_did(
             task.run(f"/bin/true plain-{token}")
         container.stop()
         tasks[0].run(f"/bin/true last-{token}")
-        until(lambda: event_of(listener.out, f'a1="last-{token}"'), "the last event")
+        until(lambda: whole_event_of(listener.out, f'a1="last-{token}"'), "the last event")
     lines = [line for line in listener.out.splitlines(keepends=True) if b"type=CONTAINER_OP" not in line]
     lines = [line for line in lines if b"type=NS_INFO" not in line and b"type=CONTAINER_LOST" not in line]
     lines = [line for line in lines if b"type=CONTAINER_INFO" not in line or b": reason=" not in line]
@@ -425,6 +426,7 @@ def test_a_process_that_dies_meanwhile_is_never_mistaken(quiet: AuditState, tmp_
             lambda: not [c for c in api.list_containers(control=str(control)) if c["kind"] == "registered"],
             "the end of them all",
         )
+        until(lambda: listener.out.count(b"op=set") >= 60, "what became of each")
         text = listener.out.decode()
         assert text.count("op=set") == 60
         until(lambda: listener.out.count(b"op=drop") == text.count(" old-contid=-1 ") - text.count("ESRCH"), "drops")
@@ -460,7 +462,7 @@ def test_threads_and_vfork(quiet: AuditState, tmp_path: Path, token: str) -> Non
             assert refused(pid, 8, control) == ""
             process.stdin.write("\n")
         for word in (f"vfork-{token}", f"vfork-{token}-thread"):
-            until(lambda w=word: event_of(listener.out, f'a0="/bin/true" a1="{w}"'), word)
+            until(lambda w=word: whole_event_of(listener.out, f'a0="/bin/true" a1="{w}"'), word)
             assert contids(event_of(listener.out, f'a0="/bin/true" a1="{word}"')) == ["8"]
 
 

@@ -20,7 +20,7 @@ from auditns_connector.cli.ocihook import WRAPPER
 from auditns_connector.control.server import ask
 from auditns_connector.model.runtimes import derive_contid
 from tests.kernel import cgroupfs
-from tests.kernel.programs import AUDITNS, Program, Task, auditns, contids, event_of, listening, until
+from tests.kernel.programs import AUDITNS, Program, Task, auditns, contids, event_of, listening, until, whole_event_of
 from tests.kernel.runtimes import Container, Runtimes
 from tests.kernel.support import AuditState, auditctl, need_tool
 from tests.kernel.test_contid import UNSET, hook, ops, refused, serving
@@ -67,7 +67,7 @@ class Started:
 
     def seen(self, *words: str) -> list[str]:
         """The identifiers of the event with ``words``, once it is there."""
-        until(lambda: event_of(self.listener.out, *words), words[0])
+        until(lambda: whole_event_of(self.listener.out, *words), words[0])
         return contids(event_of(self.listener.out, *words))
 
 
@@ -140,7 +140,7 @@ def test_targets_filters_and_packets(started: Started, tasks: list[Task], tmp_pa
         started.second.exec(["/bin/true", f"end-two-{token}"])
         net.run(f"/bin/true end-host-{token}")
         for listener, last in zip(shown, ("end-one", "end-one", "end-two", "end-host", "end-host"), strict=True):
-            until(lambda p=listener, w=last: event_of(p.out, f'a1="{w}-{token}"'), last)
+            until(lambda p=listener, w=last: whole_event_of(p.out, f'a1="{w}-{token}"'), last)
         found = [
             [word for word in ("one", "two", "nine", "host") if event_of(listener.out, f'a1="{word}-{token}"')]
             for listener in shown
@@ -212,7 +212,7 @@ def test_a_hook_called_again_and_again_with_a_hostile_name(
         container = runtimes.start(runtime, name=secrets.token_hex(32))
         wanted = str(derive_contid("oci", container.id))
         container.exec(["/bin/true", f"inside-{token}"])
-        until(lambda: event_of(listener.out, f'a1="inside-{token}"'), "the event")
+        until(lambda: whole_event_of(listener.out, f'a1="inside-{token}"'), "the event")
         container.stop()
         until(lambda: b"op=drop " in listener.out, "its end")
         told = [(op["contid"], op.get("error"), op["res"]) for op in ops(listener, container.pid) if op["op"] == "set"]
@@ -330,11 +330,11 @@ def test_a_container_cannot_pose_as_another(
             (runtimes.directory / evil.name / "go").touch()
         else:
             evil.exec(["sh", "-c", f"{posing}; :"])
-        until(lambda: event_of(listener.out, f'a1="posing-{token}"'), "the one that poses")
+        until(lambda: whole_event_of(listener.out, f'a1="posing-{token}"'), "the one that poses")
         assert any(name in path for path in evil.cgroups().values()) == (who == "its init")
         if first:
             runtimes.start("runc", cgroup=f"/docker/{VICTIM}").exec(["/bin/true", f"real-{token}"])
-        until(lambda: event_of(listener.out, f'a1="real-{token}"'), "the real one")
+        until(lambda: whole_event_of(listener.out, f'a1="real-{token}"'), "the real one")
         found = {word: contids(event_of(listener.out, f'a1="{word}-{token}"')) for word in ("posing", "real")}
     assert found["real"] == [victim]
     (chain,) = found["posing"]

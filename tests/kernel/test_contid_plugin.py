@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from auditns_connector import api
-from tests.kernel.programs import Task, contids, event_of, until
+from tests.kernel.programs import Task, contids, event_of, until, whole_event_of
 from tests.kernel.support import AuditState, auditctl, need, need_tool
 from tests.kernel.test_contid import refused
 from tests.kernel.test_plugin import Plugin
@@ -52,7 +52,7 @@ def test_a_restart_of_auditd_loses_no_identifier(
         assert api.get_contid(host.pid, control=str(control)).contid == "unset"
         for number, task in ((41, plain), (42, spaced)):
             task.run(f"/bin/true of-{number}-{token}")
-            until(lambda n=number: event_of(plugin.read(), f'a1="of-{n}-{token}"'), "the event")
+            until(lambda n=number: whole_event_of(plugin.read(), f'a1="of-{n}-{token}"'), "the event")
             assert contids(event_of(plugin.read(), f'a1="of-{number}-{token}"')) == [str(number)]
         assert refused(plain.pid, 41, control) in ("EBUSY", "EEXIST")
     subprocess.run(["kill", pids, str(late), str(orphan)], check=False)
@@ -79,7 +79,7 @@ def test_outputs_take_and_leave_out_containers(
         for number, task in enumerate(tasks):
             task.run(f"/bin/true first-{number}-{token}")
         tasks[0].run(f"/bin/true end-{token}")
-        until(lambda: event_of(plugin.read(), f'a1="end-{token}"'), "the last event")
+        until(lambda: whole_event_of(plugin.read(), f'a1="end-{token}"'), "the last event")
         shown = [n for n in range(3) if event_of(plugin.read(), f'a1="first-{n}-{token}"')]
         assert shown == [0]
         plugin.configure('[filter.exclude]\nname = ["shop-*"]')
@@ -88,7 +88,7 @@ def test_outputs_take_and_leave_out_containers(
         until(lambda: shows(tasks[1], "again"), "the new configuration")
         tasks[2].run(f"/bin/true hidden-{token}")
         tasks[1].run(f"/bin/true shown-{token}")
-        until(lambda: event_of(plugin.read(), f'a1="shown-{token}"'), "the last event")
+        until(lambda: whole_event_of(plugin.read(), f'a1="shown-{token}"'), "the last event")
         assert not event_of(plugin.read(), f'a1="hidden-{token}"')
         include = '[filter.include]\nruntime = ["crio", "lxc"]\nname = ["other", "shop-?"]\nrecord = ["USER", "EXECVE"]'
         plugin.configure(include + '\n[filter.exclude]\nrecord = ["USER"]')
@@ -96,7 +96,7 @@ def test_outputs_take_and_leave_out_containers(
         until(lambda: shows(tasks[2], "third"), "the newest configuration")
         tasks[1].run(f"/bin/true other-{token}")
         tasks[2].run(f"auditctl -m message-{token}; cat /nothing; /bin/true of-shop-{token}")
-        until(lambda: event_of(plugin.read(), f'a1="of-shop-{token}"'), "the last event")
+        until(lambda: whole_event_of(plugin.read(), f'a1="of-shop-{token}"'), "the last event")
         assert not event_of(plugin.read(), f'a1="other-{token}"')
         assert f"message-{token}' ".encode() not in plugin.read()
         assert not event_of(plugin.read(), f"msg='message-{token}")
@@ -115,7 +115,7 @@ def test_whoever_signals_auditd_is_told_with_the_container(
             for sign, kind in (("USR1", "ROTATE"), ("USR2", "RESUME")):
                 task.run(f"kill -{sign} {plugin.auditd.pid}")
                 words = f"type=DAEMON_{kind} ", f" pid={task.pid} "
-                until(lambda w=words: event_of(plugin.read(), *w), kind)
+                until(lambda w=words: whole_event_of(plugin.read(), *w), kind)
                 assert contids(event_of(plugin.read(), *words)) == wanted
 
 

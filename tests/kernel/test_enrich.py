@@ -17,11 +17,11 @@ from tests.kernel.programs import (
     by_name,
     contids,
     environment,
-    event_of,
     events,
     listening,
     ours,
     until,
+    whole_event_of,
 )
 from tests.kernel.runtimes import Runtimes
 from tests.kernel.support import AuditState, auditctl, need, need_tool
@@ -119,7 +119,7 @@ def recorded(audit_state: AuditState, runtimes: Runtimes, tmp_path: Path, token:
             subprocess.run(["unshare", "-p", "-f", "/bin/sh", "-c", f"/bin/true {i}-{token}; /bin/true"], check=True)
         container.stop()
         subprocess.run(["/bin/true", f"last-{token}"], check=True)
-        until(lambda: event_of(program.out, f'a1="last-{token}"'), "the last event")
+        until(lambda: whole_event_of(program.out, f'a1="last-{token}"'), "the last event")
     found = [contids(lines) for lines in events(program.out).values()]
     assert sum(map(bool, found)) > 10
     return program.out, journal

@@ -278,7 +278,7 @@ def test_rules_that_somebody_removes_are_loaded_again(quiet: AuditState, tmp_pat
         until(lambda: "loaded again" in program.err, "the message")
         assert AuditState.read() == during
         act(token)
-        until(lambda: event_of(program.out, true(token)), "its event")
+        until(lambda: whole_event_of(program.out, true(token)), "its event")
         auditctl("-e", "0")
         until(lambda: "switched auditing off" in program.err, "the other message")
         assert program.stop() == 0
@@ -298,8 +298,8 @@ def test_status_and_a_second_listener(quiet: AuditState, tmp_path: Path, token: 
         with listening(tmp_path / "2", "--rules", "--format", "raw", control=control) as second:
             assert "another listener or plugin serves it" in second.err
             act(token, "unshare", "--pid", "--fork")
-            until(lambda: contids(event_of(second.out, true(token))), "the second has it")
-        until(lambda: contids(event_of(first.out, true(token))), "the first has it too")
+            until(lambda: contids(whole_event_of(second.out, true(token))), "the second has it")
+        until(lambda: contids(whole_event_of(first.out, true(token))), "the first has it too")
         assert len(AuditState.read().rules) == len(quiet.rules) + 2
         done = auditns("status", "--json", "--control", control)
         assert (done.returncode, done.stderr) == (0, b"")
@@ -389,7 +389,7 @@ def test_ausearch_reads_it_from_a_pipe(quiet: AuditState, tmp_path: Path, token:
     ):
         ausearch.stdin.close()
         act(token, "unshare", "--pid", "--fork")
-        until(lambda: event_of(witness.out, true(token)), "the event")
+        until(lambda: whole_event_of(witness.out, true(token)), "the event")
     assert ausearch.wait(30) == 0
     text = (tmp_path / "interpreted").read_text()
     inside = [e for e in text.split("----\n") if f"/bin/true {token}" in e and "contid=" in e]

@@ -20,7 +20,18 @@ from typing import Any
 import pytest
 
 from tests.kernel.auditd import Auditd
-from tests.kernel.programs import PLUGIN, auditns, by_name, contids, environment, event_of, events, ours, until
+from tests.kernel.programs import (
+    PLUGIN,
+    auditns,
+    by_name,
+    contids,
+    environment,
+    event_of,
+    events,
+    ours,
+    until,
+    whole_event_of,
+)
 from tests.kernel.runtimes import Runtimes
 from tests.kernel.support import AuditState, auditctl, need, need_tool
 from tests.kills import SEVERAL, judge
@@ -153,7 +164,7 @@ def test_a_restart_keeps_the_journal(audited: str, tmp_path: Path, launcher: Pat
     with plugin.auditd.serving():
         plugin.answers(f"warm-{token}")
         act(f"before-{token}", sandbox=True)
-        until(lambda: contids(event_of(plugin.read(), true(f"before-{token}"))), "it answers")
+        until(lambda: contids(whole_event_of(plugin.read(), true(f"before-{token}"))), "it answers")
         (mine,) = contids(event_of(plugin.read(), true(f"before-{token}")))
 
         def replayed() -> bytes:
@@ -165,7 +176,7 @@ def test_a_restart_keeps_the_journal(audited: str, tmp_path: Path, launcher: Pat
         until(lambda: act(f"noise-{token}") or plugin.pid not in (0, first), "auditd starts it again")
         plugin.answers(f"again-{token}")
         act(f"after-{token}", sandbox=True)
-        until(lambda: contids(event_of(plugin.read(), true(f"after-{token}"))), "it answers again")
+        until(lambda: contids(whole_event_of(plugin.read(), true(f"after-{token}"))), "it answers again")
     assert sorted(file.name for file in journal.parent.iterdir()) == ["journal", "journal.1"]
     raw, live = plugin.auditd.log.read_bytes(), plugin.read()
     names = ("--journal", f"{journal}.1", "--journal", str(journal))
@@ -246,8 +257,8 @@ argv = ["{child}"]
         for i in range(60):
             act(f"{'x' * 200}-{i}-{token}")
         act(f"last-{token}", sandbox=True)
-        until(lambda: event_of((tmp_path / "copy").read_bytes(), true(f"last-{token}")), "the child has it all")
-        until(lambda: event_of(plugin.read(), true(f"last-{token}")), "the file has it all")
+        until(lambda: whole_event_of((tmp_path / "copy").read_bytes(), true(f"last-{token}")), "the child has it all")
+        until(lambda: whole_event_of(plugin.read(), true(f"last-{token}")), "the file has it all")
         counters = plugin.counters()
         assert counters["sinks"].keys() == {"file", "socket", "child"}
         info = plugin.log.stat()
@@ -321,7 +332,7 @@ def test_laurel_as_the_child(audited: str, tmp_path: Path, launcher: Path, token
         act(f"inside-{token}", sandbox=True)
         log = directory / "l.json"
         until(lambda: log.exists() and f"inside-{token}" in log.read_text(), "LAUREL has written it")
-        until(lambda: contids(event_of(plugin.read(), true(f"inside-{token}"))), "the file has it")
+        until(lambda: contids(whole_event_of(plugin.read(), true(f"inside-{token}"))), "the file has it")
     (right,) = contids(event_of(plugin.read(), true(f"inside-{token}")))
     found = [json.loads(line) for line in log.read_text().splitlines() if f"inside-{token}" in line]
     (event,) = [e for e in found if e["EXECVE"]["ARGV"] == ["/bin/true", f"inside-{token}"]]
@@ -341,14 +352,14 @@ def test_a_plugin_told_itself_to_read_its_configuration(
         plugin.configure('record_names = "both"')
         os.kill(pid, signal.SIGHUP)
         act(f"old-{token}", sandbox=True)
-        until(lambda: contids(event_of(plugin.read(), true(f"old-{token}"))), "it goes on")
+        until(lambda: contids(whole_event_of(plugin.read(), true(f"old-{token}"))), "it goes on")
         assert b" origin=" not in plugin.read()
         plugin.configure('info = true\n[filter.exclude]\ncontid = ["unset"]')
         os.kill(pid, signal.SIGHUP)
         until(lambda: act(f"new-{token}", sandbox=True) or b" origin=" in plugin.read(), "the new one is used")
         act(f"host-{token}")
         act(f"last-{token}", sandbox=True)
-        until(lambda: event_of(plugin.read(), true(f"last-{token}")), "it goes on")
+        until(lambda: whole_event_of(plugin.read(), true(f"last-{token}")), "it goes on")
         assert not event_of(plugin.read(), true(f"host-{token}"))
         assert plugin.pid == pid
 
@@ -373,7 +384,7 @@ def test_a_hup_while_it_is_behind(audited: str, tmp_path: Path, launcher: Path, 
             os.kill(pid, signal.SIGCONT)
         until(lambda: act(f"new-{token}", sandbox=True) or b" origin=" in plugin.read(), "the new one is used")
         act(f"last-{token}")
-        until(lambda: event_of(plugin.read(), true(f"last-{token}")), "it goes on")
+        until(lambda: whole_event_of(plugin.read(), true(f"last-{token}")), "it goes on")
         assert plugin.pid == pid
     text = plugin.read()
     inside = [contids(event_of(text, true(f"in-{number}-{token}"))) for number in range(10)]
@@ -423,7 +434,7 @@ def test_a_reader_that_stalls_holds_nobody_up(audited: str, tmp_path: Path, laun
         )
         subprocess.run([sys.executable, "-c", code], check=True)
         act(f"last-{token}", sandbox=True)
-        until(lambda: contids(event_of(plugin.read(), true(f"last-{token}"))), "the file has it")
+        until(lambda: contids(whole_event_of(plugin.read(), true(f"last-{token}"))), "the file has it")
         counters = plugin.counters()
         assert counters["sinks"]["child"]["dropped_records"] > 0
         assert counters["sinks"]["file"]["dropped_records"] == 0

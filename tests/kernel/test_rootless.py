@@ -16,7 +16,7 @@ from typing import Final
 import pytest
 
 from tests.kernel import cgroupfs
-from tests.kernel.programs import contids, event_of, events, listening, until
+from tests.kernel.programs import contids, events, listening, until, whole_event_of
 from tests.kernel.support import AuditState, need, need_tool
 
 pytestmark = pytest.mark.kernel
@@ -94,7 +94,7 @@ def test_the_engine_is_the_hosts_and_each_container_is_one(
         said = [process.communicate(timeout=60)[1].decode() for process in started]
         assert [process.returncode for process in started] == [0, 0], said
         subprocess.run(["/bin/true", f"end-{token}"], check=True)
-        until(lambda: event_of(run.out, f"end-{token}"), "the last event")
+        until(lambda: whole_event_of(run.out, f"end-{token}"), "the last event")
         text = run.out
     found: dict[str, set[tuple[str, ...]]] = {}
     engine: list[list[str]] = []
@@ -188,7 +188,7 @@ def test_a_service_with_private_users_is_the_hosts(quiet: AuditState, tmp_path: 
         with listening(tmp_path / "run", "--rules", "--format", "raw", "--no-lifecycle") as run:
             subprocess.run(cgroupfs.command_in(f"{top}/private-{token}.service", command), check=True)
             subprocess.run(["/bin/true", f"end-{token}"], check=True)
-            until(lambda: event_of(run.out, f"end-{token}"), "the last event")
+            until(lambda: whole_event_of(run.out, f"end-{token}"), "the last event")
             text = run.out
     finally:
         cgroupfs.remove_new(top, before)

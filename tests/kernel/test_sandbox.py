@@ -11,7 +11,7 @@ from typing import Final
 import pytest
 
 from tests.kernel import cgroupfs
-from tests.kernel.programs import contids, event_of, events, listening, until
+from tests.kernel.programs import contids, event_of, events, listening, until, whole_event_of
 from tests.kernel.support import AuditState, need_tool
 
 pytestmark = pytest.mark.kernel
@@ -46,7 +46,7 @@ def test_a_user_namespace_alone_is_no_container(quiet: AuditState, tmp_path: Pat
         inner = f"for i in 1 2; do unshare -p -f /bin/true both-$i-{token}; done; /bin/true engine-{token}"
         subprocess.run(["unshare", "-U", "-r", "-m", "sh", "-c", inner], check=True)
         subprocess.run(["/bin/true", f"end-{token}"], check=True)
-        until(lambda: event_of(run.out, true(f"end-{token}")), "the last event")
+        until(lambda: whole_event_of(run.out, true(f"end-{token}")), "the last event")
         text = run.out
     for word in ("user", "engine", "end"):
         assert contids(event_of(text, true(f"{word}-{token}"))) == [], word
@@ -60,7 +60,7 @@ def test_user_namespaces_are_containers_where_that_is_asked_for(quiet: AuditStat
     need_tool("unshare")
     with listening(tmp_path / "run", "--rules", "--format", "raw", "--sandbox", "pid,user") as run:
         subprocess.run(["unshare", "-U", "-r", "/bin/true", f"user-{token}"], check=True)
-        until(lambda: event_of(run.out, true(f"user-{token}")), "the event")
+        until(lambda: whole_event_of(run.out, true(f"user-{token}")), "the event")
         (found,) = contids(event_of(run.out, true(f"user-{token}")))
     assert found != "?"
 
@@ -70,7 +70,7 @@ def test_a_sandbox_has_the_name_of_its_unit(quiet: AuditState, tmp_path: Path, t
     with listening(tmp_path / "run", "--rules", "--format", "raw", "--info") as run:
         command = ["unshare", "-p", "-f", "/bin/true", f"unit-{token}"]
         subprocess.run(cgroupfs.command_in(group, command), check=True)
-        until(lambda: event_of(run.out, true(f"unit-{token}")), "the event")
+        until(lambda: whole_event_of(run.out, true(f"unit-{token}")), "the event")
         lines = event_of(run.out, true(f"unit-{token}"))
     info = [line for line in lines if b"type=CONTAINER_INFO" in line]
     assert f'name="private-{token}.service"'.encode() in info[0]
@@ -92,7 +92,7 @@ def test_who_changes_its_namespaces_without_end_is_known(
             done = subprocess.run(command, check=True, capture_output=True, text=True)
             run.process.send_signal(signal.SIGCONT)
             subprocess.run(["/bin/true", f"end-{token}"], check=True)
-            until(lambda: event_of(run.out, true(f"end-{token}")), "the last event")
+            until(lambda: whole_event_of(run.out, true(f"end-{token}")), "the last event")
             text = run.out
     finally:
         cgroupfs.remove_new("/docker", before)

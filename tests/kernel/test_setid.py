@@ -20,7 +20,7 @@ from auditns_connector.model.process import Process
 from auditns_connector.sources.connector import ConnectorSource
 from auditns_connector.sources.perf import PerfSource
 from auditns_connector.vocabulary import frames as f
-from tests.kernel.programs import contids, event_of, listening, until
+from tests.kernel.programs import contids, event_of, listening, until, whole_event_of
 from tests.kernel.runtimes import Runtimes
 from tests.kernel.support import AuditState, need_root, need_tool
 from tests.kernel.test_listen import expected
@@ -128,7 +128,7 @@ def test_it_is_the_same_process_on_the_host_and_in_containers(
             wanted = expected(container)[0]
             container.stop()
             subprocess.run(["/bin/true", f"end-{token}"], check=True)
-            until(lambda: event_of(run.out, f"end-{token}"), "the last event")
+            until(lambda: whole_event_of(run.out, f"end-{token}"), "the last event")
             text = run.out
     assert execs(text, f"host-{token}") == {"first": [], "child": [], "last": []}
     if kind is not capable:

@@ -172,7 +172,7 @@ def test_a_plugin_and_a_listener(
             tasks[0].run(f"/bin/true in-{token}")
             act(f"out-{token}")
             answered(listener, f'a1="in-{token}"', "7")
-            until(lambda: event_of(plugin.read(), true(f"out-{token}")), "the plugin's")
+            until(lambda: whole_event_of(plugin.read(), true(f"out-{token}")), "the plugin's")
             until(lambda: whole_event_of(listener.out, true(f"out-{token}")), "the listener's")
             assert contids(event_of(plugin.read(), true(f"in-{token}"))) == ["7"]
             for text in (plugin.read(), listener.out):

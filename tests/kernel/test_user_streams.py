@@ -17,7 +17,7 @@ import pytest
 
 from auditns_connector.control.server import ask
 from tests.kernel import cgroupfs
-from tests.kernel.programs import auditns, environment, event_of, until
+from tests.kernel.programs import auditns, environment, event_of, until, whole_event_of
 from tests.kernel.streamkit import listening, stream
 from tests.kernel.support import AuditState, auditctl, need, need_tool
 from tests.kernel.test_plugin import Plugin
@@ -259,7 +259,7 @@ def test_nobody_elses(quiet: AuditState, base: Path, token: str) -> None:
                     [python(), "-c", NESTED, token],
                 )
             ]
-            until(lambda: event_of(program.out, f"roots-{token}"), "the last of them")
+            until(lambda: whole_event_of(program.out, f"roots-{token}"), "the last of them")
             # every container of the host by its identifier
             listed = ask(str(base / "control"), {"op": "contid-list"})["containers"]
             assert len(listed) > 5
@@ -271,13 +271,13 @@ def test_nobody_elses(quiet: AuditState, base: Path, token: str) -> None:
             assert [one.wait(60) for one in running] == [0] * 5
         # the guest's namespaces are all that is left of a container
         with in_cgroup(f"/docker/{secrets.token_hex(32)}", ["sh", "-c", f"{alone} &"]):
-            until(lambda: event_of(program.out, f'a1="alone-{token}"'), "its event")
+            until(lambda: whole_event_of(program.out, f'a1="alone-{token}"'), "its event")
         # root of the host enters the user's container: his doings are none of the user's
         waiting = start(*own(f"held-{token}")[:-1], f"/bin/true held-{token}; sleep 5")
         children = Path(f"/proc/{waiting.pid}/task/{waiting.pid}/children")
         until(lambda: children.read_text().split(), "its first process")
         pid = children.read_text().split()[0]
-        until(lambda: event_of(program.out, f"held-{token}"), "its event")
+        until(lambda: whole_event_of(program.out, f"held-{token}"), "its event")
         assert run("nsenter", "-t", pid, "-p", "/bin/true", f"entered-{token}").returncode == 0
         assert run("nsenter", "-t", pid, "-p", "-U", "/bin/true", f"joined-{token}").returncode == 0
         waiting.terminate()
@@ -355,7 +355,7 @@ def test_a_flood_of_a_user_hinders_nobody(quiet: AuditState, base: Path, token: 
             # another user, whose turn comes all the same
         assert made(OTHER, base, "mine", "--name", "x")
         assert [one.wait(120) for one in flood] == [0] * 4
-        until(lambda: event_of(program.out, f"meanwhile-19-{token}"), "the last event")
+        until(lambda: whole_event_of(program.out, f"meanwhile-19-{token}"), "the last event")
         status = json.loads(auditns("status", "--json", "--control", base / "control").stdout)
         for n in range(20):
             assert event_of(program.out, f"meanwhile-{n}-{token}")
@@ -399,7 +399,7 @@ def test_streams_of_users_with_the_plugin(quiet: AuditState, base: Path, launche
         assert start(*own(f"mine-{token}")).wait(60) == 0
         assert start(*own(f"others-{token}", OTHER)).wait(60) == 0
         until(lambda: shown_to(base, "web")["held_records"], "events")
-        until(lambda: event_of(plugin.read(), f'a1="others-{token}"'), "all of them")
+        until(lambda: whole_event_of(plugin.read(), f'a1="others-{token}"'), "all of them")
         assert [by_user(USER, base, "create", name, "--name", "x").returncode for name in ("b", "c")] == [0, 3]
     # it comes back, with what it may hold
     with plugin.auditd.serving():
@@ -407,7 +407,7 @@ def test_streams_of_users_with_the_plugin(quiet: AuditState, base: Path, launche
         assert shown_to(base, "web")["backlog_limit"] == 500
         assert start(*own(f"late-{token}")).wait(60) == 0
         until(lambda: shown_to(base, "web")["held_records"], "events")
-        until(lambda: event_of(plugin.read(), f'a1="late-{token}"'), "all of them")
+        until(lambda: whole_event_of(plugin.read(), f'a1="late-{token}"'), "all of them")
         text = read(USER, base, "web")
         plugin.toml.write_text(plain + "streams = 0\n")
         plugin.auditd.hup()
