@@ -30,10 +30,14 @@ from auditns_connector.registration.state_file import StateFile
 from auditns_connector.sources.runtimefiles import RuntimeFiles
 from auditns_connector.streams.manager import Streams
 from auditns_connector.vocabulary.record_types import NS_INIT
+from auditns_connector.vocabulary.values import JsonObject
 
 if TYPE_CHECKING:
+    import socket
+
     from auditns_connector.attribution.attributor import Correlator
     from auditns_connector.config.streams import Definition
+    from auditns_connector.control.peer import Peer
     from auditns_connector.daemon.log import Log
     from auditns_connector.emit.events import EventWriter
     from auditns_connector.host.observer import Observer
@@ -99,6 +103,8 @@ class Program:
             self._serve_status(self.control)
         if parts.events is None:
             self._attach()
+        elif self.control is None:
+            self._follow(None)
 
     def _attach(self) -> None:
         parts, pipeline = self._parts, self.pipeline
@@ -119,15 +125,20 @@ class Program:
         pipeline.each_tick.append(metadata.tick)
         pipeline.each_round.append(metadata.each_round)
         if self.control is None:
-            follower = Follower(parts.observer, pipeline.selector, parts.control, parts.log, self._take_over)
-            pipeline.each_tick.append(follower.tick)
-            pipeline.at_end.append(follower.close)
+            self._follow(self._take_over)
             self._tell_initial_namespaces()
             return
         registrar = self._serve_registrations(self.control)
         self._tell_initial_namespaces()
         self._keep_serials()
         self._serve_streams(self.control, registrar)
+
+    def _follow(self, take_over: "Callable[[ControlServer], None] | None") -> None:
+        """Follow the program that serves the control socket; see :class:`Follower`."""
+        parts, pipeline = self._parts, self.pipeline
+        follower = Follower(parts.observer, pipeline.selector, parts.control, parts.log, take_over)
+        pipeline.each_tick.append(follower.tick)
+        pipeline.at_end.append(follower.close)
 
     def _tell_initial_namespaces(self) -> None:
         """Records of the namespaces that were there before anybody could see them begin."""
@@ -156,6 +167,9 @@ class Program:
         pipeline = self.pipeline
         control.handlers["status"] = lambda request, peer, sock: {"ok": True, "status": pipeline.status()}
         control.handlers["own"] = self._own.answer
+        self._own.publish = control.publish
+        if self._parts.events is not None:
+            control.document_handlers["contid-state"] = self._own.noting(_nothing_registered)
 
     def _serve_registrations(self, control: ControlServer) -> Registrar:
         parts, pipeline = self._parts, self.pipeline
@@ -207,6 +221,11 @@ class Program:
         """Close the control socket; the pipeline ends by itself."""
         if self.control is not None:
             self.control.close()
+
+
+def _nothing_registered(document: bytes, peer: "Peer", sock: "socket.socket") -> JsonObject:
+    """What the OCI hook is told where only events are shown."""
+    return {"ok": False, "error": "EOPNOTSUPP", "message": "only process events are shown here, nothing is registered"}
 
 
 def build(parts: Parts) -> Program:

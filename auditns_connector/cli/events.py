@@ -11,6 +11,7 @@ def run_events(args: argparse.Namespace) -> int:
     """Show process events until a signal, the count or the duration is reached."""
     from auditns_connector.assembly import Parts, Program, build
     from auditns_connector.attribution.attributor import Correlator
+    from auditns_connector.control.own_programs import may_be_one
     from auditns_connector.daemon.log import Log
     from auditns_connector.daemon.notify import notify
     from auditns_connector.daemon.privileges import keep_only
@@ -45,7 +46,7 @@ def run_events(args: argparse.Namespace) -> int:
         events = EventWriter(
             observer.model, json=args.format == "json", times=args.timestamps, details=args.info,
             connector_first=observer.connector is not None and (nm or not whole), nm=nm,
-            types=kinds, pids=args.pid, limit=args.count,
+            types=kinds, pids=args.pid, limit=args.count, may_be=may_be_one,
         )  # fmt: skip
         observer.tap = events.frames
         observer.start()

@@ -5,11 +5,15 @@ Who asks is believed only as far as the kernel vouches for it: the process behin
 pidfd) is root of the initial user namespace with CAP_AUDIT_CONTROL, in no container, and runs a file that is root's and
 that nobody else may write. Whoever is all that can do what it likes to the watching program as well; anybody else is
 shown like any other process.
+
+Whoever has shown it is told to all who follow the program that was asked, before that answers: so all know it when the
+asking program goes on, or ends.
 """
 
 import os
 import stat
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
 
 from auditns_connector.control.peer import PidHandle, describe_caller
 from auditns_connector.sources.procfs import Procfs
@@ -24,11 +28,20 @@ if TYPE_CHECKING:
     from auditns_connector.host.observer import Observer
 
 
+#: names of the hook and of the command, and the words behind the command that make it one that asks
+_HOOK: Final = b"auditns-oci-hook"
+_COMMAND: Final = b"auditns"
+_ASKING: Final = (b"doctor", b"oci-hook")
+#: of the arguments of a process no more is read (bytes)
+_MOST_WORDS: Final = 4096
+
+
 class OwnPrograms:
-    """Takes in who shows that it is one, for ``observer``."""
+    """Takes in who shows that it is one, for ``observer``; :attr:`publish` tells others."""
 
     def __init__(self, observer: "Observer") -> None:
         self._observer = observer
+        self.publish: Callable[[JsonObject], None] = _nobody
         self._procfs = Procfs()
 
     def answer(self, request: JsonObject, peer: "Peer", sock: "socket.socket") -> JsonObject:
@@ -54,10 +67,35 @@ class OwnPrograms:
             trusted = caller["privileged"] and _of_root_alone(held.pid) and held.alive()
         if not trusted:
             return False
-        observer = self._observer
-        observer.feed(f.pack(f.K_OWN, f.S_CONTROL, observer.sync_within(), pid=held.pid, arg=caller["start"]))
+        observer, now = self._observer, self._observer.sync_within()
+        observer.feed(own_frame(now, held.pid, caller["start"]))
+        self.publish({"v": 1, "op": "own", "pid": held.pid, "start": caller["start"], "saved": now})
         process = observer.model.alive(held.pid)
         return process is not None and observer.model.own.other(process)
+
+
+def own_frame(now: int, pid: int, start: int) -> bytes:
+    """The frame that says at ``now`` that the process ``pid`` that began at ``start`` is one of ours."""
+    return f.pack(f.K_OWN, f.S_CONTROL, now, pid=pid, arg=start)
+
+
+def may_be_one(pid: int, file: bytes) -> bool:
+    """Whether process ``pid``, which has run ``file``, may go on to show that it is one. Anybody may be called so."""
+    name = os.path.basename(file)
+    return name == _HOOK or (name == _COMMAND and any(word in _ASKING for word in _words(pid)))
+
+
+def _words(pid: int) -> list[bytes]:
+    """The arguments of a process; none where it is gone."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return file.read(_MOST_WORDS).split(b"\0")
+    except OSError:
+        return []
+
+
+def _nobody(_: JsonObject) -> None:
+    """Nobody follows."""
 
 
 def _of_root_alone(pid: int) -> bool:

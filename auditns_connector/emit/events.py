@@ -31,14 +31,16 @@ JSON: every object has ``v`` (1), ``event``, ``time`` (CLOCK_REALTIME, seconds w
 """
 
 import json
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
 from auditns_connector.attribution.lookup import holders
-from auditns_connector.model.exits import ACTS, ALWAYS, CONNECTOR, SAMPLES
+from auditns_connector.emit.exit_filter import ExitFilter
+from auditns_connector.emit.held_events import HeldEvents, never
 from auditns_connector.model.outputs import NsChange, Output
 from auditns_connector.vocabulary import frames as f
 from auditns_connector.vocabulary.namespaces import NAMES
+from auditns_connector.vocabulary.timing import FOREVER
 from auditns_connector.vocabulary.values import Json, JsonObject
 
 if TYPE_CHECKING:
@@ -70,58 +72,6 @@ _NOT_NM: Final = frozenset(("user", "time"))
 #: order of the kinds where times are equal: what a thing is caused by comes first
 _NS_RANK: Final = 1
 Event = JsonObject
-
-
-class ExitFilter:
-    """Takes out of a stream of frames the EXITs that are no end of a task, and those that another source tells; see
-    model/exits.py."""
-
-    def __init__(self, model: "Model", *, connector_first: bool) -> None:
-        self._model = model
-        self._connector_first = connector_first
-        self._sampled: set[int] = set()
-        #: leaders of which nobody has told yet whether they ended
-        self._open: dict[int, f.Frame] = {}
-
-    def take(self, frame: f.Frame) -> list[f.Frame]:
-        """The frames to be shown now that ``frame`` has come."""
-        kind, tid = frame.kind, frame.tid
-        if kind == f.K_EXIT:
-            return [frame] if self._shown(frame) else []
-        if kind == f.K_EXIT_SAMPLE:
-            self._sampled.add(tid)
-        elif kind == f.K_FORK:
-            self._sampled.discard(tid)
-            self._open.pop(frame.ppid, None)
-            former = self._open.pop(tid, None)
-            if former is not None:
-                return [former, frame]
-        elif kind in ACTS:
-            self._open.pop(frame.pid, None)
-        return [frame]
-
-    def _shown(self, frame: f.Frame) -> bool:
-        proof, tid = self._model.exits.proof, frame.tid
-        if frame.source == f.S_CN or proof == ALWAYS:
-            return proof in (CONNECTOR, ALWAYS) or self._connector_first
-        if proof == CONNECTOR or self._connector_first:
-            return False
-        sampled = tid in self._sampled
-        self._sampled.discard(tid)
-        if sampled or tid != frame.pid:
-            return True
-        if proof != SAMPLES:
-            self._open[tid] = frame
-        return False
-
-    def proven(self) -> list[f.Frame]:
-        """EXITs that have meanwhile turned out to be ends."""
-        if not self._open:
-            return []
-        suspended, alive = self._model.exits.suspended, self._model.alive
-        settled = [pid for pid in self._open if pid not in suspended]
-        frames = [(self._open.pop(pid), alive(pid)) for pid in settled]
-        return [frame for frame, now in frames if now is None or now.start > frame.time or now.leader_gone]
 
 
 def _parent(frame: f.Frame) -> Event:
@@ -164,6 +114,8 @@ class EventWriter:
     ``connector_first`` says whose fork, exec, exit and comm events are shown where both sources are open; ``nm`` that
     the kernel's own namespace events are shown, and from other sources only what those leave out. ``types`` and
     ``pids`` (processes, or parents of new ones) filter, empty lets all through; ``limit`` ends after so many.
+    ``may_be`` says of a process and the file that it has run whether that may be a program of ours, see
+    :mod:`held_events`.
     """
 
     def __init__(
@@ -178,14 +130,16 @@ class EventWriter:
         types: Collection[str] = (),
         pids: Collection[int] = (),
         limit: int | None = None,
+        may_be: Callable[[int, bytes], bool] = never,
     ) -> None:
         self._model = model
+        self._held = HeldEvents(model, may_be)
         self._json = json
         self._times = times
         self._details = details
         self._skip_both = f.S_PERF if connector_first else f.S_CN
         self._exits = ExitFilter(model, connector_first=connector_first)
-        #: processes that we have started ourselves
+        #: processes that we have started ourselves, or that are of other programs of ours
         self._own: set[int] = set()
         self._nm = nm
         self._types = frozenset(types)
@@ -208,40 +162,47 @@ class EventWriter:
         """Note kernel events; they are written by the next :meth:`tell`."""
         self._blocks.append(block)
 
-    def tell(self, outputs: Collection[Output]) -> bytes:
-        """Lines for what was noted and for the changes of namespaces among ``outputs``, in the order of time."""
-        events: list[tuple[int, int, Event]] = []
+    def tell(self, outputs: Collection[Output], now: int = FOREVER) -> bytes:
+        """Lines for what was noted and for the changes of namespaces among ``outputs``, in the order of time; what may
+        turn out to be of our own doing at ``now`` (CLOCK_MONOTONIC ns) comes with a later call."""
         for block in self._blocks:
             for frame in f.iter_frames(block):
                 if self._of_ours(frame):
                     continue
+                self._held.look(frame)
                 for shown in self._exits.take(frame):
-                    events += ((shown.time, 0, event) for event in self._event(shown))
+                    self._add(shown.time, 0, self._event(shown))
         self._blocks.clear()
         for shown in self._exits.proven():
-            events += ((shown.time, 0, event) for event in self._event(shown))
+            self._add(shown.time, 0, self._event(shown))
         self._model.own.forget()
         for output in outputs:
             if isinstance(output, NsChange) and not self._model.own.did(output.process):
                 event = self._change(output)
                 if not self._nm or event["nstype"] in _NOT_NM:
-                    events.append((output.time, _NS_RANK, event))
-        events.sort(key=lambda item: item[:2])
-        out = []
-        for time, _, event in events:
-            self.seen += 1
-            if self.done or not self._wanted(event):
-                continue
-            self.shown += 1
-            out.append(self._object(time, event) if self._json else self._line(time, event))
-        return b"".join(out)
+                    self._add(output.time, _NS_RANK, [event])
+        self._own |= self._held.decide(now)
+        return b"".join(self._told(time, event) for time, _, event in self._held.ready(now))
+
+    def _add(self, time: int, rank: int, events: Iterable[Event]) -> None:
+        for event in events:
+            if event.get("pid") not in self._own:
+                self._held.add(time, rank, event)
+
+    def _told(self, time: int, event: Event) -> bytes:
+        """The line for ``event``, where it is to be shown."""
+        self.seen += 1
+        if self.done or not self._wanted(event):
+            return b""
+        self.shown += 1
+        return self._object(time, event) if self._json else self._line(time, event)
 
     def _of_ours(self, frame: f.Frame) -> bool:
         """Whether ``frame`` tells of a process that we have started, or of its start."""
         kind, own, pid = frame.kind, self._own, frame.pid or frame.tid
         if kind == f.K_LOST:
             return False
-        if kind == f.K_FORK and frame.pid != frame.ppid:
+        if kind == f.K_FORK and frame.tid == frame.pid:  # no thread, whose parent is its process's to the connector
             above = frame.ppid
             if above in own or (above == self._model.own.pid and above) or self._of_another(frame):
                 own.add(pid)

@@ -310,7 +310,7 @@ class Pipeline:
         events = self.text.events
         if events is not None and not events.done and self.stopping != "output closed":
             self.observer.sync()
-            self.text.narrate()
+            self.text.narrate(final=True)
         if self.stopping not in ("output closed", "count reached"):
             self.text.finish()
         for call in self.at_end:

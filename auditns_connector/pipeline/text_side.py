@@ -307,7 +307,8 @@ class TextSide:
             if self.standalone.events.missing:
                 self.outputs.write_all(self.standalone.gaps())
         if self.events is not None:
-            self.outputs.write({"events": self.events.tell(shown)})
+            now = END_OF_TIME if final else time.monotonic_ns()
+            self.outputs.write({"events": self.events.tell(shown, now)})
         model.outputs_told()
 
     def narrate_events(self, most: int) -> None:

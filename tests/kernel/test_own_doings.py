@@ -1,8 +1,10 @@
 """What the listener starts itself on this kernel is in no NS_* line, no event of a process and no list."""
 
+import contextlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -14,8 +16,9 @@ import pytest
 from auditns_connector.host.observer import Observer
 from auditns_connector.model.apply.dispatch import Model
 from auditns_connector.model.outputs import NsChange
+from auditns_connector.registration.hook_program import HOOK_PROGRAM
 from auditns_connector.sources.perf import PerfSource
-from tests.kernel.programs import AUDITNS, auditns, listening, until
+from tests.kernel.programs import AUDITNS, Program, auditns, listening, until
 from tests.kernel.support import AuditState, need_tool
 
 pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("root")]
@@ -118,3 +121,95 @@ def test_a_container_with_the_socket_hides_nothing(quiet: AuditState, tmp_path: 
         else:
             assert believed == "True"
             assert not [line for line in uts if f" pid={pid} ".encode() in line]
+
+
+#: the command as it is installed
+COMMAND = Path(sys.executable).parent / "auditns"
+
+
+def told_of(run: Program) -> set[int]:
+    """The processes that the events are about, and whose children they are."""
+    found = [json.loads(line) for line in run.out.splitlines()]
+    return {event.get(name) for event in found for name in ("pid", "ppid")}
+
+
+def end_of(run: Program, pid: int) -> None:
+    def ended() -> bool:
+        return any(
+            (event := json.loads(line))["event"] == "exit" and event["pid"] == pid for line in run.out.splitlines()
+        )
+
+    until(ended, f"the exit of {pid}")
+
+
+def hook(control: Path, *prefix: str) -> int:
+    """Run the hook as a container runtime does; its pid."""
+    state = json.dumps({"ociVersion": "1.0.2", "id": "x" * 12, "pid": os.getpid(), "status": "creating"})
+    command = [*prefix, HOOK_PROGRAM, f"--control={control}", "--timeout=20000"]
+    made = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    made.communicate(state.encode(), 30)
+    return made.pid
+
+
+@pytest.mark.parametrize("who", ["another", "itself"])
+def test_neither_hook_nor_doctor_is_in_an_event(quiet: AuditState, tmp_path: Path, who: str) -> None:
+    """They show who they are to the program that serves, which tells the one that shows events, if that is another."""
+    with contextlib.ExitStack() as stack:
+        if who == "another":
+            serving = stack.enter_context(listening(tmp_path / "serving", "--format", "raw"))
+        options = ["--events", "--format", "json", "--info"]
+        control = tmp_path / ("serving" if who == "another" else "events") / "control"
+        run = stack.enter_context(listening(tmp_path / "events", *options, control=control))
+        hooked = [hook(control) for _ in range(20)]
+        doctor = subprocess.Popen([COMMAND, "doctor", "--control", control], stdout=subprocess.DEVNULL)
+        doctor.wait()
+        other = subprocess.Popen(["/bin/true"])
+        other.wait()
+        end_of(run, other.pid)
+        if who == "another":
+            assert serving.process.poll() is None
+    told = told_of(run)
+    assert other.pid in told
+    assert not told & {*hooked, doctor.pid}
+
+
+def test_the_doctors_probes_are_in_no_line_of_who_follows(
+    quiet: AuditState, observer: Observer, tmp_path: Path
+) -> None:
+    with listening(tmp_path / "serving", "--format", "raw") as serving:
+        control = serving.directory / "control"
+        with listening(tmp_path / "second", "--format", "raw", control=control) as second:
+            doctor = subprocess.Popen([*AUDITNS, "doctor", "--control", control], stdout=subprocess.DEVNULL)
+            doctor.wait()
+            _, movers = started_by(observer, doctor.pid)
+            last = subprocess.Popen(["unshare", "-u", "/bin/true"])
+            last.wait()
+            until(lambda: b" pid=%d " % last.pid in second.out, "what came behind it")
+            told = {int(pid) for pid in re.findall(rb" pid=(\d+)", second.out)}
+    assert movers
+    assert not told & movers
+
+
+def test_whoever_is_called_like_one_of_ours_is_in_the_events(quiet: AuditState, tmp_path: Path) -> None:
+    """Root's programs and a user's, copies and our own ones that are not believed."""
+    need_tool("setpriv")
+    folder = Path(f"/var/tmp/auditns-{os.getpid()}")
+    folder.mkdir(mode=0o755)
+    names = ("auditns-oci-hook", "auditns")
+    user = ["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups", "sh", "-c", 'exec "$@"', "sh"]
+    try:
+        for name in names:
+            shutil.copy(shutil.which("true") or "", folder / name)
+        with listening(tmp_path / "events", "--events", "--format", "json") as run:
+            control, pids = run.directory / "control", []
+            for prefix in ([], user):
+                for name in names:
+                    made = subprocess.Popen([*prefix, folder / name, "doctor"])
+                    made.wait()
+                    pids.append(made.pid)
+            pids.append(hook(control, *user))
+            end_of(run, pids[-1])
+        told = told_of(run)
+    finally:
+        shutil.rmtree(folder)
+    assert set(pids) <= told

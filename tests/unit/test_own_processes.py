@@ -3,6 +3,8 @@
 import os
 import socket
 import stat
+import subprocess
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +13,7 @@ import pytest
 from auditns_connector.control import own_programs, snapshot
 from auditns_connector.control.peer import peer_of
 from auditns_connector.emit.events import EventWriter
+from auditns_connector.emit.held_events import BORN, PATIENCE
 from auditns_connector.pipeline.standalone_records import StandaloneRecords
 from auditns_connector.pipeline.text_stage import RAW
 from auditns_connector.state.event_serials import EventSerials
@@ -164,6 +167,139 @@ def test_no_event_is_of_who_another_program_of_ours_starts() -> None:
     outputs, w.model.outputs = w.model.outputs, []
     told = events.tell(outputs).decode().splitlines()
     assert [line.split(" contid")[0] for line in told] == ["fork: ppid=1 pid=400"]
+
+
+HOOK = b"/usr/libexec/auditns-oci-hook"
+
+
+def suspected(pid: int, file: bytes) -> bool:
+    return file == HOOK
+
+
+def shown(events: EventWriter, w: World, *frames: bytes, now: float) -> list[str]:
+    """The lines that come with these frames at ``now`` (ms)."""
+    block = b"".join(frames)
+    events.frames(block)
+    w.model.apply(block)
+    outputs, w.model.outputs = w.model.outputs, []
+    return [line.split(" contid")[0] for line in events.tell(outputs, int(now * MS)).decode().splitlines()]
+
+
+def born(pid: int, at: float, above: int = 300) -> bytes:
+    return f.pack(f.K_FORK, f.S_PERF, int(at * MS), pid=pid, tid=pid, ppid=above, ptid=above)
+
+
+def ran(pid: int, at: float, name: bytes) -> bytes:
+    return f.pack(f.K_EXEC, f.S_PERF, int(at * MS), pid=pid, tid=pid, ppid=pid, payload=name + b"\0")
+
+
+def ended(pid: int, at: float) -> bytes:
+    kinds = (f.K_EXIT_SAMPLE, f.K_EXIT)
+    return b"".join(f.pack(kind, f.S_PERF, int(at * MS), pid=pid, tid=pid) for kind in kinds)
+
+
+def is_ours(pid: int, at: float, start: float) -> bytes:
+    return f.pack(f.K_OWN, f.S_CONTROL, int(at * MS), pid=pid, arg=int(start * MS))
+
+
+def test_nothing_is_shown_of_a_hook_that_shows_who_it_is() -> None:
+    """Neither its birth, which came before that, nor whom it starts; what others do meanwhile comes in time."""
+    w = world()
+    events = EventWriter(w.model, may_be=suspected)
+    assert shown(events, w, born(400, 20), now=21) == []
+    assert shown(events, w, ran(400, 22, HOOK), born(401, 23), ran(401, 24, b"/bin/x"), now=25) == [
+        "fork: ppid=300 pid=401", "exec: pid=401",
+    ]  # fmt: skip
+    assert shown(events, w, born(410, 26, 400), ran(410, 27, b"/bin/y"), ended(401, 28), now=29) == ["exit: pid=401"]
+    assert shown(events, w, is_ours(400, 30, 20), now=31) == []
+    thread = f.pack(f.K_FORK, f.S_CN, 31 * MS, pid=400, tid=405, ppid=300, ptid=300)  # the process's parent
+    assert shown(events, w, thread, now=32) == []
+    assert shown(events, w, ended(410, 32), ended(400, 33), born(410, 90), ran(410, 91, b"/bin/z"), now=92) == [
+        "fork: ppid=300 pid=410", "exec: pid=410",
+    ]  # fmt: skip
+
+
+def test_it_is_ours_also_where_that_comes_behind_its_end() -> None:
+    w = world()
+    events = EventWriter(w.model, may_be=suspected)
+    assert shown(events, w, born(400, 20), ran(400, 22, HOOK), now=23) == []
+    assert shown(events, w, ended(400, 24), is_ours(400, 25, 20), now=26) == []
+    assert events.tell([]) == b""
+
+
+def test_whoever_is_called_so_and_shows_nothing_is_shown_with_its_times() -> None:
+    w = world()
+    events = EventWriter(w.model, may_be=suspected, times=True)
+    assert shown(events, w, born(400, 20), ran(400, 22, HOOK), born(410, 23, 400), now=24) == []
+    told = shown(events, w, ended(400, 30), ended(410, 31), now=32)
+    zero = (w.model.clock.offset or 0) / 1e9
+    assert [(round((float(line.split()[0]) - zero) * 1000), line.split(": ")[0].split()[1]) for line in told] == [
+        (20, "fork"), (22, "exec"), (23, "fork"), (30, "exit"), (31, "exit"),
+    ]  # fmt: skip
+
+
+def test_one_that_lives_on_is_shown_after_a_while() -> None:
+    w = world()
+    events = EventWriter(w.model, may_be=suspected)
+    late = 22 + PATIENCE / MS
+    assert shown(events, w, born(400, 20), ran(400, 22, HOOK), now=24) == []
+    assert shown(events, w, now=late - 1) == []
+    assert shown(events, w, now=late) == ["fork: ppid=300 pid=400", "exec: pid=400"]
+    assert shown(events, w, ended(400, late + 1), now=late + 2) == ["exit: pid=400"]
+
+
+def test_a_number_that_is_given_away_again_takes_nothing_with_it() -> None:
+    """The hook's child has ended, and its number is another's before it is known whose the hook is."""
+    w = world()
+    events = EventWriter(w.model, may_be=suspected)
+    frames = (born(400, 20), ran(400, 22, HOOK), born(410, 23, 400), ended(410, 24), born(410, 25), ended(400, 26))
+    assert shown(events, w, *frames, born(400, 27), is_ours(400, 28, 20), now=90) == [
+        "fork: ppid=300 pid=410", "fork: ppid=300 pid=400",
+    ]  # fmt: skip
+    assert shown(events, w, ended(400, 91), ended(410, 92), now=93) == ["exit: pid=400", "exit: pid=410"]
+
+
+def test_so_many_are_put_aside_and_no_more() -> None:
+    w = world()
+    events = EventWriter(w.model, may_be=suspected)
+    frames = [born(pid, pid) + ran(pid, pid + 0.5, HOOK) for pid in range(1000, 1070)]
+    told = shown(events, w, *frames, now=1100)
+    assert told == [line for pid in range(1000, 1006) for line in (f"fork: ppid=300 pid={pid}", f"exec: pid={pid}")]
+
+
+def test_a_birth_waits_no_longer_than_until_an_exec_an_end_or_a_while() -> None:
+    w = world()
+    events = EventWriter(w.model)
+    assert shown(events, w, born(400, 20), now=21) == []
+    assert shown(events, w, ended(400, 22), born(401, 23), now=24) == ["fork: ppid=300 pid=400", "exit: pid=400"]
+    assert shown(events, w, now=23 + BORN / MS - 1) == []
+    assert shown(events, w, now=23 + BORN / MS) == ["fork: ppid=300 pid=401"]
+    assert shown(events, w, born(402, 200), now=201) == []
+    assert events.tell([]) == b"fork: ppid=300 pid=402\n"  # the end
+
+
+def test_what_waits_is_shown_in_the_order_of_time() -> None:
+    w = world()
+    events = EventWriter(w.model)
+    shown(events, w, born(400, 20), ran(300, 30, b"/bin/x"), now=31)
+    assert shown(events, w, ran(300, 29, b"/bin/y"), ran(400, 32, b"/bin/z"), now=33) == [
+        "fork: ppid=300 pid=400", "exec: pid=300", "exec: pid=300", "exec: pid=400",
+    ]  # fmt: skip
+
+
+def test_who_may_be_one_by_its_name_and_words() -> None:
+    assert own_programs.may_be_one(1, b"/any/auditns-oci-hook")
+    assert not own_programs.may_be_one(1, b"/any/auditns")
+    assert not own_programs.may_be_one(os.getpid(), b"/bin/true")
+    for word, asks in (("doctor", True), ("oci-hook", True), ("status", False)):
+        code = "print(flush=True); input()"
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        with subprocess.Popen([sys.executable, "-c", code, word], **pipes) as made:
+            assert made.stdout is not None
+            made.stdout.readline()
+            assert own_programs.may_be_one(made.pid, b"/usr/bin/auditns") is asks
+            made.communicate(b"\n")
+    assert not own_programs.may_be_one(made.pid, b"/usr/bin/auditns")  # it is gone
 
 
 class Asked:

@@ -35,6 +35,7 @@ from auditns_connector.model.process import Process
 from auditns_connector.model.tables import Tables
 from auditns_connector.vocabulary import frames as f
 from auditns_connector.vocabulary.namespaces import ALL_ORDER
+from auditns_connector.vocabulary.timing import SAME_START
 from auditns_connector.vocabulary.values import JsonObject
 
 #: where perf is not had, what these say is taken in another way
@@ -284,8 +285,12 @@ class Model(Tables):
             self.clock.missed(time)
 
     def _own(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
-        process = self.alive_since(pid, arg)
-        if process is not None and process.state.container is None:
+        holder, process = self.table.find(pid), None  # it may have ended when that is told
+        while holder is not None:
+            if process is None or abs(holder.start - arg) < abs(process.start - arg):
+                process = holder
+            holder = holder.prev
+        if process is not None and abs(process.start - arg) <= SAME_START and process.state.container is None:
             self.own.add(process)
 
     def _mark(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
