@@ -127,7 +127,7 @@ class Correlator:
 
     def answer_known(self, points: InsertionPoints, now: int) -> "array[int] | None":
         """:meth:`answer`, where rows answer all; ``None`` where somebody must be looked at."""
-        rows = self.ready(now) if points.n <= _FEW else None
+        rows = self.ready(now) if points.n <= _FEW and not self.info else None
         if rows is None:
             return None
         choice = self.begin(points)
@@ -138,7 +138,7 @@ class Correlator:
 
     def join_known(self, points: InsertionPoints, now: int, which: int) -> bytes | memoryview | None:
         """``points`` with what :meth:`answer_known` has for them put in, of :attr:`tails` those numbered ``which``."""
-        rows = self.ready(now) if points.n <= _FEW else None
+        rows = self.ready(now) if points.n <= _FEW and not self.info else None
         if rows is None:
             return None
         block = rows.join(points, NEEDS_LOOKUP, now, self.tails[which])
@@ -152,13 +152,14 @@ class Correlator:
         self.attributed += attributed
         self.unknown += unknown
 
-    def ready(self, now: int) -> RowLookup | None:
+    def ready(self, now: int, *, objects: bool = False) -> RowLookup | None:
         """The rows, to be asked from ``now`` on until Python takes a frame in; ``None`` where the states are wanted,
-        which rows do not say."""
-        if self._keeps:
+        which rows do not say, unless ``objects`` are all that they are wanted for. With :attr:`info` they do not answer
+        for what clones have returned."""
+        if self._parents or (self.keep_states and not objects):
             return None
         self._begin()
-        return self._rows.ready(now)
+        return self._rows.alone(now)
 
     def answer(
         self,

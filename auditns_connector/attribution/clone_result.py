@@ -30,6 +30,10 @@ _ARCHES: Final = ffi.new("uint32_t[]", list(CALLS))
 _WANTED: Final = ffi.new(
     "uint8_t[]", b"".join(bytes(number in calls for number in range(_NUMBERS)) for calls in CALLS.values())
 )
+#: for the C that only finds the calls
+CLONES: Final = ffi.new(
+    "struct clone_calls *", {"arches": len(CALLS), "numbers": _NUMBERS, "arch": _ARCHES, "wanted": _WANTED}
+)
 _ASK: Final = int(lib.CLONE_ASK)
 _READ: Final = int(lib.CLONE_READ)
 #: a clone takes no longer than this from entry to fork event (ns)

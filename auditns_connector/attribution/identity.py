@@ -5,6 +5,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from auditns_connector.attribution.entry_fields import ancestor_object, ancestors_text
+from auditns_connector.attribution.lookup import NOBODY
 from auditns_connector.attribution.told_in_text import LOG
 from auditns_connector.audittext import own_records as text
 from auditns_connector.model.ancestry import Descendant, key_of
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 def holder_of(model: "Model", pid: int, state: State) -> Process | None:
     """The process ``pid`` that was in ``state``; ``None`` where that is none of those remembered, or was not sure. What
     a text says of itself is the state of no process that is known here."""
-    process: Process | None = model.processes.get(pid) if pid > 0 and state.origin != LOG else None
+    asked = pid > 0 and state is not NOBODY and state.origin != LOG
+    process: Process | None = model.processes.get(pid) if asked else None
     while process is not None:
         for known in (process.state, *(process.past or ()), *(exec_.state for exec_ in process.execs or ())):
             if known.since == state.since and known.container is state.container:

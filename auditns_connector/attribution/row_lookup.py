@@ -75,6 +75,12 @@ class RowLookup:
             c.gap, c.horizon = min(model.gap_until, FOREVER), min(model.horizon, FOREVER)
         return self
 
+    def alone(self, now: int) -> "RowLookup":
+        """:meth:`ready`; and nobody is told of rows and of what texts say, for others than :meth:`find` may ask."""
+        self.c.rows = ffi.NULL
+        self._want_texts(None)
+        return self.ready(now)
+
     def find(
         self,
         points: InsertionPoints,

@@ -34,11 +34,14 @@ def _returned(made: Mapping[int, int], n: int) -> CData:
 class JsonLines:
     """The buffers of the C, used again and again."""
 
-    def __init__(self) -> None:
-        self._json: CData = ffi.gc(lib.auditns_json_new(int.from_bytes(os.urandom(4), "little")), lib.auditns_json_free)
+    def __init__(self, silent: CData = ffi.NULL) -> None:
+        """``silent``: which records are left out (see auditns_json_silent)."""
+        self.c: CData = ffi.gc(lib.auditns_json_new(int.from_bytes(os.urandom(4), "little")), lib.auditns_json_free)
         self._out: CData = ffi.new("char **")
-        if not self._json:
+        if not self.c:
             raise MemoryError("no memory for JSON output")
+        self._silent = silent
+        lib.auditns_json_silent(self.c, silent)
 
     def lines(
         self,
@@ -65,7 +68,7 @@ class JsonLines:
             raise ValueError("JSON is made of whole events")
         whose = ffi.NULL if alone is None else ffi.from_buffer("uint32_t[]", alone)
         size = lib.auditns_json(
-            self._json, ffi.from_buffer(points.block), points.c,
+            self.c, ffi.from_buffer(points.block), points.c,
             ffi.from_buffer("uint32_t[]", who), starts, _returned(made, points.n),
             whose, len(alone or ()) // 2, texts.c_struct(),
             ffi.NULL if keep is None else ffi.from_buffer("uint8_t[]", keep), first, len(keep or b""), self._out,
@@ -73,3 +76,17 @@ class JsonLines:
         if size < 0:
             raise MemoryError("no memory for JSON output")
         return memoryview(ffi.buffer(self._out[0], size))
+
+
+class OfRows:
+    """What the C needs that makes JSON of events which rows answer (cdefs/json/rows.h); ``json`` and ``numbers`` are
+    its struct auditns_json and row_texts."""
+
+    def __init__(self, json: CData, numbers: CData) -> None:
+        self._held = json, numbers
+        self._texts: CData = None
+        self.c: CData = ffi.new("struct json_rows *", {"json": json, "numbers": numbers})
+
+    def use(self, texts: RecordTexts) -> None:
+        """The numbers are of ``texts``, as they are now."""
+        self.c.texts = self._texts = texts.c_struct()

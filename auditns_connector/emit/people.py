@@ -9,20 +9,30 @@ from collections.abc import Callable, Hashable, Mapping
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
+from auditns_connector._native import ffi, lib
 from auditns_connector.audittext.insertion import RecordTexts
 from auditns_connector.audittext.scanner import InsertionPoints
 from auditns_connector.emit import pretty
 from auditns_connector.emit.json_native import JsonLines
 from auditns_connector.emit.json_objects import HOST, Who
 from auditns_connector.emit.said_of_rows import RowNumbers
+from auditns_connector.vocabulary import record_types as rectypes
 from auditns_connector.vocabulary.values import JsonObject
 
 if TYPE_CHECKING:
     from auditns_connector.attribution.attributor import Correlator
     from auditns_connector.emit.redaction import Redaction
+    from auditns_connector.model.apply.dispatch import Model
     from auditns_connector.model.process import State
 
+#: records that a line does not speak of: with a system call, and beside a program with its arguments
+SILENT_OF_CALL: Final = frozenset(rectypes.number(name) for name in ("BPRM_FCAPS", "PROCTITLE"))
+SILENT_OF_EXEC: Final = frozenset(rectypes.number(name) for name in ("CWD", "PATH", "SOCKADDR"))
 _MOST: Final = 20_000
+_silent: Final = ffi.new("uint8_t[]", 1 << 16)
+for _types, _bit in ((SILENT_OF_CALL, lib.AUDITNS_JSON_OF_CALL), (SILENT_OF_EXEC, lib.AUDITNS_JSON_OF_EXEC)):
+    for _type in _types:
+        _silent[_type] = _bit
 _loads: Final = json.JSONDecoder().decode
 
 
@@ -37,7 +47,7 @@ class People:
         redact: "Redaction | None",
     ) -> None:
         self._correlator, self._lines, self._known, self._redact = correlator, lines, known, redact
-        self._json = JsonLines()
+        self._json = JsonLines(_silent)
         self._rows = RowNumbers()
         self._generation = -1
         self._clear()
@@ -64,12 +74,18 @@ class People:
         if self._generation != correlator.generation or len(self._whos) > _MOST:
             self._generation = correlator.generation
             self._clear()
-        who, states, table = array("I", bytes(4 * points.n)), correlator.states, correlator.model.table
-        self._rows.put(states.rows, who, correlator.model, lambda row: self._number(table.state_at(row)))
+        who, states, model = array("I", bytes(4 * points.n)), correlator.states, correlator.model
+        self._rows.put(states.rows, who, model, lambda row: self._number_of_row(row, model))
         for i, number in enumerate(who):
             if not number:
                 who[i] = self._number(states.of_no_row(i))
         return who
+
+    def _number_of_row(self, row: int, model: "Model") -> int:
+        """What is said here of a row is what is said of all of its profile."""
+        number = self._number(model.table.state_at(row))
+        self._rows.all(row, model, number)
+        return number
 
     def _number(self, state: "State") -> int:
         key = state[1:]

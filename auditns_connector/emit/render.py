@@ -12,6 +12,7 @@ from auditns_connector._native import ffi, lib
 from auditns_connector.attribution.clone_result import children_of
 from auditns_connector.attribution.entry_fields import entry_object
 from auditns_connector.attribution.identity import described, holder_of
+from auditns_connector.attribution.lookup import NOBODY
 from auditns_connector.audittext import own_records as text
 from auditns_connector.audittext.heads import LineHead, read_head
 from auditns_connector.audittext.insertion import RecordTexts
@@ -19,8 +20,8 @@ from auditns_connector.audittext.scanner import InsertionPoints
 from auditns_connector.emit import json_objects as jsonout
 from auditns_connector.emit import pretty
 from auditns_connector.emit.fields import Fields, argv_of, parse
-from auditns_connector.emit.json_native import JsonLines
-from auditns_connector.emit.people import People
+from auditns_connector.emit.json_native import JsonLines, OfRows
+from auditns_connector.emit.people import SILENT_OF_CALL, SILENT_OF_EXEC, People
 from auditns_connector.emit.said_of_rows import SaidOfRows
 from auditns_connector.vocabulary import audit_text as pt
 from auditns_connector.vocabulary import record_types as rectypes
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 JSON: Final = "json"
 _MAX_TEXTS: Final = 20_000
+#: so few points are answered one by one as quickly
+_FEW: Final = 16
 
 
 class View(NamedTuple):
@@ -74,8 +77,6 @@ def views(points: InsertionPoints, keep: bytes | bytearray | None = None, first:
         yield View(lines[number], of[0] if of else None, targets.get(number, []), late, cut)
 
 
-_SILENT: Final = frozenset(rectypes.number(name) for name in ("BPRM_FCAPS", "PROCTITLE"))
-_SILENT_OF_EXEC: Final = _SILENT | {rectypes.number(name) for name in ("CWD", "PATH", "SOCKADDR")}
 _ESCAPE: Final = re.compile(rb"\\([^u])", re.DOTALL)
 _MEANT: Final = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"b": b"\b", b"f": b"\f"}
 
@@ -121,9 +122,9 @@ def _spoken_of(points: InsertionPoints, lines: list[int]) -> list[int]:
     kinds = {points.l_type[i]: i for i in lines}
     if rectypes.SYSCALL not in kinds:
         return lines
-    silent = _SILENT
+    silent = SILENT_OF_CALL
     if rectypes.EXECVE in kinds and b" a0=" in points.line(kinds[rectypes.EXECVE]):
-        silent = _SILENT_OF_EXEC
+        silent = SILENT_OF_CALL | SILENT_OF_EXEC
     return [i for i in lines if points.l_type[i] not in silent]
 
 
@@ -157,6 +158,8 @@ class Renderer:
         self._of_texts = array("I", [0])
         self._texts_said: Sequence[State] = ()
         self._generation = 0
+        #: what :meth:`of_rows` gave last
+        self._native: OfRows | None = None
         #: what the clones among the points in hand returned
         self._children: dict[int, int] = {}
         self._pids: list[int] = []
@@ -183,15 +186,28 @@ class Renderer:
             return self._people.events(points, keep, first, self._alone)
         return self.reference(name, points, keep, first)
 
-    def _who_numbers(self, points: InsertionPoints) -> "array[int]":
-        """For each point the number of what is said of its process."""
-        correlator = self._correlator
-        if self._generation != correlator.generation or self._texts.count > _MAX_TEXTS:
-            self._generation = correlator.generation
+    def of_rows(self) -> "OfRows":
+        """Has the C make JSON of events that rows answer; it holds until others are rendered."""
+        self._refresh()
+        numbers = self._of_rows.c(self._correlator.model)
+        if self._native is None:
+            self._native = OfRows(self._json.c, numbers)
+        self._native.use(self._texts)
+        return self._native
+
+    def _refresh(self) -> None:
+        """Number anew what is said where containers are called otherwise now, or it is much."""
+        if self._generation != self._correlator.generation or self._texts.count > _MAX_TEXTS:
+            self._generation = self._correlator.generation
             self._texts.clear()
             self._said.clear()
             self._of_rows.clear()
             del self._of_texts[1:]
+
+    def _who_numbers(self, points: InsertionPoints) -> "array[int]":
+        """For each point the number of what is said of its process."""
+        correlator = self._correlator
+        self._refresh()
         self._children = self._made(points, correlator.states.rows)
         who = array("I", bytes(4 * points.n))
         self._starts = self._of_rows.number(correlator.states.rows, who, correlator.model, self._texts)
@@ -215,8 +231,12 @@ class Renderer:
     def _number_others(self, points: InsertionPoints, who: "array[int]") -> None:
         """Number what is said of those that no row answered for."""
         states, say = self._correlator.states, self._say
-        left = ffi.new("uint32_t[]", max(points.n, 1))
-        count = lib.row_texts_left(points.c, ffi.from_buffer("uint32_t[]", who), left) if points.n else 0
+        left, numbers = ffi.new("uint32_t[]", max(points.n, 1)), ffi.from_buffer("uint32_t[]", who)
+        count = lib.row_texts_left(points.c, numbers, left) if points.n else 0
+        if count > _FEW:  # of nobody the same is said whatever the process
+            shared = array("I", (say(state, 0) if state is NOBODY else 0 for state in states.found))
+            which, of = (ffi.from_buffer("uint32_t[]", column) for column in (states.which, shared))
+            count = lib.row_texts_others(left, count, which, of, numbers)
         said: dict[tuple[int, int], int] = {}
         for i in ffi.unpack(left, count) if count else ():
             one = states.which[i], points.pid[i]

@@ -14,6 +14,7 @@ from auditns_connector.emit import json_objects as jsonout
 from auditns_connector.emit.json_native import WHICH
 from auditns_connector.model.ancestry import boot_of
 from auditns_connector.model.entry import Ancestor
+from auditns_connector.model.places import UNKNOWN
 from auditns_connector.vocabulary.values import CData
 
 if TYPE_CHECKING:
@@ -37,8 +38,8 @@ class RowNumbers:
     """Numbers of texts about rows, each made once."""
 
     def __init__(self) -> None:
-        self._c: CData = ffi.gc(lib.row_texts_new(), lib.row_texts_free)
-        if not self._c:
+        self.c: CData = ffi.gc(lib.row_texts_new(), lib.row_texts_free)
+        if not self.c:
             raise MemoryError("no memory for JSON output")
         self._missed: CData = ffi.new("uint32_t[]", 64)
         #: by point of the last :meth:`put`: when the process of its row began (ns)
@@ -47,15 +48,26 @@ class RowNumbers:
 
     def clear(self) -> None:
         """Texts are numbered anew."""
-        lib.row_texts_clear(self._c)
+        lib.row_texts_clear(self.c)
+
+    def use(self, model: "Model") -> None:
+        """The rows are those of ``model``."""
+        if model is not self._model:
+            self._model = model
+            self.clear()
 
     def forget(self) -> None:
         """What :meth:`made` said does not hold any more."""
-        lib.row_texts_forget(self._c)
+        lib.row_texts_forget(self.c)
 
     def made(self, row: int, model: "Model", number: int, first: tuple[int, int]) -> None:
         """All of the profile of ``row`` whom its creator has made have that number, but for the process ``first``."""
-        lib.row_texts_made(self._c, model.table.c, row, number, *first)
+        lib.row_texts_made(self.c, model.table.c, row, number, *first)
+
+    def all(self, row: int, model: "Model", number: int) -> None:
+        """All of the profile of ``row`` have that number, until texts are numbered anew."""
+        if not lib.row_texts_all(self.c, model.table.c, row, number):
+            raise MemoryError("no memory for JSON output")
 
     def put(self, rows: CData, who: "array[int]", model: "Model", number_of: Callable[[int], int]) -> None:
         """Put into ``who``, for each point that ``rows`` has a row for, what ``number_of`` gives for it."""
@@ -64,15 +76,13 @@ class RowNumbers:
         if len(self._missed) < len(who):
             self._missed = ffi.new("uint32_t[]", 2 * len(who))
             self.starts = ffi.new("uint64_t[]", 2 * len(who))
-        if model is not self._model:
-            self._model = model
-            self.clear()
+        self.use(model)
         found = ffi.from_buffer("uint32_t[]", who)
-        while count := lib.row_texts_find(self._c, model.table.c, rows, len(who), found, self.starts, self._missed):
+        while count := lib.row_texts_find(self.c, model.table.c, rows, len(who), found, self.starts, self._missed):
             if count == _NO_MEMORY:
                 raise MemoryError("no memory for JSON output")
             for row in ffi.unpack(self._missed, count):
-                lib.row_texts_put(self._c, row, number_of(row))
+                lib.row_texts_put(self.c, row, number_of(row))
 
 
 class SaidOfRows:
@@ -87,6 +97,11 @@ class SaidOfRows:
         self._ancestors: dict[Ancestor, str] = {}
         self._applied = (-1, 0)
         self._texts: dict[str, int] = {}
+
+    def c(self, model: "Model") -> CData:
+        """The ``struct row_texts`` that has the numbers, for rows of ``model``."""
+        self._numbers.use(model)
+        return self._numbers.c
 
     def clear(self) -> None:
         """Texts are numbered anew."""
@@ -105,8 +120,9 @@ class SaidOfRows:
         return self._numbers.starts
 
     def _number_of(self, row: int, model: "Model", texts: RecordTexts) -> int:
-        """The number of the text about ``row``: until a frame is applied, all of a profile whom somebody has made have
-        the same parents, but for the first process of their container, which has none."""
+        """The number of the text about ``row``: all of a profile outside containers have one. Inside, until a frame is
+        applied, all of a profile whom somebody has made have the same parents, but for the first process of their
+        container, which has none."""
         c = self._row
         lib.table_read(model.table.c, row, c)
         profile, front, unit, behind = self._of_profile(c.profile, model)
@@ -119,7 +135,10 @@ class SaidOfRows:
         number = self._texts.get(text)
         if number is None:
             number = self._texts[text] = texts.add(text.encode("ascii"))
-        first = container.init if container is not None else None
+        if container is None or container is UNKNOWN:
+            self._numbers.all(row, model, number)
+            return number
+        first = container.init
         if first != (c.pid, c.start):
             self._numbers.made(row, model, number, first or (0, 0))
         return number

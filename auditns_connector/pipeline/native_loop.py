@@ -6,8 +6,8 @@ and nothing else; its events follow those before without a hole; perf's frames a
 applies them, and its rows answer all that is asked (row_lookup.py). The C waits for the next one, too, and comes back
 with whatever else turns up: that the pipeline does as it always does, and what was done here is as if it had done it.
 
-Where rows do not answer, or more is wanted than one plain text of all events (filters, objects, CONTAINER_INFO), the
-same round ends before the answer, which the interpreter gives, and nothing else.
+Where rows do not answer, or more is wanted than all events as one plain text or as JSON (filters, lines for people,
+parents), the same round ends before the answer, which the interpreter gives, and nothing else.
 """
 
 import select
@@ -16,6 +16,7 @@ from typing import Final, Protocol
 
 from auditns_connector._native import ffi, lib
 from auditns_connector.attribution.attributor import NEEDS_LOOKUP
+from auditns_connector.attribution.clone_result import CLONES
 from auditns_connector.attribution.record_numbers import NOT_CLEAR, OF_ONE
 from auditns_connector.attribution.row_lookup import RowLookup
 from auditns_connector.pipeline.text_side import TextSide
@@ -109,13 +110,19 @@ class NativeLoop:
 
     def _put_answers(self) -> None:
         """Have the C answer from the rows as they are now, where it can put the answers in."""
-        c, text, tails = self._c, self._text, self._text.enricher.plain_tails
-        self._rows = None if tails is None else text.correlator.ready(time.monotonic_ns())
-        if tails is None or self._rows is None:
+        c, text, enricher = self._c, self._text, self._text.enricher
+        tails, objects = enricher.plain_tails, enricher.plain_objects
+        self._rows = None
+        if tails is not None or objects is not None:
+            self._rows = text.correlator.ready(time.monotonic_ns(), objects=objects is not None)
+        if self._rows is None:
             c.lookup = ffi.NULL
             return
         c.lookup = self._rows.c
-        c.tails = self._tails = tails.c_struct()
+        c.objects = ffi.NULL if objects is None else objects.c
+        c.clones = CLONES if objects is not None or text.correlator.info else ffi.NULL
+        if tails is not None:
+            c.tails = self._tails = tails.c_struct()
 
     def wait(self, epoll: select.epoll, timeout: float) -> list[tuple[int, int]]:
         """Wait for what ``epoll`` waits for up to ``timeout`` seconds, and do rounds of the fast path as long as they
@@ -161,7 +168,7 @@ class NativeLoop:
         """Write what the C has not, or not whole; whether the fast path may go on."""
         if not self._c.size:
             return True
-        block = ffi.buffer(self._out, self._c.size)[:]
+        block = ffi.buffer(self._c.text, self._c.size)[:]
         if self._c.by_caller:
             self._text.outputs.give(block)
         for number, output in enumerate(self._natives):

@@ -18,6 +18,7 @@ from auditns_connector.vocabulary.audit_text import LINE_LATE, P_LATE, P_TARGET
 from auditns_connector.vocabulary.values import JsonObject
 
 if TYPE_CHECKING:
+    from auditns_connector.emit.json_native import OfRows
     from auditns_connector.emit.pretty import Pretty
     from auditns_connector.emit.redaction import Redaction
 
@@ -66,6 +67,8 @@ class Enricher:
             from auditns_connector.emit.render import Renderer
 
             self._renderer = Renderer(correlator, colour, lines, redact)
+        #: JSON of all events is wanted, as it is, and nothing else
+        self._json_alone = self._formats == (JSON,) and not self._logs and self._filter is None and not redact
         #: which spelling of record types is wanted, where one text of all events is and nothing else
         self._spelling = -1
         if len(self._formats) == 1 and not self.whole and not self._objects and not apart:
@@ -108,6 +111,11 @@ class Enricher:
     def plain_tails(self) -> RecordTexts | None:
         """The texts to put in, where one plain text of all events is wanted and nothing else."""
         return self._correlator.tails[self._spelling] if self._spelling >= 0 else None
+
+    @property
+    def plain_objects(self) -> "OfRows | None":
+        """What makes them, where JSON of all events is wanted and nothing else."""
+        return self._renderer.of_rows() if self._json_alone and self.limit is None else None
 
     def count(self, events: int) -> None:
         """So many events were shown by somebody else."""

@@ -15,9 +15,11 @@
 #define EPSILON ((int64_t)AUDITNS_EPSILON)
 #define SLACK ((int64_t)AUDITNS_SLACK)
 
+/* Whether point i is of a clone that has made somebody. */
 static int is_call(const struct clone_calls *c, const struct auditns_points *p, uint32_t i)
 {
-    if ((uint32_t)p->sysno[i] >= c->numbers)
+    if (p->exit[i] <= 0 || (p->flags[i] & (AUDITNS_P_SUBJECT | AUDITNS_P_OWN)) != AUDITNS_P_SUBJECT ||
+        (uint32_t)p->sysno[i] >= c->numbers)
         return 0;
     for (uint32_t a = 0; a < c->arches; a++)
         if (c->arch[a] == p->arch[i])
@@ -81,11 +83,18 @@ uint32_t clone_results(const struct clone_calls *c, const struct auditns_points 
     uint32_t n = 0;
 
     for (uint32_t i = first; i < end; i++) {
-        if (p->exit[i] <= 0 || (p->flags[i] & (AUDITNS_P_SUBJECT | AUDITNS_P_OWN)) != AUDITNS_P_SUBJECT ||
-            !is_call(c, p, i))
+        if (!is_call(c, p, i))
             continue;
         found[n] = i;
         result[n++] = rows && rows[i] ? returned(c, p, i) : CLONE_ASK;
     }
     return n;
+}
+
+int clone_any(const struct clone_calls *c, const struct auditns_points *p)
+{
+    for (uint32_t i = 0; i < p->n; i++)
+        if (is_call(c, p, i))
+            return 1;
+    return 0;
 }

@@ -24,3 +24,6 @@ struct clone_calls {
  * that is not known; `rows` is what rows have answered (NULL: none). Returns how many. */
 uint32_t clone_results(const struct clone_calls *calls, const struct auditns_points *points, uint32_t first, uint32_t end,
                        const uint32_t *rows, uint32_t *found, int32_t *result);
+
+/* Whether one of the points is of such a call. */
+int clone_any(const struct clone_calls *calls, const struct auditns_points *points);

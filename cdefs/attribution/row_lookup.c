@@ -17,13 +17,6 @@ struct question {
     int64_t now, window;
 };
 
-/* Execs that records have told of in this call. They are consumed at its end, for all points or for none. */
-struct execs_found {
-    uint32_t count;
-    uint32_t row[LOOKUP_EXECS];
-    uint64_t time[LOOKUP_EXECS];
-};
-
 /* The row, if what its profile says is sure, and it is nowhere else; 0 otherwise. */
 static uint32_t sure(const struct table *t, uint32_t row)
 {
@@ -268,7 +261,7 @@ static uint32_t find(struct row_lookup *l, const struct auditns_points *p, uint3
     return n;
 }
 
-static void consume(struct table *t, const struct execs_found *execs)
+void lookup_consume(struct table *t, const struct execs_found *execs)
 {
     for (uint32_t i = 0; i < execs->count; i++)
         table_exec_told(t, execs->row[i], execs->time[i]);
@@ -285,8 +278,17 @@ uint32_t lookup_find(struct row_lookup *l, const struct auditns_points *p, uint3
     uint32_t n = find(l, p, first, end, &q, choice, missed, missed ? NULL : &execs);
 
     if (!missed && !n)
-        consume(l->table, &execs);
+        lookup_consume(l->table, &execs);
     return n;
+}
+
+int lookup_all(struct row_lookup *l, const struct auditns_points *p, uint32_t careful, int64_t now, uint32_t *choice,
+               struct execs_found *execs)
+{
+    struct question q = {careful, now, window_of(l, p, 0, p->n, now)};
+
+    execs->count = 0;
+    return !find(l, p, 0, p->n, &q, choice, NULL, execs);
 }
 
 uint32_t lookup_nobody(struct row_lookup *l, const struct auditns_points *p, uint32_t first, uint32_t end,
@@ -311,15 +313,14 @@ uint32_t lookup_nobody(struct row_lookup *l, const struct auditns_points *p, uin
 int64_t lookup_join(struct row_lookup *l, const struct auditns_points *p, uint32_t consumed, uint32_t careful, int64_t now,
                     uint32_t *choice, const struct auditns_tails *tails, char *out, uint64_t room)
 {
-    struct question q = {careful, now, window_of(l, p, 0, p->n, now)};
-    struct execs_found execs = {.count = 0};
+    struct execs_found execs;
     uint64_t size;
 
-    if (find(l, p, 0, p->n, &q, choice, NULL, &execs))
+    if (!lookup_all(l, p, careful, now, choice, &execs))
         return -1;
     size = auditns_assemble(p->buf, consumed, p, choice, tails, NULL, 0, 0, out, room);
     if (size > room)
         return -1;
-    consume(l->table, &execs);
+    lookup_consume(l->table, &execs);
     return (int64_t)size;
 }

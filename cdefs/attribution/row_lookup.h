@@ -50,9 +50,16 @@ struct row_siblings {
 
 #define ROW_SIBLINGS 4096 /* a power of two; when half of it is taken all is forgotten */
 
+/* All of a profile have one text, whoever made them: nothing is said of the parents of processes outside containers. */
+struct row_profile {
+    uint64_t given;             /* which profile it is */
+    uint32_t number;            /* 0: there is nothing here */
+};
+
 struct row_texts {
     struct row_text *text;
-    uint32_t room, made;
+    struct row_profile *profile;
+    uint32_t room, made, profiles;
     struct row_siblings siblings[ROW_SIBLINGS];
 };
 
@@ -67,6 +74,12 @@ void row_texts_clear(struct row_texts *texts);
 uint32_t row_texts_find(struct row_texts *texts, const struct table *table, const uint32_t *rows, uint32_t n,
                         uint32_t *who, uint64_t *starts, uint32_t *missed);
 void row_texts_put(struct row_texts *texts, uint32_t row, uint32_t number);
+/* The same, for all of the profile of the row. 0: there is no memory. */
+int row_texts_all(struct row_texts *texts, const struct table *table, uint32_t row, uint32_t number);
+/* As row_texts_find, where all of the rows have a number already, without the help of those whom their creators have made;
+ * else 0, and nothing has happened. */
+int row_texts_known(struct row_texts *texts, const struct table *table, const uint32_t *rows, uint32_t n, uint32_t *who,
+                    uint64_t *starts);
 /* The same, for all whom the creator of the row has made, but for the process `first` that began at `first_start`; until
  * row_texts_forget. */
 void row_texts_made(struct row_texts *texts, const struct table *table, uint32_t row, uint32_t number, int32_t first,
@@ -75,6 +88,10 @@ void row_texts_forget(struct row_texts *texts);
 
 /* The points for which `who` has 0 go to `found`; not those of an EOE that is late, which is about nobody. */
 uint32_t row_texts_left(const struct auditns_points *points, const uint32_t *who, uint32_t *found);
+
+/* The first n points of `left` have in `who` what `numbers` has for their `which`; those for which that is 0 stay in `left`.
+ * Returns how many they are. */
+uint32_t row_texts_others(uint32_t *left, uint32_t n, const uint32_t *which, const uint32_t *numbers, uint32_t *who);
 
 /* Where all points are answered by rows: insert the texts, as auditns_assemble does; -1 where not all are, or there is
  * not room enough, and nothing has happened. */

@@ -10,6 +10,18 @@
 #define LATE ((int64_t)AUDITNS_LATE)
 #define EXEC_TIME ((int64_t)AUDITNS_EXEC_TIME)
 
+/* Execs that records have told of in a call that answers all points or none: they are consumed at its end. */
+struct execs_found {
+    uint32_t count;
+    uint32_t row[LOOKUP_EXECS];
+    uint64_t time[LOOKUP_EXECS];
+};
+
+/* As lookup_find for all points with missed NULL, but nothing is consumed yet; whether rows answer all. */
+int lookup_all(struct row_lookup *l, const struct auditns_points *p, uint32_t careful, int64_t now, uint32_t *choice,
+               struct execs_found *execs);
+void lookup_consume(struct table *t, const struct execs_found *execs);
+
 /* exec_match.written_until: when the record of point i was written, at the latest. */
 int64_t until_of(const struct row_lookup *l, const struct auditns_points *p, uint32_t i, int64_t now);
 

@@ -18,8 +18,10 @@ struct row_texts *row_texts_new(void)
 
 void row_texts_free(struct row_texts *texts)
 {
-    if (texts)
+    if (texts) {
         free(texts->text);
+        free(texts->profile);
+    }
     free(texts);
 }
 
@@ -35,6 +37,8 @@ void row_texts_clear(struct row_texts *texts)
     row_texts_forget(texts);
     if (texts->room)
         memset(texts->text, 0, texts->room * sizeof(*texts->text));
+    if (texts->profiles)
+        memset(texts->profile, 0, texts->profiles * sizeof(*texts->profile));
 }
 
 /* Where the text of the row and its siblings is, or would be. */
@@ -51,8 +55,16 @@ static struct row_siblings *siblings_of(struct row_texts *texts, const struct pr
     }
 }
 
+/* The number of the text of all of the row's profile; 0: there is none, or it is not known. */
+static uint32_t number_of_all(const struct row_texts *texts, const struct table *t, const struct process *p)
+{
+    const struct row_profile *all = p->profile < texts->profiles ? &texts->profile[p->profile] : NULL;
+
+    return all && all->given == t->profile[p->profile].given ? all->number : 0;
+}
+
 /* The number of the text of a row whose sibling's is known; 0: it is not. */
-static uint32_t number_of(struct row_texts *texts, const struct process *p)
+static uint32_t number_of_siblings(struct row_texts *texts, const struct process *p)
 {
     const struct row_siblings *s = p->creator && texts->made ? siblings_of(texts, p) : NULL;
 
@@ -75,6 +87,11 @@ static int grow(struct row_texts *texts, uint32_t row)
     return 1;
 }
 
+static int is_text_of(const struct row_text *text, const struct process *p)
+{
+    return text->number && text->start == p->start && text->profile == p->profile;
+}
+
 uint32_t row_texts_find(struct row_texts *texts, const struct table *t, const uint32_t *rows, uint32_t n, uint32_t *who,
                         uint64_t *starts, uint32_t *missed)
 {
@@ -88,20 +105,57 @@ uint32_t row_texts_find(struct row_texts *texts, const struct table *t, const ui
             return AUDITNS_NO_MEMORY;
         struct row_text *text = &texts->text[row];
         const struct process *p = process_at(t, row);
-        if (text->number && text->start == p->start && text->profile == p->profile) {
+        starts[i] = p->start;
+        if ((who[i] = number_of_all(texts, t, p)))
+            continue;
+        if (is_text_of(text, p)) {
             who[i] = text->number;
-            starts[i] = p->start;
             continue;
         }
-        *text = (struct row_text){p->start, p->profile, number_of(texts, p)};
+        *text = (struct row_text){p->start, p->profile, number_of_siblings(texts, p)};
         who[i] = text->number;
-        starts[i] = p->start;
         if (text->number)
             continue;
         text->number = WANTED;
         missed[count++] = row;
     }
     return count;
+}
+
+int row_texts_known(struct row_texts *texts, const struct table *t, const uint32_t *rows, uint32_t n, uint32_t *who,
+                    uint64_t *starts)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        const struct process *p = process_at(t, rows[i]);
+        if (!rows[i])
+            return 0;
+        starts[i] = p->start;
+        who[i] = number_of_all(texts, t, p);
+        if (!who[i] && rows[i] < texts->room && is_text_of(&texts->text[rows[i]], p))
+            who[i] = texts->text[rows[i]].number;
+        if (!who[i])
+            return 0;
+    }
+    return 1;
+}
+
+int row_texts_all(struct row_texts *texts, const struct table *t, uint32_t row, uint32_t number)
+{
+    uint32_t at = process_at(t, row)->profile, room = texts->profiles ? texts->profiles : 64;
+    struct row_profile *profile;
+
+    while (room <= at)
+        room *= 2;
+    if (room > texts->profiles) {
+        profile = realloc(texts->profile, room * sizeof(*profile));
+        if (!profile)
+            return 0;
+        memset(profile + texts->profiles, 0, (room - texts->profiles) * sizeof(*profile));
+        texts->profile = profile;
+        texts->profiles = room;
+    }
+    texts->profile[at] = (struct row_profile){t->profile[at].given, number};
+    return 1;
 }
 
 void row_texts_put(struct row_texts *texts, uint32_t row, uint32_t number)
@@ -131,4 +185,16 @@ uint32_t row_texts_left(const struct auditns_points *p, const uint32_t *who, uin
         if (!who[i] && (!(p->flags[i] & AUDITNS_P_LATE) || p->flags[i] & (AUDITNS_P_SUBJECT | AUDITNS_P_TARGET)))
             found[n++] = i;
     return n;
+}
+
+uint32_t row_texts_others(uint32_t *left, uint32_t n, const uint32_t *which, const uint32_t *numbers, uint32_t *who)
+{
+    uint32_t still = 0;
+
+    for (uint32_t j = 0; j < n; j++) {
+        who[left[j]] = numbers[which[left[j]]];
+        if (!who[left[j]])
+            left[still++] = left[j];
+    }
+    return still;
 }

@@ -124,9 +124,11 @@ static int prepare(struct auditns_stream *s)
     return s->size - s->end >= s->least;
 }
 
-/* To be called with the lock held, where the queue is empty and the thread idle. */
-static int64_t read_self(struct intake *in, struct auditns_stream *s)
+/* To be called with the lock held, where the queue is empty and the thread idle. What a netlink reader has received is read
+ * to its end, for nobody is woken by it any more. */
+static int64_t read_self(struct intake *in, struct auditns_stream *s, uint64_t most)
 {
+    uint64_t room = s->size - s->end;
     int64_t got;
 
     in->apart = 0;
@@ -141,7 +143,8 @@ static int64_t read_self(struct intake *in, struct auditns_stream *s)
     }
     if (in->ended)
         return in->ended < 0 ? in->ended : 0;
-    got = in->reader->read(in->reader, s->buf + s->end, s->size - s->end);
+    room = in->kind == INTAKE_STREAM && most < room ? most : room;
+    got = in->reader->read(in->reader, s->buf + s->end, room);
     if (got == -EINTR)
         got = -EAGAIN;
     in->reads++;
@@ -205,7 +208,7 @@ int64_t intake_read(struct intake *in, struct auditns_stream *s)
             queue_rest(&in->queue);
         dropped(in, &in->cutter.gap);
         in->cutter.dropping = 0;
-        got = read_self(in, s);
+        got = read_self(in, s, UINT64_MAX);
     }
     if (!in->busy)
         signal_news(in, in->queue.count || (in->apart && in->staged));
@@ -213,14 +216,14 @@ int64_t intake_read(struct intake *in, struct auditns_stream *s)
     return got;
 }
 
-int64_t intake_read_self(struct intake *in, struct auditns_stream *s)
+int64_t intake_read_self(struct intake *in, struct auditns_stream *s, uint64_t most)
 {
     int64_t got;
 
     if (!prepare(s))
         return -ENOBUFS;
     pthread_mutex_lock(&in->lock);
-    got = in->apart ? -EBUSY : read_self(in, s);
+    got = in->apart ? -EBUSY : read_self(in, s, most);
     pthread_mutex_unlock(&in->lock);
     return got;
 }

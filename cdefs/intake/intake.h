@@ -47,8 +47,8 @@ void intake_free(struct intake *in);
 /* Put text into the stream, which ends its last points. Returns how many bytes, 0 at the end, -EAGAIN where there is none
  * now, -ENOBUFS where the stream needs more room first, or another -errno. */
 int64_t intake_read(struct intake *in, struct auditns_stream *stream);
-/* The same, but -EBUSY where the thread has taken over. */
-int64_t intake_read_self(struct intake *in, struct auditns_stream *stream);
+/* The same, but -EBUSY where the thread has taken over; of a stream no more than `most` bytes. */
+int64_t intake_read_self(struct intake *in, struct auditns_stream *stream, uint64_t most);
 /* Nothing that comes later is to be taken in: the end is where nothing waits for the first time from now on. */
 void intake_finish(struct intake *in);
 /* Drop all that waits; *gap tells what that was. Returns 0 where nothing did. */

@@ -1,4 +1,5 @@
 /* Events as JSON lines; the readable reference is emit/render.py with jsonout.py and records.py. */
+#define _GNU_SOURCE
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,7 +10,13 @@
 struct auditns_json {
     struct out out;
     struct record *record;
+    const uint8_t *silent; /* NULL: all records are put */
 };
+
+void auditns_json_silent(struct auditns_json *j, const uint8_t *types)
+{
+    j->silent = types;
+}
 
 struct auditns_json *auditns_json_new(uint32_t seed)
 {
@@ -218,6 +225,23 @@ static uint32_t take_execs(struct auditns_json *j, const struct given *g, const 
     return execs;
 }
 
+/* Which of the records that are silent somewhere are so in this event. */
+static uint32_t silence(const struct given *g, const struct event *e)
+{
+    const struct auditns_points *p = g->points;
+    uint32_t call = 0, exec = NONE;
+
+    for (uint32_t i = e->line; i < e->line_end; i++) {
+        call |= p->l_type[i] == TYPE_SYSCALL;
+        exec = p->l_type[i] == TYPE_EXECVE ? i : exec;
+    }
+    if (!call)
+        return 0;
+    return exec != NONE && memmem(g->buf + p->l_off[exec], p->l_len[exec], " a0=", 4)
+               ? AUDITNS_JSON_OF_CALL | AUDITNS_JSON_OF_EXEC
+               : AUDITNS_JSON_OF_CALL;
+}
+
 static void put_type(struct out *o, const struct line *line, uint32_t type)
 {
     const char *name = line->text + line->head.name, *known;
@@ -253,7 +277,7 @@ static void put_event(struct auditns_json *j, const struct given *g, const struc
     struct out *o = &j->out;
     struct line line = {.head = {.text = NULL}};
     size_t start = o->len;
-    uint32_t subject = e->point, records = 0, execs = take_execs(j, g, e);
+    uint32_t subject = e->point, records = 0, execs = take_execs(j, g, e), silent = j->silent ? silence(g, e) : 0;
 
     while (subject < e->point_end && p->flags[subject] & AUDITNS_P_TARGET)
         subject++;
@@ -271,7 +295,7 @@ static void put_event(struct auditns_json *j, const struct given *g, const struc
             put_targets(o, g, e);
             PUT(o, ",\"records\":[");
         }
-        if (type == AUDIT_EOE)
+        if (type == AUDIT_EOE || (silent && j->silent[type] & silent))
             continue;
         size_t mark = o->len;
         if (records)

@@ -13,6 +13,12 @@ void auditns_json_free(struct auditns_json *json);
  * AUDITNS_JSON_NAME bytes at most. To be called first; both must stay where they are. */
 void auditns_json_names(const char *names, const uint8_t *kinds, uint32_t count);
 
+/* Leave out records of which nobody speaks: by type (a byte for each of 65536, which must stay where they are), those of a
+ * system call, and those beside a program with its arguments. */
+#define AUDITNS_JSON_OF_CALL 1
+#define AUDITNS_JSON_OF_EXEC 2
+void auditns_json_silent(struct auditns_json *json, const uint8_t *types);
+
 /* A byte in a text that stands for which process it is about: its pid, a colon, and when it began. */
 #define AUDITNS_JSON_WHICH 2
 

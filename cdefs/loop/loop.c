@@ -14,7 +14,9 @@
 #include "sinks/native_output.h"
 #include "audittext/audittext.h"
 #include "table/table.h"
+#include "attribution/clone_result.h"
 #include "attribution/row_lookup.h"
+#include "json/rows.h"
 #include "intake/intake.h"
 #include "loop/coalescer.h"
 #include "loop/loop.h"
@@ -27,17 +29,20 @@ static int is_daemon(int32_t type)
     return type >= AUDIT_FIRST_DAEMON && type <= AUDIT_LAST_DAEMON;
 }
 
-/* Whether the points are of the events of this host that come next, without a hole. */
+/* Whether the points are of the events of this host that come next, without a hole. Events of several processes are written
+ * at the same time, so that in between they may have another order than that of their numbers. */
 static int in_order(const struct native_loop *q)
 {
     const struct auditns_points *p = q->points;
+    struct auditns_range range;
 
     if (!p->n || p->n > LOOP_POINTS || q->scan->changes != q->changes || q->scan->logins != q->logins)
         return 0;
     for (uint32_t i = 0; i < p->n; i++)
-        if (p->serial[i] != q->next + i || is_daemon(p->rtype[i]) || p->flags[i] & AUDITNS_P_NODE)
+        if (is_daemon(p->rtype[i]) || p->flags[i] & AUDITNS_P_NODE)
             return 0;
-    return 1;
+    auditns_range(p, 0, p->n, &range);
+    return range.complete && range.low == q->next && p->serial[0] == q->next && p->serial[p->n - 1] == range.high;
 }
 
 /* Have the journal contain `size` bytes, for which there is room. */
@@ -60,7 +65,7 @@ static void mark(struct native_loop *q, int64_t now)
 {
     struct frame_header head = {
         .size = MARK, .kind = K_MARK, .source = S_PIPELINE, .cpu = CPU_UNKNOWN, .time = (uint64_t)now};
-    uint64_t range[] = {q->next - q->points->n, q->next - 1};
+    uint64_t range[] = {q->points->serial[0], q->next - 1};
 
     note(q, &head, sizeof(head));
     note(q, range, sizeof(range));
@@ -94,20 +99,36 @@ static int take_programs(struct native_loop *q, int64_t now)
     return 1;
 }
 
-/* Insert the texts if rows answer all points at `now`; returns how many bytes are in `out`, or -1, and then it is as if the
- * points had not been looked at. */
-static int64_t join(struct native_loop *q, int64_t now)
+/* Make of the points what is to be written if rows answer all of them at `now`; -1 where they do not. */
+static int64_t answer(struct native_loop *q, int64_t now)
 {
     struct auditns_points *p = q->points;
+    char *out = q->out;
+    int64_t size = -1;
+
+    if (q->clones && clone_any(q->clones, p))
+        return -1;
+    if (!q->objects)
+        size = lookup_join(q->lookup, p, p->out_end, q->careful, now, q->choice, q->tails, out, q->room);
+    else if (!q->scan->ours)
+        size = json_of_rows(q->objects, q->lookup, p, q->careful, now, q->choice, &out);
+    q->text = out;
+    return size;
+}
+
+/* The same; returns how many bytes `text` has, or -1, and then it is as if the points had not been looked at. */
+static int64_t join(struct native_loop *q, int64_t now)
+{
+    const struct auditns_points *p = q->points;
     const struct row_lookup *k = q->lookup;
     int64_t size;
 
     if (!take_programs(q, now))
         return -1;
-    size = lookup_join(q->lookup, p, p->out_end, q->careful, now, q->choice, q->tails, q->out, q->room);
+    size = answer(q, now);
     if (size < 0)
         return -1;
-    q->next += p->n;
+    q->next = p->serial[p->n - 1] + 1;
     q->ms = p->ms[p->n - 1];
     mark(q, now);
     q->answered += p->n;
@@ -131,7 +152,7 @@ static void give(struct native_loop *q)
     int all = !q->by_caller;
 
     for (uint32_t i = 0; q->size && i < q->outputs; i++)
-        all &= output_give(&q->output[i], q->out, (size_t)q->size);
+        all &= output_give(&q->output[i], q->text, (size_t)q->size);
     if (all)
         q->size = 0;
 }
@@ -147,6 +168,7 @@ static int pass_on(struct native_loop *q)
         return 0;
     q->size = p->out_end - p->out_from;
     memcpy(q->out, p->buf + p->out_from, (size_t)q->size);
+    q->text = q->out;
     give(q);
     return 1;
 }
@@ -154,7 +176,7 @@ static int pass_on(struct native_loop *q)
 int loop_round(struct native_loop *q)
 {
     struct auditns_stream *stream = q->stream;
-    int64_t got = intake_read_self(q->intake, stream), now;
+    int64_t got = intake_read_self(q->intake, stream, LOOP_TEXT), now;
 
     q->size = q->drained = 0;
     q->applied = 0;

@@ -1,6 +1,7 @@
 /* The fast path of the loop; pipeline/native_loop.py says which rounds it takes. */
 
-#define LOOP_POINTS 64
+#define LOOP_POINTS 4096
+#define LOOP_TEXT 131072 /* of a stream so much is read at once: what comes of it still is in the processor's cache */
 
 /* What the rounds of the fast path work on, and what they have done since somebody last took note of it. Times are
  * CLOCK_MONOTONIC ns. */
@@ -12,11 +13,13 @@ struct native_loop {
     struct table *table;
     struct row_lookup *lookup;  /* NULL: all points are for the caller to answer */
     const struct auditns_tails *tails;
+    const struct json_rows *objects; /* NULL: plain text is wanted, with `tails` in it */
+    const struct clone_calls *clones; /* NULL, or what these have returned is told, but not here */
     int64_t (*see)(struct perf_look *); /* perf_look, or what a test puts in its place */
     struct perf_look *look;
     struct coalescer *coalescer;
     uint32_t outputs;           /* how many the text goes to */
-    int by_caller;              /* it stays in `out`, for the caller to write */
+    int by_caller;              /* it is for the caller to write */
     struct native_output output[OUTPUTS];
     char *out;
     uint64_t room;
@@ -27,7 +30,8 @@ struct native_loop {
     char *journal;              /* what goes to the journal: frames that were applied, and which events answered; NULL: none */
     uint64_t journal_room, journal_len;
     int64_t end, hold;          /* end: of the rounds; hold: how long an event is waited for whose end has not come */
-    int64_t size;               /* what is left for the caller: bytes in `out`; -1: his to answer */
+    int64_t size;               /* what is left for the caller: bytes of `text`; -1: his to answer */
+    const char *text;           /* what the round has made */
     int64_t drained;            /* bytes of frames in `look`, or its error */
     uint64_t applied;           /* of these: the caller is to apply the rest */
     int64_t ms;                 /* of the newest event */

@@ -11,7 +11,7 @@
 #include "audittext/lines_impl.h"
 #include "sinks/file_writer.h"
 
-enum { PLACES = 64, COPY = 131072, COPIES = 524288 };
+enum { PLACES = 64, COPY = 262144, COPIES = 1048576 };
 
 struct writer {
     pthread_mutex_t lock;

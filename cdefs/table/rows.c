@@ -122,7 +122,8 @@ uint32_t table_profile_add(struct table *t, const uint8_t *raw, uint64_t cgroup,
         }
         t->profiles = i;
     }
-    t->profile[i] = (struct table_profile){.cgroup = cgroup, .epoch = epoch, .execs = execs != 0, .used = 1};
+    t->profile[i] = (struct table_profile){.cgroup = cgroup, .epoch = epoch, .execs = execs != 0, .used = 1,
+                                            .given = ++t->profiles_given};
     if (raw)
         memcpy(t->profile[i].raw, raw, TABLE_RAW);
     return i;

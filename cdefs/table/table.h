@@ -43,6 +43,7 @@ struct table_profile {
     uint8_t execs;              /* an exec in the known cgroup changes nothing */
     uint8_t lives;              /* types (bits, as in raw) of which a child may have a namespace of its own */
     uint8_t used;
+    uint64_t given;             /* counts profiles: another one at this place has another number */
 };
 
 /* Shared with Namespaces: how many namespaces there were, and have lost their last task; the next minted serial */
@@ -158,6 +159,7 @@ struct table {
     uint32_t processes, threads, dead;
     struct table_profile *profile;
     uint32_t profiles;
+    uint64_t profiles_given;
     /* of those forgotten by table_expire, for the caller to take away before anything else is done */
     struct table_forebear *forebear;
     uint32_t forebears, forebear_room;

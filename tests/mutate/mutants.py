@@ -24,7 +24,7 @@ MUTANTS: Final = (
     Mutant(
         "loop: events that auditd numbers itself",
         "cdefs/loop/loop.c",
-        " || is_daemon(p->rtype[i])",
+        "is_daemon(p->rtype[i]) || ",
         "",
         "tests/unit/test_native_loop.py::test_auditd_counts_its_own_events_by_itself",
     ),
@@ -52,9 +52,16 @@ MUTANTS: Final = (
     Mutant(
         "loop: a hole in the serials",
         "cdefs/loop/loop.c",
-        "p->serial[i] != q->next + i || ",
+        "range.low == q->next && p->serial[0] == q->next && ",
         "",
         "tests/unit/test_native_loop.py::test_a_hole_in_the_serials_is_left_to_the_pipeline",
+    ),
+    Mutant(
+        "loop: a hole between events",
+        "cdefs/loop/loop.c",
+        "return range.complete && ",
+        "return ",
+        "tests/unit/test_native_loop.py::test_a_hole_between_events_is_left_to_the_pipeline",
     ),
     Mutant(
         "loop: a change of the rules",
@@ -213,8 +220,8 @@ MUTANTS: Final = (
     Mutant(
         "loop: states are wanted",
         "auditns_connector/attribution/attributor.py",
-        "        if self._keeps:\n            return None\n        self._begin()\n",
-        "        self._begin()\n",
+        "if self._parents or (self.keep_states and not objects):\n            return None\n        self._begin()\n",
+        "self._begin()\n",
         "tests/unit/test_native_loop.py::test_the_c_leaves_answers_that_it_cannot_put_in",
     ),
     Mutant(
@@ -1063,8 +1070,8 @@ MUTANTS: Final = (
     Mutant(
         "rows: nothing is consumed where not all is answered",
         "cdefs/attribution/row_lookup.c",
-        "    if (!missed && !n)\n        consume",
-        "    if (!missed)\n        consume",
+        "    if (!missed && !n)\n        lookup_consume",
+        "    if (!missed)\n        lookup_consume",
         "tests/unit/test_row_gates.py::test_where_not_all_is_answered_nothing_is_consumed",
     ),
     Mutant(
