@@ -1,23 +1,34 @@
 /* Records as they mostly are, put straight to where they belong: name=value words alone, each name once, most values
  * such that they stand in JSON as they are. */
+#define _GNU_SOURCE
 #include <sys/types.h>
 #include "json/json_impl.h"
 
 void fast_start(struct fast *u, uint32_t seed)
 {
     u->names.seed = ((uint64_t)seed * 0x9e3779b97f4a7c15u) | 1;
-    u->object = 0;
+    u->object = u->objects = 0;
     names_clear(&u->names);
     u->last = u->names.name;
 }
 
 static void begin_object(struct fast *u)
 {
-    if (!++u->object || u->names.count == NAMES) {
+    if (!++u->objects || u->names.count == NAMES) {
         names_clear(&u->names);
         u->last = u->names.name;
-        u->object = 1;
+        u->objects = 1;
     }
+    u->object = u->objects;
+}
+
+/* An object within the one in hand, which `u->object` is to be again behind it; 0: that one would be forgotten. */
+static int begin_inner(struct fast *u)
+{
+    if (u->objects == UINT32_MAX || u->names.count == NAMES)
+        return 0;
+    u->object = ++u->objects;
+    return 1;
 }
 
 /* Whether a name has not been in this object before; now it has. */
@@ -102,11 +113,54 @@ static inline char *copy_value(struct fast *u, char *to, const char **at, const 
     return put_value(to, v, (size_t)(*at - v), kind, title, u->bytes);
 }
 
+/* What stands in the braces of a plain "{ name=value ... }" at *at, which is moved behind it: each name once, no value in
+ * quotes, and nothing behind it in the record that could close it as well. NULL: it is not plain. */
+static char *put_braced(struct fast *u, char *to, const char **at, const char *end)
+{
+    static const char close[] = " }";
+    const char *s = *at + 1, *stop = memmem(s, (size_t)(end - s), close, 2);
+    uint32_t outer = u->object;
+    char *begin = to;
+
+    if (!stop || !is_end(stop + 2, end) || memmem(stop + 2, (size_t)(end - stop - 2), close, 2) || !begin_inner(u))
+        return NULL;
+    while (s < stop) {
+        if (*s == ' ') {
+            s++;
+            continue;
+        }
+        struct name *name = name_at(u, s);
+        if (!name || name->object == outer || !is_first(u, name))
+            return NULL;
+        memcpy(to, name->said, sizeof(name->said));
+        to += name->len + 4;
+        s += name->len + 1;
+        if (*s == '"')
+            return NULL;
+        if (is_called(name, "path")) { /* it goes on up to the brace */
+            const char *last = stop;
+            while (last > s && last[-1] == ' ')
+                last--;
+            to = put_value(to, s, (size_t)(last - s), 0, 0, u->bytes);
+            s = stop;
+        } else {
+            to = copy_value(u, to, &s, stop, 0, 0);
+        }
+    }
+    if (to == begin)
+        return NULL;
+    u->object = outer;
+    *begin = '{'; /* for the comma */
+    *to = '}';
+    *at = stop + 2;
+    return to + 1;
+}
+
 /* Whether a value that ENRICHED format adds ends where one of the kernel's would, if a name follows it. */
 static int is_plain_added(const char *v, const char *end)
 {
     const char *quote = v < end && *v == '"' ? memchr(v + 1, '"', (size_t)(end - v - 1)) : NULL;
-    if (v == end || *v == ' ' || *v == '{')
+    if (v == end || *v == ' ')
         return 0;
     return *v != '"' || (quote && is_end(quote + 1, end));
 }
@@ -123,11 +177,17 @@ static char *put_words(struct fast *u, char *to, const char *s, const char *end,
         struct name *name = name_at(u, s);
         if (!name || !is_first(u, name))
             return NULL;
-        if (added && !is_plain_added(s + name->len + 1, end))
-            return NULL;
         memcpy(to, name->said, sizeof(name->said));
+        to += name->len + 4;
         s += name->len + 1;
-        to = copy_value(u, to + name->len + 4, &s, end, added ? 0 : name->kind, title && is_called(name, "proctitle"));
+        if (added && s < end && *s == '{')
+            to = put_braced(u, to, &s, end);
+        else if (added && !is_plain_added(s, end))
+            return NULL;
+        else
+            to = copy_value(u, to, &s, end, added ? 0 : name->kind, title && is_called(name, "proctitle"));
+        if (!to)
+            return NULL;
     }
     return to;
 }

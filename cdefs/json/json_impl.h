@@ -115,7 +115,7 @@ static inline int is_name(const struct name *name, const char *s)
 struct fast {
     struct names names;
     struct name *last; /* the name that came last */
-    uint32_t object;   /* the number of the one in hand */
+    uint32_t object, objects; /* the number of the one in hand, and the one given last */
     char bytes[AUDITNS_MAX_LINE + PAD];
 };
 
