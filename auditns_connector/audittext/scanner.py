@@ -46,8 +46,6 @@ _NEVER: Final = (1 << 63) - 1
 MOST_PART: Final = 1 << 19
 #: room is made for so much at once: what is read and not scanned yet costs most to move (bytes)
 ROOM: Final = 768 * 1024
-#: so much is moved to the front of the buffer at once, where it is in the processor's cache
-_LITTLE: Final = 1 << 16
 
 
 def count_lines(block: bytes | memoryview, start: int = 0, end: int | None = None) -> int:
@@ -284,15 +282,10 @@ class TextStream:
             raise ValueError(f"between 1 and {_MAX_PUSH} bytes at a time, not {size}")
         self._scanner.points.drop()
         c = self._c
-        c.start += c.consumed
-        c.consumed = 0
-        kept = c.end - c.start
-        if c.end + size > c.size or (c.start and kept <= _LITTLE):
-            rest = self._buffer[c.start : c.end]
-            if kept + size > c.size:
-                self._use(bytearray(2 * (kept + size)))
-            if kept:
-                self._buffer[:kept] = rest
+        if not lib.auditns_stream_room(c, size):
+            kept, rest = c.end - c.start, self._buffer[c.start : c.end]
+            self._use(bytearray(2 * (kept + size)))
+            self._buffer[:kept] = rest
             c.scanned -= c.start
             c.start, c.end = 0, kept
         return memoryview(self._buffer)[c.end : c.end + size]

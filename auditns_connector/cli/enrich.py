@@ -48,6 +48,7 @@ def run(args: argparse.Namespace) -> int:
     from auditns_connector.emit import spelling as spellings
     from auditns_connector.emit.redaction import Redaction
     from auditns_connector.host.audit_tools import version
+    from auditns_connector.pipeline.file_loop import FileLoop
     from auditns_connector.pipeline.offline import LiveAnswers, ReplayAnswers
     from auditns_connector.pipeline.text_input import TextInput
     from auditns_connector.pipeline.text_stage import Enricher
@@ -97,10 +98,13 @@ def run(args: argparse.Namespace) -> int:
             shown = blocks if shape is None else [shape(bytes(block)) for block in blocks]
             return all(write_all(output, block) for block in shown) and not enricher.done
 
+        native = None
+        if shape is None:
+            native = FileLoop(stream, enricher, correlator, answers, output, lambda rest: write_all(output, rest))
         reading = progress(args.files or ["-"])
         try:
             with ended_by_signal() as ended:
-                TextInput(stream, deliver, answers, reading, ended).run(args.files or ["-"])
+                TextInput(stream, deliver, answers, reading, ended, native).run(args.files or ["-"])
         finally:
             if reading is not None:
                 reading.close()

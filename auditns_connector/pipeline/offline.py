@@ -14,6 +14,7 @@ from auditns_connector.journal.reader import JournalReader
 from auditns_connector.model import container_names
 from auditns_connector.model.apply.dispatch import Model
 from auditns_connector.model.places import Container
+from auditns_connector.pipeline.file_loop import Moment
 from auditns_connector.vocabulary import frames as f
 from auditns_connector.vocabulary.audit_text import P_LATE, P_NETFILTER, P_NODE, P_SUBJECT
 from auditns_connector.vocabulary.values import JsonObject
@@ -41,6 +42,8 @@ class ReplayAnswers:
         self.nodes: set[bytes] = set()
         #: events that cannot be of the host of the journal, as far as was answered
         self.foreign = 0
+        #: as of when the events were answered that came last, where that was one moment
+        self.moment: Moment | None = None
         #: what the first frame says of the run
         self.hello: JsonObject = {}
         first, *others = self._reader.upto(0)[0]
@@ -76,7 +79,7 @@ class ReplayAnswers:
         """Advance the model mark by mark, answering runs of points on the way."""
         choice = correlator.begin(points)
         correlator.next_stamps = True
-        first = 0
+        first, self.moment = 0, None
         for mark, end in self._runs(points):
             blocks, now = self._reader.upto(mark)
             if any(blocks):
@@ -86,6 +89,8 @@ class ReplayAnswers:
                 self.model.outputs = []
                 self.model.forget_questions()
             correlator.answer(points, now, choice, first, end)
+            if not first and end == points.n and (span := self._reader.span_of(points.serial[0])) is not None:
+                self.moment = Moment(*span[:2], now)
             first = end
         return choice
 
@@ -158,6 +163,9 @@ class ReplayAnswers:
 
 class LiveAnswers:
     """This host, from /proc and the kernel's events from now on; what happened before it cannot know."""
+
+    #: each block is answered as of its own
+    moment: Moment | None = None
 
     def __init__(self, *, all_serials: bool = False) -> None:
         from auditns_connector.host.open_sources import host_observer, own_nodes

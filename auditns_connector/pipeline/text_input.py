@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
+from auditns_connector._native import lib
 from auditns_connector.audittext.scanner import InsertionPoints, TextStream
 from auditns_connector.errors import AuditnsError
 from auditns_connector.pipeline.compressed import ENOUGH, may_be_compressed, reader
@@ -45,6 +46,23 @@ class Reading(Protocol):
         """Something of it has been read."""
 
 
+class NativeRounds(Protocol):
+    """Who works on the text of a file without the interpreter, see file_loop.py."""
+
+    @property
+    def unended(self) -> bool:
+        """What was read last has no newline at its end."""
+
+    def ready(self) -> bool:
+        """Whether the next block may be one of these."""
+
+    def run(self, fd: int, unended: bool) -> int:
+        """Some blocks of the file ``fd``; how that ended, a FILE_* of the C. ``unended``: so is what came before."""
+
+    def write_rest(self) -> bool:
+        """Write what the output did not take; False when nobody wants more."""
+
+
 class TextInput:
     """Feeds ``stream`` and gives what is decided to ``deliver``, which returns False when nobody wants more."""
 
@@ -55,8 +73,11 @@ class TextInput:
         watched: Watched,
         reading: Reading | None = None,
         ended: Callable[[], bool] = lambda: False,
+        native: NativeRounds | None = None,
     ) -> None:
-        """``ended``: somebody wants the end, of what has not come yet nothing more is read."""
+        """``ended``: somebody wants the end, of what has not come yet nothing more is read. ``native`` may work on the
+        text of files as well."""
+        self._native = native
         self._stream, self._watched, self._reading, self._ended = stream, watched, reading, ended
         self._deliver = deliver if reading is None else self._deliver_and_tell(deliver, reading)
         self._unended = False
@@ -156,6 +177,25 @@ class TextInput:
             self._stream.at(time.monotonic_ns())
             if not self._deliver(self._stream.filled(size)):
                 return False
+            if all_there and self._native is not None and not self._go_on_natively(fd, self._native):
+                return False
+        return True
+
+    def _go_on_natively(self, fd: int, native: NativeRounds) -> bool:
+        """As much of the file as needs no interpreter; False when nobody wants more."""
+        while not self._ended() and native.ready():
+            how = native.run(fd, self._unended)
+            self._unended = native.unended
+            if self._reading is not None:
+                self._reading.step()
+            if how == lib.FILE_REST and not native.write_rest():
+                return False
+            if how == lib.FILE_ASKED:
+                return self._deliver(self._stream.scanned())
+            if how == lib.FILE_UNSCANNED:
+                return self._deliver(self._stream.filled(0))
+            if how in (lib.FILE_UNREAD, lib.FILE_ROOM):
+                break
         return True
 
     def _wait(self, fd: int, last: bool) -> bool | None:

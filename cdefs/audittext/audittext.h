@@ -152,6 +152,9 @@ struct auditns_stream {
 int64_t auditns_stream_scan(struct auditns_stream *stream, struct auditns_scan *scan, struct auditns_points *points,
                             uint64_t most, int mode);
 
+/* Make room for `size` bytes behind what is there, which may move; 0: there is not enough. Ends the last points. */
+int auditns_stream_room(struct auditns_stream *stream, uint64_t size);
+
 /* The least and the greatest time and serial of some points; complete: every serial between is there (never
  * where it is more than AUDITNS_MAX_RANGE of them). */
 struct auditns_range {
