@@ -96,14 +96,17 @@ class RuleWatch:
         calls = text.open_calls()
         if not calls:
             return calls is None
-        n = points.n
+        n, wanted = points.n, {pid for pid, _ in calls}
+        if min(wanted) < 0:
+            return True
         pids = points.pid[:n].tolist()
-        answered = set(pids)
-        return any(
-            pid < 0 or any(pids[i] == pid and 0 < (points.serial[i] - serial) % _MODULUS < _HALF for i in range(n))
-            for pid, serial in calls
-            if pid < 0 or pid in answered
-        )
+        if wanted.isdisjoint(pids):
+            return False
+        answered: dict[int, list[int]] = {pid: [] for pid in wanted}
+        for pid, serial in zip(pids, points.serial[:n].tolist(), strict=True):
+            if pid in wanted:
+                answered[pid].append(serial)
+        return any(0 < (after - serial) % _MODULUS < _HALF for pid, serial in calls for after in answered[pid])
 
     @property
     def changes(self) -> int:

@@ -95,8 +95,9 @@ UNCLEAR: Final = int(lib.AUDITNS_KEY_UNCLEAR)
 
 
 def sequence_end(points: InsertionPoints, first: int, most: int, apart: bytes) -> int:
-    """Up to where the points from ``first`` on have one serial after the other, below ``most``, the same in front of
-    their records, and no type that has a 1 in ``apart`` (65536 bytes)."""
+    """Up to where the points from ``first`` on are of events of which none is missing in between, the one with the
+    highest serial last, all below ``most``, with the same in front of their records, and no type that has a 1 in
+    ``apart`` (65536 bytes). On the way they may have another order: see cdefs/attribution/group.h."""
     return int(lib.auditns_sequence(points.c, first, most, apart))
 
 

@@ -64,12 +64,27 @@ static int same_lead(const struct auditns_points *p, uint32_t a, uint32_t b)
 
 uint32_t auditns_sequence(const struct auditns_points *p, uint32_t first, uint64_t most, const uint8_t *apart)
 {
-    uint32_t i = first + 1;
+    uint64_t seen[AUDITNS_SEQUENCE_MOST / 64] = {0}, next = p->serial[first] + 1, high = next - 1; /* next: not in order yet */
+    uint32_t end = first + 1, found = 0;
+    int64_t ms = p->ms[first];
 
-    while (i < p->n && p->serial[i] == p->serial[i - 1] + 1 && p->serial[i] < most && !apart[p->rtype[i]] &&
-           same_lead(p, i, first))
-        i++;
-    return i;
+    for (uint32_t i = end; i < p->n && p->serial[i] < most && !apart[p->rtype[i]] && same_lead(p, i, first); i++) {
+        uint64_t at = p->serial[i] - next, bit = (uint64_t)1 << at % 64;
+
+        if (at >= AUDITNS_SEQUENCE_MOST || p->ms[i] - ms > AUDITNS_SEQUENCE_MS || ms - p->ms[i] > AUDITNS_SEQUENCE_MS)
+            break; /* also where it is another one of an event that has come, as a target is */
+        found += !(seen[at / 64] & bit);
+        seen[at / 64] |= bit;
+        high = p->serial[i] > high ? p->serial[i] : high;
+        if (p->serial[i] != high || found != high - next + 1)
+            continue;
+        memset(seen, 0, ((high - next) / 64 + 1) * sizeof(*seen));
+        end = i + 1;
+        next = high + 1;
+        found = 0;
+        ms = p->ms[i];
+    }
+    return end;
 }
 
 /* ---- filters ---- */

@@ -19,8 +19,12 @@ uint32_t auditns_group(struct auditns_groups *groups, const struct auditns_point
 /* Put into `choice`, for each of the first `count` points that were grouped, the number of its group. */
 void auditns_spread(const struct auditns_groups *groups, const uint32_t *numbers, uint32_t count, uint32_t *choice);
 
-/* Up to where the points from `first` on have one serial after the other, below `most`, the same in front of their records,
- * and no type with a 1 in `apart` (a byte for each of 65536). */
+/* Up to where the points from `first` on are of events of which none is missing in between, the one with the highest serial
+ * last, all of them below `most`, with the same in front of their records, and no type with a 1 in `apart` (a byte for each
+ * of 65536). On the way they may have another order than that of their serials: none comes before so many others that are
+ * numbered before it, or is so much older than one before it (ms), that it would count as missing (audittext/serials.py). */
+#define AUDITNS_SEQUENCE_MOST 512
+#define AUDITNS_SEQUENCE_MS 999
 uint32_t auditns_sequence(const struct auditns_points *points, uint32_t first, uint64_t most, const uint8_t *apart);
 
 #define AUDITNS_KEY_OTHER 0
