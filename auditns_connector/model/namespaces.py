@@ -150,6 +150,10 @@ class Namespaces:
         index, ino = inst.index, inst.ino
         if former is not None and self.empty_by_inode.get((index, ino)) is former:
             del self.empty_by_inode[index, ino]
+        if inst.ended is not None and inst.ended < horizon:
+            inst.owner = None  # as forget() leaves it
+            self.note(index, ino)
+            return
         if inst.serial is None:
             self.unnumbered[inst.number] = inst
             inst.possible_predecessor = former
@@ -157,7 +161,7 @@ class Namespaces:
             self.serials[inst.serial] = self.minted[inst.serial] = inst
         if inst.ended is None:
             self.current[index][ino] = inst
-        elif inst.ended >= horizon:
+        else:
             self._late = (bool(self.died) and self.died[-1][1] > inst.ended) or self._late
             self.died.append((inst, inst.ended))
             if inst.serial is None and not followed and ino not in self.current[index]:

@@ -251,7 +251,17 @@ def frames_of(what: Any) -> list[tuple[int, int, dict[str, Any]]]:
     return found + [(kind, f.S_PERF, task) for kind in ENDS[:seen]]
 
 
+#: namespaces of a life are forgotten before it is told of them, and asked for their serials behind that
+FORGOTTEN_UNTOLD: Any = [
+    (f.K_COMM, f.S_PERF, {"pid": 100, "tid": 100, "arg": 0, "payload": b"one\0"}),
+    (110, 1, raw({"pid": 4026540000, "user": 4026540000}), 1),
+    (f.K_MARK, f.S_PIPELINE, {"arg": 1}),
+    (f.K_COMM, f.S_PERF, {"pid": 100, "tid": 100, "arg": 0, "payload": b"one\0"}),
+]  # fmt: skip
+
+
 @given(LIVES, st.sets(st.integers(0, 39)), st.sampled_from([8, 20]), st.booleans())
+@example(FORGOTTEN_UNTOLD, {3}, 8, False)
 def test_lives_of_namespaces(lives: list[Any], asked: set[int], each: int, mix: bool) -> None:
     """They are known, told and counted alike, whoever is asked about in between."""
     both = Both()
