@@ -9,16 +9,16 @@ import pytest
 
 try:
     from hypothesis import HealthCheck, settings
+
+    from tests.examples import EXPLORE, examples
 except ImportError:  # where only a kernel is looked at, as in a virtual machine
     pass
 else:
     # no test may depend on how busy the machine is, nor the verdict on a change on chance: new examples are looked for
     # by night (AUDITNS_EXPLORE=1), and what is found there is given by name
-    explore = os.environ.get("AUDITNS_EXPLORE") == "1"
     settings.register_profile(
-        "auditns", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=not explore,
-        max_examples=1000 if explore else 100,
-    )  # fmt: skip
+        "auditns", examples(100), deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=not EXPLORE
+    )
     settings.load_profile("auditns")
 
 GOLDEN = Path(__file__).parent / "golden" / "data"

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from auditns_connector._native import ffi, lib
@@ -32,6 +32,7 @@ from auditns_connector.query.search import Search, Shown
 from auditns_connector.vocabulary import archive as numbers
 from auditns_connector.vocabulary import audit_text as pt
 from auditns_connector.vocabulary.audit_text import MODE_EOF
+from tests.examples import examples
 from tests.reference.index_terms import terms_of
 from tests.unit.archive_help import seal
 
@@ -91,7 +92,7 @@ def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(filling_module, "_STEP", 64)
 
 
-@settings(max_examples=20)
+@examples(20)
 @given(st.lists(TEXT, min_size=1, max_size=3), st.sampled_from([512, 5000, 1 << 20]))
 def test_the_text_comes_back(texts: list[bytes], size: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -130,7 +131,7 @@ def lines_of(collector: Collector, number: int) -> list[bytes]:
     return b"".join(bytes(collector.buffer[p.off : p.off + p.len]) for p in pieces).splitlines(keepends=True)
 
 
-@settings(max_examples=150)
+@examples(150)
 @given(TEXT)
 def test_terms_are_those_of_the_reference(text: bytes) -> None:
     if b"\r" in text or b"{" in text or b"audit: type=" in text:
@@ -147,7 +148,7 @@ def test_terms_are_those_of_the_reference(text: bytes) -> None:
         assert {Term(kind, value).hash() for kind, value in wanted} == found, (wanted, lines)
 
 
-@settings(max_examples=150)
+@examples(150)
 @given(TEXT)
 def test_holders_are_those_that_the_text_tells(text: bytes) -> None:
     collector, scanner = collected(text)
@@ -172,7 +173,7 @@ def test_holders_are_those_that_the_text_tells(text: bytes) -> None:
             assert group.holder == numbers.HOLDER_SEVERAL
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(st.integers(0, 1 << 32))
 def test_what_is_there_is_found(seed: int) -> None:
     """No filter denies a term that an event has."""
@@ -225,7 +226,7 @@ def is_scattered(text: bytes) -> bool:
     return len(set(runs)) < len(runs)
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(
     st.integers(0, 1 << 32),
     st.sampled_from([

@@ -3,13 +3,14 @@
 from typing import Any
 from unittest import mock
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from auditns_connector.audittext.scanner import TextStream
 from auditns_connector.audittext.serials import SerialGap
 from auditns_connector.pipeline import continuity
 from auditns_connector.pipeline.continuity import Continuity
+from tests.examples import examples
 
 STEPS = st.lists(
     st.tuples(
@@ -38,7 +39,7 @@ def told(blocks: list[list[Any]], serial: int) -> list[tuple[list[SerialGap], bo
     return [*known, (found.missing, found.incomplete, found.next, found.newest)]
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(st.lists(STEPS, min_size=1, max_size=4), st.sampled_from([100, (1 << 32) - 5]))
 def test_events_that_follow_one_another_are_taken_together(blocks: list[list[Any]], serial: int) -> None:
     with mock.patch.object(continuity, "sequence_end", lambda points, first, *_: first + 1):

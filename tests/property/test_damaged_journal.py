@@ -4,7 +4,7 @@ import random
 import tempfile
 from pathlib import Path
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from auditns_connector.attribution.attributor import Correlator
@@ -13,6 +13,7 @@ from auditns_connector.errors import DecodeError
 from auditns_connector.journal.files import ranges
 from auditns_connector.pipeline.offline import ReplayAnswers
 from auditns_connector.vocabulary import frames as f
+from tests.examples import examples
 from tests.unit.world import HEX, World
 
 TEXT = b"".join(
@@ -68,7 +69,7 @@ def damaged(seed: int) -> bytes:
     return bytes(data[: rng.choice([len(data), rng.randrange(len(data))])])
 
 
-@settings(max_examples=400)
+@examples(400)
 @given(st.integers(0, 1 << 48))
 def test_damage_is_a_decode_error_or_harmless(seed: int) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from functools import cache
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from auditns_connector.attribution.attributor import Correlator
@@ -14,6 +14,7 @@ from auditns_connector.emit.pretty import Pretty
 from auditns_connector.model.apply.dispatch import Model
 from auditns_connector.pipeline.text_stage import JSON, NUMERIC, PRETTY, RAW, Enricher
 from auditns_connector.vocabulary import record_types as rectypes
+from tests.examples import examples
 from tests.unit.world import HEX, World
 
 from .audit_text import stream
@@ -114,7 +115,7 @@ def cut(text: bytes, rng: random.Random) -> list[bytes]:
     return [text[a:b] for a, b in zip([0, *spots], [*spots, len(text)], strict=True)]
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(st.integers(0, 1 << 48))
 def test_grammar_and_its_mutations(seed: int) -> None:
     rng = random.Random(seed)
@@ -122,7 +123,7 @@ def test_grammar_and_its_mutations(seed: int) -> None:
     check(pieces, flush=rng.choice([None, len(pieces) // 2]))
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(PIECES)
 @example([b"type=SYSCALL msg=audit(1.000:1): pid=100", b""])
 @example([b"type=SYSCALL msg=audit(1.000:1): pid=100", b"\n", b"type=CONTAINER_ID msg=audit(1.000:1): contid=9\n"])
@@ -131,14 +132,14 @@ def test_arbitrary_bytes(pieces: list[bytes]) -> None:
     check(pieces)
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(st.lists(st.sampled_from(WORDS), max_size=30))
 def test_words_of_the_language_in_any_order(words: list[bytes]) -> None:
     check([b"".join(words)])
     check(words)
 
 
-@settings(max_examples=150)
+@examples(150)
 @given(st.integers(0, 1 << 48))
 def test_objects_lose_no_event(seed: int) -> None:
     """JSON and lines for people, of the same bytes: one ASCII object or one printable line for each event or line."""

@@ -2,7 +2,7 @@
 
 from array import array
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from auditns_connector.attribution.attributor import Correlator
@@ -13,6 +13,7 @@ from auditns_connector.config.options import EventFilter as Configured
 from auditns_connector.pipeline.filters import ConfiguredFilter, EventFilter, configured, parse_contids
 from auditns_connector.vocabulary.audit_text import LINE_LATE
 from auditns_connector.vocabulary.record_types import NUMBERS
+from tests.examples import examples
 from tests.property.test_enrich_identity import NOW, model
 from tests.unit.world import HEX
 
@@ -71,7 +72,7 @@ def reference(
     return kept
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(st.lists(RECORD, max_size=25), FILTER, FILTER, st.booleans())
 def test_what_is_kept_is_what_the_reference_keeps(
     records: list[tuple[bytes, int, int, bytes]], one: EventFilter, other: EventFilter, both: bool

@@ -5,7 +5,7 @@ from itertools import pairwise
 from unittest import mock
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from auditns_connector._native import ffi
@@ -15,6 +15,7 @@ from auditns_connector.audittext.grouping import Groups, pick, pick_numbers
 from auditns_connector.audittext.scanner import InsertionPoints, count_lines
 from auditns_connector.model.process import State
 from auditns_connector.vocabulary.audit_text import MAX_RANGE
+from tests.examples import examples
 from tests.property.test_enrich_identity import NOW, model, world
 
 ALONE = 4
@@ -119,7 +120,7 @@ def described(state: State, ns: bool) -> tuple[object, ...]:
     return (state.since, container, inst if ns else None, state.origin, state.login)
 
 
-@settings(max_examples=200)
+@examples(200)
 @example([(59, 1, 0), (100, 1, 9), (59, 1, 4), (7, 5, 1), (100, 1, 4)], 1, True, [])
 @example([(7, 5, 1), (100, 1, 7), (-1, 1, 5), (2**31 - 1, 1, 2), (1, 1, 4)], 1, True, [])
 @given(

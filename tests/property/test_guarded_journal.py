@@ -6,7 +6,7 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from auditns_connector.attribution.attributor import Correlator
@@ -17,6 +17,7 @@ from auditns_connector.journal.files import JournalWriter, ranges
 from auditns_connector.journal.reader import JournalReader
 from auditns_connector.pipeline.offline import ReplayAnswers
 from auditns_connector.vocabulary import frames as f
+from tests.examples import examples
 from tests.unit.world import HEX, World
 
 EVENTS = 6
@@ -108,7 +109,7 @@ def test_nothing_can_be_cut_off_unseen(tmp_path: Path) -> None:
         check(path, GOOD[:size], wanted)
 
 
-@settings(max_examples=100)
+@examples(100)
 @given(st.integers(0, 1 << 48))
 def test_any_damage_is_seen(seed: int) -> None:
     rng, data = random.Random(seed), bytearray(GOOD)

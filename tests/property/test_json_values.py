@@ -2,10 +2,11 @@
 
 import json
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from auditns_connector.emit.fields import added
+from tests.examples import examples
 from tests.golden.test_objects import render
 
 HEAD = b"msg=audit(1.500:7): "
@@ -50,7 +51,7 @@ ADDED = st.lists(
 )
 
 
-@settings(max_examples=400)
+@examples(400)
 @given(st.lists(st.lists(WORDS, max_size=8), min_size=1, max_size=5), st.booleans())
 def test_arguments_are_the_same_in_c_and_in_python(records: list[list[str]], number: bool) -> None:
     kind = b"UNKNOWN[1309]" if number else b"EXECVE"
@@ -58,14 +59,14 @@ def test_arguments_are_the_same_in_c_and_in_python(records: list[list[str]], num
     render(b"type=SYSCALL " + HEAD + b"pid=2\n" + text, "json")
 
 
-@settings(max_examples=600)
+@examples(600)
 @given(ADDED)
 @example(['SADDR={ saddr_fam=local path=/run/a } UID="x" }'])
 def test_what_enriched_adds_is_the_same_in_c_and_in_python(parts: list[str]) -> None:
     render(b"type=SOCKADDR %bsaddr=01\x1d%b\n" % (HEAD, "".join(parts).encode()), "json")
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(
     st.lists(st.text(st.characters(codec="utf-8", exclude_characters='"\n\x1d\r'), min_size=1), min_size=1, max_size=4)
 )
@@ -74,7 +75,7 @@ def test_a_quoted_value_without_quotes_in_it_is_whole(values: list[str]) -> None
     assert added(raw.encode()) == {f"F{i}": value for i, value in enumerate(values)}
 
 
-@settings(max_examples=100)
+@examples(100)
 @given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0")), min_size=1, max_size=60), st.data())
 def test_any_arguments_split_as_the_kernel_does_come_back_whole(argv: list[str], data: st.DataObject) -> None:
     """As audit_log_execve_info() writes them: in hex, long ones in pieces, a new record wherever one is full."""

@@ -3,10 +3,11 @@
 import json
 import random
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from auditns_connector.emit.fields import parse
+from tests.examples import examples
 from tests.golden.enriching import DATA
 from tests.golden.test_objects import render
 
@@ -70,7 +71,7 @@ PIECES += [b"\x1d", b"\x1dA=1 A=2", b"\r", b"\0", b"\x7f", b"\t"]
 TYPES = [b"EXECVE", b"PROCTITLE", b"EOE", b"NS_INIT", b"A\xffB", b"Xtype=Y", b"SYSCALL"]
 
 
-@settings(max_examples=150)
+@examples(150)
 @given(st.integers(0, 1 << 48), st.integers(1, 400))
 def test_any_stream_gives_one_line_an_object(seed: int, pieces: int) -> None:
     text = stream(seed)
@@ -113,13 +114,13 @@ def damaged(seed: int) -> bytes:
     return b"".join(lines)
 
 
-@settings(max_examples=400)
+@examples(400)
 @given(st.integers(0, 1 << 48), st.integers(20, 4000))
 def test_damaged_records_are_the_same_in_c_and_in_python(seed: int, pieces: int) -> None:
     render(damaged(seed), "json", pieces=pieces)
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(st.binary(max_size=300))
 def test_any_bytes_are_the_same_in_c_and_in_python(body: bytes) -> None:
     for kind in (b"SYSCALL", b"EXECVE", b"PROCTITLE", b"USER_CMD"):
@@ -139,7 +140,7 @@ def values(draw: st.DrawFn) -> bytes:
     return draw(st.sampled_from((b"%b", b'"%b"', b"-%b", b'"%b'))) % text
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(st.lists(values(), min_size=5, max_size=5), st.booleans())
 def test_values_are_the_same_in_c_and_in_python(found: list[bytes], enriched: bool) -> None:
     body = b" ".join(name + b"=" + value for name, value in zip(FIELDS, found, strict=True))
@@ -149,7 +150,7 @@ def test_values_are_the_same_in_c_and_in_python(found: list[bytes], enriched: bo
         render(b"type=%s msg=audit(1.500:7): %s\n" % (kind, body), "json")
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(st.binary(max_size=200), st.sampled_from(NAMES))
 def test_any_body_is_parsed(body: bytes, kind: str) -> None:
     json.dumps(parse(body, kind)).encode("ascii")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from auditns_connector.host.adoption import with_parents
@@ -14,6 +14,7 @@ from auditns_connector.model.containers import UNKNOWN
 from auditns_connector.sources.parents import Child, Parents
 from auditns_connector.vocabulary import frames as f
 from auditns_connector.vocabulary.namespaces import ALL_ORDER, FLAGS, INITIAL_INODES_618
+from tests.examples import examples
 from tests.unit.world import HEX, MS, World
 
 STEP: Final = 200
@@ -226,7 +227,7 @@ MAKER_ENDS_UNREAD: Final[Run] = (
 )  # fmt: skip
 
 
-@settings(max_examples=100)
+@examples(100)
 @given(scripts(), st.integers(0, 3))
 @example(MAKER_ENDS_MEANWHILE, 0)
 @example(MAKER_ENDS_UNREAD, 0)
@@ -253,7 +254,7 @@ def test_whoever_lost_its_parent_while_proc_was_read_is_not_the_adopters() -> No
     assert started(kernel, first, [6]).who(13, 6 * STEP + STEP // 2) == "?"  # so does the maker as it is now
 
 
-@settings(max_examples=100)
+@examples(100)
 @given(scripts())
 @example(SHARED_NO_LONGER)
 def test_whoever_was_read_is_known_from_the_reading_on(run: Run) -> None:
@@ -382,7 +383,7 @@ CHILD_MOVED_BACK: Final[Run] = (
 )  # fmt: skip
 
 
-@settings(max_examples=100)
+@examples(100)
 @given(scripts(), st.integers(1, 8))
 @example(BORN_IN_DOUBT, 1)
 @example(MAKER_MOVED, 2)
@@ -430,7 +431,7 @@ ENDED_IN_DOUBT: Final[Run] = (
 )  # fmt: skip
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(scripts(), st.integers(1, 8))
 @example(LEFT_IN_DOUBT, 2)
 @example(ENDED_IN_DOUBT, 2)

@@ -3,13 +3,14 @@
 from typing import Any
 from unittest import mock
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from auditns_connector.attribution import attributor as correlate
 from auditns_connector.attribution.attributor import Correlator
 from auditns_connector.model.apply.perf import CLONE_INTO_CGROUP
 from auditns_connector.vocabulary import frames as f
+from tests.examples import examples
 from tests.unit.world import MS, REAL, World
 
 from .test_grouping import points_of
@@ -136,7 +137,7 @@ class Answers:
         return tails._text[tails._off[number - 1] : tails._off[number]] if number else b""
 
 
-@settings(max_examples=600)
+@examples(600)
 @given(HISTORY, st.sampled_from(["off", "all"]), st.booleans())
 def test_what_rows_answer_is_what_would_be_found(
     history: list[tuple[int, Any, list[tuple[int, int, bool]] | None]], ns: str, replayed: bool

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 from unittest import mock
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from auditns_connector.attribution import attributor
@@ -13,6 +13,7 @@ from auditns_connector.attribution.row_lookup import RowLookup
 from auditns_connector.audittext.scanner import TextStream
 from auditns_connector.emit.render import Renderer
 from auditns_connector.pipeline.text_stage import JSON, PRETTY, RAW, Enricher
+from tests.examples import examples
 from tests.unit.world import HEX, World, contid
 
 NOW = 30_000_000_000
@@ -63,7 +64,7 @@ def answers(blocks: list[list[Any]], name: str = RAW, seconds: int = TIMES[0]) -
     return out, counted, correlator.contradiction
 
 
-@settings(max_examples=120)
+@examples(120)
 @given(BLOCKS, st.sampled_from([1, 4]), st.sampled_from([RAW, JSON, PRETTY]), st.sampled_from(TIMES))
 def test_what_is_remembered_is_what_is_made_each_time(
     blocks: list[list[Any]], many: int, name: str, seconds: int
@@ -74,7 +75,7 @@ def test_what_is_remembered_is_what_is_made_each_time(
         assert [answers(some, name, seconds) for some in (blocks, [*blocks, *blocks])] == wanted
 
 
-@settings(max_examples=120)
+@examples(120)
 @given(BLOCKS, st.sampled_from([JSON, PRETTY]), st.sampled_from(TIMES))
 def test_objects_of_it_are_those_of_the_reference(blocks: list[list[Any]], name: str, seconds: int) -> None:
     def reference(self: Renderer, name: str, *args: Any, lasting: bool = True) -> bytes:

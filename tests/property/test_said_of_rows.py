@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from auditns_connector.attribution.attributor import Correlator
@@ -11,6 +11,7 @@ from auditns_connector.emit.render import JSON, Renderer
 from auditns_connector.pipeline.text_stage import PRETTY
 from auditns_connector.vocabulary import frames as f
 from auditns_connector.vocabulary.namespaces import INITIAL_INODES_618
+from tests.examples import examples
 from tests.unit.world import HEX, MS, REAL, World
 
 PIDS = (100, 101, 200, 201, 300)  # of a container, of another one, of the host
@@ -47,7 +48,7 @@ def step(world: World, now: float, name: str, pid: int, what: Any) -> None:
         world.attach(pid, what, now)
 
 
-@settings(max_examples=150)
+@examples(150)
 @given(ROUNDS, st.sampled_from(["off", "all"]))
 def test_what_is_said_of_rows_is_what_is_said_of_processes(rounds: list[Any], ns: str) -> None:
     world, serial, now = World(), 1, 5000.0

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from auditns_connector.auditrules.lease import RuleLease
@@ -19,6 +19,7 @@ from auditns_connector.state.event_serials import FILE_NAME as SERIAL
 from auditns_connector.state.event_serials import MODULUS, EventSerials
 from auditns_connector.state.namespace_serials import FILE_NAME, SerialStore
 from auditns_connector.vocabulary import frames as f
+from tests.examples import examples
 from tests.unit.world import HEX, World
 
 VALUES = st.recursive(
@@ -108,7 +109,7 @@ def test_what_was_written_is_taken_up() -> None:
         assert mint(folder) == []
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(BYTES)
 @example(DEEP)
 @example(b"\xff")
@@ -125,7 +126,7 @@ def test_any_content_is_refused(data: bytes) -> None:
         serials.close()
 
 
-@settings(max_examples=600)
+@examples(600)
 @given(VALUES, st.integers(0, 1 << 40))
 @example(0.0, 237)  # the index of a namespace's type as a float
 @example(True, 237)

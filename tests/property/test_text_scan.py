@@ -6,13 +6,14 @@ from array import array
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from auditns_connector.audittext.insertion import RecordTexts, assemble
 from auditns_connector.audittext.scanner import InsertionPoints, Scanner, TextStream
 from auditns_connector.vocabulary import audit_text as points
 from auditns_connector.vocabulary import record_types as rectypes
+from tests.examples import examples
 from tests.reference import audittext
 
 from .audit_text import NAMES, stream
@@ -132,7 +133,7 @@ def cut(text: bytes, rng: random.Random) -> list[bytes]:
     return [text[a:b] for a, b in zip([0, *spots], [*spots, len(text)], strict=True)]
 
 
-@settings(max_examples=400)
+@examples(400)
 @given(st.integers(0, 1 << 48))
 @example(5005446)  # a second of one digit in the time of a syslog line
 @example(140854106406506)  # half a line behind a target that waits for a record of ours
@@ -147,7 +148,7 @@ def test_grammar_same_as_reference_at_any_cut(seed: int) -> None:
     compare(cut(text, rng), whole=bool(seed % 2), patient=False)
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(st.integers(0, 1 << 48), st.sampled_from([points.AWAITS_HERE, points.AWAITS_MORE]))
 def test_late_records_of_ours_same_as_reference_at_any_cut(seed: int, awaits: int) -> None:
     rng, more = random.Random(seed), points.AWAITS_MORE
@@ -162,14 +163,14 @@ def test_late_records_of_ours_same_as_reference_at_any_cut(seed: int, awaits: in
     assert compare([text], whole=True, awaits=more) == compare(cut(text, rng), whole=True, awaits=more)
 
 
-@settings(max_examples=150)
+@examples(150)
 @given(st.integers(0, 1 << 48), st.booleans())
 def test_what_is_scanned_ahead_is_decided_later_as_if_it_had_come_then(seed: int, whole: bool) -> None:
     pieces = cut(stream(seed), random.Random(seed))
     assert run_c(pieces, whole=whole, ahead=3) == run_c(pieces, whole=whole)
 
 
-@settings(max_examples=150)
+@examples(150)
 @given(st.integers(0, 1 << 48))
 @example(42329992512442)  # half a line behind a target that waits for a record of ours
 @example(271476500600947)
@@ -188,7 +189,7 @@ STAMPS = st.tuples(
 )
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(st.lists(STAMPS, min_size=1, max_size=8))
 def test_stamps_after_one_another_same_as_reference(stamps: list[tuple[str, ...]]) -> None:
     text = "".join(f"type=AVC msg=audit({''.join(stamp)}\ntype=CWD msg=audit({''.join(stamp)}\n" for stamp in stamps)
@@ -200,14 +201,14 @@ OTHERS = ("pid=", "key", "comm", "cap=1", "kind=2", "mode=3", "per=4", "msg='pid
           "\x1d", "\x1dkey=k2", "comm=c2\x1dkey=k3", "auid=4294967295", "tty=(none)")  # fmt: skip
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(st.integers(0, 6), st.lists(st.sampled_from([*FIELDS, *OTHERS]), max_size=20))
 def test_words_in_any_order_same_as_reference(first: int, words: list[str]) -> None:
     body = " ".join([*FIELDS[:first], *words])
     compare([f"type=SYSCALL msg=audit(1.000:1): {body}\ntype=LOGIN msg=audit(1.000:2):{body}\n".encode()])
 
 
-@settings(max_examples=150)
+@examples(150)
 @given(st.lists(st.binary(max_size=60), max_size=8))
 @example([b"type=SYSCALL msg=audit(1.000:1):", b"\n"])
 @example([b"\n\n\0\n"])
@@ -229,7 +230,7 @@ def test_a_title_in_front_of_its_call_ends_nothing(at: int) -> None:
     assert count + stream.flush(eof=True).n == 3
 
 
-@settings(max_examples=150)
+@examples(150)
 @given(st.integers(0, 1 << 48))
 def test_output_less_ours_is_the_input(seed: int) -> None:
     text = stream(seed)
@@ -244,7 +245,7 @@ def test_output_less_ours_is_the_input(seed: int) -> None:
     assert out.count(b"#ours#") == len(run_reference(pieces).points)
 
 
-@settings(max_examples=150)
+@examples(150)
 @given(st.integers(0, 1 << 48))
 def test_keep_writes_the_lines_of_the_kept_events(seed: int) -> None:
     text = stream(seed)
@@ -258,7 +259,7 @@ def test_keep_writes_the_lines_of_the_kept_events(seed: int) -> None:
     )
 
 
-@settings(max_examples=200)
+@examples(200)
 @example(156)  # an event with more than MAX_SPAN of others' text in it
 @given(st.integers(0, 1 << 48))
 def test_whole_events_come_in_one_answer(seed: int) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from auditns_connector.audittext.scanner import InsertionPoints, TextStream
@@ -14,6 +14,7 @@ from auditns_connector.pipeline.resume import Settling, go_on
 from auditns_connector.sinks import tail
 from auditns_connector.sinks.threaded import Progress
 from auditns_connector.state.position import Position
+from tests.examples import examples
 from tests.kills import judge
 from tests.unit.test_narrator import standalone
 from tests.unit.world import World
@@ -178,7 +179,7 @@ def test_a_log_longer_than_what_is_read_of_it(seed: int, tmp_path: Path, monkeyp
     assert (tmp_path / "log").stat().st_size > 2 * tail._MOST
 
 
-@settings(max_examples=150)
+@examples(150)
 @given(
     st.lists(st.integers(0, 60), max_size=6), st.integers(0, 1 << 30), st.sampled_from([0, 7, 40]),
     st.sampled_from([1000, (1 << 32) - 30]),
