@@ -94,6 +94,7 @@ def _unwritable(folder: str) -> str:
 def _words(config: "Config") -> Iterator[str]:
     named = [(f"filter.{name}.runtime", getattr(config, name).runtime) for name in _RUNTIMES]
     named += [(f"rule {rule.name}: match.runtime", rule.match.get("runtime", ())) for rule in config.rules]
+    named += [(f"stream.{one.stream}.runtime", one.runtime) for one in config.streams]
     for name, words in named:
         for word in words:
             if (plain := word.removeprefix("!=")) not in BY_NAME:

@@ -1,4 +1,4 @@
-"""Whether a path may be the log that we append to."""
+"""Whether a path may be the log that we append to, and whether two outputs meet."""
 
 import os
 import stat
@@ -44,3 +44,17 @@ def auditd_log(auditd_conf: str = AUDITD_CONF) -> str:
     except OSError:
         return _DEFAULT  # no auditd here, or not ours to read
     return _DEFAULT
+
+
+def meet(name: str, path: str, other: str, taken: str) -> bool:
+    """Whether two options write to one file, or one to where the other puts its rotated files."""
+    first, second = os.path.normpath(path), os.path.normpath(taken)
+    if first == second:
+        return True
+    pairs = ((name, first, second), (other, second, first))
+    return any(
+        one.startswith(("journal.", "output.file.", "rule "))
+        and long.startswith(f"{short}.")
+        and long[len(short) + 1 :].isdecimal()
+        for one, short, long in pairs
+    )

@@ -316,6 +316,8 @@ def _together(path: str, config: Config) -> None:
         raise ConfigError(
             f"{path}: output.file.keep: {config.file.keep} is not allowed with archive.path; allowed: from 2 on"
         )
+    from auditns_connector.config.log_file import meet
+
     used = {"control": config.control, "the socket for users": beside(config.control, USER_SOCKET)}
     for name, output_path in (
         ("journal.path", config.journal.path),
@@ -325,8 +327,10 @@ def _together(path: str, config: Config) -> None:
         ("output.socket.path", config.socket.path if config.socket.enabled else ""),
         *((f"rule {rule.name}", rule.path) for rule in config.rules),
     ):
+        if not output_path:
+            continue
         for other, taken in used.items():
-            if output_path and os.path.normpath(output_path) == os.path.normpath(taken):
+            if meet(name, output_path, other, taken):
                 raise ConfigError(f"{path}: {name}: {output_path} is not allowed, {other} uses it")
         used[name] = output_path
 

@@ -205,6 +205,7 @@ def added(raw: bytes) -> Fields:
     object. Words without a name are joined under "text"."""
     found: Fields = {}
     words: list[str] = []
+    closers = _Closers(raw)
     at = _skip(raw, 0)
     while at < len(raw):
         named = _NAMED.match(raw, at)
@@ -212,11 +213,40 @@ def added(raw: bytes) -> Fields:
             stop = _words_stop(raw, at)
             words.append(text(raw[at:stop].strip(b" ")))
         else:
-            found[text(named[1])], stop = _added_value(raw, named.end())
+            found[text(named[1])], stop = _added_value(raw, named.end(), closers)
         at = _skip(raw, stop)
     if words:
         found["text"] = " ".join(words)
     return found
+
+
+class _Closers:
+    """Where values that open with a brace or a quote are closed. What a search to the end has not found is not looked
+    for again: who writes the text could make each of thousands of values look through all of it."""
+
+    def __init__(self, raw: bytes) -> None:
+        self._raw = raw
+        self._brace: int | None = None
+        self._no_quote = len(raw)
+
+    def brace(self, at: int) -> int:
+        """The last `` }`` with a space or the end behind it, where it closes what opens at ``at``; else -1."""
+        if self._brace is None:
+            raw = self._raw
+            end = raw.rfind(b" }")
+            while end >= 0 and raw[end + 2 : end + 3] not in (b"", b" "):
+                end = raw.rfind(b" }", 0, end + 1)
+            self._brace = end
+        return self._brace if self._brace > at else -1
+
+    def quote(self, at: int) -> int:
+        """As :func:`_quote_end`."""
+        if at >= self._no_quote:
+            return -1
+        end = _quote_end(self._raw, at)
+        if end < 0:
+            self._no_quote = at
+        return end
 
 
 def _skip(raw: bytes, at: int) -> int:
@@ -225,15 +255,11 @@ def _skip(raw: bytes, at: int) -> int:
     return at
 
 
-def _added_value(raw: bytes, at: int) -> tuple[Value, int]:
+def _added_value(raw: bytes, at: int, closers: _Closers) -> tuple[Value, int]:
     """The value that begins at ``at``, and where it ends."""
-    if raw[at : at + 1] == b"{":
-        end = raw.rfind(b" }", at)
-        while end >= 0 and raw[end + 2 : end + 3] not in (b"", b" "):
-            end = raw.rfind(b" }", at, end + 1)
-        if end >= 0:
-            return _braced(raw[at + 1 : end]), end + 2
-    if raw[at : at + 1] == b'"' and (end := _quote_end(raw, at)) >= 0:
+    if raw[at : at + 1] == b"{" and (end := closers.brace(at)) >= 0:
+        return _braced(raw[at + 1 : end]), end + 2
+    if raw[at : at + 1] == b'"' and (end := closers.quote(at)) >= 0:
         return text(raw[at + 1 : end]), end + 1
     stop = _words_stop(raw, at)
     return unquote(raw[at:stop].strip(b" "), untrusted=False), stop

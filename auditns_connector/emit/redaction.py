@@ -52,8 +52,14 @@ class Redaction:
             text += f"{'' if argument is None else argument} "
         if len(text) > LONGEST:
             return [None if argument is None else MARK for argument in argv]
-        spans = sorted(match.span() for pattern in self._patterns for match in pattern.finditer(text[:-1]))
-        return [None if one is None else _without(one, start, spans) for one, start in zip(argv, starts, strict=True)]
+        spans = _apart(sorted(match.span() for pattern in self._patterns for match in pattern.finditer(text[:-1])))
+        found: list[str | None] = []
+        first = 0  # whoever chooses the arguments chooses how many there are and how many are found in them
+        for argument, start in zip(argv, starts, strict=True):
+            while first < len(spans) and spans[first][1] <= start:
+                first += 1
+            found.append(None if argument is None else _without(argument, start, spans, first))
+        return found
 
 
 def _plain(argument: Argument) -> str | None:
@@ -66,12 +72,24 @@ def _marked(pieces: list[str | None]) -> list[str | None]:
     return [None if piece is None else MARK for piece in pieces]
 
 
-def _without(argument: str, start: int, spans: Sequence[tuple[int, int]]) -> str:
-    """``argument``, which stands at ``start``, with a mark for each part that ``spans`` cover."""
-    out, at = "", 0
+def _apart(spans: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Sorted ``spans`` without what those before them cover."""
+    found: list[tuple[int, int]] = []
     for low, high in spans:
-        low, high = max(low - start, at), min(high - start, len(argument))
+        low = max(low, found[-1][1] if found else 0)
         if low < high:
-            out += argument[at:low] + MARK
-            at = high
+            found.append((low, high))
+    return found
+
+
+def _without(argument: str, start: int, spans: Sequence[tuple[int, int]], first: int) -> str:
+    """``argument``, which stands at ``start``, with a mark for each part that ``spans`` cover, from number ``first``
+    on."""
+    out, at = "", 0
+    for n in range(first, len(spans)):
+        low, high = max(spans[n][0] - start, at), min(spans[n][1] - start, len(argument))
+        if low >= len(argument):
+            break
+        out += argument[at:low] + MARK
+        at = high
     return out + argument[at:]

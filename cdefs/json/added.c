@@ -22,10 +22,14 @@ static const char *words_stop(const char *s, const char *end)
     return end;
 }
 
-/* Where the quote that opens at v is closed; NULL where it is not. */
-static const char *quote_end(const char *v, const char *end)
+/* Where the quote that opens at v is closed; NULL where it is not. What a search to the end has not found is not looked for
+ * again: who writes the text could make each of thousands of values look through all of it. */
+static const char *quote_end(const char *v, struct added *in)
 {
-    const char *first = NULL;
+    const char *first = NULL, *end = in->end;
+
+    if (in->no_quote && v >= in->no_quote)
+        return NULL;
     for (const char *q = v + 1; q < end && (q = memchr(q, '"', (size_t)(end - q))); q++) {
         if (q + 1 == end || is_next(q + 1, end))
             return q;
@@ -34,15 +38,20 @@ static const char *quote_end(const char *v, const char *end)
         if (!first && q[1] == ' ')
             first = q;
     }
+    if (!first)
+        in->no_quote = v;
     return first;
 }
 
 /* The last " }" that closes what opens at v; NULL where there is none. */
-static const char *brace_end(const char *v, const char *end)
+static const char *brace_end(const char *v, struct added *in)
 {
-    for (const char *p = end - 1; p > v + 1; p--)
-        if (*p == '}' && p[-1] == ' ' && (p + 1 == end || p[1] == ' '))
+    if (in->no_brace && v >= in->no_brace)
+        return NULL;
+    for (const char *p = in->end - 1; p > v + 1; p--)
+        if (*p == '}' && p[-1] == ' ' && (p + 1 == in->end || p[1] == ' '))
             return p - 1;
+    in->no_brace = v;
     return NULL;
 }
 
@@ -73,18 +82,19 @@ static int begin_word(const char **at, const char *end, const char **name, size_
     return ADDED_VALUE;
 }
 
-int next_added(const char **at, const char *end, const char **name, size_t *name_len, const char **v, size_t *n)
+int next_added(const char **at, struct added *in, const char **name, size_t *name_len, const char **v, size_t *n)
 {
+    const char *end = in->end;
     int kind = begin_word(at, end, name, name_len);
     const char *stop;
 
     *v = *at;
-    if (kind == ADDED_VALUE && *v < end && **v == '{' && (stop = brace_end(*v, end))) {
+    if (kind == ADDED_VALUE && *v < end && **v == '{' && (stop = brace_end(*v, in))) {
         *n = (size_t)(stop - ++*v);
         *at = stop + 2;
         return ADDED_OBJECT;
     }
-    if (kind == ADDED_VALUE && *v < end && **v == '"' && (stop = quote_end(*v, end))) {
+    if (kind == ADDED_VALUE && *v < end && **v == '"' && (stop = quote_end(*v, in))) {
         *n = (size_t)(stop + 1 - *v);
         *at = stop + 1;
         return ADDED_QUOTED;
@@ -97,8 +107,9 @@ int next_added(const char **at, const char *end, const char **name, size_t *name
     return kind;
 }
 
-int next_braced(const char **at, const char *end, const char **name, size_t *name_len, const char **v, size_t *n)
+int next_braced(const char **at, struct added *in, const char **name, size_t *name_len, const char **v, size_t *n)
 {
+    const char *end = in->end;
     int kind = begin_word(at, end, name, name_len);
     const char *stop;
 

@@ -152,8 +152,13 @@ int argv_length(struct argv *argv, uint32_t *at, struct out *name, struct out *l
 #define ADDED_QUOTED 3
 #define ADDED_OBJECT 4 /* v is what stands between the braces */
 
-int next_added(const char **at, const char *end, const char **name, size_t *name_len, const char **v, size_t *n);
-int next_braced(const char **at, const char *end, const char **name, size_t *name_len, const char **v, size_t *n);
+/* The text up to `end`, and from where on no quote and no brace is closed; NULL: that is not known yet. */
+struct added {
+    const char *end, *no_quote, *no_brace;
+};
+
+int next_added(const char **at, struct added *in, const char **name, size_t *name_len, const char **v, size_t *n);
+int next_braced(const char **at, struct added *in, const char **name, size_t *name_len, const char **v, size_t *n);
 
 /* ---- json/record.c: any record ---- */
 

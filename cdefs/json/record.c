@@ -143,20 +143,21 @@ static void put_fields(struct record *r, struct out *o, uint32_t from)
     }
 }
 
-typedef int (*next_field)(const char **at, const char *end, const char **name, size_t *name_len, const char **v, size_t *n);
+typedef int (*next_field)(const char **at, struct added *in, const char **name, size_t *name_len, const char **v, size_t *n);
 
 /* An object of what stands up to `end`: strings, the last of a name counts, words without a name as "text"; put into
  * `aside`. An object in it is the last thing that was put there before. */
 static void put_object(struct record *r, const char *s, const char *end, next_field next)
 {
     struct out *aside = &r->aside, *values = &r->values;
+    struct added in = {end, NULL, NULL};
     uint32_t kept = r->field_n, value_n = r->value_n;
     size_t inner = aside->len, name_len, n, start;
     const char *name, *v, *at = s;
     int kind, words = 0;
 
     begin_object(r);
-    while ((kind = next(&at, end, &name, &name_len, &v, &n)) != ADDED_END) {
+    while ((kind = next(&at, &in, &name, &name_len, &v, &n)) != ADDED_END) {
         start = values->len;
         if (kind == ADDED_WORDS) {
             words++;
@@ -171,7 +172,7 @@ static void put_object(struct record *r, const char *s, const char *end, next_fi
     if (words) {
         start = values->len;
         PUT(values, "\"");
-        for (at = s; (kind = next(&at, end, &name, &name_len, &v, &n)) != ADDED_END;)
+        for (at = s; (kind = next(&at, &in, &name, &name_len, &v, &n)) != ADDED_END;)
             if (kind == ADDED_WORDS) {
                 put_text(values, v, n);
                 if (--words)
@@ -194,12 +195,13 @@ static void put_object(struct record *r, const char *s, const char *end, next_fi
 /* What ENRICHED format adds: an object; one of its values may be an object. */
 static void put_enriched(struct record *r, const char *s, const char *end)
 {
+    struct added in = {end, NULL, NULL};
     const char *name, *v, *at = s;
     size_t name_len, n;
     int kind;
 
     r->aside.len = 0;
-    while ((kind = next_added(&at, end, &name, &name_len, &v, &n)) != ADDED_END)
+    while ((kind = next_added(&at, &in, &name, &name_len, &v, &n)) != ADDED_END)
         if (kind == ADDED_OBJECT)
             put_object(r, v, v + n, next_braced);
     put_object(r, s, end, next_added);

@@ -197,6 +197,11 @@ def test_journal_can_be_one_line() -> None:
             'journal = "/a/b"\n[output.file]\npath = "/a//b"',
             "output.file.path: /a//b is not allowed, journal.path uses it",
         ),
+        (
+            'journal = "/a/b.1"\n[output.file]\npath = "/a/b"',
+            "path: /a/b is not allowed, journal.path uses it",
+        ),
+        ('journal = "/a/b"\n[output.file]\npath = "/a/./b.02"', "b.02 is not allowed, journal.path uses it"),
         ("x = = 1", "/x.toml: not TOML: "),
         ("x = " + "9" * 5000, "/x.toml: not TOML: "),
         ("x = " + "[" * 100_000, "nested too deeply"),
@@ -209,6 +214,11 @@ def test_what_is_refused_is_said(text: str, said: str) -> None:
     assert message.startswith("/x.toml: ")
     assert len(message) < 400
     assert "\x1b" not in message
+
+
+def test_what_is_no_rotated_file_of_another_output_is_allowed() -> None:
+    for log in ("/a/b.x", "/a/b.1.x", "/a/b1", "/run/auditns/control.1"):
+        assert parse(f'journal = "/a/b"\n[output.file]\npath = "{log}"').file.path == log
 
 
 @pytest.mark.parametrize("value", ["", "0x", "-1", "+1", " 1", "0x-1", "1_0", "٣", "1" * 40, True, 1.0, None, 1 << 64])

@@ -40,6 +40,7 @@ def test_nothing_hurts() -> None:
         (FINE + '[filter.include]\nruntime = ["dokcer"]\n', "no runtime is called 'dokcer'; did you mean docker?"),
         (FINE + '[filter.exclude]\nrecord = ["SYSCAL"]\n', "no record type is called 'SYSCAL'; did you mean SYSCALL?"),
         (FINE + RULE.format(match="{runtime = '!=podmen'}", action="drop"), "rule 1: match.runtime: no runtime is"),
+        (FINE + '[stream.web]\nruntime = ["dokcer"]\n', "stream.web.runtime: no runtime is called 'dokcer'; did you"),
         (FINE + RULE.format(match="{pid = 1}", action="log") + "path = '/etc/passwd'\n", "rule 1: path: /etc/passwd"),
     ],
 )  # fmt: skip

@@ -1,6 +1,7 @@
 """The fields of records, decoded: what is easily torn or merged."""
 
 import json
+from collections.abc import Callable
 
 import pytest
 
@@ -10,6 +11,7 @@ from auditns_connector.emit.fields import added, argv_of, parse
 from auditns_connector.matching.conditions import arguments_of
 from auditns_connector.model.apply.dispatch import Model
 from auditns_connector.pipeline.text_stage import JSON, Enricher
+from tests.unit.steps import steps
 
 
 @pytest.mark.parametrize(
@@ -34,6 +36,24 @@ from auditns_connector.pipeline.text_stage import JSON, Enricher
 )
 def test_values_that_enriched_adds_are_whole(raw: bytes, expected: object) -> None:
     assert added(raw) == expected
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda n: b'A="x ' * n,
+        lambda n: b"A={x " * n,
+        lambda n: b"A={ " * n + b" }x" * n,
+        lambda n: b"A={ " * n + b" }",
+        lambda n: b'A="' + b'x" ' * n,
+        lambda n: b'A="x" y' * n,
+        lambda n: b'A="x" B="' * n,
+        lambda n: b'"' * n,
+    ],
+)
+def test_what_opens_and_is_not_closed_is_looked_for_once(make: Callable[[int], bytes]) -> None:
+    """A process with CAP_AUDIT_WRITE, as containers have it, can put the byte 0x1D and what it likes into its msg=."""
+    assert steps(lambda: added(make(2000))) < 6 * steps(lambda: added(make(500)))
 
 
 def test_an_argument_that_the_kernel_split_is_one() -> None:

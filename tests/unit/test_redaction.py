@@ -11,6 +11,7 @@ from auditns_connector.emit.redaction import LONGEST, MARK, Redaction
 from auditns_connector.errors import ConfigError
 from auditns_connector.model.apply.dispatch import Model
 from auditns_connector.pipeline.text_stage import JSON, PRETTY, RAW, Enricher
+from tests.unit.steps import steps
 
 HEAD = "msg=audit(1700000000.000:1):"
 TEXT = (
@@ -38,6 +39,11 @@ TEXT = (
 )
 def test_arguments(patterns: list[str], argv: list[str | None], left: list[str | None]) -> None:
     assert Redaction(patterns).arguments(argv) == left
+
+
+def test_many_arguments_with_much_to_be_found_cost_no_more_each() -> None:
+    redaction = Redaction([r"[0-9]", r"[0-9] [0-9]"])
+    assert steps(lambda: redaction.arguments(["1"] * 2000)) < 6 * steps(lambda: redaction.arguments(["1"] * 500))
 
 
 def test_what_is_no_pattern_is_refused() -> None:
