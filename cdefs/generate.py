@@ -45,6 +45,7 @@ def header() -> str:
         "AUDIT_LAST_DAEMON": record_types.DAEMON[-1],
         "AUDIT_CONTAINER_ID": record_types.CONTAINER_ID,
         "AUDIT_CONTAINER_INFO": record_types.CONTAINER_INFO,
+        "AUDIT_NS_INFO": record_types.NS_INFO,
         "AUDIT_CONTAINER_LOST": record_types.CONTAINER_LOST,
         "AUDIT_FIRST_OWN": min(record_types.OWN),
         "AUDIT_LAST_OWN": max(record_types.OWN),

@@ -87,7 +87,8 @@ def who(points: InsertionPoints, strings: Strings) -> "array[int]":
 
 class Events(NamedTuple):
     """Whole events, one row each: the number that lines and points have, the first line and how many, time (ms since
-    1970), serial, and 1 where there is a record of ours, 2 where that is the event."""
+    1970), serial, and 1 where there is a record of ours, 2 where that is the event, 3 where nothing but ours is here of
+    an event."""
 
     number: "array[int]"
     first: "array[int]"

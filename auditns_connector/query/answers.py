@@ -21,13 +21,17 @@ from auditns_connector.model.places import Container
 from auditns_connector.model.process import State
 from auditns_connector.query.names import Names, words_of
 from auditns_connector.vocabulary.audit_text import P_LATE, P_TARGET
+from auditns_connector.vocabulary.record_types import CONTAINER_ID
 
 #: numbers of holders that are always there
 HOST_NUMBER: Final = 0
 UNKNOWN_NUMBER: Final = 1
 #: so many distinct containers and entries are numbered before all are numbered anew
 _MOST: Final = 1 << 16
+#: and so many records of ours in one event are looked at
+_MOST_LINES: Final = 64
 _EVENT_IS_OURS: Final = b"\2"
+_PARTS: Final = b"\3"
 
 
 class Holder(NamedTuple):
@@ -92,7 +96,7 @@ class LogAnswers(Correlator):
         said = native.who(points, self._strings)
         for number in range(len(self._holder_of), len(self._strings) + native.WHO_FIRST):
             self._holder_of.append(self._new(self._strings[number - native.WHO_FIRST + 1]))
-        self.assume = self.assume or 1 in self.table.own or _EVENT_IS_OURS in self.table.own
+        self.assume = self.assume or any(self.table.own)
         if not self.assume:
             said = array("I", (number or native.WHO_UNCLEAR for number in said))
         if points.c.late:
@@ -142,7 +146,24 @@ class LogAnswers(Correlator):
             self.alone_words.append(words)
             found.append(Alone(table.number[row], points.l_type[line], number, state_of(holder)))
             row = table.own.find(_EVENT_IS_OURS, row + 1)
+        row = table.own.find(_PARTS)
+        while row >= 0:
+            holder = self._of_parts(points, table.first[row], table.lines[row], table.ms[row])
+            self.alone_holders.append(holder)
+            self.alone_words.append({})
+            found.append(Alone(table.number[row], points.l_type[table.first[row]], -1, state_of(holder)))
+            row = table.own.find(_PARTS, row + 1)
         return found
+
+    def _of_parts(self, points: InsertionPoints, first: int, lines: int, ms: int) -> Holder:
+        """Whose an event is of which nothing but records of ours is here, by what they say of its subject."""
+        said = set()
+        for n in range(first, first + min(lines, _MOST_LINES)):
+            words = words_of(points.line(n)[points.l_body[n] - points.l_off[n] :].rstrip(b"\r\n"))
+            if points.l_type[n] == CONTAINER_ID and words.get("record", b"").strip(b'"') in (b"", b"1"):
+                said.add(words.get("contid", b"").strip(b'"').decode("latin-1"))
+        contid = said.pop() if len(said) == 1 else NOT_KNOWN
+        return Holder(contid, "", self.names.at(contid, ms)) if is_contid(contid) else self.people[UNKNOWN_NUMBER]
 
     def _by_time(self, points: InsertionPoints, said: "array[int]", numbers: "array[int]") -> None:
         """Where a contid was that of several containers, the time says which it is."""

@@ -43,16 +43,6 @@ struct archive_info {
     uint32_t off, len, group;
 };
 
-#define ARCHIVE_TOUCHED 8
-
-/* An event that is told apart whose it is, perhaps: what was counted for it. */
-struct archive_recent {
-    int64_t ms;
-    uint64_t serial;
-    uint32_t event, count;
-    uint32_t tally[ARCHIVE_TOUCHED];
-};
-
 struct archive_text {
     const char *text;           /* set by the caller */
     uint64_t size;
@@ -71,8 +61,6 @@ struct archive_text {
     uint32_t group_slots, tally_slots, info_slots;
     uint32_t first_number, last_group;
     uint32_t most_tallies, most_infos, dropped_tallies, dropped_infos;
-    struct archive_recent *recent;
-    uint32_t touched, touch[ARCHIVE_TOUCHED]; /* tallies of the event in hand */
     int64_t last_ms;
     uint64_t records, lines;
     uint64_t reach;             /* where the last line ends that was taken in */

@@ -136,12 +136,4 @@ struct key {
 /* Put keys in their order; those of the same stay as they stand. 0: no memory. */
 int archive_order(struct key *keys, uint32_t count);
 
-/* ---- archive/apart.c: whose an event is may stand in an event behind it (placement = "apart") ---- */
-
-/* Remember the event in hand, which says nothing of whose it is. 0: no memory. */
-int archive_remember(struct archive_text *a, uint64_t serial, int64_t ms);
-
-/* Give the event that is named `event` to a group: SECONDS.MILLISECONDS:SERIAL, of the same host. */
-int archive_give(struct archive_text *a, struct span event, uint32_t group);
-
 #endif

@@ -6,7 +6,7 @@
 void archive_free(struct archive_text *a)
 {
     void *parts[] = {a->event, a->piece, a->term, a->group, a->tally, a->serials, a->info, a->by_number,
-                     a->group_slot, a->tally_slot, a->info_slot, a->recent};
+                     a->group_slot, a->tally_slot, a->info_slot};
 
     for (size_t i = 0; i < sizeof(parts) / sizeof(*parts); i++)
         free(parts[i]);
@@ -147,19 +147,6 @@ static int count_event(struct archive_text *a, const struct auditns_points *p, u
     return !(e->flags & ARCHIVE_EVENT_FAILED) || count_span(a, e->group, ARCHIVE_TALLY_FAILED, w->key, 1, e->ms);
 }
 
-/* The event may be one whose container is told apart, or the one that tells it. */
-static int settle_apart(struct archive_text *a, const struct auditns_points *p, uint32_t l, uint32_t subject,
-                        uint64_t serial, uint32_t group, const struct work *w)
-{
-    if (subject != NONE && !(p->flags[subject] & AUDITNS_P_SYSCALL) && w->holder == ARCHIVE_HOLDER_HOST)
-        return archive_remember(a, serial, a->last_ms);
-    if (subject != NONE || p->l_type[l] != AUDIT_CONTAINER_ID)
-        return 1;
-    const char *body = p->buf + p->l_body[l], *stop = p->buf + p->l_off[l] + p->l_len[l];
-    stop -= stop > body && stop[-1] == '\n';
-    return archive_give(a, archive_field(body, stop, "event", 5), group);
-}
-
 /* The lines [l, end) of one event, whose points are [first, last). */
 static int take_event(struct archive_text *a, const struct auditns_points *p, uint64_t base, uint32_t l, uint32_t end,
                       uint32_t first, uint32_t last)
@@ -180,7 +167,6 @@ static int take_event(struct archive_text *a, const struct auditns_points *p, ui
     } else if (!head_of_line(p, l, &w, &ms, &serial)) {
         ms = a->last_ms;
     }
-    a->touched = 0;
     archive_holder(a, p, l, end, subject, &w);
     uint32_t origin = subject != NONE && p->flags[subject] & AUDITNS_P_LATE ? by_number(a, p->origin[subject]) : NONE;
     uint32_t group = origin == NONE ? archive_group(a, &w) : a->event[origin].group;
@@ -208,7 +194,7 @@ static int take_event(struct archive_text *a, const struct auditns_points *p, ui
         e->flags |= ARCHIVE_EVENT_EXEC;
     e->flags |= w.failed ? ARCHIVE_EVENT_FAILED : 0;
     a->records += e->records;
-    if (!count_event(a, p, l, end, first, last, e, &w) || !settle_apart(a, p, l, subject, serial, group, &w))
+    if (!count_event(a, p, l, end, first, last, e, &w))
         return 0;
     e->terms = a->terms - e->term;
     return 1;

@@ -64,12 +64,6 @@ static int grow_tallies(struct archive_text *a)
     return 1;
 }
 
-static void touch(struct archive_text *a, uint32_t tally)
-{
-    if (a->touched < ARCHIVE_TOUCHED)
-        a->touch[a->touched++] = tally;
-}
-
 int archive_count(struct archive_text *a, uint32_t group, uint32_t kind, uint32_t value, uint32_t length, uint64_t count,
                   int64_t ms)
 {
@@ -82,7 +76,6 @@ int archive_count(struct archive_text *a, uint32_t group, uint32_t kind, uint32_
         struct archive_tally *t = &a->tally[a->tally_slot[at]];
         if (!same_tally(a, t, &wanted))
             continue;
-        touch(a, a->tally_slot[at]);
         t->count += count;
         t->first_ms = ms < t->first_ms ? ms : t->first_ms;
         t->last_ms = ms > t->last_ms ? ms : t->last_ms;
@@ -94,7 +87,6 @@ int archive_count(struct archive_text *a, uint32_t group, uint32_t kind, uint32_
     }
     if (!archive_room(&a->tally, &a->tally_room, a->tallies, sizeof(*a->tally)))
         return 0;
-    touch(a, a->tallies);
     a->tally[a->tallies] = wanted;
     a->tally_slot[at] = a->tallies++;
     return 1;

@@ -1,4 +1,5 @@
 /* The header of a line: node, type, time and serial. */
+#define _GNU_SOURCE
 #include "audittext/scan_impl.h"
 
 static uint64_t node_hash(const char *s, size_t n)
@@ -38,6 +39,12 @@ static const char *digits(const char *p, const char *end, int most, uint64_t *va
     return p == start ? NULL : p;
 }
 
+/* Whether ".mmm:" are the first of eight bytes. */
+static inline int is_fraction(uint64_t x)
+{
+    return (x & 0xff) == '.' && digits_of(x >> 8) == 3 && (x >> 32 & 0xff) == ':';
+}
+
 /* Time and serial of "msg=audit(...):", or of the "audit(...):" of the kernel's log, at p, unless h has them; where it ends, NULL when it is none. */
 static const char *parse_stamp(const char *p, const char *end, struct head *h)
 {
@@ -60,7 +67,7 @@ static const char *parse_stamp(const char *p, const char *end, struct head *h)
     if (end - p < 8) /* ".000:0):" */
         return NULL;
     uint64_t x = eight(p);
-    if ((x & 0xff) != '.' || digits_of(x >> 8) != 3 || (x >> 32 & 0xff) != ':')
+    if (!is_fraction(x))
         return NULL;
     h->ms = (int64_t)(h->sec * 1000 + number_of(x >> 8, 3));
     p = digits(p + 5, end, 20, &h->serial);
@@ -69,6 +76,34 @@ static const char *parse_stamp(const char *p, const char *end, struct head *h)
     h->hdr_len = (uint32_t)(p + 2 - start);
     h->text = start;
     return p + 2;
+}
+
+/* A record of ours that was set apart (placement = "apart") has a serial of its own, and says of which event it is: it is one
+ * of that event to all who read it. */
+static void take_event(const char *body, const char *end, struct head *h)
+{
+    uint32_t number = h->type & 0xffff;
+    uint64_t sec, serial;
+
+    if (number != AUDIT_CONTAINER_ID && number != AUDIT_CONTAINER_INFO && number != AUDIT_NS_INFO)
+        return;
+    const char *added = memchr(body, 0x1d, (size_t)(end - body));
+    end = added ? added : end;
+    const char *p = memmem(body, (size_t)(end - body), " event=", 7);
+    p = p ? digits(p + 7 + (p + 7 < end && p[7] == '"'), end, 11, &sec) : NULL;
+    if (!p || end - p < 6) /* ".000:0" */
+        return;
+    uint64_t x = eight_before(p, end);
+    if (!is_fraction(x))
+        return;
+    int64_t ms = (int64_t)(sec * 1000 + number_of(x >> 8, 3));
+    p = digits(p + 5, end, 20, &serial);
+    p += p && p < end && *p == '"';
+    if (!p || (p < end && *p != ' '))
+        return;
+    h->ms = ms;
+    h->serial = serial;
+    h->text = NULL; /* which is not what stands in the header */
 }
 
 /* The record has its header elsewhere, and its type's name up to the body. */
@@ -142,6 +177,8 @@ int parse_head(const char *line, const char *end, struct head *h)
         return 0;
     h->body = (uint32_t)(body - line);
     h->type = type_number(p, (size_t)(q - p));
+    if (h->type & TYPE_OWN)
+        take_event(body, end, h);
     return 1;
 }
 

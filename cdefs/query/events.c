@@ -2,6 +2,7 @@
 #include "query/query_impl.h"
 
 #define ALONE 2
+#define PARTS 3
 
 /* Whether a record of ours that begins an event is one by itself; a CONTAINER_INFO is where it begins with its reason. */
 static int is_alone(const struct auditns_points *p, uint32_t i)
@@ -30,15 +31,15 @@ uint32_t auditns_query_events(const struct auditns_points *p, uint32_t *event, u
         stop = i + 1;
         if (p->l_event[i] == AUDITNS_LINE_FOREIGN)
             continue;
-        int ours = 0;
+        uint32_t ours = 0;
         for (stop = i; stop < p->line_n && p->l_event[stop] == p->l_event[i]; stop++)
-            ours |= p->l_type[stop] >= AUDIT_FIRST_OWN && p->l_type[stop] <= AUDIT_LAST_OWN;
+            ours += p->l_type[stop] >= AUDIT_FIRST_OWN && p->l_type[stop] <= AUDIT_LAST_OWN;
         const char *line = p->buf + p->l_off[i], *end = line + p->l_len[i];
         end -= end > line && end[-1] == '\n';
         event[n] = p->l_event[i];
         first[n] = i;
         lines[n] = stop - i;
-        own[n] = ours ? is_alone(p, i) ? ALONE : 1 : 0;
+        own[n] = !ours ? 0 : is_alone(p, i) ? ALONE : ours == stop - i ? PARTS : 1;
         ms[n] = 0;
         serial[n] = 0;
         if (parse_head(line, end, &h)) {

@@ -8,7 +8,8 @@
 struct said {
     const char *contid;
     size_t n;
-    uint32_t record; /* 0: it is about the subject */
+    uint32_t record; /* of which it is; no number: of none */
+    int named;       /* it says so; else it is about the subject */
 };
 
 struct event {
@@ -39,11 +40,17 @@ static int field(const char *body, const char *end, const char *name, size_t len
 
 #define FIELD(name, value, n) field(body, end, name, sizeof(name) - 1, value, n)
 
+/* A number as ours have it; NONE where it is no such. */
 static uint32_t decimal(const char *s, size_t n)
 {
     uint32_t v = 0;
-    for (size_t i = 0; i < n && i < 6; i++)
+    if (!n || n > 6 || (n > 1 && *s == '0'))
+        return NONE;
+    for (size_t i = 0; i < n; i++) {
+        if (s[i] < '0' || s[i] > '9')
+            return NONE;
         v = v * 10 + (uint32_t)(s[i] - '0');
+    }
     return v;
 }
 
@@ -58,10 +65,11 @@ static void one_record(const struct auditns_points *p, uint32_t i, struct event 
     end = stop ? stop : end;
     if (p->l_type[i] == TYPE_CONTAINER_ID) {
         struct said *s = &e->said[e->n++];
-        *s = (struct said){"", 0, 0};
+        *s = (struct said){"", 0, NONE, 0};
         if (FIELD("contid=", &value, &n))
-            *s = (struct said){value, n, 0};
-        if (FIELD("record=", &value, &n))
+            *s = (struct said){value, n, NONE, 0};
+        s->named = FIELD("record=", &value, &n) && n;
+        if (s->named)
             s->record = decimal(value, n);
     } else if (p->l_type[i] == TYPE_CONTAINER_INFO && FIELD("entry=", &value, &n)) {
         e->entry = value;
@@ -80,7 +88,7 @@ static int one_point(const struct auditns_points *p, uint32_t i, const struct ev
     *who = e->ours > MOST ? AUDITNS_WHO_UNCLEAR : AUDITNS_WHO_HOST;
     for (uint32_t k = 0; k < e->n && *who != AUDITNS_WHO_UNCLEAR; k++) {
         const struct said *s = &e->said[k];
-        if (s->record ? s->record != p->recno[i] : target)
+        if (s->named ? s->record != p->recno[i] : target)
             continue;
         if (found && (found->n != s->n || memcmp(found->contid, s->contid, s->n)))
             *who = AUDITNS_WHO_UNCLEAR;

@@ -737,7 +737,7 @@ MUTANTS: Final = (
     Mutant(
         "text: a stamp has three digits",
         "cdefs/audittext/head.c",
-        "digits_of(x >> 8) != 3 || ",
+        "digits_of(x >> 8) == 3 && ",
         "",
         "tests/property/test_text_scan.py::test_stamps_after_one_another_same_as_reference",
     ),
@@ -1117,10 +1117,10 @@ MUTANTS: Final = (
         "tests/unit/test_archive_check.py::test_a_segment_made_anew_breaks_the_chain",
     ),
     Mutant(
-        "archive: an event that is told apart is of its container",
-        "cdefs/archive/apart.c",
-        "    a->event[r.event].group = group;\n",
-        "",
+        "scanner: a record of ours that is set apart is of the event that it names",
+        "cdefs/audittext/head.c",
+        "    h->serial = serial;\n    h->text = NULL;",
+        "    h->text = NULL;",
         "tests/unit/test_archive_reader.py::test_whose_an_event_is_may_stand_apart",
     ),
     Mutant(

@@ -29,7 +29,12 @@ CONTIDS = (
 )
 OURS = st.tuples(
     st.sampled_from(["CONTAINER_ID", "UNKNOWN[1340]", "CONTAINER_INFO", "NS_INFO", "UNKNOWN[1342]"]),
-    st.sampled_from(["", "record=1 ", "record=2 ", "record=9 ", "record=x ", 'record="1" ']),
+    st.sampled_from(
+        [
+            *("", "record=1 ", "record=2 ", "record=9 ", "record=x ", 'record="1" '),
+            *("record=0 ", "record=-1 ", "record=01 ", "record= "),
+        ]
+    ),
     st.sampled_from(CONTIDS),
     st.sampled_from(["", '"']),
     st.sampled_from(["", " entry=b:1:2", " origin=observed"]),

@@ -17,6 +17,8 @@ HEADER: Final = re.compile(
     rb"(?P<hdr>(?:msg=)?audit\((?P<sec>[0-9]{1,11})\.(?P<ms>[0-9]{3}):(?P<serial>[0-9]{1,20})\):)"
 )
 _OWN_PREFIX: Final = ("CONTAINER_", "NS_")
+#: of which event a record of ours is that was set apart, and has a serial of its own
+_EVENT: Final = re.compile(rb' event="?([0-9]{1,11})\.([0-9]{3}):([0-9]{1,20})"?(?: |$)')
 #: complete when the next line is not of it
 AWAITS: Final = 1
 #: the same whatever comes of it, but a SYSCALL
@@ -270,15 +272,21 @@ def read_head(line: bytes) -> Head | None:
         return None
     name = match["type"].decode("latin-1")
     number = int(name) if re.fullmatch("[0-9]{4}", name) else rectypes.number(name)
+    ms, serial = int(match["sec"]) * 1000 + int(match["ms"]), int(match["serial"])
+    body = text[match.end() :]
+    if number in rectypes.OWN_AUXILIARY and (at := body.find(b" event=")) >= 0:
+        of = _EVENT.match(body.partition(b"\x1d")[0], at)
+        if of is not None and int(of[3]) < 1 << 64:
+            ms, serial = int(of[1]) * 1000 + int(of[2]), int(of[3])
     return Head(
         node=match["node"][5:-1] if match["node"] else found.host,
         lead=text[bom : match.start("type") - 5],
         type=number,
         own=number in rectypes.OWN or (number == 0 and name.startswith(_OWN_PREFIX) and name not in _OWN_PREFIX),
         hdr=match["hdr"],
-        ms=int(match["sec"]) * 1000 + int(match["ms"]),
-        serial=int(match["serial"]),
-        body=text[match.end() :],
+        ms=ms,
+        serial=serial,
+        body=body,
         trail=trail,
     )
 

@@ -318,6 +318,17 @@ def test_containers(asked: Ask) -> None:
     assert rows[None]["failures"] == 1
 
 
+def test_records_of_ours_whose_event_is_not_here_say_whose_it_is(asked: Ask) -> None:
+    """As where the rest of it was rotated away; it is no event of the host."""
+    said = [(1, "contid=4,^2"), (2, "record=2 contid=4"), (3, "contid=?"), (4, "contid=4"), (4, "contid=5")]
+    lines = [f"type=CONTAINER_ID msg=audit(1700000000.100:{serial}): {fields}\n" for serial, fields in said]
+    asked.path.write_text("".join(lines) + "type=NS_INFO msg=audit(1700000000.100:5): netns=1\n")
+    found = [json.loads(line) for line in asked("search", "--format", "json").splitlines()]
+    assert [(one["serial"], one["contid"]) for one in found] == [(1, "4,^2"), (2, "?"), (3, "?"), (4, "?"), (5, "?")]
+    assert asked.serials("--contid", "2") == [1]
+    assert asked.serials("--contid", "unset") == []
+
+
 def test_containers_that_touched_a_file(asked: Ask) -> None:
     rows = [json.loads(line)["contid"] for line in asked("containers", "--json", "--file", "/etc/shadow").splitlines()]
     assert rows == [WEB, None]

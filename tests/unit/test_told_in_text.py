@@ -71,6 +71,32 @@ def test_the_text_is_the_answer(said: str, node: str, spelling: str, journal: bo
     assert Told(text, PRETTY, journal=journal).out.decode().startswith(said + " ")
 
 
+@pytest.mark.parametrize("journal", [False, True], ids=["alone", "beside-a-journal"])
+@pytest.mark.parametrize("node", ["", "node=elsewhere "])
+@pytest.mark.parametrize("form", [RAW, JSON])
+def test_what_is_set_apart_is_of_the_event_that_it_names(form: str, node: str, journal: bool) -> None:
+    """With placement = "apart" ours has a serial of its own, and names its event: whoever reads that text back knows
+    whose the event is, and puts nothing in."""
+    text = f"{node}type=SECCOMP {S} auid=0 uid=0 pid=100 sig=0 arch=c000003e syscall=1\n"
+    apart = "msg=audit(1700000000.100:3221225477):"
+    for kind, fields in (("CONTAINER_ID", "contid=4,^2"), ("UNKNOWN[1344]", "netns=1 utsns=2"), ("CONTAINER_INFO", "")):
+        text += f"{node}type={kind} {apart} {fields} event=1700000000.100:5\n"
+    told = Told(text, form, journal=journal)
+    if form == RAW:
+        assert told.out.decode() == text
+    else:
+        (event,) = told.objects
+        assert (event["serial"], event["contid"], len(event["records"])) == (5, "4,^2", 4)
+
+
+@pytest.mark.parametrize(
+    "said", ["1700000000.100:", "1700000000.10:5", "1700000000.100:5x", "x", "", "1:5", "1.0005:5"]
+)
+def test_what_names_no_event_is_one_of_its_own(said: str) -> None:
+    text = f"type=SECCOMP {S} pid=2\n" + ours("4", stamp="msg=audit(1700000000.100:6):")[:-1] + f" event={said}\n"
+    assert [event["serial"] for event in Told(text).objects] == [5, 6]
+
+
 @pytest.mark.parametrize("at", range(4))
 def test_wherever_it_stands_in_its_event(at: int) -> None:
     lines = [CALL, f"type=CWD {S} cwd=00\n", TITLE]
