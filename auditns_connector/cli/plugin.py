@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 from auditns_connector.daemon.terminal import complain
-from auditns_connector.errors import AuditnsError
+from auditns_connector.errors import AuditnsError, ConfigError
 
 if TYPE_CHECKING:
     import argparse
@@ -60,6 +60,7 @@ def run(argv: Sequence[str]) -> int:
         path, check = args.config, args.check_config
     if check:
         return _check(path)
+    path = os.path.abspath(path)  # the working directory is left
     early: list[int] = []
     for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
         # auditd hands a HUP on to a plugin that it has just started
@@ -89,7 +90,10 @@ def _check(path: str) -> int:
     from auditns_connector.pipeline.rules import RuleSet
 
     config = conf.load(path, missing_ok=path == conf.DEFAULT_PATH)
-    RuleSet(config.rules)
+    try:
+        RuleSet(config.rules)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
     found = hurts(config)
     for line in found:
         complain(f"audisp-auditns: {path}: {line}")

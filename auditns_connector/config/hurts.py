@@ -1,11 +1,13 @@
 """What a configuration that can be read will run into on this host: what ``audisp-auditns --check-config`` says."""
 
 import os
+import stat
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from auditns_connector.config.log_file import objection
-from auditns_connector.errors import suggestion
+from auditns_connector.config.text import others_may_write
+from auditns_connector.errors import AuditnsError, suggestion
 from auditns_connector.model.runtimes import BY_NAME
 from auditns_connector.vocabulary.record_types import NUMBERS
 
@@ -36,6 +38,8 @@ def _child(config: "Config") -> Iterator[str]:
             yield f"output.child.argv: {program}: there is no such program"
         elif not os.access(program, os.X_OK):
             yield f"output.child.argv: {program}: it cannot be executed"
+        elif os.geteuid() == 0 and others_may_write(os.stat(program)):
+            yield f"output.child.argv: {program}: others than root may write it, and it is started as root"
 
 
 def _groups(config: "Config") -> Iterator[str]:
@@ -73,9 +77,34 @@ def _places(config: "Config") -> Iterator[str]:
     for name, path in wanted:
         if path and (why := _unwritable(os.path.dirname(path))):
             yield f"{name}: {path}: {why}"
+    if config.archive.path and not os.path.isdir(parent := os.path.dirname(config.archive.path)):
+        yield f"archive.path: {config.archive.path}: {parent} is not there, and is not made"
+    sockets = (("control", config.control), ("output.socket.path", config.socket.path if config.socket.enabled else ""))
+    for name, path in sockets:
+        if path and os.path.lexists(path) and not stat.S_ISSOCK(os.lstat(path).st_mode):
+            yield f"{name}: {path}: something that is not a socket is there"
+    if config.journal.path and (why := _no_journal(config.journal.path)):
+        yield f"journal.path: {config.journal.path}: {why}"
     for rule in config.rules:
         if rule.path and (why := objection(rule.path)):
             yield f"rule {rule.name}: path: {rule.path} is not allowed: {why}"
+
+
+def _no_journal(path: str) -> str:
+    """Why ``path`` cannot be written as a journal, "" where it can."""
+    from auditns_connector.journal.files import refuse_others
+
+    if not os.path.lexists(path):
+        return ""
+    if not os.path.isfile(path):
+        return "it is not a regular file"
+    try:
+        refuse_others(path)
+    except AuditnsError:
+        return "it holds something else"
+    except OSError as error:
+        return f"it cannot be read: {error.strerror}"
+    return ""
 
 
 def _unwritable(folder: str) -> str:

@@ -27,8 +27,9 @@ def objection(path: str, auditd_conf: str = AUDITD_CONF) -> str:
         return ""  # not there, or not to be seen by whoever checks: it will be told when it is opened
     try:
         refuse_foreign(fd, path)
-    except PermissionError as error:
-        return f"it {error.strerror}"
+    except OSError as error:
+        holds = isinstance(error, PermissionError)
+        return f"it {error.strerror}" if holds else f"it cannot be read: {error.strerror}"
     os.close(fd)
     return ""
 

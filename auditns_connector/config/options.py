@@ -4,7 +4,6 @@ What the file may hold is said once, in the schema at the end of this module and
 complaint names the file, the key and what is allowed; a key that is not known is an error, never ignored.
 """
 
-import os
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
@@ -20,7 +19,7 @@ from auditns_connector.config.metrics import MetricsOptions
 from auditns_connector.config.readers import GIB, KIB, MIB, ContidTerm, Reader
 from auditns_connector.config.rules import Rule
 from auditns_connector.config.streams import Definition, read
-from auditns_connector.config.text import read_text
+from auditns_connector.config.text import read_text, toml
 from auditns_connector.config.users import SCHEMA as _USERS
 from auditns_connector.config.users import UserOptions
 from auditns_connector.errors import ConfigError, reason
@@ -158,15 +157,7 @@ def load(path: str = DEFAULT_PATH, *, missing_ok: bool = False) -> Config:
 
 def parse(text: str, path: str = DEFAULT_PATH) -> Config:
     """Turn TOML ``text`` into options; ``path`` is only named in errors. Raises :class:`ConfigError`."""
-    import tomllib
-
-    try:
-        data = tomllib.loads(text)
-    except ValueError as error:  # TOMLDecodeError, or a number of thousands of digits
-        raise ConfigError(f"{path}: not TOML: {error}") from error
-    except RecursionError as error:
-        raise ConfigError(f"{path}: not TOML that anybody means: nested too deeply") from error
-    return _config(path, data)
+    return _config(path, toml(text, path))
 
 
 def reload(path: str, current: Config) -> tuple[Config, str]:

@@ -320,7 +320,7 @@ def _entry_points(place: Place, interpreter: str) -> Iterator[Item]:
     if place.prefix:
         arguments = f"{place.at(LAUNCHER)}\nargs = --config {place.at(CONFIG)}"
         conf = conf.replace(LAUNCHER, arguments)
-    yield Item(f"{place.plugins()}/auditns.conf", conf.encode(), 0o640, config=True)
+    yield Item(f"{place.plugins()}/auditns.conf", os.fsencode(conf), 0o640, config=True)
 
 
 def _refuse_foreign(place: Place, items: list[Item], old: Manifest, force: bool) -> None:

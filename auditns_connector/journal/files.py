@@ -80,7 +80,7 @@ class JournalWriter:
         with contextlib.suppress(FileNotFoundError):
             info = os.lstat(self.path)
             if stat.S_ISREG(info.st_mode) and info.st_size:
-                _refuse_others(self.path)
+                refuse_others(self.path)
                 self._shift()
 
     @staticmethod
@@ -89,7 +89,7 @@ class JournalWriter:
         fd = os.open(path, flags, 0o600)
         try:
             if stat.S_ISREG(os.fstat(fd).st_mode):
-                _refuse_others(path)
+                refuse_others(path)
                 os.fchmod(fd, 0o600)
                 os.ftruncate(fd, 0)
         except BaseException:
@@ -200,7 +200,7 @@ def is_hello(start: bytes) -> bool:
     return len(start) >= START.size and START.unpack_from(start)[1] == f.K_HELLO
 
 
-def _refuse_others(path: str) -> None:
+def refuse_others(path: str) -> None:
     """Raise :class:`AuditnsError` for a file that holds anything but a journal."""
     with open(path, "rb") as file:
         start = file.read(f.HEADER_SIZE)

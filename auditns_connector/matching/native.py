@@ -1,5 +1,6 @@
 """The C of cdefs/query: bytes in text, distinct values of fields, whole events."""
 
+import mmap
 import os
 from array import array
 from collections.abc import Sequence
@@ -129,7 +130,7 @@ class Values:
     def __init__(self, fields: Sequence[Field], columns: int, argv: int | None = None) -> None:
         self.strings = [Strings() for _ in range(columns)]
         self._c: CData = ffi.new("struct auditns_values *")
-        of_type = array("Q", bytes(8 << 16))
+        of_type = memoryview(mmap.mmap(-1, 8 << 16)).cast("Q")  # of which little is used, and each rule has one
         self._field: CData = ffi.new("struct auditns_field[]", max(len(fields), 1))
         self._names = []
         for i, field in enumerate(fields):

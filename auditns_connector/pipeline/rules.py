@@ -15,7 +15,7 @@ from auditns_connector.audittext.scanner import InsertionPoints
 from auditns_connector.config.rules import Rule
 from auditns_connector.errors import ConfigError
 from auditns_connector.matching import patterns as p
-from auditns_connector.matching.conditions import of_option
+from auditns_connector.matching.conditions import Condition, of_option
 from auditns_connector.matching.judged import Judges, by_number
 from auditns_connector.matching.native import Events, events_of
 from auditns_connector.model.containers import Containers
@@ -44,9 +44,7 @@ class EventMatch:
             for words, filters in ((patterns.wanted, self._positive), (patterns.unwanted, self._negative)):
                 if words:
                     filters.append(_filter(field, words))
-        conditions = [
-            one for field, option in _VALUES.items() if field in fields for one in of_option(option, fields[field])
-        ]
+        conditions = [one for field in _VALUES if field in fields for one in _conditions(field, fields[field])]
         self._judges = Judges(conditions)
 
     def __bool__(self) -> bool:
@@ -87,6 +85,14 @@ class EventMatch:
         )
 
 
+def _conditions(field: str, words: Sequence[str]) -> list[Condition]:
+    option = _VALUES[field]
+    try:
+        return of_option(option, words)
+    except ConfigError as error:  # it speaks of the option of a search
+        raise ConfigError(f"{field}: {str(error).removeprefix(f'--{option}: ')}") from None
+
+
 def _filter(field: str, words: Sequence[str]) -> EventFilter:
     if field == "runtime":
         return EventFilter(runtimes=words)
@@ -120,11 +126,18 @@ class AllOf:
         return all(one.tells(containers, kind, pid, container) for one in self._filters)
 
 
+def _match(rule: Rule) -> EventMatch:
+    try:
+        return EventMatch(rule.match)
+    except ConfigError as error:
+        raise ConfigError(f"rule {rule.name}: match: {error}") from None
+
+
 class RuleSet:
     """The filter of ``rules`` behind another one, ``base``."""
 
     def __init__(self, rules: Sequence[Rule], base: LiveFilter | None = None) -> None:
-        self._rules = [(rule, EventMatch(rule.match)) for rule in rules]
+        self._rules = [(rule, _match(rule)) for rule in rules]
         self._base = base if base else None
         self.matched = dict.fromkeys((rule.name for rule in rules), 0)
         #: name of a rule that logs -> one byte for each event that :meth:`keep` was asked about last

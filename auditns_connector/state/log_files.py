@@ -12,8 +12,12 @@ _HEAD: Final = 512
 
 def refuse_foreign(fd: int, path: str) -> None:
     """Close ``fd`` and raise PermissionError where it holds something that is no log of ours: its first line is neither
-    an audit record nor a JSON object of ours."""
-    head = os.pread(fd, _HEAD, 0)
+    an audit record nor a JSON object of ours. Raises OSError where it cannot be read."""
+    try:
+        head = os.pread(fd, _HEAD, 0)
+    except OSError:
+        os.close(fd)
+        raise
     if head and _OURS.match(head) is None:
         os.close(fd)
         raise PermissionError(errno.EPERM, "holds something else than audit records: move it away first", path)

@@ -203,7 +203,10 @@ def test_journal_can_be_one_line() -> None:
         ),
         ('journal = "/a/b"\n[output.file]\npath = "/a/./b.02"', "b.02 is not allowed, journal.path uses it"),
         ("x = = 1", "/x.toml: not TOML: "),
-        ("x = " + "9" * 5000, "/x.toml: not TOML: "),
+        ("x = " + "9" * 5000, "/x.toml: not TOML: a number has too many digits"),
+        (".".join("a" * 100) + " = 1", "nested too deeply"),
+        ("[" + " . ".join(['"a b"'] * 100) + "]", "nested too deeply"),
+        ("x = {" + ".".join("a" * 100) + " = 1}", "nested too deeply"),
         ("x = " + "[" * 100_000, "nested too deeply"),
         ('ns = "\\u001b[31m' + "x" * 200 + '"', "ns: "),
     ],
@@ -358,6 +361,7 @@ def test_a_log_that_is_something_else_is_refused(tmp_path: Path) -> None:
         (tmp_path, "a directory"),
         (passwd, "something else"),
         (Path("/dev/null"), "not a regular file"),
+        (Path("/proc/self/mem"), "cannot be read"),
     ):
         assert why in objection(str(path), str(auditd))
     assert objection(str(log), str(auditd)) == ""

@@ -1,5 +1,7 @@
 """Rules of the configuration: which events they match, and what becomes of these."""
 
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -228,3 +230,15 @@ def test_a_number_of_a_system_call_that_is_none_matches_no_name(digits: int) -> 
     text = call(1, f"syscall={'9' * digits} success=yes pid=100 auid=1000")
     assert run(EventMatch({"syscall": ["execve", "59"]}), text).get(RAW, []) == []
     assert run(EventMatch({"syscall": ["!=execve"]}), text)[RAW] == [1]
+
+
+def test_many_rules_take_little_memory() -> None:
+    code = (
+        "import re; from auditns_connector.config.rules import Rule\n"
+        "from auditns_connector.pipeline.rules import RuleSet\n"
+        "def kib(): return int(re.search(r'VmRSS:\\s+([0-9]+)', open('/proc/self/status').read())[1])\n"
+        "RuleSet([Rule('first', 'drop', {'key': ('x',)})]); before = kib()\n"
+        "kept = RuleSet([Rule(str(i), 'drop', {'key': (f'x{i}',)}) for i in range(500)]); print(kib() - before)"
+    )
+    grown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(grown.stdout) < 500 * 200
