@@ -19,6 +19,9 @@ PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 UMASK: Final = 0o027
 #: by so much a program that keeps up with the whole host comes before others (setpriority(2)); auditd does likewise
 PRIORITY_BOOST: Final = 10
+#: whether the scheduler has a group for each session, and the priority of that of ours
+AUTOGROUPS: Final = "/proc/sys/kernel/sched_autogroup_enabled"
+AUTOGROUP: Final = "/proc/self/autogroup"
 #: what every login is given; with less a program of ours ends at a file that it cannot open
 DESCRIPTORS: Final = 1024
 
@@ -99,6 +102,25 @@ def boost_priority() -> None:
     now = os.getpriority(os.PRIO_PROCESS, 0)
     with contextlib.suppress(PermissionError):
         os.setpriority(os.PRIO_PROCESS, 0, max(now - PRIORITY_BOOST, -20))
+
+
+def boost_session() -> bool:
+    """Have the session of the daemon that has started us, or ours alone, come before others by as much, and us with it;
+    False where that cannot be had. Where the kernel shares the CPUs out by sessions (sched(7), autogroup) the priority
+    of a process counts against those of its own session only: what a user's session does would leave the daemon and us
+    half of the CPUs, however many processes that are, and keep both waiting for seconds; and raised above the daemon,
+    we would keep it waiting whenever we have much to do. A session with others in it is left alone."""
+    wanted = max(os.getpriority(os.PRIO_PROCESS, 0) - PRIORITY_BOOST, -20)
+    if os.getsid(0) not in (os.getpid(), os.getppid()):
+        return False
+    with contextlib.suppress(OSError):  # this kernel has none, or it may not be raised
+        with open(AUTOGROUPS, encoding="ascii") as enabled, open(AUTOGROUP, encoding="ascii") as group:
+            found, now = enabled.read().strip() == "1", group.read().rpartition(" nice ")[2]
+        if found and int(now) > wanted:
+            with open(AUTOGROUP, "w", encoding="ascii") as group:
+                group.write(str(wanted))
+        return found
+    return False
 
 
 def reset_signals(*, keep_hup: bool = False) -> None:

@@ -150,3 +150,34 @@ except (OSError, ValueError):
     assert found == (20, 20), found
 """
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+SESSION = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+from auditns_connector.daemon import process
+if sys.argv[3] == "own":
+    os.setsid()
+def session():
+    try:
+        with open("/proc/self/autogroup") as group:
+            return int(group.read().partition(" nice ")[2])
+    except FileNotFoundError:
+        return None
+before, nice = session(), os.getpriority(os.PRIO_PROCESS, 0)
+print(before, nice, process.boost_session(), session(), os.getpriority(os.PRIO_PROCESS, 0))
+"""
+
+
+@pytest.mark.parametrize("whose", ["own", "another's"])
+def test_only_a_session_of_our_own_comes_before_others(whose: str) -> None:
+    """One that somebody else has begun, as a shell, has others in it."""
+    code = f"import subprocess, sys; subprocess.run([sys.executable, '-IS', '-c', {SESSION!r}, *sys.argv[1:]])"
+    command = [sys.executable, "-IS", "-c", code, PACKAGE, "x", whose]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, start_new_session=False).stdout.split()
+    before, nice, had, after, nice_after = said
+    if before == "None" or Path(procsetup.AUTOGROUPS).read_text().strip() != "1":
+        pytest.skip("this kernel does not share the CPUs out by sessions")
+    ours = whose == "own" and os.geteuid() == 0
+    assert (had, nice_after) == (str(ours), nice)
+    assert int(after) == (min(int(before), max(int(nice) - procsetup.PRIORITY_BOOST, -20)) if ours else int(before))
