@@ -48,6 +48,20 @@ class NsAsker:
         """Those of ``born`` whose id is to be asked for."""
         return [inst for inst in born if inst.serial is None and (self.all_serials or inst.index in (PID, USER))]
 
+    def too_late(self, now: int) -> bytes:
+        """NSID frames of ``now`` for namespaces that had ended by then, before anybody asked for their ids: there is no
+        thread left to ask through, so serials are minted, and what happens until the others' answers is no matter."""
+        namespaces, frames = self._namespaces, []
+        waiting = []
+        for inst in namespaces.born:
+            former = inst.possible_predecessor
+            if inst.ended is None or (former is not None and former.has_kernel_id):
+                waiting.append(inst)
+            elif self.wants((inst,)):
+                frames.append(nsid(inst, 0, now))
+        namespaces.born = waiting
+        return b"".join(frames)
+
     def of_table(self, table: Processes, young: int) -> list[bytes]:
         """NSID frames for namespaces of processes that are in the table in C alone (model/apply/lives.py), but for
         those that are alive and no older than ``young`` (ns): a serial is minted for those that have ended."""

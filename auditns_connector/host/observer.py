@@ -180,9 +180,10 @@ class Observer:
         if not self._to_model.applying:
             self.sync()
 
-    def forget(self, before: int) -> None:
-        """Forget who ended before ``before`` (CLOCK_MONOTONIC ns), ahead of frames that are still to be applied."""
-        self._to_model.feed_first(f.pack(f.K_MARK, f.S_PIPELINE, self.model.now, arg=before))
+    def forget(self, before: int = 0, *, namespaces: int = 0) -> None:
+        """Forget who ended before ``before``, and ``namespaces`` that did before that (CLOCK_MONOTONIC ns; 0: nobody),
+        ahead of frames that are still to be applied."""
+        self._to_model.feed_first(f.pack(f.K_MARK, f.S_PIPELINE, self.model.now, arg=before, cgroup=namespaces))
 
     def absorb(self, cut: int, block: bytes) -> None:
         """Apply ``block``, the frames up to ``cut``, ask what they leave open, and tell who must know each moment."""

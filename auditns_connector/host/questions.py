@@ -90,6 +90,7 @@ class Questions:
         elif now - self._asked > _ASK_EVERY:
             self._asked = now
             self._drop_moot()
+            self._feed.feed(self._asker.too_late(self._pacing.drained_to))
             answers = self._answers()
             self._early.append((time.monotonic_ns(), answers))
 

@@ -15,10 +15,10 @@ the set counts its living members (as a *set of thread ids*: a counter leaks whe
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final
+from typing import Final
 
 from auditns_connector._native import ffi
-from auditns_connector.model.places import MINTED, Instance, NsSet
+from auditns_connector.model.places import MINTED, Inodes, Instance, NsSet
 from auditns_connector.vocabulary.frames import NAMESPACES_PAYLOAD
 from auditns_connector.vocabulary.namespaces import ALL_ORDER, FLAGS, INITIAL_INODES, PERF_ORDER
 from auditns_connector.vocabulary.values import CData, JsonObject
@@ -39,35 +39,6 @@ def _nothing(*_: object) -> None:
     """Nothing is kept elsewhere."""
 
 
-class Inodes(dict[int, Instance]):
-    """The instances of a type (index in ALL_ORDER) by inode. Those of a process that nobody has looked at yet are in
-    the table in C alone, see apply/lives.py: whoever looks for one, or at all of them, has them here."""
-
-    def __init__(self, index: int) -> None:
-        super().__init__()
-        self._index = index
-        #: has the living instance with an inode here; has all of them
-        self.fetch: Callable[[int, int], None] = _nothing
-        self.fetch_all: Callable[[], object] = _nothing
-
-    def get(self, ino: int, default: Any = None) -> Any:
-        """The instance that the inode means now."""
-        found = super().get(ino)
-        if found is None:
-            self.fetch(self._index, ino)
-            found = super().get(ino)
-        return default if found is None else found
-
-    def here(self, ino: int) -> Instance | None:
-        """The same, if that is here."""
-        return super().get(ino)
-
-    def values(self) -> Any:
-        """All of them."""
-        self.fetch_all()
-        return super().values()
-
-
 class Namespaces:
     """Every living instance, found by type and inode."""
 
@@ -82,6 +53,8 @@ class Namespaces:
         self.minted: dict[int, Instance] = {}
         #: instances without a serial, by their number
         self.unnumbered: dict[int, Instance] = {}
+        #: the greatest number of those that were forgotten without one: answers about them may still come
+        self.forgotten = 0
         #: struct table_numbers, which the table in C counts up as well
         self.numbers: CData = ffi.new("struct table_numbers *")
         self.numbers.mint_next = MINTED | 1
@@ -137,6 +110,9 @@ class Namespaces:
         initial = self.initial_inodes.get(ALL_ORDER[index]) == ino
         self.fetch_open(index, ino)
         self.numbers.created = number = self.numbers.created + 1
+        former = self.current[index].here(ino)
+        if former is not None and not former.sets and former.ended is None:
+            self.unnumbered.pop(former.number, None)  # /proc showed it, and nobody came to be seen in it
         inst = Instance(number, index, dev, ino, now, initial)
         self.current[index][ino] = inst
         self.unnumbered[number] = inst
@@ -215,7 +191,8 @@ class Namespaces:
         self._sets = {insts: nsset for insts, nsset in self._sets.items() if nsset.members}
         self._most_sets = 2 * len(self._sets) + _EMPTY_SETS
 
-    def sets_of(self, inst: Instance) -> list[NsSet]:
+    @staticmethod
+    def sets_of(inst: Instance) -> list[NsSet]:
         """The sets with living members that hold ``inst``."""
         return list(inst.sets)
 
@@ -363,13 +340,21 @@ class Namespaces:
         assert inst.serial is not None
         return inst.serial
 
-    def expired(self, before: int) -> Iterator[Instance]:
-        """Those that ended before a moment, which are to be forgotten."""
-        died = self.died
+    def end(self, at: int) -> int:
+        """When the one ended that has place ``at`` among those that have, the first having 0 (CLOCK_MONOTONIC ns)."""
+        return self._in_order()[at][1]
+
+    def _in_order(self) -> deque[tuple[Instance, int]]:
         if self._late:
-            self.died = died = deque(sorted(died, key=lambda one: one[1]))
+            self.died = deque(sorted(self.died, key=lambda one: one[1]))
             self._late = False
-        while died and died[0][1] < before:
+        return self.died
+
+    def expired(self, before: int, *, numbered: bool = False) -> Iterator[Instance]:
+        """Those that ended before a moment, which are to be forgotten; ``numbered``: up to the first that has no serial
+        yet, whose end cannot be told before."""
+        died = self._in_order()
+        while died and died[0][1] < before and not (numbered and died[0][0].serial is None):
             yield died.popleft()[0]
 
     def forget(self, inst: Instance) -> bool:
@@ -377,7 +362,8 @@ class Namespaces:
         lives again, or may."""
         if inst.number in self.unproven_ends or inst.ended is None:
             return False
-        self.unnumbered.pop(inst.number, None)
+        if self.unnumbered.pop(inst.number, None) is not None:
+            self.forgotten = max(self.forgotten, inst.number)
         # the container it knows knows it: without this only the garbage collector would free them
         inst.possible_predecessor = inst.owner = None
         if self.empty_by_inode.get((inst.index, inst.ino)) is inst:

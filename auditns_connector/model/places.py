@@ -4,7 +4,8 @@ A namespace of some types has a container that owns it, and a sandbox has the na
 Where they are kept, and what begins and ends them, is in namespaces.py and containers.py.
 """
 
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 from auditns_connector.model.cgroups import CgroupSet
 from auditns_connector.vocabulary.namespaces import ALL_ORDER, FLAGS
@@ -64,7 +65,8 @@ class Instance:
         #: (pid, start) of the first process known in it
         self.first: tuple[int, int] | None = None
         self.creator: tuple[int, int] | None = None
-        #: the instance of the same type that its creator was in
+        #: of a pid namespace: the one that its creator was in. Of other types each would remember all those that one
+        #: process has made, one after the other, before it
         self.origin: Instance | None = None
         #: the container that processes of this pid or user namespace belong to; see containers.py
         self.owner: Container | None = None
@@ -115,6 +117,39 @@ class NsSet:
         self.raw = raw
         #: thread ids, and numbers below 0 that stand for several, see :meth:`Namespaces.tasks`
         self.members: set[int] = set()
+
+
+def _nothing(*_: object) -> None:
+    """All of them are here."""
+
+
+class Inodes(dict[int, Instance]):
+    """The instances of a type (index in ALL_ORDER) by inode. Those of a process that nobody has looked at yet are in
+    the table in C alone, see apply/lives.py: whoever looks for one, or at all of them, has them here."""
+
+    def __init__(self, index: int) -> None:
+        super().__init__()
+        self._index = index
+        #: has the living instance with an inode here; has all of them
+        self.fetch: Callable[[int, int], None] = _nothing
+        self.fetch_all: Callable[[], object] = _nothing
+
+    def get(self, ino: int, default: Any = None) -> Any:
+        """The instance that the inode means now."""
+        found = super().get(ino)
+        if found is None:
+            self.fetch(self._index, ino)
+            found = super().get(ino)
+        return default if found is None else found
+
+    def here(self, ino: int) -> Instance | None:
+        """The same, if that is here."""
+        return super().get(ino)
+
+    def values(self) -> Any:
+        """All of them."""
+        self.fetch_all()
+        return super().values()
 
 
 class Container:

@@ -41,7 +41,7 @@ _EVENTS_TICK: Final = 0.1
 _OUTCOME: Final = 0.005
 #: after the last process of a namespace has left, the kernel is soon asked again whether it is gone
 _PROOF_TICK: Final = 0.1
-#: so many processes that have ended are kept at most: a storm makes them faster than they expire
+#: so many processes, and namespaces, that have ended are kept at most: a storm makes them faster than they expire
 MOST_ENDED: Final = 30_000
 #: and so many more until some are forgotten
 _MORE_ENDED: Final = 1000
@@ -232,9 +232,12 @@ class Pipeline:
         """What a storm's events leave behind is written, and who ended forgotten, while more of them are applied."""
         self.text.narrate_events(_MOST_OUTPUTS)
         self.observer.questions.drop_moot()
-        dead = self.observer.model.dead
+        model = self.observer.model
+        dead, namespaces = model.dead, model.namespaces
         if len(dead) > MOST_ENDED + _MORE_ENDED:
             self.observer.forget(dead.end(len(dead) - MOST_ENDED))
+        if len(namespaces.died) > MOST_ENDED + _MORE_ENDED:
+            self.observer.forget(namespaces=namespaces.end(len(namespaces.died) - MOST_ENDED))
 
     def _timeout(self) -> float:
         due = self.outputs.due(self.text.due(self._tick))

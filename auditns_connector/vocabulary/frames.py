@@ -48,7 +48,8 @@ PROCESS       procfs        the same in a scan: ppid the real parent; ptid (of P
                             the device of nsfs; payload: see PROCESS_PAYLOAD
 NSID          procfs        ppid type (index in nstypes.ALL_ORDER); cgroup number of the instance in order of
                             appearance; arg its serial, 0: to be minted; payload: u64 inode
-MARK          pipeline      payload: see journal/files.py; which audit events were answered at this point
+MARK          pipeline      payload: see journal/files.py; which audit events were answered at this point; arg:
+                            processes and namespaces that ended before are forgotten; cgroup: namespaces alone
 REGISTER      control       payload JSON: a registration as the control socket judged it
 ADDRS         procfs        payload JSON: "ino" and "dev" of a network namespace, and "addrs" its addresses, "all" those
                             of broadcasts, complete from "since" (ns) to now, and followed; or "new" and "old":

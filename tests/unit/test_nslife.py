@@ -1,9 +1,11 @@
 """How namespaces come, go and are entered: told by the model, one kernel history at a time."""
 
+import gc
 from typing import Any
 
 from auditns_connector.model.apply.namespace_life import GONE, HELD, UNKNOWN_END
 from auditns_connector.model.outputs import NsChange, NsDel, NsInit, NsLeft
+from auditns_connector.model.past import KEPT_STATES
 from auditns_connector.model.places import MINTED, Instance
 from auditns_connector.vocabulary import frames as f
 from auditns_connector.vocabulary.namespaces import ALL_ORDER, INDEX, INITIAL_INODES_618, IPC, MNT, NET, PID, USER, UTS
@@ -83,8 +85,8 @@ def test_an_unshare_begins_and_the_next_one_leaves_the_last_behind() -> None:
     born(w, 100, 1000)
     w.unshare(100, 1001, uts=11)
     w.unshare(100, 1002, uts=12)
-    first, second = (o.inst for o in w.model.outputs if isinstance(o, NsInit))
-    assert second.origin is first
+    first, second = (o for o in w.model.outputs if isinstance(o, NsInit))
+    assert second.old is first.inst
     assert told(w) == [
         ("init", "uts", 100), ("change", "uts", 100, "unshare", "", 0),
         ("init", "uts", 100), ("change", "uts", 100, "unshare", "last", 0),
@@ -406,3 +408,67 @@ def test_a_storm_leaves_nothing_behind() -> None:
     assert len(namespaces.serials) + len(namespaces.unnumbered) <= len(ALL_ORDER)
     assert (namespaces.unproven_ends, namespaces.empty_by_inode, namespaces.minted) == ({}, {}, {})
     assert all(len(namespaces.current[INDEX[name]]) == 1 for name in ("net", "ipc"))
+
+
+# -- forgotten early
+
+
+def test_one_that_waits_for_its_serial_is_not_forgotten_before_its_end_is_told() -> None:
+    w = world()
+    w.fork(1, 100, 1000)
+    for number in range(4):
+        w.unshare(100, 1001 + number, uts=50 + number)
+    one, *others = (inst for inst in w.model.namespaces.unnumbered.values() if inst.index == UTS and not inst.initial)
+    nsid(w, others[0], 0, 1010)
+    w.put(f.K_MARK, 1011, f.S_PIPELINE, cgroup=1011 * MS)
+    assert one.number in w.model.namespaces.unnumbered  # and those behind it wait as well
+    assert [inst for inst, _ in w.model.namespaces.died] == [one, *others[:2]]
+    told(w)
+    nsid(w, one, 0, 1012)
+    assert told(w) == [("del", "uts", None)]
+    w.put(f.K_MARK, 1013, f.S_PIPELINE, cgroup=1013 * MS)
+    assert [inst for inst, _ in w.model.namespaces.died] == [others[1]]
+    assert one.serial not in w.model.namespaces.serials
+
+
+def test_an_answer_about_a_forgotten_namespace_is_not_taken_for_one_about_the_next_with_its_inode() -> None:
+    w = world()
+    w.model.lifecycle = False
+    w.fork(1, 100, 1000)
+    w.unshare(100, 1001, uts=50)
+    former = inst(w, 100, UTS)
+    w.unshare(100, 1002)
+    w.put(f.K_MARK, 1003, f.S_PIPELINE, cgroup=1003 * MS)
+    w.unshare(100, 1004, uts=50)
+    nsid(w, former, 77, 1005)
+    assert inst(w, 100, UTS) is not former
+    assert inst(w, 100, UTS).serial is None
+    nsid(w, inst(w, 100, UTS), 78, 1006)
+    assert inst(w, 100, UTS).serial == 78
+
+
+def test_one_process_that_makes_namespaces_one_after_the_other_leaves_none_behind() -> None:
+    """Each knew the one before it, so that the last one kept all."""
+    w = world()
+    w.fork(1, 100, 1000)
+    for number in range(200):
+        w.unshare(100, 1002 + number, uts=987_000 + number)
+        ids(w, 1002.5 + number)
+        told(w)
+    w.put(f.K_MARK, 50_000, f.S_PIPELINE, arg=49_000 * MS)
+    there = [one for one in gc.get_objects() if isinstance(one, Instance) and 987_000 <= one.ino < 988_000]
+    assert inst(w, 100, UTS) in there
+    assert len(there) <= 2 + KEPT_STATES
+    assert len(w.model.namespaces.serials) <= len(ALL_ORDER) + 1
+
+
+def test_what_proc_shows_of_a_namespace_that_has_gone_by_then_is_not_kept() -> None:
+    """/proc is read later than the events that are being applied: what it shows may never be seen by them."""
+    w = world()
+    w.fork(1, 100, 1000)
+    for number in range(100):
+        w.proc(100, 1, 1001 + number, start=1000, ns={**INITIAL_INODES_618, "uts": 60})
+        w.called_unshare(100, 1001.2 + number, 1001.4 + number, uts=60)
+        w.called_unshare(100, 1001.6 + number, 1001.8 + number, uts=61)
+        ids(w, 1001.9 + number)
+    assert len(w.model.namespaces.unnumbered) <= len(ALL_ORDER) + 1

@@ -338,6 +338,44 @@ def test_the_journal_has_what_was_forgotten_where_it_was(host: Host, monkeypatch
     assert again.model.processes.keys() == host.world.model.processes.keys()
 
 
+def test_namespaces_that_have_ended_are_forgotten_where_they_are_many(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One process makes a namespace after the other and leaves each. Nobody's end is forgotten for that, and a replay
+    of the journal remembers the same."""
+    monkeypatch.setattr(loop, "MOST_ENDED", 100)
+    monkeypatch.setattr(loop, "_MORE_ENDED", 10)
+    blocks: list[bytes] = []
+    most: list[int] = []
+
+    class Journal:
+        full = torn = False
+
+        def write(self, block: bytes) -> None:
+            blocks.append(block)
+            most.append(len(host.world.model.namespaces.died))
+
+        def close(self) -> None:
+            pass
+
+    again = World()
+    host.observer.journal = Journal()  # type: ignore[assignment]
+    host.rings.live(400, SECOND // 2, SECOND // 2 + 1)
+    for number in range(3000):
+        payload = host.world.ns(uts=5000 + number)
+        host.rings.come(SECOND + number * MS, f.K_NAMESPACES, pid=1, tid=1, payload=payload)
+    host.observer.sync(60 * SECOND)
+    a_slice = 32768 // 112
+    assert 100 < max(most) < 110 + a_slice
+    assert host.world.model.horizon == 0
+    assert host.world.model.processes.get(400) is not None
+    for block in blocks:
+        again.model.apply(block)
+    kept, then = (model.namespaces for model in (host.world.model, again.model))
+    assert [inst.number for inst, _ in then.died] == [inst.number for inst, _ in kept.died]
+    assert then.unnumbered.keys() == kept.unnumbered.keys()
+
+
 def test_frames_that_come_in_between_wait_for_those_before_them(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "SLICE", 0.0)
     ours, theirs = socket.socketpair()

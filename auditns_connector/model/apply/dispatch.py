@@ -294,6 +294,8 @@ class Model(Tables):
             self.own.add(process)
 
     def _mark(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
+        if cgroup:
+            self._forget_namespaces(cgroup, numbered=self.lifecycle)
         if arg:
             self.expire(arg)
 
@@ -304,9 +306,13 @@ class Model(Tables):
             self.outputs = self.outputs  # whom they are about is remembered now
         self.calls.expire(before)
         self.logins.expire(before)
+        self._forget_namespaces(before)
+        self.table.expire(before)
+
+    def _forget_namespaces(self, before: int, *, numbered: bool = False) -> None:
+        """Forget namespaces that ended before ``before`` (CLOCK_MONOTONIC ns); see :meth:`Namespaces.expired`."""
         namespaces = self.namespaces
-        for inst in namespaces.expired(before):
+        for inst in namespaces.expired(before, numbered=numbered):
             if namespaces.forget(inst):
                 self.inside.forget(inst)
                 self.life.forget(inst)
-        self.table.expire(before)

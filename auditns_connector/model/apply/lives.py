@@ -149,7 +149,8 @@ class Lives:
         made: list[Instance] = []
         for one in life.instance[0 : life.instances]:
             inst = Instance(one.number, one.index, life.dev, one.ino, start, False)
-            inst.first, inst.creator, inst.origin = who, maker[:2], base.inst[one.index]
+            inst.first, inst.creator = who, maker[:2]
+            inst.origin = base.inst[PID] if one.index == PID else None
             inst.told = bool(life.told)
             inst.serial, inst.ended = one.serial or None, one.ended if one.dead else None
             insts[one.index] = inst
@@ -215,6 +216,8 @@ class Lives:
         if what == _SEEN:
             assert built.state.container is not None
             return ContainerInfo(time, SEEN, built.state.container, State(time, built.state.container, None, ""))
+        base = built.profile.state.nsset
+        old = None if base is None else base.inst[inst.index]
         if what == _INIT:
             maker = self._model.incarnation(*built.maker[:2])
             assert maker is not None, "a maker is remembered as long as there is to be told of what it made"
@@ -222,13 +225,13 @@ class Lives:
             # a row's since is when it answers from; the state that it was packed from may be known otherwise now
             former = built.profile.state._replace(since=min([built.maker[2], *(one.since for one in held)]))
             state = next((one for one in held if one[1:] == former[1:]), former)
-            return NsInit(time, inst, inst.origin, maker, state, built.comm)
+            return NsInit(time, inst, old, maker, state, built.comm)
         if what == _CHANGE:
             file, ran, exe = built.ran
             kin = Ancestry.of(process)._replace(file=file, ran=ran, exe=exe)
             program = self._model.ancestry.told(kin).program
             return NsChange(
-                time, inst, inst.origin, process, built.state, "clone", 0, "perf", False, built.comm, program
+                time, inst, old, process, built.state, "clone", 0, "perf", False, built.comm, program
             )  # fmt: skip
         if what == _LEFT:
             return NsLeft(time, inst, process, built.state, 0, built.left_comm)

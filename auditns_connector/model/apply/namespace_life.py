@@ -16,7 +16,7 @@ from auditns_connector.model.outputs import NsChange, NsDel, NsInit, NsLeft
 from auditns_connector.model.places import MINTED, UNKNOWN, Instance, NsSet
 from auditns_connector.model.process import NOT_KNOWN, Process, State
 from auditns_connector.vocabulary import frames as f
-from auditns_connector.vocabulary.namespaces import ALL_ORDER
+from auditns_connector.vocabulary.namespaces import ALL_ORDER, PID
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,7 +87,7 @@ class NsLife:
                 fresh.append(inst)
                 inst.first = first
                 inst.creator = creator
-                inst.origin = base.inst[index] if base is not None else None
+                inst.origin = base.inst[index] if base is not None and index == PID else None
         return fresh
 
     def changed(
@@ -115,7 +115,7 @@ class NsLife:
             maker = self._model.incarnation(*process.creator) or process
         begun = inst.creator is None and inst.first in (None, who) and reason != "setns" and not inst.initial
         if begun:
-            inst.first, inst.creator, inst.origin = who, (maker.pid, maker.start), old
+            inst.first, inst.creator = who, (maker.pid, maker.start)
         if self._model.lifecycle:
             self._tell(process, old, inst, time, reason, 0, source, (maker, maker.state), begun)
 
@@ -156,6 +156,8 @@ class NsLife:
         self.fetch_number(cgroup)
         inst = namespaces.unnumbered.get(cgroup)
         if inst is None or not _meant(inst, ppid, payload):
+            if cgroup <= namespaces.forgotten:
+                return  # who has that inode now is another
             # a replay may begin in the middle, and number the instances otherwise
             inst = namespaces.current[ppid].get(_ino(payload)) if 0 <= ppid < len(namespaces.current) else None
             if inst is None or inst.serial is not None:
