@@ -76,7 +76,23 @@ class Plugin:
 
     def answers(self, word: str) -> None:
         """Wait until it tells the container of a sandbox: it knows the host then."""
-        until(lambda: act(word, sandbox=True) or contids(event_of(self.read(), true(word))), "a first answer")
+        try:
+            until(lambda: act(word, sandbox=True) or contids(event_of(self.read(), true(word))), "a first answer")
+        except TimeoutError as error:
+            raise AssertionError(f"{error}\n{self._standstill(word)}") from error
+
+    def _standstill(self, word: str) -> str:
+        """Where the events are that have come no further, and what each program does meanwhile."""
+        told = [f"{path}: {path.stat().st_size} bytes" for path in self.log.parent.glob("*")]
+        told.append(f"auditd: {self.auditd.told[-1000:]}")
+        raw = self.auditd.log.read_bytes() if self.auditd.log.exists() else b""
+        told.append(f"auditd's log: {len(raw)} bytes, {raw.count(true(word).encode())} of ours, the end {raw[-300:]!r}")
+        told.append(f"the first answer: {event_of(self.read(), true(word))}")
+        for pid in self.auditd.children():
+            for task in Path(f"/proc/{pid}/task").iterdir():
+                told.append(f"{pid}/{task.name}: " + "; ".join((task / what).read_text() for what in ("stat", "stack")))
+        told.append(auditctl("-s"))
+        return "\n".join(told)
 
 
 def act(word: str, *, sandbox: bool = False) -> None:
