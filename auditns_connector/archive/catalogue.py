@@ -6,38 +6,19 @@ segment have events of it.
 """
 
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from itertools import chain, cycle
+from string import hexdigits
+from typing import Final, NamedTuple, TypeVar, get_type_hints
 
+from auditns_connector.archive.catalogue_schema import SCHEMA, Holding, Number
+from auditns_connector.archive.files import CATALOGUE
+from auditns_connector.archive.segment_layout import DIGEST, MAX_GROUPS, Damaged
 from auditns_connector.audittext.values import untrusted
 from auditns_connector.errors import AuditnsError
 from auditns_connector.vocabulary import archive as numbers
-from auditns_connector.vocabulary.values import JsonObject
+from auditns_connector.vocabulary.values import Column, JsonObject
 
-_SCHEMA: Final = """
-CREATE TABLE segments (seq INTEGER PRIMARY KEY, previous TEXT NOT NULL, digest TEXT NOT NULL, first_ms INTEGER,
-    last_ms INTEGER, length INTEGER NOT NULL, bytes INTEGER NOT NULL, events INTEGER NOT NULL, records INTEGER NOT NULL,
-    blocks INTEGER NOT NULL, sealed_ms INTEGER NOT NULL, host TEXT NOT NULL, boot TEXT NOT NULL);
-CREATE TABLE pruned (seq INTEGER PRIMARY KEY, previous TEXT NOT NULL, digest TEXT NOT NULL, last_ms INTEGER,
-    reason TEXT NOT NULL);
-CREATE TABLE holders (number INTEGER PRIMARY KEY, holder INTEGER NOT NULL, node TEXT NOT NULL, contid TEXT NOT NULL,
-    runtime TEXT, full_id TEXT, name TEXT, pod TEXT, pod_ns TEXT, image TEXT, first_ms INTEGER NOT NULL,
-    last_ms INTEGER NOT NULL, events INTEGER NOT NULL, records INTEGER NOT NULL, execs INTEGER NOT NULL,
-    failures INTEGER NOT NULL, UNIQUE (holder, node, contid));
-CREATE TABLE holdings (holder INTEGER NOT NULL, segment INTEGER NOT NULL, grp INTEGER NOT NULL, low INTEGER NOT NULL,
-    high INTEGER NOT NULL, first_ms INTEGER NOT NULL, last_ms INTEGER NOT NULL, PRIMARY KEY (holder, segment))
-    WITHOUT ROWID;
-CREATE INDEX holdings_of ON holdings (segment, grp, holder);
-CREATE TABLE aggregates (holder INTEGER NOT NULL, kind INTEGER NOT NULL, value TEXT NOT NULL, count INTEGER NOT NULL,
-    first_ms INTEGER NOT NULL, last_ms INTEGER NOT NULL);
-CREATE UNIQUE INDEX aggregates_of ON aggregates (holder, kind, value);
-CREATE TABLE serials (segment INTEGER NOT NULL, node TEXT NOT NULL, low INTEGER NOT NULL, high INTEGER NOT NULL,
-    events INTEGER NOT NULL, first_ms INTEGER NOT NULL, last_ms INTEGER NOT NULL);
-CREATE INDEX serials_of ON serials (segment);
-CREATE TABLE parts (head TEXT NOT NULL, segment INTEGER NOT NULL, at INTEGER NOT NULL, start INTEGER NOT NULL,
-    length INTEGER NOT NULL, path TEXT NOT NULL, dev INTEGER NOT NULL, ino INTEGER NOT NULL);
-CREATE INDEX parts_of ON parts (head);
-"""
 #: value of what was too rare to be counted by name
 OTHERS: Final = b"\0others"
 TALLY_NAMES: Final[dict[int, str]] = {
@@ -52,6 +33,13 @@ _INFO: Final = {"runtime": b"runtime", "full_id": b"ctr-id", "name": b"ctr-name"
                 "image": b"image"}  # fmt: skip
 #: times of what has no event
 _NEVER: Final = 0
+#: holders are counted in 32 bits by whoever reads blocks
+_MOST_HOLDERS: Final = (1 << 32) - 1
+_DAMAGED: Final = f"the catalogue is damaged; without {CATALOGUE} one is made anew from the segments"
+#: what SQLite raises where a file is damaged: its own message may not be UTF-8 then
+_UNREADABLE: Final = (sqlite3.Error, UnicodeDecodeError)
+_Row = TypeVar("_Row", bound=tuple[Column, ...])
+_Change = Callable[[tuple[Column, ...]], Iterable[Column]]
 
 
 class SegmentRow(NamedTuple):
@@ -137,6 +125,11 @@ class Serials(NamedTuple):
     last_ms: int
 
 
+def _bytes(text: str) -> bytes:
+    """Bytes of audit text, which stand in the catalogue as a string."""
+    return text.encode("latin-1")
+
+
 class Catalogue:
     """The file ``path``; ``None`` is one in memory. ``write``: it is made where it is not there, and its changes are
     durable when :meth:`commit` returns."""
@@ -152,39 +145,56 @@ class Catalogue:
             if write:
                 self._db.execute("PRAGMA synchronous = FULL")
             if (path is None or write) and not self._rows("SELECT 1 FROM sqlite_master"):
-                self._db.executescript(f"BEGIN;{_SCHEMA}COMMIT;")
+                self._db.executescript(f"BEGIN;{SCHEMA}COMMIT;")
             self._rows("SELECT count(*) FROM segments, pruned, holders, holdings, parts WHERE 0")
-        except sqlite3.Error as error:
+        except _UNREADABLE as error:
             raise CatalogueError(f"{path}: {error}") from error
 
-    def _rows(self, query: str, values: Iterable[object] = ()) -> list[tuple[object, ...]]:
+    def _rows(self, query: str, values: Iterable[object] = ()) -> list[tuple[Column, ...]]:
         try:
             return self._db.execute(query, tuple(values)).fetchall()
-        except sqlite3.Error as error:
+        except _UNREADABLE as error:
             raise CatalogueError(f"the catalogue: {error}") from error
+
+    def _read(
+        self, kind: type[_Row], query: str, values: Iterable[object] = (), *, change: _Change = tuple
+    ) -> list[_Row]:
+        """Rows as ``kind``, with columns as ``change`` returns them. SQLite keeps whatever is put into a column, and a
+        damaged file may have anything there."""
+        wanted = tuple(get_type_hints(kind).values())
+        try:
+            found = [kind(*change(row)) for row in self._rows(query, values)]
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise CatalogueError(f"{_DAMAGED} ({error})") from error
+        if not all(map(isinstance, chain.from_iterable(found), cycle(wanted))):
+            raise CatalogueError(f"{_DAMAGED} (a column has what it cannot have)")
+        return found
 
     # -- what is there
 
     def segments(self) -> list[SegmentRow]:
         """The segments, in their order."""
-        return [SegmentRow._make(row) for row in self._rows("SELECT * FROM segments ORDER BY seq")]
+        return self._read(SegmentRow, "SELECT * FROM segments ORDER BY seq")
 
     def pruned(self) -> list[PrunedRow]:
         """Those that were removed."""
-        return [PrunedRow._make(row) for row in self._rows("SELECT * FROM pruned ORDER BY seq")]
+        return self._read(PrunedRow, "SELECT * FROM pruned ORDER BY seq")
 
     def last(self) -> tuple[int, str]:
         """Number and digest of the segment that was made last, whether it is there or not; (0, "") where none was."""
         ends = [(row.seq, row.digest) for row in self.segments()[-1:]]
         ends += [(row.seq, row.digest) for row in self.pruned()[-1:]]
-        return max(ends, default=(0, ""))
+        seq, digest = max(ends, default=(0, ""))
+        if len(digest) not in (0, 2 * DIGEST) or not set(digest) <= set(hexdigits):
+            raise CatalogueError(f"{_DAMAGED} (a digest is none)")
+        return seq, digest
 
     def containers(self) -> list[ContainerRow]:
         """Whose events are in the archive."""
-        return [
-            ContainerRow(number, HOLDER_NAMES.get(holder, "unknown"), node.encode("latin-1"), *rest)
-            for number, holder, node, *rest in self._db.execute("SELECT * FROM holders ORDER BY first_ms, number")
-        ]
+        return self._read(
+            ContainerRow, "SELECT * FROM holders ORDER BY first_ms, number",
+            change=lambda row: (row[0], HOLDER_NAMES.get(row[1], "unknown"), _bytes(row[2]), *row[3:]),
+        )  # fmt: skip
 
     def aggregates(self, kinds: Collection[str] = (), containers: Collection[int] | None = None) -> list[AggregateRow]:
         """What was counted when segments were made, the most frequent first."""
@@ -193,62 +203,74 @@ class Catalogue:
         query += f" WHERE kind IN ({','.join(map(str, wanted))})"
         if containers is not None:
             query += f" AND holder IN ({','.join(str(int(one)) for one in containers)})"
-        return [
-            AggregateRow(holder, TALLY_NAMES[kind], value.encode("latin-1"), *rest)
-            for holder, kind, value, *rest in self._db.execute(query + " ORDER BY count DESC, value")
-        ]
+        return self._read(
+            AggregateRow, query + " ORDER BY count DESC, value",
+            change=lambda row: (row[0], TALLY_NAMES[row[1]], _bytes(row[2]), *row[3:]),
+        )  # fmt: skip
 
     def serials(self) -> list[tuple[int, Serials]]:
         """Runs of serials by segment."""
-        rows = self._db.execute("SELECT * FROM serials ORDER BY segment, rowid")
-        return [(segment, Serials(node.encode("latin-1"), *rest)) for segment, node, *rest in rows]
+        columns = "node, low, high, events, first_ms, last_ms"
+        found = self._read(
+            Serials, f"SELECT {columns} FROM serials ORDER BY segment, rowid",
+            change=lambda row: (_bytes(row[0]), *row[1:]),
+        )  # fmt: skip
+        segments = self._read(Number, "SELECT segment FROM serials ORDER BY segment, rowid")
+        return [(segment, run) for (segment,), run in zip(segments, found, strict=True)]
 
     def parts(self, head: str) -> list[Part]:
         """Where text of files that begin so is."""
         query = "SELECT segment, at, start, length, dev, ino FROM parts WHERE head = ? ORDER BY start, segment"
-        return [Part._make(row) for row in self._rows(query, (head,))]
+        return self._read(Part, query, (head,))
 
     def groups(self, segment: int) -> list[tuple[int, int]]:
         """(group, number of the container) of a segment."""
-        query = "SELECT grp, holder FROM holdings WHERE segment = ?"
-        return [(int(str(grp)), int(str(holder))) for grp, holder in self._rows(query, (segment,))]
+        found = self._read(Holding, "SELECT grp, holder FROM holdings WHERE segment = ?", (segment,))
+        if not all(0 <= grp < MAX_GROUPS and 0 <= holder <= _MOST_HOLDERS for grp, holder in found):
+            raise CatalogueError(f"{_DAMAGED} (a group has a number that none has)")
+        return [(one.grp, one.holder) for one in found]
 
     def holding(self, containers: Collection[int]) -> set[int]:
         """The segments that have events of any of these."""
         marks = ",".join(str(int(one)) for one in containers)
-        return {int(str(row[0])) for row in self._rows(f"SELECT segment FROM holdings WHERE holder IN ({marks})")}
+        return {one.number for one in self._read(Number, f"SELECT segment FROM holdings WHERE holder IN ({marks})")}
 
     # -- changes
 
-    def add(self, about: JsonObject, digest: str, size: int) -> None:
-        """A segment, by what it says of itself; it is there when :meth:`commit` returns."""
-        seq = about["seq"]
+    def add(self, seq: int, about: JsonObject, digest: str, size: int) -> None:
+        """Segment ``seq``, by what it says of itself; it is there when :meth:`commit` returns. Raises :class:`Damaged`
+        where that makes no sense."""
+        if about.get("seq") != seq:
+            raise Damaged("it says that it is another segment")
+        try:
+            self._add(seq, about, digest, size)
+        except _UNREADABLE as error:
+            self._db.rollback()
+            raise CatalogueError(f"the catalogue: {error}") from error
+        except (AttributeError, LookupError, TypeError, ValueError, OverflowError) as error:
+            self._db.rollback()
+            raise Damaged(f"what it says of itself makes no sense ({error})") from error
+
+    def _add(self, seq: int, about: JsonObject, digest: str, size: int) -> None:
         times = [(group[8], group[9]) for group in about["groups"] if group[3]]
         first, last = min((t[0] for t in times), default=_NEVER), max((t[1] for t in times), default=_NEVER)
         row = SegmentRow(
             seq, about["previous"], digest, first, last, about["length"], size, about["events"], about["records"],
             about["blocks"], about["sealed"], about["host"], about["boot"],
         )  # fmt: skip
-        try:
-            self._insert("segments", [row])
-            holders = self._add_groups(seq, about)
-            self._insert("serials", [(seq, *run) for run in about["serials"]])
-            self._insert(
-                "parts",
-                [
-                    (p["head"], seq, p["at"], p["start"], p["length"], p["path"], p["dev"], p["ino"])
-                    for p in about["parts"]
-                ],
-            )
-            self._db.executemany(
-                "INSERT INTO aggregates VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (holder, kind, value) DO UPDATE SET "
-                "count = count + excluded.count, first_ms = min(first_ms, excluded.first_ms), "
-                "last_ms = max(last_ms, excluded.last_ms)",
-                self._aggregates(about, holders),
-            )
-        except sqlite3.Error as error:
-            self._db.rollback()
-            raise CatalogueError(f"the catalogue: {error}") from error
+        self._insert("segments", [row])
+        holders = self._add_groups(seq, about)
+        self._insert("serials", [(seq, *run) for run in about["serials"]])
+        self._insert(
+            "parts",
+            [(p["head"], seq, p["at"], p["start"], p["length"], p["path"], p["dev"], p["ino"]) for p in about["parts"]],
+        )
+        self._db.executemany(
+            "INSERT INTO aggregates VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (holder, kind, value) DO UPDATE SET "
+            "count = count + excluded.count, first_ms = min(first_ms, excluded.first_ms), "
+            "last_ms = max(last_ms, excluded.last_ms)",
+            self._aggregates(about, holders),
+        )
 
     def _insert(self, table: str, rows: Sequence[tuple[object, ...]]) -> None:
         if rows:
@@ -347,8 +369,12 @@ class Catalogue:
     def copied(self) -> "Catalogue":
         """A copy in memory, which may be changed; this one is closed."""
         copy = Catalogue(None)
-        self._db.backup(copy._db)
-        self._db.close()
+        try:
+            self._db.backup(copy._db)
+        except _UNREADABLE as error:
+            raise CatalogueError(f"the catalogue: {error}") from error
+        finally:
+            self._db.close()
         return copy
 
     def commit(self) -> None:

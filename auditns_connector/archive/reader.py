@@ -28,7 +28,7 @@ from auditns_connector.archive.catalogue import (
 from auditns_connector.archive.files import CATALOGUE, ArchiveFiles, segment_name
 from auditns_connector.archive.found import Found, Part
 from auditns_connector.archive.index_terms import Term, hashes
-from auditns_connector.archive.segment_layout import Damaged
+from auditns_connector.archive.segment_layout import MAX_LENGTH, Damaged
 from auditns_connector.archive.segment_reader import Segment
 from auditns_connector.archive.text_files import head_of
 from auditns_connector.audittext.grouping import pick_numbers
@@ -129,9 +129,10 @@ class Archive:
                 continue
             try:
                 trailer = segment.trailer
-                catalogue.add(segment.about, trailer.digest.hex() if trailer else "", segment.size)
-            except Damaged as error:
-                self.notices.append(str(error))
+                catalogue.add(seq, segment.about, trailer.digest.hex() if trailer else "", segment.size)
+            except (Damaged, CatalogueError) as error:
+                name = segment_name(seq)
+                self.notices.append(str(error) if name in str(error) else f"{name}: {error}")
         return catalogue
 
     @staticmethod
@@ -270,6 +271,9 @@ class Archive:
         for row in self.segments():
             segment = self._segment(row.seq)
             if segment is None:
+                continue
+            if not 0 <= row.length <= MAX_LENGTH:
+                self.notices.append(f"{segment_name(row.seq)}: no text has {row.length} bytes, as the catalogue says")
                 continue
             out = memoryview(ffi.buffer(fresh("char[]", max(row.length, 1))))[: row.length]
             coverage = segment.scatter(out)

@@ -69,9 +69,10 @@ def _add_missing(files: ArchiveFiles, catalogue: Catalogue, say: Callable[[str],
         elif seq not in there:
             try:
                 with Segment(files.open(name), name) as segment:
-                    catalogue.add(segment.about, segment.trailer.digest.hex() if segment.trailer else "", segment.size)
+                    digest = segment.trailer.digest.hex() if segment.trailer else ""
+                    catalogue.add(seq, segment.about, digest, segment.size)
                     catalogue.commit()
-            except Damaged as error:
+            except (Damaged, CatalogueError) as error:
                 say(str(error) if name in str(error) else f"{name}: {error}")
 
 
@@ -144,7 +145,7 @@ class Sealer:
         finally:
             writer.drop()
         try:
-            self._catalogue.add(about, writer.digest.hex(), size)
+            self._catalogue.add(head.seq, about, writer.digest.hex(), size)
             self._catalogue.commit()
         except CatalogueError:
             self._files.remove(name)  # the text is still there

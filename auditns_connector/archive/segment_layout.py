@@ -49,6 +49,11 @@ NO_DIGEST: Final = bytes(DIGEST)
 #: more blocks, or more bytes in one, than any segment has
 MAX_BLOCKS: Final = 1 << 16
 MAX_BLOCK: Final = 1 << 27
+#: or more groups; and more bytes of JSON about it
+MAX_GROUPS: Final = 1 << 22
+MAX_ABOUT: Final = 1 << 30
+#: places in its text are numbers of 32 bits
+MAX_LENGTH: Final = 1 << 32
 
 
 class Damaged(AuditnsError):

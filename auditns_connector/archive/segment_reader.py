@@ -15,6 +15,8 @@ from auditns_connector.archive.segment_layout import (
     DIGEST,
     ENTRY,
     HEAD_SIZE,
+    MAX_ABOUT,
+    MAX_GROUPS,
     TRAILER_SIZE,
     Damaged,
     Table,
@@ -65,7 +67,7 @@ class Segment:
         self._fd = fd
         self._map: mmap.mmap | None = None
         self._about: JsonObject | None = None
-        self._zstd: CData = None
+        self._zstd: zstd.Decompressor | None = None
         self.rows = 0
         self._filter: CData = None
         try:
@@ -139,6 +141,12 @@ class Segment:
             raise Damaged("the table of a block is cut")
         return unpack_table(self._view[at : at + length])
 
+    @property
+    def _decompressor(self) -> zstd.Decompressor:
+        if self._zstd is None:
+            self._zstd = zstd.new_decompressor()
+        return self._zstd
+
     def entry(self, number: int) -> Entry:
         """A row of the index."""
         e = self._entries[number]
@@ -154,11 +162,9 @@ class Segment:
                 raise Damaged(f"{self.name}: what it says of itself is lost")
             start = self.trailer.about_at
             payload = unpack_about(self._view[start : start + self.trailer.about_size])
-            module = zstd.module()
             try:
-                text = module.ZstdDecompressor().decompress(payload, max_output_size=1 << 30)
-                self._about = dict(json.loads(text))
-            except (module.ZstdError, ValueError, TypeError) as error:
+                self._about = dict(json.loads(zstd.decompress(self._decompressor, payload, MAX_ABOUT)))
+            except (Damaged, ValueError, TypeError, RecursionError) as error:
                 raise Damaged(f"{self.name}: what it says of itself is damaged ({error})") from error
         return self._about
 
@@ -175,7 +181,7 @@ class Segment:
         found = ffi.new("uint64_t[]", max(words, 1))
         ffi.memmove(found, b"\xff" * (8 * words), 8 * words)
         hashes, ends = terms
-        if ends and self.rows:
+        if ends and self.rows and self.blocks:
             damaged = lib.archive_filter(
                 self._filter, self.rows, self.blocks, ffi.new("uint32_t[]", hashes), ffi.new("uint32_t[]", ends),
                 len(ends), found,
@@ -199,15 +205,9 @@ class Segment:
             table = unpack_table(self._view[e.offset : e.offset + e.table])
             if (table.size, table.events) != (e.size, e.events):
                 raise Damaged("it is not what the index says")
-            module = zstd.module()
-            if self._zstd is None:
-                self._zstd = module.ZstdDecompressor()
             start = e.offset + e.table
-            try:
-                raw = self._zstd.decompress(table.payload, max_output_size=table.raw)
-                text = self._zstd.decompress(self._view[start : start + e.frame], max_output_size=table.size)
-            except module.ZstdError as error:
-                raise Damaged(str(error)) from error
+            raw = zstd.decompress(self._decompressor, table.payload, table.raw)
+            text = zstd.decompress(self._decompressor, self._view[start : start + e.frame], table.size)
             if len(text) != table.size or len(raw) != table.raw:
                 raise Damaged("it is not what its table says")
         except Damaged as error:
@@ -220,7 +220,8 @@ class Segment:
         starts = array("I", bytes(4 * (table.events + 1)))
         positions, groups = array("I", bytes(4 * table.events)), array("I", bytes(4 * table.events))
         views = (ffi.from_buffer("uint32_t[]", one) for one in (starts, positions, groups))
-        if not lib.archive_open(raw, len(raw), table.events, len(text), *views):
+        good = lib.archive_open(raw, len(raw), table.events, len(text), *views)
+        if not good or max(groups, default=0) >= MAX_GROUPS:
             raise Damaged(f"{self.name}: block {number} is damaged (its table makes no sense)")
         return Contents(text, starts, positions, groups)
 

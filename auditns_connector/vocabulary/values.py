@@ -8,6 +8,8 @@ Json = Any
 JsonObject = dict[str, Any]
 #: an object of cffi: its type is the C's, see the headers in cdefs/
 CData = Any
+#: a column of a row, of whatever type: SQLite keeps what is put into it
+Column = Any
 
 
 def decimal(word: str, most: int) -> int | None:

@@ -32,7 +32,7 @@ static inline int span_is(struct span a, const char *s, size_t n)
 
 static inline int same_span(struct span a, struct span b)
 {
-    return a.len == b.len && !memcmp(a.at, b.at, a.len);
+    return a.len == b.len && (!a.len || !memcmp(a.at, b.at, a.len));
 }
 
 static inline struct span unquoted(struct span s)

@@ -174,6 +174,8 @@ static uint64_t hash_span(uint64_t h, struct span s)
 {
     uint32_t i = 0;
 
+    if (!s.len) /* there is none, and `at` may be NULL */
+        return mixed(mixed(h, 0), 0);
     for (; s.len - i >= 8; i += 8)
         h = mixed(h, eight(s.at + i));
     return mixed(mixed(h, eight_before(s.at + i, s.at + s.len)), s.len);
