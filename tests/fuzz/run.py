@@ -1,9 +1,10 @@
 """Fuzz: ``python -m tests.fuzz.run [--seconds N] [--target NAME] [--replay]``.
 
-The C (text, kernel, table) is built with clang's libFuzzer, AddressSanitizer and UBSan below the user's cache folder;
-what parses in Python (targets.py) runs under atheris (python.py). Each begins with seeds (recorded text, the grammar of
-the property tests, records as the kernel writes them, files as we write them) and what earlier runs found. A crash ends
-it with exit code 1 and names the input; put that below tests/fuzz/regressions/TARGET under the name of the defect.
+The C (text, kernel, table, archive) is built with clang's libFuzzer, AddressSanitizer and UBSan below the user's cache
+folder; what parses in Python (targets.py) runs under atheris (python.py). Each begins with seeds (recorded text, the
+grammar of the property tests, records as the kernel writes them, files as we write them) and what earlier runs found.
+A crash ends it with exit code 1 and names the input; put that below tests/fuzz/regressions/TARGET under the name of the
+defect.
 --replay only goes once through seeds and regressions.
 """
 
@@ -46,6 +47,7 @@ ROOMS = {
     "text": ("audittext", "table", "attribution", "json", "query"),
     "kernel": ("frames", "kernel", "sinks"),
     "table": ("frames", "table"),
+    "archive": ("archive", "audittext"),
 }
 NAMES = (*ROOMS, *targets.TARGETS)
 
@@ -75,6 +77,16 @@ def seeds(target: str) -> Iterator[bytes]:
                 yield b"\xff\x85" + text[at : at + 4000]
         for seed in range(60):
             yield bytes((seed * 5 % 256, seed * 7 % 256)) + stream(seed).replace(b"\n\n", b"\n")[:4000]
+        return
+    if target == "archive":
+        for how, text in ((seed * 5 % 128, stream(seed).replace(b"\n\n", b"\n")[:4000]) for seed in range(60)):
+            yield bytes((how,)) + text
+        for path in sorted(DATA.glob("*.log")):
+            yield b"\x09" + path.read_bytes()[:6000]
+        # a table of three events, in two of which one part follows another, and its text
+        table = bytes((0, 0, 0x11, 8, 0x10, 1, 12, 0x10, 0, 19, 0x12, 3, 0x10))
+        yield b"\xc0" + bytes((len(table), 0, 20, 3)) + table + b"0123abcd....ABC\n"
+        yield from (bytes((0x80,)) + bytes(seed * step % 256 for step in range(1, 2000)) for seed in range(5))
         return
     if target == "table":
         for seed in range(40):

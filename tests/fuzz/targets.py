@@ -26,6 +26,7 @@ from auditns_connector.registration.oci_state import BadState, request_of
 from auditns_connector.registration.state_file import StateFile
 from auditns_connector.state.directory import SafeDir
 from auditns_connector.vocabulary import frames as f
+from tests.fuzz import archives
 from tests.unit.test_registry import TASK, Registering
 from tests.unit.world import MS
 
@@ -161,6 +162,19 @@ def configuration(data: bytes) -> None:
     assert readers.show(config.ns)
 
 
+# -- the archive
+
+
+def segment(data: bytes) -> None:
+    """A segment, alone in its archive; see archives.py."""
+    archives.segment(data, folder())
+
+
+def catalogue(data: bytes) -> None:
+    """A catalogue, likewise."""
+    archives.catalogue(data, folder())
+
+
 TARGETS: Final[dict[str, Target]] = {
     "control": control,
     "journal": journal,
@@ -168,6 +182,8 @@ TARGETS: Final[dict[str, Target]] = {
     "registrations": registrations,
     "lease": lease,
     "configuration": configuration,
+    "segment": segment,
+    "catalogue": catalogue,
 }
 
 
@@ -196,6 +212,10 @@ def seeds(target: str) -> Iterator[bytes]:
         for path in sorted(_JOURNALS.rglob("*.journal"))[:4]:
             yield path.read_bytes()[:4096]
         yield f.pack(f.K_HELLO, f.S_PIPELINE, 1, payload=b"{}") + f.pack(f.K_FORK, f.S_PERF, 2, pid=5, tid=5, ppid=1)
+    elif target == "segment":
+        yield from archives.segment_seeds()
+    elif target == "catalogue":
+        yield from archives.catalogue_seeds()
     elif target == "lease":
         yield b'{"version": 1, "rules": [], "holders": [[1, 2]], "enabled": 0, "auditd": 5, "boot_id": "x"}'
         yield struct.pack("<IIII", 1, 2, 3, 4)
