@@ -31,6 +31,8 @@ class Trouble(Plugin):
 
     def __init__(self) -> None:
         self.directory = Path()
+        #: what :attr:`said` was before its end
+        self.said_by_then = ""
 
     def configure(self, auditd: Auditd, directory: Path, storm: Path) -> None:
         self.directory = directory
@@ -41,6 +43,7 @@ class Trouble(Plugin):
 
     def at_end(self, pid: int) -> float | None:
         now = control_server(f"{self.directory}/control")
+        self.said_by_then = self.said
         return watch.end(now) if now else None
 
     def close(self) -> None:
@@ -122,7 +125,7 @@ class MissingSpool(Trouble):
             self.aside.rename(self.place)
 
     def look(self) -> None:
-        assert self.said.count("memory alone") == 1, self.said
+        assert self.said_by_then.count("memory alone") == 1, self.said  # auditd has started another one since
 
 
 class ReadOnlySpool(MissingSpool):
