@@ -8,7 +8,8 @@ from typing import Final, Literal, NamedTuple
 
 from auditns_connector.auditrules import codec as auditrule
 from auditns_connector.auditrules.codec import AuditStatus
-from auditns_connector.auditrules.lease import BACKLOG_LIMIT, hints
+from auditns_connector.auditrules.hints import hints
+from auditns_connector.auditrules.lease import BACKLOG_LIMIT
 from auditns_connector.host.namespace_source import AUTO, choose, told
 from auditns_connector.sources.initns import advice
 
@@ -66,7 +67,7 @@ class Host:
     capabilities: int = 0
     kernel: str = ""
     cmdline: str = ""
-    #: what changes the kernel's command line here, see rules.boot_tool
+    #: what changes the kernel's command line here, see auditrules/hints.py
     boot_tool: str = ""
     #: namespace type -> in the initial one; None: cannot be told
     initial: dict[str, bool | None] = field(default_factory=dict)

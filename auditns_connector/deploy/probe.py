@@ -5,7 +5,7 @@ import os
 import shlex
 import stat
 
-from auditns_connector.auditrules.lease import boot_tool
+from auditns_connector.auditrules.hints import boot_tool
 from auditns_connector.auditrules.netlink import AuditControl
 from auditns_connector.deploy.bundle import packaged
 from auditns_connector.deploy.doctor import PLUGIN_CONF, Host, Plugin

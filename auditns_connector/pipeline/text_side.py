@@ -249,19 +249,9 @@ class TextSide:
             self._logins = self.stream.logins
         if points.n and self.observer.model.logins.unsure:
             self.observer.take_sessions(points, self.correlator.nodes)
-        if points.n:
-            self.observer.take_programs(points, cut, self.correlator.nodes)
-        if points.n and self.before_packets is not None and self.observer.model.packets.wanted:
-            self.before_packets(points, cut)
-        rules_changed = self.observer.exec_rules.before_answer(points, self.stream)
-        blocks = self.enricher.take_known(points, cut)
-        if blocks is None:
-            blocks = self.enricher.take(points, lambda p: self._answer(p, cut))
-        if points.n and self.observer.journal is not None:
-            self.observer.mark(cut, points.serial[: points.n].tolist())
         if points.n and self.standalone is not None:
             self.standalone.saw(points)
-        self.outputs.write(blocks)
+        rules_changed = self._answer_and_write(points, cut)
         self.note_position()
         if self.streams is not None:
             self.streams.take(points, cut)
@@ -274,12 +264,23 @@ class TextSide:
         """Answer and write ``points``, of this host's next events without a hole; all that happened before ``cut`` was
         applied, and nothing else is to be said or to be seen in them."""
         self.coalescer.note_batch(points.n, time.monotonic(), points.size)
-        self.observer.take_programs(points, cut, self.correlator.nodes)
-        self.observer.exec_rules.before_answer(points, self.stream)
-        blocks = self.enricher.take(points, lambda p: self._answer(p, cut))
-        if self.observer.journal is not None:
+        self._answer_and_write(points, cut, rows=False)
+
+    def _answer_and_write(self, points: InsertionPoints, cut: int, *, rows: bool = True) -> bool:
+        """Answer ``points``, without the model where ``rows`` may have all answers; whether the audit rules may have
+        changed."""
+        if points.n:
+            self.observer.take_programs(points, cut, self.correlator.nodes)
+        if points.n and self.before_packets is not None and self.observer.model.packets.wanted:
+            self.before_packets(points, cut)
+        rules_changed = self.observer.exec_rules.before_answer(points, self.stream)
+        blocks = self.enricher.take_known(points, cut) if rows else None
+        if blocks is None:
+            blocks = self.enricher.take(points, lambda p: self._answer(p, cut))
+        if points.n and self.observer.journal is not None:
             self.observer.mark(cut, points.serial[: points.n].tolist())
         self.outputs.write(blocks)
+        return rules_changed
 
     def _answer(self, points: InsertionPoints, cut: int) -> "array[int]":
         found = self.correlator.answer_known(points, cut) if self.enricher.plain_tails is None else None

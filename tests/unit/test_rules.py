@@ -9,7 +9,8 @@ import pytest
 
 from auditns_connector.auditrules import codec as auditrule
 from auditns_connector.auditrules.codec import AuditStatus, our_rules
-from auditns_connector.auditrules.lease import RuleLease, hints
+from auditns_connector.auditrules.hints import hints
+from auditns_connector.auditrules.lease import RuleLease
 from auditns_connector.auditrules.netlink import AuditControl
 from auditns_connector.errors import AuditnsError, NotPermittedError, NotSupportedError
 
