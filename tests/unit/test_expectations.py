@@ -19,6 +19,7 @@ from tests.unit.test_registry import Registering
 from tests.unit.world import HEX, MS, contid
 
 SHIPPED = Path(__file__).parents[2] / "audisp" / "auditns.toml"
+OURS = "  # auditns install-hook"
 OTHER = "fedcba9876543210" * 4
 POD = "/kubepods/besteffort/pod01234567-0123-0123-0123-0123456789ab"
 INIT, CHILD = 200, 201
@@ -225,16 +226,36 @@ def test_nothing_is_expected_by_default() -> None:
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("", '\n[hook]\nexpect = ["crio", "podman"]\n'),
-        ("info = true", 'info = true\n\n[hook]\nexpect = ["crio", "podman"]\n'),
-        ("[hook]\n[journal]\n", '[hook]\nexpect = ["crio", "podman"]\n[journal]\n'),
+        ("", f'[hook]{OURS}\nexpect = ["crio", "podman"]{OURS}\n'),
+        ("info = true", f'info = true\n[hook]{OURS}\nexpect = ["crio", "podman"]{OURS}\n'),
+        ("info = true\n", f'info = true\n\n[hook]{OURS}\nexpect = ["crio", "podman"]{OURS}\n'),
+        ("[hook]\n[journal]\n", f'[hook]\nexpect = ["crio", "podman"]{OURS}\n[journal]\n'),
         ("[hook] # x\nexpect = []  # y\n", '[hook] # x\nexpect = ["crio", "podman"]  # y\n'),
         ('[ hook ]\nexpect=[\n "docker",\n]\n', '[ hook ]\nexpect=["crio", "podman"]\n'),
-        ("[rule-x]\nexpect = []\n[hook]", '[rule-x]\nexpect = []\n[hook]\nexpect = ["crio", "podman"]'),
+        ("[rule-x]\nexpect = []\n[hook]", f'[rule-x]\nexpect = []\n[hook]\nexpect = ["crio", "podman"]{OURS}'),
     ],
 )
-def test_the_line_alone_is_changed(text: str, line: str) -> None:
+def test_the_line_alone_is_changed_and_is_again_as_it_was(text: str, line: str) -> None:
     assert edited(text, ["crio", "podman"]) == line
+    assert edited(line, []) == (text.replace('\n "docker",\n', ""))
+
+
+@pytest.mark.parametrize("behind", ["\n[journal]\n", "x = 1\n", "# mine\n"])
+def test_what_was_written_behind_the_line_stays(behind: str) -> None:
+    line = edited("info = true\n", ["podman"]) + behind
+    assert edited(line, []) == "info = true\n" + (f"\n[hook]{OURS}\n" if behind == "x = 1\n" else "") + behind
+    assert edited(line, ["docker"]) == line.replace("podman", "docker")
+
+
+def test_a_configuration_that_was_made_for_it_goes_again(tmp_path: Path) -> None:
+    made = tmp_path / "auditns.toml"
+    assert expect(str(made), ["podman"])
+    assert expect(str(made), ["docker"])
+    assert expect(str(made), ["podman"], more=False)
+    assert load(str(made)).hook.expect == ("docker",)
+    assert expect(str(made), ["docker"], more=False)
+    assert not made.exists()
+    assert not expect(str(made), ["docker"], more=False)
 
 
 @pytest.mark.parametrize(
