@@ -465,3 +465,15 @@ def test_what_is_missing_is_told_and_nothing_else(capsys: pytest.CaptureFixture[
     with pytest.raises(SystemExit):
         cli.run(["show"])
     assert "required: CONTAINER (see" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("how", [[], ["--reverse"], ["--count"], ["--reverse", "--count"], ["--reverse", "--limit=1"]])
+@pytest.mark.parametrize("text", [b"hello\nworld\n", b"no line", b"\xff\0" * 70_000, b"x" * (9 << 20)])
+def test_what_is_no_audit_text_at_all_is_said(
+    how: list[str], text: bytes, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "log").write_bytes(text)
+    assert cli.run(["search", *how, str(tmp_path / "log")]) == 1
+    said = capfd.readouterr()
+    assert said.out in ("", "0\n")
+    assert "none of this is audit text" in said.err

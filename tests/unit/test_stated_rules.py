@@ -99,8 +99,9 @@ def test_only_the_configured_types_of_namespaces_make_a_sandbox(types: list[str]
     w.fork(1, 100, 1000, **{made: 77})
     w.fork(1, 200, 1000)
     w.unshare(200, 1010, **{made: 78})
+    w.fork(200, 300, 1020, **{made: 78})
     w.now += 100 * MS
-    assert [w.who(pid, 1050) is None for pid in (100, 200)] == [host, host]
+    assert [w.who(pid, 1050) is None for pid in (100, 200, 300)] == [host, host, host]
 
 
 @pytest.mark.parametrize(("place", "inside"), [("/a/b/c", True), ("/a/bc", False), ("/a/b", False), ("/a", False)])
