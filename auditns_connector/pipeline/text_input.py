@@ -1,9 +1,11 @@
 """Audit text from files, pipes and terminals, one after the other, into a stream: what ``auditns enrich`` reads.
 
-Nothing waits: a raw record is passed on as it comes, an event whose end has not come is decided after the same silence
-as in the listener, and while nothing comes the kernel's events are taken in.
+Nothing waits long: a raw record is passed on as it comes, but for the end of an event, behind which a record of ours
+may stand; an event whose end, or whose next record, has not come is decided after the same silence as in the listener,
+and while nothing comes the kernel's events are taken in.
 """
 
+import enum
 import os
 import select
 import stat
@@ -61,6 +63,16 @@ class NativeRounds(Protocol):
 
     def write_rest(self) -> bool:
         """Write what the output did not take; False when nobody wants more."""
+
+
+class _Came(enum.Enum):
+    """What waiting for text has come to."""
+
+    TEXT = enum.auto()
+    END = enum.auto()
+    """Nothing is there, and nothing more is to come."""
+    ENOUGH = enum.auto()
+    """Nobody wants more."""
 
 
 class TextInput:
@@ -155,9 +167,9 @@ class TextInput:
         fresh, last = True, False
         while not last:
             last = self._ended()  # what is there already is taken
-            there = all_there or self._wait(fd, last)
-            if not there:
-                return there is False
+            came = _Came.TEXT if all_there else self._wait(fd, last)
+            if came is not _Came.TEXT:
+                return came is _Came.END
             room = self._stream.room(_BLOCK)
             try:
                 size = os.readv(fd, [room])
@@ -198,9 +210,8 @@ class TextInput:
                 break
         return True
 
-    def _wait(self, fd: int, last: bool) -> bool | None:
-        """Until there is something to be read; False: nothing is there, and nothing more is to come (``last``: already
-        now); ``None`` when nobody wants more."""
+    def _wait(self, fd: int, last: bool) -> _Came:
+        """Until there is something to be read; ``last``: nothing more is to come than is there now."""
         while True:
             came = self._ready.poll(0 if last else self._patience(self._looked))
             found = [one for one, _ in came]
@@ -208,13 +219,13 @@ class TextInput:
             if any(what & select.POLLNVAL for _, what in came):
                 self._ready = self._poll(fd)  # a CPU has gone, and its ring with it
             if fd in found:
-                return True
+                return _Came.TEXT
             self._watched.drain()
             self._looked = now
             if not self._decide_idle(now - HOLD):
-                return None
+                return _Came.ENOUGH
             if last:
-                return False
+                return _Came.END
             last = self._ended()
 
     def _decide_idle(self, before: int) -> bool:

@@ -41,10 +41,11 @@ Rules
 * Where records of ours may follow, an event is complete at the end of the text at its PROCTITLE once the text has shown
   that they do not stand behind that. With ``hold``, and where whole events are wanted, an event has those that stand
   right behind its EOE.
-* Where records of ours are awaited (AWAITS_HERE, AWAITS_MORE: enriched text that is read back), an event that has
-  ended, and has others' lines behind it, is open for them, and for the EOE behind its PROCTITLE, for PATIENT_LINES or
-  PATIENT_MS; anything else that comes of it is late. Where lines are handed out in the order of the text, and some of
-  ours have come, one that stands alone takes its SYSCALL as well.
+* Where records of ours are awaited (AWAITS_HERE, AWAITS_MORE: enriched text that is read back), no event is complete at
+  the end of the text there is, one that has ended, and has others' lines behind it, is open for them, and for the EOE
+  behind its PROCTITLE, for PATIENT_LINES or PATIENT_MS; anything else that comes of it is late. Where lines are handed
+  out in the order of the text, those behind the place of an event that has ended so, or has targets, wait with it, and,
+  where some of ours have come, one that stands alone takes its SYSCALL as well.
 * Where whole events are wanted, an event is never complete at the end of the text there is, one that may have been
   complete with its last record, but has neither PROCTITLE nor EOE, is waited for as long as PATIENT_LINES more lines or
   PATIENT_MS (its SYSCALL may follow, and others' records stand between), it is cut at MAX_WHOLE bytes (or twice as many
@@ -98,8 +99,8 @@ MODE_ENDED: Final = 5
 
 AWAITS_NOTHING: Final = 0
 AWAITS_HERE: Final = 1
-"""Records of ours are waited for behind the end of their event, in the text that is there; in more of it once the text
-has some (where it is passed on as it comes: some that come so)."""
+"""Records of ours are waited for behind the end of their event, right behind it, and in the text that is there; in more
+of it once the text has some."""
 AWAITS_MORE: Final = 2
 """The same, whatever text has come."""
 

@@ -74,7 +74,7 @@ struct auditns_scan {
     uint32_t at_end;            /* set by the caller: ours stand at the end of the event, behind its PROCTITLE */
     uint32_t behind;            /* where records of ours were with a PROCTITLE: 0 none was seen yet, 1 before, 2 behind it */
     uint32_t awaits;            /* set by the caller: AUDITNS_AWAITS_* */
-    uint32_t ours;              /* 0 no record of ours has come yet, 1 one has, 2 also behind the end of its event */
+    uint32_t ours;              /* a record of ours has come */
     uint32_t given;             /* up to where lines were handed out */
     uint64_t lines;             /* how many newlines were found */
     uint64_t changes;           /* how many CONFIG_CHANGE records: they may be part of a system call's event */

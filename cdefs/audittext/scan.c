@@ -36,10 +36,10 @@ static uint32_t record(struct auditns_scan *s, struct auditns_points *p, const c
         close_event(s, p, e);
         e = NULL;
     }
+    if (h->type & TYPE_OWN)
+        s->ours = 1;
     if (!e) {
         struct auditns_closed *c = find_closed(s, h);
-        if (c && h->type & TYPE_OWN)
-            s->ours = 2;
         if (c && (h->type & 0xffff) != TYPE_SYSCALL && !(h->type & TYPE_SINGLE))
             return late_record(p, buf, h, c, line, end);
         e = open_event(s, p, h, line, c);
@@ -49,7 +49,6 @@ static uint32_t record(struct auditns_scan *s, struct auditns_points *p, const c
     e->seen = s->now;
     if (h->type & TYPE_OWN) {
         s->patient = 1;
-        s->ours = e->turn ? 2 : s->ours ? s->ours : 1;
         if (e->titled)
             s->behind = 2;
     }
@@ -150,6 +149,26 @@ static int long_line(struct auditns_scan *s, struct auditns_points *p, const cha
     return 1;
 }
 
+/* Whether the place of an open event stays as it is while a record of ours may still follow: what stands behind it waits
+ * with it, up to the end of the event and no longer than that is waited for. */
+static int is_placed(const struct auditns_scan *s, const struct auditns_points *p, const struct auditns_event *e)
+{
+    if (e->point == NONE || e->own)
+        return 0;
+    return e->ended || e->turn || (p->flags[e->point] & AUDITNS_P_HAS_TARGET && e->syscall && !s->at_end);
+}
+
+/* The first point of an event that is placed so, where ours are awaited; the end of the points where there is none. */
+static uint32_t first_placed(struct auditns_scan *s, const struct auditns_points *p)
+{
+    uint32_t first = p->total;
+
+    for (const struct auditns_event *e = s->awaits ? first_open(s) : NULL; e; e = next_open(s, e))
+        if (is_placed(s, p, e) && e->point < first)
+            first = e->point;
+    return first;
+}
+
 /* The points of an open event wait, unless targets have come: then its place is behind us. */
 static void defer_event(struct auditns_scan *s, struct auditns_points *p, struct auditns_event *e, uint32_t end)
 {
@@ -165,26 +184,29 @@ static void defer_event(struct auditns_scan *s, struct auditns_points *p, struct
     for (uint32_t i = alone ? own : 0; i < (alone ? own + 1 : end); i++)
         if (p->flags[i] && p->event[i] == e->id) {
             uint32_t to = move_point(s, p, i);
+            if (s->awaits)
+                p->at[to] = s->line; /* behind what waits, too */
             e->point = i == own ? to : e->point;
         }
 }
 
 /* The points of open events wait behind those that are ready, in the order in which the events began; a target at the end
  * of the text does, where a record of ours may follow, for as long as no whole line comes: by then points that wait stand
- * behind it. */
-static void defer_points(struct auditns_scan *s, struct auditns_points *p)
+ * behind it. Returns where the text ends that is handed out: at the first place that stays. */
+static uint32_t defer_points(struct auditns_scan *s, struct auditns_points *p)
 {
-    uint32_t end = p->total, last = s->patient ? end : 0;
+    uint32_t end = first_placed(s, p), held = end < p->total, last = s->patient && !held ? end : 0;
 
     while (last && !(p->flags[last - 1] & AUDITNS_P_TARGET && p->at[last - 1] == s->line))
         last--;
     for (struct auditns_event *e = first_open(s); e; e = next_open(s, e)) {
-        if (e->point != NONE)
+        if (e->point != NONE && e->point < end)
             defer_event(s, p, e, end);
         if (e->point == NONE && last && p->event[last - 1] == e->id && p->flags[last - 1])
             move_point(s, p, last - 1);
     }
     p->used = end;
+    return held ? p->at[end] : s->line;
 }
 
 /* Hand out lines up to `end`; what is put in stands in them. */
@@ -196,6 +218,14 @@ static void hand_out_text(struct auditns_scan *s, struct auditns_points *p, uint
         p->at[i] = p->out_from;
 }
 
+/* The text of points that wait is needed. */
+static void keep_waiting(struct auditns_scan *s, const struct auditns_points *p)
+{
+    for (uint32_t i = p->used; i < p->total; i++)
+        if (p->flags[i] && p->line_off[i] < s->consumed)
+            s->consumed = p->line_off[i];
+}
+
 /* As hand_out_text, up to the first line of an event that is open: what stands in it and behind it waits. */
 static void hand_out_decided(struct auditns_scan *s, struct auditns_points *p)
 {
@@ -203,9 +233,7 @@ static void hand_out_decided(struct auditns_scan *s, struct auditns_points *p)
 
     while (p->used && (!p->flags[p->used - 1] || p->at[p->used - 1] > end))
         p->used--;
-    for (uint32_t i = p->used; i < p->total; i++)
-        if (p->flags[i] && p->line_off[i] < s->consumed)
-            s->consumed = p->line_off[i];
+    keep_waiting(s, p);
     hand_out_text(s, p, end);
 }
 
@@ -222,8 +250,8 @@ static void hand_out(struct auditns_scan *s, struct auditns_points *p)
         if (s->hold) {
             hand_out_decided(s, p);
         } else {
-            defer_points(s, p);
-            hand_out_text(s, p, s->line);
+            hand_out_text(s, p, defer_points(s, p));
+            keep_waiting(s, p);
         }
         while (p->line_used && p->l_off[p->line_used - 1] >= p->out_end)
             p->line_used--;
@@ -243,24 +271,23 @@ static void hand_out(struct auditns_scan *s, struct auditns_points *p)
 /* Whether an event is complete at the end of the text that there is. */
 static int ends_here(const struct auditns_scan *s, const struct auditns_event *e)
 {
-    return e->lone == COMPLETE && (!s->patient || (e->titled && e->syscall && s->behind == 1 && !s->hold));
+    return !s->awaits && e->lone == COMPLETE && (!s->patient || (e->titled && e->syscall && s->behind == 1 && !s->hold));
 }
 
 /* At the end of the text that there is: decide what is complete there. */
 static void end_text(struct auditns_scan *s, struct auditns_points *p, const char *buf)
 {
-    int here = s->awaits == AUDITNS_AWAITS_HERE;
+    int over = s->awaits == AUDITNS_AWAITS_HERE && !s->ours; /* with the waiting of those behind which others' lines stand */
 
     if (s->whole) {
-        if (here && !s->ours)
+        if (over)
             whole_end_waiting(s, p, buf, INT64_MAX);
         return;
     }
     struct auditns_event *lone = lone_open(s);
-    int ended = here && s->ours < 2;
-    if (ended)
+    if (over)
         close_waiting(s, p);
-    if (lone && (ends_here(s, lone) || (ended && lone->ended & ENDED_EOE)))
+    if (lone && ends_here(s, lone))
         close_event(s, p, lone);
 }
 

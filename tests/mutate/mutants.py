@@ -721,6 +721,20 @@ MUTANTS: Final = (
         "tests/property/test_text_scan.py::test_grammar_same_as_reference_at_any_cut",
     ),
     Mutant(
+        "text: on a pipe the end of an event waits",
+        "cdefs/audittext/scan.c",
+        "    if (e->point == NONE || e->own)\n        return 0;\n",
+        "    if (s->awaits)\n        return 0;\n",
+        "tests/unit/test_late_records_of_ours.py::test_of_a_pipe_the_end_of_an_event_alone_is_held_back",
+    ),
+    Mutant(
+        "text: ours far behind the end are waited for",
+        "cdefs/audittext/scan.c",
+        "s->awaits == AUDITNS_AWAITS_HERE && !s->ours;",
+        "s->awaits == AUDITNS_AWAITS_HERE;",
+        "tests/unit/test_late_records_of_ours.py::test_a_pipe_cut_at_every_line",
+    ),
+    Mutant(
         "text: a late record opens no event",
         "cdefs/audittext/scan.c",
         "if (c && (h->type & 0xffff) != TYPE_SYSCALL && !(h->type & TYPE_SINGLE))",

@@ -374,8 +374,8 @@ class Reference:
     ) -> None:
         self._whole, self._patient, self._hold, self._at_end = whole, patient or bool(awaits), hold, at_end
         self._awaits = awaits
-        #: 0 no record of ours has come, 1 one has, 2 also behind the end of its event
-        self._ours = 0
+        #: a record of ours has come
+        self._ours = False
         self._limit, self._most = (limit, most) if whole else (0, p.MAX_OPEN)
         self._span = 2 * limit if whole else p.MAX_SPAN
         #: the event that the next line ends unless it is of it
@@ -416,16 +416,9 @@ class Reference:
 
     def _end_text(self) -> None:
         """At the end of the text that there is: close what is complete there."""
-        here = self._awaits == p.AWAITS_HERE
-        if self._whole:
-            if here and not self._ours:
-                self._close_waiting()
-            return
-        ended = here and self._ours < 2
-        lone = None if self._lone is None else self._open[self._lone]
-        if ended:
+        if self._awaits == p.AWAITS_HERE and not self._ours:
             self._close_waiting()
-        if self._lone is not None and lone and (self._ends_here(lone) or (ended and rectypes.EOE in lone.ends)):
+        if not self._whole and self._lone is not None and self._ends_here(self._open[self._lone]):
             self._close(self._lone)
 
     def _close_waiting(self) -> None:
@@ -438,7 +431,14 @@ class Reference:
     def _ends_here(self, event: Event) -> bool:
         """Whether an event is complete at the end of the text that there is."""
         patient = self._patient and (self._hold or not (event.titled and event.syscall) or self._behind != 1)
-        return event.lone == COMPLETE and not patient
+        return event.lone == COMPLETE and not patient and not self._awaits
+
+    def _is_placed(self, event: Event) -> bool:
+        """Whether the place of an open event stays as it is while a record of ours may still follow."""
+        if event.point is None or event.own:
+            return False
+        targets = event.point.flags & p.P_HAS_TARGET and event.syscall and not self._at_end
+        return bool(event.ends or event.turn or targets)
 
     def _give(self) -> None:
         """Hand out points and lines."""
@@ -446,32 +446,49 @@ class Reference:
         if self._whole:
             self.points, self.given = self._made, decided
             return
-        waiting = {event.number: event for event in self._open.values()}
         if self._hold:
-            ready = [point for point in self._made if point.at <= decided]
+            ready, end = [point for point in self._made if point.at <= decided], decided
+            self._made = [point for point in self._made if point.at > decided]
         else:
-            ready = [point for point in self._made if not self._waits(point, waiting.get(point.event))]
-            for event in waiting.values():
-                if event.point in ready:
-                    event.told, event.passed = max(event.point.pid, 0), True
-                    event.point = None
+            ready, end = self._give_lines()
         for point in ready:
             point.at = max(point.at, self.given)
-            self._made.remove(point)
         self.points += ready
-        if not self._hold:
-            self._made.sort(key=lambda point: point.event)  # those that are left are deferred, event by event
-        self.given = max(self.given, decided if self._hold else self._line)
+        self.given = max(self.given, end)
 
-    def _waits(self, point: Point, event: Event | None) -> bool:
-        """Whether a point waits for the end of its event, if that is open: not where targets have come, for then its
-        place is behind us; a target at the end of the text does, where a record of ours may follow."""
+    def _give_lines(self) -> tuple[list[Point], int]:
+        """The points that are handed out with the lines, and where these end: at the first place that stays, of an
+        event that records of ours are awaited for."""
+        waiting = {event.number: event for event in self._open.values()}
+        placed = [event.point for event in waiting.values() if self._awaits and self._is_placed(event)]
+        end = min((i for i, point in enumerate(self._made) if point in placed), default=len(self._made))
+        front, held = self._made[:end], self._made[end:]
+        ready, deferred = [], []
+        for point in front:
+            waits = self._waits(point, waiting.get(point.event), held)
+            (deferred if waits else ready).append(point)
+        for event in waiting.values():
+            if event.point in ready:
+                event.told, event.passed = max(event.point.pid, 0), True
+                event.point = None
+        for point in deferred:
+            point.at = self._line if self._awaits else point.at
+        deferred.sort(key=lambda point: point.event)  # event by event
+        self._made = held + deferred
+        return ready, held[0].at if held else self._line
+
+    def _waits(self, point: Point, event: Event | None, held: list[Point]) -> bool:
+        """Whether a point in front of those that are ``held`` waits for the end of its event, if that is open: not
+        where targets have come, for then its place is behind us; a target at the end of the text does, where a record
+        of ours may follow."""
         if event is None or point.flags & p.P_LATE:
             return False
         subject = event.point
+        if subject in held:
+            return False
         if subject is not None and (self._at_end or not event.syscall or not subject.flags & p.P_HAS_TARGET):
             return True
-        return bool(point.flags & p.P_TARGET and self._patient and point.at == self._line)
+        return bool(not held and point.flags & p.P_TARGET and self._patient and point.at == self._line)
 
     def _long_line(self, end: int) -> None:
         while end - self._line > p.MAX_LINE:
@@ -623,15 +640,13 @@ class Reference:
             if former and self._whole and not head.own:  # what is late comes behind all that ended before it
                 self._close_waiting()
                 former = self._former(key)
-            if former and head.own:
-                self._ours = max(self._ours, 2 * (not self._whole))
+            self._ours = self._ours or head.own
             if former and not self._whole and head.type != rectypes.SYSCALL and not is_single(head.type):
                 return self._late(head, former, line, end)
             event = self._begin(key, line, former)
             event.lone = STAYS if former and self._whole else 0
         self._patient |= head.own
-        if head.own:
-            self._ours = max(self._ours, 2 if event.turn and not self._whole else 1)
+        self._ours = self._ours or head.own
         event.turn = 0
         if head.own and event.titled:
             self._behind = 2

@@ -13,6 +13,7 @@ import pytest
 from auditns_connector.archive.reader import Archive, Wanted
 from auditns_connector.attribution.attributor import Correlator
 from auditns_connector.audittext.scanner import InsertionPoints, TextStream
+from auditns_connector.pipeline import text_input
 from auditns_connector.pipeline.filters import EventFilter, join_contids
 from auditns_connector.pipeline.text_input import TextInput
 from auditns_connector.pipeline.text_stage import JSON, PRETTY, RAW, Enricher
@@ -189,18 +190,80 @@ def test_a_file_cut_at_every_byte(make: Callable[[str, str, str], str], form: st
     assert Enriched(form).push(list(text), file=True).out == whole
 
 
-@pytest.mark.parametrize("make", TEXTS)
-def test_no_line_of_a_pipe_is_held_back(make: Callable[[str, str, str], str]) -> None:
-    run, shown = Enriched(RAW), ""
-    for one in make("", "CONTAINER_ID", BETWEEN).splitlines(keepends=True) * 3:
+def cuts(text: str) -> Iterator[list[str]]:
+    """The text in two pieces, cut around the end of each line and within it, and in one of each byte and line."""
+    ends = [at + 1 for at, one in enumerate(text) if one == "\n"]
+    for at in sorted({end + by for end in ends for by in (-20, -1, 0, 1)} - {len(text), len(text) + 1}):
+        yield [text[:at], text[at:]]
+    yield from (list(text), text.splitlines(keepends=True))
+
+
+def by_target(node: str, name: str, between: str) -> str:
+    """All of ours behind the end, as for tools that want them there."""
+    event = call(1, 71, node=node) + line("OBJ_PID", 1, "opid=72", node=node) + title(1, node=node)
+    mine = ours(1, 4, node=node, name=name) + ours(1, 5, node=node, name=name, record=2)
+    return event + line("EOE", 1, node=node) + between + mine
+
+
+FIRST = call(20, 80) + ours(20, 7) + title(20)
+
+
+PIPED = [(make, first, between) for make in [*TEXTS, by_target] for first, between in
+         (("", ""), (FIRST, ""), (FIRST, BETWEEN)) if first or make is not by_two]  # fmt: skip
+
+
+@pytest.mark.parametrize(("make", "first", "between"), PIPED)
+@pytest.mark.parametrize("form", [JSON, RAW])
+def test_a_pipe_cut_at_every_line(make: Callable[[str, str, str], str], form: str, first: str, between: str) -> None:
+    """Right behind the end of their event, or where some have come before, behind records of others."""
+    text = first + make("", "CONTAINER_ID", between)
+    whole = Enriched(form).push([text]).out
+    assert form != RAW or whole.decode() == text
+    for pieces in cuts(text):
+        assert Enriched(form).push(pieces).out == whole
+
+
+@pytest.mark.parametrize("first", ["", FIRST])
+@pytest.mark.parametrize(
+    "end", [title, lambda serial: line("EOE", serial), lambda serial: title(serial) + line("EOE", serial)]
+)
+def test_ours_have_their_place_wherever_a_pipe_is_cut(first: str, end: Callable[[int], str]) -> None:
+    text = first + call(1, 71) + line("CWD", 1, 'cwd="/"') + end(1) + call(2, 2) + end(2) + call(3, 73) + end(3)
+    whole = Enriched(RAW).push([text], file=True).out
+    for serial in (1, 3):
+        assert (ours(serial, 0).replace("contid=0", "contid=?") + end(serial)).encode() in whole
+    for pieces in cuts(text):
+        assert Enriched(RAW).push(pieces).out == whole
+
+
+def test_of_a_pipe_the_end_of_an_event_alone_is_held_back() -> None:
+    run, cwd = Enriched(RAW), line("CWD", 1, 'cwd="/"')
+    for one in (call(1, 71), cwd):
         run.take(run.stream.push(one.encode()))
-        shown += one
-        assert "".join(
-            line for line in run.out.decode().splitlines(keepends=True) if "contid=?" not in line
-        ) == shown  # fmt: skip
+        assert run.out.decode().endswith(one)
+    for one in (title(1), line("EOE", 1)):
+        run.take(run.stream.push(one.encode()))
+        assert run.out.decode() == call(1, 71) + cwd
+    run.take(run.stream.push(call(2, 2).encode()))
+    assert run.out.decode().startswith(call(1, 71) + cwd)
+    assert run.out.decode().endswith(title(1) + line("EOE", 1) + call(2, 2))
 
 
-def test_plain_text_of_a_pipe_waits_for_nothing() -> None:
+@pytest.mark.parametrize("between", ["", BETWEEN])
+@pytest.mark.parametrize("make", [*TEXTS, by_target])
+def test_what_a_pipe_holds_back_goes_when_it_is_silent(make: Callable[[str, str, str], str], between: str) -> None:
+    text = make("", "CONTAINER_ID", between)
+    for piece, _ in list(cuts(text))[:-2]:
+        run, taken = Enriched(RAW), piece[: piece.rfind("\n") + 1]
+        run.stream.at(1)
+        run.take(run.stream.push(piece.encode()))
+        run.take(run.stream.idle(1))
+        shown = run.out.decode().splitlines(keepends=True)
+        assert "".join(one for one in shown if "contid=?" not in one) == taken
+        assert run.stream.oldest is None
+
+
+def test_plain_text_of_a_pipe_waits_for_no_more_than_the_next_record() -> None:
     run = Enriched(JSON)
     run.take(run.stream.push((call(1, 71) + title(1) + call(2, 2)).encode()))
     assert [event["serial"] for event in run.objects] == [1]
@@ -209,17 +272,43 @@ def test_plain_text_of_a_pipe_waits_for_nothing() -> None:
     assert "contid=?" in run.out.decode()
 
 
-def test_once_a_pipe_has_shown_that_they_come_late_points_wait_and_lines_do_not() -> None:
+def test_once_a_pipe_has_shown_some_points_wait_and_what_stands_behind_them() -> None:
     run = Enriched(RAW)
-    first = call(1, 71) + title(1) + call(2, 2) + ours(1, 4) + title(2)
-    run.take(run.stream.push(first.encode()))
+    run.take(run.stream.push(FIRST.encode()))
     second = call(3, 73) + title(3) + call(4, 2)
     run.take(run.stream.push(second.encode()))
-    assert run.out.decode() == first + second
+    assert run.out.decode() == FIRST + call(3, 73)
     third = ours(3, 6) + title(4)
     run.take(run.stream.push(third.encode()))
     run.take(run.stream.flush(eof=True))
-    assert run.out.decode() == first + second + third
+    assert run.out.decode() == FIRST + second + third
+
+
+def test_a_pipe_that_brings_them_in_a_read_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text_input, "HOLD", 1 << 60)  # the silence between the two does not count
+    text = by_eoe("", "CONTAINER_ID", "")
+    head, seen, run = text[: text.rindex("type=")], threading.Event(), Enriched(RAW)
+
+    def take(points: InsertionPoints) -> bool:
+        run.take(points)
+        if run.out:
+            seen.set()
+        return True
+
+    def write() -> None:
+        with path.open("w") as file:
+            file.write(head)
+            file.flush()
+            assert seen.wait(60)
+            file.write(text[len(head) :])
+
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    writer = threading.Thread(target=write)
+    writer.start()
+    TextInput(run.stream, take, Watched()).run([str(path)])
+    writer.join()
+    assert run.out.decode() == text
 
 
 @pytest.mark.parametrize("form", [JSON, RAW])
