@@ -809,7 +809,7 @@ MUTANTS: Final = (
         "cdefs/table/apply.c",
         "return maker != head->pid && life_can_begin(t, head, payload, *by) ? APPLIED : TABLE_FRAME;",
         "return APPLIED;",
-        "tests/property/test_process_table.py::test_journals",
+        "tests/unit/test_lives.py::test_who_is_born_where_somebody_is_known_is_for_python",
     ),
     Mutant(
         "table: an exec in another cgroup is not plain",

@@ -245,10 +245,14 @@ def test_a_signal_ends_the_input_and_what_has_come_is_answered(number: int) -> N
     read, write = os.pipe()
     os.write(write, TWO)
     feed = Feed()
-    with ended_by_signal() as ended:
-        os.kill(os.getpid(), number)
-        assert ended()
-        TextInput(feed.stream, feed.take, feed.watched, None, ended).run([f"/proc/self/fd/{read}", "/not/there"])
+    former = signal.signal(number, signal.SIG_DFL)  # a job that a shell has in the background ignores SIGINT
+    try:
+        with ended_by_signal() as ended:
+            os.kill(os.getpid(), number)
+            assert ended()
+            TextInput(feed.stream, feed.take, feed.watched, None, ended).run([f"/proc/self/fd/{read}", "/not/there"])
+    finally:
+        signal.signal(number, former)
     os.close(write)
     os.close(read)
     assert feed.out == TWO + b"type=CONTAINER_ID msg=audit(1700000000.200:2): contid=4\n"
