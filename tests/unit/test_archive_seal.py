@@ -86,8 +86,10 @@ def test_what_a_file_has_grown_by_is_sealed_alone(tmp_path: Path) -> None:
     assert cat(tmp_path / "a") == text + more
 
 
-def test_a_file_that_only_begins_alike_is_sealed_whole(tmp_path: Path) -> None:
-    one, other = workload(50), workload(10) + workload(10, first=900)
+@pytest.mark.parametrize("behind", [10, 100])
+def test_a_file_that_only_begins_alike_is_sealed_whole(behind: int, tmp_path: Path) -> None:
+    one, other = workload(50), workload(10) + workload(behind, first=900)
+    assert (len(other) > len(one)) is (behind == 100)
     seal(tmp_path / "a", written(tmp_path, log=one))
     seal(tmp_path / "a", written(tmp_path, log=other))
     assert cat(tmp_path / "a") == one + other
