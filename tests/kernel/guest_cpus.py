@@ -1,7 +1,6 @@
 """What runs inside the guest of test_cpus.py: CPUs go and come back while events are followed. The findings go to the
 console."""
 
-import json
 import os
 import time
 
@@ -9,13 +8,7 @@ from auditns_connector.host.observer import Observer
 from auditns_connector.model.apply.dispatch import Model
 from auditns_connector.model.outputs import Loss
 from auditns_connector.sources.perf import PerfSource
-
-TRUE = "/usr/bin/true"
-
-
-def tell(**found: object) -> None:
-    """One line for the host to read."""
-    print("@@" + json.dumps(found), flush=True)
+from tests.kernel.guest_words import TRUE, tell
 
 
 def switch(cpu: int, on: bool) -> None:

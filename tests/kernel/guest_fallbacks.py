@@ -2,41 +2,19 @@
 where they are. The findings go to the console."""
 
 import contextlib
-import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 
-sys.path.insert(0, "/")
-from guest_words import HEX, TIMES, TRUE
+from tests.kernel.guest_words import AUDITNS, CONTROL, HEX, OUT, TIMES, TRUE, auditns, content, tell
 
-AUDITNS = [sys.executable, "-m", "auditns_connector.cli.main"]
-CONTROL = "/run/control"
-OUT = "/tmp/out"
 #: where each run looks for changes of namespaces
 RUNS = {
     "nm": ["--ns-source", "nm", "--perf", "off"],
     "audit": ["--ns-source", "audit", "--perf", "off"],
     "auto": [],
 }
-
-
-def tell(**found: object) -> None:
-    """One line for the host to read."""
-    print("@@" + json.dumps(found), flush=True)
-
-
-def content(path: str) -> str:
-    """All of a file."""
-    with open(path, errors="replace") as file:
-        return file.read()
-
-
-def auditns(*words: str) -> subprocess.CompletedProcess[str]:
-    """One command of ours, asking the listener."""
-    return subprocess.run([*AUDITNS, *words, "--control", CONTROL], capture_output=True, text=True, timeout=120)
 
 
 @contextlib.contextmanager

@@ -3,7 +3,6 @@ while it is not told of what happens. The findings go to the console."""
 
 import ctypes
 import fcntl
-import json
 import os
 import subprocess
 import sys
@@ -16,25 +15,12 @@ from auditns_connector.model.outputs import NsDel, NsInit
 from auditns_connector.sources.listns import NamespaceList
 from auditns_connector.sources.perf import PerfSource
 from auditns_connector.vocabulary.namespaces import ALL_ORDER, MNT, NET
+from tests.kernel.guest_words import AUDITNS, CONTROL, OUT, auditns, content, tell
 
-AUDITNS = [sys.executable, "-m", "auditns_connector.cli.main"]
-CONTROL = "/run/control"
-OUT = "/tmp/out"
 LIBC = ctypes.CDLL(None, use_errno=True)
 SYS_OPEN_TREE, SYS_FSOPEN, SYS_FSCONFIG, SYS_FSMOUNT = 428, 430, 431, 432
 NS_GET_ID = 0x8008B70D
 OPEN_TREE_CLONE, OPEN_TREE_NAMESPACE, FSMOUNT_NAMESPACE, FSCONFIG_CMD_CREATE, AT_FDCWD = 1, 2, 2, 6, -100
-
-
-def tell(**found: object) -> None:
-    """One line for the host to read."""
-    print("@@" + json.dumps(found), flush=True)
-
-
-def content(path: str) -> str:
-    """All of a file."""
-    with open(path, errors="replace") as file:
-        return file.read()
 
 
 def until(true: Callable[[], bool]) -> None:
@@ -81,11 +67,6 @@ def has(kind: str, serial: int) -> bool:
 def until_has(kind: str, serial: int) -> None:
     """Wait for the listener to tell so."""
     until(lambda: has(kind, serial))
-
-
-def auditns(*words: str) -> subprocess.CompletedProcess[str]:
-    """One command of ours, asking the listener."""
-    return subprocess.run([*AUDITNS, *words, "--control", CONTROL], capture_output=True, text=True, timeout=120)
 
 
 def live() -> None:

@@ -9,15 +9,12 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 
-TRUE = "/usr/bin/true"
+from tests.kernel.guest_words import AUDITNS, CONTROL, OUT, TRUE, auditns, content, tell
+
 BUSYBOX = shutil.which("busybox") or ""
-AUDITNS = [sys.executable, "-m", "auditns_connector.cli.main"]
-CONTROL = "/run/control"
-OUT = "/tmp/out"
 TIMES = 5
 #: where no event tells of moves between cgroups, /proc is asked what a program's process is in
 LATER = "sleep 0.5"
@@ -27,22 +24,6 @@ BUNDLE = "/run/bundle"
 CRUN = ("/usr/bin/unshare", "-m", "/bin/sh", "-c", 'umount /sys/fs/cgroup/unified 2>/dev/null; exec crun "$@"', "crun")
 #: the identifiers of its containers, as Docker makes them
 IDS = [f"{number:x}" + "0123456789abcdef" * 3 + "0123456789abcde" for number in range(1, TIMES + 1)]
-
-
-def tell(**found: object) -> None:
-    """One line for the host to read."""
-    print("@@" + json.dumps(found), flush=True)
-
-
-def content(path: str) -> str:
-    """All of a file."""
-    with open(path, errors="replace") as file:
-        return file.read()
-
-
-def auditns(*words: str) -> subprocess.CompletedProcess[str]:
-    """One command of ours, asking the listener."""
-    return subprocess.run([*AUDITNS, *words, "--control", CONTROL], capture_output=True, text=True, timeout=120)
 
 
 @contextlib.contextmanager

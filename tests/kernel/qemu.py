@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 import auditns_connector
+from tests.kernel import guest_words
 from tests.kernel.support import need, need_tool
 
 KERNEL_VARIABLE: Final = "AUDITNS_NM_KERNEL"
@@ -107,6 +108,7 @@ def python_root(script: Path, programs: Iterable[str]) -> Root:
         root.folder(folder)
     root.file("init", _INIT)
     root.file("guest.py", script, 0o644)
+    root.file("tests/kernel/guest_words.py", Path(guest_words.__file__), 0o644)
     root.program(Path(shutil.which("busybox") or "").resolve(), "/bin/busybox")
     python = Path(getattr(sys, "_base_executable", sys.executable)).resolve()
     root.program(python)

@@ -25,7 +25,6 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, bytes], di
     image = tmp_path_factory.mktemp("guest") / "initramfs"
     root = qemu.python_root(Path(__file__).with_name("guest_fallbacks.py"), ["unshare", "true"])
     qemu.with_dependencies(root)
-    root.file("/guest_words.py", Path(words.__file__), 0o644)
     root.write(image)
     text: dict[str, str] = defaultdict(str)
     found = {}

@@ -14,10 +14,11 @@ import pytest
 from auditns_connector.model.apply.dispatch import Model
 from auditns_connector.model.runtimes import derive_contid
 from tests import peers
-from tests.kernel import guest_truth, qemu
+from tests.kernel import guest_truth, guest_words, qemu
 from tests.kernel.programs import contids, event_of, events
 from tests.kernel.support import need_tool, unmet
 
+ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.kernel
 TIMES = 5
 
@@ -61,8 +62,8 @@ def test_nothing_is_wrong_and_nothing_is_missing_here() -> None:
     """The same without a guest: what it writes is seen by it alone."""
     need_tool("unshare", "busybox", "crun")
     prepare = 'mount -t tmpfs -o mode=755 none /run && mount -t tmpfs none /tmp && exec "$@"'
-    here = [sys.executable, str(Path(guest_truth.__file__))]
-    done = subprocess.run(["unshare", "-m", "sh", "-c", prepare, "sh", *here], capture_output=True, text=True)
+    here = [sys.executable, "-m", guest_truth.__name__]
+    done = subprocess.run(["unshare", "-m", "sh", "-c", prepare, "sh", *here], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr
     judge(done.stdout)
 
@@ -80,7 +81,7 @@ def judge(console: str) -> None:
     def said(word: str, times: int = TIMES, *, lasting: bool = False) -> list[list[str]]:
         """The containers told of each exec of ``true`` with that word, where they are not said to be unknown; by
         programs that are ``lasting``, or that nothing is hidden of, they never are."""
-        exec_ = f'a0="{guest_truth.TRUE}" a1="{word}"'.encode()
+        exec_ = f'a0="{guest_words.TRUE}" a1="{word}"'.encode()
         told = [contids(lines) for lines in events(text).values() if any(exec_ in line for line in lines)]
         assert len(told) == times, word
         known = [one for one in told if one != ["?"]]
