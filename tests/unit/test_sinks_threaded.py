@@ -1,7 +1,10 @@
 """The thread that writes, before a receiver that takes what it likes: a pipe."""
 
+import fcntl
 import os
 import random
+import sys
+import termios
 import threading
 import time
 import weakref
@@ -9,6 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from auditns_connector._native import ffi, lib
 from auditns_connector.sinks import threaded
 from auditns_connector.sinks.loss import Block
 from auditns_connector.sinks.threaded import BOUNDLESS, ThreadedSink
@@ -76,17 +80,28 @@ def opened(target: PipeTarget, queue: int = 1 << 20) -> ThreadedSink:
 
 
 def served(sink: ThreadedSink) -> None:
-    """Wait until the thread takes blocks without the interpreter."""
+    """Wait until the thread, which has nothing to write, takes blocks without the interpreter."""
+    news = ffi.new("struct writer_news *")
+
+    def serving() -> bool:
+        lib.writer_tell(sink.writer, news)
+        return bool(news.serving)
+
     assert sink.flush(10)
-    time.sleep(0.02)
+    until(sink, serving)
 
 
-def stalled(sink: ThreadedSink) -> bytes:
+def stalled(sink: ThreadedSink, target: PipeTarget) -> bytes:
     """Fill the pipe, and more than that: a block that the writer hangs in."""
     data = block(100_000, PIPE // 100 + 10, size=100)
     sink.write(data)
-    time.sleep(0.02)
+    until(sink, lambda: filled(target) == PIPE)
     return data
+
+
+def filled(target: PipeTarget) -> int:
+    """How many bytes are in the pipe."""
+    return int.from_bytes(fcntl.ioctl(target.out, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 def random_block(serial: int, seed: random.Random) -> Block:
@@ -123,7 +138,7 @@ def test_blocks_that_are_copied_and_others_keep_their_order(target: PipeTarget, 
 
 def test_what_the_writer_was_given_counts_for_the_limit_and_loss_is_told_in_its_place(target: PipeTarget) -> None:
     sink = opened(target, queue=PIPE + 20_000)
-    first = stalled(sink)
+    first = stalled(sink, target)
     limit = PIPE + 20_000 - len(first)
     for serial in range(300):
         sink.write(line(serial, size=100))
@@ -142,7 +157,7 @@ def test_what_the_writer_was_given_counts_for_the_limit_and_loss_is_told_in_its_
 
 def test_more_blocks_than_the_writer_has_places_for(target: PipeTarget) -> None:
     sink = opened(target)
-    expected = stalled(sink)
+    expected = stalled(sink, target)
     for serial in range(500):
         sink.write(line(serial))
         expected += line(serial)
@@ -158,7 +173,7 @@ def test_what_a_receiver_does_not_take_any_more_is_for_the_next(
 ) -> None:
     monkeypatch.setattr(threaded, "RETRY_FIRST", 0.02)
     sink = opened(target)
-    first = stalled(sink)
+    first = stalled(sink, target)
     waiting = [line(1), line(2, size=LARGE), memoryview(line(3)), line(4, size=LARGE), line(5)]
     for data in waiting:
         sink.write(data)
@@ -179,7 +194,7 @@ def test_what_a_receiver_does_not_take_any_more_is_for_the_next(
 
 def test_close_counts_what_a_writer_that_hangs_was_given(target: PipeTarget) -> None:
     sink = opened(target)
-    first = stalled(sink)
+    first = stalled(sink, target)
     sink.write(line(1))
     sink.write(line(2, size=LARGE))
     records = first.count(b"\n") + 2
