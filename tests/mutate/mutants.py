@@ -945,7 +945,7 @@ MUTANTS: Final = (
         "cdefs/table/lives.c",
         " || inst->held_before)",
         ")",
-        "tests/unit/test_lives.py::test_one_whose_inode_was_of_a_namespace_that_is_asked_about_is_named_by_python",
+        "tests/unit/test_lives.py::test_a_serial_of_ours_for_one_whose_inode_was_python_s_is_python_s_as_well",
     ),
     Mutant(
         "lives: no row answers for one with namespaces of its own",

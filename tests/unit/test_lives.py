@@ -99,6 +99,17 @@ def test_who_is_born_where_somebody_is_known_is_for_python(world: World) -> None
     assert not alone(world, 201)
 
 
+@pytest.mark.parametrize(("at", "serial"), [(1012.5, 0), (1500, 0), (1500, 71)])
+def test_a_serial_of_ours_for_one_whose_inode_was_python_s_is_python_s_as_well(
+    world: World, at: float, serial: int
+) -> None:
+    lives(world, 200, 1010, user=7000)
+    assert world.model.processes[200].end is not None
+    lives(world, 201, 1012, user=7000)
+    named(world, world.model.namespaces.created, USER, at, serial)
+    assert not alone(world, 201)
+
+
 def test_one_whose_inode_was_of_a_namespace_that_is_asked_about_is_named_by_python(world: World) -> None:
     lives(world, 200, 1010, user=7000)
     assert world.model.processes[200].end is not None
