@@ -92,7 +92,7 @@ def raise_descriptor_limit() -> None:
 def give_way() -> None:
     """Work with what others leave, of the disk too (its priority follows that of the CPU, ioprio_set(2)); never with
     nothing, as the idle classes would on a host that is always busy."""
-    os.nice(19)
+    os.setpriority(os.PRIO_PROCESS, 0, 19)  # whatever it is now: auditd runs at -4
     os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
