@@ -2,6 +2,7 @@
 wrong; what it starts itself to look at the host is told to nobody."""
 
 import contextlib
+import os
 import re
 import secrets
 import signal
@@ -14,6 +15,8 @@ from typing import Final
 
 import pytest
 
+from auditns_connector.host.open_sources import host_observer
+from auditns_connector.model.places import UNKNOWN
 from tests.kernel import cgroupfs
 from tests.kernel.programs import Program, contids, events, until, whole_event_of
 from tests.kernel.support import AuditState, need_tool
@@ -136,3 +139,33 @@ def test_nobody_is_unknown_after_a_busy_start(quiet: AuditState, births: Path, t
         assert len(told) > 50, f"{way} {where}"
     changes = [line for line in text.splitlines() if b"type=NS_CHANGE" in line]
     assert [line for line in changes if b" old_snum=? snum=? " in line] == []
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_whose_child_it_was_is_known_from_before_the_subscription(root: None, ends: bool) -> None:
+    """Whoever made a sandbox ends between the subscription and the scan: /proc shows who has adopted its first process,
+    and nothing shows whose it is. As long as the maker lives it is a sandbox of the host's."""
+    need_tool("unshare")
+    with contextlib.ExitStack() as stack:
+        maker = stack.enter_context(subprocess.Popen(["unshare", "-fp", "sleep", "600"], stderr=subprocess.DEVNULL))
+        stack.callback(maker.kill)
+        children = Path(f"/proc/{maker.pid}/task/{maker.pid}/children")
+        until(lambda: children.read_text().split(), "the first process of the sandbox")
+        inner = int(children.read_text().split()[0])
+        stack.callback(os.kill, inner, signal.SIGKILL)
+        until(lambda: Path(f"/proc/{inner}/comm").read_text() == "sleep\n", "its program")
+        observer, _ = host_observer(connector="off")
+        stack.callback(observer.close)
+        if ends:
+            maker.kill()
+            maker.wait()
+        observer.start()
+        found = observer.model.processes[inner]
+        assert found.end is None
+        if ends:
+            assert found.state.container is UNKNOWN
+        else:
+            assert found.creator is not None
+            assert found.creator[0] == maker.pid
+            assert found.state.container is not None
+            assert found.state.container.kind == "sandbox"
