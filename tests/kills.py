@@ -6,7 +6,7 @@ from typing import Final
 
 import pytest
 
-from auditns_connector.sinks.loss import OWN_LINE
+from auditns_connector.sinks.loss import own_lines
 
 #: how often it is killed, and the seed of when: a hundred times in pieces that leave audit to others in between
 SEVERAL: Final = [(4, 0), *(pytest.param(25, seed, marks=pytest.mark.nightly) for seed in range(1, 5))]
@@ -23,14 +23,16 @@ _BY_US: Final = re.compile(rb"(?m)^type=(?:CONTAINER_LOST|UNKNOWN\[1343\]) \S+ s
 
 def kernel_lines(log: bytes) -> list[bytes]:
     """The kernel's records but EOE, which auditd does not log."""
-    return [line for line in log.splitlines() if OWN_LINE.match(line) is None and not line.startswith(_NOT_KERNELS)]
+    return [line for line in log.splitlines() if own_lines().match(line) is None and not line.startswith(_NOT_KERNELS)]
 
 
 def whole_events(log: bytes, before: int) -> dict[int, list[bytes]]:
     """The kernel's events by serial, counted from ``before``, each with its records but EOE."""
     found: dict[int, list[bytes]] = {}
     for line in log.splitlines():
-        if OWN_LINE.match(line) is None and not line.startswith((b"type=DAEMON_", b"type=EOE ")):  # auditd logs no EOE
+        if own_lines().match(line) is None and not line.startswith(
+            (b"type=DAEMON_", b"type=EOE ")
+        ):  # auditd logs no EOE
             serial = int(line.partition(b"):")[0].rpartition(b":")[2])
             found.setdefault((serial - before) % (1 << 32), []).append(line)
     return found

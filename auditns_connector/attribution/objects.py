@@ -30,10 +30,8 @@ _TYPES: Final = rectypes.marks((rectypes.BPF, rectypes.LANDLOCK_DOMAIN))
 _ANCESTORS: Final = 64
 #: what is looked for stands within so many bytes of a line
 _LINE: Final = 1024
-_BPF: Final = re.compile(rb"(?: |^)prog-id=([0-9]{1,10}) op=(LOAD|UNLOAD)\b")
-_DOMAIN: Final = re.compile(
-    rb"(?: |^)domain=([0-9a-f]{1,16}) status=(allocated|deallocated)\b(?:.*? pid=([0-9]{1,10})\b)?"
-)
+_BPF: Final = rb"(?: |^)prog-id=([0-9]{1,10}) op=(LOAD|UNLOAD)\b"
+_DOMAIN: Final = rb"(?: |^)domain=([0-9a-f]{1,16}) status=(allocated|deallocated)\b(?:.*? pid=([0-9]{1,10})\b)?"
 _ENDS: Final = (b"UNLOAD", b"deallocated")
 
 
@@ -103,8 +101,8 @@ class Objects:
 def _match(kind: int, line: bytes) -> re.Match[bytes] | None:
     body = line.partition(b"): ")[2]
     if kind == rectypes.BPF:
-        return _BPF.search(body)
-    return _DOMAIN.search(body) if kind == rectypes.LANDLOCK_DOMAIN else None
+        return re.search(_BPF, body)
+    return re.search(_DOMAIN, body) if kind == rectypes.LANDLOCK_DOMAIN else None
 
 
 def _made_by(model: "Model", maker: bytes | None, pid: int) -> bool:

@@ -9,10 +9,10 @@ import re
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-_KIND: Final = re.compile(rb"(?:^| )type=([A-Z_]+) msg=audit\(")
-_ITEM: Final = re.compile(rb" item=(\d{1,4})(?: |$)")
-_ITEMS: Final = re.compile(rb" items=(\d{1,4})(?: |$)")
-_ARGC: Final = re.compile(rb" argc=(\d{1,9})(?: |$)")
+_KIND: Final = rb"(?:^| )type=([A-Z_]+) msg=audit\("
+_ITEM: Final = rb" item=(\d{1,4})(?: |$)"
+_ITEMS: Final = rb" items=(\d{1,4})(?: |$)"
+_ARGC: Final = rb" argc=(\d{1,9})(?: |$)"
 
 
 class Half(NamedTuple):
@@ -27,7 +27,7 @@ class Half(NamedTuple):
 
 def half_of(lines: Sequence[bytes]) -> Half | None:
     """What ``lines``, the records of one event, are of it; ``None`` where they do not begin with its SYSCALL."""
-    kinds = [found[1] for line in lines if (found := _KIND.search(line)) is not None]
+    kinds = [found[1] for line in lines if (found := re.search(_KIND, line)) is not None]
     if not kinds or kinds[0] != b"SYSCALL":
         return None
     items, item, argc = _number(_ITEMS, lines[0], -1), _number(_ITEM, lines[-1], -1), _number(_ARGC, lines[-1], 0)
@@ -38,7 +38,7 @@ def half_of(lines: Sequence[bytes]) -> Half | None:
 
 def continues(half: Half, line: bytes) -> bool:
     """Whether the record ``line`` of the same event is the one that follows for sure."""
-    found = _KIND.search(line)
+    found = re.search(_KIND, line)
     if found is None or not half.whole:
         return False
     kind, last = found[1], half.kind
@@ -62,6 +62,6 @@ _ALWAYS: Final = frozenset(
 )
 
 
-def _number(pattern: "re.Pattern[bytes]", line: bytes, otherwise: int) -> int:
-    found = pattern.search(line)
+def _number(pattern: bytes, line: bytes, otherwise: int) -> int:
+    found = re.search(pattern, line)
     return otherwise if found is None else int(found[1])

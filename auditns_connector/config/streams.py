@@ -13,7 +13,7 @@ from auditns_connector.errors import ConfigError
 from auditns_connector.model.places import UNKNOWN, Container
 from auditns_connector.vocabulary.values import Json, JsonObject
 
-_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9_-]|\.(?!\.)){0,62}")
+_NAME: Final = r"[a-z0-9](?:[a-z0-9_-]|\.(?!\.)){0,62}"
 DROP_OLDEST: Final = "drop-oldest"
 DROP_NEWEST: Final = "drop-newest"
 #: tailored to the container; as the host sees it
@@ -161,7 +161,7 @@ GRANT_SCHEMA: Final[Mapping[str, v.Reader]] = {
 
 def stream_name(value: Json) -> str:
     """``value``, if it may be a stream's name: it becomes a directory. Raises :class:`ConfigError`."""
-    if isinstance(value, str) and _NAME.fullmatch(value) and not value.endswith("."):
+    if isinstance(value, str) and re.fullmatch(_NAME, value) and not value.endswith("."):
         return value
     raise ConfigError(
         f"stream name {v.show(value)} is not allowed; allowed: 1 to 63 of a-z, 0-9, _ - and single dots, a letter or "

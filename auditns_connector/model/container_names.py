@@ -15,12 +15,12 @@ MAX_NAME: Final = 512
 #: labels that are kept: so many, of so many bytes together
 MAX_LABELS: Final = 64
 MAX_LABEL_BYTES: Final = 1024
-_NO_BYTE: Final = re.compile("[\ud800-\udc7f\udd00-\udfff]")
+_NO_BYTE: Final = "[\ud800-\udc7f\udd00-\udfff]"
 
 
 def bounded(value: str) -> str:
     """``value`` cut to what is kept; surrogates that stand for no byte become question marks."""
-    raw = _NO_BYTE.sub("?", value[:MAX_NAME]).encode("utf-8", "surrogateescape")[:MAX_NAME]
+    raw = re.sub(_NO_BYTE, "?", value[:MAX_NAME]).encode("utf-8", "surrogateescape")[:MAX_NAME]
     return raw.decode("utf-8", "surrogateescape")
 
 
@@ -31,7 +31,7 @@ def bounded_labels(labels: Json) -> dict[str, str]:
     for key, value in sorted(labels.items()) if isinstance(labels, dict) else ():
         if not (isinstance(key, str) and isinstance(value, str) and key) or len(found) >= MAX_LABELS:
             continue
-        key, value = _NO_BYTE.sub("?", key), _NO_BYTE.sub("?", value)
+        key, value = re.sub(_NO_BYTE, "?", key), re.sub(_NO_BYTE, "?", value)
         size = len(key.encode("utf-8", "surrogateescape")) + len(value.encode("utf-8", "surrogateescape")) + 2
         if size <= room:
             found[key], room = value, room - size

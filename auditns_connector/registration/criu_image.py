@@ -23,7 +23,7 @@ _COMMON_MAGIC: Final = 0x54564319
 _INVENTORY_MAGIC: Final = 0x58313116
 _RUN_ID: Final = 13
 _MAX_IMAGE: Final = 1 << 20
-_UUID: Final = re.compile(rb"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
+_UUID: Final = rb"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _WORD: Final = struct.Struct("<I")
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
@@ -53,7 +53,7 @@ def run_id(data: bytes) -> str:
         found = [value for number, value in _fields(message) if number == _RUN_ID]
     except (IndexError, ValueError):
         return ""
-    return found[-1].decode("ascii") if found and _UUID.fullmatch(found[-1]) else ""
+    return found[-1].decode("ascii") if found and re.fullmatch(_UUID, found[-1]) else ""
 
 
 def image_of(bundle: str, root: str, hook: int) -> Image | None:

@@ -12,23 +12,23 @@ from auditns_connector.vocabulary import record_types as rectypes
 _NAMES: Final = "|".join(
     re.escape(rectypes.spelling(number, numeric)) for number in rectypes.OWN for numeric in (False, True)
 )
+# These patterns, as others of what few runs come to, are compiled where they are used, which re remembers: all of them
+# together were a thirtieth of a start.
 #: a record of ours, as text or as the first of a JSON object
-OWN_LINE: Final = re.compile(
-    rf'^(?:(?:node=[^ \n]* )?type=(?:{_NAMES}) |{{"v":[^\n]{{0,4000}}?"records":\[{{"type":"(?:{_NAMES})")'.encode(),
-    re.MULTILINE,
+_OWN_LINE: Final = (
+    rf'(?m)^(?:(?:node=[^ \n]* )?type=(?:{_NAMES}) |{{"v":[^\n]{{0,4000}}?"records":\[{{"type":"(?:{_NAMES})")'.encode()
 )
 #: a line that has a stamp, likewise: time and serial
-_STAMP: Final = re.compile(
-    rb"^(?:(?:node=[^ \n]* )?type=[^ \n]{1,64} msg=audit\((\d{1,20}\.\d{3}):(\d{1,10})\)"
-    rb'|{"v":\d+,"time":"(\d{1,20}\.\d{3})","serial":(\d{1,10}))',
-    re.MULTILINE,
+_STAMP: Final = (
+    rb"(?m)^(?:(?:node=[^ \n]* )?type=[^ \n]{1,64} msg=audit\((\d{1,20}\.\d{3}):(\d{1,10})\)"
+    rb'|{"v":\d+,"time":"(\d{1,20}\.\d{3})","serial":(\d{1,10}))'
 )
 _LIFECYCLE_NAMES: Final = "|".join(
     re.escape(rectypes.spelling(number, numeric))
     for number in (rectypes.NS_INIT, rectypes.NS_CHANGE, rectypes.NS_DEL)
     for numeric in (False, True)
 )
-_LIFECYCLE: Final = re.compile(rf"(?:node=[^ \n]* )?type=(?:{_LIFECYCLE_NAMES}) ".encode())
+_LIFECYCLE: Final = rf"(?:node=[^ \n]* )?type=(?:{_LIFECYCLE_NAMES}) ".encode()
 
 
 class Loss(NamedTuple):
@@ -61,20 +61,26 @@ def joined(early: Loss, late: Loss) -> Loss:
     return Loss(early.sink, early.records + late.records, early.size + late.size, first, last, early.audit + late.audit)
 
 
+def own_lines() -> "re.Pattern[bytes]":
+    """Finds records of ours where lines begin, as text or as the first of a JSON object."""
+    return re.compile(_OWN_LINE)
+
+
 def loss_of(sink: str, data: bytes) -> Loss:
     """The loss of the whole lines ``data``."""
-    records, own = data.count(b"\n"), len(OWN_LINE.findall(data))
+    own_line, stamp = own_lines(), re.compile(_STAMP)
+    records, own = data.count(b"\n"), len(own_line.findall(data))
     audit = 0 if isinstance(data, Lifecycle) else max(records - own, 0)
     first = last = ""
-    for found in _STAMP.finditer(data):  # of the first and the last record that audit made
-        if not audit or OWN_LINE.match(data, found.start()) is None:
+    for found in stamp.finditer(data):  # of the first and the last record that audit made
+        if not audit or own_line.match(data, found.start()) is None:
             first = first or _stamp_of(found, audit)
             break
     at = len(data)
     while at > 0:
         at = data.rfind(b"\n", 0, at - 1) + 1
-        line = _STAMP.match(data, at)
-        if line is not None and (not audit or OWN_LINE.match(data, at) is None):
+        line = stamp.match(data, at)
+        if line is not None and (not audit or own_line.match(data, at) is None):
             last = _stamp_of(line, audit)
             break
     return Loss(sink, records, len(data), first, last, audit)
@@ -87,4 +93,4 @@ def _stamp_of(found: "re.Match[bytes]", audit: int) -> str:
 
 def marked(block: bytes) -> bytes:
     """``block``, as :class:`Lifecycle` where its lines are such."""
-    return Lifecycle(block) if _LIFECYCLE.match(block) is not None else block
+    return Lifecycle(block) if re.match(_LIFECYCLE, block) is not None else block

@@ -10,8 +10,8 @@ from typing import Final
 from auditns_connector.sinks.loss import Block
 
 _MARK: Final = b"type=UNKNOWN[134"
-_RECORD: Final = re.compile(rb"^(?:node=[^ \n]{1,255} )?type=UNKNOWN\[134[0-7]\] msg=audit\([^)\n]*\):.*$", re.M)
-_VALUE: Final = re.compile(rb"(?<= )([a-z_-]+)=((?:[0-9A-Fa-f]{2})+)(?=[ \n]|$)")
+_RECORD: Final = rb"(?m)^(?:node=[^ \n]{1,255} )?type=UNKNOWN\[134[0-7]\] msg=audit\([^)\n]*\):.*$"
+_VALUE: Final = rb"(?<= )([a-z_-]+)=((?:[0-9A-Fa-f]{2})+)(?=[ \n]|$)"
 
 
 def quoted(data: Block) -> Block:
@@ -19,4 +19,4 @@ def quoted(data: Block) -> Block:
     text = bytes(data)
     if _MARK not in text:
         return data
-    return _RECORD.sub(lambda line: _VALUE.sub(rb'\1="\2"', line[0]), text)
+    return re.sub(_RECORD, lambda line: re.sub(_VALUE, rb'\1="\2"', line[0]), text)

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 from auditns_connector.audittext.divided import Half, half_of, is_unbroken
 from auditns_connector.audittext.serials import SerialGap
-from auditns_connector.sinks.loss import OWN_LINE
+from auditns_connector.sinks.loss import own_lines
 from auditns_connector.state.position import Settled
 from auditns_connector.vocabulary import record_types as rectypes
 
@@ -39,15 +39,14 @@ _SYSCALL: Final = rectypes.number("SYSCALL")
 _ENDS: Final = frozenset((rectypes.number("PROCTITLE"), rectypes.EOE))
 
 #: node, type, time and serial of a record; the same of a JSON object, with the type of its first record
-_LINE: Final = re.compile(
-    rb"^(?:(node=[^ \n]+ )?type=([^ \n]{1,64}) msg=audit\((\d{1,16}\.\d{3}):(\d{1,10})\)"
+_LINE: Final = (
+    rb"(?m)^(?:(node=[^ \n]+ )?type=([^ \n]{1,64}) msg=audit\((\d{1,16}\.\d{3}):(\d{1,10})\)"
     rb'|\{"v":\d+,"time":"(\d{1,16}\.\d{3})","serial":(\d{1,10}),(?:"node":("[^"\n]*"),)?'
-    rb'(?:[^\n]*?"records":\[\{"type":"([^"\n]{1,64})")?)',
-    re.MULTILINE,
+    rb'(?:[^\n]*?"records":\[\{"type":"([^"\n]{1,64})")?)'
 )
 #: first and last serial of what a CONTAINER_LOST tells, as text or as JSON. How namespaces come and go is no event of
 #: the kernel's.
-_TOLD: Final = re.compile(
+_TOLD: Final = (
     rb'[^\n]{0,40}?\bsource"?[=:]"?(?:audit|restart|intake|sink-[^" \n]{1,64})"?[ ,]'
     rb'[^\n]{0,80}?from"?[=:]"?(?:\d{1,16}\.\d{3}:)?(\d{1,10})"?[ ,]"?to"?[=:]"?(?:\d{1,16}\.\d{3}:)?(\d{1,10})'
     rb'(?=[" ,}\n])'
@@ -174,7 +173,7 @@ def _number(name: bytes) -> int:
 
 def _lines(data: bytes) -> Iterator[_Line]:
     """The records of ``data`` that are the kernel's, and our CONTAINER_LOST."""
-    for found in _LINE.finditer(data):
+    for found in re.finditer(_LINE, data):
         node, kind, time, serial = found.group(1, 2, 3, 4)
         if kind is None:
             time, serial, node, kind = found.group(5, 6, 7, 8)
@@ -196,7 +195,9 @@ def tail_of(
     told = frozenset(
         (int(found[1]), int(found[2]))
         for line in lines
-        if line.kind == rectypes.CONTAINER_LOST and line.ms >= earliest and (found := _TOLD.match(data, line.at))
+        if line.kind == rectypes.CONTAINER_LOST
+        and line.ms >= earliest
+        and (found := re.compile(_TOLD).match(data, line.at))
     )
     if kernel:
         lead = (mark or kernel[-1]).lead  # others are of another host
@@ -319,4 +320,5 @@ def _runs(base: int, start: int, there: list[tuple[int, int, int]]) -> Iterator[
 def _records(data: bytes, serial: int) -> list[bytes]:
     """The kernel's records of one event."""
     lines = re.findall(rb"(?m)^(?:node=[^ \n]+ )?type=[^ \n]+ msg=audit\([0-9.]+:%d\):[^\n]*" % serial, data)
-    return [line for line in lines if OWN_LINE.match(line) is None]
+    ours = own_lines()
+    return [line for line in lines if ours.match(line) is None]

@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 #: what a log begins with: a record, or an object
-_OURS: Final = re.compile(rb'(?:node=[^ \n]{1,255} )?type=[A-Z][^ \n]{0,63} msg=audit\(\d|{"v":\d')
+_OURS: Final = rb'(?:node=[^ \n]{1,255} )?type=[A-Z][^ \n]{0,63} msg=audit\(\d|{"v":\d'
 _HEAD: Final = 512
 
 
@@ -18,6 +18,6 @@ def refuse_foreign(fd: int, path: str) -> None:
     except OSError:
         os.close(fd)
         raise
-    if head and _OURS.match(head) is None:
+    if head and re.match(_OURS, head) is None:
         os.close(fd)
         raise PermissionError(errno.EPERM, "holds something else than audit records: move it away first", path)
