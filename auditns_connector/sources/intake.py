@@ -83,7 +83,6 @@ class Intake:
         self._news: CData = ffi.new("struct intake_news *")
         self._gap: CData = ffi.new("struct intake_gap *")
         self._failed = False
-        self.taken = 0
 
     def fileno(self) -> int:
         """Readable when text has come that nobody has read."""
@@ -131,7 +130,6 @@ class Intake:
                 raise AuditnsError(f"cannot read audit records: {os.strerror(-got)}")
             self._ended = not got
             size += got
-            self.taken = self.news().taken
             if self.taken or got < _LITTLE:
                 break
             if size <= _AHEAD:
@@ -143,6 +141,11 @@ class Intake:
         if self.c != ffi.NULL:
             lib.intake_tell(self.c, self._news)
         return self._news
+
+    @property
+    def taken(self) -> int:
+        """When the text was taken in that was read last, by whomever (CLOCK_MONOTONIC ns); 0: when it was read."""
+        return int(self.news().taken)
 
     @property
     def oldest(self) -> int:

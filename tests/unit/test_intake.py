@@ -127,6 +127,16 @@ def test_the_loop_reads_itself_again_when_all_is_worked_off(fed: Fed) -> None:
     assert read == sent
 
 
+def test_what_is_decided_behind_text_that_waited_is_not_answered_as_of_then(fed: Fed) -> None:
+    """An event without an end is decided when nothing more has come, of which there may be more by then."""
+    text = events(0, 1000)
+    fed.send(text)
+    fed.until(takeovers=1, waiting=len(text))
+    assert fed.read() == text
+    assert fed.taken[-1] > 0
+    assert fed.source.taken == 0
+
+
 def test_nobody_takes_over_from_a_loop_that_waits(fed: Fed) -> None:
     stream = TextStream()
     fed.source.guard(False)
