@@ -95,15 +95,16 @@ class Pod:
 
 
 class Kubelet:
-    """Asks the runtime behind ``socket`` for pods and containers; logs go below ``logs``."""
+    """Asks the runtime behind ``socket`` for pods and containers; logs go below ``logs``. ``systemd``: its driver is
+    systemd's, which takes slices for the parents of pods."""
 
-    def __init__(self, socket: str, logs: str) -> None:
+    def __init__(self, socket: str, logs: str, *, systemd: bool = False) -> None:
         try:
             import grpc
         except ImportError:
             unmet("grpcio (the test extra)")
         self._channel = grpc.insecure_channel(f"unix://{socket}")
-        self._logs = logs
+        self._logs, self._systemd = logs, systemd
         self.pods: list[Pod] = []
 
     def __enter__(self) -> "Kubelet":
@@ -146,12 +147,19 @@ class Kubelet:
             3: f"{self._logs}/{name}",
             6: pairs({**labels, "app": name}),
             7: pairs({"kubernetes.io/config.source": "file" if static else "api"}),
-            8: {1: f"{_PARENTS[qos]}/pod{uid}", 2: {1: namespaces, 6: privileged}},
+            8: {1: self._parent(qos, uid), 2: {1: namespaces, 6: privileged}},
         }
         ident = self._id("RunPodSandbox", {1: config, 2: handler})
         made = Pod(ident, name, uid, config, namespaces, privileged, labels)
         self.pods.append(made)
         return made
+
+    def _parent(self, qos: str, uid: str) -> str:
+        """The cgroup of a pod, as a kubelet names it with either driver."""
+        if not self._systemd:
+            return f"{_PARENTS[qos]}/pod{uid}"
+        slices = [part.replace("-", "_") for part in (*_PARENTS[qos].strip("/").split("/"), f"pod{uid}")]
+        return "/" + "/".join(f"{'-'.join(slices[: depth + 1])}.slice" for depth in range(len(slices)))
 
     def start(self, pod: Pod, name: str, command: Sequence[str]) -> str:
         """Make a container of ``pod`` and start it; its id. Again with the same name: the next attempt, as of one that
