@@ -75,14 +75,19 @@ class Waiting(StdinSource):
     """Text that was taken in at a moment the test says."""
 
     at = 0
+    _taken = 0
 
     @property
     def oldest(self) -> int:
         return self.at
 
+    @property
+    def taken(self) -> int:
+        return self._taken
+
     def fill(self, stream: Any) -> int | None:
         got = super().fill(stream)
-        self.taken = self.at
+        self._taken = self.at
         return got
 
 
