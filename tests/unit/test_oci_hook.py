@@ -197,11 +197,12 @@ def test_an_answer_that_is_not_ok(tmp_path: Path, answer: bytes, said: str) -> N
 @pytest.mark.parametrize(
     ("args", "said"),
     [
-        (["--control", "/nonexistent/x"], "nobody serves it"), (["--control", "x" * 200], "too long"),
+        (["--control", "NOWHERE/x"], "nobody serves it"), (["--control", "x" * 200], "too long"),
         (["--contro"], "--contro: is not an option"), (["\x1b[0m"], "?[0m: is not an option"),
     ],
 )  # fmt: skip
-def test_a_start_is_never_broken(args: list[str], said: str) -> None:
+def test_a_start_is_never_broken(args: list[str], said: str, tmp_path: Path) -> None:
+    args = [one.replace("NOWHERE", str(tmp_path)) for one in args]
     for strict in ([], ["--strict"]):
         code, err = hook(*args, *strict, stdin=json.dumps(STATE).encode())
         assert (code, err.count("\n")) == (len(strict), 1)

@@ -317,14 +317,14 @@ def test_where_nobody_serves_proc_is_read(tmp_path: Path) -> None:
     assert {one["type"]: one["ino"] for one in found}["uts"] == os.stat("/proc/self/ns/uts").st_ino
 
 
-def test_scans_leave_nothing_behind() -> None:
+def test_scans_leave_nothing_behind(tmp_path: Path) -> None:
     """Whoever follows the tree where nobody serves scans again and again."""
 
     def held() -> tuple[int, int]:
         gc.collect()
         return len(os.listdir("/proc/self/fd")), sum(isinstance(each, Model) for each in gc.get_objects())
 
-    source = Snapshots("/nonexistent")
+    source = Snapshots(str(tmp_path / "nobody"))
     source.take()
     before = held()
     for _ in range(3):
