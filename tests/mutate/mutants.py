@@ -959,7 +959,7 @@ MUTANTS: Final = (
         "auditns_connector/pipeline/lifecycle_budget.py",
         "return not self._lets(had)",
         "return True",
-        "tests/unit/test_narrator.py::test_beyond_a_rate_they_are_counted_and_told_as_one",
+        "tests/unit/test_narrator.py::test_who_is_full_is_whose_next_line_would_not_be_told",
     ),
     Mutant(
         "table: a comm that is an exec",

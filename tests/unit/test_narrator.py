@@ -14,7 +14,7 @@ from auditns_connector.emit.container_op import container_op
 from auditns_connector.emit.render import Renderer
 from auditns_connector.model.outputs import ContainerInfo, ContainerOp, Output
 from auditns_connector.pipeline.filters import EventFilter
-from auditns_connector.pipeline.lifecycle_budget import LifecycleBudget
+from auditns_connector.pipeline.lifecycle_budget import LifecycleBudget, Maker
 from auditns_connector.pipeline.standalone_records import StandaloneRecords
 from auditns_connector.sinks.loss import Lifecycle
 from auditns_connector.sinks.loss import Loss as SinkLoss
@@ -361,6 +361,16 @@ def test_beyond_a_rate_they_are_counted_and_told_as_one() -> None:
     )
     assert n.late(9_000 * MS) == []
     assert n.lifecycle() == {"told": 52, "counted": 60}
+
+
+def test_who_is_full_is_whose_next_line_would_not_be_told() -> None:
+    budget, makers = LifecycleBudget(each=20, total=40), [Maker(1000, None), Maker(1001, None), Maker(1001, "7")]
+    full = []
+    for number in range(90):
+        maker = makers[number * number % 7 % 3]
+        full.append(budget.full(maker))
+        assert budget.admits(number, number, maker, b"x") is not full[-1]
+    assert {False, True} == set(full)
 
 
 def test_the_count_of_a_second_comes_before_what_the_next_one_tells_and_yields_to_nobody() -> None:
