@@ -158,6 +158,8 @@ def main() -> int:
     args = parser.parse_args()
     part, parts = map(int, args.slice.split("/"))
     chosen = [mutant for mutant in MUTANTS if args.k in mutant.name][part - 1 :: parts]
+    if not chosen:
+        parser.error(f"no mutant's name holds {args.k!r}")
     with tempfile.TemporaryDirectory(prefix="auditns-mutate-") as folder:
         copy = Copy(folder)
         if any(mutant.file.startswith("cdefs/") for mutant in chosen) and not copy.compile(None):
