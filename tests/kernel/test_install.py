@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from auditns_connector.deploy import install
-from tests.kernel.programs import by_name
+from tests.kernel.programs import by_name, whole_event_of
 from tests.kernel.support import AuditState, auditctl, need, need_tool, until
 
 pytestmark = pytest.mark.kernel
@@ -147,14 +147,9 @@ def act(word: str, sandbox: bool) -> None:
 
 
 def event(log: Path, word: str) -> list[str]:
-    """The lines of the event in which /bin/true got ``word``; empty while it is not there."""
-    lines = by_name(log.read_bytes()).decode(errors="surrogateescape").splitlines() if log.exists() else []
-    for line in lines:
-        if "type=EXECVE" in line and 'a0="/bin/true"' in line and word in line:
-            stamp = re.search(r"msg=audit\([^)]*\):", line)
-            assert stamp is not None
-            return [other for other in lines if stamp[0] in other]
-    return []
+    """The lines of the event in which /bin/true got ``word``; empty while it is not there whole."""
+    lines = whole_event_of(by_name(log.read_bytes()), 'a0="/bin/true"', word) if log.exists() else []
+    return [line.decode(errors="surrogateescape") for line in lines]
 
 
 def test_nothing_under_home_root_or_tmp_is_needed(installed: Installed) -> None:
