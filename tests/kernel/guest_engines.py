@@ -147,19 +147,21 @@ class Engine:
         for way, count in (("shell", 1), ("detached", 3), ("nsenter", 1), ("parallel", 3), ("unpaused", 1)):
             self.load.of(f"{label}.{way}", ident, count)
 
-    def every_way(self) -> None:
-        """What people run."""
-        word = self.load.word
-        checks = f"--health-cmd=/bin/true {word(f'{self.kind}.healthy', 0)}"
-        healthy = self.run("healthy", checks, "--health-interval=1s", words=["/bin/sleep", "3600"], count=0)
+    def every_way(self, *, health: bool = True) -> None:
+        """What people run; ``health``: with a container whose health is looked at."""
+        word, healthy = self.load.word, ""
+        if health:
+            checks = f"--health-cmd=/bin/true {word(f'{self.kind}.healthy', 0)}"
+            healthy = self.run("healthy", checks, "--health-interval=1s", words=["/bin/sleep", "3600"], count=0)
         crash = ["/bin/sh", "-c", f"/bin/true {word(f'{self.kind}.crash', 0)}; exit 1"]
         self.run("crash", "--restart=on-failure:2", words=crash, count=3)
         self.enter("plain", self.run("plain"))
         for label, *options in (("hostpid", "--pid=host", "--ipc=host"), ("tini", "--init"), ("root", "--privileged")):
             self.exec(label, self.run(label, *options))
         self.call("wait", self.run("short", count=3, stay=False))
-        state = ["inspect", "-f", "{{.State.Health.Status}}", healthy]
-        until(lambda: self.call(*state) == "healthy", "its health")
+        if healthy:
+            state = ["inspect", "-f", "{{.State.Health.Status}}", healthy]
+            until(lambda: self.call(*state) == "healthy", "its health")
 
     def remove_all(self) -> None:
         """End all."""
