@@ -165,5 +165,7 @@ class Engine:
 
     def remove_all(self) -> None:
         """End all."""
+        if self._command[-1] == "podman":  # what holds a pod together goes with it alone
+            self.call("pod", "rm", "-fa")
         for ident in self.call("ps", "-aq").split():
             self.call("rm", "-f", ident)

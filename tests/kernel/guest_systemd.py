@@ -159,12 +159,18 @@ def nspawn(load: Workload) -> None:
     """systemd-nspawn from a shell, and as the unit that machinectl starts."""
     box, unit = f"{load.name}-box", f"{load.name}-unit"
     command = ["systemd-nspawn", "--quiet", "-D", str(machine(box)), "-M", box, "--console=pipe", "/bin/loop"]
-    subprocess.Popen([*command, load.word("nspawn.box"), "4", "3600"], stdin=subprocess.DEVNULL)
+    said = MACHINES / f"{box}.said"
+    with said.open("wb") as out:
+        words = [*command, load.word("nspawn.box"), "4", "3600"]
+        subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
     machine(unit, f"/bin/loop {load.word('nspawn.unit')} 4\nexec /bin/sleep 3600")
     run("systemctl", "start", f"systemd-nspawn@{unit}.service")
     for label, name in (("nspawn.box", box), ("nspawn.unit", unit)):
         show = ["machinectl", "show", name, "-p", "Leader", "--value"]
-        until(lambda show=show: run(*show, check=False).isdigit(), f"{name} is there")
+        try:
+            until(lambda show=show: run(*show, check=False).isdigit(), f"{name} is there")
+        except TimeoutError as error:
+            raise RuntimeError(f"{error}: {said.read_text()} {run('machinectl', 'list')}") from error
         leader = run(*show)
         load.place(label, name, leader)
         load.of(label, name, 4, "nspawn")

@@ -81,6 +81,16 @@ class Installed:
                     found.append(int(path.parent.name))
         return found
 
+    def first_event(self, word: str) -> None:
+        """Wait until what is done is in the log; where it is not, say what stands still."""
+        try:
+            until(lambda: act(word, True) or event(self.log, word), "a first event")
+        except TimeoutError as error:
+            tasks = [task for pid in self.plugins() for task in Path(f"/proc/{pid}/task").iterdir()]
+            told = [f"{task}: {(task / 'stat').read_text()} {(task / 'stack').read_text()}" for task in tasks]
+            log = self.log.read_bytes()[-2000:] if self.log.exists() else b"no log"
+            raise AssertionError(f"{error}: {self.told()} {told} {log!r} {auditctl('-s')}") from error
+
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
         conf = self.top / "etc/audit/auditd.conf"
@@ -163,7 +173,7 @@ def test_the_plugin_under_auditd(installed: Installed, audited: str, token: str)
     with installed.running():
         until(installed.plugins, f"auditd starts the plugin: {installed.told()}")
         # what happened before the plugin had seen the host may be unknown; wait until it answers
-        until(lambda: act(f"warm-{token}", True) or event(installed.log, f"warm-{token}"), "a first event")
+        installed.first_event(f"warm-{token}")
         act(f"inside-{token}", True)
         act(f"outside-{token}", False)
         until(lambda: event(installed.log, f"outside-{token}"), f"the log: {installed.told()}")
@@ -203,7 +213,7 @@ def test_the_plugin_under_auditd(installed: Installed, audited: str, token: str)
 def test_auditd_restarts_it_after_its_death(installed: Installed, audited: str, token: str) -> None:
     """After a restart by auditd signals arrive blocked; the plugin works all the same."""
     with installed.running():
-        until(lambda: act(f"first-{token}", True) or event(installed.log, f"first-{token}"), "a first event")
+        installed.first_event(f"first-{token}")
         (pid,) = installed.plugins()
         os.kill(pid, signal.SIGKILL)
         until(lambda: act("noise", False) or installed.plugins() not in ([], [pid]), "a new plugin")
