@@ -146,7 +146,8 @@ def machine(name: str, init: str = "") -> Path:
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as archive:
         add_root(archive)
-        add_file(archive, "etc/os-release", b"ID=auditns-test\n")
+        for path in ("etc/os-release", "usr/lib/os-release"):
+            add_file(archive, path, b"ID=auditns-test\n")
         if init:
             add_file(archive, "sbin/init", f"#!/bin/sh\n{init}\n".encode(), 0o755)
     out.seek(0)

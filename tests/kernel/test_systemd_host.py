@@ -136,20 +136,39 @@ def test_the_service_of_the_package_is_ready_watched_and_well(found: Mapping[str
     assert (said["stopped"]["ActiveState"], said["stopped"]["Result"]) == ("inactive", "success")
 
 
+def losses(found: Mapping[str, Any], phase: str, *, before: bool) -> list[bytes]:
+    """The CONTAINER_LOST records before the workload began, or since."""
+    said = text(found, phase)
+    begun = said.index(f"{phase}-docker".encode())
+    part = said[:begun] if before else said[begun:]
+    return [line for line in part.splitlines() if b"type=CONTAINER_LOST " in line]
+
+
 def test_the_plugin_is_well(found: Mapping[str, Any]) -> None:
+    """The kernel keeps some of what it has audited before auditd is there: what is missing between these is told."""
     said = found["plugin"]
     assert "audisp-auditns" in said["auditd"]
-    assert said["status"]["text"].startswith("ok"), said["status"]["text"][:300]
+    early = [match for line in losses(found, "plugin", before=True) if (match := re.search(rb" count=(\d+) ", line))]
+    missing = sum(int(match[1]) for match in early)
+    verdict = f"lost: {missing} audit records before they came here" if missing else "ok"
+    assert said["status"]["text"].startswith(verdict), said["status"]["text"][:300]
 
 
 @pytest.mark.parametrize("phase", PHASES)
-def test_nothing_is_lost(found: Mapping[str, Any], phase: str) -> None:
-    assert not [line for line in text(found, phase).splitlines() if b"type=CONTAINER_LOST" in line]
+def test_no_record_is_lost_but_what_a_restart_costs(found: Mapping[str, Any], phase: str) -> None:
+    """A guest that is emulated may come late to its rings (perf): what that costs is asked of every exec."""
+    told = [line for line in losses(found, phase, before=False) if b" source=perf " not in line]
+    restarted = [line for line in told if b" source=restart " in line]
+    assert told == restarted
+    assert len(restarted) <= (phase == "listener"), "it was started again on purpose"
 
 
 @pytest.mark.parametrize("phase", PHASES)
 def test_who_came_in_through_a_daemon_came_from_its_unit(found: Mapping[str, Any], phase: str) -> None:
-    for label, units in (("docker.plain", {"containerd.service"}), ("pods.web", {"containerd.service"})):
+    # truth.service runs the workload: its nsenter comes from there
+    for label, units in (
+        ("docker.plain", {"containerd.service", "truth.service"}), ("pods.web", {"containerd.service"}),
+    ):  # fmt: skip
         ident, _ = found[phase]["places"][label]
         contid = derive_contid("", ident)
         lines = [
@@ -157,5 +176,4 @@ def test_who_came_in_through_a_daemon_came_from_its_unit(found: Mapping[str, Any
             if b"reason=entry " in line and b" contid=%d " % contid in line
         ]  # fmt: skip
         told = {match[1].decode() for line in lines for match in re.finditer(rb'entry-unit="([^"]*)"', line)}
-        assert told, (label, lines[:3])
-        assert told <= units, (label, told)
+        assert told == units, (label, told, lines[:3])
