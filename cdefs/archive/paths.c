@@ -17,6 +17,8 @@ static int is_normal(struct span path)
 /* Append the components of `path` to the normal one of `len` bytes at `out`, `floor` of which stay; -> its length. */
 static uint32_t append(char *out, uint32_t len, uint32_t floor, struct span path)
 {
+    if (!path.len) /* it may be nowhere */
+        return len;
     const char *end = path.at + path.len, *next;
 
     for (const char *s = path.at; s < end; s = next + 1) {
