@@ -98,8 +98,10 @@ static void take_event(const char *body, const char *end, struct head *h)
         return;
     int64_t ms = (int64_t)(sec * 1000 + number_of(x >> 8, 3));
     p = digits(p + 5, end, 20, &serial);
-    p += p && p < end && *p == '"';
-    if (!p || (p < end && *p != ' '))
+    if (!p)
+        return;
+    p += p < end && *p == '"';
+    if (p < end && *p != ' ')
         return;
     h->ms = ms;
     h->serial = serial;
