@@ -6,8 +6,8 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
+#include "kernel/clock.h"
 #include "intake/intake_impl.h"
 
 #define ENDING 500000000 /* text that goes on coming is taken in for this long when it is to end (ns) */
@@ -28,14 +28,6 @@ struct reader *stream_reader(int fd)
     if (r)
         *r = (struct reader){stream_read, fd};
     return r;
-}
-
-int64_t intake_now(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
 struct intake *intake_new(int fd, int kind, uint64_t memory, uint64_t disk, int spool)
@@ -153,7 +145,7 @@ static int64_t read_self(struct intake *in, struct auditns_stream *s, uint64_t m
         s->end += (uint64_t)got;
         in->middle = s->buf[s->end - 1] != '\n';
         in->bytes += (uint64_t)got;
-        if (in->finishing && intake_now() > in->finishing)
+        if (in->finishing && clock_now() > in->finishing)
             in->ended = 1;
     } else if (!got || (in->finishing && got == -EAGAIN)) {
         in->ended = 1;
@@ -232,7 +224,7 @@ void intake_finish(struct intake *in)
 {
     pthread_mutex_lock(&in->lock);
     if (!in->finishing)
-        in->finishing = intake_now() + ENDING;
+        in->finishing = clock_now() + ENDING;
     pthread_mutex_unlock(&in->lock);
 }
 

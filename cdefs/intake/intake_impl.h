@@ -85,7 +85,6 @@ struct cutter {
  * events that have begun, `last`: not even for that. What is kept is moved together; returns its size. */
 size_t cut_events(struct cutter *c, char *data, size_t len, int full, int last, struct extent *extent);
 void gap_join(struct intake_gap *gap, const struct intake_gap *more);
-int64_t intake_now(void);
 
 #define STAGE 262144u /* bytes that the thread reads at once */
 #define GAPS 16

@@ -11,6 +11,7 @@
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
+#include "kernel/clock.h"
 #include "intake/intake_impl.h"
 
 #define PATIENT 5000000       /* text that waits unread for this long is taken (ns) */
@@ -83,10 +84,10 @@ static int take_once(struct intake *in)
         return 0;
     }
     in->busy = 1;
-    over = in->finishing && intake_now() > in->finishing;
+    over = in->finishing && clock_now() > in->finishing;
     pthread_mutex_unlock(&in->lock);
     got = over ? 0 : in->reader->read(in->reader, in->stage + in->staged, STAGE - in->staged);
-    now = intake_now();
+    now = clock_now();
     in->staged += got > 0 ? (size_t)got : 0;
     if (in->staged)
         publish_staged(in, now, got <= 0 && got != -EINTR && got != -EAGAIN);

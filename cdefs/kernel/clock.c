@@ -30,6 +30,11 @@ static int64_t read_clock(clockid_t clock)
     return t.tv_sec * 1000000000ll + t.tv_nsec;
 }
 
+int64_t clock_now(void)
+{
+    return read_clock(CLOCK_MONOTONIC);
+}
+
 static int was_set(int watch)
 {
     uint64_t ticks;
@@ -43,9 +48,9 @@ int clock_look(struct clock_sample *sample)
     int set = was_set(sample->watch), tries = 3, moved;
 
     do {
-        before = read_clock(CLOCK_MONOTONIC);
+        before = clock_now();
         real = read_clock(CLOCK_REALTIME);
-        after = read_clock(CLOCK_MONOTONIC);
+        after = clock_now();
         if (after - before < best) {
             best = after - before;
             offset = real - before - best / 2;

@@ -10,6 +10,8 @@ struct clock_sample {
     int64_t before;  /* and the one before */
 };
 
+/* CLOCK_MONOTONIC. */
+int64_t clock_now(void);
 /* A timerfd on CLOCK_REALTIME with TFD_TIMER_CANCEL_ON_SET, see timerfd_create(2); or -errno. */
 int clock_watch_open(void);
 /* Take a sample: 1 when it is to be told, 0 when nothing has changed. */

@@ -2,19 +2,11 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
-#include <time.h>
 #include <unistd.h>
+#include "kernel/clock.h"
 #include "audittext/audittext.h"
 #include "attribution/row_lookup.h"
 #include "loop/file_loop.h"
-
-static int64_t monotonic(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
 
 /* Whether all points are of before anything was known; what their text says of itself counts more. */
 static int is_nobody(struct file_loop *f)
@@ -74,7 +66,7 @@ static int one_block(struct file_loop *f)
     ssize_t went = 0;
     int nobody;
 
-    f->scan->now = monotonic();
+    f->scan->now = clock_now();
     if (auditns_stream_scan(f->stream, f->scan, f->points, UINT32_MAX, AUDITNS_MODE_MORE) < 0)
         return FILE_UNSCANNED;
     if (!is_now(f, &nobody) || (size = join(f, nobody)) < 0)

@@ -138,14 +138,6 @@ static int64_t join(struct native_loop *q, int64_t now)
     return size;
 }
 
-static int64_t monotonic(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
-
 /* Write what the round has made to all outputs; what one does not take whole is left for the caller. */
 static void give(struct native_loop *q)
 {
@@ -182,7 +174,7 @@ int loop_round(struct native_loop *q)
     q->applied = 0;
     if (got <= 0)
         return LOOP_NOTHING;
-    q->scan->now = monotonic();
+    q->scan->now = clock_now();
     q->scanned = auditns_stream_scan(stream, q->scan, q->points, UINT32_MAX, AUDITNS_MODE_MORE) >= 0;
     if (q->scanned && !q->points->n && q->scan->changes == q->changes && pass_on(q))
         return LOOP_OPEN;
@@ -221,7 +213,7 @@ static int64_t pause_at(const struct native_loop *q, int64_t now, int64_t end)
 /* Wait; 1 where text has come, and nobody else is ready. */
 static int wait(const struct native_loop *q)
 {
-    int64_t now = monotonic(), end = q->end, oldest = auditns_scan_oldest(q->scan), pause;
+    int64_t now = clock_now(), end = q->end, oldest = auditns_scan_oldest(q->scan), pause;
     struct epoll_event ready[2];
     int n = 0;
 
@@ -234,17 +226,17 @@ static int wait(const struct native_loop *q)
         if (gather(q, pause))
             return 0;
         n = epoll_wait(q->epoll, ready, 2, 0);
-        now = monotonic();
+        now = clock_now();
     }
     if (n || end <= now)
         return n == 1 && ready[0].data.fd == q->fd;
     return epoll_wait(q->epoll, ready, 2, (int)((end - now + 999999) / 1000000)) == 1 && ready[0].data.fd == q->fd &&
-           !gather(q, pause_at(q, monotonic(), end));
+           !gather(q, pause_at(q, clock_now(), end));
 }
 
 void loop_wait(struct native_loop *q)
 {
-    if (q->end <= monotonic()) /* no time to wait: the loop goes on with other work */
+    if (q->end <= clock_now()) /* no time to wait: the loop goes on with other work */
         return;
     intake_guard(q->intake, 0);
     wait(q);
@@ -255,7 +247,7 @@ int loop_rounds(struct native_loop *q)
 {
     int how;
 
-    if (q->end <= monotonic())
+    if (q->end <= clock_now())
         return LOOP_OTHER;
     intake_guard(q->intake, 0);
     do {
