@@ -71,20 +71,20 @@ static uint32_t number_of_siblings(struct row_texts *texts, const struct process
     return s && !(p->pid == s->first && p->start == s->first_start) ? s->number : 0;
 }
 
-static int grow(struct row_texts *texts, uint32_t row)
+/* `what`, with room for number `at` of what has `size` bytes each, the new ones zeroed; NULL: there is no memory, and
+ * nothing has happened. */
+static void *grown(void *what, uint32_t *room, uint32_t at, size_t size)
 {
-    uint32_t room = texts->room ? texts->room : 1024;
-    struct row_text *text;
+    uint32_t more = *room ? *room : 64;
 
-    while (room <= row)
-        room *= 2;
-    text = realloc(texts->text, room * sizeof(*text));
-    if (!text)
-        return 0;
-    memset(text + texts->room, 0, (room - texts->room) * sizeof(*text));
-    texts->text = text;
-    texts->room = room;
-    return 1;
+    while (more <= at)
+        more *= 2;
+    what = realloc(what, more * size);
+    if (!what)
+        return NULL;
+    memset((char *)what + *room * size, 0, (more - *room) * size);
+    *room = more;
+    return what;
 }
 
 static int is_text_of(const struct row_text *text, const struct process *p)
@@ -101,8 +101,12 @@ uint32_t row_texts_find(struct row_texts *texts, const struct table *t, const ui
         uint32_t row = rows[i];
         if (!row)
             continue;
-        if (row >= texts->room && !grow(texts, row))
-            return AUDITNS_NO_MEMORY;
+        if (row >= texts->room) {
+            struct row_text *more = grown(texts->text, &texts->room, row, sizeof(*more));
+            if (!more)
+                return AUDITNS_NO_MEMORY;
+            texts->text = more;
+        }
         struct row_text *text = &texts->text[row];
         const struct process *p = process_at(t, row);
         starts[i] = p->start;
@@ -141,18 +145,13 @@ int row_texts_known(struct row_texts *texts, const struct table *t, const uint32
 
 int row_texts_all(struct row_texts *texts, const struct table *t, uint32_t row, uint32_t number)
 {
-    uint32_t at = process_at(t, row)->profile, room = texts->profiles ? texts->profiles : 64;
-    struct row_profile *profile;
+    uint32_t at = process_at(t, row)->profile;
 
-    while (room <= at)
-        room *= 2;
-    if (room > texts->profiles) {
-        profile = realloc(texts->profile, room * sizeof(*profile));
-        if (!profile)
+    if (at >= texts->profiles) {
+        struct row_profile *more = grown(texts->profile, &texts->profiles, at, sizeof(*more));
+        if (!more)
             return 0;
-        memset(profile + texts->profiles, 0, (room - texts->profiles) * sizeof(*profile));
-        texts->profile = profile;
-        texts->profiles = room;
+        texts->profile = more;
     }
     texts->profile[at] = (struct row_profile){t->profile[at].given, number};
     return 1;
