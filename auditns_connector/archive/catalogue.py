@@ -130,6 +130,18 @@ def _bytes(text: str) -> bytes:
     return text.encode("latin-1")
 
 
+def _checked(kind: type[_Row], rows: Iterable[Iterable[Column]]) -> list[_Row]:
+    """``rows`` as ``kind``. SQLite keeps whatever is put into a column, and a damaged file may have anything there."""
+    wanted = tuple(get_type_hints(kind).values())
+    try:
+        found = [kind(*row) for row in rows]
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise CatalogueError(f"{_DAMAGED} ({error})") from error
+    if not all(map(isinstance, chain.from_iterable(found), cycle(wanted))):
+        raise CatalogueError(f"{_DAMAGED} (a column has what it cannot have)")
+    return found
+
+
 class Catalogue:
     """The file ``path``; ``None`` is one in memory. ``write``: it is made where it is not there, and its changes are
     durable when :meth:`commit` returns."""
@@ -159,16 +171,8 @@ class Catalogue:
     def _read(
         self, kind: type[_Row], query: str, values: Iterable[object] = (), *, change: _Change = tuple
     ) -> list[_Row]:
-        """Rows as ``kind``, with columns as ``change`` returns them. SQLite keeps whatever is put into a column, and a
-        damaged file may have anything there."""
-        wanted = tuple(get_type_hints(kind).values())
-        try:
-            found = [kind(*change(row)) for row in self._rows(query, values)]
-        except (AttributeError, LookupError, TypeError, ValueError) as error:
-            raise CatalogueError(f"{_DAMAGED} ({error})") from error
-        if not all(map(isinstance, chain.from_iterable(found), cycle(wanted))):
-            raise CatalogueError(f"{_DAMAGED} (a column has what it cannot have)")
-        return found
+        """Rows as ``kind``, with columns as ``change`` returns them."""
+        return _checked(kind, map(change, self._rows(query, values)))
 
     # -- what is there
 
@@ -210,13 +214,10 @@ class Catalogue:
 
     def serials(self) -> list[tuple[int, Serials]]:
         """Runs of serials by segment."""
-        columns = "node, low, high, events, first_ms, last_ms"
-        found = self._read(
-            Serials, f"SELECT {columns} FROM serials ORDER BY segment, rowid",
-            change=lambda row: (_bytes(row[0]), *row[1:]),
-        )  # fmt: skip
-        segments = self._read(Number, "SELECT segment FROM serials ORDER BY segment, rowid")
-        return [(segment, run) for (segment,), run in zip(segments, found, strict=True)]
+        rows = self._rows("SELECT * FROM serials ORDER BY segment, rowid")
+        segments = _checked(Number, (row[:1] for row in rows))
+        runs = _checked(Serials, ((_bytes(row[1]), *row[2:]) for row in rows))
+        return [(segment, run) for (segment,), run in zip(segments, runs, strict=True)]
 
     def parts(self, head: str) -> list[Part]:
         """Where text of files that begin so is."""
