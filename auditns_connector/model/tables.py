@@ -97,8 +97,9 @@ class Tables(Telling):
         self.entries = Entries(self)
         self.own = OwnProcesses(self)
 
-    def doubt(self) -> None:
-        """A new epoch of losses begins."""
+    def doubt(self, since: int) -> None:
+        """A new epoch of losses begins, in doubt from ``since`` (CLOCK_MONOTONIC ns) on."""
+        self.doubted.append(since)
         self.epoch += 1
         self.table.c.epoch = self.epoch
 

@@ -53,11 +53,10 @@ class Losses:
             self._gaps.append((since, time))
             model.gap_until = max(model.gap_until, time)
             if model.confirmed:
-                self._model.doubted.append(since)
-                model.doubt()
+                model.doubt(since)
                 model.confirmed = False
             else:  # nobody has been confirmed since the last loss: it goes on
-                self._model.doubted[-1] = min(self._model.doubted[-1], since)
+                model.doubted[-1] = min(model.doubted[-1], since)
 
     def forgotten(self, low: int) -> None:
         """A record stamped at ``low`` is answered with nobody, for who held its pid may be forgotten."""
@@ -75,10 +74,9 @@ class Losses:
     def polled(self, time: int) -> None:
         """/proc was read after ``time``; there is no other source, so from then on nothing is sure."""
         self.polling = True
-        self._model.doubted.append(time)
+        self._model.doubt(time)
         if len(self._model.doubted) > _DOUBTS:
             self._model.doubted[-_DOUBTS - 1] = 0  # of processes that ended long ago
-        self._model.doubt()
 
     def rules(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
         """RULES frame: what makes a record for sure since ``cgroup``, or, where a journal is older, since then."""
