@@ -74,8 +74,8 @@ class Procfs:
         """
         self._boot_offset = boot_offset()
         # the youngest first: they are gone the soonest
-        pids = [int(name) for name in os.listdir(self._root) if name.isdecimal()]
-        pids.sort(key=lambda pid: (pid in first, pid), reverse=True)
+        pids = sorted((int(name) for name in os.listdir(self._root) if name.isdecimal()), reverse=True)
+        pids.sort(key=first.__contains__, reverse=True)
         found = ProcScan(
             self._root, tick=self._tick, boot_offset=self._boot_offset, ns_dev=self._dev or 0,
             host_pid_ns=own_inode("pid", self._root) or 0,
