@@ -23,7 +23,7 @@ _STAMP: Final = re.compile(rb"msg=(audit\([0-9.:]+\)):")
 
 def environment(root: Path = ROOT, **more: str) -> dict[str, str]:
     """Ours, with the project (or that of the checkout ``root``) importable from everywhere."""
-    path = {"PYTHONPATH": str(root), "PYTHONSAFEPATH": "1"}
+    path = {"PYTHONPATH": str(root), "PYTHONSAFEPATH": "1", "PYTHONFAULTHANDLER": "1"}
     return {**os.environ, **path, "LC_ALL": "C.UTF-8", "TZ": "UTC", **more}
 
 
@@ -89,6 +89,11 @@ class Program:
         """Its exit code, when it has ended by itself."""
         try:
             return self.process.wait(TIMEOUT)
+        except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGABRT)  # faulthandler says where it is
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(TIMEOUT)
+            raise AssertionError(f"does not end: {self.err}") from None
         finally:
             self._notify.close()
 

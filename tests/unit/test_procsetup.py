@@ -162,7 +162,7 @@ def session():
     try:
         with open("/proc/self/autogroup") as group:
             return int(group.read().partition(" nice ")[2])
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):  # no such file, or nothing in it: the session of init is in no group
         return None
 before, nice = session(), os.getpriority(os.PRIO_PROCESS, 0)
 print(before, nice, process.boost_session(), session(), os.getpriority(os.PRIO_PROCESS, 0))
