@@ -85,7 +85,9 @@ class Pipeline:
             standalone=standalone, events=events, coalescer=coalescer,
         )  # fmt: skip
         self.text.between = self._serve_between
-        self.stopping = ""
+        #: the signal that asked for the end, written by its handler alone, for that may run between any two steps of a
+        #: round; and why else the run is over, written by the round alone
+        self._signal = self._over = ""
         self._end = None if duration is None else time.monotonic() + duration
         self._on_hup = on_hup
         self._hup = False
@@ -165,7 +167,12 @@ class Pipeline:
         if number == signal.SIGHUP and self._on_hup is not None:
             self._hup = True
         else:
-            self.stopping = signal.Signals(number).name
+            self._signal = signal.Signals(number).name
+
+    @property
+    def stopping(self) -> str:
+        """Why the run is over; empty while it goes on."""
+        return self._over or self._signal
 
     def needs_python_loop(self) -> bool:
         """Whether a signal has come."""
@@ -195,11 +202,11 @@ class Pipeline:
             self.outputs.reopen()
             if self._on_hup is not None:
                 self._on_hup()
-        self.stopping = self.stopping or self._over(now, broken)
+        self._over = self._reason(now, broken)
         return came
 
-    def _over(self, now: float, broken: bool) -> str:
-        """Why the run is over at ``now``; empty where it is not."""
+    def _reason(self, now: float, broken: bool) -> str:
+        """Why the run is over at ``now``, signals apart; empty where it is not."""
         text = self.text
         if text.ended:
             return "end of input"

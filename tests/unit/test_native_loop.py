@@ -6,6 +6,7 @@ import os
 import random
 import re
 import selectors
+import signal
 import socket
 import termios
 import threading
@@ -538,7 +539,7 @@ GATES: dict[str, Callable[[Quiet], object]] = {
     "namespaces come from audit records": lambda q: setattr(q.observer, "ns_source", "audit"),
     "the model has something to say": lambda q: q.world.model.outputs.append(Loss("perf", 0, 1, 0, 0)),
     "the configuration is to be read again": lambda q: setattr(q.pipeline, "_hup", True),
-    "the end": lambda q: setattr(q.pipeline, "stopping", "SIGTERM"),
+    "the end": lambda q: q.pipeline._on_signal(signal.SIGTERM, None),
     "kernel events are shown": lambda q: setattr(q.pipeline.text, "events", Followed()),
     "streams": lambda q: setattr(q.pipeline.text, "streams", Followed()),
     "a sink whose reader has gone": lambda q: put_sink(q, Broken()),
