@@ -7,13 +7,13 @@ level audit`` (nft_log.c). Each needs something in its namespace that stays unti
   (nf_tables_commit() in nf_tables_api.c): while it is 1 there never was a rule;
 - a table of x_tables, once it is there, is in ``/proc/net/*_tables_names``, empty or not;
 - ebtables has no such list, and tc's action ipt (gone in Linux 6.8) runs a target without a table: with either in the
-  kernel nothing is proven.
+  kernel nothing is proven. What is in it, built in or as a module, is read from files: a socket of IPv4, which would
+  answer for ebtables, is what auditns.service forbids.
 
 So a namespace in which none of it is found had nothing that logs at any time before. Modules that were unloaded
 meanwhile take their tables along; that is for root of the host to do.
 """
 
-import ctypes
 import errno
 import os
 import re
@@ -34,10 +34,14 @@ _REQUEST: Final = 1
 #: a namespace's generation before its first transaction
 _FIRST: Final = 1
 _TABLES: Final = ("ip", "ip6", "arp")
-#: EBT_BASE_CTL, the first option of ebtables
-_EBTABLES: Final = 128
+#: of ebtables: its module, and what begins the name of a function of its own
+_EBTABLES: Final = ("ebtables", "ebt_register_table")
+_IPT: Final = ("act_ipt", "tcf_ipt")
 _WITHOUT_IPT: Final = (6, 8)
-_libc = ctypes.CDLL(None, use_errno=True)
+#: names of what is built in: file, what stands before a name. kallsyms is hidden by auditns.service, and an empty file
+_SYMBOLS: Final = (("/sys/kernel/btf/vmlinux", b"\0"), ("/proc/kallsyms", b" "))
+#: a function that every kernel with a network has
+_CERTAIN: Final = "register_netdevice"
 
 
 def nothing_logs() -> bool:
@@ -74,30 +78,36 @@ def _generation() -> int:
 
 
 def _unlisted() -> bool:
-    """Whether the kernel has what may log without a table that is listed. Raises OSError."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
-        size = ctypes.c_int(64)
-        # without a buffer it cannot succeed, and no table is asked for by name
-        _libc.getsockopt(sock.fileno(), socket.IPPROTO_IP, _EBTABLES, None, ctypes.byref(size))
-        if ctypes.get_errno() != errno.ENOPROTOOPT:
-            return True
-    return _has_ipt()
+    """Whether the kernel has what may log without a table that is listed. Raises OSError where that cannot be found
+    out."""
+    return _in_kernel(*_EBTABLES) or (_release() < _WITHOUT_IPT and _in_kernel(*_IPT))
 
 
-def _has_ipt() -> bool:
-    """Whether tc's action ipt is in the kernel. Raises OSError where that cannot be found out."""
-    if _release() >= _WITHOUT_IPT:
-        return False
-    with open("/proc/modules") as modules:
-        return any(line.startswith("act_ipt ") for line in modules) or _has_builtin_ipt()
+def _in_kernel(module: str, function: str) -> bool:
+    """Whether a module is loaded or built in. Raises OSError where that cannot be found out."""
+    try:
+        with open("/proc/modules") as modules:
+            if any(line.startswith(f"{module} ") for line in modules):
+                return True
+    except FileNotFoundError:
+        pass  # a kernel without modules
+    return _built_in(function)
+
+
+@cache
+def _built_in(beginning: str) -> bool:
+    """Whether there is a symbol that begins so. Raises OSError where the kernel's names cannot be read."""
+    for path, before in _SYMBOLS:
+        try:
+            with open(path, "rb") as file:
+                names = file.read()
+        except FileNotFoundError:
+            continue
+        if before + _CERTAIN.encode() in names:
+            return before + beginning.encode() in names
+    raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
 
 
 def _release() -> tuple[int, ...]:
     found = re.match(r"(\d+)\.(\d+)", os.uname().release)
     return tuple(map(int, found.groups())) if found else (0, 0)
-
-
-@cache
-def _has_builtin_ipt() -> bool:
-    with open("/proc/kallsyms") as symbols:
-        return any(" tcf_ipt_" in line for line in symbols)

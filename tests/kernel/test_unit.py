@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from auditns_connector import api
 from auditns_connector.control.server import ask
 from tests.kernel import cgroupfs
-from tests.kernel.programs import auditns, by_name, contids, event_of, ours, until
+from tests.kernel.programs import Task, auditns, by_name, contids, event_of, events, ours, until
 from tests.kernel.support import AuditState, need, need_tool
 
 pytestmark = pytest.mark.kernel
@@ -189,18 +190,23 @@ class Manager:
         return by_name(self.path("/var/log/auditns/listen.log").read_bytes())
 
 
-def test_the_listener_works_under_all_that_the_unit_takes_away(quiet: AuditState, tmp_path: Path, token: str) -> None:
-    """The filter of system calls, the capabilities, the file systems: rules, events, containers, identifiers, a log
-    that is moved, a HUP, a stop."""
+def service(path: Path, token: str) -> Manager:
+    """The unit, where this host has what it takes to run it."""
     need_tool("unshare", "nsenter", "systemctl", "auditctl")
     need(Path("/lib/systemd/systemd").exists(), "systemd")
     need(any(kind == "cgroup2" for _, kind, _ in cgroupfs.hierarchies()), "cgroup v2")
+    return Manager(path, token)
+
+
+def test_the_listener_works_under_all_that_the_unit_takes_away(quiet: AuditState, tmp_path: Path, token: str) -> None:
+    """The filter of system calls, the capabilities, the file systems: rules, events, containers, identifiers, a log
+    that is moved, a HUP, a stop."""
     sandbox = [shutil.which("unshare") or "", "--pid", "--fork", "/bin/true"]
 
     def told(word: str) -> list[str]:
         return contids(event_of(manager.log, f'a0="/bin/true" a1="{word}"'))
 
-    with Manager(tmp_path, token).serving() as manager:
+    with service(tmp_path, token).serving() as manager:
         status = Path(f"/proc/{manager.pid}/status").read_text()
         assert re.search(r"^Seccomp:\t2$", status, re.M)
         assert re.search(r"^NoNewPrivs:\t1$", status, re.M)
@@ -227,3 +233,28 @@ def test_the_listener_works_under_all_that_the_unit_takes_away(quiet: AuditState
         assert json.loads(json.dumps(counters))["privileges"]["no_new_privs"]
         manager.systemctl("stop", "auditns")
         assert AuditState.read().rules == quiet.rules, manager.systemctl("status", "auditns") + manager.told
+
+
+def test_whose_a_packet_of_loopback_is(quiet: AuditState, tasks: list[Task], tmp_path: Path, token: str) -> None:
+    """The evidence that no other namespace can have logged it is had without a socket of IPv4, which the unit forbids,
+    and without /proc/kallsyms, which it hides."""
+    need_tool("busybox", "ip", "iptables")
+    rule = ["INPUT", "-i", "lo", "-p", "icmp", "--icmp-type", "echo-request", "-j", "AUDIT", "--type", "accept"]
+    with service(tmp_path, token).serving() as manager:
+        control = str(manager.path("/run/auditns/control"))
+        tasks += [Task(), Task(), Task("unshare", "-n")]
+        for number, task in enumerate(tasks, 123451):
+            api.set_contid(task.pid, number, control=control)
+        assert tasks[2].run("ip link set lo up 2>&1") == ""
+        subprocess.run(["iptables", "-w", "-I", *rule], check=True)
+
+        def both() -> bool:
+            subprocess.run(["busybox", "ping", "-c", "1", "127.0.0.1"], stdout=subprocess.DEVNULL, check=False)
+            told = [contids(lines) for lines in events(manager.log).values() if b" daddr=127.0.0.1 " in lines[0]]
+            listed = [set(",".join(ids).split(",")) for ids in told]
+            return any({"123451", "123452"} <= ids and "123453" not in ids for ids in listed)
+
+        try:
+            until(both, "both containers", timeout=30)
+        finally:
+            subprocess.run(["iptables", "-w", "-D", *rule], check=True)
