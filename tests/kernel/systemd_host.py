@@ -2,7 +2,8 @@
 
 The disk holds Debian's packages alone; the tests and our package come on a second one, what was found goes back on a
 third. ``python -m tests.kernel.systemd_host FOLDER`` makes disk and kernel once, for runs with AUDITNS_SYSTEMD_HOST =
-FOLDER. KVM is used where it works, else software emulation, which takes ten times as long.
+FOLDER. KVM is used where it works, else software emulation, which takes ten times as long. AUDITNS_SYSTEMD_STEPS =
+rootless,nspawn does these parts of the work alone, which shortens the wait for who mends one of them.
 """
 
 import json
@@ -15,9 +16,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from tests.kernel.images import add_file
 from tests.kernel.support import need_root, need_tool
 
 VARIABLE: Final = "AUDITNS_SYSTEMD_HOST"
+STEPS: Final = "AUDITNS_SYSTEMD_STEPS"
 RELEASE: Final = "trixie"
 PACKAGES: Final = (
     "linux-image-cloud-amd64", "initramfs-tools", "systemd-sysv", "systemd-container", "dbus", "dbus-user-session",
@@ -152,6 +155,7 @@ def _write_tests(path: Path, package: Path) -> None:
         for name in ("tests/__init__.py", "tests/kernel"):
             archive.add(top / name, name, filter=_source)
         archive.add(package, package.name)
+        add_file(archive, "steps", os.environ.get(STEPS, "").encode())
         unpacked = path.with_name("unpacked")
         _checked("dpkg-deb", "--extract", str(package), str(unpacked))
         archive.add(unpacked / "usr/lib/auditns/auditns_connector", "package/auditns_connector")
