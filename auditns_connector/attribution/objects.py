@@ -12,6 +12,7 @@ is dropped at its end, and with the model of its boot.
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from auditns_connector.attribution.lookup import NOBODY
 from auditns_connector.audittext.grouping import event_numbers, keep_types
 from auditns_connector.audittext.scanner import InsertionPoints
 from auditns_connector.model.process import Process, State
@@ -126,23 +127,29 @@ def _made_by(model: "Model", maker: bytes | None, pid: int) -> bool:
 
 
 def of_packet(points: InsertionPoints, i: int, ms: int, now: int, model: "Model") -> State | None:
-    """The containers that the packet of point ``i`` may belong to."""
-    return model.packets.answer(*_packet(points, i, ms, now, model), now)
+    """The containers that the packet of point ``i`` may belong to: unknown where its stamp is of no time of this model,
+    for the addresses of today say nothing about it."""
+    asked = _packet(points, i, ms, now, model)
+    return NOBODY if asked is None else model.packets.answer(*asked, now)
 
 
 def rivals(points: InsertionPoints, now: int, model: "Model") -> "set[Instance]":
     """The namespaces of which it is to be found out whether they can have logged packets among ``points``."""
     found: set[Instance] = set()
     for i in range(points.n):
-        if points.flags[i] & pt.P_NETFILTER:
-            found |= model.packets.rivals(*_packet(points, i, points.ms[i], now, model), now)
+        if points.flags[i] & pt.P_NETFILTER and (asked := _packet(points, i, points.ms[i], now, model)) is not None:
+            found |= model.packets.rivals(*asked, now)
     return found
 
 
-def _packet(points: InsertionPoints, i: int, ms: int, now: int, model: "Model") -> tuple[dict[bytes, bytes], int, int]:
-    """The fields of point ``i`` and the times that its stamp may mean."""
+def _packet(
+    points: InsertionPoints, i: int, ms: int, now: int, model: "Model"
+) -> tuple[dict[bytes, bytes], int, int] | None:
+    """The fields of point ``i`` and the times that its stamp may mean; ``None`` where it can mean none."""
+    times = model.clock.candidates(ms * MS, now)
+    if not times:
+        return None
     line = bytes(points.block[points.line_off[i] : points.at[i]]).partition(b"\n")[0]
     fields = dict(word.partition(b"=")[::2] for word in line.partition(b"): ")[2].split())
-    times = model.clock.candidates(ms * MS, now)
     # a stamp is that of the tick before
-    return fields, min(times, default=now) - EPSILON, max(times, default=now) + model.lag + EPSILON
+    return fields, min(times) - EPSILON, max(times) + model.lag + EPSILON

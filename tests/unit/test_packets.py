@@ -91,6 +91,15 @@ def test_source_first_then_destination(net: Net) -> None:
     assert net.packet("::ffff:10.0.0.2", "198.51.100.1") == "3"
 
 
+@pytest.mark.parametrize("at", [-86_400_000, 86_400_000])
+def test_a_packet_of_another_time_is_not_judged_by_the_addresses_of_now(net: Net, at: int) -> None:
+    net.all_known()
+    for source in ("10.0.0.1", "198.51.100.1", "127.0.0.1"):
+        assert net.packet(source, "198.51.100.2", at=at) == "?"
+    net.marks(m0x64=3)
+    assert net.packet("127.0.0.1", "127.0.0.1", "0x64", at=at) == "?"
+
+
 def test_the_host_network_is_that_of_whoever_is_in_it(net: Net) -> None:
     net.all_known()
     assert net.packet("192.0.2.1", "198.51.100.1") == "4"
