@@ -1,7 +1,6 @@
 """``auditns search``: events of the log, by container, time and what was done."""
 
 import argparse
-import json
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -93,6 +92,7 @@ def _run(args: argparse.Namespace, answers: "LogAnswers", asked: "Asked", form: 
 def _export(args: argparse.Namespace, answers: "LogAnswers", asked: "Asked") -> int:
     """Parquet to stdout, which must be no terminal."""
     from auditns_connector.errors import ConfigError
+    from auditns_connector.query.facts import read
     from auditns_connector.query.parquet import ParquetFile
 
     if sys.stdout.isatty():
@@ -101,7 +101,7 @@ def _export(args: argparse.Namespace, answers: "LogAnswers", asked: "Asked") -> 
 
         def deliver(block: memoryview | bytes) -> bool:
             for line in bytes(block).splitlines():
-                rows.add(json.loads(line))
+                rows.add(read(line))
             return True
 
         return _run(args, answers, asked, "json", deliver)

@@ -160,6 +160,8 @@ class Pretty:
     def event(self, event: Event) -> bytes:
         """One line, or nothing; times are those of the local time zone. The day stands where it is another than
         before."""
+        if any(kind.startswith("UNKNOWN[") for kind, _ in event.records):
+            event = event._replace(records=[(rectypes.plain(kind), fields) for kind, fields in event.records])
         if not self._namespaces and event.who.contid is None and rectypes.number(event.main[0]) in _NAMESPACES:
             return b""
         if self._template is not None:

@@ -4,11 +4,13 @@ The numbers of system calls and errors are those of the architecture that the re
 include/uapi/asm-generic/fcntl.h, which every architecture of ours has for these bits.
 """
 
+import json
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from auditns_connector.emit import words as w
 from auditns_connector.emit.fields import flat
+from auditns_connector.vocabulary import record_types as rectypes
 from auditns_connector.vocabulary.syscall_names import call_name
 from auditns_connector.vocabulary.values import JsonObject
 
@@ -25,6 +27,15 @@ lremovexattr fremovexattr utime utimes utimensat futimesat mount umount umount2 
 _CHANGING: Final = frozenset(_CHANGES.split())
 _PROGRAMS: Final = frozenset(("execve", "execveat"))
 LOGINS: Final = frozenset(("LOGIN", "USER_LOGIN", "USER_START", "USER_AUTH", "USER_CMD"))
+
+
+def read(line: bytes) -> Event:
+    """The event of a line of ``--format json``, its records called by their names however the log spells them:
+    ``UNKNOWN[1342]`` is a CONTAINER_INFO to whoever asks."""
+    event: Event = json.loads(line)
+    for record in event.get("records", ()):
+        record["type"] = rectypes.plain(record["type"])
+    return event
 
 
 class Told(NamedTuple):

@@ -1,12 +1,11 @@
 """Events that are wanted as objects of JSON, one after the other."""
 
-import json
 from collections.abc import Callable
 
 from auditns_connector.pipeline.text_stage import JSON, Enricher
 from auditns_connector.query.answers import LogAnswers
 from auditns_connector.query.asked import Asked, Options
-from auditns_connector.query.facts import Event
+from auditns_connector.query.facts import Event, read
 from auditns_connector.query.logs import Text
 from auditns_connector.query.names import Names
 from auditns_connector.query.search import Search, Shown
@@ -34,7 +33,7 @@ class Objects:
 
         def deliver(block: memoryview | bytes) -> bool:
             for line in bytes(block).splitlines():
-                event = json.loads(line)
+                event = read(line)
                 if "foreign" not in event:
                     take(event)
             return True

@@ -362,6 +362,11 @@ def number(name: str) -> int:
     return 0
 
 
+def plain(spelled: str) -> str:
+    """The name of the type that ``spelled`` is: SYSCALL of ``UNKNOWN[1300]``; what the table does not have stays."""
+    return NAMES.get(number(spelled), spelled) if spelled.startswith("UNKNOWN[") else spelled
+
+
 def marks(types: Iterable[int]) -> bytes:
     """A 1 at each of these types, of all that there may be."""
     found = bytearray(1 << 16)

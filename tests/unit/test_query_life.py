@@ -8,7 +8,7 @@ import pytest
 from auditns_connector.errors import AuditnsError, ConfigError
 from auditns_connector.query import life as lives
 from auditns_connector.query.facts import told
-from tests.unit.queries import BASE, BOOT, DB, WEB, Ask, asked, call, event, executed, info, opened, sample
+from tests.unit.queries import BASE, BOOT, DB, WEB, Ask, asked, by_number, call, event, executed, info, opened, sample
 
 __all__ = ["asked"]
 
@@ -36,6 +36,17 @@ def test_the_life_of_a_container(asked: Ask) -> None:
     assert [(one["user"], one["record"]) for one in web["logins"]] == [("1000", "USER_LOGIN")]
     assert [(one["source"], one["count"]) for one in web["losses"]] == [("perf", "7")]
     assert "lost" in web["notes"][0]
+
+
+@pytest.mark.parametrize(
+    "words", [("show", "web"), ("show", "db"), ("diff", "web", "db"), ("report",), ("containers",)]
+)
+def test_how_the_log_spells_the_types_of_records_changes_nothing(asked: Ask, words: tuple[str, ...]) -> None:
+    named = asked(*words, "--json")
+    people = asked("search", "--format", "pretty")
+    asked.path.write_text(by_number(sample()))
+    assert asked(*words, "--json") == named
+    assert asked("search", "--format", "pretty") == people
 
 
 def test_a_container_by_contid_and_by_the_beginning_of_its_id(asked: Ask) -> None:

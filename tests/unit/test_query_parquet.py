@@ -13,14 +13,14 @@ pytest.importorskip("pyarrow", reason="the extra test has it")
 PAGE = Path(__file__).parents[2] / "man/auditns-search.8"
 
 
-@pytest.fixture
-def table(tmp_path: Path) -> Any:
+@pytest.fixture(params=["by name", "by number"])
+def table(tmp_path: Path, request: pytest.FixtureRequest) -> Any:
     import subprocess
     import sys
 
-    from tests.unit.queries import sample
+    from tests.unit.queries import by_number, sample
 
-    (tmp_path / "log").write_text(sample())
+    (tmp_path / "log").write_text(sample() if request.param == "by name" else by_number(sample()))
     place = tmp_path / "x.parquet"
     with place.open("wb") as out:
         command = [
