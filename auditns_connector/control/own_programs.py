@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from auditns_connector.control.peer import PidHandle, describe_caller
 from auditns_connector.sources.procfs import Procfs
+from auditns_connector.sources.runtime_daemons import on_host, real_uid
 from auditns_connector.vocabulary import frames as f
 from auditns_connector.vocabulary.values import JsonObject
 
@@ -86,11 +87,14 @@ def may_be_one(pid: int, file: bytes) -> bool:
 
 
 def _words(pid: int) -> list[bytes]:
-    """The arguments of a process; none where it is gone."""
+    """The arguments of a process; none where it is gone, or cannot show who it is anyway. They are its memory, which
+    may be of a file whose file system never answers (FUSE): whoever reads them then waits for good."""
     try:
+        if real_uid(pid) != 0 or not on_host(pid):
+            return []
         with open(f"/proc/{pid}/cmdline", "rb") as file:
             return file.read(_MOST_WORDS).split(b"\0")
-    except OSError:
+    except (OSError, ValueError):
         return []
 
 

@@ -76,7 +76,7 @@ def process(pid: int) -> Monitor:
     """Process ``pid``. Raises OSError, ValueError where it has gone."""
     with open(f"/proc/{pid}/cmdline", "rb") as file:
         argv = tuple(word.decode("utf-8", "surrogateescape") for word in file.read(_MAX_WORDS).split(b"\0"))
-    uid = _uid(pid)
+    uid = real_uid(pid)
     try:
         cwd = os.readlink(f"/proc/{pid}/cwd")
     except OSError:
@@ -84,7 +84,7 @@ def process(pid: int) -> Monitor:
     return Monitor(argv, uid, cwd)
 
 
-def _uid(pid: int) -> int:
+def real_uid(pid: int) -> int:
     """The user of a process where it has but one; the owner of its folder in /proc may be another (a process can make
     that root)."""
     with open(f"/proc/{pid}/status", "rb") as file:
@@ -122,7 +122,7 @@ class Daemons:
     def _root_of(self, pid: int, uid: int) -> Iterator[str]:
         try:
             daemon = process(pid)
-            outside = uid != 0 or _on_host(pid)
+            outside = uid != 0 or on_host(pid)
         except (OSError, ValueError):
             return  # it has gone
         if daemon.uid != uid or not outside:
@@ -145,7 +145,7 @@ class Daemons:
         return root if isinstance(root, str) and root.startswith("/") else ""
 
 
-def _on_host(pid: int) -> bool:
+def on_host(pid: int) -> bool:
     """Whether ``pid`` is in no container: its root is ours, and its files are. Root in a container can call a process
     what it likes, and has files that are root's."""
     own = [os.readlink(f"/proc/{who}/ns/{name}") for who in (pid, "self") for name in ("user", "pid")]

@@ -235,7 +235,7 @@ def test_where_a_daemon_keeps_its_data(
     put(tmp_path, "proc/17/comm", "dockerd\n")
     put(tmp_path, "proc/18/comm", "dockerd-x\n")
     monkeypatch.setattr(runtime_daemons, "process", {17: Monitor(argv, 0)}.__getitem__)
-    monkeypatch.setattr(runtime_daemons, "_on_host", lambda pid: True)
+    monkeypatch.setattr(runtime_daemons, "on_host", lambda pid: True)
     roots = Daemons(OwnedFiles(str(tmp_path)), str(tmp_path / "proc")).docker_roots(0)
     assert roots == list(dict.fromkeys([*([expected] if expected else []), "/var/lib/docker"]))
 
@@ -254,7 +254,7 @@ def test_a_user_s_daemon_is_not_asked_about_the_system_s_containers(
 def test_a_daemon_inside_a_container_says_nothing_of_the_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(tmp_path, "proc/17/comm", "dockerd\n")
     monkeypatch.setattr(runtime_daemons, "process", lambda pid: Monitor(("dockerd", "--data-root", "/srv/evil"), 0))
-    monkeypatch.setattr(runtime_daemons, "_on_host", lambda pid: False)
+    monkeypatch.setattr(runtime_daemons, "on_host", lambda pid: False)
     assert Daemons(OwnedFiles(str(tmp_path)), str(tmp_path / "proc")).docker_roots(0) == ["/var/lib/docker"]
 
 
