@@ -34,7 +34,7 @@ Rules
   of the newest time seen when the event began, or MAX_SPAN bytes past its first line; when MAX_OPEN younger ones are
   open; when whoever reads says that it is idle; and at the end.
 * What comes of an event after that is *late*: it opens no event and gets no point, save an OBJ_PID, or a SYSCALL of a
-  process that had none.
+  process that had none or of an event that has had one: that is a copy, which a reader may see without the first.
 * Lines are handed out as they come, points when their event is complete, or when their place is behind us (an OBJ_PID
   has come). With ``hold`` no line of an event that is open is, nor what follows it. A line that was handed out is kept
   until its event is complete.
@@ -111,12 +111,14 @@ MAX_LINE: Final = 65536
 MAX_SPAN: Final = 1 << 20
 MAX_OPEN: Final = 2048
 CLOSED: Final = 1024
-"""How many decided events are remembered to tell what is late (one for each serial modulo this)."""
+"""How many decided events are remembered to tell what is late; what comes of one behind so many others is decided anew,
+and has its answer once more."""
 MAX_WHOLE: Final = 1 << 24
 """An event larger than this (bytes) is not handed out whole, nor one with twice as much text in it and its like."""
 MAX_WHOLE_OPEN: Final = 4096
 CLOSED_WHOLE: Final = 4096
-"""As CLOSED, where whole events are handed out."""
+"""As CLOSED, where whole events are handed out. Text that holds records of ours is looked at with a memory that is
+larger by all the events that can be open, twice: so it has each event of which a writer left out the second answer."""
 PATIENT_LINES: Final = 1024
 """For so many lines of others an event is waited for whose last record may have come, where whole ones are wanted,"""
 PATIENT_MS: Final = 2000

@@ -31,7 +31,7 @@ struct auditns_event {
     uint32_t id, first, point;
     int32_t told;               /* the process of which a place was handed out before; 0: none */
     uint16_t recno;
-    uint8_t own, kernel, begun, lone, syscall, exec, titled, passed, ended;
+    uint8_t own, kernel, begun, lone, syscall, exec, titled, passed, ended, former;
     uint16_t older, newer, chain; /* slots of others: see open.c */
     uint64_t turn;              /* the line that was its last, as it seems, counted from 1: ours are waited for; or 0 */
     int64_t heard;              /* the newest time in the text then */
@@ -41,10 +41,21 @@ struct auditns_closed {
     int64_t ms;
     uint64_t serial, node;
     uint64_t kept;              /* where whole events are handed out: who wants it, a bit for each output */
+    uint64_t at;                /* how many were decided before it */
     uint32_t recno, used;
     uint32_t number;            /* and which it was */
     int32_t pid, ppid;          /* of its subject */
     uint32_t own;               /* a record of ours was in it: none may be put in any more */
+    uint32_t syscall;           /* its SYSCALL has come */
+    uint32_t chain;             /* see closed.c */
+};
+
+/* The newest `room` (a power of two) of the events that were decided, of `count` in all. */
+struct auditns_memory {
+    uint64_t count;
+    uint32_t room;
+    struct auditns_closed *closed;
+    uint32_t *bucket;
 };
 
 /* Serials that have not come; they were found missing at `until`. */
@@ -85,6 +96,8 @@ struct auditns_scan {
     uint16_t bucket[AUDITNS_MAX_OPEN];
     struct auditns_event event[AUDITNS_MAX_OPEN];
     struct auditns_closed closed[AUDITNS_CLOSED];
+    uint32_t closed_bucket[AUDITNS_CLOSED];
+    uint64_t decided;           /* events */
     uint64_t turn, settled;     /* lines that have come, and those of them that no event waits behind */
     uint64_t due;               /* the line, and the time in the text, up to which no event has waited for long enough */
     int64_t due_ms;

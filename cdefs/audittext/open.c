@@ -36,10 +36,15 @@ struct auditns_event *find_open(struct auditns_scan *s, const struct head *h)
     return e;
 }
 
+static struct auditns_memory memory_of(struct auditns_scan *s)
+{
+    return (struct auditns_memory){s->decided, AUDITNS_CLOSED, s->closed, s->closed_bucket};
+}
+
 struct auditns_closed *find_closed(struct auditns_scan *s, const struct head *h)
 {
-    struct auditns_closed *c = &s->closed[h->serial % AUDITNS_CLOSED];
-    return c->used && c->serial == h->serial && c->ms == h->ms && c->node == h->node ? c : NULL;
+    struct auditns_memory m = memory_of(s);
+    return recall(&m, h->serial, h->ms, h->node);
 }
 
 struct auditns_event *open_event(struct auditns_scan *s, const struct auditns_points *p, const struct head *h,
@@ -59,9 +64,11 @@ struct auditns_event *open_event(struct auditns_scan *s, const struct auditns_po
     if (s->next_id >= AUDITNS_LINE_LATE)
         s->next_id = 0;
     if (former) {
+        int copy = former->syscall && (h->type & 0xffff) == TYPE_SYSCALL; /* an event has one: readers may not see both */
         e->recno = (uint16_t)former->recno;
-        e->told = former->pid;
-        e->own = former->own != 0;
+        e->told = copy ? 0 : former->pid;
+        e->own = !copy && former->own;
+        e->former = 1;
     }
     uint16_t *bucket = bucket_of(s, h->serial);
     e->chain = *bucket;
@@ -73,14 +80,24 @@ struct auditns_event *open_event(struct auditns_scan *s, const struct auditns_po
     return e;
 }
 
+static void remember(struct auditns_scan *s, const struct auditns_points *p, const struct auditns_event *e)
+{
+    struct auditns_memory m = memory_of(s);
+    struct auditns_closed *c = remember_event(&m, e, e->former);
+
+    s->decided = m.count;
+    c->recno = e->recno;
+    c->own = e->own;
+    c->syscall |= e->syscall;
+    c->pid = e->told ? e->told : e->point != NONE && p->pid[e->point] > 0 ? p->pid[e->point] : 0;
+}
+
 void close_event(struct auditns_scan *s, const struct auditns_points *p, struct auditns_event *e)
 {
     uint16_t slot = slot_of(s, e), *chain = bucket_of(s, e->serial);
 
-    s->closed[e->serial % AUDITNS_CLOSED] = (struct auditns_closed){
-        .ms = e->ms, .serial = e->serial, .node = e->node, .recno = e->recno, .used = 1,
-        .own = e->own,
-        .pid = e->told ? e->told : e->point != NONE && p->pid[e->point] > 0 ? p->pid[e->point] : 0};
+    if (!is_ours_alone(e))
+        remember(s, p, e);
     while (*chain != slot)
         chain = &event_at(s, *chain)->chain;
     *chain = e->chain;

@@ -205,6 +205,24 @@ static inline void follow_serial(struct auditns_scan *s, const struct auditns_ev
         serial_came(s, h, told);
 }
 
+/* ---- audittext/closed.c: events that were decided ---- */
+
+/* What is remembered of an event; NULL: nothing. */
+struct auditns_closed *recall(struct auditns_memory *m, uint64_t serial, int64_t ms, uint64_t node);
+
+/* The same by its number. */
+struct auditns_closed *recall_number(struct auditns_memory *m, uint64_t serial, int64_t ms, uint32_t number);
+
+/* Where to keep what is to be remembered of an event; `again`: it is part of one that was decided, and that is changed where
+ * it is remembered still. */
+struct auditns_closed *remember_event(struct auditns_memory *m, const struct auditns_event *e, int again);
+
+/* Whether nothing but a record of ours that stands for itself was in an event: there is nothing to remember. */
+static inline int is_ours_alone(const struct auditns_event *e)
+{
+    return !e->begun && !e->ended && e->lone == COMPLETE;
+}
+
 /* ---- audittext/open.c: events that are open while lines are handed out in the order of the text ---- */
 
 /* In the order in which they began; NULL behind the last one. */

@@ -23,7 +23,8 @@ void auditns_scan_free(struct auditns_scan *s)
         return;
     free(w->noted);
     free(w->bucket);
-    free(w->closed);
+    free(w->decided.closed);
+    free(w->decided.bucket);
     free(w);
     s->whole = NULL;
 }
@@ -39,12 +40,16 @@ int auditns_scan_whole(struct auditns_scan *s, struct auditns_points *p, uint64_
     while (w->buckets < most)
         w->buckets *= 2;
     w->bucket = malloc(w->buckets * sizeof(*w->bucket));
-    w->closed = calloc(AUDITNS_CLOSED_WHOLE, sizeof(*w->closed));
+    uint32_t room = 1;
+    while (room < AUDITNS_CLOSED_WHOLE + 2 * most)
+        room *= 2;
+    w->decided = (struct auditns_memory){0, room, calloc(room, sizeof(*w->decided.closed)),
+                                         calloc(room, sizeof(*w->decided.bucket))};
     for (uint32_t i = 0; i < most; i++)
         w->slot[i].chain = i + 1 < most ? i + 1 : NONE;
     auditns_scan_free(s);
     s->whole = w;
-    if (!w->bucket || !w->closed) {
+    if (!w->bucket || !w->decided.closed || !w->decided.bucket) {
         auditns_scan_free(s);
         return 0;
     }
@@ -74,10 +79,11 @@ static uint32_t find_slot(struct auditns_whole *w, const struct head *h)
 }
 
 /* What is remembered of the event that a record is of; NULL: nothing. */
-static const struct auditns_closed *former_of(struct auditns_whole *w, const struct head *h)
+static const struct auditns_closed *former_of(const struct auditns_scan *s, const struct head *h)
 {
-    const struct auditns_closed *c = closed_of(w, h->serial);
-    return c->used && c->serial == h->serial && c->ms == h->ms && c->node == h->node ? c : NULL;
+    struct auditns_memory *m = &s->whole->decided;
+    const struct auditns_closed *c = recall(m, h->serial, h->ms, h->node);
+    return c && (s->ours || m->count - c->at <= AUDITNS_CLOSED_WHOLE) ? c : NULL;
 }
 
 static uint32_t open_slot(struct auditns_scan *s, const struct head *h, uint64_t first)
@@ -85,7 +91,7 @@ static uint32_t open_slot(struct auditns_scan *s, const struct head *h, uint64_t
     struct auditns_whole *w = s->whole;
     uint32_t i = w->free;
     struct slot *slot = &w->slot[i];
-    const struct auditns_closed *c = former_of(w, h);
+    const struct auditns_closed *c = former_of(s, h);
 
     w->free = slot->chain;
     *slot = (struct slot){.first = first, .line = NONE, .last = NONE, .older = w->newest, .newer = NONE, .points = SUBJECTS};
@@ -201,6 +207,21 @@ static void make_late(struct auditns_points *p, const struct slot *slot, const s
     p->origin[i] = slot->number;
 }
 
+static void remember(struct auditns_whole *w, const struct auditns_points *p, const struct slot *slot)
+{
+    const struct auditns_event *e = &slot->event;
+    struct auditns_memory *m = &w->decided;
+    struct auditns_closed *c = slot->late ? recall(m, e->serial, e->ms, e->node) : remember_event(m, e, 0);
+    int known = e->point != NONE && p->pid[e->point] > 0, told = slot->late && slot->pid > 0;
+
+    if (!c)
+        return; /* what it belongs to is not remembered any more */
+    c->recno = e->recno;
+    c->number = slot->late ? slot->number : e->id;
+    c->pid = told ? slot->pid : known ? p->pid[e->point] : -1;
+    c->ppid = told ? slot->ppid : known ? p->ppid[e->point] : -1;
+}
+
 static void end_event(struct auditns_scan *s, struct auditns_points *p, const char *buf, uint32_t at, int cut)
 {
     struct auditns_whole *w = s->whole;
@@ -235,14 +256,8 @@ static void end_event(struct auditns_scan *s, struct auditns_points *p, const ch
         make_late(p, slot, &h, line, end);
     if (cut && e->point != NONE)
         p->flags[e->point] |= AUDITNS_P_CUT;
-    struct auditns_closed *c = closed_of(w, e->serial);
-    int known = e->point != NONE && p->pid[e->point] > 0;
-    *c = (struct auditns_closed){
-        .ms = e->ms, .serial = e->serial, .node = e->node, .recno = e->recno, .used = 1,
-        .number = slot->late ? slot->number : e->id,
-        .kept = slot->late && c->used && c->number == slot->number ? c->kept : 1,
-        .pid = slot->late && slot->pid > 0 ? slot->pid : known ? p->pid[e->point] : -1,
-        .ppid = slot->late && slot->pid > 0 ? slot->ppid : known ? p->ppid[e->point] : -1};
+    if (slot->late || !is_ours_alone(e))
+        remember(w, p, slot);
     unlink_slot(w, at);
 }
 
@@ -329,7 +344,7 @@ int whole_line(struct auditns_scan *s, struct auditns_points *p, const char *buf
         at = NONE;
     }
     if (at == NONE) {
-        if (!(h->type & TYPE_OWN) && former_of(w, h)) /* what is late comes behind all that ended before it */
+        if (!(h->type & TYPE_OWN) && former_of(s, h)) /* what is late comes behind all that ended before it */
             whole_end_waiting(s, p, buf, INT64_MAX);
         if (w->open == w->most)
             give_up(s, p, buf);

@@ -40,11 +40,11 @@ void auditns_keep_late(const struct auditns_scan *s, const struct auditns_points
         uint32_t flags = p->flags[i];
         if (!(flags & AUDITNS_P_LATE) || flags & AUDITNS_P_TARGET || p->event[i] - first >= count)
             continue;
-        const struct auditns_closed *c = closed_of(s->whole, p->serial[i]);
+        const struct auditns_closed *c = recall_number(&s->whole->decided, p->serial[i], p->ms[i], p->origin[i]);
         uint64_t *its = &keep[p->event[i] - first];
         if (p->origin[i] - first < count)
             *its = keep[p->origin[i] - first];
-        else if (c->used && c->number == p->origin[i])
+        else if (c)
             *its = c->kept;
         else
             *its = 1; /* rather too much than lost */
@@ -53,9 +53,13 @@ void auditns_keep_late(const struct auditns_scan *s, const struct auditns_points
 
 void auditns_kept(struct auditns_scan *s, uint32_t first, uint32_t count, const uint64_t *keep)
 {
-    for (uint32_t i = 0; s->whole && i < AUDITNS_CLOSED_WHOLE; i++) {
-        struct auditns_closed *c = &s->whole->closed[i];
-        if (c->used && c->number - first < count)
+    struct auditns_memory *m = s->whole ? &s->whole->decided : NULL;
+
+    for (uint64_t n = m ? m->count : 0; n && m->count - n < m->room; n--) {
+        struct auditns_closed *c = &m->closed[(n - 1) & (m->room - 1)];
+        if (c->used && c->number - first >= count) /* the newest come last, with the greatest numbers */
+            break;
+        if (c->used)
             c->kept = keep[c->number - first];
     }
 }

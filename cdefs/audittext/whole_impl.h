@@ -26,16 +26,10 @@ struct auditns_whole {
     uint32_t noted_room, noted_free;
     struct noted *noted;
     uint32_t *bucket;
-    struct auditns_closed *closed;
+    struct auditns_memory decided;
     uint64_t turn, settled;  /* lines that have come, and those of them that no event waits behind */
     uint32_t recent[TURNS];  /* by line: the slot of its event */
     struct slot slot[];
 };
-
-/* What is remembered of events with such a serial that were handed out. */
-static inline struct auditns_closed *closed_of(struct auditns_whole *w, uint64_t serial)
-{
-    return &w->closed[serial % AUDITNS_CLOSED_WHOLE];
-}
 
 #endif

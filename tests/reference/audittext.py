@@ -66,19 +66,21 @@ Key = tuple[bytes, int, int]
 class Closed:
     """What is remembered of an event that was decided; ``pid`` is that of its subject."""
 
-    def __init__(self, key: Key, recno: int, pid: int, ppid: int, number: int, own: bool) -> None:
-        self.key, self.recno, self.pid, self.ppid, self.number, self.own = key, recno, pid, ppid, number, own
+    def __init__(self, key: Key, at: int) -> None:
+        #: which it was of those that were decided, counted when that was done first
+        self.key, self.at = key, at
+        self.recno, self.pid, self.ppid, self.number, self.own, self.syscall = 0, -1, -1, 0, False, False
 
 
 class Event:
     """An event that is not decided yet; ``former`` is set where it was before."""
 
-    def __init__(self, number: int, first: int, base: int, former: Closed | None) -> None:
+    def __init__(self, number: int, first: int, base: int, former: Closed | None, copy: bool = False) -> None:
         self.number, self.first, self.base, self.former = number, first, base, former
         self.recno = former.recno if former is not None else 0
         #: the process of which a place was handed out before; 0: none
-        self.told = former.pid if former is not None else 0
-        self.own = former.own if former is not None else False
+        self.told = former.pid if former is not None and not copy else 0
+        self.own = former.own if former is not None and not copy else False
         self.kernel = self.begun = self.syscall = self.titled = self.passed = False
         #: whether its PROCTITLE and its EOE have come
         self.ends: set[int] = set()
@@ -395,7 +397,13 @@ class Reference:
         self._clock = 0
         self._next = 0
         self._open: dict[Key, Event] = {}
-        self._closed: dict[int, Closed] = {}
+        self._closed: dict[Key, Closed] = {}
+        #: how many events were decided, and how many of them are remembered
+        self._decided = 0
+        self._room = p.CLOSED
+        if whole:
+            while self._room < p.CLOSED_WHOLE + 2 * most:
+                self._room *= 2
 
     def push(self, data: bytes, mode: int = p.MODE_MORE) -> None:
         """Take in more text."""
@@ -502,22 +510,32 @@ class Reference:
         if self._whole:
             self._hand_out(event, cut)
         del self._open[key]
-        former, point = event.former, event.point
-        if self._whole:
-            pid, ppid = (point.pid, point.ppid) if point is not None and point.pid > 0 else (-1, -1)
-            number = event.number
-            if former is not None:
-                number = former.number
-                if former.pid > 0:
-                    pid, ppid = former.pid, former.ppid
-        else:
-            pid, ppid, number = point.pid if point is not None and point.pid > 0 else 0, 0, 0
-            pid = event.told or pid
-        self._closed[key[2] % (p.CLOSED_WHOLE if self._whole else p.CLOSED)] = Closed(
-            key, event.recno, pid, ppid, number, event.own and not self._whole
-        )
         if key == self._lone:
             self._lone = None
+        ours_alone = not event.begun and not event.ends and event.lone == COMPLETE
+        if not ours_alone or (self._whole and event.former is not None):
+            self._remember(key, event)
+
+    def _remember(self, key: Key, event: "Event") -> None:
+        former, point = event.former, event.point
+        closed = self._closed.get(key)
+        if closed is None or former is None:
+            if self._whole and former is not None:
+                return  # what it belongs to is not remembered any more
+            self._closed.pop(key, None)
+            closed = self._closed[key] = Closed(key, self._decided)
+            self._decided += 1
+            while self._decided - self._closed[oldest := next(iter(self._closed))].at > self._room:
+                del self._closed[oldest]
+        pid, ppid = (point.pid, point.ppid) if point is not None and point.pid > 0 else (-1, -1)
+        closed.recno = event.recno
+        if self._whole:
+            closed.number = event.number if former is None else former.number
+            if former is None or former.pid <= 0:
+                closed.pid, closed.ppid = pid, ppid
+        else:
+            closed.own, closed.syscall = event.own, closed.syscall or event.syscall
+            closed.pid = event.told or max(pid, 0)
 
     def _hand_out(self, event: "Event", cut: bool) -> None:
         event.number = self._next
@@ -596,8 +614,10 @@ class Reference:
         return head.own or rectypes.EOE not in self._open[lone].ends
 
     def _former(self, key: Key) -> Closed | None:
-        former = self._closed.get(key[2] % (p.CLOSED_WHOLE if self._whole else p.CLOSED))
-        return former if former is not None and former.key == key else None
+        former = self._closed.get(key)
+        if former is None or not self._whole or self._ours:
+            return former
+        return former if self._decided - former.at <= p.CLOSED_WHOLE else None
 
     def _takes(self, event: Event, head: Head) -> bool:
         """Whether a record is of an event that is open: of one that has ended, and has others' lines behind it, what it
@@ -608,11 +628,12 @@ class Reference:
             return bool(self._ours and not event.ends and not event.syscall)
         return not event.ends or (event.turn + 1 == self._turn and rectypes.EOE not in event.ends)
 
-    def _begin(self, key: Key, line: int, former: "Closed | None") -> Event:
+    def _begin(self, key: Key, line: int, former: "Closed | None", *, call: bool) -> Event:
+        copy = not self._whole and call and former is not None and former.syscall
         if len(self._open) == self._most:
             oldest = next(iter(self._open))
             self._close(oldest, cut=not (self._open[oldest].turn and self._open[oldest].ends))
-        event = self._open[key] = Event(self._next, line, self._clock, former)
+        event = self._open[key] = Event(self._next, line, self._clock, former, copy)
         self._next += not self._whole
         return event
 
@@ -643,7 +664,7 @@ class Reference:
             self._ours = self._ours or head.own
             if former and not self._whole and head.type != rectypes.SYSCALL and not is_single(head.type):
                 return self._late(head, former, line, end)
-            event = self._begin(key, line, former)
+            event = self._begin(key, line, former, call=head.type == rectypes.SYSCALL)
             event.lone = STAYS if former and self._whole else 0
         self._patient |= head.own
         self._ours = self._ours or head.own
