@@ -131,8 +131,9 @@ def _seal(args: argparse.Namespace) -> int:
     if sealed is not None:
         show(
             f"{sealed.records} records of {sealed.length} bytes in {sealed.segments} segments of {sealed.bytes} bytes; "
-            f"{sealed.removed} files removed, {sealed.repeated} were there already\nhead {sealed.head}"
+            f"{sealed.removed} files removed, {sealed.repeated} were there already"
         )
+        show(f"head {sealed.head}")
     return 1 if problems else 0
 
 
@@ -185,7 +186,7 @@ def _check(args: argparse.Namespace) -> int:
         found = check(files, args.head)
     for problem in found.problems:
         show(str(problem))
-    show(f"{found.segments} segments\nhead {found.head}" if found.head else "no segment")
+    show([f"{found.segments} segments", f"head {found.head}"] if found.head else "no segment")
     return 1 if found.problems else 0
 
 

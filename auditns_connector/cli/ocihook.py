@@ -95,12 +95,13 @@ def run(args: argparse.Namespace) -> int:
     if args.command == "oci-hook":
         strict = ["--strict"] if args.strict else []
         become([*strict, f"--timeout={args.timeout}", f"--control={args.control}"])
+    from auditns_connector.daemon.terminal import show
     from auditns_connector.registration.hooks_d import install, uninstall
 
     if args.uninstall:
         uninstall(args.dir)
     else:
-        print(install(args.dir, program=args.program, strict=args.strict, control=args.control))
+        show(str(install(args.dir, program=args.program, strict=args.strict, control=args.control)))
     _expect(args)
     return 0
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
 
-from auditns_connector.daemon.terminal import complain
+from auditns_connector.daemon.terminal import complain, show
 from auditns_connector.errors import AuditnsError, ConfigError
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def _check(path: str) -> int:
     for line in found:
         complain(f"audisp-auditns: {path}: {line}")
     if not found:
-        print(f"{path}: {'good' if os.path.exists(path) else 'not there, all options have their defaults'}")
+        show(f"{path}: {'good' if os.path.exists(path) else 'not there, all options have their defaults'}")
     return int(bool(found))
 
 

@@ -195,10 +195,12 @@ def _on_host(args: argparse.Namespace) -> bool:
 
 def _create(args: argparse.Namespace) -> None:
     stream = _ask(args, "create", name=args.stream, options=_options(args))["stream"]
-    print(f"{stream['stream']}: {stream['directory']}")
+    from auditns_connector.daemon.terminal import complain, show
+
+    show(f"{stream['stream']}: {stream['directory']}")
     if not stream["backlog_limit"]:
         who = "have root set" if "user" in stream else "set"
-        print(f"auditns: with a backlog limit of 0 nothing is written; {who} --backlog-limit", file=sys.stderr)
+        complain(f"auditns: with a backlog limit of 0 nothing is written; {who} --backlog-limit")
 
 
 def _set(args: argparse.Namespace) -> None:

@@ -36,6 +36,11 @@ def _pair(name: str, value: object) -> str:
     return f'{name}="{text}"' if quotes else f"{name}={text}"
 
 
+def _plain(value: object) -> object:
+    """Anything but a number as the words of one line that a terminal does not obey."""
+    return value if value is None or isinstance(value, (bool, int, float)) else escape(str(value))
+
+
 class Log:
     """``say("something happened", key=value)``; on a terminal in colours, else one plain line each."""
 
@@ -65,7 +70,7 @@ class Log:
         self._emit("warning", event, fields)
 
     def _emit(self, level: str, event: str, fields: JsonObject) -> None:
-        shown = {name: escape(value) if isinstance(value, str) else value for name, value in fields.items()}
+        shown = {name: _plain(value) for name, value in fields.items()}
         try:
             if sys.stderr.isatty():
                 getattr(self._log(), level)(escape(event), **shown)

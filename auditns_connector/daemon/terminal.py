@@ -70,9 +70,9 @@ def for_people(name: str, terminal: bool) -> Callable[[bytes], bytes] | None:
 
 
 def show(text: str | Iterable[str], file: TextIO | None = None, *, flush: bool = False) -> None:
-    """Print lines for people."""
-    parts = text.split("\n") if isinstance(text, str) else text
-    print("\n".join(escape(line) for part in parts for line in part.split("\n")), file=file, flush=flush)
+    """Print lines for people: a text is one, whatever a name in it holds, and of several each."""
+    parts = (text,) if isinstance(text, str) else text
+    print("\n".join(map(escape, parts)), file=file, flush=flush)
 
 
 def complain(text: str) -> None:

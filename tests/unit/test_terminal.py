@@ -10,6 +10,7 @@ import select
 import sys
 import unicodedata
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -77,7 +78,9 @@ def test_every_output_for_people_is_harmless(text: str) -> None:
     harmless("\n".join(contid._table([about(text)])))
     harmless(printed(lambda: terminal.show(status.lines({text: {text: text, "list": [text]}}))))
     harmless(printed(lambda: doctor_command._write_text([Finding("x", "fail", text, text)], sys.stdout)))
-    harmless(printed(lambda: terminal.complain(text)))
+    for one in (terminal.complain, terminal.show):
+        harmless(said := printed(lambda one=one: one(text)))
+        assert said.count("\n") == 1
     who = Who("7", {"name": text, "runtime": text, "id": text})
     records = [
         ("SYSCALL", {"comm": text, "key": text, "success": "no", "exit": text, "pid": text, "syscall": text}),
@@ -95,7 +98,7 @@ def test_what_our_programs_say_is_harmless(text: str, value: str) -> None:
     log, out = Log(), io.StringIO()
     with contextlib.redirect_stderr(out):
         log.warning(text, value=value, number=1)
-        log.info(text, value=value)
+        log.info(text, value=value, path=Path(value), error=OSError(2, text, value), all=[value, text])
     harmless(out.getvalue())
     assert out.getvalue().count("\n") == 2
 
@@ -129,13 +132,13 @@ def test_usual_names_have_no_quotes() -> None:
 
 def test_errors_are_one_harmless_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(args: Any) -> int:
-        raise AuditnsError("no container \x1b[2J\u202e")
+        raise AuditnsError("no container \x1b[2J\u202e\nin /a\nb")
 
     monkeypatch.setattr(sys, "argv", ["auditns", "status"])
     monkeypatch.setattr(status, "run", fail)
     out = printed(_main)
     harmless(out)
-    assert out == "auditns: no container \\x1b[2J\\u202e\n"
+    assert out == "auditns: no container \\x1b[2J\\u202e\\nin /a\\nb\n"
 
 
 def _main() -> None:
