@@ -148,7 +148,7 @@ class Scanner:
 
     def kept(self, first: int, keep: "array[int]") -> None:
         """Remember where events went, for what comes of them later."""
-        lib.auditns_kept(self.state, first, len(keep), ffi.from_buffer("uint64_t[]", keep))
+        lib.auditns_kept(self.state, self.points.c, first, len(keep), ffi.from_buffer("uint64_t[]", keep))
 
     def feed(self, block: bytes | bytearray | memoryview, mode: int = MODE_MORE) -> InsertionPoints:
         """Scan on. MODE_FLUSH decides the events that are open, MODE_EOF also takes an unterminated line."""

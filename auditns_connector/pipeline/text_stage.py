@@ -14,7 +14,7 @@ from auditns_connector.audittext.insertion import RecordTexts, insert_records
 from auditns_connector.audittext.scanner import InsertionPoints, TextStream
 from auditns_connector.emit.spelling import set_apart
 from auditns_connector.pipeline.filters import Filter
-from auditns_connector.vocabulary.audit_text import LINE_LATE, P_LATE, P_TARGET
+from auditns_connector.vocabulary.audit_text import LINE_LATE, P_ANEW, P_LATE, P_TARGET
 from auditns_connector.vocabulary.values import JsonObject
 
 if TYPE_CHECKING:
@@ -161,13 +161,10 @@ class Enricher:
             for number in points.l_event[: points.line_n]:
                 if number < LINE_LATE:
                     keep[number - first] = 1
-        late = self._late(points, first) if points.c.late else set()
+        late = self._late(points, first) if points.c.late else {}
         if late and self.stream is not None:
-            marks = self._marks(keep)
-            self.stream.keep_late(first, marks)
-            for bit, column in enumerate((keep, *self._logs.values())):
-                for i in late:
-                    column[i] = marks[i] >> bit & 1
+            self._keep_late(points, first, keep, late, self.stream)
+            late = self._late(points, first)
         if self.limit is not None:
             left = self.limit - self.shown
             for i, wanted in enumerate(keep):
@@ -186,8 +183,28 @@ class Enricher:
                 marks = array("Q", (mark | one << bit for mark, one in zip(marks, logged, strict=True)))
         return marks
 
+    def _keep_late(
+        self, points: InsertionPoints, first: int, keep: bytearray, late: dict[int, int], stream: TextStream
+    ) -> None:
+        """What is ``late`` goes where its event went; or, where that was not wanted before all was known of it, the
+        event begins with it, and has a record of ours there."""
+        marks, begun = self._marks(keep), []
+        stream.keep_late(first, marks)
+        for bit, column in enumerate((keep, *self._logs.values())):
+            wanted: set[int] = set()
+            for i, point in late.items():
+                kept = marks[i] >> bit & 1 or points.origin[point] in wanted
+                if column[i] and not kept and points.flags[point] & P_ANEW:
+                    wanted.add(points.origin[point])
+                    begun.append(point)
+                else:
+                    column[i] = kept
+        for point in begun:
+            points.flags[point] &= ~P_LATE
+
     @staticmethod
-    def _late(points: InsertionPoints, first: int) -> set[int]:
-        """The events, counted from number ``first``, of records that belong to one that was handed out before."""
-        rows = zip(points.event[: points.n], points.flags[: points.n], strict=True)
-        return {number - first for number, flags in rows if flags & P_LATE and not flags & P_TARGET}
+    def _late(points: InsertionPoints, first: int) -> dict[int, int]:
+        """The events, counted from number ``first``, of records that belong to one that was handed out before, and
+        where their points are."""
+        rows = enumerate(zip(points.event[: points.n], points.flags[: points.n], strict=True))
+        return {number - first: i for i, (number, flags) in rows if flags & P_LATE and not flags & P_TARGET}

@@ -89,6 +89,10 @@ P_OBJECT: Final = 8192
 P_FOLLOWED: Final = 16384
 """A record that stands alone, as a rule, and more of the kernel's records came in its event."""
 
+P_ANEW: Final = 32768
+"""Of P_LATE: whether its event is wanted was decided before its SYSCALL or its end had come: with its SYSCALL, or where
+it was cut, these records may be wanted all the same."""
+
 MODE_MORE: Final = 0
 MODE_FLUSH: Final = 1
 MODE_EOF: Final = 2
@@ -116,7 +120,7 @@ and has its answer once more."""
 MAX_WHOLE: Final = 1 << 24
 """An event larger than this (bytes) is not handed out whole, nor one with twice as much text in it and its like."""
 MAX_WHOLE_OPEN: Final = 4096
-CLOSED_WHOLE: Final = 4096
+CLOSED_WHOLE: Final = 16384
 """As CLOSED, where whole events are handed out. Text that holds records of ours is looked at with a memory that is
 larger by all the events that can be open, twice: so it has each event of which a writer left out the second answer."""
 PATIENT_LINES: Final = 1024

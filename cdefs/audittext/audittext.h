@@ -47,6 +47,7 @@ struct auditns_closed {
     int32_t pid, ppid;          /* of its subject */
     uint32_t own;               /* a record of ours was in it: none may be put in any more */
     uint32_t syscall;           /* its SYSCALL has come */
+    uint32_t ended, cut;        /* its end has come; it was handed out before, for there was no room to wait */
     uint32_t chain;             /* see closed.c */
 };
 
@@ -144,8 +145,9 @@ uint32_t auditns_open_calls(struct auditns_scan *scan, const struct auditns_poin
 void auditns_keep_late(const struct auditns_scan *scan, const struct auditns_points *points, uint32_t first,
                        uint32_t count, uint64_t *keep);
 
-/* Remember what was kept of the events that are handed out. */
-void auditns_kept(struct auditns_scan *scan, uint32_t first, uint32_t count, const uint64_t *keep);
+/* Remember what was kept of the events that are handed out, with these points. */
+void auditns_kept(struct auditns_scan *scan, const struct auditns_points *points, uint32_t first, uint32_t count,
+                  const uint64_t *keep);
 
 /* Scan buf, which begins where the last call's returned offset was. Returns how many bytes are not needed any more, or
  * -1 when the arrays of points or lines are full: grow them and call again with the same block; -2 for lack of memory.

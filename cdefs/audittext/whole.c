@@ -99,6 +99,8 @@ static uint32_t open_slot(struct auditns_scan *s, const struct head *h, uint64_t
     if (c) {
         slot->late = 1;
         slot->number = c->number;
+        slot->complete = c->syscall || c->ended;
+        slot->cut = c->cut != 0;
         slot->pid = c->pid;
         slot->ppid = c->ppid;
         slot->event.recno = (uint16_t)c->recno;
@@ -200,14 +202,15 @@ static void make_late(struct auditns_points *p, const struct slot *slot, const s
     if (e->point != NONE && p->pid[i] > 0 && p->pid[i] != slot->pid)
         return; /* whose it is was not known, or it is of another process */
     p->flags[i] = (e->kernel || e->own ? AUDITNS_P_SUBJECT : 0) | AUDITNS_P_LATE |
-                  (p->flags[i] & (AUDITNS_P_NODE | AUDITNS_P_HAS_TARGET));
+                  (p->flags[i] & (AUDITNS_P_NODE | AUDITNS_P_HAS_TARGET)) |
+                  (e->kernel && ((e->syscall && !slot->complete) || slot->cut) ? AUDITNS_P_ANEW : 0);
     p->pid[i] = slot->pid;
     p->ppid[i] = slot->ppid;
     p->sysno[i] = -1;
     p->origin[i] = slot->number;
 }
 
-static void remember(struct auditns_whole *w, const struct auditns_points *p, const struct slot *slot)
+static void remember(struct auditns_whole *w, const struct auditns_points *p, const struct slot *slot, int cut)
 {
     const struct auditns_event *e = &slot->event;
     struct auditns_memory *m = &w->decided;
@@ -217,6 +220,9 @@ static void remember(struct auditns_whole *w, const struct auditns_points *p, co
     if (!c)
         return; /* what it belongs to is not remembered any more */
     c->recno = e->recno;
+    c->syscall |= e->syscall;
+    c->ended |= e->ended;
+    c->cut |= cut != 0;
     c->number = slot->late ? slot->number : e->id;
     c->pid = told ? slot->pid : known ? p->pid[e->point] : -1;
     c->ppid = told ? slot->ppid : known ? p->ppid[e->point] : -1;
@@ -257,7 +263,7 @@ static void end_event(struct auditns_scan *s, struct auditns_points *p, const ch
     if (cut && e->point != NONE)
         p->flags[e->point] |= AUDITNS_P_CUT;
     if (slot->late || !is_ours_alone(e))
-        remember(w, p, slot);
+        remember(w, p, slot, cut);
     unlink_slot(w, at);
 }
 

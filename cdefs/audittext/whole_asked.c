@@ -51,7 +51,8 @@ void auditns_keep_late(const struct auditns_scan *s, const struct auditns_points
     }
 }
 
-void auditns_kept(struct auditns_scan *s, uint32_t first, uint32_t count, const uint64_t *keep)
+void auditns_kept(struct auditns_scan *s, const struct auditns_points *p, uint32_t first, uint32_t count,
+                  const uint64_t *keep)
 {
     struct auditns_memory *m = s->whole ? &s->whole->decided : NULL;
 
@@ -61,5 +62,11 @@ void auditns_kept(struct auditns_scan *s, uint32_t first, uint32_t count, const 
             break;
         if (c->used)
             c->kept = keep[c->number - first];
+    }
+    for (uint32_t i = 0; m && i < p->n; i++) {
+        struct auditns_closed *c;
+        if (p->flags[i] & AUDITNS_P_ANEW && p->event[i] - first < count &&
+            (c = recall_number(m, p->serial[i], p->ms[i], p->origin[i])))
+            c->kept |= keep[p->event[i] - first];
     }
 }

@@ -13,6 +13,7 @@ struct slot {
     uint64_t first, bytes;
     uint32_t line, last, lines, points, older, newer, chain;
     uint32_t late, number;   /* of an event that was handed out before: which that was */
+    uint8_t complete, cut;   /* and whether with its SYSCALL or its end, and as in auditns_closed */
     int32_t pid, ppid;
     uint64_t turn;           /* the line that may have been its last, counted from 1; 0: its end is seen otherwise */
     int64_t heard;           /* the newest time in the text then (ms) */

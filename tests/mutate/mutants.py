@@ -743,10 +743,24 @@ MUTANTS: Final = (
     ),
     Mutant(
         "text: node is part of an event",
-        "cdefs/audittext/open.c",
-        " && c->node == h->node ? c : NULL",
-        " ? c : NULL",
+        "cdefs/audittext/closed.c",
+        " && c->ms == ms && c->node == node)",
+        " && c->ms == ms)",
         "tests/property/test_text_scan.py::test_grammar_same_as_reference_at_any_cut",
+    ),
+    Mutant(
+        "text: a copy of a system call is answered by itself",
+        "cdefs/audittext/open.c",
+        "int copy = former->syscall &&",
+        "int copy = 0 &&",
+        "tests/property/test_copies.py::test_a_copy_of_a_system_call_has_a_record_of_its_own",
+    ),
+    Mutant(
+        "text: a SYSCALL behind a silence may be wanted though what came before was not",
+        "cdefs/audittext/whole.c",
+        "((e->syscall && !slot->complete) || slot->cut)",
+        "(slot->cut)",
+        "tests/unit/test_whole_events.py::test_a_syscall_that_comes_behind_a_silence_is_shown_though_its_login_was_not_wanted",
     ),
     Mutant(
         "text: a stamp has three digits",

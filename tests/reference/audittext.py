@@ -70,6 +70,7 @@ class Closed:
         #: which it was of those that were decided, counted when that was done first
         self.key, self.at = key, at
         self.recno, self.pid, self.ppid, self.number, self.own, self.syscall = 0, -1, -1, 0, False, False
+        self.ended = self.cut = False
 
 
 class Event:
@@ -81,6 +82,9 @@ class Event:
         #: the process of which a place was handed out before; 0: none
         self.told = former.pid if former is not None and not copy else 0
         self.own = former.own if former is not None and not copy else False
+        #: whether that was with its SYSCALL or its end, and whether there was no room to wait for it
+        self.complete = former is not None and (former.syscall or former.ended)
+        self.of_cut = former is not None and former.cut
         self.kernel = self.begun = self.syscall = self.titled = self.passed = False
         #: whether its PROCTITLE and its EOE have come
         self.ends: set[int] = set()
@@ -514,9 +518,9 @@ class Reference:
             self._lone = None
         ours_alone = not event.begun and not event.ends and event.lone == COMPLETE
         if not ours_alone or (self._whole and event.former is not None):
-            self._remember(key, event)
+            self._remember(key, event, cut=cut)
 
-    def _remember(self, key: Key, event: "Event") -> None:
+    def _remember(self, key: Key, event: "Event", *, cut: bool) -> None:
         former, point = event.former, event.point
         closed = self._closed.get(key)
         if closed is None or former is None:
@@ -528,13 +532,14 @@ class Reference:
             while self._decided - self._closed[oldest := next(iter(self._closed))].at > self._room:
                 del self._closed[oldest]
         pid, ppid = (point.pid, point.ppid) if point is not None and point.pid > 0 else (-1, -1)
-        closed.recno = event.recno
+        closed.recno, closed.syscall, closed.cut = event.recno, closed.syscall or event.syscall, closed.cut or cut
+        closed.ended |= bool(event.ends)
         if self._whole:
             closed.number = event.number if former is None else former.number
             if former is None or former.pid <= 0:
                 closed.pid, closed.ppid = pid, ppid
         else:
-            closed.own, closed.syscall = event.own, closed.syscall or event.syscall
+            closed.own = event.own
             closed.pid = event.told or max(pid, 0)
 
     def _hand_out(self, event: "Event", cut: bool) -> None:
@@ -556,7 +561,8 @@ class Reference:
         elif point.pid > 0 and point.pid != former.pid:
             return
         subject = p.P_SUBJECT if event.kernel or event.own else 0
-        point.flags = subject | p.P_LATE | point.flags & (p.P_NODE | p.P_HAS_TARGET)
+        anew = event.kernel and ((event.syscall and not event.complete) or event.of_cut)
+        point.flags = subject | p.P_LATE | p.P_ANEW * anew | point.flags & (p.P_NODE | p.P_HAS_TARGET)
         point.pid, point.ppid, point.sysno, point.origin = former.pid, former.ppid, -1, former.number
         event.point = point
 

@@ -288,3 +288,41 @@ def test_a_target_alone_says_nothing_of_who_has_struck_it() -> None:
     (event,) = run.events
     (target,) = event["targets"]  # type: ignore[misc]
     assert (event["contid"], target["record"], target["contid"]) == ("?", 1, None)
+
+
+@pytest.mark.parametrize("wanted", [EventFilter(types=["SYSCALL"]), EventFilter(keys=["k"]), EventFilter(pids=[71])])
+def test_a_syscall_that_comes_behind_a_silence_is_shown_though_its_login_was_not_wanted(wanted: EventFilter) -> None:
+    run, path = Run([RAW], wanted), line("PATH", 1, "item=0")
+    for text in (login(1, 71), syscall(1, 71), path, syscall(2, 71) + end(2)):
+        run.push(text).take(run.stream.idle(1 << 60))
+    shown = run.out[RAW].split(b"\n")
+    assert syscall(1, 71)[:-1] in shown
+    assert path[:-1] in shown
+    assert sum(b":1): contid=" in one for one in shown) == 1
+    assert run.enricher.shown == 2
+
+
+def test_what_was_not_wanted_with_its_syscall_is_not_wanted_later() -> None:
+    run = Run([RAW], EventFilter(types=["PATH"]))
+    for text in (syscall(1, 71), line("PATH", 1, "item=0"), end(1)):
+        run.push(text).take(run.stream.idle(1 << 60))
+    assert run.out[RAW] == b""
+
+
+def test_what_is_wanted_of_an_event_that_is_too_large_is_shown_with_its_container() -> None:
+    run = Run([RAW], EventFilter(types=["PATH"]), limit=2000)
+    paths = b"".join(line("PATH", 1, f"item={n} " + "x" * 100) for n in range(40))
+    run.push(syscall(1, 71) + line("EXECVE", 1, "a0=" + "x" * 2500) + paths + end(1)).flush(eof=True)
+    assert run.out[RAW].count(b"type=PATH") == 40
+    assert run.out[RAW].count(b"contid=") == 1
+
+
+@pytest.mark.parametrize("many", [4_500, 9_000])
+def test_more_open_events_than_there_is_room_for_have_one_record_each(many: int) -> None:
+    run = Run([RAW], EventFilter(pids=[71]))
+    text = [b"".join(made(n) for n in range(many)) for made in
+            (lambda n: syscall(n, 71), lambda n: line("PATH", n, "item=0"), end)]  # fmt: skip
+    run.push(b"".join(text)).flush(eof=True)
+    shown = run.out[RAW].splitlines(keepends=True)
+    assert sorted(one for one in shown if b"contid=" not in one) == sorted(b"".join(text).splitlines(keepends=True))
+    assert sum(b"contid=" in one for one in shown) == many
