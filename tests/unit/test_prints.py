@@ -12,7 +12,8 @@ ROOT: Final = Path(auditns_connector.__file__).parent
 #: file -> how many prints are neither JSON nor through terminal.show; each prints what root has said, our own words and
 #: numbers, or what is escaped already
 OTHERS: Final = {
-    "cli/contid.py": 3, "cli/listen.py": 2, "cli/status.py": 1, "cli/tree.py": 3, "daemon/log.py": 1, "daemon/terminal.py": 1, "registration/hook_program.py": 1,
+    "cli/contid.py": 3, "cli/listen.py": 2, "cli/status.py": 1, "cli/tree.py": 3,
+    "daemon/log.py": 1, "daemon/terminal.py": 1, "registration/hook_program.py": 1,
 }  # fmt: skip
 
 
