@@ -9,6 +9,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from auditns_connector.daemon.rate import RateLimit
@@ -131,8 +132,12 @@ class RuntimeMetadata:
 
     def each_round(self) -> None:
         """Ask for containers that have just come, and take answers in."""
-        if self._made != self._observer.model.containers.made:
-            self.tick()
+        containers = self._observer.model.containers
+        if self._made != containers.made:
+            # those that are new were inserted last; whom this misses the next tick finds
+            new = list(islice(reversed(containers.by_key), min(containers.made - self._made, _AT_ONCE)))
+            self._made = containers.made
+            self._ask_those([containers.by_key[key] for key in new])
         self._take_answers()
 
     def tick(self) -> None:
@@ -141,17 +146,19 @@ class RuntimeMetadata:
 
     def ask_due(self) -> int:
         """:meth:`tick`; how many were due."""
-        model, now = self._observer.model, time.monotonic()
-        self._made = model.containers.made
-        # what is inside a container has its files there, and what it calls itself is nothing to look up here
-        living = [
-            c
-            for c in model.containers.by_key.values()
-            if (c.kind in _KINDS or c.init is not None) and c.parent is None and c.live
-        ]
+        containers = self._observer.model.containers
+        self._made = containers.made
+        living = list(filter(_asked_about, containers.by_key.values()))
         if len(self._asked) > len(living):
             self._asked = {c: self._asked[c] for c in living if c in self._asked}
-        due = [c for c in living if _nameless(c) and now >= self._asked.get(c, (0, 0.0))[1]][:_AT_ONCE]
+        due = self._ask_those(living)
+        self._take_answers()
+        return due
+
+    def _ask_those(self, containers: list[Container]) -> int:
+        """Ask for those of ``containers`` that are due, :data:`_AT_ONCE` at most; how many."""
+        now = time.monotonic()
+        due = list(islice((c for c in containers if self._is_due(c, now)), _AT_ONCE))
         sandboxes = [c for c in due if c.sandbox is not None]
         for container, first in first_processes(self._observer, [c for c in due if c.sandbox is None]).items():
             runtime = container.key[-1][0]
@@ -161,8 +168,10 @@ class RuntimeMetadata:
             if container.init is None or not self._sandboxes.allows(1, time.monotonic_ns()):
                 break
             self._ask(Question(container.key, "", "", container.init[0], False), container, now)
-        self._take_answers()
         return len(due)
+
+    def _is_due(self, container: Container, now: float) -> bool:
+        return _asked_about(container) and _nameless(container) and now >= self._asked.get(container, (0, 0.0))[1]
 
     def _ask(self, question: Question, container: Container, now: float) -> None:
         times = self._asked.get(container, (0, 0.0))[0]
@@ -180,24 +189,23 @@ class RuntimeMetadata:
             self._observer.feed(f.pack(f.K_REGISTER, f.S_CONTROL, time.monotonic_ns(), payload=payload))
 
 
+def _asked_about(container: Container) -> bool:
+    """What is inside a container has its files there, and what it calls itself is nothing to look up here."""
+    return (container.kind in _KINDS or container.init is not None) and container.parent is None and container.live > 0
+
+
 def _nameless(container: Container) -> bool:
     return not (container.name and container.image) and not container.role
 
 
 def first_processes(observer: "Observer", containers: list[Container]) -> dict[Container, int]:
     """The pid of the oldest living process of each of ``containers``, 0 where none is known; those that are alone in
-    their own pid namespace with it before others."""
+    their own pid namespace with it before others. What that takes does not grow with how many processes they have."""
     model = observer.model
     first = dict.fromkeys(containers, 0)
-    if not first:
-        return first
-    for process in model.table.living_in(first):
-        container = process.state.container
-        if container is not None:
-            known = model.alive(first[container])
-            if known is None or process.start < known.start:
-                first[container] = process.pid
     for container in containers:
-        if container.init is not None and model.incarnation(*container.init) is model.alive(container.init[0]):
-            first[container] = container.init[0]
-    return first
+        init = model.incarnation(*container.init) if container.init is not None else None
+        if init is not None and init is model.alive(init.pid):
+            first[container] = init.pid
+    others = [container for container, pid in first.items() if not pid]
+    return first | model.table.oldest_in(others) if others else first

@@ -43,6 +43,19 @@ class Processes(PackedRows, ProgramNames):
         inside = set(containers)
         return self.living(lambda one: one.state.container in inside)
 
+    def oldest_in(self, containers: Iterable[Container]) -> dict[Container, int]:
+        """The pid of the oldest living process of each of these containers that has one. No object is made of anybody:
+        a container may have any number of processes."""
+        inside = set(containers)
+        held = [(p.start, p.place, p.pid, p.state.container) for p in self.fetch_lives().values() if p.end is None]
+        packed = [(*first, profile.state.container) for profile, first in self.oldest_packed()]
+        found: dict[Container, int] = {}
+        # the oldest comes last, and stays
+        for _, _, pid, container in sorted(held + packed, key=lambda one: one[:2], reverse=True):
+            if container is not None and container in inside:
+                found[container] = pid
+        return found
+
     def family(self, pid: int, start: int) -> list[Process]:
         """Who descends from the process that holds ``pid`` since ``start``, alive or ended, in order of their starts.
         No object is made of anybody else."""

@@ -13,7 +13,7 @@ profile are one member there, called minus its number, as long as the table coun
 
 import os
 import struct
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Final
 
 from auditns_connector._native import ffi, lib
@@ -188,6 +188,14 @@ class Rows:
         room = int(self.c.processes)
         out = ffi.new("int32_t[]", room)
         return ffi.unpack(out, int(lib.table_pids(self.c, profile, living, out, room))) if room else []
+
+    def oldest_packed(self) -> Iterator[tuple[Profile, tuple[int, int, int]]]:
+        """Start, place and pid of the oldest living process of each profile that has one."""
+        out = ffi.new("struct table_first[]", len(self.profiles))
+        lib.table_oldest(self.c, out, len(self.profiles))
+        for profile, first in zip(self.profiles, out, strict=True):
+            if profile is not None and first.pid:
+                yield profile, (first.start, first.place, first.pid)
 
     def all(self) -> list[Process]:
         """The newest incarnation of every pid, in the order in which the pids came to be remembered."""

@@ -6,6 +6,7 @@ the system's.
 """
 
 import os
+import time
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
@@ -19,6 +20,9 @@ _DOCKER_CONFIG: Final = "/etc/docker/daemon.json"
 _DATA_ROOT: Final = ("--data-root", "-g", "--graph")
 #: so many processes are asked for their name in one search
 _MOST: Final = 65536
+#: seconds for which it holds which daemons there are: all processes are asked, and many containers may come at once
+_FRESH: Final = 1.0
+_USERS: Final = 64
 #: processes between a container's first one and its conmon, both included
 _GENERATIONS: Final = 4
 
@@ -101,9 +105,22 @@ class Daemons:
     def __init__(self, files: OwnedFiles, proc: str = "/proc") -> None:
         self._files = files
         self._proc = proc
+        #: by user: when they were read, and which there were
+        self._roots: dict[int, tuple[float, list[str]]] = {}
 
     def docker_roots(self, uid: int) -> list[str]:
-        """Data roots of dockerds that run as ``uid`` now; of root the place where they are by default as well."""
+        """Data roots of dockerds that run as ``uid`` now, or did less than :data:`_FRESH` ago; of root the place where
+        they are by default as well."""
+        now = time.monotonic()
+        read, roots = self._roots.get(uid, (0.0, []))
+        if uid not in self._roots or now - read >= _FRESH:
+            roots = self._read_roots(uid)
+            if len(self._roots) >= _USERS:
+                self._roots.clear()
+            self._roots[uid] = now, roots
+        return roots
+
+    def _read_roots(self, uid: int) -> list[str]:
         found = dict.fromkeys(root for pid in self._named("dockerd") for root in self._root_of(pid, uid))
         if uid == 0:
             found.update(dict.fromkeys([self._configured(_DOCKER_CONFIG, 0) or _DOCKER_ROOT]))

@@ -117,6 +117,19 @@ uint32_t table_links(const struct table *t, struct table_link *out, uint32_t roo
     return n;
 }
 
+void table_oldest(const struct table *t, struct table_first *out, uint32_t room)
+{
+    memset(out, 0, room * sizeof(*out));
+    for (uint32_t i = 1; i <= t->rows->processes.used; i++) {
+        const struct process *p = process_at(t, i);
+        if (!p->used || p->profile >= room || p->life || p->end != ALIVE)
+            continue;
+        struct table_first *first = &out[p->profile];
+        if (!first->pid || p->start < first->start || (p->start == first->start && p->place < first->place))
+            *first = (struct table_first){p->start, p->place, p->pid};
+    }
+}
+
 uint32_t table_members(const struct table *t, uint32_t profile, int32_t *out, uint32_t room)
 {
     uint32_t n = 0;

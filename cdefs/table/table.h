@@ -134,6 +134,12 @@ struct table_link {
     int32_t pid, creator;
 };
 
+/* The first of several processes; pid 0: there is none */
+struct table_first {
+    uint64_t start, place;
+    int32_t pid;
+};
+
 /* A process that is forgotten, and from whom somebody may descend */
 struct table_forebear {
     uint64_t start, end, creator_start, file, ran, exe;
@@ -202,6 +208,8 @@ uint32_t table_read_dead(const struct table *t, uint32_t back, struct table_dead
 uint32_t table_pids(const struct table *t, uint32_t profile, int living, int32_t *out, uint32_t room);
 uint32_t table_links(const struct table *t, struct table_link *out, uint32_t room);
 uint32_t table_members(const struct table *t, uint32_t profile, int32_t *out, uint32_t room);
+/* By profile, below `room`, the oldest living process of its rows, with one look at each row. */
+void table_oldest(const struct table *t, struct table_first *out, uint32_t room);
 
 /* Pack: 0 where there is no memory. The newest row of the pid; threads are its other tids. */
 uint32_t table_pack(struct table *t, const struct table_row *row, const struct table_exec_row *execs,

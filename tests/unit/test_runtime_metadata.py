@@ -10,6 +10,7 @@ import pytest
 
 from auditns_connector.host import runtime_metadata
 from auditns_connector.host.runtime_metadata import ReaderAtOnce, RuntimeMetadata
+from auditns_connector.model.places import Container
 from auditns_connector.sources.runtimefiles import RuntimeFiles
 from tests.unit.test_runtimefiles import HEX, docker, put
 from tests.unit.world import World
@@ -127,3 +128,53 @@ def test_an_identifier_that_is_used_again_has_the_new_names(tmp_path: Path, cloc
         assert [one.name for one in living] == [f"web{number}"]
         world.exit(pid, number * 1000 + 500)
         clock.now += 60
+
+
+def test_containers_of_many_processes_are_asked_about_without_an_object_of_any(tmp_path: Path, clock: Clock) -> None:
+    world, at = World(), 10.0
+    for container in range(60):
+        pid = 2000 + 100 * container
+        start(world, pid, f"{container + 1:064x}", at)
+        for child in range(1, 40):
+            at += 0.1
+            world.fork(pid, pid + child, at)
+        at += 1
+        if container % 3 == 0:
+            world.exit(pid, at)
+    model = world.model
+    containers = list(model.containers.by_key.values())
+    objects = len(model.table.held), len(model.table._packed)
+    found = runtime_metadata.first_processes(Host(world), containers)  # type: ignore[arg-type]
+    assert (len(model.table.held), len(model.table._packed)) == objects
+    assert objects[0] + objects[1] < 200
+    living = model.table.living_in(containers)
+    for container in containers:
+        inside = [process for process in living if process.state.container is container]
+        assert len(inside) >= 39
+        assert found[container] == min(inside, key=lambda process: (process.start, process.place)).pid
+
+
+def test_only_those_that_are_new_are_asked_for_in_a_round(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, looked = World(), list[str]()
+    for number in range(300):
+        start(world, 2000 + number, f"{number + 1:064x}", 10 + number)
+    names = metadata(world, tmp_path)
+    while names.ask_due():
+        continue
+    nameless = runtime_metadata._nameless
+
+    def look(container: Container) -> bool:
+        looked.append(container.id)
+        return nameless(container)
+
+    monkeypatch.setattr(runtime_metadata, "_nameless", look)
+    ident = f"{1000:064x}"
+    config(tmp_path, ident, about(ident, "new"))
+    start(world, 5000, ident, 1000)
+    names.each_round()
+    assert named(world)[ident] == "new"
+    assert looked == [ident]
+    names.each_round()
+    assert looked == [ident]

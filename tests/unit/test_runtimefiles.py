@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -256,6 +257,32 @@ def test_a_daemon_inside_a_container_says_nothing_of_the_host(tmp_path: Path, mo
     monkeypatch.setattr(runtime_daemons, "process", lambda pid: Monitor(("dockerd", "--data-root", "/srv/evil"), 0))
     monkeypatch.setattr(runtime_daemons, "on_host", lambda pid: False)
     assert Daemons(OwnedFiles(str(tmp_path)), str(tmp_path / "proc")).docker_roots(0) == ["/var/lib/docker"]
+
+
+def test_processes_are_not_searched_for_daemons_with_each_question(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thousand containers may come at once, and a host have as many processes."""
+    now, searched = [1000.0], list[int]()
+
+    def process(pid: int) -> Monitor:
+        searched.append(pid)
+        return Monitor(("dockerd", "-g", "/a"))
+
+    monkeypatch.setattr(runtime_daemons, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(runtime_daemons, "_on_host", lambda pid: True)
+    monkeypatch.setattr(
+        runtime_daemons, "process", lambda pid: searched.append(pid) or Monitor(("dockerd", "-g", "/a"))
+    )
+    put(tmp_path, "proc/17/comm", "dockerd\n")
+    daemons = Daemons(OwnedFiles(str(tmp_path)), str(tmp_path / "proc"))
+    for _ in range(50):
+        assert daemons.docker_roots(-1) == ["/a"]
+    assert searched == [17]
+    put(tmp_path, "proc/18/comm", "dockerd\n")
+    now[0] += 1
+    daemons.docker_roots(-1)
+    assert sorted(searched) == [17, 17, 18]
 
 
 def test_the_parent_of_a_process_as_it_is() -> None:
