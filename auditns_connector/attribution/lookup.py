@@ -174,12 +174,12 @@ def _with_threads(model: "Model", process: Process, states: list[State], low: in
     """``states`` with what all threads had in common between ``low`` and ``high``: any of them may be meant."""
     if process.thread_namespaces is None or not states:
         return states
-    merged: NsSet | None = states[0].nsset
-    for nsset in threadsets.between(process, low, high):
-        merged = _common(model, merged, nsset)
-    if merged is states[0].nsset:
-        return states
-    return [state._replace(nsset=_common(model, merged, state.nsset)) for state in states]
+    theirs = threadsets.between(process, low, high)
+    return [
+        state._replace(nsset=_common(model, nssets)) if any(nsset is not state.nsset for nsset in nssets) else state
+        for state in states
+        if (nssets := [state.nsset, *theirs])
+    ]
 
 
 def agreed(model: "Model", states: Sequence[State]) -> State:
@@ -187,23 +187,23 @@ def agreed(model: "Model", states: Sequence[State]) -> State:
     if not states:
         return NOBODY
     first = states[0]
-    nsset, entry = first.nsset, first.entry
-    for state in states[1:]:
-        if state.container is not first.container:
+    container, entry, others = first.container, first.entry, False
+    for state in states:
+        if state.container is not container:
             return NOBODY
-        if state.nsset is not nsset:
-            nsset = _common(model, nsset, state.nsset)
         if state.entry is not entry:
             entry = None
+        others |= state.nsset is not first.nsset
+    nsset = _common(model, [state.nsset for state in states]) if others else first.nsset
     same = nsset is first.nsset and entry is first.entry
     return first if same else first._replace(nsset=nsset, entry=entry)
 
 
-def _common(model: "Model", one: NsSet | None, other: NsSet | None) -> NsSet | None:
-    """What both sets have in common; ``None`` in the places where they differ."""
-    if one is None or other is None:
+def _common(model: "Model", nssets: Sequence[NsSet | None]) -> NsSet | None:
+    """What all of the sets have in common, ``None`` in the places where they differ. A stamp of one that calls unshare in
+    a loop may mean dozens."""
+    known = [nsset.inst for nsset in nssets if nsset is not None]
+    if len(known) < len(nssets):
         return None
-    if one is other:
-        return one
-    pairs = zip(one.inst, other.inst, strict=True)
-    return model.namespaces.intern(tuple(a if a is b else None for a, b in pairs))
+    places = zip(*known, strict=True)
+    return model.namespaces.intern(tuple(place[0] if place.count(place[0]) == len(place) else None for place in places))
