@@ -139,7 +139,10 @@ class Ancestry:
 
     def program(self, process: Process) -> bytes:
         """The program that ``process`` runs; b"" is not known."""
-        return self.told(self.of(process)).program
+        if process.file and not self.missing(process.ran_at, _FAR if process.end is None else process.end):
+            # by the record of its own exec, or by that of whoever it has it from
+            return self._table.name(process.exe or self._exe(self.of(process)))
+        return self._program(self.of(process))
 
     def _exe(self, kin: Kin) -> int:
         """The program that ``kin`` runs by the record of the exec, which may be that of whoever it has it from: the

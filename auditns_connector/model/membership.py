@@ -29,7 +29,10 @@ from typing import Final, NamedTuple
 from auditns_connector.model.cgroups import CgroupSet
 from auditns_connector.model.containers import Containers, Named
 from auditns_connector.model.places import UNKNOWN, Container, Instance, NsSet
-from auditns_connector.vocabulary.namespaces import ALL_ORDER, PID, USER
+from auditns_connector.vocabulary.namespaces import ALL_ORDER, MNT, PID, USER
+
+#: types of namespaces (indices in ALL_ORDER) but pid, in the order in which their owners are asked for
+_OTHERS: Final = (USER, *(index for index in range(len(ALL_ORDER)) if index not in (PID, USER)))
 
 
 class Evidence(NamedTuple):
@@ -131,6 +134,15 @@ def settle(evidence: Evidence, verdict: Verdict) -> Container | None:
     return found
 
 
+def looked_at(containers: Containers, one: NsSet, other: NsSet) -> bool:
+    """Whether a rule looks at a namespace in which both sets differ. Of a process that went from one to the other the
+    rules say what they had said, where they do not."""
+    if one.inst[PID] is not other.inst[PID] or one.inst[MNT] is not other.inst[MNT]:
+        return True
+    types = containers.sandbox_types
+    return any(one.inst[i] is not other.inst[i] for i in _OTHERS if ALL_ORDER[i] in types)
+
+
 def lost_sight(evidence: Evidence) -> None:
     """Nobody has seen where a process was for a while: it may have been in the cgroup of any container."""
     _may_have_moved(evidence)
@@ -205,8 +217,9 @@ def pid_namespace(of: Evidence) -> Verdict | None:
 
 def other_namespaces(of: Evidence) -> Verdict | None:
     """The owner of a namespace of another type that makes sandboxes: of its user namespace before all."""
-    for index in (USER, *(index for index in range(len(ALL_ORDER)) if index not in (PID, USER))):
-        if ALL_ORDER[index] in of.containers.sandbox_types:
+    types = of.containers.sandbox_types
+    for index in _OTHERS:
+        if ALL_ORDER[index] in types:
             verdict = _owner(of, index)
             if verdict is not None:
                 return verdict

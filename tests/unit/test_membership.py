@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from auditns_connector.model.containers import Containers
-from auditns_connector.model.membership import RULES, Evidence, decide, no_cgroup
+from auditns_connector.model.membership import RULES, Evidence, decide, looked_at, no_cgroup
 from auditns_connector.model.namespaces import Namespaces
 from auditns_connector.model.places import UNKNOWN, Container
 from auditns_connector.model.runtimes import unit_of
@@ -219,3 +219,39 @@ def test_what_a_registration_may_hide_is_unknown_where_nothing_else_tells() -> N
     assert decide(lost._replace(registered=None)).belongs is None
     assert namespaces is not None
     assert namespaces.inst[NET] is not namespaces.inst[UTS]
+
+
+def test_rules_say_the_same_where_they_look_at_nothing_that_differs() -> None:
+    """Of who goes from one set of namespaces to another they are asked only where they look at what differs."""
+    w = World()
+    containers, initial = w.model.containers, w.model.initial
+    assert initial is not None
+    cgroups = w.model.cgroups.of([(0, PODMAN)])
+    inside, names = Container((("", "x"),), "registered", 1, None), ("pid", "user", "net", "mnt", "uts", "time")
+    facts: list[dict[str, Any]] = [
+        {name: True for bit, name in enumerate(("unproven", "there", "missed", "set_up")) if bits >> bit & 1}
+        | {"creator": creator, "registered": registered, "mounts": mounts, **seen}
+        for bits in range(16)
+        for creator in (None, inside, UNKNOWN)
+        for registered in (None, UNKNOWN)
+        for mounts in (None, inside)
+        for seen in ({"cgroups": w_root()}, {"cgroups": cgroups, "named": containers.named(cgroups)})
+    ]
+    skipped = 0
+    for bits in range(1 << len(names)):
+        containers.sandbox_types = frozenset(name for bit, name in enumerate(names) if bits >> bit & 1)
+        for number, name in enumerate(names):
+            made = w.model.namespaces.find(INDEX[name], 4, 7000 + number, 5)
+            insts = list(initial.inst)
+            insts[INDEX[name]] = made
+            other = w.model.namespaces.intern(tuple(insts))
+            for made.owner, made.first in ((None, (100, 1)), (None, (7, 1)), (UNKNOWN, (100, 1)), (inside, (7, 1))):
+                if looked_at(containers, initial, other):
+                    continue
+                skipped += 1
+                for known in facts:
+                    one = decide(evidence(containers, namespaces=initial, **known))
+                    two = decide(evidence(containers, namespaces=other, **known))
+                    assert one.belongs is two.belongs
+                    assert [step.__qualname__ for step in one.steps] == [step.__qualname__ for step in two.steps]
+    assert skipped > 100

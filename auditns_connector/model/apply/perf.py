@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from auditns_connector.model import thread_namespaces as threadsets
 from auditns_connector.model.entries import CGROUP, SETNS
+from auditns_connector.model.membership import looked_at
 from auditns_connector.model.places import UNKNOWN, Container, Instance, NsSet
 from auditns_connector.model.process import INHERITED, NOT_KNOWN, OBSERVED, Exec, Process, State
 from auditns_connector.vocabulary import frames as f
@@ -297,7 +298,8 @@ class KernelEvents:
             m.left(process, base)
             m.table.change(process, former._replace(since=time, nsset=nsset))
             m.table.leader_moved(process, time)
-            m.settle(process, time, OBSERVED, how=SETNS)
+            if base is None or former.origin != OBSERVED or m.doubts(process) or looked_at(m.containers, base, nsset):
+                m.settle(process, time, OBSERVED, how=SETNS)
         if base is not None:
             m.namespaces.leave(base, tid, time)
         reason = call.reason if call is not None else "unshare" if fresh else "setns"
