@@ -53,3 +53,7 @@ class NotSupportedError(AuditnsError):
     """This host or kernel lacks what was asked for."""
 
     exit_code = 3
+
+
+class LockedError(AuditnsError):
+    """Another program holds a lock that is not waited for any longer."""

@@ -23,7 +23,7 @@ from auditns_connector.auditrules import codec as auditrule
 from auditns_connector.auditrules.codec import AuditStatus
 from auditns_connector.auditrules.hints import Hint, boot_tool, hints
 from auditns_connector.auditrules.netlink import LOCKED_MESSAGE, AuditControl
-from auditns_connector.errors import AuditnsError, DecodeError, NotSupportedError
+from auditns_connector.errors import AuditnsError, DecodeError, LockedError, NotSupportedError
 from auditns_connector.state.directory import SafeDir
 from auditns_connector.state.paths import RUN_DIR
 from auditns_connector.vocabulary.values import Json, JsonObject
@@ -69,6 +69,8 @@ class RuleLease:
         self._backlog_limit = backlog_limit
         self._proc = proc
         self._held = False
+        #: another program was about to change the rules when they were to be looked at: :meth:`ensure` again
+        self.unsure = False
         self.found_off = False  #: auditing was off when :meth:`acquire` came: what was done before has no event
         #: the state as last written: somebody may take the file away
         self._known: JsonObject | None = None
@@ -156,19 +158,28 @@ class RuleLease:
 
     def ensure(self) -> list[str]:
         """Load again what somebody removed meanwhile (``auditctl -D``, a reload of rules); messages about it. Auditing
-        that was switched off stays off: that is said, and was meant. Raises as :meth:`acquire`."""
+        that was switched off stays off: that is said, and was meant. Raises as :meth:`acquire`, and
+        :class:`LockedError` where that is to be asked for again later: nobody is waited for."""
         if not self._held:
             return []
-        with SafeDir(self._directory) as directory, directory.locked(self._name + ".lock"):
-            state, status = self._read(directory), self._control.status()
-            if status.enabled == auditrule.ENABLED_OFF:
-                return ["somebody has switched auditing off (auditctl -e 0): no events come until it is on again"]
-            loaded = self._control.list_rules()
-            missing = sum(rule not in loaded for rule in self._rules)
-            if not missing or state is None:
-                return []
-            self._apply(directory, state, status)
-            return [f"somebody has removed {missing} of our audit rules; they are loaded again"]
+        try:
+            with SafeDir(self._directory) as directory, directory.locked(self._name + ".lock", wait=0.0):
+                self.unsure = False
+                return self._load_again(directory)
+        except LockedError:
+            self.unsure = True
+            raise
+
+    def _load_again(self, directory: SafeDir) -> list[str]:
+        state, status = self._read(directory), self._control.status()
+        if status.enabled == auditrule.ENABLED_OFF:
+            return ["somebody has switched auditing off (auditctl -e 0): no events come until it is on again"]
+        loaded = self._control.list_rules()
+        missing = sum(rule not in loaded for rule in self._rules)
+        if not missing or state is None:
+            return []
+        self._apply(directory, state, status)
+        return [f"somebody has removed {missing} of our audit rules; they are loaded again"]
 
     def close(self) -> list[str]:
         """Take back what was changed; returns what could not be restored, and why. Safe to call twice."""
@@ -178,6 +189,8 @@ class RuleLease:
         try:
             with SafeDir(self._directory) as directory, directory.locked(self._name + ".lock"):
                 return self._leave(directory)
+        except LockedError as error:
+            return [f"{error}: what was changed is taken back by the next program of ours that starts"]
         except AuditnsError as error:  # the file is out of reach: what it said is known, and who else came since is not
             return [str(error), *(self._restore(self._known, "") if self._known is not None else [])]
 

@@ -219,6 +219,11 @@ class TextSide:
         if due and due <= time.monotonic_ns():
             self.narrate()
 
+    def take_notices(self) -> list[str]:
+        """What people should be told of audit text, and of the records that are ours."""
+        notices = self.audit.take_notices() if self.audit is not None else []
+        return notices + (self.standalone.serials.take_notices() if self.standalone is not None else [])
+
     def note_position(self) -> None:
         """All that was seen of audit is with the outputs."""
         if self.position is not None and self.standalone is not None:

@@ -9,13 +9,17 @@ import errno
 import fcntl
 import os
 import stat
+import time
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Final, Self
 
-from auditns_connector.errors import AuditnsError, NotPermittedError
+from auditns_connector.errors import AuditnsError, LockedError, NotPermittedError
 
 MAX_STATE: Final = 1 << 20
+#: a lock is held for some milliseconds: so long it is waited for, and so often tried again (seconds)
+_PATIENCE: Final = 2.0
+_AGAIN: Final = 0.01
 
 
 def make_public(path: str) -> None:
@@ -111,15 +115,20 @@ class SafeDir:
             raise _explained(error, f"cannot remove {self.path}/{name}") from error
 
     @contextlib.contextmanager
-    def locked(self, name: str) -> Iterator[None]:
-        """Hold the lock file ``name`` (waits for another holder; the lock ends with its process)."""
+    def locked(self, name: str, *, wait: float = _PATIENCE) -> Iterator[None]:
+        """Hold the lock file ``name``; the lock ends with its process. Raises :class:`LockedError` where another holds
+        it for longer than ``wait`` seconds: it may have been stopped."""
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             fd = os.open(name, flags, 0o600, dir_fd=self._fd)
         except OSError as error:
             raise _explained(error, f"cannot open the lock {self.path}/{name}") from error
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
+            end = time.monotonic() + wait
+            while not _locks(fd):
+                if time.monotonic() >= end:
+                    raise LockedError(f"another program keeps {self.path}/{name} locked")
+                time.sleep(_AGAIN)
             yield
         finally:
             os.close(fd)
@@ -133,6 +142,14 @@ class SafeDir:
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
+
+
+def _locks(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _explained(error: OSError, what: str) -> AuditnsError:

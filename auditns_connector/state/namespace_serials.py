@@ -10,7 +10,7 @@ import json
 import time
 from typing import TYPE_CHECKING, Final
 
-from auditns_connector.errors import AuditnsError
+from auditns_connector.errors import AuditnsError, LockedError
 from auditns_connector.model.apply.namespace_life import nsid
 from auditns_connector.model.places import MINTED
 from auditns_connector.state.directory import SafeDir
@@ -138,10 +138,12 @@ class SerialStore:
             if witnesses and len(living) < _MAX_KEPT:
                 living.append([inst.index, inst.dev or namespaces.dev, inst.ino, serial, witnesses])
         try:
-            with SafeDir(self._directory) as folder, folder.locked(_LOCK):
+            with SafeDir(self._directory) as folder, folder.locked(_LOCK, wait=0.0):
                 # another program may have reserved numbers since
                 self._reserved = max(self._reserved, int(self._read(folder).get("next", 0)))
                 self._write(folder, living)
+        except LockedError:
+            self._saved = None  # next time
         except AuditnsError as error:
             self.notices.append(f"serials of namespaces are not kept across restarts: {error}")
             self._directory = None

@@ -1,8 +1,10 @@
 """The counter of our own events' serials."""
 
+import fcntl
 import os
 import struct
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -91,3 +93,37 @@ def test_a_closed_one_goes_on_alone(folder: str) -> None:
     first = serials.take()
     serials.close()
     assert serials.take() == first + 1
+
+
+def test_nobody_waits_for_a_program_that_keeps_the_counter_locked(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stopped one would hold up whoever has something to tell, and auditd behind it."""
+    clock = iter((5.0, 5.0, 5.5, 6.5, 7.5))
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    serials, other = EventSerials(folder, boot_id=BOOT), EventSerials(folder, boot_id=BOOT)
+    serials.saw(1000)
+    other.saw(1000)
+    first = serials.take(2)
+    with Path(folder, FILE_NAME).open("rb") as stopped:
+        fcntl.flock(stopped, fcntl.LOCK_EX)
+        apart = [counter.take(5) for counter in (serials, other, serials)]
+        assert serials.take_notices() == [], "that is how it may be where both have much to tell"
+        apart += [serials.take(5), serials.take(5)]
+    assert apart[2:] == [(apart[0] + 5 * i) % MODULUS for i in (1, 2, 3)]
+    assert len({first, first + 1, *(one + i for one in apart for i in range(5))}) == 27
+    assert all(NEAR < (one - 1000) % MODULUS < MODULUS - NEAR for one in apart)
+    assert (serials.apart, other.apart) == (20, 5)
+    assert serials.take() == first + 2
+    told = serials.take_notices()
+    assert len(told) == 1
+    assert f"{folder}/{FILE_NAME} locked" in told[0]
+    assert serials.take_notices() == []
+
+
+def test_what_is_counted_apart_evades_the_kernels_serials_as_well(folder: str) -> None:
+    serials = EventSerials(folder, boot_id=BOOT)
+    serials.saw(0)
+    with Path(folder, FILE_NAME).open("rb") as stopped:
+        fcntl.flock(stopped, fcntl.LOCK_EX)
+        near = serials.take()
+        serials.saw(near - 1)
+        assert NEAR < (serials.take() - near) % MODULUS < MODULUS - NEAR

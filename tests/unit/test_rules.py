@@ -12,7 +12,8 @@ from auditns_connector.auditrules.codec import AuditStatus, our_rules
 from auditns_connector.auditrules.hints import hints
 from auditns_connector.auditrules.lease import RuleLease
 from auditns_connector.auditrules.netlink import AuditControl
-from auditns_connector.errors import AuditnsError, NotPermittedError, NotSupportedError
+from auditns_connector.errors import AuditnsError, LockedError, NotPermittedError, NotSupportedError
+from auditns_connector.state.directory import SafeDir
 
 OURS = our_rules("x86_64", "auditns")
 ADMIN = auditrule.build_syscall_rule(0xC000003E, [59], "admin")
@@ -300,3 +301,26 @@ def test_hints(rules: list[bytes], cmdline: str, expected: list[str]) -> None:
 def test_hints_of_the_status() -> None:
     status = FakeControl(enabled=0).now._replace(rate_limit=5)
     assert [hint.id for hint in hints(status, [], "")] == ["older-processes", "kernel-log", "rate-limit"]
+
+
+def test_nobody_waits_for_a_program_that_keeps_the_lease_locked(path: Path) -> None:
+    """It may have been stopped: the loop looks after the rules later, the end leaves them to whoever starts next."""
+    control = FakeControl()
+    lease = lease_on(control, path)
+    lease.acquire()
+    control.rules.remove(OURS[1])
+    with SafeDir(str(path.parent)) as stopped, stopped.locked(path.name + ".lock"):
+        with pytest.raises(LockedError):
+            lease.ensure()
+        assert lease.unsure
+        assert OURS[1] not in control.rules
+    assert lease.ensure() == ["somebody has removed 1 of our audit rules; they are loaded again"]
+    assert not lease.unsure
+    with SafeDir(str(path.parent)) as stopped, stopped.locked(path.name + ".lock"):
+        (told,) = lease.close()
+    assert "taken back by the next" in told
+    assert control.rules == [ADMIN, OURS[0], *OURS[2:], OURS[1]]
+    later = lease_on(control, path)
+    later._living = lambda state: []  # type: ignore[method-assign]
+    later.take_back()
+    assert (control.rules, control.now.enabled) == ([ADMIN], 0)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from auditns_connector.errors import AuditnsError
+from auditns_connector.errors import AuditnsError, LockedError
 from auditns_connector.state.directory import MAX_STATE, SafeDir
 
 
@@ -92,7 +92,7 @@ def test_lock_keeps_others_out(place: Path) -> None:
     def second() -> None:
         with SafeDir(str(place)) as mine:
             started.set()
-            with mine.locked("lock"):
+            with mine.locked("lock", wait=600.0):
                 order.append("second")
 
     with SafeDir(str(place)) as directory:
@@ -103,3 +103,13 @@ def test_lock_keeps_others_out(place: Path) -> None:
             order.append("first")
         other.join()
     assert order == ["first", "second"]
+
+
+def test_a_lock_that_somebody_keeps_is_not_waited_for_for_ever(place: Path) -> None:
+    with SafeDir(str(place)) as directory, SafeDir(str(place)) as other, directory.locked("lock"):
+        with pytest.raises(LockedError, match=r"keeps .*/lock locked"), other.locked("lock", wait=0.0):
+            pass
+        with pytest.raises(LockedError), other.locked("lock", wait=0.02):
+            pass
+    with SafeDir(str(place)) as again, again.locked("lock", wait=0.0):
+        pass

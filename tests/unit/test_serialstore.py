@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from auditns_connector.model.places import MINTED, Instance
+from auditns_connector.state import namespace_serials
+from auditns_connector.state.directory import SafeDir
 from auditns_connector.state.namespace_serials import BLOCK, FILE_NAME, SerialStore, unused
 from auditns_connector.vocabulary import frames as f
 from auditns_connector.vocabulary.namespaces import INITIAL_INODES_618, NET
@@ -127,3 +129,15 @@ def test_saving_leaves_the_numbers_that_others_reserved(folder: str) -> None:
     w.model.namespaces.serial(inst(w))
     one.save(w.model)
     assert SerialStore(BOOT, folder).first >= other.first + BLOCK
+
+
+def test_where_another_program_keeps_them_locked_they_are_saved_the_next_time(folder: str) -> None:
+    store = SerialStore(BOOT, folder)
+    w = world(store)
+    w.model.namespaces.serial(inst(w))
+    with SafeDir(folder) as stopped, stopped.locked(namespace_serials._LOCK):
+        store.save(w.model, last=True)
+    before = Path(folder, FILE_NAME).read_bytes()
+    store.save(w.model, last=True)
+    assert before != Path(folder, FILE_NAME).read_bytes()
+    assert store.notices == []
