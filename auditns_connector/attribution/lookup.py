@@ -200,8 +200,8 @@ def agreed(model: "Model", states: Sequence[State]) -> State:
 
 
 def _common(model: "Model", nssets: Sequence[NsSet | None]) -> NsSet | None:
-    """What all of the sets have in common, ``None`` in the places where they differ. A stamp of one that calls unshare in
-    a loop may mean dozens."""
+    """What all of the sets have in common, ``None`` in the places where they differ. A stamp of one that calls unshare
+    in a loop may mean dozens."""
     known = [nsset.inst for nsset in nssets if nsset is not None]
     if len(known) < len(nssets):
         return None

@@ -2,12 +2,16 @@
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
 from auditns_connector.daemon.terminal import complain
 from auditns_connector.errors import ConfigError
 
+if TYPE_CHECKING:
+    from auditns_connector.daemon.process import Signals
 
-def run_events(args: argparse.Namespace) -> int:
+
+def run_events(args: argparse.Namespace, signals: "Signals") -> int:
     """Show process events until a signal, the count or the duration is reached."""
     from auditns_connector.assembly import Parts, Program, build
     from auditns_connector.attribution.attributor import Correlator
@@ -15,7 +19,7 @@ def run_events(args: argparse.Namespace) -> int:
     from auditns_connector.daemon.log import Log
     from auditns_connector.daemon.notify import notify
     from auditns_connector.daemon.privileges import keep_only
-    from auditns_connector.daemon.process import boost_priority
+    from auditns_connector.daemon.process import boost_priority, boost_session
     from auditns_connector.emit.events import EventWriter
     from auditns_connector.host.namespace_source import told
     from auditns_connector.host.open_sources import host_observer
@@ -28,7 +32,8 @@ def run_events(args: argparse.Namespace) -> int:
     kinds = _check(args)
     log = Log(args.quiet)
     journal = JournalWriter(args.journal) if args.journal else None
-    boost_priority()
+    if not boost_session():
+        boost_priority()
     keep_only()
     audit = ReadlogSource() if args.ns_source == "audit" else None
     observer, notices = host_observer(
@@ -55,7 +60,7 @@ def run_events(args: argparse.Namespace) -> int:
         program = build(
             Parts(
                 observer, correlator, Enricher(correlator, []), {"events": [sink]}, log, args.control, audit,
-                events=events, duration=args.duration,
+                events=events, duration=args.duration, early=signals.came,
             )
         )  # fmt: skip
         pipeline = program.pipeline

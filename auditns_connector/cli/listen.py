@@ -3,7 +3,6 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from auditns_connector.assembly import Program
     from auditns_connector.auditrules.lease import RuleLease
     from auditns_connector.daemon.log import RateLimitedLog
+    from auditns_connector.daemon.process import Signals
     from auditns_connector.sinks.base import LostLine, Sink
 
 
@@ -158,26 +158,26 @@ def run(args: argparse.Namespace) -> int:
     from auditns_connector.daemon.process import Stopped, open_standard_streams, stoppable
 
     open_standard_streams()
-    with stoppable() as no_more_signals:
-        try:
+    try:
+        with stoppable() as signals:
             if args.events:
                 from auditns_connector.cli.events import run_events
 
-                return run_events(args)
-            return _listen(args, no_more_signals)
-        except Stopped:
-            print("auditns: stopped by a signal", file=sys.stderr)
-            return 0
+                return run_events(args, signals)
+            return _listen(args, signals)
+    except Stopped:
+        print("auditns: stopped by a signal", file=sys.stderr)
+        return 0
 
 
-def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> int:
+def _listen(args: argparse.Namespace, signals: "Signals") -> int:
     from auditns_connector.assembly import Parts, build
     from auditns_connector.attribution.attributor import Correlator
     from auditns_connector.auditrules.lease import RuleLease, take_back_leftovers
     from auditns_connector.daemon.log import Log
     from auditns_connector.daemon.notify import notify, watched
     from auditns_connector.daemon.privileges import OTHER_USERS, keep_only
-    from auditns_connector.daemon.process import boost_priority
+    from auditns_connector.daemon.process import boost_priority, boost_session
     from auditns_connector.emit import spelling as spellings
     from auditns_connector.emit.redaction import Redaction
     from auditns_connector.host.audit_tools import version
@@ -203,7 +203,8 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
     try:
         # the journal may stand in somebody's own directory: it is opened with all of root's rights
         journal = JournalWriter(args.journal) if args.journal else None
-        boost_priority()
+        if not boost_session():
+            boost_priority()
         keep_only(OTHER_USERS if args.other_users else ())
         observer, notices = host_observer(
             perf=args.perf,
@@ -255,7 +256,7 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
                     standalone=standalone, coalescer=Coalescer(args.coalesce), marks=args.mark, expect=args.expect,
                     users=UserOptions(args.user_streams, tuple(args.user_quota)),
                     lifecycle=not args.no_lifecycle,
-                    duration=args.duration, on_hup=_opened_again if args.output else None,
+                    duration=args.duration, on_hup=_opened_again if args.output else None, early=signals.came,
                     resumes=_resumes(args, whole=not wanted and not args.count),
                 )
             )  # fmt: skip
@@ -263,6 +264,7 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
             pipeline.more_status["records"] = lambda: spelling.status(args.placement)
             if lease is not None:
                 pipeline.text.on_rules.append(partial(_again, lease, pipeline.rate_limited))
+                pipeline.each_tick.append(partial(_again_where_unsure, lease, pipeline.rate_limited))
             notify("READY=1")
             if watched():
                 pipeline.each_tick.append(lambda: notify("WATCHDOG=1"))
@@ -270,10 +272,10 @@ def _listen(args: argparse.Namespace, no_more_signals: Callable[[], None]) -> in
             notify("STOPPING=1")
             status = pipeline.status()
         finally:
-            no_more_signals()
+            signals.ignore()
             observer.close()
     finally:
-        no_more_signals()
+        signals.ignore()
         audit.close()
         if program is not None:
             program.close()
@@ -332,3 +334,9 @@ def _again(lease: "RuleLease", rate_limited: "RateLimitedLog") -> None:
             rate_limited.warning(message, message)
     except AuditnsError as error:
         rate_limited.warning("rules", "our audit rules could not be checked", reason=str(error))
+
+
+def _again_where_unsure(lease: "RuleLease", rate_limited: "RateLimitedLog") -> None:
+    """They could not be looked at when they were changed."""
+    if lease.unsure:
+        _again(lease, rate_limited)

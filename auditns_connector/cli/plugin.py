@@ -125,7 +125,7 @@ class Plugin:
         from auditns_connector.assembly import Parts, build
         from auditns_connector.auditrules.lease import take_back_leftovers
         from auditns_connector.daemon.privileges import keep_only
-        from auditns_connector.daemon.process import boost_priority, boost_session
+        from auditns_connector.daemon.process import boost_beside, boost_session
         from auditns_connector.host.bootstrap import boot_id
         from auditns_connector.host.open_sources import host_observer
         from auditns_connector.journal.files import JournalWriter
@@ -139,8 +139,8 @@ class Plugin:
         config, log = self._config, self._log
         child = config.child
         self._spawner = Spawner(child.argv, child.capabilities) if child.enabled else None
-        if not boost_session():
-            boost_priority()
+        if not boost_session(with_parent=True):
+            boost_beside(os.getppid())
         keep_only(_more_capabilities(config))
         audit = StdinSource(limits=Limits(*config.sources.input_queue))
         journal = None

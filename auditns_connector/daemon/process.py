@@ -12,13 +12,18 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import socket
 
 #: for a process that was given none
 PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 UMASK: Final = 0o027
 #: by so much a program that keeps up with the whole host comes before others (setpriority(2)); auditd does likewise
 PRIORITY_BOOST: Final = 10
+#: by these names audit's own daemons start plugins
+DAEMONS: Final = ("auditd", "audispd")
 #: whether the scheduler has a group for each session, and the priority of that of ours
 AUTOGROUPS: Final = "/proc/sys/kernel/sched_autogroup_enabled"
 AUTOGROUP: Final = "/proc/self/autogroup"
@@ -104,14 +109,15 @@ def boost_priority() -> None:
         os.setpriority(os.PRIO_PROCESS, 0, max(now - PRIORITY_BOOST, -20))
 
 
-def boost_session() -> bool:
-    """Have the session of the daemon that has started us, or ours alone, come before others by as much, and us with it;
-    False where that cannot be had. Where the kernel shares the CPUs out by sessions (sched(7), autogroup) the priority
-    of a process counts against those of its own session only: what a user's session does would leave the daemon and us
-    half of the CPUs, however many processes that are, and keep both waiting for seconds; and raised above the daemon,
-    we would keep it waiting whenever we have much to do. A session with others in it is left alone."""
+def boost_session(*, with_parent: bool = False) -> bool:
+    """Have our session, where it is ours alone or (``with_parent``) the daemon's that has started us, come before
+    others by as much, and us with it; False where that cannot be had. Where the kernel shares the CPUs out by sessions
+    (sched(7), autogroup) the priority of a process counts against those of its own session only: what a user's
+    session does would leave the daemon and us half of the CPUs, however many processes that are, and keep both waiting
+    for seconds; and raised above the daemon, we would keep it waiting whenever we have much to do. A session with
+    others in it is left alone."""
     wanted = max(os.getpriority(os.PRIO_PROCESS, 0) - PRIORITY_BOOST, -20)
-    if os.getsid(0) not in (os.getpid(), os.getppid()):
+    if os.getsid(0) not in (os.getpid(), os.getppid() if with_parent else 0):
         return False
     with contextlib.suppress(OSError):  # this kernel has none, or it may not be raised
         with open(AUTOGROUPS, encoding="ascii") as enabled, open(AUTOGROUP, encoding="ascii") as group:
@@ -121,6 +127,25 @@ def boost_session() -> bool:
                 group.write(str(wanted))
         return found
     return False
+
+
+def boost_beside(daemon: int) -> None:
+    """Come before others, and the process ``daemon`` that has started us as well, so that we never keep it waiting: it
+    is raised by :data:`PRIORITY_BOOST` unless that was done before, and we are where it is. Only auditd: of any other
+    process nobody knows what it is for, and we are raised alone."""
+    try:
+        with open(f"/proc/{daemon}/comm", encoding="utf-8", errors="replace") as comm:
+            known = comm.read().strip() in DAEMONS
+        now = os.getpriority(os.PRIO_PROCESS, daemon)
+    except OSError:  # it is gone, or there is no /proc
+        known, now = False, 0
+    if not known:
+        boost_priority()
+        return
+    wanted = now if now <= -PRIORITY_BOOST else max(now - PRIORITY_BOOST, -20)
+    with contextlib.suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, daemon, wanted)
+        os.setpriority(os.PRIO_PROCESS, 0, wanted)
 
 
 def reset_signals(*, keep_hup: bool = False) -> None:
@@ -157,10 +182,10 @@ class Stopped(BaseException):
     ``unhandled_keyboard_interrupt``)."""
 
 
-def _handled_by(handler: Callable[[int, FrameType | None], None]) -> dict[signal.Signals, Handler]:
-    """Have ``handler`` called at SIGINT, SIGTERM and SIGHUP, those not ignored; their former handlers."""
-    signs = [s for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(s) != signal.SIG_IGN]
-    return {sign: signal.signal(sign, handler) for sign in signs}
+def _heeded() -> dict[signal.Signals, Handler]:
+    """SIGINT, SIGTERM and SIGHUP, those not ignored, with their handlers."""
+    signs = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    return {sign: handler for sign in signs if (handler := signal.getsignal(sign)) != signal.SIG_IGN}
 
 
 def _set_handlers(handlers: Mapping[signal.Signals, Handler]) -> None:
@@ -168,20 +193,52 @@ def _set_handlers(handlers: Mapping[signal.Signals, Handler]) -> None:
         signal.signal(sign, handler)
 
 
+class Signals:
+    """What is done about signals in :func:`stoppable`."""
+
+    def __init__(self, former: Mapping[signal.Signals, Handler]) -> None:
+        self.former = former
+        #: those that have come, whatever became of :class:`Stopped`: what is raised where an object is freed is told on
+        #: stderr and forgotten
+        self.came: list[int] = []
+
+    def ignore(self) -> None:
+        """Be deaf to them: what is put back now takes bounded time and must not be left half done."""
+        _set_handlers(dict.fromkeys(self.former, signal.SIG_IGN))
+
+
 @contextlib.contextmanager
-def stoppable() -> Iterator[Callable[[], None]]:
-    """In the block SIGINT, SIGTERM and SIGHUP (those not ignored) raise :class:`Stopped`, so that what was
-    changed on the host is put back whenever the end comes. The function given, called when putting back begins, makes
-    it deaf to all three: that work takes bounded time and must not be left half done."""
+def stoppable() -> Iterator[Signals]:
+    """In the block, where it begins and where it ends SIGINT, SIGTERM and SIGHUP (those not ignored) raise
+    :class:`Stopped`, so that what was changed on the host is put back whenever the end comes."""
+    signals = Signals(_heeded())
 
     def stop(number: int, frame: FrameType | None) -> None:
+        signals.came.append(number)
         raise Stopped
 
-    former = _handled_by(stop)
     try:
-        yield lambda: _set_handlers(dict.fromkeys(former, signal.SIG_IGN))
+        _set_handlers(dict.fromkeys(signals.former, stop))
+        yield signals
     finally:
-        _set_handlers(former)
+        _set_handlers(signals.former)
+
+
+@contextlib.contextmanager
+def woken() -> Iterator["socket.socket"]:
+    """In the block every signal makes the socket given readable: whoever waits for that as well is woken by one that
+    comes after it last ran a handler and before it waits. (EINTR is for those that come later.)"""
+    import socket
+
+    reader, writer = socket.socketpair()
+    with reader, writer:
+        reader.setblocking(False)
+        writer.setblocking(False)
+        former = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        try:
+            yield reader
+        finally:
+            signal.set_wakeup_fd(former)
 
 
 @contextlib.contextmanager
@@ -194,8 +251,9 @@ def ended_by_signal() -> Iterator[Callable[[], bool]]:
         came.append(number)
         _set_handlers(former)
 
-    former = _handled_by(note)
+    former = _heeded()
     try:
+        _set_handlers(dict.fromkeys(former, note))
         yield lambda: bool(came)
     finally:
         _set_handlers(former)

@@ -5,11 +5,12 @@ counters come from the control socket of the program that is watched, which is a
 """
 
 import os
+import select
 import socket
 import stat
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
-from socketserver import BaseServer, TCPServer, UnixStreamServer
+from socketserver import TCPServer, UnixStreamServer
 from typing import TYPE_CHECKING, Final
 
 from auditns_connector.errors import AuditnsError
@@ -17,6 +18,9 @@ from auditns_connector.metrics.exposition import CONTENT_TYPE
 
 if TYPE_CHECKING:
     from auditns_connector.config.metrics import Endpoint
+    from auditns_connector.daemon.process import Signals
+
+    Server = TCPServer | UnixStreamServer
 
 #: seconds that somebody may take to send a request and to read the answer
 PATIENCE: Final = 5.0
@@ -47,25 +51,38 @@ def serve(where: "Endpoint", answer: Callable[[], bytes]) -> int:
             return ""
 
     from auditns_connector.daemon.notify import notify
-    from auditns_connector.daemon.process import Stopped, stoppable
+    from auditns_connector.daemon.process import Stopped, stoppable, woken
 
-    with _server(where, Handler) as server, stoppable():
-        notify("READY=1")
-        try:
-            server.serve_forever(poll_interval=3600)
-        except Stopped:
-            pass  # this is how it ends
-        finally:
-            if where.path:
-                os.unlink(where.path)
+    try:
+        with _server(where, Handler) as server, stoppable() as signals, woken() as signal_came:
+            try:
+                notify("READY=1")
+                _answer_requests(server, signal_came, signals)
+            finally:
+                if where.path:
+                    os.unlink(where.path)
+    except Stopped:
+        pass  # this is how it ends
     return 0
 
 
-def _server(where: "Endpoint", handler: type[BaseHTTPRequestHandler]) -> BaseServer:
+def _answer_requests(server: "Server", signal_came: socket.socket, signals: "Signals") -> None:
+    """One after the other until a signal comes, wherever that is: serve_forever() would wait for the next one."""
+    server.timeout = 0.0  # there is somebody; should he have gone, nobody is waited for
+    server.socket.setblocking(False)
+    ready = select.poll()
+    for one in (server, signal_came):
+        ready.register(one, select.POLLIN)
+    while not signals.came:
+        if any(fd == server.fileno() for fd, _ in ready.poll()):
+            server.handle_request()
+
+
+def _server(where: "Endpoint", handler: type[BaseHTTPRequestHandler]) -> "Server":
     try:
         if where.path:
             _remove_socket(where.path)
-            server: BaseServer = UnixStreamServer(where.path, handler)
+            server: Server = UnixStreamServer(where.path, handler)
             os.chmod(where.path, 0o666)  # counters are no secret; they hold no names of ours but outputs and streams
             return server
         kind = type("Loopback", (TCPServer,), {"allow_reuse_address": True, "address_family": _family(where.host)})

@@ -6,7 +6,6 @@ served between two rounds of it.
 
 import selectors
 import signal
-import socket
 import time
 from collections.abc import Callable
 from types import FrameType
@@ -16,6 +15,7 @@ from auditns_connector._native import lib
 from auditns_connector.attribution.attributor import Correlator
 from auditns_connector.daemon.collector import collecting
 from auditns_connector.daemon.log import Log, RateLimitedLog
+from auditns_connector.daemon.process import woken
 from auditns_connector.host.observer import KEEP, Observer
 from auditns_connector.pipeline.coalescing import Coalescer
 from auditns_connector.pipeline.native_loop import NativeLoop
@@ -112,31 +112,30 @@ class Pipeline:
     def run(self) -> None:
         """Until it is over; leaves signal handlers and descriptors as they were."""
         lib.memory_keep()
-        reader, writer = socket.socketpair()
-        reader.setblocking(False)
-        writer.setblocking(False)
-        former_fd = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-        former = {number: signal.signal(number, self._on_signal) for number in _SIGNALS if not self._deaf_to(number)}
-        audit = self.text.audit
         try:
-            for number in self.early:
-                self._on_signal(number, None)
-            self.selector.register(reader, selectors.EVENT_READ, lambda: reader.recv(_WAKEUPS))
-            self._register()
-            if audit is not None:
-                audit.begin()
-            self.observer.between = self._serve_between
-            self.observer.exec_rules.read()
-            with collecting() as collector:
-                while not self.stopping:
-                    collector.look(idle=not self._round())
+            with woken() as signal_came:
+                former = {number: signal.signal(number, self._on_signal) for number in _SIGNALS if self._heeds(number)}
+                try:
+                    self.selector.register(signal_came, selectors.EVENT_READ, lambda: signal_came.recv(_WAKEUPS))
+                    self._go_on()
+                finally:
+                    for number, handler in former.items():
+                        signal.signal(number, handler)
         finally:
-            for number, handler in former.items():
-                signal.signal(number, handler)
-            signal.set_wakeup_fd(former_fd)
-            reader.close()
-            writer.close()
             self._finish()
+
+    def _go_on(self) -> None:
+        audit = self.text.audit
+        for number in self.early:
+            self._on_signal(number, None)
+        self._register()
+        if audit is not None:
+            audit.begin()
+        self.observer.between = self._serve_between
+        self.observer.exec_rules.read()
+        with collecting() as collector:
+            while not self.stopping:
+                collector.look(idle=not self._round())
 
     def _register(self) -> None:
         text, observer = self.text, self.observer
@@ -159,9 +158,9 @@ class Pipeline:
         for fd in self._rings:
             self.selector.register(fd, selectors.EVENT_READ, self._sync)
 
-    def _deaf_to(self, number: signal.Signals) -> bool:
+    def _heeds(self, number: signal.Signals) -> bool:
         """nohup's SIGHUP stays ignored where it has no other meaning than the terminal's end."""
-        return number == signal.SIGHUP and self._on_hup is None and signal.getsignal(number) == signal.SIG_IGN
+        return number != signal.SIGHUP or self._on_hup is not None or signal.getsignal(number) != signal.SIG_IGN
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGHUP and self._on_hup is not None:
@@ -288,7 +287,7 @@ class Pipeline:
         observer.model.losses.tell_forgotten(cut)
         observer.mark(cut, [], expire=self._expire(cut))
         self._settle_journal()
-        for notice in text.audit.take_notices() if text.audit is not None else []:
+        for notice in text.take_notices():
             self.log.warning(notice)
         for call in self.each_tick:
             call()

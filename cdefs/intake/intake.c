@@ -61,6 +61,9 @@ void intake_free(struct intake *in)
     uint64_t one = 1;
 
     if (in->started) {
+        pthread_mutex_lock(&in->lock);
+        in->ended = in->ended ? in->ended : 1; /* it looks for the descriptor below only where nothing is to be read */
+        pthread_mutex_unlock(&in->lock);
         while (write(in->quit, &one, sizeof(one)) < 0 && errno == EINTR)
             ;
         pthread_join(in->thread, NULL);

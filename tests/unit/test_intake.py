@@ -18,7 +18,7 @@ import pytest
 
 from auditns_connector.audittext.scanner import TextStream
 from auditns_connector.audittext.serials import SerialGap
-from auditns_connector.sources.intake import Limits
+from auditns_connector.sources.intake import STREAM, Intake, Limits
 from auditns_connector.sources.stdin import StdinSource
 
 MIB = 1 << 20
@@ -350,3 +350,13 @@ def test_text_is_whole_while_loop_and_thread_take_turns(fed: Fed) -> None:
         read += stream.held()
     thread.join()
     assert read == text
+
+
+def test_it_ends_where_text_never_stops_coming() -> None:
+    """The thread read on as long as there was something, and was waited for all that time."""
+    with open("/dev/zero", "rb", buffering=0) as endless:
+        source = Intake(endless.fileno(), STREAM, Limits(4 * MIB, 0, ""))
+        source.begin()
+        while not source.counters()["takeovers"]:
+            time.sleep(0.001)
+        source.close()

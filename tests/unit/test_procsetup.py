@@ -165,7 +165,7 @@ def session():
     except (FileNotFoundError, ValueError):  # no such file, or nothing in it: the session of init is in no group
         return None
 before, nice = session(), os.getpriority(os.PRIO_PROCESS, 0)
-print(before, nice, process.boost_session(), session(), os.getpriority(os.PRIO_PROCESS, 0))
+print(before, nice, process.boost_session(with_parent=True), session(), os.getpriority(os.PRIO_PROCESS, 0))
 """
 
 
@@ -181,3 +181,35 @@ def test_only_a_session_of_our_own_comes_before_others(whose: str) -> None:
     ours = whose == "own" and os.geteuid() == 0
     assert (had, nice_after) == (str(ours), nice)
     assert int(after) == (min(int(before), max(int(nice) - procsetup.PRIORITY_BOOST, -20)) if ours else int(before))
+
+
+BESIDE = """
+import os, subprocess, sys
+sys.path.insert(0, sys.argv[1])
+if sys.argv[3] != "child":
+    with open("/proc/self/comm", "w") as comm:
+        comm.write(sys.argv[3])
+    os.setpriority(os.PRIO_PROCESS, 0, max(-4, os.getpriority(os.PRIO_PROCESS, 0)) if os.geteuid() else -4)
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    for _ in range(2):
+        child = [sys.executable, "-IS", "-c", sys.argv[4], *sys.argv[1:3], "child"]
+        said = subprocess.run(child, capture_output=True, text=True, check=True).stdout
+        print(before, os.getpriority(os.PRIO_PROCESS, 0), said)
+else:
+    from auditns_connector.daemon import process
+    process.boost_beside(os.getppid())
+    print(os.getpriority(os.PRIO_PROCESS, 0))
+"""
+
+
+@pytest.mark.parametrize("name", ["auditd", "somebody"])
+def test_without_sessions_auditd_is_raised_with_us_once_and_nobody_else(name: str) -> None:
+    command = [sys.executable, "-IS", "-c", BESIDE, PACKAGE, "x", name, BESIDE]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    before, *after = map(int, said[:3])
+    if os.geteuid():
+        assert after == [before, before]
+        return
+    assert before == -4
+    assert after == ([-14, -14] if name == "auditd" else [-4, -14])
+    assert said[3:] == said[:3], "raised once"
