@@ -264,7 +264,10 @@ class Pipeline:
     # -- its steps
 
     def _read(self) -> None:
-        self.text.read()
+        text, native = self.text, self._native
+        waits = native is not None and not text.suspended and text.audit is not None and text.audit.oldest
+        if not (waits and native is not None and native.work_off(SLICE)):
+            text.read()
 
     def _sync(self) -> None:
         if self.text.suspended:

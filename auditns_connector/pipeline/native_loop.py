@@ -142,6 +142,18 @@ class NativeLoop:
         finally:
             self.settle()
 
+    def work_off(self, seconds: float) -> bool:
+        """Work for so long on text that was taken in while something else was worked on; False where that is the
+        pipeline's from the first block on."""
+        c = self._c
+        c.end, c.waits, done = time.monotonic_ns() + int(seconds * 1e9), True, False
+        while c.waits and c.end > time.monotonic_ns() and self.ready():
+            done = True
+            if not self._go_on(lib.loop_backlog(c)):
+                break
+        self.settle()
+        return done
+
     def _go_on(self, how: int) -> bool:
         """After a round that went like that; False where the pipeline is to look after something now."""
         c, look, text, observer = self._c, self._look, self._text, self._observer

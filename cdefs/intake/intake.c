@@ -158,7 +158,7 @@ static int64_t read_self(struct intake *in, struct auditns_stream *s, uint64_t m
 }
 
 /* To be called with the lock held; it is let go of while the bytes are moved. */
-static int64_t read_queue(struct intake *in, struct auditns_stream *s)
+static int64_t read_queue(struct intake *in, struct auditns_stream *s, uint64_t most)
 {
     struct block *b = queue_head(&in->queue);
     struct ring *ring = b->ring;
@@ -166,6 +166,7 @@ static int64_t read_queue(struct intake *in, struct auditns_stream *s)
     int failed;
 
     size = size < room ? size : room;
+    size = size < most ? size : most;
     b->reading = 1;
     dropped(in, &b->gap);
     in->taken = b->taken;
@@ -187,7 +188,7 @@ static int64_t read_queue(struct intake *in, struct auditns_stream *s)
     return failed ? -EAGAIN : (int64_t)size;
 }
 
-int64_t intake_read(struct intake *in, struct auditns_stream *s)
+int64_t intake_read_some(struct intake *in, struct auditns_stream *s, uint64_t most)
 {
     int64_t got;
 
@@ -195,7 +196,7 @@ int64_t intake_read(struct intake *in, struct auditns_stream *s)
         return -ENOBUFS;
     pthread_mutex_lock(&in->lock);
     if (in->queue.count) {
-        got = read_queue(in, s);
+        got = read_queue(in, s, most);
     } else if (in->busy) {
         got = -EAGAIN;
     } else {
@@ -203,7 +204,7 @@ int64_t intake_read(struct intake *in, struct auditns_stream *s)
             queue_rest(&in->queue);
         dropped(in, &in->cutter.gap);
         in->cutter.dropping = 0;
-        got = read_self(in, s, UINT64_MAX);
+        got = read_self(in, s, most);
     }
     if (!in->busy)
         signal_news(in, in->queue.count || (in->apart && in->staged));
@@ -211,16 +212,9 @@ int64_t intake_read(struct intake *in, struct auditns_stream *s)
     return got;
 }
 
-int64_t intake_read_self(struct intake *in, struct auditns_stream *s, uint64_t most)
+int64_t intake_read(struct intake *in, struct auditns_stream *s)
 {
-    int64_t got;
-
-    if (!prepare(s))
-        return -ENOBUFS;
-    pthread_mutex_lock(&in->lock);
-    got = in->apart ? -EBUSY : read_self(in, s, most);
-    pthread_mutex_unlock(&in->lock);
-    return got;
+    return intake_read_some(in, s, UINT64_MAX);
 }
 
 void intake_finish(struct intake *in)
@@ -282,7 +276,8 @@ void intake_tell(struct intake *in, struct intake_news *news)
         .taken = in->taken, .oldest = b ? b->begun : !in->busy && in->staged ? in->staged_at : 0, .bytes = in->bytes,
         .memory = in->queue.memory.tail - in->queue.memory.head, .spool = in->queue.spool.tail - in->queue.spool.head,
         .most = in->queue.most, .takeovers = in->takeovers, .dropped_events = in->dropped_events,
-        .dropped_records = in->dropped_records, .apart = in->apart, .middle = in->middle, .failed = in->queue.failed};
+        .dropped_records = in->dropped_records, .apart = in->apart, .middle = in->middle, .gaps = in->gaps,
+        .failed = in->queue.failed};
     pthread_mutex_unlock(&in->lock);
 }
 

@@ -23,6 +23,7 @@ struct intake_news {
     uint64_t dropped_events, dropped_records;
     int apart;                  /* the thread reads */
     int middle;                 /* what intake_read gave last ended within a line */
+    int gaps;                   /* how often intake_dropped has something to tell */
     int failed;                 /* errno of the spool, which is not used any more; 0: none */
 };
 
@@ -47,8 +48,8 @@ void intake_free(struct intake *in);
 /* Put text into the stream, which ends its last points. Returns how many bytes, 0 at the end, -EAGAIN where there is none
  * now, -ENOBUFS where the stream needs more room first, or another -errno. */
 int64_t intake_read(struct intake *in, struct auditns_stream *stream);
-/* The same, but -EBUSY where the thread has taken over; of a stream no more than `most` bytes. */
-int64_t intake_read_self(struct intake *in, struct auditns_stream *stream, uint64_t most);
+/* The same, but no more than `most` bytes of a stream, or of what waits. */
+int64_t intake_read_some(struct intake *in, struct auditns_stream *stream, uint64_t most);
 /* Nothing that comes later is to be taken in: the end is where nothing waits for the first time from now on. */
 void intake_finish(struct intake *in);
 /* Drop all that waits; *gap tells what that was. Returns 0 where nothing did. */

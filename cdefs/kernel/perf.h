@@ -135,19 +135,20 @@ void perf_set_drop(struct perf_set *set, int ring);
 /* All rings' records up to `cut`, as frames sorted by time; *frames is valid until the next call. Length or -ENOMEM. */
 int64_t perf_set_drain(struct perf_set *set, const struct perf_layout *layout, struct perf_counters *counters,
                        uint64_t cut, uint8_t **frames);
-/* What perf_look is given, and finds: when it looked (CLOCK_MONOTONIC ns), the frames up to then, and whether the clock's
-   sample is to be told. */
+/* What perf_look is given, and finds: up to when it looked (CLOCK_MONOTONIC ns), the frames up to then, and whether the
+   clock's sample is to be told. */
 struct perf_look {
     struct perf_set *set;
     const struct perf_layout *layout;
     struct perf_counters *counters;
     struct clock_sample *clock;
+    uint64_t upto; /* how far it is to look; 0: up to now */
     uint64_t cut;
     uint8_t *frames;
     int told;
 };
 
-/* clock_look, then perf_set_drain up to now. */
+/* clock_look, then perf_set_drain. */
 int64_t perf_look(struct perf_look *look);
 /* 1 when the ring was so full since the last call that records may have been lost at its end. */
 int perf_set_suspect(struct perf_set *set, int ring);

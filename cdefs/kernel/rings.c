@@ -231,7 +231,7 @@ int64_t perf_set_drain(struct perf_set *set, const struct perf_layout *layout, s
 
 int64_t perf_look(struct perf_look *look)
 {
-    look->cut = (uint64_t)clock_now();
+    look->cut = look->upto ? look->upto : (uint64_t)clock_now();
     look->told = clock_look(look->clock);
     return perf_set_drain(look->set, look->layout, look->counters, look->cut, &look->frames);
 }

@@ -165,21 +165,32 @@ static int pass_on(struct native_loop *q)
     return 1;
 }
 
+/* Drain kernel events up to when the text was taken in that was read last. */
+static void drain(struct native_loop *q, const struct intake_news *news)
+{
+    q->look->upto = (uint64_t)news->taken;
+    q->drained = q->see(q->look);
+    q->look->upto = 0;
+}
+
 int loop_round(struct native_loop *q)
 {
     struct auditns_stream *stream = q->stream;
-    int64_t got = intake_read_self(q->intake, stream, LOOP_TEXT), now;
+    int64_t got = intake_read_some(q->intake, stream, LOOP_TEXT), now;
+    struct intake_news news;
 
     q->size = q->drained = 0;
     q->applied = 0;
+    intake_tell(q->intake, &news);
+    q->waits = news.oldest != 0;
     if (got <= 0)
         return LOOP_NOTHING;
     q->scan->now = clock_now();
     q->scanned = auditns_stream_scan(stream, q->scan, q->points, UINT32_MAX, AUDITNS_MODE_MORE) >= 0;
-    if (q->scanned && !q->points->n && q->scan->changes == q->changes && pass_on(q))
+    if (q->scanned && !news.gaps && !q->points->n && q->scan->changes == q->changes && pass_on(q))
         return LOOP_OPEN;
-    q->drained = q->see(q->look);
-    if (!q->scanned || q->drained < 0 || q->look->told || q->look->counters->suspect ||
+    drain(q, &news);
+    if (!q->scanned || news.gaps || q->drained < 0 || q->look->told || q->look->counters->suspect ||
         !journal_takes(q, (uint64_t)q->drained))
         return LOOP_UNSEEN;
     now = (int64_t)q->look->cut;
@@ -243,6 +254,12 @@ void loop_wait(struct native_loop *q)
     intake_guard(q->intake, 1);
 }
 
+/* After a round that went like that: whether another one may follow without the caller. */
+static int goes_on(const struct native_loop *q, int how)
+{
+    return (how == LOOP_DONE || how == LOOP_OPEN) && !q->size && q->journal_len <= q->journal_room / 2;
+}
+
 int loop_rounds(struct native_loop *q)
 {
     int how;
@@ -252,7 +269,17 @@ int loop_rounds(struct native_loop *q)
     intake_guard(q->intake, 0);
     do {
         how = wait(q) ? loop_round(q) : LOOP_OTHER;
-    } while ((how == LOOP_DONE || how == LOOP_OPEN) && !q->size && q->journal_len <= q->journal_room / 2);
+    } while (goes_on(q, how));
     intake_guard(q->intake, 1);
+    return how;
+}
+
+int loop_backlog(struct native_loop *q)
+{
+    int how;
+
+    do {
+        how = loop_round(q);
+    } while (goes_on(q, how) && q->waits && clock_now() < q->end);
     return how;
 }

@@ -38,6 +38,7 @@ struct native_loop {
     uint32_t careful;
     int epoll, others, fd;      /* sets of descriptors: all that are waited for; and all but fd, which text comes on */
     int scanned;                /* all was scanned */
+    int waits;                  /* of what the intake's thread has taken in something was left to be read */
     uint32_t choice[LOOP_POINTS];
 };
 
@@ -61,3 +62,7 @@ void loop_wait(struct native_loop *quick);
 
 /* The same, and do rounds as long as they are done and leave nothing. */
 int loop_rounds(struct native_loop *quick);
+
+/* Rounds of what the intake's thread has taken in, as long as they are done, leave nothing, and there is time; how the last
+ * one went. Nobody is waited for. */
+int loop_backlog(struct native_loop *quick);

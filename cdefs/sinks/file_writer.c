@@ -11,7 +11,7 @@
 #include "audittext/lines_impl.h"
 #include "sinks/file_writer.h"
 
-enum { PLACES = 64, COPY = 262144, COPIES = 1048576 };
+enum { PLACES = 64, COPY = 262144, COPIES = 4194304 };
 
 struct writer {
     pthread_mutex_t lock;

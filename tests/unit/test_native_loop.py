@@ -35,6 +35,7 @@ from auditns_connector.pipeline.open_standalone import open_standalone
 from auditns_connector.pipeline.text_stage import JSON, PRETTY, RAW, Enricher
 from auditns_connector.sinks.file import FileSink
 from auditns_connector.sinks.loss import Block
+from auditns_connector.sources.intake import SMALL, Limits
 from auditns_connector.sources.stdin import StdinSource
 from auditns_connector.vocabulary import frames as f
 
@@ -52,6 +53,8 @@ class Rings:
         self._counters, self._layout = ffi.new("struct perf_counters *"), ffi.new("struct perf_layout *")
         self._came: list[bytes] = []
         self._kept = b""
+        #: up to when drains in C were to look, and looked
+        self.looked: list[tuple[int, int]] = []
         #: in place of perf_look
         self.see = ffi.callback("int64_t(struct perf_look *)", self._see)
 
@@ -60,6 +63,7 @@ class Rings:
 
     def _see(self, look: Any) -> int:
         assert lib.perf_look(look) == 0
+        self.looked.append((look.upto, look.cut))
         came, self._came = self._came, []
         self._kept = b"".join(came)
         look.frames = ffi.cast("uint8_t *", ffi.from_buffer(self._kept))
@@ -192,7 +196,9 @@ class Host:
     """A pipeline that writes to some sinks, and the other end of the socket that it reads audit text from. Nothing
     waits for a clock: each :meth:`step` is one round."""
 
-    def __init__(self, *sinks: Any, native: bool, coalescer: float | None = 0, asks: str = RAW) -> None:
+    def __init__(
+        self, *sinks: Any, native: bool, coalescer: float | None = 0, asks: str = RAW, limits: Limits = SMALL
+    ) -> None:
         """``asks``: a format, or "filtered" or "described" text."""
         self.rings, self.world = Rings(), known()
         self.observer = Observer(self.world.model, perf=self.rings)  # type: ignore[arg-type]
@@ -200,7 +206,7 @@ class Host:
         correlator = Correlator(self.world.model, info=asks == "described")
         wanted = EventFilter(keys=["k"], contids=[parse_contids("!=unknown")]) if asks == "filtered" else None
         self._ours, self.theirs = socket.socketpair()
-        audit, enricher = StdinSource(self._ours.fileno()), Enricher(correlator, (name,), wanted=wanted)
+        audit, enricher = StdinSource(self._ours.fileno(), limits), Enricher(correlator, (name,), wanted=wanted)
         self.pipeline = Pipeline(self.observer, correlator, enricher, audit, {name: list(sinks)}, Log(quiet=True))
         self.pipeline.text.coalescer = Coalescer(coalescer)
         self.pipeline.text.standalone = open_standalone(
@@ -386,8 +392,8 @@ def test_the_c_waits_and_goes_on_by_itself() -> None:
 class Quiet(Host):
     """A pipeline whose next round may be one of the C, and to which nothing happens but when text is given to it."""
 
-    def __init__(self) -> None:
-        super().__init__(Kept(), native=True)
+    def __init__(self, limits: Limits = SMALL) -> None:
+        super().__init__(Kept(), native=True, limits=limits)
         self.now = time.time_ns() // MS - 5
         for serial in range(1000, 1004):
             self.come(b"", event(serial, self.now, 100))
