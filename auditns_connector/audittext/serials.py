@@ -73,6 +73,11 @@ class SerialTracker:
         return self._high
 
     @property
+    def newest_ms(self) -> int:
+        """The latest time of an event that has come, as long as holes are :attr:`open` (ms since 1970)."""
+        return self._high_ms
+
+    @property
     def open(self) -> bool:
         """Holes are open."""
         return bool(self._holes)
@@ -80,6 +85,12 @@ class SerialTracker:
     def skip(self, serial: int, ms: int) -> None:
         """Every serial up to ``serial`` has come; only where no hole is :attr:`open`."""
         self._high, self._high_ms = serial, ms
+
+    def follow(self, serial: int, ms: int) -> list[SerialGap]:
+        """Every serial behind :attr:`newest` up to ``serial`` has come, the last of them at ``ms``, which is not before
+        :attr:`newest_ms`; on the way none was so late that it would count as missing. Returns as :meth:`feed`."""
+        self._high, self._high_ms = serial, ms
+        return self._expire()
 
     def skip_all(self, gap: SerialGap) -> list[SerialGap]:
         """The events of ``gap`` have come as far as this: they are told of otherwise. Returns as :meth:`feed`."""

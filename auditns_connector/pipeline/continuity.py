@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from auditns_connector.audittext.absence import Absence
 from auditns_connector.audittext.divided import Half, continues
 from auditns_connector.audittext.grouping import sequence_end
-from auditns_connector.audittext.serials import SerialGap, SerialTracker
+from auditns_connector.audittext.serials import MAX_HOLES, SerialGap, SerialTracker
 from auditns_connector.vocabulary import record_types as rectypes
 from auditns_connector.vocabulary.syscalls import NUMBERS
 
@@ -24,6 +24,8 @@ _AHEAD: Final = 64
 #: the event of the joining comes within this time of the first (ms), and so many others
 _OPENING: Final = 2000
 _MOST_OPENING: Final = 4096
+#: above so many open holes those that are but late within a sequence may count as missing
+_FEW_HOLES: Final = MAX_HOLES // 2
 _WHOLE: Final = 1
 _HEADLESS: Final = 2
 
@@ -178,12 +180,28 @@ class Continuity:
             self.missing += tracker.feed(serial, ms)
             self._newer(serial, ms)
             last = serial
-            if not tracker.open and tracker.newest == serial and self.newest == (serial, ms):
-                i = sequence_end(points, at, _MODULUS, _DAEMON)  # these follow it, and nothing is missing
-                last, ms = points.serial[i - 1], points.ms[i - 1]
-                tracker.skip(last, ms)
-                self.newest = last, ms
+            if tracker.newest == serial and self._is_behind_first(serial):
+                end = sequence_end(points, at, _MODULUS, _DAEMON)  # these follow it, and nothing is missing
+                if self._follow(tracker, points, i, end):
+                    i, last = end, points.serial[end - 1]
         return last
+
+    def _follow(self, tracker: SerialTracker, points: "InsertionPoints", first: int, end: int) -> bool:
+        """Take the points from ``first`` up to ``end``, of events that follow the newest one without a hole, together;
+        False where that would not be as if each came by itself."""
+        serial, ms = points.serial[end - 1], points.ms[end - 1]
+        if not tracker.open:
+            tracker.skip(serial, ms)
+        elif len(tracker.holes) > _FEW_HOLES or ms < max(tracker.newest_ms, *points.ms[first - 1 : end].tolist()):
+            return False
+        else:
+            self.missing += tracker.follow(serial, ms)
+        self._newer(serial, ms)
+        return True
+
+    def _is_behind_first(self, serial: int) -> bool:
+        """No event that follows ``serial`` comes before the first one."""
+        return self.first is not None and (serial - self.first[0]) % _MODULUS < _MODULUS // 2
 
     def _of_kernel(self, points: "InsertionPoints", node: bytes) -> Iterator[tuple[int, int, int]]:
         """The points in events that this host's kernel numbers, their serials and times."""

@@ -69,12 +69,15 @@ int64_t lookup_programs(const struct row_lookup *l, const struct auditns_points 
 
         if (!(p->flags[i] & AUDITNS_P_EXEC) || p->pid[i] <= 0)
             continue;
-        if (!record_of(l, p, i, &named, &exe) || !stamp_of(l, p, i, now, &time) || !all_rows(l->table, p->pid[i])) {
-            missed[(*missing)++] = i;
+        int clear = record_of(l, p, i, &named, &exe) && stamp_of(l, p, i, now, &time), found = 0;
+
+        if (clear && exe.len && *exe.at == '/')
+            found = only_exec(l, p->pid[i], time, until_of(l, p, i, now), &named, &told) != 0;
+        if (!found) { /* with others of that pid than rows, these do not say that none is meant */
+            if (!clear || !all_rows(l->table, p->pid[i]))
+                missed[(*missing)++] = i;
             continue;
         }
-        if (!exe.len || *exe.at != '/' || !only_exec(l, p->pid[i], time, until_of(l, p, i, now), &named, &told))
-            continue;
         struct frame_header head = {.size = (uint32_t)((sizeof(head) + exe.len + 8) & ~(size_t)7), .kind = K_EXE,
                                     .source = S_AUDIT, .cpu = CPU_UNKNOWN, .time = (uint64_t)now, .pid = p->pid[i],
                                     .arg = (uint64_t)told};

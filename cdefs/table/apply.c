@@ -312,13 +312,12 @@ static int ran(struct table *t, const struct frame_header *head, const uint8_t *
     size_t len = strnlen((const char *)payload, head->size - sizeof(*head));
     uint64_t exe;
 
-    if (held_process(t, head->pid))
-        return TABLE_FRAME;
     if (!len)
         return APPLIED;
     exe = table_hash(t, (const char *)payload, len);
-    if (table_ran(t, head->pid, head->arg, exe))
-        table_name_put(t, exe, (const char *)payload, len);
+    if (!table_ran(t, head->pid, head->arg, exe)) /* perhaps it is of one that is held, who came before all rows */
+        return held_process(t, head->pid) ? TABLE_FRAME : APPLIED;
+    table_name_put(t, exe, (const char *)payload, len);
     return APPLIED;
 }
 
