@@ -3,8 +3,8 @@
 They are of the event itself (same node, time and serial), wherever in it they stand; what stands inside ``msg='…'`` is
 no record. ``record=N`` names the record of the event that one is about; without it that is its subject. An event that
 has records of ours and no CONTAINER_ID for a process has it of the host: silence means that. ``contid=?`` is no
-answer. Records that contradict each other, or cannot be read, leave the event unknown, and so do more of them in one
-event than :data:`_MOST`.
+answer, and contradicts none. Records that contradict each other, or cannot be read, leave the event unknown, and so do
+more of them in one event than :data:`_MOST`.
 """
 
 import re
@@ -101,7 +101,7 @@ class TextAnswers:
                 about |= _words(fields)
             elif _is_about(fields.get(b"record", b"").strip(b'"'), recno, target):
                 said.add(_bare(fields.get(b"contid", b"")))
-        return said, about
+        return said - {b"?"} or said, about
 
     def alone(self, points: InsertionPoints, containers: Containers) -> list[Alone]:
         """The records of ours among the lines of ``points`` that are events of their own; whose they are says their

@@ -162,6 +162,7 @@ class LogAnswers(Correlator):
             words = words_of(points.line(n)[points.l_body[n] - points.l_off[n] :].rstrip(b"\r\n"))
             if points.l_type[n] == CONTAINER_ID and words.get("record", b"").strip(b'"') in (b"", b"1"):
                 said.add(words.get("contid", b"").strip(b'"').decode("latin-1"))
+        said = said - {NOT_KNOWN} or said
         contid = said.pop() if len(said) == 1 else NOT_KNOWN
         return Holder(contid, "", self.names.at(contid, ms)) if is_contid(contid) else self.people[UNKNOWN_NUMBER]
 

@@ -104,7 +104,8 @@ MODE_ENDED: Final = 5
 AWAITS_NOTHING: Final = 0
 AWAITS_HERE: Final = 1
 """Records of ours are waited for behind the end of their event, right behind it, and in the text that is there; in more
-of it once the text has some."""
+of it once the text has some, and where whole events are wanted. Plain text that is passed on as it comes would be held
+back for nothing: there the very first one, behind others' lines and in a later read, finds its event answered."""
 AWAITS_MORE: Final = 2
 """The same, whatever text has come."""
 

@@ -142,7 +142,9 @@ void archive_holder(const struct archive_text *a, const struct auditns_points *p
         if (record.len && !is_number(record, recno))
             continue;
         struct span contid = unquoted(archive_field(body, stop, "contid", 6));
-        if (one && !same_span(contid, said)) {
+        if (one && span_is(contid, "?", 1))
+            continue; /* that is no answer, and contradicts none */
+        if (one && !span_is(said, "?", 1) && !same_span(contid, said)) {
             one = -1; /* they contradict each other */
             break;
         }
@@ -157,15 +159,20 @@ void archive_holder(const struct archive_text *a, const struct auditns_points *p
 
 struct span archive_target(const struct auditns_points *p, uint32_t l, uint32_t end, uint32_t recno)
 {
+    struct span said = {NULL, 0};
+
     for (uint32_t i = l, own = 0; i < end && own < MOST; i++) {
         if (!is_own(p->l_type[i]))
             continue;
         own++;
         const char *stop, *body = body_of(p, i, &stop);
-        if (p->l_type[i] == AUDIT_CONTAINER_ID && is_number(unquoted(archive_field(body, stop, "record", 6)), recno))
-            return unquoted(archive_field(body, stop, "contid", 6));
+        if (p->l_type[i] == AUDIT_CONTAINER_ID && is_number(unquoted(archive_field(body, stop, "record", 6)), recno)) {
+            said = unquoted(archive_field(body, stop, "contid", 6));
+            if (!span_is(said, "?", 1))
+                break;
+        }
     }
-    return (struct span){NULL, 0};
+    return said;
 }
 
 /* ---- groups ---- */

@@ -275,15 +275,12 @@ static int ends_here(const struct auditns_scan *s, const struct auditns_event *e
 }
 
 /* At the end of the text that there is: decide what is complete there. */
-static void end_text(struct auditns_scan *s, struct auditns_points *p, const char *buf)
+static void end_text(struct auditns_scan *s, struct auditns_points *p)
 {
     int over = s->awaits == AUDITNS_AWAITS_HERE && !s->ours; /* with the waiting of those behind which others' lines stand */
 
-    if (s->whole) {
-        if (over)
-            whole_end_waiting(s, p, buf, INT64_MAX);
+    if (s->whole)
         return;
-    }
     struct auditns_event *lone = lone_open(s);
     if (over)
         close_waiting(s, p);
@@ -327,7 +324,7 @@ int64_t auditns_scan(struct auditns_scan *s, struct auditns_points *p, const cha
             return -1;
         end_all(s, p, buf, mode == AUDITNS_MODE_IDLE ? s->idle : INT64_MAX);
     } else {
-        end_text(s, p, buf);
+        end_text(s, p);
     }
     hand_out(s, p);
     return s->consumed;

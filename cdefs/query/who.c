@@ -78,6 +78,11 @@ static void one_record(const struct auditns_points *p, uint32_t i, struct event 
     }
 }
 
+static int is_unknown(const struct said *s)
+{
+    return s->n == 1 && *s->contid == '?';
+}
+
 /* What is said of one point: 0 for no memory. */
 static int one_point(const struct auditns_points *p, uint32_t i, const struct event *e, struct auditns_strings *strings,
                      uint32_t *who, char *room)
@@ -90,7 +95,9 @@ static int one_point(const struct auditns_points *p, uint32_t i, const struct ev
         const struct said *s = &e->said[k];
         if (s->named ? s->record != p->recno[i] : target)
             continue;
-        if (found && (found->n != s->n || memcmp(found->contid, s->contid, s->n)))
+        if (found && is_unknown(s))
+            continue; /* that is no answer, and contradicts none */
+        if (found && !is_unknown(found) && (found->n != s->n || memcmp(found->contid, s->contid, s->n)))
             *who = AUDITNS_WHO_UNCLEAR;
         found = s;
     }

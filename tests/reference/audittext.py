@@ -428,9 +428,11 @@ class Reference:
 
     def _end_text(self) -> None:
         """At the end of the text that there is: close what is complete there."""
+        if self._whole:
+            return
         if self._awaits == p.AWAITS_HERE and not self._ours:
             self._close_waiting()
-        if not self._whole and self._lone is not None and self._ends_here(self._open[self._lone]):
+        if self._lone is not None and self._ends_here(self._open[self._lone]):
             self._close(self._lone)
 
     def _close_waiting(self) -> None:

@@ -201,6 +201,12 @@ def test_what_contradicts_itself_or_cannot_be_read_is_unknown(lines: list[str]) 
     assert not Told(CALL + lines[0] + TITLE + lines[1], contids=join_contids(["4"])).out
 
 
+@pytest.mark.parametrize("said", [("?", "4"), ("4", "?"), ("?", "4", "?"), ("?", "4", "4")])
+def test_an_unknown_contradicts_nothing(said: tuple[str, ...]) -> None:
+    told = Told(CALL + "".join(map(ours, said)) + TITLE)
+    assert [event["contid"] for event in told.objects] == ["4"]
+
+
 def test_twice_the_same_is_the_same() -> None:
     assert Told(CALL + ours("4") + ours("4", spelling="UNKNOWN[1340]") + TITLE).objects[0]["contid"] == "4"
 
