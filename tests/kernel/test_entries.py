@@ -1,6 +1,7 @@
 """Who came into real containers, what these are called, and where their processes come from."""
 
 import json
+import secrets
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from auditns_connector.host.bootstrap import boot_id
+from tests.kernel import cgroupfs
 from tests.kernel.programs import Program, auditns, contids, event_of, listening
 from tests.kernel.runtimes import Container, Runtimes
 from tests.kernel.support import AuditState, need, until
@@ -88,6 +90,58 @@ def test_auid_1000_entered_and_this_is_all_that_was_done_there(
 
 def program_events(_: object, program: Program) -> list[dict[str, Any]]:
     return objects(program)
+
+
+#: argv: a folder of cgroup v2, and a program with its arguments: it is born in that cgroup (clone3, CLONE_INTO_CGROUP)
+BORN_THERE = """
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+folder = os.open(sys.argv[1], os.O_PATH | os.O_DIRECTORY)
+args = (ctypes.c_uint64 * 11)(1 << 33, 0, 0, 0, 17, 0, 0, 0, 0, 0, folder)
+pid = libc.syscall(435, args, ctypes.sizeof(args))
+assert pid >= 0, os.strerror(ctypes.get_errno())
+if pid == 0:
+    os.execv(sys.argv[2], sys.argv[2:])
+assert os.waitpid(pid, 0)[1] == 0
+"""
+#: argv likewise: it writes itself to that cgroup
+MOVED_THERE = """
+import os, sys
+with open(f"{sys.argv[1]}/cgroup.procs", "w") as file:
+    file.write(str(os.getpid()))
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+@pytest.mark.parametrize(("how", "script"), [("clone", BORN_THERE), ("cgroup", MOVED_THERE)])
+def test_who_comes_into_a_container_by_its_cgroup_alone(
+    quiet: AuditState, tmp_path: Path, token: str, how: str, script: str
+) -> None:
+    """No namespace is joined, and no runtime is asked."""
+    need(any(kind == "cgroup2" for _, kind, _ in cgroupfs.hierarchies()), "cgroup v2")
+    path = f"/auditns-{token}/docker/{secrets.token_hex(32)}"
+    try:
+        with listening(tmp_path / "l", "--rules", "--format", "json") as program:
+            first = subprocess.Popen(cgroupfs.command_in(path, ["/bin/sleep", "600"]))
+            folder = next(one for one in cgroupfs.folders(path) if (one / "cgroup.events").exists())
+            try:
+                until(lambda: str(first.pid) in (folder / "cgroup.procs").read_text().split(), "the first process")
+                logged_in([sys.executable, "-c", script, str(folder), "/bin/true", f"in-{token}"])
+                logged_in(["/bin/true", f"out-{token}"])
+                until(lambda: ran(program, "/bin/true", f"out-{token}"), "the last event")
+            finally:
+                first.kill()
+                first.wait()
+            entered, outside = (ran(program, "/bin/true", f"{where}-{token}") for where in ("in", "out"))
+        entry = entered["entry"]
+        (pid,) = {record["pid"] for record in entered["records"] if record["type"] == "SYSCALL"}
+        assert (entry["how"], entry["from"], entry["auid"], entry["pid"]) == (how, "session", 1000, pid)
+        assert entered["container"]["id"] == path.rpartition("/")[2]
+        assert "entry" not in outside
+        assert "container" not in outside
+        assert [event["entry"]["id"] for event in infos(program, "entry")] == [entry["id"]]
+    finally:
+        cgroupfs.remove_new(cgroupfs.first(path), [])
 
 
 def test_parents_and_keys_of_a_container_s_processes(
