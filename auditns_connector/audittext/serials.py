@@ -27,6 +27,15 @@ class SerialGap(NamedTuple):
     from_ms: int
     to_ms: int
 
+    def without(self, serial: int) -> "list[SerialGap]":
+        """What is left of it where ``serial`` has come."""
+        at = (serial - self.first) % _MODULUS
+        if at >= self.events:
+            return [self]
+        before = self._replace(last=(serial - 1) % _MODULUS, events=at)
+        after = self._replace(first=(serial + 1) % _MODULUS, events=self.events - at - 1)
+        return [part for part in (before, after) if part.events]
+
 
 class SerialTracker:
     """Feed it every event's serial and time; it returns the gaps that have become certain."""
@@ -121,11 +130,8 @@ class SerialTracker:
     def _fill(self, serial: int) -> None:
         """``serial`` came late: what it leaves of its hole stays open."""
         for i, hole in enumerate(self._holes):
-            at = (serial - hole.first) % _MODULUS
-            if at < hole.events:
-                before = hole._replace(last=(serial - 1) % _MODULUS, events=at)
-                after = hole._replace(first=(serial + 1) % _MODULUS, events=hole.events - at - 1)
-                self._holes[i : i + 1] = [part for part in (before, after) if part.events]
+            if (serial - hole.first) % _MODULUS < hole.events:
+                self._holes[i : i + 1] = hole.without(serial)
                 self.late += 1
                 return
 

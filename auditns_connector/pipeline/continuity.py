@@ -2,7 +2,7 @@
 of a former run and the beginning of this one. Pure.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 from auditns_connector.audittext.absence import Absence
@@ -30,6 +30,10 @@ _WHOLE: Final = 1
 _HEADLESS: Final = 2
 
 
+def _none() -> list[tuple[int, int]]:
+    return []
+
+
 class Continuity:
     """Shown all points of this host's events. ``track``: holes are looked for here, not by the source.
 
@@ -47,6 +51,8 @@ class Continuity:
         self.next = -1
         #: holes that were found and are not told yet
         self.missing: list[SerialGap] = []
+        #: (pid, serial) of the system calls whose events have begun to come; ``None`` where those are too many
+        self.open_calls: Callable[[], list[tuple[int, int]] | None] = _none
         #: what came since the former run, as long as it is not told what of that is missing
         self.absence: Absence | None = None
         #: serials of events that the former run has written in part, and this run has not completed
@@ -65,6 +71,8 @@ class Continuity:
     def saw(self, points: "InsertionPoints", node: bytes) -> None:
         """Points have come, the last of them with the prefix ``node``, which this host's have."""
         self._saw(points, node)
+        if self.missing:
+            self._leave_out_open()
         if not self.is_unsettled:
             self._clean = self.newest
 
@@ -88,6 +96,12 @@ class Continuity:
             self.next = serial + 1
         else:
             self._track(self._tracker, points, node)
+
+    def _leave_out_open(self) -> None:
+        """An event that has begun to come is not missing, however much comes before its end: who writes it may have
+        been kept from its CPU."""
+        for _, serial in self.open_calls() or ():
+            self.missing = [part for gap in self.missing for part in gap.without(serial % _MODULUS)]
 
     def passed(self, serial: int, ms: int) -> None:
         """The next events up to ``serial`` have come, without a hole, of this host and by the kernel."""
@@ -177,6 +191,8 @@ class Continuity:
             i += 1
             if not self._is_of_kernel(points, at, serial, node):
                 continue
+            if self.missing:  # found in what has come with it
+                self.missing = [part for gap in self.missing for part in gap.without(serial)]
             self.missing += tracker.feed(serial, ms)
             self._newer(serial, ms)
             last = serial

@@ -104,6 +104,8 @@ class TextSide:
         self.coalescer = coalescer or Coalescer()
         self.stream = TextStream(_TEXT, whole=enricher.whole, at_end=enricher.at_end)
         enricher.stream = self.stream
+        if standalone is not None:
+            standalone.events.open_calls = self.stream.open_calls
         #: how long an event is waited for whose end has not come (ns)
         self.hold = HOLD
         #: where the serial that was handed to the outputs last is kept

@@ -1,5 +1,6 @@
 """Work is done in slices, between which others are served; and what text that waits may ask for is not forgotten."""
 
+import re
 import selectors
 import socket
 import time
@@ -16,8 +17,11 @@ from auditns_connector.model.outputs import Loss, Query
 from auditns_connector.pipeline import loop
 from auditns_connector.pipeline.coalescing import Coalescer
 from auditns_connector.pipeline.loop import Pipeline
+from auditns_connector.pipeline.standalone_records import StandaloneRecords
+from auditns_connector.pipeline.text_side import TextSide
 from auditns_connector.pipeline.text_stage import RAW, Enricher
 from auditns_connector.sources.stdin import StdinSource
+from auditns_connector.state.event_serials import EventSerials
 from auditns_connector.vocabulary import frames as f
 
 from .test_native_loop import Kept
@@ -419,3 +423,29 @@ def test_text_that_was_taken_in_before_the_last_drain_needs_none(host: Host) -> 
     host.audit.fill = once  # type: ignore[method-assign]
     host.pipeline.text.read()
     assert len(fills) == 5
+
+
+def user(serial: int) -> bytes:
+    return b'type=USER_CMD msg=audit(1700000000.001:%d): pid=1 uid=0 msg="x"\n' % serial
+
+
+@pytest.mark.parametrize("behind", ["in a later read", "at the end of the same"])
+def test_an_event_that_has_begun_to_come_is_not_lost_whatever_comes_before_its_end(host: Host, behind: str) -> None:
+    """Who writes it may be kept from its CPU while others write thousands: it was told to be missing."""
+    pipeline = host.pipeline
+    pipeline.text.standalone = StandaloneRecords(host.world.model, EventSerials(None), (RAW,), track=True)
+    text = TextSide(
+        host.observer, pipeline.text.correlator, pipeline.text.enricher, host.audit, pipeline.outputs,
+        standalone=pipeline.text.standalone,
+    )  # fmt: skip
+    begun = b"type=SYSCALL msg=audit(1700000000.001:7): arch=c000003e syscall=2 exit=3 pid=1\n"
+    end = b"type=EOE msg=audit(1700000000.001:7): \n"
+    others = b"".join(map(user, range(8, 5000)))
+    for block in (user(6) + begun, others, end) if behind == "in a later read" else (user(6), others + begun + end):
+        text.stream.put(block)
+        text._deliver_all(text.stream.part(1 << 20), SECOND)
+    text.stream.put(b"".join(map(user, range(5001, 10_000))))
+    text._deliver_all(text.stream.part(1 << 20), SECOND)
+    text.narrate()
+    lost = [line for line in bytes(host.sink.text).splitlines() if b"source=audit" in line]
+    assert [re.findall(rb"from=(\d+) to=(\d+)", line) for line in lost] == [[(b"5000", b"5000")]]
