@@ -8,6 +8,8 @@ and said in ``ptid`` of the frames of the scan:
 * whoever was read then is the child of that parent, though it may have ended since;
 * of a child born between that reading and the subscription nobody's is for sure where a process that was there at the
   subscription ended before the child was read: that may have been the parent;
+* who was adopted before shows by another session than its adopter's, where it has not begun one of its own: nobody's
+  is for sure then;
 * any other parent ended before all events, and who has adopted its children stands for it.
 """
 

@@ -1,5 +1,9 @@
 """Who is whose child, among the processes in namespaces of their own, read before the kernel's events are in hand: who
-was adopted since does not show any more, see host/adoption.py."""
+was adopted since does not show any more, see host/adoption.py.
+
+Who was adopted before that shows by its session alone: it is the one of whoever made the process, until that begins
+one of its own (kernel/sys.c ksys_setsid). A process in a session that is neither its own nor its parent's was made by
+somebody else, or its parent has begun one since: by whom, nothing proves."""
 
 import os
 import time
@@ -7,10 +11,11 @@ from collections.abc import Collection
 from typing import Final, NamedTuple
 
 from auditns_connector.sources.procfs import boot_offset
+from auditns_connector.vocabulary.frames import UNPROVEN_PARENT
 
 
 class Child(NamedTuple):
-    """A process with its parent; ``start`` as :meth:`Procfs.start_ns` has it."""
+    """A process with its parent, UNPROVEN_PARENT where that may be another; ``start``: see :meth:`Procfs.start_ns`."""
 
     parent: int
     start: int
@@ -25,7 +30,7 @@ class Parents(NamedTuple):
     @property
     def all(self) -> frozenset[int]:
         """Those who have such children."""
-        return frozenset(child.parent for child in self.of.values())
+        return frozenset(child.parent for child in self.of.values() if child.parent != UNPROVEN_PARENT)
 
 
 #: nothing was read
@@ -46,8 +51,15 @@ def read_parents(types: Collection[str], root: str = "/proc") -> Parents:
         if any(own not in ("", link) for own, link in links):
             fields = _stat(folder)
             if fields is not None:
-                found[int(name)] = Child(int(fields[1]), max(0, int(fields[19]) * tick - offset))
+                found[int(name)] = Child(_parent(root, name, fields), max(0, int(fields[19]) * tick - offset))
     return Parents(taken, found)
+
+
+def _parent(root: str, name: str, fields: list[bytes]) -> int:
+    """Whose child the process ``name`` is, of which its ``fields`` are told."""
+    ppid, session = int(fields[1]), fields[3]
+    above = _stat(f"{root}/{ppid}") if ppid and session != name.encode() else None
+    return ppid if above is None or above[3] == session else UNPROVEN_PARENT
 
 
 def _link(path: str) -> str:

@@ -749,6 +749,13 @@ MUTANTS: Final = (
         "tests/property/test_text_scan.py::test_grammar_same_as_reference_at_any_cut",
     ),
     Mutant(
+        "adoption: another session than the parent's shows that it is not the parent",
+        "auditns_connector/sources/parents.py",
+        "return ppid if above is None or above[3] == session else UNPROVEN_PARENT",
+        "return ppid",
+        "tests/unit/test_parents.py::test_who_was_adopted_before_shows_by_its_session",
+    ),
+    Mutant(
         "text: a copy of a system call is answered by itself",
         "cdefs/audittext/open.c",
         "int copy = former->syscall &&",

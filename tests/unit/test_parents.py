@@ -75,13 +75,13 @@ def test_an_answer_that_is_an_object_is_said_so_too() -> None:
 # -- reading
 
 
-def process(root: Path, who: str, ppid: int, ticks: int, **inodes: int) -> None:
+def process(root: Path, who: str, ppid: int, ticks: int, session: int = 0, **inodes: int) -> None:
     """A process as /proc has it."""
     space = root / who / "ns"
     space.mkdir(parents=True)
     for name, inode in {"pid": 1, "user": 2, **inodes}.items():
         (space / name).symlink_to(f"{name}:[{inode}]")
-    (root / who / "stat").write_text(f"{who} (a) b) (c) S {ppid} {' 0' * 17} {ticks} 0\n")
+    (root / who / "stat").write_text(f"{who} (a) b) (c) S {ppid} 0 {session} {' 0' * 15} {ticks} 0\n")
 
 
 def test_only_those_in_namespaces_of_their_own_are_read(tmp_path: Path) -> None:
@@ -96,6 +96,28 @@ def test_only_those_in_namespaces_of_their_own_are_read(tmp_path: Path) -> None:
     assert found.all == {5}
     assert read_parents(["pid", "user"], str(tmp_path)).of.keys() == {6, 7}
     assert NOT_READ.all == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("session", "above", "proven"),
+    [(3, 3, True), (6, 3, True), (4, 3, False), (4, 1, False)],
+    ids=["its-parents", "its-own", "anothers", "of-init"],
+)
+def test_who_was_adopted_before_shows_by_its_session(session: int, above: int, proven: bool, tmp_path: Path) -> None:
+    process(tmp_path, "self", 1, 1)
+    process(tmp_path, "5", 1, 2, above)
+    process(tmp_path, "6", 5, 3, session, pid=9)
+    found = read_parents(["pid"], str(tmp_path))
+    assert found.of == {6: Child(5 if proven else f.UNPROVEN_PARENT, 3 * TICK)}
+    assert found.all == ({5} if proven else set())
+    told = said(b"", answer(6, 5, 3 * TICK // MS), found)
+    assert told == {6: 0 if proven else f.UNPROVEN_PARENT}
+
+
+def test_of_one_whose_parent_ended_meanwhile_that_stays(tmp_path: Path) -> None:
+    process(tmp_path, "self", 1, 1)
+    process(tmp_path, "6", 5, 3, 4, pid=9)
+    assert read_parents(["pid"], str(tmp_path)).of == {6: Child(5, 3 * TICK)}
 
 
 def test_here_it_is_as_the_scan_has_it() -> None:
