@@ -148,8 +148,9 @@ class NativeLoop:
         c = self._c
         c.end, c.waits, done = time.monotonic_ns() + int(seconds * 1e9), True, False
         while c.waits and c.end > time.monotonic_ns() and self.ready():
-            done = True
-            if not self._go_on(lib.loop_backlog(c)):
+            done, how = True, lib.loop_backlog(c)
+            self._observer.pacing.note(self._look.cut, c.bytes)
+            if not self._go_on(how):
                 break
         self.settle()
         return done

@@ -75,6 +75,7 @@ def test_what_was_taken_in_meanwhile_is_worked_off_by_the_c(late: Late) -> None:
     assert late.given_to_python < len(late.rings.looked) / 2, "it is told of no more than a clock that was set"
     assert len(late.rings.looked) > 5
     assert all(before <= upto == cut <= now for upto, cut in late.rings.looked)
+    assert late.observer.pacing.drained_to >= late.rings.looked[-1][1], "how far that is decides what comes next"
     late.rings.looked.clear()
     late.audit.guard(False)
     late.give_back()

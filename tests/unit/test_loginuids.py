@@ -2,7 +2,10 @@
 
 import os
 import struct
+import threading
 from pathlib import Path
+
+import pytest
 
 from auditns_connector.model import ancestry, logins
 from auditns_connector.sources import loginuids
@@ -48,6 +51,24 @@ def test_what_is_there_is_told_and_what_is_not_left_out(tmp_path: Path) -> None:
     assert programs == {
         1: b"/usr/lib/systemd/systemd", 20: b"/usr/bin/dash", 30: b"/a b (deleted)", 32: b"", 38: b"/x" * 2000,
     }  # fmt: skip
+
+
+def test_by_two_threads_as_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for pid in range(1, 52):
+        put(tmp_path, pid, str(pid), str(pid + 1), f"/{pid}" if pid % 3 else None)
+    alone = told(tmp_path)
+    monkeypatch.setattr(loginuids, "_MANY", 51)
+    assert told(tmp_path) == alone
+    assert len(alone[0]) == 51
+
+
+def test_what_the_other_thread_could_not_read_is_no_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for pid in range(1, 5):
+        put(tmp_path, pid, "1", "1", None)
+    monkeypatch.setattr(loginuids, "_MANY", 4)
+    monkeypatch.setattr(threading.Thread, "run", lambda self: None)
+    with pytest.raises(MemoryError):
+        loginuids.read_all(str(tmp_path))
 
 
 def test_many_are_read_in_pieces(tmp_path: Path) -> None:
