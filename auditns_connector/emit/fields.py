@@ -201,8 +201,8 @@ def parse(body: bytes, kind: str, argv: Argv | None = None, first: bool = True) 
 
 
 def added(raw: bytes) -> Fields:
-    """The fields behind 0x1D. A value goes up to the next ``NAME=``, spaces and quotes in it included; ``{ … }`` is an
-    object. Words without a name are joined under "text"."""
+    """The fields behind 0x1D; a name that comes again makes a list. A value goes up to the next ``NAME=``, spaces and
+    quotes in it included; ``{ … }`` is an object. Words without a name are joined under "text"."""
     found: Fields = {}
     words: list[str] = []
     closers = _Closers(raw)
@@ -213,7 +213,11 @@ def added(raw: bytes) -> Fields:
             stop = _words_stop(raw, at)
             words.append(text(raw[at:stop].strip(b" ")))
         else:
-            found[text(named[1])], stop = _added_value(raw, named.end(), closers)
+            what, stop = _added_value(raw, named.end(), closers)
+            if isinstance(what, dict):
+                found[text(named[1])] = what
+            else:
+                _add(found, text(named[1]), what)
         at = _skip(raw, stop)
     if words:
         found["text"] = " ".join(words)
@@ -301,7 +305,7 @@ def _braced(raw: bytes) -> Fields:
         if named is None:
             words.append(text(raw[start:stop]))
         else:
-            found[text(named[1])] = unquote(raw[start:stop].rstrip(b" "), untrusted=False)
+            _add(found, text(named[1]), unquote(raw[start:stop].rstrip(b" "), untrusted=False))
         at = _skip(raw, stop)
     if words:
         found["text"] = " ".join(words)

@@ -145,8 +145,9 @@ static void put_fields(struct record *r, struct out *o, uint32_t from)
 
 typedef int (*next_field)(const char **at, struct added *in, const char **name, size_t *name_len, const char **v, size_t *n);
 
-/* An object of what stands up to `end`: strings, the last of a name counts, words without a name as "text"; put into
- * `aside`. An object in it is the last thing that was put there before. */
+/* An object of what stands up to `end`: strings, a list of them where a name comes again, words without a name as
+ * "text"; put into `aside`. An object in it is the last thing that was put there before, and is all there is of its
+ * name up to there. */
 static void put_object(struct record *r, const char *s, const char *end, next_field next)
 {
     struct out *aside = &r->aside, *values = &r->values;
@@ -167,7 +168,7 @@ static void put_object(struct record *r, const char *s, const char *end, next_fi
             put_one(r, values, v, n, 0, 0);
         else if (!aside->failed)
             put(values, aside->at, inner);
-        add_value(r, field_of(r, name, name_len), start, 1);
+        add_value(r, field_of(r, name, name_len), start, kind == ADDED_OBJECT);
     }
     if (words) {
         start = values->len;

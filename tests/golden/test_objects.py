@@ -126,7 +126,7 @@ def test_json_of_names_that_are_taken() -> None:
         {"type": "NS_INIT", "nstype": ["1", "2"]},
         {"type": "NS_INIT", "enriched": "1"},
         {"type": "NS_INIT", "enriched": {"A": "2"}},
-        {"type": "NS_INIT", "a": "1", "enriched": {"a": "2", "enriched": "4"}},
+        {"type": "NS_INIT", "a": "1", "enriched": {"a": "2", "enriched": ["3", "4"]}},
     ]
 
 

@@ -18,6 +18,8 @@ from tests.unit.steps import steps
     ("raw", "expected"),
     [
         (b'OUID="al ice" OGID="unknown(1000)"', {"OUID": "al ice", "OGID": "unknown(1000)"}),
+        (b'UID="root" AUID="al ice" UID="b" UID=c', {"UID": ["root", "b", "c"], "AUID": "al ice"}),
+        (b"SADDR={ a=1 b=2 a=3 }", {"SADDR": {"a": ["1", "3"], "b": "2"}}),
         (b'UID="root" AUID="o\'neil"', {"UID": "root", "AUID": "o'neil"}),
         (b'UID="a "b" c" AUID="x"', {"UID": 'a "b" c', "AUID": "x"}),
         (b"SADDR={ saddr_fam=local path=/run/my s }", {"SADDR": {"saddr_fam": "local", "path": "/run/my s"}}),
