@@ -22,6 +22,7 @@ from auditns_connector.vocabulary.audit_text import AWAITS_MORE, MODE_EOF
 _MOST_SURE = 32
 #: a record that may tell of an entry
 _NEW = re.compile(rb"(?:CONTAINER_INFO|UNKNOWN\[1342\]) .*entry-")
+_ENTRY = re.compile(rb' contid="?([^" ]+)"?(?: .*)? entry="?([^" ]+)"?')
 _ABOUT = {"runtime": "runtime", "full_id": "id", "name": "name", "pod": "pod", "pod_ns": "namespace", "image": "image"}
 
 
@@ -36,12 +37,24 @@ def learn(archive: Archive, names: Names, *, entries: bool) -> None:
     for row in archive.containers():
         if row.kind == "container":
             names.add(row.first_ms, row.contid, about_of(row))
-    entered = frozenset(tally.container for tally in archive.aggregates(("entry",))) if entries else frozenset()
-    if not entered:
-        return
-    for refs in archive.candidates(Wanted(containers=entered, terms=((Term("entry", b"how"),),))):
+    if entries:
+        names.read(_telling(archive, None))
+
+
+def entries_of_events(archive: Archive, containers: frozenset[int]) -> dict[str, set[str]]:
+    """By contid the entries that are told in events of these ``containers``."""
+    found: dict[str, set[str]] = {}
+    for line in _telling(archive, containers) if containers else ():
+        if (entry := _ENTRY.search(line)) is not None:
+            found.setdefault(entry[1].decode("latin-1"), set()).add(entry[2].decode("latin-1"))
+    return found
+
+
+def _telling(archive: Archive, containers: frozenset[int] | None) -> Iterator[bytes]:
+    """The records that tell of entries, in events of these ``containers``, of any without."""
+    for refs in archive.candidates(Wanted(containers=containers, terms=((Term("entry", b"how"),),))):
         for block in map(archive.read_block, refs):
-            names.read(line for line in (block.text if block else b"").splitlines(keepends=True) if _NEW.search(line))
+            yield from filter(_NEW.search, (block.text if block else b"").splitlines(keepends=True))
 
 
 def about_of(row: ContainerRow) -> dict[str, str]:

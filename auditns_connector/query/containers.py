@@ -12,7 +12,7 @@ from auditns_connector.matching.columns import fields_of
 from auditns_connector.matching.conditions import of_option
 from auditns_connector.matching.native import Values
 from auditns_connector.query.answers import Holder, LogAnswers
-from auditns_connector.query.archived import about_of
+from auditns_connector.query.archived import about_of, entries_of_events
 from auditns_connector.query.asked import Asked
 from auditns_connector.query.names import same_container
 from auditns_connector.vocabulary.audit_text import P_EXEC, P_LATE, P_NODE, P_TARGET
@@ -148,6 +148,8 @@ class Containers:
         for tally in archive.aggregates(("entry",)):
             entries[tally.container] += tally.times
         counted = archive.containers()
+        # of a log that was enriched afterwards nothing but the events says who came in
+        untold = entries_of_events(archive, frozenset(found.number for found in counted) - entries.keys())
         if not archive.current:
             return False
         for found in counted:
@@ -160,6 +162,8 @@ class Containers:
             row.events, row.execs = row.events + found.events, row.execs + found.execs
             row.failures += found.failures
             row.counted_entries += entries[found.number]
+            if not entries[found.number]:
+                row.entries |= untold.get(found.contid, set())
             row.seen(found.first_ms)
             row.seen(found.last_ms)
         return True

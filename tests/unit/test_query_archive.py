@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from auditns_connector.archive.index_terms import Term
 from auditns_connector.archive.reader import Archive, Wanted
 from auditns_connector.matching.conditions import of_option
 from tests.unit import archive_help
-from tests.unit.queries import BASE, BOOT, DB, WEB, Ask, asked, executed, info, opened, sample
+from tests.unit.queries import BASE, BOOT, DB, WEB, Ask, asked, by_number, call, event, executed, info, opened, sample
 from tests.unit.test_query_search import IN_WEB
 
 __all__ = ["asked"]
@@ -260,6 +261,31 @@ def test_lives_and_reports_of_an_archive(asked: Ask) -> None:
         rows = [{k: v for k, v in row.items() if k not in ("entries", "first", "last")} for row in counted[table]]
         other = [{k: v for k, v in row.items() if k not in ("entries", "first", "last")} for row in report[table]]
         assert sorted(map(str, rows)) == sorted(map(str, other)), table
+
+
+def entered(serial: int, second: int, pid: int, contid: str) -> str:
+    """An exec of an entry of which nothing else tells, as in a log that was enriched afterwards."""
+    came = (
+        f"CONTAINER_INFO contid={contid} entry={BOOT}:{pid}:5 entry-how=setns entry-time={BASE}.000 entry-pid={pid} "
+        'entry-start=5 entry-comm="nsenter" entry-exe="/usr/bin/nsenter" entry-auid=1000 entry-ses=3 entry-from=session'
+    )
+    return event(serial, second, call(59, pid, "sh", ppid=2), 'EXECVE argc=1 a0="sh"', came, ours=contid)
+
+
+@pytest.mark.parametrize("spelled", [str, by_number])
+def test_entries_that_events_alone_tell_of_are_found_in_an_archive(asked: Ask, spelled: Callable[[str], str]) -> None:
+    """They were none: what was counted at sealing were the records of their own."""
+    text = info(9001, 0, WEB, "web") + info(9002, 0, DB, "db") + executed(1, 1, 50, 49, "/bin/sh", ours=WEB)
+    text += "".join(entered(number, number, 70 + number % 2, WEB) for number in range(2, 7)) + entered(8, 8, 75, DB)
+    asked.path.write_text(spelled(text))
+    words = (["show", "web"], ["show", "db"], ["report", "--pid", "70"], ["containers"])
+    by_text, found = [asked(*some, "--json") for some in words], asked.serials("--entered-by", "nsenter")
+    asked("archive", "seal", "--archive", str(asked.folder / "archive"))
+    asked.path.write_text("")
+    assert found == [2, 3, 4, 5, 6, 8] == asked.serials("--entered-by", "nsenter", *of(asked))
+    assert [asked(*some, "--json", *of(asked)) for some in words[:3]] == by_text[:3]
+    rows = [json.loads(line) for line in asked("containers", "--json", *of(asked)).splitlines()]
+    assert {row["contid"]: row["entries"] for row in rows} == {WEB: 2, DB: 1}
 
 
 def test_a_damaged_archive_is_told(archived: Ask) -> None:
