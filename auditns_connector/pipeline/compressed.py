@@ -15,6 +15,10 @@ ZSTD: Final = b"\x28\xb5\x2f\xfd"
 ENOUGH: Final = 4
 
 
+class UnreadableError(AuditnsError):
+    """An input cannot be opened, or not be read on."""
+
+
 def may_be_compressed(head: bytes) -> bool:
     """Whether more than ``head`` is wanted to tell."""
     return any(magic.startswith(head[:ENOUGH]) or head.startswith(magic) for magic in (GZIP, ZSTD))
@@ -107,7 +111,7 @@ class _Frames(io.RawIOBase):
 
 def reader(head: bytes, fd: int, path: str) -> "Callable[[int], bytes] | None":
     """What reads on in the text of ``fd``, of which ``head`` was read, if that is compressed: some bytes, none at the
-    end. Raises :class:`AuditnsError` where it cannot."""
+    end. Raises :class:`UnreadableError` where it cannot."""
     source = io.BufferedReader(_Joined(head, fd), 1 << 16)
     if head.startswith(GZIP):
         import gzip
@@ -123,7 +127,7 @@ def reader(head: bytes, fd: int, path: str) -> "Callable[[int], bytes] | None":
         try:
             return bytes(opened.read1(size))  # read() would lose what it has where the rest is damaged
         except errors as error:
-            raise AuditnsError(f"{path}: the compressed text is damaged or cut: {error}") from error
+            raise UnreadableError(f"{path}: the compressed text is damaged or cut: {error}") from error
 
     return read
 
@@ -132,7 +136,7 @@ def _open_zstd(source: Any, path: str) -> tuple[Any, tuple[type[Exception], ...]
     try:
         import zstandard
     except ImportError:
-        raise AuditnsError(
+        raise UnreadableError(
             f"{path}: this is zstd, for which a module is missing: pip install 'auditns-connector[zstd]', or use "
             "zstd -dc FILE | auditns enrich"
         ) from None

@@ -15,8 +15,7 @@ from typing import Final, Protocol
 
 from auditns_connector._native import lib
 from auditns_connector.audittext.scanner import InsertionPoints, TextStream
-from auditns_connector.errors import AuditnsError
-from auditns_connector.pipeline.compressed import ENOUGH, may_be_compressed, reader
+from auditns_connector.pipeline.compressed import ENOUGH, UnreadableError, may_be_compressed, reader
 from auditns_connector.vocabulary.timing import HOLD
 
 _BLOCK: Final = 512 * 1024
@@ -108,29 +107,40 @@ class TextInput:
         return both
 
     def run(self, paths: Sequence[str]) -> None:
-        """Read all of ``paths`` (``-`` is stdin) to their ends. Raises :class:`AuditnsError`."""
+        """Read all of ``paths`` (``-`` is stdin) to their ends. Raises :class:`UnreadableError` where an input
+        cannot be read on; what had come is decided before."""
+        try:
+            if not self._read_all(paths):
+                return
+        except UnreadableError:
+            self._deliver(self._stream.flush(eof=True))
+            raise
+        self._deliver(self._stream.flush(eof=True))
+
+    def _read_all(self, paths: Sequence[str]) -> bool:
+        """Feed all inputs; False when nobody wants more."""
         for number, path in enumerate(paths):
             if number and self._ended():
                 break
             if self._unended:  # the last line of a file is never part of the next one's first
                 self._unended = False
                 if not self._deliver(self._stream.push(b"\n")):
-                    return
+                    return False
             try:
                 fd = 0 if path == "-" else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             except OSError as error:
-                raise AuditnsError(f"{path}: {error.strerror}") from error
+                raise UnreadableError(f"{path}: {error.strerror}") from error
             try:
                 if self._reading is not None:
                     self._reading.opened(fd)
                 if not self._copy(fd, path):
-                    return
+                    return False
             finally:
                 if self._reading is not None:
                     self._reading.closing()
                 if fd:
                     os.close(fd)
-        self._deliver(self._stream.flush(eof=True))
+        return True
 
     def _unpack(self, head: bytes, fd: int, path: str) -> bool:
         """Feed an input that begins with ``head`` and may be compressed, to the end if it is."""
@@ -176,7 +186,7 @@ class TextInput:
             except BlockingIOError:  # the descriptor came to us so, and somebody else was sooner
                 continue
             except OSError as error:
-                raise AuditnsError(f"{path}: {error.strerror}") from error
+                raise UnreadableError(f"{path}: {error.strerror}") from error
             if not size:
                 return True
             if fresh and may_be_compressed(bytes(room[:ENOUGH])[:size]):

@@ -119,6 +119,24 @@ def test_what_is_left_of_a_cut_file_is_read_and_the_cut_told(tmp_path: Path) -> 
     assert len(feed.pids) > 1000
 
 
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("damage", ["cut", "behind", "missing", "no file"])
+def test_what_had_come_is_decided_where_an_input_cannot_be_read_on(tmp_path: Path, damage: str, whole: bool) -> None:
+    text = b"".join(ONE.replace(b":1)", b":%d)" % i) for i in range(1, 101)) + TWO.replace(b":2)", b":500)")
+    packed = gzip.compress(text)
+    paths = {
+        "cut": [tmp_path / "log.gz"], "behind": [tmp_path / "log.gz"], "missing": [tmp_path / "log", tmp_path / "no"],
+        "no file": [tmp_path / "log", tmp_path],
+    }[damage]  # fmt: skip
+    (tmp_path / "log.gz").write_bytes(packed[:-8] if damage == "cut" else packed + b"junk")
+    (tmp_path / "log").write_bytes(text)
+    feed = Feed(whole)
+    with pytest.raises(AuditnsError):
+        feed.run(*paths)
+    assert feed.pids == [7] * 100 + [8]
+    assert feed.out.count(b"contid=4\n") == 101
+
+
 def test_the_beginning_of_a_magic_number_alone_is_text(tmp_path: Path) -> None:
     feed = Feed().run(*files(tmp_path, b"\x28\xb5", b"\x1f"))
     assert (feed.out, feed.stream.foreign) == (b"\x28\xb5\n\x1f", 2)
