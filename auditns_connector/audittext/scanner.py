@@ -122,6 +122,11 @@ class Scanner:
         return int(self.state.foreign)
 
     @property
+    def cut(self) -> int:
+        """How many events were handed out before their end, for they or those open beside them were too many."""
+        return int(self.state.cut)
+
+    @property
     def oldest(self) -> int | None:
         """When the last record of the event came that has waited longest (see ``now`` of :meth:`TextStream.at`);
         ``None`` where no event is open."""
@@ -223,6 +228,11 @@ class TextStream:
     def foreign(self) -> int:
         """As :attr:`Scanner.foreign`."""
         return self._scanner.foreign
+
+    @property
+    def cut(self) -> int:
+        """As :attr:`Scanner.cut`."""
+        return self._scanner.cut
 
     @property
     def oldest(self) -> int | None:

@@ -122,6 +122,12 @@ def run(args: argparse.Namespace) -> int:
         f"auditns: {enricher.shown} of {enricher.events} events, {correlator.attributed} of containers, "
         f"{correlator.unknown} unknown"
     )
+    if stream.cut:
+        events = "1 event" if stream.cut == 1 else f"{stream.cut} events"
+        complain(
+            f"auditns: {events} had more than 16 MiB, or 4096 younger ones beside them, before they had ended: what "
+            "came then is late, and filters look at each part by itself"
+        )
     return _tell_foreign(stream)
 
 

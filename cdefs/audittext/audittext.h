@@ -92,6 +92,7 @@ struct auditns_scan {
     uint64_t changes;           /* how many CONFIG_CHANGE records: they may be part of a system call's event */
     uint64_t logins;            /* how many LOGIN records */
     uint64_t records, foreign;  /* how many lines were records, and how many neither that nor empty */
+    uint64_t cut;               /* how many events were handed out before their end, for there was no room to wait */
     uint16_t oldest, newest, free, last;
     uint16_t lone;              /* the open event that the next line ends unless it is of it */
     uint16_t bucket[AUDITNS_MAX_OPEN];

@@ -260,6 +260,7 @@ static void end_event(struct auditns_scan *s, struct auditns_points *p, const ch
     }
     if (slot->late)
         make_late(p, slot, &h, line, end);
+    s->cut += (uint64_t)(cut && !slot->late);
     if (cut && e->point != NONE)
         p->flags[e->point] |= AUDITNS_P_CUT;
     if (slot->late || !is_ours_alone(e))

@@ -132,6 +132,17 @@ def test_an_event_beyond_the_limit_is_cut_and_says_so_and_nothing_of_it_is_lost(
     assert all(event["late"] and event["serial"] == 1 for event in others)
     assert sum(len(kinds(event)) for event in run.events) == 101
     assert run.enricher.events == 1
+    assert run.stream.cut == 1
+
+
+def test_an_event_beyond_the_limit_is_counted_whatever_a_filter_lets_through() -> None:
+    """A filter looks at its parts one by one; nothing said so."""
+    text = syscall(1, 7) + line("CWD", 1, "cwd=" + "x" * 300) * 20 + line("PROCTITLE", 1, "proctitle=00") + end(1)
+    run = Run([RAW], EventFilter(types=["PROCTITLE"]), limit=1000).push(text + syscall(2, 7) + end(2)).flush()
+    assert run.out[RAW] in text
+    assert run.stream.cut == 1
+    whole = Run([RAW], EventFilter(types=["PROCTITLE"])).push(text).flush()
+    assert (whole.out[RAW], whole.stream.cut) == (text, 0)
 
 
 def test_a_filter_cuts_nothing_of_an_event_beyond_the_limit() -> None:
