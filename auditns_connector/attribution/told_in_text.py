@@ -4,7 +4,8 @@ They are of the event itself (same node, time and serial), wherever in it they s
 no record. ``record=N`` names the record of the event that one is about; without it that is its subject. An event that
 has records of ours and no CONTAINER_ID for a process has it of the host: silence means that. ``contid=?`` is no
 answer, and contradicts none. Records that contradict each other, or cannot be read, leave the event unknown, and so do
-more of them in one event than :data:`_MOST`.
+more of them in one event than :data:`_MOST`; silence does not mean the host where something is missing of what they
+say.
 """
 
 import re
@@ -29,6 +30,7 @@ HOST: Final = State(0, None, None, LOG)
 #: records of ours in one event that are looked at
 _MOST: Final = 64
 _PART, _BY_REASON, _ALONE = int(lib.SAID_PART), int(lib.SAID_BY_REASON), int(lib.SAID_ALONE)
+_RECORD: Final = rb"[1-9][0-9]{0,5}"
 _FIELDS: Final = (
     (b"ctr-id", "id"),
     (b"runtime", "runtime"),
@@ -70,9 +72,9 @@ class TextAnswers:
         if not lines or len(lines) > _MOST:
             return UNCLEAR if lines else None
         target = bool(points.flags[i] & pt.P_TARGET)
-        said, about = self._said(points, lines, points.recno[i], target)
+        said, about, whole = self._said(points, lines, points.recno[i], target)
         if not said:
-            return HOST
+            return HOST if whole else UNCLEAR
         if len(said) > 1:
             return UNCLEAR
         return self._state(said.pop(), about, containers)
@@ -84,24 +86,36 @@ class TextAnswers:
         behind = n + len(lines)
         if (n and points.l_event[n - 1] == event) or (behind < points.line_n and points.l_event[behind] == event):
             return None
-        said, about = self._said(points, lines[:_MOST], 1, target=False)
+        said, about, _ = self._said(points, lines[:_MOST], 1, target=False)
         return (self._state(said.pop(), about, containers) if len(said) == 1 else None) or UNCLEAR
 
     @staticmethod
-    def _said(points: InsertionPoints, lines: list[int], recno: int, target: bool) -> tuple[set[bytes], dict[str, str]]:
-        """The identifiers that these lines have for record ``recno`` of their event, and names of containers."""
+    def _said(
+        points: InsertionPoints, lines: list[int], recno: int, target: bool
+    ) -> tuple[set[bytes], dict[str, str], bool]:
+        """The identifiers that these lines have for record ``recno`` of their event, and names of containers; and
+        whether nothing is missing of what they say: each tells about which record it is, and a container that a
+        CONTAINER_INFO tells of is that of a CONTAINER_ID beside it."""
         said: set[bytes] = set()
+        every: set[bytes] = set()
+        told: set[bytes] = set()
+        whole = True
         about: dict[str, str] = {}
         for n in lines:
             kind = points.l_type[n]
             if kind not in (rectypes.CONTAINER_ID, rectypes.CONTAINER_INFO):
                 continue
             fields = _fields(points, n)
+            contid, record = _bare(fields.get(b"contid", b"")), fields.get(b"record", b"").strip(b'"')
             if kind == rectypes.CONTAINER_INFO:
                 about |= _words(fields)
-            elif _is_about(fields.get(b"record", b"").strip(b'"'), recno, target):
-                said.add(_bare(fields.get(b"contid", b"")))
-        return said - {b"?"} or said, about
+                told.add(contid)
+                continue
+            every.add(contid)
+            whole = whole and (b"record" not in fields or re.fullmatch(_RECORD, record) is not None)
+            if _is_about(record, recno, target):
+                said.add(contid)
+        return said - {b"?"} or said, about, whole and told <= every
 
     def alone(self, points: InsertionPoints, containers: Containers) -> list[Alone]:
         """The records of ours among the lines of ``points`` that are events of their own; whose they are says their

@@ -14,9 +14,11 @@ struct said {
 
 struct event {
     struct said said[MOST];
+    struct said told[MOST]; /* of which containers a CONTAINER_INFO tells */
     const char *entry; /* of the last one */
     size_t entry_n;
-    uint32_t n, entries, ours;
+    uint32_t n, infos, entries, ours;
+    int broken; /* something is missing of what they say */
 };
 
 static int field(const char *body, const char *end, const char *name, size_t len, const char **value, size_t *n)
@@ -68,10 +70,19 @@ static void one_record(const struct auditns_points *p, uint32_t i, struct event 
         *s = (struct said){"", 0, NONE, 0};
         if (FIELD("contid=", &value, &n))
             *s = (struct said){value, n, NONE, 0};
-        s->named = FIELD("record=", &value, &n) && n;
+        if (!FIELD("record=", &value, &n))
+            return;
+        s->named = n != 0;
         if (s->named)
             s->record = decimal(value, n);
-    } else if (p->l_type[i] == TYPE_CONTAINER_INFO && FIELD("entry=", &value, &n)) {
+        e->broken |= !s->named || !s->record || s->record == NONE;
+    } else if (p->l_type[i] == TYPE_CONTAINER_INFO) {
+        struct said *told = &e->told[e->infos++];
+        *told = (struct said){"", 0, NONE, 0};
+        if (FIELD("contid=", &value, &n))
+            *told = (struct said){value, n, NONE, 0};
+        if (!FIELD("entry=", &value, &n))
+            return;
         e->entry = value;
         e->entry_n = n < MOST_ENTRY ? n : MOST_ENTRY;
         e->entries++;
@@ -83,6 +94,21 @@ static int is_unknown(const struct said *s)
     return s->n == 1 && *s->contid == '?';
 }
 
+static int is_said(const struct event *e, const struct said *told)
+{
+    for (uint32_t k = 0; k < e->n; k++)
+        if (e->said[k].n == told->n && !memcmp(e->said[k].contid, told->contid, told->n))
+            return 1;
+    return 0;
+}
+
+/* A container that a CONTAINER_INFO tells of is that of a CONTAINER_ID beside it. */
+static void look_for_missing(struct event *e)
+{
+    for (uint32_t k = 0; k < e->infos; k++)
+        e->broken |= !is_said(e, &e->told[k]);
+}
+
 /* What is said of one point: 0 for no memory. */
 static int one_point(const struct auditns_points *p, uint32_t i, const struct event *e, struct auditns_strings *strings,
                      uint32_t *who, char *room)
@@ -91,16 +117,20 @@ static int one_point(const struct auditns_points *p, uint32_t i, const struct ev
     const struct said *found = NULL;
 
     *who = e->ours > MOST ? AUDITNS_WHO_UNCLEAR : AUDITNS_WHO_HOST;
-    for (uint32_t k = 0; k < e->n && *who != AUDITNS_WHO_UNCLEAR; k++) {
+    for (uint32_t k = 0; k < e->n && e->ours <= MOST; k++) {
         const struct said *s = &e->said[k];
         if (s->named ? s->record != p->recno[i] : target)
             continue;
         if (found && is_unknown(s))
             continue; /* that is no answer, and contradicts none */
-        if (found && !is_unknown(found) && (found->n != s->n || memcmp(found->contid, s->contid, s->n)))
+        if (found && !is_unknown(found) && (found->n != s->n || memcmp(found->contid, s->contid, s->n))) {
             *who = AUDITNS_WHO_UNCLEAR;
+            break;
+        }
         found = s;
     }
+    if (!found && e->broken)
+        *who = AUDITNS_WHO_UNCLEAR;
     if (!found || *who == AUDITNS_WHO_UNCLEAR)
         return 1;
     size_t n = found->n;
@@ -131,7 +161,8 @@ int auditns_who(const struct auditns_points *p, struct auditns_strings *strings,
     for (uint32_t i = 0, stop; i < p->line_n && there; i = stop) {
         uint32_t number = p->l_event[i];
         struct event e;
-        e.n = e.entries = e.ours = 0;
+        e.n = e.infos = e.entries = e.ours = 0;
+        e.broken = 0;
         for (stop = i; stop < p->line_n && p->l_event[stop] == number; stop++) {
             uint32_t type = p->l_type[stop];
             if (type < AUDIT_FIRST_OWN || type > AUDIT_LAST_OWN || number == AUDITNS_LINE_FOREIGN)
@@ -141,6 +172,7 @@ int auditns_who(const struct auditns_points *p, struct auditns_strings *strings,
             if (e.ours++ < MOST)
                 one_record(p, stop, &e, rooms + (e.ours - 1) * AUDITNS_MAX_LINE);
         }
+        look_for_missing(&e);
         for (; point < p->n && p->event[point] == number; point++)
             if (!e.ours)
                 who[point] = AUDITNS_WHO_HOST;

@@ -179,6 +179,13 @@ def test_a_contradiction_is_told_and_the_text_stays(said: str) -> None:
         [ours("'"), ""],
         [ours("4") * 65, ""],
         [f"type=CONTAINER_ID {S}\n", ""],
+        [f"type=CONTAINER_INFO {S} contid=4\n", ""],
+        [f"type=CONTAINER_INFO {S} contid=4 origin=observed\n", f"type=NS_INFO {S} netns=1\n"],
+        [f"type=CONTAINER_INFO {S} origin=observed\n", ""],
+        [f"type=CONTAINER_ID {S} record=0 contid=4\n", ""],
+        [f"type=CONTAINER_ID {S} record=x contid=4\n", ""],
+        [f"type=CONTAINER_ID {S} record=2x contid=4\n", ""],
+        [ours("5", record=2), f"type=CONTAINER_INFO {S} contid=4\n"],
     ],
     ids=[
         "two",
@@ -193,6 +200,13 @@ def test_a_contradiction_is_told_and_the_text_stays(said: str) -> None:
         "quote",
         "many",
         "none",
+        "told-of-alone",
+        "told-of-with-namespaces",
+        "told-of-nobody",
+        "record-0",
+        "record-word",
+        "record-cut",
+        "told-of-another",
     ],
 )
 def test_what_contradicts_itself_or_cannot_be_read_is_unknown(lines: list[str]) -> None:
