@@ -51,9 +51,12 @@ def one_round(number: int, sign: signal.Signals) -> tuple[Host, bool]:
             number, host.pipeline._round, lambda: host.pipeline._on_signal(sign, None), loop.__file__
         )
         return host, met
-    finally:
+    finally:  # hundreds of them are made
         host.observer.close()
         host.audit.close()
+        host.pipeline.selector.close()
+        host.ours.close()
+        host.theirs.close()
 
 
 def test_a_signal_ends_the_run_before_whatever_step_of_a_round_it_comes() -> None:
@@ -79,10 +82,12 @@ def test_a_signal_wakes_whoever_begins_to_wait_after_its_handler_has_run() -> No
     former = signal.signal(signal.SIGUSR1, lambda number, frame: None)
     try:
         with woken() as signal_came:
+            ready = select.poll()
+            ready.register(signal_came, select.POLLIN)
             signal.raise_signal(signal.SIGUSR1)
-            assert select.select([signal_came], [], [], 60)[0]
+            assert ready.poll(60_000)
             signal_came.recv(64)
-            assert not select.select([signal_came], [], [], 0)[0]
+            assert not ready.poll(0)
     finally:
         signal.signal(signal.SIGUSR1, former)
 
