@@ -45,6 +45,9 @@ _PROOF_TICK: Final = 0.1
 MOST_ENDED: Final = 30_000
 #: and so many more until some are forgotten
 _MORE_ENDED: Final = 1000
+#: when so many were remembered, and three quarters of them are forgotten, a storm is over: its memory is given back
+_STORM: Final = 10_000
+_give_back: Final = lib.memory_give_back
 #: what the model has to say is written at the latest when it is so much
 _MOST_OUTPUTS: Final = 4096
 #: each signal is a byte; those that are left are found by the next wait
@@ -92,6 +95,8 @@ class Pipeline:
         self._on_hup = on_hup
         self._hup = False
         self._tick = 0.0
+        #: the most that have ended and were remembered, since memory was given back
+        self._most_ended = 0
         self.early = early if early is not None else []
         #: called with each round's end, for the control server and others
         self.each_tick: list[Callable[[], object]] = []
@@ -289,6 +294,7 @@ class Pipeline:
         text.narrate_late(cut)
         observer.model.losses.tell_forgotten(cut)
         observer.mark(cut, [], expire=self._expire(cut))
+        self._end_storm()
         self._settle_journal()
         for notice in text.take_notices():
             self.log.warning(notice)
@@ -304,6 +310,14 @@ class Pipeline:
         if len(model.dead) > MOST_ENDED:
             before = max(before, model.dead.end(len(model.dead) - MOST_ENDED))
         return before
+
+    def _end_storm(self) -> None:
+        model = self.observer.model
+        ended = len(model.dead) + len(model.namespaces.died)
+        self._most_ended = max(self._most_ended, ended)
+        if self._most_ended > _STORM and ended * 4 < self._most_ended:
+            self._most_ended = ended
+            _give_back()
 
     def _settle_journal(self) -> None:
         journal = self.observer.journal

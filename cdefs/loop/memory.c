@@ -13,3 +13,10 @@ void memory_keep(void)
     mallopt(M_TRIM_THRESHOLD, 16 << 20);
 #endif
 }
+
+void memory_give_back(void)
+{
+#ifdef __GLIBC__
+    malloc_trim(1 << 20);
+#endif
+}

@@ -1,14 +1,17 @@
 """Work is done in slices, between which others are served; and what text that waits may ask for is not forgotten."""
 
+import platform
 import re
 import selectors
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from auditns_connector._native import lib
 from auditns_connector.attribution.attributor import Correlator
 from auditns_connector.daemon.log import Log
 from auditns_connector.errors import BehindError
@@ -449,3 +452,28 @@ def test_an_event_that_has_begun_to_come_is_not_lost_whatever_comes_before_its_e
     text.narrate()
     lost = [line for line in bytes(host.sink.text).splitlines() if b"source=audit" in line]
     assert [re.findall(rb"from=(\d+) to=(\d+)", line) for line in lost] == [[(b"5000", b"5000")]]
+
+
+def test_a_storms_memory_is_given_back_once_when_it_is_over(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[int] = []
+    monkeypatch.setattr(loop, "_give_back", lambda: given.append(host.rings.now))
+    monkeypatch.setattr(loop, "_STORM", 100)
+    for number in range(200):
+        host.rings.live(500 + number, SECOND + number * MS, SECOND + number * MS + 1)
+    for seconds in (2, 3, 60, 61):
+        host.rings.now = seconds * SECOND
+        host.pipeline._on_tick(0.0)
+    assert given == [60 * SECOND]
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another malloc keeps what it likes")
+def test_memory_that_is_given_back_is_the_kernels() -> None:
+    def anonymous() -> int:
+        rollup = Path("/proc/self/smaps_rollup").read_text()
+        return int(re.findall(r"Anonymous: +(\d+)", rollup)[0])
+
+    kept = [b"%d" % number + bytes(10_000) for number in range(10_000)]
+    del kept[: len(kept) - 1]  # the last one keeps the heap from its end
+    before = anonymous()
+    lib.memory_give_back()
+    assert before - anonymous() > 50_000
