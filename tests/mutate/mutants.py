@@ -297,8 +297,8 @@ MUTANTS: Final = (
     Mutant(
         "serials: ours cannot meet the kernel's",
         "auditns_connector/state/event_serials.py",
-        "self._next = (seen + HALF) % MODULUS",
-        "self._next = (seen + 1) % MODULUS",
+        "return (seen + HALF + beyond) % MODULUS",
+        "return (seen + 1 + beyond) % MODULUS",
         "tests/unit/test_eventserial.py::test_it_starts_half_the_space_from_the_kernels_and_counts_on",
     ),
     Mutant(
@@ -346,15 +346,15 @@ MUTANTS: Final = (
     Mutant(
         "unknown: two holders that differ",
         "auditns_connector/attribution/lookup.py",
-        "        if state.container is not first.container:\n            return NOBODY\n",
+        "        if state.container is not container:\n            return NOBODY\n",
         "",
         "tests/unit/test_table.py::test_before_its_attach_a_process_was_of_the_host_and_near_it_it_is_unknown",
     ),
     Mutant(
         "unknown: namespaces in which they differ",
         "auditns_connector/attribution/lookup.py",
-        "a if a is b else None",
-        "a",
+        "place[0] if place.count(place[0]) == len(place) else None",
+        "place[0]",
         "tests/unit/test_table.py::test_threads_in_different_namespaces_leave_that_field_unknown",
     ),
     Mutant(

@@ -270,7 +270,7 @@ def test_processes_are_not_searched_for_daemons_with_each_question(
         return Monitor(("dockerd", "-g", "/a"))
 
     monkeypatch.setattr(runtime_daemons, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    monkeypatch.setattr(runtime_daemons, "_on_host", lambda pid: True)
+    monkeypatch.setattr(runtime_daemons, "on_host", lambda pid: True)
     monkeypatch.setattr(
         runtime_daemons, "process", lambda pid: searched.append(pid) or Monitor(("dockerd", "-g", "/a"))
     )
