@@ -35,15 +35,29 @@ from auditns_connector.vocabulary.namespaces import ALL_ORDER, MNT, PID, USER
 _OTHERS: Final = (USER, *(index for index in range(len(ALL_ORDER)) if index not in (PID, USER)))
 
 
+class Doubt(NamedTuple):
+    """What nobody saw of a process on its way to where it is."""
+
+    #: where its creator was when it was made, nothing proves
+    unproven: bool = False
+    #: it was there before, and its own former container stands for its creator's
+    there: bool = False
+    #: /proc alone tells where it is, and not since when
+    read: bool = False
+    #: it may have been elsewhere before
+    missed: bool = False
+
+
+#: all of it was seen
+SEEN: Final = Doubt()
+
+
 class Evidence(NamedTuple):
-    """What is known of a process ``who`` (pid, start) at ``now`` (CLOCK_MONOTONIC ns).
+    """What is known of a process ``who`` (pid, start) at ``now`` (CLOCK_MONOTONIC ns), and what is not: ``doubt``.
 
     ``creator`` is the container of the process that made it (or its own former one), which decides to whom a namespace
-    belongs that it is the first to live in; ``unproven``: where the creator was then, nothing
-    proves; ``there``: it is there already, and its own former container stands for the creator's. ``read``: /proc
-    alone tells where it is, and not since when; ``missed``: it may have been elsewhere before, which was not seen.
-    ``set_up``: it runs a program of its container's own, so that its cgroup is no longer its runtime's doing alone.
-    ``mounts``: the container whose mount namespace it entered.
+    belongs that it is the first to live in. ``set_up``: it runs a program of its container's own, so that its cgroup is
+    no longer its runtime's doing alone. ``mounts``: the container whose mount namespace it entered.
     """
 
     containers: Containers
@@ -57,10 +71,7 @@ class Evidence(NamedTuple):
     creator: Container | None
     mounts: Container | None
     set_up: bool
-    unproven: bool = False
-    there: bool = False
-    read: bool = False
-    missed: bool = False
+    doubt: Doubt = SEEN
     #: whether events of the first process of a namespace are missing, so that it may have changed its owner
     doubtful: Callable[[Instance], bool] = lambda _: False
 
@@ -72,7 +83,8 @@ class Evidence(NamedTuple):
         """Whether ``inst``, where it is the first, was made in no container, as far as is known. A pid namespace is
         made with the first process in it, and its creator is known to have been outside then; a process gets into any
         other at any time of its life."""
-        return self.creator is None and not (self.unproven or self.there or (self.missed and inst.index != PID))
+        doubt = self.doubt
+        return self.creator is None and not (doubt.unproven or doubt.there or (doubt.missed and inst.index != PID))
 
     @property
     def made_in_user_namespace(self) -> bool:
@@ -155,7 +167,7 @@ def no_cgroup(of: Evidence) -> Verdict | None:
     """Every container may show in the cgroup, and a registered one may hold another."""
     if of.cgroups is not None:
         return None
-    return Verdict(UNKNOWN, (_may_have_moved if of.read else _made_somewhere,))
+    return Verdict(UNKNOWN, (_may_have_moved if of.doubt.read else _made_somewhere,))
 
 
 def registration(of: Evidence) -> Verdict | None:
@@ -250,11 +262,11 @@ def _owner(of: Evidence, index: int) -> Verdict | None:
         return None
     owner = inst.owner
     if owner is None or (owner is UNKNOWN and of.first_in(inst)):
-        if of.there and owner is UNKNOWN:
+        if of.doubt.there and owner is UNKNOWN:
             return Verdict(UNKNOWN)  # where it has been since says nothing of where it was made
-        if of.unproven:
+        if of.doubt.unproven:
             return Verdict(UNKNOWN, (_owns(inst),))
-        if of.missed and (index != PID or of.made_in_user_namespace):
+        if of.doubt.missed and (index != PID or of.made_in_user_namespace):
             return Verdict(UNKNOWN, (_owns(inst),))  # it may have been made at any time, or by somebody else
         if of.creator is not None:
             return Verdict(of.creator, (_owns(inst),))
@@ -272,7 +284,7 @@ def _may_be_anothers(of: Evidence, inst: Instance, owner: Container) -> bool:
         return inst.guessed
     if owner.sandbox is inst and of.doubtful(inst):
         return True  # its first process may have come into a container's cgroup
-    return of.read and inst.disputed  # it may have been there before this owner was
+    return of.doubt.read and inst.disputed  # it may have been there before this owner was
 
 
 # -- steps
@@ -335,5 +347,5 @@ def _owns_namespaces(of: Evidence, found: Container) -> None:
         owner = inst.owner
         first = of.first_in(inst) and (owner is UNKNOWN or (owner is not None and owner.sandbox is inst))
         if owner is None or (first and owner not in found.chain()):
-            inst.guessed |= owner is None and of.missed and not of.made_outside(inst)
-            inst.change_owner(found, seen=not of.missed)
+            inst.guessed |= owner is None and of.doubt.missed and not of.made_outside(inst)
+            inst.change_owner(found, seen=not of.doubt.missed)

@@ -203,7 +203,7 @@ class Rows:
         found.sort(key=lambda process: process.place)
         return found
 
-    def living_but(self, pids: Collection[int]) -> list[Process]:
+    def living_except(self, pids: Collection[int]) -> list[Process]:
         """The living processes whose pids are none of ``pids``, in that order. No object is made of anybody else: of
         all that is remembered after a storm nearly nobody lives."""
         held = [pid for pid, process in self.held.items() if process.end is None]

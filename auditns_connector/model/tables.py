@@ -15,7 +15,7 @@ from auditns_connector.model.containers import Containers
 from auditns_connector.model.entries import CLONE, NOT_SEEN, Entries
 from auditns_connector.model.entry import Entry
 from auditns_connector.model.exits import Exits
-from auditns_connector.model.membership import Evidence, belongs, lost_sight
+from auditns_connector.model.membership import SEEN, Doubt, Evidence, belongs, lost_sight
 from auditns_connector.model.namespaces import Namespaces
 from auditns_connector.model.outputs import ContainerInfo, Query
 from auditns_connector.model.own_processes import OwnProcesses
@@ -159,7 +159,7 @@ class Tables(Telling):
             self.namespaces_left(process, vacated, time, tid)
 
     def end(self, process: Process, time: int) -> None:
-        self.left(process, process.state.nsset)
+        self.doubt_owner(process, process.state.nsset)
         self.table.end(process, time)
         self.task_ended(process, process.pid)
         if not self.perf:
@@ -206,22 +206,17 @@ class Tables(Telling):
 
     # -- where it belongs
 
-    def settle(
-        self, process: Process, time: int, origin: str, creator: Container | None = None, *, how: str = NOT_SEEN
-    ) -> None:
+    def settle(self, process: Process, time: int, origin: str, *, how: str = NOT_SEEN) -> None:
         """Decide again where ``process`` belongs, now that its cgroup or namespaces are known otherwise; ``how`` it may
         have entered a container."""
-        there, read, doubtful = creator is None, origin == PROCFS, self.doubts(process)
-        lost = doubtful and origin == OBSERVED
-        if lost:
+        read, doubtful = origin == PROCFS, self.doubts(process)
+        if doubtful and origin == OBSERVED:
             # /proc will show where it came to, and nothing of where it was before
             self.lost_sight(process, self.doubted[process.epoch])
+            self.doubt_owner(process, process.state.nsset)
         state = process.state
-        creator = state.container if creator is None else creator
-        container = self.decide(
-            process, state.nsset, creator, time,
-            unproven=doubtful, there=there, read=read, missed=read or doubtful, lost=lost,
-        )  # fmt: skip
+        doubt = Doubt(unproven=doubtful, there=True, read=read, missed=read or doubtful)
+        container = self.decide(process, state.nsset, state.container, time, doubt)
         if container is state.container:
             if origin != state.origin and container is not UNKNOWN:
                 self.table.restate(process, state._replace(origin=origin))
@@ -247,30 +242,21 @@ class Tables(Telling):
         self.table.unknown_since(process, began)
         self.containers.leave(state.container, max(began, state.since))
 
-    def left(self, process: Process, nsset: NsSet | None) -> None:
-        """``process`` leaves ``nsset``. Where events of it are missing nobody will see where it was meanwhile: whose
-        the namespaces are that it was the first in is not known."""
+    def doubt_owner(self, process: Process, nsset: NsSet | None) -> None:
+        """Where events of ``process`` are missing nobody saw where it was meanwhile: whose the namespaces of ``nsset``
+        are that it was the first in is not known."""
         if nsset is not None and self.doubts(process):
-            container = process.state.container
-            lost_sight(self._evidence(process, nsset, container, process.start, unproven=True, there=True, missed=True))
+            doubt = Doubt(unproven=True, there=True, missed=True)
+            lost_sight(self._evidence(process, nsset, process.state.container, process.start, doubt))
 
     def decide(
-        self, process: Process, nsset: NsSet | None, former: Container | None, time: int, *, unproven: bool = False,
-        there: bool = False, read: bool = False, missed: bool = False, lost: bool = False,
-    ) -> Container | None:  # fmt: skip
-        if process.unresolved:
-            return UNKNOWN
-        evidence = self._evidence(
-            process, nsset, former, time, unproven=unproven, there=there, read=read, missed=missed
-        )
-        if lost:
-            lost_sight(evidence)
-        return belongs(evidence)
+        self, process: Process, nsset: NsSet | None, former: Container | None, time: int, doubt: Doubt = SEEN
+    ) -> Container | None:
+        return UNKNOWN if process.unresolved else belongs(self._evidence(process, nsset, former, time, doubt))
 
     def _evidence(
-        self, process: Process, nsset: NsSet | None, creator: Container | None, time: int, *, unproven: bool,
-        there: bool, missed: bool, read: bool = False,
-    ) -> Evidence:  # fmt: skip
+        self, process: Process, nsset: NsSet | None, creator: Container | None, time: int, doubt: Doubt
+    ) -> Evidence:
         cgroups, containers = process.cgroups, self.containers
         return Evidence(
             containers=containers,
@@ -283,10 +269,7 @@ class Tables(Telling):
             creator=creator,
             mounts=process.entered_container,
             set_up=process.own_since is not None or process.scanned,
-            unproven=unproven,
-            there=there,
-            read=read,
-            missed=missed,
+            doubt=doubt,
             doubtful=self._doubts_first,
         )
 
@@ -302,17 +285,12 @@ class Tables(Telling):
             container.ran = exec_.time
         self.table.execed(process, exec_)
 
-    def adopt(
-        self, process: Process, creator: Container | None, origin: str, *, unproven: bool, missed: bool
-    ) -> None:  # fmt: skip
-        """Add a process that was there before we looked; ``creator`` is its parent's container, ``unproven`` where
-        nothing proves that it was so when ``process`` was born; ``missed``: events of it may be missing."""
+    def adopt(self, process: Process, creator: Container | None, doubt: Doubt) -> None:
+        """Add a process that /proc showed to be there before we looked; ``creator`` is its parent's container."""
         state = process.state
-        container = self.decide(
-            process, state.nsset, creator, process.start, unproven=unproven, read=True, missed=missed
-        )
+        container = self.decide(process, state.nsset, creator, process.start, doubt)
         if container is not UNKNOWN:
-            self.table.restate(process, state._replace(container=container, origin=origin))
+            self.table.restate(process, state._replace(container=container, origin=PROCFS))
         self.table.scanned(process)
         self.confirmed = True
         self.add(process)
@@ -358,7 +336,7 @@ class Tables(Telling):
         former = process.state.container
         parent = self.processes.get(process.creator[0]) if process.creator else None
         base = parent.state.container if parent is not None else UNKNOWN
-        container = self.decide(process, process.state.nsset, base, time, read=origin == PROCFS)
+        container = self.decide(process, process.state.nsset, base, time, Doubt(read=origin == PROCFS))
         move = self.entries.move(process, container, CLONE, process.start)._replace(before=base)
         entry = self.entries.of(process, process.state, move)
         self.containers.enter(container)

@@ -311,8 +311,8 @@ MUTANTS: Final = (
     Mutant(
         "unknown: where a process in doubt was before it moved",
         "auditns_connector/model/tables.py",
-        "lost = doubtful and origin == OBSERVED",
-        "lost = False",
+        "if doubtful and origin == OBSERVED:",
+        "if False:",
         "tests/unit/test_table_losses.py::test_where_a_process_in_doubt_was_before_a_move_that_was_seen_is_unknown",
     ),
     Mutant(
@@ -493,7 +493,7 @@ MUTANTS: Final = (
     Mutant(
         "container: no evidence is unknown",
         "auditns_connector/model/membership.py",
-        "return Verdict(UNKNOWN, (_may_have_moved if of.read else _made_somewhere,))",
+        "return Verdict(UNKNOWN, (_may_have_moved if of.doubt.read else _made_somewhere,))",
         "return None",
         "tests/unit/test_stated_rules.py::test_without_evidence_it_is_unknown_not_the_hosts",
     ),
@@ -507,8 +507,8 @@ MUTANTS: Final = (
     Mutant(
         "container: what a process in doubt leaves may have been another's",
         "auditns_connector/model/tables.py",
-        "        if nsset is not None and self.doubts(process):\n            container",
-        "        if nsset is not None and self.doubts(process) and False:\n            container",
+        "        if nsset is not None and self.doubts(process):\n            doubt",
+        "        if nsset is not None and self.doubts(process) and False:\n            doubt",
         "tests/unit/test_table_losses.py::test_whose_a_sandbox_is_whose_first_process_is_in_doubt_is_unknown",
     ),
     Mutant(
@@ -521,8 +521,8 @@ MUTANTS: Final = (
     Mutant(
         "container: a user namespace may have been made at any time of a loss",
         "auditns_connector/model/membership.py",
-        "        if of.missed and (index != PID or of.made_in_user_namespace):",
-        "        if of.missed and (index != PID or of.made_in_user_namespace) and False:",
+        "        if of.doubt.missed and (index != PID or of.made_in_user_namespace):",
+        "        if of.doubt.missed and (index != PID or of.made_in_user_namespace) and False:",
         "tests/property/test_rollback.py::test_after_a_loss_no_answer_is_wrong_where_user_namespaces_make_sandboxes",
     ),
     Mutant(
@@ -556,7 +556,7 @@ MUTANTS: Final = (
     Mutant(
         "container: where a maker is now is not where it was",
         "auditns_connector/model/membership.py",
-        "        if of.unproven:\n            return Verdict(UNKNOWN, (_owns(inst),))\n",
+        "        if of.doubt.unproven:\n            return Verdict(UNKNOWN, (_owns(inst),))\n",
         "",
         "tests/unit/test_unseen_makers.py::test_a_maker_that_is_in_a_container_by_its_cgroup_alone_proves_nothing",
     ),
@@ -570,7 +570,7 @@ MUTANTS: Final = (
     Mutant(
         "container: who was there before its owner is not the owner's",
         "auditns_connector/model/membership.py",
-        "    return of.read and inst.disputed  # it may have been there before this owner was\n",
+        "    return of.doubt.read and inst.disputed  # it may have been there before this owner was\n",
         "    return False\n",
         "tests/unit/test_unseen_makers.py::test_who_may_have_been_in_a_sandbox_before_it_was_a_containers_is_unknown",
     ),

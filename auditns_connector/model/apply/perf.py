@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from auditns_connector.model import thread_namespaces as threadsets
 from auditns_connector.model.entries import CGROUP, SETNS
-from auditns_connector.model.membership import looked_at
+from auditns_connector.model.membership import Doubt, looked_at
 from auditns_connector.model.places import UNKNOWN, Container, Instance, NsSet
 from auditns_connector.model.process import INHERITED, NOT_KNOWN, OBSERVED, Exec, Process, State
 from auditns_connector.vocabulary import frames as f
@@ -99,7 +99,7 @@ class KernelEvents:
             if process.entered_container is not None and (base is None or nsset.inst[MNT] is not base.inst[MNT]):
                 m.table.entered(process, None)
         doubtful = maker is not None and m.doubts(maker)
-        container = m.decide(process, nsset, creator, time, unproven=doubtful, missed=doubtful)
+        container = m.decide(process, nsset, creator, time, Doubt(unproven=doubtful, missed=doubtful))
         origin = NOT_KNOWN if container is UNKNOWN else OBSERVED
         state = process.state
         entry = state.entry
@@ -295,7 +295,7 @@ class KernelEvents:
         else:
             if base is None or nsset.inst[MNT] is not base.inst[MNT]:
                 m.table.entered(process, inside)
-            m.left(process, base)
+            m.doubt_owner(process, base)
             m.table.change(process, former._replace(since=time, nsset=nsset))
             m.table.leader_moved(process, time)
             if base is None or former.origin != OBSERVED or m.doubts(process) or looked_at(m.containers, base, nsset):

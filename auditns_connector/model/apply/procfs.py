@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from auditns_connector.model import thread_namespaces as threadsets
 from auditns_connector.model.cgroups import CgroupSet
 from auditns_connector.model.creator import creator_of
+from auditns_connector.model.membership import Doubt
 from auditns_connector.model.places import UNKNOWN, NsSet
 from auditns_connector.model.process import NOT_KNOWN, PROCFS, Process, State
 from auditns_connector.vocabulary.frames import MOST_PIDS, PROCESS_PAYLOAD
@@ -93,7 +94,7 @@ class Resync:
         self._scanned = None
         for gone in [pid for pid in self._model.exits.suspended if pid not in seen]:
             self._model.exits.finish(gone)
-        for process in self._model.table.living_but(seen):
+        for process in self._model.table.living_except(seen):
             if process.start < self._began:
                 self._model.end(process, self._began)
         if self._model.doubted:
@@ -261,7 +262,7 @@ class Resync:
             model.table.replace(process, process.state._replace(since=time), after=True)
         missed = model.epoch > 0 and not self._losses.polling  # what was before the start is as /proc shows it then
         creator, proven = creator_of(process, parent, ppid)
-        model.adopt(process, creator, PROCFS, unproven=not proven, missed=missed)
+        model.adopt(process, creator, Doubt(unproven=not proven, read=True, missed=missed))
         if not model.perf:
             self._by_connector.has_parent(process.pid, answer.ppid)
         self._ids(process, time, answer)
@@ -304,7 +305,7 @@ class Resync:
     def _since(self, process: Process) -> None:
         """The cgroups of ``process`` were not known since its state began, and are told now."""
         model, former = self._model, process.state
-        container = model.decide(process, former.nsset, None, former.since, read=True)
+        container = model.decide(process, former.nsset, None, former.since, Doubt(read=True))
         if container is UNKNOWN:
             return
         model.containers.enter(container)
