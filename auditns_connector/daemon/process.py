@@ -80,18 +80,19 @@ def prepare(*, daemon: bool = True) -> None:
             sys.stderr = SyslogStream(os.path.basename(sys.argv[0]) or "auditns")
 
 
-def raise_descriptor_limit() -> None:
-    """Have no fewer than :data:`DESCRIPTORS`, as far as that is allowed: root may raise the hard limit as well
-    (CAP_SYS_RESOURCE, getrlimit(2))."""
+def raise_descriptor_limit(least: int = DESCRIPTORS) -> bool:
+    """Allow ``least`` open files, or as many as may be: root may raise the hard limit as well (CAP_SYS_RESOURCE,
+    getrlimit(2)). Whether there may be more now."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft >= DESCRIPTORS or soft == resource.RLIM_INFINITY:
-        return
-    for most in (max(hard, DESCRIPTORS), hard):
+    for most in (max(hard, least), hard):
+        if soft >= min(most, least):
+            break
         try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, DESCRIPTORS), most))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, least), most))
         except (OSError, ValueError):
             continue
-        return
+        return True
+    return False
 
 
 def give_way() -> None:

@@ -9,15 +9,14 @@ which :meth:`PerfSource.drain` reads whenever a ring was so full that its end ma
 no such counters, as a loss of unknown size.
 """
 
-import contextlib
 import errno
 import os
-import resource
 import time
 from collections.abc import Callable
 from typing import Final
 
 from auditns_connector._native import ffi, lib
+from auditns_connector.daemon.process import DESCRIPTORS, raise_descriptor_limit
 from auditns_connector.errors import AuditnsError, NotPermittedError, NotSupportedError
 from auditns_connector.sources import initns
 from auditns_connector.sources.cpus import CpuWatch, online_cpus
@@ -279,12 +278,7 @@ class PerfSource:
 
     def _open(self, attr_of: Callable[[], CData], cpu: int, steps: list[Callable[[], str]]) -> int:
         """Open an event; as long as the kernel does not know a bit of it, take back one of ``steps``."""
-        raised = False
         while (fd := lib.perf_open(attr_of(), cpu)) < 0:
-            if fd == -errno.EMFILE and not raised:
-                raised = _raise_descriptor_limit()
-                if raised:
-                    continue
             notice = ""
             while fd in (-errno.EINVAL, -errno.E2BIG) and steps and not notice:
                 notice = steps.pop(0)()
@@ -294,6 +288,7 @@ class PerfSource:
         return int(fd)
 
     def _add_cpu(self, cpu: int) -> None:
+        raise_descriptor_limit(DESCRIPTORS + (len(self._rings) + 1) * (1 + len(self._formats)))
         # what is dropped once is dropped for all CPUs: the first one finds out
         steps = [self._drop_lost_format, self._drop_cgroup, self._drop_namespaces]
         dummy = self._open(self._dummy_attr, cpu, steps)
@@ -347,14 +342,3 @@ class PerfSource:
             failed = lib.perf_enable(fd)
             if failed:
                 raise NotSupportedError(f"a perf event cannot be enabled: {os.strerror(-failed)}")
-
-
-def _raise_descriptor_limit() -> bool:
-    """Lift the soft limit of open files to the hard one: five events a CPU are many on a large machine."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == hard:
-        return False
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        return True
-    return False

@@ -152,6 +152,21 @@ except (OSError, ValueError):
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
+def test_nobody_is_given_fewer_descriptors_than_he_has() -> None:
+    code = """
+import resource
+from auditns_connector.daemon.process import raise_descriptor_limit
+def after(least):
+    return raise_descriptor_limit(least), resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (100, 200))
+assert after(50) == (False, (100, 200))
+assert after(150) == (True, (150, 200))
+assert after(200) == (True, (200, 200))
+assert after(200) == (False, (200, 200))
+"""
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
 SESSION = """
 import os, sys
 sys.path.insert(0, sys.argv[1])
