@@ -9,11 +9,13 @@
 #include "archive/archive.h"
 #endif
 
-/* A part of the text. */
+/* A part of the text; where there is none, nothing of a text that is there. */
 struct span {
     const char *at;
     uint32_t len;
 };
+
+#define NO_SPAN ((struct span){"", 0})
 
 /* The event in hand. */
 struct work {
@@ -25,6 +27,9 @@ struct work {
     struct span node;
 };
 
+#define WORK_OF(whose) \
+    ((struct work){.contid = NO_SPAN, .exe = NO_SPAN, .key = NO_SPAN, .cwd = NO_SPAN, .holder = (whose), .node = NO_SPAN})
+
 static inline int span_is(struct span a, const char *s, size_t n)
 {
     return a.len == n && !memcmp(a.at, s, n);
@@ -32,7 +37,7 @@ static inline int span_is(struct span a, const char *s, size_t n)
 
 static inline int same_span(struct span a, struct span b)
 {
-    return a.len == b.len && (!a.len || !memcmp(a.at, b.at, a.len));
+    return span_is(a, b.at, b.len);
 }
 
 static inline struct span unquoted(struct span s)
@@ -56,7 +61,7 @@ int archive_room(void *at, uint32_t *room, uint32_t used, size_t size);
 /* What the end of the kernel's part of a body is: at 0x1D begins what auditd adds. */
 const char *archive_body_end(const char *body, const char *end);
 
-/* The value of the first word NAME= of a body; at NULL: there is none. */
+/* The value of the first word NAME= of a body; of no length where there is none. */
 struct span archive_field(const char *body, const char *end, const char *name, uint32_t len);
 
 /* Terms that a block had before: a hash with the number of the block it was last seen in. Some are forgotten. */

@@ -41,7 +41,7 @@ static struct archive_event *new_event(struct archive_text *a, uint32_t first)
 
 static int text_line(struct archive_text *a, uint32_t off, uint32_t len)
 {
-    struct work w = {.holder = ARCHIVE_HOLDER_TEXT};
+    struct work w = WORK_OF(ARCHIVE_HOLDER_TEXT);
     uint32_t group = archive_group(a, &w);
     struct archive_event *e = a->events ? &a->event[a->events - 1] : NULL;
 
@@ -151,7 +151,7 @@ static int count_event(struct archive_text *a, const struct auditns_points *p, u
 static int take_event(struct archive_text *a, const struct auditns_points *p, uint64_t base, uint32_t l, uint32_t end,
                       uint32_t first, uint32_t last)
 {
-    struct work w = {.holder = ARCHIVE_HOLDER_HOST};
+    struct work w = WORK_OF(ARCHIVE_HOLDER_HOST);
     struct archive_event *e;
     uint32_t subject = NONE;
     uint64_t serial = 0;

@@ -62,7 +62,7 @@ static int are_one(const struct archive_part *part, uint32_t x, uint32_t y)
 
 uint32_t archive_late(const struct archive_part *part, uint8_t *late)
 {
-    struct span before = part->events ? stamp_of(part, 0) : (struct span){NULL, 0};
+    struct span before = part->events ? stamp_of(part, 0) : NO_SPAN;
     uint32_t n = 0;
 
     for (uint32_t i = 1; i < part->events; i++) {

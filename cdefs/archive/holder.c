@@ -9,6 +9,9 @@ const char *archive_body_end(const char *body, const char *end)
     return gs ? gs : end;
 }
 
+/* Where the value of a field stands that is not there, as none of one that is empty does. */
+static const char nowhere[1];
+
 struct span archive_field(const char *t, const char *end, const char *name, uint32_t len)
 {
     struct words words = words_of(t, end);
@@ -19,7 +22,7 @@ struct span archive_field(const char *t, const char *end, const char *name, uint
             return (struct span){t + len + 1, (uint32_t)(q - t - len - 1)};
         t = q + 1;
     }
-    return (struct span){NULL, 0};
+    return (struct span){nowhere, 0};
 }
 
 static int is_own(uint32_t type)
@@ -84,7 +87,7 @@ static void settle(struct work *w, struct span contid)
 {
     int several;
 
-    w->contid = (struct span){NULL, 0};
+    w->contid = NO_SPAN;
     if (span_is(contid, "-1", 2))
         w->holder = ARCHIVE_HOLDER_HOST;
     else if (span_is(contid, "?", 1) || !contid.len || !is_contid(contid, &several))
@@ -115,7 +118,7 @@ void archive_holder(const struct archive_text *a, const struct auditns_points *p
                     uint32_t subject, struct work *w)
 {
     uint32_t own = 0, recno = subject == NONE ? 0 : p->recno[subject];
-    struct span said = {NULL, 0};
+    struct span said = NO_SPAN;
     int one = 0;
     (void)a;
 
@@ -127,13 +130,13 @@ void archive_holder(const struct archive_text *a, const struct auditns_points *p
         const char *stop, *body = body_of(p, i, &stop);
         if (i == l && subject == NONE) { /* it stands alone */
             struct span alone = unquoted(archive_field(body, stop, "contid", 6));
-            if (alone.at)
+            if (alone.at != nowhere)
                 settle(w, alone);
             return;
         }
         if (++own > MOST) {
             w->holder = ARCHIVE_HOLDER_UNKNOWN;
-            w->contid = (struct span){NULL, 0};
+            w->contid = NO_SPAN;
             return;
         }
         if (p->l_type[i] != AUDIT_CONTAINER_ID)
@@ -159,7 +162,7 @@ void archive_holder(const struct archive_text *a, const struct auditns_points *p
 
 struct span archive_target(const struct auditns_points *p, uint32_t l, uint32_t end, uint32_t recno)
 {
-    struct span said = {NULL, 0};
+    struct span said = NO_SPAN;
 
     for (uint32_t i = l, own = 0; i < end && own < MOST; i++) {
         if (!is_own(p->l_type[i]))
@@ -181,8 +184,6 @@ static uint64_t hash_span(uint64_t h, struct span s)
 {
     uint32_t i = 0;
 
-    if (!s.len) /* there is none, and `at` may be NULL */
-        return mixed(mixed(h, 0), 0);
     for (; s.len - i >= 8; i += 8)
         h = mixed(h, eight(s.at + i));
     return mixed(mixed(h, eight_before(s.at + i, s.at + s.len)), s.len);

@@ -17,8 +17,6 @@ static int is_normal(struct span path)
 /* Append the components of `path` to the normal one of `len` bytes at `out`, `floor` of which stay; -> its length. */
 static uint32_t append(char *out, uint32_t len, uint32_t floor, struct span path)
 {
-    if (!path.len) /* it may be nowhere */
-        return len;
     const char *end = path.at + path.len, *next;
 
     for (const char *s = path.at; s < end; s = next + 1) {
@@ -60,7 +58,7 @@ static int path_terms(struct archive_text *a, struct span path)
 int archive_path(struct archive_text *a, const struct work *w, struct span raw)
 {
     char name[MOST_DECODED], cwd[MOST_DECODED], whole[2 * MOST_DECODED + 2];
-    struct span path, base = {.len = 0};
+    struct span path, base = NO_SPAN;
     uint32_t len = 0, floor;
 
     if (!archive_untrusted(raw, name, &path))
