@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from auditns_connector.query.page import Page
 
 _MANY = "append"
+#: where audisp/auditns.service writes
+SERVICE_LOG = "/var/log/auditns/listen.log"
 
 
 def add_texts(parser: argparse.ArgumentParser) -> None:
@@ -169,7 +171,14 @@ def archive_path(args: argparse.Namespace) -> str:
 
 
 def log_path(config: str | None) -> str:
-    """The log that the configuration names; who may not read that gets the default. Raises :class:`AuditnsError`."""
+    """The log that the configuration names; who may not read that gets the default. Where that is not there, that of
+    the service. Raises :class:`AuditnsError`."""
+    found = _configured_log(config)
+    by_service = config is None and not os.path.exists(found) and os.path.exists(SERVICE_LOG)
+    return SERVICE_LOG if by_service else found
+
+
+def _configured_log(config: str | None) -> str:
     from auditns_connector.config.options import DEFAULT_PATH, Config, load
 
     if config is None and not os.access(DEFAULT_PATH, os.R_OK):

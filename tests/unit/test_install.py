@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from auditns_connector.cli import main as cli
+from auditns_connector.cli.query_options import SERVICE_LOG
 from auditns_connector.deploy import bundle, install
 from auditns_connector.errors import AuditnsError, NotPermittedError, NotSupportedError
 
@@ -382,6 +383,7 @@ def test_unit_file(tmp_path: Path) -> None:
     assert command is not None
     args = cli.build_parser("listen").parse_args(command[1].split())
     assert (args.command, args.rules, args.format) == ("listen", True, "raw")
+    assert args.output == SERVICE_LOG, "what the log is asked for looks for it there"
     rotated = (ROOT / "audisp/auditns-logrotate.conf").read_text()
     assert f"\n{args.output} {{" in rotated
     assert "copytruncate" not in rotated

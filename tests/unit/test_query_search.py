@@ -299,6 +299,19 @@ def test_a_log_that_is_rotated_while_it_is_opened(tmp_path: Path, monkeypatch: p
         assert [os.read(fd, 100) for _, fd in text.files] == [b"one\n", b"two\n", b"three\n"]
 
 
+def test_without_a_plugin_it_is_the_log_of_the_service(asked: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, own, other = asked.folder / "auditns.toml", asked.folder / "plugin.log", asked.folder / "listen.log"
+    config.write_text(f'[output.file]\npath = "{own}"\n')
+    monkeypatch.setattr("auditns_connector.config.options.DEFAULT_PATH", str(config))
+    monkeypatch.setattr("auditns_connector.cli.query_options.SERVICE_LOG", str(other))
+    other.write_text(sample())
+    assert asked.serials("--name", "web", files=()) == IN_WEB
+    with pytest.raises(AuditnsError, match=r"plugin\.log: there is no such log"):
+        asked("search", "--config", str(config), files=())
+    own.write_text("".join(sample().splitlines(keepends=True)[:1]))
+    assert asked.serials("--name", "web", files=()) != IN_WEB
+
+
 def test_no_log() -> None:
     with pytest.raises(AuditnsError, match="no such log"), logs.log("/nonexistent-folder/log", "h"):
         pass
