@@ -16,7 +16,7 @@ from typing import Final, NamedTuple, Self
 from auditns_connector.sources.pidfd_info import PidInfo, ask
 from auditns_connector.sources.procfs import Procfs
 from auditns_connector.vocabulary.namespaces import INITIAL_INODES
-from auditns_connector.vocabulary.values import JsonObject
+from auditns_connector.vocabulary.values import Json, JsonObject
 
 #: include/uapi/asm-generic/socket.h; Python 3.11 has no name for it
 SO_PEERPIDFD: Final = 77
@@ -201,12 +201,14 @@ def _ancestors(procfs: Procfs, found: JsonObject) -> list[list[int]]:
     return out
 
 
-def translate(procfs: Procfs, pid: int, caller: JsonObject) -> int:
-    """``pid`` of the caller's pid namespace in ours; 0 where it names nobody there.
+def translate(pid: Json, caller: JsonObject) -> int:
+    """``pid`` of the caller's pid namespace in ours; 0 where it names nobody there, or is no pid.
 
     In a namespace below ours each process has its pid of every level in its status; whether it is in the caller's
     line of namespaces the kernel tells by their inodes.
     """
+    if type(pid) is not int or not 0 < pid < 1 << 31:  # true is an int to Python
+        return 0
     ours = os.stat("/proc/self/ns/pid").st_ino
     theirs = caller.get("pid_ns")
     if theirs in (None, ours):

@@ -292,7 +292,7 @@ class Pipeline:
             self._tick = min(self._tick, now + _PROOF_TICK)
         text.narrate()
         text.narrate_late(cut)
-        observer.model.losses.tell_forgotten(cut)
+        observer.model.losses.tell_forgotten()
         observer.mark(cut, [], expire=self._expire(cut))
         self._end_storm()
         self._settle_journal()

@@ -97,7 +97,7 @@ class Registrar:
         pid = request.get("pid")
         with PidHandle.by_socket(sock) as caller_held:
             caller = describe_caller(self._procfs, caller_held, peer)
-            found = translate(self._procfs, pid, caller) if isinstance(pid, int) and 0 < pid < 1 << 31 else 0
+            found = translate(pid, caller)
             with PidHandle.by_pid(found) as held:
                 about = self._procfs.describe(found) if found else None
                 self._observer.sync_within()
@@ -173,7 +173,7 @@ class Registrar:
         with PidHandle.by_socket(sock) as held:
             caller = describe_caller(self._procfs, held, peer)
         pid, ident = request.get("pid"), names({"id": request.get("id")}).get("id", "")
-        found = translate(self._procfs, pid, caller) if isinstance(pid, int) and 0 < pid < 1 << 31 else 0
+        found = translate(pid, caller)
         process, checkpoints = self._model.alive(found) if found else None, self._model.checkpoints
         run = str(image["run"]) if image is not None else ""
         if process is not None and checkpoints.may_be_restored(process, ident, run):
@@ -203,7 +203,7 @@ class Registrar:
         self._observer.sync_within()
         with PidHandle.by_socket(sock) as held:
             caller = describe_caller(self._procfs, held, peer)
-        found = translate(self._procfs, pid, caller) if isinstance(pid, int) and 0 < pid < 1 << 31 else 0
+        found = translate(pid, caller)
         process = self._model.alive(found)
         if process is None:
             return {"ok": False, "error": "ESRCH", "message": "no such process"}

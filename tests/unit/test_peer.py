@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from auditns_connector.control import peer
-from auditns_connector.control.peer import Peer, PidHandle, describe_caller, peer_accepted
+from auditns_connector.control.peer import Peer, PidHandle, describe_caller, peer_accepted, translate
 from auditns_connector.sources.procfs import Procfs
 
 CONNECT = """
@@ -107,3 +107,10 @@ def test_a_later_holder_of_its_pid_is_nobody(
     assert told(sock, known)["start"] is not None
     about = told(sock, known._replace(start=known.start - 1_000_000_000))
     assert (about["start"], about["privileged"]) == (None, False)
+
+
+@pytest.mark.parametrize("pid", [None, True, 0, -1, 1 << 31, "1", 1.0, [1], {}])
+def test_what_is_no_pid_names_nobody(pid: object) -> None:
+    inode = os.stat("/proc/self/ns/pid").st_ino
+    assert translate(pid, {"pid_ns": inode, "depth": 1}) == 0
+    assert translate(os.getpid(), {"pid_ns": inode, "depth": 1}) == os.getpid()

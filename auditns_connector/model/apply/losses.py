@@ -64,7 +64,7 @@ class Losses:
             first, last, count = self.missed or (low, low, 0)
             self.missed = (min(first, low), max(last, low), count + 1)
 
-    def tell_forgotten(self, now: int) -> None:
+    def tell_forgotten(self) -> None:
         """Tell of the records that were answered so since the last time, if any."""
         if self.missed is not None:
             first, last, count = self.missed
