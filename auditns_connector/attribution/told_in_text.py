@@ -73,8 +73,8 @@ class TextAnswers:
             return UNCLEAR if lines else None
         target = bool(points.flags[i] & pt.P_TARGET)
         said, about, whole = self._said(points, lines, points.recno[i], target)
-        if not said:
-            return HOST if whole else UNCLEAR
+        if not said:  # of what came late, what says whose it is may have come before
+            return HOST if whole and not points.flags[i] & pt.P_LATE else UNCLEAR
         if len(said) > 1:
             return UNCLEAR
         return self._state(said.pop(), about, containers)

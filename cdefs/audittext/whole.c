@@ -202,7 +202,7 @@ static void make_late(struct auditns_points *p, const struct slot *slot, const s
     if (e->point != NONE && p->pid[i] > 0 && p->pid[i] != slot->pid)
         return; /* whose it is was not known, or it is of another process */
     p->flags[i] = (e->kernel || e->own ? AUDITNS_P_SUBJECT : 0) | AUDITNS_P_LATE |
-                  (p->flags[i] & (AUDITNS_P_NODE | AUDITNS_P_HAS_TARGET)) |
+                  (p->flags[i] & (AUDITNS_P_NODE | AUDITNS_P_HAS_TARGET | AUDITNS_P_OWN)) |
                   (e->kernel && ((e->syscall && !slot->complete) || slot->cut) ? AUDITNS_P_ANEW : 0);
     p->pid[i] = slot->pid;
     p->ppid[i] = slot->ppid;

@@ -221,6 +221,20 @@ def test_an_unknown_contradicts_nothing(said: tuple[str, ...]) -> None:
     assert [event["contid"] for event in told.objects] == ["4"]
 
 
+def test_a_copy_of_an_event_is_of_whom_its_own_records_say() -> None:
+    """It was of nobody known: what came late was not asked what it says itself."""
+    text = CALL + ours("4") + TITLE + f"type=EOE {S}\n"
+    later = S.replace("1700000000.100:5", "1700000009.100:6")
+    other = (CALL + TITLE).replace(S, later)
+    told = Told(text + other + text, journal=False).objects
+    assert [(event["serial"], event["contid"], event.get("late")) for event in told] == [
+        (5, "4", None), (6, "?", None), (5, "4", True),
+    ]  # fmt: skip
+    silent = CALL + f"type=NS_INFO {S} netns=1\n" + TITLE
+    told = Told(text + other + silent, journal=False).objects
+    assert [event["contid"] for event in told if event.get("late")] == ["?"]
+
+
 def test_twice_the_same_is_the_same() -> None:
     assert Told(CALL + ours("4") + ours("4", spelling="UNKNOWN[1340]") + TITLE).objects[0]["contid"] == "4"
 
