@@ -91,7 +91,7 @@ class Continuity:
             return
         if self._tracker is None or (self.absence is not None and not self.absence.begun):
             return
-        if last == 0 and serial == self.next and not self._tracker.open:
+        if last == 0 and serial == self.next and not self._tracker.open and points.rtype[0] not in rectypes.DAEMON:
             self._tracker.skip(serial, ms)
             self.next = serial + 1
         else:
@@ -164,7 +164,7 @@ class Continuity:
         if self._tracker is not None and opening:
             for serial, ms in opening:
                 self.missing += self._tracker.feed(serial, ms)
-            self.next = opening[-1][0] + 1
+            self.next = self._tracker.newest + 1
 
     def _begin_behind(self, tracker: SerialTracker, end: int, ms: int) -> None:
         """What is missing up to ``end`` is no hole of this run."""
@@ -175,17 +175,8 @@ class Continuity:
         self._begun_behind = end
 
     def _track(self, tracker: SerialTracker, points: "InsertionPoints", node: bytes) -> None:
-        n, span = points.n, points.range()
-        last = points.serial[n - 1]
-        if not tracker.open and span.complete and span.low == points.serial[0] == self.next and span.high == last:
-            tracker.skip(last, points.ms[n - 1])  # nothing is missing
-        else:
-            last = self._track_each(tracker, points, node)
-        self.next = last + 1
-
-    def _track_each(self, tracker: SerialTracker, points: "InsertionPoints", node: bytes) -> int:
-        """Feed the points to ``tracker``; returns the last serial of the kernel's."""
-        i, n, last = 0, points.n, points.serial[points.n - 1]
+        """Feed the points to ``tracker``."""
+        i, n = 0, points.n
         while i < n:
             at, serial, ms = i, points.serial[i], points.ms[i]
             i += 1
@@ -195,12 +186,12 @@ class Continuity:
                 self.missing = [part for gap in self.missing for part in gap.without(serial)]
             self.missing += tracker.feed(serial, ms)
             self._newer(serial, ms)
-            last = serial
             if tracker.newest == serial and self._is_behind_first(serial):
                 end = sequence_end(points, at, _MODULUS, _DAEMON)  # these follow it, and nothing is missing
                 if self._follow(tracker, points, i, end):
-                    i, last = end, points.serial[end - 1]
-        return last
+                    i = end
+        # whoever comes late, and after it is given up for lost, does not turn back what comes next
+        self.next = tracker.newest + 1
 
     def _follow(self, tracker: SerialTracker, points: "InsertionPoints", first: int, end: int) -> bool:
         """Take the points from ``first`` up to ``end``, of events that follow the newest one without a hole, together;
