@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from auditns_connector.model.containers import Containers
-from auditns_connector.model.membership import RULES, Evidence, decide, looked_at, no_cgroup
+from auditns_connector.model.membership import RULES, Doubt, Evidence, decide, looked_at, no_cgroup
 from auditns_connector.model.namespaces import Namespaces
 from auditns_connector.model.places import UNKNOWN, Container
 from auditns_connector.model.runtimes import unit_of
@@ -229,7 +229,7 @@ def test_rules_say_the_same_where_they_look_at_nothing_that_differs() -> None:
     cgroups = w.model.cgroups.of([(0, PODMAN)])
     inside, names = Container((("", "x"),), "registered", 1, None), ("pid", "user", "net", "mnt", "uts", "time")
     facts: list[dict[str, Any]] = [
-        {name: True for bit, name in enumerate(("unproven", "there", "missed", "set_up")) if bits >> bit & 1}
+        {"doubt": Doubt(unproven=bool(bits & 1), there=bool(bits & 2), missed=bool(bits & 4)), "set_up": bool(bits & 8)}
         | {"creator": creator, "registered": registered, "mounts": mounts, **seen}
         for bits in range(16)
         for creator in (None, inside, UNKNOWN)
