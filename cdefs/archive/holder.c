@@ -114,14 +114,56 @@ static int is_number(struct span s, uint32_t number)
     return value == number;
 }
 
+/* The contids of an event's CONTAINER_ID and CONTAINER_INFO records, and whether each of the first tells about which record
+ * it is. */
+struct contids {
+    struct span id[MOST], info[MOST];
+    uint32_t ids, infos;
+    int cut;
+};
+
+static void note_contid(struct contids *c, uint32_t type, const char *body, const char *stop)
+{
+    struct span contid = unquoted(archive_field(body, stop, "contid", 6)), record = archive_field(body, stop, "record", 6);
+
+    if (type == AUDIT_CONTAINER_INFO) {
+        c->info[c->infos++] = contid;
+        return;
+    }
+    c->id[c->ids++] = contid;
+    if (record.at == nowhere)
+        return;
+    record = unquoted(record);
+    c->cut |= !record.len || record.len > 6 || *record.at == '0';
+    for (uint32_t i = 0; i < record.len; i++)
+        c->cut |= record.at[i] < '0' || record.at[i] > '9';
+}
+
+/* Whether something is missing of what they say: then silence about a process does not mean the host. */
+static int is_cut(const struct contids *c)
+{
+    int cut = c->cut;
+
+    for (uint32_t i = 0; i < c->infos && !cut; i++) {
+        uint32_t k = 0;
+        while (k < c->ids && !same_span(c->info[i], c->id[k]))
+            k++;
+        cut = k == c->ids;
+    }
+    return cut;
+}
+
 void archive_holder(const struct archive_text *a, const struct auditns_points *p, uint32_t l, uint32_t end,
                     uint32_t subject, struct work *w)
 {
     uint32_t own = 0, recno = subject == NONE ? 0 : p->recno[subject];
     struct span said = NO_SPAN;
+    struct contids contids;
     int one = 0;
     (void)a;
 
+    contids.ids = contids.infos = 0;
+    contids.cut = 0;
     w->holder = ARCHIVE_HOLDER_HOST;
     w->contid = said;
     for (uint32_t i = l; i < end; i++) {
@@ -139,6 +181,8 @@ void archive_holder(const struct archive_text *a, const struct auditns_points *p
             w->contid = NO_SPAN;
             return;
         }
+        if (p->l_type[i] == AUDIT_CONTAINER_ID || p->l_type[i] == AUDIT_CONTAINER_INFO)
+            note_contid(&contids, p->l_type[i], body, stop);
         if (p->l_type[i] != AUDIT_CONTAINER_ID)
             continue;
         struct span record = unquoted(archive_field(body, stop, "record", 6));
@@ -156,7 +200,7 @@ void archive_holder(const struct archive_text *a, const struct auditns_points *p
     }
     if (one > 0)
         settle(w, said);
-    else if (one < 0)
+    else if (one < 0 || is_cut(&contids))
         w->holder = ARCHIVE_HOLDER_UNKNOWN;
 }
 
