@@ -564,7 +564,7 @@ class Reference:
             return
         subject = p.P_SUBJECT if event.kernel or event.own else 0
         anew = event.kernel and ((event.syscall and not event.complete) or event.of_cut)
-        point.flags = subject | p.P_LATE | p.P_ANEW * anew | point.flags & (p.P_NODE | p.P_HAS_TARGET)
+        point.flags = subject | p.P_LATE | p.P_ANEW * anew | point.flags & (p.P_NODE | p.P_HAS_TARGET | p.P_OWN)
         point.pid, point.ppid, point.sysno, point.origin = former.pid, former.ppid, -1, former.number
         event.point = point
 
