@@ -621,8 +621,8 @@ def test_auditd_counts_its_own_events_by_itself(quiet: Quiet, rtype: bytes) -> N
     assert quiet.loop._c.answered == 0
     quiet.loop._go_on(lib.LOOP_UNKNOWN)
     assert not quiet.loop.ready()  # the kernel's 1004 has not come
-    for serial in (1004, 1006):
-        quiet.theirs.sendall(event(serial, quiet.now, 100))
+    for serial, ms in ((1004, quiet.now - 1), (1006, quiet.now)):
+        quiet.theirs.sendall(event(serial, ms, 100))
         quiet.pipeline.text.read()
     assert quiet.loop.ready()
     quiet.theirs.sendall(event(1007, quiet.now, 100))
