@@ -120,6 +120,24 @@ def test_proc_tells_what_became_of_a_process_after_an_exit_without_proof() -> No
     assert not w.model.exits.suspended
 
 
+@pytest.mark.parametrize("hello", [HEARD, BARE])
+def test_an_answer_from_before_the_exit_does_not_say_that_it_was_none(hello: dict[str, Any]) -> None:
+    """/proc was read while the process lived; the answer comes behind the EXIT."""
+    w = World(**hello)
+    w.fork(1, 100, 10, pid=77)
+    first = w.who(100, 30)
+    w.put(f.K_EXIT, 40, pid=100, tid=100)
+    w.proc(100, 1, 39, start=10)
+    if hello is HEARD:
+        w.put(f.K_EXIT, 40.1, source=f.S_CN, pid=100, tid=100)
+    else:
+        gone(w, 100, 41)
+    assert w.model.processes[100].end == 40 * MS
+    assert not w.model.exits.suspended
+    w.fork(1, 200, 50, pid=77)
+    assert w.who(200, 70) not in (None, "?", first), "that inode is another namespace's"
+
+
 def test_the_namespaces_of_a_process_that_may_have_ended_may_be_anothers() -> None:
     w = World(**BARE)
     w.fork(1, 100, 10, pid=77)

@@ -178,7 +178,7 @@ class Resync:
         if newest is None:
             self._create(time, answer)
             return
-        self._take_exit(newest, answer.start, answer)
+        self._take_exit(newest, time, answer.start, answer)
         if newest.end is None:
             self._take_living(newest, time, answer.start, answer)
         elif abs(newest.start - answer.start) >= SAME_START:
@@ -197,14 +197,15 @@ class Resync:
         alone = process.end is None and process.threads is None and process.prev is None
         return model.perf and process.row != 0 and alone and process.epoch == model.epoch
 
-    def _take_exit(self, newest: Process, start: int, answer: Answer) -> None:
-        """Where the end of ``newest`` was not sure, the answer about one that began at ``start`` says what it was."""
+    def _take_exit(self, newest: Process, time: int, start: int, answer: Answer) -> None:
+        """Where the end of ``newest`` was not sure, the answer of ``time`` about one that began at ``start`` says what
+        it was; not one that was begun to be read before the EXIT, for it may have lived until then."""
         if newest.pid not in self._model.exits.suspended:
             return
-        if abs(newest.start - start) < SAME_START and not self._is_dead(answer):
-            self._model.exits.resume(newest.pid)
-        else:
+        if abs(newest.start - start) >= SAME_START or self._is_dead(answer):
             self._model.exits.finish(newest.pid)
+        elif newest.end is not None and time >= newest.end:
+            self._model.exits.resume(newest.pid)
 
     def _take_living(self, process: Process, time: int, start: int, answer: Answer) -> None:
         """``process``, alive as far as is known, holds the pid of one that began at ``start``."""
