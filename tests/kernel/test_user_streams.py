@@ -215,6 +215,11 @@ print(*found)
 """
 
 
+def containers_of(base: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = ask(str(base / "control"), {"op": "contid-list"})["containers"]
+    return found
+
+
 def shown_to(base: Path, name: str, uid: int = USER) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(by_user(uid, base, "show", name, "--json").stdout)
     return found
@@ -259,10 +264,10 @@ def test_nobody_elses(quiet: AuditState, base: Path, token: str) -> None:
                     [python(), "-c", NESTED, token],
                 )
             ]
-            until(lambda: whole_event_of(program.out, f"roots-{token}"), "the last of them")
-            # every container of the host by its identifier
-            listed = ask(str(base / "control"), {"op": "contid-list"})["containers"]
-            assert len(listed) > 5
+            until(lambda: whole_event_of(program.out, f"roots-{token}"), "an event of one of them")
+            # every container of the host by its identifier, when all have come
+            until(lambda: len(containers_of(base)) > 5, "the containers")
+            listed = containers_of(base)
             for n, about in enumerate(listed):
                 contid = about["contid"].rpartition("^")[2]
                 until(lambda n=n, c=contid: add(base, f"c{n}", "--contid", c, "--backlog-limit", "1000"), "a stream")

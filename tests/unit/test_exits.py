@@ -138,6 +138,17 @@ def test_an_answer_from_before_the_exit_does_not_say_that_it_was_none(hello: dic
     assert w.who(200, 70) not in (None, "?", first), "that inode is another namespace's"
 
 
+def test_an_answer_about_a_former_holder_of_a_number_brings_nobody_back() -> None:
+    """It was read before the number was given anew, and the new holder has ended as well."""
+    w = shell()
+    w.exit(101, 40)
+    w.fork(1, 101, 200)
+    w.exit(101, 210)
+    w.proc(101, 100, 39, start=30, cg=DOCKER)
+    assert w.model.alive(101) is None
+    assert (w.who(101, 205), w.who(101, 250)) == (None, "?")
+
+
 def test_the_namespaces_of_a_process_that_may_have_ended_may_be_anothers() -> None:
     w = World(**BARE)
     w.fork(1, 100, 10, pid=77)

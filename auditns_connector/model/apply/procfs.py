@@ -181,9 +181,9 @@ class Resync:
         self._take_exit(newest, time, answer.start, answer)
         if newest.end is None:
             self._take_living(newest, time, answer.start, answer)
-        elif abs(newest.start - answer.start) >= SAME_START:
+        elif answer.start - newest.start >= SAME_START:
             self._create(time, answer)
-        else:  # its exit event came before this answer
+        elif newest.start - answer.start < SAME_START:  # its exit event came before this answer
             self._time(newest, time, answer, whole=False)
             if not model.perf:
                 nsset = self._nsset(answer)
