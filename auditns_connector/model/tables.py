@@ -195,6 +195,8 @@ class Tables(Telling):
         self.table.revive(process)
         if process.state.nsset is not None:
             self.enter(process.state.nsset, process)
+        if process.state.container is UNKNOWN:
+            self.ask(process.pid)  # what /proc said meanwhile may have been from before
 
     def vacated(self, process: Process, spaces: Sequence[Instance], time: int) -> None:
         """``process`` was the last in these namespaces when it was suspended at ``time``, and has ended."""

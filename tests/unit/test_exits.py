@@ -138,6 +138,23 @@ def test_an_answer_from_before_the_exit_does_not_say_that_it_was_none(hello: dic
     assert w.who(200, 70) not in (None, "?", first), "that inode is another namespace's"
 
 
+def test_who_lives_after_all_is_asked_about_again_where_it_is_not_known() -> None:
+    """The first of a sandbox may have been moved before its exec, and is asked about; that answer came behind the EXIT,
+    and from before it."""
+    w = World(**HEARD)
+    w.fork(1, 100, 10, pid=77)
+    sandbox = w.who(100, 20)
+    w.put(f.K_COMM, 40, pid=100, tid=100, arg=1, payload=b"su\0")
+    w.put(f.K_EXIT, 40.2, pid=100, tid=100)
+    w.proc(100, 1, 40.1, start=10, ns={**INITIAL_INODES_618, "pid": 77})
+    w.model.queries.clear()
+    w.put(f.K_EXEC, 40.3, source=f.S_CN, pid=100, tid=100)
+    assert w.who(100, 60) == "?"
+    assert [query.what for query in w.model.queries if query.pid == 100] == ["proc"]
+    w.proc(100, 1, 41, start=10, ns={**INITIAL_INODES_618, "pid": 77})
+    assert w.who(100, 60) == sandbox
+
+
 def test_an_answer_about_a_former_holder_of_a_number_brings_nobody_back() -> None:
     """It was read before the number was given anew, and the new holder has ended as well."""
     w = shell()
