@@ -234,8 +234,11 @@ def in_cgroup(path: str, argv: Sequence[str]) -> Iterator[None]:
     before = cgroupfs.folders(cgroupfs.first(path))
     try:
         running = start(*cgroupfs.command_in(path, argv))
-        yield
-        assert running.wait(60) == 0
+        try:
+            yield
+        finally:  # nothing stays in it, whatever became of the test
+            ended = running.wait(60)
+        assert ended == 0
     finally:
         cgroupfs.remove_new(cgroupfs.first(path), before)
 
@@ -264,16 +267,21 @@ def test_nobody_elses(quiet: AuditState, base: Path, token: str) -> None:
                     [python(), "-c", NESTED, token],
                 )
             ]
-            until(lambda: whole_event_of(program.out, f"roots-{token}"), "an event of one of them")
-            # every container of the host by its identifier, when all have come
-            until(lambda: len(containers_of(base)) > 5, "the containers")
-            listed = containers_of(base)
-            for n, about in enumerate(listed):
-                contid = about["contid"].rpartition("^")[2]
-                until(lambda n=n, c=contid: add(base, f"c{n}", "--contid", c, "--backlog-limit", "1000"), "a stream")
-            until(lambda: all(f"{word}-{token}" in " ".join(texts(base)) for word in ("mine", "scope")), "his own")
-            (base / "stop").touch()
-            assert [one.wait(60) for one in running] == [0] * 5
+            try:
+                until(lambda: whole_event_of(program.out, f"roots-{token}"), "an event of one of them")
+                # every container of the host by its identifier, when all have come
+                until(lambda: len(containers_of(base)) > 5, "the containers")
+                listed = containers_of(base)
+                for n, about in enumerate(listed):
+                    contid = about["contid"].rpartition("^")[2]
+                    until(
+                        lambda n=n, c=contid: add(base, f"c{n}", "--contid", c, "--backlog-limit", "1000"), "a stream"
+                    )
+                until(lambda: all(f"{word}-{token}" in " ".join(texts(base)) for word in ("mine", "scope")), "his own")
+            finally:  # they run until then
+                (base / "stop").touch()
+                ended = [one.wait(60) for one in running]
+            assert ended == [0] * 5
         # the guest's namespaces are all that is left of a container
         with in_cgroup(f"/docker/{secrets.token_hex(32)}", ["sh", "-c", f"{alone} &"]):
             until(lambda: whole_event_of(program.out, f'a1="alone-{token}"'), "its event")
