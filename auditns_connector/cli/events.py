@@ -19,7 +19,7 @@ def run_events(args: argparse.Namespace, signals: "Signals") -> int:
     from auditns_connector.daemon.log import Log
     from auditns_connector.daemon.notify import notify
     from auditns_connector.daemon.privileges import keep_only
-    from auditns_connector.daemon.process import boost_priority, boost_session
+    from auditns_connector.daemon.process import boost_alone
     from auditns_connector.emit.events import EventWriter
     from auditns_connector.host.namespace_source import told
     from auditns_connector.host.open_sources import host_observer
@@ -32,8 +32,7 @@ def run_events(args: argparse.Namespace, signals: "Signals") -> int:
     kinds = _check(args)
     log = Log(args.quiet)
     journal = JournalWriter(args.journal) if args.journal else None
-    if not boost_session():
-        boost_priority()
+    boost_alone()
     keep_only()
     audit = ReadlogSource() if args.ns_source == "audit" else None
     observer, notices = host_observer(

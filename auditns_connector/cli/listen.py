@@ -177,7 +177,7 @@ def _listen(args: argparse.Namespace, signals: "Signals") -> int:
     from auditns_connector.daemon.log import Log
     from auditns_connector.daemon.notify import notify, watched
     from auditns_connector.daemon.privileges import OTHER_USERS, keep_only
-    from auditns_connector.daemon.process import boost_priority, boost_session
+    from auditns_connector.daemon.process import boost_alone
     from auditns_connector.emit import spelling as spellings
     from auditns_connector.emit.redaction import Redaction
     from auditns_connector.host.audit_tools import version
@@ -203,8 +203,7 @@ def _listen(args: argparse.Namespace, signals: "Signals") -> int:
     try:
         # the journal may stand in somebody's own directory: it is opened with all of root's rights
         journal = JournalWriter(args.journal) if args.journal else None
-        if not boost_session():
-            boost_priority()
+        boost_alone()
         keep_only(OTHER_USERS if args.other_users else ())
         observer, notices = host_observer(
             perf=args.perf,

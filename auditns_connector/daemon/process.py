@@ -120,7 +120,7 @@ def boost_session(*, with_parent: bool = False) -> bool:
     wanted = max(os.getpriority(os.PRIO_PROCESS, 0) - PRIORITY_BOOST, -20)
     if os.getsid(0) not in (os.getpid(), os.getppid() if with_parent else 0):
         return False
-    with contextlib.suppress(OSError):  # this kernel has none, or it may not be raised
+    with contextlib.suppress(OSError, ValueError):  # this kernel or this session has none, or it may not be raised
         with open(AUTOGROUPS, encoding="ascii") as enabled, open(AUTOGROUP, encoding="ascii") as group:
             found, now = enabled.read().strip() == "1", group.read().rpartition(" nice ")[2]
         if found and int(now) > wanted:
@@ -128,6 +128,12 @@ def boost_session(*, with_parent: bool = False) -> bool:
                 group.write(str(wanted))
         return found
     return False
+
+
+def boost_alone() -> None:
+    """Have our own session come before others, or where that cannot be had us."""
+    if not boost_session():
+        boost_priority()
 
 
 def boost_beside(daemon: int) -> None:

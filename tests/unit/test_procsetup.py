@@ -228,3 +228,12 @@ def test_without_sessions_auditd_is_raised_with_us_once_and_nobody_else(name: st
     assert before == -4
     assert after == ([-14, -14] if name == "auditd" else [-4, -14])
     assert said[3:] == said[:3], "raised once"
+
+
+def test_a_session_without_a_group_is_not_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As that of init, whose file is empty: a program of ours started there as well."""
+    for name, text in (("AUTOGROUPS", "1\n"), ("AUTOGROUP", "")):
+        (tmp_path / name).write_text(text)
+        monkeypatch.setattr(procsetup, name, str(tmp_path / name))
+    monkeypatch.setattr(os, "getsid", lambda _: os.getpid())
+    assert not procsetup.boost_session()
