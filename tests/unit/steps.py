@@ -15,10 +15,15 @@ def steps(call: Callable[[], object]) -> int:
         count += event == "line"
         return line
 
+    traced(call, line)
+    return count
+
+
+def traced(call: Callable[[], object], trace: Callable[[FrameType, str, Any], Any]) -> None:
+    """Do ``call`` with ``trace`` as sys.settrace() takes it; whoever traced before does so afterwards."""
     before = sys.gettrace()
-    sys.settrace(line)
+    sys.settrace(trace)
     try:
         call()
     finally:
         sys.settrace(before)
-    return count

@@ -13,6 +13,7 @@ from auditns_connector.daemon import process
 from auditns_connector.daemon.process import Stopped, stoppable, woken
 from auditns_connector.pipeline import loop
 
+from .steps import traced
 from .test_slices import Host
 
 
@@ -32,12 +33,7 @@ def calls_before_step(number: int, call: Callable[[], object], act: Callable[[],
                 act()
         return trace
 
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        call()
-    finally:
-        sys.settrace(before)
+    traced(call, trace)
     return left < 0
 
 
