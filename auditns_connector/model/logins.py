@@ -99,15 +99,26 @@ class Logins:
         unsure = self.unsure.get(process.pid) == process.start
         if unsure:
             del self.unsure[process.pid]
+        self._fill(process, session)
+        if process.state.session is not session and process.end is None:
+            # it had another, and the record of the change is missing
+            self._model.table.change(process, process.state._replace(since=self._model.now, session=session))
+        if not unsure:
+            return
+        heirs = {(process.pid, process.start)}
+        for child in self._born_since(process, process.start):  # parents come before their children
+            first = child.past[0] if child.past else child.state
+            if child.creator in heirs and first.session is None and child.pid not in self.unsure:
+                heirs.add((child.pid, child.start))
+                self._fill(child, session)  # it was born before this one's session was known, and has inherited none
+            self._model.entries.in_line(child)
+
+    def _fill(self, process: Process, session: Session) -> None:
+        """``process`` had ``session`` wherever nothing is known of one."""
         self._model.table.amend(process, lambda state, _: state if state.session else state._replace(session=session))
         entry = process.state.entry
         if entry is not None and entry.session is None:
             self._model.entries.in_session(entry, process, session)
-        if process.state.session is not session and process.end is None:
-            # it had another, and the record of the change is missing
-            self._model.table.change(process, process.state._replace(since=self._model.now, session=session))
-        for child in self._born_since(process, process.start) if unsure else ():
-            self._model.entries.in_line(child)
 
     def _logged_in(self, process: Process, session: Session, since: int) -> None:
         model = self._model

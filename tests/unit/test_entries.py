@@ -374,6 +374,32 @@ def test_parents_of_the_session_are_known_as_soon_as_theirs_is() -> None:
     assert begun(w) == [one, one], "each time that more is known; what waits for text is told once"
 
 
+def test_who_descends_from_one_whose_session_is_open_has_it_as_soon_as_it_is_known() -> None:
+    """Born, and gone in, between the LOGIN record and the record that names the session of the one above."""
+    w = world()
+    container(w, 200, 200)
+    w.fork(50, 90, 300)
+    w.fork(90, 91, 312)
+    login(w, 90, 310, 1001, 9, serial=80)
+    w.fork(91, 92, 340)
+    w.fork(92, 93, 341)
+    w.fork(91, 94, 342)
+    login(w, 94, 349, 1002, 10, serial=81)
+    w.attach(92, PATH, 350)
+    w.fork(92, 95, 351)
+    (one,) = begun(w)
+    assert one.session is None
+    answered(w, "352 82 91 1001 9")
+    assert one.session == (1001, 9, "1700000000.310:80")
+    assert one.came_from == "session"
+    assert [parent and parent.pid for parent in one.parents] == [91, 90]
+    for pid, auid in ((92, 1001), (93, 1001), (95, 1001), (94, 1002)):
+        session = w.model.processes[pid].state.session
+        assert session is not None
+        assert session.auid == auid
+    assert [state.session and state.session.auid for state in w.model.processes[94].past or ()] == [1001]
+
+
 def test_so_many_open_sessions_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logins, "_MOST_UNSURE", 3)
     w = world()
