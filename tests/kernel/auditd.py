@@ -17,8 +17,9 @@ from tests.kernel.support import auditctl, until
 AUDITD: Final = "auditd"
 #: where it writes how it is, by version
 _STATES: Final = (Path("/run/auditd.state"), Path("/run/audit/auditd.state"))
-START_TIMEOUT: Final = 15.0
-STOP_TIMEOUT: Final = 30.0
+#: seconds, for a busy machine
+START_TIMEOUT: Final = 120.0
+STOP_TIMEOUT: Final = 120.0
 
 #: auditd.conf(5); log_file and plugin_dir are added
 SETTINGS: Final = {
@@ -133,7 +134,7 @@ class Auditd:
             self._process.wait()
         # a plugin gets SIGTERM and the end of its input; what it has still to write is part of its answer
         with contextlib.suppress(TimeoutError):
-            until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in plugins), "the plugins to end", 30)
+            until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in plugins), "the plugins to end", STOP_TIMEOUT)
 
     def hup(self) -> None:
         """Have it read its configuration again, and tell its plugins to do the same."""
@@ -162,5 +163,6 @@ class Auditd:
         """The plugins' process ids."""
         found = []
         for task in Path(f"/proc/{self.pid}/task").iterdir():
-            found += [int(pid) for pid in (task / "children").read_text().split()]
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread of it that has ended meanwhile
+                found += [int(pid) for pid in (task / "children").read_text().split()]
         return found

@@ -34,8 +34,8 @@ def remove_new(path: str, before: Iterable[Path]) -> None:
 
 
 def remove(folder: Path) -> None:
-    """Remove one folder; give it a second to become empty, then leave it to whoever uses it."""
-    for _ in range(100):
+    """Remove one folder; give it ten seconds to become empty, then leave it to whoever uses it."""
+    for _ in range(1000):
         try:
             folder.rmdir()
         except FileNotFoundError:

@@ -15,7 +15,7 @@ from tests.kernel.support import unmet
 
 #: a message: field number -> what is in it; lists are repeated fields
 Message = Mapping[int, Any]
-TIMEOUT: Final = 60.0
+TIMEOUT: Final = 120.0
 NAMESPACE: Final = "shop"
 _SERVICE: Final = "/runtime.v1.RuntimeService/"
 #: NamespaceMode
@@ -180,7 +180,7 @@ class Kubelet:
 
     def exec(self, ident: str, command: Sequence[str]) -> int:
         """Run a command in a container, and wait for it; its exit code."""
-        code = self.call("ExecSync", {1: ident, 2: list(command), 3: 30}).get(3, [0])[0]
+        code = self.call("ExecSync", {1: ident, 2: list(command), 3: int(TIMEOUT)}).get(3, [0])[0]
         assert isinstance(code, int)
         return code
 

@@ -20,7 +20,7 @@ from tests.kernel import cgroupfs
 from tests.kernel.images import BUSY, PAUSE, save
 from tests.kernel.support import need, need_root, need_tool, until
 
-TIMEOUT: Final = 60.0
+TIMEOUT: Final = 120.0
 DOCKER: Final = "/usr/bin/docker"
 CNI: Final = Path("/usr/lib/cni")
 #: calls runc with no more capabilities than there are: argv[1] of the test's own making is runc
@@ -116,7 +116,7 @@ class Daemon:
     def _end(process: subprocess.Popen[bytes]) -> None:
         process.terminate()
         try:
-            process.wait(20)
+            process.wait(TIMEOUT)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -36,7 +36,7 @@ def listening(run: str, options: list[str]) -> Iterator[None]:
             time.sleep(0.1)
     finally:
         process.terminate()
-        tell(run=run, status=process.wait(60), said=content(OUT + ".err"))
+        tell(run=run, status=process.wait(180), said=content(OUT + ".err"))
     with open(OUT) as lines:
         for line in lines:
             tell(line=run, text=line)
@@ -46,7 +46,7 @@ def moved(word: str) -> None:
     """A process that moves itself into the cgroup of a container, and makes a pid namespace then."""
     folder = f"/sys/fs/cgroup/docker/{HEX}"
     os.makedirs(folder, exist_ok=True)
-    inner = f'echo $$ > {folder}/cgroup.procs; {TRUE} moved-{word}; unshare -fp sh -c "sleep 2; {TRUE} inside-{word}"'
+    inner = f'echo $$ > {folder}/cgroup.procs; {TRUE} moved-{word}; unshare -fp sh -c "sleep 4; {TRUE} inside-{word}"'
     subprocess.run(["sh", "-c", inner], check=True)
 
 
@@ -57,7 +57,7 @@ def workload(run: str) -> None:
     for number in range(TIMES):
         subprocess.run(["/usr/bin/unshare", "-U", TRUE, f"short-{number}"], check=True)
     moved("self")
-    subprocess.run(["/usr/bin/unshare", "-n", "sh", "-c", f"sleep 0.2; {TRUE} net"], check=True)
+    subprocess.run(["/usr/bin/unshare", "-n", "sh", "-c", f"sleep 1; {TRUE} net"], check=True)
     held = subprocess.Popen(["sleep", "100"])
     time.sleep(0.5)
     set_, got = auditns("contid", "set", str(held.pid), "4711"), auditns("contid", "get", str(held.pid))

@@ -106,7 +106,7 @@ def live() -> None:
     for fd in others:
         os.close(fd)
     process.terminate()
-    tell(run="live", status=process.wait(60), said=content(OUT + ".err"), ns=seen, made=made, inits=inits)
+    tell(run="live", status=process.wait(180), said=content(OUT + ".err"), ns=seen, made=made, inits=inits)
     for line in content(OUT).splitlines():
         if "type=NS_" in line and " type=20000 " in line:
             tell(run="line", text=line)

@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable
 
 from auditns_connector.cli import main
+from auditns_connector.control.server import ask
+from auditns_connector.errors import AuditnsError
 from auditns_connector.sources import connector
 from auditns_connector.sources.connector import probe_nm
 from tests.kernel.guest_words import tell
@@ -41,11 +43,9 @@ def listen(name: str, acts: Callable[[], dict[str, object]], *options: str) -> N
             print(f"{type(error).__name__}: {error}", file=sys.stderr)
         sys.stderr.flush()
         os._exit(code)
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline and not os.path.exists("/run/control"):
-        time.sleep(0.05)
-    time.sleep(0.3)
+    serves(listener)
     did = acts()
+    ask("/run/control", {"v": 1, "op": "status"}, 60.0)  # what has happened by then has been heard of
     time.sleep(0.5)
     os.kill(listener, signal.SIGTERM)
     status = os.waitstatus_to_exitcode(os.waitpid(listener, 0)[1])
@@ -53,6 +53,15 @@ def listen(name: str, acts: Callable[[], dict[str, object]], *options: str) -> N
         os.unlink("/run/control")
     with open(out) as lines, open(out + ".err") as said:
         tell(run=name, status=status, events=lines.read(), said=said.read(), did=did)
+
+
+def serves(listener: int) -> None:
+    """Wait until it answers, or has ended."""
+    while os.waitid(os.P_PID, listener, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        with contextlib.suppress(AuditnsError):
+            ask("/run/control", {"v": 1, "op": "status"}, 60.0)
+            return
+        time.sleep(0.05)
 
 
 def example() -> dict[str, object]:
@@ -66,17 +75,18 @@ def example() -> dict[str, object]:
 
 def sandbox() -> dict[str, object]:
     """A sandbox that lives long enough to be asked for, a short one, and one by clone with a user namespace."""
-    child = subprocess.Popen(["unshare", "-fp", "sleep", "2"])
-    time.sleep(0.7)
-    inner = next(int(pid) for pid in os.listdir("/proc") if pid.isdecimal() and parent(pid) == child.pid)
+    child = subprocess.Popen(["unshare", "-fp", "sleep", "8"])
+    while not (inner := [int(pid) for pid in os.listdir("/proc") if pid.isdecimal() and parent(pid) == child.pid]):
+        time.sleep(0.05)
+    time.sleep(0.5)
     short = subprocess.Popen(["unshare", "-fp", "true"])
     short.wait()
-    host = subprocess.Popen(["sleep", "1"])
-    user = subprocess.Popen(["unshare", "-U", "sleep", "1"])
+    host = subprocess.Popen(["sleep", "4"])
+    user = subprocess.Popen(["unshare", "-U", "sleep", "4"])
     host.wait()
     user.wait()
     child.wait()
-    return {"outer": child.pid, "inner": inner, "short": short.pid, "host": host.pid, "user": user.pid}
+    return {"outer": child.pid, "inner": inner[0], "short": short.pid, "host": host.pid, "user": user.pid}
 
 
 def parent(pid: str) -> int:

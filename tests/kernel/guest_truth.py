@@ -44,7 +44,7 @@ def listening() -> Iterator[None]:
             time.sleep(0.1)
     finally:
         process.terminate()
-        tell(run="listen", status=process.wait(60), said=content(OUT + ".err"))
+        tell(run="listen", status=process.wait(180), said=content(OUT + ".err"))
 
 
 def children(pid: int) -> list[str]:

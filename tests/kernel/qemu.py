@@ -140,7 +140,7 @@ def with_dependencies(root: Root) -> None:
         root.tree(folder, f"{stdlib}/{name}")
 
 
-def boot(kernel: Path, initramfs: Path, timeout: float = 180, cpus: int = 2) -> str:
+def boot(kernel: Path, initramfs: Path, timeout: float = 900, cpus: int = 2) -> str:
     """Run the guest to its end; what it wrote on its console. Raises :class:`AssertionError` where it did not end
     well."""
     need_tool("qemu-system-x86_64")

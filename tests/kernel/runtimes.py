@@ -43,7 +43,8 @@ TOOLS: Final = {
 }
 NAMES: Final = tuple(TOOLS)
 SLEEP: Final = ("sleep", "600")
-TIMEOUT: Final = 20.0
+#: seconds, for a busy machine
+TIMEOUT: Final = 120.0
 PATH: Final = "/bin"
 
 #: crun refuses a hybrid set-up: hide the v2 part from it in a mount namespace of its own
@@ -82,7 +83,7 @@ class Container:
         lines = Path(f"/proc/{self.pid}/cgroup").read_text(errors="surrogateescape").splitlines()
         return {line.split(":", 2)[0]: line.split(":", 2)[2] for line in lines}
 
-    def wait(self, timeout: float = 60.0) -> None:
+    def wait(self, timeout: float = TIMEOUT) -> None:
         """Until its init is gone or a zombie."""
         until(lambda: not _runs(self.pid), f"{self.runtime} container {self.name} to end", timeout, 0.002)
 
@@ -151,7 +152,7 @@ class Runtimes:
         return container
 
     def run(
-        self, runtime: str, argv: Sequence[str], *, name: str = "", cgroup: str | None = None, timeout: float = 60.0
+        self, runtime: str, argv: Sequence[str], *, name: str = "", cgroup: str | None = None, timeout: float = TIMEOUT
     ) -> None:
         """Start a container on ``argv``, wait for its end, remove it. For many short commands: ``sh -c``."""
         container = self.start(runtime, argv, name=name, cgroup=cgroup)
@@ -368,7 +369,7 @@ def _kill(pidfd: int) -> None:
 def _end(process: subprocess.Popen[bytes]) -> None:
     """Reap a launcher whose container was killed; kill it when it does not end by itself."""
     try:
-        process.wait(2)
+        process.wait(10)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

@@ -40,18 +40,19 @@ def shown(base: Path, name: str) -> dict[str, Any]:
     return found
 
 
-def read(base: Path, name: str) -> list[str]:
-    return b"".join(client.read(str(base / "streams" / name), follow=False)).decode().splitlines()
-
-
-def read_until(base: Path, name: str, *words: str) -> list[bytes]:
-    """What a reader gets that stays until the whole of the first event with all ``words`` has come: that event."""
+def read_up_to(base: Path, name: str, *words: str) -> bytes:
+    """What a reader gets that stays until the whole of the first event with all ``words`` has come."""
     text = b""
     for line in client.read(str(base / "streams" / name), duration=TIMEOUT):
         text += line
-        if found := whole_event_of(text, *words):
-            return found
+        if (line.startswith(b"type=EOE ") or words[0].encode() in line) and whole_event_of(text, *words):
+            return text
     raise AssertionError(f"stream {name} has no event with {words}: {text!r}")
+
+
+def read_until(base: Path, name: str, *words: str) -> list[bytes]:
+    """That event."""
+    return whole_event_of(read_up_to(base, name, *words), *words)
 
 
 def start(
@@ -99,4 +100,4 @@ def syscalls(lines: list[str]) -> dict[str, dict[str, str]]:
 def enter(container: Container, *argv: str) -> subprocess.CompletedProcess[str]:
     """Run a program of the host's inside the container's pid and user namespace: it counts as the container's."""
     command = ["nsenter", "-t", str(container.pid), "-p", "-U", "-S", "0", "-G", "0", *argv]
-    return subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=30)
+    return subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=TIMEOUT)

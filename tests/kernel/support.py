@@ -104,8 +104,9 @@ def need_tool(*names: str) -> None:
         need(shutil.which(name), f"the command {name}")
 
 
-def until(done: Callable[[], object], what: str, timeout: float = 30.0, pause: float = 0.02) -> None:
-    """Ask ``done`` until it is true; TimeoutError names ``what`` after ``timeout`` seconds."""
+def until(done: Callable[[], object], what: str, timeout: float = 120.0, pause: float = 0.02) -> None:
+    """Ask ``done`` until it is true; TimeoutError names ``what`` after ``timeout`` seconds. These only end a test that
+    would never end: on a busy machine all takes many times as long."""
     deadline = time.monotonic() + timeout
     while not done():
         if time.monotonic() > deadline:

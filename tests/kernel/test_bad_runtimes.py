@@ -12,7 +12,7 @@ import pytest
 from auditns_connector import api
 from auditns_connector.model.runtimes import derive_contid
 from auditns_connector.registration.hook_program import HOOK_PROGRAM
-from tests.kernel.daemons import Dockerd
+from tests.kernel.daemons import TIMEOUT, Dockerd
 from tests.kernel.images import BUSY
 from tests.kernel.programs import Task, contids, event_of, listening, until, whole_event_of
 from tests.kernel.runtimes import Runtimes
@@ -50,7 +50,7 @@ def test_a_hook_that_an_ordinary_user_calls_registers_nothing(
                 done = subprocess.run(
                     [*user, str(program), f"--control={control}", *options],
                     input=stdin, stdin=None if stdin is not None else subprocess.DEVNULL, capture_output=True,
-                    timeout=60, check=False,
+                    timeout=180, check=False,
                 )  # fmt: skip
                 assert (done.returncode != 0) == bool(ended), (options, stdin, done.stderr)
         assert [about for about in pages(control) if about.get("kind") == "registered"] == []
@@ -68,7 +68,7 @@ def test_a_daemon_that_restarts_while_its_containers_live(quiet: AuditState, tok
         before = api.get_contid(docker.pid("lasting"), control=control).contid
         assert docker.process is not None
         docker.process.terminate()
-        docker.process.wait(30)
+        docker.process.wait(TIMEOUT)
         docker.start()
         docker.docker("exec", "lasting", "/bin/true", spoken.word("after", 0))
         docker.docker("exec", "-d", "lasting", "/bin/loop", spoken.word("detached"), "2")
@@ -89,7 +89,7 @@ def test_an_identifier_that_is_used_again_after_its_removal(
     """It is another container by the same number: the first one's end is told, and nothing of it is the second's."""
     with listening(tmp_path / "l", "--rules", "--format", "raw") as listener:
         control = serving(listener)
-        runtimes.hooks = hook(control, "--timeout=60000")
+        runtimes.hooks = hook(control)
         name, told = secrets.token_hex(32), []
         for number in (1, 2):
             runtimes.annotations = {"io.kubernetes.container.name": f"web{number}"}

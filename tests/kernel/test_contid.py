@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import secrets
 import shlex
 import signal
@@ -16,6 +17,7 @@ from auditns_connector import api
 from auditns_connector.control.server import ask
 from auditns_connector.model.runtimes import derive_contid
 from auditns_connector.registration.hook_program import HOOK_PROGRAM
+from tests.kernel.printed import PATIENT
 from tests.kernel.programs import (
     AUDITNS,
     Program,
@@ -147,10 +149,11 @@ def test_targets_are_told_apart_from_subjects(quiet: AuditState, tasks: list[Tas
         tasks[0].run(f"{sys.executable} -c {shlex.quote(peek)} {victim.pid}")
         tasks[2].run(f"/bin/true end-{token}")
         until(lambda: whole_event_of(listener.out, f"end-{token}"), "the last event")
+        ours = re.compile(rb"type=OBJ_PID .* opid=(%d|%d) " % (victim.pid, tasks[2].pid))  # others send signals too
         signals = [
             lines
             for lines in events(listener.out).values()
-            if any(b"type=OBJ_PID" in line for line in lines) and any(key.encode() in line for line in lines)
+            if event_of(b"\n".join(lines), key) and any(ours.search(line) for line in lines)
         ]
         found = [[(line.partition(b" record=")[2].split()[0], line.rpartition(b"=")[2]) for line in lines
                   if b"CONTAINER_ID" in line] for lines in signals]  # fmt: skip
@@ -306,7 +309,8 @@ def test_a_second_program_follows_the_first(quiet: AuditState, tasks: list[Task]
 
 
 def hook(control: Path, *options: str) -> dict[str, list[dict[str, object]]]:
-    one = {"path": HOOK_PROGRAM, "args": ["auditns-oci-hook", f"--control={control}", *options]}
+    """Hooks that wait for a busy listener."""
+    one = {"path": HOOK_PROGRAM, "args": ["auditns-oci-hook", f"--control={control}", PATIENT, *options]}
     return {"createRuntime": [one], "poststop": [one]}
 
 
@@ -368,9 +372,9 @@ def test_containers_through_the_hook(
 
 
 def test_a_start_is_never_broken(runtimes: Runtimes, tmp_path: Path) -> None:
-    runtimes.hooks = hook(tmp_path / "nobody")
+    runtimes.hooks = hook(tmp_path / "nobody", "--timeout=1000")
     assert runtimes.start("runc").pid > 0
-    runtimes.hooks = hook(tmp_path / "nobody", "--strict")
+    runtimes.hooks = hook(tmp_path / "nobody", "--timeout=1000", "--strict")
     with pytest.raises(RuntimeError, match="error running hook"):
         runtimes.start("runc")
 
@@ -473,8 +477,9 @@ def test_an_identifier_is_not_free_before_its_last_process_is_reaped(
         "import subprocess, sys\n"
         "from auditns_connector import api\n"
         "print('started', flush=True); sys.stdin.readline()\n"
-        "child = subprocess.Popen(['sleep', '0.3'])\n"
-        "print(api.set_contid(child.pid, 2, control=sys.argv[1]), child.pid, flush=True); sys.stdin.readline()\n"
+        "child = subprocess.Popen(['sleep', '600'])\n"
+        "print(api.set_contid(child.pid, 2, control=sys.argv[1]), child.pid, flush=True)\n"
+        "child.kill(); sys.stdin.readline()\n"
         "child.wait(); print('reaped', flush=True); sys.stdin.readline()\n"
     )
     with listening(tmp_path / "l", "--rules", "--format", "raw") as listener:

@@ -20,6 +20,7 @@ from auditns_connector.cli.ocihook import WRAPPER
 from auditns_connector.control.server import ask
 from auditns_connector.model.runtimes import derive_contid
 from tests.kernel import cgroupfs
+from tests.kernel.printed import be_patient
 from tests.kernel.programs import AUDITNS, Program, Task, auditns, contids, event_of, listening, until, whole_event_of
 from tests.kernel.runtimes import Container, Runtimes
 from tests.kernel.support import AuditState, auditctl, need_tool
@@ -50,6 +51,7 @@ class Started:
         hooks = folder / "hooks.d"
         done = auditns("install-hook", "--dir", hooks, "--expect", "none", "--control", self.control)
         assert (done.returncode, done.stdout.decode().strip()) == (0, f"{hooks}/auditns.json"), done.stderr
+        be_patient(hooks / "auditns.json")
         runtimes.podman_global = ["--hooks-dir", str(hooks)]
         self.first = self.start(runtimes)
         runtimes.network = f"/proc/{self.first.pid}/ns/net"
@@ -185,7 +187,7 @@ def test_the_right_to_nest(started: Started, tasks: list[Task], tmp_path: Path, 
     state = json.dumps({"ociVersion": "1.0.2", "id": full_id, "status": "created", "pid": "PID"}).replace(
         '"PID"', "'$hooked'"
     )
-    command = shlex.join([*AUDITNS, "oci-hook", "--control", str(own), "--timeout", "5000"])
+    command = shlex.join([*AUDITNS, "oci-hook", "--control", str(own), "--timeout", "60000"])
     assert shell.run(f"sleep 100 & hooked=$!; echo '{state}' | {command} 2>&1") == ""
     get = shlex.join([*AUDITNS, "contid", "get", "PID", "--control", str(own)]).replace("PID", "$hooked")
     assert shell.run(f"{get} 2>&1; kill $hooked; wait $hooked") == f"{derive_contid('oci', full_id)},^{one}"
@@ -205,8 +207,7 @@ def test_a_hook_called_again_and_again_with_a_hostile_name(
     name = "\n\"'\x1d type=USER msg=audit(1.000:1): pid=1 contid=7 " + "A" * (1 << 20)
     with listening(tmp_path / "l", "--rules", "--format", "raw", "--info") as listener:
         control = serving(listener)
-        # 1 MiB is read by each of them: on a busy machine that takes longer than a start may be held up
-        one = hook(control, "--strict", "--timeout=5000")["createRuntime"]
+        one = hook(control, "--strict")["createRuntime"]
         runtimes.hooks = {"prestart": one * 2, "createRuntime": one * 2, "poststop": one * 2}
         runtimes.annotations = {"io.kubernetes.container.name": name, "io.kubernetes.pod.name": "p\0\x1d\x7f\ud800"}
         container = runtimes.start(runtime, name=secrets.token_hex(32))
@@ -250,7 +251,7 @@ def test_containers_that_start_together_beside_spinners_are_all_registered(
     """40 of them, 8 at once, while 16 processes keep the processors busy: the hook waits for no interpreter's start."""
     with listening(tmp_path / "l", "--rules", "--format", "raw") as listener, contextlib.ExitStack() as stack:
         control = serving(listener)
-        runtimes.hooks = hook(control, "--timeout=60000")
+        runtimes.hooks = hook(control)
         for _ in range(16):
             stack.callback(subprocess.Popen(["sh", "-c", "while :; do :; done"]).kill)
         names = [secrets.token_hex(32) for _ in range(40)]

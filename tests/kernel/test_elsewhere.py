@@ -19,7 +19,7 @@ def test_own_pid_namespace(command: str, tmp_path: Path) -> None:
     options = ["--control", str(tmp_path / "control"), "--duration", "5"] if command == "listen" else []
     done = subprocess.run(
         [shutil.which("unshare") or "", "--pid", "--fork", "--mount-proc", *AUDITNS, command, *options],
-        env=environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False,
+        env=environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=180, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (3, "")
     assert done.stderr.startswith("auditns: this is not the host's pid namespace")

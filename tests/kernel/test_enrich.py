@@ -13,6 +13,7 @@ import pytest
 
 from tests.kernel.programs import (
     AUDITNS,
+    TIMEOUT,
     auditns,
     by_name,
     contids,
@@ -267,7 +268,7 @@ def test_a_full_disk_is_told() -> None:
     text = record(os.getpid(), time.time()) * 1000
     with open("/dev/full", "wb") as full:
         done = subprocess.run(
-            [*AUDITNS, "enrich"], input=text, stdout=full, stderr=subprocess.PIPE, env=environment(), timeout=30
+            [*AUDITNS, "enrich"], input=text, stdout=full, stderr=subprocess.PIPE, env=environment(), timeout=TIMEOUT
         )
     assert done.returncode == 1
     assert b"No space left on device" in done.stderr
@@ -284,7 +285,7 @@ def test_a_pipe_closed_in_mid_event(tmp_path: Path) -> None:
     os.close(writer)
     assert len(os.read(reader, 1000)) == 1000
     os.close(reader)
-    assert process.wait(30) == 0
+    assert process.wait(TIMEOUT) == 0
     assert b"Traceback" not in (tmp_path / "err").read_bytes()
 
 
@@ -303,5 +304,5 @@ def test_a_writer_that_ends_in_mid_event() -> None:
     done.stdin.write(half[:50])
     done.stdin.flush()
     time.sleep(0.05)
-    assert done.communicate(half[50:], timeout=30)[0] == half
+    assert done.communicate(half[50:], timeout=TIMEOUT)[0] == half
     assert done.returncode == 0

@@ -29,7 +29,7 @@ sys.exit(subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode)
 def logged_in(command: Sequence[str]) -> None:
     """Run ``command`` as somebody who has logged in."""
     need(Path("/proc/self/loginuid").read_text().strip() == str(UNSET), "a login uid that is not set yet")
-    subprocess.run([sys.executable, "-c", SESSION, *command], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", SESSION, *command], check=True, timeout=180)
 
 
 def objects(program: Program) -> list[dict[str, Any]]:

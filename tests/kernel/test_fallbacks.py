@@ -28,7 +28,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, bytes], di
     root.write(image)
     text: dict[str, str] = defaultdict(str)
     found = {}
-    for line in qemu.boot(kernel, image, timeout=400).splitlines():
+    for line in qemu.boot(kernel, image).splitlines():
         if line.startswith("@@{"):
             one = json.loads(line[2:])
             if "line" in one:

@@ -26,10 +26,7 @@ def test_containers_started_by_what_is_printed_are_registered(
         if runtime == "podman":
             hooks = tmp_path / "hooks.d"
             assert auditns("install-hook", "--dir", hooks, "--expect", "none").returncode == 0
-            written = hooks / "auditns.json"
-            written.write_text(
-                written.read_text().replace('"auditns-oci-hook"', f'"auditns-oci-hook", "{printed.PATIENT}"')
-            )
+            printed.be_patient(hooks / "auditns.json")
             runtimes.podman_global = ["--hooks-dir", str(hooks)]
         else:
             runtimes.hooks = printed.hooks()
@@ -51,10 +48,7 @@ def test_a_container_without_its_registration_is_told_of(quiet: AuditState, runt
         bare = runtimes.start("podman")
         short = runtimes.start("runc", ["true"], cgroup=f"/docker/{secrets.token_hex(32)}")
         runtimes.podman_global = ["--hooks-dir", str(hooks)]
-        written = hooks / "auditns.json"
-        written.write_text(
-            written.read_text().replace('"auditns-oci-hook"', f'"auditns-oci-hook", "{printed.PATIENT}"')
-        )
+        printed.be_patient(hooks / "auditns.json")
         hooked = runtimes.start("podman")
         until(lambda: listener.out.count(b"error=ENOENT") >= 2, "both")
         (told,) = [op for op in ops(listener, bare.pid) if op.get("error")]
@@ -63,7 +57,7 @@ def test_a_container_without_its_registration_is_told_of(quiet: AuditState, runt
             "op": "set", "opid": str(bare.pid), "contid": number, "old-contid": number, "error": "ENOENT", "res": "0",
         }  # fmt: skip
         assert [op.get("error") for op in ops(listener, hooked.pid)] == [None]
-        status = ask(control, {"op": "status"}, timeout=30)["status"]
+        status = ask(control, {"op": "status"}, timeout=120)["status"]
         assert (status["registrations"]["missing"], status["registrations"]["late"]) == (2, 0)
         # it is registered in the end: told as every other one, and what was told stays
         api.set_contid(bare.pid, "4711", control=control)

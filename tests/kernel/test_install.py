@@ -107,7 +107,7 @@ class Installed:
             yield
         finally:
             auditd.terminate()
-            auditd.wait(20)
+            auditd.wait(120)
             until(lambda: not self.plugins(), "the plugin ends with auditd")
 
     def hup(self) -> None:

@@ -53,7 +53,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_nothing_is_wrong_and_nothing_is_missing(kernel: Callable[[], Path], image: Path) -> None:
-    judge(qemu.boot(kernel(), image, timeout=400))
+    judge(qemu.boot(kernel(), image))
 
 
 @pytest.mark.nightly

@@ -34,7 +34,7 @@ def test_a_listener_killed_under_load_tells_once_what_is_missing(
 
     def goes_on() -> None:
         size = log.stat().st_size if log.exists() else 0
-        until(lambda: log.exists() and log.stat().st_size > size + 20_000, "it writes", 60)
+        until(lambda: log.exists() and log.stat().st_size > size + 20_000, "it writes", 180)
 
     with auditd.serving(), contextlib.ExitStack() as stack:
         auditctl("-e", "1")

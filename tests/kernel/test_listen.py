@@ -22,6 +22,7 @@ from auditns_connector.model.runtimes import derive_contid
 from auditns_connector.sources.nsid import NsIds
 from tests.kernel.programs import (
     AUDITNS,
+    TIMEOUT,
     Program,
     auditns,
     contids,
@@ -193,7 +194,7 @@ def test_a_closed_pipe_ends_it_and_all_is_as_before(quiet: AuditState, tmp_path:
     with listening(tmp_path, "--rules", "--format", form, stdout=writer) as program:
         os.close(writer)
         act(token)
-        assert head.communicate(timeout=30)[0].count(b"\n") == 1
+        assert head.communicate(timeout=TIMEOUT)[0].count(b"\n") == 1
         act(token)
         assert program.wait() == 0
     assert program.err.splitlines()[-1].endswith(" 0 lost (output closed)")  # who stops reading has lost nothing
@@ -392,7 +393,7 @@ def test_ausearch_reads_it_from_a_pipe(quiet: AuditState, tmp_path: Path, token:
         ausearch.stdin.close()
         act(token, "unshare", "--pid", "--fork")
         until(lambda: whole_event_of(witness.out, true(token)), "the event")
-    assert ausearch.wait(30) == 0
+    assert ausearch.wait(TIMEOUT) == 0
     text = (tmp_path / "interpreted").read_text()
     inside = [e for e in text.split("----\n") if f"/bin/true {token}" in e and "contid=" in e]
     assert len(inside) == 1, text

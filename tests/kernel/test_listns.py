@@ -25,7 +25,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, dict[str, 
     root = qemu.python_root(Path(__file__).with_name("guest_listns.py"), ["unshare", "true"])
     qemu.with_dependencies(root)
     root.write(image)
-    console = qemu.boot(kernel, image, timeout=400)
+    console = qemu.boot(kernel, image)
     found = [json.loads(line[2:]) for line in console.splitlines() if line.startswith("@@{")]
     runs = {run["run"]: run for run in found if run["run"] != "line"}
     assert runs["live"]["status"] == 0, runs["live"]["said"]

@@ -48,7 +48,7 @@ def ask(pid: int, nstype: str, *, family: bool = False) -> NsId:
 
 def is_gone_soon(found: NsId) -> bool:
     """At once for most; the last reference to a pid or user namespace falls after an RCU grace period."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while alive(found.id, found.nstype, found.ino) and time.monotonic() < deadline:
         time.sleep(0.005)
     return alive(found.id, found.nstype, found.ino) is False

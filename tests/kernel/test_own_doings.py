@@ -73,6 +73,11 @@ def test_no_event_is_of_one_of_them(observer: Observer, tmp_path: Path) -> None:
     assert not told & own
 
 
+def pids_in(text: bytes) -> set[int]:
+    """The processes that lines or objects are about."""
+    return {int(pid) for pid in re.findall(rb'[ "]pid"?[=:] ?(\d+)', text)}
+
+
 @pytest.mark.parametrize("known", [True, False])
 @pytest.mark.parametrize("form", [("--format", "raw"), ("--events", "--format", "json")])
 def test_the_doctor_is_in_no_line_and_no_event(
@@ -87,9 +92,9 @@ def test_the_doctor_is_in_no_line_and_no_event(
         assert movers, "it has not looked what the kernel can do"
         last = subprocess.Popen(["unshare", "-u", "/bin/true"])
         last.wait()
-        until(lambda: str(last.pid).encode() in run.out, "what came behind it")
+        until(lambda: last.pid in pids_in(run.out), "what came behind it")
         text = run.out
-    told = {int(pid) for pid in re.findall(rb'[ "]pid"?[=:] ?(\d+)', text)}
+    told = pids_in(text)
     assert last.pid in told
     assert bool(told & (own - {doctor.pid})) is not known
     assert bool(told & movers) is not known or "--events" in form

@@ -41,8 +41,8 @@ def packet(listener: Program, task: Task, to: str, mark: int, wanted: list[str])
         return found == wanted
 
     try:
-        until(seen, "the packet", timeout=15)
-    except AssertionError:
+        until(seen, "the packet", timeout=60)
+    except TimeoutError:
         raise AssertionError(f"{found} instead of {wanted}") from None
 
 
@@ -128,7 +128,7 @@ def test_loopback_of_the_host_by_its_mark(quiet: AuditState, tasks: list[Task], 
                 listed = [text.split(",") for texts in found for text in texts]
                 return any({"123451", "123452"} <= set(ids) and "123453" not in ids for ids in listed)
 
-            until(both, "both containers", timeout=15)
+            until(both, "both containers")
         finally:
             for rule in rules:
                 subprocess.run(["iptables", "-w", "-D", *rule.split()], check=True)
@@ -163,10 +163,10 @@ def test_loopback_beside_namespaces_that_cannot_have_logged_it(
         try:
             until(lambda: both("127.0.0.1"), "both containers")
             assert tasks[2].run(f"iptables -w -A INPUT {rule} 2>&1; iptables -w -F 2>&1") == ""
-            until(lambda: len(ping("127.0.0.2")) > 20, "more packets", timeout=30)
+            until(lambda: len(ping("127.0.0.2")) > 20, "more packets")
             # what has ended does not stand in the way
             tasks[2].end()
-            until(lambda: both("127.0.0.3"), "both containers again", timeout=45)
+            until(lambda: both("127.0.0.3"), "both containers again")
         finally:
             subprocess.run(["iptables", "-w", "-D", "INPUT", "-i", "lo", *rule.split()], check=True)
     assert all(ids == {"?"} for ids in answers("127.0.0.2"))
@@ -233,7 +233,7 @@ def test_the_first_packet_of_a_namespace_is_never_the_hosts(
             found = [lines for lines in events(listener.out).values() if b"type=NETFILTER_PKT" in lines[0]]
             return sum(last in lines[0] for lines in found) >= 3 and all(contids(lines) for lines in found)
 
-        until(come, "the last packets, and whose each is", timeout=15)
+        until(come, "the last packets, and whose each is")
         seen = [(lines[0], contids(lines)) for lines in events(listener.out).values() if b"NETFILTER_PKT" in lines[0]]
         told = {
             number: [ids for line, ids in seen if b"mark=%#x " % (0x4E0 + number) in line] for number in range(2, 8)

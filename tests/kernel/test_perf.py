@@ -14,10 +14,12 @@ from pathlib import Path
 import pytest
 
 from auditns_connector.sources import cpus, perf, tracefs, tracepoints
+from auditns_connector.sources.connector import ConnectorSource
 from auditns_connector.sources.perf import PerfSource
 from auditns_connector.vocabulary import frames
 from auditns_connector.vocabulary import namespaces as nstypes
-from tests.kernel.support import in_child, need, need_tool
+from tests.kernel.support import in_child, need, need_tool, until
+from tests.kernel.test_connector import drained
 
 pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("root")]
 
@@ -98,10 +100,14 @@ def test_threads_have_their_events(source: PerfSource) -> None:
     thread = threading.Thread(target=lambda: ids.append(threading.get_native_id()))
     thread.start()
     thread.join()
-    time.sleep(0.05)  # the join comes before the thread's very end
-    told = [(frame.kind, frame.pid, frame.tid) for frame in of(source.drain(), ids[0])]
+    told: list[tuple[int, int, int]] = []
+
+    def ended() -> bool:  # the join comes before the thread's very end
+        told.extend((frame.kind, frame.pid, frame.tid) for frame in of(source.drain(), ids[0]))
+        return (frames.K_EXIT, os.getpid(), ids[0]) in told
+
+    until(ended, "the end of the thread")
     assert (frames.K_FORK, os.getpid(), ids[0]) in told
-    assert (frames.K_EXIT, os.getpid(), ids[0]) in told
 
 
 @pytest.fixture
@@ -168,11 +174,9 @@ def test_the_cut_leaves_what_is_later_in_the_ring(source: PerfSource) -> None:
 
 
 def test_both_sources_agree_on_the_time(source: PerfSource) -> None:
-    from auditns_connector.sources.connector import ConnectorSource
-
     with ConnectorSource() as connector:
         pids = [in_child(lambda: os._exit(0)) for _ in range(20)]
-        cn, ring = connector.drain(), source.drain()
+        cn, ring = drained(connector, *pids), source.drain()
     for pid in pids:
         cn_exit = next(frame for frame in of(cn, pid) if frame.kind == frames.K_EXIT)
         perf_exit = next(frame for frame in of(ring, pid) if frame.kind == frames.K_EXIT)
@@ -193,14 +197,16 @@ def test_what_a_small_ring_loses_is_told_once_and_exactly() -> None:
         for _ in range(3):
             for _ in range(60):
                 in_child(lambda: os._exit(0))
+            before = sum(lost_counters(source).values())
             told = list(frames.iter_frames(source.drain()))
             seen += sum(frame.arg for frame in told if frame.kind == frames.K_LOST)
-            assert seen == sum(lost_counters(source).values())
+            assert before <= seen <= sum(lost_counters(source).values())  # others' events may be lost meanwhile
         # the LOST records of the rings come now: they tell nothing new
         for _ in range(3):
             in_child(lambda: os._exit(0))
+            before = sum(lost_counters(source).values())
             seen += sum(frame.arg for frame in frames.iter_frames(source.drain()) if frame.kind == frames.K_LOST)
-        assert seen == source.counters()["lost"] == sum(lost_counters(source).values()) > 0
+        assert 0 < before <= seen == source.counters()["lost"] <= sum(lost_counters(source).values())
         assert source.counters()["malformed"] == 0
 
 

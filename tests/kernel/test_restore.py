@@ -14,6 +14,7 @@ import pytest
 from auditns_connector import api
 from auditns_connector.model.runtimes import derive_contid
 from auditns_connector.registration.hook_program import HOOK_PROGRAM
+from tests.kernel.printed import PATIENT
 from tests.kernel.programs import Program, listening, until
 from tests.kernel.runtimes import Container, Runtimes
 from tests.kernel.support import AuditState
@@ -21,7 +22,6 @@ from tests.kernel.test_contid import hook, ops, serving
 from tests.unit.test_checkpoints import inventory
 
 pytestmark = pytest.mark.kernel
-PATIENT = "--timeout=60000"
 
 
 def told(listener: Program, op: str) -> list[dict[str, str]]:
@@ -46,7 +46,7 @@ def test_a_dump_and_a_restore_by_hook_calls(quiet: AuditState, runtimes: Runtime
     run, names = str(uuid.uuid4()), [uuid.uuid4().hex * 2 for _ in range(2)]
     with listening(tmp_path / "l", "--rules", "--format", "raw") as listener:
         control = serving(listener)
-        runtimes.hooks = hook(control, PATIENT)
+        runtimes.hooks = hook(control)
         first = runtimes.start("runc", name=names[0])
         image = runtimes.directory / f"{names[0]}.bundle" / "checkpoint/inventory.img"
         image.parent.mkdir()
@@ -93,7 +93,7 @@ def test_a_dump_and_a_restore_by_criu(
     names = [uuid.uuid4().hex * 2 for _ in range(2)]
     with listening(tmp_path / "l", "--rules", "--format", "raw") as listener:
         control = serving(listener)
-        runtimes.hooks = hook(control, PATIENT)
+        runtimes.hooks = hook(control)
         # nothing open that lies outside of it
         script = "exec sleep 600 </dev/null >/dev/null 2>&1"
         first = runtimes.start("runc", ["sh", "-c", script], name=names[0])

@@ -91,7 +91,7 @@ def test_the_engine_is_the_hosts_and_each_container_is_one(
             subprocess.Popen(podman(home, "/bin/sh", "-c", inside, f"{number}-{token}"), stderr=subprocess.PIPE)
             for number in (1, 2)
         ]
-        said = [process.communicate(timeout=60)[1].decode() for process in started]
+        said = [process.communicate(timeout=180)[1].decode() for process in started]
         assert [process.returncode for process in started] == [0, 0], said
         subprocess.run(["/bin/true", f"end-{token}"], check=True)
         until(lambda: whole_event_of(run.out, f"end-{token}"), "the last event")

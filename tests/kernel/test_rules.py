@@ -44,7 +44,7 @@ def read_until(source: ReadlogSource, marker: bytes) -> bytes:
     """What the source gives up to a record that holds ``marker``."""
     text = b""
     while marker not in text:
-        assert select.select([source], [], [], 30)[0], f"{marker!r} never came"
+        assert select.select([source], [], [], 120)[0], f"{marker!r} never came"
         text += source.drain()
     return text
 

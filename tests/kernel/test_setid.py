@@ -20,7 +20,7 @@ from auditns_connector.model.process import Process
 from auditns_connector.sources.connector import ConnectorSource
 from auditns_connector.sources.perf import PerfSource
 from auditns_connector.vocabulary import frames as f
-from tests.kernel.programs import contids, event_of, listening, until, whole_event_of
+from tests.kernel.programs import TIMEOUT, contids, event_of, listening, until, whole_event_of
 from tests.kernel.runtimes import Runtimes
 from tests.kernel.support import AuditState, need_root, need_tool
 from tests.kernel.test_listen import expected
@@ -147,7 +147,7 @@ def test_perf_tells_an_exit_that_is_none_and_has_no_sample(
     with open_to_all() as folder, PerfSource() as perf:
         program = busybox(folder, kind)
         process = subprocess.Popen(as_user(program, "true"))
-        assert process.wait(20) == 0
+        assert process.wait(TIMEOUT) == 0
         seen = [frame.kind for frame in f.iter_frames(perf.drain()) if frame.pid == frame.tid == process.pid]
     ends = [kind for kind in seen if kind in (f.K_EXEC, f.K_EXIT, f.K_EXIT_SAMPLE)]
     assert ends == [f.K_EXEC, f.K_EXEC, f.K_EXIT, f.K_EXEC, f.K_EXIT_SAMPLE, f.K_EXIT]
@@ -167,7 +167,7 @@ def test_no_false_exit_is_shown(
         options = ["--events", "--format", "json", "--info", "--type", "exec", "--type", "exit", *more]
         with listening(tmp_path / "run", *options) as run:
             process = subprocess.Popen(as_user(program, "sh", "-c", f": {token}; {program} true; {program} true"))
-            assert process.wait(20) == 0
+            assert process.wait(TIMEOUT) == 0
             subprocess.run(["/bin/true"], check=True)
 
             def told() -> list[str]:
@@ -218,7 +218,7 @@ def test_without_tracepoints_the_connector_or_proc_tells_that_it_lives(
                 )
 
             until(answered, "the child that waits")
-            process.communicate(b"\n", 20)
+            process.communicate(b"\n", TIMEOUT)
             # the connector tells an end after whoever waits for it has been woken (kernel/exit.c, do_exit)
             until(lambda: observer.sync() and found.end and process.pid not in model.exits.suspended, "the end")
             assert model.processes[process.pid] is found

@@ -14,9 +14,9 @@ import pytest
 
 from auditns_connector.control.server import ask
 from auditns_connector.streams import client
-from tests.kernel.programs import auditns, contids, environment, event_of, ours, until, whole_event_of
+from tests.kernel.programs import TIMEOUT, auditns, contids, environment, event_of, ours, until, whole_event_of
 from tests.kernel.runtimes import Runtimes
-from tests.kernel.streamkit import enter, listening, read, read_until, shown, start, stream, syscalls
+from tests.kernel.streamkit import enter, listening, read_until, read_up_to, shown, start, stream, syscalls
 from tests.kernel.support import AuditState, auditctl, need
 
 pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("usable_null")]
@@ -38,11 +38,10 @@ def test_every_number_is_the_one_seen_inside(
         log = base / "rt" / container.name / "tmp/log"
         until(lambda: log.exists() and log.read_text().endswith("end\n"), "the script's end")
 
-        until(lambda: shown(base, "web")["counters"]["events"] >= 120, "its events")
         nspid = Path(f"/proc/{container.pid}/status").read_text().partition("NSpid:")[2].split("\n")[0].split()
+        lines = read_up_to(base, "web", 'a0="sleep" a1="600"').decode().splitlines()
         status = shown(base, "web")
         counters = json.loads(auditns("status", "--json", "--control", base / "control").stdout)["streams"]
-        lines = read(base, "web")
         inside = syscalls(lines)
 
         def outside() -> dict[str, dict[str, str]]:
@@ -118,8 +117,14 @@ def test_from_inside(quiet: AuditState, base: Path, monkeypatch: pytest.MonkeyPa
         assert shown(base, "other")["counters"]["refused"] == 1
 
         # its own events, by its own numbers, and its own state
-        text = enter(container, *run, "read", "--dir", str(where)).stdout
-        assert "op=stream-send" in text
+        text = ""
+
+        def heard() -> bool:
+            nonlocal text
+            text += enter(container, *run, "read", "--dir", str(where)).stdout
+            return "op=stream-send" in text
+
+        until(heard, "the message in the stream")
         assert " uid=0 " in next(x for x in text.splitlines() if "op=stream-send" in x)
         state = json.loads(enter(container, *run, "show", "--dir", str(where), "--json").stdout)
         assert state["backlog_limit"] == 1000
@@ -140,7 +145,7 @@ def test_from_inside(quiet: AuditState, base: Path, monkeypatch: pytest.MonkeyPa
         assert done.returncode == 0, done.stderr
         assert "once" in done.stderr
         until(lambda: b"cauid=1000 cses=5" in program.out, "the login in CONTAINER_INFO")
-        lines = read(base, "web")
+        lines = read_up_to(base, "web", 'a1="logged-in"').decode().splitlines()
         assert len([line for line in lines if "source=stream-paused" in line]) == 1
         found = [f for f in syscalls(lines).values() if f["auid"] == "1000"]
         assert found
@@ -152,7 +157,7 @@ def test_from_inside(quiet: AuditState, base: Path, monkeypatch: pytest.MonkeyPa
         low = ["nsenter", "-t", str(container.pid), "-p", "-U", "-S", "5", "-G", "5"]
         refused = subprocess.run(
             [*low, *inner, "login", "--dir", str(where), "--uid", "7"],
-            capture_output=True, text=True, env=environment(), timeout=30,
+            capture_output=True, text=True, env=environment(), timeout=TIMEOUT,
         )  # fmt: skip
         assert refused.returncode == 3, refused.stderr
 
@@ -236,7 +241,7 @@ def test_who_is_who_inside_outlives_a_restart(
         until(lambda: len(log.read_text().splitlines()) == 2, "the login")
         sleeper = log.read_text().split()[1]
         first.process.send_signal(sign)
-        first.process.wait(20)
+        first.process.wait(TIMEOUT)
         time.sleep(0.02)  # /proc tells starts in ticks of 10 ms
         run(f"sh -c 'while :; do sleep 0.02; /bin/true born-{token}; done' & echo $! >> {log}")
         until(lambda: len(log.read_text().splitlines()) == 3, "a process started meanwhile")
@@ -247,7 +252,7 @@ def test_who_is_who_inside_outlives_a_restart(
         for word in ("born", "late"):
             until(lambda word=word: whole_event_of(second.out, f'a1="{word}-{token}"'), word)  # type: ignore[misc]
         outside = event_of(second.out, f'a1="late-{token}"')
-        text = "\n".join(read(base, "web")).encode()
+        text = read_up_to(base, "web", f'a1="late-{token}"')
         late, born = (event_of(text, f'a1="{word}-{token}"') for word in ("late", "born"))
     assert b" cauid=1000 cses=5" in b"\n".join(outside)
     # nobody saw who made the one started meanwhile: whose login its children have is not known

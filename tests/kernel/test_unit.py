@@ -76,7 +76,7 @@ def test_the_service_starts_on_a_fresh_host(root: None, tmp_path: Path, token: s
     cgroup = f"/auditns-{token}-unit"  # nspawn would use those of the host's root, and leave them behind
     boot = [shutil.which("unshare") or "", "-m", "sh", "-c", BOOT, "sh", str(place), str(files), str(booted)]
     try:
-        done = subprocess.run(cgroupfs.command_in(cgroup, boot), capture_output=True, text=True, timeout=120)
+        done = subprocess.run(cgroupfs.command_in(cgroup, boot), capture_output=True, text=True, timeout=600)
     finally:
         cgroupfs.remove_new(cgroup, [])
     assert done.returncode == 0, done.stderr + booted.read_text(errors="replace")
@@ -141,7 +141,7 @@ class Manager:
                 env=environ, start_new_session=True,
             )  # fmt: skip
         try:
-            until(self.active, "the service is active", 60)
+            until(self.active, "the service is active", 120)
             yield self
         finally:
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -161,7 +161,7 @@ class Manager:
     def systemctl(self, *args: str) -> str:
         """What it answers."""
         inside = ["nsenter", "-t", str(self.process.pid), "-m", "systemctl", "--user", *args]
-        done = subprocess.run(inside, capture_output=True, text=True, timeout=60,
+        done = subprocess.run(inside, capture_output=True, text=True, timeout=120,
                               env={**os.environ, "XDG_RUNTIME_DIR": "/run"})  # fmt: skip
         return done.stdout or done.stderr
 
@@ -255,6 +255,6 @@ def test_whose_a_packet_of_loopback_is(quiet: AuditState, tasks: list[Task], tmp
             return any({"123451", "123452"} <= ids and "123453" not in ids for ids in listed)
 
         try:
-            until(both, "both containers", timeout=30)
+            until(both, "both containers")
         finally:
             subprocess.run(["iptables", "-w", "-D", *rule], check=True)

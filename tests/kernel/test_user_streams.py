@@ -25,8 +25,8 @@ from tests.kernel.test_plugin import Plugin
 pytestmark = [pytest.mark.kernel, pytest.mark.usefixtures("usable_null")]
 USER: Final = 1000
 OTHER: Final = 1001
-#: argv: a word. In a user and pid namespace of the first user's a process of another one's (whom root maps there) makes
-#: a user and a pid namespace of its own, and programs run in both
+#: argv: a word, a file whose coming ends it. In a user and pid namespace of the first user's a process of another one's
+#: (whom root maps there) makes a user and a pid namespace of its own, and programs run in both
 NESTED: Final = r"""
 import ctypes, os, subprocess, sys, time
 libc = ctypes.CDLL(None, use_errno=True)
@@ -38,20 +38,18 @@ def within(flags, run):
         run()
         os._exit(0)
     assert os.waitpid(pid, 0)[1] == 0
-def inner():
-    subprocess.run(["/bin/true", "foreign-" + sys.argv[1]], check=True)
-    time.sleep(1)
-    subprocess.run(["/bin/true", "foreign-" + sys.argv[1]], check=True)
+def again(word):
+    while not os.path.exists(sys.argv[2]):
+        subprocess.run(["/bin/true", word + "-" + sys.argv[1]], check=True)
+        time.sleep(0.1)
 def outer():
-    subprocess.run(["/bin/true", "around-" + sys.argv[1]], check=True)
-    time.sleep(1)
-    subprocess.run(["/bin/true", "around-" + sys.argv[1]], check=True)
     pid = os.fork()
     if pid == 0:
         os.setresgid(1, 1, 1)
         os.setresuid(1, 1, 1)
-        within(0x30000000, inner)
+        within(0x30000000, lambda: again("foreign"))
         os._exit(0)
+    again("around")
     assert os.waitpid(pid, 0)[1] == 0
 pid = os.fork()
 if pid == 0:
@@ -77,7 +75,7 @@ def as_user(uid: int, *argv: str | Path) -> list[str]:
 
 def run(*argv: str | Path, **more: Any) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        list(map(str, argv)), capture_output=True, text=True, env=environment(), timeout=60, check=False, **more
+        list(map(str, argv)), capture_output=True, text=True, env=environment(), timeout=180, check=False, **more
     )
 
 
@@ -99,10 +97,19 @@ def made(uid: int, base: Path, *args: str) -> Path:
     return Path(done.stdout.partition(": ")[2].strip())
 
 
-def read(uid: int, base: Path, name: str) -> str:
-    done = by_user(uid, base, "read", name, "--duration", "1")
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+def read(uid: int, base: Path, name: str, word: str = "") -> str:
+    """What a reader gets that comes again and again for a moment, until ``word`` has come."""
+    text = ""
+
+    def come() -> bool:
+        nonlocal text
+        done = by_user(uid, base, "read", name, "--duration", "1")
+        assert done.returncode == 0, done.stderr
+        text += done.stdout
+        return word in text
+
+    until(come, f"{word} in the stream {name}")
+    return text
 
 
 def add(base: Path, *args: str) -> bool:
@@ -181,7 +188,7 @@ def test_the_example_of_the_readme_rootless(quiet: AuditState, base: Path, home:
         state = run(*entered, python(), "-m", "auditns_connector.cli.main", "stream", "show", "--json", "--dir", where)
         assert json.loads(state.stdout)["backlog_limit"] == 1000, state.stderr
         assert run(*entered, python(), "-c", SEND, where).stdout == "EBUSY EPERM\n"
-        text = read(USER, base, "web")
+        text = read(USER, base, "web", f"/etc/shadow-{token}")
         list_of_root = json.loads(stream(base, "list", "--json"))["streams"]
         stream(base, "remove", "web", "--user", str(USER))
         assert not where.exists()
@@ -237,7 +244,7 @@ def in_cgroup(path: str, argv: Sequence[str]) -> Iterator[None]:
         try:
             yield
         finally:  # nothing stays in it, whatever became of the test
-            ended = running.wait(60)
+            ended = running.wait(180)
         assert ended == 0
     finally:
         cgroupfs.remove_new(cgroupfs.first(path), before)
@@ -247,7 +254,8 @@ def test_nobody_elses(quiet: AuditState, base: Path, token: str) -> None:
     need_tool("setpriv", "unshare", "nsenter")
     ident = secrets.token_hex(32)
     slice_of = "/user.slice/user-{0}.slice/user@{0}.service/user.slice/libpod-{1}.scope"
-    guest = shlex.join(own(f"guest-{token}"))
+    guest = shlex.join(own(f"guest-{token}", stop=base / "stop"))
+    roots = f"while [ ! -e {base}/stop ]; do /bin/true roots-{token}; sleep 0.1; done"
     alone = shlex.join([*own(f"alone-{token}")[:-1], f"sleep 0.5; /bin/true alone-{token}; sleep 0.3"])
     quotas = ("--user-streams", "64", "--user-quota", f"{USER}=100000", "--user-quota", f"{OTHER}=100000")
     with listening(base, *quotas) as program:
@@ -262,9 +270,9 @@ def test_nobody_elses(quiet: AuditState, base: Path, token: str) -> None:
                 for argv in (
                     own(f"mine-{token}", stop=base / "stop"),
                     own(f"others-{token}", OTHER, base / "stop"),
-                    ["unshare", "-pf", "sh", "-c", f"/bin/true roots-{token}; sleep 1; /bin/true roots-{token}"],
+                    ["unshare", "-pf", "sh", "-c", roots],
                     as_user(USER, "unshare", "-Ur", "sh", "-c", f"/bin/true nopid-{token}"),
-                    [python(), "-c", NESTED, token],
+                    [python(), "-c", NESTED, token, str(base / "stop")],
                 )
             ]
             try:
@@ -277,25 +285,29 @@ def test_nobody_elses(quiet: AuditState, base: Path, token: str) -> None:
                     until(
                         lambda n=n, c=contid: add(base, f"c{n}", "--contid", c, "--backlog-limit", "1000"), "a stream"
                     )
-                until(lambda: all(f"{word}-{token}" in " ".join(texts(base)) for word in ("mine", "scope")), "his own")
+                his = ("mine", "scope", "around")
+                until(lambda: all(f"{word}-{token}" in " ".join(texts(base)) for word in his), "his own")
+                until(lambda: event_of(program.out, f'a1="foreign-{token}"'), "what is another's inside")
             finally:  # they run until then
                 (base / "stop").touch()
-                ended = [one.wait(60) for one in running]
+                ended = [one.wait(180) for one in running]
             assert ended == [0] * 5
         # the guest's namespaces are all that is left of a container
         with in_cgroup(f"/docker/{secrets.token_hex(32)}", ["sh", "-c", f"{alone} &"]):
             until(lambda: whole_event_of(program.out, f'a1="alone-{token}"'), "its event")
         # root of the host enters the user's container: his doings are none of the user's
-        waiting = start(*own(f"held-{token}")[:-1], f"/bin/true held-{token}; sleep 5")
+        waiting = start(*own(f"held-{token}")[:-1], f"/bin/true held-{token}; sleep 600")
         children = Path(f"/proc/{waiting.pid}/task/{waiting.pid}/children")
         until(lambda: children.read_text().split(), "its first process")
         pid = children.read_text().split()[0]
-        until(lambda: whole_event_of(program.out, f"held-{token}"), "its event")
-        assert run("nsenter", "-t", pid, "-p", "/bin/true", f"entered-{token}").returncode == 0
-        assert run("nsenter", "-t", pid, "-p", "-U", "/bin/true", f"joined-{token}").returncode == 0
-        waiting.terminate()
-        waiting.wait()
-        assert start(*own(f"end-{token}")).wait(60) == 0
+        try:
+            until(lambda: whole_event_of(program.out, f"held-{token}"), "its event")
+            assert run("nsenter", "-t", pid, "-p", "/bin/true", f"entered-{token}").returncode == 0
+            assert run("nsenter", "-t", pid, "-p", "-U", "/bin/true", f"joined-{token}").returncode == 0
+        finally:
+            os.kill(int(pid), signal.SIGKILL)
+            waiting.wait()
+        assert start(*own(f"end-{token}")).wait(180) == 0
         until(
             lambda: shown_to(base, "all")["counters"]["events"] and f"end-{token}" in " ".join(texts(base)), "the end"
         )
@@ -367,7 +379,7 @@ def test_a_flood_of_a_user_hinders_nobody(quiet: AuditState, base: Path, token: 
             assert auditns("status", "--json", "--control", base / "control").returncode == 0
             # another user, whose turn comes all the same
         assert made(OTHER, base, "mine", "--name", "x")
-        assert [one.wait(120) for one in flood] == [0] * 4
+        assert [one.wait(600) for one in flood] == [0] * 4
         until(lambda: whole_event_of(program.out, f"meanwhile-19-{token}"), "the last event")
         status = json.loads(auditns("status", "--json", "--control", base / "control").stdout)
         for n in range(20):
@@ -409,8 +421,8 @@ def test_streams_of_users_with_the_plugin(quiet: AuditState, base: Path, launche
     with plugin.auditd.serving():
         plugin.answers(f"ready-{token}")
         made(USER, base, "web", "--name", "*", "--backlog-limit", "500")
-        assert start(*own(f"mine-{token}")).wait(60) == 0
-        assert start(*own(f"others-{token}", OTHER)).wait(60) == 0
+        assert start(*own(f"mine-{token}")).wait(180) == 0
+        assert start(*own(f"others-{token}", OTHER)).wait(180) == 0
         until(lambda: shown_to(base, "web")["held_records"], "events")
         until(lambda: whole_event_of(plugin.read(), f'a1="others-{token}"'), "all of them")
         assert [by_user(USER, base, "create", name, "--name", "x").returncode for name in ("b", "c")] == [0, 3]
@@ -418,10 +430,10 @@ def test_streams_of_users_with_the_plugin(quiet: AuditState, base: Path, launche
     with plugin.auditd.serving():
         plugin.answers(f"again-{token}")
         assert shown_to(base, "web")["backlog_limit"] == 500
-        assert start(*own(f"late-{token}")).wait(60) == 0
+        assert start(*own(f"late-{token}")).wait(180) == 0
         until(lambda: shown_to(base, "web")["held_records"], "events")
         until(lambda: whole_event_of(plugin.read(), f'a1="late-{token}"'), "all of them")
-        text = read(USER, base, "web")
+        text = read(USER, base, "web", f"late-{token}")
         plugin.toml.write_text(plain + "streams = 0\n")
         plugin.auditd.hup()
         until(lambda: not (base / "user").exists(), "the new configuration")

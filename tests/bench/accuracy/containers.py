@@ -191,11 +191,11 @@ class Containers:
                     )
                 stack.callback(process.wait)
                 stack.callback(process.kill)
-                until(flag.exists, f"{runtime} container {name}", 20)
+                until(flag.exists, f"{runtime} container {name}")
                 pid = _innermost(process.pid)
                 stack.callback(_kill, pid)
                 held = PidHandle(["nsenter", "-t", str(pid), "-m", "-u", "-i", "-n", "-p", "-r"], pid, "")
-            until(flag.exists, f"{runtime} container {name}", 20)
+            until(flag.exists, f"{runtime} container {name}")
             yield held
 
     @contextlib.contextmanager
