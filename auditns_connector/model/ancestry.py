@@ -129,6 +129,22 @@ class Ancestry:
             pid, creator = parent.pid, parent.creator
         yield None
 
+    def born_since(self, process: Process, since: int) -> list[Process]:
+        """Who descends from ``process`` and was born at ``since`` (CLOCK_MONOTONIC ns) or later, parents before
+        their children."""
+        table, found, makers = self._table, [process], [process]
+        while makers:
+            maker = makers.pop()
+            made = table.made(maker)
+            if len(made) >= KEPT_MADE and made[0][0] >= since:  # more than are remembered
+                family = table.family(process.pid, process.start)
+                return [child for child in family if child.start >= since]
+            born = {(pid, time) for time, pid, _ in made if time >= since and pid != maker.pid}
+            children = [child for pid, time in sorted(born) if (child := table.incarnation(pid, time)) is not None]
+            found += children
+            makers += children
+        return found[1:]
+
     def told(self, kin: Kin) -> Ancestor:
         """What is to be told of ``kin``."""
         if kin.file and not self.missing(kin.ran, _end(kin)):

@@ -109,6 +109,22 @@ class Entries:
         model.container_news(ENTRY, container, model.now if time is None else time, entry)
         return entry
 
+    def bequeath(self, process: Process, former: Entry | None, entry: Entry) -> None:
+        """That ``process`` is of ``entry`` since it was born is known only now, and whoever it has made meanwhile has
+        inherited ``former``: of these are of it who are in its container, or not known to be elsewhere."""
+
+        def right(state: State, _: int) -> State:
+            container = state.container
+            inside = container is UNKNOWN or (container is not None and entry.container in container.chain())
+            return state._replace(entry=entry) if inside and state.entry is former else state
+
+        heirs = {(process.pid, process.start)}
+        for child in self._model.ancestry.born_since(process, process.start):
+            if child.creator in heirs and child.state.entry is former:
+                self._model.table.amend(child, right)
+                if child.state.entry is entry:
+                    heirs.add((child.pid, child.start))
+
     def in_session(self, entry: Entry, process: Process, session: Session | None) -> None:
         """``process`` had that session when it began ``entry``, as is known only now: that is told again."""
         if entry.session != session:

@@ -8,11 +8,12 @@ within that time is asked of /proc.
 import struct
 from typing import Final, Protocol
 
+from auditns_connector.model.ancestry import Ancestry
 from auditns_connector.model.containers import Containers
 from auditns_connector.model.entries import Entries
 from auditns_connector.model.entry import Session
 from auditns_connector.model.process import Process, State
-from auditns_connector.model.processes import KEPT_MADE, Processes
+from auditns_connector.model.processes import Processes
 from auditns_connector.vocabulary import frames as f
 
 #: one process of a LOGINS frame: pid, auid, ses
@@ -29,6 +30,7 @@ class Tables(Protocol):
 
     containers: Containers
     table: Processes
+    ancestry: Ancestry
     entries: Entries
     now: int
     lag: int
@@ -96,22 +98,22 @@ class Logins:
         return self._known.setdefault(session, session)
 
     def _found(self, process: Process, session: Session) -> None:
-        unsure = self.unsure.get(process.pid) == process.start
+        model, unsure = self._model, self.unsure.get(process.pid) == process.start
         if unsure:
             del self.unsure[process.pid]
         self._fill(process, session)
         if process.state.session is not session and process.end is None:
             # it had another, and the record of the change is missing
-            self._model.table.change(process, process.state._replace(since=self._model.now, session=session))
+            model.table.change(process, process.state._replace(since=model.now, session=session))
         if not unsure:
             return
         heirs = {(process.pid, process.start)}
-        for child in self._born_since(process, process.start):  # parents come before their children
+        for child in model.ancestry.born_since(process, process.start):
             first = child.past[0] if child.past else child.state
             if child.creator in heirs and first.session is None and child.pid not in self.unsure:
                 heirs.add((child.pid, child.start))
                 self._fill(child, session)  # it was born before this one's session was known, and has inherited none
-            self._model.entries.in_line(child)
+            model.entries.in_line(child)
 
     def _fill(self, process: Process, session: Session) -> None:
         """``process`` had ``session`` wherever nothing is known of one."""
@@ -124,7 +126,7 @@ class Logins:
         model = self._model
         self._from(process, session, max(since, process.start))
         unsure = since + model.lag
-        born = self._born_since(process, since)
+        born = model.ancestry.born_since(process, since)
         entered = any(child.state.entry is not None for child in born)
         for child in born:
             if child.state.session is session:
@@ -136,23 +138,6 @@ class Logins:
                     del self.unsure[next(iter(self.unsure))]
                 if child.end is None:
                     model.ask(child.pid)
-
-    def _born_since(self, process: Process, since: int) -> list[Process]:
-        """Who descends from ``process`` and was born at ``since`` or later."""
-        model, found, makers = self._model, [process], [process]
-        while makers:
-            maker = makers.pop()
-            made = model.table.made(maker)
-            if len(made) >= KEPT_MADE and made[0][0] >= since:  # more than are remembered
-                family = model.table.family(process.pid, process.start)
-                return [child for child in family if child.start >= since]
-            born = {(pid, time) for time, pid, _ in made if time >= since and pid != maker.pid}
-            children = [
-                child for pid, time in sorted(born) if (child := model.table.incarnation(pid, time)) is not None
-            ]
-            found += children
-            makers += children
-        return found[1:]
 
     def _from(self, process: Process, session: Session | None, since: int) -> None:
         """``process`` has it from ``since`` on."""

@@ -343,7 +343,10 @@ class Tables(Telling):
         entry = self.entries.of(process, process.state, move)
         self.containers.enter(container)
         self.containers.leave(former, time)
+        inherited = process.state.entry
         self.rewrite(process, container, origin if container is not UNKNOWN else NOT_KNOWN, entry)
+        if entry is not None and entry is not inherited and entry.who[:2] == (process.pid, process.start):
+            self.entries.bequeath(process, inherited, entry)
 
     def rewrite(self, process: Process, container: Container | None, origin: str, entry: Entry | None) -> None:
         """The container of ``process`` had been in doubt since it began, and is ``container`` for all that time."""

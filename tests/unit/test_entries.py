@@ -13,6 +13,7 @@ from auditns_connector.attribution.entry_fields import entry_fields, entry_objec
 from auditns_connector.audittext.scanner import TextStream
 from auditns_connector.host.audit_logins import login_frames, session_frames
 from auditns_connector.model import logins
+from auditns_connector.model.apply.perf import CLONE_INTO_CGROUP
 from auditns_connector.model.apply.restore_requests import checked, requests_of
 from auditns_connector.model.entry import Entry
 from auditns_connector.model.logins import recorded, scanned
@@ -398,6 +399,45 @@ def test_who_descends_from_one_whose_session_is_open_has_it_as_soon_as_it_is_kno
         assert session is not None
         assert session.auid == auid
     assert [state.session and state.session.auid for state in w.model.processes[94].past or ()] == [1001]
+
+
+def into_cgroup(w: World, parent: int, pid: int, at: float) -> None:
+    """CLONE_INTO_CGROUP, which tells no path."""
+    w.fork(parent, pid, at)
+    w.put(f.K_NEWTASK, at, tid=pid, arg=CLONE_INTO_CGROUP)
+
+
+@pytest.mark.parametrize("first", ["its child", "itself"])
+def test_who_descends_from_one_born_into_a_container_is_of_its_entry(first: str) -> None:
+    """Where it was born is known only from a sample of its own, or from /proc, and it may have children by then."""
+    w = world()
+    container(w, 200, 200)
+    w.put(f.K_CGROUP, 205, cgroup=77, payload=PATH.encode() + b"\0")
+    w.put(f.K_CGROUP, 206, cgroup=78, payload=OTHER.encode() + b"\0")
+    into_cgroup(w, 60, 300, 300)
+    w.fork(300, 301, 301)
+    w.fork(300, 302, 302)
+    into_cgroup(w, 300, 303, 303)
+    w.fork(301, 304, 304)
+    assert begun(w) == []
+    assert {("proc", pid) for pid in (300, 301, 302, 303, 304)} <= {
+        (query.what, query.pid) for query in w.model.queries
+    }
+    samples = [(301, 77), (303, 78), (300, 77)] if first == "its child" else [(300, 77), (301, 77), (303, 78)]
+    for at, (pid, cgroup) in enumerate(samples):
+        w.exec(pid, 310 + at, "/bin/true", cgroup=cgroup)
+    (one,) = begun(w)
+    assert one.who[:2] == (300, 300 * MS)
+    assert one.how == "clone"
+    assert one.session is not None
+    assert [entry(w, pid) for pid in (300, 301)] == [one, one]
+    assert [exec_.state.entry for exec_ in w.model.processes[301].execs or ()] == [one]
+    assert entry(w, 303) is None, "the first of a container of its own"
+    w.proc(302, 300, start=302, cg=PATH, at=320)
+    w.exit(301, 321)
+    w.exec(304, 322, "/bin/true", cgroup=77)
+    assert [entry(w, pid) for pid in (302, 304)] == [one, one]
+    assert begun(w) == []
 
 
 def test_so_many_open_sessions_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,7 +81,7 @@ class KernelEvents:
             self._born_apart(process, base, state.container, creator)
         m.table.newborn(process, not payload)
         m.table.confirm(process, creator.epoch)
-        if creator.cgroups is None:
+        if creator.cgroups is None or creator.unresolved:
             m.ask(pid)  # it may live longer than its creator did when that was asked about
         nsset = process.state.nsset
         if nsset is not None and (ns := nsset.inst[PID]) is not None and not ns.initial:
