@@ -151,6 +151,15 @@ class Scanner:
         where = ffi.from_buffer("uint64_t[]", keep)
         lib.auditns_keep_late(self.state, self.points.c, first, len(keep), where)
 
+    def rest(self, first: int, keep: "array[int]") -> list[tuple[int, int]]:
+        """The points of the first records that come of events that had not ended when they were handed out (P_REST),
+        each with a bit for each output to which that went; ``keep`` is what is kept of the events now."""
+        points = self.points
+        which, kept = ffi.new("uint32_t[]", max(points.n, 1)), ffi.new("uint64_t[]", max(points.n, 1))
+        where = ffi.from_buffer("uint64_t[]", keep)
+        found = lib.auditns_rest(self.state, points.c, first, len(keep), where, which, kept)
+        return [(which[i], kept[i]) for i in range(found)]
+
     def kept(self, first: int, keep: "array[int]") -> None:
         """Remember where events went, for what comes of them later."""
         lib.auditns_kept(self.state, self.points.c, first, len(keep), ffi.from_buffer("uint64_t[]", keep))
@@ -265,6 +274,10 @@ class TextStream:
     def keep_late(self, first: int, keep: "array[int]") -> None:
         """As :meth:`Scanner.keep_late`."""
         self._scanner.keep_late(first, keep)
+
+    def rest(self, first: int, keep: "array[int]") -> list[tuple[int, int]]:
+        """As :meth:`Scanner.rest`."""
+        return self._scanner.rest(first, keep)
 
     def kept(self, first: int, keep: "array[int]") -> None:
         """As :meth:`Scanner.kept`."""

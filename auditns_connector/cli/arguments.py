@@ -11,7 +11,19 @@ NO_AUDIT_TEXT: Final = (
     "what ausearch -i has translated cannot be read: use ausearch --raw; of the journal's own audit messages only "
     "journalctl -o json has times and serials"
 )
+#: why an event may have been handed out before its end
+_TOO_MUCH: Final = "more than 16 MiB, or 4096 younger ones beside them, before they had ended"
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def count_of(number: int, what: str) -> str:
+    """``number`` with ``what`` it counts."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def were_cut(number: int) -> str:
+    """That so many events were handed out before their end."""
+    return f"{count_of(number, 'event')} had {_TOO_MUCH}"
 
 
 def whole(low: int, high: int | None = None, what: str = "number") -> Callable[[str], int]:

@@ -4,7 +4,6 @@ import argparse
 
 from auditns_connector.cli.query_options import add_config, add_output, add_times, show_page, texts_of, times_of
 from auditns_connector.cli.subparsers import Subparsers
-from auditns_connector.daemon.terminal import complain
 
 
 def add_parser(subparsers: Subparsers, name: str, text: str) -> None:
@@ -27,6 +26,7 @@ def add_parser(subparsers: Subparsers, name: str, text: str) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
+    from auditns_connector.cli.search import tell_objects
     from auditns_connector.errors import AuditnsError, ConfigError
     from auditns_connector.query.asked import Options
     from auditns_connector.query.choose import choose, siblings
@@ -53,6 +53,4 @@ def run(args: argparse.Namespace) -> int:
         objects.each(Options(contids=others, since=since, until=until), second.take)
     called = f"{len(others)} others of its image" if args.siblings else containers[1]
     show_page(page(first, second, (containers[0], called)), args)
-    for notice in objects.notices:
-        complain(f"auditns: {notice}")
-    return 1 if objects.failed else 0
+    return tell_objects(objects)

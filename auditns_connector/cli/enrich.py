@@ -6,7 +6,7 @@ import select
 import sys
 from typing import TYPE_CHECKING, Any
 
-from auditns_connector.cli.arguments import NO_AUDIT_TEXT
+from auditns_connector.cli.arguments import NO_AUDIT_TEXT, count_of, were_cut
 from auditns_connector.cli.options import (
     add_filters,
     add_format,
@@ -123,10 +123,11 @@ def run(args: argparse.Namespace) -> int:
         f"{correlator.unknown} unknown"
     )
     if stream.cut:
-        events = "1 event" if stream.cut == 1 else f"{stream.cut} events"
+        complain(f"auditns: {were_cut(stream.cut)}: what came then is late, and filters look at each part by itself")
+    if enricher.divided:
         complain(
-            f"auditns: {events} had more than 16 MiB, or 4096 younger ones beside them, before they had ended: what "
-            "came then is late, and filters look at each part by itself"
+            f"auditns: {count_of(enricher.divided, 'event')} had more records to come when it was decided not to pass "
+            "them on: CONTAINER_LOST source=filter"
         )
     return _tell_foreign(stream)
 

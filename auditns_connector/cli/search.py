@@ -5,7 +5,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from auditns_connector.cli.arguments import NO_AUDIT_TEXT, whole
+from auditns_connector.cli.arguments import NO_AUDIT_TEXT, were_cut, whole
 from auditns_connector.cli.options import lines_for_people
 from auditns_connector.cli.query_options import add_conditions, add_texts, options_of, texts_of
 from auditns_connector.cli.subparsers import Subparsers
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from auditns_connector.query.answers import LogAnswers
     from auditns_connector.query.asked import Asked
     from auditns_connector.query.logs import Text
+    from auditns_connector.query.objects import Objects
     from auditns_connector.query.search import Deliver, Search
 
 
@@ -72,7 +73,10 @@ def _run(args: argparse.Namespace, answers: "LogAnswers", asked: "Asked", form: 
     from auditns_connector.query.search import Search, Shown
 
     lines = lines_for_people(args, live=not args.files, namespaces=True) if form == "pretty" else None
-    enricher = Enricher(answers, (form,) if form else (), wanted=asked, limit=args.limit, lines=lines, lasting=False)
+    enricher = Enricher(
+        answers, (form,) if form else (), wanted=asked, limit=args.limit, lines=lines, lasting=False,
+        says_divided=False,
+    )  # fmt: skip
     plain = deliver if form == "raw" and args.limit is None else None
     search = Search(answers, asked, Shown(answers, enricher, form, deliver).take, plain)
     with texts_of(args, copied=args.reverse) as text:
@@ -114,8 +118,22 @@ def notices(search: "Search", text: "Text") -> None:
         complain(f"auditns: {notice}")
 
 
+def tell_objects(objects: "Objects") -> int:
+    """The same of a text that was asked several times."""
+    for notice in objects.notices:
+        complain(f"auditns: {notice}")
+    _tell_cut(objects.cut)
+    return 1 if objects.failed else 0
+
+
+def _tell_cut(number: int) -> None:
+    if number:
+        complain(f"auditns: {were_cut(number)}: their parts were searched one by one")
+
+
 def tell(search: "Search") -> int:
-    """Say what could not be searched; the exit code."""
+    """Say what could not be searched, or not as a whole; the exit code."""
+    _tell_cut(search.cut)
     if search.unread:
         complain(f"auditns: none of this is audit text ({NO_AUDIT_TEXT})")
         return 1

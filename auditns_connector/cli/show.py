@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 from auditns_connector.cli.query_options import add_output, add_texts, add_times, show_page, texts_of, times_of
 from auditns_connector.cli.subparsers import Subparsers
-from auditns_connector.daemon.terminal import complain
 
 if TYPE_CHECKING:
     from auditns_connector.query.life import Life
@@ -28,6 +27,7 @@ def add_parser(subparsers: Subparsers, name: str, text: str) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
+    from auditns_connector.cli.search import tell_objects
     from auditns_connector.errors import AuditnsError
     from auditns_connector.query.choose import choose
     from auditns_connector.query.life import Life
@@ -42,9 +42,7 @@ def run(args: argparse.Namespace) -> int:
     if not life.events and not objects.names.lives(life.contid):
         raise AuditnsError(f"{args.container}: nothing in the text is of such a container")
     show_page(life.page(), args)
-    for notice in objects.notices:
-        complain(f"auditns: {notice}")
-    return 1 if objects.failed else 0
+    return tell_objects(objects)
 
 
 def collect(objects: "Objects", life: "Life", args: argparse.Namespace) -> None:

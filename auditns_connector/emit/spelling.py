@@ -92,6 +92,11 @@ def stands_apart(points: "InsertionPoints", i: int) -> bool:
     return bool(points.flags[i] & pt.P_FOLLOWED)
 
 
+def serial_apart(serial: int) -> int:
+    """The serial of an event of ours that speaks of the event ``serial``."""
+    return (serial + _AWAY) % _SERIALS
+
+
 def set_apart(points: "InsertionPoints", choice: "array[int]", correlator: "Correlator") -> "array[int]":
     """``choice``, with what is said of such events made events of ours: ``event=TIME:SERIAL`` names theirs, the time is
     the same, the serial is theirs moved by 3 * 2^30 modulo 2^32."""
@@ -102,6 +107,6 @@ def set_apart(points: "InsertionPoints", choice: "array[int]", correlator: "Corr
     for i in found:
         ms, serial = points.ms[i], points.serial[i]
         event = b" event=%d.%03d:%d\n" % (ms // 1000, ms % 1000, serial)
-        header = b"msg=audit(%d.%03d:%d):" % (ms // 1000, ms % 1000, (serial + _AWAY) % _SERIALS)
+        header = b"msg=audit(%d.%03d:%d):" % (ms // 1000, ms % 1000, serial_apart(serial))
         out[i] = correlator.numbers.reworded(choice[i], ((HEADER_PLACE, header), (b"\n", event)))
     return out

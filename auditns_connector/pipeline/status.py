@@ -53,7 +53,12 @@ def _sources(observer: Observer, text: TextSide) -> JsonObject:
     if observer.connector is not None:
         found["connector"] = observer.connector.counters()
     if text.audit is not None:
-        found["audit"] = {"received": text.stream.lines, "cut": text.stream.cut, **text.audit.counters()}
+        found["audit"] = {
+            "received": text.stream.lines,
+            "cut": text.stream.cut,
+            "divided": text.enricher.divided,
+            **text.audit.counters(),
+        }
         if text.standalone is not None:
             found["audit"]["lost"] += text.standalone.lost
     found["procfs"] = observer.counters

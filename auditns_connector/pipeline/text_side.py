@@ -140,7 +140,8 @@ class TextSide:
         """The configuration was read again."""
         for counter in ("answered", "attributed", "unknown", "contradicted"):
             setattr(correlator, counter, getattr(self.correlator, counter))
-        enricher.events, enricher.shown = self.enricher.events, self.enricher.shown
+        for counter in ("events", "shown", "divided"):
+            setattr(enricher, counter, getattr(self.enricher, counter))
         self.correlator, self.enricher = correlator, enricher
         enricher.stream = self.stream
         self.stream.put_at_end(enricher.at_end)

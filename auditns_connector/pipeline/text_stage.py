@@ -12,6 +12,7 @@ from auditns_connector.attribution.attributor import Correlator
 from auditns_connector.audittext.grouping import event_numbers
 from auditns_connector.audittext.insertion import RecordTexts, insert_records
 from auditns_connector.audittext.scanner import InsertionPoints, TextStream
+from auditns_connector.emit.divided_events import divided
 from auditns_connector.emit.spelling import set_apart
 from auditns_connector.pipeline.filters import Filter
 from auditns_connector.vocabulary.audit_text import LINE_LATE, P_ANEW, P_LATE, P_TARGET
@@ -47,11 +48,13 @@ class Enricher:
         at_end: bool = False,
         logs: "Mapping[str, bytearray] | None" = None,
         redact: "Redaction | None" = None,
+        says_divided: bool = True,
     ) -> None:
         """``lasting`` False: what :meth:`take` gives of one format holds until its next call only. ``apart``: ours are
         events of their own where no place in the event is whole; ``at_end``: by name they stand at the end of the event
         (see emit/spelling.py). ``logs``: outputs of their own, which get those events alone for which ``wanted``
-        has put a 1 there."""
+        has put a 1 there. ``says_divided``: where more comes of an event that was not wanted before it had ended, a
+        record of ours says so."""
         self._apart = apart
         self._logs: Mapping[str, bytearray] = {} if logs is None else logs
         #: ours stand at the end of events: ``TextStream(at_end=…)``
@@ -75,8 +78,11 @@ class Enricher:
             self._spelling = correlator.spellings.index(self._formats[0] == NUMERIC)
         #: where the points come from, which remembers what was kept
         self.stream: TextStream | None = None
+        self._says_divided = says_divided
         self.events = 0
         self.shown = 0
+        #: events of which more came when it was decided not to pass them on
+        self.divided = 0
 
     def want_states(self, also: bool) -> None:
         """Have the correlator keep the state it finds for each point, ``also`` for somebody else's sake."""
@@ -131,8 +137,9 @@ class Enricher:
         events = points.c.subjects
         self.events += events
         first, keep = 0, None
+        lost: dict[str, list[int]] = {}
         if self._filter is not None or self.limit is not None:
-            first, keep, events = self._select(points, choice)
+            first, keep, events, lost = self._select(points, choice)
         self.shown += events
         out: JsonObject = {}
         if self._apart:
@@ -148,11 +155,21 @@ class Enricher:
         for name, logged in self._logs.items():
             if any(logged):
                 out[name] = insert_records(points, choice, self._correlator.tails[0], logged, first, lasting=True)
+        for name, which in lost.items():
+            out[name] = b"".join([*(self._divided(name, points, i) for i in which), out.get(name, b"")])
         return out
 
-    def _select(self, points: InsertionPoints, choice: "array[int]") -> tuple[int, bytearray, int]:
-        """The first event's number, one byte for each event: 1 for those that pass filter and limit, and how many these
-        are."""
+    def _divided(self, name: str, points: InsertionPoints, i: int) -> bytes:
+        """What says in the output ``name`` that the event of point ``i`` was divided."""
+        spelling = self._correlator.spellings[0] if name in self._logs else name == NUMERIC
+        line = divided(points, i, spelling)
+        return self._renderer.line(name, line) if name in (JSON, PRETTY) else line
+
+    def _select(
+        self, points: InsertionPoints, choice: "array[int]"
+    ) -> tuple[int, bytearray, int, dict[str, list[int]]]:
+        """The first event's number, one byte for each event: 1 for those that pass filter and limit, how many these
+        are, and for each output the points of events that it has no part of, or not all of, for they were divided."""
         first, count = event_numbers(points)
         if self._filter is not None:
             keep = self._filter.keep(points, choice, self._correlator, first, count)
@@ -171,9 +188,30 @@ class Enricher:
                 if wanted and i not in late:
                     keep[i] = left > 0
                     left -= 1
+        lost = {}
         if self.stream is not None:
+            if points.c.rest and self._filter is not None:
+                rest = self.stream.rest(first, self._marks(keep))
+                self._keep_rest(points, first, keep, rest)
+                lost = self._lost(rest)
             self.stream.kept(first, self._marks(keep))
-        return first, keep, sum(keep) - sum(keep[i] for i in late)
+        return first, keep, sum(keep) - sum(keep[i] for i in late), lost
+
+    def _keep_rest(self, points: InsertionPoints, first: int, keep: bytearray, rest: Sequence[tuple[int, int]]) -> None:
+        """What comes first of the rest of an event goes where that went, also where it says whose that was."""
+        for bit, column in enumerate((keep, *self._logs.values())):
+            for i, kept in rest:
+                if column:
+                    column[points.event[i] - first] |= kept >> bit & 1
+
+    def _lost(self, rest: Sequence[tuple[int, int]]) -> dict[str, list[int]]:
+        """For each output the points among ``rest`` of events that did not go there as far as they had come."""
+        self.divided += sum(not kept & 1 for _, kept in rest)
+        if not self._says_divided:
+            return {}
+        names = [*((name, 0) for name in self._formats), *((name, bit) for bit, name in enumerate(self._logs, 1))]
+        lost = {name: [i for i, kept in rest if not kept >> bit & 1] for name, bit in names}
+        return {name: which for name, which in lost.items() if which}
 
     def _marks(self, keep: bytearray) -> "array[int]":
         """For each event a bit for the outputs that ``keep`` is for, and one for each output of its own."""

@@ -18,6 +18,8 @@ class Objects:
         self.text = text
         self.names = Names()
         self.failed = False
+        #: as :attr:`Search.cut`, of the time for which there was most
+        self.cut = 0
         #: what of the archive could not be read, each once
         self.notices: dict[str, None] = {}
         self._learned = self._search(Options(), lambda event: None).prepare(text, names=True, entries=True)
@@ -38,7 +40,7 @@ class Objects:
                     take(event)
             return True
 
-        enricher = Enricher(answers, [JSON], wanted=asked, lasting=False)
+        enricher = Enricher(answers, [JSON], wanted=asked, lasting=False, says_divided=False)
         return Search(answers, asked, Shown(answers, enricher, JSON, deliver).take)
 
     def each(self, options: Options, take: Callable[[Event], None]) -> None:
@@ -50,3 +52,4 @@ class Objects:
             self.failed = True
             self.notices[notice] = None
         self.failed = self.failed or search.failed
+        self.cut = max(self.cut, search.cut)

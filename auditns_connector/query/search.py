@@ -124,9 +124,13 @@ class Search:
     nobody wants more. ``plain`` may be given where the text of those that pass is all that is wanted."""
 
     def __init__(self, answers: LogAnswers, asked: Asked, take: Take, plain: Deliver | None = None) -> None:
-        self._answers, self._asked, self._take, self._plain = answers, asked, take, plain
+        self._answers, self._asked, self._taken, self._plain = answers, asked, take, plain
         self._infos = NewInfos()
         self.failed = False
+        #: events that were handed out before their end: their parts were searched one by one
+        self.cut = 0
+        self._counted: TextStream | None = None
+        self._cut_before = 0
         self._single: TextStream | None = None
         #: of a text that is followed, the beginning of its last line; None: it is not
         self._held: bytes | None = None
@@ -164,6 +168,13 @@ class Search:
 
     # -- the search
 
+    def _take(self, stream: TextStream, points: InsertionPoints) -> bool:
+        """Hand on what ``stream`` has decided, and count what it cut."""
+        if stream is not self._counted:
+            self._counted, self._cut_before = stream, self.cut
+        self.cut = self._cut_before + stream.cut
+        return self._taken(stream, points)
+
     def forwards(self, text: Text, *, learn: bool, sealed: bool = True) -> bool:
         """Search ``text`` in its order, the archive's as well unless ``sealed`` is False; ``learn`` of containers on
         the way. False when nobody wants more."""
@@ -197,9 +208,12 @@ class Search:
         """Search ``text`` from its end, event by event. False when nobody wants more."""
         self._asked.host = text.host
         tests = Prefilter(self._asked, named=True).tests
-        for event in backwards.events(self._windows_back(text), tests, self._answers, self._asked):
+        back = backwards.Backwards(tests, self._answers, self._asked)
+        for event in back.events(self._windows_back(text)):
+            self.cut = back.cut
             if not self._one(event):
                 return False
+        self.cut = back.cut
         if text.archive is None:
             return True
         return all(self._one(event) for event in self._archived(text.archive).backwards())

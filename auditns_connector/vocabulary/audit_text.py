@@ -92,6 +92,9 @@ P_FOLLOWED: Final = 16384
 P_ANEW: Final = 32768
 """Of P_LATE: whether its event is wanted was decided before its SYSCALL or its end had come: with its SYSCALL, or where
 it was cut, these records may be wanted all the same."""
+P_REST: Final = 65536
+"""The first records of an event that come after others of it were handed out, though it had not ended: whether it is
+wanted was decided without them. What was handed out before has the number that is their ``origin``."""
 
 MODE_MORE: Final = 0
 MODE_FLUSH: Final = 1

@@ -10,6 +10,7 @@ struct auditns_points {
     uint32_t total, line_total; /* ready and pending */
     uint32_t subjects;          /* how many of the ready points are the subject of an event */
     uint32_t late;              /* and how many that of records whose event was handed out before */
+    uint32_t rest;              /* and how many of that which had not ended then: AUDITNS_P_REST */
     uint32_t listed;            /* the ready lines stand event by event, wherever they lie in buf */
     uint32_t out_from, out_end; /* else the text that is handed out now: a line may be before its event is decided */
     const char *buf;            /* the block that was scanned: set by the caller */
@@ -48,6 +49,7 @@ struct auditns_closed {
     uint32_t own;               /* a record of ours was in it: none may be put in any more */
     uint32_t syscall;           /* its SYSCALL has come */
     uint32_t ended, cut;        /* its end has come; it was handed out before, for there was no room to wait */
+    uint32_t rest;              /* more of it has come than was handed out first */
     uint32_t chain;             /* see closed.c */
 };
 
@@ -145,6 +147,12 @@ uint32_t auditns_open_calls(struct auditns_scan *scan, const struct auditns_poin
  * as it was for the event they belong to. */
 void auditns_keep_late(const struct auditns_scan *scan, const struct auditns_points *points, uint32_t first,
                        uint32_t count, uint64_t *keep);
+
+/* The points of records with AUDITNS_P_REST, and for each a bit for each output to which went what came of their event
+ * before; `keep` is what is kept of the events that are handed out now. Returns how many; of events that are not
+ * remembered there are none. Both arrays have room for all points. */
+uint32_t auditns_rest(const struct auditns_scan *scan, const struct auditns_points *points, uint32_t first,
+                      uint32_t count, const uint64_t *keep, uint32_t *which, uint64_t *kept);
 
 /* Remember what was kept of the events that are handed out, with these points. */
 void auditns_kept(struct auditns_scan *scan, const struct auditns_points *points, uint32_t first, uint32_t count,

@@ -260,10 +260,11 @@ static void hand_out(struct auditns_scan *s, struct auditns_points *p)
     p->line_n = p->line_used;
     while (p->line_used && p->l_off[p->line_used - 1] >= s->consumed && !s->whole)
         p->line_used--;
-    p->subjects = p->late = 0;
+    p->subjects = p->late = p->rest = 0;
     for (uint32_t i = 0; i < p->n; i++) {
         uint32_t is = p->flags[i];
         p->late += is & AUDITNS_P_LATE && !(is & AUDITNS_P_TARGET);
+        p->rest += (is & AUDITNS_P_REST) != 0;
         p->subjects += is & (AUDITNS_P_SUBJECT | AUDITNS_P_NETFILTER) && !(is & AUDITNS_P_LATE);
     }
 }

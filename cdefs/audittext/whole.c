@@ -99,8 +99,10 @@ static uint32_t open_slot(struct auditns_scan *s, const struct head *h, uint64_t
     if (c) {
         slot->late = 1;
         slot->number = c->number;
-        slot->complete = c->syscall || c->ended;
+        slot->called = c->syscall != 0;
+        slot->ended = c->ended != 0;
         slot->cut = c->cut != 0;
+        slot->rest = c->rest != 0;
         slot->pid = c->pid;
         slot->ppid = c->ppid;
         slot->event.recno = (uint16_t)c->recno;
@@ -192,24 +194,6 @@ int whole_room(const struct auditns_scan *s, const struct auditns_points *p)
 
 /* ---- the end of an event ---- */
 
-/* What is late belongs to a process that was told before: its point says so, and nothing is put in there. An EOE alone says
- * nothing of anybody. */
-static void make_late(struct auditns_points *p, const struct slot *slot, const struct head *h, uint32_t line, uint32_t end)
-{
-    const struct auditns_event *e = &slot->event;
-    uint32_t i = e->point == NONE ? add_point(p, h, line, end, 0, e->id, e->recno) : e->point;
-
-    if (e->point != NONE && p->pid[i] > 0 && p->pid[i] != slot->pid)
-        return; /* whose it is was not known, or it is of another process */
-    p->flags[i] = (e->kernel || e->own ? AUDITNS_P_SUBJECT : 0) | AUDITNS_P_LATE |
-                  (p->flags[i] & (AUDITNS_P_NODE | AUDITNS_P_HAS_TARGET | AUDITNS_P_OWN)) |
-                  (e->kernel && ((e->syscall && !slot->complete) || slot->cut) ? AUDITNS_P_ANEW : 0);
-    p->pid[i] = slot->pid;
-    p->ppid[i] = slot->ppid;
-    p->sysno[i] = -1;
-    p->origin[i] = slot->number;
-}
-
 static void remember(struct auditns_whole *w, const struct auditns_points *p, const struct slot *slot, int cut)
 {
     const struct auditns_event *e = &slot->event;
@@ -223,6 +207,7 @@ static void remember(struct auditns_whole *w, const struct auditns_points *p, co
     c->syscall |= e->syscall;
     c->ended |= e->ended;
     c->cut |= cut != 0;
+    c->rest |= slot->late && e->kernel;
     c->number = slot->late ? slot->number : e->id;
     c->pid = told ? slot->pid : known ? p->pid[e->point] : -1;
     c->ppid = told ? slot->ppid : known ? p->ppid[e->point] : -1;
@@ -259,7 +244,7 @@ static void end_event(struct auditns_scan *s, struct auditns_points *p, const ch
         w->noted_free = i;
     }
     if (slot->late)
-        make_late(p, slot, &h, line, end);
+        whole_late(p, slot, &h, line, end);
     s->cut += (uint64_t)(cut && !slot->late);
     if (cut && e->point != NONE)
         p->flags[e->point] |= AUDITNS_P_CUT;

@@ -1,4 +1,5 @@
-/* What others ask of events that are handed out whole: the system calls of those that are open, and where late records go. */
+/* What others ask of events that are handed out whole: the system calls of those that are open, and what is
+ * late and where it goes. */
 #define _GNU_SOURCE
 #include "audittext/whole_impl.h"
 
@@ -31,7 +32,36 @@ uint32_t whole_open_calls(const struct auditns_scan *s, const struct auditns_poi
     return found;
 }
 
-/* ---- where late records go ---- */
+/* ---- late records, and where they go ---- */
+
+/* What a late part of an event is to what was handed out of it. A second SYSCALL is a copy's; an EOE alone adds nothing. */
+static uint32_t late_flags(const struct slot *slot)
+{
+    const struct auditns_event *e = &slot->event;
+    int first_call = e->syscall && !slot->called, more = slot->cut || first_call || (slot->called && !e->syscall);
+
+    if (!e->kernel)
+        return 0;
+    return (slot->cut || (first_call && !slot->ended) ? AUDITNS_P_ANEW : 0) |
+           (more && !slot->ended && !slot->rest ? AUDITNS_P_REST : 0);
+}
+
+void whole_late(struct auditns_points *p, const struct slot *slot, const struct head *h, uint32_t line, uint32_t end)
+{
+    const struct auditns_event *e = &slot->event;
+    uint32_t i = e->point == NONE ? add_point(p, h, line, end, 0, e->id, e->recno) : e->point;
+
+    p->origin[i] = slot->number;
+    if (e->point != NONE && p->pid[i] > 0 && p->pid[i] != slot->pid) {
+        p->flags[i] |= late_flags(slot) & AUDITNS_P_REST;
+        return; /* whose it is was not known, or it is of another process */
+    }
+    p->flags[i] = (e->kernel || e->own ? AUDITNS_P_SUBJECT : 0) | AUDITNS_P_LATE |
+                  (p->flags[i] & (AUDITNS_P_NODE | AUDITNS_P_HAS_TARGET | AUDITNS_P_OWN)) | late_flags(slot);
+    p->pid[i] = slot->pid;
+    p->ppid[i] = slot->ppid;
+    p->sysno[i] = -1;
+}
 
 void auditns_keep_late(const struct auditns_scan *s, const struct auditns_points *p, uint32_t first, uint32_t count,
                        uint64_t *keep)
@@ -51,6 +81,24 @@ void auditns_keep_late(const struct auditns_scan *s, const struct auditns_points
     }
 }
 
+uint32_t auditns_rest(const struct auditns_scan *s, const struct auditns_points *p, uint32_t first, uint32_t count,
+                      const uint64_t *keep, uint32_t *which, uint64_t *kept)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; s->whole && i < p->n; i++) {
+        if (!(p->flags[i] & AUDITNS_P_REST) || p->event[i] - first >= count)
+            continue;
+        const struct auditns_closed *c = recall_number(&s->whole->decided, p->serial[i], p->ms[i], p->origin[i]);
+        int here = p->origin[i] - first < count;
+        if (!here && !c)
+            continue;
+        which[n] = i;
+        kept[n++] = here ? keep[p->origin[i] - first] : c->kept;
+    }
+    return n;
+}
+
 void auditns_kept(struct auditns_scan *s, const struct auditns_points *p, uint32_t first, uint32_t count,
                   const uint64_t *keep)
 {
@@ -65,7 +113,7 @@ void auditns_kept(struct auditns_scan *s, const struct auditns_points *p, uint32
     }
     for (uint32_t i = 0; m && i < p->n; i++) {
         struct auditns_closed *c;
-        if (p->flags[i] & AUDITNS_P_ANEW && p->event[i] - first < count &&
+        if (p->flags[i] & (AUDITNS_P_ANEW | AUDITNS_P_REST) && p->event[i] - first < count &&
             (c = recall_number(m, p->serial[i], p->ms[i], p->origin[i])))
             c->kept |= keep[p->event[i] - first];
     }

@@ -13,7 +13,7 @@ struct slot {
     uint64_t first, bytes;
     uint32_t line, last, lines, points, older, newer, chain;
     uint32_t late, number;   /* of an event that was handed out before: which that was */
-    uint8_t complete, cut;   /* and whether with its SYSCALL or its end, and as in auditns_closed */
+    uint8_t called, ended, cut, rest; /* and whether with its SYSCALL, with its end, and as in auditns_closed */
     int32_t pid, ppid;
     uint64_t turn;           /* the line that may have been its last, counted from 1; 0: its end is seen otherwise */
     int64_t heard;           /* the newest time in the text then (ms) */
@@ -32,5 +32,9 @@ struct auditns_whole {
     uint32_t recent[TURNS];  /* by line: the slot of its event */
     struct slot slot[];
 };
+
+/* What is late belongs to a process that was told before: its point says so, and nothing is put in there. An EOE alone says
+ * nothing of anybody. */
+void whole_late(struct auditns_points *p, const struct slot *slot, const struct head *h, uint32_t line, uint32_t end);
 
 #endif

@@ -490,3 +490,41 @@ def test_what_is_no_audit_text_at_all_is_said(
     said = capfd.readouterr()
     assert said.out in ("", "0\n")
     assert "none of this is audit text" in said.err
+
+
+@pytest.mark.parametrize(
+    ("words", "cut"),
+    [
+        (["search", "--key", "k"], 1),
+        (["search", "--type", "PATH", "--format", "json"], 1),
+        (["search", "--type", "PATH", "--count"], 1),
+        (["search", "--reverse", "--key", "k"], 1),
+        (["containers"], 1),
+        (["report"], 1),
+        (["show", WEB], 1),
+    ],
+)
+def test_an_event_that_was_searched_in_parts_is_told(asked: Ask, words: list[str], cut: int) -> None:
+    """One above 16 MiB was cut without a word; an enrich of the same file told it."""
+    many = [f'EXECVE a{i}="{"x" * 8000}"' for i in range((17 << 20) // 8000)]
+    asked.path.write_text(
+        sample() + event(11, 20, call(59, 50, "big"), *many, 'PATH item=0 name="/late"', ours=WEB) + sample()
+    )
+    asked(words[0], *words[1:])
+    assert asked.code == 0
+    told = "1 event had more than 16 MiB, or 4096 younger ones beside them, before they had ended"
+    assert asked.said.count(told) == cut
+    assert "CONTAINER_LOST source=filter" not in asked.said
+    asked.path.write_text(sample())
+    asked(words[0], *words[1:])
+    assert "16 MiB" not in asked.said
+
+
+def test_what_a_search_shows_is_what_stands_in_the_text(asked: Ask) -> None:
+    """That an event was searched in parts is told beside it: a search writes no records."""
+    many = [f'EXECVE a{i}="{"x" * 8000}"' for i in range((17 << 20) // 8000)]
+    text = event(11, 20, call(59, 50, "big"), *many, 'PATH item=0 name="/late"', ours=WEB)
+    asked.path.write_text(text)
+    shown = asked("search", "--type", "PATH")
+    assert 'name="/late"' in shown
+    assert shown in text

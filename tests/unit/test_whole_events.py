@@ -11,7 +11,7 @@ from auditns_connector.attribution.attributor import Correlator
 from auditns_connector.audittext.insertion import assemble
 from auditns_connector.audittext.scanner import InsertionPoints, TextStream
 from auditns_connector.pipeline.filters import EventFilter
-from auditns_connector.pipeline.text_stage import JSON, RAW, Enricher
+from auditns_connector.pipeline.text_stage import JSON, NUMERIC, PRETTY, RAW, Enricher
 from auditns_connector.vocabulary import audit_text as pt
 from tests.unit.world import World
 
@@ -34,14 +34,15 @@ class Run:
     """A pipeline's text side over the made-up world of tests/unit/world.py."""
 
     def __init__(self, formats: Sequence[str], wanted: EventFilter | None = None, *, limit: int = 1 << 24,
-                 most: int = 4096, count: int | None = None) -> None:  # fmt: skip
+                 most: int = 4096, count: int | None = None,
+                 logs: dict[str, bytearray] | None = None) -> None:  # fmt: skip
         world = World()
         world.proc(2, 1, at=1)
         world.proc(7, 1, at=1)
-        self.correlator = Correlator(world.model)
-        self.enricher = Enricher(self.correlator, formats, wanted=wanted, limit=count)
+        self.correlator = Correlator(world.model, spellings=[name == NUMERIC for name in formats] or [False])
+        self.enricher = Enricher(self.correlator, formats, wanted=wanted, limit=count, logs=logs)
         self.stream = self.enricher.stream = TextStream(whole=True, limit=limit, most=most)
-        self.out = dict.fromkeys(formats, b"")
+        self.out = dict.fromkeys([*formats, *(logs or {})], b"")
 
     def take(self, points: InsertionPoints) -> None:
         for name, block in self.enricher.take(points, lambda p: self.correlator.answer(p, 30_000_000_000)).items():
@@ -64,6 +65,12 @@ def kinds(event: dict[str, object]) -> list[str]:
     records = event["records"]
     assert isinstance(records, list)
     return [record["type"] for record in records]
+
+
+def divided(serial: int, ms: int = MS) -> bytes:
+    """What says that a filter has decided about an event before all of it had come."""
+    stamp = f"{ms // 1000}.{ms % 1000:03d}:{serial}"
+    return line("CONTAINER_LOST", serial + (3 << 30), f"source=filter cpu=? count=1 from={stamp} to={stamp}", ms)
 
 
 def test_complete_events_do_not_wait_for_one_that_is_open() -> None:
@@ -136,11 +143,12 @@ def test_an_event_beyond_the_limit_is_cut_and_says_so_and_nothing_of_it_is_lost(
 
 
 def test_an_event_beyond_the_limit_is_counted_whatever_a_filter_lets_through() -> None:
-    """A filter looks at its parts one by one; nothing said so."""
+    """A filter looks at its parts one by one; nothing said so, neither in the output nor beside it."""
     text = syscall(1, 7) + line("CWD", 1, "cwd=" + "x" * 300) * 20 + line("PROCTITLE", 1, "proctitle=00") + end(1)
     run = Run([RAW], EventFilter(types=["PROCTITLE"]), limit=1000).push(text + syscall(2, 7) + end(2)).flush()
-    assert run.out[RAW] in text
-    assert run.stream.cut == 1
+    assert run.out[RAW].startswith(divided(1))
+    assert run.out[RAW][len(divided(1)) :] in text
+    assert (run.stream.cut, run.enricher.divided) == (1, 1)
     whole = Run([RAW], EventFilter(types=["PROCTITLE"])).push(text).flush()
     assert (whole.out[RAW], whole.stream.cut) == (text, 0)
 
@@ -148,7 +156,7 @@ def test_an_event_beyond_the_limit_is_counted_whatever_a_filter_lets_through() -
 def test_a_filter_cuts_nothing_of_an_event_beyond_the_limit() -> None:
     text = syscall(1, 7) + line("CWD", 1, "cwd=" + "x" * 300) * 20 + end(1)
     for wanted, out in ((EventFilter(types=["SYSCALL"]), text), (EventFilter(types=["CWD"]), text),
-                        (EventFilter(types=["PATH"]), b""), (EventFilter(pids=[2]), b"")):  # fmt: skip
+                        (EventFilter(types=["PATH"]), divided(1)), (EventFilter(pids=[2]), divided(1))):  # fmt: skip
         run = Run([RAW], wanted, limit=1000)
         for at in range(0, len(text), 400):
             run.push(text[at : at + 400])
@@ -317,13 +325,14 @@ def test_what_was_not_wanted_with_its_syscall_is_not_wanted_later() -> None:
     run = Run([RAW], EventFilter(types=["PATH"]))
     for text in (syscall(1, 71), line("PATH", 1, "item=0"), end(1)):
         run.push(text).take(run.stream.idle(1 << 60))
-    assert run.out[RAW] == b""
+    assert run.out[RAW] == divided(1)
 
 
 def test_what_is_wanted_of_an_event_that_is_too_large_is_shown_with_its_container() -> None:
     run = Run([RAW], EventFilter(types=["PATH"]), limit=2000)
     paths = b"".join(line("PATH", 1, f"item={n} " + "x" * 100) for n in range(40))
     run.push(syscall(1, 71) + line("EXECVE", 1, "a0=" + "x" * 2500) + paths + end(1)).flush(eof=True)
+    assert run.out[RAW].startswith(divided(1))
     assert run.out[RAW].count(b"type=PATH") == 40
     assert run.out[RAW].count(b"contid=") == 1
 
@@ -337,3 +346,88 @@ def test_more_open_events_than_there_is_room_for_have_one_record_each(many: int)
     shown = run.out[RAW].splitlines(keepends=True)
     assert sorted(one for one in shown if b"contid=" not in one) == sorted(b"".join(text).splitlines(keepends=True))
     assert sum(b"contid=" in one for one in shown) == many
+
+
+SILENT = (syscall(1, 71), line("PATH", 1, 'item=0 name="/x"'), line("PATH", 1, "item=1"), end(1))
+
+
+@pytest.mark.parametrize("name", [RAW, NUMERIC, JSON, PRETTY])
+def test_a_filter_that_had_a_part_of_an_event_says_so_in_every_format(name: str) -> None:
+    """What came behind a silence and would have been wanted was neither shown nor said to be missing."""
+    run = Run([name], EventFilter(types=["PATH"]))
+    for text in SILENT:
+        run.push(text).take(run.stream.idle(1 << 60))
+    (said,) = run.out[name].splitlines()
+    assert (b"UNKNOWN[1343]" if name == NUMERIC else b"CONTAINER_LOST") in said
+    assert b"filter" in said
+    assert b"1700000000.100:1" in said
+    assert run.enricher.divided == 1
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        EventFilter(types=["PATH"]),
+        EventFilter(types=["SYSCALL"]),
+        EventFilter(pids=[71]),
+        EventFilter(keys=["no"]),
+        None,
+    ],
+)
+@pytest.mark.parametrize("limit", [1 << 24, 100])
+def test_nothing_is_said_of_an_event_that_came_at_once_or_went_where_it_was_wanted(
+    wanted: EventFilter | None, limit: int
+) -> None:
+    """A copy of an event, its end alone, and what goes with what was passed on are no rest of which a filter knew
+    nothing."""
+    run = Run([JSON], wanted)
+    run.push(b"".join(SILENT)).push(b"".join(SILENT)).push(end(1)).push(login(2, 7) + login(2, 7)).flush()
+    run.push(login(2, 7)).flush(eof=True)
+    assert b"CONTAINER_LOST" not in run.out[JSON]
+    passed = Run([JSON], EventFilter(types=["SYSCALL"]), limit=limit)
+    for text in SILENT:
+        passed.push(text).take(passed.stream.idle(1 << 60))
+    assert b"CONTAINER_LOST" not in passed.out[JSON]
+
+
+def test_an_event_that_was_passed_on_goes_on_where_its_syscall_says_whose_it_is() -> None:
+    """Its first record has no pid: the rest was judged as an event of its own, and was gone."""
+    path, call = line("PATH", 1, "item=0"), syscall(1, 71)
+    for wanted, shown in ((EventFilter(types=["PATH"]), [path, call]), (EventFilter(types=["SYSCALL"]), [call])):
+        run = Run([RAW], wanted)
+        for text in (path, call, line("CWD", 1, "cwd=1"), end(1)):
+            run.push(text).take(run.stream.idle(1 << 60))
+        found = run.out[RAW].splitlines(keepends=True)
+        assert [one for one in found if b"CONTAINER_" not in one] == [*shown, line("CWD", 1, "cwd=1"), end(1)]
+        assert (divided(1) in found) is (path not in shown)
+
+
+def test_each_output_of_its_own_is_told_what_it_has_but_a_part_of() -> None:
+    logs = {"a": bytearray(), "b": bytearray()}
+
+    class Rules(EventFilter):
+        def keep(self, *args: Any) -> bytearray:
+            kept = super().keep(*args)
+            logs["a"], logs["b"] = bytearray(kept), bytearray(len(kept))
+            return kept
+
+    run = Run([NUMERIC], Rules(types=["SYSCALL"]), logs=logs)
+    for text in SILENT:
+        run.push(text).take(run.stream.idle(1 << 60))
+    assert run.out[NUMERIC].count(b"type=PATH") == run.out["a"].count(b"type=PATH") == 2
+    assert b"1343" not in run.out[NUMERIC] + run.out["a"]
+    assert run.out["b"] == divided(1).replace(b"CONTAINER_LOST", b"UNKNOWN[1343]")
+
+
+@pytest.mark.parametrize(
+    ("lead", "trail"), [(b"node=a ", b""), (b"Nov 14 22:13:20 web audisp: ", b"\r"), (b'{"MESSAGE":"', b'"}')]
+)
+def test_what_says_it_has_the_form_of_the_events_records(lead: bytes, trail: bytes) -> None:
+    run = Run([RAW], EventFilter(types=["PATH"]))
+    for text in SILENT:
+        run.push(b"".join([lead, text[:-1].replace(b'"', b'\\"') if b"{" in lead else text[:-1], trail, b"\n"]))
+        run.take(run.stream.idle(1 << 60))
+    assert run.out[RAW] == lead + divided(1)[:-1] + trail + b"\n"
+    again = TextStream(whole=True)
+    assert again.push(run.out[RAW]).line_n + again.flush(eof=True).line_n == 1
+    assert again.records == 1
