@@ -196,8 +196,12 @@ class TextInput:
                 continue
             fresh = False
             self._unended = room[size - 1] != _NEWLINE
-            self._stream.at(time.monotonic_ns())
+            now = time.monotonic_ns()
+            self._stream.at(now)
             if not self._deliver(self._stream.filled(size)):
+                return False
+            # all that had come was read: who is silent in one event holds it up whatever comes of others
+            if not all_there and size < len(room) and not self._decide_idle(now - HOLD):
                 return False
             if all_there and self._native is not None and not self._go_on_natively(fd, self._native):
                 return False

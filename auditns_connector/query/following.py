@@ -23,6 +23,8 @@ class Growing:
         already."""
         self._path, self._fd = path, os.dup(fd)
         self._rest = rest
+        #: the last read has left nothing
+        self.dry = True
         self._gone = select.poll()
         self._gone.register(reader, 0)
         try:
@@ -42,6 +44,7 @@ class Growing:
                     yield b""
                     continue
                 data = os.read(self._fd, _READ)
+                self.dry = len(data) < _READ
                 if data:
                     block = self._rest + data
                     end = block.rfind(b"\n") + 1

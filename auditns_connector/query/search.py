@@ -258,17 +258,18 @@ class Search:
         growing, stream = Growing(path, fd, reader, self._held or b""), run.stream
         self._held = None
         pieces = growing.pieces(lambda: stream.oldest is not None)
-        return all(self._grown(run, piece) for piece in pieces) and run.end()
+        return all(self._grown(run, piece, dry=growing.dry) for piece in pieces) and run.end()
 
-    def _grown(self, run: "_Run", piece: bytes) -> bool:
-        """Some more text has come, or none for a while."""
+    def _grown(self, run: "_Run", piece: bytes, *, dry: bool) -> bool:
+        """Some more text has come, or none for a while; ``dry``: all that had come was read."""
         now = time.monotonic_ns()
         if piece:
             self.learn(piece)
             run.stream.at(now)
-            return run.feed(piece, wanted=True)
+            if not run.feed(piece, wanted=True):
+                return False
         oldest = run.stream.oldest
-        if oldest is None or oldest > now - HOLD:
+        if not dry or oldest is None or oldest > now - HOLD:
             return True
         return self._take(run.stream, run.stream.idle(now - HOLD))
 

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import auditns_connector
 
-from . import events, growth, hook, listener, live, offline, report, table
+from . import events, follow, growth, hook, listener, live, offline, report, table
 
 PARTS = {
     "offline": offline.bench,
     "live": live.bench,
     "listener": listener.bench,
+    "follow": follow.bench,
     "events": events.bench,
     "growth": growth.bench,
     "table": table.bench,

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,12 @@ from auditns_connector.audittext.scanner import InsertionPoints, TextStream
 from auditns_connector.pipeline import text_input
 from auditns_connector.pipeline.filters import EventFilter, join_contids
 from auditns_connector.pipeline.text_input import TextInput
-from auditns_connector.pipeline.text_stage import JSON, PRETTY, RAW, Enricher
+from auditns_connector.pipeline.text_stage import JSON, NUMERIC, PRETTY, RAW, Enricher
 from auditns_connector.query import windows
 from auditns_connector.vocabulary.audit_text import AWAITS_HERE, PATIENT_LINES, PATIENT_MS
 from tests.unit import archive_help
 from tests.unit.queries import Ask, asked
-from tests.unit.world import World
+from tests.unit.world import HEX, World
 
 __all__ = ["asked"]
 MS = 1_700_000_000_100
@@ -443,3 +444,52 @@ def test_search_over_the_borders_of_windows(size: int, asked: Ask, monkeypatch: 
         assert set(asked.serials(f"--contid={contid}", "--pid=71")) == mine
     assert set(asked.serials("--contid=unset")) == set(range(11, 51, 2))
     assert set(asked.serials("--contid=unset", "--reverse")) == set(range(11, 51, 2))
+
+
+def raw_of_pipe(pieces: Sequence[bytes], *, silent: bool, numeric: bool, at_end: bool) -> bytes:
+    """Raw text of a pipe that brings ``pieces``, with a silence behind each or without."""
+    world = World()
+    world.proc(71, 1, at=1, cg="/docker/" + HEX)
+    correlator = Correlator(world.model, spellings=[numeric])
+    enricher = Enricher(correlator, [NUMERIC if numeric else RAW], at_end=at_end)
+    stream = enricher.stream = TextStream(at_end=at_end, awaits=AWAITS_HERE)
+    stream.await_ours(more=False)
+    out: list[bytes] = []
+
+    def take(points: InsertionPoints) -> None:
+        blocks = enricher.take(points, lambda p: correlator.answer(p, 30_000_000_000))
+        out.extend(bytes(block) for block in blocks.values())
+
+    for number, piece in enumerate(pieces, 1):
+        stream.at(number)
+        take(stream.push(piece))
+        if silent:
+            take(stream.idle(number))
+    take(stream.flush(eof=True))
+    return b"".join(out)
+
+
+def ours_by_event(text: bytes) -> Counter[bytes]:
+    return Counter(re.findall(rb"(?:CONTAINER_ID|UNKNOWN\[1340\]) msg=audit\([^:]*:(\d+)\)", text))
+
+
+@pytest.mark.parametrize(("numeric", "at_end"), [(True, False), (False, False), (False, True)])
+def test_a_pipe_has_one_of_ours_for_each_process_wherever_it_is_cut(numeric: bool, at_end: bool) -> None:
+    """Each kind of event by its place: plain text in two pieces, with a silence between them or without, and what we
+    have written read back (where a silence within an event ends the waiting for ours)."""
+    plain = "".join((
+        call(1, 71), line("CWD", 1, 'cwd="/"'), line("PATH", 1, "item=0"), title(1),
+        line("USER_CMD", 2, "pid=71 uid=0 msg='x'"),
+        line("LOGIN", 3, "pid=71 uid=0 res=1"), call(3, 71), title(3),
+        line("AVC", 4, 'pid=72 comm="x"'),
+        call(5, 71), line("OBJ_PID", 5, 'opid=72 ocomm="x"'), title(5),
+        call(6, 72), line("CWD", 6, 'cwd="/"'),
+        call(8, 71), title(8),
+    )).encode()  # fmt: skip
+    enriched = raw_of_pipe([plain], silent=False, numeric=numeric, at_end=at_end)
+    whole = ours_by_event(enriched)
+    assert whole == {b"1": 1, b"2": 1, b"3": 1, b"4": 1, b"5": 2, b"6": 1, b"8": 1}
+    for text, silent in ((plain, False), (plain, True), (enriched, False)):
+        for cut in range(0, len(text) + 1, 5):
+            out = raw_of_pipe([text[:cut], text[cut:]], silent=silent, numeric=numeric, at_end=at_end)
+            assert ours_by_event(out) == whole, (cut, silent)

@@ -234,6 +234,31 @@ def test_an_idle_pipe_is_answered_and_what_happens_is_taken_in() -> None:
     assert feed.watched.drained
 
 
+def test_an_event_is_decided_after_its_silence_though_others_never_cease(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is something to be read whenever it is looked: so an event without an end waited for 1024 lines, or for two
+    seconds of the text."""
+    monkeypatch.setattr(text_input, "HOLD", 0)
+    read, write = os.pipe()
+    rest = [TWO.replace(b":2)", b":%d)" % serial) for serial in range(3, 40)]
+    open_ones: list[int] = []
+    feed = Feed(whole=True)
+    take = feed.take
+
+    def next_comes(points: InsertionPoints) -> bool:
+        if rest:
+            os.write(write, rest.pop())
+            open_ones.append(feed.stream.pending)
+        return take(points)
+
+    monkeypatch.setattr(feed, "take", next_comes)
+    os.write(write, TWO)
+    TextInput(feed.stream, feed.take, feed.watched, None, lambda: not rest).run([f"/proc/self/fd/{read}"])
+    os.close(read)
+    os.close(write)
+    assert len(feed.pids) == 38
+    assert max(open_ones) <= 2 * len(TWO + b"0")
+
+
 @pytest.mark.parametrize("silence", [0, 1 << 60])
 def test_the_listeners_silence_and_no_other_divides_an_event(silence: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """What comes of it behind that is late, and of the process that has its answer already."""
