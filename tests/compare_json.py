@@ -37,7 +37,10 @@ for path in sys.argv[1:]:
                 fields.append([a.get_field_name(), a.get_field_str()])
                 if not a.next_field():
                     break
-            records.append([a.get_type_name(), fields])
+            try:
+                records.append([a.get_type_name(), fields])
+            except LookupError:  # a type that it has no name for
+                pass
             if not a.next_record():
                 break
         print(json.dumps([f"{stamp.sec}.{stamp.milli:03d}:{stamp.serial}", stamp.host or "", records]))
