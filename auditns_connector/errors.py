@@ -43,6 +43,10 @@ class BehindError(AuditnsError):
         super().__init__("so much happens on this host that its newest processes are not known yet; ask again")
 
 
+class NobodyServesError(AuditnsError):
+    """No program of ours is behind a control socket."""
+
+
 class NotPermittedError(AuditnsError):
     """The kernel refuses this process what it asked for."""
 

@@ -78,17 +78,18 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _containers(control: str) -> Iterable[JsonObject]:
-    """Those that the running program knows; where none is running, those of a scan."""
+    """Those that the running program knows; where none is running, those of a scan, which says so: identifiers that
+    were set, and containers that nothing but their registration tells of, are not in it."""
     from auditns_connector import api
-    from auditns_connector.errors import AuditnsError, NotPermittedError
+    from auditns_connector.errors import NobodyServesError
 
     try:
         return list(api.list_containers(control=control))
-    except NotPermittedError:
-        raise
-    except AuditnsError:
+    except NobodyServesError as error:
         from auditns_connector.control.snapshot_service import Snapshots
+        from auditns_connector.daemon.terminal import complain
 
+        complain(f"auditns: {error}; listed is what /proc shows, without identifiers that were set")
         return listed(Snapshots(control).scan())
 
 

@@ -21,7 +21,7 @@ from typing import Final
 from auditns_connector.control.peer import Peer as Peer
 from auditns_connector.control.peer import peer_accepted
 from auditns_connector.daemon.log import Log
-from auditns_connector.errors import AuditnsError, BehindError, NotPermittedError
+from auditns_connector.errors import AuditnsError, BehindError, NobodyServesError, NotPermittedError
 from auditns_connector.sources.procfs import Procfs
 from auditns_connector.state.directory import make_public
 from auditns_connector.vocabulary.values import JsonObject
@@ -302,7 +302,7 @@ def ask(path: str, request: JsonObject, timeout: float = 5.0) -> JsonObject:
     """Send one request to the program that serves ``path`` and return its answer; where that program is behind, again
     and again for ``timeout`` seconds.
 
-    Raises :class:`AuditnsError` where nobody serves or the answer makes no sense, and
+    Raises :class:`NobodyServesError`, :class:`AuditnsError` where the answer makes no sense or does not come, and
     :class:`NotPermittedError` where the socket is closed to us.
     """
     end = time.monotonic() + timeout
@@ -323,7 +323,7 @@ def _ask_once(path: str, request: JsonObject, timeout: float) -> JsonObject:
         except PermissionError:
             raise NotPermittedError(f"{path}: only root may ask") from None
         except (FileNotFoundError, ConnectionRefusedError):
-            raise AuditnsError(f"nobody serves {path}: neither auditns listen nor the plugin is running") from None
+            raise NobodyServesError(f"nobody serves {path}: neither auditns listen nor the plugin is running") from None
         except TimeoutError:
             raise AuditnsError(
                 f"{path}: no answer within {timeout:g} s: who serves it is very busy, or hangs"
