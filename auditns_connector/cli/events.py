@@ -63,6 +63,7 @@ def run_events(args: argparse.Namespace, signals: "Signals") -> int:
             )
         )  # fmt: skip
         pipeline = program.pipeline
+        pipeline.at_end.append(signals.hold)
         notify("READY=1")
         pipeline.run()
         notify("STOPPING=1")

@@ -260,6 +260,7 @@ def _listen(args: argparse.Namespace, signals: "Signals") -> int:
                 )
             )  # fmt: skip
             pipeline = program.pipeline
+            pipeline.at_end.append(signals.hold)
             pipeline.more_status["records"] = lambda: spelling.status(args.placement)
             if lease is not None:
                 pipeline.text.on_rules.append(partial(_again, lease, pipeline.rate_limited))

@@ -208,6 +208,12 @@ class Signals:
         #: those that have come, whatever became of :class:`Stopped`: what is raised where an object is freed is told on
         #: stderr and forgotten
         self.came: list[int] = []
+        #: they are noted, and do nothing else
+        self.held = False
+
+    def hold(self) -> None:
+        """Note them alone from now on: what there was to do is done, and only that is still to be said."""
+        self.held = True
 
     def ignore(self) -> None:
         """Be deaf to them: what is put back now takes bounded time and must not be left half done."""
@@ -222,7 +228,8 @@ def stoppable() -> Iterator[Signals]:
 
     def stop(number: int, frame: FrameType | None) -> None:
         signals.came.append(number)
-        raise Stopped
+        if not signals.held:
+            raise Stopped
 
     try:
         _set_handlers(dict.fromkeys(signals.former, stop))

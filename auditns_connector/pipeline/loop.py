@@ -4,6 +4,7 @@ What there is to do with audit text is in text_side.py; timers, control requests
 served between two rounds of it.
 """
 
+import math
 import selectors
 import signal
 import time
@@ -15,7 +16,7 @@ from auditns_connector._native import lib
 from auditns_connector.attribution.attributor import Correlator
 from auditns_connector.daemon.collector import collecting
 from auditns_connector.daemon.log import Log, RateLimitedLog
-from auditns_connector.daemon.process import woken
+from auditns_connector.daemon.process import Handler, Stopped, woken
 from auditns_connector.host.observer import KEEP, Observer
 from auditns_connector.pipeline.coalescing import Coalescer
 from auditns_connector.pipeline.native_loop import NativeLoop
@@ -53,6 +54,8 @@ _MOST_OUTPUTS: Final = 4096
 #: each signal is a byte; those that are left are found by the next wait
 _WAKEUPS: Final = 64
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+#: in the end all steps are bounded; a signal that comes so much later all the same cuts it short (seconds)
+_MOST_END: Final = 20.0
 
 
 class Pipeline:
@@ -94,6 +97,9 @@ class Pipeline:
         self._end = None if duration is None else time.monotonic() + duration
         self._on_hup = on_hup
         self._hup = False
+        #: what signals did before the run; and until when they do that no more (time.monotonic seconds)
+        self._former: dict[signal.Signals, Handler] = {}
+        self._undisturbed = math.inf
         self._tick = 0.0
         #: the most that have ended and were remembered, since memory was given back
         self._most_ended = 0
@@ -115,19 +121,26 @@ class Pipeline:
     # -- run
 
     def run(self) -> None:
-        """Until it is over; leaves signal handlers and descriptors as they were."""
+        """Until it is over; leaves signal handlers and descriptors as they were. A signal in the end changes nothing of
+        it, unless that takes far too long."""
         lib.memory_keep()
+        self._former = {number: signal.getsignal(number) for number in _SIGNALS if self._heeds(number)}
         try:
-            with woken() as signal_came:
-                former = {number: signal.signal(number, self._on_signal) for number in _SIGNALS if self._heeds(number)}
-                try:
+            for number in self._former:
+                signal.signal(number, self._on_signal)
+            try:
+                with woken() as signal_came:
                     self.selector.register(signal_came, selectors.EVENT_READ, lambda: signal_came.recv(_WAKEUPS))
                     self._go_on()
-                finally:
-                    for number, handler in former.items():
-                        signal.signal(number, handler)
+            finally:
+                self._finish()
+        except Stopped:
+            if self.stopping:
+                self.log.warning("a second signal has cut the end short: what came last may be missing")
+            raise
         finally:
-            self._finish()
+            for number, handler in self._former.items():
+                signal.signal(number, handler)
 
     def _go_on(self) -> None:
         audit = self.text.audit
@@ -168,10 +181,14 @@ class Pipeline:
         return number != signal.SIGHUP or self._on_hup is not None or signal.getsignal(number) != signal.SIG_IGN
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGHUP and self._on_hup is not None:
+        sign = signal.Signals(number)
+        former = self._former.get(sign) if time.monotonic() > self._undisturbed else None
+        if callable(former):
+            former(number, frame)
+        elif sign == signal.SIGHUP and self._on_hup is not None:
             self._hup = True
         else:
-            self._signal = signal.Signals(number).name
+            self._signal = sign.name
 
     @property
     def stopping(self) -> str:
@@ -333,6 +350,7 @@ class Pipeline:
         return _CONNECTOR_TICK if self.observer.connector is not None else _TICK
 
     def _finish(self) -> None:
+        self._undisturbed = time.monotonic() + _MOST_END
         events = self.text.events
         if events is not None and not events.done and self.stopping != "output closed":
             self.observer.sync()

@@ -9,7 +9,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import pytest
+
 from auditns_connector.daemon import process
+from auditns_connector.daemon.log import Log
 from auditns_connector.daemon.process import Stopped, stoppable, woken
 from auditns_connector.pipeline import loop
 
@@ -72,6 +75,70 @@ def test_a_hup_is_heeded_once_before_whatever_step_of_a_round_it_comes() -> None
         assert len(host.asked) + host.pipeline._hup == met, f"step {number}"
         number += 1
     assert number > 100
+
+
+EVENT = (
+    b"type=SYSCALL msg=audit(1700000000.100:7): arch=c000003e syscall=257 success=yes exit=3 ppid=1 pid=50\n"
+    b"type=PROCTITLE msg=audit(1700000000.100:7): proctitle=78\n"
+)
+
+
+def whole_run(number: int, text: bytes = EVENT) -> tuple[Host, bool, bool]:
+    """A run that SIGTERM ends when ``text`` has come, and one more before the step ``number`` of all that the loop does
+    from the first to the last; whether it has as many, and whether that one has cut it short."""
+    host = Host()
+    host.theirs.send(text)
+    host.pipeline.early = [signal.SIGTERM]
+    cut = met = False
+    try:
+        with stoppable():
+            try:
+                met = calls_before_step(
+                    number, host.pipeline.run, lambda: signal.raise_signal(signal.SIGTERM), loop.__file__
+                )
+            except Stopped:
+                cut = met = True
+        return host, met, cut
+    finally:
+        host.observer.close()
+        host.audit.close()
+        host.ours.close()
+        host.theirs.close()
+
+
+def test_a_second_signal_before_whatever_step_loses_nothing_of_what_was_begun() -> None:
+    """It ended the program in the middle of the end: what had arrived was lost, and nothing said so."""
+    number, met, cuts = 0, True, 0
+    while met:
+        host, met, cut = whole_run(number)
+        cuts += cut
+        untouched = cut and not host.pipeline.stopping  # it came before the run had begun
+        written = b"".join(line for line in host.sink.text.splitlines(True) if b"CONTAINER_ID" not in line)
+        assert untouched or written == EVENT, f"step {number}"
+        number += 1
+    assert number > 2 * cuts > 0
+
+
+def test_an_end_that_does_not_come_is_cut_short_by_a_second_signal_which_is_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(loop, "_MOST_END", -1.0)
+    host = Host()
+    host.pipeline.log = Log()
+    host.pipeline.early = [signal.SIGTERM]
+    host.pipeline.at_end.append(lambda: signal.raise_signal(signal.SIGTERM))
+    with stoppable(), pytest.raises(Stopped):
+        host.pipeline.run()
+    assert "what came last may be missing" in capsys.readouterr().err
+    host.observer.close()
+    host.audit.close()
+
+
+def test_a_signal_when_all_is_written_does_not_keep_the_last_words_back() -> None:
+    with stoppable() as signals:
+        signals.hold()
+        signal.raise_signal(signal.SIGTERM)
+        assert signals.came == [signal.SIGTERM]
 
 
 def test_a_signal_wakes_whoever_begins_to_wait_after_its_handler_has_run() -> None:

@@ -12,7 +12,7 @@ from auditns_connector.daemon.log import PAUSE, Log, RateLimitedLog
 ROOT: Final = Path(auditns_connector.__file__).parent
 #: file -> how many warnings stand there that have no limit; all of them are said at a start, an end or a HUP
 UNLIMITED: Final = {
-    "assembly.py": 1, "cli/listen.py": 3, "cli/plugin.py": 5, "control/server.py": 1, "pipeline/loop.py": 1,
+    "assembly.py": 1, "cli/listen.py": 3, "cli/plugin.py": 5, "control/server.py": 1, "pipeline/loop.py": 2,
     "pipeline/resume.py": 1, "registration/service.py": 1, "streams/manager.py": 2, "streams/users.py": 4,
 }  # fmt: skip
 
