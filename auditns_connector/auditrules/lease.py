@@ -22,7 +22,7 @@ from typing import Final, Self
 from auditns_connector.auditrules import codec as auditrule
 from auditns_connector.auditrules.codec import AuditStatus
 from auditns_connector.auditrules.hints import Hint, boot_tool, hints
-from auditns_connector.auditrules.netlink import LOCKED_MESSAGE, AuditControl
+from auditns_connector.auditrules.netlink import LOCKED_MESSAGE, AuditControl, LoadedRules
 from auditns_connector.errors import AuditnsError, DecodeError, LockedError, NotSupportedError
 from auditns_connector.state.directory import SafeDir
 from auditns_connector.state.paths import RUN_DIR
@@ -105,7 +105,7 @@ class RuleLease:
             state["holders"] = [*holders, self._myself()]
             self.notices += [hint.text + (f" – {hint.remedy}" if hint.remedy else "") for hint in self._hints(status)]
             try:
-                self._apply(directory, state, status)
+                self._apply(directory, state, LoadedRules(self._control.list_rules(), status))
             except BaseException:
                 self.notices += self._leave(directory)
                 raise
@@ -132,10 +132,10 @@ class RuleLease:
             cmdline = ""
         return hints(status, self._control.list_rules(), cmdline, boot_tool())
 
-    def _apply(self, directory: SafeDir, state: JsonObject, status: AuditStatus) -> None:
+    def _apply(self, directory: SafeDir, state: JsonObject, loaded: LoadedRules) -> None:
         """Change what is not yet so, each change written down first."""
-        loaded = self._control.list_rules()
-        missing = [rule for rule in self._rules if rule not in loaded]
+        status = loaded.status
+        missing = [rule for rule in self._rules if rule not in loaded.rules]
         state["rules"] = sorted({*state["rules"], *(rule.hex() for rule in missing)})
         if status.enabled == auditrule.ENABLED_OFF and state["enabled"] is None:
             state["enabled"] = status.enabled
@@ -156,29 +156,31 @@ class RuleLease:
         if status.enabled == auditrule.ENABLED_OFF:
             self._control.set_enabled(auditrule.ENABLED_ON)
 
-    def ensure(self) -> list[str]:
-        """Load again what somebody removed meanwhile (``auditctl -D``, a reload of rules); messages about it. Auditing
-        that was switched off stays off: that is said, and was meant. Raises as :meth:`acquire`, and
-        :class:`LockedError` where that is to be asked for again later: nobody is waited for."""
+    def ensure(self, loaded: LoadedRules) -> list[str]:
+        """Load again what somebody removed meanwhile (``auditctl -D``, a reload of rules), where it is not among what
+        is ``loaded``; messages about it. Auditing that was switched off stays off: that is said, and was meant. The
+        kernel is asked nothing; changes it takes at once. Raises as :meth:`acquire`, and :class:`LockedError` where
+        that is to be asked for again later: nobody is waited for."""
         if not self._held:
             return []
         try:
             with SafeDir(self._directory) as directory, directory.locked(self._name + ".lock", wait=0.0):
                 self.unsure = False
-                return self._load_again(directory)
+                return self._load_again(directory, loaded)
         except LockedError:
             self.unsure = True
             raise
 
-    def _load_again(self, directory: SafeDir) -> list[str]:
-        state, status = self._read(directory), self._control.status()
-        if status.enabled == auditrule.ENABLED_OFF:
+    def _load_again(self, directory: SafeDir, loaded: LoadedRules) -> list[str]:
+        if loaded.status.enabled == auditrule.ENABLED_OFF:
             return ["somebody has switched auditing off (auditctl -e 0): no events come until it is on again"]
-        loaded = self._control.list_rules()
-        missing = sum(rule not in loaded for rule in self._rules)
-        if not missing or state is None:
+        missing = sum(rule not in loaded.rules for rule in self._rules)
+        state = self._read(directory) if missing else None
+        if state is None:
             return []
-        self._apply(directory, state, status)
+        if loaded.status.enabled == auditrule.ENABLED_LOCKED:
+            raise NotSupportedError(LOCKED_MESSAGE)
+        self._apply(directory, state, loaded)
         return [f"somebody has removed {missing} of our audit rules; they are loaded again"]
 
     def close(self) -> list[str]:

@@ -13,7 +13,7 @@ import socket
 import struct
 import time
 from types import TracebackType
-from typing import Final, Protocol, Self
+from typing import Final, NamedTuple, Protocol, Self
 
 from auditns_connector.auditrules import codec as auditrule
 from auditns_connector.auditrules.codec import AuditStatus
@@ -35,6 +35,10 @@ _U32: Final = struct.Struct("=I")
 _S32: Final = struct.Struct("=i")
 _RECEIVE: Final = 65536
 _TRIES: Final = 4
+#: a socket is looked at for so long at least (seconds)
+_MOMENT: Final = 0.001
+_STATUS: Final = "read the audit status"
+_LIST: Final = "list the audit rules"
 
 LOCKED_MESSAGE: Final = (
     "the audit configuration is immutable (auditctl -e 2) until the next boot: rules cannot be loaded or removed; "
@@ -48,6 +52,7 @@ class NetlinkSocket(Protocol):
     def sendto(self, data: bytes, address: tuple[int, int], /) -> int: ...
     def recvfrom(self, size: int, /) -> tuple[bytes, tuple[int, int]]: ...
     def settimeout(self, seconds: float | None, /) -> None: ...
+    def fileno(self) -> int: ...
     def close(self) -> None: ...
 
 
@@ -85,7 +90,7 @@ class AuditControl:
 
     def status(self) -> AuditStatus:
         """What ``auditctl -s`` shows."""
-        return auditrule.parse_status(self._retry("read the audit status", AUDIT_GET, b"", AUDIT_GET)[0])
+        return auditrule.parse_status(self._retry(_STATUS, AUDIT_GET, b"", AUDIT_GET)[0])
 
     def set_enabled(self, value: int) -> None:
         """``auditctl -e VALUE`` for 0 and 1; 2, which no one can take back, is not offered."""
@@ -101,7 +106,7 @@ class AuditControl:
 
     def list_rules(self) -> list[bytes]:
         """Every rule loaded, as ``struct audit_rule_data``, in the order of ``auditctl -l``."""
-        return [auditrule.trim(data) for data in self._retry("list the audit rules", AUDIT_LIST_RULES, b"", -1)]
+        return [auditrule.trim(data) for data in self._retry(_LIST, AUDIT_LIST_RULES, b"", -1)]
 
     def add_rule(self, rule: bytes, *, append: bool = True) -> bool:
         """Load ``rule`` behind all others of its list (or before them); False when the same one is loaded already."""
@@ -113,6 +118,10 @@ class AuditControl:
     def delete_rule(self, rule: bytes) -> bool:
         """Remove ``rule``; False when there is no such rule."""
         return self._change("delete an audit rule", AUDIT_DEL_RULE, rule, (errno.ENOENT,))
+
+    def fileno(self) -> int:
+        """Readable when something has come."""
+        return self._sock.fileno()
 
     def close(self) -> None:
         """Close the socket."""
@@ -136,7 +145,7 @@ class AuditControl:
                     return attempt > 0
                 raise self._explain(error, what, change=True) from error
             return True
-        raise AuditnsError(f"cannot {what}: the answers were lost {_TRIES} times (receive queue overflow)")
+        raise _overflowed(what)
 
     def _retry(self, what: str, kind: int, payload: bytes, reply: int) -> list[bytes]:
         for _attempt in range(_TRIES):
@@ -146,45 +155,44 @@ class AuditControl:
                 continue
             except RequestError as error:
                 raise self._explain(error, what, change=False) from error
-        raise AuditnsError(f"cannot {what}: the answers were lost {_TRIES} times (receive queue overflow)")
+        raise _overflowed(what)
 
     def _request(self, what: str, kind: int, payload: bytes, reply: int | None) -> list[bytes]:
-        """One request; ``reply``: None for the acknowledgement alone, -1 for a list ended by NLMSG_DONE, else the
-        type of the single answer. Messages of another sequence number are left-overs of an earlier request."""
-        self._seq = seq = self._seq % 0x7FFFFFFF + 1
+        """One request, waited for; ``reply`` as :class:`Question` has it."""
         deadline = time.monotonic() + self._timeout
+        question = self._ask(what, kind, payload, reply, self._timeout)
+        while not question.over:
+            if time.monotonic() > deadline or not self._hear(question, deadline - time.monotonic()):
+                raise AuditnsError(f"cannot {what}: the kernel did not answer within {self._timeout:g} s")
+        return question.answers
+
+    def _ask(self, what: str, kind: int, payload: bytes, reply: int | None, seconds: float) -> "Question":
+        """Send a request, which takes so many ``seconds`` at most."""
+        self._seq = seq = self._seq % 0x7FFFFFFF + 1
         head = _NLMSGHDR.pack(_NLMSGHDR.size + len(payload), kind, NLM_F_REQUEST | NLM_F_ACK, seq, 0)
-        acked, done = False, reply is None
-        answers: list[bytes] = []
         try:
-            self._sock.settimeout(self._timeout)
+            self._sock.settimeout(seconds)
             self._sock.sendto(head + payload, (0, 0))
-            while not (acked and done):
-                self._sock.settimeout(max(deadline - time.monotonic(), 0.001))
-                data, address = self._sock.recvfrom(_RECEIVE)
-                if address[0] != 0 or len(data) < _NLMSGHDR.size:
-                    continue  # only the kernel (port id 0) answers
-                _length, answer, _flags, its_seq, _port = _NLMSGHDR.unpack_from(data)
-                if its_seq != seq:
-                    continue
-                body = data[_NLMSGHDR.size :]
-                if answer == NLMSG_ERROR:
-                    _check_acknowledgement(body, what)
-                    acked = True
-                elif answer == NLMSG_DONE:
-                    done = True
-                elif answer == reply:
-                    answers.append(body)
-                    done = True
-                elif reply == -1 and answer == kind:
-                    answers.append(body)
-        except TimeoutError as error:
-            raise AuditnsError(f"cannot {what}: the kernel did not answer within {self._timeout:g} s") from error
         except OSError as error:
-            if error.errno == errno.ENOBUFS:
-                raise _QueueOverflow from error
-            raise RequestError(error.errno or errno.EIO, f"cannot {what}") from error
-        return answers
+            raise _failed(what, error) from error
+        return Question(seq, what, kind, reply)
+
+    def _hear(self, question: "Question", seconds: float) -> bool:
+        """Take the next message, which may be of ``question``; False where none comes for so long."""
+        try:
+            self._sock.settimeout(max(seconds, _MOMENT))
+            data, address = self._sock.recvfrom(_RECEIVE)
+        except TimeoutError:
+            return False
+        except OSError as error:
+            raise _failed(question.what, error) from error
+        if address[0] == 0 and len(data) >= _NLMSGHDR.size:  # only the kernel (port id 0) answers
+            question.take(data)
+        return True
+
+    def ask_rules(self) -> "RulesQuestion":
+        """:meth:`list_rules` and :meth:`status`, not waited for."""
+        return RulesQuestion(self)
 
     def _explain(self, error: RequestError, what: str, *, change: bool) -> AuditnsError:
         """The exception to raise for the kernel's refusal: what it means, and what class of trouble it is."""
@@ -213,6 +221,95 @@ class AuditControl:
             return self.status().enabled == auditrule.ENABLED_LOCKED
         except AuditnsError:
             return False  # not even the status may be read: it is the permission
+
+
+class Question:
+    """A request that was sent; ``reply``: None for the acknowledgement alone, -1 for a list ended by NLMSG_DONE, else
+    the type of the single answer. Messages of another sequence number are left-overs of an earlier request."""
+
+    def __init__(self, seq: int, what: str, kind: int, reply: int | None) -> None:
+        self.what = what
+        self.answers: list[bytes] = []
+        self._seq, self._kind, self._reply = seq, kind, reply
+        self._acked, self._done = False, reply is None
+
+    @property
+    def over(self) -> bool:
+        """All of the answer is there."""
+        return self._acked and self._done
+
+    def take(self, data: bytes) -> None:
+        """A message of the kernel's. Raises what it says is wrong with the request."""
+        _length, kind, _flags, seq, _port = _NLMSGHDR.unpack_from(data)
+        if seq != self._seq:
+            return
+        body = data[_NLMSGHDR.size :]
+        if kind == NLMSG_ERROR:
+            _check_acknowledgement(body, self.what)
+            self._acked = True
+        elif kind == NLMSG_DONE:
+            self._done = True
+        elif kind == self._reply:
+            self.answers.append(body)
+            self._done = True
+        elif self._reply == -1 and kind == self._kind:
+            self.answers.append(body)
+
+
+class RulesQuestion:
+    """The rules, and then the status, asked for by one who has other things to do: the kernel answers from a thread
+    that it makes for that, which on a busy host may wait long for a CPU."""
+
+    def __init__(self, control: AuditControl) -> None:
+        self._control = control
+        self._steps = ((_LIST, AUDIT_LIST_RULES, -1), (_STATUS, AUDIT_GET, AUDIT_GET))
+        self._found: list[list[bytes]] = []
+        self._question: Question | None = None
+        self._lost = 0
+
+    def answered(self, seconds: float = 0.0) -> "LoadedRules | None":
+        """The answer, where it is there within so many ``seconds``. Raises :class:`AuditnsError` where there will be
+        none."""
+        what, deadline = _LIST, time.monotonic() + seconds
+        try:
+            while len(self._found) < len(self._steps):
+                what, kind, reply = self._steps[len(self._found)]
+                if self._question is None:
+                    self._question = self._control._ask(what, kind, b"", reply, _MOMENT)
+                elif not self._control._hear(self._question, deadline - time.monotonic()):
+                    return None
+                if self._question.over:
+                    self._found.append(self._question.answers)
+                    self._question = None
+        except _QueueOverflow:
+            self._question, self._lost = None, self._lost + 1
+            if self._lost == _TRIES:
+                raise _overflowed(what) from None
+            return None
+        except RequestError as error:
+            raise self._control._explain(error, what, change=False) from error
+        rules, (status,) = self._found
+        return LoadedRules([auditrule.trim(rule) for rule in rules], auditrule.parse_status(status))
+
+
+class LoadedRules(NamedTuple):
+    """``rules`` as :meth:`AuditControl.list_rules` gives them, and the ``status`` of a moment later."""
+
+    rules: list[bytes]
+    status: AuditStatus
+
+
+def _failed(what: str, error: OSError) -> Exception:
+    """What is to be raised where the socket says so."""
+    if isinstance(error, TimeoutError):
+        return AuditnsError(f"cannot {what}: the kernel does not take it")
+    if error.errno == errno.ENOBUFS:
+        return _QueueOverflow()
+    return RequestError(error.errno or errno.EIO, f"cannot {what}")
+
+
+def _overflowed(what: str) -> AuditnsError:
+    return AuditnsError(f"cannot {what}: the answers were lost {_TRIES} times (receive queue overflow)")
 
 
 def _check_acknowledgement(body: bytes, what: str) -> None:

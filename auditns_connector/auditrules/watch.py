@@ -17,9 +17,14 @@ from auditns_connector.vocabulary import frames as f
 from auditns_connector.vocabulary.syscalls import EXEC_CALLS, NAMESPACE_CALLS
 
 if TYPE_CHECKING:
-    from auditns_connector.auditrules.netlink import AuditControl
+    from auditns_connector.auditrules.netlink import AuditControl, LoadedRules, RulesQuestion
     from auditns_connector.audittext.scanner import InsertionPoints
 
+#: so long the kernel's answer is waited for where others want to be served (seconds): it comes in a millisecond or two,
+#: unless the threads of the kernel's that give it wait for a CPU
+_SOON: Final = 0.05
+#: after this it will not come any more, and is asked for again (seconds)
+_NEVER: Final = 10.0
 _MODULUS: Final = 1 << 32
 _HALF: Final = 1 << 31
 
@@ -48,24 +53,63 @@ class RuleWatch:
         #: when the rules were read, and from when on the model takes it that all is audited (CLOCK_MONOTONIC ns)
         self._read = self._since = 0
         self._control: AuditControl | None = None
+        #: what the kernel was asked, when (time.monotonic seconds), and has not answered yet
+        self._question: RulesQuestion | None = None
+        self._asked = 0.0
         self._next: int | None = None
+        #: called with each answer, or why there is none
+        self.on_answer: list[Callable[[LoadedRules | AuditnsError], None]] = []
 
-    def read(self) -> None:
-        """Ask the kernel for the rules now; without the right to, nothing is taken for granted."""
-        from auditns_connector.auditrules.coverage import all_audited
+    def begin(self) -> None:
+        """Open the netlink socket, where there may be one."""
         from auditns_connector.auditrules.netlink import AuditControl
 
-        found = 0
         try:
-            if self._control is None:
-                self._control = AuditControl()
-            rules, status, machine = self._control.list_rules(), self._control.status(), os.uname().machine
-            for names, bit in ((EXEC_CALLS, f.RULES_EXECS), (NAMESPACE_CALLS, f.RULES_CALLS)):
-                found |= bit if all_audited(status, rules, machine, names) else 0
+            self._control = AuditControl()
         except AuditnsError:
             self._control = None
+
+    def fileno(self) -> int:
+        """Readable when :meth:`go_on` has something to do; -1 where there is no socket."""
+        return -1 if self._control is None else self._control.fileno()
+
+    @property
+    def asking(self) -> bool:
+        """Whether an answer is still to come."""
+        return self._question is not None
+
+    def read(self, seconds: float = _SOON) -> None:
+        """Ask the kernel for the rules now; what was asked before is moot. The answer is waited for so many ``seconds``
+        here; until it comes nothing new is said. Without the right to ask, nothing is taken for granted."""
+        if self._control is None:
+            return
+        self._ask(self._control)
+        self.go_on(seconds)
+
+    def _ask(self, control: "AuditControl") -> None:
+        self._question, self._asked = control.ask_rules(), time.monotonic()
+
+    def go_on(self, seconds: float = 0.0) -> None:
+        """Take the kernel's answer, where it is there within so many ``seconds``."""
+        if self._question is None or self._control is None:
+            return
+        answer: LoadedRules | AuditnsError | None
+        found = 0
+        try:
+            answer = self._question.answered(seconds)
+            if answer is not None:
+                found = _covered(answer)
+        except AuditnsError as error:
+            answer = error
+        if answer is None:
+            if time.monotonic() - self._asked > _NEVER:
+                self._ask(self._control)
+            return
+        self._question = None
         self._read = time.monotonic_ns()
         self._say(found, self._read)
+        for call in self.on_answer:
+            call(answer)
 
     def _say(self, found: int, since: int = 0) -> None:
         if found or self._found:
@@ -128,5 +172,16 @@ class RuleWatch:
 
     def close(self) -> None:
         """Close the netlink socket."""
+        self._question = None
         if self._control is not None:
             self._control.close()
+            self._control = None
+
+
+def _covered(loaded: "LoadedRules") -> int:
+    """The RULES_* that hold with these rules."""
+    from auditns_connector.auditrules.coverage import all_audited
+
+    machine = os.uname().machine
+    calls = ((EXEC_CALLS, f.RULES_EXECS), (NAMESPACE_CALLS, f.RULES_CALLS))
+    return sum(bit for names, bit in calls if all_audited(loaded.status, loaded.rules, machine, names))

@@ -32,8 +32,11 @@ _QUEUE = 64 << 20
 if TYPE_CHECKING:
     from auditns_connector.assembly import Program
     from auditns_connector.auditrules.lease import RuleLease
+    from auditns_connector.auditrules.netlink import LoadedRules
     from auditns_connector.daemon.log import RateLimitedLog
     from auditns_connector.daemon.process import Signals
+    from auditns_connector.errors import AuditnsError
+    from auditns_connector.host.observer import Observer
     from auditns_connector.sinks.base import LostLine, Sink
 
 
@@ -263,8 +266,8 @@ def _listen(args: argparse.Namespace, signals: "Signals") -> int:
             pipeline.at_end.append(signals.hold)
             pipeline.more_status["records"] = lambda: spelling.status(args.placement)
             if lease is not None:
-                pipeline.text.on_rules.append(partial(_again, lease, pipeline.rate_limited))
-                pipeline.each_tick.append(partial(_again_where_unsure, lease, pipeline.rate_limited))
+                observer.exec_rules.on_answer.append(partial(_again, lease, pipeline.rate_limited))
+                pipeline.each_tick.append(partial(_again_where_unsure, lease, observer))
             notify("READY=1")
             if watched():
                 pipeline.each_tick.append(lambda: notify("WATCHDOG=1"))
@@ -325,18 +328,20 @@ def _opened_again() -> None:
     """On SIGHUP: outputs are opened again by the pipeline, and there is nothing else to read."""
 
 
-def _again(lease: "RuleLease", rate_limited: "RateLimitedLog") -> None:
-    """The rules may have been changed by somebody."""
+def _again(lease: "RuleLease", rate_limited: "RateLimitedLog", answer: "LoadedRules | AuditnsError") -> None:
+    """The kernel has said which rules are loaded: they may have been changed by somebody."""
     from auditns_connector.errors import AuditnsError
 
     try:
-        for message in lease.ensure():
+        if isinstance(answer, AuditnsError):
+            raise answer
+        for message in lease.ensure(answer):
             rate_limited.warning(message, message)
     except AuditnsError as error:
         rate_limited.warning("rules", "our audit rules could not be checked", reason=str(error))
 
 
-def _again_where_unsure(lease: "RuleLease", rate_limited: "RateLimitedLog") -> None:
+def _again_where_unsure(lease: "RuleLease", observer: "Observer") -> None:
     """They could not be looked at when they were changed."""
-    if lease.unsure:
-        _again(lease, rate_limited)
+    if lease.unsure and not observer.exec_rules.asking:
+        observer.exec_rules.read(0.0)

@@ -51,6 +51,8 @@ _STORM: Final = 10_000
 _give_back: Final = lib.memory_give_back
 #: what the model has to say is written at the latest when it is so much
 _MOST_OUTPUTS: Final = 4096
+#: so long it is waited at the start for what the kernel says of its rules (seconds)
+_RULES: Final = 1.0
 #: each signal is a byte; those that are left are found by the next wait
 _WAKEUPS: Final = 64
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -150,7 +152,7 @@ class Pipeline:
         if audit is not None:
             audit.begin()
         self.observer.between = self._serve_between
-        self.observer.exec_rules.read()
+        self._read_rules()
         with collecting() as collector:
             while not self.stopping:
                 collector.look(idle=not self._round())
@@ -167,6 +169,17 @@ class Pipeline:
         if observer.connector is not None and observer.tap is not None:
             self.selector.register(observer.connector.fileno(), selectors.EVENT_READ, self._sync)
         self.outputs.register()
+
+    def _read_rules(self) -> None:
+        rules = self.observer.exec_rules
+        rules.begin()
+        if (fd := rules.fileno()) >= 0:
+            self.selector.register(fd, selectors.EVENT_READ, self._rules_answered)
+        rules.read(_RULES)
+
+    def _rules_answered(self) -> None:
+        if not self.text.suspended:
+            self.observer.exec_rules.go_on()
 
     def _register_rings(self) -> None:
         """Wait for the rings there are now; the numbers of those before may have become theirs."""
@@ -309,6 +322,7 @@ class Pipeline:
             self._tick = min(self._tick, now + _PROOF_TICK)
         text.narrate()
         text.narrate_late(cut)
+        observer.exec_rules.go_on()
         observer.model.losses.tell_forgotten()
         observer.mark(cut, [], expire=self._expire(cut))
         self._end_storm()

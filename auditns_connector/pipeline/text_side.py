@@ -112,8 +112,6 @@ class TextSide:
         self.position: Position | None = None
         #: is given every answered event
         self.streams: AnswerTaker | None = None
-        #: called when the audit rules may have changed
-        self.on_rules: list[Callable[[], None]] = []
         #: called between two parts of much text: others may be served
         self.between: Callable[[], None] = _nothing
         #: where packets are logged, called with points before they are answered, and with up to when they were read
@@ -265,8 +263,6 @@ class TextSide:
             self.streams.take(points, cut)
         if rules_changed:
             self.observer.exec_rules.read()
-            for call in self.on_rules:
-                call()
 
     def answer_next(self, points: InsertionPoints, cut: int) -> None:
         """Answer and write ``points``, of this host's next events without a hole; all that happened before ``cut`` was

@@ -12,7 +12,7 @@ import pytest
 
 from auditns_connector.auditrules.codec import our_rules
 from auditns_connector.auditrules.lease import RuleLease, take_back_leftovers
-from auditns_connector.auditrules.netlink import AuditControl
+from auditns_connector.auditrules.netlink import AuditControl, LoadedRules
 from auditns_connector.errors import AuditnsError
 from auditns_connector.sources.readlog import ReadlogSource
 from tests.kernel.support import AuditState, auditctl
@@ -184,17 +184,21 @@ def test_last_of_two_holders_restores(audit_state: AuditState, state: Path, key:
     assert AuditState.read() == before
 
 
+def loaded(control: AuditControl) -> LoadedRules:
+    return LoadedRules(control.list_rules(), control.status())
+
+
 def test_ensure_loads_again(audit_state: AuditState, state: Path, key: str) -> None:
     with RuleLease(state_path=str(state), key=key) as lease:
         during = AuditState.read()
         with AuditControl() as control:
             for rule in our_rules(os.uname().machine, key):
                 control.delete_rule(rule)
-            assert "removed 2 of our" in " ".join(lease.ensure())
-            assert lease.ensure() == []
+            assert "removed 2 of our" in " ".join(lease.ensure(loaded(control)))
+            assert lease.ensure(loaded(control)) == []
             assert AuditState.read() == during
             control.set_enabled(0)
-            assert "switched auditing off" in " ".join(lease.ensure())
+            assert "switched auditing off" in " ".join(lease.ensure(loaded(control)))
             assert control.status().enabled == 0
             control.set_enabled(1)
 

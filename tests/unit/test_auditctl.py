@@ -54,6 +54,9 @@ class FakeKernel:
     def settimeout(self, seconds: float | None, /) -> None:
         assert seconds is None or seconds > 0
 
+    def fileno(self) -> int:
+        return -1
+
     def close(self) -> None:
         self.queue.clear()
 
@@ -180,3 +183,67 @@ def test_cut_acknowledgement_is_a_decode_error() -> None:
 def test_locking_is_not_offered() -> None:
     with pytest.raises(ValueError, match="only 0 and 1"):
         AuditControl(FakeKernel(lambda kind, seq, body: [ack(seq)])).set_enabled(2)
+
+
+class SlowKernel(FakeKernel):
+    """Answers when it is told to; ``waited``: how long each message was waited for, at most (seconds)."""
+
+    def __init__(self, *rules: bytes) -> None:
+        super().__init__(lambda kind, seq, body: [])
+        self.rules, self.enabled, self.seq, self.waited = rules, 1, 0, [0.0]
+
+    def sendto(self, data: bytes, address: tuple[int, int], /) -> int:
+        self.seq = HEADER.unpack_from(data)[3]
+        return super().sendto(data, address)
+
+    def settimeout(self, seconds: float | None, /) -> None:
+        super().settimeout(seconds)
+        if seconds is not None:
+            self.waited.append(seconds)
+
+    def acknowledge(self) -> None:
+        self.queue.append(ack(self.seq))
+
+    def reply(self) -> None:
+        """To the last request."""
+        if self.sent[-1][0] == AUDIT_GET:
+            self.queue.append(message(AUDIT_GET, self.seq, status(self.enabled)))
+        else:
+            self.queue += [*(message(AUDIT_LIST_RULES, self.seq, rule) for rule in self.rules), message(3, self.seq)]
+
+
+def test_rules_are_asked_for_without_waiting() -> None:
+    kernel = SlowKernel(RULE)
+    question = AuditControl(kernel).ask_rules()
+    assert question.answered() is None
+    for step in (kernel.acknowledge, kernel.reply, kernel.reply):
+        step()
+        assert question.answered() is None
+    kernel.acknowledge()
+    found = question.answered()
+    assert found is not None
+    assert (found.rules, found.status.enabled) == ([RULE], 1)
+    assert [kind for kind, _ in kernel.sent] == [AUDIT_LIST_RULES, AUDIT_GET]
+    assert max(kernel.waited) <= 0.001
+
+
+def test_rules_that_are_refused_are_not_waited_for() -> None:
+    kernel = SlowKernel()
+    question = AuditControl(kernel).ask_rules()
+    assert question.answered() is None
+    kernel.queue.append(ack(kernel.seq, errno.EPERM))
+    with pytest.raises(NotPermittedError):
+        question.answered()
+
+
+def test_rules_are_asked_for_again_where_the_answer_is_lost_and_not_for_ever() -> None:
+    kernel = SlowKernel()
+    question = AuditControl(kernel).ask_rules()
+    for _ in range(3):
+        kernel.queue.append(OSError(errno.ENOBUFS, ""))
+        assert question.answered() is None
+        assert question.answered() is None
+    kernel.queue.append(OSError(errno.ENOBUFS, ""))
+    with pytest.raises(AuditnsError, match="overflow"):
+        question.answered()
+    assert len(kernel.sent) == 4

@@ -11,7 +11,7 @@ from auditns_connector.auditrules import codec as auditrule
 from auditns_connector.auditrules.codec import AuditStatus, our_rules
 from auditns_connector.auditrules.hints import hints
 from auditns_connector.auditrules.lease import RuleLease
-from auditns_connector.auditrules.netlink import AuditControl
+from auditns_connector.auditrules.netlink import AuditControl, LoadedRules
 from auditns_connector.errors import AuditnsError, LockedError, NotPermittedError, NotSupportedError
 from auditns_connector.state.directory import SafeDir
 
@@ -61,6 +61,10 @@ class FakeControl(AuditControl):
             return False
         self.rules.remove(rule)
         return True
+
+    def loaded(self) -> LoadedRules:
+        """What the kernel says when it is asked for both."""
+        return LoadedRules(list(self.rules), self.now)
 
     def close(self) -> None:
         """Nothing is open."""
@@ -311,10 +315,10 @@ def test_nobody_waits_for_a_program_that_keeps_the_lease_locked(path: Path) -> N
     control.rules.remove(OURS[1])
     with SafeDir(str(path.parent)) as stopped, stopped.locked(path.name + ".lock"):
         with pytest.raises(LockedError):
-            lease.ensure()
+            lease.ensure(control.loaded())
         assert lease.unsure
         assert OURS[1] not in control.rules
-    assert lease.ensure() == ["somebody has removed 1 of our audit rules; they are loaded again"]
+    assert lease.ensure(control.loaded()) == ["somebody has removed 1 of our audit rules; they are loaded again"]
     assert not lease.unsure
     with SafeDir(str(path.parent)) as stopped, stopped.locked(path.name + ".lock"):
         (told,) = lease.close()

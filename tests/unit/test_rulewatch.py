@@ -4,10 +4,16 @@ import time
 
 import pytest
 
+from auditns_connector.auditrules import codec, watch
+from auditns_connector.auditrules.netlink import AuditControl, LoadedRules
 from auditns_connector.auditrules.watch import RuleWatch
 from auditns_connector.audittext.scanner import TextStream
+from auditns_connector.errors import AuditnsError
 from auditns_connector.vocabulary import frames as f
 from auditns_connector.vocabulary.audit_text import MAX_HOLES
+from auditns_connector.vocabulary.syscalls import EXEC_CALLS, NAMESPACE_CALLS
+
+from .test_auditctl import SlowKernel
 
 ALL = f.RULES_EXECS | f.RULES_CALLS
 
@@ -161,3 +167,87 @@ def test_many_holes_are_bounded_and_the_oldest_is_given_up(whole: bool) -> None:
 def test_the_text_of_a_container_is_no_change() -> None:
     told = syscall(1).replace(b'comm="x"', b'comm="type=CONFIG_CHANGE msg=audit(1700000000.000:1): "')
     assert said(told) == ([], [False] * 2)
+
+
+class Asking:
+    """A watch whose kernel answers when the test says so."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(watch.os, "uname", lambda: Machine)
+        arches = codec.ARCHES["x86_64"]
+        names = (*EXEC_CALLS, *NAMESPACE_CALLS)
+        self.kernel = SlowKernel(
+            *(
+                codec.build_syscall_rule(arch, sorted(table[name] for name in names), "k")
+                for arch, table in arches.items()
+            )
+        )
+        self.frames: list[f.Frame] = []
+        self.watch = RuleWatch(lambda block: self.frames.extend(f.iter_frames(block)))
+        self.watch._control = AuditControl(self.kernel)
+        self.answers: list[LoadedRules | AuditnsError] = []
+        self.watch.on_answer.append(self.answers.append)
+
+    def answer(self) -> None:
+        for _ in range(2):
+            self.kernel.acknowledge()
+            self.kernel.reply()
+            self.watch.go_on()
+
+
+class Machine:
+    machine = "x86_64"
+
+
+def test_nobody_waits_for_what_the_kernel_says_of_its_rules(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop stood still for ten seconds where the thread of the kernel's that answers had no CPU."""
+    asking = Asking(monkeypatch)
+    asking.kernel.waited.clear()
+    asking.watch.read()
+    assert asking.watch.asking
+    assert max(asking.kernel.waited) <= 0.05
+    assert asking.frames == []
+    asking.kernel.waited.clear()
+    asking.answer()
+    assert max(asking.kernel.waited) <= 0.001
+    assert [(frame.arg, frame.cgroup > 0) for frame in asking.frames] == [(ALL, True)]
+    (answer,) = asking.answers
+    assert isinstance(answer, LoadedRules)
+    assert not asking.watch.asking
+
+
+def test_an_answer_from_before_a_change_is_moot(monkeypatch: pytest.MonkeyPatch) -> None:
+    asking = Asking(monkeypatch)
+    asking.watch.read(0.0)
+    asking.kernel.acknowledge()
+    asking.kernel.reply()
+    old, asking.kernel.queue = asking.kernel.queue, []
+    asking.kernel.rules = ()
+    asking.watch.read(0.0)
+    asking.kernel.queue += old
+    asking.watch.go_on()
+    assert asking.watch.asking
+    asking.answer()
+    assert asking.frames == []
+    assert len(asking.answers) == 1
+
+
+def test_what_the_kernel_never_answers_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    asking = Asking(monkeypatch)
+    asking.watch.read(0.0)
+    monkeypatch.setattr(watch, "_NEVER", -1.0)
+    asking.watch.go_on()
+    monkeypatch.setattr(watch, "_NEVER", 10.0)
+    asking.watch.go_on()
+    assert [kind for kind, _ in asking.kernel.sent] == [1013, 1013]
+
+
+def test_who_may_not_ask_takes_nothing_for_granted(monkeypatch: pytest.MonkeyPatch) -> None:
+    asking = Asking(monkeypatch)
+    asking.watch._say(ALL, 5)
+    asking.watch.read(0.0)
+    asking.kernel.queue.append(OSError(1, "no"))
+    asking.watch.go_on()
+    assert [frame.arg for frame in asking.frames] == [ALL, 0]
+    assert isinstance(asking.answers[0], AuditnsError)
+    assert not asking.watch.asking
