@@ -158,8 +158,9 @@ class Process:
         self.scanned = False
         #: the loss epoch in which its state was last known for sure
         self.epoch = 0
-        #: made with CLONE_INTO_CGROUP: its cgroup is not known until it execs, exits or is read
-        self.unresolved = False
+        #: since when its cgroup is not known, until it execs, exits or is read (CLOCK_MONOTONIC ns; 0: it is), see
+        #: unresolved.py; of a child of such a one it may be earlier than its start
+        self.unresolved = 0
         #: the cgroup id that a sample in its cgroup had; 0: there was none
         self.sampled = 0
         #: its row in the table (0: it is held, see rows.py), and which version of that this is

@@ -270,10 +270,10 @@ class Processes(PackedRows, ProgramNames):
         self._own(process)
         process.sampled = cgroup
 
-    def unresolved(self, process: Process, unresolved: bool) -> None:
-        """Whether the cgroup of ``process`` is still to be told."""
+    def unresolved(self, process: Process, since: int) -> None:
+        """Since when the cgroup of ``process`` is still to be told; 0: it is known."""
         self._own(process)
-        process.unresolved = unresolved
+        process.unresolved = since
 
     def register(self, process: Process, container: Container | None) -> None:
         """``process`` was registered in ``container``, itself or whom it descends from."""

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 
 from auditns_connector.model.ancestry import Ancestry
 from auditns_connector.model.call_order import Calls
-from auditns_connector.model.cgroups import Cgroups
+from auditns_connector.model.cgroups import Cgroups, CgroupSet
 from auditns_connector.model.clock import Clock
 from auditns_connector.model.containers import Containers
-from auditns_connector.model.entries import CLONE, NOT_SEEN, Entries
+from auditns_connector.model.entries import NOT_SEEN, Entries
 from auditns_connector.model.entry import Entry
 from auditns_connector.model.exits import Exits
 from auditns_connector.model.membership import SEEN, Doubt, Evidence, belongs, lost_sight
@@ -23,6 +23,7 @@ from auditns_connector.model.places import UNKNOWN, Container, Instance, NsSet
 from auditns_connector.model.process import NOT_KNOWN, OBSERVED, PROCFS, REGISTERED, Exec, Process, State
 from auditns_connector.model.processes import Processes
 from auditns_connector.model.telling import Telling
+from auditns_connector.model.unresolved import resolve
 from auditns_connector.vocabulary.timing import SAME_START
 
 
@@ -330,23 +331,15 @@ class Tables(Telling):
                 self.namespaces.leave(former, process.pid, time)
         self.table.restate(process, process.state._replace(nsset=nsset))
 
-    def resolved(self, process: Process, unresolved: bool, time: int, origin: str, *, how: str = NOT_SEEN) -> None:
-        if not unresolved:
+    def resolved(
+        self, process: Process, since: int, former: CgroupSet | None, time: int, origin: str, *, how: str = NOT_SEEN
+    ) -> None:
+        """The cgroups of ``process``, not known since ``since`` (0: they were; CLOCK_MONOTONIC ns) and ``former`` until
+        then, are known now."""
+        if since and not self.doubts(process):
+            resolve(self, process, since, former, time, origin, how)
+        else:
             self.settle(process, time, origin, how=how)
-            return
-        # made with CLONE_INTO_CGROUP: it was there from its first instant
-        former = process.state.container
-        parent = self.processes.get(process.creator[0]) if process.creator else None
-        base = parent.state.container if parent is not None else UNKNOWN
-        container = self.decide(process, process.state.nsset, base, time, Doubt(read=origin == PROCFS))
-        move = self.entries.move(process, container, CLONE, process.start)._replace(before=base)
-        entry = self.entries.of(process, process.state, move)
-        self.containers.enter(container)
-        self.containers.leave(former, time)
-        inherited = process.state.entry
-        self.rewrite(process, container, origin if container is not UNKNOWN else NOT_KNOWN, entry)
-        if entry is not None and entry is not inherited and entry.who[:2] == (process.pid, process.start):
-            self.entries.bequeath(process, inherited, entry)
 
     def rewrite(self, process: Process, container: Container | None, origin: str, entry: Entry | None) -> None:
         """The container of ``process`` had been in doubt since it began, and is ``container`` for all that time."""

@@ -63,7 +63,7 @@ class PlainFrames(KernelEvents):
             self._born_apart(process, base, state.container, creator)
         m.table.newborn(process, not payload)
         m.table.confirm(process, creator.epoch)
-        if creator.cgroups is None:
+        if creator.cgroups is None or creator.unresolved:
             m.ask(pid)
         nsset = process.state.nsset
         if nsset is not None and (ns := nsset.inst[PID]) is not None and not ns.initial:
@@ -160,7 +160,7 @@ class PlainFrames(KernelEvents):
             m.swap_set(process, self._timens.cloned(process) or process.state.nsset, time)
         if not arg & CLONE_INTO_CGROUP:
             return
-        m.table.unresolved(process, True)
+        m.table.unresolved(process, process.start)
         former = process.state.container
         m.rewrite(process, UNKNOWN, NOT_KNOWN, process.state.entry)
         m.containers.leave(former, time)

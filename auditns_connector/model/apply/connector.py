@@ -199,7 +199,7 @@ class ByConnector:
                 table.set_cgroups(process, first.cgroups)
             # a registration cannot be read from /proc: where the makers differ in it nobody will ever know
             unresolved = any(maker.registered is not first.registered or maker.unresolved for maker in makers)
-            table.unresolved(process, unresolved)
+            table.unresolved(process, time if unresolved else 0)
         model.add(process)
         self.has_parent(pid, ppid)
         base = self._last_known(makers[0]) if makers else None

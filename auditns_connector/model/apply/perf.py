@@ -174,7 +174,10 @@ class KernelEvents:
         if path is None:
             # a cgroup nobody has told about: where the process is now, /proc must say
             m.ask(process.pid, cgroup)
-            m.table.unresolved(process, True)
+            if not process.unresolved:
+                if process.state.container is UNKNOWN:  # for another reason
+                    m.table.replace(process, process.state._replace(since=time), after=True)
+                m.table.unresolved(process, time)
             m.settle(process, time, NOT_KNOWN)
             return
         known = process.cgroups
@@ -183,14 +186,14 @@ class KernelEvents:
                 return  # another hierarchy might tell more; the answer of /proc is on its way
             known = m.cgroups.root
         moved = m.cgroups.moved(known, m.sample_root, path)
-        unresolved = process.unresolved
-        m.table.unresolved(process, False)
-        if moved is process.cgroups and not unresolved:
+        since, former = process.unresolved, process.cgroups
+        m.table.unresolved(process, 0)
+        if moved is former and not since:
             self._sampled_as(process, cgroup)
             return
         m.table.set_cgroups(process, moved)
         m.table.sampled(process, cgroup)
-        m.resolved(process, unresolved, time, OBSERVED, how=CGROUP)
+        m.resolved(process, since, former, time, OBSERVED, how=CGROUP)
 
     def _sampled_as(self, process: Process, cgroup: int) -> None:
         """Samples in the cgroup of ``process`` have that id, and so have those of its creator if it is there too."""
@@ -353,7 +356,7 @@ class KernelEvents:
             return
         m.table.set_cgroups(process, m.cgroups.moved(process.cgroups or m.cgroups.root, arg, path))
         if arg == m.sample_root:
-            m.table.unresolved(process, False)
+            m.table.unresolved(process, 0)
         m.settle(process, time, OBSERVED, how=CGROUP)
 
     def newtask(
@@ -368,7 +371,7 @@ class KernelEvents:
             m.swap_set(process, self._timens.cloned(process) or process.state.nsset, time)
         if not arg & CLONE_INTO_CGROUP:
             return
-        m.table.unresolved(process, True)
+        m.table.unresolved(process, process.start)
         former = process.state.container
         m.rewrite(process, UNKNOWN, NOT_KNOWN, process.state.entry)
         m.containers.leave(former, time)

@@ -298,10 +298,10 @@ class Resync:
             model.table.set_cgroups(process, cgroups)
             self._since(process)
         elif cgroups is not None and incomplete:
-            unresolved = process.unresolved
-            model.table.unresolved(process, False)
+            since, former = process.unresolved, process.cgroups
+            model.table.unresolved(process, 0)
             model.table.set_cgroups(process, cgroups)
-            model.resolved(process, unresolved, time, PROCFS)
+            model.resolved(process, since, former, time, PROCFS)
 
     def _since(self, process: Process) -> None:
         """The cgroups of ``process`` were not known since its state began, and are told now."""
@@ -336,7 +336,7 @@ class Resync:
             return
         model.lost_sight(process, began)
         model.table.set_cgroups(process, cgroups)
-        model.table.unresolved(process, False)
+        model.table.unresolved(process, 0)
         if nsset is not None and nsset is not state.nsset:
             model.put_namespaces(process, nsset, time, PROCFS)
         model.settle(process, time, PROCFS)
