@@ -5,11 +5,11 @@ import os
 from collections.abc import Iterable
 
 
-def suggestion(word: str, known: Iterable[str]) -> str:
-    """``; did you mean docker?`` where one of ``known`` is much like ``word``, else ""."""
+def suggestion(word: str, allowed: Iterable[str]) -> str:
+    """``; did you mean docker?`` where one of ``allowed`` is much like ``word``, else ""."""
     import difflib
 
-    by_lower = {one.lower(): one for one in known}
+    by_lower = {one.lower(): one for one in allowed}
     near = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
     return f"; did you mean {by_lower[near[0]]}?" if near else ""
 

@@ -137,8 +137,8 @@ class Archive:
 
     @staticmethod
     def _missing(catalogue: Catalogue, there: Sequence[int]) -> list[int]:
-        known = {row.seq for row in catalogue.segments()} | {row.seq for row in catalogue.pruned()}
-        return [seq for seq in there if seq not in known]
+        listed = {row.seq for row in catalogue.segments()} | {row.seq for row in catalogue.pruned()}
+        return [seq for seq in there if seq not in listed]
 
     # -- segments and blocks
 

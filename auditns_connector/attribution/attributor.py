@@ -12,14 +12,14 @@ from typing import Final
 
 from auditns_connector._native import ffi
 from auditns_connector.attribution import clone_result as clones
-from auditns_connector.attribution import exec_match, identity, lookup, told_in_text
+from auditns_connector.attribution import exec_match, identity, lookup, text_answers
 from auditns_connector.attribution.objects import Objects, of_packet
 from auditns_connector.attribution.plain_holder import plain_holder
 from auditns_connector.attribution.record_numbers import NOT_CLEAR, OF_ONE, RecordNumbers
 from auditns_connector.attribution.row_lookup import Numbered, RowLookup
 from auditns_connector.attribution.states import HOST, PointStates
 from auditns_connector.attribution.targets import Strikers
-from auditns_connector.attribution.told_in_text import Alone, TextAnswers
+from auditns_connector.attribution.text_answers import Alone, TextAnswers
 from auditns_connector.attribution.unfinished import Unfinished
 from auditns_connector.audittext.grouping import Groups, pick, take_marked
 from auditns_connector.audittext.scanner import InsertionPoints
@@ -125,7 +125,7 @@ class Correlator:
         """Whether the state of each point is wanted, by others or for CONTAINER_INFO."""
         return self.keep_states or self.info
 
-    def answer_known(self, points: InsertionPoints, now: int) -> "array[int] | None":
+    def answer_ready(self, points: InsertionPoints, now: int) -> "array[int] | None":
         """:meth:`answer`, where rows answer all; ``None`` where somebody must be looked at."""
         rows = self.ready(now) if points.n <= _FEW and not self.info else None
         if rows is None:
@@ -136,8 +136,8 @@ class Correlator:
         self.count(points.n, rows.counted(OF_ONE), rows.counted(NOT_CLEAR))
         return choice
 
-    def join_known(self, points: InsertionPoints, now: int, which: int) -> bytes | memoryview | None:
-        """``points`` with what :meth:`answer_known` has for them put in, of :attr:`tails` those numbered ``which``."""
+    def join_ready(self, points: InsertionPoints, now: int, which: int) -> bytes | memoryview | None:
+        """``points`` with what :meth:`answer_ready` has for them put in, of :attr:`tails` those numbered ``which``."""
         rows = self.ready(now) if points.n <= _FEW and not self.info else None
         if rows is None:
             return None
@@ -268,13 +268,13 @@ class Correlator:
         rest: Sequence[int] = ()
         several: set[int] = set()
         numbers = array("I", bytes(4 * groups.find(points, which, count, NEEDS_LOOKUP)))
-        told: list[State] = []
+        resolved: list[State] = []
         lasting: dict[Process, Numbered | None] = {}
         for group, (i, pid, flags, size, low, high) in enumerate(groups.rows()):
             alone = flags & NEEDS_LOOKUP
             if pid in several and not alone & pt.P_OBJECT:
                 numbers[group] = _LEFT
-                told.append(HOST)
+                resolved.append(HOST)
                 continue
             process = None if alone else self._plain(pid, low, high, offset, window)
             found = None if process is None else process.state
@@ -299,13 +299,13 @@ class Correlator:
                     numbers[group] = number = self._numbered(points, i, flags, found)
                     if alone == pt.P_EXEC and (process := self._rows.holder_in(pid, found)) is not None:
                         lasting[process] = self.numbers.lasting(found, number)
-            told.append(HOST if found is None else found)
+            resolved.append(HOST if found is None else found)
         groups.spread(numbers, count, choice)
         left = take_marked(choice, ffi.unpack(which, count), _LEFT) if several else []
         self._rows.number_all(lasting)
         if keep:
             base = len(self.states.found)
-            self.states.found += told
+            self.states.found += resolved
             groups.spread(array("I", range(base, base + len(numbers))), count, self.states.which)
         return [*left, *rest]
 
@@ -354,9 +354,9 @@ class Correlator:
         alone = said is not None and container is UNKNOWN
         self._agreed = i if said is None or said.container is container or alone else -1, said, alone
         if said is None:
-            known = HOST if found is None else found
-            return known._replace(origin=told_in_text.JOURNAL) if self.next_stamps else known
-        if names := told_in_text.contradiction(said.container, container, self.model.containers):
+            answer = HOST if found is None else found
+            return answer._replace(origin=text_answers.JOURNAL) if self.next_stamps else answer
+        if names := text_answers.contradiction(said.container, container, self.model.containers):
             self.contradicted += 1
             if self.contradicted == 1:
                 event = points.header(i)[4:-1].decode("latin-1")
@@ -396,5 +396,5 @@ class Correlator:
         if pid in model.calls.pending and flags & pt.P_SYSCALL:
             process = model.processes.get(pid)
             if process is not None and points.sysno[i] in CALL_NUMBERS.get(points.arch[i], ()):
-                model.table.not_before(process, model.calls.told(process, times, EPSILON))
+                model.table.not_before(process, model.calls.consume(process, times, EPSILON))
         return lookup.find(model, pid, ppid, times, now, self._strikers.of(points, i) if flags & pt.P_TARGET else 0)

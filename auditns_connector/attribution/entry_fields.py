@@ -28,15 +28,15 @@ def entry_fields(model: "Model", entry: "Entry") -> str:
         ("entry-time", _time(model, entry) or "?"),
         ("entry-pid", str(who.pid)),
         ("entry-start", str(who.start)),
-        ("entry-comm", _known(who.comm)),
-        ("entry-exe", _known(who.program)),
+        ("entry-comm", _or_unknown(who.comm)),
+        ("entry-exe", _or_unknown(who.program)),
     ]
     if who.procfs:
         fields.append(("entry-exe-from", _PROCFS))
     fields += [
         ("entry-auid", "?" if session is None else str(session.auid)),
         ("entry-ses", "?" if session is None else str(session.ses)),
-        ("entry-login", "?" if session is None else session.told),
+        ("entry-login", "?" if session is None else session.source),
         ("entry-from", entry.came_from),
     ]
     if entry.unit:
@@ -52,34 +52,34 @@ def entry_fields(model: "Model", entry: "Entry") -> str:
 def entry_object(model: "Model", entry: "Entry") -> JsonObject:
     """The same as an object; what is not known is null."""
     who, session = entry.who, entry.session
-    told: JsonObject = {
+    shown: JsonObject = {
         "id": entry.id,
         "how": None if entry.how == "?" else entry.how,
         "time": _time(model, entry),
         **ancestor_object(who),
         "auid": None if session is None else session.auid,
         "ses": None if session is None else session.ses,
-        "login": None if session is None else session.told,
+        "login": None if session is None else session.source,
         "from": None if entry.came_from == "?" else entry.came_from,
         "unit": entry.unit or None,
         "parents": [None if one is None else ancestor_object(one) for one in entry.parents],
         "outer": [other.id for other in entry.around()],
     }
-    return told
+    return shown
 
 
 def ancestors_text(line: "Iterable[Ancestor | None]") -> str:
     """``PID:START:COMM:FILE[:EXE[:procfs]]`` of each, the nearest first, as far as there is room in a record."""
-    told: list[str] = []
+    shown: list[str] = []
     room = _ROOM
     for one in line:
         word = _CUT if one is None else _ancestor(one)
         room -= len(word) + 1
         if room <= 0:
-            told.append(_CUT)
+            shown.append(_CUT)
             break
-        told.append(word)
-    return ",".join(told)
+        shown.append(word)
+    return ",".join(shown)
 
 
 def _ancestor(one: Ancestor) -> str:
@@ -91,16 +91,16 @@ def _ancestor(one: Ancestor) -> str:
 
 def ancestor_object(one: Ancestor) -> JsonObject:
     """What is known of a process that others descend from."""
-    told: JsonObject = {"pid": one.pid, "start": str(one.start)}
+    shown: JsonObject = {"pid": one.pid, "start": str(one.start)}
     for name, value in (("comm", one.comm), ("file", one.file), ("exe", one.exe)):
         if value:
-            told[name] = value.decode("utf-8", "backslashreplace")
+            shown[name] = value.decode("utf-8", "backslashreplace")
     if one.procfs:
-        told["exe_from"] = _PROCFS
-    return told
+        shown["exe_from"] = _PROCFS
+    return shown
 
 
-def _known(value: bytes) -> str:
+def _or_unknown(value: bytes) -> str:
     return text.untrusted(value) if value else "?"
 
 

@@ -52,8 +52,8 @@ def find_exec(
     taken = _taken(model, process, exec_, min(times) - EPSILON)
     if taken is not exec_.state:
         return taken
-    told = [exec_.time for exec_, _ in candidates]
-    return named_then(state, min(told), max(told))
+    entries = [exec_.time for exec_, _ in candidates]
+    return named_then(state, min(entries), max(entries))
 
 
 def find_only_exec(model: "Model", pid: int, times: Sequence[int], until: int) -> State | None:
@@ -97,7 +97,7 @@ def _in_doubt(model: "Model", process: Process, exec_: Exec, low: int) -> bool:
 
 def _taken(model: "Model", process: Process, exec_: Exec, low: int) -> State:
     """The snapshot of ``exec_``, of which a record has told now; the record's entry was at ``low`` or later."""
-    model.table.exec_told(process, exec_.time)
+    model.table.exec_consumed(process, exec_.time)
     if low < model.horizon and process.start > low:
         model.losses.forgotten(low)  # who held the pid before may be
         return NOBODY

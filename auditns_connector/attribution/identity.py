@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from auditns_connector.attribution.entry_fields import ancestor_object, ancestors_text
 from auditns_connector.attribution.lookup import NOBODY
-from auditns_connector.attribution.told_in_text import LOG
+from auditns_connector.attribution.text_answers import LOG
 from auditns_connector.audittext import own_records as text
 from auditns_connector.model.ancestry import Descendant, key_of
 from auditns_connector.model.cgroups import CgroupSet
@@ -25,8 +25,8 @@ def holder_of(model: "Model", pid: int, state: State) -> Process | None:
     asked = pid > 0 and state is not NOBODY and state.origin != LOG
     process: Process | None = model.processes.get(pid) if asked else None
     while process is not None:
-        for known in (process.state, *(process.past or ()), *(exec_.state for exec_ in process.execs or ())):
-            if known.since == state.since and known.container is state.container:
+        for held in (process.state, *(process.past or ()), *(exec_.state for exec_ in process.execs or ())):
+            if held.since == state.since and held.container is state.container:
                 return process
         process = process.prev
     return None
@@ -56,7 +56,7 @@ def parents(model: "Model", process: Descendant, container: Container | None) ->
             return
         if parent.container is None or parent.container not in chain:
             return
-        yield model.ancestry.told(parent)
+        yield model.ancestry.describe(parent)
         if container.init == (parent.pid, parent.start):
             return
 
@@ -67,16 +67,16 @@ def fields(model: "Model", pid: int, state: State, most: int) -> str:
     if process is None:
         return ""
     line = list(islice(parents(model, process, state.container), most))
-    told = f" key={key(model, process)}"
-    return told + (f" parents={text.untrusted(ancestors_text(line))}" if line else "")
+    shown = f" key={key(model, process)}"
+    return shown + (f" parents={text.untrusted(ancestors_text(line))}" if line else "")
 
 
 def described(model: "Model", process: Process, state: State) -> JsonObject:
     """The same as an object."""
-    told: JsonObject = {"key": key(model, process)}
+    shown: JsonObject = {"key": key(model, process)}
     if name := unit(process.cgroups, state):
-        told["unit"] = name
+        shown["unit"] = name
     line = [None if one is None else ancestor_object(one) for one in parents(model, process, state.container)]
     if line:
-        told["parents"] = line
-    return told
+        shown["parents"] = line
+    return shown

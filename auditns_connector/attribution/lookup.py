@@ -202,8 +202,8 @@ def agreed(model: "Model", states: Sequence[State]) -> State:
 def _common(model: "Model", nssets: Sequence[NsSet | None]) -> NsSet | None:
     """What all of the sets have in common, ``None`` in the places where they differ. A stamp of one that calls unshare
     in a loop may mean dozens."""
-    known = [nsset.inst for nsset in nssets if nsset is not None]
-    if len(known) < len(nssets):
+    insts = [nsset.inst for nsset in nssets if nsset is not None]
+    if len(insts) < len(nssets):
         return None
-    places = zip(*known, strict=True)
+    places = zip(*insts, strict=True)
     return model.namespaces.intern(tuple(place[0] if place.count(place[0]) == len(place) else None for place in places))

@@ -36,7 +36,7 @@ _DOMAIN: Final = rb"(?: |^)domain=([0-9a-f]{1,16}) status=(allocated|deallocated
 _ENDS: Final = (b"UNLOAD", b"deallocated")
 
 
-class Known(NamedTuple):
+class Owner(NamedTuple):
     """Whose an object is, and the serial of the event of its beginning."""
 
     state: State
@@ -47,7 +47,7 @@ class Objects:
     """What was attributed of the objects that live."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[int, bytes], Known] = {}
+        self._owners: dict[tuple[int, bytes], Owner] = {}
         self._model: Model | None = None
         self._points: InsertionPoints | None = None
         self._lines: dict[int, list[int]] = {}
@@ -60,8 +60,8 @@ class Objects:
             return None
         self._of(model)
         key = points.rtype[i], match[1]
-        known = self._known.pop(key, None) if match[2] in _ENDS else self._known.get(key)
-        return known.state if known is not None and known.serial < points.serial[i] else None
+        owner = self._owners.pop(key, None) if match[2] in _ENDS else self._owners.get(key)
+        return owner.state if owner is not None and owner.serial < points.serial[i] else None
 
     def learn(self, points: InsertionPoints, i: int, state: State, model: "Model") -> None:
         """Point ``i`` has ``state``: the objects that its event begins are of the same container."""
@@ -72,13 +72,13 @@ class Objects:
             if match is None:
                 continue
             if match[2] in _ENDS:
-                self._known.pop((kind, match[1]), None)
+                self._owners.pop((kind, match[1]), None)
                 continue
             if kind == rectypes.LANDLOCK_DOMAIN and not _made_by(model, match[3], points.pid[i]):
                 continue
-            if len(self._known) >= _MOST:
-                del self._known[next(iter(self._known))]
-            self._known[kind, match[1]] = Known(state, points.serial[i])
+            if len(self._owners) >= _MOST:
+                del self._owners[next(iter(self._owners))]
+            self._owners[kind, match[1]] = Owner(state, points.serial[i])
 
     def begin(self) -> None:
         """Other points come next."""
@@ -96,7 +96,7 @@ class Objects:
 
     def _of(self, model: "Model") -> None:
         if self._model is not model:
-            self._model, self._known = model, {}
+            self._model, self._owners = model, {}
 
 
 def _match(kind: int, line: bytes) -> re.Match[bytes] | None:

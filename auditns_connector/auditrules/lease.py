@@ -73,7 +73,7 @@ class RuleLease:
         self.unsure = False
         self.found_off = False  #: auditing was off when :meth:`acquire` came: what was done before has no event
         #: the state as last written: somebody may take the file away
-        self._known: JsonObject | None = None
+        self._written: JsonObject | None = None
 
     def acquire(self) -> None:
         """Load the rules and switch auditing on. Raises :class:`NotSupportedError` where the configuration is
@@ -144,7 +144,7 @@ class RuleLease:
         if longer and state["backlog_limit"] is None:
             state["backlog_limit"] = [status.backlog_limit, self._backlog_limit]
         directory.write(self._name, json.dumps(state).encode() + b"\n")
-        self._known = state
+        self._written = state
         if longer:
             self.notices.append(
                 f"the kernel's audit queue is lengthened from {status.backlog_limit} to {self._backlog_limit} records "
@@ -194,13 +194,13 @@ class RuleLease:
         except LockedError as error:
             return [f"{error}: what was changed is taken back by the next program of ours that starts"]
         except AuditnsError as error:  # the file is out of reach: what it said is known, and who else came since is not
-            return [str(error), *(self._restore(self._known, "") if self._known is not None else [])]
+            return [str(error), *(self._restore(self._written, "") if self._written is not None else [])]
 
     def _leave(self, directory: SafeDir) -> list[str]:
         me = self._myself()
         state = self._read(directory)
         if state is None or me not in state["holders"]:
-            state = self._with_known(state)
+            state = self._with_written(state)
         if state is None:
             return []
         state["holders"] = self._living(state)
@@ -214,14 +214,14 @@ class RuleLease:
             directory.remove(self._name)
         return troubles
 
-    def _with_known(self, state: JsonObject | None) -> JsonObject | None:
+    def _with_written(self, state: JsonObject | None) -> JsonObject | None:
         """``state`` of whoever came after the file was taken away, and what this lease had changed before."""
-        if state is None or self._known is None:
-            return self._known
-        state["rules"] = sorted({*state["rules"], *self._known["rules"]})
+        if state is None or self._written is None:
+            return self._written
+        state["rules"] = sorted({*state["rules"], *self._written["rules"]})
         for name in ("enabled", "backlog_limit"):
             if state[name] is None:
-                state[name] = self._known[name]
+                state[name] = self._written[name]
         return state
 
     def _restore(self, state: JsonObject, why: str) -> list[str]:

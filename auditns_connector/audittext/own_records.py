@@ -107,11 +107,11 @@ def container_info(
     that is not said), ``cauid`` and ``cses`` who logged in inside it (user id and session there). ``exit_pid`` is what
     a clone returned, as the host counts; 0: not known. ``more`` are ready fields, with a space before each."""
     names = (("ctr-name", name), ("pod", pod), ("pod-ns", namespace), ("image", image), ("pod-uid", pod_uid))
-    known = _untrusted((("runtime", runtime), ("ctr-id", full_id), *names, ("role", role)))
+    described = _untrusted((("runtime", runtime), ("ctr-id", full_id), *names, ("role", role)))
     how = f" origin={origin}" if origin else ""
     login = "" if cauid is None else f" cauid={cauid} cses={_number(cses)}"
     child = "" if exit_pid is None else f" exit-pid={exit_pid or '?'}"
-    return _line(rectypes.CONTAINER_INFO, numeric, f"contid={contid}{how}{known}{login}{child}{more}")
+    return _line(rectypes.CONTAINER_INFO, numeric, f"contid={contid}{how}{described}{login}{child}{more}")
 
 
 def container_alone(

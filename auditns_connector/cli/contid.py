@@ -54,9 +54,9 @@ def run(args: argparse.Namespace) -> int:
     from auditns_connector import api
 
     if args.action == "set":
-        known = {field: getattr(args, field) for field in ("runtime", "name", "image", "pod", "namespace")}
-        known["id"] = args.full_id
-        names = {field: value for field, value in known.items() if value}
+        given = {field: getattr(args, field) for field in ("runtime", "name", "image", "pod", "namespace")}
+        given["id"] = args.full_id
+        names = {field: value for field, value in given.items() if value}
         print(api.set_contid(args.pid, args.id, new=args.new, names=names, control=args.control))
     elif args.action == "get":
         found = api.get_contid(args.pid, control=args.control)
@@ -107,8 +107,8 @@ def _wanted(containers: Iterable[JsonObject], texts: list[str], names: list[str]
     from auditns_connector.pipeline.filters import join_contids, listed_wanted
 
     terms = join_contids(texts)
-    known = list(containers)
-    return itertools.compress(known, listed_wanted(known, terms, names))
+    everyone = list(containers)
+    return itertools.compress(everyone, listed_wanted(everyone, terms, names))
 
 
 def _table(containers: list[JsonObject]) -> list[str]:

@@ -63,13 +63,13 @@ def _write_text(findings: "list[Finding]", out: TextIO) -> None:
     from auditns_connector.daemon.terminal import escape
 
     colours = out.isatty()
-    told: set[str] = set()
+    shown: set[str] = set()
     width = max(len(finding.id) for finding in findings)
     for finding in findings:
         state = f"{finding.state:4}"
         if colours:
             state = f"\x1b[{_COLOURS[finding.state]}m{state}\x1b[0m"
         out.write(f"{state}  {finding.id:{width}}  {escape(finding.text)}\n")
-        if finding.remedy and finding.state != "ok" and finding.remedy not in told:
-            told.add(finding.remedy)
+        if finding.remedy and finding.state != "ok" and finding.remedy not in shown:
+            shown.add(finding.remedy)
             out.write(f"      {'':{width}}  → {escape(finding.remedy)}\n")

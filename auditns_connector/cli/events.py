@@ -21,7 +21,7 @@ def run_events(args: argparse.Namespace, signals: "Signals") -> int:
     from auditns_connector.daemon.privileges import keep_only
     from auditns_connector.daemon.process import boost_alone
     from auditns_connector.emit.events import EventWriter
-    from auditns_connector.host.namespace_source import told
+    from auditns_connector.host.namespace_source import describe
     from auditns_connector.host.open_sources import host_observer
     from auditns_connector.journal.files import JournalWriter
     from auditns_connector.pipeline.text_stage import Enricher
@@ -44,7 +44,7 @@ def run_events(args: argparse.Namespace, signals: "Signals") -> int:
         for notice in notices:
             complain(f"auditns: {notice}")
         if observer.ns_source == "perf" and not args.quiet:
-            complain(f"auditns: {told('perf', perf=True)}")
+            complain(f"auditns: {describe('perf', perf=True)}")
         nm = observer.ns_source == "nm"
         whole = observer.perf is not None and "exec_sample" in observer.perf.features
         events = EventWriter(

@@ -91,20 +91,20 @@ def rows(
     if pid is not None and all(process[0] != pid for process in snapshot["processes"]):
         raise AuditnsError(f"there is no process {pid}")
     out = []
-    for n, known in enumerate(namespaces):
-        if (wanted is not None and n not in wanted) or (types and known["type"] not in types):
+    for n, space in enumerate(namespaces):
+        if (wanted is not None and n not in wanted) or (types and space["type"] not in types):
             continue
         process = first.get(n)
         if process is None and inhabited:
             continue
         out.append(
             {
-                **{name: known[name] for name in ("type", "serial", "dev", "ino", "initial", "held", "processes")},
+                **{name: space[name] for name in ("type", "serial", "dev", "ino", "initial", "held", "processes")},
                 "pid": process[0] if process is not None else None,
                 "comm": process[2] if process is not None else None,
-                "containers": [] if known["initial"] else [_named(containers, c) for c in inside.get(n, {}) if c != -1],
-                "creator": known["creator"],
-                "age_s": known["born"],
+                "containers": [] if space["initial"] else [_named(containers, c) for c in inside.get(n, {}) if c != -1],
+                "creator": space["creator"],
+                "age_s": space["born"],
             }
         )
     out.sort(key=lambda row: (ALL_ORDER.index(row["type"]), not row["initial"], -(row["age_s"] or 0), row["pid"] or 0))
@@ -114,8 +114,8 @@ def rows(
 def _named(containers: list[JsonObject], at: int) -> JsonObject:
     if at < 0:
         return {"contid": "?"}
-    known = containers[at]
-    return {name: known[name] for name in _NAMED if known.get(name)}
+    container = containers[at]
+    return {name: container[name] for name in _NAMED if container.get(name)}
 
 
 def label(container: JsonObject) -> str:

@@ -180,10 +180,10 @@ def _family(processes: list[list[Json]]) -> list[Node]:
         while pid in creators and pid not in depths and len(line) <= len(creators):
             line.append(pid)
             pid = creators[pid]
-        known = depths.get(pid, -1)
+        nested = depths.get(pid, -1)
         for below in reversed(line):
-            known = depths[below] = (known + 1) % _DEPTH
-        return known
+            nested = depths[below] = (nested + 1) % _DEPTH
+        return nested
 
     roots = []
     for process in processes:
@@ -220,9 +220,9 @@ def lines(roots: list[Node], *, aged: bool = True, branches: tuple[tuple[str, st
                 *(("container", part) for part in item["containers"]),
             ]
         if kind == "set":
-            known = item["ns"]
-            named = " ".join(f"{name}={serial or '?'}" for name, serial in (known or {}).items())
-            text = "namespaces: " + ("?" if known is None else named or "the initial ones")
+            spaces = item["ns"]
+            named = " ".join(f"{name}={serial or '?'}" for name, serial in (spaces or {}).items())
+            text = "namespaces: " + ("?" if spaces is None else named or "the initial ones")
             return text, [("process", part) for part in item["tree"]]
         return f"{item['pid']} {clean(item['comm'], 40)}", [("process", part) for part in item.get("children", ())]
 

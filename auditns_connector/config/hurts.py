@@ -53,8 +53,8 @@ def _groups(config: "Config") -> Iterator[str]:
             try:
                 grp.getgrnam(group)
             except KeyError:
-                known = [one.gr_name for one in grp.getgrall()]
-                yield f"{name}: there is no group {group!r} on this host{suggestion(group, known)}"
+                groups = [one.gr_name for one in grp.getgrall()]
+                yield f"{name}: there is no group {group!r} on this host{suggestion(group, groups)}"
 
 
 def _users(config: "Config") -> Iterator[str]:

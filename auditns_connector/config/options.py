@@ -379,11 +379,11 @@ def _streams(path: str, table: Json) -> tuple[Definition, ...]:
         raise ConfigError(f"{path}: {error}") from None
 
 
-def _unknown(path: str, where: str, key: str, known: tuple[str, ...]) -> ConfigError:
+def _unknown(path: str, where: str, key: str, allowed: tuple[str, ...]) -> ConfigError:
     import difflib
 
-    near = difflib.get_close_matches(key.lower().replace("-", "_"), known, n=1, cutoff=0.5)
-    hint = f"this is auditns {__version__}, which knows: {', '.join(known)}"
+    near = difflib.get_close_matches(key.lower().replace("-", "_"), allowed, n=1, cutoff=0.5)
+    hint = f"this is auditns {__version__}, which knows: {', '.join(allowed)}"
     if near:
         hint = f'did you mean "{where}{near[0]}"?'
     return ConfigError(f"{path}: unknown key {v.show(where + key)}; {hint}")

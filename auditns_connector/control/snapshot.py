@@ -52,7 +52,7 @@ class _Maker:
         at = self._ns.get(inst)
         if at is None:
             at = self._ns[inst] = len(self.namespaces)
-            known = inst.creator is not None
+            witnessed = inst.creator is not None
             creator = self._model.incarnation(*inst.creator) if inst.creator is not None else None
             made = {"pid": inst.creator[0], "comm": _comm(creator) if creator else None} if inst.creator else None
             self.namespaces.append(
@@ -62,7 +62,7 @@ class _Maker:
                     "dev": inst.dev or self._model.namespaces.dev,
                     "ino": inst.ino,
                     "initial": inst.initial,
-                    "born": self._age(inst.born) if known else None,
+                    "born": self._age(inst.born) if witnessed else None,
                     "creator": made,
                     "held": bool(inst.held) and not inst.sets,
                     "processes": 0,

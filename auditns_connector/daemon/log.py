@@ -100,7 +100,7 @@ class RateLimitedLog:
     def _say(self, say: Callable[..., None], what: str, event: str, fields: JsonObject) -> None:
         now = self._clock()
         if what not in self._said and len(self._said) >= _MOST:
-            self._said = {known: said for known, said in self._said.items() if now - said[0] < PAUSE}
+            self._said = {words: said for words, said in self._said.items() if now - said[0] < PAUSE}
             if len(self._said) >= _MOST:
                 return  # so many different things at once are one thing
         when, left_out = self._said.get(what, (now - PAUSE, 0))

@@ -142,11 +142,11 @@ def boost_beside(daemon: int) -> None:
     process nobody knows what it is for, and we are raised alone."""
     try:
         with open(f"/proc/{daemon}/comm", encoding="utf-8", errors="replace") as comm:
-            known = comm.read().strip() in DAEMONS
+            is_daemon = comm.read().strip() in DAEMONS
         now = os.getpriority(os.PRIO_PROCESS, daemon)
     except OSError:  # it is gone, or there is no /proc
-        known, now = False, 0
-    if not known:
+        is_daemon, now = False, 0
+    if not is_daemon:
         boost_priority()
         return
     wanted = now if now <= -PRIORITY_BOOST else max(now - PRIORITY_BOOST, -20)

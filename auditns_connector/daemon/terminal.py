@@ -21,7 +21,7 @@ NOT_KNOWN: Final = "?"
 _WORDS: Final = frozenset((HOST, NOT_KNOWN, "unknown", "unset", "kernel", "held", "-"))
 #: a name that needs no quotes: what the runtimes allow
 _PLAIN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/@+-]*")
-TOLD_ONCE: Final = (
+ESCAPED_NOTICE: Final = (
     "auditns: stdout is a terminal: bytes that it would obey are shown escaped; a file or a pipe gets them as they are"
 )
 
@@ -65,7 +65,7 @@ def for_people(name: str, terminal: bool) -> Callable[[bytes], bytes] | None:
         return None
     if name == "json":
         return objects
-    complain(TOLD_ONCE)
+    complain(ESCAPED_NOTICE)
     return lines
 
 

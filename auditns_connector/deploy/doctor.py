@@ -10,7 +10,7 @@ from auditns_connector.auditrules import codec as auditrule
 from auditns_connector.auditrules.codec import AuditStatus
 from auditns_connector.auditrules.hints import hints
 from auditns_connector.auditrules.lease import BACKLOG_LIMIT
-from auditns_connector.host.namespace_source import AUTO, choose, told
+from auditns_connector.host.namespace_source import AUTO, choose, describe
 from auditns_connector.sources.initns import advice
 
 State = Literal["ok", "warn", "fail"]
@@ -168,12 +168,12 @@ def _events(host: Host) -> list[Finding]:
         found.append(Finding("connector", state, text, _elsewhere(host)))
     else:
         found.append(Finding("connector", "ok", f"process events arrive (kernel {host.kernel})"))
-        told = {
+        meaning = {
             True: "the kernel reports namespace changes (PROC_EVENT_NM)",
             False: "the kernel does not report namespace changes by the connector (no stock kernel does)",
             None: "whether the kernel has PROC_EVENT_NM could not be tried",
         }
-        found.append(Finding("connector-nm", "warn" if host.nm is None else "ok", told[host.nm]))
+        found.append(Finding("connector-nm", "warn" if host.nm is None else "ok", meaning[host.nm]))
     if host.perf_error:
         state = "warn" if host.nm else "fail"
         text = f"no perf events, so no namespace events on a stock kernel: {host.perf_error}"
@@ -193,8 +193,8 @@ def _source(host: Host) -> Finding:
     audit = host.audit is not None and not host.readlog_error
     source = choose(AUTO, perf=perf, connector=connector, nm=bool(host.nm), audit=audit)
     if source in ("nm", "perf"):
-        return Finding("namespace-source", "ok", told(source, perf))
-    return Finding("namespace-source", "warn", told(source, perf), _elsewhere(host))
+        return Finding("namespace-source", "ok", describe(source, perf))
+    return Finding("namespace-source", "warn", describe(source, perf), _elsewhere(host))
 
 
 def _ids(host: Host) -> Finding:

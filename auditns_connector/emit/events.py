@@ -182,14 +182,14 @@ class EventWriter:
                 if not self._nm or event["nstype"] in _NOT_NM:
                     self._add(output.time, _NS_RANK, [event])
         self._own |= self._held.decide(now)
-        return b"".join(self._told(time, event) for time, _, event in self._held.ready(now))
+        return b"".join(self._written(time, event) for time, _, event in self._held.ready(now))
 
     def _add(self, time: int, rank: int, events: Iterable[Event]) -> None:
         for event in events:
             if event.get("pid") not in self._own:
                 self._held.add(time, rank, event)
 
-    def _told(self, time: int, event: Event) -> bytes:
+    def _written(self, time: int, event: Event) -> bytes:
         """The line for ``event``, where it is to be shown."""
         self.seen += 1
         if self.done or not self._wanted(event):
@@ -254,9 +254,9 @@ class EventWriter:
             "old_inum": old.ino if old is not None and old.ino else None,
             "inum": inst.ino or None,
         }
-        for name, known in (("old_serial", old), ("serial", inst)):
-            if known is not None and known.serial is not None:
-                event[name] = f"{known.serial:x}"
+        for name, space in (("old_serial", old), ("serial", inst)):
+            if space is not None and space.serial is not None:
+                event[name] = f"{space.serial:x}"
         return event
 
     # -- lines

@@ -154,10 +154,10 @@ class LifecycleRows:
         old: "Instance | None" = None, tid: int = 0, flags: int = 0, word: bytes = b"", left: bool = False,
     ) -> None:  # fmt: skip
         """``left``: it went from ``inst`` to nowhere, which is written as serial and inode 0."""
-        (pid, uid, auid, ses, *texts), known = who
+        (pid, uid, auid, ses, *texts), present = who
         snum, ino = (0, 0) if left else (inst.serial, inst.ino)
         (ppid, *exe), more = whence
-        flags |= known | more | _DEV | _INO | (0 if snum is None else _SNUM)
+        flags |= present | more | _DEV | _INO | (0 if snum is None else _SNUM)
         old_snum, old_ino = None, 0
         if old is not None:
             old_snum, old_ino = old.serial, old.ino

@@ -37,16 +37,16 @@ _loads: Final = json.JSONDecoder().decode
 
 
 class People:
-    """Makes lines by ``lines`` of what ``correlator`` has answered; ``known`` says of a state what there is to say."""
+    """Makes lines by ``lines`` of what ``correlator`` has answered; ``who_of`` says of a state what there is to say."""
 
     def __init__(
         self,
         correlator: "Correlator",
         lines: pretty.Pretty,
-        known: "Callable[[State], Who]",
+        who_of: "Callable[[State], Who]",
         redact: "Redaction | None",
     ) -> None:
-        self._correlator, self._lines, self._known, self._redact = correlator, lines, known, redact
+        self._correlator, self._lines, self._who_of, self._redact = correlator, lines, who_of, redact
         self._json = JsonLines(_silent)
         self._rows = RowNumbers()
         self._generation = -1
@@ -92,7 +92,7 @@ class People:
         number = self._numbers.get(key)
         if number is None:
             number = self._numbers[key] = len(self._whos)
-            self._whos.append(self._known(state))
+            self._whos.append(self._who_of(state))
             self._texts.add(b'"who":%d' % number)
         return number
 

@@ -36,13 +36,13 @@ def label(who: Who) -> str:
         return HOST
     if who.contid == NOT_KNOWN:
         return NOT_KNOWN
-    known = who.container or {}
-    runtime, number = str(known.get("runtime") or ""), str(known.get("id") or "")
-    if known.get("kind") == "sandbox":
+    container = who.container or {}
+    runtime, number = str(container.get("runtime") or ""), str(container.get("id") or "")
+    if container.get("kind") == "sandbox":
         # a namespace's inode, and what tells it from later ones; a unit may have several
-        return named(f"{known.get('name') or runtime}/{number.partition('@')[0]}", 60)
-    if known.get("name"):
-        return named(str(known["name"]))
+        return named(f"{container.get('name') or runtime}/{number.partition('@')[0]}", 60)
+    if container.get("name"):
+        return named(str(container["name"]))
     if number:
         return named(f"{runtime}/{number[:12]}" if runtime else number[:12])
     return clean(who.contid, 40)
@@ -66,8 +66,8 @@ class Event(NamedTuple):
 
 def _call(fields: Fields) -> str:
     number = fields.get("syscall")
-    known = call_name(str(fields.get("arch")), number) if isinstance(number, int) else None
-    return known or str(w.enriched(fields).get("SYSCALL") or f"syscall {number}")
+    call = call_name(str(fields.get("arch")), number) if isinstance(number, int) else None
+    return call or str(w.enriched(fields).get("SYSCALL") or f"syscall {number}")
 
 
 def _objects(records: Sequence[tuple[str, Fields]]) -> str:

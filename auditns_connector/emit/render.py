@@ -108,9 +108,9 @@ def _records(read: Sequence[tuple[int, Record]]) -> list[tuple[str, Fields]]:
     argv = argv_of([record.body for record in execs], sum(record.size for record in execs))
     found = []
     for number, record in read:
-        known = rectypes.name(number) if number else record.kind
+        name = rectypes.name(number) if number else record.kind
         first = bool(execs) and record is execs[0]
-        fields = parse(record.body, known, argv if number == rectypes.EXECVE else None, first)
+        fields = parse(record.body, name, argv if number == rectypes.EXECVE else None, first)
         if fields or first or number != rectypes.EXECVE:
             found.append((record.kind, fields))
     return found
@@ -144,7 +144,7 @@ class Renderer:
         self._correlator = correlator
         self._lines = lines if lines is not None else pretty.Pretty(colour=colour)
         self._json = JsonLines()
-        self._people = People(correlator, self._lines, self._known, self._redact)
+        self._people = People(correlator, self._lines, self._who_of, self._redact)
         #: what is said of a process in JSON, numbered
         #: by number of the event, whose the records of ours in the text are that stand alone
         self._alone: dict[int, State] = {}
@@ -152,7 +152,7 @@ class Renderer:
         #: number for each state, less its time, of which nothing is said
         self._said: dict[Hashable, int] = {}
         #: and what is said of processes that are rows
-        self._of_rows = SaidOfRows(self._known)
+        self._of_rows = SaidOfRows(self._who_of)
         self._starts: CData = ffi.NULL
         #: and of those of whom the text says it, by the place of their states in ``said``
         self._of_texts = array("I", [0])
@@ -327,26 +327,26 @@ class Renderer:
         return self._describe(state, self._children.get(i), holder_of(self._correlator.model, self._pids[i], state))
 
     def _describe(self, state: "State", child: int | None = None, process: "Process | None" = None) -> jsonout.Who:
-        who = self._known(state)
+        who = self._who_of(state)
         if process is not None:
             who = who._replace(process=described(self._correlator.model, process, state))
         return who if child is None else who._replace(exit_pid=child)
 
-    def _known(self, state: "State") -> jsonout.Who:
+    def _who_of(self, state: "State") -> jsonout.Who:
         model = self._correlator.model
         container = state.container
         ns: JsonObject | None = None
         if state.nsset is not None and self._correlator.ns != "off":
             ns = {
-                kind: None if known is None else {**known, "serial": f"{known['serial']:x}"}
-                for kind, known in model.namespaces.describe(state.nsset).items()
+                kind: None if about is None else {**about, "serial": f"{about['serial']:x}"}
+                for kind, about in model.namespaces.describe(state.nsset).items()
             }
         if container is None:
             return jsonout.Who(None, None, ns)
         contid = model.containers.text(container)
         if contid == "?":
             return jsonout.Who(contid, None, ns)
-        known = {
+        about = {
             "kind": container.kind,
             "runtime": container.runtime,
             "id": container.id,
@@ -360,4 +360,4 @@ class Renderer:
         }
         login = {} if state.login is None else {"cauid": state.login.uid, "cses": state.login.session}
         entry = None if state.entry is None else entry_object(model, state.entry)
-        return jsonout.Who(contid, {field: what for field, what in known.items() if what} | login, ns, entry=entry)
+        return jsonout.Who(contid, {field: what for field, what in about.items() if what} | login, ns, entry=entry)

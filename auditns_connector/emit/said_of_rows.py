@@ -86,10 +86,10 @@ class RowNumbers:
 
 
 class SaidOfRows:
-    """What is said of rows; ``known`` says of a state what there is to say."""
+    """What is said of rows; ``who_of`` says of a state what there is to say."""
 
-    def __init__(self, known: "Callable[[State], jsonout.Who]") -> None:
-        self._known = known
+    def __init__(self, who_of: "Callable[[State], jsonout.Who]") -> None:
+        self._who_of = who_of
         self._numbers = RowNumbers()
         self._row: CData = ffi.new("struct table_row *")
         #: by number of a profile: it, the text in front of the process, its unit, and the text behind
@@ -148,7 +148,7 @@ class SaidOfRows:
         assert profile is not None
         parts = self._parts.get(number)
         if parts is None or parts[0] is not profile:
-            front, behind = jsonout.around_process(self._known(profile.state))
+            front, behind = jsonout.around_process(self._who_of(profile.state))
             unit = identity.unit(profile.cgroups, profile.state)
             said = f',"unit":{jsonout.encode(unit)}' if unit else ""
             parts = self._parts[number] = (profile, front, said, behind)

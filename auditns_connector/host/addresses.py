@@ -169,9 +169,9 @@ class NetWatch:
         self._ruled.clear()
         # an inode may have become another namespace's before it was read: the kernel's events say so by now
         self._observer.sync()
-        for inst, told in self._silent:
+        for inst, answer in self._silent:
             if self._model.namespaces.current[NET].get(inst.ino) is inst:
-                self._feed(inst, dev=told["dev"], silent=told["silent"])
+                self._feed(inst, dev=answer["dev"], silent=answer["silent"])
         return not late
 
     def _member(self, inst: Instance) -> int:
@@ -256,23 +256,23 @@ class NetWatch:
 
     def _take(self, line: bytes) -> None:
         try:
-            told: JsonObject = json.loads(line)
+            answer: JsonObject = json.loads(line)
         except ValueError:
             return  # what is no answer teaches nothing
-        if "error" in told:
-            if told["error"]:
-                self._failed(str(told["error"]))
+        if "error" in answer:
+            if answer["error"]:
+                self._failed(str(answer["error"]))
             return
-        if "silent" in told:
-            inst = self._ruled.pop(int(told["ino"]), None)
-            if inst is not None and told["silent"]:
-                self._silent.append((inst, told))
+        if "silent" in answer:
+            inst = self._ruled.pop(int(answer["ino"]), None)
+            if inst is not None and answer["silent"]:
+                self._silent.append((inst, answer))
             return
         self._asked = max(0, self._asked - 1)
-        watched = self._pending.pop(int(told["ino"]), None)
-        if watched is None or told["addrs"] is None or len(line) > _MAX_ANSWER:
+        watched = self._pending.pop(int(answer["ino"]), None)
+        if watched is None or answer["addrs"] is None or len(line) > _MAX_ANSWER:
             return
-        number = int(told["nsid"])
+        number = int(answer["nsid"])
         changed = watched.changes or number in self._early
         self._early.discard(number)
         self._numbers[number] = watched
@@ -280,7 +280,7 @@ class NetWatch:
             # it may have been read before or after that; what has changed since it was read first is known
             return
         if not watched.sure or watched.due is not None:
-            self._feed(watched.inst, **{name: told[name] for name in ("dev", "since", "addrs", "all")})
+            self._feed(watched.inst, **{name: answer[name] for name in ("dev", "since", "addrs", "all")})
         watched.sure, watched.due, watched.tries = True, None, 0
 
     def _feed(self, inst: Instance, **about: object) -> None:

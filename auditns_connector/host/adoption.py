@@ -27,29 +27,29 @@ _PTID: Final = 8
 Head = tuple[int, ...]
 
 
-def with_parents(events: bytes, blocks: Iterable[tuple[int, bytes]], known: Parents) -> list[tuple[int, bytes]]:
+def with_parents(events: bytes, blocks: Iterable[tuple[int, bytes]], parents: Parents) -> list[tuple[int, bytes]]:
     """The frames of the scan ``blocks``, each with a time at which it had been read, with the parents of those who
-    have ended since ``known`` was read; ``events`` are all frames of the kernel's until then."""
+    have ended since ``parents`` was read; ``events`` are all frames of the kernel's until then."""
     ended = _ended(events)
-    return [(until, _block(block, until, known, ended)) for until, block in blocks]
+    return [(until, _block(block, until, parents, ended)) for until, block in blocks]
 
 
-def _block(block: bytes, until: int, known: Parents, ended: dict[int, int]) -> bytes:
+def _block(block: bytes, until: int, parents: Parents, ended: dict[int, int]) -> bytes:
     out = bytearray(block)
     for off, head in heads(block):
         ppid, start = _shown(head, block[off + f.HEADER_SIZE : off + head[0]])
-        parent = _parent(head[5], ppid, start, until, known, ended)
+        parent = _parent(head[5], ppid, start, until, parents, ended)
         if parent:
             f.HEADER.pack_into(out, off, *head[:_PTID], parent, *head[_PTID + 1 :])
     return bytes(out)
 
 
-def _parent(pid: int, ppid: int, start: int, until: int, known: Parents, ended: dict[int, int]) -> int:
+def _parent(pid: int, ppid: int, start: int, until: int, parents: Parents, ended: dict[int, int]) -> int:
     """What the frame of a child is to say of the parent before; 0: nothing else than that it has ``ppid``."""
-    child = known.of.get(pid)
+    child = parents.of.get(pid)
     if child is not None and abs(child.start - start) <= SAME_START:
         return child.parent if child.parent != ppid else 0
-    if start + START_TICK < known.taken:
+    if start + START_TICK < parents.taken:
         return 0  # it was in no namespaces of its own then
     another = any(time <= until for other, time in ended.items() if other != pid)
     return f.UNPROVEN_PARENT if another else 0

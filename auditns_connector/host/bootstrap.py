@@ -158,7 +158,7 @@ class Bootstrap:
         sample_clock()
         self.scan()
         feed(self._questions.numbered())
-        for inst, maps in self._model.inside.known_maps():
+        for inst, maps in self._model.inside.current_maps():
             feed(idmap_frame(inst, maps._asdict(), now))
         self._registrations(now)
 

@@ -105,8 +105,8 @@ class NsAsker:
     def numbered(self) -> bytes:
         """NSID frames for all that have a serial: a journal that begins now tells them."""
         now = time.monotonic_ns()
-        known = self._namespaces.serials.items()
-        return b"".join(nsid(inst, serial, now) for serial, inst in known if inst.sets or inst.initial)
+        serials = self._namespaces.serials.items()
+        return b"".join(nsid(inst, serial, now) for serial, inst in serials if inst.sets or inst.initial)
 
     def held(self) -> bytes:
         """An NSLIST frame of all that no task is in: a journal that begins now tells them."""

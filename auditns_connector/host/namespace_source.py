@@ -47,7 +47,7 @@ def choose(wanted: str, *, perf: bool, connector: bool, nm: bool, audit: bool) -
     return wanted
 
 
-def told(source: str, perf: bool) -> str:
+def describe(source: str, perf: bool) -> str:
     """One sentence about the source in use, for people."""
     name = "nm+perf" if source == "nm" and perf else source
     words = {

@@ -151,8 +151,8 @@ class Observer:
             self._sample_clock()
             block = self._drain(cut)
         else:
-            cut, told, block = self.perf.look(self.clock)
-            if told:
+            cut, clock_due, block = self.perf.look(self.clock)
+            if clock_due:
                 self.tell_clock()
             if block and self.tap is not None:
                 self.tap(block)
@@ -249,7 +249,7 @@ class Observer:
         self.bootstrap.begin_again(now, f.S_PERF if self.perf is not None else f.S_CN, self._sample_anew, torn)
 
     def _sample_anew(self) -> None:
-        self.clock.known = 0
+        self.clock.emitted = 0
         self._sample_clock()
 
     def _drain(self, cut: int | None) -> bytes:

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, NamedTuple
 
 from auditns_connector.errors import AuditnsError, NotSupportedError
-from auditns_connector.host.namespace_source import AUTO, choose, told
+from auditns_connector.host.namespace_source import AUTO, choose, describe
 from auditns_connector.host.observer import Observer
 from auditns_connector.model.apply.dispatch import Model
 from auditns_connector.sources import initns
@@ -78,7 +78,7 @@ def open_sources(
                 source.close()
         raise
     if chosen != "perf":
-        notices.append(told(chosen, rings is not None))
+        notices.append(describe(chosen, rings is not None))
     if rings is not None and not ends and proc is None:
         notices.append(
             "neither tracepoints nor the proc connector: a process that runs a set-user-ID program is unknown until it "

@@ -71,9 +71,9 @@ def _generation() -> int:
         sock.settimeout(1.0)
         sock.send(struct.pack("=IHHIIBBH", 20, _GETGEN, _REQUEST, 1, 0, 0, 0, 0))
         for kind, _, body in rtnetlink.messages(sock.recv(65536)):
-            told = rtnetlink.attributes(body, _NFGENMSG).get(_NFTA_GEN_ID, b"") if kind == _NEWGEN else b""
-            if len(told) == 4:
-                return int.from_bytes(told, "big")
+            generation = rtnetlink.attributes(body, _NFGENMSG).get(_NFTA_GEN_ID, b"") if kind == _NEWGEN else b""
+            if len(generation) == 4:
+                return int.from_bytes(generation, "big")
     return 0
 
 

@@ -22,7 +22,7 @@ from typing import Final, NamedTuple
 
 from auditns_connector.host.scan_frames import (
     ENDS,
-    KNOWN_CGROUP,
+    HAS_CGROUP,
     NO_START,
     NONE,
     TYPE_FLAGS,
@@ -103,10 +103,10 @@ def roll_back(moment: int, events: bytes, blocks: Iterable[tuple[int, bytes]], *
     Each block comes with a time at which it had been read. ``whole`` says that nothing else is known of any process:
     then those that have ended since are worked out as well. ``None`` where events are missing.
     """
-    told, found = read_events(moment, events)
-    if told is None:
+    history, found = read_events(moment, events)
+    if history is None:
         return None
-    return _Undoing(moment, told, list(answers(blocks)), whole=whole).result(found)
+    return _Undoing(moment, history, list(answers(blocks)), whole=whole).result(found)
 
 
 class _Undoing:
@@ -253,10 +253,10 @@ class _Undoing:
         values = _OF_A_ROW.unpack_from(frame, f.HEADER_SIZE)
         life.inodes = tuple(own or ino for own, ino in zip(life.inodes, values[:8], strict=True))
         life.children, life.depth = values[8], values[10]
-        tids, nspids, cgroup_size, comm_size, _, known = values[9:]
+        tids, nspids, cgroup_size, comm_size, _, present = values[9:]
         at = f.HEADER_SIZE + _OF_A_ROW.size + 4 * (tids + nspids)
         life.comm = frame[at : at + comm_size]
-        if known & KNOWN_CGROUP and life.cgroup is None:
+        if present & HAS_CGROUP and life.cgroup is None:
             life.cgroup = frame[at + comm_size : at + comm_size + cgroup_size]
 
     def _born(self, child: _Life, above: _Life, event: Event) -> None:

@@ -82,11 +82,11 @@ class ReaderAtOnce:
 
 
 class ReaderThread:
-    """Answers in a thread that begins with the first question; ``told`` is called there with each answer's coming."""
+    """Answers in a thread that begins with the first question; ``notify`` is called there with each answer's coming."""
 
-    def __init__(self, files: RuntimeFiles, told: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, files: RuntimeFiles, notify: Callable[[], None] = lambda: None) -> None:
         self._files = files
-        self._told = told
+        self._notify = notify
         self._questions: queue.Queue[Question] = queue.Queue(_MOST)
         self._answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
         self._begun = False
@@ -111,7 +111,7 @@ class ReaderThread:
                 self._files.counters["malformed"] += 1
                 found = NOTHING
             self._answers.put((question, found))
-            self._told()
+            self._notify()
 
     def answers(self) -> Iterator[Answer]:
         """What has been answered since."""

@@ -10,7 +10,7 @@ from auditns_connector.vocabulary.namespaces import ALL_ORDER, FLAGS
 NO_START: Final = (1 << 64) - 1
 NONE: Final = (0,) * len(ALL_ORDER)
 TYPE_FLAGS: Final = tuple(FLAGS[name] for name in ALL_ORDER)
-KNOWN_CGROUP: Final = 1
+HAS_CGROUP: Final = 1
 ENDS: Final = (f.K_EXIT, f.K_EXIT_SAMPLE)
 _ALL: Final = sum(TYPE_FLAGS)
 _CALLS: Final = (f.K_UNSHARE, f.K_SETNS)
@@ -62,7 +62,7 @@ def heads(frames: bytes) -> Iterator[tuple[int, tuple[int, ...]]]:
 def read_events(moment: int, events: bytes) -> tuple[list[Event] | None, bytes]:
     """The kernel's events from ``moment`` on that say something (None: some are missing), and all frames to be applied
     behind the scan."""
-    told: list[Event] = []
+    found: list[Event] = []
     calls: dict[int, int] = {}
     newborn: dict[int, int] = {}
     kept: list[bytes] = []
@@ -86,16 +86,16 @@ def read_events(moment: int, events: bytes) -> tuple[list[Event] | None, bytes]:
         elif kind == f.K_NEWTASK:
             flags = arg
         elif kind == f.K_FORK and pid != ppid and not any(inodes):
-            newborn[tid] = len(told)
+            newborn[tid] = len(found)
         elif kind == f.K_NAMESPACES:
             flags = calls.pop(tid, 0)
             birth = newborn.pop(tid, None)
             if birth is not None and not flags:
-                told[birth] = told[birth]._replace(inodes=inodes)  # told right behind the FORK
+                found[birth] = found[birth]._replace(inodes=inodes)  # told right behind the FORK
                 continue
             flags = flags or _ALL
-        told.append(Event(time, kind, pid, tid, ppid, inodes, flags))
-    return told, b"".join(kept)
+        found.append(Event(time, kind, pid, tid, ppid, inodes, flags))
+    return found, b"".join(kept)
 
 
 def process_frame(
@@ -117,7 +117,7 @@ def process_frame(
     """A PROCESS frame, see frames.py; ``cgroup`` None: not known."""
     head = f.PROCESS_PAYLOAD.pack(
         *inodes, children, len(tids), len(nspids), len(cgroup or b""), len(comm), state,
-        KNOWN_CGROUP if cgroup is not None else 0,
+        HAS_CGROUP if cgroup is not None else 0,
     )  # fmt: skip
     numbers = b"".join(number.to_bytes(4, "little") for number in (*tids, *nspids))
     return f.pack(

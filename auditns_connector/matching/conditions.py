@@ -221,8 +221,8 @@ def _addr(option: str, words: Sequence[str]) -> Condition:
     pieces = [_address_pieces(word) for word in words]
     everywhere = any(one is None for one in pieces)
     needles = None if everywhere else [one for some in pieces for one in some or ()]
-    known = [_address_term(word) for word in words]
-    terms = [] if None in known else [("addr", one) for one in known if one is not None]
+    parsed = [_address_term(word) for word in words]
+    terms = [] if None in parsed else [("addr", one) for one in parsed if one is not None]
     return Condition(option, judge, needles=needles, terms=terms)
 
 

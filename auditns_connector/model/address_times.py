@@ -81,7 +81,7 @@ class Hold:
         self.sure_until, self.maybe_until = min(self.sure_until, since), min(self.maybe_until, until)
 
 
-class Known:
+class AddressHistory:
     """What is known of one namespace: an address without a :class:`Hold` it did not have from ``since`` on (ns)."""
 
     __slots__ = ("gone", "holds", "since")

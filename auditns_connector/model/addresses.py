@@ -19,8 +19,8 @@ from auditns_connector.model.address_times import (
     EVER,
     MAYBE,
     SURE,
+    AddressHistory,
     Hold,
-    Known,
     address,
     is_loopback,
     key_of,
@@ -84,7 +84,7 @@ class Packets:
         self._since: int | None = None
         #: netfilter mark -> contid, or HOST_NETWORK
         self.marks: dict[int, int] = {}
-        self._of: dict[Instance, Known] = {}
+        self._of: dict[Instance, AddressHistory] = {}
         #: of those that have an inode, the last
         self._by_ino: dict[int, Instance] = {}
         #: address -> who had it at some time
@@ -93,7 +93,7 @@ class Packets:
         self._cache: dict[Instance, list[tuple[Container, int | None]]] = {}
         #: namespaces that are not followed and when they ended; those that have not been for long
         self._open: list[tuple[Instance, int]] | None = None
-        self._young: list[tuple[Instance, Known]] = []
+        self._young: list[tuple[Instance, AddressHistory]] = []
         #: until when no packet can have been logged in a namespace (ns)
         self._silent: dict[Instance, int] = {}
 
@@ -112,69 +112,69 @@ class Packets:
 
     def take(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
         """ADDRS frame: what the addresses of one network namespace were, or how they changed until ``time``."""
-        told: JsonObject = json.loads(payload.rstrip(b"\0"))
-        ino = int(told["ino"])
-        change = not {"new", "gone"}.isdisjoint(told)
+        fields: JsonObject = json.loads(payload.rstrip(b"\0"))
+        ino = int(fields["ino"])
+        change = not {"new", "gone"}.isdisjoint(fields)
         inst = self._by_ino.get(ino) if change else self._model.namespaces.current[NET].get(ino)
-        if inst is None or (inst.dev and told["dev"] and inst.dev != int(told["dev"])):
+        if inst is None or (inst.dev and fields["dev"] and inst.dev != int(fields["dev"])):
             return
         if change:
-            self._changed(inst, told, time)
-        elif "silent" in told:
+            self._changed(inst, fields, time)
+        elif "silent" in fields:
             if len(self._silent) >= _MAX_GROUPS:
                 self._silent.clear()
-            self._silent[inst] = int(told["silent"])
-        elif "holds" in told:
+            self._silent[inst] = int(fields["silent"])
+        elif "holds" in fields:
             self._forget(inst)
-            known = self._known_from(inst, int(told["since"]))
-            for text, *times in told["holds"]:
+            history = self._history(inst, int(fields["since"]))
+            for text, *times in fields["holds"]:
                 if (key := read_key(str(text))) is not None:
-                    self._hold(inst, known, key, Hold(*map(int, times)))
-        elif told.get("addrs") is None or "since" not in told:
+                    self._hold(inst, history, key, Hold(*map(int, times)))
+        elif fields.get("addrs") is None or "since" not in fields:
             self._forget(inst)  # a reading that nothing follows was true in its moment alone
         else:
-            self._read(inst, told)
+            self._read(inst, fields)
 
-    def _known_from(self, inst: Instance, since: int) -> Known:
+    def _history(self, inst: Instance, since: int) -> AddressHistory:
         former = self._by_ino.get(inst.ino)
         if former is not None and former is not inst and self._of[former].gone is None:
             self._forget(former)
         self._by_ino[inst.ino] = inst
-        return self._of.setdefault(inst, Known(since))
+        return self._of.setdefault(inst, AddressHistory(since))
 
-    def _read(self, inst: Instance, told: JsonObject) -> None:
-        since = int(told["since"])
-        known = self._known_from(inst, since)
-        found = read_keys(told["addrs"], told.get("all", ()))
-        for key, holds in known.holds.items():
+    def _read(self, inst: Instance, fields: JsonObject) -> None:
+        since = int(fields["since"])
+        history = self._history(inst, since)
+        found = read_keys(fields["addrs"], fields.get("all", ()))
+        for key, holds in history.holds.items():
             for hold in holds:
                 if key not in found and hold.maybe_until == EVER:
                     hold.maybe_until = since
                     if hold.sure_until == EVER:
                         hold.sure_until = hold.sure_from
-        self._prune(inst, known, since - _KEEP)
+        self._prune(inst, history, since - _KEEP)
         for key in found:
-            if all(hold.sure_until != EVER for hold in known.holds.get(key, ())):
-                self._hold(inst, known, key, Hold(0, since, EVER, EVER))
+            if all(hold.sure_until != EVER for hold in history.holds.get(key, ())):
+                self._hold(inst, history, key, Hold(0, since, EVER, EVER))
 
-    def _changed(self, inst: Instance, told: JsonObject, time: int) -> None:
-        known, since = self._of[inst], int(told["since"])
-        if told.get("gone"):
-            known.gone = time
-            for holds in known.holds.values():
+    def _changed(self, inst: Instance, fields: JsonObject, time: int) -> None:
+        history, since = self._of[inst], int(fields["since"])
+        if fields.get("gone"):
+            history.gone = time
+            for holds in history.holds.values():
                 for hold in holds:
                     hold.end(since, time)
             return
-        for key in read_keys(told["old"], ()):
+        for key in read_keys(fields["old"], ()):
             # another device may have it too: the next reading says whether it was the last
-            for hold in known.holds.get(key, ()):
+            for hold in history.holds.get(key, ()):
                 hold.end(since, EVER)
-        for key in read_keys(told["new"], told["all"]):
-            if all(hold.sure_until != EVER for hold in known.holds.get(key, ())):
-                self._hold(inst, known, key, Hold(since, time, EVER, EVER))
+        for key in read_keys(fields["new"], fields["all"]):
+            if all(hold.sure_until != EVER for hold in history.holds.get(key, ())):
+                self._hold(inst, history, key, Hold(since, time, EVER, EVER))
 
-    def _hold(self, inst: Instance, known: Known, key: bytes, hold: Hold) -> None:
-        holds = known.holds.setdefault(key, [])
+    def _hold(self, inst: Instance, history: AddressHistory, key: bytes, hold: Hold) -> None:
+        holds = history.holds.setdefault(key, [])
         holds.append(hold)
         if len(holds) > _MAX_HOLDS:
             # one for the oldest two: what lies between is open
@@ -182,12 +182,12 @@ class Packets:
             holds[:2] = [Hold(first.maybe_from, second.sure_from, second.sure_until, second.maybe_until)]
         self._owners.setdefault(key, set()).add(inst)
 
-    def _prune(self, inst: Instance, known: Known, before: int) -> None:
+    def _prune(self, inst: Instance, history: AddressHistory, before: int) -> None:
         """Forget what ``inst`` had until ``before``: of packets that are as old nobody asks."""
-        for key, holds in list(known.holds.items()):
+        for key, holds in list(history.holds.items()):
             holds[:] = [hold for hold in holds if hold.maybe_until >= before]
             if not holds:
-                del known.holds[key]
+                del history.holds[key]
                 self._let_go(inst, key)
 
     def _let_go(self, inst: Instance, key: bytes) -> None:
@@ -197,11 +197,11 @@ class Packets:
             del self._owners[key]
 
     def _forget(self, inst: Instance) -> None:
-        known = self._of.pop(inst, None)
+        history = self._of.pop(inst, None)
         self._silent.pop(inst, None)
         if self._by_ino.get(inst.ino) is inst:
             del self._by_ino[inst.ino]
-        for key in known.holds if known is not None else ():
+        for key in history.holds if history is not None else ():
             self._let_go(inst, key)
 
     def snapshot(self) -> list[JsonObject]:
@@ -210,13 +210,13 @@ class Packets:
             {
                 "ino": inst.ino,
                 "dev": inst.dev,
-                "since": known.since,
+                "since": history.since,
                 "holds": [
-                    [key_text(key), *hold.times()] for key, holds in sorted(known.holds.items()) for hold in holds
+                    [key_text(key), *hold.times()] for key, holds in sorted(history.holds.items()) for hold in holds
                 ],
             }
-            for inst, known in self._of.items()
-            if known.gone is None
+            for inst, history in self._of.items()
+            if history.gone is None
         ]
 
     # -- answers
@@ -269,8 +269,8 @@ class Packets:
         packet ``until`` then."""
         sure, may = set(), self._not_followed(low)
         for inst in self._owners.get(key_of(raw), ()):
-            known = self._of[inst]
-            how = known.had(key_of(raw), low, high)
+            history = self._of[inst]
+            how = history.had(key_of(raw), low, high)
             if how == SURE:
                 sure.add(inst)
             elif how == MAYBE:
@@ -302,7 +302,9 @@ class Packets:
         it may have been lost."""
         if self._open is None:
             namespaces, floor = self._model.namespaces, self._model.now - _KEEP
-            for inst in [inst for inst, known in self._of.items() if known.gone is not None and known.gone < floor]:
+            for inst in [
+                inst for inst, history in self._of.items() if history.gone is not None and history.gone < floor
+            ]:
                 self._forget(inst)
             found = [(inst, EVER) for inst in namespaces.current[NET].values() if inst.live or inst.initial]
             found += [(inst, ended) for inst, ended in namespaces.died if inst.index == NET]
@@ -310,9 +312,9 @@ class Packets:
             # no container has a process in one that had none then
             found += [(inst, inst.ended or 0) for inst in waiting if inst.index == NET]
             self._open = [(inst, ended) for inst, ended in found if inst not in self._of and ended >= floor]
-            self._young = [(inst, known) for inst, known in self._of.items() if known.since > floor]
+            self._young = [(inst, history) for inst, history in self._of.items() if history.since > floor]
         may = {inst for inst, ended in self._open if ended >= low}
-        return may | {inst for inst, known in self._young if known.since > low and not known.gone_before(low)}
+        return may | {inst for inst, history in self._young if history.since > low and not history.gone_before(low)}
 
     def _nobody_anywhere(self, low: int) -> bool:
         """Whether no container can have had any packet then."""
@@ -351,8 +353,8 @@ class Packets:
         if contid == HOST_NETWORK:
             namespaces = self._model.namespaces.current[NET].values()
             return self._of_all([c for inst in namespaces if inst.initial for c in self._inside(inst, low)])
-        known = self._model.containers.by_contid.get(contid)
-        return State(0, known if known is not None else self._named(contid), None, OBSERVED)
+        container = self._model.containers.by_contid.get(contid)
+        return State(0, container if container is not None else self._named(contid), None, OBSERVED)
 
     def _named(self, contid: int) -> Container:
         """A container that only the configuration knows."""

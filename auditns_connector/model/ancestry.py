@@ -145,7 +145,7 @@ class Ancestry:
             makers += children
         return found[1:]
 
-    def told(self, kin: Kin) -> Ancestor:
+    def describe(self, kin: Kin) -> Ancestor:
         """What is to be told of ``kin``."""
         if kin.file and not self.missing(kin.ran, _end(kin)):
             name, exe = self._table.name, self._exe(kin)
@@ -236,8 +236,8 @@ class Ancestry:
     def _forgetting(self, process: Process) -> None:
         c = self._table.c
         children = process.recent_children or ()
-        known = any(pid != process.pid and lib.table_knows(c, pid, time) for time, pid, _ in children)
-        if known or process.heirs or process.scanned or len(children) >= KEPT_MADE:
+        seen = any(pid != process.pid and lib.table_knows(c, pid, time) for time, pid, _ in children)
+        if seen or process.heirs or process.scanned or len(children) >= KEPT_MADE:
             self._keep(self.of(process))
 
     def _keep(self, kin: Kin) -> None:

@@ -33,7 +33,7 @@ class Calls:
         entries.append(time)
         del entries[:-_CAP]
 
-    def told(self, process: Process, times: Iterable[int], before: int) -> int:
+    def consume(self, process: Process, times: Iterable[int], before: int) -> int:
         """A record of ``process`` tells of such a call, stamped with one of ``times``, or up to ``before`` ns before.
         Returns the time before which none of its records still to come was made; 0 where that is no call we know, and
         then the order of this process's calls is not known."""

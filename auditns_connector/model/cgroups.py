@@ -5,7 +5,7 @@ from typing import Final
 
 from auditns_connector.model.runtimes import Runtime, places, unit_of
 
-_MAX_TOLD: Final = 8192
+_MAX_DECODED: Final = 8192
 
 
 def cgroup_paths(raw: bytes) -> Iterator[tuple[str, str]]:
@@ -40,8 +40,8 @@ class CgroupSet:
 
     def path(self, root: int) -> str:
         """The path in hierarchy ``root`` (0: cgroup v2)."""
-        for known, path in self.paths:
-            if known == root:
+        for hierarchy, path in self.paths:
+            if hierarchy == root:
                 return path
         return "/"
 
@@ -53,7 +53,7 @@ class Cgroups:
         self._sets: dict[tuple[tuple[int, str], ...], CgroupSet] = {}
         self.root = self.of(())
         #: what /proc/PID/cgroup says -> its set: most processes share theirs
-        self._told: dict[bytes, CgroupSet] = {}
+        self._decoded: dict[bytes, CgroupSet] = {}
         self.path_of: dict[int, str] = {}
 
     def of(self, paths: Iterable[tuple[int, str]]) -> CgroupSet:
@@ -66,13 +66,13 @@ class Cgroups:
             found = self._sets[key] = CgroupSet(key)
         return found
 
-    def told(self, raw: bytes) -> CgroupSet:
+    def decode(self, raw: bytes) -> CgroupSet:
         """The set that the text of /proc/PID/cgroup means."""
-        found = self._told.get(raw)
+        found = self._decoded.get(raw)
         if found is None:
-            if len(self._told) >= _MAX_TOLD:
-                self._told.clear()
-            found = self._told[raw] = self.of((int(root), path) for root, path in dict(cgroup_paths(raw)).items())
+            if len(self._decoded) >= _MAX_DECODED:
+                self._decoded.clear()
+            found = self._decoded[raw] = self.of((int(root), path) for root, path in dict(cgroup_paths(raw)).items())
         return found
 
     def moved(self, old: CgroupSet, root: int, path: str) -> CgroupSet:

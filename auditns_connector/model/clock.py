@@ -30,13 +30,13 @@ class Clock:
         if not self._regimes:
             self._regimes.append((0, mono, offset))
             return
-        since, until, known = self._regimes[-1]
-        if abs(offset - known) < STEP:
+        since, until, former = self._regimes[-1]
+        if abs(offset - former) < STEP:
             # drift: the regime goes on with the newer value
-            self._regimes[-1] = (since, mono, offset if abs(offset - known) > STEP // 8 else known)
+            self._regimes[-1] = (since, mono, offset if abs(offset - former) > STEP // 8 else former)
             return
         # the step happened somewhere between the last sample and this one: the regimes overlap there
-        self._regimes[-1] = (since, mono, known)
+        self._regimes[-1] = (since, mono, former)
         self._regimes.append((max(until, last), mono, offset))
         self._stepped = mono
         del self._regimes[:-_KEPT]

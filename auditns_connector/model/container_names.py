@@ -59,7 +59,7 @@ def add(containers: Containers, request: JsonObject) -> Container | None:
         return None
     for field, value in request["names"].items():
         if field == "runtime":
-            _told_runtime(container, str(value))
+            _set_runtime(container, str(value))
         elif field in NAMES and (not getattr(container, field) or (field == "name" and _called_like_unit(container))):
             setattr(container, field, bounded(str(value)))
     if not container.labels:
@@ -74,7 +74,7 @@ def _called_like_unit(container: Container) -> bool:
     return container.sandbox is not None and home is not None and container.name == home.unit
 
 
-def _told_runtime(container: Container, runtime: str) -> None:
+def _set_runtime(container: Container, runtime: str) -> None:
     row = BY_NAME.get(container.key[-1][0])
     if row is not None and row.shared and runtime in BY_NAME and runtime != KUBERNETES:
         container.runtime = runtime

@@ -69,8 +69,8 @@ class Entries:
         """The last container it was known to be in."""
         if process.state.container is not UNKNOWN or not process.past:
             return process.state.container
-        known = (state.container for state in reversed(process.past) if state.container is not UNKNOWN)
-        return next(known, UNKNOWN)
+        earlier = (state.container for state in reversed(process.past) if state.container is not UNKNOWN)
+        return next(earlier, UNKNOWN)
 
     def of(self, process: Process, state: State, move: Move) -> Entry | None:
         """The entry that ``process``, which was in ``state``, has after ``move``."""
@@ -103,7 +103,7 @@ class Entries:
             *_, outer = outer.around()
         parents, unit = self._line(process, session)
         id_ = key_of(model.containers.boot_id, (process.pid, process.start))
-        who = model.ancestry.told(model.ancestry.of(process))
+        who = model.ancestry.describe(model.ancestry.of(process))
         entry = Entry(id_, container, how, time, who, session, parents, unit, outer)
         self.kept = True
         model.container_news(ENTRY, container, model.now if time is None else time, entry)
@@ -160,7 +160,7 @@ class Entries:
             if unit and parent.unit != unit and found:
                 break
             unit = parent.unit or unit
-            found.append(model.ancestry.told(parent))
+            found.append(model.ancestry.describe(parent))
         return tuple(found), unit
 
     def found(self, process: Process, parent: Process | None, numbers: Sequence[int]) -> None:

@@ -20,7 +20,7 @@ class Session(NamedTuple):
 
     auid: int
     ses: int
-    told: str
+    source: str
 
 
 class Ancestor(NamedTuple):

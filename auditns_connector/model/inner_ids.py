@@ -121,8 +121,8 @@ class Inside:
             ns = ns.origin
         return False
 
-    def _fill(self, ns: int, known: Process, number: int) -> None:
-        """``known`` is the first whose number in ``ns`` a ring told. Numbers are given one after the other; where as
+    def _fill(self, ns: int, member: Process, number: int) -> None:
+        """``member`` is the first whose number in ``ns`` a ring told. Numbers are given one after the other; where as
         many were born since the first process as have been given, everyone's is known.
 
         Two births by different threads within :data:`_CLOSE` may have got theirs in the other order, unless the one was
@@ -131,7 +131,7 @@ class Inside:
         births = self._births.pop(ns, None)
         if births is None:
             return
-        at = next((i for i, birth in enumerate(births) if birth[1] is known), None)
+        at = next((i for i, birth in enumerate(births) if birth[1] is member), None)
         if at is None or number != at + 1:
             return
         for i in range(1, at):
@@ -165,7 +165,7 @@ class Inside:
             self.fresh.append(process)
             del self.fresh[:-_MAX_MAPS]  # in a replay nobody takes it away
 
-    def told(self, process: Process, nspid: Sequence[int]) -> None:
+    def set_numbers(self, process: Process, nspid: Sequence[int]) -> None:
         """/proc showed the numbers of ``process``, ours first, its own pid namespace's last."""
         if not nspid:
             return
@@ -191,20 +191,20 @@ class Inside:
         was made together with it and is in the container now."""
         if mnt_ns.initial or mnt_ns.first is None:
             return False
-        known = self._mounts.get(mnt_ns.number)
-        if known is None:
+        owner = self._mounts.get(mnt_ns.number)
+        if owner is None:
             process = self._model.incarnation(*mnt_ns.first)
             if process is not None:
                 states = process.states(mnt_ns.born, mnt_ns.born)
                 made = mnt_ns.born == process.start or not states
-                known = process.state.container if made else states[0].container
-            if known is not None:
+                owner = process.state.container if made else states[0].container
+            if owner is not None:
                 if len(self._mounts) >= _MAX_MAPS:
                     del self._mounts[next(iter(self._mounts))]
-                self._mounts[mnt_ns.number] = known
-        return known is not None and known in container.chain()
+                self._mounts[mnt_ns.number] = owner
+        return owner is not None and owner in container.chain()
 
-    def known_maps(self) -> list[tuple[Instance, IdMap]]:
+    def current_maps(self) -> list[tuple[Instance, IdMap]]:
         """The user namespaces of now whose maps are known."""
         current = self._model.namespaces.current[USER].values()
         return [(inst, self.maps[inst.number]) for inst in current if inst.number in self.maps]
@@ -246,8 +246,8 @@ class Inside:
                 return True
             if own.initial:
                 return False
-            known = self.levels.get(own.number)
-            if known is not None and known <= self.levels.get(ns.number, 0):
+            level = self.levels.get(own.number)
+            if level is not None and level <= self.levels.get(ns.number, 0):
                 return False
             own, seen = own.origin, seen + 1
         return None

@@ -47,7 +47,7 @@ class Logins:
 
     def __init__(self, model: Tables) -> None:
         self._model = model
-        self._known: dict[Session, Session] = {}
+        self._sessions: dict[Session, Session] = {}
         #: pid -> start of who was born within the tick of a LOGIN record, so that his session is open, and lives or has
         #: to do with an entry
         self.unsure: dict[int, int] = {}
@@ -57,7 +57,7 @@ class Logins:
     def take(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
         """LOGINS frame: who has which auid and ses at ``time``; ``arg`` (milliseconds since 1970) and ``cgroup`` are
         time and serial of the LOGIN record that says so, 0 where /proc does."""
-        told = f"{arg // 1000}.{arg % 1000:03d}:{cgroup}" if arg else PROCFS
+        source = f"{arg // 1000}.{arg % 1000:03d}:{cgroup}" if arg else PROCFS
         for at in range(0, len(payload) - ONE.size + 1, ONE.size):
             who, auid, ses = ONE.unpack_from(payload, at)
             process = self._holder(who) if who > 0 else None
@@ -65,7 +65,7 @@ class Logins:
                 continue
             if arg:
                 self.kept = True
-                self._logged_in(process, self._one(Session(auid, ses, told)), time)
+                self._logged_in(process, self._one(Session(auid, ses, source)), time)
             elif process.state.session is None or process.state.session[:2] != (auid, ses):
                 self._found(process, self._recorded(auid, ses))
 
@@ -88,14 +88,14 @@ class Logins:
 
     def _recorded(self, auid: int, ses: int) -> Session:
         """The session of the LOGIN record that told of it, or else of /proc."""
-        recorded = (one for one in reversed(self._known) if one[:2] == (auid, ses) and one.told != PROCFS)
+        recorded = (one for one in reversed(self._sessions) if one[:2] == (auid, ses) and one.source != PROCFS)
         return next(recorded, None) or self._one(Session(auid, ses, PROCFS))
 
     def _one(self, session: Session) -> Session:
         """The one object for it."""
-        if len(self._known) >= _MOST:
-            self._known.clear()
-        return self._known.setdefault(session, session)
+        if len(self._sessions) >= _MOST:
+            self._sessions.clear()
+        return self._sessions.setdefault(session, session)
 
     def _found(self, process: Process, session: Session) -> None:
         model, unsure = self._model, self.unsure.get(process.pid) == process.start

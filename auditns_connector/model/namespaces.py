@@ -23,8 +23,8 @@ from auditns_connector.vocabulary.frames import NAMESPACES_PAYLOAD
 from auditns_connector.vocabulary.namespaces import ALL_ORDER, FLAGS, INITIAL_INODES, PERF_ORDER
 from auditns_connector.vocabulary.values import CData, JsonObject
 
-_KNOWN: Final = len(PERF_ORDER)
-_UNTOLD: Final = (None,) * (len(ALL_ORDER) - _KNOWN)
+_REPORTED: Final = len(PERF_ORDER)
+_UNREPORTED: Final = (None,) * (len(ALL_ORDER) - _REPORTED)
 #: so many sets in which nobody lives may be remembered
 _EMPTY_SETS: Final = 4096
 _MOST_SERIAL: Final = (1 << 64) - 1
@@ -162,24 +162,24 @@ class Namespaces:
             self.dev = dev
         insts: list[Instance | None] = []
         for index, ino in enumerate(inodes):
-            known = base.inst[index] if base is not None else None
+            present = base.inst[index] if base is not None else None
             if ino == 0:
                 insts.append(None)  # the kernel was built without that type
-            elif known is not None and known.ino == ino:
-                insts.append(known)
-            elif known is not None and fresh & _FLAGS[index]:
+            elif present is not None and present.ino == ino:
+                insts.append(present)
+            elif present is not None and fresh & _FLAGS[index]:
                 insts.append(self._new(index, dev, ino, now))
             else:
                 insts.append(self.find(index, dev, ino, now))
-        insts += base.inst[_KNOWN:] if base is not None else _UNTOLD
+        insts += base.inst[_REPORTED:] if base is not None else _UNREPORTED
         return self.intern(tuple(insts), raw)
 
     def intern(self, insts: tuple[Instance | None, ...], raw: bytes | None = None) -> NsSet:
         """The one :class:`NsSet` of these instances."""
         found = self._sets.get(insts)
         if found is None:
-            if raw is None and None not in insts[:_KNOWN]:
-                inodes = [inst.ino for inst in insts[:_KNOWN] if inst is not None]
+            if raw is None and None not in insts[:_REPORTED]:
+                inodes = [inst.ino for inst in insts[:_REPORTED] if inst is not None]
                 raw = NAMESPACES_PAYLOAD.pack(self.dev, *inodes)
             found = self._sets[insts] = NsSet(insts, raw[:64] if raw is not None else None)
             if len(self._sets) > self._most_sets:
@@ -310,7 +310,7 @@ class Namespaces:
         self.unproven_ends.pop(former.number, None)
         self.unnumbered.pop(inst.number, None)
         former.held = True
-        inst.serial, inst.born, inst.told, inst.joined = former.serial, former.born, former.told, True
+        inst.serial, inst.born, inst.reported, inst.joined = former.serial, former.born, former.reported, True
         inst.first, inst.creator, inst.origin = former.first, former.creator, former.origin
         if inst.serial is not None:
             self.serials[inst.serial] = inst

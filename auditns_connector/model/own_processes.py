@@ -32,7 +32,7 @@ class OwnProcesses:
         self.pid = self.since = 0
         #: (pid, start) of other programs of ours
         self._others: dict[tuple[int, int], None] = {}
-        self._known: dict[tuple[int, int], bool] = {}
+        self._verdicts: dict[tuple[int, int], bool] = {}
         #: numbers of the namespaces that they made
         self._hidden: dict[int, None] = {}
 
@@ -51,7 +51,7 @@ class OwnProcesses:
 
     def forget(self) -> None:
         """Who is who may have changed: what was worked out so far is dropped."""
-        self._known.clear()
+        self._verdicts.clear()
 
     def made(self, process: Process) -> bool:
         """Whether ``process`` descends from the program, or from another one of ours."""
@@ -62,9 +62,9 @@ class OwnProcesses:
         for _ in range(_GENERATIONS):
             if creator is None:
                 break
-            known = self._known.get(creator)
-            if known is not None:
-                found = known
+            verdict = self._verdicts.get(creator)
+            if verdict is not None:
+                found = verdict
                 break
             line.append(creator)
             if self._is_one(*creator):
@@ -73,7 +73,7 @@ class OwnProcesses:
             above = self._model.incarnation(*creator)
             creator = above.creator if above is not None else None
         for who in line:
-            self._known[who] = found
+            self._verdicts[who] = found
         return found
 
     def other(self, process: Process) -> bool:

@@ -39,9 +39,9 @@ class Instance:
         "origin",
         "owner",
         "possible_predecessor",
+        "reported",
         "serial",
         "sets",
-        "told",
     )
 
     def __init__(self, number: int, index: int, dev: int, ino: int, born: int, initial: bool) -> None:
@@ -74,7 +74,7 @@ class Instance:
         self.disputed = False
         #: where it was made is not known, so that another may be its owner
         self.guessed = False
-        self.told = False
+        self.reported = False
 
     def change_owner(self, owner: "Container", *, seen: bool) -> None:
         """Processes that come into it belong to ``owner`` from now on; whoever is there already stays where he is. If
@@ -180,11 +180,11 @@ class Container:
         "ran",
         "rehashed",
         "replaces",
+        "reported",
         "role",
         "runtime",
         "sandbox",
         "text",
-        "told",
         "yields_id",
     )
 
@@ -228,7 +228,7 @@ class Container:
         self.rehashed = False
         #: it as it was under the names it had before, oldest first, each with when it lost that (CLOCK_MONOTONIC ns)
         self.former: tuple[tuple[int, Container], ...] = ()
-        self.told = False
+        self.reported = False
         #: where its cgroup is in each hierarchy, as far as seen
         self.places: dict[int, str] = {}
         #: the cgroups of its first process when that began to run a program of the container's own; what is below them

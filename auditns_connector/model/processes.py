@@ -176,10 +176,10 @@ class Processes(PackedRows, ProgramNames):
         self._own(process)
         process.newborn = newborn
 
-    def clone_parent(self, process: Process, told: bool) -> None:
+    def clone_parent(self, process: Process, reported: bool) -> None:
         """Whether ``process`` was made with CLONE_PARENT."""
         self._own(process)
-        process.clone_parent = told
+        process.clone_parent = reported
 
     def comm(self, process: Process, comm: bytes) -> None:
         """``process`` is called ``comm``."""
@@ -303,10 +303,10 @@ class Processes(PackedRows, ProgramNames):
             if len(process.execs) > KEPT_EXECS:
                 process.execs_lost = process.execs.pop(0).time
 
-    def exec_told(self, process: Process, time: int) -> None:
+    def exec_consumed(self, process: Process, time: int) -> None:
         """A record told of the exec at ``time``: neither it nor one before it is to be told of again."""
         if process.row:
-            lib.table_exec_told(self.c, process.row, time)
+            lib.table_exec_consumed(self.c, process.row, time)
             if process.behind is not None:
                 process.behind = [exec_ for exec_ in process.behind if exec_.time > time] or None
                 if process.behind is None:

@@ -78,7 +78,7 @@ class Tables(Telling):
         self.unknown_frames = 0
         self.initial: NsSet | None = None
         #: moves between cgroups are told, or each exec tells where the process is
-        self.moves_told = True
+        self.moves_reported = True
         #: time of the newest answer of /proc (CLOCK_MONOTONIC ns)
         self.heard = 0
         self.exits = Exits(self, self.table.sampled_tasks)
@@ -116,7 +116,7 @@ class Tables(Telling):
         process = self.alive(pid)
         return process if process is not None and abs(process.start - start) <= SAME_START else None
 
-    def known(self, pid: int, time: int) -> Process:
+    def ensure(self, pid: int, time: int) -> Process:
         """The living process ``pid``; a placeholder of unknown past where its birth was not seen."""
         process = self.alive(pid)
         if process is None:

@@ -31,7 +31,7 @@ class Telling:
         self._noted = 0
         #: what events of the table tell, from one on until another; and that they have been told: see apply/lives.py
         self.read_events: Callable[[int, int], list[Output]] = _none
-        self.events_told: Callable[[], None] = _nothing
+        self.events_consumed: Callable[[], None] = _nothing
 
     @property
     def lifecycle(self) -> bool:
@@ -39,8 +39,8 @@ class Telling:
         return bool(self._c.lifecycle)
 
     @lifecycle.setter
-    def lifecycle(self, told: bool) -> None:
-        self._c.lifecycle = told
+    def lifecycle(self, enabled: bool) -> None:
+        self._c.lifecycle = enabled
 
     def tell(self, output: Output) -> None:
         """There is that to be told, behind all there was before."""
@@ -62,21 +62,21 @@ class Telling:
             whole = len(self._outputs)
             found = self.read_outputs(self._outputs)
             self._outputs = [*found, *self._outputs[whole:]]
-            self.outputs_told()
+            self.outputs_consumed()
         return cast("list[Output]", self._outputs)
 
     @outputs.setter
     def outputs(self, outputs: list[Output]) -> None:
         self._outputs = list(outputs)
-        self.outputs_told()
+        self.outputs_consumed()
 
     @property
-    def untold(self) -> int:
+    def pending_outputs(self) -> int:
         """How much there is to be told, nearly."""
         return len(self._outputs) + int(self._c.events)
 
     def take_outputs(self) -> "list[Output | Unread]":
-        """What there is to be told, to be gone through before :meth:`outputs_told`; nothing is applied meanwhile."""
+        """The outputs that wait, read before :meth:`outputs_consumed` is called; nothing is applied meanwhile."""
         self._note_events()
         outputs, self._outputs = self._outputs, []
         return outputs
@@ -91,7 +91,7 @@ class Telling:
                 found.append(output)
         return found
 
-    def outputs_told(self) -> None:
+    def outputs_consumed(self) -> None:
         """What was taken has been told."""
         self._noted = 0
-        self.events_told()
+        self.events_consumed()

@@ -68,10 +68,10 @@ class LifecycleBudget:
 
     def __init__(self, each: int = EACH, total: int = TOTAL) -> None:
         self.each, self.total = each, total
-        self.told = self.counted = 0
+        self.admitted = self.counted = 0
         #: when the present second is over (CLOCK_MONOTONIC ns)
         self.until = 0
-        self._told: dict[Maker, int] = {}
+        self._admitted: dict[Maker, int] = {}
         self._all = 0
         #: of each maker: how many were not told, and the name of the last one's process
         self._left: dict[Maker, tuple[int, bytes]] = {}
@@ -80,16 +80,16 @@ class LifecycleBudget:
     def admits(self, time: int, serial: int, maker: Maker, comm: bytes) -> bool:
         """Whether a line about what happened at ``time`` (ns), when ``serial`` was the newest of the kernel's seen, is
         told; counted when not. :meth:`over` was asked before where that is not before :attr:`until`."""
-        had = self._told.get(maker)
+        had = self._admitted.get(maker)
         if had is None:
             had = 0
-            if len(self._told) >= MAKERS:
+            if len(self._admitted) >= MAKERS:
                 maker = OTHERS
-                had = self._told.get(maker, 0)
+                had = self._admitted.get(maker, 0)
         if self._lets(had):
-            self._told[maker] = had + 1
+            self._admitted[maker] = had + 1
             self._all += 1
-            self.told += 1
+            self.admitted += 1
             return True
         self._last = (time, serial)
         if not self._left:
@@ -100,15 +100,15 @@ class LifecycleBudget:
 
     def full(self, maker: Maker) -> bool:
         """Whether no more lines of ``maker`` are told until this second is over."""
-        had = self._told.get(maker)
+        had = self._admitted.get(maker)
         if had is None:
-            had = 0 if len(self._told) < MAKERS else self._told.get(OTHERS, 0)
+            had = 0 if len(self._admitted) < MAKERS else self._admitted.get(OTHERS, 0)
         return not self._lets(had)
 
     def count(self, maker: Maker, number: int, first: tuple[int, int], last: tuple[int, int], comm: bytes) -> None:
         """``number`` lines of ``maker``, which is :meth:`full`, are not told: from what happened ``first`` to what did
         ``last`` (time and serial), by a process called ``comm``."""
-        if maker not in self._told and len(self._told) >= MAKERS:
+        if maker not in self._admitted and len(self._admitted) >= MAKERS:
             maker = OTHERS
         if not self._left:
             self._first = first
@@ -121,14 +121,14 @@ class LifecycleBudget:
             return True
         if self.each and had >= self.each:
             return False
-        return not self.total or self._all < self.total or had < self.total // len(self._told)
+        return not self.total or self._all < self.total or had < self.total // len(self._admitted)
 
     def over(self, time: int) -> Counted | None:
         """Something happens at ``time`` (ns), or it is that late: what the seconds before it left out."""
         if time < self.until:
             return None
         self.until = (time // _SECOND + 1) * _SECOND
-        self._told.clear()
+        self._admitted.clear()
         self._all = 0
         return self.rest()
 
@@ -149,11 +149,11 @@ class MakerOf:
     def __init__(self, model: "Model") -> None:
         self._model = model
         #: of processes that were asked about since :meth:`forget`
-        self._known: dict[tuple[Process, Container | None], Maker] = {}
+        self._makers: dict[tuple[Process, Container | None], Maker] = {}
 
     def forget(self) -> None:
         """What was said so far may have changed: more is known of who has which user id, and who is one of ours."""
-        self._known.clear()
+        self._makers.clear()
         self._model.own.forget()
 
     def of(self, output: NsInit | NsChange | NsLeft | NsDel) -> tuple[Maker, bytes]:
@@ -165,13 +165,13 @@ class MakerOf:
             container, comm = process.state.container, process.comm
         else:
             container, comm = output.state.container, output.comm
-        maker = self._known.get((process, container))
+        maker = self._makers.get((process, container))
         if maker is None:
             around = container
             while around is not None and around.kind == "sandbox":
                 around = around.parent
             contid = None if around is None else self._model.containers.text(around)
-            maker = self._known[process, container] = Maker(self.uid_of(process), contid)
+            maker = self._makers[process, container] = Maker(self.uid_of(process), contid)
         return maker, comm
 
     def uid_of(self, process: "Process") -> int | None:

@@ -227,7 +227,7 @@ class Pipeline:
             self._on_tick(now)
         for call in self.each_round:
             call()
-        if self.observer.model.untold:
+        if self.observer.model.pending_outputs:
             text.narrate()  # a request of the control socket has something to tell
         text.tell_entries()
         broken = self.outputs.serve(now)

@@ -193,7 +193,7 @@ class NativeLoop:
     def _pass_on(self, block: bytes) -> None:
         """Text has been read, and frames drained, of which ``block`` is to be applied: the pipeline goes on."""
         observer, look, stream = self._observer, self._look, self._text.stream
-        if look.told:
+        if look.clock_due:
             observer.tell_clock()
         observer.absorb(look.cut, block)
         self._text.process(stream.scanned() if self._c.scanned else stream.part(), look.cut)

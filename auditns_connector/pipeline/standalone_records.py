@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from auditns_connector.pipeline.filters import LiveFilter
 
 #: milliseconds since 1970, the line in each spelling (None: it is a row's), and whose it is
-Told = tuple[int, "dict[bool, bytes] | None", "State | None"]
+Formatted = tuple[int, "dict[bool, bytes] | None", "State | None"]
 #: makes the line of an output (see audittext/own_records.py) for either spelling; b"" tells nothing
 Formatter = Callable[[Any, bool], bytes]
 _NS: Final = 1_000_000
@@ -67,7 +67,7 @@ class StandaloneRecords:
         self.serials = serials
         self.formats = tuple(formats)
         self.renderer = renderer
-        self.told = 0
+        self.written = 0
         self._model = model
         self.wanted = wanted if wanted else None
         self._node = b""
@@ -131,7 +131,7 @@ class StandaloneRecords:
         serial = self.serials.seen
         rows.clear()
         self._maker.forget()
-        found: list[Told] = []
+        found: list[Formatted] = []
         for output in self.containers.ready(self._unread.read(outputs, serial, self.wanted is not None), read):
             if not self._passes(output) or self._exceeds(output, serial, found):
                 continue
@@ -145,7 +145,7 @@ class StandaloneRecords:
                     found.append((self._ms(output.time), tails, state_of(output)))
         return self._write(found)
 
-    def _exceeds(self, output: Any, serial: int, found: list[Told]) -> bool:
+    def _exceeds(self, output: Any, serial: int, found: list[Formatted]) -> bool:
         """Whether ``output`` is one of those that are counted, and that its maker has had enough of this second."""
         budget, when = self._budget, output.time
         if isinstance(output, OUTPUTS):
@@ -166,15 +166,15 @@ class StandaloneRecords:
 
     def lifecycle(self) -> dict[str, int]:
         """Lines of how namespaces come and go: told; and counted instead."""
-        return {"told": self._budget.told, "counted": self._budget.counted}
+        return {"told": self._budget.admitted, "counted": self._budget.counted}
 
     def late(self, now: int) -> list[dict[str, Block]]:
         """It is ``now`` (CLOCK_MONOTONIC ns): what was left out of the seconds before."""
-        found: list[Told] = []
+        found: list[Formatted] = []
         self._counted(self._budget.over(now), found)
         return self._write(found)
 
-    def _counted(self, counted: "Counted | None", found: list[Told]) -> None:
+    def _counted(self, counted: "Counted | None", found: list[Formatted]) -> None:
         if counted is None:
             return
         first, last = (f"{self._time(mark.time)}:{'?' if mark.serial < 0 else mark.serial}" for mark in counted[1:3])
@@ -206,7 +206,7 @@ class StandaloneRecords:
 
     def _lost(self, source: str, gaps: Iterable[SerialGap]) -> list[dict[str, Block]]:
         self._rows.clear()
-        found: list[Told] = []
+        found: list[Formatted] = []
         for gap in gaps:
             tails = {
                 numeric: text.container_lost(source, None, gap.events, str(gap.first), str(gap.last), numeric)
@@ -217,9 +217,9 @@ class StandaloneRecords:
 
     def sink_lost(self, name: str) -> LostLine:
         """What tells the reader of a sink of format ``name`` that lines are missing there; one object for each name."""
-        known = self._sink_lines.get(name)
-        if known is not None:
-            return known
+        former = self._sink_lines.get(name)
+        if former is not None:
+            return former
 
         def line(loss: SinkLoss) -> bytes:
             stamp = parse_stamp(loss.last.replace("?", "0").encode())
@@ -233,29 +233,29 @@ class StandaloneRecords:
         self._sink_lines[name] = line
         return line
 
-    def _write(self, found: "Sequence[Told]") -> list[dict[str, Block]]:
+    def _write(self, found: "Sequence[Formatted]") -> list[dict[str, Block]]:
         if not found:
             return []
-        self.told += len(found)
+        self.written += len(found)
         first = self.serials.take(len(found))
         out: list[dict[str, Block]] = []
         row = 0
-        for is_row, group in groupby(found, lambda told: told[1] is None):
+        for is_row, group in groupby(found, lambda one: one[1] is None):
             run = list(group)
             make = partial(self._rows_block, row) if is_row else self._block
             out.append({name: make(name, run, first) for name in self.formats})
             first, row = (first + len(run)) % MODULUS, row + len(run) * is_row
         return out
 
-    def _rows_block(self, row: int, name: str, found: "Sequence[Told]", first: int) -> Block:
+    def _rows_block(self, row: int, name: str, found: "Sequence[Formatted]", first: int) -> Block:
         """The lines of rows from ``row`` on."""
         lines = self._rows.text(name == NUMERIC, self._node, first, row, row + len(found))
         if name not in (RAW, NUMERIC) and self.renderer is not None:
             made = lines.split(b"\n")
-            lines = b"".join(self._shown(name, made[i] + b"\n", told[2]) for i, told in enumerate(found))
+            lines = b"".join(self._shown(name, made[i] + b"\n", one[2]) for i, one in enumerate(found))
         return Lifecycle(lines)
 
-    def _block(self, name: str, found: "Sequence[Told]", first: int) -> Block:
+    def _block(self, name: str, found: "Sequence[Formatted]", first: int) -> Block:
         """What was found, as lines of format ``name``."""
         out = []
         for i, (ms, tails, state) in enumerate(found):
@@ -282,10 +282,10 @@ class StandaloneRecords:
         """NS_INIT of the initial namespaces, which were there before anybody could tell; ``now`` is CLOCK_MONOTONIC."""
         first, ms = self._model.initial, self._ms(now)
         self._rows.clear()
-        found: list[Told] = []
+        found: list[Formatted] = []
         for inst in first.inst if first is not None else ():
-            if inst is not None and not inst.told:
-                inst.told = True
+            if inst is not None and not inst.reported:
+                inst.reported = True
                 self._rows.initial(inst, ms)
                 found.append((ms, None, None))
         return self._write(found)

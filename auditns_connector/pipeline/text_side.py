@@ -278,7 +278,7 @@ class TextSide:
         if points.n and self.before_packets is not None and self.observer.model.packets.wanted:
             self.before_packets(points, cut)
         rules_changed = self.observer.exec_rules.before_answer(points, self.stream)
-        blocks = self.enricher.take_known(points, cut) if rows else None
+        blocks = self.enricher.take_ready(points, cut) if rows else None
         if blocks is None:
             blocks = self.enricher.take(points, lambda p: self._answer(p, cut))
         if points.n and self.observer.journal is not None:
@@ -287,7 +287,7 @@ class TextSide:
         return rules_changed
 
     def _answer(self, points: InsertionPoints, cut: int) -> "array[int]":
-        found = self.correlator.answer_known(points, cut) if self.enricher.plain_tails is None else None
+        found = self.correlator.answer_ready(points, cut) if self.enricher.plain_tails is None else None
         if found is None:
             found = self.correlator.answer(points, cut)
         return found
@@ -301,7 +301,7 @@ class TextSide:
             if outputs or self.standalone.containers.waits:
                 read = END_OF_TIME if final or self.audit is None else self.expected(time.monotonic_ns())
                 self.outputs.write_all(self.standalone.format_outputs(outputs, read))
-            model.outputs_told()
+            model.outputs_consumed()
             dropped = self.audit.take_dropped() if self.audit is not None else []
             if dropped:
                 self.outputs.write_all(self.standalone.dropped(dropped))
@@ -314,15 +314,15 @@ class TextSide:
         if self.events is not None:
             now = END_OF_TIME if final else time.monotonic_ns()
             self.outputs.write({"events": self.events.tell(shown, now)})
-        model.outputs_told()
+        model.outputs_consumed()
 
     def narrate_events(self, most: int) -> None:
         """Write what there is to be said of kernel events where it is more than ``most``; they are still coming."""
         model = self.observer.model
-        if self.standalone is not None and model.untold > most:
+        if self.standalone is not None and model.pending_outputs > most:
             read = self.expected(time.monotonic_ns())
             self.outputs.write_all(self.standalone.format_outputs(model.take_outputs(), read))
-            model.outputs_told()
+            model.outputs_consumed()
 
     def narrate_late(self, now: int) -> None:
         """It is ``now`` (CLOCK_MONOTONIC ns): say what was left out of the seconds before."""

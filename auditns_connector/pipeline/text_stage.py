@@ -98,12 +98,12 @@ class Enricher:
         """The limit of events is reached."""
         return self.limit is not None and self.shown >= self.limit
 
-    def take_known(self, points: InsertionPoints, now: int) -> JsonObject | None:
+    def take_ready(self, points: InsertionPoints, now: int) -> JsonObject | None:
         """:meth:`take` of what is known at ``now`` (CLOCK_MONOTONIC ns) without asking the model; ``None`` where that
         is not all, or more than one plain text is wanted."""
         if self._spelling < 0 or not points.some:
             return None
-        block = self._correlator.join_known(points, now, self._spelling)
+        block = self._correlator.join_ready(points, now, self._spelling)
         if block is None:
             return None
         self.count(points.c.subjects)

@@ -1,5 +1,5 @@
 """Whose the events of a text are, by the records of ours in it and nothing else, for the same filters, JSON and lines
-as live answers. The rules are those of attribution/told_in_text.py, which a test holds against this.
+as live answers. The rules are those of attribution/text_answers.py, which a test holds against this.
 
 Where no record of ours is anywhere in a text nobody has looked at whose its events are: silence is "not known" then.
 """
@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from auditns_connector.attribution.attributor import Correlator
 from auditns_connector.attribution.states import PointStates
-from auditns_connector.attribution.told_in_text import HOST, LOG, UNCLEAR, Alone
+from auditns_connector.attribution.text_answers import HOST, LOG, UNCLEAR, Alone
 from auditns_connector.audittext.grouping import pick_numbers
 from auditns_connector.audittext.own_records import UNKNOWN as NOT_KNOWN
 from auditns_connector.audittext.own_records import UNSET, contid_links, is_contid
@@ -60,7 +60,7 @@ class LogAnswers(Correlator):
         #: (what it says, since) -> number of the holder, where a contid was that of several containers
         self._lives: dict[tuple[int, int], int] = {}
         self._generation = 0
-        self._known_changes = 0
+        self._seen_changes = 0
         #: of the last answer: its events, and for each point the number of its holder
         self.table = native.events_of(InsertionPoints())
         self.numbers_of = array("I")
@@ -74,7 +74,7 @@ class LogAnswers(Correlator):
     def _clear(self) -> None:
         self._strings.clear()
         self._generation += 1
-        self._known_changes = self.names.changes
+        self._seen_changes = self.names.changes
         self.people = [Holder("", "", {}), Holder(NOT_KNOWN, "", {})]
         self._found = [HOST, UNCLEAR]
         self._holder_of = array("I", (HOST_NUMBER, UNKNOWN_NUMBER))
@@ -90,7 +90,7 @@ class LogAnswers(Correlator):
         end: int | None = None,
     ) -> "array[int]":  # fmt: skip
         """As :meth:`Correlator.answer`; nothing is ever to be put in."""
-        if len(self._strings) > _MOST or self.names.changes != self._known_changes:
+        if len(self._strings) > _MOST or self.names.changes != self._seen_changes:
             self._clear()
         self.table = native.events_of(points)
         said = native.who(points, self._strings)
@@ -113,13 +113,13 @@ class LogAnswers(Correlator):
     @staticmethod
     def _late(points: InsertionPoints, said: "array[int]") -> None:
         """What came late without a record of ours is of whom its event is; where that is not here, it is not known."""
-        known: dict[int, int] = {}
+        by_origin: dict[int, int] = {}
         for i, number in enumerate(said):
             flags = points.flags[i]
             if not flags & P_TARGET and not flags & P_LATE:
-                known.setdefault(points.event[i], number)
+                by_origin.setdefault(points.event[i], number)
             elif flags & P_LATE and not flags & P_TARGET and number == native.WHO_HOST:
-                said[i] = known.get(points.origin[i], native.WHO_UNCLEAR)
+                said[i] = by_origin.get(points.origin[i], native.WHO_UNCLEAR)
 
     def alone(self, points: InsertionPoints) -> list[Alone]:
         """The records of ours in the last answer that are events of their own."""

@@ -188,17 +188,17 @@ class Asked:
 
     def _good_hosts(self, points: InsertionPoints, lines: "array[int]") -> bytes:
         wanted, unwanted = p.matcher(self._hosts.wanted), p.matcher(self._hosts.unwanted)
-        known: dict[bytes, bool] = {}
+        verdicts: dict[bytes, bool] = {}
         found = bytearray()
         for line in lines:
             head = read_head(points.line(line))
             node = b"" if head is None else head.node
-            verdict = known.get(node)
+            verdict = verdicts.get(node)
             if verdict is None:
                 name = node.decode("utf-8", "surrogateescape") or self.host
                 short = name.partition(".")[0]
                 good = not self._hosts.wanted or wanted(name) or wanted(short)
-                verdict = known[node] = bool(name) and good and not unwanted(name) and not unwanted(short)
+                verdict = verdicts[node] = bool(name) and good and not unwanted(name) and not unwanted(short)
             found.append(verdict)
         return bytes(found)
 

@@ -23,8 +23,8 @@ def choose(word: str, names: Names) -> str:
         return found[0]
     if not found:
         raise AuditnsError(f"{word}: no record tells of a container of that name or id; auditns containers lists them")
-    told = ", ".join(f"{contid} ({names.lives(contid)[-1].about.get('id', '?')[:12]})" for contid in found[:_SHOWN])
-    raise AuditnsError(f"{word}: {len(found)} containers are called so; name one by its contid: {told}")
+    some = ", ".join(f"{contid} ({names.lives(contid)[-1].about.get('id', '?')[:12]})" for contid in found[:_SHOWN])
+    raise AuditnsError(f"{word}: {len(found)} containers are called so; name one by its contid: {some}")
 
 
 def siblings(contid: str, names: Names) -> list[str]:

@@ -87,7 +87,7 @@ class Containers:
         kept = self.kept = self._asked.keep(points, choice, self._answers, first, count)
         failed = self._failures(points)
         rows = {number: row for row, number in enumerate(self._answers.table.number)}
-        known: dict[int, Row] = {}
+        by_number: dict[int, Row] = {}
         columns = (points.flags, points.ms, points.event)
         for i, (number, flags, ms, event) in enumerate(
             zip(self._answers.numbers_of, *(column[: points.n].tolist() for column in columns), strict=True)
@@ -97,7 +97,7 @@ class Containers:
             if flags & P_NODE:
                 row = self._row(self._answers.people[number], points.node(i).decode("utf-8", "surrogateescape"))
             else:
-                row = known.get(number) or known.setdefault(number, self._row(self._answers.people[number], ""))
+                row = by_number.get(number) or by_number.setdefault(number, self._row(self._answers.people[number], ""))
             row.events += 1
             row.execs += flags & P_EXEC == P_EXEC
             row.failures += failed[rows[event]]
@@ -149,7 +149,7 @@ class Containers:
             entries[tally.container] += tally.times
         counted = archive.containers()
         # of a log that was enriched afterwards nothing but the events says who came in
-        untold = entries_of_events(archive, frozenset(found.number for found in counted) - entries.keys())
+        unsealed = entries_of_events(archive, frozenset(found.number for found in counted) - entries.keys())
         if not archive.current:
             return False
         for found in counted:
@@ -163,7 +163,7 @@ class Containers:
             row.failures += found.failures
             row.counted_entries += entries[found.number]
             if not entries[found.number]:
-                row.entries |= untold.get(found.contid, set())
+                row.entries |= unsealed.get(found.contid, set())
             row.seen(found.first_ms)
             row.seen(found.last_ms)
         return True

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
-from auditns_connector.query.facts import Event, told
+from auditns_connector.query.facts import Event, facts_of
 from auditns_connector.query.life import Bounded
 from auditns_connector.query.page import Page, Table, moment
 
@@ -25,14 +25,14 @@ class Doings:
         """One event of theirs."""
         if not event.get("records"):
             return
-        one = told(event)
+        one = facts_of(event)
         self.events += 1
         for aspect, what in self._things(event):
             self.by[aspect].use(what, one)
 
     @staticmethod
     def _things(event: Event) -> Iterator[tuple[str, str]]:
-        one = told(event)
+        one = facts_of(event)
         if one.call in ("execve", "execveat") and not one.failed:
             yield "programs", one.exe or (one.argv[0] if one.argv else "?")
             yield "lines", " ".join(one.argv)

@@ -38,7 +38,7 @@ def read(line: bytes) -> Event:
     return event
 
 
-class Told(NamedTuple):
+class Facts(NamedTuple):
     """An event in words. ``call`` is "" where there was no system call; ``failed`` the error's name, or "failed"."""
 
     ms: int
@@ -58,14 +58,14 @@ class Told(NamedTuple):
     kinds: tuple[str, ...]
 
 
-def told(event: Event) -> Told:
+def facts_of(event: Event) -> Facts:
     """What ``event``, an object of ``--format json``, tells."""
     records = event["records"]
     main = next((one for one in records if one["type"] == "SYSCALL"), records[0] if records else {"type": ""})
     call = _call(main)
     pairs = [(one["type"], one) for one in records]
     argv = next((one["argv"] for one in records if isinstance(one.get("argv"), list)), ())
-    return Told(
+    return Facts(
         int(event["time"].replace(".", "")),
         event["serial"],
         _number(main, "pid"),

@@ -8,7 +8,7 @@ from typing import Final, Generic, TypeVar
 
 from auditns_connector.daemon.terminal import HOST, NOT_KNOWN
 from auditns_connector.emit.words import namespace
-from auditns_connector.query.facts import LOGINS, Event, Told, told
+from auditns_connector.query.facts import LOGINS, Event, Facts, facts_of
 from auditns_connector.query.names import Names
 from auditns_connector.query.page import Band, Bar, Mark, Page, Table, moment
 
@@ -30,7 +30,7 @@ class Process:
     __slots__ = ("auid", "children", "comm", "entry", "events", "exe", "failures", "line", "marks", "pid", "ppid",
                  "since", "uid", "until")  # fmt: skip
 
-    def __init__(self, one: Told) -> None:
+    def __init__(self, one: Facts) -> None:
         self.pid, self.ppid, self.comm, self.exe = one.pid, one.ppid, one.comm, one.exe
         self.auid, self.uid, self.line, self.entry = one.auid, one.uid, "", ""
         self.since = self.until = one.ms
@@ -49,7 +49,7 @@ class Uses:
         self.first, self.last = _NEVER, -1
         self.by: Counter[str] = Counter()
 
-    def use(self, one: Told, *, changed: bool = False) -> None:
+    def use(self, one: Facts, *, changed: bool = False) -> None:
         """Once more."""
         self.count += 1
         self.changed += changed
@@ -66,7 +66,7 @@ class Bounded(Generic[Key]):
         self.uses: dict[Key, Uses] = {}
         self.dropped = 0
 
-    def use(self, key: Key, one: Told, *, changed: bool = False) -> None:
+    def use(self, key: Key, one: Facts, *, changed: bool = False) -> None:
         """``key`` was used once more."""
         found = self.uses.get(key)
         if found is None:
@@ -87,13 +87,13 @@ class Life:
         self.processes: dict[int, Process] = {}
         self.ended: list[Process] = []
         self.dropped = 0
-        self.execs: list[tuple[Told, str]] = []
+        self.execs: list[tuple[Facts, str]] = []
         self.files: Bounded[str] = Bounded()
         self.addresses: Bounded[tuple[str, ...]] = Bounded()
         self.failures: Bounded[tuple[str, ...]] = Bounded()
         self.spaces: list[tuple[int, int, str, str]] = []
-        self.crossing: list[tuple[Told, str, str]] = []
-        self.logins: list[Told] = []
+        self.crossing: list[tuple[Facts, str, str]] = []
+        self.logins: list[Facts] = []
         self.losses: list[tuple[int, str, str, str, str]] = []
         self.entries: dict[str, list[int]] = {}
         self._marks = self.marks_dropped = self.rows_dropped = 0
@@ -112,7 +112,7 @@ class Life:
         if kind == "CONTAINER_LOST":
             self._lost(event)
             return
-        one = told(event)
+        one = facts_of(event)
         here = self.is_inside(event.get("contid"))
         self.first, self.last = min(self.first, one.ms), max(self.last, one.ms)
         if kind.startswith("NS_") or kind in ("CONTAINER_INFO", "CONTAINER_OP"):
@@ -129,7 +129,7 @@ class Life:
         source, count, since, until = (str(fields.get(name) or "?") for name in ("source", "count", "from", "to"))
         self._keep(self.losses, (int(event["time"].replace(".", "")), source, count, since, until))
 
-    def _alone(self, one: Told, event: Event) -> None:
+    def _alone(self, one: Facts, event: Event) -> None:
         fields = event["records"][0]
         said = namespace(fields["type"], fields)
         if said is not None:
@@ -151,27 +151,27 @@ class Life:
         else:
             self.marks_dropped += 1
 
-    def _process(self, one: Told) -> Process:
+    def _process(self, one: Facts) -> Process:
         """Who did it. A pid comes back: under another parent that began later, it is another process."""
         if one.pid < 0:
             return Process(one)
-        known = self.processes.get(one.pid)
-        if known is not None and one.ppid > 1 and known.ppid > 1 and one.ppid != known.ppid and "SYSCALL" in one.kinds:
+        prior = self.processes.get(one.pid)
+        if prior is not None and one.ppid > 1 and prior.ppid > 1 and one.ppid != prior.ppid and "SYSCALL" in one.kinds:
             parent = self.processes.get(one.ppid)
-            if parent is not None and parent.since >= known.until:
+            if parent is not None and parent.since >= prior.until:
                 self.ended.append(self.processes.pop(one.pid))
-                known = None
-        if known is None:
+                prior = None
+        if prior is None:
             if len(self.processes) + len(self.ended) >= MOST:
                 self.dropped += 1
                 return Process(one)  # it is not listed, but what it did is
-            known = self.processes[one.pid] = Process(one)
-        known.since, known.until = min(known.since, one.ms), max(known.until, one.ms)
-        known.comm, known.exe = one.comm or known.comm, one.exe or known.exe
-        known.ppid = known.ppid if one.ppid < 0 else one.ppid
-        return known
+            prior = self.processes[one.pid] = Process(one)
+        prior.since, prior.until = min(prior.since, one.ms), max(prior.until, one.ms)
+        prior.comm, prior.exe = one.comm or prior.comm, one.exe or prior.exe
+        prior.ppid = prior.ppid if one.ppid < 0 else one.ppid
+        return prior
 
-    def _did(self, process: Process, one: Told, event: Event) -> None:
+    def _did(self, process: Process, one: Facts, event: Event) -> None:
         process.events += 1
         what = one.call or one.kinds[0]
         if one.failed:
@@ -195,7 +195,7 @@ class Life:
             self._keep(self.logins, one)
         self._entry(process, one, event)
 
-    def _entry(self, process: Process, one: Told, event: Event) -> None:
+    def _entry(self, process: Process, one: Facts, event: Event) -> None:
         entry = next(
             (str(r["entry"]) for r in event["records"] if r["type"] == "CONTAINER_INFO" and r.get("entry")), ""
         )
@@ -208,7 +208,7 @@ class Life:
         if len(self.entries) < MOST or entry in self.entries:
             self.entries.setdefault(entry, [one.ms, one.ms])[1] = one.ms
 
-    def _targets(self, one: Told, event: Event, here: bool) -> None:
+    def _targets(self, one: Facts, event: Event, here: bool) -> None:
         """A signal or a trace between containers."""
         for target in event.get("targets", ()):
             if self.is_inside(target.get("contid")) is here and here:

@@ -78,15 +78,15 @@ class Names:
             return
         lives = self._lives.setdefault(contid, [])
         self.changes += 1
-        known = next((life for life in lives if same_container(life.about, about)), None)
-        if known is None:
+        match = next((life for life in lives if same_container(life.about, about)), None)
+        if match is None:
             lives.append(Life(ms, about))
             if len(lives) > 1:
                 self.several.add(contid)
         else:
-            newer = ms >= known.since
-            merged = known.about | about if newer else about | known.about
-            lives[lives.index(known)] = Life(min(ms, known.since), merged)
+            newer = ms >= match.since
+            merged = match.about | about if newer else about | match.about
+            lives[lives.index(match)] = Life(min(ms, match.since), merged)
         lives.sort(key=lambda life: life.since)
 
     def _room(self, table: "dict[str, list[Life]] | dict[str, dict[str, str]]", key: str) -> bool:

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import BinaryIO, Final, Self
 
 from auditns_connector.errors import NotSupportedError
-from auditns_connector.query.facts import Event, told
+from auditns_connector.query.facts import Event, facts_of
 from auditns_connector.vocabulary.values import MOST_PID, CData, Json, JsonObject
 
 #: rows that are written together
@@ -63,7 +63,7 @@ def _module() -> CData:
 
 def row(event: Event) -> JsonObject:
     """The row of an event, an object of ``--format json``."""
-    one = told(event)
+    one = facts_of(event)
     about = event.get("container") or {}
     main = next((r for r in event["records"] if r["type"] == "SYSCALL"), event["records"][0])
     entry = next((r["entry"] for r in event["records"] if r["type"] == "CONTAINER_INFO" and r.get("entry")), None)

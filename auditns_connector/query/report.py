@@ -58,7 +58,7 @@ class Tally:
         self._containers.take(stream, points)
         first, _ = event_numbers(points)
         kept = self._containers.kept
-        told = self._told(points)
+        by_row = self._values_of(points)
         rows = {number: row for row, number in enumerate(self._answers.table.number)}
         numbers = self._answers.numbers_of
         subjects: dict[int, int] = {}
@@ -70,7 +70,7 @@ class Tally:
                 self._crossed(points, subjects.get(event), i, ms)
                 continue
             subjects[event] = i
-            values = told.get(rows[event], {})
+            values = by_row.get(rows[event], {})
             who = self.called(self._answers.people[numbers[i]])
             if flags & P_EXEC:
                 self._count(self.execs, (who, values.get(_EXE, NOT_KNOWN)))
@@ -78,10 +78,10 @@ class Tally:
                 self._count(self.failures, (who, values.get(_KEY, "-")))
             if kind in _LOGINS and who != HOST:
                 self._seen(self.logins, (who, values.get(_AUID, NOT_KNOWN), values.get(_EXE, NOT_KNOWN)), ms)
-        self._stand_alone(points, told, kept, first, rows)
+        self._stand_alone(points, by_row, kept, first, rows)
         return True
 
-    def _told(self, points: InsertionPoints) -> dict[int, dict[int, str]]:
+    def _values_of(self, points: InsertionPoints) -> dict[int, dict[int, str]]:
         """Row of an event -> column -> value; that of "success" is there where it failed."""
         values = self._values
         if any(len(strings) > _MOST_VALUES for strings in values.strings):
@@ -107,7 +107,7 @@ class Tally:
     def _stand_alone(
         self,
         points: InsertionPoints,
-        told: dict[int, dict[int, str]],
+        by_row: dict[int, dict[int, str]],
         kept: bytearray,
         first: int,
         rows: dict[int, int],
@@ -117,8 +117,8 @@ class Tally:
         for alone, who, words in said:
             row, wanted = rows[alone.event], kept[alone.event - first]
             if wanted and alone.kind == CONTAINER_LOST and len(self.losses) < MOST:
-                self.losses.append((answers.table.ms[row], told.get(row, {}).get(_LOST, NOT_KNOWN)))
-            went = self._spaces.told(alone.kind, who, words)
+                self.losses.append((answers.table.ms[row], by_row.get(row, {}).get(_LOST, NOT_KNOWN)))
+            went = self._spaces.take(alone.kind, who, words)
             if wanted and went is not None:
                 kind, theirs = went
                 whom = ",".join(sorted(map(self.called, theirs)))
@@ -209,8 +209,8 @@ class Tally:
             ("losses told", str(len(self.losses))),
         ]
         entries = self._answers.names.entries(lambda entry: True)
-        known = [self._answers.names.entry(entry) for entry in entries]
-        came = [(one.get("time", "?"), entry_line(one), one.get("login", "?"), one["id"]) for one in known[:_TOP]]
+        described = [self._answers.names.entry(entry) for entry in entries]
+        came = [(one.get("time", "?"), entry_line(one), one.get("login", "?"), one["id"]) for one in described[:_TOP]]
         notes = [f"{self.dropped} more were counted in no table."] if self.dropped else []
         if self._spaces.dropped:
             notes.append(f"{self._spaces.dropped} namespaces were not remembered: setns into them is not told.")
@@ -225,7 +225,7 @@ class Tally:
                 _seen_table("logins", "Logins inside", ("container", "user", "program"), self.logins),
                 _seen_table("crossing", "Across containers", ("call", "who", "whom"), self.crossing),
                 Table("entries", "Entries from outside", ("time", "who", "login", "id"),
-                      came, max(len(known) - _TOP, 0)),
+                      came, max(len(described) - _TOP, 0)),
                 Table("losses", "Lost", ("time", "source"), [(moment(ms), source) for ms, source in self.losses[:_TOP]],
                       max(len(self.losses) - _TOP, 0)),
             ),

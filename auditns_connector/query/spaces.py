@@ -28,7 +28,7 @@ class Spaces:
         #: namespaces that there was no room for
         self.dropped = 0
 
-    def told(self, kind: int, who: Holder, words: dict[str, bytes]) -> tuple[str, list[Holder]] | None:
+    def take(self, kind: int, who: Holder, words: dict[str, bytes]) -> tuple[str, list[Holder]] | None:
         """``who`` is told of in a record of that ``kind``. Where that says that a process of a container has gone into
         the namespace of others: the type of it, and theirs."""
         serial, reason = words.get("snum", b"?"), words.get("reason", b"")

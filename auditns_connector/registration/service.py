@@ -150,10 +150,10 @@ class Registrar:
     def _hook(self, request: JsonObject, peer: Peer, sock: socket.socket, **restored: str) -> JsonObject:
         """A runtime's hook: the id is made from the runtime's own, the whole thread group is meant; ``restored`` is the
         dump that it is restored from."""
-        known = names(request.get("names"))
-        runtime, full_id = known.get("runtime", ""), known.get("id", "")
+        labels = names(request.get("names"))
+        runtime, full_id = labels.get("runtime", ""), labels.get("id", "")
         wanted = str(derive_contid(runtime, full_id)) if full_id else ""
-        more = {"id": wanted, "new": True, "hook": True, "rehash": True, "names": known, **restored}
+        more = {"id": wanted, "new": True, "hook": True, "rehash": True, "names": labels, **restored}
         answer = self._ask("set", request, peer, sock, **more)
         container = self._model.registry.last.container
         if answer.get("error") == "EEXIST" and container is not None and container.id == full_id:

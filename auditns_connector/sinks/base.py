@@ -143,7 +143,7 @@ class LineQueue:
         while self._blocks and self.ahead + self.size > self.limit:
             block = _as_bytes(self._blocks[-1])
             start = self._offset if len(self._blocks) == 1 else 0
-            cut = start if isinstance(block, _Told) else self._cut(block, start)
+            cut = start if isinstance(block, _LossLines) else self._cut(block, start)
             if start and block[start - 1] != NEWLINE:
                 cut = max(cut, block.find(b"\n", start) + 1)
             if cut == len(block):
@@ -177,7 +177,7 @@ class LineQueue:
         return max(block.rfind(b"\n", start, start + max(room, 0)) + 1, start)
 
     @property
-    def untold(self) -> bool:
+    def loss_pending(self) -> bool:
         """Lines were dropped, and that is still to be told."""
         return self._gap is not None
 
@@ -263,7 +263,7 @@ class LineQueue:
         gap = self._gap
         if gap is not None and self.wants_to_tell():
             self._gap, self._full = None, False
-            self.push(_Told(lost(gap), gap))
+            self.push(_LossLines(lost(gap), gap))
 
     def wants_to_tell(self) -> bool:
         """Whether :meth:`tell` would do something now."""
@@ -287,7 +287,7 @@ class LineQueue:
 
     def _drop(self, block: Block, newest: bool = True) -> None:
         """Count ``block`` as dropped; it is ``newest``, or else older than what the open gap holds."""
-        if isinstance(block, _Told):
+        if isinstance(block, _LossLines):
             loss = block.loss  # counted already
         else:
             loss = loss_of(self.sink, _as_bytes(block))
@@ -310,15 +310,15 @@ class LineQueue:
         }
 
 
-class _Told(bytes):
+class _LossLines(bytes):
     """The lines that tell a loss. Should they be dropped in their turn, the loss is still known."""
 
     loss: Loss
 
-    def __new__(cls, data: bytes, loss: Loss) -> "_Told":
-        told = super().__new__(cls, data)
-        told.loss = loss
-        return told
+    def __new__(cls, data: bytes, loss: Loss) -> "_LossLines":
+        lines = super().__new__(cls, data)
+        lines.loss = loss
+        return lines
 
 
 def _as_bytes(block: Block) -> bytes:

@@ -46,7 +46,7 @@ _LINE: Final = (
 )
 #: first and last serial of what a CONTAINER_LOST tells, as text or as JSON. How namespaces come and go is no event of
 #: the kernel's.
-_TOLD: Final = (
+_REPORTED: Final = (
     rb'[^\n]{0,40}?\bsource"?[=:]"?(?:audit|restart|intake|sink-[^" \n]{1,64})"?[ ,]'
     rb'[^\n]{0,80}?from"?[=:]"?(?:\d{1,16}\.\d{3}:)?(\d{1,10})"?[ ,]"?to"?[=:]"?(?:\d{1,16}\.\d{3}:)?(\d{1,10})'
     rb'(?=[" ,}\n])'
@@ -69,7 +69,7 @@ class Tail(NamedTuple):
     broken: frozenset[int] = frozenset()
     halves: Mapping[int, Half] = MappingProxyType({})
     reaches: bool = False
-    told: frozenset[tuple[int, int]] = frozenset()
+    reported: frozenset[tuple[int, int]] = frozenset()
     sure: tuple[int, int] | None = None
 
     def leaves(self, gap: SerialGap) -> bool:
@@ -77,7 +77,7 @@ class Tail(NamedTuple):
         if self.reaches or 0 < (gap.first - self.serial) % _MODULUS < _HALF:
             return False
         size = (gap.last - gap.first) % _MODULUS
-        return all((gap.first - first) % _MODULUS + size > (last - first) % _MODULUS for first, last in self.told)
+        return all((gap.first - first) % _MODULUS + size > (last - first) % _MODULUS for first, last in self.reported)
 
 
 class _Line(NamedTuple):
@@ -192,28 +192,28 @@ def tail_of(
     kernel = [line for line in lines if line.kind != rectypes.CONTAINER_LOST]
     mark = next((line for line in reversed(kernel) if settled and (line.serial, line.ms) == settled[:2]), None)
     earliest = settled[1] - _INTERLEAVED if settled is not None and mark is None else 0
-    told = frozenset(
+    reported = frozenset(
         (int(found[1]), int(found[2]))
         for line in lines
         if line.kind == rectypes.CONTAINER_LOST
         and line.ms >= earliest
-        and (found := re.compile(_TOLD).match(data, line.at))
+        and (found := re.compile(_REPORTED).match(data, line.at))
     )
     if kernel:
         lead = (mark or kernel[-1]).lead  # others are of another host
         kernel = [line for line in kernel if line.lead == lead]
-        return _Found(data, kernel, told, mark, settled, frozenset(broken), whole).tail()
-    return None if settled is None else Tail(settled.serial, settled.ms, told=told, reaches=not settled.written)
+        return _Found(data, kernel, reported, mark, settled, frozenset(broken), whole).tail()
+    return None if settled is None else Tail(settled.serial, settled.ms, reported=reported, reaches=not settled.written)
 
 
 class _Found:
     """What a log says, by serials counted from the event that all was settled up to."""
 
     def __init__(
-        self, data: bytes, lines: list[_Line], told: frozenset[tuple[int, int]], mark: _Line | None,
+        self, data: bytes, lines: list[_Line], reported: frozenset[tuple[int, int]], mark: _Line | None,
         settled: Settled | None, broken: frozenset[int], whole: bool,
     ) -> None:  # fmt: skip
-        self.data, self.told, self.mark, self.broken = data, told, mark, broken
+        self.data, self.reported, self.mark, self.broken = data, reported, mark, broken
         self.reaches = mark is not None or (whole and settled is not None and not settled.written)
         self.whole = whole or self.reaches
         self.base, self.ms = settled[:2] if settled is not None else (lines[-1].serial, lines[-1].ms)
@@ -263,11 +263,11 @@ class _Found:
         # where the beginning was not read, an event may have its first record there
         headless = {step for step, event in self.events.items() if step > 0 and not event.head and self.whole}
         former = set(map(self._step, self.broken))
-        told = [(self._step(first), self._step(first) + (last - first) % _MODULUS) for first, last in self.told]
-        bad = {step for step in cut | headless | former if not any(first <= step <= last for first, last in told)}
+        reported = [(self._step(first), self._step(first) + (last - first) % _MODULUS) for first, last in self.reported]
+        bad = {step for step in cut | headless | former if not any(first <= step <= last for first, last in reported)}
         start = min([step - 1 for step in bad if step <= 0], default=0)
         there = [(step, step, event.ms) for step, event in self.events.items() if step > start and step not in bad]
-        there += [(first, last, self.ms) for first, last in told if last > start]
+        there += [(first, last, self.ms) for first, last in reported if last > start]
         edges = [start, *sorted(step for step in bad if start < step <= 0), 1]
         there += [(a + 1, b - 1, self.ms) for a, b in itertools.pairwise(edges) if b - a > 1]
         base = (self.base + start) % _MODULUS
@@ -276,7 +276,7 @@ class _Found:
             base, self.ms if not start else min(self.ms, recent + _INTERLEAVED),
             runs,
             frozenset((self.base + step) % _MODULUS for step in bad if step in self.events or step in former),
-            self._halves(cut & bad), self.reaches, self.told, self._sure(start, runs),
+            self._halves(cut & bad), self.reaches, self.reported, self._sure(start, runs),
         )  # fmt: skip
 
     def _sure(self, start: int, runs: tuple[SerialGap, ...]) -> tuple[int, int] | None:

@@ -191,7 +191,7 @@ class ThreadedSink:
         with self._lock:
             self._account()
             queue = self._queue
-            if queue.untold:
+            if queue.loss_pending:
                 return None
             return Progress(queue.written_bytes, queue.written_bytes + queue.ahead + queue.size, queue.dropped_bytes)
 
@@ -303,12 +303,12 @@ class ThreadedSink:
                 return  # the write came back after all, when its bytes were counted as dropped
             self._account()
             self._queue.advance(count)
-            told = self._queue.wants_to_tell()
+            due = self._queue.wants_to_tell()
             empty = not self._queue.size
         if self._failure and count:
             self._failure = ""
             self.say("writing goes on")
-        if told:
+        if due:
             os.eventfd_write(self._wake, 1)
         if empty and self._flushing:
             self._drained.set()

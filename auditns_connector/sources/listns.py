@@ -70,13 +70,13 @@ class NamespaceList:
                 break
         return out
 
-    def fresh(self, index: int, known: Container[int], most: int = MOST) -> list[int]:
-        """The ids of one type that the last list of it did not have, without those ``known``. Where there are more than
+    def fresh(self, index: int, skip: Container[int], most: int = MOST) -> list[int]:
+        """The ids of one type that the last list of it did not have, without those ``skip``. Where there are more than
         ``most``, the others are left for the next time."""
         former, listed = self._former.get(index, set()), self.ids(index)
         if not self.available:
             return []
-        found = [number for number in listed if number not in former and number not in known]
+        found = [number for number in listed if number not in former and number not in skip]
         self._former[index] = set(listed).difference(found[most:])
         return found[:most]
 

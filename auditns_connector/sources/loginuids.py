@@ -48,12 +48,12 @@ def _read(folder: int, pids: "array[int]") -> Who:
     """The same of ``pids``, below an open folder."""
     logins, found, done = ffi.new("struct procfs_login[]", max(len(pids), 1)), ffi.new("size_t *"), ffi.new("size_t *")
     text = ffi.new("uint8_t[]", _ROOM)
-    told, programs = [], []
+    sessions, programs = [], []
     at: int = 0
     while at < len(pids):
         left = ffi.from_buffer("int32_t[]", pids) + at
         size = lib.procfs_who(folder, left, len(pids) - at, logins, found, text, _ROOM, done)
-        told.append(bytes(ffi.buffer(logins, found[0] * _LOGIN)))
+        sessions.append(bytes(ffi.buffer(logins, found[0] * _LOGIN)))
         programs.append(bytes(ffi.buffer(text, size)))
         at += done[0]
-    return Who(b"".join(told), b"".join(programs))
+    return Who(b"".join(sessions), b"".join(programs))

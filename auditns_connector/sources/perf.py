@@ -109,7 +109,7 @@ class PerfSource:
         the frames."""
         look = self.watch(clock)
         size = lib.perf_look(look)
-        return look.cut, look.told, self.block(size, look.frames, look.cut)
+        return look.cut, look.clock_due, self.block(size, look.frames, look.cut)
 
     def block(self, size: int, frames: CData, cut: int | None) -> bytes:
         """The frames that a C function has drained up to ``cut``; ``size`` is what it returned."""
@@ -200,18 +200,18 @@ class PerfSource:
 
     def _tail_loss(self, cut: int | None) -> bytes:
         """LOST frames for what the rings' ends lack and no record in them has told yet."""
-        told = b""
+        lost = b""
         self._counters.suspect = 0
         last = ffi.new("uint64_t *")
         for ring, (cpu, fds) in enumerate(self._rings):
             if not lib.perf_set_suspect(self._set, ring):
                 continue
-            count = lib.perf_set_untold(self._set, ring, self._lost(fds), last) if self._read_format else 0
+            count = lib.perf_set_unreported(self._set, ring, self._lost(fds), last) if self._read_format else 0
             if count or not self._read_format:
                 self._counters.lost += count
                 now = time.monotonic_ns() if cut is None else cut
-                told += frames.pack(frames.K_LOST, frames.S_PERF, now, cpu=cpu, arg=count, cgroup=last[0])
-        return told
+                lost += frames.pack(frames.K_LOST, frames.S_PERF, now, cpu=cpu, arg=count, cgroup=last[0])
+        return lost
 
     def _lost(self, fds: list[int]) -> int:
         return sum(int.from_bytes(os.read(fd, 16)[8:16], "little") for fd in fds)

@@ -106,9 +106,9 @@ class RuntimeFiles:
         inner = inner if isinstance(inner, dict) else {}
         labels = inner.get("Labels")
         labels = labels if isinstance(labels, dict) else {}
-        known = names_of(labels)
-        known.setdefault("name", _text(config.get("Name")).removeprefix("/"))
-        names = _said({**known, "image": _text(inner.get("Image"))})
+        described = names_of(labels)
+        described.setdefault("name", _text(config.get("Name")).removeprefix("/"))
+        names = _said({**described, "image": _text(inner.get("Image"))})
         return Found({"runtime": "docker", **names}, _strings(labels)) if names else NOTHING
 
     # -- containerd
@@ -140,13 +140,13 @@ class RuntimeFiles:
                         return found
             return NOTHING
         bundle = option(monitor.argv, "-b")
-        known = self._annotated(f"{bundle}/config.json", uid) if bundle.startswith("/") else None
+        annotated = self._annotated(f"{bundle}/config.json", uid) if bundle.startswith("/") else None
         stored = NOTHING
         driver, _, rest = bundle.rpartition(f"/{ident}/userdata")
         if driver.endswith("-containers") and not rest:
             stored = self._stored_in(driver, ident, uid)
         name = option(monitor.argv, "-n")
-        return _joined(Found({"name": name} if name else {}, {}), known or NOTHING, stored)
+        return _joined(Found({"name": name} if name else {}, {}), annotated or NOTHING, stored)
 
     def _storage(self, ident: str, storage: str, uid: int) -> Found:
         for driver in _DRIVERS:
@@ -157,8 +157,8 @@ class RuntimeFiles:
 
     def _stored_in(self, folder: str, ident: str, uid: int) -> Found:
         for name in ("containers.json", "volatile-containers.json"):
-            known = self._files.json(f"{folder}/{name}", uid)
-            for about in known if isinstance(known, list) else []:
+            entries = self._files.json(f"{folder}/{name}", uid)
+            for about in entries if isinstance(entries, list) else []:
                 if isinstance(about, dict) and about.get("id") == ident:
                     return self._stored(about)
         return NOTHING

@@ -52,7 +52,7 @@ class EventSerials:
         #: the next of these serials, and where they begin
         self.apart = 0
         self._locked_out: float | None = None
-        self._told = False
+        self._reported = False
         self._lane = int.from_bytes(os.urandom(4)) % _LANES
         self._next_apart: int | None = None
         if directory is None:
@@ -132,8 +132,8 @@ class EventSerials:
     def _count_apart(self, count: int) -> int:
         now = time.monotonic()
         self._locked_out = now if self._locked_out is None else self._locked_out
-        if now - self._locked_out >= _LONG and not self._told:
-            self._told = True
+        if now - self._locked_out >= _LONG and not self._reported:
+            self._reported = True
             self.notices.append(f"another program keeps {self._path} locked: our own events are numbered apart")
         self.apart += count
         first = self._following(self._next_apart, count, _APART + self._lane)

@@ -150,9 +150,9 @@ class Ownership:
         return min(model.table.living_in([container]), key=lambda one: (one.start, one.pid), default=None)
 
     def _lineage(self, inst: Instance) -> tuple[UserNamespace, ...]:
-        known = self._lineages.get(inst)
-        if known is not None:
-            return known
+        lineage = self._lineages.get(inst)
+        if lineage is not None:
+            return lineage
         if inst.initial or not self._limit.allows(1, time.monotonic_ns()):
             return ()
         found = self._ask_lineage(inst)

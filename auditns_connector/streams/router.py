@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from auditns_connector.host.observer import Observer
 
 #: points that no stream is given an event for
-_NOT_TOLD: Final = pt.P_LATE | pt.P_NETFILTER | pt.P_OWN
+_NOT_COPIED: Final = pt.P_LATE | pt.P_NETFILTER | pt.P_OWN
 #: while a container is being set up, its pid namespace is looked for this often, and for so long (seconds)
 _HURRY: Final = 0.002
 _HURRY_FOR: Final = 3.0
@@ -86,9 +86,9 @@ class Router:
     def plan(self, container: Container) -> _Plan:
         """The streams that events of ``container`` go to, each with the container whose event it is there."""
         about = self._about(container)
-        known = self._plans.get(container)
-        if known is not None and known[0] == about:
-            return known[1]
+        former = self._plans.get(container)
+        if former is not None and former[0] == about:
+            return former[1]
         contid = self._model.containers.contid
         found = []
         for stream in self._streams.values():
@@ -134,7 +134,7 @@ class Router:
         flags = points.flags
         for i, state in enumerate(states):
             container = state.container
-            if container is None or container is UNKNOWN or flags[i] & _NOT_TOLD:
+            if container is None or container is UNKNOWN or flags[i] & _NOT_COPIED:
                 continue
             plan = self.plan(container)
             if self._of_users and plan:
@@ -170,7 +170,7 @@ class Router:
     def _add_struck(points: InsertionPoints, plans: dict[int, _Plan], struck: dict[int, _Plan]) -> None:
         """Events go to the streams of their targets too; those that have them for their subject come first."""
         for i in range(points.n):
-            if points.flags[i] & pt.P_HAS_TARGET and not points.flags[i] & (_NOT_TOLD | pt.P_TARGET):
+            if points.flags[i] & pt.P_HAS_TARGET and not points.flags[i] & (_NOT_COPIED | pt.P_TARGET):
                 also = struck.get(points.event[i])
                 if also:
                     plans[i] = tuple(dict.fromkeys((*plans.get(i, ()), *also)))

@@ -142,11 +142,11 @@ class Reader:
     def _watch(self, events: int) -> None:
         if events == self._events or self.closed:
             return
-        selector, known = self._server.selector, self._events
+        selector, registered = self._server.selector, self._events
         self._events = events
         if not events:
             selector.unregister(self.sock)
-        elif not known:
+        elif not registered:
             selector.register(self.sock, events, self._on_event)
         else:
             selector.modify(self.sock, events, self._on_event)

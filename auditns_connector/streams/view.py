@@ -66,12 +66,12 @@ class Viewer:
     def home_namespaces(self, home: Container) -> tuple[Instance | None, Instance | None]:
         """The pid and user namespace that the container ``home`` sees as its own; None where it has none of its own
         (or none is known yet)."""
-        known = self._homes.get(home)
-        if known is not None and known[0] is not None and known[1] is not None:
-            return known
+        former = self._homes.get(home)
+        if former is not None and former[0] is not None and former[1] is not None:
+            return former
         model = self._model
         owned = [inst for inst in model.namespaces.current[PID].values() if inst.owner is home and not inst.initial]
-        pid_ns = min(owned, key=lambda inst: inst.number, default=known[0] if known else None)
+        pid_ns = min(owned, key=lambda inst: inst.number, default=former[0] if former else None)
         user_ns = None
         if pid_ns is not None and pid_ns.first is not None:
             process = model.incarnation(*pid_ns.first)

@@ -352,9 +352,9 @@ def name(number: int) -> str:
 
 def number(name: str) -> int:
     """The number of a name (``UNKNOWN[n]`` included, n to 65535); 0 when there is none."""
-    known = NUMBERS.get(name)
-    if known is not None:
-        return known
+    listed = NUMBERS.get(name)
+    if listed is not None:
+        return listed
     if name.startswith("UNKNOWN[") and name.endswith("]"):
         digits = name[8:-1]
         if 1 <= len(digits) <= 5 and digits.isascii() and digits.isdigit() and int(digits) <= 0xFFFF:

@@ -1,4 +1,4 @@
-/* Whose an event is, by the records of ours in it: the rules are those of attribution/told_in_text.py. */
+/* Whose an event is, by the records of ours in it: the rules are those of attribution/text_answers.py. */
 #include "archive/archive_impl.h"
 
 #define MOST 64 /* records of ours in one event that are looked at */

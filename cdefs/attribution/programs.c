@@ -60,7 +60,7 @@ static int record_of(const struct row_lookup *l, const struct auditns_points *p,
 int64_t lookup_programs(const struct row_lookup *l, const struct auditns_points *p, uint32_t first, uint32_t end,
                         int64_t now, uint8_t *frames, uint64_t room, uint32_t *missed, uint32_t *missing)
 {
-    int64_t size = 0, time, told;
+    int64_t size = 0, time, consumed;
 
     *missing = 0;
     for (uint32_t i = first; i < end; i++) {
@@ -72,7 +72,7 @@ int64_t lookup_programs(const struct row_lookup *l, const struct auditns_points 
         int clear = record_of(l, p, i, &named, &exe) && stamp_of(l, p, i, now, &time), found = 0;
 
         if (clear && exe.len && *exe.at == '/')
-            found = only_exec(l, p->pid[i], time, until_of(l, p, i, now), &named, &told) != 0;
+            found = only_exec(l, p->pid[i], time, until_of(l, p, i, now), &named, &consumed) != 0;
         if (!found) { /* with others of that pid than rows, these do not say that none is meant */
             if (!clear || !all_rows(l->table, p->pid[i]))
                 missed[(*missing)++] = i;
@@ -80,7 +80,7 @@ int64_t lookup_programs(const struct row_lookup *l, const struct auditns_points 
         }
         struct frame_header head = {.size = (uint32_t)((sizeof(head) + exe.len + 8) & ~(size_t)7), .kind = K_EXE,
                                     .source = S_AUDIT, .cpu = CPU_UNKNOWN, .time = (uint64_t)now, .pid = p->pid[i],
-                                    .arg = (uint64_t)told};
+                                    .arg = (uint64_t)consumed};
         if ((uint64_t)size + head.size > room)
             return -1;
         memset(frames + size, 0, head.size); /* at least one NUL stands behind the name */

@@ -62,7 +62,7 @@ int64_t until_of(const struct row_lookup *l, const struct auditns_points *p, uin
 
 /* How many execs of p, of `named` where that is not NULL, came from `first` to `end`; *told is one of them. */
 static uint32_t execs_within(const struct table *t, const struct process *p, int64_t first, int64_t end,
-                             const struct exec *named, int64_t *told)
+                             const struct exec *named, int64_t *consumed)
 {
     uint32_t n = 0;
 
@@ -72,7 +72,7 @@ static uint32_t execs_within(const struct table *t, const struct process *p, int
             continue;
         if (named && (exec_at(t, i)->file != named->file || memcmp(exec_at(t, i)->comm, named->comm, TABLE_COMM)))
             continue;
-        *told = exec;
+        *consumed = exec;
         n++;
     }
     return n;
@@ -91,7 +91,7 @@ int all_rows(const struct table *t, int32_t pid)
 }
 
 uint32_t only_exec(const struct row_lookup *l, int32_t pid, int64_t time, int64_t until, const struct exec *named,
-                   int64_t *told)
+                   int64_t *consumed)
 {
     const struct table *t = l->table;
     const struct slot *slot = slot_of(t, pid);
@@ -112,7 +112,7 @@ uint32_t only_exec(const struct row_lookup *l, int32_t pid, int64_t time, int64_
             return 0;
         if ((int64_t)p->start > last && p->prev)
             went_behind(t, pid, row);
-        uint32_t more = (int64_t)p->start <= last ? execs_within(t, p, first, end, named, told) : 0;
+        uint32_t more = (int64_t)p->start <= last ? execs_within(t, p, first, end, named, consumed) : 0;
         execs += more;
         found = more ? row : found;
     }
@@ -132,20 +132,20 @@ int stamp_of(const struct row_lookup *l, const struct auditns_points *p, uint32_
            *time >= EPSILON && *time >= l->steady && *time <= now + SLACK && *time - EPSILON > l->gap;
 }
 
-/* The row that answers point i; 0 where none does. *told: the exec that the record has told of now, 0 where it is none. */
+/* The row that answers point i; 0 where none does. *consumed: the exec that the record has told of now, 0 where it is none. */
 static uint32_t answer_of(const struct row_lookup *l, const struct auditns_points *p, uint32_t i, const struct question *q,
-                          int64_t *told)
+                          int64_t *consumed)
 {
     uint32_t flags = p->flags[i] & q->careful, row;
     const struct process *who;
     int64_t time;
     int early = 0;
 
-    *told = 0;
+    *consumed = 0;
     if (p->pid[i] <= 0 || flags & ~(AUDITNS_P_EXEC | AUDITNS_P_OWN) || !stamp_of(l, p, i, q->now, &time))
         return 0;
     if (flags & AUDITNS_P_EXEC)
-        return only_exec(l, p->pid[i], time, until_of(l, p, i, q->now), NULL, told);
+        return only_exec(l, p->pid[i], time, until_of(l, p, i, q->now), NULL, consumed);
     row = holder_at(l->table, p->pid[i], time - EPSILON, time + l->lag, &early);
     if (!row)
         return 0;
@@ -183,7 +183,7 @@ static void want(struct table *t, int32_t pid)
 static void tell(struct table *t, uint32_t row, int64_t time, struct execs_found *later)
 {
     if (!later) {
-        table_exec_told(t, row, (uint64_t)time);
+        table_exec_consumed(t, row, (uint64_t)time);
         return;
     }
     later->row[later->count] = row;
@@ -206,15 +206,15 @@ static int take_said(struct row_lookup *l, const struct auditns_points *p, uint3
     return 1;
 }
 
-/* Take the answer that the row has for point i; 0 where it has none. `told` is the exec that the record tells of. */
+/* Take the answer that the row has for point i; 0 where it has none. `consumed` is the exec that the record tells of. */
 static int take(struct row_lookup *l, const struct auditns_points *p, uint32_t i, const struct question *q, uint32_t row,
-                int64_t told, uint32_t *choice, struct execs_found *later)
+                int64_t consumed, uint32_t *choice, struct execs_found *later)
 {
     struct table *t = l->table;
     uint32_t profile = process_at(t, row)->profile, said = p->flags[i] & q->careful & AUDITNS_P_OWN;
     const struct table_profile *is = &t->profile[profile];
 
-    if (told && later && later->count == LOOKUP_EXECS)
+    if (consumed && later && later->count == LOOKUP_EXECS)
         return 0;
     if (said) {
         if (later || !take_said(l, p, i, profile, &choice[i]))
@@ -227,8 +227,8 @@ static int take(struct row_lookup *l, const struct auditns_points *p, uint32_t i
     l->counted[is->kind & 3]++;
     if (l->rows && !said)
         l->rows[i] = row;
-    if (told)
-        tell(t, row, told, later);
+    if (consumed)
+        tell(t, row, consumed, later);
     return 1;
 }
 
@@ -242,12 +242,12 @@ static uint32_t find(struct row_lookup *l, const struct auditns_points *p, uint3
     t->round++;
     memset(l->counted, 0, sizeof(l->counted));
     for (uint32_t i = first; i < end; i++) {
-        int64_t told = 0;
+        int64_t consumed = 0;
 
         if (p->flags[i] & AUDITNS_P_LATE && !(p->flags[i] & (AUDITNS_P_SUBJECT | AUDITNS_P_TARGET)))
             continue; /* an EOE: it is about nobody */
-        uint32_t row = answer_of(l, p, i, q, &told);
-        if (row && take(l, p, i, q, row, told, choice, later))
+        uint32_t row = answer_of(l, p, i, q, &consumed);
+        if (row && take(l, p, i, q, row, consumed, choice, later))
             continue;
         if (!missed) {
             want(t, p->pid[i]);
@@ -264,7 +264,7 @@ static uint32_t find(struct row_lookup *l, const struct auditns_points *p, uint3
 void lookup_consume(struct table *t, const struct execs_found *execs)
 {
     for (uint32_t i = 0; i < execs->count; i++)
-        table_exec_told(t, execs->row[i], execs->time[i]);
+        table_exec_consumed(t, execs->row[i], execs->time[i]);
 }
 
 uint32_t lookup_find(struct row_lookup *l, const struct auditns_points *p, uint32_t first, uint32_t end, uint32_t careful,

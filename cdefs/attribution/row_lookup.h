@@ -78,7 +78,7 @@ void row_texts_put(struct row_texts *texts, uint32_t row, uint32_t number);
 int row_texts_all(struct row_texts *texts, const struct table *table, uint32_t row, uint32_t number);
 /* As row_texts_find, where all of the rows have a number already, without the help of those whom their creators have made;
  * else 0, and nothing has happened. */
-int row_texts_known(struct row_texts *texts, const struct table *table, const uint32_t *rows, uint32_t n, uint32_t *who,
+int row_texts_ready(struct row_texts *texts, const struct table *table, const uint32_t *rows, uint32_t n, uint32_t *who,
                     uint64_t *starts);
 /* The same, for all whom the creator of the row has made, but for the process `first` that began at `first_start`; until
  * row_texts_forget. */

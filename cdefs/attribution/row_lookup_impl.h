@@ -31,7 +31,7 @@ int stamp_of(const struct row_lookup *l, const struct auditns_points *p, uint32_
 /* exec_match.find_exec, for a record stamped at `time` and there at `until`, where all that may have held the pid are rows
  * and one exec alone may be meant (named: of those with its file and comm): its process, 0 where that is not so. */
 uint32_t only_exec(const struct row_lookup *l, int32_t pid, int64_t time, int64_t until, const struct exec *named,
-                   int64_t *told);
+                   int64_t *consumed);
 
 /* Whether nobody but rows has held the pid, and these have all execs of it. */
 int all_rows(const struct table *t, int32_t pid);

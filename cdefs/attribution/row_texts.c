@@ -126,7 +126,7 @@ uint32_t row_texts_find(struct row_texts *texts, const struct table *t, const ui
     return count;
 }
 
-int row_texts_known(struct row_texts *texts, const struct table *t, const uint32_t *rows, uint32_t n, uint32_t *who,
+int row_texts_ready(struct row_texts *texts, const struct table *t, const uint32_t *rows, uint32_t n, uint32_t *who,
                     uint64_t *starts)
 {
     for (uint32_t i = 0; i < n; i++) {

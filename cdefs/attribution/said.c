@@ -1,5 +1,5 @@
 /* Where the text of an event says already whose it is, the answer follows from its words, from the record that is asked
- * about and from what the evidence says; attribution/told_in_text.py has the rules. Of a process that a row answers for,
+ * about and from what the evidence says; attribution/text_answers.py has the rules. Of a process that a row answers for,
  * all three come again and again, so what Python made of them is remembered by their hash. */
 #define _GNU_SOURCE
 #include <stdlib.h>

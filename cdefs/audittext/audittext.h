@@ -30,7 +30,7 @@ struct auditns_event {
     uint64_t serial, node;
     int64_t seen;               /* when its last record came */
     uint32_t id, first, point;
-    int32_t told;               /* the process of which a place was handed out before; 0: none */
+    int32_t placed;             /* the process of which a place was handed out before; 0: none */
     uint16_t recno;
     uint8_t own, kernel, begun, lone, syscall, exec, titled, passed, ended, former;
     uint16_t older, newer, chain; /* slots of others: see open.c */

@@ -66,7 +66,7 @@ struct auditns_event *open_event(struct auditns_scan *s, const struct auditns_po
     if (former) {
         int copy = former->syscall && (h->type & 0xffff) == TYPE_SYSCALL; /* an event has one: readers may not see both */
         e->recno = (uint16_t)former->recno;
-        e->told = copy ? 0 : former->pid;
+        e->placed = copy ? 0 : former->pid;
         e->own = !copy && former->own;
         e->former = 1;
     }
@@ -89,7 +89,7 @@ static void remember(struct auditns_scan *s, const struct auditns_points *p, con
     c->recno = e->recno;
     c->own = e->own;
     c->syscall |= e->syscall;
-    c->pid = e->told ? e->told : e->point != NONE && p->pid[e->point] > 0 ? p->pid[e->point] : 0;
+    c->pid = e->placed ? e->placed : e->point != NONE && p->pid[e->point] > 0 ? p->pid[e->point] : 0;
 }
 
 void close_event(struct auditns_scan *s, const struct auditns_points *p, struct auditns_event *e)

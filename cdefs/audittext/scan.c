@@ -56,7 +56,7 @@ static uint32_t record(struct auditns_scan *s, struct auditns_points *p, const c
     follow_serial(s, e, h);
     int ended = follow(e, s, h);
     place(s, p, buf, e, h, line, end);
-    if (e->told && e->point != NONE && p->pid[e->point] == e->told) { /* it has one where it was decided */
+    if (e->placed && e->point != NONE && p->pid[e->point] == e->placed) { /* it has one where it was decided */
         p->flags[e->point] = 0;
         s->voids++;
         e->point = NONE;
@@ -83,24 +83,24 @@ static int one_line(struct auditns_scan *s, struct auditns_points *p, const char
                     struct head *h)
 {
     h->stop = end - (buf[end - 1] == '\n');
-    int known = !s->in_long && parse_head(buf + line, buf + h->stop, h);
+    int parsed = !s->in_long && parse_head(buf + line, buf + h->stop, h);
 
-    s->records += (uint64_t)known;
-    s->foreign += !known && !s->in_long && h->stop > line && buf[line] != '\r';
-    if (known)
+    s->records += (uint64_t)parsed;
+    s->foreign += !parsed && !s->in_long && h->stop > line && buf[line] != '\r';
+    if (parsed)
         h->stop -= h->trail;
 
-    if (!known && buf[end - 1] != '\n')
+    if (!parsed && buf[end - 1] != '\n')
         end_all(s, p, buf, INT64_MAX); /* nothing may follow */
     s->in_long = 0;
-    s->changes += known && (h->type & 0xffff) == TYPE_CONFIG_CHANGE;
-    s->logins += known && (h->type & 0xffff) == TYPE_LOGIN;
+    s->changes += parsed && (h->type & 0xffff) == TYPE_CONFIG_CHANGE;
+    s->logins += parsed && (h->type & 0xffff) == TYPE_LOGIN;
     if (s->whole)
-        return whole_line(s, p, buf, line, end, known ? h : NULL);
+        return whole_line(s, p, buf, line, end, parsed ? h : NULL);
     struct auditns_event *lone = lone_open(s), *oldest;
     while ((oldest = first_open(s)) && line - oldest->first > AUDITNS_MAX_SPAN)
         close_event(s, p, oldest);
-    if (s->lone && !goes_on(lone, known ? h : NULL)) {
+    if (s->lone && !goes_on(lone, parsed ? h : NULL)) {
         if (lone->titled && !s->behind)
             s->behind = 1;
         if (s->awaits)
@@ -109,14 +109,14 @@ static int one_line(struct auditns_scan *s, struct auditns_points *p, const char
             close_event(s, p, lone);
     }
     s->lone = 0;
-    if (known && h->ms > s->clock) {
+    if (parsed && h->ms > s->clock) {
         s->clock = h->ms;
         while ((oldest = first_open(s)) && h->ms - oldest->base >= AUDITNS_OLDER_MS) /* none is older than those before it */
             close_event(s, p, oldest);
     }
     if (s->awaits)
         next_turn(s, p);
-    if (!known) {
+    if (!parsed) {
         add_line(p, line, end, AUDITNS_LINE_FOREIGN, line, 0);
         return 1;
     }
@@ -176,7 +176,7 @@ static void defer_event(struct auditns_scan *s, struct auditns_points *p, struct
     int alone = !(p->flags[own] & AUDITNS_P_HAS_TARGET);
 
     if (!alone && e->syscall && !s->at_end) {
-        e->told = p->pid[own] > 0 ? p->pid[own] : 0;
+        e->placed = p->pid[own] > 0 ? p->pid[own] : 0;
         e->point = NONE;
         e->passed = 1;
         return;

@@ -192,17 +192,17 @@ void place(struct auditns_scan *s, struct auditns_points *p, const char *buf, st
 
 /* ---- audittext/serials.c ---- */
 
-/* A record of an event has come; `told`: the one that says which system call it was, or one that stands for itself. */
-void serial_came(struct auditns_scan *s, const struct head *h, int told);
+/* A record of an event has come; `principal`: the one that says which system call it was, or one that stands for itself. */
+void serial_came(struct auditns_scan *s, const struct head *h, int principal);
 
 /* The same for a record that is followed next. */
 static inline void follow_serial(struct auditns_scan *s, const struct auditns_event *e, const struct head *h)
 {
     uint32_t number = h->type & 0xffff;
-    int told = number == TYPE_SYSCALL || number == TYPE_NETFILTER_PKT || h->type & TYPE_SINGLE;
+    int principal = number == TYPE_SYSCALL || number == TYPE_NETFILTER_PKT || h->type & TYPE_SINGLE;
 
-    if (told || !e->begun)
-        serial_came(s, h, told);
+    if (principal || !e->begun)
+        serial_came(s, h, principal);
 }
 
 /* ---- audittext/closed.c: events that were decided ---- */

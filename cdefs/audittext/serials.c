@@ -47,7 +47,7 @@ static void fill_hole(struct auditns_serials *q, uint32_t serial)
     }
 }
 
-void serial_came(struct auditns_scan *s, const struct head *h, int told)
+void serial_came(struct auditns_scan *s, const struct head *h, int principal)
 {
     struct auditns_serials *q = &s->serials;
     uint32_t type = h->type & 0xffff, serial = (uint32_t)h->serial;
@@ -60,14 +60,14 @@ void serial_came(struct auditns_scan *s, const struct head *h, int told)
         step = 1;
     }
     if (step <= 0) {
-        if (told && q->holes)
+        if (principal && q->holes)
             fill_hole(q, serial);
         return;
     }
     q->high = serial;
     if (step > 1)
         add_hole(q, q->holes, (struct auditns_hole){serial - (uint32_t)step + 1, (uint32_t)step - 1, s->now});
-    if (!told)
+    if (!principal)
         add_hole(q, q->holes, (struct auditns_hole){serial, 1, s->now});
 }
 

@@ -34,7 +34,7 @@ void auditns_text_types(const char *names, const uint32_t *numbers, uint32_t cou
 }
 
 /* eight bytes at least may be read at s */
-static uint32_t type_known(const char *s, size_t n)
+static uint32_t type_listed(const char *s, size_t n)
 {
     uint64_t first = first_of(eight(s), n);
     for (uint32_t at = type_hash(first, n); types[at].name; at = (at + 1) % SLOTS)
@@ -66,7 +66,7 @@ const char *type_name(uint32_t number, size_t *n)
 
 uint32_t type_number(const char *s, size_t n)
 {
-    uint32_t number = type_known(s, n);
+    uint32_t number = type_listed(s, n);
     if (number)
         return number;
     if (n >= 10 && n <= 14 && !memcmp(s, "UNKNOWN[", 8) && s[n - 1] == ']') {

@@ -199,7 +199,7 @@ static void remember(struct auditns_whole *w, const struct auditns_points *p, co
     const struct auditns_event *e = &slot->event;
     struct auditns_memory *m = &w->decided;
     struct auditns_closed *c = slot->late ? recall(m, e->serial, e->ms, e->node) : remember_event(m, e, 0);
-    int known = e->point != NONE && p->pid[e->point] > 0, told = slot->late && slot->pid > 0;
+    int pointed = e->point != NONE && p->pid[e->point] > 0, placed = slot->late && slot->pid > 0;
 
     if (!c)
         return; /* what it belongs to is not remembered any more */
@@ -209,8 +209,8 @@ static void remember(struct auditns_whole *w, const struct auditns_points *p, co
     c->cut |= cut != 0;
     c->rest |= slot->late && e->kernel;
     c->number = slot->late ? slot->number : e->id;
-    c->pid = told ? slot->pid : known ? p->pid[e->point] : -1;
-    c->ppid = told ? slot->ppid : known ? p->ppid[e->point] : -1;
+    c->pid = placed ? slot->pid : pointed ? p->pid[e->point] : -1;
+    c->ppid = placed ? slot->ppid : pointed ? p->ppid[e->point] : -1;
 }
 
 static void end_event(struct auditns_scan *s, struct auditns_points *p, const char *buf, uint32_t at, int cut)

@@ -244,11 +244,11 @@ static uint32_t silence(const struct given *g, const struct event *e)
 
 static void put_type(struct out *o, const struct line *line, uint32_t type)
 {
-    const char *name = line->text + line->head.name, *known;
+    const char *name = line->text + line->head.name, *by_number;
     size_t n = line->head.name_len;
 
-    if (*name >= '0' && *name <= '9' && (known = type_name(type, &n)))
-        name = known; /* the kernel's log has numbers */
+    if (*name >= '0' && *name <= '9' && (by_number = type_name(type, &n)))
+        name = by_number; /* the kernel's log has numbers */
     put_text(o, name, n);
 }
 

@@ -15,16 +15,16 @@ int64_t json_of_rows(const struct json_rows *j, struct row_lookup *l, const stru
     uint64_t starts[JSON_ROWS_POINTS];
     struct execs_found execs;
     int64_t size;
-    int known;
+    int ready;
 
     if (p->n > JSON_ROWS_POINTS)
         return -1;
     memset(rows, 0, p->n * sizeof(*rows));
     l->rows = rows;
     l->texts = NULL;
-    known = lookup_all(l, p, careful, now, choice, &execs) && row_texts_known(j->numbers, l->table, rows, p->n, who, starts);
+    ready = lookup_all(l, p, careful, now, choice, &execs) && row_texts_ready(j->numbers, l->table, rows, p->n, who, starts);
     l->rows = NULL;
-    if (!known)
+    if (!ready)
         return -1;
     size = auditns_json(j->json, p->buf, p, who, starts, NULL, NULL, 0, j->texts, NULL, 0, 0, out);
     if (size >= 0)

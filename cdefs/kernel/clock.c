@@ -58,10 +58,10 @@ int clock_look(struct clock_sample *sample)
     } while (best >= 2000 && --tries);
     sample->before = sample->at;
     sample->at = after;
-    moved = !sample->known || offset - sample->offset > sample->step || sample->offset - offset > sample->step;
+    moved = !sample->emitted || offset - sample->offset > sample->step || sample->offset - offset > sample->step;
     if (!moved && !set)
         return 0;
-    sample->known = 1;
+    sample->emitted = 1;
     sample->missed = !moved;
     sample->offset = offset;
     return 1;

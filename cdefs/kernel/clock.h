@@ -2,7 +2,7 @@
 
 struct clock_sample {
     int watch;       /* of clock_watch_open(), or negative */
-    int known;       /* `offset` was told; 0: tell it in any case */
+    int emitted;     /* `offset` was told; 0: tell it in any case */
     int missed;      /* the clock was set since the sample before, and set back: the offset does not show it */
     int64_t step;    /* an offset that moved more than this is worth telling */
     int64_t offset;  /* CLOCK_REALTIME minus CLOCK_MONOTONIC as it was told last, right to a microsecond or so */

@@ -279,7 +279,7 @@ int perf_record(const struct perf_layout *layout, struct perf_counters *counters
         }
         lost -= tally->ahead;
         tally->ahead = 0;
-        tally->told += lost;
+        tally->reported += lost;
         counters->lost += lost;
         head.kind = K_LOST;
         head.arg = lost;

@@ -145,7 +145,7 @@ struct perf_look {
     uint64_t upto; /* how far it is to look; 0: up to now */
     uint64_t cut;
     uint8_t *frames;
-    int told;
+    int clock_due;
 };
 
 /* clock_look, then perf_set_drain. */
@@ -154,4 +154,4 @@ int64_t perf_look(struct perf_look *look);
 int perf_set_suspect(struct perf_set *set, int ring);
 /* The kernel's own count says `total` lost of this ring: returns how many of them were not told yet, and takes them
    for told. *last is the time of the last record before. */
-uint64_t perf_set_untold(struct perf_set *set, int ring, uint64_t total, uint64_t *last);
+uint64_t perf_set_unreported(struct perf_set *set, int ring, uint64_t total, uint64_t *last);

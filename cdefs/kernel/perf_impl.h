@@ -27,7 +27,7 @@ struct perf_place {
 /* What is carried from record to record of one ring. */
 struct perf_tally {
     uint64_t last;  /* time of the last record read */
-    uint64_t told;  /* lost records told so far */
+    uint64_t reported; /* lost records told so far */
     uint64_t ahead; /* of them: told from the kernel's counter, before their LOST record came */
     int merged;     /* the last call took the next record in too */
 };

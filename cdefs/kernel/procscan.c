@@ -34,7 +34,7 @@ struct one {
     uint64_t start;
 };
 
-enum outcome { TOLD, GONE, HARD };
+enum outcome { READ, GONE, HARD };
 
 static int is_gone(int error)
 {
@@ -48,7 +48,7 @@ static enum outcome failed(struct procfs_scan *scan, int64_t error)
         return GONE;
     }
     scan->denied++;
-    return TOLD;
+    return READ;
 }
 
 /* The number at *at, which ends at a space or the end; 0 where there is none. */
@@ -125,7 +125,7 @@ static enum outcome take_status(struct procfs_scan *scan, struct one *p, int32_t
     stop = tgid ? memchr(tgid, '\n', (size_t)(end - tgid)) : NULL;
     if (!stop || !number(&tgid, stop, &value)) {
         scan->malformed++;
-        return TOLD;
+        return READ;
     }
     if (value != pid)
         return GONE;
@@ -141,7 +141,7 @@ static enum outcome take_status(struct procfs_scan *scan, struct one *p, int32_t
         while (s < stop && *s == '\t')
             s++;
     }
-    return TOLD;
+    return READ;
 }
 
 static int by_number(const void *one, const void *other)
@@ -158,7 +158,7 @@ static enum outcome take_tids(struct procfs_scan *scan, struct one *p, int folde
 
     if (task < 0) {
         failed(scan, errno);
-        return TOLD;
+        return READ;
     }
     while ((got = syscall(SYS_getdents64, task, p->text, sizeof(p->text))) > 0)
         for (long at = 0; at < got;) {
@@ -183,7 +183,7 @@ static enum outcome take_tids(struct procfs_scan *scan, struct one *p, int folde
     }
     close(task);
     qsort(p->tids, p->about.tids, sizeof(*p->tids), by_number);
-    return TOLD;
+    return READ;
 }
 
 /* 1: something is told there */
@@ -240,11 +240,11 @@ static enum outcome take(struct procfs_scan *scan, struct one *p, int32_t pid, i
         return failed(scan, -len);
     if (len == sizeof(p->cgroup))
         return HARD;
-    p->about.known |= PROCESS_CGROUP;
+    p->about.present |= PROCESS_CGROUP;
     p->about.cgroup_size = (uint32_t)len;
     if (p->threads == 1 && scan->host_pid_ns && p->about.ino[NS_PID] == scan->host_pid_ns) {
         p->nspids[p->about.nspids++] = pid; /* one thread alone: this is it, and its number is known */
-        return TOLD;
+        return READ;
     }
     len = procfs_text(folder, "status", p->text, sizeof(p->text));
     if (len < 0)
@@ -295,11 +295,11 @@ int64_t procfs_scan(struct procfs_scan *scan, const int32_t *pids, size_t count,
         } else {
             outcome = take(scan, p, pid, folder);
             close(folder);
-            scan->read += outcome == TOLD && p->start != UINT64_MAX;
+            scan->read += outcome == READ && p->start != UINT64_MAX;
         }
         if (outcome == HARD)
             hard[(*hards)++] = pid;
-        else if (outcome == TOLD)
+        else if (outcome == READ)
             used += put(scan, p, pid, (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec, out + used);
     }
     free(p);

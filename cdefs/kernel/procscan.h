@@ -12,7 +12,7 @@ struct frame_process {
     uint32_t cgroup_size;
     uint16_t comm_size;
     uint8_t state;
-    uint8_t known;
+    uint8_t present;
 };
 
 /* Where and how to read; then what was met with. */

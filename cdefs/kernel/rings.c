@@ -232,7 +232,7 @@ int64_t perf_set_drain(struct perf_set *set, const struct perf_layout *layout, s
 int64_t perf_look(struct perf_look *look)
 {
     look->cut = look->upto ? look->upto : (uint64_t)clock_now();
-    look->told = clock_look(look->clock);
+    look->clock_due = clock_look(look->clock);
     return perf_set_drain(look->set, look->layout, look->counters, look->cut, &look->frames);
 }
 
@@ -244,13 +244,13 @@ int perf_set_suspect(struct perf_set *set, int ring)
     return suspect;
 }
 
-uint64_t perf_set_untold(struct perf_set *set, int ring, uint64_t total, uint64_t *last)
+uint64_t perf_set_unreported(struct perf_set *set, int ring, uint64_t total, uint64_t *last)
 {
     struct ring *r = &set->rings[ring];
-    uint64_t untold = total > r->tally.told ? total - r->tally.told : 0;
+    uint64_t unreported = total > r->tally.reported ? total - r->tally.reported : 0;
 
     *last = r->tally.last;
-    r->tally.told += untold;
-    r->tally.ahead += untold;
-    return untold;
+    r->tally.reported += unreported;
+    r->tally.ahead += unreported;
+    return unreported;
 }

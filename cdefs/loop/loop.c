@@ -190,7 +190,7 @@ int loop_round(struct native_loop *q)
     if (q->scanned && !news.gaps && !q->points->n && q->scan->changes == q->changes && pass_on(q))
         return LOOP_OPEN;
     drain(q, &news);
-    if (!q->scanned || news.gaps || q->drained < 0 || q->look->told || q->look->counters->suspect ||
+    if (!q->scanned || news.gaps || q->drained < 0 || q->look->clock_due || q->look->counters->suspect ||
         !journal_takes(q, (uint64_t)q->drained))
         return LOOP_UNSEEN;
     now = (int64_t)q->look->cut;

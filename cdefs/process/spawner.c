@@ -21,11 +21,11 @@
 /* Signals as a program finds them that nobody meddled with. */
 static void reset_signals(void)
 {
-    struct sigaction usual = {.sa_handler = SIG_DFL};
+    struct sigaction by_default = {.sa_handler = SIG_DFL};
     sigset_t none;
 
     for (int number = 1; number < NSIG; number++)
-        sigaction(number, &usual, NULL);
+        sigaction(number, &by_default, NULL);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
 }

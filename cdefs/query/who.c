@@ -1,4 +1,4 @@
-/* Whose events are, by the records of ours in them; attribution/told_in_text.py has the same rules, readably. */
+/* Whose events are, by the records of ours in them; attribution/text_answers.py has the same rules, readably. */
 #include <stdlib.h>
 #include "query/query_impl.h"
 
@@ -14,7 +14,7 @@ struct said {
 
 struct event {
     struct said said[MOST];
-    struct said told[MOST]; /* of which containers a CONTAINER_INFO tells */
+    struct said described[MOST]; /* of which containers a CONTAINER_INFO tells */
     const char *entry; /* of the last one */
     size_t entry_n;
     uint32_t n, infos, entries, ours;
@@ -77,10 +77,10 @@ static void one_record(const struct auditns_points *p, uint32_t i, struct event 
             s->record = decimal(value, n);
         e->broken |= !s->named || !s->record || s->record == NONE;
     } else if (p->l_type[i] == TYPE_CONTAINER_INFO) {
-        struct said *told = &e->told[e->infos++];
-        *told = (struct said){"", 0, NONE, 0};
+        struct said *described = &e->described[e->infos++];
+        *described = (struct said){"", 0, NONE, 0};
         if (FIELD("contid=", &value, &n))
-            *told = (struct said){value, n, NONE, 0};
+            *described = (struct said){value, n, NONE, 0};
         if (!FIELD("entry=", &value, &n))
             return;
         e->entry = value;
@@ -94,10 +94,10 @@ static int is_unknown(const struct said *s)
     return s->n == 1 && *s->contid == '?';
 }
 
-static int is_said(const struct event *e, const struct said *told)
+static int is_said(const struct event *e, const struct said *described)
 {
     for (uint32_t k = 0; k < e->n; k++)
-        if (e->said[k].n == told->n && !memcmp(e->said[k].contid, told->contid, told->n))
+        if (e->said[k].n == described->n && !memcmp(e->said[k].contid, described->contid, described->n))
             return 1;
     return 0;
 }
@@ -106,7 +106,7 @@ static int is_said(const struct event *e, const struct said *told)
 static void look_for_missing(struct event *e)
 {
     for (uint32_t k = 0; k < e->infos; k++)
-        e->broken |= !is_said(e, &e->told[k]);
+        e->broken |= !is_said(e, &e->described[k]);
 }
 
 /* What is said of one point: 0 for no memory. */

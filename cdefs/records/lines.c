@@ -50,17 +50,17 @@ static uint8_t *put_hex(uint8_t *p, uint64_t value, int width)
     return put(p, at, (size_t)(digits + sizeof(digits) - at));
 }
 
-static uint8_t *put_known(uint8_t *p, const struct lifecycle_record *r, uint32_t flag, int64_t value)
+static uint8_t *put_optional(uint8_t *p, const struct lifecycle_record *r, uint32_t flag, int64_t value)
 {
     return r->flags & flag ? put_signed(p, value) : PUT(p, "?");
 }
 
-static uint8_t *put_known_ino(uint8_t *p, const struct lifecycle_record *r, uint32_t flag, uint64_t value)
+static uint8_t *put_optional_ino(uint8_t *p, const struct lifecycle_record *r, uint32_t flag, uint64_t value)
 {
     return r->flags & flag ? put_decimal(p, value, 1) : PUT(p, "?");
 }
 
-static uint8_t *put_known_hex(uint8_t *p, const struct lifecycle_record *r, uint32_t flag, uint64_t value)
+static uint8_t *put_optional_hex(uint8_t *p, const struct lifecycle_record *r, uint32_t flag, uint64_t value)
 {
     return r->flags & flag ? put_hex(p, value, 1) : PUT(p, "?");
 }
@@ -113,21 +113,21 @@ static uint8_t *put_type(uint8_t *p, const struct lifecycle_record *r)
 static uint8_t *put_ids(uint8_t *p, const struct lifecycle_record *r)
 {
     p = PUT(p, "pid=");
-    p = put_known(p, r, RECORD_KNOWS_PID, r->pid);
+    p = put_optional(p, r, RECORD_KNOWS_PID, r->pid);
     p = PUT(p, " uid=");
-    p = put_known(p, r, RECORD_KNOWS_UID, r->uid);
+    p = put_optional(p, r, RECORD_KNOWS_UID, r->uid);
     p = PUT(p, " auid=");
-    p = put_known(p, r, RECORD_KNOWS_AUID, r->auid);
+    p = put_optional(p, r, RECORD_KNOWS_AUID, r->auid);
     p = PUT(p, " ses=");
-    return put_known(p, r, RECORD_KNOWS_SES, r->ses);
+    return put_optional(p, r, RECORD_KNOWS_SES, r->ses);
 }
 
 static uint8_t *put_serials(uint8_t *p, const struct lifecycle_record *r)
 {
     p = PUT(p, " old_snum=");
-    p = put_known_hex(p, r, RECORD_KNOWS_OLD_SNUM, r->old_snum);
+    p = put_optional_hex(p, r, RECORD_KNOWS_OLD_SNUM, r->old_snum);
     p = PUT(p, " snum=");
-    p = put_known_hex(p, r, RECORD_KNOWS_SNUM, r->snum);
+    p = put_optional_hex(p, r, RECORD_KNOWS_SNUM, r->snum);
     *p++ = ' ';
     return p;
 }
@@ -137,7 +137,7 @@ static uint8_t *put_where(uint8_t *p, const struct lifecycle_record *r)
     p = PUT(p, " dev=");
     p = put_dev(p, r);
     p = PUT(p, " ino=");
-    return put_known_ino(p, r, RECORD_KNOWS_INO, r->ino);
+    return put_optional_ino(p, r, RECORD_KNOWS_INO, r->ino);
 }
 
 static uint8_t *put_init(uint8_t *p, const struct lifecycle_record *r, const uint8_t *pool)
@@ -150,7 +150,7 @@ static uint8_t *put_del(uint8_t *p, const struct lifecycle_record *r, const uint
 {
     p = put_type(put_ids(p, r), r);
     p = PUT(p, " snum=");
-    p = put_known_hex(p, r, RECORD_KNOWS_SNUM, r->snum);
+    p = put_optional_hex(p, r, RECORD_KNOWS_SNUM, r->snum);
     *p++ = ' ';
     p = put_where(put_who(p, r, pool), r);
     p = PUT(p, " held=");
@@ -160,17 +160,17 @@ static uint8_t *put_del(uint8_t *p, const struct lifecycle_record *r, const uint
 static uint8_t *put_change(uint8_t *p, const struct lifecycle_record *r, const uint8_t *pool)
 {
     p = PUT(p, "pid=");
-    p = put_known(p, r, RECORD_KNOWS_PID, r->pid);
+    p = put_optional(p, r, RECORD_KNOWS_PID, r->pid);
     if (r->tid) {
         p = PUT(p, " tid=");
         p = put_signed(p, r->tid);
     }
     p = PUT(p, " ppid=");
-    p = put_known(p, r, RECORD_KNOWS_PPID, r->ppid);
+    p = put_optional(p, r, RECORD_KNOWS_PPID, r->ppid);
     p = PUT(p, " auid=");
-    p = put_known(p, r, RECORD_KNOWS_AUID, r->auid);
+    p = put_optional(p, r, RECORD_KNOWS_AUID, r->auid);
     p = PUT(p, " ses=");
-    p = put_known(p, r, RECORD_KNOWS_SES, r->ses);
+    p = put_optional(p, r, RECORD_KNOWS_SES, r->ses);
     p = put_type(p, r);
     p = PUT(p, " reason=");
     p = put(p, pool + r->word, r->word_len);
@@ -180,9 +180,9 @@ static uint8_t *put_change(uint8_t *p, const struct lifecycle_record *r, const u
     p = PUT(p, " dev=");
     p = put_dev(p, r);
     p = PUT(p, " old-ino=");
-    p = put_known_ino(p, r, RECORD_KNOWS_OLD_INO, r->old_ino);
+    p = put_optional_ino(p, r, RECORD_KNOWS_OLD_INO, r->old_ino);
     p = PUT(p, " ino=");
-    p = put_known_ino(p, r, RECORD_KNOWS_INO, r->ino);
+    p = put_optional_ino(p, r, RECORD_KNOWS_INO, r->ino);
     return r->flags & RECORD_IS_LAST ? PUT(p, " last=1") : p;
 }
 

@@ -20,7 +20,7 @@ struct writer {
     int open;    /* and takes what comes */
     int called;
     int64_t limit;
-    struct writer_news told; /* since that was last asked */
+    struct writer_news tally; /* since that was last asked */
     size_t first, count;
     size_t used;                 /* of copies */
     struct iovec blocks[PLACES]; /* a ring */
@@ -114,7 +114,7 @@ static size_t pop(struct writer *w)
 {
     size_t size = w->blocks[w->first].iov_len;
 
-    w->told.waits -= (int64_t)size;
+    w->tally.waits -= (int64_t)size;
     w->first = (w->first + 1) % PLACES;
     w->count--;
     return size;
@@ -124,7 +124,7 @@ static size_t pop(struct writer *w)
 static int64_t settle(struct writer *w, int64_t took)
 {
     while (w->count && took >= (int64_t)w->blocks[w->first].iov_len) {
-        w->told.kept += !copied(w);
+        w->tally.kept += !copied(w);
         took -= (int64_t)pop(w);
     }
     return took;
@@ -166,8 +166,8 @@ int64_t writer_serve(struct writer *w, int fd, int64_t *room, double seconds, in
             break;
         part = settle(w, took);
         if (part < took) /* else they were taken back meanwhile, or there is no whole one */
-            w->told.lines += lines;
-        w->told.bytes += took - part;
+            w->tally.lines += lines;
+        w->tally.bytes += took - part;
         *room -= took - part;
         if (seconds >= 0 && is_past(&end))
             break;
@@ -179,14 +179,14 @@ int64_t writer_serve(struct writer *w, int fd, int64_t *room, double seconds, in
 
 static int has_room(const struct writer *w, size_t size)
 {
-    return size && w->open && w->count < PLACES && w->told.waits + (int64_t)size <= w->limit;
+    return size && w->open && w->count < PLACES && w->tally.waits + (int64_t)size <= w->limit;
 }
 
 static void append(struct writer *w, const char *data, size_t size)
 {
     /* writev only reads from there */
     w->blocks[(w->first + w->count++) % PLACES] = (struct iovec){(void *)(uintptr_t)data, size};
-    w->told.waits += (int64_t)size;
+    w->tally.waits += (int64_t)size;
 }
 
 /* To be called with the lock held, which it lets go of. */
@@ -216,7 +216,7 @@ static int copy(struct writer *w, const char *data, size_t size)
 int writer_copy(struct writer *w, const char *data, size_t size)
 {
     pthread_mutex_lock(&w->lock);
-    return given(w, w->told.kept ? 0 : copy(w, data, size));
+    return given(w, w->tally.kept ? 0 : copy(w, data, size));
 }
 
 int writer_give(struct writer *w, const char *data, size_t size)
@@ -245,9 +245,9 @@ void writer_call(struct writer *w)
 void writer_tell(struct writer *w, struct writer_news *news)
 {
     pthread_mutex_lock(&w->lock);
-    *news = w->told;
+    *news = w->tally;
     news->serving = w->serving;
-    w->told.bytes = w->told.lines = w->told.kept = 0;
+    w->tally.bytes = w->tally.lines = w->tally.kept = 0;
     pthread_mutex_unlock(&w->lock);
 }
 

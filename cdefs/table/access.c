@@ -233,7 +233,7 @@ int table_held(const struct table *t, int32_t pid)
     return held_of(t, pid);
 }
 
-void table_exec_told(struct table *t, uint32_t row, uint64_t time)
+void table_exec_consumed(struct table *t, uint32_t row, uint64_t time)
 {
     uint32_t *link = &process_at(t, row)->execs;
 

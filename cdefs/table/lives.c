@@ -143,8 +143,8 @@ int life_begin(struct table *t, const struct frame_header *head, const uint8_t *
     life->sandbox = sandbox_of(t, life->instances);
     if (life->sandbox)
         tell(t, LIFE_SEEN, number, life->sandbox - 1u, head->time);
-    life->told = t->lifecycle != 0;
-    if (!life->told)
+    life->reported = t->lifecycle != 0;
+    if (!life->reported)
         return 1;
     for (uint32_t i = life->instances, at = 0; i; i = instance_at(t, i)->next, at++) {
         tell(t, LIFE_INIT, number, at, head->time);
@@ -161,14 +161,14 @@ void life_left(struct table *t, uint32_t row, uint64_t time)
     uint32_t number = process_at(t, row)->life, at = 0;
     struct life *life = life_at(t, number);
 
-    life->left_told = t->lifecycle != 0;
+    life->left_reported = t->lifecycle != 0;
     memcpy(life->left_comm, process_at(t, row)->comm, TABLE_COMM);
     for (uint32_t i = life->instances; i; i = instance_at(t, i)->next, at++) {
         struct instance *inst = instance_at(t, i);
         inst->dead = 1;
         inst->ended = time;
         t->numbers->ended++;
-        if (!life->left_told)
+        if (!life->left_reported)
             continue;
         tell(t, LIFE_LEFT, number, at, time);
         if (inst->serial)

@@ -33,8 +33,8 @@ void table_life_read(const struct table *t, uint32_t number, struct table_life_r
     out->ptid = life->ptid;
     out->row = life->row;
     out->sandbox = life->sandbox - 1;
-    out->told = life->told;
-    out->left_told = life->left_told;
+    out->reported = life->reported;
+    out->left_reported = life->left_reported;
     memcpy(out->comm, life->comm, TABLE_COMM);
     memcpy(out->left_comm, life->left_comm, TABLE_COMM);
     for (uint32_t i = life->instances; i; i = instance_at(t, i)->next) {
@@ -66,7 +66,7 @@ int table_inode_begun(const struct table *t, uint32_t index, uint64_t ino)
     for (uint32_t n = 1; n <= t->rows->lives.used; n++) {
         const struct life *life = life_at(t, n);
         const struct process *p = life->row <= t->rows->processes.used ? process_at(t, life->row) : NULL;
-        if (!life->row || !p || !p->used || p->life != n || !life->told)
+        if (!life->row || !p || !p->used || p->life != n || !life->reported)
             continue;
         for (uint32_t i = life->instances; i; i = instance_at(t, i)->next)
             if (instance_at(t, i)->index == index && instance_at(t, i)->ino == ino && instance_at(t, i)->serial)
@@ -75,7 +75,7 @@ int table_inode_begun(const struct table *t, uint32_t index, uint64_t ino)
     return 0;
 }
 
-void table_events_told(struct table *t)
+void table_events_consumed(struct table *t)
 {
     for (uint32_t i = 0; i < t->events; i++) {
         life_at(t, t->event[i].life)->pending--;
@@ -122,7 +122,7 @@ uint32_t table_events_count(const struct table *t, uint32_t at, uint32_t end, ui
         const struct life *life = life_at(t, event->life);
         struct table_counted *maker = counted_of(makers, count, life);
         int counts = event->what == LIFE_SEEN ? is_numbered(t, life, event->at) : 1;
-        if (!maker || event->time >= until || counts < 0 || (event->what == LIFE_DEL && !life->left_told))
+        if (!maker || event->time >= until || counts < 0 || (event->what == LIFE_DEL && !life->left_reported))
             break;
         if (!counts)
             continue;

@@ -76,7 +76,7 @@ struct table_life_row {
     int32_t pid, maker, ptid;
     uint32_t row, instances;
     int32_t sandbox;            /* place of the namespace that is a sandbox; -1: none is */
-    uint8_t told, left_told;    /* whether lifecycle was told when it began, and when it ended */
+    uint8_t reported, left_reported; /* whether lifecycle was told when it began, and when it ended */
     char comm[TABLE_COMM], left_comm[TABLE_COMM];
     struct table_instance instance[LIFE_TYPES];
 };
@@ -220,7 +220,7 @@ void table_unpack(struct table *t, uint32_t row);
 int table_hold(struct table *t, int32_t pid, int how, int what);
 int table_held(const struct table *t, int32_t pid);
 
-void table_exec_told(struct table *t, uint32_t row, uint64_t time);
+void table_exec_consumed(struct table *t, uint32_t row, uint64_t time);
 /* The record of the exec at `time` of pid has that exe=; whether a row still tells of this exec. */
 int table_ran(struct table *t, int32_t pid, uint64_t time, uint64_t exe);
 /* no exec in a former state is left that no record has told of */
@@ -266,7 +266,7 @@ int table_inode_begun(const struct table *t, uint32_t index, uint64_t ino);
 /* pid of the life that has the namespace of that number, which has no serial yet; 0: none */
 int32_t table_number_holder(const struct table *t, uint64_t number);
 /* All events have been told. */
-void table_events_told(struct table *t);
+void table_events_consumed(struct table *t);
 /* whether one of what is still to be told happened before */
 int table_events_before(const struct table *t, uint64_t before);
 /* Count events from `at` on, up to the first one that is of none of the makers, or not before `until`: returns its

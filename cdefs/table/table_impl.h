@@ -57,7 +57,7 @@ struct life {
     uint32_t pending;           /* events to be told */
     uint32_t instances;
     uint8_t sandbox;            /* 1 + place of the instance that is a sandbox */
-    uint8_t told, left_told;
+    uint8_t reported, left_reported;
     char comm[TABLE_COMM], left_comm[TABLE_COMM];
 };
 

@@ -84,7 +84,7 @@ def replay(path: Path, *, unlimited: bool) -> None:
         applied = time.process_time()
         outputs = model.take_outputs()
         text = b"".join(blocks["raw"] for blocks in standalone.format_outputs(outputs))
-        model.outputs_told()
+        model.outputs_consumed()
         told = time.process_time()
         spent["table"] += applied - began
         spent["lines"] += told - applied

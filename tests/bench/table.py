@@ -101,7 +101,7 @@ def cost(packs: bool, life: Callable[[int, bytes, int, int], bytes], lives: int,
                 born, model.namespaces.born = model.namespaces.born, []
                 model.apply(b"".join([*map(asker.identify, born), *asker.of_table(model.table, 0)]))
                 standalone.format_outputs(model.take_outputs())
-                model.outputs_told()
+                model.outputs_consumed()
             model.outputs = []
             model.forget_questions()
         return (time.process_time() - start) / lives

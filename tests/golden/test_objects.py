@@ -23,7 +23,7 @@ from .enriching import DATA
 Check = Callable[[str, bytes], None]
 
 
-class Known(Renderer):
+class Reference(Renderer):
     """A renderer that takes every even pid for one of container "web", every third for unknown."""
 
     def __init__(self, colour: bool) -> None:
@@ -40,7 +40,7 @@ class Known(Renderer):
     def _made(self, points: InsertionPoints, rows: Any = None) -> dict[int, int]:
         return {i: child for i, child in self.made.items() if i < points.n}
 
-    def _known(self, state: State) -> jsonout.Who:
+    def _who_of(self, state: State) -> jsonout.Who:
         pid = int(state.origin or 1)
         if pid < 0 or pid % 3 == 0:
             return jsonout.Who("?")
@@ -52,24 +52,24 @@ class Known(Renderer):
 
 def render(text: bytes, name: str, colour: bool = False, pieces: int = 1 << 20) -> bytes:
     """All of ``text``, given in pieces of that many bytes; JSON is made in C and held against the reference."""
-    stream, known, out = TextStream(whole=True), Known(colour), b""
+    stream, renderer, out = TextStream(whole=True), Reference(colour), b""
     for at in range(0, len(text), pieces):
-        out += one(known, stream.push(text[at : at + pieces]), name)
-    return out + one(known, stream.flush(eof=True), name)
+        out += one(renderer, stream.push(text[at : at + pieces]), name)
+    return out + one(renderer, stream.flush(eof=True), name)
 
 
-def one(known: Known, points: InsertionPoints, name: str) -> bytes:
+def one(renderer: Reference, points: InsertionPoints, name: str) -> bytes:
     """What an answer gives, in C as in Python, filtered too."""
-    known.take(points)
-    out = known.render(name, points)
-    assert out == known.reference(name, points)
+    renderer.take(points)
+    out = renderer.render(name, points)
+    assert out == renderer.reference(name, points)
     events = [number for number in points.l_event[: points.line_n] if number < LINE_LATE]
     if events and name == "json":
         first = min(events)
         keep = bytes(number % 3 > 0 for number in range(first, max(events) + 1))
-        known.made = {0: 4711, 1: 0}
-        assert known.render(name, points, keep, first) == known.reference(name, points, keep, first)
-        known.made = {}
+        renderer.made = {0: 4711, 1: 0}
+        assert renderer.render(name, points, keep, first) == renderer.reference(name, points, keep, first)
+        renderer.made = {}
     return out
 
 

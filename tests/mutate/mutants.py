@@ -73,7 +73,7 @@ MUTANTS: Final = (
     Mutant(
         "loop: a clock that was set",
         "cdefs/loop/loop.c",
-        " || q->look->told",
+        " || q->look->clock_due",
         "",
         "tests/unit/test_native_loop.py::test_a_clock_that_was_set_is_told_before_the_answer",
     ),
@@ -164,8 +164,8 @@ MUTANTS: Final = (
     Mutant(
         "loop: packets",
         "auditns_connector/model/apply/dispatch.py",
-        "return bool(self.untold or self.packets.wanted or",
-        "return bool(self.untold or",
+        "return bool(self.pending_outputs or self.packets.wanted or",
+        "return bool(self.pending_outputs or",
         "tests/unit/test_native_loop.py::test_the_loop_yields",
     ),
     Mutant(
@@ -178,7 +178,7 @@ MUTANTS: Final = (
     Mutant(
         "loop: outputs",
         "auditns_connector/model/apply/dispatch.py",
-        "return bool(self.untold or self.packets.wanted or",
+        "return bool(self.pending_outputs or self.packets.wanted or",
         "return bool(self.packets.wanted or",
         "tests/unit/test_native_loop.py::test_the_loop_yields",
     ),
@@ -227,7 +227,7 @@ MUTANTS: Final = (
     Mutant(
         "restart: what is told is not told again",
         "auditns_connector/sinks/tail.py",
-        "step for step in cut | headless | former if not any(first <= step <= last for first, last in told)",
+        "step for step in cut | headless | former if not any(first <= step <= last for first, last in reported)",
         "step for step in cut | headless | former",
         "tests/unit/test_restart.py::test_what_was_told_as_missing_is_not_told_again",
     ),
@@ -444,14 +444,14 @@ MUTANTS: Final = (
     Mutant(
         "names: an exec happened under the former one",
         "auditns_connector/attribution/exec_match.py",
-        "    return named_then(state, min(told), max(told))\n",
+        "    return named_then(state, min(entries), max(entries))\n",
         "    return state\n",
         "tests/unit/test_posing.py::test_an_answer_that_comes_late_does_not_call_a_container_what_it_was_called_only_later",
     ),
     Mutant(
         "execs: none is told of twice",
         "auditns_connector/attribution/exec_match.py",
-        "    model.table.exec_told(process, exec_.time)\n",
+        "    model.table.exec_consumed(process, exec_.time)\n",
         "",
         "tests/unit/test_table.py::test_where_every_exec_makes_a_record_the_order_tells_equal_ones_apart",
     ),
@@ -528,14 +528,14 @@ MUTANTS: Final = (
     Mutant(
         "serials: what is filled is no hole",
         "cdefs/audittext/serials.c",
-        "        if (told && q->holes)",
+        "        if (principal && q->holes)",
         "        if (0)",
         "tests/unit/test_rulewatch.py::test_a_hole_that_is_filled_is_none",
     ),
     Mutant(
         "serials: an event without its system call is missing",
         "cdefs/audittext/serials.c",
-        "    if (!told)\n",
+        "    if (!principal)\n",
         "    if (0)\n",
         "tests/unit/test_rulewatch.py::test_an_event_that_lacks_its_system_call_is_missing",
     ),
@@ -779,7 +779,7 @@ MUTANTS: Final = (
     Mutant(
         "text: a change of the rules is counted",
         "cdefs/audittext/scan.c",
-        "    s->changes += known && (h->type & 0xffff) == TYPE_CONFIG_CHANGE;\n",
+        "    s->changes += parsed && (h->type & 0xffff) == TYPE_CONFIG_CHANGE;\n",
         "",
         "tests/unit/test_native_loop.py::test_a_change_of_the_rules_that_came_alone_is_not_overlooked",
     ),
@@ -993,7 +993,7 @@ MUTANTS: Final = (
     Mutant(
         "table: an exec behind which /proc is asked",
         "auditns_connector/model/apply/packing.py",
-        "            and model.moves_told  # else /proc is asked behind each exec, which the table does not\n",
+        "            and model.moves_reported  # else /proc is asked behind each exec, which the table does not\n",
         "",
         "tests/unit/test_table_gates.py::test_what_is_not_plain_is_left_to_python",
     ),
@@ -1098,7 +1098,7 @@ MUTANTS: Final = (
     Mutant(
         "rows: an exec is consumed",
         "cdefs/attribution/row_lookup.c",
-        "        table_exec_told(t, execs->row[i], execs->time[i]);\n",
+        "        table_exec_consumed(t, execs->row[i], execs->time[i]);\n",
         "        (void)t;\n",
         "tests/unit/test_row_gates.py::test_an_exec_is_answered_once",
     ),

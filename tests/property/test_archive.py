@@ -17,7 +17,7 @@ from auditns_connector.archive import seal as seal_module
 from auditns_connector.archive.collector import Collector
 from auditns_connector.archive.index_terms import KINDS, Term
 from auditns_connector.archive.reader import Archive, Wanted
-from auditns_connector.attribution.told_in_text import TextAnswers
+from auditns_connector.attribution.text_answers import TextAnswers
 from auditns_connector.audittext.scanner import Scanner
 from auditns_connector.model.containers import Containers
 from auditns_connector.model.namespaces import Namespaces

@@ -29,7 +29,7 @@ def test_every_line_is_told_or_counted_and_a_second_has_one_count(
     budget = LifecycleBudget(each, total)
     told, counts = run(budget, events)
     assert len(told) + sum(counts) == len(events)
-    assert (budget.told, budget.counted) == (len(told), sum(counts))
+    assert (budget.admitted, budget.counted) == (len(told), sum(counts))
     assert len(counts) <= 5
 
 

@@ -281,7 +281,7 @@ def test_lives_of_namespaces(lives: list[Any], asked: set[int], each: int, mix: 
             lines = []
             for model, teller in zip(both.models, tellers, strict=True):
                 lines.append([bytes(block["raw"]) for block in teller.format_outputs(model.take_outputs())])
-                model.outputs_told()
+                model.outputs_consumed()
             assert lines[0] == lines[1]
             assert budgets[0].counted == budgets[1].counted
     both.finish()

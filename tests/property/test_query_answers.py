@@ -1,9 +1,9 @@
-"""Whose events are, by the records of ours in them: what a search says is what told_in_text.py says."""
+"""Whose events are, by the records of ours in them: what a search says is what text_answers.py says."""
 
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from auditns_connector.attribution.told_in_text import TextAnswers
+from auditns_connector.attribution.text_answers import TextAnswers
 from auditns_connector.audittext.scanner import TextStream
 from auditns_connector.model.apply.dispatch import Model
 from auditns_connector.model.containers import UNKNOWN

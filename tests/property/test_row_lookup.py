@@ -115,7 +115,7 @@ class Answers:
         points = points_of([(pid, 5 if exec_ else 1, -before) for pid, before, exec_ in rows], first)
         for i in range(points.n):
             points.serial[i] = 1 + i // 2
-        choice = self.correlator.answer_known(points, now) if self.many > 1 and self.world.model.packs else None
+        choice = self.correlator.answer_ready(points, now) if self.many > 1 and self.world.model.packs else None
         self.by_rows += choice is not None
         if choice is None:
             with mock.patch.object(correlate, "_MANY", self.many), mock.patch.object(correlate, "_LASTING", -(10**18)):

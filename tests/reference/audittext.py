@@ -80,7 +80,7 @@ class Event:
         self.number, self.first, self.base, self.former = number, first, base, former
         self.recno = former.recno if former is not None else 0
         #: the process of which a place was handed out before; 0: none
-        self.told = former.pid if former is not None and not copy else 0
+        self.placed = former.pid if former is not None and not copy else 0
         self.own = former.own if former is not None and not copy else False
         #: whether that was with its SYSCALL or its end, and whether there was no room to wait for it
         self.complete = former is not None and (former.syscall or former.ended)
@@ -483,7 +483,7 @@ class Reference:
             (deferred if waits else ready).append(point)
         for event in waiting.values():
             if event.point in ready:
-                event.told, event.passed = max(event.point.pid, 0), True
+                event.placed, event.passed = max(event.point.pid, 0), True
                 event.point = None
         for point in deferred:
             point.at = self._line if self._awaits else point.at
@@ -542,7 +542,7 @@ class Reference:
                 closed.pid, closed.ppid = pid, ppid
         else:
             closed.own = event.own
-            closed.pid = event.told or max(pid, 0)
+            closed.pid = event.placed or max(pid, 0)
 
     def _hand_out(self, event: "Event", cut: bool) -> None:
         event.number = self._next
@@ -685,7 +685,7 @@ class Reference:
             event.noted.append((line, end, head))
         else:
             self._place(event, head, line, end)
-            if event.point is not None and 0 < event.told == event.point.pid:
+            if event.point is not None and 0 < event.placed == event.point.pid:
                 self._made.remove(event.point)
                 event.point = None
         if self._whole and event.former is not None:

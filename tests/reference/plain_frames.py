@@ -24,7 +24,7 @@ class PlainFrames(KernelEvents):
         m = self._model
         m.exits.sampled.discard(tid)  # the EXIT of whoever had that number before is missing
         if pid == ppid:
-            process = m.known(pid, time)
+            process = m.ensure(pid, time)
             nsset = base = process.nsset_of(ptid)
             fresh = []
             if payload and (base is None or base.raw != payload):
@@ -71,7 +71,7 @@ class PlainFrames(KernelEvents):
 
     def exec(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
         m = self._model
-        process = m.known(pid, time)
+        process = m.ensure(pid, time)
         if process.threads is not None:
             self.leader_by_exec(process, ppid, time)
         moved = self._timens.executed(process, ppid, time)
@@ -145,7 +145,7 @@ class PlainFrames(KernelEvents):
             self.leader_by_exec(process, next(iter(process.threads)) if process.leader_gone else pid, time)
         if tid == pid or arg:
             m.table.comm(process, payload.partition(b"\0")[0])
-        if arg and not m.moves_told:
+        if arg and not m.moves_reported:
             self._may_have_moved(process, time)
 
     def newtask(
@@ -211,8 +211,8 @@ def process(model: Model, one: Process) -> dict[str, Any]:
         "pid": one.pid, "start": one.start, "end": one.end, "state": _state(one.state),
         "past": [_state(state) for state in one.past or ()], "execs": [_exec(exec_) for exec_ in one.execs or ()],
         "execs_lost": one.execs_lost, "file": model.table.name(one.file), "session": one.state.session,
-        "ran": (one.ran_at, model.table.name(one.exe), model.ancestry.told(model.ancestry.of(one))),
-        "parents": [kin and (*kin[:4], model.ancestry.told(kin)) for kin in model.ancestry.line(one)],
+        "ran": (one.ran_at, model.table.name(one.exe), model.ancestry.describe(model.ancestry.of(one))),
+        "parents": [kin and (*kin[:4], model.ancestry.describe(kin)) for kin in model.ancestry.line(one)],
         "entry": one.state.entry and (one.state.entry.id, one.state.entry.how, one.state.entry.parents),
         "cgroups": None if one.cgroups is None else one.cgroups.paths, "sampled": one.sampled, "comm": one.comm,
         "creator": one.creator, "made": model.table.made(one), "floor": one.not_before, "epoch": one.epoch,

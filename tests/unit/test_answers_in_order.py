@@ -45,7 +45,7 @@ class Answering:
     def ask(self, ms: float, flags: int = 1, before: int = 0) -> bytes:
         """The text about a record of 100, stamped ``before`` ms ago."""
         points, now = points_of([(100, flags, -before)], int(ms) + REAL // MS), int(ms * MS)
-        choice = self.correlator.answer_known(points, now)
+        choice = self.correlator.answer_ready(points, now)
         if choice is None:
             choice = self.correlator.answer(points, now)
         tails = self.correlator.tails[0]

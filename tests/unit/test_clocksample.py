@@ -23,7 +23,7 @@ def test_the_first_is_told_and_the_same_again_is_not(sample: Any) -> None:
     first = sample.at
     assert lib.clock_look(sample) == 0
     assert sample.before == first <= sample.at <= time.monotonic_ns()
-    sample.known = 0  # a journal begins anew
+    sample.emitted = 0  # a journal begins anew
     assert lib.clock_look(sample) == 1
 
 

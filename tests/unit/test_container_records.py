@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from auditns_connector.attribution.attributor import Correlator
-from auditns_connector.attribution.told_in_text import TextAnswers
+from auditns_connector.attribution.text_answers import TextAnswers
 from auditns_connector.audittext import own_records as text
 from auditns_connector.audittext.scanner import TextStream
 from auditns_connector.config.options import FileOutput

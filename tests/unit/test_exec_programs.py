@@ -177,7 +177,7 @@ def test_where_events_are_missing_another_exec_may_be_among_them(w: World) -> No
     for pid, parent, start in ((1, 0, 0), (201, 1, 202), (210, 201, 210), (220, 210, 230)):
         w.proc(pid, parent, at=301, start=start)
     w.put(f.K_RESYNC, 302, f.S_PROCFS, arg=2)
-    told = w.model.ancestry.told
+    told = w.model.ancestry.describe
     of = {pid: told(w.model.ancestry.of(w.model.processes[pid])) for pid in (210, 220, 221)}
     assert [(one.file, one.exe) for one in of.values()] == [(b"", b""), (b"", b""), (b"/bin/sh", SHELL.encode())]
     w.model.apply(shown_programs([(210, b"/usr/bin/now")], w.now))
@@ -201,7 +201,7 @@ def test_who_has_ended_keeps_it(w: World) -> None:
     later(w, 5900)
     assert parents(w, 220, 5500)[0] == (210, "/bin/sh", SHELL, None)
     w.put(f.K_LOST, 6000, arg=3, cgroup=5950 * MS)
-    assert w.model.ancestry.told(next(iter(w.model.ancestry.line(w.model.processes[220])))).exe == SHELL.encode()
+    assert w.model.ancestry.describe(next(iter(w.model.ancestry.line(w.model.processes[220])))).exe == SHELL.encode()
 
 
 def test_what_a_replay_is_given_is_the_same(w: World) -> None:

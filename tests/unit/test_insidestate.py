@@ -152,7 +152,7 @@ def test_a_rotated_journal_numbers_namespaces_by_their_inodes(scene: Scene) -> N
     world.proc(**SHELL, cg=CG, ns=NS, at=90)
     world.proc(pid=201, ppid=200, start=40, nspid=[201, 2], cg=CG, ns=NS, at=90)
     head = [nsid(inst, serial, now) for serial, inst in live.namespaces.serials.items()]
-    head += [idmap_frame(inst, maps._asdict(), now) for inst, maps in live.inside.known_maps()]
+    head += [idmap_frame(inst, maps._asdict(), now) for inst, maps in live.inside.current_maps()]
     head += [
         f.pack(f.K_REGISTER, f.S_CONTROL, now, payload=json.dumps(r).encode()) for r in requests_of(live, now)
     ]  # fmt: skip

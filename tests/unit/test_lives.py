@@ -43,7 +43,7 @@ def test_no_object_is_made_of_one_that_nobody_looks_at(world: World) -> None:
         lives(world, 200 + i, 1010 + i, user=7000, pid=8000)
     assert all(alone(world, 200 + i) for i in range(50))
     assert not [pid for pid in world.model.table.held if pid >= 200]
-    assert world.model.untold == 50 * 7
+    assert world.model.pending_outputs == 50 * 7
 
 
 def test_a_scan_behind_a_loss_looks_at_nobody_who_has_ended(world: World) -> None:
@@ -144,7 +144,7 @@ def test_no_row_answers_for_one_with_namespaces_of_its_own(world: World) -> None
 
     def by_rows(pid: int, at: int) -> bool:
         points = points_of([(pid, 1, at)], REAL // MS)
-        if correlator.answer_known(points, (at + 50) * MS) is not None:
+        if correlator.answer_ready(points, (at + 50) * MS) is not None:
             return True
         correlator.answer(points, (at + 50) * MS)
         return False

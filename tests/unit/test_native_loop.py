@@ -77,7 +77,7 @@ class Rings:
     def look(self, clock: Any) -> tuple[int, bool, bytes]:
         look = self.watch(clock)
         size = self._see(look)
-        return look.cut, look.told, self.block(size, look.frames, look.cut)
+        return look.cut, look.clock_due, self.block(size, look.frames, look.cut)
 
     def drain(self, cut: int | None = None) -> bytes:
         came, self._came = self._came, []
@@ -446,7 +446,7 @@ def test_an_event_without_its_end_is_waited_for_from_when_it_came(quiet: Quiet, 
 def test_a_clock_that_was_set_is_told_before_the_answer(quiet: Quiet, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[int] = []
     monkeypatch.setattr(quiet.observer, "tell_clock", lambda: told.append(quiet.pipeline.text.enricher.events))
-    quiet.observer.clock.known = 0  # as after a journal that begins anew
+    quiet.observer.clock.emitted = 0  # as after a journal that begins anew
     quiet.come(b"", event(1004, quiet.now, 100))
     assert told[:1] == [4]
 

@@ -5,7 +5,7 @@ import pytest
 from auditns_connector.audittext.scanner import TextStream
 from auditns_connector.errors import NotSupportedError
 from auditns_connector.host import audit_calls as auditcalls
-from auditns_connector.host.namespace_source import BLIND, SOURCES, choose, told
+from auditns_connector.host.namespace_source import BLIND, SOURCES, choose, describe
 from auditns_connector.model.clock import Clock
 from auditns_connector.vocabulary import frames as f
 from tests.unit.world import HEX, MS, REAL, World, contid
@@ -40,8 +40,8 @@ def test_what_is_forced_is_taken(source: str) -> None:
 
 
 def test_what_each_cannot_see_is_told() -> None:
-    assert all(BLIND[source] in told(source, perf=False) for source in SOURCES)
-    assert BLIND["nm+perf"] in told("nm", perf=True)
+    assert all(BLIND[source] in describe(source, perf=False) for source in SOURCES)
+    assert BLIND["nm+perf"] in describe("nm", perf=True)
 
 
 # -- audit
@@ -73,8 +73,8 @@ def test_audit_records_of_unshare_and_setns_become_frames() -> None:
     points = stream.push(text.encode())
     block = auditcalls.call_frames(points, clock, 100 * MS, 7, {b"here"})
     block += auditcalls.call_frames(stream.flush(eof=True), clock, 100 * MS, 7, {b"here"})
-    told = [(frame.kind, frame.pid, frame.time, frame.source, frame.arg) for frame in f.iter_frames(block)]
-    assert told == [
+    describe = [(frame.kind, frame.pid, frame.time, frame.source, frame.arg) for frame in f.iter_frames(block)]
+    assert describe == [
         (f.K_UNSHARE, 100, 10 * MS, f.S_AUDIT, 0x44000000),
         (f.K_SETNS, 101, 11 * MS, f.S_AUDIT, 0x20000),
         (f.K_UNSHARE, 104, 14 * MS, f.S_AUDIT, 0),  # its arguments are not there

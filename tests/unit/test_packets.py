@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from auditns_connector.attribution.attributor import Correlator
-from auditns_connector.attribution.told_in_text import TextAnswers
+from auditns_connector.attribution.text_answers import TextAnswers
 from auditns_connector.audittext.scanner import TextStream
 from auditns_connector.model.address_times import address
 from auditns_connector.model.addresses import HOST_NETWORK, listed

@@ -7,7 +7,7 @@ import pytest
 
 from auditns_connector.errors import AuditnsError, ConfigError
 from auditns_connector.query import life as lives
-from auditns_connector.query.facts import told
+from auditns_connector.query.facts import facts_of
 from tests.unit.queries import BASE, BOOT, DB, WEB, Ask, asked, by_number, call, event, executed, info, opened, sample
 
 __all__ = ["asked"]
@@ -241,7 +241,7 @@ def test_which_files_are_changed() -> None:
             "a2": flags,
         }
         path = {"type": "PATH", "name": "/x", "nametype": nametype}
-        return told({"time": "1.000", "serial": 1, "records": [main, path]}).files
+        return facts_of({"time": "1.000", "serial": 1, "records": [main, path]}).files
 
     assert files(257) == files(2) == (("/x", False),)
     assert files(257, flags="80241") == files(2, flags="1") == files(257, flags="442") == (("/x", True),)

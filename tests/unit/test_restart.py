@@ -318,10 +318,10 @@ def test_what_was_told_is_found_again() -> None:
             tail = tail_of(SYSCALL % 7 + EOE % 7 + SYSCALL % 10 + EOE % 10 + text, Settled(7, MS))
             assert tail is not None
             if b"perf" in text:
-                assert not tail.told
+                assert not tail.reported
                 assert [run[:3] for run in tail.present] == [(10, 10, 1)]
             else:
-                assert tail.told == {(8, 9)}
+                assert tail.reported == {(8, 9)}
                 early = tail._replace(serial=9, reaches=False)
                 assert not early.leaves(gap)
                 assert early.leaves(gap._replace(last=10))
@@ -335,7 +335,7 @@ def test_what_a_full_queue_cost_is_told_by_stamps() -> None:
     line = n.sink_lost("raw")(Loss("file", 3, 99, "1700000000.123:8", "1700000000.123:9", 2))
     tail = tail_of(SYSCALL % 7 + EOE % 7 + SYSCALL % 10 + EOE % 10 + line, Settled(7, MS))
     assert tail is not None
-    assert tail.told == {(8, 9)}
+    assert tail.reported == {(8, 9)}
 
 
 def test_text_of_others_tells_nothing() -> None:
@@ -343,7 +343,7 @@ def test_text_of_others_tells_nothing() -> None:
     text = SYSCALL % 7 + EOE % 7 + b"type=USER_CMD msg=audit(1700000000.123:10): pid=1 msg='%b'\n" % fake
     tail = tail_of(text, Settled(7, MS))
     assert tail is not None
-    assert (tail.told, [run[:3] for run in tail.present]) == (frozenset(), [(10, 10, 1)])
+    assert (tail.reported, [run[:3] for run in tail.present]) == (frozenset(), [(10, 10, 1)])
     text += b"type=USER_CMD msg=audit(1700000000.123:10): msg='audit(1700000000.123:12)'\n"
     tail = tail_of(text, Settled(12, MS))
     assert tail is not None

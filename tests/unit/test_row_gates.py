@@ -29,13 +29,13 @@ class Asked:
         """Whether rows answer these (pid, flags, ms) at ``now`` (ms), soon after the last one."""
         late = int((now or max(at for _, _, at in points) + 50) * MS)
         found = points_of([(pid, flags, int(at)) for pid, flags, at in points], REAL // MS)
-        return self.correlator.answer_known(found, late) is not None
+        return self.correlator.answer_ready(found, late) is not None
 
     def learn(self, pid: int, at: float) -> None:
         """``pid`` is asked about, and has an answer from then on."""
         for _ in range(2):
             points = points_of([(pid, 1, int(at))], REAL // MS)
-            if self.correlator.answer_known(points, int((at + 50) * MS)) is None:
+            if self.correlator.answer_ready(points, int((at + 50) * MS)) is None:
                 self.correlator.answer(points, int((at + 50) * MS))
 
     def exec(self, pid: int, at: float) -> None:
@@ -189,9 +189,9 @@ def test_of_text_that_was_written_before_the_next_stamp_says_when(asked: Asked) 
     points = points_of([(200, EXEC, 5099), (100, 1, 5100)], REAL // MS)
     points.serial[0], points.serial[1] = 1, 2
     # the record was there 112 ms behind the next one's stamp, and its exec is told of later
-    assert asked.correlator.answer_known(points, 8000 * MS) is None
+    assert asked.correlator.answer_ready(points, 8000 * MS) is None
     points.ms[1] += 200
-    assert asked.correlator.answer_known(points, 8000 * MS) is not None
+    assert asked.correlator.answer_ready(points, 8000 * MS) is not None
 
 
 def test_where_not_all_is_answered_nothing_is_consumed(asked: Asked) -> None:

@@ -43,7 +43,7 @@ class Scene(World):
         if user_ns is not None or pid not in self.answers:
             return False
         process = self.model.processes[pid]
-        self.model.inside.told(process, self.answers[pid])
+        self.model.inside.set_numbers(process, self.answers[pid])
         return True
 
     def number(self, index: int, ino: int) -> int:

@@ -9,19 +9,19 @@ from auditns_connector.auditrules import codec
 from auditns_connector.vocabulary import syscalls
 
 #: our arch -> ausyscall's name of it; the newer ones it has not
-KNOWN = {
+LISTED = {
     "x86_64": syscalls.X86_64, "i386": syscalls.I386, "aarch64": syscalls.AARCH64, "arm": syscalls.ARM,
     "ppc64": syscalls.PPC64, "ppc64le": syscalls.PPC64LE, "s390x": syscalls.S390X, "s390": syscalls.S390,
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", KNOWN)
+@pytest.mark.parametrize("name", LISTED)
 def test_the_numbers_are_the_audit_tools(name: str) -> None:
     if not shutil.which("ausyscall"):
         pytest.skip("no ausyscall")
     done = subprocess.run(["ausyscall", name, "--dump"], capture_output=True, text=True, check=True)
     listed = {call: int(number) for number, call, *_ in map(str.split, done.stdout.splitlines()[1:])}
-    ours = syscalls.NUMBERS[KNOWN[name]]
+    ours = syscalls.NUMBERS[LISTED[name]]
     if len(listed) < 10:
         pytest.skip(f"this ausyscall knows no {name}")
     assert ours == {call: listed[call] for call in ours}

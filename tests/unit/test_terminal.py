@@ -152,7 +152,7 @@ def test_a_stream_is_read_as_bytes_and_shown_escaped() -> None:
     told = io.StringIO()
     with contextlib.redirect_stderr(told):
         shape = terminal.for_people("raw", True)
-    assert told.getvalue() == terminal.TOLD_ONCE + "\n"
+    assert told.getvalue() == terminal.ESCAPED_NOTICE + "\n"
     assert shape is not None
     assert shape(data) == b'type=USER_CMD msg=audit(1.000:1): cmd=\\x1b[2J \\u202e \\x9b \\x9b\\x1dUID="r"\n'
     assert printed(lambda: terminal.for_people("pretty", True)) == ""

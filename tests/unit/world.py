@@ -132,7 +132,7 @@ class World:
         """The record of an unshare or setns of ``pid``, stamped ``at``, has come."""
         low = int(at * MS)
         process = self.model.processes[pid]
-        self.model.table.not_before(process, self.model.calls.told(process, [low, *also], 0))
+        self.model.table.not_before(process, self.model.calls.consume(process, [low, *also], 0))
 
     def _text(self, state: State) -> str | None:
         return None if state.container is None else self.model.containers.text(state.container)

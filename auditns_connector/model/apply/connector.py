@@ -70,7 +70,7 @@ class _Asked(NamedTuple):
         return found.pop() if len(found) == 1 else UNKNOWN
 
 
-def _less_untold(insts: Sequence[Instance | None]) -> tuple[Instance | None, ...]:
+def _without_unreported(insts: Sequence[Instance | None]) -> tuple[Instance | None, ...]:
     """``insts`` without those of types whose changes NM does not tell: user, and what perf does not know either."""
     return tuple(None if index == USER or index >= len(PERF_ORDER) else inst for index, inst in enumerate(insts))
 
@@ -153,9 +153,9 @@ class ByConnector:
                 else:
                     common = [one if one is other else None for one, other in zip(common, insts, strict=True)]
         common = common or list(_NOTHING)
-        return namespaces.intern(_less_untold(common))  # clone may have made new ones
+        return namespaces.intern(_without_unreported(common))  # clone may have made new ones
 
-    def _last_known(self, process: Process) -> NsSet | None:
+    def _last_seen(self, process: Process) -> NsSet | None:
         """The namespaces of ``process``, those before its doubt where that is not over."""
         nsset, asked = process.state.nsset, self._asked.get(process.pid)
         before_doubt = asked.base if asked is not None and asked.process is process else None
@@ -169,7 +169,7 @@ class ByConnector:
     def _fork(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
         model = self._model
         if tid != pid:
-            process = model.known(pid, time)
+            process = model.ensure(pid, time)
             threadsets.add(model, process, tid, process.state.nsset if process.same_namespaces() else None)
             if any(other in self._pid_children for other in (pid, *(process.threads or ()))):
                 self._pid_children[tid] = (process, 0)
@@ -202,14 +202,14 @@ class ByConnector:
             table.unresolved(process, time if unresolved else 0)
         model.add(process)
         self.has_parent(pid, ppid)
-        base = self._last_known(makers[0]) if makers else None
+        base = self._last_seen(makers[0]) if makers else None
         if base is not None:
             model.namespaces.enter(base, pid)
         self._ask(_Asked(process, time, base, UNKNOWN, tuple(makers), ""))
 
     def _exec(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
         model = self._model
-        process = model.known(pid, time)
+        process = model.ensure(pid, time)
         if process.threads is not None:
             if not process.same_namespaces():  # nobody says which thread is left
                 for held in list(process.threads.values()):
@@ -240,10 +240,10 @@ class ByConnector:
         process = self._model.alive(pid)
         if process is None:
             return
-        known = process.state.nsset
+        present = process.state.nsset
         nsset = None
-        if known is not None and types & _ALL != _ALL and not (joins and types & CLONE_NEWNS):
-            insts = (None if flag & types else inst for inst, flag in zip(known.inst, _FLAGS, strict=True))
+        if present is not None and types & _ALL != _ALL and not (joins and types & CLONE_NEWNS):
+            insts = (None if flag & types else inst for inst, flag in zip(present.inst, _FLAGS, strict=True))
             nsset = self._model.namespaces.intern(tuple(insts))
         self._doubt(process, max(time, process.state.since), "unshare", nsset)
 
@@ -256,7 +256,7 @@ class ByConnector:
             model.unknown_frames += 1
             return
         index = INDEX[NAMES[arg]]
-        process = model.known(pid, time)
+        process = model.ensure(pid, time)
         if index == PID:
             self._pid_children[tid] = (process, ino)
             if reason != _CLONE:
@@ -266,8 +266,8 @@ class ByConnector:
         insts = list(base.inst if base is not None else _NOTHING)
         inst = insts[index] = model.namespaces.find(index, model.namespaces.dev, ino, time)
         if index == MNT:
-            known = inst.live and not inst.initial
-            via = self._kernel.sole_container(inst) if known and reason != _CLONE else None
+            joined = inst.live and not inst.initial
+            via = self._kernel.sole_container(inst) if joined and reason != _CLONE else None
             model.table.entered(process, via)
         insts[USER] = None
         nsset = model.namespaces.intern(tuple(insts))
@@ -278,8 +278,8 @@ class ByConnector:
             threadsets.put(model, process, tid, nsset, time)
         else:
             self._doubt(process, since, "clone" if reason == _CLONE else "unshare", nsset)
-        told = "clone" if reason == _CLONE else "unshare" if inst in fresh else "setns"
-        self._life.changed(process, base, nsset, fresh, time, told, tid=tid, state=former, source="nm")
+        call = "clone" if reason == _CLONE else "unshare" if inst in fresh else "setns"
+        self._life.changed(process, base, nsset, fresh, time, call, tid=tid, state=former, source="nm")
 
     # -- doubts and answers
 
@@ -298,7 +298,7 @@ class ByConnector:
         else:
             asked = _Asked(process, since, state.nsset, state.container, (), reason)
         if nsset is None and self.nm and state.nsset is not None:
-            nsset = self._model.namespaces.intern(_less_untold(state.nsset.inst))
+            nsset = self._model.namespaces.intern(_without_unreported(state.nsset.inst))
         inside: Container | None = state.container if state.container is not None else UNKNOWN
         if nsset is not None and state.container is not UNKNOWN and reason:
             # what it was moved to no event tells, with or without this one; an exec is what comes behind such a move
@@ -316,7 +316,7 @@ class ByConnector:
             return
         if cgroups is not None:
             model.table.set_cgroups(process, cgroups)
-        base = asked.base if nsset is None else self._not_told(process, asked.base)
+        base = asked.base if nsset is None else self._unreported(process, asked.base)
         nsset = nsset or process.state.nsset
         container = model.decide(process, nsset, asked.creator(), asked.since)
         state = process.state
@@ -350,7 +350,7 @@ class ByConnector:
         del self._asked[process.pid]
         return asked
 
-    def _not_told(self, process: Process, base: NsSet | None) -> NsSet | None:
+    def _unreported(self, process: Process, base: NsSet | None) -> NsSet | None:
         """``base``, but what NM has told of ``process`` is told already; left are the types it does not tell."""
         if base is None or not self.nm or process.state.nsset is None:
             return base

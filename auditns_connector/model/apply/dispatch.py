@@ -82,7 +82,7 @@ class Model(Tables):
             self, self.by_connector, self.inside, self.losses, self.logins, self.registry, self.timens
         )
         self.lives = Lives(self, self.life, self.inside)
-        self.read_events, self.events_told = self.lives.outputs, self.lives.told
+        self.read_events, self.events_consumed = self.lives.outputs, self.lives.consumed
         self._packing = Packing(self, self.timens, self.inside, self.lives)
         self.process_ended, self.task_ended = self.by_connector.ended, self.timens.left
         self.namespaces_left = self.table.vacated = self.life.left
@@ -139,7 +139,7 @@ class Model(Tables):
     def needs_python_loop(self) -> bool:
         """Whether there is something to be said, the addresses of packets are asked for, records may say whose session
         a process is of, or frames are not for the table."""
-        return bool(self.untold or self.packets.wanted or self.logins.unsure or not self.plain)
+        return bool(self.pending_outputs or self.packets.wanted or self.logins.unsure or not self.plain)
 
     def apply(self, block: bytes) -> None:
         """Take in whole frames. Raises :class:`DecodeError` on bytes that are none."""
@@ -256,9 +256,9 @@ class Model(Tables):
         self.timens.begin(bool(hello.get("timens", False)), str(hello.get("kernel", "")))
         self.tells_clone_parent = "newtask" in hello.get("features", ())
         self.kernel.exec_samples = "exec_sample" in hello.get("features", ())
-        self.moves_told = not {"attach", "exec_sample"}.isdisjoint(hello.get("features", ("attach",)))
+        self.moves_reported = not {"attach", "exec_sample"}.isdisjoint(hello.get("features", ("attach",)))
         self.exits.proof = proof_of(hello)
-        if self.exits.proof != SAMPLES or not self.moves_told:
+        if self.exits.proof != SAMPLES or not self.moves_reported:
             self.table.hold_all()
         self.v2_only = bool(hello.get("v2_only", False))
         self.sample_root = int(hello.get("sample_root", 0))

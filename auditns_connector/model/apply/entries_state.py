@@ -41,13 +41,13 @@ class Tables(Protocol):
 
 def requests(model: Tables, saved: int) -> list[JsonObject]:
     """The requests that put it back, JSON-able, as of ``saved`` (CLOCK_MONOTONIC ns)."""
-    living = model.table.living(_told_of)
+    living = model.table.living(_is_kept)
     return [_request(living[at : at + MAX_NAMED], saved) for at in range(0, len(living), MAX_NAMED)]
 
 
-def _told_of(one: Process | Profile) -> bool:
+def _is_kept(one: Process | Profile) -> bool:
     session = one.state.session
-    return one.state.entry is not None or (session is not None and session.told != PROCFS)
+    return one.state.entry is not None or (session is not None and session.source != PROCFS)
 
 
 def _request(living: list[Process], saved: int) -> JsonObject:
@@ -65,7 +65,7 @@ def _request(living: list[Process], saved: int) -> JsonObject:
         "sessions": [
             [p.pid, p.start, *p.state.session]
             for p in living
-            if p.state.session is not None and p.state.session.told != PROCFS
+            if p.state.session is not None and p.state.session.source != PROCFS
         ],
     }
 
@@ -95,11 +95,11 @@ def _ancestor(one: Ancestor) -> list[Json]:
 
 def checked(request: JsonObject) -> JsonObject:
     """``request`` where it has the shape that :func:`restore` relies on; raises ValueError, KeyError, TypeError."""
-    known: dict[str, int] = {}
+    depth: dict[str, int] = {}
     for entry in request["entries"]:
         outer = entry["outer"]
-        known[str(entry["id"])] = 0 if outer is None else known[outer] + 1
-        if known[entry["id"]] > MOST_OUTER + 1 or not isinstance(entry["id"], str):
+        depth[str(entry["id"])] = 0 if outer is None else depth[outer] + 1
+        if depth[entry["id"]] > MOST_OUTER + 1 or not isinstance(entry["id"], str):
             raise ValueError("too many entries around one another")
         if not (isinstance(entry["how"], str) and isinstance(entry["unit"], str)):
             raise ValueError("no entry")
@@ -118,7 +118,7 @@ def checked(request: JsonObject) -> JsonObject:
                 raise ValueError("no key")
     for pid, start, ident in request["of"]:
         _whole(_U64, pid, start)
-        known[ident]
+        depth[ident]
     for pid, start, *session in request["sessions"]:
         _whole(_U64, pid, start)
         _session(*session)
@@ -130,11 +130,11 @@ def _whole(limit: int, *values: Json) -> None:
         raise ValueError("no number")
 
 
-def _session(auid: Json, ses: Json, told: Json) -> Session:
+def _session(auid: Json, ses: Json, source: Json) -> Session:
     _whole(_U32, auid, ses)
-    if not isinstance(told, str):
+    if not isinstance(source, str):
         raise ValueError("no stamp")
-    return Session(auid, ses, told)
+    return Session(auid, ses, source)
 
 
 def _read_ancestor(raw: Json) -> Ancestor:
@@ -170,8 +170,8 @@ def _restore_sessions(model: Tables, request: JsonObject) -> None:
     for pid, start, auid, ses, stamp in request["sessions"]:
         process = model.alive_since(int(pid), int(start))
         session = Session(auid, ses, stamp)
-        known = process.state.session if process is not None else None
-        if process is not None and (known is None or (known.told == PROCFS and known[:2] == session[:2])):
+        former = process.state.session if process is not None else None
+        if process is not None and (former is None or (former.source == PROCFS and former[:2] == session[:2])):
             model.table.amend(process, partial(_in_session, session))
 
 
@@ -194,8 +194,8 @@ def _container(model: Tables, raw: JsonObject) -> Container | None:
 
 def _enters(model: Tables, process: Process, entry: Entry) -> None:
     """``process`` is of ``entry``, and has been so."""
-    container, known = process.state.container, process.state.entry
-    if container is None or entry.container not in container.chain() or (known is not None and known.id == entry.id):
+    container, former = process.state.container, process.state.entry
+    if container is None or entry.container not in container.chain() or (former is not None and former.id == entry.id):
         return
 
     def right(state: State, _: int) -> State:

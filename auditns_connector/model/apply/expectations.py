@@ -68,8 +68,8 @@ class Expectations:
         """The request that puts this back; ``None`` where there is nothing."""
         if not self.runtimes:
             return None
-        told = [container.key for container in self._model.containers.by_key.values() if container.missed]
-        return {"op": "expect", "runtimes": sorted(self.runtimes), "told": told}
+        missing = [container.key for container in self._model.containers.by_key.values() if container.missed]
+        return {"op": "expect", "runtimes": sorted(self.runtimes), "told": missing}
 
     def counters(self) -> dict[str, int]:
         """For auditns status."""

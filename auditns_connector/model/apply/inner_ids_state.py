@@ -27,7 +27,7 @@ def requests(model: "Tables", saved: int, *, only: Collection[Process] | None = 
     """The requests that put it back, JSON-able, as of ``saved`` (CLOCK_MONOTONIC ns); ``only``: these logins alone."""
     logins: list[list[Json]] = []
     setup: list[list[Json]] = []
-    for process in model.table.living(_told_of) if only is None else only:
+    for process in model.table.living(_is_kept) if only is None else only:
         if process.end is not None:
             continue
         login, container = process.state.login, process.state.container
@@ -42,7 +42,7 @@ def requests(model: "Tables", saved: int, *, only: Collection[Process] | None = 
     ]
 
 
-def _told_of(one: Process | Profile) -> bool:
+def _is_kept(one: Process | Profile) -> bool:
     container = one.state.container
     set_up = one.own_since is None and container is not None and set_up_by_runtime(container)
     return set_up or one.state.login is not None
@@ -108,8 +108,8 @@ def _parent(model: "Tables", process: Process) -> Process | None:
 def _still_set_up(model: "Tables", process: Process, strangers: dict[str, list[Process]], saved: int) -> bool:
     """Whether ``process`` had not run a program of the container's and has run none since: it is called the same. Its
     children of the meantime likewise."""
-    known = strangers.get(process.comm.decode("utf-8", "surrogateescape"), ())
-    return process in known or (process.start > saved and _parent(model, process) in known)
+    namesakes = strangers.get(process.comm.decode("utf-8", "surrogateescape"), ())
+    return process in namesakes or (process.start > saved and _parent(model, process) in namesakes)
 
 
 def set_up_by_runtime(home: Container) -> bool:

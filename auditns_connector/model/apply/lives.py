@@ -45,7 +45,7 @@ class Built(NamedTuple):
     comm: bytes
     left_comm: bytes
     #: somebody has been told that it left its namespaces
-    left_told: bool
+    left_reported: bool
     ran: Ran
 
 
@@ -151,7 +151,7 @@ class Lives:
             inst = Instance(one.number, one.index, life.dev, one.ino, start, False)
             inst.first, inst.creator = who, maker[:2]
             inst.origin = base.inst[PID] if one.index == PID else None
-            inst.told = bool(life.told)
+            inst.reported = bool(life.reported)
             inst.serial, inst.ended = one.serial or None, one.ended if one.dead else None
             insts[one.index] = inst
             _WORD.pack_into(raw, _WORD.size * (one.index + 1), one.ino)
@@ -167,7 +167,7 @@ class Lives:
         if self._c.events:
             comm, left_comm = (bytes(ffi.buffer(text)).rstrip(b"\0") for text in (life.comm, life.left_comm))
             self._built[number] = Built(
-                process, state, made, profile, maker, comm, left_comm, bool(life.left_told), ran
+                process, state, made, profile, maker, comm, left_comm, bool(life.left_reported), ran
             )
         return process
 
@@ -189,7 +189,7 @@ class Lives:
         for inst, one in zip(made, life.instance[0 : life.instances], strict=True):
             former = namespaces.unnumbered.get(one.before) or namespaces.unproven_ends.get(one.before)
             namespaces.adopt(inst, former, followed=bool(one.followed), horizon=model.horizon)
-            if one.dead and life.left_told and one.ended >= model.horizon:
+            if one.dead and life.left_reported and one.ended >= model.horizon:
                 self._life.left_last(inst, process)
 
     # -- told
@@ -229,17 +229,17 @@ class Lives:
         if what == _CHANGE:
             file, ran, exe = built.ran
             kin = Ancestry.of(process)._replace(file=file, ran=ran, exe=exe)
-            program = self._model.ancestry.told(kin).program
+            program = self._model.ancestry.describe(kin).program
             return NsChange(
                 time, inst, old, process, built.state, "clone", 0, "perf", False, built.comm, program
             )  # fmt: skip
         if what == _LEFT:
             return NsLeft(time, inst, process, built.state, 0, built.left_comm)
-        return NsDel(time, inst, None, process if built.left_told else None)
+        return NsDel(time, inst, None, process if built.left_reported else None)
 
-    def told(self) -> None:
+    def consumed(self) -> None:
         """All events have been told."""
-        lib.table_events_told(self._c)
+        lib.table_events_consumed(self._c)
         self._built.clear()
 
 

@@ -124,8 +124,8 @@ class NsLife:
         made: tuple[Process, State], begun: bool,
     ) -> None:  # fmt: skip
         tell = self._model.tell
-        if begun and not inst.told:
-            inst.told = True
+        if begun and not inst.reported:
+            inst.reported = True
             tell(NsInit(time, inst, old, *made, made[0].comm))
             self._model.ask(made[0].pid)
         last = old is not None and not old.sets and not old.initial and old.ended == time
@@ -166,23 +166,23 @@ class NsLife:
         same = former is not None and arg != 0 and arg == former.serial
         if 0 < arg < MINTED and not same and inst.ended is not None and inst.ended <= time:
             arg = 0  # asked too late: the inode may have been another's by then
-        known = namespaces.serials.get(arg)
-        if known is not None and known is not inst and arg < MINTED:
-            namespaces.join(inst, known)
-            self._joined(inst, known, time)
+        other = namespaces.serials.get(arg)
+        if other is not None and other is not inst and arg < MINTED:
+            namespaces.join(inst, other)
+            self._joined(inst, other, time)
         else:
             namespaces.give(inst, arg)
-            self._untold(inst)
-            if former is not None and former is not known and inst.has_kernel_id:
+            self._unreported(inst)
+            if former is not None and former is not other and inst.has_kernel_id:
                 self._proven(former, time)  # its inode is another's now
         if self._model.lifecycle and inst.ended is not None and not inst.has_kernel_id:
             self._model.tell(NsDel(inst.ended, inst, None, self._last.get(inst.number)))
 
-    def _untold(self, inst: Instance) -> None:
+    def _unreported(self, inst: Instance) -> None:
         """``inst`` has got its serial. If somebody came into it by setns, and it was in no list of the kernel's, it
         began since the last one, with nobody in it."""
         model = self._model
-        if not (model.lifecycle and inst.has_kernel_id and self._listed[inst.index]) or inst.told or inst.initial:
+        if not (model.lifecycle and inst.has_kernel_id and self._listed[inst.index]) or inst.reported or inst.initial:
             return
         outputs = model.outputs
         for at, output in enumerate(outputs):
@@ -193,7 +193,7 @@ class NsLife:
 
     def _began(self, inst: Instance, time: int) -> NsInit:
         """``inst`` has begun before ``time``, and no event has told how."""
-        inst.told = True
+        inst.reported = True
         return NsInit(time, inst, None, None, State(time, UNKNOWN, None, NOT_KNOWN))
 
     def listed(
@@ -212,7 +212,7 @@ class NsLife:
                 continue
             # one whose beginning was told, but that was asked for its id too late, may be the same
             if news and begun is None:
-                begun = {(one.index, one.ino) for one in namespaces.minted.values() if one.told}
+                begun = {(one.index, one.ino) for one in namespaces.minted.values() if one.reported}
             inst = namespaces.hold(index, ino, serial, time)
             if begun is not None and (index, ino) not in begun and not self.was_begun(index, ino):
                 self._model.tell(self._began(inst, time))
@@ -241,14 +241,14 @@ class NsLife:
         """``inst`` is ``former``: nothing began, and whoever owned it owns it still."""
         self.forget(former)
         model = self._model
-        told = []
+        kept = []
         for output in model.outputs:
             if isinstance(output, NsInit) and output.inst is inst:
                 continue
             if isinstance(output, NsChange) and output.inst is inst and output.reason == "unshare":
                 output = output._replace(reason="setns")
-            told.append(output)
-        model.outputs = told
+            kept.append(output)
+        model.outputs = kept
         provisional, inst.owner = inst.owner, former.owner or inst.owner
         if inst.owner is None or inst.owner is provisional:
             return

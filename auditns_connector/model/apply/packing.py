@@ -68,7 +68,7 @@ class Packing:
         pid, nsset, threads = process.pid, process.state.nsset, process.threads or {}
         return (
             model.exits.proof == SAMPLES
-            and model.moves_told  # else /proc is asked behind each exec, which the table does not
+            and model.moves_reported  # else /proc is asked behind each exec, which the table does not
             and process.end is None
             and 0 < pid < MOST_PIDS
             and model.table.held.get(pid) is process

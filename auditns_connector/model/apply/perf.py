@@ -41,7 +41,7 @@ class KernelEvents:
         m = self._model
         m.exits.sampled.discard(tid)  # the EXIT of whoever had that number before is missing
         if pid == ppid:
-            process = m.known(pid, time)
+            process = m.ensure(pid, time)
             nsset = base = process.nsset_of(ptid)
             fresh = []
             if payload and (base is None or base.raw != payload):
@@ -137,7 +137,7 @@ class KernelEvents:
 
     def exec(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
         m = self._model
-        process = m.known(pid, time)
+        process = m.ensure(pid, time)
         if process.threads is not None:
             self.leader_by_exec(process, ppid, time)
         moved = self._timens.executed(process, ppid, time)
@@ -180,12 +180,12 @@ class KernelEvents:
                 m.table.unresolved(process, time)
             m.settle(process, time, NOT_KNOWN)
             return
-        known = process.cgroups
-        if known is None:
+        current = process.cgroups
+        if current is None:
             if not m.v2_only and not m.cgroups.of(((m.sample_root, path),)).runtimes:
                 return  # another hierarchy might tell more; the answer of /proc is on its way
-            known = m.cgroups.root
-        moved = m.cgroups.moved(known, m.sample_root, path)
+            current = m.cgroups.root
+        moved = m.cgroups.moved(current, m.sample_root, path)
         since, former = process.unresolved, process.cgroups
         m.table.unresolved(process, 0)
         if moved is former and not since:
@@ -248,7 +248,7 @@ class KernelEvents:
             self.leader_by_exec(process, next(iter(process.threads)) if process.leader_gone else pid, time)
         if tid == pid or arg:
             m.table.comm(process, payload.partition(b"\0")[0])
-        if arg and not m.moves_told:
+        if arg and not m.moves_reported:
             self._may_have_moved(process, time)
 
     def _may_have_moved(self, process: Process, time: int) -> None:
@@ -268,7 +268,7 @@ class KernelEvents:
     ) -> None:
         """unshare(2) or setns(2) by one task."""
         m = self._model
-        process = m.known(pid, time)
+        process = m.ensure(pid, time)
         call = self._timens.called(tid)
         if process.newborn and tid == pid and call is None:
             self._born_late(process, payload)

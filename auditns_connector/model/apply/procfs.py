@@ -102,7 +102,7 @@ class Resync:
 
     def proc(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
         """PROC frame: one process as /proc showed it."""
-        self._told(time, self._read(json.loads(payload.rstrip(b"\0")))._replace(former_parent=ptid))
+        self._answered(time, self._read(json.loads(payload.rstrip(b"\0")))._replace(former_parent=ptid))
 
     def process(
         self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes
@@ -110,7 +110,7 @@ class Resync:
         """PROCESS frame: the same of a scan."""
         values = PROCESS_PAYLOAD.unpack_from(payload)
         inodes = values[: len(ALL_ORDER)]
-        children, tids, nspids, cgroup_size, comm_size, state, known = values[len(ALL_ORDER) :]
+        children, tids, nspids, cgroup_size, comm_size, state, present = values[len(ALL_ORDER) :]
         at = PROCESS_PAYLOAD.size
         numbers: Sequence[int] = (pid,)
         if tids or nspids != 1:
@@ -119,10 +119,10 @@ class Resync:
         comm, at = payload[at : at + comm_size], at + comm_size
         answer = Answer(
             pid, ppid, None if arg == _NO_START else arg, comm, state in b"ZXx", cgroup, inodes, children,
-            self._model.cgroups.told(payload[at : at + cgroup_size]) if known & 1 else None,
+            self._model.cgroups.decode(payload[at : at + cgroup_size]) if present & 1 else None,
             numbers[tids:], numbers[:tids], None, former_parent=ptid,
         )  # fmt: skip
-        self._told(time, answer)
+        self._answered(time, answer)
 
     def _read(self, said: JsonObject) -> Answer:
         """The payload of a PROC frame."""
@@ -143,7 +143,7 @@ class Resync:
             bool(said.get("gone")),
         )
 
-    def _told(self, time: int, answer: Answer) -> None:
+    def _answered(self, time: int, answer: Answer) -> None:
         if self._scan is not None:
             self._scan.append((time, answer))
         else:
@@ -225,7 +225,7 @@ class Resync:
     def _learn(self, process: Process, time: int, answer: Answer) -> None:
         """The answer is about ``process``, which lives."""
         model, pid = self._model, answer.pid
-        self._inside.told(process, answer.nspid)
+        self._inside.set_numbers(process, answer.nspid)
         nsset, cgroups = self._nsset(answer), answer.cgroups
         doubtful = process.epoch < model.epoch
         if not model.perf:
@@ -268,7 +268,7 @@ class Resync:
             self._by_connector.has_parent(process.pid, answer.ppid)
         self._ids(process, time, answer)
         model.entries.found(process, parent, answer.nspid)
-        self._inside.told(process, answer.nspid)
+        self._inside.set_numbers(process, answer.nspid)
         self._inside.ran(process, process.start)
         self._time(process, time, answer, whole=True)
         others = [tid for tid in answer.tids if tid != process.pid and 0 < tid < MOST_PIDS]
@@ -283,18 +283,18 @@ class Resync:
 
     def _fill(self, process: Process, nsset: NsSet | None, cgroups: CgroupSet | None, time: int) -> None:
         model = self._model
-        known = process.state.nsset
-        partly = known is None or None in known.inst[:TIME]
+        current = process.state.nsset
+        partly = current is None or None in current.inst[:TIME]
         incomplete = process.cgroups is None or process.unresolved
         if (partly or incomplete) and time < process.state.since:
             model.ask(process.pid)  # something happened behind the answer
             return
         if partly and nsset is not None:
-            if known is not None:
-                pairs = zip(known.inst, nsset.inst, strict=True)
-                nsset = model.namespaces.intern(tuple(own if own is not None else told for own, told in pairs))
+            if current is not None:
+                pairs = zip(current.inst, nsset.inst, strict=True)
+                nsset = model.namespaces.intern(tuple(own if own is not None else shown for own, shown in pairs))
             model.put_namespaces(process, nsset, time, PROCFS)
-        if cgroups is not None and incomplete and not process.unresolved and not model.moves_told:
+        if cgroups is not None and incomplete and not process.unresolved and not model.moves_reported:
             model.table.set_cgroups(process, cgroups)
             self._since(process)
         elif cgroups is not None and incomplete:

@@ -283,7 +283,7 @@ class Registry(Registrations):
                 model.table.register(process, container)
                 model.settle(process, time, REGISTERED)
         if replaced is not None and replaced.key in containers.taken:
-            replaced.told = True  # it does not end, it is called otherwise from now on
+            replaced.reported = True  # it does not end, it is called otherwise from now on
             for process in model.table.living_in([replaced]):
                 model.settle(process, time, REGISTERED)
 

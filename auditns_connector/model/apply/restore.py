@@ -102,11 +102,11 @@ def restore(model: "Tables", registered: Registrations, time: int, request: Json
     with the last frame of the restore."""
     containers = model.containers
     members = [model.alive_since(int(pid), int(start)) for pid, start in request["members"]]
-    known = [process for process in members if process is not None]
+    living = [process for process in members if process is not None]
     key, contid = _key(request["key"]), int(request["contid"])
     container = containers.by_key.get(key)
     if container is None or container.kind != REGISTERED:
-        parent = _parent(model, request, known)
+        parent = _parent(model, request, living)
         container = Container(key, REGISTERED, int(request["born"]), parent)
         container.contid = contid
         owner = request["owner"]
@@ -118,7 +118,7 @@ def restore(model: "Tables", registered: Registrations, time: int, request: Json
         containers.number(container, contid)
         for taken in map(_key, request["taken"]):
             containers.taken[taken] = container
-            for process in known:
+            for process in living:
                 if process.cgroups is not None and tuple(r[:2] for r in process.cgroups.runtimes) == taken:
                     containers.learn(container, process.cgroups)
         for inst in _namespaces(model, request):
@@ -126,10 +126,10 @@ def restore(model: "Tables", registered: Registrations, time: int, request: Json
         containers.enter(parent)
         containers.tell(SEEN, container, time)
         registered.changes += 1
-    for process in known:
+    for process in living:
         model.table.register(process, container)
     since = int(request["saved"])
-    _inherit(model, {(p.pid, p.start) for p in known}, container, since)
+    _inherit(model, {(p.pid, p.start) for p in living}, container, since)
     for inner in _inner(model, container):
         containers.put_inside(inner, container, time)
     for process in model.table.living(lambda _: True):
@@ -146,7 +146,7 @@ def _namespaces(model: "Tables", request: JsonObject) -> list[Json]:
     return found
 
 
-def _parent(model: "Tables", request: JsonObject, known: list[Process]) -> Container | None:
+def _parent(model: "Tables", request: JsonObject, living: list[Process]) -> Container | None:
     """The container around it; a sandbox is called otherwise after a restart, so it is taken from the first member."""
     if request["parent"] is None:
         return None
@@ -154,8 +154,8 @@ def _parent(model: "Tables", request: JsonObject, known: list[Process]) -> Conta
     if model.containers.doubtful(key):
         return UNKNOWN
     parent = model.containers.by_key.get(key) or model.containers.taken.get(key)
-    if parent is None and known:
-        parent = known[0].state.container
+    if parent is None and living:
+        parent = living[0].state.container
     return parent if parent is not UNKNOWN else None
 
 

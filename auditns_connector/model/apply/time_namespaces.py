@@ -111,7 +111,7 @@ class TimeNs:
         if not moved:
             return nsset
         if tid == process.pid:
-            self._doubt(process, time, self._last_known(process, base), "setns")
+            self._doubt(process, time, self._last_seen(process, base), "setns")
         return self._with(nsset, None)
 
     # -- births, execs, ends
@@ -146,7 +146,7 @@ class TimeNs:
         if not self.wanted or nsset is None:
             return None
         self._children[process.pid] = _Children(process, None, process.start)
-        self._doubt(process, process.start, self._last_known(process, nsset), "clone")
+        self._doubt(process, process.start, self._last_seen(process, nsset), "clone")
         self._model.ask(process.pid)
         return self._with(nsset, None)
 
@@ -159,7 +159,7 @@ class TimeNs:
         self._children.pop(pid, None)
         if entry is None or nsset is None:
             return None
-        old = self._last_known(process, nsset)
+        old = self._last_seen(process, nsset)
         self._doubts.pop(pid, None)
         if not self._exec_enters or entry.ino is None:
             self._children[pid] = _Children(process, entry.ino, time)
@@ -204,7 +204,7 @@ class TimeNs:
             return
         if doubt is not None and doubt.process is not process:
             doubt = None
-        if any(known is not None and known.since > time for known in (doubt, entry)):
+        if any(present is not None and present.since > time for present in (doubt, entry)):
             if process.end is None:
                 self._model.ask(pid)  # something happened behind the answer: ask again
             return
@@ -215,8 +215,8 @@ class TimeNs:
     ) -> None:
         """The answer settles ``doubt`` and ``entry``, which are older."""
         pid = process.pid
-        known = process.state.nsset.inst[TIME] if process.state.nsset is not None else None
-        if doubt is None and entry is not None and known is not None and known.ino != own:
+        present = process.state.nsset.inst[TIME] if process.state.nsset is not None else None
+        if doubt is None and entry is not None and present is not None and present.ino != own:
             # while it was read it has entered where its children are born: its exec event is still to come
             self._children[pid] = entry._replace(ino=own)
             return
@@ -258,7 +258,7 @@ class TimeNs:
         # one about a process that has ended stays: an answer read before its end may be on its way
         self._doubts[process.pid] = _Doubt(process, since, old, reason)
 
-    def _last_known(self, process: Process, nsset: NsSet | None) -> Instance | None:
+    def _last_seen(self, process: Process, nsset: NsSet | None) -> Instance | None:
         """The time namespace of ``process``, which is in ``nsset``; where that is in doubt already, the one before."""
         doubt = self._doubts.get(process.pid)
         if doubt is not None and doubt.process is process:

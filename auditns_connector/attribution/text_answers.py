@@ -98,7 +98,7 @@ class TextAnswers:
         CONTAINER_INFO tells of is that of a CONTAINER_ID beside it."""
         said: set[bytes] = set()
         every: set[bytes] = set()
-        told: set[bytes] = set()
+        described: set[bytes] = set()
         whole = True
         about: dict[str, str] = {}
         for n in lines:
@@ -109,13 +109,13 @@ class TextAnswers:
             contid, record = _bare(fields.get(b"contid", b"")), fields.get(b"record", b"").strip(b'"')
             if kind == rectypes.CONTAINER_INFO:
                 about |= _words(fields)
-                told.add(contid)
+                described.add(contid)
                 continue
             every.add(contid)
             whole = whole and (b"record" not in fields or re.fullmatch(_RECORD, record) is not None)
             if _is_about(record, recno, target):
                 said.add(contid)
-        return said - {b"?"} or said, about, whole and told <= every
+        return said - {b"?"} or said, about, whole and described <= every
 
     def alone(self, points: InsertionPoints, containers: Containers) -> list[Alone]:
         """The records of ours among the lines of ``points`` that are events of their own; whose they are says their
@@ -150,9 +150,9 @@ class TextAnswers:
         if not is_contid(words):
             return UNCLEAR
         ids = contid_links(words)
-        known = containers.by_contid.get(int(ids[0])) if ids[0] != "?" else None
-        if known is not None and containers.text(known) == words:
-            return State(0, known, None, LOG)
+        match = containers.by_contid.get(int(ids[0])) if ids[0] != "?" else None
+        if match is not None and containers.text(match) == words:
+            return State(0, match, None, LOG)
         mine = about if about.get("contid") == words else {}
         key = (words, *(mine.get(name, "") for _, name in _FIELDS))
         container = self._made.get(key)
