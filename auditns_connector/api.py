@@ -75,7 +75,7 @@ def get_contid(pid: int, *, control: str = CONTROL) -> Found:
 
 
 def list_containers(*, control: str = CONTROL) -> Iterator[JsonObject]:
-    """Every living container: contid, kind, live (processes) and what else is known. Raises as :func:`set_contid`."""
+    """Every living container: contid, kind, live (processes), names and more. Raises as :func:`set_contid`."""
     first: int | None = 0
     while first is not None:
         answer = _ask(control, {"op": "contid-list", "from": first})
@@ -91,7 +91,7 @@ def delegate(pid: int, *, socket: str | None = None, control: str = CONTROL) -> 
 
 
 def wait(answer: JsonObject) -> None:
-    """Sleep until audit stamps behind a set are told apart from those before it, as the answer says."""
+    """Sleep until audit stamps behind a set are distinguished from those before it, as the answer says."""
     from time import sleep
 
     sleep(min(max(int(answer.get("wait_ms", 0)), 0), 50) / 1000)

@@ -224,7 +224,7 @@ class Program:
 
 
 def _nothing_registered(document: bytes, peer: "Peer", sock: "socket.socket") -> JsonObject:
-    """What the OCI hook is told where only events are shown."""
+    """What the OCI hook is answered where only events are shown."""
     return {"ok": False, "error": "EOPNOTSUPP", "message": "only process events are shown here, nothing is registered"}
 
 

@@ -21,7 +21,7 @@ _SIGNALS: Final = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE)
 class BackgroundSealer:
     """Seals rotated files of ``log`` into the archive at ``path`` by the configuration file ``config``; to be called by
     :meth:`tick` now and then with CLOCK_MONOTONIC in seconds. The newest of them stays: by it a program that starts
-    again sees how far the last one came. ``say`` is told of failures."""
+    again sees how far the last one came. ``say`` is called with failures."""
 
     def __init__(self, path: str, log: str, config: str, say: Callable[[str], None]) -> None:
         self._path, self._log, self._config, self._say = path, log, config, say

@@ -95,7 +95,7 @@ class Event(NamedTuple):
 
 class Archive:
     """The archive in the directory ``path``. Raises AuditnsError where there is none, or it is of a later version. What
-    could not be read is told in ``notices``, and the rest goes on."""
+    could not be read is reported in ``notices``, and the rest goes on."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -230,7 +230,7 @@ class Archive:
         return BlockRef(seq, number, entry.events, entry.size, entry.first_ms, entry.last_ms)
 
     def read_block(self, ref: BlockRef) -> Block | None:
-        """A block; ``None`` where it is damaged, which is told."""
+        """A block; ``None`` where it is damaged, which is reported."""
         segment = self._segment(ref.segment)
         if segment is None:
             return None
@@ -267,7 +267,7 @@ class Archive:
                 yield Event(refs[0].segment, position, bytes(text))
 
     def texts(self) -> Iterator[memoryview]:
-        """The text, segment by segment, as it was; what is damaged is missing, and told."""
+        """The text, segment by segment, as it was; what is damaged is missing, and reported."""
         for row in self.segments():
             segment = self._segment(row.seq)
             if segment is None:

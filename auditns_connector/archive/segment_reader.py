@@ -227,7 +227,7 @@ class Segment:
 
     def scatter(self, out: memoryview, start: int = 0, *, compare: bool = False) -> "Coverage":
         """Put the text from ``start`` on into ``out``; ``compare``: hold it against that instead. What is damaged or
-        differs is told in :attr:`notices` and stays away."""
+        differs is reported in :attr:`notices` and stays away."""
         coverage = Coverage(len(out))
         window = ffi.new("struct archive_window *")
         window.out = target = ffi.from_buffer("char[]", out)

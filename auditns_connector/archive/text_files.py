@@ -37,7 +37,7 @@ def head_of(fd: int) -> str:
                 text += more
         return _name(text)
     except AuditnsError:
-        return ""  # it is told when it is read
+        return ""  # it is reported when it is read
     finally:
         os.lseek(fd, here, os.SEEK_SET)
 
@@ -83,7 +83,7 @@ class TextFile:
             try:
                 more = self._read(_LOOK) if self._read is not None else os.read(self.fd, _LOOK)
             except AuditnsError:
-                break  # it is told when it is read
+                break  # it is reported when it is read
             if not more:
                 break
             self._ahead += more
@@ -165,7 +165,7 @@ class TextFile:
 
 
 def open_all(paths: Sequence[str], say: Callable[[str], None]) -> list[TextFile]:
-    """The files, each once, those with the oldest records first; what cannot be opened is told and left out."""
+    """The files, each once, those with the oldest records first; what cannot be opened is reported and left out."""
     found: dict[tuple[int, int], TextFile] = {}
     for path in paths:
         try:

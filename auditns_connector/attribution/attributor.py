@@ -38,7 +38,7 @@ NEEDS_LOOKUP: Final = (
 )
 #: so many points are grouped by process; fewer are answered sooner one by one
 _MANY: Final = 16
-#: so many points may well be known all of them
+#: for so many points rows may well have all answers
 _FEW: Final = 64
 _MS: Final = 1_000_000
 #: in place of a number: the point is left for later
@@ -216,7 +216,7 @@ class Correlator:
     def _before(
         self, points: InsertionPoints, before: int, now: int, choice: "array[int]", first: int, end: int
     ) -> Sequence[int]:
-        """Answer the points that are stamped ``before`` (ms) anything was known of: by nobody. Returns the others."""
+        """Answer the points that are stamped ``before`` (ms) the model begins: by nobody. Returns the others."""
         nobody = self.numbers.plain(lookup.NOBODY)
         rows, states = self._rows.ready(now), self.states if self._keeps else None
         left = rows.find_nobody(points, first, end, NEEDS_LOOKUP, before, nobody, choice, states)
@@ -348,7 +348,7 @@ class Correlator:
 
     def _said(self, points: InsertionPoints, i: int, found: State | None) -> State | None:
         """What the text of point ``i`` says already, or, where that is nothing, what the evidence has ``found``. Where
-        they contradict each other the text stays, and it is told."""
+        they contradict each other the text stays, and it is reported."""
         said = self._texts.answer(points, i, self.model.containers)
         container = None if found is None else found.container
         alone = said is not None and container is UNKNOWN

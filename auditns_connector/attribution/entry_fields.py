@@ -90,7 +90,7 @@ def _ancestor(one: Ancestor) -> str:
 
 
 def ancestor_object(one: Ancestor) -> JsonObject:
-    """What is known of a process that others descend from."""
+    """The fields of a process that others descend from."""
     shown: JsonObject = {"pid": one.pid, "start": str(one.start)}
     for name, value in (("comm", one.comm), ("file", one.file), ("exe", one.exe)):
         if value:

@@ -5,8 +5,8 @@ The entry into the system call lies in ``[stamp, stamp + LATE]``, for the clock 
 Who held the pid at some time of that may have made the record, unless the record names another one's parent, and nobody
 else, however much later an exec of the same pid comes: the pid is another process's by then. The event comes behind the
 entry, up to :data:`EXEC_TIME`, and not after ``until``, the moment at which the record was there. Of one process it is
-the first after the entry: same file name, same comm, not told of by another record. If what is left disagrees about the
-container the answer is unknown.
+the first after the entry: same file name, same comm, not consumed by another record. If what is left disagrees about
+the container the answer is unknown.
 """
 
 from collections.abc import Sequence
@@ -96,7 +96,7 @@ def _in_doubt(model: "Model", process: Process, exec_: Exec, low: int) -> bool:
 
 
 def _taken(model: "Model", process: Process, exec_: Exec, low: int) -> State:
-    """The snapshot of ``exec_``, of which a record has told now; the record's entry was at ``low`` or later."""
+    """The snapshot of ``exec_``, which a record consumes now; the record's entry was at ``low`` or later."""
     model.table.exec_consumed(process, exec_.time)
     if low < model.horizon and process.start > low:
         model.losses.forgotten(low)  # who held the pid before may be
@@ -119,7 +119,7 @@ def _candidates(
 
 
 def _execs(model: "Model", pid: int, low: int, until: int) -> list[_Match]:
-    """The execs not yet told of that a record stamped at ``low`` may mean, in order of time."""
+    """The execs not yet consumed that a record stamped at ``low`` may mean, in order of time."""
     first, last = low - EPSILON, min(low + LATE, until)
     end = min(last + EXEC_TIME, until)
     found = [
@@ -146,6 +146,6 @@ def _narrowed(model: "Model", found: list[_Match], low: int, name: bytes | None,
     named = [item for item in found if item[0].file == file] or found
     called = [item for item in named if item[0].comm == comm] or named
     if model.losses.execs_complete(called[0][0].time):
-        return called[:1]  # every exec makes a record and records come in order: it is the first not yet told of
+        return called[:1]  # every exec makes a record and records come in order: it is the first not yet consumed
     # the record means the first one after its entry: whatever follows the first one behind the window is a later exec
     return [item for item in called if item[0].time <= low + LATE] or called[:1]

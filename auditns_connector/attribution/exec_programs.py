@@ -2,7 +2,7 @@
 
 The frame names the exec by its time, so it can be of no other one, and of no later holder of the pid. A record tells
 that of the one exec that had its file name and its comm; where two come into question, or events of then are missing,
-nothing is told. Rows of the process table answer most (cdefs/attribution/programs.c).
+nothing follows. Rows of the process table answer most (cdefs/attribution/programs.c).
 """
 
 import re

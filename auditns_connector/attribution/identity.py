@@ -1,4 +1,4 @@
-"""Which process an answer is about, and what is told of it beside its container: its key, its unit, its parents."""
+"""Which process an answer is about, and its fields beside its container: its key, its unit, its parents."""
 
 from collections.abc import Iterator
 from itertools import islice

@@ -6,7 +6,7 @@ the record's ppid rules out are dropped, and if those left disagree about the co
 of a successful exec are matched to the kernel's event of it instead (exec_match.py).
 
 Every look-up is bounded above by ``until``: the moment at which the record was taken in, or, where that was not seen,
-one at which it must have been written. What the kernel told of later times is about somebody else.
+one at which it must have been written. What the kernel reported for later times is about somebody else.
 
 Where the clock was set there are several times to try; one at which nobody can have held the pid is ruled out.
 """

@@ -1,11 +1,11 @@
-"""Landlock domains and BPF programs: whose they are when their end is told, which names no process.
+"""Landlock domains and BPF programs: whose they are when their end is reported, which names no process.
 
 The kernel frees them when nobody holds them any more, often long after their maker has ended: ``BPF … op=UNLOAD`` and
 ``LANDLOCK_DOMAIN … status=deallocated`` stand alone. Their beginning stands in an event with a SYSCALL; when that was
 attributed, the end is the same container's. A domain's record names its maker (``pid=``), which may be another process
 than the one that was denied: then its number must be that of the one denied, or of a living ancestor of it. Without a
 SYSCALL that number says nothing: the maker may have ended long ago, and its number be another's. Identifiers are not
-used twice in a boot (kernel/bpf/syscall.c counts up cyclically, security/landlock/id.c never goes back); what is known
+used twice in a boot (kernel/bpf/syscall.c counts up cyclically, security/landlock/id.c never goes back); an owner
 is dropped at its end, and with the model of its boot.
 """
 

@@ -96,7 +96,7 @@ class RecordNumbers:
     def lasting(self, state: State, number: int) -> Numbered | None:
         """``number``, that of :meth:`plain`, and how it is counted, where it may be given to all in ``state``."""
         if state.container is not None and state.container.former:
-            return None  # who asks about a time before that is to be told something else
+            return None  # a question about a time before that has another answer
         return number, self.kinds[number]
 
     def _wanted(self, container: Container | None) -> bool:

@@ -47,7 +47,7 @@ class RowLookup:
         #: the states that these say, from 1, and their numbers
         self._said_states: list[State] = [HOST]
         self._said_numbers: dict[State, int] = {}
-        #: some of that was remembered of processes of which nothing is known; and the last points were of such
+        #: some of that was remembered for processes without an answer; and the last points were of such
         self._said_alone = self._of_nobody = False
 
     def begin(self, *, dropped: bool) -> None:
@@ -76,7 +76,7 @@ class RowLookup:
         return self
 
     def alone(self, now: int) -> "RowLookup":
-        """:meth:`ready`; and nobody is told of rows and of what texts say, for others than :meth:`find` may ask."""
+        """:meth:`ready`; and neither rows nor what texts say are passed on, for others than :meth:`find` may ask."""
         self.c.rows = ffi.NULL
         self._want_texts(None)
         return self.ready(now)
@@ -93,7 +93,7 @@ class RowLookup:
     ) -> tuple[CData, int]:
         """Put into ``choice`` (an array of typecode I) the answers of the points from ``first`` up to ``end`` that rows
         have at ``now`` (CLOCK_MONOTONIC ns). Returns an array of the others' numbers, with those that have a flag of
-        ``careful`` (an only exec apart), and how many they are; it holds until the next call. ``states``: they are told
+        ``careful`` (an only exec apart), and how many they are; it holds until the next call. ``states`` are given
         of the rows."""
         if len(self._missed) < end - first:
             self._missed = ffi.new("uint32_t[]", 2 * (end - first))
@@ -108,7 +108,7 @@ class RowLookup:
         return self._missed, int(count)
 
     def _want_texts(self, states: PointStates | None) -> None:
-        """``states`` are to be told of what the text of points says."""
+        """``states`` are to be given what the text of points says."""
         self.c.texts = ffi.NULL
         if states is not None and self._said is not None:
             self.c.texts = states.by_texts(self._said_states)
@@ -125,7 +125,7 @@ class RowLookup:
         states: PointStates | None = None,
     ) -> list[int]:
         """Put ``number`` into ``choice`` for the points that are stamped ``before`` a time (ms); see the C. Returns the
-        others. ``states``: they are told of what the text says of some."""
+        others. ``states`` are given what the text says of some."""
         if len(self._missed) < end - first:
             self._missed = ffi.new("uint32_t[]", 2 * (end - first))
         self._want_texts(states)

@@ -1,7 +1,7 @@
 """Answers about events whose end had not come when they were handed out.
 
 What comes of such an event later is about the same process at the same moment, so it has the same answer: a look-up of
-its own would know less, for an exec or a call of which a record has told is told of only once.
+its own would know less, for an exec or a call is consumed by one record only.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """Whether every exec, and every unshare and setns, makes an audit record. Pure.
 
 Where it does, the records of a pid's execs and the kernel's exec events are the same sequence, and the first event not
-yet told of is the one a record means, even when two of them have the same file name within one tick of the clock.
+yet consumed is the one a record means, even when two of them have the same file name within one tick of the clock.
 """
 
 from collections.abc import Iterable

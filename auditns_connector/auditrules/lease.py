@@ -49,7 +49,7 @@ def take_back_leftovers(state_path: str = STATE_PATH) -> list[str]:
 
 class RuleLease:
     """See the module's text. ``notices`` tells what a user should know; fill it by :meth:`acquire`.
-    ``backlog_limit``: the least the kernel's queue shall hold while the lease lasts; 0 leaves it alone.
+    ``backlog_limit``: the least the kernel's queue shall hold while the lease is held; 0 leaves it alone.
     """
 
     def __init__(

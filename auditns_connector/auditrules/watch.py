@@ -154,7 +154,7 @@ class RuleWatch:
 
     @property
     def changes(self) -> int:
-        """How many CONFIG_CHANGE records it has been told of."""
+        """How many CONFIG_CHANGE records it has been shown."""
         return self._changes
 
     @property

@@ -12,7 +12,7 @@ from auditns_connector._native import ffi, lib
 from auditns_connector.audittext.scanner import InsertionPoints
 from auditns_connector.vocabulary.values import CData, JsonObject
 
-#: odd, and known to nobody: pids cannot be chosen so that looking them up takes long
+#: odd and random: pids cannot be chosen so that looking them up takes long
 #: 0 for 1 and 1 for 0
 _NOT: Final = bytes((1, 0)) + bytes(254)
 _Column = TypeVar("_Column", bytes, bytearray)

@@ -34,7 +34,7 @@ class RecordTexts:
         self._headers = bytearray()
         self._nodes = bytearray()
         self.count = 0
-        #: as many bytes as one of them has at most, where headers are no longer than is usual
+        #: as many bytes as one of them has at most, where headers are no longer than auditd's
         self.most = 0
         self._c: CData = None
         self._keep: CData = None
@@ -116,7 +116,7 @@ def insert_records(
     new = functools.partial(fresh, "char[]") if own else points.out
     out = new(room)
     size = lib.auditns_assemble(*args, out, room)
-    if size > room:  # headers may be longer than is usual
+    if size > room:  # headers may be longer than auditd's
         out = new(size)
         lib.auditns_assemble(*args, out, size)
     if lasting and not own:

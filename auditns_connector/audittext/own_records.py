@@ -103,7 +103,7 @@ def container_info(
     exit_pid: int | None = None,
     more: str = "",
 ) -> bytes:
-    """CONTAINER_INFO: what is known of a container; ``origin`` says how this process came to be counted to it (empty:
+    """CONTAINER_INFO: the names of a container; ``origin`` says how this process came to be counted to it (empty:
     that is not said), ``cauid`` and ``cses`` who logged in inside it (user id and session there). ``exit_pid`` is what
     a clone returned, as the host counts; 0: not known. ``more`` are ready fields, with a space before each."""
     names = (("ctr-name", name), ("pod", pod), ("pod-ns", namespace), ("image", image), ("pod-uid", pod_uid))

@@ -135,9 +135,9 @@ class Scanner:
 
     @property
     def missing_before(self) -> int:
-        """What an event of before this time (as given to :meth:`TextStream.at`) would have told may be missing: then
-        the newest hole in the serials of this host's events was found, or the first of them came. Later than all times
-        where none has come."""
+        """What an event of before this time (as given to :meth:`TextStream.at`) would have reported may be missing:
+        then the newest hole in the serials of this host's events was found, or the first of them came. Later than all
+        times where none has come."""
         return int(lib.auditns_missing_before(self.state))
 
     def open_calls(self) -> list[tuple[int, int]] | None:

@@ -102,7 +102,7 @@ class SerialTracker:
         return self._expire()
 
     def skip_all(self, gap: SerialGap) -> list[SerialGap]:
-        """The events of ``gap`` have come as far as this: they are told of otherwise. Returns as :meth:`feed`."""
+        """The events of ``gap`` have come as far as this: they are reported elsewhere. Returns as :meth:`feed`."""
         lost = self.feed(gap.first, gap.from_ms) + self.feed(gap.last, gap.to_ms)
         inside = (gap.last - gap.first) % _MODULUS
         self._holes = [hole for hole in self._holes if (hole.first - gap.first) % _MODULUS > inside]

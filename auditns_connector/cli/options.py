@@ -157,7 +157,7 @@ def formats(args: argparse.Namespace, spelling: "Spelling") -> str:
 
 
 def asks_namespaces(args: argparse.Namespace) -> bool:
-    """Whether people who see all events want to be told how namespaces of the host itself come and go."""
+    """Whether people who see all events want to be notified how namespaces of the host itself come and go."""
     return args.ns == "all" or any(name.startswith("NS_") for name in args.type)
 
 

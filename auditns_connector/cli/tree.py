@@ -157,7 +157,7 @@ def _inside(snapshot: "Snapshot", members: dict[int | None, list[list[Json]]], l
 
 
 def _serials(snapshot: "Snapshot", at: int | None) -> JsonObject | None:
-    """Serials of what is not initial; ``None`` where nothing is known."""
+    """Serials of what is not initial; ``None`` where its namespaces are not known."""
     if at is None:
         return None
     out: JsonObject = {}

@@ -24,7 +24,7 @@ def objection(path: str, auditd_conf: str = AUDITD_CONF) -> str:
             return "it is not a regular file"
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError:
-        return ""  # not there, or not to be seen by whoever checks: it will be told when it is opened
+        return ""  # not there, or not to be seen by whoever checks: it will be reported when it is opened
     try:
         refuse_foreign(fd, path)
     except OSError as error:

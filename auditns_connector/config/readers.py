@@ -184,7 +184,7 @@ def contids(value: Json) -> tuple[ContidTerm, ...]:
         if isinstance(value, list):
             return tuple(term if term in ("unset", "unknown") else contid(term) for term in value)
     except ValueError:
-        pass  # told below, in terms of the list
+        pass  # reported below, in terms of the list
     raise ValueError('a list of container identifiers (decimal, or strings in 0x-hex), "unset" and "unknown"')
 
 

@@ -6,8 +6,8 @@ pidfd) is root of the initial user namespace with CAP_AUDIT_CONTROL, in no conta
 that nobody else may write. Whoever is all that can do what it likes to the watching program as well; anybody else is
 shown like any other process.
 
-Whoever has shown it is told to all who follow the program that was asked, before that answers: so all know it when the
-asking program goes on, or ends.
+Whoever has shown it is announced to all who follow the program that was asked, before that answers: so all know it when
+the asking program goes on, or ends.
 """
 
 import os

@@ -96,7 +96,7 @@ class PidHandle:
         return ask(self._fd) if self._fd >= 0 else None
 
     def ended(self) -> str:
-        """How it ended, in words; empty where that is not told."""
+        """How it ended, in words; empty where that is not given."""
         found = self.info()
         if found is None or found.status is None:
             return ""
@@ -160,7 +160,7 @@ def _read(pid: int, name: str) -> str:
         with open(f"/proc/{pid}/{name}", encoding="utf-8", errors="surrogateescape") as file:
             return file.read(65536)
     except OSError:
-        return ""  # gone, or not told: the field is left out
+        return ""  # gone, or not given: the field is left out
 
 
 def _capabilities(pid: int) -> int:

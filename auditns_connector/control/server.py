@@ -62,7 +62,7 @@ class ControlServer:
         #: in the order of their last request, the one silent longest first
         self._clients: dict[socket.socket, Peer] = {}
         self._procfs = Procfs()
-        #: clients that asked to be told, with what they have not read yet
+        #: clients that asked to be notified, with what they have not read yet
         self._subscribers: dict[socket.socket, deque[bytes]] = {}
         self._lock = self._take_lock() if locked else -1
         try:
@@ -162,7 +162,7 @@ class ControlServer:
         except OSError:
             self._drop(client)  # it does not read, or is gone: its answer is not kept
 
-    # -- those who want to be told
+    # -- those who want to be notified
 
     def subscribe(self, client: socket.socket, messages: Collection[JsonObject]) -> None:
         """Send ``messages`` to ``client`` behind the answer to its request, and from now on what is published."""
@@ -170,7 +170,7 @@ class ControlServer:
 
     @property
     def subscribed(self) -> bool:
-        """Whether anybody wants to be told."""
+        """Whether anybody wants to be notified."""
         return bool(self._subscribers)
 
     def publish(self, message: JsonObject) -> None:

@@ -1,7 +1,7 @@
 """Namespaces, containers and processes as they are now, as one JSON-able object. Pure: a model in, an object out.
 
 ``auditns ns`` and ``auditns tree`` show it. Keys: ``v`` (1), ``time`` (CLOCK_REALTIME, seconds), ``live`` (False: made
-from one scan of /proc, so nothing is known of what was before), and four lists that refer to each other by position:
+from one scan of /proc, so without a past), and four lists that refer to each other by position:
 
 namespaces   objects: type, serial (hex string, null: not asked), dev, ino, initial, born (seconds before ``time``,
              null: before we looked), creator (pid and comm, null), held (true: no process is in it, yet the kernel says

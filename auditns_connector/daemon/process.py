@@ -1,4 +1,4 @@
-"""Making a known process out of whatever we were started as.
+"""A defined state of our process, whatever we were started as.
 
 auditd starts a plugin with an empty environment, with SIGHUP and SIGTERM ignored, and after a restart with signals
 blocked; systemd, a shell or cron have habits of their own. ``prepare`` is called once, first thing in a long-running
@@ -205,8 +205,8 @@ class Signals:
 
     def __init__(self, former: Mapping[signal.Signals, Handler]) -> None:
         self.former = former
-        #: those that have come, whatever became of :class:`Stopped`: what is raised where an object is freed is told on
-        #: stderr and forgotten
+        #: those that have come, whatever became of :class:`Stopped`: what is raised where an object is freed is printed
+        #: to stderr and forgotten
         self.came: list[int] = []
         #: they are noted, and do nothing else
         self.held = False

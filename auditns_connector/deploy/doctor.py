@@ -69,7 +69,7 @@ class Host:
     cmdline: str = ""
     #: what changes the kernel's command line here, see auditrules/hints.py
     boot_tool: str = ""
-    #: namespace type -> in the initial one; None: cannot be told
+    #: namespace type -> in the initial one; None: cannot be determined
     initial: dict[str, bool | None] = field(default_factory=dict)
     proc_readable: bool = True
     connector_error: str = ""

@@ -13,7 +13,7 @@ _MS = 1_000_000
 
 
 def container_alone(model: "Model", container: Container, reason: str, numeric: bool, more: str = "") -> bytes:
-    """What is known of ``container``; b"" where it has no number yet (a sandbox whose namespace has no serial)."""
+    """CONTAINER_INFO of ``container``; b"" where it has no number yet (a sandbox whose namespace has no serial)."""
     contid = number_of(model, container)
     if not contid:
         return b""

@@ -17,7 +17,7 @@ class ExitFilter:
         self._model = model
         self._connector_first = connector_first
         self._sampled: set[int] = set()
-        #: leaders of which nobody has told yet whether they ended
+        #: leaders for which no event says yet whether they ended
         self._open: dict[int, f.Frame] = {}
 
     def take(self, frame: f.Frame) -> list[f.Frame]:

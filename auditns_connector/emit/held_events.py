@@ -1,7 +1,7 @@
 """Events that wait to be shown, for they may turn out to be of our own doing. Pure.
 
 The OCI hook and the doctor show who they are to the program that serves the control socket, and that tells all others
-(control/own_programs.py): a moment after the kernel has told their birth and that they ran. So
+(control/own_programs.py): a moment after the kernel has reported their birth and that they ran. So
 
 * a birth, and all behind it, waits until the child has run a program or has ended, and for :data:`BORN` at most: what a
   process runs says whether it is a *suspect*;

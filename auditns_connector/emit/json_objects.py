@@ -15,7 +15,7 @@ VERSION: Final = 1
 
 
 class Who(NamedTuple):
-    """What is known of one process of an event; ``contid`` None is a process of the host. ``exit_pid`` is what a clone,
+    """The fields of one process of an event; ``contid`` None is a process of the host. ``exit_pid`` is what a clone,
     fork or vfork returned, as the host counts (0: not known; None: it was no such call)."""
 
     contid: str | None

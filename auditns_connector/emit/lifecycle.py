@@ -32,7 +32,7 @@ _PID, _UID, _AUID, _SES, _SNUM, _OLD_SNUM, _DEV, _INO, _OLD_INO, _COMM, _CONTID,
     1 << i for i in range(14)
 )
 
-#: pid, uid, auid, ses, and where comm and contid are (each place and length); flags of what is known of these
+#: pid, uid, auid, ses, and where comm and contid are (each place and length); flags of those that are known
 Who = tuple[tuple[int, ...], int]
 
 
@@ -121,7 +121,7 @@ class LifecycleRows:
         self, process: "Process | None", container: "Container | None", since: int, comm: bytes | None,
         logged_in: "Session | None",
     ) -> Who:  # fmt: skip
-        """What is known of ``process``; its user only as /proc told it after ``since``."""
+        """The fields of ``process``; its user only as /proc showed it after ``since``."""
         if process is None:
             return (0, 0, 0, 0, 0, 0, *self._place(UNKNOWN.encode())), _CONTID
         ids = process.ids

@@ -103,7 +103,7 @@ def failure(fields: Fields) -> str:
 
 
 def paths(records: "list[tuple[str, Fields]]") -> list[str]:
-    """The files of an event, each with its directory where that is told."""
+    """The files of an event, each with its directory where that is given."""
     cwd = next((str(other["cwd"]) for kind, other in records if kind == "CWD" and other.get("cwd")), "")
     found = []
     for kind, other in records:

@@ -1,7 +1,7 @@
 """A process of its own that reads the addresses of network namespaces: it enters one, reads, and leaves it again.
 
 It lives in a network namespace of its own, in which it gives every other one a number: then a socket there with
-NETLINK_LISTEN_ALL_NSID is told of each change of an address in any of them, and of their ends, and keeps none of them
+NETLINK_LISTEN_ALL_NSID receives each change of an address in any of them, and of their ends, and keeps none of them
 alive. No namespace of the host sees these numbers. The socket goes to whoever started us, first of all.
 
 It never holds a descriptor of a foreign namespace longer than one read, for that would keep the namespace alive. One
@@ -40,7 +40,7 @@ def _checked(result: int) -> None:
 
 
 def _events() -> socket.socket:
-    """The socket that is told of changes in every namespace that has a number here."""
+    """The socket that receives changes in every namespace that has a number here."""
     sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, 0)
     sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
     sock.setsockopt(rtnetlink.SOL_NETLINK, rtnetlink.LISTEN_ALL_NSID, 1)

@@ -1,9 +1,9 @@
 """Follows the addresses of every network namespace, for NETFILTER_PKT records, by way of address_helper.py.
 
 Nothing is done until a packet was seen. From then on a namespace is read as soon as it has appeared; each later change
-is told by a socket that the helper has made, which is emptied before any record is answered. So what was read holds
-until something else is told, and what is not known for sure is said to be so: a namespace whose addresses change too
-often, or of which messages were lost, is unknown until it has been read again. All of it enters as ADDRS frames.
+is reported by a socket that the helper has made, which is emptied before any record is answered. So what was read holds
+until something else is reported, and what is not known for sure is said to be so: a namespace whose addresses change
+too often, or of which messages were lost, is unknown until it has been read again. All of it enters as ADDRS frames.
 
 An address of loopback is everybody's. Before a packet with one is answered, the helper looks which namespaces cannot
 have logged it (packet_rules.py): for that the record waits, a little and seldom enough.
@@ -90,7 +90,7 @@ class NetWatch:
         self._watched: dict[Instance, _Watched] = {}
         #: number of a namespace where the helper lives -> the namespace
         self._numbers: dict[int, _Watched] = {}
-        #: numbers of which something was told before it was known whose they are
+        #: numbers of which something was reported before it was known whose they are
         self._early: set[int] = set()
         #: when the socket was last empty (monotonic ns)
         self._emptied = 0
@@ -241,7 +241,7 @@ class NetWatch:
             self._lose()
             self._stop()
             return
-        # what was told before an answer was given comes first
+        # what was reported before an answer was given comes first
         self._empty()
         *lines, self._buffer = (self._buffer + data).split(b"\n")
         for line in lines:
@@ -358,7 +358,7 @@ class NetWatch:
             watched.sure, watched.due = False, time.monotonic() + _AGAIN
 
     def _lose(self) -> None:
-        """Messages were lost, or are too many: nothing is known for sure."""
+        """Messages were lost, or are too many: nothing is certain."""
         self._early.clear()
         for watched in dict.fromkeys([*self._numbers.values(), *self._watched.values()]):
             watched.changes += 1

@@ -43,7 +43,7 @@ def call_frames(points: "InsertionPoints", clock: "Clock", now: int, own: int, n
 
 
 def _flags(record: bytes, kind: int) -> int:
-    """The CLONE_NEW* flags of a call: unshare's first argument, setns's second (0 there: any); 0: not told.
+    """The CLONE_NEW* flags of a call: unshare's first argument, setns's second (0 there: any); 0: not given.
 
     The kernel writes the arguments in front of all that a process may call itself (kernel/auditsc.c,
     audit_log_exit)."""

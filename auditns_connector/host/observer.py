@@ -217,7 +217,7 @@ class Observer:
         return bool(self.perf is None or self.tap is not None or others or self.ns_source == "audit")
 
     def _poll(self, now: int) -> None:
-        """No source of events: look at all processes again, and doubt all that is known from this moment on."""
+        """No source of events: look at all processes again, and doubt all answers from this moment on."""
         if now - self._polled < POLL:
             return
         self._polled = time.monotonic_ns()

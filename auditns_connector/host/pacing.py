@@ -2,7 +2,7 @@
 
 On most hosts all that has happened by now is drained at once. Where more happens than can be applied as fast, that
 would take ever longer, and nobody be answered meanwhile: then a fifth of a second is taken in at a time, records that
-need no more are answered in between, and whoever asks is told that we are behind. Pure.
+need no more are answered in between, and whoever asks is answered that we are behind. Pure.
 """
 
 from typing import Final

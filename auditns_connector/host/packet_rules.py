@@ -66,7 +66,7 @@ def _tables() -> bool:
 
 
 def _generation() -> int:
-    """The generation of nf_tables; 0 where it is not told. Raises OSError."""
+    """The generation of nf_tables; 0 where it is not given. Raises OSError."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER) as sock:
         sock.settimeout(1.0)
         sock.send(struct.pack("=IHHIIBBH", 20, _GETGEN, _REQUEST, 1, 0, 0, 0, 0))

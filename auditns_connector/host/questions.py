@@ -207,7 +207,7 @@ class Questions:
         self._take_list(self._asker.list_all(news=news and self._model.perf))
 
     def list_unseen(self) -> None:
-        """Look for namespaces that have begun without an event, where somebody is told how namespaces come and go."""
+        """Look for namespaces that have begun without an event, where somebody wants the lifecycle of namespaces."""
         if self._model.lifecycle and self._model.perf:
             self._take_list(self._asker.list_unseen())
 

@@ -100,7 +100,7 @@ def roll_back(moment: int, events: bytes, blocks: Iterable[tuple[int, bytes]], *
     """The scan ``blocks`` as of ``moment`` (CLOCK_MONOTONIC ns), from which on ``events`` (frames in order, of perf and
     others) are all there are.
 
-    Each block comes with a time at which it had been read. ``whole`` says that nothing else is known of any process:
+    Each block comes with a time at which it had been read. ``whole`` says that no process has another source:
     then those that have ended since are worked out as well. ``None`` where events are missing.
     """
     history, found = read_events(moment, events)
@@ -137,7 +137,7 @@ class _Undoing:
             if self._place(answer):
                 continue
             if self._moment < answer.start < NO_START:
-                late.append((answer.time, answer.frame))  # no event has told its birth
+                late.append((answer.time, answer.frame))  # no event has shown its birth
             else:
                 before.append(self._stamped(answer.frame))
         ordered = sorted([*self._events, *self._readings()], key=itemgetter(0))
@@ -289,11 +289,11 @@ class _Undoing:
         if answer is not None and answer.frame[4] == f.K_PROCESS:
             return self._changed(life, answer.frame)
         if self._whole and life.sure and any(life.inodes):
-            start = max(0, self._elder.get(life.pid, self._moment) - 1)  # it is told before its children
+            start = max(0, self._elder.get(life.pid, self._moment) - 1)  # it is reported before its children
             return process_frame(
                 life.pid, self._moment, start=start, inodes=life.inodes, cgroup=life.cgroup, comm=life.comm
             )
-        return process_frame(life.pid, self._moment)  # it lives, and nothing more is known of it
+        return process_frame(life.pid, self._moment)  # it lives, and the scan has nothing else of it
 
     def _changed(self, life: _Life, frame: bytes) -> bytes:
         ppid, ptid, dev, start = f.HEADER.unpack_from(frame)[7:]

@@ -33,7 +33,7 @@ _SANDBOXES: Final = 20
 
 
 class Question(NamedTuple):
-    """Who is ``ident``, the container with the key ``key`` that a path of ``runtime`` told of? ``first`` is its first
+    """Who is ``ident``, the container with the key ``key`` found in a path of ``runtime``? ``first`` is its first
     process; ``own`` is False for what a user may have made. ``runtime`` is "" for a sandbox, of which no path tells."""
 
     key: Key

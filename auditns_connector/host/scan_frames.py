@@ -91,7 +91,7 @@ def read_events(moment: int, events: bytes) -> tuple[list[Event] | None, bytes]:
             flags = calls.pop(tid, 0)
             birth = newborn.pop(tid, None)
             if birth is not None and not flags:
-                found[birth] = found[birth]._replace(inodes=inodes)  # told right behind the FORK
+                found[birth] = found[birth]._replace(inodes=inodes)  # reported right behind the FORK
                 continue
             flags = flags or _ALL
         found.append(Event(time, kind, pid, tid, ppid, inodes, flags))

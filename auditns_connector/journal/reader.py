@@ -95,7 +95,7 @@ class JournalReader:
             self._places.append((number + 1, 0))
 
     def _trusted(self, path: str, begun: Beginning) -> guard.Verified:
-        """How much of a file is what was written; what is wrong with it is told."""
+        """How much of a file is what was written; what is wrong with it is reported."""
         with _opened(path) as file:
             start = file.read(START.size)
             if start and not (len(start) == START.size and is_hello(start)):

@@ -82,13 +82,13 @@ class Hold:
 
 
 class AddressHistory:
-    """What is known of one namespace: an address without a :class:`Hold` it did not have from ``since`` on (ns)."""
+    """The addresses of one namespace: an address without a :class:`Hold` it did not have from ``since`` on (ns)."""
 
     __slots__ = ("gone", "holds", "since")
 
     def __init__(self, since: int) -> None:
         self.since = since
-        #: when its end was told
+        #: when its end was reported
         self.gone: int | None = None
         self.holds: dict[bytes, list[Hold]] = {}
 

@@ -1,6 +1,6 @@
 """Packets: which containers' network namespaces own the addresses that a NETFILTER_PKT record names.
 
-Nothing else is known of a packet: the record has no process and no namespace. An address that one namespace owned at
+A packet has nothing else: the record has no process and no namespace. An address that one namespace owned at
 its time, and no other can have owned, means every container with a process there, that of the source first. One that
 several owned (127.0.0.1, the same private network twice) is decided by the packet's mark, if the configuration maps it
 to a container or to the initial network namespace; else the answer is unknown. It is unknown too where a namespace with
@@ -97,7 +97,7 @@ class Packets:
         #: until when no packet can have been logged in a namespace (ns)
         self._silent: dict[Instance, int] = {}
 
-    # -- what is known
+    # -- frames
 
     @property
     def wanted(self) -> bool:
@@ -205,7 +205,7 @@ class Packets:
             self._let_go(inst, key)
 
     def snapshot(self) -> list[JsonObject]:
-        """What is known, as payloads of ADDRS frames."""
+        """All of it, as payloads of ADDRS frames."""
         return [
             {
                 "ino": inst.ino,

@@ -1,12 +1,12 @@
 """Where a process comes from: its parents by who made whom, as the table knows them.
 
 A process that has ended is forgotten by the table after a while. Its children may live on, and theirs: then what is to
-be told of it stays here, as long as somebody descends from it within :data:`MOST` generations. So a chain is as long as
-what lives now, whatever is forked and ends in between.
+be reported about it stays here, as long as somebody descends from it within :data:`MOST` generations. So a chain is as
+long as what lives now, whatever is forked and ends in between.
 
-What a process runs is told by its last exec, or by that of whoever it was forked by since: the name that was given to
+What a process runs is named by its last exec, or by that of whoever it was forked by since: the name that was given to
 execve by the kernel's event, the program itself (``exe``) by the audit record of that very exec, where there was one.
-``ran``, the time of the exec, which children inherit, tells one exec from another. /proc tells of those that nobody has
+``ran``, the time of the exec, which children inherit, tells one exec from another. /proc shows of those that nobody has
 seen exec. Where events are missing another exec may be among them: then only what /proc has shown since is known.
 """
 
@@ -80,7 +80,7 @@ class Ancestry:
     def __init__(self, table: Processes) -> None:
         self._table = table
         self._gone: dict[Who, Kin] = {}
-        #: the programs of processes as /proc showed them when no event told
+        #: the programs of processes as /proc showed them when no event did
         self._programs: dict[Who, Shown] = {}
         #: whether events between two times are missing
         self.missing: Callable[[int, int], bool] = _nothing_missing
@@ -114,8 +114,8 @@ class Ancestry:
         )
 
     def line(self, process: Descendant) -> Iterator[Kin | None]:
-        """The parents of ``process``, the nearest first. At the end of what is known stands ``None``, unless that is
-        where all processes come from."""
+        """The parents of ``process``, the nearest first. Where a parent is not known stands ``None`` at the end, unless
+        that is where all processes come from."""
         pid, creator = process.pid, process.creator
         for _ in range(MOST):
             if creator is None:
@@ -146,7 +146,7 @@ class Ancestry:
         return found[1:]
 
     def describe(self, kin: Kin) -> Ancestor:
-        """What is to be told of ``kin``."""
+        """The fields of ``kin``."""
         if kin.file and not self.missing(kin.ran, _end(kin)):
             name, exe = self._table.name, self._exe(kin)
             return Ancestor(kin.pid, kin.start, kin.comm, name(kin.file), name(exe))
@@ -186,7 +186,7 @@ class Ancestry:
             step = None if step.creator is None else self.kin(step.creator)
         return b""
 
-    # -- told
+    # -- fields
 
     def programs(
         self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes

@@ -1,4 +1,4 @@
-"""Which unshare and setns calls have been told of by a record: the order of a process's own doings.
+"""Which unshare and setns calls a record has consumed: the order of a process's own doings.
 
 A call of these changes the caller's namespaces, and an audit stamp is too coarse to say on which side of the change
 another record of the process lies. The order is not: a process's records come in the order of its calls. So a record of
@@ -22,7 +22,7 @@ NUMBERS: Final = {arch: numbers for arch, numbers in by_arch(NAMESPACE_CALLS).it
 
 
 class Calls:
-    """The calls no record has told of yet, by process: their times of entry (CLOCK_MONOTONIC ns), in order."""
+    """The calls no record has consumed yet, by process: their times of entry (CLOCK_MONOTONIC ns), in order."""
 
     def __init__(self) -> None:
         self.pending: dict[int, list[int]] = {}
@@ -48,7 +48,7 @@ class Calls:
         return 0
 
     def next(self, pid: int) -> int | None:
-        """When the first call that no record has told of was entered."""
+        """When the first call that no record has consumed was entered."""
         entries = self.pending.get(pid)
         return entries[0] if entries else None
 

@@ -47,7 +47,7 @@ class Clock:
 
     @property
     def was_set(self) -> bool:
-        """Whether there is more than one offset, or something that is not known of them."""
+        """Whether there is more than one offset, or one that is not known."""
         return len(self._regimes) != 1 or self._missed > 0
 
     def steady(self, real: int, now: int) -> bool:
@@ -66,7 +66,7 @@ class Clock:
 
     @property
     def first_real(self) -> int:
-        """The earliest wall-clock time (ns) that is any :meth:`candidates`'; 0 where none is known of."""
+        """The earliest wall-clock time (ns) that is any :meth:`candidates`'; 0 where there is none."""
         return min((since - SLACK + offset for since, _, offset in self._regimes), default=0)
 
     def candidates(self, real: int, now: int) -> list[int]:

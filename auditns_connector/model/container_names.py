@@ -39,7 +39,7 @@ def bounded_labels(labels: Json) -> dict[str, str]:
 
 
 def describe(container: Container, like: Container | None, names: JsonObject) -> None:
-    """Give ``container`` what is known of it: what ``names`` say, else what was known of the derived one."""
+    """Give ``container`` its names: those in ``names``, else those of the derived one."""
     if like is not None and like.kind == "runtime":
         for field in NAMES:
             setattr(container, field, getattr(like, field))
@@ -52,8 +52,8 @@ def describe(container: Container, like: Container | None, names: JsonObject) ->
 
 
 def add(containers: Containers, request: JsonObject) -> Container | None:
-    """What a runtime's own files say about a living container, which is returned; ``None`` where it is not there. What
-    is known stays, but for the runtime where several make such paths."""
+    """What a runtime's own files say about a living container, which is returned; ``None`` where it is not there.
+    Names that it has already stay, but for the runtime where several make such paths."""
     container = containers.by_key.get(tuple((str(r), str(i)) for r, i in request["key"]))
     if container is None:
         return None

@@ -20,7 +20,7 @@ from auditns_connector.model.runtimes import (
 )
 from auditns_connector.vocabulary.namespaces import SANDBOX
 
-#: what is told of a container: it is new; it is called otherwise; somebody entered it; it is there
+#: why a container is reported: it is new; it is called otherwise; somebody entered it; it is there
 SEEN: Final = "seen"
 NAMED: Final = "named"
 ENTRY: Final = "entry"
@@ -92,7 +92,7 @@ class Containers:
         self.now: Callable[[], int] = int
         #: counts containers that came to be
         self.made = 0
-        #: told of a container that is new (SEEN), or is called otherwise (NAMED), and when
+        #: called with a container that is new (SEEN), or is called otherwise (NAMED), and when
         self.on_news: Callable[[str, Container, int], None] | None = None
 
     # -- identity

@@ -10,9 +10,9 @@ def creator_of(process: Process, parent: Process | None, ppid: int) -> tuple[Con
     """The container of whoever made ``process``, which /proc has shown as a child of ``ppid`` (0: it has no
     parent), and whether it is proven that it was so then. ``parent`` is that parent where it is known.
 
-    Where ``parent`` was at that time events may have told. An answer of /proc does not: whoever is in a container by
-    its cgroup may have made namespaces before it came there. But nobody leaves a pid namespace, and its children live
-    in that or below it (kernel/pid_namespace.c); and a namespace that both share was there before ``process``."""
+    Where ``parent`` was at that time events may have reported. An answer of /proc does not: whoever is in a container
+    by its cgroup may have made namespaces before it came there. But nobody leaves a pid namespace, and its children
+    live in that or below it (kernel/pid_namespace.c); and a namespace that both share was there before ``process``."""
     if parent is None:
         return None, not ppid
     states = parent.states(process.start, process.start + START_TICK) or [parent.state]

@@ -5,7 +5,7 @@ cgroup.procs, or by being born there (CLONE_INTO_CGROUP, or a pid namespace that
 process of a container makes the container, and is no entry; whoever is registered goes nowhere. A process that leaves
 the container leaves the entry.
 
-An entry keeps what is known of who began it at that moment: nobody is joined to it by time. Behind a daemon (Docker, a
+An entry keeps who began it as it was at that moment: nobody is joined to it by time. Behind a daemon (Docker, a
 CRI) the chain of parents ends at the daemon, for the client is none of them.
 """
 
@@ -26,12 +26,12 @@ CLONE: Final = "clone"
 CGROUP: Final = "cgroup"
 #: by none of these, as far as anybody saw
 NOT_SEEN: Final = "?"
-#: parents of whoever entered that are told
+#: how many parents of whoever entered are reported
 _MOST_PARENTS: Final = 16
 
 
 class Tables(Protocol):
-    """What is looked at, and who is told."""
+    """What is looked at, and where outputs go."""
 
     containers: Containers
     table: Processes
@@ -126,7 +126,7 @@ class Entries:
                     heirs.add((child.pid, child.start))
 
     def in_session(self, entry: Entry, process: Process, session: Session | None) -> None:
-        """``process`` had that session when it began ``entry``, as is known only now: that is told again."""
+        """``process`` had that session when it began ``entry``, as is known only now: that is reported again."""
         if entry.session != session:
             self._change(entry, process, session)
 

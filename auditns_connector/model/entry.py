@@ -24,8 +24,8 @@ class Session(NamedTuple):
 
 
 class Ancestor(NamedTuple):
-    """What is known of a process that others descend from: ``file`` is the name that it gave to execve, ``exe`` the
-    program as an audited exec told it or, where ``procfs`` is set, /proc at our start; b"" is not known."""
+    """A process that others descend from: ``file`` is the name that it gave to execve, ``exe`` the
+    program as an audited exec reported it or, where ``procfs`` is set, /proc at our start; b"" is not known."""
 
     pid: int
     start: int

@@ -7,7 +7,7 @@ sched_process_exit before it comes to perf_event_exit_task(). So what proves an 
 
 SAMPLES    the exit sample of that tid, where the tracepoint is had: an EXIT without one changes nothing
 CONNECTOR  the proc connector's exit, which the kernel raises from do_exit() alone, after the EXIT of perf
-NOTHING    neither is had: nobody knows what became of the process, until it acts or /proc tells
+NOTHING    neither is had: nobody knows what became of the process, until it acts or /proc shows
 ALWAYS     there is no perf, and the EXIT frames are the connector's
 
 Without samples a process is *suspended* by its EXIT: it has an end, and lives nowhere, so that the inodes of its
@@ -148,5 +148,5 @@ class Exits:
         model, (process, vacated) = self._model, self.suspended.pop(pid)
         end = process.end or 0
         model.end(process, end)
-        # told late, with the time at which it was: a namespace may have been entered again since
+        # reported late, with the time at which it was: a namespace may have been entered again since
         model.vacated(process, [inst for inst in vacated if not inst.sets and inst.ended == end], end)

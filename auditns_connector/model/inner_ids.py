@@ -113,7 +113,7 @@ class Inside:
         self.maps.pop(inst.number, None)
 
     def counting(self, nsset: NsSet | None) -> bool:
-        """Whether :meth:`counted` wants to be told who is born in ``nsset``."""
+        """Whether :meth:`counted` wants to see who is born in ``nsset``."""
         ns = nsset.inst[PID] if nsset is not None and self._births else None
         while ns is not None and not ns.initial:
             if ns.number in self._births:
@@ -122,8 +122,8 @@ class Inside:
         return False
 
     def _fill(self, ns: int, member: Process, number: int) -> None:
-        """``member`` is the first whose number in ``ns`` a ring told. Numbers are given one after the other; where as
-        many were born since the first process as have been given, everyone's is known.
+        """``member`` is the first whose number in ``ns`` a ring reported. Numbers are given one after the other; where
+        as many were born since the first process as have been given, everyone's is known.
 
         Two births by different threads within :data:`_CLOSE` may have got theirs in the other order, unless the one was
         made by the other: they are left out.

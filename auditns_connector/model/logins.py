@@ -18,7 +18,7 @@ from auditns_connector.vocabulary import frames as f
 
 #: one process of a LOGINS frame: pid, auid, ses
 ONE: Final = struct.Struct("<iII")
-#: where it is said that /proc told
+#: the source of what /proc shows
 PROCFS: Final = "procfs"
 _MOST: Final = 65_536
 #: processes whose session is open that are remembered
@@ -87,7 +87,7 @@ class Logins:
             self._found(process, self._recorded(auid, ses))
 
     def _recorded(self, auid: int, ses: int) -> Session:
-        """The session of the LOGIN record that told of it, or else of /proc."""
+        """The session with the source of a LOGIN record, or else of /proc."""
         recorded = (one for one in reversed(self._sessions) if one[:2] == (auid, ses) and one.source != PROCFS)
         return next(recorded, None) or self._one(Session(auid, ses, PROCFS))
 
@@ -116,7 +116,7 @@ class Logins:
             model.entries.in_line(child)
 
     def _fill(self, process: Process, session: Session) -> None:
-        """``process`` had ``session`` wherever nothing is known of one."""
+        """``process`` had ``session`` wherever none is known."""
         self._model.table.amend(process, lambda state, _: state if state.session else state._replace(session=session))
         entry = process.state.entry
         if entry is not None and entry.session is None:

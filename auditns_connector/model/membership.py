@@ -10,7 +10,7 @@
 4. :func:`pid_namespace`: the owner of its pid namespace: the container of the namespace's first process, or of whoever
    made it;
 5. :func:`other_namespaces`: the owner of a namespace of another type that makes sandboxes, likewise;
-6. :func:`lost_registration`: nothing is known where a registration may have been lost;
+6. :func:`lost_registration`: the answer is unknown where a registration may have been lost;
 7. :func:`mounts`: a container whose mount namespace it entered while everyone living there belonged to that container;
 
 otherwise it is a process of the host.
@@ -53,7 +53,8 @@ SEEN: Final = Doubt()
 
 
 class Evidence(NamedTuple):
-    """What is known of a process ``who`` (pid, start) at ``now`` (CLOCK_MONOTONIC ns), and what is not: ``doubt``.
+    """The evidence of a process ``who`` (pid, start) at ``now`` (CLOCK_MONOTONIC ns), and what it leaves open:
+    ``doubt``.
 
     ``creator`` is the container of the process that made it (or its own former one), which decides to whom a namespace
     belongs that it is the first to live in. ``set_up``: it runs a program of its container's own, so that its cgroup is

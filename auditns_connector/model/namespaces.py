@@ -67,14 +67,14 @@ class Namespaces:
         self._late = False
         #: (type index, inode) -> the instance without tasks that it may still mean
         self.empty_by_inode: dict[tuple[int, int], Instance] = {}
-        #: number -> instance without tasks whose end the kernel has not told yet
+        #: number -> instance without tasks whose end the kernel has not reported yet
         self.unproven_ends: dict[int, Instance] = {}
         #: the tasks that the member -number of a set stands for, see rows.py
         self.packed: Callable[[int], list[int]] = _nobody
-        #: told whether an inode of a type is that of an instance here which lives, or may go on; and the number of the
-        #: one which had it and has no serial yet (0: there is none)
+        #: called with whether an inode of a type is that of an instance here which lives, or may go on; and the number
+        #: of the one which had it and has no serial yet (0: there is none)
         self.taken: Callable[[int, int, bool, int], None] = _nothing
-        #: told of the number of an instance that has a serial now, and whether it is the kernel's
+        #: called with the number of an instance that has a serial now, and whether it is the kernel's
         self.named: Callable[[int, bool], None] = _nothing
         #: has the instance here that had an inode last, where it lives or its identity is open
         self.fetch_open: Callable[[int, int], None] = _nothing
@@ -101,7 +101,7 @@ class Namespaces:
         self.numbers.mint_next = min(serial, _MOST_SERIAL)
 
     def note(self, index: int, ino: int) -> None:
-        """What is known of an inode may have changed."""
+        """Which instance an inode means may have changed."""
         empty = self.empty_by_inode.get((index, ino))
         before = empty.number if empty is not None and empty.serial is None else 0
         self.taken(index, ino, ino in self.current[index] or (empty is not None and empty.has_kernel_id), before)
@@ -253,8 +253,8 @@ class Namespaces:
         return vacated
 
     def end_empty(self, nsset: NsSet, ended: int) -> None:
-        """Nobody is known to live in what ``nsset`` was told for, a process that ``ended``: whoever is seen with one of
-        these inodes from now on is in another namespace."""
+        """Nobody is known to live in what ``nsset`` was interned for, a process that ``ended``: whoever is seen with
+        one of these inodes from now on is in another namespace."""
         for inst in nsset.inst:
             if inst is None or inst.sets or inst.initial or inst.ended is not None:
                 continue
@@ -352,7 +352,7 @@ class Namespaces:
 
     def expired(self, before: int, *, numbered: bool = False) -> Iterator[Instance]:
         """Those that ended before a moment, which are to be forgotten; ``numbered``: up to the first that has no serial
-        yet, whose end cannot be told before."""
+        yet, whose end cannot be determined before."""
         died = self._in_order()
         while died and died[0][1] < before and not (numbered and died[0][0].serial is None):
             yield died.popleft()[0]

@@ -42,7 +42,7 @@ class NsInit(NamedTuple):
 
 class NsChange(NamedTuple):
     """A process moved from ``old`` to ``inst``; ``reason`` is clone, unshare, setns or, where only
-    /proc told, unknown; ``tid`` the thread that did (0: the leader); ``source`` perf, nm, audit or procfs."""
+    /proc showed, unknown; ``tid`` the thread that did (0: the leader); ``source`` perf, nm, audit or procfs."""
 
     time: int
     inst: "Instance"
@@ -82,9 +82,9 @@ class NsDel(NamedTuple):
 
 class ContainerOp(NamedTuple):
     """An identifier was set, refused, delegated or dropped, or its container was dumped or restored. ``op`` is set,
-    delegate, drop, checkpoint or restore; ``contid`` and ``old`` are texts as in records; ``caller`` has what is known
-    of who asked; ``error`` is an errno's name or ""; ``nsset`` are the namespaces of the first process where there is
-    one to tell."""
+    delegate, drop, checkpoint or restore; ``contid`` and ``old`` are texts as in records; ``caller`` has the fields of
+    who asked; ``error`` is an errno's name or ""; ``nsset`` are the namespaces of the first process where there is one
+    to tell."""
 
     time: int
     op: str
@@ -100,7 +100,7 @@ class ContainerOp(NamedTuple):
 
 
 class ContainerInfo(NamedTuple):
-    """What is known of a container is worth a record of its own: ``reason`` is seen, named, entry or present."""
+    """A container is worth a record of its own: ``reason`` is seen, named, entry or present."""
 
     time: int
     reason: str

@@ -13,7 +13,7 @@ from auditns_connector.vocabulary.namespaces import ALL_ORDER, FLAGS
 #: serials from here on are minted, and not the kernel's
 MINTED: Final = 1 << 63
 Key = tuple[tuple[str, str], ...]
-#: containers one inside the other: more are not told apart, so that a contid always fits a record
+#: containers one inside the other: more are not distinguished, so that a contid always fits a record
 MOST_LEVELS: Final = 16
 #: so many names that a container had before are remembered
 _NAMES: Final = 8
@@ -223,7 +223,7 @@ class Container:
         self.ended: int | None = None
         #: its first exec that was seen (CLOCK_MONOTONIC ns)
         self.ran: int | None = None
-        #: that it was not registered is told
+        #: that it was not registered is reported
         self.missed = False
         self.rehashed = False
         #: it as it was under the names it had before, oldest first, each with when it lost that (CLOCK_MONOTONIC ns)

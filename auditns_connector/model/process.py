@@ -38,7 +38,7 @@ class State(NamedTuple):
 
 
 class Exec(NamedTuple):
-    """One successful exec as the kernel told it, with the state of the process at that very moment. ``file`` is the
+    """One successful exec as the kernel reported it, with the state of the process at that very moment. ``file`` is the
     name of the program as a number (:meth:`Rows.hash`)."""
 
     time: int
@@ -121,9 +121,9 @@ class Process:
         #: when that exec was (CLOCK_MONOTONIC ns; 0: none was seen), and exe= of its record (:meth:`Rows.name`; 0: not
         #: known)
         self.ran_at = self.exe = 0
-        #: number of a pid namespace -> what this process is called there, as perf told at its birth
+        #: number of a pid namespace -> what this process is called there, as perf reported at its birth
         self.inside: dict[int, int] | None = None
-        #: its numbers in all its pid namespaces, ours first, as /proc told
+        #: its numbers in all its pid namespaces, ours first, as /proc showed
         self.nspid: tuple[int, ...] | None = None
         #: when it, or whom it descends from, first ran a program of the container's own, see streams/view.py
         self.own_since: int | None = None
@@ -131,7 +131,7 @@ class Process:
         self.creator: tuple[int, int] | None = None
         #: made with CLONE_PARENT: its real parent is not its creator but the creator's
         self.clone_parent = False
-        #: records still to come were made at or after this time (ns): an exec or a call that was told of
+        #: records still to come were made at or after this time (ns): an exec or a call that a record has consumed
         self.not_before = 0
         #: other threads than the leader: tid -> its namespaces; None while there is one thread
         self.threads: dict[int, NsSet | None] | None = None
@@ -142,11 +142,11 @@ class Process:
         self.recent_children: list[tuple[int, int, int]] | None = None
         #: its FORK came without namespaces: the record that tells them is still to come
         self.newborn = False
-        #: execs that no record has told of, and when the newest one was that is not among them for want of room
+        #: execs that no record has consumed, and when the newest one was that is not among them for want of room
         self.execs: list[Exec] | None = None
         self.execs_lost = 0
         self.registered: Container | None = None
-        #: real uid, login uid and session as /proc told them at the time that stands first; None where it did not
+        #: real uid, login uid and session as /proc showed them at the time that stands first; None where it did not
         self.ids: tuple[int, int | None, int | None, int | None] | None = None
         #: somebody it made is forgotten by the table, and has descendants
         self.heirs = False
@@ -166,7 +166,7 @@ class Process:
         #: its row in the table (0: it is held, see rows.py), and which version of that this is
         self.row = 0
         self.version = 0
-        #: while it is a row: execs in a former state that no record has told of
+        #: while it is a row: execs in a former state that no record has consumed
         self.behind: list[Exec] | None = None
         #: its pid is the so manieth that came to be remembered
         self.place = 0

@@ -19,7 +19,7 @@ from auditns_connector.model.program_names import ProgramNames
 
 #: times of threads apart, remembered of one process; what is older is not answered
 KEPT: Final = 64
-#: execs of one process that no record has told of
+#: execs of one process that no record has consumed
 KEPT_EXECS: Final = 32
 #: processes and threads made by one process, at least
 KEPT_MADE: Final = 64
@@ -31,7 +31,7 @@ class Processes(PackedRows, ProgramNames):
     # -- some of them, in the order in which their pids came to be remembered
 
     def living(self, wanted: Callable[[Process | Profile], bool]) -> list[Process]:
-        """The living processes that are ``wanted``; packed ones are told by what they have in common."""
+        """The living processes that are ``wanted``; packed ones are judged by what they have in common."""
         found = [process for process in self.fetch_lives().values() if process.end is None and wanted(process)]
         for profile in self.profiles:
             if profile is not None and wanted(profile):
@@ -100,7 +100,7 @@ class Processes(PackedRows, ProgramNames):
             self.hold(process.pid)
 
     def put(self, process: Process, former: Process | None, epoch: int) -> None:
-        """``process`` holds its pid now, after ``former``; what is known of it is of the loss epoch ``epoch``."""
+        """``process`` holds its pid now, after ``former``; its state is of the loss epoch ``epoch``."""
         self.hold(process.pid)
         before = self.held.get(process.pid)
         process.place = before.place if before is not None else self.next_place()
@@ -110,7 +110,7 @@ class Processes(PackedRows, ProgramNames):
         self.keep(process)
 
     def take_back(self, process: Process) -> None:
-        """``process`` is not to hold its pid yet: its beginning is told once more."""
+        """``process`` is not to hold its pid yet: another event shows its beginning."""
         self._own(process)
         self.release(process.pid)
         if process.prev is not None:
@@ -153,7 +153,7 @@ class Processes(PackedRows, ProgramNames):
         process.unresolved, process.sampled = creator.unresolved, creator.sampled
 
     def made_by(self, process: Process, creator: Process) -> None:
-        """``process`` is a child of ``creator``, as /proc tells it."""
+        """``process`` is a child of ``creator``, as /proc shows it."""
         process.creator = (creator.pid, creator.start)
         process.registered = creator.registered
 
@@ -187,12 +187,12 @@ class Processes(PackedRows, ProgramNames):
         process.comm = comm
 
     def confirm(self, process: Process, epoch: int) -> None:
-        """What is known of ``process`` was known for sure in the loss epoch ``epoch``."""
+        """The state of ``process`` was certain in the loss epoch ``epoch``."""
         self._own(process)
         process.epoch = epoch
 
     def ids(self, process: Process, ids: tuple[int, int | None, int | None, int | None]) -> None:
-        """When /proc told whose ``process`` is, real uid, login uid, session."""
+        """At that time /proc showed whose ``process`` is, real uid, login uid, session."""
         process.ids = ids
 
     def called_inside(self, process: Process, number: int, pid: int, *, certain: bool) -> None:
@@ -271,7 +271,7 @@ class Processes(PackedRows, ProgramNames):
         process.sampled = cgroup
 
     def unresolved(self, process: Process, since: int) -> None:
-        """Since when the cgroup of ``process`` is still to be told; 0: it is known."""
+        """Since when the cgroup of ``process`` is still to be reported; 0: it is known."""
         self._own(process)
         process.unresolved = since
 
@@ -304,7 +304,7 @@ class Processes(PackedRows, ProgramNames):
                 process.execs_lost = process.execs.pop(0).time
 
     def exec_consumed(self, process: Process, time: int) -> None:
-        """A record told of the exec at ``time``: neither it nor one before it is to be told of again."""
+        """A record consumes the exec at ``time``: neither it nor one before it is to be consumed again."""
         if process.row:
             lib.table_exec_consumed(self.c, process.row, time)
             if process.behind is not None:
@@ -373,7 +373,7 @@ class Processes(PackedRows, ProgramNames):
             process.thread_namespaces = []
         process.thread_namespaces.append(Apart(tid, nsset, time))
         if len(process.thread_namespaces) > KEPT:
-            # what falls out may have been anywhere: nothing is known of that time any more
+            # what falls out may have been anywhere: that time has no answer any more
             del process.thread_namespaces[0]
             process.thread_namespaces[0].nsset, process.thread_namespaces[0].since = None, 0
 

@@ -36,7 +36,7 @@ _NO_PROCESS: Final = int(lib.TABLE_NO_PROCESS)
 _UNUSED: Final = int(lib.TABLE_UNUSED)
 _MOST_EXECS: Final = int(lib.TABLE_EXECS)
 _MOST_MADE: Final = 2 * int(lib.TABLE_MADE)
-#: known to nobody, so that no names can be chosen that hash alike
+#: random, so that no names can be chosen that hash alike
 _SEED: Final = int.from_bytes(os.urandom(8), "little")
 
 
@@ -61,15 +61,15 @@ class Rows:
         self.sampled_tasks = Sampled(self)
         self._profiles: dict[tuple[object, ...], Profile] = {}
         self.profiles: list[Profile | None] = [None]
-        #: told of namespaces that the last task of a packed process has left: (process, which, time, thread)
+        #: called with namespaces that the last task of a packed process has left: (process, which, time, thread)
         self.vacated: Callable[[Process, Sequence[Instance], int, int], None] = _nothing
-        #: told that a process was the last of its profile: (process, container, time)
+        #: called where a process was the last of its profile: (process, container, time)
         self.emptied: Callable[[Process, Container | None, int], None] = _nothing
         #: called when rows have been forgotten, before their profiles are
         self.expired: Callable[[], None] = _nothing
         #: makes the object of a row with namespaces of its own, see apply/lives.py
         self.build: Callable[..., Process] = _nobody
-        #: told of a held process that is forgotten
+        #: called with a held process that is forgotten
         self.forgetting: Callable[[Process], None] = _nothing
         self._version: CData = ffi.new("uint32_t *")
         self._row: CData = ffi.new("struct table_row *")
@@ -365,7 +365,7 @@ class Rows:
 
 
 def _nothing(*_: object) -> None:
-    """Nobody is told."""
+    """Nobody is notified."""
 
 
 def _nobody(*_: object) -> Process:

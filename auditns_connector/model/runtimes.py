@@ -1,4 +1,4 @@
-r"""Which container runtime made a cgroup, told from the cgroup's path alone.
+r"""Which container runtime made a cgroup, by the cgroup's path alone.
 
 Pure and total: any string has an answer, most have "none". The table RUNTIMES is all there is to know; its paths are
 tried in order at every ``/`` of the path, each matches whole components only, and what it matched is not looked
@@ -49,7 +49,7 @@ class Path(NamedTuple):
 
 
 class RuntimeRow(NamedTuple):
-    """All that is known of a runtime, but for how its files are read (sources/runtimefiles.py)."""
+    """A runtime, but for how its files are read (sources/runtimefiles.py)."""
 
     name: str
     paths: tuple[Path, ...]

@@ -1,8 +1,8 @@
 """The tables: who every process is, and where. State only: what a kind of frame does to it stands in model/apply.
 
 A *process* is a thread group. ``processes[pid]`` is the newest incarnation of a pid, alive or dead, with former ones
-behind it; dead ones stay until they are expired. What the model would like to know but no event told goes to
-``queries``, what others are to be told to ``outputs``.
+behind it; dead ones stay until they are expired. What the model needs and no event showed goes to
+``queries``, what is to be written to ``outputs``.
 """
 
 from collections.abc import Callable, Sequence
@@ -36,7 +36,7 @@ def _none(_: int) -> Sequence[Process]:
 
 
 class Tables(Telling):
-    """Processes, namespaces and containers at every moment the inputs have told about."""
+    """Processes, namespaces and containers at every moment that the inputs cover."""
 
     def __init__(self) -> None:
         self.clock = Clock()
@@ -55,7 +55,7 @@ class Tables(Telling):
         self.began = 0
         #: perf tells forks, execs, exits and namespaces: the connector's word on those is not needed
         self.perf = True
-        #: a child made with CLONE_PARENT is told by a NEWTASK frame
+        #: a child made with CLONE_PARENT is reported by a NEWTASK frame
         self.tells_clone_parent = False
         #: hierarchy id that PERF_SAMPLE_CGROUP speaks of; 0 is cgroup v2
         self.sample_root = 0
@@ -74,17 +74,17 @@ class Tables(Telling):
         #: what ended before this is forgotten (CLOCK_MONOTONIC ns)
         self.horizon = 0
         self.calls = Calls()
-        #: frames of no kind that is known
+        #: frames of kinds that are not in vocabulary/frames.py
         self.unknown_frames = 0
         self.initial: NsSet | None = None
-        #: moves between cgroups are told, or each exec tells where the process is
+        #: moves between cgroups are reported, or each exec tells where the process is
         self.moves_reported = True
         #: time of the newest answer of /proc (CLOCK_MONOTONIC ns)
         self.heard = 0
         self.exits = Exits(self, self.table.sampled_tasks)
         #: the process whose end is being applied
         self.ending: Process | None = None
-        #: without perf: the living children of a process, as parents are told
+        #: without perf: the living children of a process, as parents are read
         self.children_of: Callable[[int], Sequence[Process]] = _none
         # what else must know of an end, set by whoever applies frames (apply/dispatch.py): a process is gone, a task,
         # and the last task has left namespaces
@@ -112,7 +112,7 @@ class Tables(Telling):
         return process if process is not None and process.end is None else None
 
     def alive_since(self, pid: int, start: int) -> Process | None:
-        """The living process ``pid`` that began at ``start`` (CLOCK_MONOTONIC ns), as nearly as /proc tells that."""
+        """The living process ``pid`` that began at ``start`` (CLOCK_MONOTONIC ns), as nearly as /proc shows that."""
         process = self.alive(pid)
         return process if process is not None and abs(process.start - start) <= SAME_START else None
 

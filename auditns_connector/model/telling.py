@@ -29,13 +29,13 @@ class Telling:
         self._outputs: list[Output | Unread] = []
         #: events of the table that have their place among these
         self._noted = 0
-        #: what events of the table tell, from one on until another; and that they have been told: see apply/lives.py
+        #: reads events of the table, from one on until another; drops them once consumed: see apply/lives.py
         self.read_events: Callable[[int, int], list[Output]] = _none
         self.events_consumed: Callable[[], None] = _nothing
 
     @property
     def lifecycle(self) -> bool:
-        """Whether it is told how namespaces come and go."""
+        """Whether the lifecycle of namespaces is reported."""
         return bool(self._c.lifecycle)
 
     @lifecycle.setter
@@ -43,7 +43,7 @@ class Telling:
         self._c.lifecycle = enabled
 
     def tell(self, output: Output) -> None:
-        """There is that to be told, behind all there was before."""
+        """Append ``output`` to those that wait."""
         self._note_events()
         self._outputs.append(output)
 
@@ -56,7 +56,7 @@ class Telling:
 
     @property
     def outputs(self) -> list[Output]:
-        """All there is to be told; what the table has to tell is read for it."""
+        """All outputs that wait; events of the table are read for it."""
         self._note_events()
         if self._noted:
             whole = len(self._outputs)
@@ -72,7 +72,7 @@ class Telling:
 
     @property
     def pending_outputs(self) -> int:
-        """How much there is to be told, nearly."""
+        """How many outputs wait, nearly."""
         return len(self._outputs) + int(self._c.events)
 
     def take_outputs(self) -> "list[Output | Unread]":
@@ -92,6 +92,6 @@ class Telling:
         return found
 
     def outputs_consumed(self) -> None:
-        """What was taken has been told."""
+        """What was taken has been written."""
         self._noted = 0
         self.events_consumed()

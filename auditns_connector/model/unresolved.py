@@ -1,9 +1,9 @@
 """A process whose cgroup was not known for a while, and is now: whose it was, and whom it made meanwhile.
 
 That one is *unresolved*: from its first instant on where CLONE_INTO_CGROUP put it into a cgroup, or since a sample in a
-cgroup of which no path is known. Moves are told, and resolve it themselves; so it was in the same one until the sample
-or the answer of /proc that says which. Its children were born there, and have inherited nothing: neither the container
-nor the entry.
+cgroup of which no path is known. Moves are reported, and resolve it themselves; so it was in the same one until the
+sample or the answer of /proc that says which. Its children were born there, and have inherited nothing: neither the
+container nor the entry.
 """
 
 from typing import Protocol

@@ -3,7 +3,7 @@
 A wake-up costs much the same whether it brings one event or five, and so does a round of the interpreter. An event that
 comes alone is read at once. Where several come within 40 ms, and nobody waits for each (the output is a file, a pipe, a
 terminal), the text of that time is read together. Where somebody does (a reader of a socket or stream), each is read at
-once, and only while they are very many the text of some milliseconds is. A pause never lasts until the socket is full,
+once, and only while they are very many the text of some milliseconds is. A pause always ends before the socket is full,
 for then whoever writes would wait.
 """
 
@@ -22,7 +22,7 @@ LEAST: Final = lib.COALESCE_LEAST / 1e9
 MUCH: Final = int(lib.COALESCE_MUCH)
 _SOON: Final = int(lib.COALESCE_LEAST)
 _FOREVER: Final = (1 << 63) - 1
-#: events that gather at most: a socket of the usual size holds some forty, in a record each write
+#: events that gather at most: a socket of the default size holds some forty, in a record each write
 MOST: Final = 20
 
 

@@ -2,10 +2,10 @@
 
 Written whatever ``info`` says. Containers that an unprivileged user can make as fast as he likes (sandboxes, and what
 only a cgroup inside a user's part of the tree tells of) share the budget of the records of namespaces; those beyond it
-are counted, and told when the next log file begins.
+are counted, and reported when the next log file begins.
 
 The kernel's events are read before audit's text, which gathers for some milliseconds: whoever logs in and goes into a
-container at once would be told of with the session that he had before. So entries wait for the text of their time.
+container at once would be reported with the session that he had before. So entries wait for the text of their time.
 """
 
 from collections.abc import Callable
@@ -39,7 +39,7 @@ class ContainerRecords:
         self._model = model
         #: news of containers without a number
         self._waiting: list[ContainerInfo] = []
-        #: news of entries that are not told yet
+        #: news of entries that are not reported yet
         self._entries: dict[str, ContainerInfo] = {}
 
     def ready(self, outputs: "Iterable[Output]", read: int) -> "Iterator[Output]":
@@ -83,7 +83,7 @@ class ContainerRecords:
 
     @property
     def due(self) -> int:
-        """When the next entry is to be told, at the earliest (CLOCK_MONOTONIC ns); 0: there is none."""
+        """When the next entry is to be reported, at the earliest (CLOCK_MONOTONIC ns); 0: there is none."""
         return next((info.time + SETTLED for info in self._entries.values()), 0)
 
     @staticmethod

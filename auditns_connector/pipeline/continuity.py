@@ -49,11 +49,11 @@ class Continuity:
         self.first: tuple[int, int] | None = None
         #: the serial that comes next where none is missing; -1: no holes are looked for
         self.next = -1
-        #: holes that were found and are not told yet
+        #: holes that were found and are not reported yet
         self.missing: list[SerialGap] = []
         #: (pid, serial) of the system calls whose events have begun to come; ``None`` where those are too many
         self.open_calls: Callable[[], list[tuple[int, int]] | None] = _none
-        #: what came since the former run, as long as it is not told what of that is missing
+        #: what came since the former run, as long as what of that is missing is not reported
         self.absence: Absence | None = None
         #: serials of events that the former run has written in part, and this run has not completed
         self.broken: set[int] = set()
@@ -234,7 +234,7 @@ class Continuity:
         return opens or bool(self.missing) or self.incomplete
 
     def dropped(self, gap: SerialGap) -> None:
-        """The events of ``gap`` have come, and are told to be missing elsewhere."""
+        """The events of ``gap`` have come, and are reported to be missing elsewhere."""
         if self._tracker is not None and gap.events:
             self.missing += self._tracker.skip_all(gap)
 
@@ -246,11 +246,11 @@ class Continuity:
         self.broken = set(tail.broken)
 
     def recall(self, gap: SerialGap) -> None:
-        """``gap`` was missing when the former run began, and that run may not have told it."""
+        """``gap`` was missing when the former run began, and that run may not have reported it."""
         self._recalled.append(gap)
 
     def absent(self) -> list[SerialGap]:
-        """What came while nobody of ours was there, once that is certain; it is to be told now."""
+        """What came while nobody of ours was there, once that is certain; it is to be reported now."""
         found, self._recalled = self._recalled, []
         if self.absence is not None and self.absence.over:
             loss, self.absence = self.absence.loss, None
@@ -259,9 +259,9 @@ class Continuity:
 
     @property
     def settled(self) -> tuple[int, int] | None:
-        """Serial and time (ms since 1970) of the newest event known of which all that came before it was handed to the
-        outputs, and what is missing is told; ``None`` where there is none. Where much is audited there is hardly a
-        moment in which no event is on its way that is numbered before others that have come."""
+        """Serial and time (ms since 1970) of the newest event up to which all that came was handed to the outputs, and
+        what is missing is reported; ``None`` where there is none. Where much is audited there is hardly a moment in
+        which no event is on its way that is numbered before others that have come."""
         if self._recalled or self.absence is not None or self._opening is not None:
             return None
         return self._clean

@@ -1,16 +1,16 @@
-"""How many NS_* lines are told in a second, and what stands for those that are not. Pure; decided by event times.
+"""How many NS_* lines are reported in a second, and what stands for those that are not. Pure; decided by event times.
 
 Whoever makes namespaces as fast as he can makes hundreds of thousands of these lines, and nobody else's must be missing
 for that. A *maker* is a user id and a container; a sandbox counts to the container around it, because every new pid
 namespace is a sandbox of its own. In each second
 
-1. the first :data:`CERTAIN` lines of a maker are told, whatever others do: a life of a user and a pid namespace;
+1. the first :data:`CERTAIN` lines of a maker are reported, whatever others do: a life of a user and a pid namespace;
 2. no more than ``each`` of one maker are;
-3. when ``total`` have been told, a maker that has had its share, ``total`` divided by the makers of this second, has to
-   wait for the next one.
+3. when ``total`` have been reported, a maker that has had its share, ``total`` divided by the makers of this second,
+   has to wait for the next one.
 
-Beyond :data:`MAKERS` in a second, all others count as one. What is not told is counted, and the second's count becomes
-one :class:`Counted`. Seconds are those of the events; time never goes back.
+Beyond :data:`MAKERS` in a second, all others count as one. What is not reported is counted, and the second's count
+becomes one :class:`Counted`. Seconds are those of the events; time never goes back.
 """
 
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from auditns_connector.model.places import Container
     from auditns_connector.model.process import Process
 
-#: lines of each maker that are told whatever the others do
+#: lines of each maker that are reported whatever the others do
 CERTAIN: Final = 8
-#: makers that are told apart in one second
+#: makers that are distinguished in one second
 MAKERS: Final = 1024
 EACH: Final = 500
 TOTAL: Final = 5000
@@ -51,8 +51,8 @@ class Mark(NamedTuple):
 
 
 class Counted(NamedTuple):
-    """``number`` lines that were not told, by ``makers`` makers; ``most`` of them by ``maker``, whose last process was
-    called ``comm``."""
+    """``number`` lines that were not reported, by ``makers`` makers; ``most`` of them by ``maker``, whose last process
+    was called ``comm``."""
 
     number: int
     first: Mark
@@ -73,13 +73,13 @@ class LifecycleBudget:
         self.until = 0
         self._admitted: dict[Maker, int] = {}
         self._all = 0
-        #: of each maker: how many were not told, and the name of the last one's process
+        #: of each maker: how many were not reported, and the name of the last one's process
         self._left: dict[Maker, tuple[int, bytes]] = {}
         self._first = self._last = (0, -1)
 
     def admits(self, time: int, serial: int, maker: Maker, comm: bytes) -> bool:
         """Whether a line about what happened at ``time`` (ns), when ``serial`` was the newest of the kernel's seen, is
-        told; counted when not. :meth:`over` was asked before where that is not before :attr:`until`."""
+        reported; counted when not. :meth:`over` was asked before where that is not before :attr:`until`."""
         had = self._admitted.get(maker)
         if had is None:
             had = 0
@@ -99,15 +99,15 @@ class LifecycleBudget:
         return False
 
     def full(self, maker: Maker) -> bool:
-        """Whether no more lines of ``maker`` are told until this second is over."""
+        """Whether no more lines of ``maker`` are reported until this second is over."""
         had = self._admitted.get(maker)
         if had is None:
             had = 0 if len(self._admitted) < MAKERS else self._admitted.get(OTHERS, 0)
         return not self._lets(had)
 
     def count(self, maker: Maker, number: int, first: tuple[int, int], last: tuple[int, int], comm: bytes) -> None:
-        """``number`` lines of ``maker``, which is :meth:`full`, are not told: from what happened ``first`` to what did
-        ``last`` (time and serial), by a process called ``comm``."""
+        """``number`` lines of ``maker``, which is :meth:`full`, are not reported: from what happened ``first`` to what
+        did ``last`` (time and serial), by a process called ``comm``."""
         if maker not in self._admitted and len(self._admitted) >= MAKERS:
             maker = OTHERS
         if not self._left:
@@ -152,7 +152,8 @@ class MakerOf:
         self._makers: dict[tuple[Process, Container | None], Maker] = {}
 
     def forget(self) -> None:
-        """What was said so far may have changed: more is known of who has which user id, and who is one of ours."""
+        """What was said so far may have changed: the model has learned who has which user id, and who is one of
+        ours."""
         self._makers.clear()
         self._model.own.forget()
 
@@ -175,7 +176,7 @@ class MakerOf:
         return maker, comm
 
     def uid_of(self, process: "Process") -> int | None:
-        """The user of ``process`` as /proc told it last, of itself or of whom it descends from."""
+        """The user of ``process`` as /proc showed it last, of itself or of whom it descends from."""
         found: Process | None = process
         for _ in range(_GENERATIONS):
             if found is None:

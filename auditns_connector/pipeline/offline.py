@@ -179,7 +179,7 @@ class LiveAnswers:
         self._observer.start()
 
     def answer(self, correlator: Correlator, points: InsertionPoints) -> "array[int]":
-        """All points, by what is known now."""
+        """All points, by the model as it is now."""
         now = self._observer.sync()
         self._observer.take_programs(points, now, self.nodes)
         choice = correlator.answer(points, now)

@@ -1,10 +1,10 @@
-"""Going on where a former run of this boot ended: what came in between is told as lost, once.
+"""Going on where a former run of this boot ended: what came in between is reported as lost, once.
 
 Where all events are written to a log, the log says what is missing (sinks/tail.py): of what is behind the event up to
-which all is settled, that which is neither there nor told. That event is moved on only when what came before it, and
-what was told of it, is in the file: a run that is killed before it has told, or before that is written, leaves it to
-the next one, and one that is killed after that leaves nothing. A run that begins moves it to where the log says that
-something is missing. Without a log what was handed to the outputs counts.
+which all is settled, that which is neither there nor reported. That event is moved on only when what came before it,
+and what was reported of it, is in the file: a run that is killed before it has reported, or before that is written,
+leaves it to the next one, and one that is killed after that leaves nothing. A run that begins moves it to where the log
+says that something is missing. Without a log what was handed to the outputs counts.
 """
 
 from typing import TYPE_CHECKING, Final, NamedTuple

@@ -48,7 +48,7 @@ _NS: Final = 1_000_000
 class StandaloneRecords:
     """Writes stand-alone records for ``formats`` (names of text_stage.py); JSON and lines for people need ``renderer``.
 
-    What the filter ``wanted`` does not let through is not told; losses always are. ``track`` looks for holes in
+    What the filter ``wanted`` does not let through is not reported; losses always are. ``track`` looks for holes in
     the serials of what :meth:`saw` is shown, where the source of the audit records does not.
     """
 
@@ -76,7 +76,7 @@ class StandaloneRecords:
         self._sink_lines: dict[str, LostLine] = {}
         #: what came of the kernel's events, and what is missing
         self.events = Continuity(track=track, joined=joined)
-        #: events that never arrived, as far as was told
+        #: events that never arrived, as far as was reported
         self.lost = 0
         self.containers = ContainerRecords(model)
         self.formatters: dict[type, Formatter] = {
@@ -165,7 +165,7 @@ class StandaloneRecords:
         self._budget.each, self._budget.total = each, total
 
     def lifecycle(self) -> dict[str, int]:
-        """Lines of how namespaces come and go: told; and counted instead."""
+        """Lines of how namespaces come and go: written; and counted instead."""
         return {"told": self._budget.admitted, "counted": self._budget.counted}
 
     def late(self, now: int) -> list[dict[str, Block]]:

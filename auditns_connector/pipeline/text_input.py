@@ -35,7 +35,7 @@ class Watched(Protocol):
 
 
 class Reading(Protocol):
-    """Who is told how reading goes."""
+    """Called with how far reading is."""
 
     def opened(self, fd: int) -> None:
         """The next input is read, by this descriptor."""

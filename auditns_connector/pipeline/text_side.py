@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _ALL: Final = 1 << 19
 #: how long the end waits for an event whose successors have come already (seconds)
 _LATE: Final = 0.05
-#: how long what had arrived when the run was to end is worked on; what is left then is told (seconds)
+#: how long what had arrived when the run was to end is worked on; what is left then is reported (seconds)
 _REST: Final = 2.0
 #: work is done in slices of about this: in between others are served (seconds)
 SLICE: Final = 0.05
@@ -122,7 +122,7 @@ class TextSide:
         self.suspended = False
         #: the input has ended
         self.ended = False
-        #: how many LOGIN records the model has been told of
+        #: how many LOGIN records the model has been given
         self._logins = 0
         #: how much text is worked on at once (bytes)
         self._part = MOST_PART
@@ -221,7 +221,7 @@ class TextSide:
             self.narrate()
 
     def take_notices(self) -> list[str]:
-        """What people should be told of audit text, and of the records that are ours."""
+        """What people should see of audit text, and of the records that are ours."""
         notices = self.audit.take_notices() if self.audit is not None else []
         return notices + (self.standalone.serials.take_notices() if self.standalone is not None else [])
 

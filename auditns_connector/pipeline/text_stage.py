@@ -99,8 +99,8 @@ class Enricher:
         return self.limit is not None and self.shown >= self.limit
 
     def take_ready(self, points: InsertionPoints, now: int) -> JsonObject | None:
-        """:meth:`take` of what is known at ``now`` (CLOCK_MONOTONIC ns) without asking the model; ``None`` where that
-        is not all, or more than one plain text is wanted."""
+        """:meth:`take` of what rows answer at ``now`` (CLOCK_MONOTONIC ns) without asking the model; ``None`` where
+        that is not all, or more than one plain text is wanted."""
         if self._spelling < 0 or not points.some:
             return None
         block = self._correlator.join_ready(points, now, self._spelling)
@@ -224,7 +224,7 @@ class Enricher:
     def _keep_late(
         self, points: InsertionPoints, first: int, keep: bytearray, late: dict[int, int], stream: TextStream
     ) -> None:
-        """What is ``late`` goes where its event went; or, where that was not wanted before all was known of it, the
+        """What is ``late`` goes where its event went; or, where that was not wanted before it was whole, the
         event begins with it, and has a record of ours there."""
         marks, begun = self._marks(keep), []
         stream.keep_late(first, marks)

@@ -1,7 +1,7 @@
-"""Events of the process table among the outputs (model/apply/lives.py): read one by one, as long as they are told.
+"""Events of the process table among the outputs (model/apply/lives.py): read one by one, as long as they are reported.
 
 Those of a maker that has had enough of this second are counted by the table, many at once, and no object is made of
-them. What is told, and what is counted, is what it would be if each were read.
+them. What is reported, and what is counted, is what it would be if each were read.
 """
 
 from collections.abc import Iterable, Iterator

@@ -36,7 +36,7 @@ _PARTS: Final = b"\3"
 
 class Holder(NamedTuple):
     """Who made some points: ``contid`` as text ("" the host, "?" not known), the entry that they are of ("": none), and
-    what is known of the container."""
+    the fields of the container."""
 
     contid: str
     entry: str

@@ -42,7 +42,7 @@ def learn(archive: Archive, names: Names, *, entries: bool) -> None:
 
 
 def entries_of_events(archive: Archive, containers: frozenset[int]) -> dict[str, set[str]]:
-    """By contid the entries that are told in events of these ``containers``."""
+    """By contid the entries that are reported in events of these ``containers``."""
     found: dict[str, set[str]] = {}
     for line in _telling(archive, containers) if containers else ():
         if (entry := _ENTRY.search(line)) is not None:

@@ -30,7 +30,7 @@ from auditns_connector.query.answers import Holder, LogAnswers, ids_of
 from auditns_connector.vocabulary import record_types as rectypes
 from auditns_connector.vocabulary.values import MOST_PID, decimal
 
-#: options on what a container is called, and the members of what is known of it that they mean
+#: options on what a container is called, and the members of its fields that they mean
 CALLED: Final[dict[str, tuple[str, ...]]] = {
     "name": ("name", "id"), "image": ("image",), "pod": ("pod", "pod_uid"), "runtime": ("runtime",),
 }  # fmt: skip
@@ -246,7 +246,7 @@ class Asked:
         return meant_by(ids, inner)
 
     def _links(self, holder: Holder, i: int) -> dict[str, str]:
-        """What is known of the container ``i`` steps outside of that of ``holder``."""
+        """The fields of the container ``i`` steps outside of that of ``holder``."""
         if not i:
             return holder.about
         lives = self._names.lives(",^".join(holder.contid.split(",^")[i:]))

@@ -100,14 +100,14 @@ class Names:
         return self._lives.get(contid, [])
 
     def at(self, contid: str, ms: int) -> dict[str, str]:
-        """What is known of the container that had ``contid`` at ``ms``; before the first word of it, that one."""
+        """The fields of the container that had ``contid`` at ``ms``; before the first word of it, that one."""
         lives = self._lives.get(contid)
         if not lives:
             return {}
         return lives[max(bisect_right(lives, ms, key=lambda life: life.since) - 1, 0)].about
 
     def entry(self, entry: str) -> dict[str, str]:
-        """What is known of an entry, by its id."""
+        """The fields of an entry, by its id."""
         return self._entries.get(entry, {})
 
     def contids(self, match: Callable[[dict[str, str]], bool]) -> Iterator[str]:

@@ -1,5 +1,5 @@
 """A report of a whole log: containers, programs, failures by key, logins inside, what crossed containers, losses.
-Of sealed text, whose tallies have no namespaces, setns is not told.
+Of sealed text, whose tallies have no namespaces, setns is not reported.
 
 Works on distinct values in columns, so that ten million records take seconds.
 """
@@ -27,7 +27,7 @@ from auditns_connector.vocabulary.audit_text import P_EXEC, P_LATE, P_TARGET
 from auditns_connector.vocabulary.record_types import CONTAINER_LOST, NUMBERS
 from auditns_connector.vocabulary.syscall_names import call_name
 
-#: distinct things of a kind that are counted; those beyond are told
+#: distinct things of a kind that are counted; those beyond are reported
 MOST: Final = 100_000
 _MOST_VALUES: Final = 1 << 16
 _COLUMNS: Final = ("success", "exe", "key", "auid", "lost")
@@ -125,7 +125,7 @@ class Tally:
                 self._seen(self.crossing, (f"setns {kind}", self.called(who), whom), answers.table.ms[row])
 
     def _crossed(self, points: InsertionPoints, subject: int | None, target: int, ms: int) -> None:
-        """A signal or a trace; told where it goes to another container."""
+        """A signal or a trace; reported where it goes to another container."""
         if subject is None:
             return
         numbers, people = self._answers.numbers_of, self._answers.people

@@ -20,7 +20,7 @@ _HOST: Final = Holder("", "", {})
 
 
 class Spaces:
-    """What has been told of namespaces so far."""
+    """Who was seen in each namespace so far."""
 
     def __init__(self) -> None:
         #: by serial: contid -> who that is
@@ -29,7 +29,7 @@ class Spaces:
         self.dropped = 0
 
     def take(self, kind: int, who: Holder, words: dict[str, bytes]) -> tuple[str, list[Holder]] | None:
-        """``who`` is told of in a record of that ``kind``. Where that says that a process of a container has gone into
+        """``who`` is in a record of that ``kind``. Where that says that a process of a container has gone into
         the namespace of others: the type of it, and theirs."""
         serial, reason = words.get("snum", b"?"), words.get("reason", b"")
         if kind not in (NS_INIT, NS_CHANGE) or serial in (b"?", b"0"):

@@ -73,8 +73,8 @@ class Follower:
         self._log.info("followed", "another program serves registrations; they are followed", path=self._path)
 
     def _read(self, now: int) -> None:
-        """Take in all that has been told. The other one tells us before it answers who asked, so that a registration
-        is known here for every event of a process that was registered and let go on."""
+        """Take in all that has been reported. The other one tells us before it answers who asked, so that a
+        registration is known here for every event of a process that was registered and let go on."""
         while self._sock is not None:
             try:
                 data = self._sock.recv(MAX_ANSWER)

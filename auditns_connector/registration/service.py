@@ -124,7 +124,7 @@ class Registrar:
                 "message": f"{outcome.message}: {how}" if how and outcome.error == "ESRCH" else outcome.message,
                 "contid": self._text(outcome.container),
             }
-        # stamps of audit records are coarse: only after this time is an event told apart from those before the set
+        # stamps of audit records are coarse: only after this time is an event distinguished from those before the set
         return {"ok": True, "contid": self._text(outcome.container), "wait_ms": self._model.lag // 1_000_000}
 
     def _set(self, request: JsonObject, peer: Peer, sock: socket.socket) -> JsonObject:
@@ -167,8 +167,8 @@ class Registrar:
     def _stopped(
         self, request: JsonObject, peer: Peer, sock: socket.socket, *, image: JsonObject | None = None
     ) -> JsonObject:
-        """A runtime says that a container has ended; how many of its processes live on is told. One with a process is
-        being restored; ``image`` is what was read of the image with which its runtime works."""
+        """A runtime says that a container has ended; how many of its processes live on is reported. One with a process
+        is being restored; ``image`` is what was read of the image with which its runtime works."""
         self._observer.sync_within()
         with PidHandle.by_socket(sock) as held:
             caller = describe_caller(self._procfs, held, peer)

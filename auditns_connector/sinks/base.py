@@ -2,7 +2,7 @@
 
 A sink takes blocks of whole lines and delivers them. ``write`` never blocks; what the receiver does not take
 at once waits in a queue bounded in bytes. When that is full whole lines are dropped, newest first, counted, and
-told to the receiver in their place by the lines that the *lost* callback makes of a :class:`Loss`.
+reported to the receiver in their place by the lines that the *lost* callback makes of a :class:`Loss`.
 
 The pipeline watches one descriptor per sink, for reading, from start to end::
 
@@ -38,7 +38,7 @@ LostLine = Callable[[Loss], bytes]
 
 
 def no_lost_line(loss: Loss) -> bytes:
-    """For receivers that are not to be told."""
+    """For receivers to which loss is not reported."""
     return b""
 
 
@@ -109,7 +109,7 @@ class LineQueue:
         self._offset = 0  # bytes of the first block that are delivered
         #: bytes of Lifecycle blocks that wait
         self._yielding = 0
-        #: what was dropped and is not told yet
+        #: what was dropped and is not reported yet
         self._gap: Loss | None = None
         #: not only Lifecycle is dropped
         self._full = False
@@ -178,12 +178,12 @@ class LineQueue:
 
     @property
     def loss_pending(self) -> bool:
-        """Lines were dropped, and that is still to be told."""
+        """Lines were dropped, and that is still to be reported."""
         return self._gap is not None
 
     @property
     def idle(self) -> bool:
-        """Nothing waits, and nothing is to be told."""
+        """Nothing waits, no loss either."""
         return not self.size and self._gap is None
 
     def passed(self, data: Block) -> None:

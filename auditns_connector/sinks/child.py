@@ -31,7 +31,8 @@ SEND_BUFFER: Final = 128 * 1024
 
 
 class ChildSink:
-    """Has ``spawner`` start its program and keeps it running; one that cannot be started is told and tried again."""
+    """Has ``spawner`` start its program and keeps it running; one that cannot be started is reported and tried
+    again."""
 
     def __init__(self, options: ChildOutput, lost: LostLine, spawner: Spawner, name: str = "child") -> None:
         self.name = name

@@ -17,7 +17,7 @@ CHECK: Final = 0.5
 
 
 class FileSink(ThreadedSink):
-    """Appends to ``options.path``. Problems with it are never raised: they are told, counted and retried."""
+    """Appends to ``options.path``. Problems with it are never raised: they are reported, counted and retried."""
 
     def __init__(self, options: FileOutput, lost: LostLine, name: str = "file") -> None:
         #: makes the lines that a file begins with which is opened in place of another; called in the thread that writes

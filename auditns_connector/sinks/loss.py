@@ -56,8 +56,8 @@ class Lifecycle(bytes):
 def joined(early: Loss, late: Loss) -> Loss:
     """Both as one. Stamps of audit's records count before those of our own."""
     firsts = [loss.first for loss in (early, late) if loss.audit] + [early.first, late.first]
-    lasts = [loss.last for loss in (late, early) if loss.audit] + [late.last, early.last]
-    first, last = next(filter(None, firsts), ""), next(filter(None, lasts), "")
+    newest = [loss.last for loss in (late, early) if loss.audit] + [late.last, early.last]
+    first, last = next(filter(None, firsts), ""), next(filter(None, newest), "")
     return Loss(early.sink, early.records + late.records, early.size + late.size, first, last, early.audit + late.audit)
 
 

@@ -1,8 +1,8 @@
-"""What the end of a log of ours says of the kernel's events: which are there, and which are told as missing.
+"""What the end of a log of ours says of the kernel's events: which are there, and which are reported as missing.
 
 A program that is killed loses what waited in its queue, and may leave events without their last records. The log alone
 knows what was written, so the next run goes by the log: behind the event up to which all was settled (see
-state/position.py), what is neither there as a whole nor told is missing.
+state/position.py), what is neither there as a whole nor reported is missing.
 """
 
 import functools
@@ -54,13 +54,13 @@ _REPORTED: Final = (
 
 
 class Tail(NamedTuple):
-    """The last event (``serial``, ``ms`` since 1970) up to which nothing is missing that is not told.
+    """The last event (``serial``, ``ms`` since 1970) up to which nothing is missing that is not reported.
 
-    ``present`` are runs of events behind it, in their order, that are there as a whole, or told as missing. ``broken``
-    are the serials of those of which a part is there and of which that is not told; ``halves`` say what it is, where
-    the rest may follow. ``reaches``: the event that all was settled up to was found; else nothing is said of what came
-    before the earliest that was. ``sure`` is the last event (serial, ms) of the log that nothing is missing before;
-    ``None`` where that is the one that all was settled up to.
+    ``present`` are runs of events behind it, in their order, that are there as a whole, or reported as missing.
+    ``broken`` are the serials of those of which a part is there and of which that is not reported; ``halves`` say what
+    it is, where the rest may follow. ``reaches``: the event that all was settled up to was found; else nothing is said
+    of what came before the earliest that was. ``sure`` is the last event (serial, ms) of the log that nothing is
+    missing before; ``None`` where that is the one that all was settled up to.
     """
 
     serial: int
@@ -73,7 +73,7 @@ class Tail(NamedTuple):
     sure: tuple[int, int] | None = None
 
     def leaves(self, gap: SerialGap) -> bool:
-        """Whether nothing is said of ``gap``, which began before what was read, and which is not told there."""
+        """Whether nothing is said of ``gap``, which began before what was read, and which is not reported there."""
         if self.reaches or 0 < (gap.first - self.serial) % _MODULUS < _HALF:
             return False
         size = (gap.last - gap.first) % _MODULUS

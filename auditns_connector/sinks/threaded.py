@@ -65,7 +65,7 @@ class Target(Protocol):
 
 
 class ThreadedSink:
-    """Lines handed to a thread that writes them to ``target``; failures are retried, told and counted."""
+    """Lines handed to a thread that writes them to ``target``; failures are retried, reported and counted."""
 
     def __init__(self, name: str, queue: int, lost: LostLine, target: Target, check_every: float = -1.0) -> None:
         """``check_every``: the target is to check itself so often (seconds); negative: never."""
@@ -102,7 +102,7 @@ class ThreadedSink:
 
     def write(self, data: Block) -> None:
         if type(data) is bytes and lib.writer_copy(self.writer, data, len(data)):
-            return  # the usual way of a small block
+            return  # the fast path of a small block
         view, size = ffi.from_buffer(data), len(data)
         with self._lock:
             self._account()
@@ -187,7 +187,7 @@ class ThreadedSink:
             return {**self._queue.counters(), "errors": self._errors, **self._target.counters()}
 
     def progress(self) -> Progress | None:
-        """How far it is; ``None`` while lines that were dropped are not told."""
+        """How far it is; ``None`` while lines that were dropped are not reported."""
         with self._lock:
             self._account()
             queue = self._queue

@@ -1,6 +1,6 @@
 """The unix stream socket that readers join and leave.
 
-Each reader has its own queue; one that is too slow loses whole lines and is told, the others notice nothing. The
+Each reader has its own queue; one that is too slow loses whole lines and sees how many, the others notice nothing. The
 blocks that wait are shared between the queues. What readers send is not read.
 """
 

@@ -53,7 +53,7 @@ class AuditSource(Protocol):
         that waits is dropped as well."""
 
     def take_notices(self) -> list[str]:
-        """What people should be told."""
+        """What people should see."""
 
     def counters(self) -> dict[str, int]:
         """received, lost and so on."""

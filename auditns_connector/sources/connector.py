@@ -52,7 +52,7 @@ def request(operation: int, ack: int = 0, event_type: int | None = None) -> byte
 class ConnectorSource:
     """Listens from construction on. ``rcvbuf`` is in bytes; 832 of them are used up by one waiting event.
 
-    ``mask_all`` False has the kernel (6.6) send only :data:`FILTER`; losses are not told then, because the kernel
+    ``mask_all`` False has the kernel (6.6) send only :data:`FILTER`; losses are not reported then, because the kernel
     counts what it filtered like what it sent. Raises :class:`NotPermittedError` or :class:`NotSupportedError`.
     """
 

@@ -1,6 +1,6 @@
 """Which CPUs are online, and which have gone or come back meanwhile.
 
-/sys says what holds now. One that went and came back between two looks is told by the kernel's own messages about
+/sys says what holds now. One that went and came back between two looks is reported by the kernel's own messages about
 devices (NETLINK_KOBJECT_UEVENT): online@ and offline@ and its path. A machine that was asleep has taken all but one
 CPU down without a message; CLOCK_BOOTTIME has run on then, and CLOCK_MONOTONIC has not.
 """
@@ -104,7 +104,7 @@ def _listen() -> socket.socket | None:
         about = struct.pack("@HP", len(_FILTER) // 8, int(ffi.cast("uintptr_t", program)))
         made.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, about)
         made.bind((0, 1))
-    except OSError:  # in a namespace of a container nobody is told
+    except OSError:  # in a namespace of a container nobody is notified
         if made is not None:
             with contextlib.suppress(OSError):
                 made.close()

@@ -28,7 +28,7 @@ def own_inode(name: str, proc: str = "/proc") -> int | None:
 
 
 def in_initial(name: str, proc: str = "/proc") -> bool | None:
-    """True or False for the initial namespace of that type or another one; None when it cannot be told."""
+    """True or False for the initial namespace of that type or another one; None when it cannot be determined."""
     inode = own_inode(name, proc)
     if inode is None:
         return None

@@ -26,7 +26,7 @@ STREAM: Final = int(lib.INTAKE_STREAM)
 READLOG: Final = int(lib.INTAKE_READLOG)
 #: so much is taken in at once by the loop itself: an event or two; after less than this there is hardly more (bytes)
 _LITTLE: Final = 16 * 1024
-#: events in a socket of the usual size, in a record each write, are some forty
+#: events in a socket of the default size, in a record each write, are some forty
 _ROOM: Final = 20
 #: no more than that is scanned before any of it is decided (bytes)
 _AHEAD: Final = 1 << 20
@@ -94,7 +94,7 @@ class Intake:
 
     @property
     def room(self) -> int:
-        """How many events may wait where they come from: half of what a socket of the usual size holds."""
+        """How many events may wait where they come from: half of what a socket of the default size holds."""
         return _ROOM
 
     @property
@@ -172,7 +172,7 @@ class Intake:
         return found
 
     def take_notices(self) -> list[str]:
-        """What people should be told."""
+        """What people should see."""
         failed = self.news().failed
         if failed and not self._failed:
             self._failed = True

@@ -32,11 +32,11 @@ class NsId(NamedTuple):
     ino: int
     #: the kernel's 64-bit id; 0 where it has none
     id: int
-    #: inode of the user namespace that owns it; 0 not told
+    #: inode of the user namespace that owns it; 0 not given
     owner: int = 0
-    #: pid and user namespaces: inode of the parent; 0 for the initial ones and where not told
+    #: pid and user namespaces: inode of the parent; 0 for the initial ones and where not given
     parent: int = 0
-    #: user namespaces: uid that made it, as this process sees it; -1 not told
+    #: user namespaces: uid that made it, as this process sees it; -1 not given
     owner_uid: int = -1
 
 

@@ -56,7 +56,7 @@ def read_parents(types: Collection[str], root: str = "/proc") -> Parents:
 
 
 def _parent(root: str, name: str, fields: list[bytes]) -> int:
-    """Whose child the process ``name`` is, of which its ``fields`` are told."""
+    """Whose child the process ``name`` is, whose ``fields`` of stat these are."""
     ppid, session = int(fields[1]), fields[3]
     above = _stat(f"{root}/{ppid}") if ppid and session != name.encode() else None
     return ppid if above is None or above[3] == session else UNPROVEN_PARENT

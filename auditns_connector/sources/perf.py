@@ -4,9 +4,9 @@ A software "dummy" event on each CPU carries the task, comm, namespaces and cgro
 redirected into its ring. Whatever the kernel or the host refuses is left out step by step, with a notice, and
 ``features`` says what is had. Facts relied on: include/uapi/linux/perf_event.h, perf_event_open(2).
 
-Loss is told three ways, each once: by LOST records in the ring; by the kernel's own counters (PERF_FORMAT_LOST, 6.0),
-which :meth:`PerfSource.drain` reads whenever a ring was so full that its end may be missing; and where the kernel has
-no such counters, as a loss of unknown size.
+Loss is reported three ways, each once: by LOST records in the ring; by the kernel's own counters (PERF_FORMAT_LOST,
+6.0), which :meth:`PerfSource.drain` reads whenever a ring was so full that its end may be missing; and where the kernel
+has no such counters, as a loss of unknown size.
 """
 
 import errno
@@ -72,7 +72,7 @@ class PerfSource:
             self._cpus.changed()
             for _, fds in self._rings:
                 self._enable(fds)
-            #: from this moment on all events are told (CLOCK_MONOTONIC ns)
+            #: from this moment on all events are reported (CLOCK_MONOTONIC ns)
             self.began = self._looked = time.monotonic_ns()
         except BaseException:
             self.close()
@@ -105,7 +105,7 @@ class PerfSource:
         return self._look
 
     def look(self, clock: CData) -> tuple[int, bool, bytes]:
-        """The same up to now, in one go with a sample of ``clock``: when that was, whether the sample is to be told,
+        """The same up to now, in one go with a sample of ``clock``: when that was, whether the sample is to be written,
         the frames."""
         look = self.watch(clock)
         size = lib.perf_look(look)
@@ -136,7 +136,7 @@ class PerfSource:
         :meth:`filenos` are others now. Cheap enough to call every second.
 
         A CPU that goes takes its events' rings out of use for ever, and one that comes is not followed until it is
-        noticed; what was missed then is told as a loss of unknown size.
+        noticed; what was missed then is reported as a loss of unknown size.
         """
         since, self._looked = self._looked, time.monotonic_ns()
         changed, online = self._cpus.changed(), online_cpus()
@@ -152,7 +152,7 @@ class PerfSource:
             self._follow(cpu)
             now = time.monotonic_ns()
             self._kept += frames.pack(frames.K_LOST, frames.S_PERF, now, cpu=cpu, cgroup=since)
-        self._counters.suspect = 1  # there is more to be told than what the rings hold
+        self._counters.suspect = 1  # more is missing than what the rings hold
         return True
 
     def _drop(self, cpus: set[int]) -> None:
@@ -199,7 +199,7 @@ class PerfSource:
         self.close()
 
     def _tail_loss(self, cut: int | None) -> bytes:
-        """LOST frames for what the rings' ends lack and no record in them has told yet."""
+        """LOST frames for what the rings' ends lack and no record in them has counted yet."""
         lost = b""
         self._counters.suspect = 0
         last = ffi.new("uint64_t *")

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 _INFO: Final = struct.Struct("=QQ11Ii")
 #: _IOWR(0xFF, 11, struct pidfd_info) with that size
 PIDFD_GET_INFO: Final = 3 << 30 | _INFO.size << 16 | 0xFF << 8 | 11
-#: bits of mask: what is asked for, and what is told
+#: bits of mask: what is asked for, and what is filled in
 _PID, _CREDS, _CGROUP, _EXIT = 1, 2, 4, 8
 _ASKED: Final = _PID | _CREDS | _CGROUP | _EXIT
 
@@ -50,4 +50,4 @@ def ask(pidfd: int) -> PidInfo | None:
     try:
         return decode(fcntl.ioctl(pidfd, PIDFD_GET_INFO, request()))
     except OSError:
-        return None  # ESRCH: reaped, and not told how; ENOTTY, EINVAL: before 6.13
+        return None  # ESRCH: reaped, its status not kept; ENOTTY, EINVAL: before 6.13

@@ -66,7 +66,7 @@ class PidnsRing:
                 failed = lib.perf_enable(fd)
                 if failed:
                     raise NotSupportedError(f"a perf event cannot be enabled: {os.strerror(-failed)}")
-            lib.nspid_poke(nsfd)  # without it the numbers given until now are told by /proc alone
+            lib.nspid_poke(nsfd)  # without it the numbers given until now are in /proc alone
         finally:
             os.close(nsfd)
 

@@ -14,12 +14,12 @@ frame, its payload a JSON object::
     uids           [real, effective, saved, file system]
     nspid          its pid in every pid namespace, ours first
     loginuid, sessionid
-    gone           true: whoever was asked for is no more (see :meth:`Procfs.read_alive`), and nothing else is told
+    gone           true: whoever was asked for is no more (see :meth:`Procfs.read_alive`), and nothing else is given
 
 What could not be read is null, never guessed. ``time`` is CLOCK_MONOTONIC *before* the first read, so that an event
 after it is never held to be in the answer already. All reads of a process go through one descriptor of its folder,
 which the kernel ties to that process: an answer never mixes two holders of a pid. A process that ends while it is
-read is left out; a zombie is told, and of its namespaces what the kernel still tells: pid and user, and all of them
+read is left out; a zombie is there, and of its namespaces those the kernel still shows: pid and user, and all of them
 while another thread lives.
 
 Formats: proc(5); Documentation/filesystems/proc.rst of the kernel.
@@ -97,7 +97,7 @@ class Procfs:
         return frames.pack(frames.K_PROC, frames.S_PROCFS, now, pid=pid, tid=pid, payload=_encode(answer).encode())
 
     def read_alive(self, pid: int) -> bytes:
-        """The PROC frame of a process of which an EXIT was told: ``gone`` where it has begun to exit, or is none."""
+        """The PROC frame of a process that has an EXIT: ``gone`` where it has begun to exit, or is none."""
         frame = self.read_process(pid)
         if frame is not None and not self._exiting(pid):
             return frame
@@ -194,7 +194,7 @@ class Procfs:
     def start_ns(self, ticks: int) -> int:
         """A start time in ticks since boot (CLOCK_BOOTTIME, rounded down) as CLOCK_MONOTONIC ns, 0 at the least.
 
-        The true start lies in the tick that begins there: [start, start + 10 ms) at the usual 100 ticks a second.
+        The true start lies in the tick that begins there: [start, start + 10 ms) at the default 100 ticks a second.
         What the host was suspended is taken off as it is now, so a process from before a suspend comes out too
         early by that suspend.
         """
@@ -215,7 +215,7 @@ class Procfs:
             os.close(task)
 
     def _namespaces(self, folder: int, where: str) -> dict[str, int | None] | None:
-        """Inodes by type; a type the kernel lacks is null; None when nothing at all is told."""
+        """Inodes by type; a type the kernel lacks is null; None when there are none at all."""
         count = len(_LINKS)
         failed = lib.procfs_links(folder, where.encode(), _LINK_NAMES, count, self._link_inodes, self._link_errors)
         if failed:
@@ -280,7 +280,7 @@ class Procfs:
             self._denied += 1
 
     def counters(self) -> dict[str, int]:
-        """read: processes told; vanished, denied: reads that failed so; malformed: texts that were not as proc(5)
+        """read: processes answered; vanished, denied: reads that failed so; malformed: texts that were not as proc(5)
         has them."""
         return {
             "read": self._read,

@@ -1,4 +1,4 @@
-"""Who looks after a container, and where the daemons keep their files: told by their command lines and configuration.
+"""Who looks after a container, and where the daemons keep their files: by their command lines and configuration.
 
 What a process's command line says is its own word, and its user's. It only says where to look: whose files count there
 is decided by the real user of that process (owned_files.py), and a user's daemon is never asked about a container of

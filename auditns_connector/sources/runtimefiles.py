@@ -1,6 +1,6 @@
 """What container runtimes have written down on this host about a container: its name, image, pod and labels.
 
-For what no hook told of. Read when a container is new, never while audit events wait. A file that is not there or
+For what no hook registered. Read when a container is new, never while audit events wait. A file that is not there or
 makes no sense says nothing, and so does one that somebody else than the runtime's user can have written
 (owned_files.py). Layouts: moby ``container/container.go`` (config.v2.json) and ``daemon/daemon.go`` (its place with
 ``--userns-remap``), containers/storage ``containers.json``, the OCI bundle's ``config.json`` with the annotations of
@@ -35,7 +35,7 @@ _MANAGERS: Final = {row.manager: row.name for row in BY_NAME.values() if row.man
 
 
 class Found(NamedTuple):
-    """What is known of a container: ``names`` by the names of model/container_names.py."""
+    """Names of a container: ``names`` by the names of model/container_names.py."""
 
     names: dict[str, str]
     labels: dict[str, str]
@@ -66,7 +66,7 @@ class RuntimeFiles:
         }
 
     def names(self, runtime: str, ident: str, monitor: Monitor, own: bool = True) -> Found:
-        """What is known of the container with the id ``ident`` that ``runtime``, as its path tells it, has made.
+        """The names of the container with the id ``ident`` that ``runtime``, as its path tells it, has made.
         ``monitor`` is the parent of its first process. A container that is not the host's ``own`` but a user's is in no
         file of the system's runtimes."""
         row = BY_NAME.get(runtime)
@@ -82,7 +82,7 @@ class RuntimeFiles:
         return NOTHING
 
     def names_of_sandbox(self, monitor: Monitor) -> Found:
-        """What is known of a container of which no path tells, as those of a rootless Podman without cgroups, by the
+        """The names of a container that no path tells, as those of a rootless Podman without cgroups, by the
         conmon that looks after it."""
         ident = option(monitor.argv, "-c")
         if monitor.name != "conmon" or monitor.uid < 0 or not _ID.fullmatch(ident):

@@ -48,8 +48,8 @@ class EventSerials:
         self._seen = -1
         self._fd = -1
         self._path = f"{directory}/{FILE_NAME}"
-        #: how many serials were counted apart, since when nobody has had the lock but another, whether that is told,
-        #: the next of these serials, and where they begin
+        #: how many serials were counted apart, since when nobody has had the lock but another, whether that was
+        #: reported, the next of these serials, and where they begin
         self.apart = 0
         self._locked_out: float | None = None
         self._reported = False
@@ -149,7 +149,7 @@ class EventSerials:
         return following
 
     def take_notices(self) -> list[str]:
-        """What people should be told."""
+        """What people should see."""
         notices, self.notices = self.notices, []
         return notices
 

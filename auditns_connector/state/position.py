@@ -15,7 +15,7 @@ from auditns_connector.audittext.serials import SerialGap
 from auditns_connector.errors import AuditnsError
 from auditns_connector.state.directory import SafeDir
 
-#: boot id, serial, its event's time (ms since 1970); what is missing since the run before and may not be told yet:
+#: boot id, serial, its event's time (ms since 1970); what is missing since the run before and may not be reported yet:
 #: first and last serial, number (0: nothing), time
 _STATE: Final = struct.Struct("<16sqqqqqq")
 _NOTED: Final = struct.Struct("<qq")
@@ -33,7 +33,7 @@ _MODULUS: Final = 1 << 32
 
 
 class Settled(NamedTuple):
-    """Serial and time (ms since 1970) of the event up to which everything is written, or told as missing. Not
+    """Serial and time (ms since 1970) of the event up to which everything is written, or reported as missing. Not
     ``written``: nothing is, the first event of all runs in this boot comes behind it."""
 
     serial: int
@@ -42,7 +42,7 @@ class Settled(NamedTuple):
 
 
 class Events(Protocol):
-    """What is known of the kernel's events (pipeline/continuity.py)."""
+    """The kernel's events so far (pipeline/continuity.py)."""
 
     newest: tuple[int, int] | None
     first: tuple[int, int] | None
@@ -59,7 +59,7 @@ class Position:
         #: serial and time (ms since 1970) of what was handed to the outputs last; ``None``: there was no such run
         self.former: tuple[int, int] | None = None
         self.settled: Settled | None = None
-        #: what may not have been told any more
+        #: what may have been left unreported
         self.absent: SerialGap | None = None
         #: serials of events of which a part was written by one run, and not completed by the next
         self.broken: frozenset[int] = frozenset()
@@ -116,7 +116,8 @@ class Position:
                 self.note_broken(events.broken)
 
     def note_absent(self, gap: SerialGap | None) -> None:
-        """``gap`` is missing since the run before, as far as is known, and what that one has left may not be told."""
+        """``gap`` is missing since the run before, as far as is known, and what that one has left may not be
+        reported."""
         if self._map is None or self._noted == (gap, self.absent):
             return
         self._noted = gap, self.absent
@@ -138,7 +139,7 @@ class Position:
             _BROKEN.pack_into(self._map, _BROKEN_AT, len(self.broken))
 
     def settle(self, serial: int, ms: int) -> None:
-        """All up to this event is written, or told as missing, and that is written: the next run need not know."""
+        """All up to this event is written, or reported as missing, and that is written: the next run need not know."""
         self.absent = None
         if self._map is not None:
             self.note_broken(())
@@ -146,7 +147,7 @@ class Position:
             self.move_settled(serial, ms)
 
     def move_settled(self, serial: int, ms: int) -> None:
-        """All up to this event is written or told; what is known of those behind it stays."""
+        """All up to this event is written or reported; the state of those behind it stays."""
         self._first = None
         self._put_settled(Settled(serial, ms))
 

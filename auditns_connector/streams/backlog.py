@@ -107,11 +107,11 @@ class Backlog:
         return sum(i.records for i in self._items if isinstance(i, Entry) and (home is None or i.home is home))
 
     def lost_for(self, home: Container | None) -> int:
-        """Records lost and not told yet, of ``home`` alone unless it is None."""
+        """Records lost and not reported yet, of ``home`` alone unless it is None."""
         return sum(i.records for i in self._items if isinstance(i, Gap) and (home is None or i.home is home))
 
     def lose(self, entry: Entry) -> None:
-        """``entry`` is lost for another reason (the rate); told in its place."""
+        """``entry`` is lost for another reason (the rate); reported in its place."""
         self._lose(entry)
 
     def _shrink(self) -> None:
@@ -152,7 +152,7 @@ class Backlog:
 
     def extract(self, home: Container) -> "Backlog":
         """A queue with the events and losses of ``home``; they leave this one. A loss that several containers share
-        is told in it without its number."""
+        is reported in it without its number."""
         out = Backlog(self.limit, self.overflow)
         items, self._items, self.records = self._items, deque(), 0
         for item in items:

@@ -135,7 +135,7 @@ def trusted_server(control: str) -> int:
             if os.fstat(file.fileno()).st_uid == 0:
                 return int(file.read(32))
     except (OSError, ValueError):
-        pass  # told below
+        pass  # reported below
     raise AuditnsError(f"{path} does not tell who serves streams here: no socket of a stream can be trusted")
 
 
@@ -148,7 +148,7 @@ def on_host() -> bool:
         with open("/proc/self/cgroup", encoding="utf-8", errors="replace") as file:
             paths = [line.rstrip("\n").split(":", 2)[2] for line in file if line.count(":") >= 2]
     except OSError:
-        return True  # it cannot be told: then nothing is trusted that need not be
+        return True  # it cannot be determined: then nothing is trusted that need not be
     initial = [INITIAL_INODES[kind] for kind in ("pid", "cgroup")]
     return inodes == initial and not any(map(places, paths))
 

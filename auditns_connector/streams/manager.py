@@ -255,7 +255,7 @@ class Streams:
         self.router.forget()
         self.attach()
         if self.active:
-            self.router.prepare()  # numbers of short-lived processes are told from now on, not from the first event on
+            self.router.prepare()  # numbers of short-lived processes are wanted from now on, not from the first event
 
     def _save(self) -> None:
         kept = {name: s.definition.as_dict() for name, s in self.streams.items() if s.origin == COMMANDED}

@@ -1,4 +1,4 @@
-"""Which events go to which stream, and what must be known of a container before its numbers can be translated."""
+"""Which events go to which stream, and what a container must have before its numbers can be translated."""
 
 import time
 from collections.abc import Iterable, Sequence
@@ -175,7 +175,7 @@ class Router:
                 if also:
                     plans[i] = tuple(dict.fromkeys((*plans.get(i, ()), *also)))
 
-    # -- what must be known
+    # -- what a container must have
 
     def _expect(self, home: Container) -> None:
         """A runtime is at work for ``home``: its pid namespace is about to be, and its ring should be open before the

@@ -59,7 +59,7 @@ class Stream:
         self._folder, self._private, self._selector = folder, private, selector
         #: containers that paused their own share
         self.paused: set[Container] = set()
-        #: what each container's pause has cost and no reader was told yet
+        #: what each container's pause has cost and no reader has seen yet
         self._missed: dict[Container, Gap] = {}
         self._rate = RateLimit(definition.rate_limit)
         self.messages = RateLimit(definition.message_limit)
@@ -105,7 +105,7 @@ class Stream:
         return not self.user or self.writes or self.definition.message_limit > 0
 
     def home(self, contid: Contid, container: Container | None) -> Container | None:
-        """The container that events of ``container`` are told for; see :meth:`Definition.home`."""
+        """The container that events of ``container`` are reported for; see :meth:`Definition.home`."""
         owns = (lambda link: self._owner.owns(self.user, link)) if self.user else None
         return self.definition.home(contid, container, owns)
 
@@ -161,7 +161,7 @@ class Stream:
         self.paused.add(home)
 
     def resume(self, home: Container) -> None:
-        """Take events of ``home`` again; what did not come meanwhile is told."""
+        """Take events of ``home`` again; what did not come meanwhile is reported."""
         self.paused.discard(home)
         self.tell_pauses()
 

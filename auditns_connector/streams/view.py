@@ -50,7 +50,7 @@ def incarnation(model: Model, pid: int, low: int, high: int) -> Process | None:
 
 
 class Viewer:
-    """Makes entries out of points. ``ask`` is called for living processes whose numbers no event told."""
+    """Makes entries out of points. ``ask`` is called for living processes whose numbers no event showed."""
 
     def __init__(self, model: Model, ask: Ask) -> None:
         self._model = model

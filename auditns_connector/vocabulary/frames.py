@@ -60,8 +60,8 @@ RESYNC        procfs        arg 1 a scan begins, 2 it ended, 3: from ``time`` on
 RULES         audit         arg: every exec (1), every unshare and setns (2) makes an audit record, from cgroup on (a
                             time; 0: from now on)
 INSIDE        perf          pid, tid of a child at its fork; ppid, ptid its numbers inside the pid namespace whose
-                            number (as NSID) is in cgroup and whose inode in arg (0: not told); time that of its FORK
-IDMAP         procfs        pid a process; cgroup number of its user namespace, arg its inode (0: not told); payload
+                            number (as NSID) is in cgroup and whose inode in arg (0: not given); time that of its FORK
+IDMAP         procfs        pid a process; cgroup number of its user namespace, arg its inode (0: not given); payload
                             JSON: {"uid": [[inside, outside, count] …], "gid": …}, outside as the host counts
 NSGONE        procfs        of an instance without tasks: ppid, cgroup, payload as in NSID; arg 0 the kernel says it is
                             gone, 1 that it lives on, 2 it cannot tell
@@ -93,7 +93,7 @@ HEADER_SIZE: Final = HEADER.size  # 48
 NAMESPACES_PAYLOAD: Final = struct.Struct(f"<{1 + len(PERF_ORDER)}Q")
 NM_PAYLOAD: Final = struct.Struct("<IIQQ")
 IDS_PAYLOAD: Final = struct.Struct("<II")
-#: the inodes in nstypes.ALL_ORDER and that of time_for_children, 0 for what was not told; how many thread ids and how
+#: the inodes in nstypes.ALL_ORDER and that of time_for_children, 0 for those not given; how many thread ids and how
 #: many numbers in pid namespaces (ours first) follow (s32 each; of one thread alone no id), how many bytes of
 #: /proc/PID/cgroup and, before that, of comm; state (a letter); 1 where the cgroup could be read
 PROCESS_PAYLOAD: Final = struct.Struct(f"<{len(ALL_ORDER) + 1}QIIIHBB")

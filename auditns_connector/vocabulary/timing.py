@@ -15,9 +15,9 @@ EPSILON: Final = 1 * MS
 LATE: Final = 100 * MS
 #: an exec takes no longer than this from entry to event; the record of one that does is answered as any other
 EXEC_TIME: Final = 1_000 * MS
-#: /proc tells a start in ticks, rounded down: a process seen there may have begun this much later
+#: /proc shows a start in ticks, rounded down: a process seen there may have begun this much later
 START_TICK: Final = 10 * MS
-#: a start is told in ticks by /proc and exactly by FORK: two that are nearer than this are the same one
+#: a start is in ticks in /proc and exact in FORK: two that are nearer than this are the same one
 SAME_START: Final = 50 * MS
 #: an offset that moved less than this is drift to follow, not a step of the clock
 STEP: Final = 1 * MS

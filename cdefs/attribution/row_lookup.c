@@ -60,7 +60,7 @@ int64_t until_of(const struct row_lookup *l, const struct auditns_points *p, uin
     return now;
 }
 
-/* How many execs of p, of `named` where that is not NULL, came from `first` to `end`; *told is one of them. */
+/* How many execs of p, of `named` where that is not NULL, came from `first` to `end`; *consumed is one of them. */
 static uint32_t execs_within(const struct table *t, const struct process *p, int64_t first, int64_t end,
                              const struct exec *named, int64_t *consumed)
 {
@@ -132,7 +132,7 @@ int stamp_of(const struct row_lookup *l, const struct auditns_points *p, uint32_
            *time >= EPSILON && *time >= l->steady && *time <= now + SLACK && *time - EPSILON > l->gap;
 }
 
-/* The row that answers point i; 0 where none does. *consumed: the exec that the record has told of now, 0 where it is none. */
+/* The row that answers point i; 0 where none does. *consumed: the exec that the record consumes, 0 where it is none. */
 static uint32_t answer_of(const struct row_lookup *l, const struct auditns_points *p, uint32_t i, const struct question *q,
                           int64_t *consumed)
 {
@@ -179,7 +179,7 @@ static void want(struct table *t, int32_t pid)
         t->wanted_pid[t->wanted++] = pid;
 }
 
-/* A record has told of the exec of a row at that time: now, or, where it may come to nothing, at the end of the call. */
+/* A record consumes the exec of a row at that time: now, or, where it may come to nothing, at the end of the call. */
 static void tell(struct table *t, uint32_t row, int64_t time, struct execs_found *later)
 {
     if (!later) {
@@ -206,7 +206,7 @@ static int take_said(struct row_lookup *l, const struct auditns_points *p, uint3
     return 1;
 }
 
-/* Take the answer that the row has for point i; 0 where it has none. `consumed` is the exec that the record tells of. */
+/* Take the answer that the row has for point i; 0 where it has none. `consumed` is the exec that the record consumes. */
 static int take(struct row_lookup *l, const struct auditns_points *p, uint32_t i, const struct question *q, uint32_t row,
                 int64_t consumed, uint32_t *choice, struct execs_found *later)
 {

@@ -30,7 +30,7 @@ int64_t lookup_programs(const struct row_lookup *lookup, const struct auditns_po
                         int64_t now, uint8_t *frames, uint64_t room, uint32_t *missed, uint32_t *missing);
 
 /* Put `number`, the answer of nobody, into `choice` for the points from `first` up to `end` that are stamped before
- * `before` (ms): no time that is known of can have stamped them. The others, and those with a flag of `careful` (but an
+ * `before` (ms): the model begins behind them. The others, and those with a flag of `careful` (but an
  * exec, or records of ours that say what others have said) or without a process, go to `missed`; returns how many. */
 uint32_t lookup_nobody(struct row_lookup *lookup, const struct auditns_points *points, uint32_t first, uint32_t end,
                        uint32_t careful, int64_t before, uint32_t number, uint32_t *choice, uint32_t *missed);
@@ -68,7 +68,7 @@ void row_texts_free(struct row_texts *texts);
 void row_texts_clear(struct row_texts *texts);
 
 /* Put into `who` the numbers of what is said of `rows`, by point (0: no row), and into `starts` when they began; rows of
- * which nothing is known go to `missed`, each once. Returns how many: give them numbers, and ask again.
+ * which the cache has nothing go to `missed`, each once. Returns how many: give them numbers, and ask again.
  * AUDITNS_NO_MEMORY: there is none. */
 #define AUDITNS_NO_MEMORY 0xffffffff
 uint32_t row_texts_find(struct row_texts *texts, const struct table *table, const uint32_t *rows, uint32_t n,

@@ -10,7 +10,7 @@
 #define LATE ((int64_t)AUDITNS_LATE)
 #define EXEC_TIME ((int64_t)AUDITNS_EXEC_TIME)
 
-/* Execs that records have told of in a call that answers all points or none: they are consumed at its end. */
+/* Execs for records of a call that answers all points or none: they are consumed at its end. */
 struct execs_found {
     uint32_t count;
     uint32_t row[LOOKUP_EXECS];

@@ -20,7 +20,7 @@ struct said *said_new(uint64_t seed);
 void said_free(struct said *said);
 
 /* Points that say what point i of the last look-up says, and whose process is of the same profile, have `number` as long as
- * `generation` lasts; `state` is the number of the state that the text says, 0 where it follows from the evidence. */
+ * `generation` is current; `state` is the number of the state that the text says, 0 where it follows from the evidence. */
 void said_put(struct said *said, uint32_t i, uint32_t number, uint32_t state, uint32_t generation);
 
 /* Of each event the first line of ours goes to `found`, which has room for all lines, where `types` (a byte for each of

@@ -21,7 +21,7 @@
  * no memory for it, and nothing is found. */
 int said_begin(struct said *said, const struct auditns_points *points, uint32_t first, uint32_t end);
 
-#define SAID_NOBODY 0 /* in place of a profile: nobody is known of at that time */
+#define SAID_NOBODY 0 /* in place of a profile: nobody had that pid at that time */
 
 /* What comes of point i, whose process has that profile; NULL: that is not known yet. */
 const struct said_answer *said_find(struct said *said, const struct auditns_points *points, uint32_t i, uint32_t profile,

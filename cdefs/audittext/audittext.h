@@ -131,7 +131,7 @@ void auditns_scan_free(struct auditns_scan *scan);
 int64_t auditns_scan_oldest(struct auditns_scan *scan);
 
 /* When the newest hole was found in the serials of this host's events, or when the first of them came: what an event of
- * before that time would have told may be missing. INT64_MAX where none has come. */
+ * before that time would have reported may be missing. INT64_MAX where none has come. */
 int64_t auditns_missing_before(const struct auditns_scan *scan);
 
 /* The system calls whose events are open, and the processes that made them. Returns how many those are, AUDITNS_MAX_PIDS

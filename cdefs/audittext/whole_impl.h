@@ -33,7 +33,7 @@ struct auditns_whole {
     struct slot slot[];
 };
 
-/* What is late belongs to a process that was told before: its point says so, and nothing is put in there. An EOE alone says
+/* What is late belongs to a process that had its point before: its point says so, and nothing is put in there. An EOE alone says
  * nothing of anybody. */
 void whole_late(struct auditns_points *p, const struct slot *slot, const struct head *h, uint32_t line, uint32_t end);
 

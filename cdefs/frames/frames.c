@@ -9,7 +9,7 @@ _Static_assert(offsetof(struct frame_header, time) == 8, "frame_header.time");
 _Static_assert(offsetof(struct frame_header, cgroup) == 32, "frame_header.cgroup");
 
 /* Natural merge sort: what is sorted already (one CPU's events nearly always are) is found as a run and only
-   merged, so the usual cost is one pass for each doubling of the number of CPUs. */
+   merged, so the amortized cost is one pass for each doubling of the number of CPUs. */
 void entries_order(struct frame_entry *entries, struct frame_entry *spare, size_t count)
 {
     struct frame_entry *from = entries, *to = spare, *swap;

@@ -21,7 +21,7 @@ void readlog_counted(const struct reader *reader, struct readlog_counts *counts)
 /* A record as auditd writes it, with its newline; `to` has room for READLOG_LINE bytes. Returns its size. */
 size_t readlog_line(uint32_t type, const char *body, size_t len, char *to, struct readlog_counts *counts);
 
-/* What is known of some text. */
+/* The state of some text. */
 struct extent {
     uint64_t first, last, events, records;
     int64_t from_ms, to_ms;

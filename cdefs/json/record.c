@@ -262,7 +262,7 @@ static void put_any(struct record *r, const char *s, const char *end, int how)
     r->field_n = r->value_n = 0;
     r->keys.len = r->values.len = 0;
     if (p.enriched)
-        put_enriched(r, p.enriched + 1, end); /* first, and aside: names are told apart in one object at a time */
+        put_enriched(r, p.enriched + 1, end); /* first, and aside: names are distinguished in one object at a time */
     begin_object(r);
     while ((kind = next_word(&at, p.stop, &name, &name_len, &v, &n))) {
         if (kind == 2) {

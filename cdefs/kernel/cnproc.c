@@ -247,7 +247,7 @@ int64_t cn_drain(int fd, struct cn_state *state, uint64_t cut, uint8_t *out, siz
         if (got < 0) {
             if (errno == EINTR)
                 continue;
-            if (errno == ENOBUFS) { /* told once, before the queued messages; the gaps say how many */
+            if (errno == ENOBUFS) { /* reported once, before the queued messages; the gaps say how many */
                 state->enobufs++;
                 continue;
             }
@@ -281,7 +281,7 @@ int cn_unshare_child(int flags, int *failed)
         _exit(unshare(flags) ? errno : 0);
     while (waitpid(pid, &status, 0) < 0) {
         if (errno != EINTR)
-            return pid; /* SIGCHLD is ignored: it is reaped, its status not told */
+            return pid; /* SIGCHLD is ignored: it is reaped, its status not kept */
     }
     *failed = WIFEXITED(status) ? WEXITSTATUS(status) : EINTR;
     return pid;

@@ -6,7 +6,7 @@ struct nsid_answer {
     uint64_t id;         /* NS_GET_ID or NS_GET_MNTNS_ID; 0: the kernel has neither for this type */
     uint64_t parent_ino; /* pid and user: the parent namespace; 0: initial, or not ours to know */
     uint64_t owner_ino;  /* the user namespace that owns it; 0: not ours to know */
-    int64_t owner_uid;   /* user: who made it; -1: not told */
+    int64_t owner_uid;   /* user: who made it; -1: not given */
 };
 
 /* Ask about the namespace that is open at `path` (relative to `dirfd`, as in openat), of CLONE_NEW* type `type`.

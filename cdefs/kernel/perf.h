@@ -136,7 +136,7 @@ void perf_set_drop(struct perf_set *set, int ring);
 int64_t perf_set_drain(struct perf_set *set, const struct perf_layout *layout, struct perf_counters *counters,
                        uint64_t cut, uint8_t **frames);
 /* What perf_look is given, and finds: up to when it looked (CLOCK_MONOTONIC ns), the frames up to then, and whether the
-   clock's sample is to be told. */
+   clock's sample is to be written. */
 struct perf_look {
     struct perf_set *set;
     const struct perf_layout *layout;
@@ -152,6 +152,6 @@ struct perf_look {
 int64_t perf_look(struct perf_look *look);
 /* 1 when the ring was so full since the last call that records may have been lost at its end. */
 int perf_set_suspect(struct perf_set *set, int ring);
-/* The kernel's own count says `total` lost of this ring: returns how many of them were not told yet, and takes them
-   for told. *last is the time of the last record before. */
+/* The kernel's own count says `total` lost of this ring: returns how many of them were not reported yet, and counts them
+   as reported. *last is the time of the last record before. */
 uint64_t perf_set_unreported(struct perf_set *set, int ring, uint64_t total, uint64_t *last);

@@ -27,8 +27,8 @@ struct perf_place {
 /* What is carried from record to record of one ring. */
 struct perf_tally {
     uint64_t last;  /* time of the last record read */
-    uint64_t reported; /* lost records told so far */
-    uint64_t ahead; /* of them: told from the kernel's counter, before their LOST record came */
+    uint64_t reported; /* lost records reported so far */
+    uint64_t ahead; /* of them: reported from the kernel's counter, before their LOST record came */
     int merged;     /* the last call took the next record in too */
 };
 
@@ -39,7 +39,7 @@ uint64_t perf_record_time(const uint8_t *rec, size_t size, uint64_t last);
 /* Decode one whole record. 0 or -ENOMEM. */
 int perf_record(const struct perf_layout *layout, struct perf_counters *counters, const struct perf_place *place,
                 struct perf_tally *tally, struct perf_sink *sink);
-/* The rest of a ring or buffer cannot be told apart any more: a loss of unknown size. */
+/* Where records of a ring or buffer end cannot be determined any more: a loss of unknown size. */
 int perf_desynchronised(struct perf_counters *counters, uint32_t cpu, uint64_t last, struct perf_sink *sink);
 
 #endif

@@ -49,7 +49,7 @@ static int open_here(void *arg)
 }
 
 /* A child that has our memory and descriptors, while we wait for its end: nothing is copied, and of its end nobody is
-   told. Only system calls may follow in it. */
+   reported. Only system calls may follow in it. */
 static int run_child(int (*work)(void *), struct errand *e)
 {
     char stack[16384] __attribute__((aligned(16)));

@@ -186,7 +186,7 @@ static enum outcome take_tids(struct procfs_scan *scan, struct one *p, int folde
     return READ;
 }
 
-/* 1: something is told there */
+/* 1: something is given there */
 static int take_links(struct procfs_scan *scan, struct one *p, int folder, const char *where)
 {
     uint64_t inodes[LINKS];

@@ -8,7 +8,7 @@
 #include "attribution/row_lookup.h"
 #include "loop/file_loop.h"
 
-/* Whether all points are of before anything was known; what their text says of itself counts more. */
+/* Whether all points are of before the model begins; what their text says of itself counts more. */
 static int is_nobody(struct file_loop *f)
 {
     const struct auditns_points *p = f->points;
@@ -19,7 +19,7 @@ static int is_nobody(struct file_loop *f)
     return !lookup_nobody(f->lookup, p, 0, p->n, f->careful, f->before, f->nobody, f->choice, f->missed);
 }
 
-/* Whether all points are of the moment at which what comes next is answered. *nobody: they are before all that is known. */
+/* Whether all points are of the moment at which what comes next is answered. *nobody: they are before the model begins. */
 static int is_now(struct file_loop *f, int *nobody)
 {
     const struct auditns_points *p = f->points;

@@ -14,7 +14,7 @@ struct native_loop {
     struct row_lookup *lookup;  /* NULL: all points are for the caller to answer */
     const struct auditns_tails *tails;
     const struct json_rows *objects; /* NULL: plain text is wanted, with `tails` in it */
-    const struct clone_calls *clones; /* NULL, or what these have returned is told, but not here */
+    const struct clone_calls *clones; /* NULL, or what these have returned is wanted, but not here */
     int64_t (*see)(struct perf_look *); /* perf_look, or what a test puts in its place */
     struct perf_look *look;
     struct coalescer *coalescer;

@@ -25,7 +25,7 @@ int64_t writer_serve(struct writer *w, int fd, int64_t *room, double seconds, in
 #define WRITER_KEPT 2
 
 /* The others' part; blocks are given by one thread only, in their order. 0: it is not the moment, or there is too much.
-   Of a small block a copy is taken; another one must stay as it is until writer_tell has told that it is written, or it
+   Of a small block a copy is taken; another one must stay as it is until writer_tell says that it is written, or it
    was taken back. writer_copy takes small blocks alone, and none where writer_tell has something to tell of others.
    What writer_give refuses comes before all that is taken later: nothing is before the next writer_serve. */
 int writer_copy(struct writer *w, const char *data, size_t size);

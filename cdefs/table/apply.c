@@ -164,7 +164,7 @@ static int called(struct table *t, const struct frame_header *head, const uint8_
     }
     if (head->tid != head->pid && !head->arg)
         return APPLIED;
-    if (head->arg && process_at(t, row)->threads) /* where execs are not told, this is one */
+    if (head->arg && process_at(t, row)->threads) /* where execs are not reported, this is one */
         return TABLE_FRAME;
     p = process_at(t, row);
     if (len > TABLE_COMM || (p->life && !p->counted))
@@ -266,7 +266,7 @@ static int exiting(struct table *t, const struct frame_header *head)
         return TABLE_FRAME;
     if (who == OURS && head->tid != head->pid && !(thread = thread_of(t, row, head->tid)))
         return TABLE_FRAME;
-    /* whose namespaces it shares may be empty behind it, which is told in the order of their types */
+    /* whose namespaces it shares may be empty behind it, which is reported in the order of their types */
     if (who == OURS && process_at(t, row)->life && t->profile[process_at(t, row)->profile].members == 1)
         return TABLE_FRAME;
     page->held[head->tid % PAGE_PIDS] |= TABLE_SAMPLED;

@@ -1,4 +1,4 @@
-/* How Python reads lives of namespaces, and what there is to be told of them. */
+/* How Python reads lives of namespaces, and their outputs. */
 #include "table/table_impl.h"
 
 void table_profile_lives(struct table *t, uint32_t profile, uint8_t types)

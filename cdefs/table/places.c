@@ -1,4 +1,4 @@
-/* What is known by an inode of namespaces, or by the number of one without a serial. Inodes come from the kernel, but who
+/* Entries by an inode of namespaces, or by the number of one without a serial. Inodes come from the kernel, but who
  * makes namespaces has a say in them: so the hash has a key, and grows. */
 #include <stdlib.h>
 #include "table/table_impl.h"

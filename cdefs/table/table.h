@@ -36,11 +36,11 @@ struct table_profile {
     uint32_t child;             /* the profile of their children; 0: these are Python's, and threads too */
     uint32_t number;            /* of their answer */
     uint32_t generation;        /* of numbers, in which that holds */
-    uint32_t epoch;             /* of losses, in which all this was known for sure */
+    uint32_t epoch;             /* of losses, in which all this was certain */
     uint32_t rows;              /* processes, ended ones too, and profiles of which it is the child */
     uint32_t living, members;   /* processes alive; tasks that hold the namespaces. The child's are one more for each */
     uint8_t kind;               /* how answers are counted */
-    uint8_t execs;              /* an exec in the known cgroup changes nothing */
+    uint8_t execs;              /* an exec in the same cgroup changes nothing */
     uint8_t lives;              /* types (bits, as in raw) of which a child may have a namespace of its own */
     uint8_t used;
     uint64_t given;             /* counts profiles: another one at this place has another number */
@@ -51,7 +51,7 @@ struct table_numbers {
     uint64_t created, ended, mint_next;
 };
 
-/* Lives of namespaces, see lives.c: what there is to be told of one. `at` is the place of the namespace in it. */
+/* Lives of namespaces, see lives.c: an output of one. `at` is the place of the namespace in it. */
 #define LIFE_SEEN 1
 #define LIFE_INIT 2
 #define LIFE_CHANGE 3
@@ -76,7 +76,7 @@ struct table_life_row {
     int32_t pid, maker, ptid;
     uint32_t row, instances;
     int32_t sandbox;            /* place of the namespace that is a sandbox; -1: none is */
-    uint8_t reported, left_reported; /* whether lifecycle was told when it began, and when it ended */
+    uint8_t reported, left_reported; /* whether lifecycle was on when it began, and when it ended */
     char comm[TABLE_COMM], left_comm[TABLE_COMM];
     struct table_instance instance[LIFE_TYPES];
 };
@@ -174,7 +174,7 @@ struct table {
     uint8_t sandbox[LIFE_TYPES];
     uint32_t sandboxes;
     uint32_t not_alone;         /* types (bits) whose namespaces are Python's from their beginning */
-    uint32_t lifecycle;         /* how namespaces come and go is told */
+    uint32_t lifecycle;         /* whether the lifecycle of namespaces is reported */
     uint32_t alive;             /* lives whose process has not ended */
     struct table_event *event;
     uint32_t events, event_room;
@@ -223,7 +223,7 @@ int table_held(const struct table *t, int32_t pid);
 void table_exec_consumed(struct table *t, uint32_t row, uint64_t time);
 /* The record of the exec at `time` of pid has that exe=; whether a row still tells of this exec. */
 int table_ran(struct table *t, int32_t pid, uint64_t time, uint64_t exe);
-/* no exec in a former state is left that no record has told of */
+/* no exec in a former state is left that no record has consumed */
 void table_none_behind(struct table *t, uint32_t row);
 /* the answer about all that are of the profile of the row, in this generation of numbers, and how it is counted */
 void table_answer(struct table *t, uint32_t row, uint32_t number, uint8_t kind);
@@ -261,13 +261,13 @@ int table_inode_taken(struct table *t, uint32_t index, uint64_t ino, int taken, 
 void table_former_named(struct table *t, uint64_t number, int kernel);
 /* pid of the life that has a living namespace (type, inode), or (open) one without a serial; 0: none */
 int32_t table_inode_holder(const struct table *t, uint32_t index, uint64_t ino, int open);
-/* whether a namespace (type, inode) of a life was told of at its beginning, and has a minted serial */
+/* whether a namespace (type, inode) of a life was reported at its beginning, and has a minted serial */
 int table_inode_begun(const struct table *t, uint32_t index, uint64_t ino);
 /* pid of the life that has the namespace of that number, which has no serial yet; 0: none */
 int32_t table_number_holder(const struct table *t, uint64_t number);
-/* All events have been told. */
+/* All events have been consumed. */
 void table_events_consumed(struct table *t);
-/* whether one of what is still to be told happened before */
+/* whether one of the events that wait happened before */
 int table_events_before(const struct table *t, uint64_t before);
 /* Count events from `at` on, up to the first one that is of none of the makers, or not before `until`: returns its
  * place. (A sandbox whose number is never known is not counted; one that may still get it ends this too.) */

@@ -54,7 +54,7 @@ struct life {
     uint64_t maker_start, maker_since;
     int32_t maker, ptid;
     uint32_t row;               /* 0: Python has it */
-    uint32_t pending;           /* events to be told */
+    uint32_t pending;           /* events to be reported */
     uint32_t instances;
     uint8_t sandbox;            /* 1 + place of the instance that is a sandbox */
     uint8_t reported, left_reported;
@@ -68,7 +68,7 @@ struct instance {
     uint8_t index, dead, held_before, kernel_before;
 };
 
-/* What is known by (kind, key): an inode of a type, the number of an instance without a serial, or that of one which is
+/* Entries by (kind, key): an inode of a type, the number of an instance without a serial, or that of one which is
  * Python's and had the inode before. `before`: the number of Python's last one that had the inode, has ended, and has no
  * serial yet. */
 struct place {

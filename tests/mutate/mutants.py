@@ -985,7 +985,7 @@ MUTANTS: Final = (
     Mutant(
         "table: a comm that is an exec",
         "cdefs/table/apply.c",
-        "    if (head->arg && process_at(t, row)->threads) /* where execs are not told, this is one */\n"
+        "    if (head->arg && process_at(t, row)->threads) /* where execs are not reported, this is one */\n"
         "        return TABLE_FRAME;\n",
         "",
         "tests/unit/test_table_gates.py::test_what_is_not_plain_is_left_to_python",

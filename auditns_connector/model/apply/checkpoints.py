@@ -1,7 +1,7 @@
 """Containers that were dumped to an image, and those that were restored from one: CONTAINER_OP checkpoint and restore.
 
 What joins the two is the UUID of the dump (registration/criu_image.py), on one host or on several. On this host a
-container that is restored has had an identifier before, which is told where its dump was seen here.
+container that is restored has had an identifier before, which is reported where its dump was seen here.
 
 A runtime says "stopped" of a container that has ended and of one that is being restored alike; the latter has a
 process. Whether a process is its first one is not for the runtime's word alone to say: a pid that was written down
@@ -52,7 +52,7 @@ class Checkpoints:
             return True
         return container.kind == "runtime" and self.dumps.get(run) == self._model.containers.text(container)
 
-    # -- told
+    # -- outputs
 
     def ended(self, container: Container, time: int) -> None:
         """``container`` has no process any more."""

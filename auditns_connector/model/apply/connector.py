@@ -1,16 +1,16 @@
-"""Without perf: what can be known of processes from the proc connector, PROC_EVENT_NM and /proc.
+"""Without perf: processes by the proc connector, PROC_EVENT_NM and /proc.
 
-Three things are not told there, and decide the rules below: whom a new process comes from, moves between cgroups, and
-(even by PROC_EVENT_NM) user and time namespaces.
+Three things are not reported there, and decide the rules below: whom a new process comes from, moves between cgroups,
+and (even by PROC_EVENT_NM) user and time namespaces.
 
 * FORK names the *parent*. Under CLONE_PARENT, which runc uses, the true creator is one of the parent's children. So the
   parent and all its living children are possible creators, and what they do not agree about is unknown. A process whose
-  own parent has ended may have become anybody's child until /proc tells whose.
+  own parent has ended may have become anybody's child until /proc shows whose.
 * After FORK and EXEC, and after a change of namespaces, /proc is asked. Until it answers the process is unknown, save
   one that was born in a container, and one of the host that changes namespaces which make no container. An answer holds
   from the event it was asked for; it is not used where something happened to the process in between.
 * PROC_EVENT_NM tells changes as they happen. Its type pid is the namespace of children: they are born there.
-* Where changes of namespaces are not told at all (sources audit and procfs) only an answer tells them.
+* Where changes of namespaces are not reported at all (sources audit and procfs) only an answer tells them.
 """
 
 from collections.abc import Callable, Sequence
@@ -351,7 +351,7 @@ class ByConnector:
         return asked
 
     def _unreported(self, process: Process, base: NsSet | None) -> NsSet | None:
-        """``base``, but what NM has told of ``process`` is told already; left are the types it does not tell."""
+        """``base`` without what NM has reported for ``process`` already; left are the types it does not report."""
         if base is None or not self.nm or process.state.nsset is None:
             return base
         pairs = zip(process.state.nsset.inst, base.inst, strict=True)
@@ -384,7 +384,7 @@ class ByConnector:
         how: str = NOT_SEEN,
     ) -> None:
         """``process`` is in ``nsset`` and belongs to ``container`` since ``since``; it stays a member of ``held``. It
-        may have entered that, ``how`` is told."""
+        may have entered that is reported with ``how``."""
         model, state = self._model, process.state
         entry = state.entry
         if container is not state.container:

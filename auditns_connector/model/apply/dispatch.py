@@ -285,7 +285,7 @@ class Model(Tables):
             self.clock.missed(time)
 
     def _own(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
-        holder, process = self.table.find(pid), None  # it may have ended when that is told
+        holder, process = self.table.find(pid), None  # it may have ended when that is reported
         while holder is not None:
             if process is None or abs(holder.start - arg) < abs(process.start - arg):
                 process = holder

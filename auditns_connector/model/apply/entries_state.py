@@ -1,8 +1,8 @@
 """Entries and LOGIN records over a restart, and at the head of a rotated journal: what /proc does not tell again.
 
 Put back by requests (op "entries"). Who was of an entry is known by pid and start; whoever was forked in the meantime
-is of its parent's, where that is in the same container. /proc alone may have told some of it already, as somebody who
-was in there before: that is not told twice.
+is of its parent's, where that is in the same container. /proc alone may have reported some of it already, as somebody
+who was in there before: that is not reported twice.
 """
 
 from functools import partial
@@ -28,7 +28,7 @@ _U64: Final = 1 << 64
 
 
 class Tables(Protocol):
-    """What is looked at, and where what was told waits."""
+    """What is looked at, and where outputs wait."""
 
     containers: Containers
     namespaces: Namespaces
@@ -36,7 +36,7 @@ class Tables(Protocol):
     outputs: list[Output]
 
     def alive_since(self, pid: int, start: int) -> Process | None:
-        """The living process ``pid`` that began at ``start``, as nearly as /proc tells that."""
+        """The living process ``pid`` that began at ``start``, as nearly as /proc shows that."""
 
 
 def requests(model: Tables, saved: int) -> list[JsonObject]:
@@ -145,7 +145,7 @@ def _read_ancestor(raw: Json) -> Ancestor:
 
 
 def restore(model: Tables, request: JsonObject) -> None:
-    """Put one request back; what is known already stays."""
+    """Put one request back; what the model has already stays."""
     _restore_sessions(model, request)
     entries: dict[str, Entry] = {}
     for raw in request["entries"]:

@@ -7,8 +7,8 @@ after its first exec, or at its end if that comes before; a container that was t
 Once a container. One that holds a pod's namespaces alone is excepted, so where a container may be such a one it waits
 until its runtime's files have been read, at most PATIENCE.
 
-A registration that comes after GRACE is accepted and told as every other one; what was told stays true of its moment.
-Requests ("expect", "judge") come as REGISTER frames, so that a replay judges at the same moments.
+A registration that comes after GRACE is accepted and reported as every other one; what was reported stays true for its
+moment. Requests ("expect", "judge") come as REGISTER frames, so that a replay judges at the same moments.
 """
 
 from collections.abc import Iterator
@@ -39,14 +39,14 @@ class Expectations:
         self._model = model
         #: words for runtimes, as records have them
         self.runtimes: frozenset[str] = frozenset()
-        #: containers told of; of these, registered later after all; ended before it was known what they are
+        #: containers reported as missing; of these, registered later after all; ended before it was known what they are
         self.missing = self.late = self.unclear = 0
 
     # -- frames
 
     def expect(self, time: int, request: JsonObject) -> None:
         """From now on registrations of these runtimes' containers are expected; ``told`` are keys of those that are
-        told of already."""
+        reported already."""
         self.runtimes = frozenset(map(str, request["runtimes"]))
         for key in request.get("told", ()):
             container = self._model.containers.by_key.get(tuple((str(runtime), str(ident)) for runtime, ident in key))
@@ -99,7 +99,7 @@ class Expectations:
                 yield container
 
     def _expected(self, container: Container) -> bool:
-        """Whether a registration is expected, and that it is missing has not been told."""
+        """Whether a registration is expected, and that it is missing has not been reported."""
         return (
             container.kind == "runtime"
             and not container.missed

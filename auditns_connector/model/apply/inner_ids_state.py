@@ -1,9 +1,9 @@
 """What no event will tell again about processes inside containers: who logged in, and who is not the container's yet.
 
 After a restart, in another program of this host and at the head of a rotated journal it is put back by requests
-(op "inside"). A child whose birth was seen since they were written has its parent's login; one that only /proc tells of
+(op "inside"). A child whose birth was seen since they were written has its parent's login; one that only /proc shows of
 has none, for its parent may be somebody it was given to. What its runtime set up is still set up in a child of the
-meantime, unless /proc tells that one as a child of the first process of its pid namespace, which is given everybody's
+meantime, unless /proc shows that one as a child of the first process of its pid namespace, which is given everybody's
 orphans.
 """
 
@@ -61,7 +61,7 @@ def checked(request: JsonObject) -> JsonObject:
 
 
 def restore(model: "Tables", inside: "Inside", request: JsonObject) -> None:
-    """Put one request back; what is known already stays."""
+    """Put one request back; what the model has already stays."""
     # those that have ended since we look belong to it as well: they may have events that nobody was asked about yet
     saved, processes = int(request["saved"]), sorted(model.processes.values(), key=lambda p: (p.start, p.pid))
     for pid, start, uid, session, since in request["logins"]:

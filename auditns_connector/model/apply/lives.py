@@ -4,7 +4,7 @@ A process that is born with namespaces of its own, does nothing but end, and is 
 behind: storms make a great many of these. As soon as anybody looks at one, :meth:`Lives.build` makes its process, its
 namespaces and its sandbox as apply/perf.py would have made them at its birth, and Python has them from then on.
 
-What there is to be told of such lives are events of the table, in their order among the outputs (:class:`Unread`).
+Outputs of such lives are events of the table, in their order among the outputs (:class:`Unread`).
 """
 
 import struct
@@ -44,7 +44,7 @@ class Built(NamedTuple):
     maker: tuple[int, int, int]
     comm: bytes
     left_comm: bytes
-    #: somebody has been told that it left its namespaces
+    #: that it left its namespaces has been reported
     left_reported: bool
     ran: Ran
 
@@ -192,7 +192,7 @@ class Lives:
             if one.dead and life.left_reported and one.ended >= model.horizon:
                 self._life.left_last(inst, process)
 
-    # -- told
+    # -- outputs
 
     def outputs(self, first: int, last: int) -> list[Output]:
         """What events ``first`` to ``last`` (without it) of the table tell."""
@@ -238,7 +238,7 @@ class Lives:
         return NsDel(time, inst, None, process if built.left_reported else None)
 
     def consumed(self) -> None:
-        """All events have been told."""
+        """All events have been consumed."""
         lib.table_events_consumed(self._c)
         self._built.clear()
 

@@ -1,6 +1,6 @@
 """What is missing from the inputs, and what is in doubt for it: losses with their epochs, and what audit rules tell.
 
-A loss begins a new *epoch*: what was known of a process in an earlier one is in doubt from ``doubt[epoch]`` on, until
+A loss begins a new *epoch*: the state of a process from an earlier one is in doubt from ``doubt[epoch]`` on, until
 /proc or an event of its own confirms it. :attr:`Model.epoch`, ``confirmed`` and ``gap_until`` are asked for with every
 event and so stand in the model itself; they are changed here.
 """
@@ -22,7 +22,7 @@ NO_CPU: Final = 0xFFFF
 
 
 class Losses:
-    """What ``model`` was not told."""
+    """Events that ``model`` has missed."""
 
     def __init__(self, model: "Tables") -> None:
         self._model = model
@@ -31,7 +31,7 @@ class Losses:
         #: what ended before this is not asked for any more, as far as text has come (CLOCK_MONOTONIC ns): who is
         #: forgotten though he ended later is so for want of memory. Only where that is known
         self.expected = 1 << 63
-        #: (first, last, how many): records that would have asked for such ones, not told yet
+        #: (first, last, how many): records that would have asked for such ones, not reported yet
         self.missed: tuple[int, int, int] | None = None
         #: (from, to) of the newest times in which events are missing
         self._gaps: deque[tuple[int, int]] = deque(maxlen=_GAPS)

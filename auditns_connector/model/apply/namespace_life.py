@@ -1,7 +1,7 @@
 """How namespaces come and go: beginnings, changes and ends as outputs, and what the kernel says of their identity.
 
-The first task that an event shows in an instance begins it; the departure of the last one is told as such. Whether the
-namespace is then gone is the kernel's word (NSGONE), or cannot be known: it may be held by a bind mount or a
+The first task that an event shows in an instance begins it; the departure of the last one is reported as such. Whether
+the namespace is then gone is the kernel's word (NSGONE), or cannot be known: it may be held by a bind mount or a
 descriptor. Where a task enters an inode whose former instance may live on, the kernel's id says whether it is the same
 (NSID).
 
@@ -60,11 +60,11 @@ class NsLife:
         self._model = model
         #: who left it last, by number of a namespace
         self._last: dict[int, Process] = {}
-        #: by index of a type: the kernel has listed those namespaces that no event has told of
+        #: by index of a type: the kernel has listed those namespaces that no event has shown
         self._listed = [False] * len(ALL_ORDER)
         #: has the instance of a number here, see lives.py
         self.fetch_number: Callable[[int], None] = _nothing
-        #: whether one with an inode of a type is there alone whose beginning was told and that has a minted serial
+        #: whether one with an inode of a type is there alone whose beginning was reported and that has a minted serial
         self.was_begun: Callable[[int, int], bool] = _none
 
     def forget(self, inst: Instance) -> None:
@@ -192,7 +192,7 @@ class NsLife:
                 return
 
     def _began(self, inst: Instance, time: int) -> NsInit:
-        """``inst`` has begun before ``time``, and no event has told how."""
+        """``inst`` has begun before ``time``, and no event has shown how."""
         inst.reported = True
         return NsInit(time, inst, None, None, State(time, UNKNOWN, None, NOT_KNOWN))
 
@@ -210,7 +210,7 @@ class NsLife:
                 if inst.born <= time and inst.serial is None:
                     namespaces.give(inst, serial)
                 continue
-            # one whose beginning was told, but that was asked for its id too late, may be the same
+            # one whose beginning was reported, but that was asked for its id too late, may be the same
             if news and begun is None:
                 begun = {(one.index, one.ino) for one in namespaces.minted.values() if one.reported}
             inst = namespaces.hold(index, ino, serial, time)

@@ -1,6 +1,6 @@
 """Which processes are packed (rows.py): those of which frames can say nothing plain that is not plain for the table.
 
-What the table is not told of a process is either the same for as long as it is packed, or nothing that a frame changes
+What the table is not given of a process is either the same for as long as it is packed, or nothing that a frame changes
 without Python: pending calls, time namespaces in doubt, threads apart, numbers in a pid namespace that are still being
 counted.
 """

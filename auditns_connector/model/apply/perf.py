@@ -34,7 +34,7 @@ class KernelEvents:
     def __init__(self, model: "Tables", life: "NsLife", timens: "TimeNs", inside: "Inside") -> None:
         self._model = model
         self._life, self._timens, self._inside = life, timens, inside
-        #: execs are told by EXEC frames
+        #: execs are reported by EXEC frames
         self.exec_samples = False
 
     def fork(self, time: int, pid: int, tid: int, ppid: int, ptid: int, cgroup: int, arg: int, payload: bytes) -> None:
@@ -118,7 +118,7 @@ class KernelEvents:
         return _CLONED if time > m.heard and creator.epoch == m.epoch else 0
 
     def _born_late(self, process: Process, payload: bytes) -> None:
-        """The namespaces of a child, told in a record of their own right behind its FORK."""
+        """The namespaces of a child, reported in a record of their own right behind its FORK."""
         m = self._model
         m.table.newborn(process, False)
         base = process.state.nsset
@@ -168,11 +168,11 @@ class KernelEvents:
         m.table.leader_gone(process, False)
 
     def _sampled(self, process: Process, cgroup: int, time: int) -> None:
-        """A sample told the process's cgroup in its own context: nothing is nearer to the truth."""
+        """A sample reported the process's cgroup in its own context: nothing is nearer to the truth."""
         m = self._model
         path = m.cgroups.path_of.get(cgroup)
         if path is None:
-            # a cgroup nobody has told about: where the process is now, /proc must say
+            # a cgroup that no event has named: where the process is now, /proc must say
             m.ask(process.pid, cgroup)
             if not process.unresolved:
                 if process.state.container is UNKNOWN:  # for another reason

@@ -1,8 +1,8 @@
 """What /proc answers: the start-up scan, the scan after a loss, and single processes whose past was not seen.
 
-A read of /proc is late by nature: it says what is, not since when. So its answers fill what no event has told, carry
+A read of /proc is late by nature: it says what is, not since when. So its answers fill what no event has shown, carry
 the origin ``procfs``, and never overrule an event, except after a loss, where they are all there is: then whatever
-they show to have changed was unknown from the moment the loss began. Where an event behind the loss has told of a move
+they show to have changed was unknown from the moment the loss began. Where an event behind the loss has shown a move
 first, they show where that led, and nothing of where it began (:meth:`Tables.settle`).
 """
 
@@ -37,7 +37,7 @@ _NO_START: Final = (1 << 64) - 1
 
 class Answer(NamedTuple):
     """One process as /proc showed it. ``ended``: its state is one that comes behind its exit event; ``start`` None: it
-    vanished while it was read; ``inodes``: those of its namespaces in ALL_ORDER, 0 for what was not told; ``ids`` (real
+    vanished while it was read; ``inodes``: those of its namespaces in ALL_ORDER, 0 for those not given; ``ids`` (real
     uid, login uid, session) None: they were not read."""
 
     pid: int
@@ -304,7 +304,7 @@ class Resync:
             model.resolved(process, since, former, time, PROCFS)
 
     def _since(self, process: Process) -> None:
-        """The cgroups of ``process`` were not known since its state began, and are told now."""
+        """The cgroups of ``process`` were not known since its state began, and are given now."""
         model, former = self._model, process.state
         container = model.decide(process, former.nsset, None, former.since, Doubt(read=True))
         if container is UNKNOWN:

@@ -106,7 +106,7 @@ class Registry(Registrations):
             container = self._decide(time, target, wanted, request)
             contid = str(container.contid)
             if container.contid != wanted:
-                # the id asked for was another's: that attempt is told too
+                # the id asked for was another's: that attempt is reported too
                 refused = ContainerOp(
                     time, "set", pid, str(wanted), old, caller_of(request), "ENOTUNIQ", None, container
                 )

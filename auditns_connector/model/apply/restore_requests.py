@@ -11,7 +11,7 @@ from auditns_connector.vocabulary.values import Json, JsonObject
 
 
 def requests_of(model: Model, now: int, *, only: Collection[Container] = ()) -> list[JsonObject]:
-    """Everything registered (or ``only`` these) as the requests that put it back, and what is known of processes inside
+    """Everything registered (or ``only`` these) as the requests that put it back, and the processes inside
     containers; the last one closes the restore."""
     living = [container for container in model.registry.living() if not only or container in only]
     found = snapshots(model, living)

@@ -94,7 +94,7 @@ class TimeNs:
     def after_call(
         self, process: Process, tid: int, call: Call | None, base: NsSet | None, nsset: NsSet, time: int
     ) -> NsSet:
-        """``nsset``, what the record behind a call told, with the time namespace that the task now has."""
+        """``nsset``, what the record behind a call reported, with the time namespace that the task now has."""
         if not self.wanted:
             return nsset
         if call is not None and call.kind == f.K_UNSHARE:
@@ -193,7 +193,7 @@ class TimeNs:
 
     def answered(self, process: Process, time: int, own: int, children: int, *, whole: bool) -> None:
         """What /proc showed at ``time`` of the leader of ``process``: the inodes of the time namespaces of its ``own``
-        and for its ``children``, 0 for not told; ``whole``: nothing else is known of it."""
+        and for its ``children``, 0 not given; ``whole``: no event has shown any of it."""
         if not self.wanted or not own:
             return
         pid = process.pid
