@@ -155,10 +155,20 @@ class Ancestry:
 
     def program(self, process: Process) -> bytes:
         """The program that ``process`` runs; b"" is not known."""
-        if process.file and not self.missing(process.ran_at, _FAR if process.end is None else process.end):
-            # by the record of its own exec, or by that of whoever it has it from
-            return self._table.name(process.exe or self._exe(self.of(process)))
-        return self._program(self.of(process))
+        if (
+            process.file
+            and process.exe
+            and not self.missing(process.ran_at, _FAR if process.end is None else process.end)
+        ):
+            return self._table.name(process.exe)
+        return self.program_of(self.of(process))
+
+    def program_of(self, kin: Kin) -> bytes:
+        """The same of ``kin``: by the record of its own exec, or by that of whoever it has it from; never the name that
+        was given to execve, which may be relative, or a script's."""
+        if kin.file and not self.missing(kin.ran, _end(kin)):
+            return self._table.name(self._exe(kin))
+        return self._program(kin)
 
     def _exe(self, kin: Kin) -> int:
         """The program that ``kin`` runs by the record of the exec, which may be that of whoever it has it from: the

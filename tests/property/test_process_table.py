@@ -260,7 +260,15 @@ FORGOTTEN_UNTOLD: Any = [
 ]  # fmt: skip
 
 
+#: whose maker has run a program that no record names
+UNNAMED_PROGRAM: Any = [
+    (f.K_EXEC, f.S_PERF, {"pid": 102, "tid": 102, "ppid": 0, "cgroup": 0, "payload": b"./run\0"}),
+    (110, 102, raw({"pid": 4026540000, "user": 4026540000}), 2),
+]
+
+
 @given(LIVES, st.sets(st.integers(0, 39)), st.sampled_from([8, 20]), st.booleans())
+@example(UNNAMED_PROGRAM, set(), 20, True)
 @example(FORGOTTEN_UNTOLD, {3}, 8, False)
 def test_lives_of_namespaces(lives: list[Any], asked: set[int], each: int, mix: bool) -> None:
     """They are known, told and counted alike, whoever is asked about in between."""

@@ -4,7 +4,7 @@ import pytest
 
 from auditns_connector._native import lib
 from auditns_connector.attribution.attributor import Correlator
-from auditns_connector.model.outputs import NsDel, NsInit
+from auditns_connector.model.outputs import NsChange, NsDel, NsInit
 from auditns_connector.vocabulary import frames as f
 from auditns_connector.vocabulary.namespaces import PID, USER
 from tests.property.test_grouping import points_of
@@ -76,6 +76,17 @@ def test_what_a_life_tells_it_tells_in_its_order(world: World) -> None:
     told = [type(output).__name__ for output in world.model.outputs]
     assert told == ["ContainerInfo", *["NsInit", "NsChange"] * 2, "NsLeft", "NsLeft", "NsDel", "NsDel"]
     assert all(output.process.pid == 200 for output in world.model.outputs if isinstance(output, NsDel))
+
+
+def test_the_program_of_one_is_what_a_record_names_not_what_execve_was_given(world: World) -> None:
+    world.exec(100, 1005, "./run")
+    lives(world, 200, 1010, user=7000, pid=8000)
+    assert alone(world, 200)
+    assert [output.exe for output in world.model.outputs if isinstance(output, NsChange)] == [b"", b""]
+    world.model.outputs = []
+    lives(world, 201, 1020, user=7001, pid=8001)
+    world.put(f.K_EXE, 1030, f.S_AUDIT, pid=100, arg=1005 * MS, payload=b"/srv/run\0")
+    assert [output.exe for output in world.model.outputs if isinstance(output, NsChange)] == [b"/srv/run"] * 2
 
 
 def test_who_does_more_than_end_is_for_python(world: World) -> None:

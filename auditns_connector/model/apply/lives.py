@@ -229,7 +229,7 @@ class Lives:
         if what == _CHANGE:
             file, ran, exe = built.ran
             kin = Ancestry.of(process)._replace(file=file, ran=ran, exe=exe)
-            program = self._model.ancestry.describe(kin).program
+            program = self._model.ancestry.program_of(kin)
             return NsChange(
                 time, inst, old, process, built.state, "clone", 0, "perf", False, built.comm, program
             )  # fmt: skip
