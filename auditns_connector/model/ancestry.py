@@ -147,7 +147,7 @@ class Ancestry:
 
     def describe(self, kin: Kin) -> Ancestor:
         """The fields of ``kin``."""
-        if kin.file and not self.missing(kin.ran, _end(kin)):
+        if self._is_sure(kin):
             name, exe = self._table.name, self._exe(kin)
             return Ancestor(kin.pid, kin.start, kin.comm, name(kin.file), name(exe))
         shown = self._program(kin)
@@ -166,9 +166,13 @@ class Ancestry:
     def program_of(self, kin: Kin) -> bytes:
         """The same of ``kin``: by the record of its own exec, or by that of whoever it has it from; never the name that
         was given to execve, which may be relative, or a script's."""
-        if kin.file and not self.missing(kin.ran, _end(kin)):
+        if self._is_sure(kin):
             return self._table.name(self._exe(kin))
         return self._program(kin)
+
+    def _is_sure(self, kin: Kin) -> bool:
+        """Whether the last exec that was seen of ``kin`` is its last one."""
+        return bool(kin.file) and not self.missing(kin.ran, _end(kin))
 
     def _exe(self, kin: Kin) -> int:
         """The program that ``kin`` runs by the record of the exec, which may be that of whoever it has it from: the

@@ -407,10 +407,17 @@ MUTANTS: Final = (
         "tests/unit/test_exec_programs.py::test_an_exec_without_a_record_is_not_known",
     ),
     Mutant(
+        "programs: the name given to execve is none",
+        "auditns_connector/model/apply/lives.py",
+        "program = self._model.ancestry.program_of(kin)",
+        "program = self._model.ancestry.describe(kin).program",
+        "tests/unit/test_lives.py::test_the_program_of_one_is_what_a_record_names_not_what_execve_was_given",
+    ),
+    Mutant(
         "programs: an exec may be missing",
         "auditns_connector/model/ancestry.py",
-        "if kin.file and not self.missing(kin.ran, _end(kin)):",
-        "if kin.file:",
+        "        return bool(kin.file) and not self.missing(kin.ran, _end(kin))\n",
+        "        return bool(kin.file)\n",
         "tests/unit/test_exec_programs.py::test_where_events_are_missing_another_exec_may_be_among_them",
     ),
     Mutant(
@@ -764,9 +771,9 @@ MUTANTS: Final = (
     ),
     Mutant(
         "text: a SYSCALL behind a silence may be wanted though what came before was not",
-        "cdefs/audittext/whole.c",
-        "((e->syscall && !slot->complete) || slot->cut)",
-        "(slot->cut)",
+        "cdefs/audittext/whole_asked.c",
+        "(slot->cut || (first_call && !slot->ended) ? AUDITNS_P_ANEW : 0)",
+        "(slot->cut ? AUDITNS_P_ANEW : 0)",
         "tests/unit/test_whole_events.py::test_a_syscall_that_comes_behind_a_silence_is_shown_though_its_login_was_not_wanted",
     ),
     Mutant(
