@@ -87,6 +87,21 @@ static inline const char *word_ckmp(const char *s, const char *end)
     return end;
 }
 
+uint32_t before_cut_pid(const char *buf, uint32_t body, uint32_t stop)
+{
+    static const char *const names[] = {"pid=", "ppid=", "opid="};
+    uint32_t at = stop;
+
+    while (at > body && buf[at - 1] != ' ')
+        at--;
+    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+        size_t n = strlen(names[i]);
+        if (stop - at >= n && !memcmp(buf + at, names[i], n))
+            return at;
+    }
+    return stop;
+}
+
 void subject_fields(struct auditns_points *p, uint32_t i, const char *buf, const char *t, const char *end)
 {
     unsigned seen = 0;

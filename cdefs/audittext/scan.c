@@ -89,6 +89,8 @@ static int one_line(struct auditns_scan *s, struct auditns_points *p, const char
     s->foreign += !parsed && !s->in_long && h->stop > line && buf[line] != '\r';
     if (parsed)
         h->stop -= h->trail;
+    if (parsed && !h->trail && buf[end - 1] != '\n')
+        h->stop = before_cut_pid(buf, line + h->body, h->stop);
 
     if (!parsed && buf[end - 1] != '\n')
         end_all(s, p, buf, INT64_MAX); /* nothing may follow */

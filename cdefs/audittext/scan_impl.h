@@ -131,6 +131,10 @@ const char *skip_lead(const char *line, const char *end, struct lead *lead);
 
 /* ---- audittext/fields.c: what a record says, put into point i ---- */
 
+/* Where the fields of a record without a newline stop, which is the last of its text: no record of the kernel ends with the
+ * number of a process, so one that stands there is cut, and another's perhaps. */
+uint32_t before_cut_pid(const char *buf, uint32_t body, uint32_t stop);
+
 void subject_fields(struct auditns_points *p, uint32_t i, const char *buf, const char *t, const char *end);
 void target_fields(struct auditns_points *p, uint32_t i, const char *buf, const char *t, const char *end);
 

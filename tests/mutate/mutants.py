@@ -777,6 +777,27 @@ MUTANTS: Final = (
         "tests/unit/test_whole_events.py::test_a_syscall_that_comes_behind_a_silence_is_shown_though_its_login_was_not_wanted",
     ),
     Mutant(
+        "text: an output says where a filter has decided about a part of an event",
+        "cdefs/audittext/whole_asked.c",
+        "(more && !slot->ended && !slot->rest ? AUDITNS_P_REST : 0)",
+        "0",
+        "tests/unit/test_whole_events.py::test_a_filter_that_had_a_part_of_an_event_says_so_in_every_format",
+    ),
+    Mutant(
+        "text: a copy of an event is no rest of it",
+        "cdefs/audittext/whole_asked.c",
+        "more = slot->cut || first_call || (slot->called && !e->syscall)",
+        "more = 1",
+        "tests/unit/test_whole_events.py::test_nothing_is_said_of_an_event_that_came_at_once_or_went_where_it_was_wanted",
+    ),
+    Mutant(
+        "text: the number of a process at which the text is cut is none",
+        "cdefs/audittext/scan.c",
+        "if (parsed && !h->trail && buf[end - 1] != '\\n')",
+        "if (0)",
+        "tests/unit/test_text_input.py::test_a_pid_at_which_the_text_is_cut_is_nobodys",
+    ),
+    Mutant(
         "text: a stamp has three digits",
         "cdefs/audittext/head.c",
         "digits_of(x >> 8) == 3 && ",

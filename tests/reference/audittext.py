@@ -71,6 +71,8 @@ class Closed:
         self.key, self.at = key, at
         self.recno, self.pid, self.ppid, self.number, self.own, self.syscall = 0, -1, -1, 0, False, False
         self.ended = self.cut = False
+        #: more of it has come than was handed out first
+        self.rest = False
 
 
 class Event:
@@ -85,6 +87,8 @@ class Event:
         #: whether that was with its SYSCALL or its end, and whether there was no room to wait for it
         self.complete = former is not None and (former.syscall or former.ended)
         self.of_cut = former is not None and former.cut
+        self.awaits_rest = former is not None and not former.ended and not former.rest
+        self.called = former is not None and former.syscall
         self.kernel = self.begun = self.syscall = self.titled = self.passed = False
         #: whether its PROCTITLE and its EOE have come
         self.ends: set[int] = set()
@@ -295,6 +299,10 @@ def read_head(line: bytes) -> Head | None:
         body=body,
         trail=trail,
     )
+
+
+#: of a record without a newline: no record of the kernel ends with the number of a process, so it is cut there
+_CUT_PID = re.compile(rb"(?<= )[po]?pid=[^ ]*\Z|\A[po]?pid=[^ ]*\Z")
 
 
 def fields(body: bytes) -> dict[bytes, bytes]:
@@ -536,6 +544,7 @@ class Reference:
         pid, ppid = (point.pid, point.ppid) if point is not None and point.pid > 0 else (-1, -1)
         closed.recno, closed.syscall, closed.cut = event.recno, closed.syscall or event.syscall, closed.cut or cut
         closed.ended |= bool(event.ends)
+        closed.rest |= former is not None and event.kernel
         if self._whole:
             closed.number = event.number if former is None else former.number
             if former is None or former.pid <= 0:
@@ -560,12 +569,18 @@ class Reference:
         if point is None:
             point = Point(head, line, end, 0, event.number, event.recno)
             self._made.append(point)
-        elif point.pid > 0 and point.pid != former.pid:
+        first_call = event.syscall and not event.called
+        more = event.of_cut or first_call or (event.called and not event.syscall)
+        rest = p.P_REST * (event.kernel and event.awaits_rest and more)
+        point.origin = former.number
+        if event.point is not None and point.pid > 0 and point.pid != former.pid:
+            point.flags |= rest
             return
         subject = p.P_SUBJECT if event.kernel or event.own else 0
         anew = event.kernel and ((event.syscall and not event.complete) or event.of_cut)
         point.flags = subject | p.P_LATE | p.P_ANEW * anew | point.flags & (p.P_NODE | p.P_HAS_TARGET | p.P_OWN)
-        point.pid, point.ppid, point.sysno, point.origin = former.pid, former.ppid, -1, former.number
+        point.flags |= rest
+        point.pid, point.ppid, point.sysno = former.pid, former.ppid, -1
         event.point = point
 
     def _close_all(self) -> None:
@@ -578,6 +593,8 @@ class Reference:
         head = None
         if not self._in_long:
             head = read_head(bytes(self.text[line : end - self.text.endswith(b"\n", line, end)]))
+            if head is not None and not head.trail and not self.text.endswith(b"\n", line, end):
+                head = head._replace(body=_CUT_PID.sub(b"", head.body))
         if head is None and not self.text.endswith(b"\n", line, end):
             self._close_all()
         self._in_long = False

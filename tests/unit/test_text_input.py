@@ -80,6 +80,37 @@ def test_a_missing_newline_stays_missing_at_the_end_and_glues_nothing_before(tmp
     )  # fmt: skip
 
 
+CALL = b"type=SYSCALL msg=audit(1700000000.200:2): arch=c000003e syscall=1 ppid=12 pid=1234"
+
+
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize(
+    ("text", "pid", "ppid"),
+    [
+        (CALL, -1, 12),
+        (CALL[:-3], -1, 12),
+        (CALL[:-4], -1, 12),
+        (CALL[: CALL.index(b" pid")], -1, -1),
+        (CALL + b"\n", 1234, 12),
+        (CALL + b" ", 1234, 12),
+        (CALL + b" a", 1234, 12),
+        (CALL + b"\r", 1234, 12),
+        (b'{"MESSAGE":"' + CALL + b'"}', 1234, 12),
+        (CALL.replace(b" pid", b" spid"), -1, 12),
+        (b"type=OBJ_PID msg=audit(1700000000.200:2): opid=12", -1, -1),
+    ],
+)
+def test_a_pid_at_which_the_text_is_cut_is_nobodys(text: bytes, pid: int, ppid: int, whole: bool) -> None:
+    """No record of the kernel ends with one: what stands there may be the beginning of another's, whose container the
+    event had."""
+    stream = TextStream(whole=whole)
+    stream.push(text)
+    points = stream.flush(eof=True)
+    found = [(points.pid[i], points.ppid[i]) for i in range(points.n)]
+    assert set(found) == {(pid, ppid)}
+    assert points.line(points.line_n - 1) == text
+
+
 def test_an_event_may_go_on_in_the_next_file(tmp_path: Path) -> None:
     end = b"type=EOE msg=audit(1700000000.200:2): \n"
     feed = Feed(whole=True).run(*files(tmp_path, ONE + TWO, end))
