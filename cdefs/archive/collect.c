@@ -147,19 +147,44 @@ static int count_event(struct archive_text *a, const struct auditns_points *p, u
     return !(e->flags & ARCHIVE_EVENT_FAILED) || count_span(a, e->group, ARCHIVE_TALLY_FAILED, w->key, 1, e->ms);
 }
 
+/* The point of an event that says when it was, and whose; NONE: it stands alone. */
+static uint32_t subject_of(const struct auditns_points *p, uint32_t first, uint32_t last)
+{
+    for (uint32_t i = first; i < last; i++)
+        if (p->flags[i] & (AUDITNS_P_SUBJECT | AUDITNS_P_NETFILTER | AUDITNS_P_LATE) && !(p->flags[i] & AUDITNS_P_TARGET))
+            return i;
+    return NONE;
+}
+
+/* Its lines [l, end), whose terms go to `w`. 0: no memory. */
+static int take_lines(struct archive_text *a, const struct auditns_points *p, uint64_t base, uint32_t l, uint32_t end,
+                      struct archive_event *e, struct work *w)
+{
+    for (uint32_t i = l; i < end; i++) {
+        const char *body = p->buf + p->l_body[i], *stop = p->buf + p->l_off[i] + p->l_len[i];
+        stop -= stop > body && stop[-1] == '\n';
+        stop = archive_body_end(body, stop);
+        uint32_t off = (uint32_t)(base + p->l_off[i]);
+        if (!add_piece(a, e, off, p->l_len[i]) || !archive_line(a, w, body, stop, p->l_type[i]) ||
+            !count_line(a, e->group, body, stop, p->l_type[i], e->ms))
+            return 0;
+        e->first = off < e->first ? off : e->first;
+        if (p->buf[p->l_off[i]] == '{') /* in a string of JSON quotes are escaped */
+            e->flags |= ARCHIVE_EVENT_OPAQUE;
+    }
+    return 1;
+}
+
 /* The lines [l, end) of one event, whose points are [first, last). */
 static int take_event(struct archive_text *a, const struct auditns_points *p, uint64_t base, uint32_t l, uint32_t end,
                       uint32_t first, uint32_t last)
 {
     struct work w = WORK_OF(ARCHIVE_HOLDER_HOST);
     struct archive_event *e;
-    uint32_t subject = NONE;
+    uint32_t subject = subject_of(p, first, last);
     uint64_t serial = 0;
     int64_t ms = 0;
 
-    for (uint32_t i = first; i < last && subject == NONE; i++)
-        if (p->flags[i] & (AUDITNS_P_SUBJECT | AUDITNS_P_NETFILTER | AUDITNS_P_LATE) && !(p->flags[i] & AUDITNS_P_TARGET))
-            subject = i;
     if (subject != NONE) {
         ms = p->ms[subject];
         serial = p->serial[subject];
@@ -177,18 +202,8 @@ static int take_event(struct archive_text *a, const struct auditns_points *p, ui
     e->records = end - l;
     if (is_kernels(p->l_type[l]) && serial <= UINT32_MAX && !archive_note_serial(a, w.node, serial, ms))
         return 0;
-    for (uint32_t i = l; i < end; i++) {
-        const char *body = p->buf + p->l_body[i], *stop = p->buf + p->l_off[i] + p->l_len[i];
-        stop -= stop > body && stop[-1] == '\n';
-        stop = archive_body_end(body, stop);
-        uint32_t off = (uint32_t)(base + p->l_off[i]);
-        if (!add_piece(a, e, off, p->l_len[i]) || !archive_line(a, &w, body, stop, p->l_type[i]) ||
-            !count_line(a, group, body, stop, p->l_type[i], ms))
-            return 0;
-        e->first = off < e->first ? off : e->first;
-        if (p->buf[p->l_off[i]] == '{') /* in a string of JSON quotes are escaped */
-            e->flags |= ARCHIVE_EVENT_OPAQUE;
-    }
+    if (!take_lines(a, p, base, l, end, e, &w))
+        return 0;
     e->behind = origin == NONE ? e->first : a->event[origin].behind;
     if (subject != NONE && p->flags[subject] & AUDITNS_P_EXEC)
         e->flags |= ARCHIVE_EVENT_EXEC;

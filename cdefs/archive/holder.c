@@ -52,6 +52,23 @@ static int is_rest(const char *p, const char *end)
     return digits > 0 && digits < 8 && p + digits == end;
 }
 
+/* Goes over "?" or a number of 64 bits at *p; 0: there is neither. */
+static int skip_link(const char **p, const char *end)
+{
+    const char *start = *p;
+    uint64_t value = 0;
+
+    if (start < end && *start == '?') {
+        ++*p;
+        return 1;
+    }
+    for (; *p < end && **p >= '0' && **p <= '9'; ++*p)
+        if (*p - start == 20 || __builtin_mul_overflow(value, 10, &value) ||
+            __builtin_add_overflow(value, **p - '0', &value))
+            return 0;
+    return *p > start;
+}
+
 /* Whether it is numbers of 64 bits, or "?", with ",^" or "," between; several: there is a "," without "^". */
 static int is_contid(struct span s, int *several)
 {
@@ -59,16 +76,7 @@ static int is_contid(struct span s, int *several)
 
     *several = 0;
     for (;;) {
-        uint64_t value = 0;
-        const char *start = p;
-        if (p < end && *p == '?')
-            p++;
-        else
-            for (; p < end && *p >= '0' && *p <= '9'; p++)
-                if (p - start == 20 || __builtin_mul_overflow(value, 10, &value) ||
-                    __builtin_add_overflow(value, *p - '0', &value))
-                    return 0;
-        if (p == start)
+        if (!skip_link(&p, end))
             return 0;
         if (p == end)
             return 1;
@@ -153,6 +161,25 @@ static int is_cut(const struct contids *c)
     return cut;
 }
 
+/* What a CONTAINER_ID record says of the process of record `recno`; *one: how many contids have been said of it, -1 where
+ * they contradict each other. */
+static void note_said(const char *body, const char *stop, uint32_t recno, struct span *said, int *one)
+{
+    struct span record = unquoted(archive_field(body, stop, "record", 6)), contid;
+
+    if (record.len && !is_number(record, recno))
+        return;
+    contid = unquoted(archive_field(body, stop, "contid", 6));
+    if (*one && span_is(contid, "?", 1))
+        return; /* that is no answer, and contradicts none */
+    if (*one && !span_is(*said, "?", 1) && !same_span(contid, *said)) {
+        *one = -1;
+        return;
+    }
+    *said = contid;
+    *one = 1;
+}
+
 void archive_holder(const struct archive_text *a, const struct auditns_points *p, uint32_t l, uint32_t end,
                     uint32_t subject, struct work *w)
 {
@@ -166,7 +193,7 @@ void archive_holder(const struct archive_text *a, const struct auditns_points *p
     contids.cut = 0;
     w->holder = ARCHIVE_HOLDER_HOST;
     w->contid = said;
-    for (uint32_t i = l; i < end; i++) {
+    for (uint32_t i = l; i < end && one >= 0; i++) {
         if (!is_own(p->l_type[i]))
             continue;
         const char *stop, *body = body_of(p, i, &stop);
@@ -183,20 +210,8 @@ void archive_holder(const struct archive_text *a, const struct auditns_points *p
         }
         if (p->l_type[i] == AUDIT_CONTAINER_ID || p->l_type[i] == AUDIT_CONTAINER_INFO)
             note_contid(&contids, p->l_type[i], body, stop);
-        if (p->l_type[i] != AUDIT_CONTAINER_ID)
-            continue;
-        struct span record = unquoted(archive_field(body, stop, "record", 6));
-        if (record.len && !is_number(record, recno))
-            continue;
-        struct span contid = unquoted(archive_field(body, stop, "contid", 6));
-        if (one && span_is(contid, "?", 1))
-            continue; /* that is no answer, and contradicts none */
-        if (one && !span_is(said, "?", 1) && !same_span(contid, said)) {
-            one = -1; /* they contradict each other */
-            break;
-        }
-        said = contid;
-        one = 1;
+        if (p->l_type[i] == AUDIT_CONTAINER_ID)
+            note_said(body, stop, recno, &said, &one);
     }
     if (one > 0)
         settle(w, said);

@@ -115,80 +115,131 @@ static int argument_term(struct archive_text *a, int how, struct span v)
     return how == PIECE ? archive_add_term(a, ARCHIVE_TERM_ARG, "", 0) : text_term(a, ARCHIVE_TERM_ARG, 0, v);
 }
 
-#define NAMED(word) (n == sizeof(word) - 1 && x == eight(word "\0\0\0\0\0\0\0"))
+/* A word NAME=VALUE of a line. */
+struct named {
+    const char *t;
+    size_t n;
+    uint64_t x; /* the name, where it has eight bytes or less */
+    struct span v;
+    uint32_t type; /* of the record */
+};
 
-/* One word NAME=VALUE that the kernel wrote. */
-static int kernel_word(struct archive_text *a, struct work *w, const char *t, size_t n, struct span v, uint32_t type)
+#define NAMED(word) (f->n == sizeof(word) - 1 && f->x == eight(word "\0\0\0\0\0\0\0"))
+#define NAMED_LONG(word) (f->n == sizeof(word) - 1 && !memcmp(f->t, word, sizeof(word) - 1))
+
+static struct named named_of(const char *t, size_t n, struct span v, uint32_t type)
 {
-    uint64_t x = n <= 8 ? first_of(eight_before(t, v.at + v.len), n) : 0;
-    int how;
+    return (struct named){t, n, n <= 8 ? first_of(eight_before(t, v.at + v.len), n) : 0, v, type};
+}
 
-    switch (*t) {
-    case 'p':
-        if (NAMED("pid") || NAMED("ppid"))
-            return plain_term(a, ARCHIVE_TERM_PID, v);
-        return !NAMED("path") || archive_path(a, w, v);
-    case 'o':
-        if (NAMED("opid"))
-            return plain_term(a, ARCHIVE_TERM_PID, v);
-        if (NAMED("ocomm"))
-            return text_term(a, ARCHIVE_TERM_COMM, 0, v);
-        if (NAMED("old-auid"))
-            return plain_term(a, ARCHIVE_TERM_AUID, v);
-        return !(n == 10 && !memcmp(t, "old-contid", 10)) || contid_terms(a, v);
-    case 'a':
-        if (NAMED("auid"))
-            return plain_term(a, ARCHIVE_TERM_AUID, v);
-        how = type == TYPE_EXECVE ? is_argument(t, n) : 0;
-        return !how || argument_term(a, how, v);
-    case 'u':
-        return !NAMED("uid") || plain_term(a, ARCHIVE_TERM_UID, v);
-    case 'e':
-        if (NAMED("exe")) {
-            w->exe = v;
-            return text_term(a, ARCHIVE_TERM_EXE, ARCHIVE_TERM_EXENAME, v);
-        }
-        if (NAMED("entry"))
-            return plain_term(a, ARCHIVE_TERM_ENTRY, v) && archive_add_term(a, ARCHIVE_TERM_ENTRY, "*", 1);
-        if (n == 9 && !memcmp(t, "entry-how", 9)) /* the record tells who came, and how */
-            return archive_add_term(a, ARCHIVE_TERM_ENTRY, "how", 3);
-        return !NAMED("euid") || plain_term(a, ARCHIVE_TERM_UID, v);
-    case 'n':
-        return !(NAMED("name") && (type == TYPE_PATH || IS_ACCESS(type))) || archive_path(a, w, v);
-    case 'k':
-        if (!NAMED("key"))
-            return 1;
-        w->key = v;
-        return key_terms(a, v);
-    case 'c':
-        if (NAMED("comm"))
-            return text_term(a, ARCHIVE_TERM_COMM, 0, v);
-        if (NAMED("contid"))
-            return contid_terms(a, v);
-        if (type == TYPE_CWD && NAMED("cwd") && !w->has_cwd++)
-            w->cwd = v;
-        return 1;
-    case 's':
-        if (NAMED("syscall"))
-            return plain_term(a, ARCHIVE_TERM_SYSCALL, v);
-        if (NAMED("success"))
-            w->failed |= span_is(v, "no", 2);
-        else if (NAMED("saddr"))
-            return type == TYPE_NETFILTER_PKT ? plain_term(a, ARCHIVE_TERM_ADDR, v) : sockaddr_term(a, v);
-        return 1;
-    case 'd':
-        return !NAMED("daddr") || plain_term(a, ARCHIVE_TERM_ADDR, v);
-    case 'r':
-        w->failed |= NAMED("res") && span_is(v, "0", 1);
-        return 1;
+static int word_of_o(struct archive_text *a, const struct named *f)
+{
+    if (NAMED("opid"))
+        return plain_term(a, ARCHIVE_TERM_PID, f->v);
+    if (NAMED("ocomm"))
+        return text_term(a, ARCHIVE_TERM_COMM, 0, f->v);
+    if (NAMED("old-auid"))
+        return plain_term(a, ARCHIVE_TERM_AUID, f->v);
+    return !NAMED_LONG("old-contid") || contid_terms(a, f->v);
+}
+
+static int word_of_a(struct archive_text *a, const struct named *f)
+{
+    int how = f->type == TYPE_EXECVE ? is_argument(f->t, f->n) : 0;
+
+    if (NAMED("auid"))
+        return plain_term(a, ARCHIVE_TERM_AUID, f->v);
+    return !how || argument_term(a, how, f->v);
+}
+
+static int word_of_e(struct archive_text *a, struct work *w, const struct named *f)
+{
+    if (NAMED("exe")) {
+        w->exe = f->v;
+        return text_term(a, ARCHIVE_TERM_EXE, ARCHIVE_TERM_EXENAME, f->v);
     }
+    if (NAMED("entry"))
+        return plain_term(a, ARCHIVE_TERM_ENTRY, f->v) && archive_add_term(a, ARCHIVE_TERM_ENTRY, "*", 1);
+    if (NAMED_LONG("entry-how")) /* the record tells who came, and how */
+        return archive_add_term(a, ARCHIVE_TERM_ENTRY, "how", 3);
+    return !NAMED("euid") || plain_term(a, ARCHIVE_TERM_UID, f->v);
+}
+
+static int word_of_c(struct archive_text *a, struct work *w, const struct named *f)
+{
+    if (NAMED("comm"))
+        return text_term(a, ARCHIVE_TERM_COMM, 0, f->v);
+    if (NAMED("contid"))
+        return contid_terms(a, f->v);
+    if (f->type == TYPE_CWD && NAMED("cwd") && !w->has_cwd++)
+        w->cwd = f->v;
+    return 1;
+}
+
+static int word_of_s(struct archive_text *a, struct work *w, const struct named *f)
+{
+    if (NAMED("syscall"))
+        return plain_term(a, ARCHIVE_TERM_SYSCALL, f->v);
+    if (NAMED("success"))
+        w->failed |= span_is(f->v, "no", 2);
+    else if (NAMED("saddr"))
+        return f->type == TYPE_NETFILTER_PKT ? plain_term(a, ARCHIVE_TERM_ADDR, f->v) : sockaddr_term(a, f->v);
+    return 1;
+}
+
+static int word_of_p(struct archive_text *a, struct work *w, const struct named *f)
+{
+    if (NAMED("pid") || NAMED("ppid"))
+        return plain_term(a, ARCHIVE_TERM_PID, f->v);
+    return !NAMED("path") || archive_path(a, w, f->v);
+}
+
+static int word_of_k(struct archive_text *a, struct work *w, const struct named *f)
+{
+    if (!NAMED("key"))
+        return 1;
+    w->key = f->v;
+    return key_terms(a, f->v);
+}
+
+static int word_of_n(struct archive_text *a, struct work *w, const struct named *f)
+{
+    return !(NAMED("name") && (f->type == TYPE_PATH || IS_ACCESS(f->type))) || archive_path(a, w, f->v);
+}
+
+/* One word that the kernel wrote. */
+static int kernel_word(struct archive_text *a, struct work *w, const struct named *f)
+{
+    switch (*f->t) {
+    case 'p':
+        return word_of_p(a, w, f);
+    case 'o':
+        return word_of_o(a, f);
+    case 'a':
+        return word_of_a(a, f);
+    case 'u':
+        return !NAMED("uid") || plain_term(a, ARCHIVE_TERM_UID, f->v);
+    case 'e':
+        return word_of_e(a, w, f);
+    case 'n':
+        return word_of_n(a, w, f);
+    case 'k':
+        return word_of_k(a, w, f);
+    case 'c':
+        return word_of_c(a, w, f);
+    case 's':
+        return word_of_s(a, w, f);
+    case 'd':
+        return !NAMED("daddr") || plain_term(a, ARCHIVE_TERM_ADDR, f->v);
+    }
+    w->failed |= NAMED("res") && span_is(f->v, "0", 1);
     return 1;
 }
 
 /* One word of msg='…': what the sender says of itself. */
-static int user_word(struct archive_text *a, struct work *w, const char *t, size_t n, struct span v)
+static int user_word(struct archive_text *a, struct work *w, const struct named *f)
 {
-    uint64_t x = n <= 8 ? first_of(eight_before(t, v.at + v.len), n) : 0;
+    struct span v = f->v;
 
     if (v.len && v.at[v.len - 1] == '\'')
         v.len--;
@@ -217,8 +268,8 @@ int archive_line(struct archive_text *a, struct work *w, const char *t, const ch
         }
         eq = memchr(t, '=', (size_t)(q - t));
         if (eq) {
-            struct span value = {eq + 1, (uint32_t)(q - eq - 1)};
-            if (!(user ? user_word(a, w, t, (size_t)(eq - t), value) : kernel_word(a, w, t, (size_t)(eq - t), value, type)))
+            struct named f = named_of(t, (size_t)(eq - t), (struct span){eq + 1, (uint32_t)(q - eq - 1)}, type);
+            if (!(user ? user_word(a, w, &f) : kernel_word(a, w, &f)))
                 return 0;
         }
         t = q + 1;

@@ -128,11 +128,29 @@ static void follow_place(struct auditns_scan *s, struct auditns_points *p, struc
         move_place(s, p, e, front ? line : end);
 }
 
+/* What a record says beside the subject: of an object, of a target, of the file that was run. */
+static void place_others(struct auditns_points *p, const char *buf, struct auditns_event *e, const struct head *h,
+                         uint32_t line, uint32_t end)
+{
+    uint32_t number = h->type & 0xffff;
+    const char *body = buf + line + h->body, *stop = buf + h->stop;
+
+    if ((number == TYPE_BPF || number == TYPE_LANDLOCK_DOMAIN) && e->point != NONE)
+        p->flags[e->point] |= AUDITNS_P_OBJECT;
+    if (number == TYPE_OBJ_PID) {
+        uint32_t i = add_point(p, h, line, end, (e->own ? AUDITNS_P_OWN : 0) | AUDITNS_P_TARGET, e->id, e->recno);
+        target_fields(p, i, buf, body, stop);
+        if (e->point != NONE)
+            p->flags[e->point] |= AUDITNS_P_HAS_TARGET;
+    } else if (number == TYPE_PATH && e->exec && e->point != NONE && !p->aux2_len[e->point]) {
+        path_fields(p, e->point, buf, body, stop);
+    }
+}
+
 void place(struct auditns_scan *s, struct auditns_points *p, const char *buf, struct auditns_event *e,
            const struct head *h, uint32_t line, uint32_t end)
 {
     uint32_t number = h->type & 0xffff;
-    const char *body = buf + line + h->body, *stop = buf + h->stop;
 
     if (h->type & TYPE_OWN) {
         place_own(p, e);
@@ -156,14 +174,5 @@ void place(struct auditns_scan *s, struct auditns_points *p, const char *buf, st
     }
     e->kernel = 1;
     e->titled |= number == TYPE_PROCTITLE;
-    if ((number == TYPE_BPF || number == TYPE_LANDLOCK_DOMAIN) && e->point != NONE)
-        p->flags[e->point] |= AUDITNS_P_OBJECT;
-    if (number == TYPE_OBJ_PID) {
-        uint32_t i = add_point(p, h, line, end, (e->own ? AUDITNS_P_OWN : 0) | AUDITNS_P_TARGET, e->id, e->recno);
-        target_fields(p, i, buf, body, stop);
-        if (e->point != NONE)
-            p->flags[e->point] |= AUDITNS_P_HAS_TARGET;
-    } else if (number == TYPE_PATH && e->exec && e->point != NONE && !p->aux2_len[e->point]) {
-        path_fields(p, e->point, buf, body, stop);
-    }
+    place_others(p, buf, e, h, line, end);
 }

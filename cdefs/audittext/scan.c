@@ -78,31 +78,14 @@ static void end_all(struct auditns_scan *s, struct auditns_points *p, const char
         close_all(s, p, before);
 }
 
-/* One whole line, newline included where it has one. 0: no memory. */
-static int one_line(struct auditns_scan *s, struct auditns_points *p, const char *buf, uint32_t line, uint32_t end,
-                    struct head *h)
+/* A line has come, of which `h` is the head, if it has one: close the events that it is not of. */
+static void end_others(struct auditns_scan *s, struct auditns_points *p, uint32_t line, const struct head *h)
 {
-    h->stop = end - (buf[end - 1] == '\n');
-    int parsed = !s->in_long && parse_head(buf + line, buf + h->stop, h);
-
-    s->records += (uint64_t)parsed;
-    s->foreign += !parsed && !s->in_long && h->stop > line && buf[line] != '\r';
-    if (parsed)
-        h->stop -= h->trail;
-    if (parsed && !h->trail && buf[end - 1] != '\n')
-        h->stop = before_cut_pid(buf, line + h->body, h->stop);
-
-    if (!parsed && buf[end - 1] != '\n')
-        end_all(s, p, buf, INT64_MAX); /* nothing may follow */
-    s->in_long = 0;
-    s->changes += parsed && (h->type & 0xffff) == TYPE_CONFIG_CHANGE;
-    s->logins += parsed && (h->type & 0xffff) == TYPE_LOGIN;
-    if (s->whole)
-        return whole_line(s, p, buf, line, end, parsed ? h : NULL);
     struct auditns_event *lone = lone_open(s), *oldest;
+
     while ((oldest = first_open(s)) && line - oldest->first > AUDITNS_MAX_SPAN)
         close_event(s, p, oldest);
-    if (s->lone && !goes_on(lone, parsed ? h : NULL)) {
+    if (s->lone && !goes_on(lone, h)) {
         if (lone->titled && !s->behind)
             s->behind = 1;
         if (s->awaits)
@@ -111,11 +94,44 @@ static int one_line(struct auditns_scan *s, struct auditns_points *p, const char
             close_event(s, p, lone);
     }
     s->lone = 0;
-    if (parsed && h->ms > s->clock) {
+    if (h && h->ms > s->clock) {
         s->clock = h->ms;
         while ((oldest = first_open(s)) && h->ms - oldest->base >= AUDITNS_OLDER_MS) /* none is older than those before it */
             close_event(s, p, oldest);
     }
+}
+
+/* Count a line, of which `h` is the head, if it has one; else `foreign`: others' text. */
+static void count_line(struct auditns_scan *s, const struct head *h, int foreign)
+{
+    if (!h) {
+        s->foreign += (uint64_t)foreign;
+        return;
+    }
+    s->records++;
+    s->changes += (h->type & 0xffff) == TYPE_CONFIG_CHANGE;
+    s->logins += (h->type & 0xffff) == TYPE_LOGIN;
+}
+
+/* One whole line, newline included where it has one. 0: no memory. */
+static int one_line(struct auditns_scan *s, struct auditns_points *p, const char *buf, uint32_t line, uint32_t end,
+                    struct head *h)
+{
+    h->stop = end - (buf[end - 1] == '\n');
+    int parsed = !s->in_long && parse_head(buf + line, buf + h->stop, h);
+
+    count_line(s, parsed ? h : NULL, !s->in_long && h->stop > line && buf[line] != '\r');
+    if (parsed)
+        h->stop -= h->trail;
+    if (parsed && !h->trail && buf[end - 1] != '\n')
+        h->stop = before_cut_pid(buf, line + h->body, h->stop);
+
+    if (!parsed && buf[end - 1] != '\n')
+        end_all(s, p, buf, INT64_MAX); /* nothing may follow */
+    s->in_long = 0;
+    if (s->whole)
+        return whole_line(s, p, buf, line, end, parsed ? h : NULL);
+    end_others(s, p, line, parsed ? h : NULL);
     if (s->awaits)
         next_turn(s, p);
     if (!parsed) {

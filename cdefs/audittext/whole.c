@@ -309,11 +309,10 @@ static int takes(const struct auditns_whole *w, const struct slot *slot, const s
            (slot->turn + 1 == w->turn && goes_on(&slot->event, h));
 }
 
-int whole_line(struct auditns_scan *s, struct auditns_points *p, const char *buf, uint32_t line, uint32_t end,
-               const struct head *h)
+/* A line at `off` has come, of which `h` is the head, if it has one: end the events that it is not of. */
+static void end_former(struct auditns_scan *s, struct auditns_points *p, const char *buf, uint64_t off, const struct head *h)
 {
     struct auditns_whole *w = s->whole;
-    uint64_t off = s->base + line;
 
     while (w->open && off - w->slot[w->oldest].first > SPAN * w->limit)
         give_up(s, p, buf);
@@ -326,22 +325,38 @@ int whole_line(struct auditns_scan *s, struct auditns_points *p, const char *buf
             end_event(s, p, buf, w->oldest, 0);
     }
     end_patient(s, p, buf);
+}
+
+/* The slot of the event that a record at `off` is of, opened where there is none. */
+static uint32_t slot_for(struct auditns_scan *s, struct auditns_points *p, const char *buf, uint64_t off, const struct head *h)
+{
+    struct auditns_whole *w = s->whole;
+    uint32_t at = find_slot(w, h);
+
+    if (at != NONE) {
+        if (takes(w, &w->slot[at], h))
+            return at;
+        whole_end_waiting(s, p, buf, INT64_MAX);
+    }
+    if (!(h->type & TYPE_OWN) && former_of(s, h)) /* what is late comes behind all that ended before it */
+        whole_end_waiting(s, p, buf, INT64_MAX);
+    if (w->open == w->most)
+        give_up(s, p, buf);
+    return open_slot(s, h, off);
+}
+
+int whole_line(struct auditns_scan *s, struct auditns_points *p, const char *buf, uint32_t line, uint32_t end,
+               const struct head *h)
+{
+    struct auditns_whole *w = s->whole;
+    uint64_t off = s->base + line;
+
+    end_former(s, p, buf, off, h);
     if (!h) {
         add_line(p, line, end, AUDITNS_LINE_FOREIGN, line, 0);
         return 1;
     }
-    uint32_t at = find_slot(w, h);
-    if (at != NONE && !takes(w, &w->slot[at], h)) {
-        whole_end_waiting(s, p, buf, INT64_MAX);
-        at = NONE;
-    }
-    if (at == NONE) {
-        if (!(h->type & TYPE_OWN) && former_of(s, h)) /* what is late comes behind all that ended before it */
-            whole_end_waiting(s, p, buf, INT64_MAX);
-        if (w->open == w->most)
-            give_up(s, p, buf);
-        at = open_slot(s, h, off);
-    }
+    uint32_t at = slot_for(s, p, buf, off, h);
     struct slot *slot = &w->slot[at];
     if (w->noted_free == NONE && !grow_noted(w))
         return 0;

@@ -215,14 +215,57 @@ static size_t record_least(uint32_t type)
     return PERF_HEAD;
 }
 
+/* A FORK, with the NAMESPACES record of the child where that stands right behind it; or an EXIT. */
+static int task_record(struct perf_counters *counters, const struct perf_place *place, struct perf_tally *tally,
+                       struct perf_sink *sink, struct frame_header *head)
+{
+    const uint8_t *rec = place->rec, *next = place->next;
+    struct perf_event_header n;
+    uint64_t payload[1 + PERF_NR_NAMESPACES];
+
+    head->pid = load_pid(rec + 8);
+    head->ppid = load_pid(rec + 12);
+    head->tid = load_pid(rec + 16);
+    head->ptid = load_pid(rec + 20);
+    counters->received++;
+    if (head->kind == K_FORK && next) {
+        memcpy(&n, next, PERF_HEAD);
+        if (n.type == PERF_RECORD_NAMESPACES && is_namespaces(next, place->next_size) && load_pid(next + 12) == head->tid) {
+            counters->received++;
+            tally->merged = 1;
+            namespaces_payload(next + 24, payload);
+            return put(sink, head, payload, sizeof(payload), sizeof(payload));
+        }
+    }
+    return put(sink, head, NULL, 0, 0);
+}
+
+/* `lost` records are missing, of which some may have been counted before. */
+static int lost_record(struct perf_counters *counters, struct perf_tally *tally, struct perf_sink *sink,
+                       struct frame_header *head, uint64_t lost)
+{
+    if (lost <= tally->ahead) {
+        tally->ahead -= lost;
+        return 0;
+    }
+    lost -= tally->ahead;
+    tally->ahead = 0;
+    tally->reported += lost;
+    counters->lost += lost;
+    head->kind = K_LOST;
+    head->arg = lost;
+    head->cgroup = tally->last;
+    return put(sink, head, NULL, 0, 0);
+}
+
 int perf_record(const struct perf_layout *layout, struct perf_counters *counters, const struct perf_place *place,
                 struct perf_tally *tally, struct perf_sink *sink)
 {
-    struct perf_event_header h, n;
-    const uint8_t *rec = place->rec, *next = place->next;
+    struct perf_event_header h;
+    const uint8_t *rec = place->rec;
     size_t size = place->size;
     struct frame_header head = {.source = S_PERF, .cpu = frame_cpu(place->cpu), .time = place->time};
-    uint64_t payload[1 + PERF_NR_NAMESPACES], lost;
+    uint64_t payload[1 + PERF_NR_NAMESPACES];
 
     memcpy(&h, rec, PERF_HEAD);
     if (size < record_least(h.type) || (h.type == PERF_RECORD_NAMESPACES && !is_namespaces(rec, size))) {
@@ -235,22 +278,7 @@ int perf_record(const struct perf_layout *layout, struct perf_counters *counters
     case PERF_RECORD_FORK:
     case PERF_RECORD_EXIT:
         head.kind = h.type == PERF_RECORD_FORK ? K_FORK : K_EXIT;
-        head.pid = load_pid(rec + 8);
-        head.ppid = load_pid(rec + 12);
-        head.tid = load_pid(rec + 16);
-        head.ptid = load_pid(rec + 20);
-        counters->received++;
-        if (h.type == PERF_RECORD_FORK && next) {
-            memcpy(&n, next, PERF_HEAD);
-            if (n.type == PERF_RECORD_NAMESPACES && is_namespaces(next, place->next_size) &&
-                load_pid(next + 12) == head.tid) {
-                counters->received++;
-                tally->merged = 1;
-                namespaces_payload(next + 24, payload);
-                return put(sink, &head, payload, sizeof(payload), sizeof(payload));
-            }
-        }
-        return put(sink, &head, NULL, 0, 0);
+        return task_record(counters, place, tally, sink, &head);
     case PERF_RECORD_COMM:
         head.kind = K_COMM;
         head.pid = load_pid(rec + 8);
@@ -272,19 +300,7 @@ int perf_record(const struct perf_layout *layout, struct perf_counters *counters
         return put_text(sink, &head, rec + 16, size - 16 - TRAILER);
     case PERF_RECORD_LOST:
     case PERF_RECORD_LOST_SAMPLES:
-        lost = load(rec + (h.type == PERF_RECORD_LOST ? 16 : 8), 8);
-        if (lost <= tally->ahead) {
-            tally->ahead -= lost;
-            return 0;
-        }
-        lost -= tally->ahead;
-        tally->ahead = 0;
-        tally->reported += lost;
-        counters->lost += lost;
-        head.kind = K_LOST;
-        head.arg = lost;
-        head.cgroup = tally->last;
-        return put(sink, &head, NULL, 0, 0);
+        return lost_record(counters, tally, sink, &head, load(rec + (h.type == PERF_RECORD_LOST ? 16 : 8), 8));
     case PERF_RECORD_THROTTLE: /* samples are left out from here on, nobody says how many */
         head.kind = K_LOST;
         head.cgroup = tally->last;

@@ -71,26 +71,35 @@ static int number(const char **at, const char *end, int64_t *value)
     return 1;
 }
 
-/* /proc/PID/stat: "pid (comm) state ppid ...". comm may hold anything, ")" too; behind it are numbers. */
-static int take_stat(const struct procfs_scan *scan, struct one *p, int32_t pid, const char *s, size_t len)
+/* The comm of "pid (comm) state ppid ...": it may hold anything, ")" too. Returns what is behind it, or NULL. */
+static const char *take_comm(struct one *p, int32_t pid, const char *s, size_t len)
 {
-    const char *end = s + len, *close, *comm;
-    int64_t value, threads = 0;
+    const char *close, *comm;
+    int64_t value;
 
     if (len < 2)
-        return 0;
-    for (close = end - 2; close > s && (close[0] != ')' || close[1] != ' '); close--)
+        return NULL;
+    for (close = s + len - 2; close > s && (close[0] != ')' || close[1] != ' '); close--)
         ;
     comm = memchr(s, ' ', len);
     if (close == s || !comm || comm + 1 >= close || comm[1] != '(' || !number(&s, comm, &value) || value != pid)
-        return 0;
+        return NULL;
     comm += 2;
     if (comm > close || close - comm > MAX_COMM)
-        return 0;
+        return NULL;
     p->about.comm_size = (uint16_t)(close - comm);
     memcpy(p->comm, comm, p->about.comm_size);
-    s = close + 2;
-    if (s >= end)
+    return close + 2;
+}
+
+/* /proc/PID/stat: behind the comm are a letter and numbers. */
+static int take_stat(const struct procfs_scan *scan, struct one *p, int32_t pid, const char *s, size_t len)
+{
+    const char *end = s + len;
+    int64_t value, threads = 0;
+
+    s = take_comm(p, pid, s, len);
+    if (!s || s >= end)
         return 0;
     p->about.state = (uint8_t)*s;
     for (s++; s < end && *s != ' '; s++)
@@ -208,6 +217,20 @@ static int take_links(struct procfs_scan *scan, struct one *p, int folder, const
     return any;
 }
 
+/* A leader that ended before its threads has no namespaces; the others do. */
+static void links_of_thread(struct procfs_scan *scan, struct one *p, int folder)
+{
+    struct frame_process found = p->about;
+    char where[32];
+
+    for (uint32_t i = 0; i < p->about.tids; i++) {
+        snprintf(where, sizeof(where), "task/%d/ns", p->tids[i]);
+        if (take_links(scan, p, folder, where) && p->about.ino[0])
+            break;
+        p->about = found;
+    }
+}
+
 static enum outcome take(struct procfs_scan *scan, struct one *p, int32_t pid, int folder)
 {
     int64_t len = procfs_text(folder, "stat", p->text, sizeof(p->text));
@@ -223,18 +246,8 @@ static enum outcome take(struct procfs_scan *scan, struct one *p, int32_t pid, i
     if (p->threads > 1 && take_tids(scan, p, folder) == HARD)
         return HARD;
     take_links(scan, p, folder, "ns");
-    if (p->about.state == 'Z' && p->threads != 1) {
-        /* a leader that ended before its threads has no namespaces; the others do */
-        struct frame_process found = p->about;
-        char where[32];
-
-        for (uint32_t i = 0; i < p->about.tids; i++) {
-            snprintf(where, sizeof(where), "task/%d/ns", p->tids[i]);
-            if (take_links(scan, p, folder, where) && p->about.ino[0])
-                break;
-            p->about = found;
-        }
-    }
+    if (p->about.state == 'Z' && p->threads != 1)
+        links_of_thread(scan, p, folder);
     len = procfs_text(folder, "cgroup", p->cgroup, sizeof(p->cgroup));
     if (len < 0)
         return failed(scan, -len);

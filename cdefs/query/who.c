@@ -109,35 +109,36 @@ static void look_for_missing(struct event *e)
         e->broken |= !is_said(e, &e->described[k]);
 }
 
+/* What the records of ours in event e say of the process of record `recno`; NULL: nothing. *unclear: that is no answer. */
+static const struct said *said_of(const struct event *e, uint32_t recno, int target, int *unclear)
+{
+    const struct said *found = NULL;
+
+    *unclear = e->ours > MOST;
+    for (uint32_t k = 0; k < e->n && !*unclear; k++) {
+        const struct said *s = &e->said[k];
+        if (s->named ? s->record != recno : target)
+            continue;
+        if (found && is_unknown(s))
+            continue; /* that is no answer, and contradicts none */
+        *unclear = found && !is_unknown(found) && (found->n != s->n || memcmp(found->contid, s->contid, s->n));
+        found = s;
+    }
+    *unclear |= found ? found->n > AUDITNS_MAX_LINE : e->broken;
+    return found;
+}
+
 /* What is said of one point: 0 for no memory. */
 static int one_point(const struct auditns_points *p, uint32_t i, const struct event *e, struct auditns_strings *strings,
                      uint32_t *who, char *room)
 {
-    int target = (p->flags[i] & AUDITNS_P_TARGET) != 0;
-    const struct said *found = NULL;
+    int target = (p->flags[i] & AUDITNS_P_TARGET) != 0, unclear;
+    const struct said *found = said_of(e, p->recno[i], target, &unclear);
 
-    *who = e->ours > MOST ? AUDITNS_WHO_UNCLEAR : AUDITNS_WHO_HOST;
-    for (uint32_t k = 0; k < e->n && e->ours <= MOST; k++) {
-        const struct said *s = &e->said[k];
-        if (s->named ? s->record != p->recno[i] : target)
-            continue;
-        if (found && is_unknown(s))
-            continue; /* that is no answer, and contradicts none */
-        if (found && !is_unknown(found) && (found->n != s->n || memcmp(found->contid, s->contid, s->n))) {
-            *who = AUDITNS_WHO_UNCLEAR;
-            break;
-        }
-        found = s;
-    }
-    if (!found && e->broken)
-        *who = AUDITNS_WHO_UNCLEAR;
-    if (!found || *who == AUDITNS_WHO_UNCLEAR)
+    *who = unclear ? AUDITNS_WHO_UNCLEAR : AUDITNS_WHO_HOST;
+    if (!found || unclear)
         return 1;
     size_t n = found->n;
-    if (n > AUDITNS_MAX_LINE) {
-        *who = AUDITNS_WHO_UNCLEAR;
-        return 1;
-    }
     memcpy(room, found->contid, n);
     room[n++] = 0;
     if (!target && e->entries == 1) { /* it is the subject that came in, or whom it made */

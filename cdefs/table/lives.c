@@ -185,18 +185,11 @@ static void forget_former(struct table *t, struct instance *inst)
 }
 
 /* NSID: a serial is minted for a namespace. The kernel's own is Python's to give. */
-int life_named(struct table *t, const struct frame_header *head, const uint8_t *payload)
+/* The serial that an answer gives to `inst`: the kernel's, or one of ours. 0: it is for Python. */
+static uint64_t serial_given(const struct table *t, const struct instance *inst, const struct frame_header *head)
 {
-    uint32_t at = t->numbers ? place_find(t, BY_NUMBER, head->cgroup) : 0, i = at ? place_at(t, at)->instance : 0;
-    struct instance *inst;
     uint64_t serial = head->arg;
-    uint8_t place = 0;
 
-    if (!i || head->size < sizeof(*head) + 8)
-        return 0;
-    inst = instance_at(t, i);
-    if (head->ppid != inst->index || (word(payload, 0) && word(payload, 0) != inst->ino) || inst->held_before)
-        return 0;
     if (serial && serial < MINTED) {
         if (!inst->dead || inst->ended > head->time)
             return 0;
@@ -206,7 +199,23 @@ int life_named(struct table *t, const struct frame_header *head, const uint8_t *
         return 0;
     if (!serial)
         serial = t->numbers->mint_next;
-    if (serial == UINT64_MAX)
+    return serial == UINT64_MAX ? 0 : serial;
+}
+
+int life_named(struct table *t, const struct frame_header *head, const uint8_t *payload)
+{
+    uint32_t at = t->numbers ? place_find(t, BY_NUMBER, head->cgroup) : 0, i = at ? place_at(t, at)->instance : 0;
+    struct instance *inst;
+    uint64_t serial;
+    uint8_t place = 0;
+
+    if (!i || head->size < sizeof(*head) + 8)
+        return 0;
+    inst = instance_at(t, i);
+    if (head->ppid != inst->index || (word(payload, 0) && word(payload, 0) != inst->ino) || inst->held_before)
+        return 0;
+    serial = serial_given(t, inst, head);
+    if (!serial)
         return 0;
     t->numbers->mint_next = serial + 1;
     inst->serial = serial;
