@@ -2,6 +2,7 @@
 
 import os
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,9 @@ def test_rotated_text_is_sealed_beside_the_work(audited: str, tmp_path: Path, la
     with plugin.auditd.serving():
         plugin.answers(f"{token}-first")
         while sealed() < 2:
+            if len(list(plugin.log.parent.iterdir())) > 10:
+                time.sleep(0.1)  # who seals is nice to others: beside them it takes its time
+                continue
             for _ in range(20):
                 words.append(f"{token}-{len(words)}")
                 act(words[-1], sandbox=len(words) % 5 == 0)
