@@ -1,7 +1,7 @@
 """The records of ours as audit text.
 
 Every function here returns one line with two places left open: byte 0 for the ``msg=audit(…):`` and byte 1 for
-the ``node=HOST `` prefix. :func:`reassemble.assemble` fills them from the record that ours joins; :func:`stamp`
+the ``node=HOST `` prefix. :func:`insertion.insert_records` fills them from the record that ours joins; :func:`stamp`
 fills them for a record that is an event of its own.
 
 Formats: the container identifier patches (ghak90: CONTAINER_OP, CONTAINER_ID, ``record=``, ``,^`` for nesting),

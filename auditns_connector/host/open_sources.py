@@ -40,7 +40,7 @@ def open_sources(
     connector_buffer: int = 64 << 20,
 ) -> Opened:
     """Open what the host allows. Each of ``perf`` and ``connector`` is auto, on or off; "on" raises where the host
-    refuses. ``ns_source`` forces one of :data:`nssource.SOURCES`, and what is better than it is left closed.
+    refuses. ``ns_source`` forces one of :data:`namespace_source.SOURCES`, and what is better than it is left closed.
 
     ``calls`` asks perf for the system calls that change namespaces as well, ``events`` for all that the connector
     tells; ``audit`` says whether audit records are read. Raises :class:`AuditnsError` where what is forced is not had,

@@ -1,4 +1,4 @@
-/* Text on its way: put into one buffer, scanned where it lies. The buffer and its growth are reassemble.TextStream's. */
+/* Text on its way: put into one buffer, scanned where it lies. The buffer and its growth are scanner.TextStream's. */
 #include <stdint.h>
 #include <string.h>
 #include <sys/types.h>

@@ -248,7 +248,7 @@ def namespaces() -> World:
     w.unshare(100, 1000)
     w.put(f.K_COMM, 1001, pid=100, tid=100, payload=b"my cmd\0")
     w.unshare(100, 1002, uts=11)
-    for inst in w.model.lives.take_born():
+    for inst in w.born():
         serial = 0xA1 if inst.ino == 11 else inst.number
         w.put(f.K_NSID, 1003, f.S_PROCFS, ppid=inst.index, cgroup=inst.number, arg=serial)
     return w

@@ -206,8 +206,8 @@ class Host:
         correlator = Correlator(self.world.model, info=asks == "described")
         wanted = EventFilter(keys=["k"], contids=[parse_contids("!=unknown")]) if asks == "filtered" else None
         self._ours, self.theirs = socket.socketpair()
-        audit, enricher = StdinSource(self._ours.fileno(), limits), Enricher(correlator, (name,), wanted=wanted)
-        self.pipeline = Pipeline(self.observer, correlator, enricher, audit, {name: list(sinks)}, Log(quiet=True))
+        self.audit, enricher = StdinSource(self._ours.fileno(), limits), Enricher(correlator, (name,), wanted=wanted)
+        self.pipeline = Pipeline(self.observer, correlator, enricher, self.audit, {name: list(sinks)}, Log(quiet=True))
         self.pipeline.text.coalescer = Coalescer(coalescer)
         self.pipeline.text.standalone = open_standalone(
             self.observer, (name,), correlator=correlator, track=True, directory=None
@@ -258,8 +258,15 @@ class Host:
         while not self.pipeline.text.ended:
             self.step()
         self.pipeline._finish()
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Close all descriptors."""
         self.observer.close()
+        self.audit.close()
+        self.pipeline.selector.close()
         self._ours.close()
+        self.theirs.close()
 
 
 def run(
@@ -401,9 +408,7 @@ class Quiet(Host):
 
     def close(self) -> None:
         self.pipeline.outputs.by_format[RAW][0].close(0)
-        self.theirs.close()
-        self._ours.close()
-        self.observer.close()
+        self.let_go()
 
 
 @pytest.fixture

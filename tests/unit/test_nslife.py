@@ -21,7 +21,7 @@ def world(**more: Any) -> World:
 
 def ids(w: World, at: float, /, **serials: int) -> None:
     """The kernel's ids of the instances that are new, by type; 0 for those not named."""
-    for inst in w.model.lives.take_born():
+    for inst in w.born():
         nsid(w, inst, serials.get(inst.type, 0), at)
 
 

@@ -112,6 +112,7 @@ class Host:
         )  # fmt: skip
         self.observer.between = self.pipeline._serve_between
         self.asked: list[int] = []
+        self.keep: socket.socket | None = None
 
     def answers_requests(self) -> socket.socket:
         """Whoever writes to this is served by the pipeline."""
@@ -132,6 +133,10 @@ def host() -> Iterator[Host]:
     yield made
     made.observer.close()
     made.audit.close()
+    made.pipeline.selector.close()
+    for held in (made.ours, made.theirs, made.keep):
+        if held is not None:
+            held.close()
 
 
 def test_a_request_is_served_while_many_kernel_events_are_taken_in(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,7 +40,7 @@ def world() -> World:
     w.unshare(101, 1014, tid=103, net=11, mnt=12, pid=13, uts=14)
     w.fork(1, 200, 2000, user=15)
     w.fork(1, 300, 3000, ipc=16)
-    for inst in w.model.lives.take_born():
+    for inst in w.born():
         w.put(f.K_NSID, 3001, f.S_PROCFS, ppid=inst.index, cgroup=inst.number, arg=0x1000 + inst.number)
     gone = w.model.processes[300].state.nsset
     assert gone is not None

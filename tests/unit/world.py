@@ -3,10 +3,12 @@
 import json
 from typing import Any
 
+from auditns_connector._native import ffi
 from auditns_connector.attribution.exec_match import find_exec, find_only_exec
 from auditns_connector.attribution.lookup import find
 from auditns_connector.model import ancestry
 from auditns_connector.model.apply.dispatch import Model
+from auditns_connector.model.places import Instance
 from auditns_connector.model.process import State
 from auditns_connector.vocabulary import frames as f
 from auditns_connector.vocabulary.namespaces import FLAGS, INITIAL_INODES_618, PERF_ORDER
@@ -14,6 +16,18 @@ from auditns_connector.vocabulary.namespaces import FLAGS, INITIAL_INODES_618, P
 MS = 1_000_000
 REAL = 1_700_000_000_000 * MS
 HEX = "0123456789abcdef" * 4
+
+
+def born(model: Model) -> list[Instance]:
+    """Every namespace whose serial nobody has asked for yet, in the order in which they began."""
+    c, namespaces = model.table.c, model.namespaces
+    numbers = ffi.unpack(c.born, c.borns) if c.borns else []
+    for number in numbers:
+        model.lives.fetch_number(number)
+    found = {inst.number: inst for inst in namespaces.born}
+    found |= {number: namespaces.unnumbered[number] for number in numbers if number in namespaces.unnumbered}
+    c.borns, namespaces.born = 0, []
+    return [inst for _, inst in sorted(found.items())]
 
 
 class World:
@@ -127,6 +141,9 @@ class World:
         nsset = self.state(pid, at).nsset
         inst = nsset.inst[index] if nsset is not None else None
         return None if inst is None else inst.ino
+
+    def born(self) -> list[Instance]:
+        return born(self.model)
 
     def told_call(self, pid: int, at: float, *also: int) -> None:
         """The record of an unshare or setns of ``pid``, stamped ``at``, has come."""

@@ -122,17 +122,6 @@ class Lives:
         if pid := lib.table_number_holder(self._c, number):
             self._model.table.hold(pid)
 
-    def take_born(self) -> list[Instance]:
-        """Every instance whose serial nobody has asked for yet, in the order in which they began."""
-        c, namespaces = self._c, self._model.namespaces
-        numbers = ffi.unpack(c.born, c.borns) if c.borns else []
-        for number in numbers:
-            self.fetch_number(number)
-        found = {inst.number: inst for inst in namespaces.born}
-        found |= {number: namespaces.unnumbered[number] for number in numbers if number in namespaces.unnumbered}
-        c.borns, namespaces.born = 0, []
-        return [inst for _, inst in sorted(found.items())]
-
     # -- made
 
     def build(self, row: int, profile: Profile, who: tuple[int, int], end: int | None, ran: Ran) -> Process:

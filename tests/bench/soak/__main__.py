@@ -21,6 +21,7 @@ from auditns_connector.model.apply.namespace_life import GONE
 from auditns_connector.vocabulary import frames as f
 from auditns_connector.vocabulary.namespaces import INITIAL_INODES_618, PERF_ORDER
 from tests.bench.report import write_section
+from tests.unit.world import born
 
 #: events a second of the simulated host
 RATE: Final = 10_000
@@ -82,8 +83,7 @@ def filled(processes: int) -> Model:
 def answers(model: Model) -> bytes:
     """What the kernel would say: namespaces that have ended already have no id any more, and are gone."""
     model.queries.clear()
-    born = model.lives.take_born()
-    out = [f.pack(f.K_NSID, f.S_PROCFS, model.now, cgroup=inst.number) for inst in born]
+    out = [f.pack(f.K_NSID, f.S_PROCFS, model.now, cgroup=inst.number) for inst in born(model)]
     out += [
         f.pack(f.K_NSGONE, f.S_PROCFS, model.now, cgroup=number, arg=GONE) for number in model.namespaces.unproven_ends
     ]
