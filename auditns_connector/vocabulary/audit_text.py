@@ -34,7 +34,8 @@ Rules
   of the newest time seen when the event began, or MAX_SPAN bytes past its first line; when MAX_OPEN younger ones are
   open; when whoever reads says that it is idle; and at the end.
 * What comes of an event after that is *late*: it opens no event and gets no point, save an OBJ_PID, or a SYSCALL of a
-  process that had none or of an event that has had one: that is a copy, which a reader may see without the first.
+  process that had none or of an event that has had one: that is a copy, which a reader may see without the first. Of an
+  event that had its SYSCALL, and is not remembered otherwise any more, what stands behind that is late as well.
 * Lines are handed out as they come, points when their event is complete, or when their place is behind us (an OBJ_PID
   has come). With ``hold`` no line of an event that is open is, nor what follows it. A line that was handed out is kept
   until its event is complete.
@@ -120,7 +121,9 @@ MAX_SPAN: Final = 1 << 20
 MAX_OPEN: Final = 2048
 CLOSED: Final = 1024
 """How many decided events are remembered to tell what is late; what comes of one behind so many others is decided anew,
-and has its answer once more."""
+and has its answer once more. Of CLOSED_WHOLE of them it is known that their SYSCALL was there: records that stand
+behind it and name no process (PART) have none then."""
+PART: Final = frozenset((1302, 1304, 1306, 1307, 1309, 1317, 1320, 1321, 1323, 1327, 1337))
 MAX_WHOLE: Final = 1 << 24
 """An event larger than this (bytes) is not handed out whole, nor one with twice as much text in it and its like."""
 MAX_WHOLE_OPEN: Final = 4096

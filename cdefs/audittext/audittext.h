@@ -53,6 +53,13 @@ struct auditns_closed {
     uint32_t chain;             /* see closed.c */
 };
 
+/* An event whose SYSCALL has come, when `at` others had been decided. */
+struct auditns_answered {
+    int64_t ms;
+    uint64_t serial, node, at;
+    uint32_t used;
+};
+
 /* The newest `room` (a power of two) of the events that were decided, of `count` in all. */
 struct auditns_memory {
     uint64_t count;
@@ -102,6 +109,7 @@ struct auditns_scan {
     struct auditns_closed closed[AUDITNS_CLOSED];
     uint32_t closed_bucket[AUDITNS_CLOSED];
     uint64_t decided;           /* events */
+    struct auditns_answered *answered; /* NULL, or by serial: more of them than are in `closed` */
     uint64_t turn, settled;     /* lines that have come, and those of them that no event waits behind */
     uint64_t due;               /* the line, and the time in the text, up to which no event has waited for long enough */
     int64_t due_ms;

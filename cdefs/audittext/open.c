@@ -1,5 +1,6 @@
 /* The events that are open while lines are handed out in the order of the text, in the order in which they began, and what
  * is remembered of those that were decided. Slots are counted from 1. */
+#include <stdlib.h>
 #include "audittext/scan_impl.h"
 
 #define BUCKETS (sizeof(((struct auditns_scan *)0)->bucket) / sizeof(uint16_t))
@@ -80,6 +81,28 @@ struct auditns_event *open_event(struct auditns_scan *s, const struct auditns_po
     return e;
 }
 
+static struct auditns_answered *answered_at(const struct auditns_scan *s, uint64_t serial)
+{
+    return &s->answered[serial % AUDITNS_CLOSED_WHOLE];
+}
+
+int was_answered(const struct auditns_scan *s, const struct head *h)
+{
+    const struct auditns_answered *one = s->answered ? answered_at(s, h->serial) : NULL;
+
+    return one && one->used && one->serial == h->serial && one->ms == h->ms && one->node == h->node &&
+           s->decided - one->at <= AUDITNS_CLOSED_WHOLE;
+}
+
+/* Where there is no memory for it, what comes of an event after long is answered once more. */
+static void remember_answer(struct auditns_scan *s, const struct auditns_event *e, const struct auditns_closed *c)
+{
+    if (!s->answered)
+        s->answered = calloc(AUDITNS_CLOSED_WHOLE, sizeof(*s->answered));
+    if (s->answered)
+        *answered_at(s, e->serial) = (struct auditns_answered){e->ms, e->serial, e->node, c->at, 1};
+}
+
 static void remember(struct auditns_scan *s, const struct auditns_points *p, const struct auditns_event *e)
 {
     struct auditns_memory m = memory_of(s);
@@ -90,6 +113,8 @@ static void remember(struct auditns_scan *s, const struct auditns_points *p, con
     c->own = e->own;
     c->syscall |= e->syscall;
     c->pid = e->placed ? e->placed : e->point != NONE && p->pid[e->point] > 0 ? p->pid[e->point] : 0;
+    if (c->syscall)
+        remember_answer(s, e, c);
 }
 
 void close_event(struct auditns_scan *s, const struct auditns_points *p, struct auditns_event *e)

@@ -3,10 +3,12 @@
  * offsets of the block that begins where the last one was consumed, so no line is ever looked at twice. */
 #include "audittext/scan_impl.h"
 
-/* a record of an event that was decided before */
+/* a record of an event that was decided before; c is NULL where hardly anything of that is remembered */
 static uint32_t late_record(struct auditns_points *p, const char *buf, const struct head *h, struct auditns_closed *c,
                             uint32_t line, uint32_t end)
 {
+    if (!c)
+        return AUDITNS_LINE_LATE;
     if (h->type & TYPE_OWN)
         c->own = 1;
     else if (c->recno < 0xffff)
@@ -26,6 +28,25 @@ static int takes_syscall(const struct auditns_scan *s, const struct auditns_even
     return s->ours && !e->ended && !e->syscall;
 }
 
+/* Whether a record stands behind the SYSCALL of its event, and names no process (kernel/auditsc.c, audit_log_exit). */
+static int is_part(uint32_t number)
+{
+#define PART(type) (1ull << ((type) - TYPE_SYSCALL))
+    const uint64_t parts = PART(TYPE_PATH) | PART(TYPE_SOCKETCALL) | PART(TYPE_SOCKADDR) | PART(TYPE_CWD) |
+                           PART(TYPE_EXECVE) | PART(TYPE_FD_PAIR) | PART(TYPE_EOE) | PART(TYPE_BPRM_FCAPS) |
+                           PART(TYPE_MMAP) | PART(TYPE_PROCTITLE) | PART(TYPE_OPENAT2);
+
+    return number - TYPE_SYSCALL < 64 && parts >> (number - TYPE_SYSCALL) & 1;
+}
+
+/* Whether a record is of an event that was decided, of which `c` is remembered. */
+static int is_late(const struct auditns_scan *s, const struct head *h, const struct auditns_closed *c)
+{
+    if (!c)
+        return is_part(h->type & 0xffff) && was_answered(s, h);
+    return (h->type & 0xffff) != TYPE_SYSCALL && !(h->type & TYPE_SINGLE);
+}
+
 /* A record with a header; returns the number of its event. */
 static uint32_t record(struct auditns_scan *s, struct auditns_points *p, const char *buf, const struct head *h,
                        uint32_t line, uint32_t end)
@@ -40,7 +61,7 @@ static uint32_t record(struct auditns_scan *s, struct auditns_points *p, const c
         s->ours = 1;
     if (!e) {
         struct auditns_closed *c = find_closed(s, h);
-        if (c && (h->type & 0xffff) != TYPE_SYSCALL && !(h->type & TYPE_SINGLE))
+        if (is_late(s, h, c))
             return late_record(p, buf, h, c, line, end);
         e = open_event(s, p, h, line, c);
     }

@@ -18,15 +18,21 @@
 #define TYPE_LOGIN 1006
 #define TYPE_SYSCALL 1300
 #define TYPE_PATH 1302
+#define TYPE_SOCKETCALL 1304
+#define TYPE_SOCKADDR 1306
 #define TYPE_CWD 1307
 #define TYPE_CONFIG_CHANGE 1305
 #define TYPE_LOGIN 1006
 #define TYPE_EXECVE 1309
+#define TYPE_FD_PAIR 1317
 #define TYPE_OBJ_PID 1318
 #define TYPE_EOE 1320
+#define TYPE_BPRM_FCAPS 1321
+#define TYPE_MMAP 1323
 #define TYPE_NETFILTER_PKT 1324
 #define TYPE_PROCTITLE 1327
 #define TYPE_BPF 1334
+#define TYPE_OPENAT2 1337
 #define TYPE_LANDLOCK_DOMAIN 1424
 
 /* memcmp of eight bytes at least, without the call */
@@ -250,6 +256,9 @@ void set_lone(struct auditns_scan *s, const struct auditns_event *e);
 /* The event that a record is of, and what is remembered of it where it was decided; NULL: nothing. */
 struct auditns_event *find_open(struct auditns_scan *s, const struct head *h);
 struct auditns_closed *find_closed(struct auditns_scan *s, const struct head *h);
+
+/* Whether the event of a record, which is not remembered as a whole any more, was decided with its SYSCALL. */
+int was_answered(const struct auditns_scan *s, const struct head *h);
 
 struct auditns_event *open_event(struct auditns_scan *s, const struct auditns_points *p, const struct head *h,
                                  uint32_t line, const struct auditns_closed *former);

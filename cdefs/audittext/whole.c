@@ -15,20 +15,6 @@
 #define SPAN 2
 #define SUBJECTS 2 /* points of an event, but for its targets, that are in the arrays at one time */
 
-void auditns_scan_free(struct auditns_scan *s)
-{
-    struct auditns_whole *w = s->whole;
-
-    if (!w)
-        return;
-    free(w->noted);
-    free(w->bucket);
-    free(w->decided.closed);
-    free(w->decided.bucket);
-    free(w);
-    s->whole = NULL;
-}
-
 int auditns_scan_whole(struct auditns_scan *s, struct auditns_points *p, uint64_t limit, uint32_t most)
 {
     struct auditns_whole *w = calloc(1, sizeof(*w) + most * sizeof(*w->slot));

@@ -1,7 +1,24 @@
 /* What others ask of events that are handed out whole: the system calls of those that are open, and what is
  * late and where it goes. */
 #define _GNU_SOURCE
+#include <stdlib.h>
 #include "audittext/whole_impl.h"
+
+void auditns_scan_free(struct auditns_scan *s)
+{
+    struct auditns_whole *w = s->whole;
+
+    free(s->answered);
+    s->answered = NULL;
+    if (!w)
+        return;
+    free(w->noted);
+    free(w->bucket);
+    free(w->decided.closed);
+    free(w->decided.bucket);
+    free(w);
+    s->whole = NULL;
+}
 
 /* pid= of a SYSCALL record, which stands in front of all that a process can choose; -1: there is none */
 static int32_t pid_of(const char *t, const char *end)

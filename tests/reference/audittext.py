@@ -412,6 +412,8 @@ class Reference:
         self._closed: dict[Key, Closed] = {}
         #: how many events were decided, and how many of them are remembered
         self._decided = 0
+        #: by serial: those decided with their SYSCALL, and when
+        self._answered: dict[int, tuple[Key, int]] = {}
         self._room = p.CLOSED
         if whole:
             while self._room < p.CLOSED_WHOLE + 2 * most:
@@ -552,6 +554,12 @@ class Reference:
         else:
             closed.own = event.own
             closed.pid = event.placed or max(pid, 0)
+            if closed.syscall:
+                self._answered[key[2] % p.CLOSED_WHOLE] = key, closed.at
+
+    def _was_answered(self, key: Key) -> bool:
+        found, at = self._answered.get(key[2] % p.CLOSED_WHOLE, (None, 0))
+        return found == key and self._decided - at <= p.CLOSED_WHOLE
 
     def _hand_out(self, event: "Event", cut: bool) -> None:
         event.number = self._next
@@ -689,6 +697,8 @@ class Reference:
             self._ours = self._ours or head.own
             if former and not self._whole and head.type != rectypes.SYSCALL and not is_single(head.type):
                 return self._late(head, former, line, end)
+            if not former and not self._whole and head.type in p.PART and self._was_answered(key):
+                return p.LINE_LATE
             event = self._begin(key, line, former, call=head.type == rectypes.SYSCALL)
             event.lone = STAYS if former and self._whole else 0
         self._patient |= head.own

@@ -79,7 +79,7 @@ COMPLEX_C: Final = {
         "audittext/scan.c defer_points": 14,
         "audittext/scan.c hand_out": 13,
         "audittext/scan.c one_line": 16,
-        "audittext/scan.c record": 17,
+        "audittext/scan.c record": 15,
         "audittext/serials.c serial_came": 14,
         "audittext/whole.c whole_line": 15,
         "audittext/whole_asked.c auditns_kept": 13,
