@@ -16,6 +16,7 @@ import pytest
 from auditns_connector.deploy import install
 from auditns_connector.state.paths import CONTROL
 from tests.kernel import support
+from tests.kernel.daemons import unmount_below
 from tests.kernel.programs import Task
 from tests.kernel.runtimes import Runtimes
 from tests.kernel.support import need, need_root, need_tool
@@ -130,6 +131,7 @@ def base() -> Iterator[Path]:
     path = Path(tempfile.mkdtemp(prefix="auditns-streams-"))
     path.chmod(0o755)
     yield path
+    unmount_below(path)  # Podman leaves its store mounted
     shutil.rmtree(path, ignore_errors=True)
 
 
