@@ -67,7 +67,7 @@ static void recount(const struct table *t, struct counted *found)
             hold(!n || life_at(t, instance_at(t, n)->life)->row, "a place is of somebody there");
         }
     for (uint32_t i = 0; i < t->events; i++)
-        hold(life_at(t, t->event[i].life)->pending > 0, "what is to be told is kept");
+        hold(life_at(t, t->event[i].life)->pending > 0, "what is to be reported is kept");
 }
 
 static void audit(const struct table *t)
@@ -145,7 +145,7 @@ static void unpack(struct table *t, int32_t pid)
             table_life_read(t, table_life_of(t, row), &life);
             hold(life.instances && life.instances <= LIFE_TYPES && life.row == row, "a life has namespaces");
         }
-        table_exec_told(t, row, version);
+        table_exec_consumed(t, row, version);
         table_unpack(t, row);
     }
     table_hold(t, pid, TABLE_HELD, TABLE_HELD | TABLE_HELD_ENDED);
@@ -163,7 +163,7 @@ static void run(struct table *t, const uint8_t *block, uint64_t len, uint8_t how
         t->effects = 0;
         audit(t);
         if (how & 64) {
-            table_events_told(t);
+            table_events_consumed(t);
             t->asks = 0;
         }
         if (stopped == TABLE_EFFECTS)
