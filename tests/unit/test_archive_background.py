@@ -95,7 +95,7 @@ def test_it_gives_way_and_inherits_nothing(tmp_path: Path) -> None:
     while sealer.running:
         try:
             seen.add(os.getpriority(os.PRIO_PROCESS, sealer._pid))
-            if 19 in seen:  # it is another program by then
+            if b"\0seal\0" in Path(f"/proc/{sealer._pid}/cmdline").read_bytes():  # an emulator may exec later
                 assert str(ours) not in [os.readlink(fd) for fd in Path(f"/proc/{sealer._pid}/fd").iterdir()]
         except (OSError, ProcessLookupError):
             pass  # it has just ended
