@@ -1,9 +1,13 @@
 """Cgroup folders for tests: find them, run a command in one, remove what a test made."""
 
+import contextlib
 import shlex
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+#: so long those that have been killed may live (seconds)
+_PATIENCE = 1.0
 
 
 def hierarchies() -> list[tuple[Path, str, str]]:
@@ -28,22 +32,44 @@ def first(path: str) -> str:
 
 
 def remove_new(path: str, before: Iterable[Path]) -> None:
-    """Remove the folders at and below ``path`` that were not there ``before``, if they are empty."""
+    """Remove the folders at and below ``path`` that were not there ``before``, and that nobody uses."""
+    patience = time.monotonic() + _PATIENCE
     for folder in sorted(set(folders(path)) - set(before), reverse=True):
-        remove(folder)
+        remove(folder, patience)
 
 
-def remove(folder: Path) -> None:
-    """Remove one folder; give it ten seconds to become empty, then leave it to whoever uses it."""
+def remove(folder: Path, patience: float | None = None) -> None:
+    """Remove one folder; give its last processes ten seconds to be reaped. One in which some live is left to these, as
+    that of another container, from ``patience`` on (time.monotonic seconds; None: a second from now)."""
+    if patience is None:
+        patience = time.monotonic() + _PATIENCE
     for _ in range(1000):
         try:
             folder.rmdir()
         except FileNotFoundError:
             return
         except OSError:
-            time.sleep(0.01)  # EBUSY until its last process is reaped
+            if time.monotonic() > patience and _in_use(folder):
+                return
+            time.sleep(0.01)  # EBUSY
         else:
             return
+
+
+def _in_use(folder: Path) -> bool:
+    """Whether a process lives at or below ``folder``: who has ended and is not reaped yet does not."""
+    for procs in folder.rglob("cgroup.procs"):
+        with contextlib.suppress(OSError):  # it has gone meanwhile
+            if any(_lives(pid) for pid in procs.read_text().split()):
+                return True
+    return False
+
+
+def _lives(pid: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def make(path: str) -> list[Path]:
