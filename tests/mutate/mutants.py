@@ -744,9 +744,16 @@ MUTANTS: Final = (
     Mutant(
         "text: a late record opens no event",
         "cdefs/audittext/scan.c",
-        "if (c && (h->type & 0xffff) != TYPE_SYSCALL && !(h->type & TYPE_SINGLE))",
-        "if (0 && c)",
+        "if (is_late(s, h, c))",
+        "if (0 && is_late(s, h, c))",
         "tests/property/test_text_scan.py::test_grammar_same_as_reference_at_any_cut",
+    ),
+    Mutant(
+        "text: an event that was answered is remembered beyond those that were decided last",
+        "cdefs/audittext/scan.c",
+        "return is_part(h->type & 0xffff) && was_answered(s, h);",
+        "return 0 && is_part(h->type & 0xffff) && was_answered(s, h);",
+        "tests/unit/test_divided_far.py::test_what_comes_of_an_event_after_so_many_others_has_no_answer_of_its_own",
     ),
     Mutant(
         "text: node is part of an event",
