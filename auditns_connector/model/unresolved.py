@@ -11,7 +11,7 @@ from typing import Protocol
 from auditns_connector.model.ancestry import Ancestry
 from auditns_connector.model.cgroups import CgroupSet
 from auditns_connector.model.containers import Containers
-from auditns_connector.model.entries import CLONE, Entries, Move, kept
+from auditns_connector.model.entries import CLONE, Entries, kept
 from auditns_connector.model.entry import Entry
 from auditns_connector.model.exits import Exits
 from auditns_connector.model.membership import SEEN, Doubt
@@ -46,9 +46,8 @@ def resolve(
     before = _maker(model, process) if born else _before(process, since)
     there = Doubt(read=read) if born else Doubt(there=True, read=read, missed=read)
     container = model.decide(process, process.state.nsset, before, time, there)
-    move = Move(before, container, container is not None and container.live > 0, CLONE if born else how, since)
-    if born:
-        move = move._replace(time=process.start)
+    move = model.entries.move(process, container, CLONE if born else how, max(since, process.start))
+    move = move._replace(before=before)
     inherited = process.state.entry
     entry = model.entries.of(process, process.state, move)
     _rewrite(model, process, since, time, container, origin, entry)
