@@ -57,19 +57,21 @@ def remove(folder: Path, patience: float | None = None) -> None:
 
 
 def _in_use(folder: Path) -> bool:
-    """Whether a process lives at or below ``folder``: who has ended and is not reaped yet does not."""
+    """Whether a process runs at or below ``folder``."""
     for procs in folder.rglob("cgroup.procs"):
         with contextlib.suppress(OSError):  # it has gone meanwhile
-            if any(_lives(pid) for pid in procs.read_text().split()):
+            if any(lives(int(pid)) for pid in procs.read_text().split()):
                 return True
     return False
 
 
-def _lives(pid: str) -> bool:
+def lives(pid: int) -> bool:
+    """Whether ``pid`` runs: who has ended and is not reaped yet does not."""
     try:
-        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
+        fields = Path(f"/proc/{pid}/stat").read_bytes()
     except (FileNotFoundError, ProcessLookupError):
         return False
+    return fields.rpartition(b")")[2].split()[0] not in (b"Z", b"X")
 
 
 def make(path: str) -> list[Path]:

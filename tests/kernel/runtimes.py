@@ -85,7 +85,7 @@ class Container:
 
     def wait(self, timeout: float = TIMEOUT) -> None:
         """Until its init is gone or a zombie."""
-        until(lambda: not _runs(self.pid), f"{self.runtime} container {self.name} to end", timeout, 0.002)
+        until(lambda: not cgroupfs.lives(self.pid), f"{self.runtime} container {self.name} to end", timeout, 0.002)
 
     def stop(self) -> None:
         """Kill it and remove what it made. Harmless when done already."""
@@ -319,14 +319,6 @@ def _call(
     if check and code != 0:
         raise RuntimeError(f"{shlex.join(command)} ended with {code}: {done.stdout!r} {done.stderr!r}")
     return done
-
-
-def _runs(pid: int) -> bool:
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_bytes()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return fields.rpartition(b")")[2].split()[0] not in (b"Z", b"X")
 
 
 def _children(pid: int) -> list[int]:
